@@ -1,0 +1,86 @@
+# GNU make and bash. `make help` lists the targets; each makes what it needs in .venv first.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+SCALE ?= smoke
+OUT ?= results/garcia-2018-$(SCALE)
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+READY := $(VENV)/.ready
+
+# Golden text in every cell: no timings in these. The others check the cells tagged for it.
+NOTEBOOKS_STRICT := notebooks/00_start_here.ipynb
+NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(wildcard notebooks/*.ipynb))
+# A notebook is no Python module, its cells have an order, and one cell may hold a whole study.
+NBVAL := $(BIN)/pytest -p no:python -p no:randomly --nbval-current-env \
+	--nbval-cell-timeout=300 --timeout=330
+
+.PHONY: help setup reproduce test lab notebooks format lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## install labkit and all it needs into .venv, as locked
+
+reproduce: $(READY) ## run the published benchmark again; SCALE=smoke|workshop|paper
+	$(BIN)/labkit reproduce garcia-2018 --scale $(SCALE) --out $(OUT)
+
+test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --cov
+	@$(MAKE) --no-print-directory notebooks
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/labkit lab
+
+notebooks: export LABKIT_SCALE := smoke
+notebooks: export LABKIT_LIVE := 0
+notebooks: $(READY) ## run the notebooks and compare what they say with what is stored
+	@test -n "$(NOTEBOOKS_LAX)" || { echo "notebooks/ holds too few notebooks" >&2; exit 1; }
+	$(NBVAL) --nbval $(NOTEBOOKS_STRICT)
+	$(NBVAL) --nbval-lax $(NOTEBOOKS_LAX)
+
+format: $(READY) ## put code and notebooks in the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(UV) ## write requirements.lock from pyproject.toml; LOCK_FLAGS=--upgrade for newer versions
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+		--all-extras --group build --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --output-file requirements.lock $(LOCK_FLAGS)
+
+clean: ## remove .venv, caches and builds; results/ stays
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
+	find labkit tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.lock | $(UV)
+	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A name on the PATH need not work (a version manager's shim for a version that is not chosen), and
+# a Python may come without venv: each is tried.
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+
+$(UV):
+	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+		if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \
+			"$$python" -m venv --clear $(VENV); \
+			awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements.lock > $(VENV)/uv.txt; \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+				--requirement $(VENV)/uv.txt; \
+			exit; \
+		fi; \
+	done; \
+	echo "labkit needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found: install \
+	one, or name it with 'make PYTHON=/path/to/python3'." >&2; \
+	exit 1

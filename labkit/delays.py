@@ -1,0 +1,132 @@
+"""Delay expressions, drawn from (seed, name): the same on every side; and the floor they imply.
+
+Pure and deterministic. The server sleeps what `Delay.draw` says, the parent knows it beforehand, so
+the shortest time that any client could need (`floor_s`) is known before a trial starts.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from statistics import NormalDist
+
+import msgspec
+
+from labkit.errors import BadInput
+
+FORMS = (
+    "0.05, randint(0,3), uniform(0,0.1), exponential(0.05), lognormal(0.05,0.5), "
+    "each with an optional factor as in randint(0,3)*0.1"
+)
+LONGEST_S = 3600.0
+
+_NUMBER = r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?"
+_EXPRESSION = re.compile(
+    rf"(?:(?P<kind>randint|uniform|exponential|lognormal)\((?P<args>[^()]*)\)|(?P<fixed>{_NUMBER}))"
+    rf"(?:\*(?P<factor>{_NUMBER}))?"
+)
+_ARITY = {"randint": 2, "uniform": 2, "exponential": 1, "lognormal": 2}
+_NORMAL = NormalDist()
+
+
+class Delay(msgspec.Struct, frozen=True, kw_only=True):
+    """A parsed delay expression.
+
+    `kind` is fixed, randint (both ends included), uniform, exponential (`a` is the mean) or
+    lognormal (`a` is the median, `b` the standard deviation of the logarithm); `factor` multiplies.
+    """
+
+    kind: str
+    a: float
+    b: float = 0.0
+    factor: float = 1.0
+
+    def draw(self, seed: int, name: str) -> float:
+        """The delay in seconds of the request called `name`, at most `LONGEST_S`."""
+        if self.kind == "fixed":
+            return self.a * self.factor
+        return min(self._quantile(uniform(seed, name)) * self.factor, LONGEST_S)
+
+    def _quantile(self, u: float) -> float:
+        if self.kind == "randint":
+            return self.a + math.floor(u * (self.b - self.a + 1))
+        if self.kind == "uniform":
+            return self.a + u * (self.b - self.a)
+        if self.kind == "exponential":
+            return -self.a * math.log1p(-u)
+        return self.a * math.exp(self.b * _NORMAL.inv_cdf(u))
+
+
+def uniform(seed: int, name: str) -> float:
+    """A number in the open interval (0, 1), a pure function of `seed` and `name`."""
+    digest = blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return ((int.from_bytes(digest, "little") >> 11) + 0.5) / 2**53
+
+
+def parse(text: str) -> Delay:
+    """Read a delay expression; `BadInput` lists the forms that there are."""
+    match = _EXPRESSION.fullmatch(str(text).replace(" ", ""))
+    if match is None:
+        raise _refused(text, "it does not parse")
+    factor = float(match["factor"] or 1)
+    if match["fixed"]:
+        return _bounded(text, Delay(kind="fixed", a=float(match["fixed"]), factor=factor))
+    args = _arguments(text, match["kind"], match["args"])
+    return _bounded(text, Delay(kind=match["kind"], a=args[0], b=args[-1], factor=factor))
+
+
+def _arguments(text: str, kind: str, listed: str) -> list[float]:
+    words = listed.split(",")
+    if len(words) != _ARITY[kind] or not all(re.fullmatch(_NUMBER, word) for word in words):
+        raise _refused(text, f"{kind} takes {_ARITY[kind]} numbers of at least 0")
+    args = [float(word) for word in words]
+    if kind in ("randint", "uniform") and args[0] > args[1]:
+        raise _refused(text, "its lower end is above its upper end")
+    if kind == "randint" and not all(arg.is_integer() for arg in args):
+        raise _refused(text, "randint takes whole numbers")
+    return args
+
+
+def _bounded(text: str, delay: Delay) -> Delay:
+    typical = max(delay.a, delay.b if delay.kind in ("randint", "uniform") else 0) * delay.factor
+    if not math.isfinite(typical) or typical > LONGEST_S:
+        raise _refused(text, f"a delay is at most {LONGEST_S:,.0f} s")
+    if delay.kind == "lognormal" and delay.a == 0:
+        raise _refused(text, "the median of a lognormal is above 0")
+    return delay
+
+
+def _refused(text: str, why: str) -> BadInput:
+    return BadInput(f"delay is {text!r}: {why}; write one of {FORMS}")
+
+
+def of_items(delay: Delay, seed: int, requests: int) -> Iterator[float]:
+    """The delays in seconds of items 0, 1, ... `requests` - 1, in order."""
+    return (delay.draw(seed, str(item)) for item in range(requests))
+
+
+def floor_s(delays: Iterable[float], slots: int) -> float:
+    """Makespan in seconds of greedy list scheduling of `delays`, in order, on `slots` slots.
+
+    The time that a client without any cost of its own would need (Graham 1966, 'Bounds for certain
+    multiprocessing anomalies', describes the schedule).
+    """
+    free: list[float] = []
+    last = 0.0
+    for delay in delays:
+        end = delay if len(free) < slots else free[0] + delay
+        (heapq.heappush if len(free) < slots else heapq.heapreplace)(free, end)
+        last = max(last, end)
+    return last
+
+
+@lru_cache(maxsize=256)
+def floor_of(delay: Delay, seed: int, requests: int, slots: int) -> float:
+    """`floor_s` of the delays of items 0 to `requests` - 1; remembered, as arms share it."""
+    if delay.kind == "fixed":
+        return math.ceil(requests / slots) * delay.draw(seed, "")
+    return floor_s(of_items(delay, seed, requests), slots)

@@ -1,0 +1,43 @@
+"""Everything that the lab refuses or fails with, and nothing else.
+
+One base class, caught once in each front. A message is one sentence: the field, its value, what is
+allowed, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LabError(Exception):
+    """Base of every error that labkit raises on purpose.
+
+    `exit_code` is what a command exits with when this error ends it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInput(LabError, ValueError):
+    """What was asked for cannot be done; nothing was started and nothing was changed."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class TrialFailed(LabError):
+    """A trial was started and could not be finished.
+
+    `record` is what was measured until then (verdict `invalid`), or None where nothing was.
+    """
+
+    def __init__(self, message: str, record: Any = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class RecordNotFound(BadInput):
+    """No record in the store has this id."""
+
+
+class RecordDamaged(BadInput):
+    """A stored record cannot be read: truncated, edited, or of a newer schema."""

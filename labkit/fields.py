@@ -1,0 +1,115 @@
+"""Checking one value against one annotated field, with a message that teaches.
+
+Pure: types in, a checked value or `BadInput` out. What a trial consists of is in `spec`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+from msgspec import inspect as kinds
+
+from labkit.errors import BadInput
+
+
+Repeats = Annotated[int, Meta(ge=1, le=1_000)]
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """'; did you mean 'task_pool'?' where one of `words` is near, else the empty string."""
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:
+    """The error for a name that is not one of `words`, with the nearest that is."""
+    names = list(words)
+    return BadInput(
+        f"{what} is {word!r}: it must be one of {', '.join(names)}{did_you_mean(word, names)}"
+    )
+
+
+def number(value: float) -> str:
+    """`value` with thousands separated, as a sentence shows it."""
+    return f"{value:,}"
+
+
+def _bounds(info: kinds.IntType | kinds.FloatType) -> str:
+    low, high = info.ge, info.le
+    if low is not None and high is not None:
+        return f" from {number(low)} to {number(high)}"
+    if info.gt is not None and high is not None:
+        return f" above {number(info.gt)} and at most {number(high)}"
+    if info.gt is not None:
+        return f" above {number(info.gt)}"
+    return f" of at least {number(low)}" if low is not None else ""
+
+
+def allowed(info: kinds.Type) -> str:
+    """What a field of this type admits, as the end of the sentence 'it must be ...'."""
+    if isinstance(info, kinds.UnionType):
+        return " or ".join(allowed(member) for member in info.types)
+    if isinstance(info, kinds.IntType):
+        return "a whole number" + _bounds(info)
+    if isinstance(info, kinds.FloatType):
+        return "a number" + _bounds(info)
+    if isinstance(info, kinds.LiteralType):
+        return f"one of {', '.join(str(value) for value in info.values)}"
+    simple = {
+        kinds.NoneType: "none",
+        kinds.BoolType: "true or false",
+        kinds.StrType: "text",
+    }
+    return simple.get(type(info), type(info).__name__.removesuffix("Type").lower())
+
+
+def check(field: str, value: Any, type_: Any) -> None:
+    """Raise `BadInput` unless `value` is one that a field annotated with `type_` admits."""
+    info = kinds.type_info(type_)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{field} is {value!r}: it must be {allowed(info)}")
+    try:
+        msgspec.convert(value, type_)
+    except msgspec.ValidationError:
+        raise BadInput(
+            f"{field} is {value!r}: it must be {allowed(info)}{_near(value, info)}"
+        ) from None
+
+
+def _near(value: Any, info: kinds.Type) -> str:
+    if isinstance(value, str) and isinstance(info, kinds.LiteralType):
+        return did_you_mean(value, [str(choice) for choice in info.values])
+    return ""
+
+
+def from_text(field: str, text: str, type_: Any) -> Any:
+    """The value that `text` (of a command line) stands for in a field annotated with `type_`."""
+    plain = text.strip()
+    value = "null" if plain.lower() == "none" else plain.replace("_", "") or plain
+    for candidate in (value, plain):
+        try:
+            converted = msgspec.convert(candidate, type_, strict=False)
+        except msgspec.ValidationError:
+            continue
+        check(field, converted, type_)
+        # A text field keeps its underscores: only numbers lose them.
+        return plain if isinstance(converted, str) else converted
+    check(field, text, type_)
+    raise BadInput(f"{field} is {text!r}: it must be {allowed(kinds.type_info(type_))}")
+
+
+def types_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Name and annotated type of each field of `struct`, bounds included."""
+    hints = get_type_hints(struct, include_extras=True)
+    return {name: hints[name] for name in struct.__struct_fields__}
+
+
+def check_all(part: msgspec.Struct, prefix: str) -> None:
+    """Check every field of `part`; errors name the field as `prefix.field`."""
+    for name, type_ in types_of(type(part)).items():
+        check(f"{prefix}.{name}", getattr(part, name), type_)

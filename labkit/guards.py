@@ -1,0 +1,95 @@
+"""What to doubt about a measurement: notes with codes, and the verdict that follows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from labkit import parts
+from labkit.record import Counts, Measurement, Note, Verdict
+from labkit.spec import Trial
+
+SERVER_BUSY_PERCENT = 70.0
+"""Above this the server may be the bottleneck."""
+
+INVALID = frozenset(
+    {
+        "all-failed",
+        "deadline",
+        "ended-early",
+        "interrupted",
+        "items-repeated",
+        "not-conserved",
+        "strategy-failed",
+        "worker-lost",
+    }
+)
+
+
+def verdict(notes: Iterable[Note]) -> Verdict:
+    """`invalid` where one note alone makes the record unusable, `warn` where there is any."""
+    codes = {note.code for note in notes}
+    if codes & INVALID:
+        return "invalid"
+    return "warn" if codes else "valid"
+
+
+def look_at(trial: Trial, measured: Measurement) -> list[Note]:
+    """The notes that the figures themselves give cause for."""
+    found = [
+        *_conservation(measured.counts),
+        *_failures(measured.counts),
+        *_server(measured),
+        *_connector(trial),
+        *_not_in_force(trial, measured.effective),
+    ]
+    return [Note(code=code, message=message) for code, message in found]
+
+
+def _conservation(counts: Counts) -> Iterable[tuple[str, str]]:
+    if not counts.conserved:
+        yield "not-conserved", "planned = sent + not_sent and sent = ok + failed + cancelled fails"
+    if counts.not_sent:
+        yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
+
+
+def _failures(counts: Counts) -> Iterable[tuple[str, str]]:
+    if counts.sent and not counts.ok:
+        yield "all-failed", f"none of {counts.sent:,} requests succeeded: there is no latency"
+    if counts.failures:
+        kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.failed.items()))
+        yield "failures", f"{counts.failures:,} of {counts.sent:,} requests failed ({kinds})"
+
+
+def _server(measured: Measurement) -> Iterable[tuple[str, str]]:
+    busy = measured.server.cpu_percent if measured.server else None
+    if busy is not None and busy > SERVER_BUSY_PERCENT:
+        yield (
+            "server-busy",
+            f"the server used {busy:.0f} % of its core: it may be the bottleneck",
+        )
+
+
+def _connector(trial: Trial) -> Iterable[tuple[str, str]]:
+    transport = trial.transport
+    if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
+        limits = [n for n in (transport.limit, transport.limit_per_host) if n]
+        if limits and min(limits) < min(trial.slots, trial.requests):
+            yield (
+                "connector-limit",
+                f"the connector allows {min(limits):,} connections, the workload "
+                f"{trial.slots:,} requests in flight: the rest wait inside aiohttp",
+            )
+
+
+def _not_in_force(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if trial.probes == "bare":
+        return
+    asked = trial.to_dict()
+    pairs = [("loop", asked["loop"], effective.get("loop"))]
+    pairs += [("eager_tasks", asked["eager_tasks"], effective.get("eager_tasks"))]
+    got = effective.get("transport", {})
+    pairs += [(f"transport.{k}", v, got[k]) for k, v in asked["transport"].items() if k in got]
+    for name, wanted, found in pairs:
+        if wanted != found and not (name.endswith("keepalive_timeout") and found is None):
+            yield "not-in-force", f"{name} was asked as {wanted} but {found} was in force"

@@ -1,0 +1,82 @@
+"""The facade: run, compare and reproduce. What a front asks for, put together from the parts.
+
+Everything here is async because a notebook awaits it; in a script, `asyncio.run(lab.run(trial))`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit import fields, launch, plan, progress, published
+from labkit.errors import BadInput, TrialFailed
+from labkit.outcomes import Reproduction, Run, Study
+from labkit.plan import Step
+from labkit.progress import Reporter
+from labkit.record import Record
+from labkit.spec import Trial
+from labkit.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCALES = ("smoke", "workshop", "paper")
+
+
+def scale() -> str:
+    """The size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
+    named = os.environ.get("LABKIT_SCALE", "smoke")
+    if named not in SCALES:
+        raise fields.unknown("LABKIT_SCALE", named, SCALES)
+    return named
+
+
+async def run(
+    trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None
+) -> Run:
+    """Run one trial in fresh processes and keep its record.
+
+    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    """
+    steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
+    records = await _run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
+    return Run(records[0])
+
+
+async def compare(
+    trial: Trial | None = None,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+    **axes: Sequence[Any],
+) -> Study:
+    """Every combination of the axes' values, `repeats` times each, interleaved in random order.
+
+    An axis is named as `Trial.replace` names a setting, dotted where needed
+    (`**{"transport.limit": [10, 30]}`). A trial that fails is kept as invalid and the others go on.
+    """
+    arms = plan.arms(trial or Trial(), axes)
+    steps = plan.interleave(arms, repeats=repeats, seed=seed)
+    records = await _run_all(steps, store=store, reporter=reporter, experiment="compare")
+    return Study(records, list(axes))
+
+
+async def reproduce(
+    name: str,
+    *,
+    scale: str | None = None,
+    repeats: int | None = None,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Reproduction:
+    """Run a published benchmark again; its figures beside the measured ones, with verdicts."""
+    benchmark = published.named(name)
+    size = scale or globals()["scale"]()
+    times = benchmark.repeats(size) if repeats is None else repeats
+    steps = plan.interleave(benchmark.arms(size), repeats=times)
+    records = await _run_all(steps, store=store, reporter=reporter, experiment=name)
+    return Reproduction(benchmark, size, records)

@@ -1,0 +1,344 @@
+"""Running one trial: target and client in fresh processes, watched, and gone when it is over.
+
+The parent and the measured processes meet through JSON lines only. Whatever happens (deadline,
+Ctrl-C, a process that dies), what was measured until then is handed to `keep`, and no process of the
+trial outlives the call by more than two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import secrets
+import signal
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from labkit import environment, guards, parts, preflight
+from labkit.children import GRACE_S, Child, failed
+from labkit.errors import BadInput, TrialFailed
+from labkit.record import Counts, Measurement, Note, Process, Record, Server, Timeline
+from labkit.spec import Trial
+
+START_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a trial stands in an experiment; see `Record`."""
+
+    study: str | None = None
+    experiment: str | None = None
+    axes: dict[str, Any] | None = None
+    repeat: int = 0
+    order: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the client has come."""
+
+    trial: Trial
+    t_s: float
+    in_flight: int
+    counts: Counts
+
+    @property
+    def done(self) -> int:
+        """Requests that came to an end."""
+        return self.counts.sent - self.in_flight
+
+
+Watch = Callable[[Progress], None]
+Keep = Callable[[Record], None]
+
+
+async def run(
+    trial: Trial, *, place: Place | None = None, watch: Watch | None = None, keep: Keep
+) -> Record:
+    """Run `trial`; the record is given to `keep` and returned.
+
+    Raises `BadInput` before anything is started, `TrialFailed` (with the record of what there is)
+    when the deadline passes or a process dies.
+    """
+    preflight.check(trial)
+    addresses = preflight.addresses(trial.url) if trial.url else []
+    # Drawing a million delays takes seconds: not in the loop of a notebook.
+    floor_s = await asyncio.to_thread(lambda: trial.floor_s)
+    cores = _cores(trial)
+    run_ = _Run(trial, place or Place(), floor_s, watch, keep)
+    async with _target(trial, cores[1]) as served:
+        job = {
+            "trial": trial.to_dict(),
+            "url": trial.url or served.url,
+            "addresses": addresses,
+            "server_pid": served.pid,
+            "core": cores[0],
+            "function": _pickled(trial),
+        }
+        return await run_.client(job, served)
+
+
+@dataclass(frozen=True)
+class _Served:
+    url: str
+    pid: int | None
+
+
+def _cores(trial: Trial) -> tuple[int | None, int | None]:
+    """The cores of client and target: one each where there are two."""
+    usable = environment.usable_cores()
+    return (usable[0], usable[1]) if trial.switches.pin and len(usable) > 1 else (None, None)
+
+
+def _pickled(trial: Trial) -> str | None:
+    if trial.function is None:
+        return None
+    import cloudpickle
+
+    function = getattr(trial.function, "__wrapped__", trial.function)
+    try:
+        with _by_value(function):
+            return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
+    except Exception as error:  # noqa: BLE001  # pickling runs code of any class it meets
+        raise BadInput(
+            f"strategy is {trial.strategy!r}: it cannot be sent to another process ({error}); "
+            "define it in a cell or at the top of a module, and let it use no open files or locks"
+        ) from None
+
+
+@contextlib.contextmanager
+def _by_value(function: Any) -> Any:
+    """Let the code itself travel, also of a function in a module the child might not find."""
+    import sys
+
+    import cloudpickle
+
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    if module is None or module.__name__ == "__main__" or module.__name__.startswith("labkit"):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+@contextlib.asynccontextmanager
+async def _target(trial: Trial, core: int | None) -> AsyncIterator[_Served]:
+    if not isinstance(trial.target, parts.HttpTarget):
+        yield _Served(trial.url or "", None)
+        return
+    shared = {
+        name: getattr(trial.target, name)
+        for name in ("delay", "engine", "loop", "body_bytes", "client_max_size")
+    }
+    settings = parts.Server(
+        **shared, seed=trial.seed, core=core, announce_json=True, die_with_stdin=True
+    )
+    child = Child("labkit.targets.http", msgspec.json.encode(settings).decode())
+    try:
+        async with asyncio.timeout(START_S):
+            line = await child.read_line()
+        if line is None:
+            await child.exited(GRACE_S)
+            raise failed(child, "the synthetic server did not start")
+        yield _Served(line["url"], child.pid)
+    except TimeoutError:
+        raise failed(child, f"the synthetic server did not start within {START_S:.0f} s") from None
+    finally:
+        await _surely(child)
+
+
+async def _surely(child: Child) -> None:
+    """End a child even when this task is being cancelled meanwhile."""
+    try:
+        await asyncio.shield(asyncio.ensure_future(child.end()))
+    finally:
+        child.close()
+
+
+class _Run:
+    """One client process, from spawn to record."""
+
+    def __init__(
+        self, trial: Trial, place: Place, floor_s: float | None, watch: Watch | None, keep: Keep
+    ) -> None:
+        self.trial, self.place, self.floor_s = trial, place, floor_s
+        self.watch, self.keep = watch, keep
+        self.started_at = datetime.now(UTC)
+        self.environment = environment.now()
+        self.latest: Progress | None = None
+
+    async def client(self, job: dict[str, Any], served: _Served) -> Record:
+        """Start the client on `job` and see it through."""
+        child = Child("labkit.worker")
+        try:
+            await child.write_line(job)
+            measured, note = await self._watched(child)
+            await child.exited(GRACE_S)
+            stats = await asyncio.to_thread(_stats, served)
+            record = self._record(child, measured, stats, note)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(self._interrupted(child)))
+            raise
+        finally:
+            await _surely(child)
+        self.keep(record)
+        if note is not None:
+            raise TrialFailed(f"{note.message} (record {record.id})", record)
+        return record
+
+    async def _watched(self, child: Child) -> tuple[Measurement, Note | None]:
+        deadline_s = self.trial.deadline_s
+        try:
+            async with asyncio.timeout(deadline_s):
+                measured = await self._measurement(child)
+        except TimeoutError:
+            message = f"the trial passed its deadline of {deadline_s:,.0f} s"
+            measured = await self._cut_short(child)
+            return measured or self._lost(), Note(code="deadline", message=message)
+        if measured is None:
+            await child.exited(GRACE_S)
+            message = str(failed(child, "the client process died"))
+            return self._lost(), Note(code="worker-lost", message=message)
+        return measured, None
+
+    async def _measurement(self, child: Child) -> Measurement | None:
+        """Read the client's lines until the measurement; None where it dies before."""
+        while (line := await child.read_line()) is not None:
+            if line["type"] == "measurement":
+                return msgspec.convert(line["measurement"], Measurement)
+            if line["type"] == "failed":
+                raise BadInput(line["message"])
+            if line["type"] == "progress":
+                self._progress(line)
+        return None
+
+    def _progress(self, line: dict[str, Any]) -> None:
+        counts = msgspec.convert(line["counts"], Counts)
+        self.latest = Progress(
+            trial=self.trial, t_s=line["t_s"], in_flight=line["in_flight"], counts=counts
+        )
+        if self.watch is not None:
+            self.watch(self.latest)
+
+    async def _cut_short(self, child: Child) -> Measurement | None:
+        """Ask the client to end now; what it measured until then, if it still answers."""
+        child.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(GRACE_S):
+                return await self._measurement(child)
+        except TimeoutError:
+            return None
+
+    async def _interrupted(self, child: Child) -> None:
+        note = Note(code="interrupted", message="the trial was interrupted")
+        measured = await self._cut_short(child) or self._lost()
+        await child.end()
+        self.keep(self._record(child, measured, None, note))
+
+    def _lost(self) -> Measurement:
+        """What is known of a client that gave no measurement: its last progress line."""
+        planned = self.trial.requests
+        none = Counts(planned=planned, sent=0, not_sent=planned, ok=0, failed={}, cancelled=0)
+        return Measurement(
+            counts=self.latest.counts if self.latest else none,
+            wall_s=None,
+            client=None,
+            server=None,
+            latency_s=None,
+            latency_hdr=None,
+            loop_lag_s=None,
+            timeline=Timeline(),
+            effective={},
+        )
+
+    def _record(
+        self,
+        child: Child,
+        measured: Measurement,
+        stats: dict[str, Any] | None,
+        note: Note | None,
+    ) -> Record:
+        notes = [*([note] if note else []), *measured.warnings]
+        notes += guards.look_at(self.trial, measured)
+        place, wall_s = self.place, measured.wall_s
+        return Record(
+            id=new_id(self.started_at),
+            started_at=self.started_at.isoformat(timespec="milliseconds"),
+            study=place.study,
+            experiment=place.experiment,
+            axes=dict(place.axes or {}),
+            repeat=place.repeat,
+            order=place.order,
+            trial=self.trial.to_dict(),
+            effective={**measured.effective, "server": (stats or {}).get("effective", {})},
+            counts=measured.counts,
+            wall_s=wall_s,
+            floor_s=self.floor_s,
+            efficiency=self.floor_s / wall_s if wall_s and self.floor_s is not None else None,
+            throughput_rps=measured.counts.ok / wall_s if wall_s else None,
+            client=measured.client,
+            process=_process(child, measured),
+            server=_server(measured.server, stats),
+            latency_s=measured.latency_s,
+            latency_hdr=measured.latency_hdr,
+            loop_lag_s=measured.loop_lag_s,
+            timeline=measured.timeline,
+            environment=self.environment,
+            warnings=notes,
+            first_errors=measured.first_errors,
+            verdict=guards.verdict(notes),
+        )
+
+
+def _process(child: Child, measured: Measurement) -> Process | None:
+    usage, wall_s = child.usage, child.wall_s
+    if usage is None or wall_s is None:
+        return None
+    return Process(
+        wall_s=wall_s,
+        cpu_user_s=usage.ru_utime,
+        cpu_system_s=usage.ru_stime,
+        cpu_percent=round(100 * (usage.ru_utime + usage.ru_stime) / wall_s, 2),
+        peak_rss_bytes=measured.process_peak_rss_bytes,
+    )
+
+
+def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
+    if seen is None or stats is None:
+        return seen
+    return msgspec.structs.replace(
+        seen,
+        requests=stats["requests"],
+        max_in_flight=stats["max_in_flight"],
+        connections_opened=stats["connections_opened"],
+        delay_error_s=stats["delay_error_s"],
+    )
+
+
+def _stats(served: _Served) -> dict[str, Any] | None:
+    """What the synthetic server counted; None where it is not ours or no longer answers."""
+    if served.pid is None:
+        return None
+    try:
+        # No proxy, whatever the environment says: the server is on loopback.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{served.url}/-/stats", timeout=5) as answer:
+            stats: dict[str, Any] = msgspec.json.decode(answer.read())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return stats
+
+
+def new_id(at: datetime) -> str:
+    """An id that sorts by time: 20261120T101500-3f9a2c."""
+    return f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

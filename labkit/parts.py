@@ -1,0 +1,202 @@
+"""The parts of a trial: target, transport, workload, switches; and the strategies there are.
+
+Frozen, and valid once constructed. Only what can be checked by looking at the values is checked here; what depends on this machine
+(descriptors, uvloop, the Python version) is checked by `launch` before anything starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from labkit import delays, fields
+from labkit.addresses import check_url
+from labkit.errors import BadInput
+
+Loop = Literal["asyncio", "uvloop"]
+Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
+Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+# Name -> the options it takes, with their defaults. `labkit.strategies` holds the code; a test
+# holds the two together, because the parent may not import what runs in a measured process.
+STRATEGIES: Mapping[str, Mapping[str, int]] = MappingProxyType(
+    {
+        "sequential": {},
+        "gather": {},
+        "semaphore": {},
+        "as_completed": {},
+        "task_pool": {},
+        "pypeln": {"maxsize": 0},
+        "chunked": {"chunk_size": 1_000},
+        "wait": {},
+        "task_group": {},
+        "queue": {},
+        "worker_pool": {},
+        "priority": {"classes": 1},
+        "aiometer": {},
+        "aiostream": {},
+        "anyio": {},
+    }
+)
+OPTION_TYPES: Mapping[str, Any] = MappingProxyType(
+    {
+        "maxsize": Annotated[int, Meta(ge=0, le=100_000_000)],
+        "chunk_size": Annotated[int, Meta(ge=1, le=100_000_000)],
+        "classes": Annotated[int, Meta(ge=1, le=1_000)],
+    }
+)
+GATHER_AT_MOST = 1_000_000
+_PATH = re.compile(r"/[!-~]*")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a trial; `role` is the name that errors and dotted names give it."""
+
+    role: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        fields.check_all(self, self.role)
+
+
+class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
+    """The service that is called."""
+
+    role: ClassVar[str] = "target"
+
+
+class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
+    """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes."""
+
+    delay: str = "0"
+    engine: Literal["aiohttp"] = "aiohttp"
+    loop: Loop = "uvloop"
+    body_bytes: Bytes | None = None
+    client_max_size: Bytes = 1 << 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        delays.parse(self.delay)
+
+
+class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
+    """A server of the user's own. `{item}` in the URL stands for the item's number.
+
+    Loopback only, unless `allow_remote` repeats the host: then requests, rate and time are capped.
+    """
+
+    url: str
+    allow_remote: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_url(self.url, self.allow_remote)
+
+
+class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
+    """How one call is made."""
+
+    role: ClassVar[str] = "transport"
+
+
+class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
+    """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
+
+    `limit=0` is no limit (aiohttp's own default is 100). `retry_dropped` is aiohttp's habit of
+    sending an idempotent request again on a reused connection that was dropped; it is off, because
+    the lab counts each request once.
+    """
+
+    limit: Connections = 0
+    limit_per_host: Connections = 0
+    keepalive_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 15.0
+    force_close: bool = False
+    ttl_dns_cache: Annotated[int, Meta(ge=0, le=86_400)] | None = 10
+    use_dns_cache: bool = True
+    enable_cleanup_closed: bool = False
+    timeout_s: Seconds | None = 300.0
+    connect_timeout_s: Seconds | None = None
+    sock_connect_timeout_s: Seconds | None = 30.0
+    sock_read_timeout_s: Seconds | None = None
+    session_per_request: bool = False
+    read: Literal["read", "stream", "release"] = "read"
+    chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
+    retry_dropped: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.force_close and self.keepalive_timeout != type(self)().keepalive_timeout:
+            raise BadInput(
+                f"transport.keepalive_timeout is {self.keepalive_timeout!r} with "
+                "transport.force_close on: a connection that is closed is not kept alive; "
+                "set one of the two"
+            )
+
+
+class Workload(Part, frozen=True, kw_only=True):
+    """How much work, how many at a time. `path` may hold `{item}`; None is the target's own."""
+
+    role: ClassVar[str] = "workload"
+
+    requests: Count = 1_000
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.path is not None and not _PATH.fullmatch(self.path):
+            raise BadInput(
+                f"workload.path is {self.path!r}: it must start with '/' and hold printable ASCII "
+                "without spaces; write the number of the item as {item}"
+            )
+
+
+class Server(Part, frozen=True, kw_only=True):
+    """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial."""
+
+    role: ClassVar[str] = "serve"
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    delay: str = "0"
+    seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
+    engine: Literal["aiohttp"] = "aiohttp"
+    loop: Loop = "uvloop"
+    body_bytes: Bytes | None = None
+    client_max_size: Bytes = 1 << 20
+    announce_json: bool = False
+    die_with_stdin: bool = False
+    core: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        delays.parse(self.delay)
+
+
+TARGETS: Mapping[str, type[Target]] = MappingProxyType({"http": HttpTarget, "url": UrlTarget})
+TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType({"aiohttp": AiohttpTransport})
+
+
+class Switches(Part, frozen=True, kw_only=True):
+    """What belongs to the trial as a whole; `Trial` shows each as an attribute of its own.
+
+    `probes`: full; counts (no latency, no timeline, no loop lag); bare (a loop written by hand,
+    without any code of the lab: the yardstick of its overhead). `deadline_s` None: several times
+    what the trial should need.
+    """
+
+    role: ClassVar[str] = "trial"
+
+    loop: Loop = "asyncio"
+    eager_tasks: bool = False
+    pin: bool = True
+    probes: Literal["full", "counts", "bare"] = "full"
+    deadline_s: Seconds | None = None

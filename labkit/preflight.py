@@ -1,0 +1,108 @@
+"""What a trial needs of this machine, checked before anything is started."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+from importlib.util import find_spec
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from labkit import parts
+from labkit.addresses import is_loopback
+from labkit.errors import BadInput
+from labkit.spec import Trial
+
+RESERVED_DESCRIPTORS = 64
+_PEERS = ("aiometer", "aiostream", "anyio")
+
+
+def check(trial: Trial) -> None:
+    """Raise `BadInput` where this machine cannot run the trial."""
+    _check_code(trial)
+    _check_loops(trial)
+    _check_descriptors(trial)
+
+
+def _check_code(trial: Trial) -> None:
+    if trial.own_strategy and trial.function is None:
+        raise BadInput(
+            f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
+            "the name: pass the function itself"
+        )
+    if trial.strategy in _PEERS and find_spec(trial.strategy) is None:
+        raise BadInput(
+            f"strategy is {trial.strategy!r}: the package is not installed; "
+            "install it with: pip install 'labkit[peers]'"
+        )
+
+
+def _check_loops(trial: Trial) -> None:
+    wanted = {trial.loop, getattr(trial.target, "loop", "asyncio")}
+    if "uvloop" in wanted and find_spec("uvloop") is None:
+        raise BadInput("loop is 'uvloop': it is not installed; install it or set loop to 'asyncio'")
+    if trial.switches.eager_tasks and sys.version_info < (3, 12):
+        here = ".".join(map(str, sys.version_info[:2]))
+        raise BadInput(
+            f"eager_tasks is True: asyncio has them since Python 3.12 and this is {here}; "
+            "leave eager_tasks off or use a newer Python"
+        )
+
+
+def connections(trial: Trial) -> int:
+    """How many connections the trial may hold open at once."""
+    at_once = min(trial.slots, trial.requests)
+    transport = trial.transport
+    if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
+        limits = [n for n in (transport.limit, transport.limit_per_host) if n]
+        at_once = min([at_once, *limits])
+    return at_once
+
+
+def descriptors() -> int:
+    """How many files and sockets a process of this user may open (the hard limit)."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def _check_descriptors(trial: Trial) -> None:
+    budget = descriptors() - RESERVED_DESCRIPTORS
+    wanted = connections(trial)
+    if wanted > budget and descriptors() != resource.RLIM_INFINITY:
+        raise BadInput(
+            f"limit is {trial.slots:,}: up to {wanted:,} connections would be open at once and this "
+            f"machine allows {budget:,} a process; lower it, set transport.limit, or raise "
+            "'ulimit -Hn'"
+        )
+
+
+def addresses(url: str) -> list[str]:
+    """The addresses of the URL's host, each checked; empty where the URL holds an address itself.
+
+    The worker connects to these and to no other: a name cannot change its meaning in between.
+    """
+    parts_of = urlsplit(url)
+    host = parts_of.hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return _resolved(host, parts_of.port or 80)
+    return []
+
+
+def _resolved(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise BadInput(
+            f"target.url names the host {host!r}, which does not resolve ({error.strerror or error})"
+            "; check the name"
+        ) from None
+    listed = list(dict.fromkeys(str(info[4][0]) for info in found))
+    astray = [address for address in listed if not is_loopback(address)]
+    if is_loopback(host) and astray:
+        raise BadInput(
+            f"target.url names the host {host!r}, which resolves to {astray[0]}: "
+            "that is not loopback; use 127.0.0.1"
+        )
+    return listed

@@ -1,0 +1,4 @@
+"""What looks at a running trial from inside the measured process, as cheaply as it can.
+
+Nothing here imports more than the standard library before the window closes.
+"""

@@ -1,0 +1,135 @@
+"""Counting and timing each request. This is the hot path of every measurement: it is kept short.
+
+`metered` wraps a transport's `fetch`; strategies call the wrapper. It never raises but for
+cancellation, so that no strategy can lose an item to another item's failure.
+"""
+
+from __future__ import annotations
+
+from array import array
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from time import perf_counter_ns
+
+from labkit.probes import latency
+from labkit.probes.window import Window
+from labkit.record import Counts
+
+Fetch = Callable[[int], Awaitable[object]]
+MOST_EXAMPLES = 5
+
+
+class Meter:
+    """What happened to the requests so far; opens and closes the window that is measured."""
+
+    __slots__ = (
+        "cancelled",
+        "examples",
+        "failed",
+        "items",
+        "kind_of",
+        "latencies",
+        "left",
+        "ok",
+        "planned",
+        "sent",
+        "window",
+    )
+
+    def __init__(
+        self, planned: int, kind_of: Callable[[BaseException], str], window: Window
+    ) -> None:
+        self.planned = self.left = planned
+        self.kind_of, self.window = kind_of, window
+        self.sent = self.ok = self.cancelled = self.items = 0
+        self.failed: dict[str, int] = {}
+        self.examples: list[str] = []
+        self.latencies: array[int] = latency.empty()
+
+    def fail(self, error: Exception) -> None:
+        """Count a request that failed, by kind."""
+        kind = self.kind_of(error)
+        self.failed[kind] = self.failed.get(kind, 0) + 1
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
+
+    @property
+    def done(self) -> int:
+        """Requests that came to an end, of whatever kind."""
+        return self.ok + sum(self.failed.values()) + self.cancelled
+
+    @property
+    def in_flight(self) -> int:
+        """Requests sent that have not come to an end."""
+        return self.sent - self.done
+
+    @property
+    def each_item_once(self) -> bool:
+        """Whether what was sent is items 0 to planned - 1, as far as a sum can tell."""
+        return self.items == self.planned * (self.planned - 1) // 2
+
+    def counts(self) -> Counts:
+        """The counts as the record holds them. Requests still in flight are counted cancelled."""
+        return Counts(
+            planned=self.planned,
+            sent=self.sent,
+            not_sent=max(self.planned - self.sent, 0),
+            ok=self.ok,
+            failed=dict(self.failed),
+            cancelled=self.cancelled + self.in_flight,
+        )
+
+
+def metered(fetch: Fetch, meter: Meter) -> Fetch:
+    """`fetch`, counted, timed and never raising but for cancellation."""
+    clock, counts, half = perf_counter_ns, meter.latencies, latency.SUB_BITS
+    sub = half + 1
+
+    async def measured(item: int) -> None:
+        if not meter.sent:
+            meter.window.open()
+        meter.sent += 1
+        meter.items += item
+        start = clock()
+        try:
+            await fetch(item)
+        except Exception as error:
+            meter.fail(error)
+        except CancelledError:
+            meter.cancelled += 1
+            raise
+        else:
+            took = clock() - start
+            meter.ok += 1
+            # latency.index(took), written out: a call here would cost more than the increment.
+            shift = took.bit_length() - sub
+            counts[(shift << half) + (took >> shift) if shift > 0 else took] += 1
+        meter.left -= 1
+        if not meter.left:
+            meter.window.close()
+
+    return measured
+
+
+def counted(fetch: Fetch, meter: Meter) -> Fetch:
+    """`fetch`, counted but not timed: what remains when the probes are switched off."""
+
+    async def measured(item: int) -> None:
+        if not meter.sent:
+            meter.window.open()
+        meter.sent += 1
+        meter.items += item
+        try:
+            await fetch(item)
+        except Exception as error:
+            meter.fail(error)
+        except CancelledError:
+            meter.cancelled += 1
+            raise
+        else:
+            meter.ok += 1
+        meter.left -= 1
+        if not meter.left:
+            meter.window.close()
+
+    return measured

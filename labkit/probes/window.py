@@ -1,0 +1,85 @@
+"""The window that is measured: from just before the first send to just after the last answer."""
+
+from __future__ import annotations
+
+import resource
+from time import perf_counter_ns
+
+from labkit.probes.memory import Watched, high_water_bytes, own_peak_bytes
+from labkit.record import Client, Server
+
+
+class Window:
+    """CPU and memory of client and server, read when the window opens and when it closes."""
+
+    def __init__(self, server_pid: int | None) -> None:
+        self._server, self._server_pid = Watched(server_pid), server_pid
+        self.started_ns = self.opened_ns = self.closed_ns = 0
+        self._cpu = [(0.0, 0.0), (0.0, 0.0)]
+        self._server_cpu: list[float | None] = [None, None]
+        self._rss_before_bytes = self._peak_bytes = 0
+        self._server_peak_bytes: int | None = None
+
+    def start(self, rss_bytes: int | None) -> None:
+        """The strategy is about to be started; this process holds `rss_bytes`."""
+        self._rss_before_bytes = rss_bytes or own_peak_bytes()
+        self.started_ns = perf_counter_ns()
+
+    def open(self) -> None:
+        """The first request is about to be sent."""
+        self._server_cpu[0] = self._server.cpu_s()
+        self._cpu[0] = own_cpu_s()
+        self.opened_ns = perf_counter_ns()
+
+    def close(self) -> None:
+        """The last answer is there, or nothing more will come; only the first call counts."""
+        if self.closed_ns or not self.opened_ns:
+            return
+        self.closed_ns = perf_counter_ns()
+        self._cpu[1] = own_cpu_s()
+        self._server_cpu[1] = self._server.cpu_s()
+        self._peak_bytes = own_peak_bytes()
+        self._server_peak_bytes = high_water_bytes(self._server_pid)
+        self._server.close()
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds from first send to last answer; None where nothing was sent."""
+        return (self.closed_ns - self.opened_ns) / 1e9 if self.closed_ns else None
+
+    def client(self, sent: int) -> Client | None:
+        """The client's side of the window in which `sent` requests were sent."""
+        wall_s = self.wall_s
+        if not wall_s:
+            return None
+        user_s, system_s = (after - before for before, after in zip(*self._cpu, strict=True))
+        cpu_s = user_s + system_s
+        return Client(
+            cpu_user_s=round(user_s, 6),
+            cpu_system_s=round(system_s, 6),
+            cpu_percent=round(100 * cpu_s / wall_s, 2),
+            cpu_us_per_request=round(1e6 * cpu_s / sent, 3) if sent else None,
+            peak_rss_bytes=self._peak_bytes,
+            rss_before_bytes=self._rss_before_bytes,
+            to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
+        )
+
+    def server(self) -> Server | None:
+        """The target's side, where its process could be watched; its own counts come later."""
+        before, after = self._server_cpu
+        if self._server_pid is None or not self.wall_s:
+            return None
+        known = before is not None and after is not None
+        return Server(
+            cpu_percent=round(100 * (after - before) / self.wall_s, 2) if known else None,  # type: ignore[operator]  # `known` says that neither is None
+            peak_rss_bytes=self._server_peak_bytes,
+            requests=None,
+            max_in_flight=None,
+            connections_opened=None,
+        )
+
+
+def own_cpu_s() -> tuple[float, float]:
+    """CPU seconds of this process so far: (user, system)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime, usage.ru_stime

@@ -1,0 +1,222 @@
+"""`Record`: what one trial measured, where, and under what conditions. Plain data, versioned.
+
+No measuring and no judging happens here. Field names carry their units; None means not measured.
+`schema_version` goes up when a field changes its meaning or goes away; added fields do not count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from labkit.errors import RecordDamaged
+
+SCHEMA_VERSION = 1
+
+FAILURES = (
+    "timeout",
+    "connect",
+    "reset",
+    "disconnected",
+    "emfile",
+    "eaddrnotavail",
+    "status",
+    "payload",
+    "other",
+)
+"""Kinds of failure that a transport tells apart."""
+
+Verdict = Literal["valid", "warn", "invalid"]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the parts of a record: unknown fields are ignored, so that newer ones may be added."""
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What became of the items: planned = sent + not_sent, sent = ok + failed + cancelled."""
+
+    planned: int
+    sent: int
+    not_sent: int
+    ok: int
+    failed: dict[str, int]
+    cancelled: int
+
+    @property
+    def failures(self) -> int:
+        """Requests that failed, of any kind."""
+        return sum(self.failed.values())
+
+    @property
+    def conserved(self) -> bool:
+        """Whether nothing was lost and nothing counted twice."""
+        whole = self.planned == self.sent + self.not_sent
+        return whole and self.sent == self.ok + self.failures + self.cancelled
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """The client process over the window from its first send to its last answer.
+
+    `cpu_percent` is of one core. `peak_rss_bytes` is the process's own high-water mark (VmHWM) at
+    the end of the window, `rss_before_bytes` its memory before the strategy was started,
+    `to_first_send_s` the time from there to the first send.
+    """
+
+    cpu_user_s: float
+    cpu_system_s: float
+    cpu_percent: float
+    cpu_us_per_request: float | None
+    peak_rss_bytes: int
+    rss_before_bytes: int
+    to_first_send_s: float | None
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """The whole client process, from spawn to exit, as `/usr/bin/time` sees it."""
+
+    wall_s: float
+    cpu_user_s: float
+    cpu_system_s: float
+    cpu_percent: float
+    peak_rss_bytes: int | None
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """The target's process over the same window, and what it counted itself."""
+
+    cpu_percent: float | None
+    peak_rss_bytes: int | None
+    requests: int | None
+    max_in_flight: int | None
+    connections_opened: int | None
+    delay_error_s: dict[str, float] | None = None
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """Service time of the requests that succeeded, in seconds, from the histogram."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+class LoopLag(Struct, frozen=True, kw_only=True):
+    """How late the client's event loop ran a timer that was due, in seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Timeline(Struct, frozen=True, kw_only=True):
+    """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
+
+    `completed` is cumulative; CPU is percent of one core since the row before; `loop_lag_s` is the
+    worst since the row before. A column holds None where it could not be read.
+    """
+
+    t_s: list[float] = []
+    completed: list[int] = []
+    in_flight: list[int] = []
+    client_rss_bytes: list[int | None] = []
+    client_cpu_percent: list[float | None] = []
+    server_rss_bytes: list[int | None] = []
+    server_cpu_percent: list[float | None] = []
+    loop_lag_s: list[float | None] = []
+
+
+class Note(Struct, frozen=True, kw_only=True):
+    """One thing to know before believing the record: a code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """What the worker knows at the end of a trial; `launch` completes it to a `Record`."""
+
+    counts: Counts
+    wall_s: float | None
+    client: Client | None
+    server: Server | None
+    latency_s: Latency | None
+    latency_hdr: str | None
+    loop_lag_s: LoopLag | None
+    timeline: Timeline
+    effective: dict[str, Any]
+    warnings: list[Note] = []
+    first_errors: list[str] = []
+    process_peak_rss_bytes: int | None = None
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What one trial measured. `trial` is `Trial.to_dict()`; `effective` is what was in force.
+
+    `efficiency` is floor_s / wall_s. `study` is the id shared by the trials of one experiment,
+    `axes` the settings that it varied in this one, `repeat` which repeat this is (from 0),
+    `order` its place in the interleaved order.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    started_at: str
+    study: str | None = None
+    experiment: str | None = None
+    axes: dict[str, Any] = {}
+    repeat: int = 0
+    order: int = 0
+    trial: dict[str, Any]
+    effective: dict[str, Any]
+    counts: Counts
+    wall_s: float | None
+    floor_s: float | None
+    efficiency: float | None
+    throughput_rps: float | None
+    client: Client | None
+    process: Process | None
+    server: Server | None
+    latency_s: Latency | None
+    latency_hdr: str | None
+    loop_lag_s: LoopLag | None
+    timeline: Timeline
+    environment: dict[str, Any]
+    warnings: list[Note] = []
+    first_errors: list[str] = []
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as plain data, ready for JSON."""
+        data = msgspec.to_builtins(self)
+        assert isinstance(data, dict)
+        return data
+
+
+def encode(record: Record) -> bytes:
+    """One line of JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode(data: bytes, where: str = "the record") -> Record:
+    """The record in `data`; raises `RecordDamaged` where it is truncated, edited or too new."""
+    try:
+        version = msgspec.json.decode(data, type=_Versioned).schema_version
+        if version > SCHEMA_VERSION:
+            raise RecordDamaged(
+                f"{where} has schema_version {version}: this labkit reads versions up to "
+                f"{SCHEMA_VERSION}; install a newer labkit to read it"
+            )
+        return msgspec.json.decode(data, type=Record)
+    except msgspec.DecodeError as error:
+        raise RecordDamaged(
+            f"{where} is damaged ({error}): a record is one whole JSON document; delete the file "
+            "or restore it from a copy"
+        ) from None
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int

@@ -1,0 +1,307 @@
+"""`Trial`: one target, transport, strategy and workload, and the names by which each is varied.
+
+Frozen, and valid once it exists. Only what can be checked by looking at the values is checked
+here; what depends on this machine (descriptors, uvloop, the Python version) `launch` checks before
+anything starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import msgspec
+
+from labkit import delays, fields, parts
+from labkit.addresses import REMOTE_DEADLINE_S, check_remote, is_remote
+from labkit.errors import BadInput
+from labkit.parts import Part, Switches, Target, Transport, Workload
+
+Function = Callable[..., Any]
+OWN: dict[str, Function] = {}
+"""Strategies of the user's own that a decorator registered, by name."""
+
+_KINDS: dict[str, Mapping[str, type[Part]]] = {
+    "target": cast("Mapping[str, type[Part]]", parts.TARGETS),
+    "transport": cast("Mapping[str, type[Part]]", parts.TRANSPORTS),
+    "workload": {"closed": Workload},
+}
+_ROLES = (*_KINDS, "switches")
+
+
+@dataclass(frozen=True, init=False)
+class Trial:
+    """One thing to measure.
+
+    Takes the parts (`target=`, `transport=`, `workload=`: an object, a kind, or for the target a
+    URL), short names (`requests`, `limit`, `delay`, `loop`, `body_bytes`, ...) and dotted ones
+    (`**{"transport.limit": 30}`). `strategy` is a name or an `async def f(fetch, items, limit)`.
+    Raises `BadInput`.
+    """
+
+    target: Target
+    transport: Transport
+    workload: Workload
+    switches: Switches
+    strategy: str
+    options: Mapping[str, int] = field(hash=False)
+    own_strategy: bool
+    function: Function | None = field(repr=False)
+
+    def __init__(self, **settings: Any) -> None:
+        start = {
+            "target": parts.HttpTarget(),
+            "transport": parts.AiohttpTransport(),
+            "workload": Workload(),
+            "switches": Switches(),
+            **_strategy_named("worker_pool"),
+        }
+        self._fill(start, settings)
+
+    def replace(self, **changes: Any) -> Trial:
+        """This trial with some settings changed; names as in the constructor."""
+        trial = object.__new__(Trial)
+        start = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        trial._fill(start, changes)
+        return trial
+
+    def _fill(self, state: dict[str, Any], settings: Mapping[str, Any]) -> None:
+        settings = dict(settings)
+        if "strategy" in settings:
+            state |= _strategy_named(settings.pop("strategy"))
+        chosen = {role: settings.pop(role) for role in _KINDS if role in settings}
+        kinds = {role: _kind_chosen(role, chosen.get(role), state[role]) for role in _ROLES}
+        changes: dict[str, dict[str, Any]] = {
+            "strategy": {},
+            **{role: {} for role in _ROLES},
+        }
+        for name, value in settings.items():
+            role, leaf = _resolve(name, kinds, state["options"])
+            changes[role][leaf] = value
+        for role in _ROLES:
+            state[role] = _part(role, chosen.get(role), state[role], changes[role])
+        state["options"] = _options(state["strategy"], state["options"], changes["strategy"])
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        if isinstance(self.target, parts.UrlTarget):
+            at_once = min(self.slots, self.requests)
+            check_remote(self.target.url, requests=self.requests, limit=at_once)
+        if self.strategy == "gather" and self.requests > parts.GATHER_AT_MOST:
+            raise BadInput(
+                f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
+                f"so at most {parts.GATHER_AT_MOST:,} are allowed; choose a bounded strategy"
+            )
+        if self.probes == "bare" and (self.strategy != "worker_pool" or self.own_strategy):
+            raise BadInput(
+                f"probes is 'bare' with strategy {self.strategy!r}: the hand-written loop is a "
+                "worker pool; set strategy to 'worker_pool'"
+            )
+
+    @property
+    def requests(self) -> int:
+        """How many items there are."""
+        return self.workload.requests
+
+    @property
+    def limit(self) -> int:
+        """How many items may be in flight at a time."""
+        return self.workload.limit
+
+    @property
+    def seed(self) -> int:
+        """What the delays are drawn from, with each item's number."""
+        return self.workload.seed
+
+    @property
+    def loop(self) -> str:
+        """The client's event loop."""
+        return self.switches.loop
+
+    @property
+    def probes(self) -> str:
+        """How much is measured inside the client."""
+        return self.switches.probes
+
+    @property
+    def url(self) -> str | None:
+        """The URL of a server of the user's own; None for a target that the lab starts."""
+        return self.target.url if isinstance(self.target, parts.UrlTarget) else None
+
+    @property
+    def path(self) -> str:
+        """What is requested, with `{item}` where the number of the item goes."""
+        if self.workload.path is not None:
+            return self.workload.path
+        return "/{item}" if self.url is None else ""
+
+    @property
+    def slots(self) -> int:
+        """How many requests the strategy may have in flight: `gather` heeds no limit."""
+        return self.requests if self.strategy == "gather" else self.limit
+
+    @cached_property
+    def floor_s(self) -> float | None:
+        """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
+        if not isinstance(self.target, parts.HttpTarget) or self.path != "/{item}":
+            return None
+        delay = delays.parse(self.target.delay)
+        return delays.floor_of(delay, self.seed, self.requests, self.slots)
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds after which the trial is ended: as set, or several times what it should need."""
+        if self.switches.deadline_s is not None:
+            return self.switches.deadline_s
+        if self.url is not None and is_remote(self.url):
+            return REMOTE_DEADLINE_S
+        delay = delays.parse(getattr(self.target, "delay", "0"))
+        slots = 1 if self.strategy == "sequential" else self.slots
+        waiting_s = delays.floor_of(delay, self.seed, self.requests, slots)
+        return 60 + 3 * waiting_s + 0.01 * self.requests
+
+    def get(self, name: str) -> Any:
+        """The value of the setting called `name`, short or dotted, as `replace` would take it."""
+        if name == "strategy":
+            return self.function or self.strategy
+        if name in _KINDS:
+            return getattr(self, name)
+        role, leaf = self._where(name)
+        return self.options[leaf] if role == "strategy" else getattr(getattr(self, role), leaf)
+
+    def type_of(self, name: str) -> Any:
+        """The annotated type of the setting called `name`; `str` for a part or a strategy."""
+        if name == "strategy" or name in _KINDS:
+            return str
+        role, leaf = self._where(name)
+        if role == "strategy":
+            return parts.OPTION_TYPES[leaf]
+        return fields.types_of(type(getattr(self, role)))[leaf]
+
+    def _where(self, name: str) -> tuple[str, str]:
+        kinds = {role: type(getattr(self, role)) for role in _ROLES}
+        return _resolve(name, kinds, self.options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This trial as plain data; a strategy of the user's own keeps its name, not its code."""
+        return {
+            "strategy": self.strategy,
+            "options": dict(self.options),
+            "own_strategy": self.own_strategy,
+            **msgspec.to_builtins(self.switches),
+            **{role: msgspec.to_builtins(getattr(self, role)) for role in _KINDS},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trial:
+        """The trial that `to_dict` described. Raises `BadInput`."""
+        settings = dict(data)
+        name, own = (
+            settings.pop("strategy", "worker_pool"),
+            settings.pop("own_strategy", False),
+        )
+        options = settings.pop("options", {})
+        settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
+        if own:
+            trial = cls(**settings)
+            object.__setattr__(trial, "strategy", str(name))
+            object.__setattr__(trial, "own_strategy", True)
+            return trial
+        return cls(strategy=name, **settings)
+
+
+def _strategy_named(value: Any) -> dict[str, Any]:
+    function = OWN.get(value, value) if isinstance(value, str) else value
+    if callable(function):
+        name = getattr(function, "__name__", type(function).__name__)
+        if not getattr(function, "__module__", "").startswith("labkit.strategies."):
+            return {
+                "strategy": name,
+                "own_strategy": True,
+                "function": function,
+                "options": {},
+            }
+        function = name
+    if function not in parts.STRATEGIES:
+        raise fields.unknown("strategy", str(value), [*parts.STRATEGIES, *OWN])
+    options = dict(parts.STRATEGIES[function])
+    return {
+        "strategy": function,
+        "own_strategy": False,
+        "function": None,
+        "options": options,
+    }
+
+
+def _options(strategy: str, now: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
+    for leaf, value in changes.items():
+        fields.check(f"strategy.{leaf}", value, parts.OPTION_TYPES[leaf])
+    return {**now, **changes}
+
+
+def _kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
+    """The class of the part that `value` (a kind, a URL, plain data, a part) chooses."""
+    if value is None:
+        return type(now)
+    if isinstance(value, Mapping):
+        value = value.get("kind", "closed")
+    if role == "target" and isinstance(value, str) and ":" in value:
+        return parts.UrlTarget
+    if isinstance(value, str) and value in _KINDS[role]:
+        return _KINDS[role][value]
+    if type(value) in _KINDS[role].values():
+        return cast("type[Part]", type(value))
+    known = [
+        *_KINDS[role],
+        *(["a URL such as http://127.0.0.1:9000"] if role == "target" else []),
+    ]
+    raise fields.unknown(role, str(value), known)
+
+
+def _part(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part:
+    kind = _kind_chosen(role, value, now)
+    if isinstance(value, Mapping):
+        changes = {name: v for name, v in value.items() if name != "kind"} | changes
+    elif kind is parts.UrlTarget and isinstance(value, str):
+        changes = {"url": value} | changes
+    types = fields.types_of(kind)
+    for leaf, setting in changes.items():
+        if leaf not in types:
+            raise fields.unknown(f"a setting of {role}", leaf, types)
+        fields.check(f"{kind.role}.{leaf}", setting, types[leaf])
+    if value is None or isinstance(value, Part):
+        return msgspec.structs.replace(now if value is None else value, **changes)
+    return _constructed(kind, changes)
+
+
+def _constructed(kind: type[Part], settings: dict[str, Any]) -> Part:
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise BadInput(f"{kind.role} is incomplete: {error}") from None
+
+
+def _resolve(
+    name: str, kinds: Mapping[str, type[Part]], options: Mapping[str, int]
+) -> tuple[str, str]:
+    """The role and the field that a short or dotted `name` means."""
+    names = {"strategy": list(options)}
+    names |= {role: list(kind.__struct_fields__) for role, kind in kinds.items()}
+    role, dot, leaf = name.partition(".")
+    if dot and role in names and leaf in names[role]:
+        return role, leaf
+    for role in ("switches", "workload", "target", "transport", "strategy"):
+        if not dot and name in names[role]:
+            return role, name
+    settings = sorted(field for listed in names.values() for field in listed)
+    dotted = [f"{role}.{field}" for role, listed in names.items() for field in listed]
+    near = fields.did_you_mean(name, [*settings, *dotted])
+    listed_all = f"; there are {', '.join(['strategy', *_KINDS, *dict.fromkeys(settings)])}"
+    raise BadInput(
+        f"{name!r} is not a setting of a trial with these parts{near or listed_all} "
+        "(write a dotted name where a short one is ambiguous, as in transport.limit)"
+    )

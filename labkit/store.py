@@ -1,0 +1,139 @@
+"""Records on disk: one JSON file each, written whole or not at all, never changed afterwards.
+
+A record is written to a temporary file, flushed to the disk, renamed, and its folder flushed: a
+crash at any moment leaves every finished record as it was. A damaged file harms no other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit import fields
+from labkit.errors import BadInput, RecordDamaged, RecordNotFound
+from labkit.record import Record, decode, encode
+
+ENVIRONMENT = "LABKIT_STORE"
+_SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
+
+
+def default_folder() -> Path:
+    """`LABKIT_STORE`, else `data/runs` of the checkout, else `data/runs` of the current folder."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    checkout = Path(__file__).resolve().parent.parent
+    root = checkout if (checkout / "data" / "published").is_dir() else Path.cwd()
+    return root / "data" / "runs"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file in the store that holds no readable record, and why."""
+
+    id: str
+    why: str
+
+
+class Store:
+    """The records in one folder, which is made when the first is written."""
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else default_folder()
+
+    def add(self, record: Record) -> Path:
+        """Keep a record for good; its file. Raises `BadInput` where its id is taken."""
+        path = self._path(record.id)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(path, encode(record) + b"\n")
+        except FileExistsError:
+            raise BadInput(
+                f"record {record.id} is in the store already ({path.name}): records are never "
+                "overwritten; give it another id"
+            ) from None
+        except OSError as error:
+            raise BadInput(
+                f"the store {self.folder} cannot be written ({error.strerror}): "
+                f"set {ENVIRONMENT} to a folder that can"
+            ) from None
+        return path
+
+    def get(self, record_id: str) -> Record:
+        """The record with this id, or with the only id that starts so.
+
+        Raises `RecordNotFound` or `RecordDamaged`.
+        """
+        ids = self.ids()
+        found = [one for one in ids if one == record_id] or [
+            one for one in ids if one.startswith(record_id) and record_id
+        ]
+        if not found:
+            near = fields.did_you_mean(record_id, ids)
+            raise RecordNotFound(
+                f"no record has the id {record_id!r} in {self.folder}{near}; "
+                "'labkit results list' shows those that there are"
+            )
+        if len(found) > 1:
+            raise RecordNotFound(
+                f"{len(found)} records have an id that starts with {record_id!r}: write more of it"
+            )
+        return self._read(found[0])
+
+    def ids(self) -> list[str]:
+        """The ids of all records, oldest first."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
+    def records(self) -> Iterator[Record]:
+        """All readable records, oldest first."""
+        return (found for found in self.scan() if isinstance(found, Record))
+
+    def scan(self) -> Iterator[Record | Damaged]:
+        """All files, oldest first: each as its record, or as what is wrong with it."""
+        for one in self.ids():
+            try:
+                yield self._read(one)
+            except RecordDamaged as error:
+                yield Damaged(one, str(error))
+
+    def _read(self, record_id: str) -> Record:
+        record = decode(self._path(record_id).read_bytes(), f"record {record_id}")
+        if record.id != record_id:
+            raise RecordDamaged(
+                f"record {record_id} is damaged (it holds the id {record.id!r}): "
+                "a file is named by its record's id; rename it"
+            )
+        return record
+
+    def _path(self, record_id: str) -> Path:
+        if not record_id or not _SAFE.issuperset(record_id):
+            raise RecordNotFound(
+                f"record id is {record_id!r}: an id holds letters, digits, '-' and '_' only"
+            )
+        return self.folder / f"{record_id}.json"
+
+
+def _write(path: Path, data: bytes) -> None:
+    if path.exists():
+        raise FileExistsError(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,61 @@
+"""How one call is made: async context managers that yield `fetch(item)`.
+
+`fetch` raises where the call failed; `kind_of(error)` names the failure as records count it, and
+`effective` says, once entered, what is really in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
+
+from labkit import parts
+
+Fetch = Callable[[int], Awaitable[object]]
+
+
+class Open(Protocol):
+    """A transport, not yet entered."""
+
+    async def __aenter__(self) -> Fetch: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    @property
+    def effective(self) -> dict[str, Any]: ...
+
+    def kind_of(self, error: BaseException) -> str: ...
+
+
+class BadStatus(Exception):
+    """The server answered, with a status that is not a success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+
+
+def open_transport(
+    settings: parts.Transport, url: str, path: str = "/{item}", addresses: Sequence[str] = ()
+) -> Open:
+    """The transport that `settings` describe, for calls on `url` + `path`.
+
+    `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
+    """
+    assert isinstance(settings, parts.AiohttpTransport)
+    from labkit.transports.aiohttp import Aiohttp
+
+    return Aiohttp(settings, url, path, addresses)
+
+
+def spelled(url: str, path: str) -> Callable[[int], str]:
+    """What is requested for an item: `{item}` in URL or path stands for its number."""
+    before, marker, after = (url.rstrip("/") + path if path else url).partition("{item}")
+    if not marker:
+        return lambda item: before
+    return lambda item: f"{before}{item}{after}"

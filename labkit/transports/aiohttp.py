@@ -1,0 +1,201 @@
+"""aiohttp's client as a transport: one session for all requests, or one for each."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import warnings
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import aiohttp.abc
+from yarl import URL
+
+from labkit import parts
+from labkit.transports import BadStatus, Fetch, spelled
+
+_ERRNO = {
+    errno.EMFILE: "emfile",
+    errno.ENFILE: "emfile",
+    errno.EADDRNOTAVAIL: "eaddrnotavail",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+class Aiohttp:
+    """`async with Aiohttp(settings, url, path) as fetch: await fetch(item)`."""
+
+    def __init__(
+        self,
+        settings: parts.AiohttpTransport,
+        url: str,
+        path: str = "/{item}",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        self._settings, self._addresses = settings, addresses
+        self._spell = spelled(url, path)
+        self._stack = AsyncExitStack()
+        self._effective: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Fetch:
+        session = await self._stack.enter_async_context(self._session())
+        self._effective = _in_force(session, self._settings)
+        if self._settings.session_per_request:
+            return self._fetch_in_new_session()
+        return self._fetch_in(session)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings that are in force, read back from the connector and the session."""
+        return self._effective
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of failure, as records count it."""
+        return kind_of(error)
+
+    def _session(self) -> aiohttp.ClientSession:
+        asked = self._settings
+        session = aiohttp.ClientSession(
+            connector=self._connector(),
+            timeout=aiohttp.ClientTimeout(
+                total=asked.timeout_s,
+                connect=asked.connect_timeout_s,
+                sock_connect=asked.sock_connect_timeout_s,
+                sock_read=asked.sock_read_timeout_s,
+            ),
+        )
+        # aiohttp has no public switch for it (aio-libs/aiohttp issue 7363).
+        session._retry_connection = asked.retry_dropped
+        return session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        asked = self._settings
+        with warnings.catch_warnings():
+            # That a setting is ignored is read back and recorded; the record is where it is said.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return aiohttp.TCPConnector(
+                limit=asked.limit,
+                limit_per_host=asked.limit_per_host,
+                force_close=asked.force_close,
+                # aiohttp refuses the two together.
+                keepalive_timeout=None if asked.force_close else asked.keepalive_timeout,
+                ttl_dns_cache=asked.ttl_dns_cache,
+                use_dns_cache=asked.use_dns_cache,
+                enable_cleanup_closed=asked.enable_cleanup_closed,
+                resolver=Checked(self._addresses) if self._addresses else None,
+            )
+
+    def _fetch_in(self, session: aiohttp.ClientSession) -> Fetch:
+        get, spell = session.get, self._spell
+        if self._settings.read != "read":
+            return self._fetch_otherwise(session)
+
+        async def fetch(item: int) -> None:
+            url = URL(spell(item), encoded=True)
+            async with get(url, allow_redirects=False) as response:
+                await response.read()
+                if response.status >= 300:
+                    raise BadStatus(response.status)
+
+        return fetch
+
+    def _fetch_otherwise(self, session: aiohttp.ClientSession) -> Fetch:
+        get, spell, size = session.get, self._spell, self._settings.chunk_bytes
+        by_chunk = self._settings.read == "stream"
+
+        async def fetch(item: int) -> None:
+            url = URL(spell(item), encoded=True)
+            async with get(url, allow_redirects=False) as response:
+                if by_chunk:
+                    async for _ in response.content.iter_chunked(size):
+                        pass
+                if response.status >= 300:
+                    raise BadStatus(response.status)
+            # Leaving the block releases the response: what was not read is not waited for.
+
+        return fetch
+
+    def _fetch_in_new_session(self) -> Fetch:
+        async def fetch(item: int) -> None:
+            async with self._session() as session:
+                await self._fetch_in(session)(item)
+
+        return fetch
+
+
+class Checked(aiohttp.abc.AbstractResolver):
+    """A resolver that only knows the addresses which were checked before the trial started."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """All checked addresses, whatever the family that was asked for."""
+        return [
+            aiohttp.abc.ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def kind_of(error: BaseException) -> str:
+    """The kind of failure, as records count it; the most specific kind wins."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, BadStatus):
+        return "status"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "disconnected"
+    if isinstance(error, OSError):
+        fallback = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "other"
+        return _ERRNO.get(error.errno or 0, fallback)
+    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
+        return "payload"
+    return "other"
+
+
+def _in_force(session: aiohttp.ClientSession, asked: parts.AiohttpTransport) -> dict[str, Any]:
+    connector, timeout = session.connector, session.timeout
+    assert isinstance(connector, aiohttp.TCPConnector)
+    # aiohttp shows only some of these publicly; a record of what was asked would be no record.
+    return {
+        "limit": connector.limit,
+        "limit_per_host": connector.limit_per_host,
+        "keepalive_timeout": None if connector.force_close else connector._keepalive_timeout,
+        "force_close": connector.force_close,
+        "ttl_dns_cache": connector._cached_hosts._ttl,
+        "use_dns_cache": connector.use_dns_cache,
+        "enable_cleanup_closed": not connector._cleanup_closed_disabled,
+        "timeout_s": timeout.total,
+        "connect_timeout_s": timeout.connect,
+        "sock_connect_timeout_s": timeout.sock_connect,
+        "sock_read_timeout_s": timeout.sock_read,
+        "session_per_request": asked.session_per_request,
+        "retry_dropped": session._retry_connection,
+        "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
+    }

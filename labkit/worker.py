@@ -1,0 +1,289 @@
+"""`python -m labkit.worker`: one trial in (a line of JSON), one measurement out (lines of JSON).
+
+This is the measured process: it holds the strategy, the transport and the probes, and nothing else.
+It prints `ready`, then `progress` about ten times a second, and one `measurement` last. SIGTERM ends
+the trial early and still gives a measurement; when standard input ends (the parent is gone), so does
+the process, whatever its event loop is doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gc
+import os
+import pickle
+import platform
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+from labkit.addresses import REMOTE_RPS, is_remote
+from labkit.errors import LabError
+from labkit.probes import latency
+from labkit.probes.memory import Watched, own_peak_bytes
+from labkit.probes.meter import Fetch, Meter, counted, metered
+from labkit.probes.sampler import Row, Sampler
+from labkit.probes.window import Window
+from labkit.record import Counts, Measurement, Note, Timeline
+from labkit.spec import Trial
+from labkit.transports.pacing import paced
+
+Strategy = Callable[..., Awaitable[object]]
+SETTLE_S = 1.0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent asks for. `function` is a strategy of the user's own, as cloudpickle bytes.
+
+    It comes through a pipe from the process that started this one, and is never stored.
+    """
+
+    trial: dict[str, Any]
+    url: str
+    addresses: list[str] = []
+    server_pid: int | None = None
+    core: int | None = None
+    function: str | None = None
+
+
+def main() -> int:
+    """Read the job, run it, print the measurement. 2 for a job that cannot be done."""
+    job = msgspec.json.decode(_first_line(), type=Job)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _prepare(job)
+    try:
+        trial = Trial.from_dict(job.trial)
+        strategy = _strategy(trial, job.function)
+        with asyncio.Runner(loop_factory=_loop_factory(trial)) as runner:
+            measurement = runner.run(_measured(job, trial, strategy))
+    except LabError as error:
+        say("failed", message=str(error))
+        return error.exit_code
+    # The histogram is encoded here, the peak read last: the whole process is what `process` means.
+    measurement = msgspec.structs.replace(measurement, process_peak_rss_bytes=own_peak_bytes())
+    say("measurement", measurement=msgspec.to_builtins(measurement))
+    return 0
+
+
+def _first_line() -> bytes:
+    # Unbuffered: what follows the first line belongs to the thread that waits for the end.
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1 << 16)):
+        line += byte
+    return bytes(line)
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def _prepare(job: Job) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if job.core is not None:
+        os.sched_setaffinity(0, {job.core})
+
+
+def _loop_factory(trial: Trial) -> Callable[[], asyncio.AbstractEventLoop]:
+    if trial.loop == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _strategy(trial: Trial, function: str | None) -> Strategy:
+    if function is not None:
+        own = pickle.loads(base64.b64decode(function))  # noqa: S301  # from the parent's pipe only
+        return getattr(own, "__wrapped__", own)  # type: ignore[no-any-return]  # the user's own
+    from labkit import strategies
+
+    named = strategies.load(trial.strategy).__wrapped__
+
+    async def strategy(fetch: Fetch, items: range, limit: int) -> None:
+        await named(fetch, items, limit, **trial.options)
+
+    return strategy
+
+
+def say(kind: str, **content: Any) -> None:
+    """Print one line of JSON, whole."""
+    data = msgspec.json.encode({"type": kind, **content}) + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def _say_progress(meter: Meter, row: Row) -> None:
+    """A progress line; dropped rather than waited for where the reader is slow.
+
+    A write of up to PIPE_BUF bytes to a pipe is whole or not at all, so no line is ever cut.
+    """
+    counts = msgspec.to_builtins(meter.counts())
+    line = {"type": "progress", "t_s": row.t_s, "in_flight": row.in_flight, "counts": counts}
+    os.set_blocking(1, False)
+    with contextlib.suppress(BlockingIOError):
+        os.write(1, msgspec.json.encode(line) + b"\n")
+    os.set_blocking(1, True)
+
+
+async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
+    loop = asyncio.get_running_loop()
+    if trial.switches.eager_tasks:
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # since 3.12; the parent refused it before
+    if trial.probes == "bare":
+        return await _bare(job, trial)
+    from labkit.transports import open_transport
+
+    opened = open_transport(trial.transport, job.url, trial.path, job.addresses)
+    async with opened as fetch:
+        if is_remote(job.url):
+            fetch = paced(fetch, REMOTE_RPS)
+        window = Window(job.server_pid)
+        meter = Meter(trial.requests, opened.kind_of, window)
+        sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))
+        notes = await _run(trial, strategy, fetch, sampler, meter)
+        return _measurement(trial, meter, sampler, notes, opened.effective)
+
+
+async def _run(
+    trial: Trial, strategy: Strategy, fetch: Fetch, sampler: Sampler, meter: Meter
+) -> list[Note]:
+    """Run the strategy to its end, or to SIGTERM; what there is to say about how it ended."""
+    wrap = metered if trial.probes == "full" else counted
+    before = asyncio.all_tasks()
+    gc.collect()
+    meter.window.start(Watched(os.getpid()).rss_bytes())
+    say("ready")
+    if trial.probes == "full":
+        sampler.start()
+    task = asyncio.ensure_future(strategy(wrap(fetch, meter), range(trial.requests), trial.limit))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    ended = await asyncio.gather(task, return_exceptions=True)
+    notes = _ending(ended[0]) + await _left_behind(before)
+    meter.window.close()
+    sampler.stop()
+    return notes
+
+
+def _ending(result: object) -> list[Note]:
+    if isinstance(result, asyncio.CancelledError):
+        return [Note(code="ended-early", message="the trial was ended before all items were sent")]
+    if isinstance(result, BaseException):
+        what = f"{type(result).__name__}: {result}"[:300]
+        return [Note(code="strategy-failed", message=f"the strategy itself raised {what}")]
+    return []
+
+
+async def _left_behind(before: set[asyncio.Task[Any]]) -> list[Note]:
+    """End the tasks that the strategy left running, and say so."""
+    left = asyncio.all_tasks() - before
+    if not left:
+        return []
+    for task in left:
+        task.cancel()
+    await asyncio.wait(left, timeout=SETTLE_S)
+    message = f"the strategy returned while {len(left):,} of its tasks were still running"
+    return [Note(code="tasks-left-behind", message=message)]
+
+
+def _measurement(
+    trial: Trial,
+    meter: Meter,
+    sampler: Sampler,
+    notes: list[Note],
+    transport: dict[str, Any],
+) -> Measurement:
+    timed = trial.probes == "full"
+    counts, window = meter.counts(), meter.window
+    return Measurement(
+        counts=counts,
+        wall_s=window.wall_s,
+        client=window.client(counts.sent),
+        server=window.server(),
+        latency_s=latency.summary(meter.latencies) if timed else None,
+        latency_hdr=latency.to_hdr(meter.latencies) if timed else None,
+        loop_lag_s=sampler.lag() if timed else None,
+        timeline=sampler.timeline() if timed else Timeline(),
+        effective=_effective(trial) | {"transport": transport},
+        warnings=notes + _items_sent(meter),
+        first_errors=meter.examples,
+    )
+
+
+def _items_sent(meter: Meter) -> list[Note]:
+    if meter.sent > meter.planned or (meter.sent == meter.planned and not meter.each_item_once):
+        message = "the strategy sent some items more than once"
+        return [Note(code="items-repeated", message=message)]
+    return []
+
+
+async def _bare(job: Job, trial: Trial) -> Measurement:
+    """The yardstick: a hand-written loop between the same two readings."""
+    from labkit.probes import bare
+
+    window = Window(job.server_pid)
+    gc.collect()
+    window.start(Watched(os.getpid()).rss_bytes())
+    say("ready")
+    window.open()
+    ok = await bare.run(job.url, trial.requests, trial.limit)
+    window.close()
+    failed = {"other": trial.requests - ok} if ok < trial.requests else {}
+    return Measurement(
+        counts=Counts(
+            planned=trial.requests,
+            sent=trial.requests,
+            not_sent=0,
+            ok=ok,
+            failed=failed,
+            cancelled=0,
+        ),
+        wall_s=window.wall_s,
+        client=window.client(trial.requests),
+        server=window.server(),
+        latency_s=None,
+        latency_hdr=None,
+        loop_lag_s=None,
+        timeline=Timeline(),
+        effective=_effective(trial),
+    )
+
+
+def _effective(trial: Trial) -> dict[str, Any]:
+    """What is really in force in this process."""
+    loop = asyncio.get_running_loop()
+    factory = loop.get_task_factory()
+    libraries = {"aiohttp": "aiohttp", "uvloop": "uvloop"} | _LIBRARIES.get(trial.strategy, {})
+    return {
+        "python": platform.python_version(),
+        "loop": type(loop).__module__.partition(".")[0],
+        "eager_tasks": factory is not None,
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "versions": {name: _version(package) for name, package in libraries.items()},
+    }
+
+
+_LIBRARIES = {name: {name: name} for name in ("pypeln", "aiometer", "aiostream", "anyio")}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
