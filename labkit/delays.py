@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
-from statistics import NormalDist
 
 import msgspec
 
@@ -30,7 +29,6 @@ _EXPRESSION = re.compile(
     rf"(?:\*(?P<factor>{_NUMBER}))?"
 )
 _ARITY = {"randint": 2, "uniform": 2, "exponential": 1, "lognormal": 2}
-_NORMAL = NormalDist()
 
 
 class Delay(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +56,13 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
             return self.a + u * (self.b - self.a)
         if self.kind == "exponential":
             return -self.a * math.log1p(-u)
-        return self.a * math.exp(self.b * _NORMAL.inv_cdf(u))
+        return self.a * math.exp(self.b * _normal_quantile(u))
+
+
+def _normal_quantile(u: float) -> float:
+    from statistics import NormalDist  # here: its imports weigh on a process that never needs it
+
+    return NormalDist().inv_cdf(u)
 
 
 def uniform(seed: int, name: str) -> float:

@@ -5,16 +5,18 @@ Pure: types in, a checked value or `BadInput` out. What a trial consists of is i
 
 from __future__ import annotations
 
-import difflib
 import math
+import re
 from collections.abc import Iterable
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints, Literal
 
 import msgspec
 from msgspec import Meta
-from msgspec import inspect as kinds
 
 from labkit.errors import BadInput
+
+if TYPE_CHECKING:
+    from msgspec import inspect as kinds
 
 
 Repeats = Annotated[int, Meta(ge=1, le=1_000)]
@@ -22,6 +24,8 @@ Repeats = Annotated[int, Meta(ge=1, le=1_000)]
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """'; did you mean 'task_pool'?' where one of `words` is near, else the empty string."""
+    import difflib  # here, because a measured process never needs it
+
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -50,10 +54,19 @@ def _bounds(info: kinds.IntType | kinds.FloatType) -> str:
     return f" of at least {number(low)}" if low is not None else ""
 
 
-def allowed(info: kinds.Type) -> str:
-    """What a field of this type admits, as the end of the sentence 'it must be ...'."""
+def allowed(type_: Any) -> str:
+    """What a field annotated with `type_` admits, as the end of the sentence 'it must be ...'."""
+    # Imported here, because a measured process never needs it and it takes megabytes.
+    from msgspec import inspect as kinds
+
+    return _allowed(kinds.type_info(type_))
+
+
+def _allowed(info: kinds.Type) -> str:
+    from msgspec import inspect as kinds
+
     if isinstance(info, kinds.UnionType):
-        return " or ".join(allowed(member) for member in info.types)
+        return " or ".join(_allowed(member) for member in info.types)
     if isinstance(info, kinds.IntType):
         return "a whole number" + _bounds(info)
     if isinstance(info, kinds.FloatType):
@@ -70,21 +83,22 @@ def allowed(info: kinds.Type) -> str:
 
 def check(field: str, value: Any, type_: Any) -> None:
     """Raise `BadInput` unless `value` is one that a field annotated with `type_` admits."""
-    info = kinds.type_info(type_)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(f"{field} is {value!r}: it must be {allowed(info)}")
     try:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise msgspec.ValidationError
         msgspec.convert(value, type_)
     except msgspec.ValidationError:
-        raise BadInput(
-            f"{field} is {value!r}: it must be {allowed(info)}{_near(value, info)}"
-        ) from None
+        near = did_you_mean(value, _choices(type_)) if isinstance(value, str) else ""
+        raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
-def _near(value: Any, info: kinds.Type) -> str:
-    if isinstance(value, str) and isinstance(info, kinds.LiteralType):
-        return did_you_mean(value, [str(choice) for choice in info.values])
-    return ""
+def split_list(text: str) -> list[str]:
+    """Split at commas that stand outside brackets: 'randint(0,3),0.1' holds two values."""
+    return re.split(r",(?![^()]*\))", text)
+
+
+def _choices(type_: Any) -> list[str]:
+    return [str(choice) for choice in get_args(type_)] if get_origin(type_) is Literal else []
 
 
 def from_text(field: str, text: str, type_: Any) -> Any:
@@ -100,7 +114,7 @@ def from_text(field: str, text: str, type_: Any) -> Any:
         # A text field keeps its underscores: only numbers lose them.
         return plain if isinstance(converted, str) else converted
     check(field, text, type_)
-    raise BadInput(f"{field} is {text!r}: it must be {allowed(kinds.type_info(type_))}")
+    raise BadInput(f"{field} is {text!r}: it must be {allowed(type_)}")
 
 
 def types_of(struct: type[msgspec.Struct]) -> dict[str, Any]:

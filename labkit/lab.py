@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from labkit import fields, launch, plan, progress, published
-from labkit.errors import BadInput, TrialFailed
+from labkit import fields, launch, plan, preflight, progress, published, references
+from labkit.errors import TrialFailed
 from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
 from labkit.progress import Reporter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCALES = ("smoke", "workshop", "paper")
 
 
-def scale() -> str:
+def default_scale() -> str:
     """The size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
     named = os.environ.get("LABKIT_SCALE", "smoke")
     if named not in SCALES:
@@ -33,9 +33,7 @@ def scale() -> str:
     return named
 
 
-async def run(
-    trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None
-) -> Run:
+async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None) -> Run:
     """Run one trial in fresh processes and keep its record.
 
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
@@ -75,8 +73,65 @@ async def reproduce(
 ) -> Reproduction:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts."""
     benchmark = published.named(name)
-    size = scale or globals()["scale"]()
+    size = scale or default_scale()
     times = benchmark.repeats(size) if repeats is None else repeats
     steps = plan.interleave(benchmark.arms(size), repeats=times)
     records = await _run_all(steps, store=store, reporter=reporter, experiment=name)
     return Reproduction(benchmark, size, records)
+
+
+def results(store: Store | None = None) -> pd.DataFrame:
+    """Every readable record in the store as a tidy DataFrame, one row each, oldest first."""
+    from labkit import stats
+
+    return stats.frame((store or Store()).records())
+
+
+def reference(name: str) -> Reproduction:
+    """A published benchmark as measured at paper scale on the machine that the file names.
+
+    Raises `BadInput` where no reference was stored for it.
+    """
+    return references.load(name)
+
+
+async def _run_all(
+    steps: Sequence[Step],
+    *,
+    store: Store | None,
+    reporter: Reporter | None,
+    experiment: str | None = None,
+    stop_at_failure: bool = False,
+) -> list[Record]:
+    kept, show = store or Store(), reporter or progress.default()
+    for step in steps:
+        preflight.check(step.trial)
+    kept.prepare()
+    study = launch.new_id(datetime.now(UTC)) if experiment else None
+    records: list[Record] = []
+
+    def keep(record: Record) -> None:
+        kept.add(record)
+        records.append(record)
+        show.finished(record)
+
+    show.begin(len(steps))
+    try:
+        for step in steps:
+            show.started(step)
+            place = launch.Place(
+                study=study,
+                experiment=experiment,
+                axes=dict(step.axes),
+                repeat=step.repeat,
+                order=step.order,
+            )
+            try:
+                await launch.run(step.trial, place=place, watch=show.update, keep=keep)
+            except TrialFailed as error:
+                # The record says what happened; the other arms are still worth having.
+                if stop_at_failure or error.record is None:
+                    raise
+    finally:
+        show.end()
+    return records

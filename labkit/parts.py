@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from labkit import delays, fields
-from labkit.addresses import check_url
+from labkit.addresses import check_url, is_loopback
 from labkit.errors import BadInput
 
 Loop = Literal["asyncio", "uvloop"]
@@ -200,3 +200,12 @@ class Switches(Part, frozen=True, kw_only=True):
     pin: bool = True
     probes: Literal["full", "counts", "bare"] = "full"
     deadline_s: Seconds | None = None
+
+
+def check_listening(host: str, allow_remote: str | None) -> None:
+    """Raise `BadInput` unless `host` is loopback or the one that the user named."""
+    if not is_loopback(host) and host != allow_remote:
+        raise BadInput(
+            f"serve.host is {host!r}: the server listens on loopback only (127.0.0.1, ::1, "
+            f"localhost); where others may reach it, say so with --allow-remote {host}"
+        )

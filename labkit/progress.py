@@ -18,7 +18,7 @@ from labkit.record import Record
 class Reporter:
     """Told of each thing as it happens. This one shows nothing; others override what they show."""
 
-    def begin(self, trials: int, what: str) -> None:
+    def begin(self, trials: int) -> None:
         """`trials` trials are about to run."""
 
     def started(self, step: Step) -> None:
@@ -46,10 +46,10 @@ class Notebook(Reporter):
         self._began = self._shown = 0.0
         self._arm = ""
 
-    def begin(self, trials: int, what: str) -> None:
+    def begin(self, trials: int) -> None:
         """Show the line."""
         self._trials, self._began = trials, time.monotonic()
-        self._handle = self._display.display(self._line(what), display_id=True)
+        self._handle = self._display.display(self._line(f"{trials} trials to run"), display_id=True)
 
     def started(self, step: Step) -> None:
         """Name the arm that runs."""

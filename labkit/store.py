@@ -43,6 +43,15 @@ class Store:
     def __init__(self, folder: Path | str | None = None) -> None:
         self.folder = Path(folder) if folder is not None else default_folder()
 
+    def prepare(self) -> None:
+        """Make the folder; raises `BadInput` where no record could be written into it later."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(probe := self.folder / f".{os.getpid()}.probe", b"")
+            probe.unlink()
+        except OSError as error:
+            raise self._unwritable(error) from None
+
     def add(self, record: Record) -> Path:
         """Keep a record for good; its file. Raises `BadInput` where its id is taken."""
         path = self._path(record.id)
@@ -55,11 +64,14 @@ class Store:
                 "overwritten; give it another id"
             ) from None
         except OSError as error:
-            raise BadInput(
-                f"the store {self.folder} cannot be written ({error.strerror}): "
-                f"set {ENVIRONMENT} to a folder that can"
-            ) from None
+            raise self._unwritable(error) from None
         return path
+
+    def _unwritable(self, error: OSError) -> BadInput:
+        return BadInput(
+            f"the store {self.folder} cannot be written ({error.strerror}): "
+            f"set {ENVIRONMENT} to a folder that can"
+        )
 
     def get(self, record_id: str) -> Record:
         """The record with this id, or with the only id that starts so.

@@ -21,7 +21,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -279,6 +278,8 @@ _LIBRARIES = {name: {name: name} for name in ("pypeln", "aiometer", "aiostream",
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # here, after the window: it takes megabytes
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

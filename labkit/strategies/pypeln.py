@@ -8,6 +8,7 @@ pypeln 0.4.9 does not wait for what it cancels, and with a `maxsize` it can lose
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,28 +30,42 @@ T = TypeVar("T")
 
 
 class _Source(Generic[T]):
-    """`items` for pypeln's thread: counts those taken, and knows when the thread lets go."""
+    """`items` as pypeln's thread reads them: counted, and held back while a run is being ended."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self.items = items
         self.taken = 0
-        self.started = False
-        self.released = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._released = asyncio.Event()
+        self._paused = False
+        self._resumed = threading.Event()
 
     def __iter__(self) -> Iterator[T]:
-        # Only the thread holds this generator, so it is closed when the thread leaves its loop.
-        self.started = True
+        # Only the thread refers to this generator: it is closed as soon as the thread lets go.
+        self._reading = True
         try:
             for item in self.items:
+                if self._paused:
+                    self._resumed.wait()
                 self.taken += 1
                 yield item
         finally:
-            self.loop.call_soon_threadsafe(self.released.set)
+            self._loop.call_soon_threadsafe(self._released.set)
 
-    async def wait_released(self) -> None:
-        if self.started:
-            await self.released.wait()
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without it, a thread that puts items faster than the loop takes them delays any end."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._resumed.set()
+
+    async def released(self) -> None:
+        """Wait until the thread reads no more."""
+        if self._reading:
+            await self._released.wait()
 
 
 class _Size(int):
@@ -101,10 +116,14 @@ async def pypeln(fetch: Fetch[T], items: Iterable[T], limit: int, *, maxsize: in
             running.discard(task)
 
     with _quiet_end():
+        work = asyncio.ensure_future(each(call, source, workers=limit, maxsize=size))
         try:
-            await each(call, source, workers=limit, maxsize=size)
+            await asyncio.wait([work])
+            work.result()
         finally:
-            await source.wait_released()
+            with source.paused():
+                await cancel_and_wait([work])
+            await source.released()
             await cancel_and_wait([*filter(None, running), *_blocked_puts(size)])
     if called < source.taken:
         raise TrialFailed(

@@ -1,0 +1,400 @@
+"""The command line: translates words into calls of `lab`, and results into lines worth reading.
+
+Results go to standard output, progress and errors to standard error. Exit status: 0, 1 for a run
+that failed, 2 for bad input, 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from labkit import fields, parts, terminal
+from labkit.errors import BadInput, LabError
+from labkit.spec import Trial
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="labkit",
+    help="A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
+    "reproduce published benchmarks.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+results_app = typer.Typer(help="The records that were kept.", no_args_is_help=True)
+app.add_typer(results_app, name="results")
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': stdout)."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, as in transport.limit=30."),
+]
+Strategy = Annotated[str | None, typer.Option(help="How calls are scheduled.")]
+Requests = Annotated[str | None, typer.Option(metavar="N", help="How many requests. [1000]")]
+Limit = Annotated[str | None, typer.Option(metavar="N", help="How many at a time. [100]")]
+Delay = Annotated[
+    str | None,
+    typer.Option(metavar="EXPR", help="The server's delay, as in 'randint(0,3)*0.1'. [0]"),
+]
+Loop = Annotated[str | None, typer.Option(help="The client's loop: asyncio or uvloop. [asyncio]")]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="What the delays are drawn from. [0]")]
+Target = Annotated[str | None, typer.Option(help="http (the synthetic server) or a URL. [http]")]
+Transport = Annotated[str | None, typer.Option(help="How one call is made. [aiohttp]")]
+AllowRemote = Annotated[
+    str | None, typer.Option(metavar="HOST", help="Allow this host, which is not loopback.")
+]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="S", help="End a trial after this time. [what it needs, x3]")
+]
+Repeats = Annotated[
+    int | None, typer.Option(metavar="N", help="Fresh-process repeats of each arm.")
+]
+
+
+def main() -> None:
+    """The entry point of the `labkit` command."""
+    try:
+        app()
+    except LabError as error:
+        terminal.error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        terminal.error("interrupted; every finished trial is kept ('labkit results list')")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (as `head` does): nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _trial(named: dict[str, str | None], sets: list[str] | None) -> Trial:
+    """The trial that the options describe: the kinds first, as they decide which settings exist."""
+    given = {name: text for name, text in named.items() if text is not None}
+    given |= dict(_pair(text, "--set") for text in sets or [])
+    kinds = {name: given.pop(name) for name in ("target", "transport", "strategy") if name in given}
+    if "allow_remote" in given:
+        kinds["allow_remote"] = given.pop("allow_remote")
+    trial = Trial(**kinds)
+    return trial.replace(**{name: _value(trial, name, text) for name, text in given.items()})
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise BadInput(f"{option} is {text!r}: write NAME=VALUE, as in transport.limit=30")
+    return name.strip(), value.strip()
+
+
+def _value(trial: Trial, name: str, text: str) -> Any:
+    return fields.from_text(name, text, trial.type_of(name))
+
+
+def _axes(trial: Trial, listed: list[str]) -> dict[str, list[Any]]:
+    """Axes in the order they were named; values of a part's own settings are read by its kind."""
+    axes: dict[str, list[Any]] = {}
+    for text in listed:
+        name, values = _pair(text, "--axis")
+        words = [word.strip() for word in fields.split_list(values)]
+        if not all(words):
+            raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
+        if name in axes:
+            raise BadInput(f"--axis names {name!r} twice: list all its values in one")
+        axes[name] = [_value(_first(trial, axes), name, word) for word in words]
+    return axes
+
+
+def _first(trial: Trial, axes: dict[str, list[Any]]) -> Trial:
+    return trial.replace(**{name: values[0] for name, values in axes.items()})
+
+
+def _await(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _write_json(where: str | None, result: Any) -> None:
+    if where is None:
+        return
+    data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    if where == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(where).write_bytes(data)
+    except OSError as error:
+        raise BadInput(f"--json is {where!r}: it cannot be written ({error.strerror})") from None
+
+
+def _check_json(where: str | None) -> None:
+    """Refuse a place that cannot be written before any time is spent on measuring."""
+    if where not in (None, "-") and (
+        not Path(str(where)).absolute().parent.is_dir() or Path(str(where)).is_dir()
+    ):
+        raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
+
+
+@app.command(
+    epilog="Example: labkit serve --port 8080 --delay 'randint(0,3)'",
+)
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        str, typer.Option(metavar="N", help="The port; 0 takes any that is free.")
+    ] = "8080",
+    delay: Annotated[str, typer.Option(metavar="EXPR", help="The delay of GET /{name}.")] = "0",
+    seed: Annotated[str, typer.Option(metavar="N", help="What the delays are drawn from.")] = "0",
+    engine: Annotated[str, typer.Option(help="The front-end: aiohttp.")] = "aiohttp",
+    loop: Annotated[str, typer.Option(help="uvloop or asyncio.")] = "uvloop",
+    body_bytes: Annotated[
+        str | None, typer.Option(metavar="N", help="Answer GET /{name} with N bytes.")
+    ] = None,
+    client_max_size: Annotated[
+        str, typer.Option(metavar="BYTES", help="The largest body that POST /echo takes.")
+    ] = str(1 << 20),
+    allow_remote: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Allow listening on this address.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
+) -> None:
+    """Run the synthetic HTTP server until Ctrl-C."""
+    types = fields.types_of(parts.Server)
+    texts = {
+        "host": host,
+        "port": port,
+        "delay": delay,
+        "seed": seed,
+        "engine": engine,
+        "loop": loop,
+        "client_max_size": client_max_size,
+    } | ({"body_bytes": body_bytes} if body_bytes is not None else {})
+    values = {name: fields.from_text(name, text, types[name]) for name, text in texts.items()}
+    settings = parts.Server(**values, announce_json=json)
+    parts.check_listening(settings.host, allow_remote)
+    # The server replaces this process: it carries nothing of the command line, and gets the signals.
+    command = [sys.executable, "-m", "labkit.targets.http", msgspec.json.encode(settings).decode()]
+    os.execv(sys.executable, command)  # noqa: S606  # our own interpreter and module
+
+
+@app.command(
+    epilog="Example: labkit run --strategy task_pool --requests 20000 --limit 1000 "
+    "--delay 'randint(0,3)*0.1' --loop uvloop --json -",
+)
+def run(
+    strategy: Strategy = None,
+    requests: Requests = None,
+    limit: Limit = None,
+    delay: Delay = None,
+    loop: Loop = None,
+    seed: Seed = None,
+    target: Target = None,
+    transport: Transport = None,
+    deadline: Deadline = None,
+    allow_remote: AllowRemote = None,
+    pin: Annotated[bool, typer.Option(help="Give client and server a core each.")] = True,
+    set_: Set = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the timeline (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Run one trial and keep its record."""
+    from labkit import lab
+
+    _check_json(json)
+    trial = _trial(_named(locals()), set_)
+    outcome = _await(lab.run(trial, reporter=terminal.reporter()))
+    if chart is not None:
+        outcome.plot("timeline").save(chart)
+    terminal.show(outcome, quiet=json == "-")
+    _write_json(json, outcome.to_dict())
+
+
+@app.command(
+    epilog="Example: labkit compare --axis strategy=semaphore,task_pool,worker_pool "
+    "--axis loop=asyncio,uvloop --requests 5000 --limit 500 --repeats 5",
+)
+def compare(
+    axis: Annotated[
+        list[str], typer.Option(metavar="NAME=V1,V2", help="A setting to vary; may be repeated.")
+    ],
+    strategy: Strategy = None,
+    requests: Requests = None,
+    limit: Limit = None,
+    delay: Delay = None,
+    loop: Loop = None,
+    seed: Seed = None,
+    target: Target = None,
+    transport: Transport = None,
+    deadline: Deadline = None,
+    allow_remote: AllowRemote = None,
+    pin: Annotated[bool, typer.Option(help="Give client and server a core each.")] = True,
+    set_: Set = None,
+    repeats: Repeats = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What --chart draws.")] = "time",
+    json: Json = None,
+) -> None:
+    """Run every combination of the axes' values, interleaved, several repeats each."""
+    from labkit import lab
+
+    _check_json(json)
+    trial = _trial(_named(locals()), set_)
+    work = lab.compare(
+        trial,
+        repeats=5 if repeats is None else repeats,
+        reporter=terminal.reporter(),
+        **_axes(trial, axis),
+    )
+    study = _await(work)
+    if chart is not None:
+        study.plot(metric).save(chart)
+    terminal.show(study, quiet=json == "-")
+    _write_json(json, study.to_dict())
+    _fail_where_nothing_is_valid(study.records)
+
+
+@app.command(epilog="Example: labkit reproduce garcia-2018 --scale smoke --out results")
+def reproduce(
+    name: Annotated[str, typer.Argument(help="The benchmark; 'list' names them all.")],
+    scale: Annotated[
+        str | None, typer.Option(help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]")
+    ] = None,
+    repeats: Repeats = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report and charts go.")
+    ] = None,
+    save_reference: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store as a reference result, too.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Run a published benchmark again: published beside measured, with verdicts and a report."""
+    from labkit import lab, published, references
+
+    if name == "list":
+        terminal.benchmarks([published.named(one) for one in published.names()])
+        return
+    _check_json(json)
+    work = lab.reproduce(name, scale=scale, repeats=repeats, reporter=terminal.reporter())
+    reproduction = _await(work)
+    report = reproduction.write(out or Path("results") / f"{name}-{reproduction.scale}")
+    terminal.show(reproduction, quiet=json == "-")
+    terminal.note(f"The report is {report}")
+    if save_reference is not None:
+        references.save(reproduction, save_reference)
+    _write_json(json, reproduction.to_dict())
+    _fail_where_nothing_is_valid(reproduction.records)
+
+
+@app.command(epilog="Example: labkit doctor --json -")
+def doctor(json: Json = None) -> None:
+    """Say whether this machine can measure, and what to do where it cannot."""
+    from labkit import doctor as checks
+
+    _check_json(json)
+    found = checks.examine()
+    if json != "-":
+        terminal.findings(found)
+    _write_json(json, {"checks": found})
+
+
+@app.command("lab", epilog="Example: labkit lab")
+def open_lab(
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    port: Annotated[int, typer.Option(metavar="N", help="The port of JupyterLab.")] = 8888,
+) -> None:
+    """Open JupyterLab on the lab's notebooks."""
+    from importlib.util import find_spec
+
+    from labkit import published
+
+    if find_spec("jupyterlab") is None:
+        raise BadInput("jupyterlab is not installed; install it with: pip install 'labkit[lab]'")
+    folder = published.notebooks()
+    words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
+    words += [f"--ServerApp.root_dir={folder}", *([] if browser else ["--no-browser"])]
+    if (folder / "00_start_here.ipynb").is_file():
+        words += ["--LabApp.default_url=/lab/tree/00_start_here.ipynb"]
+    # Root may not start Jupyter unless it says so; in a container it is the usual user.
+    words += ["--allow-root"] if os.geteuid() == 0 else []
+    os.execv(sys.executable, words)  # noqa: S606  # our own interpreter
+
+
+@results_app.command("list", epilog="Example: labkit results list --last 20")
+def results_list(
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
+    json: Json = None,
+) -> None:
+    """List the records that were kept, oldest first."""
+    from labkit.store import Store
+
+    _check_json(json)
+    store = Store()
+    found = list(store.scan())
+    if json != "-":
+        terminal.records(found[-last:], of=len(found), folder=store.folder)
+    _write_json(json, {"records": terminal.listed(found)})
+
+
+@results_app.command("show", epilog="Example: labkit results show 20261120T101500-3f9a2c")
+def results_show(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it starts.")],
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the timeline (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Show one record whole."""
+    from labkit.outcomes import Run
+    from labkit.store import Store
+
+    _check_json(json)
+    outcome = Run(Store().get(record_id))
+    if chart is not None:
+        outcome.plot("timeline").save(chart)
+    terminal.show(outcome, quiet=json == "-")
+    _write_json(json, outcome.record.to_dict())
+
+
+@results_app.command("export", epilog="Example: labkit results export --csv records.csv")
+def results_export(
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
+    json: Json = None,
+) -> None:
+    """Write all records out: one table as CSV, or the whole records as JSON."""
+    from labkit import lab
+    from labkit.store import Store
+
+    _check_json(csv)
+    _check_json(json)
+    if csv is None and json is None:
+        csv = "-"
+    if csv is not None:
+        lab.results().to_csv(sys.stdout if csv == "-" else csv, index=False)
+    if json is not None:
+        _write_json(json, {"records": [record.to_dict() for record in Store().records()]})
+
+
+def _named(local: dict[str, Any]) -> dict[str, str | None]:
+    names = ("strategy", "requests", "limit", "delay", "loop", "seed", "target", "transport")
+    named = {name: local[name] for name in (*names, "allow_remote")}
+    return named | {"deadline_s": local["deadline"], "pin": None if local["pin"] else "false"}
+
+
+def _fail_where_nothing_is_valid(records: list[Any]) -> None:
+    if records and all(record.verdict == "invalid" for record in records):
+        raise SystemExit(1)

@@ -1,0 +1,1 @@
+"""The services that trials call, each started as a process of its own."""

@@ -1,0 +1,1 @@
+"""The synthetic HTTP server: `behaviour` decides each answer, an engine sends it."""

@@ -1,0 +1,127 @@
+"""What the synthetic server answers: a pure function of the request and of the server's settings.
+
+No clock, no sockets, no event loop, and no engine's types: engines ask here and send what they are
+told, so that all of them answer alike. What the server counts is in `stats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from labkit import delays, fields, parts
+from labkit.errors import BadInput
+from labkit.targets.http import messages, routes
+from labkit.targets.http.messages import Answer, Request
+
+HELLO = b"Hello, World!"
+STATS = "/-/stats"
+NO_ROUTE = (
+    "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
+    "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip, /echo, "
+    "/status/{code} and /-/stats"
+)
+Seconds = Annotated[float, Meta(ge=0, le=delays.LONGEST_S)]
+
+_GET = ("GET", "HEAD")
+_POST = ("POST",)
+_NAMED = frozenset({"/", "/posts", "/users", "/echo"})
+
+
+class Behaviour:
+    """The answers of one server. `hello` is the answer to `GET /{name}`, but for its delay."""
+
+    def __init__(self, settings: parts.Server) -> None:
+        self._delay = delays.parse(settings.delay)
+        self._seed = settings.seed
+        self.client_max_size = settings.client_max_size
+        body = HELLO if settings.body_bytes is None else messages.body_of(settings.body_bytes)
+        self.hello = Answer(body=body)
+        self.too_large = messages.text(
+            413,
+            "the body is too large: the server's client_max_size is "
+            f"{fields.number(self.client_max_size)} bytes",
+        )
+        self._one: Mapping[str, tuple[routes.Handler, tuple[str, ...]]] = {
+            "posts": (routes.all_posts, _GET),
+            "users": (routes.all_users, _GET),
+            "echo": (self._echo, _POST),
+        }
+        self._two: Mapping[str, routes.Handler] = {**routes.TABLE, "delay": self._after}
+
+    def hello_delay_s(self, target: str) -> float | None:
+        """The delay in seconds where `GET target` surely is `hello`; None: ask `answer`.
+
+        The short way for the route that benchmarks call: it costs about a microsecond.
+        """
+        if (
+            target.rfind("/")
+            or target in _NAMED
+            or "%" in target
+            or "?" in target
+            or not target.isascii()
+        ):
+            return None
+        return self._delay.draw(self._seed, target[1:])
+
+    def takes_body(self, method: str, target: str) -> bool:
+        """Whether the answer depends on the request's body; else it is not worth reading."""
+        return method == "POST" and messages.split(target)[0] == ["echo"]
+
+    def answer(self, request: Request) -> Answer:
+        """The answer to any request but those that `is_stats` is true of."""
+        segments, _ = messages.split(request.target)
+        handler, allowed = self._find(segments)
+        if handler is None:
+            return messages.text(404, NO_ROUTE)
+        if request.method not in allowed:
+            return _not_allowed(allowed)
+        try:
+            return handler(segments[-1], request)
+        except BadInput as error:
+            return messages.text(400, str(error))
+
+    def _find(self, segments: list[str]) -> tuple[routes.Handler | None, tuple[str, ...]]:
+        if not all(segments) or len(segments) > 2:
+            return None, ()
+        if len(segments) == 2:
+            return self._two.get(segments[0]), _GET
+        return self._one.get(segments[0], (self._hello, _GET))
+
+    def _hello(self, name: str, _: Request) -> Answer:
+        return self._delayed(self._delay.draw(self._seed, name))
+
+    def _after(self, text: str, _: Request) -> Answer:
+        return self._delayed(routes.number("seconds", text, Seconds))
+
+    def _delayed(self, delay_s: float) -> Answer:
+        return msgspec.structs.replace(self.hello, delay_s=delay_s)
+
+    def _echo(self, _: str, request: Request) -> Answer:
+        if len(request.body) > self.client_max_size:
+            return self.too_large
+        content_type = request.headers.get("content-type") or messages.BINARY
+        if not (content_type.isascii() and content_type.isprintable()):
+            raise BadInput("the content-type header is not printable ASCII: send one that is")
+        headers = (("Content-Type", content_type), ("X-Content-Type-Options", "nosniff"))
+        return Answer(headers=headers, body=request.body)
+
+
+def is_stats(target: str) -> bool:
+    """Whether a request for `target` asks for the server's counters (and is not counted itself)."""
+    return target.startswith(STATS) and target[len(STATS) :][:1] in ("", "?")
+
+
+def stats(method: str, counters: Mapping[str, Any]) -> Answer:
+    """The answer to a request that `is_stats` is true of, from a server that counted `counters`."""
+    if method not in _GET:
+        return _not_allowed(_GET)
+    return messages.json(msgspec.json.encode(counters), extra=(("Cache-Control", "no-store"),))
+
+
+def _not_allowed(allowed: tuple[str, ...]) -> Answer:
+    sentence = f"the method is not allowed here: use {' or '.join(allowed)}"
+    return messages.text(405, sentence, (("Allow", ", ".join(allowed)),))

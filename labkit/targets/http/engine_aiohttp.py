@@ -1,0 +1,211 @@
+"""The engine `aiohttp`: aiohttp's low-level server, without an Application, over `behaviour`.
+
+It parses, waits, sends and counts; it decides no answer. A request is in flight from when aiohttp
+hands it over until its answer is written. Time is `perf_counter_ns`, never the loop's: uvloop's
+clock ticks in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import sys
+from time import perf_counter_ns
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from multidict import CIMultiDict
+
+from labkit import parts
+from labkit.targets.http import behaviour, messages
+from labkit.targets.http.messages import Answer, Chunks, Request
+from labkit.targets.http.stats import Stats
+
+BACKLOG = 4096
+# uvloop's timers count whole milliseconds, and may end a fraction of one early.
+_TICK_S = 0.001
+_BROKEN = messages.text(
+    400, "the body ends or is cut otherwise than its headers say: send it whole"
+)
+
+
+class Engine(web.Server):
+    """One server: connections in, answers out, everything counted in `stats`."""
+
+    def __init__(self, settings: parts.Server) -> None:
+        super().__init__(
+            self._handle,
+            # A client that goes away takes its request with it, in mid-delay too.
+            handler_cancellation=True,
+            access_log=None,
+            logger=_logger(),
+            auto_decompress=False,
+        )
+        self._behaviour = behaviour.Behaviour(settings)
+        self._hello_headers = _headers(self._behaviour.hello)
+        self._in_force = _in_force(settings)
+        self.stats = Stats()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Called by aiohttp for each connection that is opened."""
+        super().connection_made(handler, transport)
+        self.stats.connected(handler)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Called by aiohttp for each connection that is gone."""
+        super().connection_lost(handler, exc)
+        self.stats.disconnected(handler)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        hello = request.method == "GET"
+        delay_s = self._behaviour.hello_delay_s(target) if hello else None
+        if delay_s is None and behaviour.is_stats(target):
+            return self._counters(request)
+        self.stats.began(request.protocol)
+        try:
+            if delay_s is None:
+                return await self._general(request)
+            if delay_s:
+                await self._wait(delay_s)
+            return await self._send(request, self._behaviour.hello, self._hello_headers)
+        finally:
+            self.stats.ended()
+
+    def _counters(self, request: web.BaseRequest) -> web.Response:
+        self.stats.observed(request.protocol)
+        answer = behaviour.stats(request.method, {**self.stats.snapshot(), **self._in_force})
+        return web.Response(status=answer.status, headers=_headers(answer), body=answer.body)
+
+    async def _general(self, request: web.BaseRequest) -> web.StreamResponse:
+        answer = await self._answer(request)
+        if answer.delay_s:
+            await self._wait(answer.delay_s)
+        return await self._send(request, answer, _headers(answer))
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        body = b""
+        if self._behaviour.takes_body(request.method, request.raw_path):
+            if (request.content_length or 0) > self._behaviour.client_max_size:
+                return self._behaviour.too_large
+            try:
+                body = await _read(request, self._behaviour.client_max_size)
+            except RequestPayloadError:
+                return _BROKEN
+        return self._behaviour.answer(
+            Request(
+                method=request.method,
+                target=request.raw_path,
+                headers={
+                    name.lower(): ", ".join(request.headers.getall(name))
+                    for name in request.headers
+                },
+                body=body,
+            )
+        )
+
+    async def _wait(self, delay_s: float) -> None:
+        due_ns = perf_counter_ns() + round(delay_s * 1e9)
+        await asyncio.sleep(delay_s)
+        # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
+        while (late_ns := perf_counter_ns() - due_ns) < 0:
+            await asyncio.sleep(_TICK_S)
+        self.stats.delay_error.add(late_ns)
+
+    async def _send(
+        self, request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        body = answer.body
+        if isinstance(body, Chunks):
+            return await self._send_chunks(request, answer.status, headers, body)
+        response = web.Response(status=answer.status, headers=headers, body=body)
+        try:
+            await response.prepare(request)
+            await response.write_eof()
+            if request.method != "HEAD":
+                self.stats.bytes_out += len(body)
+        except ConnectionError:
+            # aiohttp meets the same error when it finishes this response, and lets go of it.
+            pass
+        return response
+
+    async def _send_chunks(
+        self, request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: Chunks
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        if body.framed and request.version >= aiohttp.HttpVersion11:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = body.total_bytes
+        try:
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await self._write_pieces(response, body)
+            await response.write_eof()
+        except ConnectionError:
+            pass
+        return response
+
+    async def _write_pieces(self, response: web.StreamResponse, body: Chunks) -> None:
+        unyielded = 0
+        for piece in body.pieces():
+            await response.write(piece)
+            self.stats.bytes_out += len(piece)
+            unyielded += len(piece)
+            # A client that reads as fast as this writes would else keep the loop from all others.
+            if unyielded >= messages.PIECE_BYTES:
+                unyielded = 0
+                await asyncio.sleep(0)
+
+
+async def start(settings: parts.Server) -> asyncio.Server:
+    """Listen on `settings.host` and `settings.port`; requests are accepted when this returns."""
+    return await asyncio.get_running_loop().create_server(
+        Engine(settings), settings.host, settings.port, backlog=BACKLOG
+    )
+
+
+async def _read(request: web.BaseRequest, most_bytes: int) -> bytes:
+    """The body of `request`; of one above `most_bytes`, enough to see that it is."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > most_bytes:
+            break
+    return bytes(body)
+
+
+def _headers(answer: Answer) -> CIMultiDict[str]:
+    return CIMultiDict((*answer.headers, ("Server", messages.SERVER)))
+
+
+def _in_force(settings: parts.Server) -> dict[str, Any]:
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    return {
+        "engine": "aiohttp",
+        "loop": loop,
+        "python": platform.python_version(),
+        "aiohttp": aiohttp.__version__,
+        "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
+        "pid": os.getpid(),
+        "delay": settings.delay,
+        "seed": settings.seed,
+    }
+
+
+def _logger() -> logging.Logger:
+    logger = logging.getLogger(__name__)
+    logger.addFilter(_is_our_fault)
+    return logger
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Requests that are not HTTP get their 400; only errors of the server's own are worth a line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
