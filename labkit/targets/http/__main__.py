@@ -1,7 +1,7 @@
 """`python -m labkit.targets.http '<JSON of parts.Server>'`: one synthetic server, as a process.
 
-What the process owes its parent stands here: limits, core, loop, the announcement, a quick end. What
-it answers is in `behaviour`, how it is carried in the engine.
+What a process owes whoever started it stands here: limits, core, loop, the announcement, a quick
+end. What it answers is in `behaviour`, how that is sent in the engine.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ NO_ROUTE = (
     "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip, /echo, "
     "/status/{code} and /-/stats"
 )
-Seconds = Annotated[float, Meta(ge=0, le=delays.LONGEST_S)]
+Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
 
 _GET = ("GET", "HEAD")
 _POST = ("POST",)

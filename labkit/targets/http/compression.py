@@ -1,17 +1,14 @@
 """Which content coding an answer gets, and the coding itself. Pure and deterministic.
 
-The codings are those that aiohttp's client reads: gzip, deflate, br and zstd. A library is imported
-when the first body needs it; a coding whose library is missing is never offered.
+The codings are those that aiohttp's client reads. Each body is compressed anew, as the cost of that
+is worth measuring; a library is imported when the first body needs it.
 """
 
 from __future__ import annotations
 
-import sys
+import re
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from types import MappingProxyType
 
 from labkit.errors import BadInput
@@ -25,7 +22,9 @@ IDENTITY = "identity"
 # what RFC 9110 calls deflate.
 _GZIP_WINDOW = 31
 _ZLIB_WINDOW = 15
-_ZSTD = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+_Q_VALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+# The weight of identity where a client does not name it: below all that it can write.
+_LAST_CHOICE = 0.0001
 
 
 def _gzip(body: bytes) -> bytes:
@@ -37,54 +36,38 @@ def _deflate(body: bytes) -> bytes:
 
 
 def _br(body: bytes) -> bytes:
-    coded: bytes = import_module("brotli").compress(body, quality=BROTLI_QUALITY)
+    import brotli
+
+    coded: bytes = brotli.compress(body, quality=BROTLI_QUALITY)
     return coded
 
 
 def _zstd(body: bytes) -> bytes:
-    coded: bytes = import_module(_ZSTD).compress(body, ZSTD_LEVEL)
-    return coded
+    from backports import zstd
+
+    return zstd.compress(body, ZSTD_LEVEL)
 
 
 # In order of preference, where a client has none.
-_CODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
-    {"gzip": _gzip, "deflate": _deflate, "br": _br, "zstd": _zstd}
+CODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
+    {"gzip": _gzip, "deflate": _deflate, "br": _br, "zstd": _zstd, IDENTITY: bytes}
 )
-# The weight of identity where a client does not name it: below all that it can write.
-_LAST_CHOICE = 0.0001
-_LIBRARIES = {"br": "brotli", "zstd": _ZSTD}
-
-
-@cache
-def available() -> tuple[str, ...]:
-    """The codings that this interpreter can make, in order of preference."""
-    return tuple(name for name in _CODERS if _installed(_LIBRARIES.get(name)))
-
-
-def _installed(library: str | None) -> bool:
-    try:
-        return library is None or find_spec(library) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 NOT_ACCEPTABLE = (
-    "the accept-encoding header refuses every coding: "
-    f"accept one of {', '.join(available())}, {IDENTITY}"
+    f"the accept-encoding header refuses every coding: accept one of {', '.join(CODERS)}"
 )
 
 
 def encode(coding: str, body: bytes) -> bytes:
-    """`body` in one of the `available` codings, or unchanged where `coding` is identity."""
-    return body if coding == IDENTITY else _CODERS[coding](body)
+    """`body` in one of the codings that `CODERS` names."""
+    return CODERS[coding](body)
 
 
 def forced(name: str) -> str:
     """The coding called `name`, or `BadInput` that lists those there are."""
-    if name not in (*available(), IDENTITY):
-        raise BadInput(
-            f"encoding is {name[:40]!r}: it must be one of {', '.join(available())}, {IDENTITY}"
-        )
+    if name not in CODERS:
+        raise BadInput(f"encoding is {name[:40]!r}: it must be one of {', '.join(CODERS)}")
     return name
 
 
@@ -97,13 +80,12 @@ def negotiate(accept_encoding: str | None) -> str | None:
     if accept_encoding is None:
         return IDENTITY
     named = _weights(accept_encoding)
-    others = named.get("*", 0.0)
-    weights = {name: named.get(name, others) for name in available()}
+    unnamed = {name: named.get("*", 0.0) for name in CODERS}
+    if "*" not in named:
+        unnamed[IDENTITY] = _LAST_CHOICE
+    weights = {name: named.get(name, weight) for name, weight in unnamed.items()}
     best = max(weights, key=weights.__getitem__)
-    plain = named.get(IDENTITY, named.get("*", _LAST_CHOICE))
-    if weights[best] > 0 and weights[best] >= plain:
-        return best
-    return IDENTITY if plain > 0 else None
+    return best if weights[best] > 0 else None
 
 
 def _weights(accept_encoding: str) -> dict[str, float]:
@@ -118,6 +100,4 @@ def _weight(item: str) -> tuple[str, float]:
 
 
 def _q_value(text: str) -> float:
-    whole, _, decimals = text.partition(".")
-    written = whole in ("0", "1") and len(decimals) <= 3 and (decimals or "0").isdecimal()
-    return min(float(text), 1.0) if written and text.isascii() else 0.0
+    return float(text) if _Q_VALUE.fullmatch(text) else 0.0

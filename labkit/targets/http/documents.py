@@ -17,15 +17,17 @@ POSTS = 100
 USERS = 10
 MOST_RECORDS = 100_000
 
-_FIRST = "Ada Bruno Chen Dalia Emil Farah Goran Hana Ivo Jun".split()
-_LAST = "Abbot Brandt Costa Duarte Eklund Fischer Garza Holm Ibsen Joshi".split()
+_FIRST = ["Ada", "Bruno", "Chen", "Dalia", "Emil", "Farah", "Goran", "Hana", "Ivo", "Jun"]
+_LAST = ["Abbot", "Brandt", "Costa", "Diaz", "Eklund", "Fuchs", "Garza", "Holm", "Ibsen", "Joshi"]
 _STREETS = ["Socket Lane", "Buffer Street", "Packet Road", "Backlog Way", "Epoll Avenue"]
 _CITIES = ["Northport", "Southgate", "Easton", "Westhaven", "Midbridge"]
-_WORDS = (
-    "answer backlog balance batch bound buffer burst cache chunk clock core delay drain event floor "
-    "frame header idle lag latency limit loop measure median network packet pool queue reader "
-    "request sample schedule server session signal slot socket stream task window"
-).split()
+_WORDS = [
+    *("answer", "backlog", "balance", "batch", "bound", "buffer", "burst", "cache", "chunk"),
+    *("clock", "core", "delay", "drain", "event", "floor", "frame", "header", "idle", "lag"),
+    *("latency", "limit", "loop", "measure", "median", "network", "packet", "pool", "queue"),
+    *("reader", "request", "sample", "schedule", "server", "session", "signal", "slot"),
+    *("socket", "stream", "task", "window"),
+]
 # Knuth's multiplier for hashing whole numbers to 32 bits: neighbours end up far apart.
 _SPREAD = 2_654_435_761
 

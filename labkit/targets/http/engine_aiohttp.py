@@ -113,7 +113,7 @@ class Engine(web.Server):
         due_ns = perf_counter_ns() + round(delay_s * 1e9)
         await asyncio.sleep(delay_s)
         # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
-        while (late_ns := perf_counter_ns() - due_ns) < 0:
+        while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
             await asyncio.sleep(_TICK_S)
         self.stats.delay_error.add(late_ns)
 
@@ -207,5 +207,5 @@ def _logger() -> logging.Logger:
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
-    """Requests that are not HTTP get their 400; only errors of the server's own are worth a line."""
+    """What is not HTTP gets a 400 from aiohttp; only the server's own errors are logged."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

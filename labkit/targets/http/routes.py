@@ -29,7 +29,7 @@ Handler = Callable[[str, Request], Answer]
 
 
 def number(field: str, text: str, type_: Any) -> Any:
-    """The number that `text` writes, within the bounds of `type_`, or `BadInput` that names both."""
+    """The number that `text` writes, within the bounds of `type_`; `BadInput` names both."""
     try:
         return msgspec.convert(text, type_, strict=False)
     except msgspec.ValidationError:

@@ -100,7 +100,7 @@ class Stats:
             self._count()
         self.requests += 1
         self.in_flight += 1
-        if self.in_flight > self.max_in_flight:
+        if self.in_flight > self.max_in_flight:  # noqa: PLR1730 - half the time of max()
             self.max_in_flight = self.in_flight
 
     def ended(self) -> None:

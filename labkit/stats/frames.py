@@ -1,0 +1,197 @@
+"""Records -> tidy frame, summary of each arm, paired ratios. Pure; judges nothing.
+
+Frames hold base units (seconds, bytes) and NaN where something was not measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+import pandas as pd
+
+from labkit import fields
+from labkit.errors import BadInput
+from labkit.record import Record, Verdict
+from labkit.stats.metrics import METRICS
+from labkit.stats.metrics import metric as metric_named
+
+VERDICTS: tuple[str, ...] = get_args(Verdict)
+"""From best to worst."""
+DESCRIPTION = (
+    *("id", "started_at", "study", "experiment", "repeat", "order", "verdict", "warnings"),
+    *("strategy", "loop", "requests", "limit", "delay", "transport", "target"),
+)
+"""The columns of a frame before its axes and metrics."""
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row a record: what describes it, a column for each axis, each metric in base units."""
+    listed = list(records)
+    rows = [_row(record) for record in listed]
+    columns = dict.fromkeys([*DESCRIPTION, *(name for record in listed for name in record.axes)])
+    described = {name: _column([row.get(name) for row in rows]) for name in columns}
+    measured = {name: pd.Series([row[name] for row in rows], dtype="float64") for name in METRICS}
+    return pd.DataFrame({**described, **measured})
+
+
+def _row(record: Record) -> dict[str, Any]:
+    trial, workload = record.trial, record.trial.get("workload", {})
+    target, transport = trial.get("target", {}), trial.get("transport", {})
+    return {
+        "id": record.id,
+        "started_at": record.started_at,
+        "study": record.study,
+        "experiment": record.experiment,
+        "repeat": record.repeat,
+        "order": record.order,
+        "verdict": record.verdict,
+        "warnings": codes_text(note.code for note in record.warnings),
+        "strategy": trial.get("strategy"),
+        "loop": trial.get("loop"),
+        "requests": workload.get("requests"),
+        "limit": workload.get("limit"),
+        "delay": target.get("delay"),
+        "transport": transport.get("kind"),
+        "target": target.get("kind"),
+        **record.axes,
+        **{name: known.of(record) for name, known in METRICS.items()},
+    }
+
+
+def _column(values: list[Any]) -> pd.Series[Any]:
+    # Left to itself pandas turns None into NaN, and with it whole numbers into floats.
+    types = {type(value) for value in values}
+    kind = "int64" if types == {int} else "float64" if types in ({float}, {int, float}) else object
+    return pd.Series(values, dtype=kind)
+
+
+def codes_text(codes: Iterable[str]) -> str:
+    """Codes as one text, each once, in order of first appearance."""
+    return ", ".join(dict.fromkeys(code for code in codes if code))
+
+
+def codes_of(texts: Iterable[str]) -> list[str]:
+    """The codes in several texts of `codes_text`, each once, in order of first appearance."""
+    return list(dict.fromkeys(code for text in texts for code in text.split(", ") if code))
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The worst of some verdicts; `valid` where there are none."""
+    return max(verdicts, key=VERDICTS.index, default=VERDICTS[0])
+
+
+def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Each arm: its settings of the columns `by`, and its rows. In order of first appearance."""
+    _check_columns(frame, by)
+    if not by:
+        yield {}, frame
+        return
+    for key, rows in frame.groupby(list(by), sort=False, dropna=False):
+        assert isinstance(key, tuple)
+        yield {name: plain(value) for name, value in zip(by, key, strict=True)}, rows
+
+
+def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in frame.columns:
+            raise fields.unknown("a column to group by", name, map(str, frame.columns))
+
+
+def arm_label(settings: Mapping[str, Any]) -> str:
+    """The settings of an arm as one short text: words alone, other values with their names."""
+    words = [_word(name, value, alone=len(settings) == 1) for name, value in settings.items()]
+    return ", ".join(words) or "all"
+
+
+def _word(name: str, value: Any, *, alone: bool) -> str:
+    if isinstance(value, str):
+        return value
+    named = isinstance(value, bool) or value is None or not alone
+    shown = f"{value:,}" if isinstance(value, int | float) and not named else str(value).lower()
+    return f"{name} {shown}" if named else shown
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: NaN is None, and no number is one of numpy's."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row an arm, in order of first appearance.
+
+    Columns: `by`, repeats `n`, the worst `verdict`, the codes of all `warnings`, and of each metric
+    the median under its name and the extremes under its name with `_min` and `_max`.
+
+    Records of every verdict count: an arm whose verdict is `invalid` is to be read with that in
+    mind. Raises `BadInput` for a column that the frame has not.
+    """
+    rows = [settings | _summary_of(arm) for settings, arm in arms(frame, by) if len(arm)]
+    columns = [*by, *_summary_of(frame.head(0))]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
+    spread: dict[str, float] = {}
+    for name in METRICS:
+        values = arm[name]
+        spread |= {
+            name: values.median(),
+            f"{name}_min": values.min(),
+            f"{name}_max": values.max(),
+        }
+    return {
+        "n": len(arm),
+        "verdict": worst(arm["verdict"]),
+        "warnings": codes_text(codes_of(arm["warnings"])),
+        **spread,
+    }
+
+
+def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """A summary as plain data for JSON: None where nothing was measured, warnings as a list."""
+    rows = [
+        {str(name): plain(value) for name, value in row.items()}
+        for row in summary.to_dict("records")
+    ]
+    return [row | {"warnings": codes_of([row["warnings"]])} for row in rows]
+
+
+def ratios(
+    frame: pd.DataFrame, metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
+) -> list[float]:
+    """metric(of) / metric(to) of each interleaved block (study and repeat) that holds both arms.
+
+    Invalid records, and blocks that lack a number or would divide by 0, are left out. It is for the
+    caller to judge whether what remains is enough. Raises `BadInput` for an arm that does not exist
+    or that settings leave ambiguous.
+    """
+    name = metric_named(metric).name
+    above, below = _by_block(frame, name, of), _by_block(frame, name, to)
+    return [above[block] / below[block] for block in above if below.get(block)]
+
+
+def _by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> dict[Hashable, float]:
+    _check_columns(frame, settings)
+    rows = frame
+    for axis, value in settings.items():
+        rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
+    if rows.empty:
+        raise BadInput(f"no record has the settings {dict(settings)}: name an arm that was run")
+    found: dict[Hashable, float] = {}
+    seen: set[Hashable] = set()
+    for study, repeat, verdict, value in zip(
+        rows["study"], rows["repeat"], rows["verdict"], rows[name], strict=True
+    ):
+        block = (study, repeat)
+        if block in seen:
+            raise BadInput(
+                f"the settings {dict(settings)} name several records of repeat {repeat}: "
+                "add the axes that tell them apart"
+            )
+        seen.add(block)
+        if verdict != "invalid" and math.isfinite(value):
+            found[block] = float(value)
+    return found

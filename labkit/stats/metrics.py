@@ -1,0 +1,126 @@
+"""Every metric: its name, where in a record it stands, and how people read it. Pure.
+
+The only place that names metrics. Values are in base units (seconds, bytes); the unit that people
+read is applied where a number is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from labkit import fields
+from labkit.record import Record
+
+NOT_MEASURED = "n/a"
+BEYOND = 10
+"""Answers that must lie beyond a percentile for it to be shown: n >= 10 / (1 - p)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A number that a record holds at `path`, less the one at `minus`, in base units.
+
+    It is shown times `scale`, in `unit`. `answers` is how many requests must have succeeded for it
+    to mean anything: with fewer it counts as not measured.
+    """
+
+    name: str
+    path: str
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    better: Literal["lower", "higher"] | None = "lower"
+    minus: str | None = None
+    answers: int = 0
+
+    @property
+    def title(self) -> str:
+        """Label and unit, as an axis or a column shows them."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def of(self, record: Record) -> float:
+        """The value in base units; NaN where it was not measured."""
+        if record.counts.ok < self.answers:
+            return math.nan
+        less = 0.0 if self.minus is None else _read(record, self.minus)
+        return _read(record, self.path) - less
+
+    def text(self, value: float | None) -> str:
+        """`value` (in base units) as people read it, without its unit."""
+        if value is None or not math.isfinite(value):
+            return NOT_MEASURED
+        return number(value * self.scale)
+
+
+def number(value: float) -> str:
+    """`value` with three digits, one decimal from 10 on, none from 1,000 on."""
+    if abs(value) >= 1_000 or float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _read(record: Record, path: str) -> float:
+    value: Any = record
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return math.nan if value is None else float(value)
+
+
+_S: dict[str, Any] = {"unit": "s"}
+_MS: dict[str, Any] = {"unit": "ms", "scale": 1e3}
+_MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
+_SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
+_CPU: dict[str, Any] = {"unit": "% of a core"}
+_US: dict[str, Any] = {"unit": "\N{MICRO SIGN}s"}
+_COUNT: dict[str, Any] = {"better": None}
+_GROWTH: dict[str, Any] = {**_MB, "minus": "client.rss_before_bytes"}
+
+_TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("wall_s", "wall_s", "time", _S),
+    ("process_wall_s", "process.wall_s", "time of the process", _S),
+    ("floor_s", "floor_s", "floor", {**_S, "better": None}),
+    ("efficiency", "efficiency", "efficiency", _SHARE),
+    ("throughput_rps", "throughput_rps", "throughput", {"unit": "requests/s", "better": "higher"}),
+    ("cpu_percent", "client.cpu_percent", "client CPU", _CPU),
+    ("process_cpu_percent", "process.cpu_percent", "CPU of the process", _CPU),
+    ("cpu_us_per_request", "client.cpu_us_per_request", "client CPU per request", _US),
+    ("peak_rss_bytes", "client.peak_rss_bytes", "client peak memory", _MB),
+    ("process_peak_rss_bytes", "process.peak_rss_bytes", "peak memory", _MB),
+    ("rss_growth_bytes", "client.peak_rss_bytes", "memory growth", _GROWTH),
+    ("to_first_send_s", "client.to_first_send_s", "time to the first send", _S),
+    ("latency_mean_s", "latency_s.mean", "latency, mean", {**_MS, "answers": 1}),
+    ("latency_p50_s", "latency_s.p50", "latency p50", {**_MS, "answers": 2 * BEYOND}),
+    ("latency_p90_s", "latency_s.p90", "latency p90", {**_MS, "answers": 10 * BEYOND}),
+    ("latency_p99_s", "latency_s.p99", "latency p99", {**_MS, "answers": 100 * BEYOND}),
+    ("latency_p999_s", "latency_s.p999", "latency p99.9", {**_MS, "answers": 1_000 * BEYOND}),
+    ("latency_max_s", "latency_s.max", "latency, longest", {**_MS, "answers": 1}),
+    ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", _MS),
+    ("loop_lag_max_s", "loop_lag_s.max", "event-loop lag, longest", _MS),
+    ("server_cpu_percent", "server.cpu_percent", "server CPU", _CPU),
+    ("server_peak_rss_bytes", "server.peak_rss_bytes", "server peak memory", _MB),
+    ("server_max_in_flight", "server.max_in_flight", "most in flight at the server", _COUNT),
+    ("connections_opened", "server.connections_opened", "connections opened", {}),
+    ("ok", "counts.ok", "requests answered", {"better": "higher"}),
+    ("failures", "counts.failures", "requests failed", {}),
+)
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {name: Metric(name=name, path=path, label=label, **more) for name, path, label, more in _TABLE}
+)
+"""Every metric, by name: the columns of frames and summaries."""
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {"memory": "process_peak_rss_bytes", "time": "wall_s", "cpu": "cpu_percent"}
+)
+"""Short names that plots take."""
+
+
+def metric(name: str) -> Metric:
+    """The metric called `name`, or that `name` is short for. Raises `BadInput`."""
+    full = ALIASES.get(name, name)
+    if full not in METRICS:
+        raise fields.unknown("metric", name, [*ALIASES, *METRICS])
+    return METRICS[full]

@@ -1,0 +1,160 @@
+"""Records to test with: plausible, consistent in themselves, and measured by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from hdrh.histogram import HdrHistogram
+
+from labkit.record import (
+    Client,
+    Counts,
+    Latency,
+    LoopLag,
+    Process,
+    Record,
+    Server,
+    Timeline,
+)
+from labkit.spec import Trial
+
+HOUR_US = 3_600 * 10**6
+REQUESTS = 100_000
+
+
+def encoded(latencies_us: Iterable[int]) -> str:
+    """Latencies in microseconds as a record holds them."""
+    return histogram(latencies_us).encode().decode("ascii")
+
+
+def histogram(latencies_us: Iterable[int]) -> HdrHistogram:
+    """Latencies in microseconds, recorded one by one."""
+    recorded = HdrHistogram(1, HOUR_US, 3)
+    for latency_us in latencies_us:
+        recorded.record_value(latency_us)
+    return recorded
+
+
+def make_record(
+    *,
+    settings: Mapping[str, Any] | None = None,
+    latencies_us: Iterable[int] | None = None,
+    **changes: Any,
+) -> Record:
+    """A valid record of 100,000 requests, with `changes` by field name.
+
+    A dotted name changes one field of a part (`**{"process.peak_rss_bytes": 1}`); `settings` are
+    those of `Trial`; `latencies_us` fill the histogram.
+    """
+    trial = Trial(
+        **{
+            "strategy": "task_pool",
+            "requests": REQUESTS,
+            "limit": 1_000,
+            "delay": "randint(0,3)",
+            **(settings or {}),
+        }
+    )
+    record = _record(trial)
+    if latencies_us is not None:
+        changes["latency_hdr"] = encoded(latencies_us)
+    whole = {name: value for name, value in changes.items() if "." not in name}
+    record = msgspec.structs.replace(record, **whole)
+    for dotted, value in changes.items():
+        part, dot, name = dotted.partition(".")
+        if dot:
+            changed = msgspec.structs.replace(getattr(record, part), **{name: value})
+            record = msgspec.structs.replace(record, **{part: changed})
+    return record
+
+
+def _record(trial: Trial) -> Record:
+    requests = trial.requests
+    return Record(
+        id="20261120-120000-000001",
+        started_at="2026-11-20T12:00:00+00:00",
+        trial=trial.to_dict(),
+        effective={"python": "3.13.1", "loop": trial.loop},
+        counts=Counts(
+            planned=requests, sent=requests, not_sent=0, ok=requests, failed={}, cancelled=0
+        ),
+        wall_s=153.0,
+        floor_s=152.0,
+        efficiency=152.0 / 153.0,
+        throughput_rps=requests / 153.0,
+        client=Client(
+            cpu_user_s=40.0,
+            cpu_system_s=10.0,
+            cpu_percent=100 * 50 / 153,
+            cpu_us_per_request=50e6 / requests,
+            peak_rss_bytes=58_000_000,
+            rss_before_bytes=38_000_000,
+            to_first_send_s=0.002,
+        ),
+        process=Process(
+            wall_s=153.4,
+            cpu_user_s=40.2,
+            cpu_system_s=10.1,
+            cpu_percent=32.8,
+            peak_rss_bytes=58_188_000,
+        ),
+        server=Server(
+            cpu_percent=21.0,
+            peak_rss_bytes=61_000_000,
+            requests=requests,
+            max_in_flight=trial.slots,
+            connections_opened=trial.slots,
+        ),
+        latency_s=Latency(mean=1.5, p50=1.001, p90=3.001, p99=3.004, p999=3.011, max=3.2),
+        latency_hdr=encoded([1_000, 1_001_000, 2_001_000, 3_001_000]),
+        loop_lag_s=LoopLag(p50=0.0004, p99=0.004, max=0.021),
+        timeline=timeline(trial, wall_s=153.0),
+        environment={"machine": {"cores": 2}, "python": "3.13.1"},
+        verdict="valid",
+    )
+
+
+def timeline(trial: Trial, *, wall_s: float, rows: int = 120) -> Timeline:
+    """A steady run: memory rises and levels off, requests complete at an even pace."""
+    t_s = [wall_s * row / (rows - 1) for row in range(rows)]
+    slots = min(trial.slots, trial.requests)
+    shares = [row / (rows - 1) for row in range(rows)]
+    return Timeline(
+        t_s=t_s,
+        completed=[round(trial.requests * share) for share in shares],
+        in_flight=[0 if share in (0, 1) else slots for share in shares],
+        client_rss_bytes=[round(58e6 - 20e6 * 0.8**row) for row in range(rows)],
+        client_cpu_percent=[None, *(30.0 + row % 7 for row in range(1, rows))],
+        server_rss_bytes=[round(61e6 - 15e6 * 0.9**row) for row in range(rows)],
+        server_cpu_percent=[None, *(20.0 + row % 5 for row in range(1, rows))],
+        loop_lag_s=[0.001 + 0.002 * (row % 11 == 0) for row in range(rows)],
+    )
+
+
+def make_study(
+    arms: Mapping[str, Mapping[str, float]], *, repeats: int = 5, spread: float = 0.02
+) -> list[Record]:
+    """`repeats` interleaved records of each strategy in `arms`, with these changes by dotted name.
+
+    Repeat k of a number is it times 1 + `spread` * (k - middle) / middle.
+    """
+    records = []
+    for repeat in range(repeats):
+        middle = max((repeats - 1) / 2, 0.5)
+        factor = 1 + spread * (repeat - (repeats - 1) / 2) / middle
+        for strategy, changes in arms.items():
+            scaled = {name: type(value)(value * factor) for name, value in changes.items()}
+            records.append(
+                make_record(
+                    settings={"strategy": strategy},
+                    id=f"20261120-120000-{len(records):06}",
+                    study="20261120-120000-study",
+                    axes={"strategy": strategy},
+                    repeat=repeat,
+                    order=len(records),
+                    **scaled,
+                )
+            )
+    return records

@@ -1,0 +1,456 @@
+"""Metrics, frames, summaries, ratios and merged latency, against independent oracles."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import stats
+from labkit.errors import BadInput, RecordDamaged
+from labkit.probes import latency
+from labkit.record import Counts, Note, Record, Timeline
+from tests.factories import encoded, histogram, make_record, make_study
+
+SECONDS = st.floats(min_value=1e-6, max_value=1e6)
+MAYBE_SECONDS = st.none() | SECONDS
+LATENCIES_US = st.lists(st.integers(1, 60_000_000), min_size=1, max_size=60)
+
+
+def counts(ok: int, **failed: int) -> Counts:
+    sent = ok + sum(failed.values())
+    return Counts(planned=sent, sent=sent, not_sent=0, ok=ok, failed=failed, cancelled=0)
+
+
+def unmeasured(**changes: Any) -> Record:
+    """A trial that was ended before anything could be measured."""
+    nothing = dict.fromkeys(
+        ["wall_s", "floor_s", "efficiency", "throughput_rps", "client", "process", "server"]
+        + ["latency_s", "latency_hdr", "loop_lag_s"]
+    )
+    return make_record(
+        **nothing, timeline=Timeline(), counts=counts(0), verdict="invalid", **changes
+    )
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("name", stats.METRICS)
+def test_each_metric_stands_in_a_whole_record(name: str) -> None:
+    assert math.isfinite(stats.METRICS[name].of(make_record()))
+
+
+def test_metrics_that_name_promised_values() -> None:
+    record = make_record(counts=counts(90_000, timeout=7, reset=3))
+
+    values = {name: metric.of(record) for name, metric in stats.METRICS.items()}
+
+    assert values["rss_growth_bytes"] == 58_000_000 - 38_000_000
+    assert values["process_peak_rss_bytes"] == 58_188_000
+    assert values["failures"] == 10
+    assert values["latency_p50_s"] == 1.001
+
+
+@pytest.mark.parametrize(
+    ("name", "enough"),
+    [
+        ("latency_p50_s", 20),
+        ("latency_p90_s", 100),
+        ("latency_p99_s", 1_000),
+        ("latency_p999_s", 10_000),
+        ("latency_max_s", 1),
+    ],
+)
+def test_percentile_that_the_sample_does_not_support_is_not_measured(
+    name: str, enough: int
+) -> None:
+    metric = stats.metric(name)
+
+    assert math.isnan(metric.of(make_record(counts=counts(enough - 1))))
+    assert metric.of(make_record(counts=counts(enough))) > 0
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("memory", "process_peak_rss_bytes"), ("time", "wall_s"), ("cpu", "cpu_percent")],
+)
+def test_alias_names_the_same_metric(alias: str, name: str) -> None:
+    assert stats.metric(alias) is stats.metric(name) is stats.METRICS[name]
+
+
+def test_unknown_metric_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match=r"metric is 'wal_s'.*did you mean 'wall_s'"):
+        stats.metric("wal_s")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("process_peak_rss_bytes", 352_684e3, "352.7"),
+        ("process_peak_rss_bytes", 5_194_260e3, "5,194"),
+        ("wall_s", 154.87, "154.9"),
+        ("efficiency", 0.98333, "98.3"),
+        ("latency_p50_s", 0.00123456, "1.23"),
+        ("cpu_percent", 38.0, "38"),
+        ("wall_s", 0.0, "0"),
+        ("wall_s", math.nan, "n/a"),
+        ("wall_s", None, "n/a"),
+    ],
+)
+def test_value_is_shown_in_the_unit_that_people_read(
+    name: str, value: float | None, text: str
+) -> None:
+    assert stats.metric(name).text(value) == text
+
+
+def test_title_holds_the_unit() -> None:
+    assert stats.metric("memory").title == "peak memory (MB)"
+    assert stats.metric("failures").title == "requests failed"
+
+
+# Frames
+
+
+def test_frame_describes_each_record() -> None:
+    record = make_record(
+        settings={"strategy": "gather", "loop": "uvloop", "transport.limit": 30},
+        axes={"strategy": "gather", "transport.limit": 30},
+        study="s1",
+        experiment="compare",
+        repeat=3,
+        order=7,
+        verdict="warn",
+        warnings=[Note(code="server-busy", message="m"), Note(code="failures", message="m")],
+    )
+
+    (row,) = stats.frame([record]).to_dict("records")
+
+    described = {name: row[name] for name in stats.DESCRIPTION}
+    assert described == {
+        "id": record.id,
+        "started_at": record.started_at,
+        "study": "s1",
+        "experiment": "compare",
+        "repeat": 3,
+        "order": 7,
+        "verdict": "warn",
+        "warnings": "server-busy, failures",
+        "strategy": "gather",
+        "loop": "uvloop",
+        "requests": 100_000,
+        "limit": 1_000,
+        "delay": "randint(0,3)",
+        "transport": "aiohttp",
+        "target": "http",
+    }
+    assert row["transport.limit"] == 30
+    assert row["wall_s"] == 153.0
+
+
+def test_frame_of_no_records_has_every_column() -> None:
+    frame = stats.frame([])
+
+    assert frame.empty
+    assert [*frame.columns] == [*stats.DESCRIPTION, *stats.METRICS]
+
+
+def test_frame_of_an_unmeasured_record_holds_nan() -> None:
+    (row,) = stats.frame([unmeasured()]).to_dict("records")
+
+    measured = {name for name in stats.METRICS if not math.isnan(row[name])}
+    assert measured == {"ok", "failures"}
+
+
+def test_settings_keep_their_type_beside_none() -> None:
+    records = [make_record(axes={"limit": 10}), make_record(axes={"limit": None})]
+
+    assert stats.frame(records)["limit"].tolist() == [10, None]
+
+
+def test_frame_has_a_column_for_each_axis_of_any_record() -> None:
+    frame = stats.frame([make_record(axes={"a.b": 1}), make_record(axes={"c": "x"})])
+
+    assert frame["a.b"].tolist() == [1, None]
+    assert frame["c"].tolist() == [None, "x"]
+
+
+def test_frame_of_a_trial_of_unknown_form_still_stands() -> None:
+    (row,) = stats.frame([make_record(trial={})]).to_dict("records")
+
+    assert row["strategy"] is None
+    assert row["wall_s"] == 153.0
+
+
+# Summaries
+
+
+@given(st.lists(st.tuples(st.sampled_from(["b", "a", None, "c"]), MAYBE_SECONDS), max_size=30))
+def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, Any]]) -> None:
+    frame = stats.frame([make_record(axes={"arm": arm}, wall_s=wall_s) for arm, wall_s in runs])
+
+    rows = stats.summary_rows(stats.summary(frame, ["arm"])) if runs else []
+
+    order = list(dict.fromkeys(arm for arm, _ in runs))
+    assert [row["arm"] for row in rows] == order
+    for row in rows:
+        values = [wall_s for arm, wall_s in runs if arm == row["arm"] and wall_s is not None]
+        assert row["n"] == sum(arm == row["arm"] for arm, _ in runs)
+        assert row["wall_s"] == (pytest.approx(statistics.median(values)) if values else None)
+        assert row["wall_s_min"] == min(values, default=None)
+        assert row["wall_s_max"] == max(values, default=None)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from(["x", "y"])),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_arms_of_several_axes_come_in_order_of_first_appearance(
+    settings: list[tuple[int, bool, str]],
+) -> None:
+    records = [make_record(axes=dict(zip("ijk", one, strict=True))) for one in settings]
+
+    summary = stats.summary(stats.frame(records), ["i", "j", "k"])
+
+    found = [(row["i"], row["j"], row["k"]) for row in stats.summary_rows(summary)]
+    assert found == list(dict.fromkeys(settings))
+    assert summary["n"].tolist() == [Counter(settings)[one] for one in found]
+
+
+def test_summary_has_the_worst_verdict_and_every_code_once() -> None:
+    busy, failed = Note(code="server-busy", message="m"), Note(code="failures", message="m")
+    records = [
+        make_record(verdict="warn", warnings=[busy]),
+        make_record(verdict="invalid", warnings=[failed, busy]),
+        make_record(),
+    ]
+
+    summary = stats.summary(stats.frame(records), ["strategy"])
+
+    assert summary["verdict"].tolist() == ["invalid"]
+    assert summary["warnings"].tolist() == ["server-busy, failures"]
+    assert stats.summary_rows(summary)[0]["warnings"] == ["server-busy", "failures"]
+
+
+def test_summary_by_nothing_is_one_arm() -> None:
+    frame = stats.frame(make_study({"gather": {}, "task_pool": {}}, repeats=3))
+
+    assert stats.summary(frame, [])["n"].tolist() == [6]
+
+
+@pytest.mark.parametrize("by", [[], ["strategy"], ["strategy", "loop"]])
+def test_summary_of_no_records_is_empty_with_every_column(by: list[str]) -> None:
+    summary = stats.summary(stats.frame([]), by)
+
+    assert summary.empty
+    assert {*by, "n", "verdict", "warnings", "wall_s", "wall_s_min"} <= {*summary.columns}
+    assert stats.summary_rows(summary) == []
+
+
+def test_summary_by_an_unknown_column_is_refused() -> None:
+    with pytest.raises(BadInput, match="'stratgy'.*did you mean 'strategy'"):
+        stats.summary(stats.frame([make_record()]), ["stratgy"])
+
+
+def test_summary_rows_are_json_without_nan() -> None:
+    frame = stats.frame([unmeasured(axes={"limit": 5}), make_record(axes={"limit": None})])
+
+    rows = stats.summary_rows(stats.summary(frame, ["limit"]))
+
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert [row["limit"] for row in rows] == [5, None]
+    assert rows[0]["wall_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "label"),
+    [
+        ({}, "all"),
+        ({"strategy": "gather"}, "gather"),
+        ({"limit": 1000}, "1,000"),
+        ({"strategy": "gather", "limit": 1000}, "gather, limit 1000"),
+        ({"eager_tasks": True}, "eager_tasks true"),
+        ({"transport.timeout_s": None}, "transport.timeout_s none"),
+        ({"transport.timeout_s": 0.5}, "0.5"),
+    ],
+)
+def test_label_of_an_arm(settings: dict[str, Any], label: str) -> None:
+    assert stats.arm_label(settings) == label
+
+
+# Ratios
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=12), st.randoms())
+def test_ratios_pair_the_arms_of_each_repeat(pairs: list[tuple[float, float]], chance: Any) -> None:
+    records = [
+        make_record(axes={"strategy": arm}, study="s", repeat=repeat, wall_s=wall_s)
+        for repeat, pair in enumerate(pairs)
+        for arm, wall_s in zip(["gather", "wait"], pair, strict=True)
+    ]
+    chance.shuffle(records)
+
+    found = stats.ratios(stats.frame(records), "time", {"strategy": "gather"}, {"strategy": "wait"})
+
+    assert sorted(found) == sorted(above / below for above, below in pairs)
+
+
+def test_ratio_of_an_arm_to_itself_is_one() -> None:
+    frame = stats.frame(make_study({"gather": {"process.peak_rss_bytes": 10**8}}, repeats=5))
+    arm = {"strategy": "gather"}
+
+    assert stats.ratios(frame, "memory", arm, arm) == [1.0] * 5
+
+
+def test_ratios_leave_out_blocks_that_lack_a_usable_number() -> None:
+    def run(arm: str, repeat: int, **changes: Any) -> Record:
+        return make_record(axes={"strategy": arm}, repeat=repeat, **changes)
+
+    records = [
+        *(run("gather", repeat, wall_s=6.0) for repeat in range(5)),
+        run("wait", 0, wall_s=3.0),
+        run("wait", 1, wall_s=2.0, verdict="invalid"),
+        run("wait", 2, wall_s=None),
+        run("wait", 3, wall_s=0.0),
+    ]
+
+    found = stats.ratios(
+        stats.frame(records), "wall_s", {"strategy": "gather"}, {"strategy": "wait"}
+    )
+
+    assert found == [2.0]
+
+
+def test_ratios_keep_studies_apart() -> None:
+    records = [
+        make_record(axes={"strategy": arm}, study=study, wall_s=wall_s)
+        for study, arm, wall_s in [
+            ("a", "gather", 2.0),
+            ("a", "wait", 1.0),
+            ("b", "gather", 9.0),
+            ("b", "wait", 3.0),
+        ]
+    ]
+
+    found = stats.ratios(
+        stats.frame(records), "wall_s", {"strategy": "gather"}, {"strategy": "wait"}
+    )
+
+    assert found == [2.0, 3.0]
+
+
+def test_ratios_find_an_arm_that_is_named_by_none() -> None:
+    records = [
+        make_record(axes={"limit": None}, wall_s=4.0),
+        make_record(axes={"limit": 10}, wall_s=2.0),
+    ]
+
+    assert stats.ratios(stats.frame(records), "wall_s", {"limit": None}, {"limit": 10}) == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        ({"strategy": "chunked"}, "no record has the settings"),
+        ({"strategyy": "gather"}, "did you mean 'strategy'"),
+        ({"limit": 1_000}, "several records of repeat 0"),
+    ],
+)
+def test_ratios_refuse_an_arm_that_is_not_one(of: dict[str, Any], says: str) -> None:
+    frame = stats.frame(make_study({"gather": {}, "wait": {}}))
+
+    with pytest.raises(BadInput, match=says):
+        stats.ratios(frame, "wall_s", of, {"strategy": "wait"})
+
+
+# Latency
+
+
+@given(st.lists(LATENCIES_US, min_size=1, max_size=5))
+def test_merged_latency_is_that_of_one_histogram(runs: list[list[int]]) -> None:
+    merged = stats.merge_latency(make_record(latencies_us=run) for run in runs)
+
+    whole = histogram(latency_us for run in runs for latency_us in run)
+    assert merged.total_count == whole.total_count
+    assert list(merged.counts) == list(whole.counts)
+    assert merged.get_min_value() == whole.get_min_value()
+    assert merged.get_max_value() == whole.get_max_value()
+
+
+def test_merging_changes_no_record() -> None:
+    record = make_record(latencies_us=[5, 7])
+
+    first, second = stats.merge_latency([record, record]), stats.merge_latency([record])
+
+    assert (first.total_count, second.total_count) == (4, 2)
+
+
+def test_latency_as_the_worker_encodes_it_is_read() -> None:
+    counted = latency.empty()
+    for value_ns in (1_500_000, 2_500_000, 3_000_000_000):
+        counted[latency.index(value_ns)] += 1
+
+    merged = stats.merge_latency([make_record(latency_hdr=latency.to_hdr(counted))])
+
+    assert merged.total_count == 3
+    assert merged.get_max_value() == pytest.approx(3_000_000, rel=1e-3)
+
+
+@pytest.mark.parametrize("records", [[], [make_record(latency_hdr=None)]])
+def test_merging_nothing_is_refused(records: list[Record]) -> None:
+    with pytest.raises(BadInput, match="no latency to merge"):
+        stats.merge_latency(records)
+
+
+@pytest.mark.parametrize("damage", ["", "AAAA", "not base64!", encoded([1, 2, 3])[:-9], "\u00e9"])
+def test_damaged_histogram_is_refused_with_its_record(damage: str) -> None:
+    with pytest.raises(RecordDamaged, match="of record damaged-one is damaged"):
+        stats.merge_latency([make_record(id="damaged-one", latency_hdr=damage)])
+
+
+def test_unlike_histograms_are_refused() -> None:
+    from hdrh.histogram import HdrHistogram
+
+    coarse = HdrHistogram(1, 3_600 * 10**6, 2)
+    coarse.record_value(1)
+    unlike = make_record(id="coarse", latency_hdr=coarse.encode().decode())
+
+    with pytest.raises(BadInput, match="of record coarse has other bounds or digits"):
+        stats.merge_latency([make_record(), unlike])
+
+
+@given(st.lists(st.integers(1, 60_000_000), min_size=10, max_size=400))
+def test_curve_agrees_with_ranks_of_the_sorted_sample(latencies_us: list[int]) -> None:
+    n, ranked = len(latencies_us), sorted(latencies_us)
+
+    percentiles, seconds = stats.percentile_curve(histogram(latencies_us))
+
+    assert percentiles[0] == 0
+    assert percentiles[-1] == pytest.approx(100 * (1 - 10 / n))
+    assert seconds == sorted(seconds)
+    for percentile, second in zip(percentiles[1:], seconds[1:], strict=True):
+        # HdrHistogram counts up to the nearest rank, and answers the upper end of a bucket.
+        rank = max(int(percentile * n / 100 + 0.5), 1)
+        assert second * 1e6 == pytest.approx(ranked[rank - 1], rel=2e-3, abs=1)
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_curve_of_too_few_values_is_empty(n: int) -> None:
+    assert stats.percentile_curve(histogram([1_000] * n)) == ([], [])
+
+
+def test_frame_is_a_plain_dataframe_that_pandas_can_group() -> None:
+    frame = stats.frame(make_study({"gather": {}, "wait": {}}, repeats=2))
+
+    assert isinstance(frame, pd.DataFrame)
+    assert frame.groupby("strategy")["wall_s"].median().to_dict() == {"gather": 153, "wait": 153}
