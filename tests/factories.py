@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -48,16 +49,7 @@ def make_record(
     A dotted name changes one field of a part (`**{"process.peak_rss_bytes": 1}`); `settings` are
     those of `Trial`; `latencies_us` fill the histogram.
     """
-    trial = Trial(
-        **{
-            "strategy": "task_pool",
-            "requests": REQUESTS,
-            "limit": 1_000,
-            "delay": "randint(0,3)",
-            **(settings or {}),
-        }
-    )
-    record = _record(trial)
+    record = _record(tuple((settings or {}).items()))
     if latencies_us is not None:
         changes["latency_hdr"] = encoded(latencies_us)
     whole = {name: value for name, value in changes.items() if "." not in name}
@@ -70,7 +62,10 @@ def make_record(
     return record
 
 
-def _record(trial: Trial) -> Record:
+@functools.cache  # records are frozen, and properties make many
+def _record(settings: tuple[tuple[str, Any], ...]) -> Record:
+    usual = {"strategy": "task_pool", "limit": 1_000, "delay": "randint(0,3)"}
+    trial = Trial(**{**usual, "requests": REQUESTS, **dict(settings)})
     requests = trial.requests
     return Record(
         id="20261120-120000-000001",

@@ -31,10 +31,8 @@ def counts(ok: int, **failed: int) -> Counts:
 
 def unmeasured(**changes: Any) -> Record:
     """A trial that was ended before anything could be measured."""
-    nothing = dict.fromkeys(
-        ["wall_s", "floor_s", "efficiency", "throughput_rps", "client", "process", "server"]
-        + ["latency_s", "latency_hdr", "loop_lag_s"]
-    )
+    names = "wall_s floor_s efficiency throughput_rps client process server"
+    nothing = dict.fromkeys(f"{names} latency_s latency_hdr loop_lag_s".split())
     return make_record(
         **nothing, timeline=Timeline(), counts=counts(0), verdict="invalid", **changes
     )
@@ -258,7 +256,7 @@ def test_summary_of_no_records_is_empty_with_every_column(by: list[str]) -> None
 
 
 def test_summary_by_an_unknown_column_is_refused() -> None:
-    with pytest.raises(BadInput, match="'stratgy'.*did you mean 'strategy'"):
+    with pytest.raises(BadInput, match=r"'stratgy'.*did you mean 'strategy'"):
         stats.summary(stats.frame([make_record()]), ["stratgy"])
 
 

@@ -1,0 +1,95 @@
+"""Starts synthetic servers for tests: real processes on free ports of the loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+import labkit
+
+ROOT = Path(labkit.__file__).parents[1]
+PATIENCE_S = 30.0
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A server that accepts connections; `stderr` holds what it wrote there once it has ended."""
+
+    process: subprocess.Popen[str]
+    url: str
+    pid: int
+    stderr: str = field(default="")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.url)
+        return str(parts.hostname), int(parts.port or 0)
+
+    def connect(self) -> HTTPConnection:
+        """A connection of its own."""
+        return HTTPConnection(*self.address, timeout=PATIENCE_S)
+
+    def stats(self) -> dict[str, Any]:
+        """What the server has counted; asked over a connection that it does not count."""
+        connection = self.connect()
+        try:
+            connection.request("GET", "/-/stats")
+            return dict(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
+
+    def wait_for(self, **counters: int) -> dict[str, Any]:
+        """The first stats that show these counters, or those at the end of all patience."""
+        deadline = monotonic() + PATIENCE_S
+        while True:
+            stats = self.stats()
+            if counters.items() <= stats.items() or monotonic() > deadline:
+                return stats
+
+    def ended(self) -> int:
+        """Wait for the end that a test has brought about; the exit status."""
+        _, self.stderr = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode
+
+
+def command(settings: str) -> list[str]:
+    """The command line of a server with these settings."""
+    return [sys.executable, "-m", "labkit.targets.http", settings]
+
+
+def launch(**settings: Any) -> subprocess.Popen[str]:
+    """A server process, not waited for. It ends when its standard input is closed."""
+    return subprocess.Popen(
+        command(json.dumps({"announce_json": True, "die_with_stdin": True, **settings})),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[Running]:
+    """A server with these settings of `parts.Server`; whatever it is asked, it stays quiet."""
+    process = launch(**settings)
+    assert process.stdout is not None
+    announced = process.stdout.readline()
+    try:
+        running = Running(process=process, **json.loads(announced or "{}"))
+        yield running
+    finally:
+        if process.returncode is None:
+            _, errors = process.communicate(timeout=PATIENCE_S)
+        else:
+            errors = running.stderr
+    assert errors == ""
