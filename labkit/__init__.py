@@ -1,0 +1,70 @@
+"""A performance lab for asyncio and aiohttp that lives in Jupyter.
+
+This module only hands names on, and imports each when it is first used: `import labkit` is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
+    from labkit.lab import compare, default_scale, reference, reproduce, results, run
+    from labkit.outcomes import Reproduction, Run, Study
+    from labkit.parts import AiohttpTransport, HttpTarget, UrlTarget, Workload
+    from labkit.record import Record
+    from labkit.spec import Trial
+    from labkit.store import Store
+    from labkit.strategies import Tally, strategy
+
+_HOME = {
+    "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
+    "labkit.lab": ("compare", "default_scale", "reference", "reproduce", "results", "run"),
+    "labkit.outcomes": ("Reproduction", "Run", "Study"),
+    "labkit.parts": ("AiohttpTransport", "HttpTarget", "UrlTarget", "Workload"),
+    "labkit.record": ("Record",),
+    "labkit.spec": ("Trial",),
+    "labkit.store": ("Store",),
+    "labkit.strategies": ("Tally", "strategy"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "AiohttpTransport",
+    "BadInput",
+    "HttpTarget",
+    "LabError",
+    "Record",
+    "RecordDamaged",
+    "RecordNotFound",
+    "Reproduction",
+    "Run",
+    "Store",
+    "Study",
+    "Tally",
+    "Trial",
+    "TrialFailed",
+    "UrlTarget",
+    "Workload",
+    "compare",
+    "default_scale",
+    "reference",
+    "reproduce",
+    "results",
+    "run",
+    "strategy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

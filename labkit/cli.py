@@ -83,7 +83,9 @@ def _trial(named: dict[str, str | None], sets: list[str] | None) -> Trial:
     """The trial that the options describe: the kinds first, as they decide which settings exist."""
     given = {name: text for name, text in named.items() if text is not None}
     given |= dict(_pair(text, "--set") for text in sets or [])
-    kinds = {name: given.pop(name) for name in ("target", "transport", "strategy") if name in given}
+    kinds: dict[str, str] = {
+        name: given.pop(name) for name in ("target", "transport", "strategy") if name in given
+    }
     if "allow_remote" in given:
         kinds["allow_remote"] = given.pop("allow_remote")
     trial = Trial(**kinds)
@@ -255,9 +257,9 @@ def compare(
     trial = _trial(_named(locals()), set_)
     work = lab.compare(
         trial,
+        _axes(trial, axis),
         repeats=5 if repeats is None else repeats,
         reporter=terminal.reporter(),
-        **_axes(trial, axis),
     )
     study = _await(work)
     if chart is not None:
@@ -286,7 +288,7 @@ def reproduce(
     from labkit import lab, published, references
 
     if name == "list":
-        terminal.benchmarks([published.named(one) for one in published.names()])
+        terminal.benchmarks([published.read(one) for one in published.names(published.folder())])
         return
     _check_json(json)
     work = lab.reproduce(name, scale=scale, repeats=repeats, reporter=terminal.reporter())
@@ -320,11 +322,11 @@ def open_lab(
     """Open JupyterLab on the lab's notebooks."""
     from importlib.util import find_spec
 
-    from labkit import published
+    from labkit import places
 
     if find_spec("jupyterlab") is None:
         raise BadInput("jupyterlab is not installed; install it with: pip install 'labkit[lab]'")
-    folder = published.notebooks()
+    folder = places.notebooks()
     words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
     words += [f"--ServerApp.root_dir={folder}", *([] if browser else ["--no-browser"])]
     if (folder / "00_start_here.ipynb").is_file():

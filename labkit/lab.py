@@ -6,7 +6,7 @@ Everything here is async because a notebook awaits it; in a script, `asyncio.run
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,22 +45,24 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
 
 async def compare(
     trial: Trial | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
     *,
     repeats: int = 5,
     seed: int = 0,
     store: Store | None = None,
     reporter: Reporter | None = None,
-    **axes: Sequence[Any],
+    **more_axes: Sequence[Any],
 ) -> Study:
     """Every combination of the axes' values, `repeats` times each, interleaved in random order.
 
-    An axis is named as `Trial.replace` names a setting, dotted where needed
-    (`**{"transport.limit": [10, 30]}`). A trial that fails is kept as invalid and the others go on.
+    An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or where the
+    name is dotted in `axes`, as in `{"transport.limit": [10, 30]}`. A trial that fails is kept as invalid and the others go on.
     """
-    arms = plan.arms(trial or Trial(), axes)
+    varied = {**(axes or {}), **more_axes}
+    arms = plan.arms(trial or Trial(), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await _run_all(steps, store=store, reporter=reporter, experiment="compare")
-    return Study(records, list(axes))
+    return Study(records, list(varied))
 
 
 async def reproduce(
@@ -72,7 +74,7 @@ async def reproduce(
     reporter: Reporter | None = None,
 ) -> Reproduction:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts."""
-    benchmark = published.named(name)
+    benchmark = published.read(name)
     size = scale or default_scale()
     times = benchmark.repeats(size) if repeats is None else repeats
     steps = plan.interleave(benchmark.arms(size), repeats=times)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from labkit import published
+from labkit import places, published
 from labkit.errors import BadInput, RecordDamaged
 from labkit.outcomes import Reproduction
 from labkit.record import Record, Timeline
@@ -24,7 +24,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 def folder() -> Path:
     """`data/reference` of the checkout, or what the installed package carries of it."""
-    return published.folder().parent / "reference"
+    return places.data("reference")
 
 
 def names() -> list[str]:
@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Reproduction:
     """The stored reference of a benchmark. Raises `BadInput` where there is none."""
-    benchmark = published.named(name)
+    benchmark = published.read(name)
     path = folder() / f"{benchmark.id}.json"
     if not path.is_file():
         listed = ", ".join(names()) or "none"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import fields
+from labkit import fields, places
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.record import Record, decode, encode
 
@@ -22,11 +22,8 @@ _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 def default_folder() -> Path:
     """`LABKIT_STORE`, else `data/runs` of the checkout, else `data/runs` of the current folder."""
-    if named := os.environ.get(ENVIRONMENT):
-        return Path(named)
-    checkout = Path(__file__).resolve().parent.parent
-    root = checkout if (checkout / "data" / "published").is_dir() else Path.cwd()
-    return root / "data" / "runs"
+    named = os.environ.get(ENVIRONMENT)
+    return Path(named) if named else places.runs()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def whole(answer: Answer) -> bytes:
     return b"".join(body.pieces()) if isinstance(body, Chunks) else body
 
 
-# GET /{name}
+# The greeting
 
 
 def test_a_name_is_greeted_as_the_published_servers_do() -> None:
@@ -117,7 +117,8 @@ def test_echo_takes_posts_only(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "", "*", "//x", "/x/", "/posts/", "/a/b", "/a/b/c", "/-/x", "/-/statsx", "h:443"]
+    "target",
+    ["/", "", "*", "//x", "/x/", "/posts/", "/a/b", "/a/b/c", "/-/x", "/-/statsx", "h:443"],
 )
 def test_an_unknown_path_is_not_found_whatever_the_method(target: str) -> None:
     assert {ask(target, method).status for method in ("GET", "POST")} == {404}
@@ -309,9 +310,7 @@ def test_q_values_are_honoured(header: str | None, coding: str | None) -> None:
     assert compression.negotiate(header) == coding
 
 
-@given(
-    weights=st.dictionaries(st.sampled_from(sorted(DECODERS)), st.integers(0, 1000), min_size=1)
-)
+@given(weights=st.dictionaries(st.sampled_from(sorted(DECODERS)), st.integers(0, 1000), min_size=1))
 def test_the_heaviest_of_the_named_codings_wins(weights: dict[str, int]) -> None:
     header = ",".join(f"{name};q={weight / 1000:.3f}" for name, weight in weights.items())
     coding = compression.negotiate(header)

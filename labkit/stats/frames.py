@@ -93,6 +93,11 @@ def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any
         yield {name: plain(value) for name, value in zip(by, key, strict=True)}, rows
 
 
+def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The rows of each arm under its `arm_label`, in order of first appearance."""
+    return {arm_label(settings): rows for settings, rows in arms(frame, by)}
+
+
 def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         if name not in frame.columns:

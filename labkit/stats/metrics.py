@@ -55,12 +55,17 @@ class Metric:
             return NOT_MEASURED
         return number(value * self.scale)
 
+    def said(self, value: float | None) -> str:
+        """`value` (in base units) as people read it, with its unit."""
+        text = self.text(value)
+        return text if text == NOT_MEASURED else f"{text} {self.unit}".rstrip()
+
 
 def number(value: float) -> str:
-    """`value` with three digits, one decimal from 10 on, none from 1,000 on."""
-    if abs(value) >= 1_000 or float(value).is_integer():
+    """`value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
+    if abs(value) >= 1_000:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.3g}"
 
 
 def _read(record: Record, path: str) -> float:

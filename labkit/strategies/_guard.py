@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.fields import check
+from labkit.strategies._tasks import this_task
 
 T = TypeVar("T")
 
@@ -78,10 +79,10 @@ def _guard(fetch: Fetch[T], counts: _Counts) -> Fetch[T]:
         except asyncio.CancelledError as error:
             # A library may leak the cancellation of its own inner task: that is one failed item,
             # whereas a request to cancel this task must go through.
-            if cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
+            if this_task().cancelling():
                 raise
             counts.fail(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever an item raises is counted
             counts.fail(error)
         else:
             counts.ok += 1

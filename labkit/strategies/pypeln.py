@@ -2,7 +2,7 @@
 
 With `maxsize=0`, its default, a thread drains the items into a queue without bound, so memory grows
 with the number of items; `maxsize` bounds it. Everything here beside that call is about the end:
-pypeln 0.4.9 does not wait for what it cancels, and with a `maxsize` it can lose items.
+pypeln 0.4.9 does not wait for what it cancels, and with a small `maxsize` it loses items.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from labkit.errors import TrialFailed
 from labkit.fields import check
 from labkit.strategies import Fetch, strategy
 from labkit.strategies._guard import NotNegative
-from labkit.strategies._tasks import cancel_and_wait
+from labkit.strategies._tasks import cancel_and_wait, this_task
 
 with warnings.catch_warnings():
     # pypeln's dependency stopit imports pkg_resources, which warns that it will go away; the
@@ -29,54 +29,75 @@ with warnings.catch_warnings():
 T = TypeVar("T")
 
 
-class _Source(Generic[T]):
-    """`items` as pypeln's thread reads them: counted, and held back while a run is being ended."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self.items = items
-        self.taken = 0
-        self._loop = asyncio.get_running_loop()
-        self._reading = False
-        self._released = asyncio.Event()
-        self._paused = False
-        self._resumed = threading.Event()
-
-    def __iter__(self) -> Iterator[T]:
-        # Only the thread refers to this generator: it is closed as soon as the thread lets go.
-        self._reading = True
-        try:
-            for item in self.items:
-                if self._paused:
-                    self._resumed.wait()
-                self.taken += 1
-                yield item
-        finally:
-            self._loop.call_soon_threadsafe(self._released.set)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Without it, a thread that puts items faster than the loop takes them delays any end."""
-        self._paused = True
-        try:
-            yield
-        finally:
-            self._resumed.set()
-
-    async def released(self) -> None:
-        """Wait until the thread reads no more."""
-        if self._reading:
-            await self._released.wait()
-
-
 class _Size(int):
     """A queue size that is recognised by identity: it marks the queues of one run."""
 
 
-def _blocked_puts(size: _Size) -> list[asyncio.Task[Any]]:
-    """Tasks of this run that wait to put into a full queue which nobody reads any more."""
-    frames = ((task, getattr(task.get_coro(), "cr_frame", None)) for task in asyncio.all_tasks())
-    owners = ((task, frame.f_locals.get("self")) for task, frame in frames if frame)
-    return [task for task, owner in owners if getattr(owner, "maxsize", None) is size]
+class _Run(Generic[T]):
+    """What pypeln is given, items and a function of one item, and how its run is brought to an end."""
+
+    def __init__(self, fetch: Fetch[T], items: Iterable[T], maxsize: int) -> None:
+        self.size = _Size(maxsize)
+        self._fetch = fetch
+        self._items = items
+        self._taken = self._called = 0
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._ending = self._reading = False
+        self._go_on = threading.Event()
+        self._released = asyncio.Event()
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the items, in pypeln's thread; held back while the run is being ended."""
+        # Only the thread refers to this generator, so it is closed as soon as the thread lets go.
+        self._reading = True
+        try:
+            for item in self._items:
+                if self._ending:
+                    self._go_on.wait()
+                self._taken += 1
+                yield item
+        finally:
+            self._loop.call_soon_threadsafe(self._released.set)
+
+    async def call(self, item: T) -> None:
+        """Do one item; pypeln wraps each call in a task."""
+        if self._ending:
+            return  # pypeln may still start a call after it has cancelled the others
+        self._called += 1
+        task = this_task()
+        self._calls.add(task)
+        try:
+            await self._fetch(item)
+        finally:
+            self._calls.discard(task)
+
+    async def end(self, work: asyncio.Future[Any]) -> None:
+        """Cancel `work` if it still runs, and leave neither task nor reading thread behind."""
+        self._ending = True
+        try:
+            # A thread that puts items faster than the loop takes them would delay this, or for ever.
+            await cancel_and_wait([work])
+        finally:
+            self._go_on.set()
+        if self._reading:
+            await self._released.wait()
+        await cancel_and_wait([*self._calls, *self._blocked_puts()])
+
+    def _blocked_puts(self) -> list[asyncio.Task[Any]]:
+        """Tasks of this run that wait to put into a full queue which nobody reads any more."""
+        frames = (
+            (task, getattr(task.get_coro(), "cr_frame", None)) for task in asyncio.all_tasks()
+        )
+        queues = ((task, frame.f_locals.get("self")) for task, frame in frames if frame)
+        return [task for task, queue in queues if getattr(queue, "maxsize", None) is self.size]
+
+    def check_complete(self) -> None:
+        if self._called < self._taken:
+            raise TrialFailed(
+                f"pypeln lost {self._taken - self._called} of {self._taken} items: with "
+                f"maxsize={self.size} its end marker can overtake waiting items; set maxsize to 0"
+            )
 
 
 @contextmanager
@@ -102,31 +123,12 @@ def _quiet_end() -> Iterator[None]:
 async def pypeln(fetch: Fetch[T], items: Iterable[T], limit: int, *, maxsize: int = 0) -> None:
     """Await pypeln's `task.each` with `workers=limit`; `TrialFailed` if it loses items."""
     check("maxsize", maxsize, NotNegative)
-    source, size, called = _Source(items), _Size(maxsize), 0
-    running: set[asyncio.Task[Any] | None] = set()
-
-    async def call(item: T) -> None:
-        nonlocal called
-        called += 1
-        task = asyncio.current_task()
-        running.add(task)
-        try:
-            await fetch(item)
-        finally:
-            running.discard(task)
-
+    run = _Run(fetch, items, maxsize)
     with _quiet_end():
-        work = asyncio.ensure_future(each(call, source, workers=limit, maxsize=size))
+        work = asyncio.ensure_future(each(run.call, run, workers=limit, maxsize=run.size))
         try:
             await asyncio.wait([work])
             work.result()
         finally:
-            with source.paused():
-                await cancel_and_wait([work])
-            await source.released()
-            await cancel_and_wait([*filter(None, running), *_blocked_puts(size)])
-    if called < source.taken:
-        raise TrialFailed(
-            f"pypeln lost {source.taken - called} of {source.taken} items: with maxsize={maxsize} "
-            "its end marker can overtake waiting items; set maxsize to 0"
-        )
+            await run.end(work)
+    run.check_complete()

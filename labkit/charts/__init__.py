@@ -1,0 +1,26 @@
+"""Data -> matplotlib figures that say what was measured, how often, and how far to trust it.
+
+Pure: a chart runs no trial and reads no file. It is written to one only by its own `save`.
+"""
+
+from __future__ import annotations
+
+from labkit.charts.bar_chart import bars
+from labkit.charts.chart import Chart
+from labkit.charts.latency_chart import latency
+from labkit.charts.plots import plot
+from labkit.charts.scaling_chart import over_axis
+from labkit.charts.timeline_chart import timeline
+from labkit.charts.triptych_chart import Row, rows, triptych
+
+__all__ = [
+    "Chart",
+    "Row",
+    "bars",
+    "latency",
+    "over_axis",
+    "plot",
+    "rows",
+    "timeline",
+    "triptych",
+]

@@ -1,0 +1,108 @@
+"""`Chart`: a figure with a title, a body, and a foot of legend and notes; shown, saved, described.
+
+It belongs to no window and to no global list of figures: a notebook shows it once, where it is the
+value of a cell.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure, SubFigure
+
+from labkit.charts import style
+from labkit.errors import BadInput
+
+WIDTH_IN = 12.0
+_CHARACTERS_PER_IN = 9.5
+_LINE_IN = 0.215
+_LEGEND_IN = 0.3
+_LETTER_IN, _HANDLE_IN = 0.095, 0.75
+
+
+class Chart(Figure):
+    """A figure whose `body` is drawn on; `alt` says in words what it shows."""
+
+    @style.applied()
+    def __init__(
+        self,
+        *,
+        title: str,
+        alt: str,
+        height_in: float,
+        notes: Sequence[str] = (),
+        legend: Sequence[tuple[Artist, str]] = (),
+    ) -> None:
+        width = round(WIDTH_IN * _CHARACTERS_PER_IN)
+        lines = [line for note in notes for line in textwrap.wrap(note, width)]
+        columns = _columns([label for _, label in legend])
+        legend_in = _LEGEND_IN * -(-len(legend) // columns)
+        foot_in = legend_in + _LINE_IN * len(lines) + 0.1
+        super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout="constrained")
+        self.alt = alt
+        self.notes = tuple(notes)
+        parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
+        self.body: SubFigure = parts[0, 0]
+        foot: SubFigure = parts[1, 0]
+        self.body.suptitle(title, x=0.012, ha="left")
+        if legend:
+            handles, labels = zip(*legend, strict=True)
+            foot.legend(handles, labels, loc="upper left", ncols=columns, borderaxespad=0.2)
+        foot.text(0.012, 1 - legend_in / foot_in, "\n".join(lines), va="top", linespacing=1.25)
+
+    @style.applied()
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw in the lab's style: ticks are made no earlier than here."""
+        super().draw(renderer)
+
+    @style.applied()
+    def svg(self) -> str:
+        """This chart as SVG; the same data give the same text."""
+        buffer = io.StringIO()
+        self.savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
+
+    @style.applied()
+    def png(self) -> bytes:
+        """This chart as PNG."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=style.PNG_DPI)
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""
+        path = Path(path)
+        if path.suffix not in (".svg", ".png"):
+            raise BadInput(
+                f"path is {str(path)!r}: a chart is saved as .svg or .png; end the name with one"
+            )
+        if not path.parent.is_dir():
+            raise BadInput(f"path is {str(path)!r}: there is no folder {str(path.parent)!r}")
+        path.write_bytes(self.svg().encode() if path.suffix == ".svg" else self.png())
+        return path
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
+        width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
+        image = base64.b64encode(self.png()).decode("ascii")
+        size = {"image/png": {"width": width, "height": height}}
+        return {"image/png": image, "text/plain": repr(self)}, size
+
+    def __repr__(self) -> str:
+        return f"Chart: {self.alt}"
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """In how many columns labels of a legend fit beside each other: all of them where possible."""
+    widths_in = [len(label) * _LETTER_IN + _HANDLE_IN for label in labels] or [WIDTH_IN]
+    if sum(widths_in) <= WIDTH_IN:
+        return len(widths_in)
+    return max(int(WIDTH_IN / max(widths_in)), 1)

@@ -1,0 +1,220 @@
+"""A relation and measurements -> a verdict. Pure: runs nothing, reads nothing.
+
+A relation (see `published`) is judged repeat by repeat, one repeat being one interleaved block, and
+it fails closed: what cannot be decided is 'not decided'. Low and high are the range over the
+repeats, never a confidence interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from statistics import median
+from typing import Any, Literal, TypeGuard
+
+import msgspec
+
+from labkit.published import LEAST_REPEATS, MEASURES, Measure, Relation
+from labkit.record import Record
+
+Answer = Literal["agrees", "disagrees", "not decided"]
+Values = Sequence[float | None]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether what was measured agrees with what was published, and why.
+
+    `measured` is the median over the repeats, `low` and `high` their range, in the unit of the
+    measure (a ratio has none). All three are None where nothing could be computed.
+    """
+
+    id: str
+    says: str
+    published: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    verdict: Answer
+    reason: str
+    scale: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON. `interval` is None: the range over repeats is not one."""
+        data = {name: getattr(self, name) for name in self.__struct_fields__}
+        ends = [data.pop("low"), data.pop("high")]
+        return data | {"interval": None, "range": None if self.measured is None else ends}
+
+
+def verdicts(relations: Iterable[Relation], records: Sequence[Record], scale: str) -> list[Verdict]:
+    """Each relation judged by the records of one study, whose `axes` name their row."""
+    return [judge(relation, *values(relation, records), scale) for relation in relations]
+
+
+def values(
+    relation: Relation, records: Iterable[Record]
+) -> tuple[list[float | None], list[float | None] | None]:
+    """The two sides of a relation, a value for each repeat; None where there is none to trust.
+
+    The second side is None for a relation that is no ratio.
+    """
+    blocks: dict[int, dict[str, float | None]] = {}
+    for record in records:
+        row = str(record.axes.get("row"))
+        if row in relation.rows:
+            block = blocks.setdefault(record.repeat, {})
+            # Two records for one place: which of them belongs there cannot be known.
+            block[row] = None if row in block else value_of(record, relation.measure)
+    sides = [_sides(relation, block) for _, block in sorted(blocks.items())]
+    return [of for of, _ in sides], [to for _, to in sides] if relation.is_ratio else None
+
+
+def value_of(record: Record, measure: str) -> float | None:
+    """The number called `measure` in a record; None where it is missing or the record invalid."""
+    if record.verdict == "invalid":
+        return None
+    if measure == "rss_growth_bytes":
+        client = record.client
+        return None if client is None else client.peak_rss_bytes - client.rss_before_bytes
+    value: Any = record
+    for part in measure.split("."):
+        value = None if value is None else getattr(value, part)
+    return value if value is None else float(value)
+
+
+def _sides(relation: Relation, block: dict[str, float | None]) -> tuple[float | None, float | None]:
+    found = [block.get(row) for row in relation.rows]
+    numbers = [value for value in found if _usable(value)]
+    if len(numbers) < len(found):
+        return None, None
+    if relation.take is None:
+        return numbers[0], numbers[-1]
+    least, most = min(numbers), max(numbers)
+    return (least if relation.take == "smallest" else most), least
+
+
+def judge(relation: Relation, values_of: Values, values_to: Values | None, scale: str) -> Verdict:
+    """The verdict on `relation` from one value for each repeat, of fresh processes each.
+
+    `values_to` is the other side of a ratio, paired by repeat. Not decided: at a scale that cannot,
+    with fewer than three repeats, with a value that is missing, not finite or divided by nothing,
+    or where the repeats do not all fall inside the band, all below it or all above it.
+    """
+    judged = [_judged(relation, *pair) for pair in zip_longest(values_of, values_to or ())]
+    known = [value for value in judged if value is not None]
+    answer, why = _decide(relation, judged, known, scale)
+    return Verdict(
+        id=relation.id,
+        says=relation.says,
+        published=relation.published,
+        measured=median(known) if known else None,
+        low=min(known, default=None),
+        high=max(known, default=None),
+        verdict=answer,
+        reason=_reason(relation, known, why, _medians(relation, values_of, values_to or ())),
+        scale=scale,
+    )
+
+
+def _usable(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _judged(relation: Relation, of: float | None, to: float | None) -> float | None:
+    if not _usable(of):
+        return None
+    if not relation.is_ratio:
+        return of
+    if not _usable(to) or to <= 0:
+        return None
+    return of / to if math.isfinite(of / to) else None
+
+
+def _decide(
+    relation: Relation, judged: Values, known: Sequence[float], scale: str
+) -> tuple[Answer, str]:
+    """The answer, and for 'not decided' what stands in the way."""
+    reasons = {str(name): reason for name, reason in relation.undecidable.items()}
+    if scale in reasons:
+        return "not decided", f"scale {scale} cannot decide it, because {reasons[scale]}"
+    if len(judged) < LEAST_REPEATS:
+        return (
+            "not decided",
+            f"a verdict needs {LEAST_REPEATS} repeats, and there are {len(judged)}",
+        )
+    if len(known) < len(judged):
+        return "not decided", (
+            f"{len(judged) - len(known)} of {len(judged)} repeats have no valid value (a record is "
+            "missing or invalid, or a divisor is not above 0)"
+        )
+    return _against(relation, known)
+
+
+def _against(relation: Relation, known: Sequence[float]) -> tuple[Answer, str]:
+    low, high = relation.band
+    if all(low <= value <= high for value in known):
+        return "agrees", ""
+    if all(value < low for value in known) or all(value > high for value in known):
+        return "disagrees", ""
+    return (
+        "not decided",
+        "the repeats fall on different sides of what agrees; measure more or longer",
+    )
+
+
+def _reason(relation: Relation, known: Sequence[float], why: str, medians: str) -> str:
+    """One sentence: what stands in the way if anything does, what was found, what agrees."""
+    parts = [why] if why else []
+    if known:
+        repeats = f"{len(known)} repeat{'' if len(known) == 1 else 's'}"
+        parts.append(f"{_subject(relation, known)}{medians} in {repeats}")
+    sentence = "; ".join([*parts, _yardstick(relation, known)])
+    return sentence[0].upper() + sentence[1:]
+
+
+def _subject(relation: Relation, known: Sequence[float]) -> str:
+    """The measured values in words, with their range."""
+    noun = MEASURES[relation.measure].noun
+    low, high = _shown(relation, min(known)), _shown(relation, max(known))
+    found = low if low == high else f"{low} to {high}"
+    rows = f"{', '.join(relation.rows[:-1])} and {relation.rows[-1]}"
+    if relation.take == "spread":
+        return f"the largest {noun} of {rows} was {found} times the smallest"
+    if relation.take is not None:
+        return f"the {relation.take} {noun} of {rows} was {found}"
+    if relation.to is not None:
+        return f"the {noun} of {relation.of} was {found} times that of {relation.to}"
+    return f"the {noun} of {relation.of} was {found}"
+
+
+def _medians(relation: Relation, *sides: Values) -> str:
+    """Both sides of a ratio in their unit, as ' (medians 210.3 MiB and 50.1 MiB)'."""
+    known = [[value for value in side if _usable(value)] for side in sides]
+    if not relation.is_ratio or not all(known):
+        return ""
+    measure = MEASURES[relation.measure]
+    return f" (medians {' and '.join(_with_unit(median(side), measure) for side in known)})"
+
+
+def _yardstick(relation: Relation, known: Sequence[float]) -> str:
+    """What agrees with the claim, and apart from it the size that the source found."""
+    ends = {"at least": relation.at_least, "at most": relation.at_most}
+    band = [f"{word} {_shown(relation, end)}" for word, end in ends.items() if end is not None]
+    agrees = f"{' and '.join(band)} agrees"
+    if relation.published is None:
+        return f"{agrees}, and the source gives no figure"
+    share = f", of which this is {_number(median(known) / relation.published)}" if known else ""
+    return f"{agrees}, and the source found {_shown(relation, relation.published)}{share}"
+
+
+def _shown(relation: Relation, value: float) -> str:
+    return _number(value) if relation.is_ratio else _with_unit(value, MEASURES[relation.measure])
+
+
+def _with_unit(value: float, measure: Measure) -> str:
+    return f"{_number(value / measure.per_unit)} {measure.unit}".rstrip()
+
+
+def _number(value: float) -> str:
+    """Four significant digits, thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"

@@ -1,0 +1,228 @@
+"""`Run`, `Study`, `Reproduction`: records with their tables and pictures, as `lab` hands them out.
+
+They run nothing. Each shows itself as HTML in a notebook and as text anywhere else.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from labkit import charts, claims, stats, tables
+from labkit.charts import Chart
+from labkit.claims import Verdict
+from labkit.published import Benchmark
+from labkit.record import Record
+from labkit.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW = ["row"]
+
+
+class Outcome:
+    """What every result has: records, a table, text, a page of JSON."""
+
+    def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
+        self.records, self.by = list(records), list(by)
+
+    def frame(self) -> pd.DataFrame:
+        """The tidy DataFrame: one row a record, metrics in base units (seconds, bytes)."""
+        return stats.frame(self.records)
+
+    def summary(self) -> pd.DataFrame:
+        """One row an arm: medians and ranges over its repeats, in base units."""
+        return stats.summary(self.frame(), self.by)
+
+    def plot(self, kind: str = "time") -> Chart:
+        """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, or any metric of `frame()`."""
+        return charts.plot(kind, self.records, self.by)
+
+    def text_table(self) -> Table:
+        """The figures as text, in the units that people read."""
+        return tables.of_study(self.records, self.by)
+
+    def table(self) -> Any:
+        """The same as a styled DataFrame, for notebooks."""
+        table = self.text_table()
+        numbers: list[Hashable] = list(table.headers)[table.left :]
+        return (
+            table.frame()
+            .style.hide(axis="index")
+            .set_properties(subset=numbers, **{"text-align": "right"})
+            .set_caption(html.escape(table.says))
+            .format(escape="html")
+        )
+
+    def text(self) -> str:
+        """The whole result as a terminal shows it."""
+        return self.text_table().text()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the records and their summary."""
+        return {
+            "records": [record.to_dict() for record in self.records],
+            "summary": stats.summary_rows(self.summary()),
+        }
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return str(self.table().to_html())
+
+
+class Run(Outcome):
+    """One trial. Every field of its record is an attribute: `run.counts.ok`, `run.efficiency`."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__([record])
+        self.record = record
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is no attribute of its own comes here; `record` itself must not, or it would
+        # look for itself for ever.
+        if name == "record" or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.record, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *Record.__struct_fields__})
+
+    def plot(self, kind: str = "timeline") -> Chart:
+        """A matplotlib figure: `timeline`, `latency`, or any metric."""
+        return charts.plot(kind, self.records)
+
+    def text_table(self) -> Table:
+        """Every figure of the record, a line each."""
+        return tables.of_run(self.record)
+
+
+class Study(Outcome):
+    """A comparison: several arms, each with its repeats, interleaved."""
+
+    def over(self, x: str, y: str, by: Sequence[str] = ()) -> Chart:
+        """One number against another over a numeric axis, as in `over("requests", "memory")`."""
+        return charts.over_axis(self.frame(), x, y, by)
+
+
+class Reproduction(Outcome):
+    """A published benchmark, run again: its figures beside the measured ones, with verdicts."""
+
+    def __init__(self, benchmark: Benchmark, scale: str, records: Sequence[Record]) -> None:
+        super().__init__(records, ROW)
+        self.benchmark, self.scale = benchmark, scale
+        self.verdicts: list[Verdict] = claims.verdicts(
+            benchmark.relations_at(scale), self.records, scale
+        )
+
+    def published(self) -> list[dict[str, Any]]:
+        """One row a published client: its figures then (`published`) and here (`measured`)."""
+        measured = {row["row"]: row for row in stats.summary_rows(self.summary())}
+        published = {row["row"]: row for row in self.benchmark.published()}
+        return [
+            {
+                "row": row.id,
+                "label": row.label,
+                "own": row.own,
+                "published": published.get(row.id),
+                "measured": _measured(measured.get(row.id)),
+            }
+            for row in self.benchmark.all_rows
+        ]
+
+    def text_table(self) -> Table:
+        """Published beside measured."""
+        return tables.of_reproduction(self.published(), self.scale_says())
+
+    def scale_says(self) -> str:
+        """The sentence that says how this run differs from the published one."""
+        return self.benchmark.scale(self.scale).about
+
+    def text(self) -> str:
+        """The tables, and each verdict with its reason."""
+        title = f"{self.benchmark.title} ({self.benchmark.source.author}, "
+        title += f"{self.benchmark.source.year}), scale {self.scale}"
+        reasons = [f"{one.verdict:>11}  {one.says}\n{'':13}{one.reason}." for one in self.verdicts]
+        return "\n\n".join([title, self.text_table().text(), "\n".join(reasons), self.tally()])
+
+    def tally(self) -> str:
+        """How many verdicts there are of each kind, in a sentence."""
+        answers: list[str] = [verdict.verdict for verdict in self.verdicts]
+        counted = [
+            f"{answers.count(answer)} {words}"
+            for answer, words in (
+                ("agrees", "agree with the source"),
+                ("disagrees", "disagree"),
+                ("not decided", "not decided at this scale"),
+            )
+        ]
+        return f"Of {len(answers)} relations: {', '.join(counted)}."
+
+    def plot(self, kind: str = "triptych", reference: Reproduction | None = None) -> Chart:
+        """`triptych`: memory, time and CPU beside the published; or any kind that a study has."""
+        if kind != "triptych":
+            return super().plot(kind)
+        return self._triptych(reference)
+
+    def over(self, x: str, y: str, by: Sequence[str] = ("strategy",)) -> Chart:
+        """One number against another over a numeric axis, as in `over("requests", "memory")`."""
+        return charts.over_axis(self.frame(), x, y, by)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: as a study, with the published figures and the verdicts."""
+        return super().to_dict() | {
+            "benchmark": self.benchmark.id,
+            "scale": self.scale,
+            "published": self.published(),
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
+        }
+
+    def _repr_html_(self) -> str:
+        verdicts = tables.of_verdicts(self.verdicts)
+        return super()._repr_html_() + verdicts.frame().to_html(index=False, border=0)
+
+    def _triptych(self, reference: Reproduction | None) -> Chart:
+        rows = charts.rows(
+            self.frame(),
+            ROW,
+            published=self._figures(),
+            reference=None if reference is None else reference.frame(),
+        )
+        return charts.triptych(
+            rows,
+            title=self.benchmark.title,
+            conditions=f"Scale {self.scale}: {self.scale_says()}",
+            differs="" if self.scale == "paper" else self.benchmark.scale("paper").about,
+            published_label=f"published {self.benchmark.source.year}",
+        )
+
+    def _figures(self) -> dict[str, dict[str, float | None]]:
+        """The published figures by row, under the metrics' names and in base units."""
+        return {
+            row.id: {
+                "process_peak_rss_bytes": _kib(row.published.peak_rss_kb),
+                "process_wall_s": row.published.wall_s,
+                "process_cpu_percent": row.published.cpu_percent,
+            }
+            for row in self.benchmark.all_rows
+            if row.published is not None
+        }
+
+
+def _kib(value: float | None) -> float | None:
+    return None if value is None else value * 1024
+
+
+def _measured(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    names = ("n", "verdict", "warnings", "wall_s", "floor_s", "efficiency", "cpu_percent")
+    return {
+        **{name: row[name] for name in names},
+        "process_wall_s": row["process_wall_s"],
+        "process_cpu_percent": row["process_cpu_percent"],
+        "process_peak_rss_bytes": row["process_peak_rss_bytes"],
+    }

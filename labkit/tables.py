@@ -1,0 +1,221 @@
+"""Records, summaries and verdicts as tables of text, ready for a terminal, a notebook or a page.
+
+Pure. Here is decided which figures are shown together, in which unit and beside which sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from labkit import stats
+from labkit.claims import Verdict
+from labkit.record import Record
+
+SHOWN = (
+    "wall_s",
+    "floor_s",
+    "efficiency",
+    "throughput_rps",
+    "cpu_percent",
+    "cpu_us_per_request",
+    "process_peak_rss_bytes",
+    "latency_p50_s",
+    "latency_p99_s",
+    "failures",
+)
+"""The metrics of a study's table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Headers, rows of text, and the sentence that says what they mean."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    says: str = ""
+    left: int = 1
+    """How many columns, from the left, hold words; the others hold numbers."""
+
+    def text(self) -> str:
+        """Aligned plain text, the sentence below."""
+        lines = [list(self.headers), *map(list, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [
+            "  ".join(self._cell(i, word, widths[i]) for i, word in enumerate(line)).rstrip()
+            for line in lines
+        ]
+        return "\n".join([*shown, *(["", self.says] if self.says else [])])
+
+    def _cell(self, column: int, word: str, width: int) -> str:
+        return word.ljust(width) if column < self.left else word.rjust(width)
+
+    def frame(self) -> pd.DataFrame:
+        """The same as a DataFrame of text."""
+        return pd.DataFrame(list(self.rows), columns=list(self.headers))
+
+
+def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
+    """One row an arm: medians, with the range over repeats of the time."""
+    frame = stats.frame(records)
+    summary = stats.summary(frame, list(by))
+    shown = [name for name in SHOWN if summary[name].notna().any()]
+    headers = [*by, "n", *(stats.METRICS[name].title for name in shown), "verdict"]
+    rows = [_arm(row, by, shown) for row in summary.to_dict("records")]
+    return Table(headers=headers, rows=rows, says=meaning(records, by), left=len(by))
+
+
+def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str]) -> list[str]:
+    words = [str(row[name]) for name in by]
+    return [*words, str(row["n"]), *(_median(row, name) for name in shown), _verdict(row)]
+
+
+def _median(row: Mapping[Any, Any], name: str) -> str:
+    metric = stats.METRICS[name]
+    text = metric.text(row[name])
+    spread = [metric.text(row[f"{name}_{end}"]) for end in ("min", "max")]
+    if name != "wall_s" or row["n"] == 1 or spread[0] == spread[1]:
+        return text
+    return f"{text} ({spread[0]}-{spread[1]})"
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    return f"{row['verdict']}: {row['warnings']}" if row["warnings"] else str(row["verdict"])
+
+
+def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
+    """What a study's table says, in a sentence or two, without claiming more than it shows."""
+    repeats = min((n for n in _repeats(records, by)), default=0)
+    spread = (
+        f"Medians of {repeats} fresh-process repeats, interleaved; the range over repeats in brackets."
+        if repeats > 1
+        else "One run an arm: nothing is known of the spread, so nothing here is a comparison."
+    )
+    floor = (
+        " Efficiency is the floor (the shortest time that the server's delays allow) over the time."
+        if any(record.floor_s for record in records)
+        else ""
+    )
+    return spread + floor
+
+
+def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
+    return (len(rows) for _, rows in stats.arms(stats.frame(records), list(by)))
+
+
+def of_run(record: Record) -> Table:
+    """One record, a line a figure."""
+    return Table(headers=["", record.id], rows=list(_figures(record)), says=sentence(record))
+
+
+def _figures(record: Record) -> Iterable[list[str]]:
+    trial, workload = record.trial, record.trial["workload"]
+    target = trial["target"].get("url") or f"http, delay {trial['target'].get('delay')}"
+    yield ["strategy", f"{trial['strategy']} over {trial['transport']['kind']} on {trial['loop']}"]
+    yield ["workload", f"{workload['requests']:,} requests, {workload['limit']:,} at a time"]
+    yield ["target", target]
+    counts = record.counts
+    failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
+    yield [
+        "requests",
+        f"{counts.ok:,} ok, {counts.failures:,} failed{failed}, {counts.cancelled:,} cancelled, "
+        f"{counts.not_sent:,} not sent",
+    ]
+    for name in stats.METRICS:
+        metric = stats.METRICS[name]
+        value = metric.of(record)
+        if value == value and name not in ("ok", "failures"):
+            yield [metric.label, f"{metric.text(value)} {metric.unit}".rstrip()]
+    for note in record.warnings:
+        yield [f"! {note.code}", note.message]
+    yield ["verdict", record.verdict]
+
+
+def sentence(record: Record) -> str:
+    """What one record means."""
+    if record.verdict == "invalid":
+        return "The record is invalid: " + record.warnings[0].message + "."
+    if record.efficiency is None or record.wall_s is None or not record.floor_s:
+        return (
+            "Latency is service time in a closed workload: not what an independent user would feel."
+        )
+    return (
+        f"The server's delays alone take {record.floor_s:.2f} s; this client took "
+        f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
+    )
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> Table:
+    """One row a relation: what the source states, its figure, ours, and the verdict."""
+    rows = [
+        [verdict.verdict, verdict.says, _number(verdict.published), _range(verdict)]
+        for verdict in verdicts
+    ]
+    return Table(
+        headers=["verdict", "what the source states", "published", "measured (range)"],
+        rows=rows,
+        left=2,
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else stats.number(value)
+
+
+def _range(verdict: Verdict) -> str:
+    if verdict.measured is None:
+        return "-"
+    ends = [_number(verdict.low), _number(verdict.high)]
+    return f"{_number(verdict.measured)} ({ends[0]}-{ends[1]})"
+
+
+def of_records(records: Sequence[Record]) -> Table:
+    """One row a record, as a list shows them."""
+    rows = [_listed(record) for record in records]
+    headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
+    headers += ["efficiency (%)", "memory (MB)", "verdict"]
+    return Table(headers=headers, rows=rows, left=4)
+
+
+def _listed(record: Record) -> list[str]:
+    trial, workload = record.trial, record.trial["workload"]
+    figures = [
+        stats.METRICS[name].text(stats.METRICS[name].of(record))
+        for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
+    ]
+    words = [record.id, record.experiment or "run", trial["strategy"], trial["loop"]]
+    sizes = [f"{workload['requests']:,}", f"{workload['limit']:,}"]
+    return [*words, *sizes, *figures, record.verdict]
+
+
+def of_reproduction(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
+    """One row a published client: each figure then, and here (of the whole process)."""
+    headers = ["client", "row", "memory then (MB)", "memory now (MB)", "time then (s)"]
+    headers += ["time now (s)", "floor (s)", "efficiency (%)", "CPU then (%)", "CPU now (%)"]
+    headers += ["verdict"]
+    return Table(headers=headers, rows=[_beside(row) for row in rows], says=says, left=2)
+
+
+def _beside(row: Mapping[str, Any]) -> list[str]:
+    then, now = row["published"] or {}, row["measured"] or {}
+    memory = then.get("peak_rss_kb")
+    return [
+        row["label"],
+        row["row"],
+        _as("process_peak_rss_bytes", memory and memory * 1024),
+        _as("process_peak_rss_bytes", now.get("process_peak_rss_bytes")),
+        _as("process_wall_s", then.get("wall_s")),
+        _as("process_wall_s", now.get("process_wall_s")),
+        _as("floor_s", now.get("floor_s")),
+        _as("efficiency", now.get("efficiency")),
+        _as("process_cpu_percent", then.get("cpu_percent")),
+        _as("process_cpu_percent", now.get("process_cpu_percent")),
+        now.get("verdict") or "not at this scale",
+    ]
+
+
+def _as(metric: str, value: float | None) -> str:
+    return "-" if value is None else stats.METRICS[metric].text(value)
