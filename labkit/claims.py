@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeGuard
 
 import msgspec
 
-from labkit.published import LEAST_REPEATS, MEASURES, Measure, Relation
+from labkit import stats
+from labkit.published import LEAST_REPEATS, Relation
 from labkit.record import Record
 
 Answer = Literal["agrees", "disagrees", "not decided"]
@@ -26,7 +27,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Whether what was measured agrees with what was published, and why.
 
     `measured` is the median over the repeats, `low` and `high` their range, in the unit of the
-    measure (a ratio has none). All three are None where nothing could be computed.
+    metric, bytes or seconds (a ratio has none). All three are None where nothing could be computed.
     """
 
     id: str
@@ -47,7 +48,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verdicts(relations: Iterable[Relation], records: Sequence[Record], scale: str) -> list[Verdict]:
-    """Each relation judged by the records of one study, whose `axes` name their row."""
+    """Each relation judged by the records of one study, whose `axes` name their row.
+
+    Raises `BadInput` for a metric that does not exist.
+    """
     return [judge(relation, *values(relation, records), scale) for relation in relations]
 
 
@@ -58,28 +62,19 @@ def values(
 
     The second side is None for a relation that is no ratio.
     """
+    metric = stats.metric(relation.measure)
     blocks: dict[int, dict[str, float | None]] = {}
     for record in records:
-        row = str(record.axes.get("row"))
-        if row in relation.rows:
-            block = blocks.setdefault(record.repeat, {})
-            # Two records for one place: which of them belongs there cannot be known.
-            block[row] = None if row in block else value_of(record, relation.measure)
-    sides = [_sides(relation, block) for _, block in sorted(blocks.items())]
+        row, block = str(record.axes.get("row")), blocks.setdefault(record.repeat, {})
+        # Two records for one place: which of them belongs there cannot be known.
+        trusted = record.verdict != "invalid" and row not in block
+        block[row] = metric.of(record) if trusted else None
+    sides = [
+        _sides(relation, block)
+        for _, block in sorted(blocks.items())
+        if not block.keys().isdisjoint(relation.rows)
+    ]
     return [of for of, _ in sides], [to for _, to in sides] if relation.is_ratio else None
-
-
-def value_of(record: Record, measure: str) -> float | None:
-    """The number called `measure` in a record; None where it is missing or the record invalid."""
-    if record.verdict == "invalid":
-        return None
-    if measure == "rss_growth_bytes":
-        client = record.client
-        return None if client is None else client.peak_rss_bytes - client.rss_before_bytes
-    value: Any = record
-    for part in measure.split("."):
-        value = None if value is None else getattr(value, part)
-    return value if value is None else float(value)
 
 
 def _sides(relation: Relation, block: dict[str, float | None]) -> tuple[float | None, float | None]:
@@ -134,9 +129,9 @@ def _decide(
     relation: Relation, judged: Values, known: Sequence[float], scale: str
 ) -> tuple[Answer, str]:
     """The answer, and for 'not decided' what stands in the way."""
-    reasons = {str(name): reason for name, reason in relation.undecidable.items()}
-    if scale in reasons:
-        return "not decided", f"scale {scale} cannot decide it, because {reasons[scale]}"
+    if scale in relation.undecidable:
+        why = relation.undecidable[scale]
+        return "not decided", f"scale {scale} cannot decide it, because {why}"
     if len(judged) < LEAST_REPEATS:
         return (
             "not decided",
@@ -174,26 +169,30 @@ def _reason(relation: Relation, known: Sequence[float], why: str, medians: str) 
 
 def _subject(relation: Relation, known: Sequence[float]) -> str:
     """The measured values in words, with their range."""
-    noun = MEASURES[relation.measure].noun
-    low, high = _shown(relation, min(known)), _shown(relation, max(known))
-    found = low if low == high else f"{low} to {high}"
+    label, found = stats.metric(relation.measure).label, _range(relation, min(known), max(known))
     rows = f"{', '.join(relation.rows[:-1])} and {relation.rows[-1]}"
     if relation.take == "spread":
-        return f"the largest {noun} of {rows} was {found} times the smallest"
+        return f"the largest {label} of {rows} was {found} times the smallest"
     if relation.take is not None:
-        return f"the {relation.take} {noun} of {rows} was {found}"
+        return f"the {relation.take} {label} of {rows} was {found}"
     if relation.to is not None:
-        return f"the {noun} of {relation.of} was {found} times that of {relation.to}"
-    return f"the {noun} of {relation.of} was {found}"
+        return f"the {label} of {relation.of} was {found} times that of {relation.to}"
+    return f"the {label} of {relation.of} was {found}"
+
+
+def _range(relation: Relation, low: float, high: float) -> str:
+    start, end = _shown(relation, low), _shown(relation, high)
+    unit = "" if relation.is_ratio else stats.metric(relation.measure).unit
+    return end if start == end else f"{start.removesuffix(unit).rstrip()} to {end}"
 
 
 def _medians(relation: Relation, *sides: Values) -> str:
-    """Both sides of a ratio in their unit, as ' (medians 210.3 MiB and 50.1 MiB)'."""
+    """Both sides of a ratio in their unit, as ' (medians 210 MB and 50.1 MB)'."""
     known = [[value for value in side if _usable(value)] for side in sides]
     if not relation.is_ratio or not all(known):
         return ""
-    measure = MEASURES[relation.measure]
-    return f" (medians {' and '.join(_with_unit(median(side), measure) for side in known)})"
+    said = [stats.metric(relation.measure).said(median(side)) for side in known]
+    return f" (medians {' and '.join(said)})"
 
 
 def _yardstick(relation: Relation, known: Sequence[float]) -> str:
@@ -203,18 +202,12 @@ def _yardstick(relation: Relation, known: Sequence[float]) -> str:
     agrees = f"{' and '.join(band)} agrees"
     if relation.published is None:
         return f"{agrees}, and the source gives no figure"
-    share = f", of which this is {_number(median(known) / relation.published)}" if known else ""
+    share = f", of which this is {median(known) / relation.published:.2g}" if known else ""
     return f"{agrees}, and the source found {_shown(relation, relation.published)}{share}"
 
 
 def _shown(relation: Relation, value: float) -> str:
-    return _number(value) if relation.is_ratio else _with_unit(value, MEASURES[relation.measure])
-
-
-def _with_unit(value: float, measure: Measure) -> str:
-    return f"{_number(value / measure.per_unit)} {measure.unit}".rstrip()
-
-
-def _number(value: float) -> str:
-    """Four significant digits, thousands separated."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
+    """A ratio with four digits, as bands near 1 need them; anything else as its metric is said."""
+    if not relation.is_ratio:
+        return stats.metric(relation.measure).said(value)
+    return f"{value:.4g}" if abs(value) < 1_000 else stats.number(value)

@@ -42,17 +42,23 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting, as in transport.limit=30."),
 ]
-Strategy = Annotated[str | None, typer.Option(help="How calls are scheduled.")]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="How calls are scheduled.")]
 Requests = Annotated[str | None, typer.Option(metavar="N", help="How many requests. [1000]")]
 Limit = Annotated[str | None, typer.Option(metavar="N", help="How many at a time. [100]")]
 Delay = Annotated[
     str | None,
     typer.Option(metavar="EXPR", help="The server's delay, as in 'randint(0,3)*0.1'. [0]"),
 ]
-Loop = Annotated[str | None, typer.Option(help="The client's loop: asyncio or uvloop. [asyncio]")]
+Loop = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The client's loop: asyncio or uvloop. [asyncio]")
+]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="What the delays are drawn from. [0]")]
-Target = Annotated[str | None, typer.Option(help="http (the synthetic server) or a URL. [http]")]
-Transport = Annotated[str | None, typer.Option(help="How one call is made. [aiohttp]")]
+Target = Annotated[
+    str | None, typer.Option(metavar="URL", help="http (the synthetic server) or a URL. [http]")
+]
+Transport = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How one call is made. [aiohttp]")
+]
 AllowRemote = Annotated[
     str | None, typer.Option(metavar="HOST", help="Allow this host, which is not loopback.")
 ]
@@ -151,14 +157,18 @@ def _check_json(where: str | None) -> None:
     epilog="Example: labkit serve --port 8080 --delay 'randint(0,3)'",
 )
 def serve(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
     port: Annotated[
         str, typer.Option(metavar="N", help="The port; 0 takes any that is free.")
     ] = "8080",
     delay: Annotated[str, typer.Option(metavar="EXPR", help="The delay of GET /{name}.")] = "0",
     seed: Annotated[str, typer.Option(metavar="N", help="What the delays are drawn from.")] = "0",
-    engine: Annotated[str, typer.Option(help="The front-end: aiohttp.")] = "aiohttp",
-    loop: Annotated[str, typer.Option(help="uvloop or asyncio.")] = "uvloop",
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="The front-end: aiohttp.")
+    ] = "aiohttp",
+    loop: Annotated[str, typer.Option(metavar="NAME", help="uvloop or asyncio.")] = "uvloop",
     body_bytes: Annotated[
         str | None, typer.Option(metavar="N", help="Answer GET /{name} with N bytes.")
     ] = None,
@@ -221,6 +231,7 @@ def run(
         outcome.plot("timeline").save(chart)
     terminal.show(outcome, quiet=json == "-")
     _write_json(json, outcome.to_dict())
+    _fail_where_nothing_is_valid(outcome.records)
 
 
 @app.command(
@@ -247,7 +258,7 @@ def compare(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")
     ] = None,
-    metric: Annotated[str, typer.Option(help="What --chart draws.")] = "time",
+    metric: Annotated[str, typer.Option(metavar="NAME", help="What --chart draws.")] = "time",
     json: Json = None,
 ) -> None:
     """Run every combination of the axes' values, interleaved, several repeats each."""
@@ -273,7 +284,8 @@ def compare(
 def reproduce(
     name: Annotated[str, typer.Argument(help="The benchmark; 'list' names them all.")],
     scale: Annotated[
-        str | None, typer.Option(help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]")
+        str | None,
+        typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
     ] = None,
     repeats: Repeats = None,
     out: Annotated[
@@ -288,7 +300,7 @@ def reproduce(
     from labkit import lab, published, references
 
     if name == "list":
-        terminal.benchmarks([published.read(one) for one in published.names(published.folder())])
+        terminal.benchmarks([published.named(one) for one in published.names()])
         return
     _check_json(json)
     work = lab.reproduce(name, scale=scale, repeats=repeats, reporter=terminal.reporter())

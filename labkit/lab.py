@@ -62,7 +62,7 @@ async def compare(
     arms = plan.arms(trial or Trial(), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await _run_all(steps, store=store, reporter=reporter, experiment="compare")
-    return Study(records, list(varied))
+    return Study(_by_arm(records, arms), list(varied))
 
 
 async def reproduce(
@@ -74,12 +74,13 @@ async def reproduce(
     reporter: Reporter | None = None,
 ) -> Reproduction:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts."""
-    benchmark = published.read(name)
+    benchmark = published.named(name)
     size = scale or default_scale()
     times = benchmark.repeats(size) if repeats is None else repeats
-    steps = plan.interleave(benchmark.arms(size), repeats=times)
+    arms = benchmark.arms(size)
+    steps = plan.interleave(arms, repeats=times)
     records = await _run_all(steps, store=store, reporter=reporter, experiment=name)
-    return Reproduction(benchmark, size, records)
+    return Reproduction(benchmark, size, _by_arm(records, arms))
 
 
 def results(store: Store | None = None) -> pd.DataFrame:
@@ -95,6 +96,12 @@ def reference(name: str) -> Reproduction:
     Raises `BadInput` where no reference was stored for it.
     """
     return references.load(name)
+
+
+def _by_arm(records: list[Record], arms: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[Record]:
+    """Records in the order in which their arms were named: tables and charts keep it."""
+    named = [dict(axes) for axes, _ in arms]
+    return sorted(records, key=lambda record: (named.index(record.axes), record.order))
 
 
 async def _run_all(

@@ -284,7 +284,8 @@ class _Run:
             counts=measured.counts,
             wall_s=wall_s,
             floor_s=self.floor_s,
-            efficiency=self.floor_s / wall_s if wall_s and self.floor_s is not None else None,
+            # Without a delay there is no floor worth the name, and nothing to be efficient against.
+            efficiency=self.floor_s / wall_s if wall_s and self.floor_s else None,
             throughput_rps=measured.counts.ok / wall_s if wall_s else None,
             client=measured.client,
             process=_process(child, measured),
@@ -321,8 +322,13 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
         requests=stats["requests"],
         max_in_flight=stats["max_in_flight"],
         connections_opened=stats["connections_opened"],
-        delay_error_s=stats["delay_error_s"],
+        delay_error_s=_known(stats["delay_error_s"]),
     )
+
+
+def _known(figures: dict[str, float | None]) -> dict[str, float] | None:
+    """The figures that are there; None where no request was delayed."""
+    return {name: value for name, value in figures.items() if value is not None} or None
 
 
 def _stats(served: _Served) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ class Outcome:
     def table(self) -> Any:
         """The same as a styled DataFrame, for notebooks."""
         table = self.text_table()
-        numbers: list[Hashable] = list(table.headers)[table.left :]
+        numbers: list[Hashable] = [*table.headers][table.left :]
         return (
             table.frame()
             .style.hide(axis="index")

@@ -2,7 +2,7 @@
 
 A benchmark is data: adding one takes a file in `data/published` and no code. Here are the format
 and its checks; a benchmark that exists is valid, trials included. Nothing is run here, and nothing
-judged (that is in `claims`). Only `folder`, `names` and `read` touch the disk.
+judged (that is in `claims`). Only `names` and `named` read the disk.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -29,41 +28,8 @@ LEAST_REPEATS = 3
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 Text = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e15)]
-ScaleName = Literal["smoke", "workshop", "paper"]
+ScaleName = Annotated[str, Meta(pattern=f"^({'|'.join(SCALES)})$")]
 Settings = dict[str, str | int | float | bool]
-
-
-class Measure(NamedTuple):
-    """How a sentence names a number of a record: its noun, its unit, and how much one unit is."""
-
-    noun: str
-    unit: str = ""
-    per_unit: float = 1
-
-
-_MIB = 1 << 20
-MEASURES: Mapping[str, Measure] = MappingProxyType(
-    {
-        "process.peak_rss_bytes": Measure("peak memory", "MiB", _MIB),
-        "client.peak_rss_bytes": Measure("peak memory of the requests", "MiB", _MIB),
-        "rss_growth_bytes": Measure("memory above the start", "MiB", _MIB),
-        "wall_s": Measure("time", "s"),
-        "process.wall_s": Measure("time of the process", "s"),
-        "efficiency": Measure("efficiency"),
-        "throughput_rps": Measure("throughput", "requests/s"),
-        "client.cpu_percent": Measure("CPU use", "% of a core"),
-        "process.cpu_percent": Measure("CPU use of the process", "% of a core"),
-        "client.cpu_us_per_request": Measure("CPU time per request", "µs"),
-        "client.to_first_send_s": Measure("time to the first request", "s"),
-        "latency_s.p50": Measure("median latency", "s"),
-        "latency_s.p99": Measure("99th percentile of latency", "s"),
-        "loop_lag_s.p99": Measure("99th percentile of event-loop lag", "s"),
-        "server.max_in_flight": Measure("number of requests in flight"),
-        "server.connections_opened": Measure("number of connections opened"),
-    }
-)
-"""What can be judged: the place of a number in a `Record`, and `rss_growth_bytes`, which is
-`client.peak_rss_bytes` - `client.rss_before_bytes`."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,15 +39,15 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Relation(_Part, frozen=True, kw_only=True):
     """What a source states, as a number and the band in which it counts as true.
 
-    The number is `measure` of row `of`; with `to` its ratio to that of row `to`; with a list in
-    `of` what `take` makes of it: the smallest, the largest, or the spread (largest over smallest).
-    `published` is the source's own figure, in the unit of the measure, None where it gives none.
-    `undecidable` says, by scale, why that scale cannot decide it. Raises `BadInput`.
+    The number is the metric `measure` (a name of `stats`) of row `of`; with `to` its ratio to that
+    of row `to`; with a list in `of` what `take` makes of it: the smallest, the largest, or the
+    spread (largest over smallest). `published` is the source's own figure, in the metric's base
+    unit. `undecidable` says, by scale, why that scale cannot decide it. Raises `BadInput`.
     """
 
     id: Name
     says: Text
-    measure: str
+    measure: Text
     of: Name | list[Name]
     to: Name | None = None
     take: Literal["smallest", "largest", "spread"] | None = None
@@ -91,8 +57,6 @@ class Relation(_Part, frozen=True, kw_only=True):
     undecidable: dict[ScaleName, Text] = {}
 
     def __post_init__(self) -> None:
-        if self.measure not in MEASURES:
-            raise fields.unknown(f"measure of {self.id}", self.measure, MEASURES)
         several = not isinstance(self.of, str)
         least = 2 if several or self.to is not None else 1
         if several != (self.take is not None) or (several and self.to is not None):
@@ -137,7 +101,7 @@ class Relation(_Part, frozen=True, kw_only=True):
 
 
 class Source(_Part, frozen=True, kw_only=True):
-    """Who published it, when and where; `code` is the address of the programs, where it is known."""
+    """Who published it, when and where; `code` is the address of the programs, where known."""
 
     author: Text
     year: Annotated[int, Meta(ge=1990, le=2100)]
@@ -221,10 +185,9 @@ class Benchmark(_Part, frozen=True, kw_only=True):
         _check_once("row", [row.id for row in self.all_rows])
         _check_once("relation", [relation.id for relation in self.relations])
         ids = [row.id for row in self.all_rows]
-        for relation in self.relations:
-            for row in relation.rows:
-                if row not in ids:
-                    raise fields.unknown(f"a row of relation {relation.id}", row, ids)
+        for name, row in [(one.id, row) for one in self.relations for row in one.rows]:
+            if row not in ids:
+                raise fields.unknown(f"a row of relation {name}", row, ids)
         for scale in SCALES:
             self.arms(scale)
 
@@ -232,7 +195,7 @@ class Benchmark(_Part, frozen=True, kw_only=True):
         """The scale called `name`; raises `BadInput`."""
         if name not in SCALES:
             raise fields.unknown("scale", name, SCALES)
-        return cast(Scale, getattr(self.scales, name))
+        return cast("Scale", getattr(self.scales, name))
 
     def repeats(self, scale: str) -> int:
         """How often each row runs."""
@@ -261,17 +224,13 @@ class Benchmark(_Part, frozen=True, kw_only=True):
     def relations_at(self, scale: str) -> list[Relation]:
         """The relations, with the reason where one needs a row that does not run at `scale`."""
         absent = {row.id: row for row in self.all_rows if row not in self.rows(scale)}
-        return [_completed(relation, scale, absent) for relation in self.relations]
+        return [_explained(relation, scale, absent) for relation in self.relations]
 
     def published(self) -> list[dict[str, Any]]:
         """The published figures as plain data: row, label, requests then, and each figure."""
         return [
-            {
-                "row": row.id,
-                "label": row.label,
-                "requests": self.trial(row, "paper").requests,
-                **msgspec.to_builtins(row.published),
-            }
+            {"row": row.id, "label": row.label, "requests": self.trial(row, "paper").requests}
+            | msgspec.to_builtins(row.published)
             for row in self.all_rows
             if row.published is not None
         ]
@@ -283,14 +242,12 @@ def _check_once(what: str, ids: list[str]) -> None:
         raise BadInput(f"{what} id {twice[0]!r} is there twice: give each {what} its own id")
 
 
-def _completed(relation: Relation, scale: str, absent: Mapping[str, Row]) -> Relation:
+def _explained(relation: Relation, scale: str, absent: Mapping[str, Row]) -> Relation:
     missing = [absent[row] for row in relation.rows if row in absent]
     if not missing:
         return relation
     reason = f"row {missing[0].id} runs only at scale {', '.join(missing[0].scales)}"
-    return msgspec.structs.replace(
-        relation, undecidable=cast(Any, {scale: reason}) | relation.undecidable
-    )
+    return msgspec.structs.replace(relation, undecidable={scale: reason} | relation.undecidable)
 
 
 def load(text: str, name: str) -> Benchmark:
@@ -316,18 +273,28 @@ def _nearest(message: str) -> str:
 
 def folder() -> Path:
     """Where the files lie: inside an installed package, or beside it in the repository."""
-    packed = Path(__file__).parent / "_data" / "published"
-    return packed if packed.is_dir() else Path(__file__).parent.parent / "data" / "published"
+    return _carried("_data") / "published"
 
 
-def names(where: Path) -> list[str]:
-    """The benchmarks that there are in a folder, in order."""
-    return sorted(path.stem for path in where.glob("*.toml"))
+def notebooks() -> Path:
+    """Where the notebooks lie: inside an installed package, or beside it in the repository."""
+    return _carried("_notebooks")
 
 
-def read(name: str, where: Path | None = None) -> Benchmark:
+def _carried(name: str) -> Path:
+    package = Path(__file__).parent
+    packed = package / name
+    return packed if packed.is_dir() else package.parent / name.removeprefix("_")
+
+
+def names(where: Path | None = None) -> list[str]:
+    """The benchmarks that there are, in order; `where` is another folder than `folder()`."""
+    return sorted(path.stem for path in (where or folder()).glob("*.toml"))
+
+
+def named(name: str, where: Path | None = None) -> Benchmark:
     """The benchmark called `name`; `BadInput` names the nearest where there is none."""
-    where = folder() if where is None else where
     if name not in names(where):
         raise fields.unknown("benchmark", name, names(where))
-    return load((where / f"{name}.toml").read_text(encoding="utf-8"), name)
+    path = (where or folder()) / f"{name}.toml"
+    return load(path.read_text(encoding="utf-8"), name)

@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Reproduction:
     """The stored reference of a benchmark. Raises `BadInput` where there is none."""
-    benchmark = published.read(name)
+    benchmark = published.named(name)
     path = folder() / f"{benchmark.id}.json"
     if not path.is_file():
         listed = ", ".join(names()) or "none"

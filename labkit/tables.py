@@ -15,19 +15,19 @@ from labkit import stats
 from labkit.claims import Verdict
 from labkit.record import Record
 
-SHOWN = (
-    "wall_s",
-    "floor_s",
-    "efficiency",
-    "throughput_rps",
-    "cpu_percent",
-    "cpu_us_per_request",
-    "process_peak_rss_bytes",
-    "latency_p50_s",
-    "latency_p99_s",
-    "failures",
-)
-"""The metrics of a study's table."""
+SHOWN = {
+    "wall_s": "time (s)",
+    "floor_s": "floor (s)",
+    "efficiency": "efficiency (%)",
+    "throughput_rps": "requests/s",
+    "cpu_percent": "CPU (%)",
+    "cpu_us_per_request": "CPU/request (µs)",
+    "process_peak_rss_bytes": "memory (MB)",
+    "latency_p50_s": "p50 (ms)",
+    "latency_p99_s": "p99 (ms)",
+    "failures": "failed",
+}
+"""The metrics of a study's table, with the shortest header that still says what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
     """One row an arm: medians, with the range over repeats of the time."""
     frame = stats.frame(records)
     summary = stats.summary(frame, list(by))
-    shown = [name for name in SHOWN if summary[name].notna().any()]
-    headers = [*by, "n", *(stats.METRICS[name].title for name in shown), "verdict"]
+    shown = [name for name in SHOWN if summary[name].fillna(0).any() or name == "failures"]
+    headers = [*by, "n", *(SHOWN[name] for name in shown), "verdict"]
     rows = [_arm(row, by, shown) for row in summary.to_dict("records")]
     return Table(headers=headers, rows=rows, says=meaning(records, by), left=len(by))
 
@@ -108,7 +108,9 @@ def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
 
 def of_run(record: Record) -> Table:
     """One record, a line a figure."""
-    return Table(headers=["", record.id], rows=list(_figures(record)), says=sentence(record))
+    return Table(
+        headers=["", record.id], rows=list(_figures(record)), says=sentence(record), left=2
+    )
 
 
 def _figures(record: Record) -> Iterable[list[str]]:

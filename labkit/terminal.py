@@ -141,17 +141,22 @@ def findings(checks: Sequence[Check]) -> None:
     signs = {"ok": "green", "warn": "yellow", "bad": "red"}
     for check in checks:
         sign = f"[{signs[check.status]}]{check.status:<4}[/]"
-        console.print(f"{sign}  {check.name:<{names}}  {escape(check.found)}", highlight=False)
+        console.print(
+            f"{sign}  {check.name:<{names}}  {escape(check.found)}", highlight=False, soft_wrap=True
+        )
         if check.advice:
-            console.print(f"      {'':<{names}}  -> {escape(check.advice)}", highlight=False)
+            console.print(
+                f"      {'':<{names}}  -> {escape(check.advice)}", highlight=False, soft_wrap=True
+            )
     doubts = [check for check in checks if check.status != "ok"]
     console.print(
         "\nThis machine can measure."
         if not doubts
-        else f"\nThis machine can measure, with {len(doubts)} reservations above."
+        else f"\nThis machine can measure, with {len(doubts)} reservation{'s' if len(doubts) > 1 else ''} above."
         if all(check.status == "warn" for check in doubts)
         else "\nThis machine cannot measure well until what is marked bad is mended.",
         highlight=False,
+        soft_wrap=True,
     )
 
 

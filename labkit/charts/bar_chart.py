@@ -48,8 +48,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         legend=marks.legend(looks) if inner else (),
     )
     ax = chart.body.subplots()
-    marks.grouped(ax, groups, looks, shown)
-    ax.set_title("")
+    marks.grouped(ax, groups, looks, shown, ticks=12)
     ax.set_xlabel(shown.title)
     return chart
 
@@ -63,7 +62,7 @@ def _values(
 
 def _title(metric: stats.Metric, by: Sequence[str]) -> str:
     label = metric.label[0].upper() + metric.label[1:]
-    return " by ".join([label, *([", ".join(by)] if by else [])])
+    return " by ".join([label, *([" and ".join(by)] if by else [])])
 
 
 def _medians(arms: dict[str, pd.DataFrame], metric: stats.Metric) -> str:

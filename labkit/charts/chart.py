@@ -23,7 +23,7 @@ from labkit.errors import BadInput
 WIDTH_IN = 12.0
 _CHARACTERS_PER_IN = 9.5
 _LINE_IN = 0.215
-_LEGEND_IN = 0.3
+_LEGEND_IN = 0.34
 _LETTER_IN, _HANDLE_IN = 0.095, 0.75
 
 
@@ -98,6 +98,8 @@ class Chart(Figure):
 
     def __repr__(self) -> str:
         return f"Chart: {self.alt}"
+
+    __str__ = __repr__
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -33,21 +33,22 @@ def finite(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def grouped(ax: Axes, groups: Sequence[Group], looks: Sequence[Look], metric: Metric) -> None:
-    """Draw horizontal bars of each group, from 0, and label both axes."""
+def grouped(
+    ax: Axes, groups: Sequence[Group], looks: Sequence[Look], metric: Metric, *, ticks: int
+) -> None:
+    """Draw horizontal bars of each group, from 0, with at most so many ticks."""
     thickness = GROUP / len(looks)
     for place, group in enumerate(groups):
         for slot, (values, look) in enumerate(zip(group.values, looks, strict=True)):
             _bar(ax, place - GROUP / 2 + (slot + 0.5) * thickness, thickness, values, look, metric)
     most = max((v for group in groups for one in group.values for v in finite(one)), default=0)
-    ax.set_xlim(0, most * metric.scale * 1.3 or 1)
+    # The fewer ticks fit, the more of the width the number beside a bar needs.
+    ax.set_xlim(0, most * metric.scale * (1 + 1.5 / ticks) or 1)
     ax.set_ylim(len(groups) - 0.5, -0.5)
     ax.set_yticks(range(len(groups)), [group.label for group in groups])
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE)
-    ax.set_title(metric.label)
-    ax.set_xlabel(metric.unit)
-    linear(ax.xaxis, most=5)
+    linear(ax.xaxis, most=ticks)
 
 
 def _bar(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -23,6 +23,7 @@ from labkit.charts.chart import Chart
 from labkit.charts.conditions import sentences
 from labkit.charts.marks import Group, finite
 from labkit.charts.style import INK, MEASURED, PUBLISHED, REFERENCE, Look, applied
+from labkit.errors import BadInput
 
 Numbers = Mapping[str, float | None]
 
@@ -89,11 +90,13 @@ def triptych(
     """Three panels, one group of bars a client.
 
     `conditions` says what was measured here. `differs` says how the published workload differs from
-    it; empty where it does not, and then both share an axis.
+    it; empty where it does not, and then both share an axis. Raises `BadInput` for a metric that is
+    not one, and where there are no rows.
     """
     shown = [stats.metric(name) for name in metrics]
-    published = _published_look(published_label)
-    sets = _sets(rows, published, apart=bool(differs))
+    if not rows:
+        raise BadInput("there are no clients to draw: give a row for each")
+    sets = _sets(rows, replace(PUBLISHED, label=published_label), apart=bool(differs))
     heights = [_BAR_IN * len(rows) * len(looks) + _AROUND_IN for looks in sets]
     trusts = [verdicts.Trust(label=r.label, verdict=r.verdict, codes=r.warnings) for r in rows]
     chart = Chart(
@@ -102,7 +105,7 @@ def triptych(
         height_in=sum(heights) + 0.4,
         notes=[
             *sentences(conditions, marks.HOW_TO_READ),
-            *sentences(differs and f"The published figures are on axes of their own: {differs}"),
+            *_apart(sets, differs),
             *verdicts.notes(trusts),
         ],
         legend=_legend(rows, [look for looks in sets for look in looks], metrics),
@@ -113,14 +116,24 @@ def triptych(
         _panels(line, rows, looks, shown, [t.marked if here else t.label for t in trusts])
         if len(sets) > 1:
             line[0].set_ylabel("measured here" if here else "published size", weight="bold")
+    chart.body.align_ylabels(list(axes[:, 0]))
     return chart
+
+
+def _apart(sets: Sequence[Sequence[Look]], differs: str) -> list[str]:
+    said = f"On axes of their own, because the workload differs: {differs}"
+    return sentences(said) if len(sets) > 1 else []
 
 
 def _sets(rows: Sequence[Row], published: Look, *, apart: bool) -> list[list[Look]]:
     """The looks that share axes, for each row of panels. The reference is of the published size."""
     others = [REFERENCE] if any(row.reference for row in rows) else []
-    others += [published] if any(row.published for row in rows) else []
+    others += [published] if any(_is_published(row) for row in rows) else []
     return [[MEASURED], others] if apart and others else [[MEASURED, *others]]
+
+
+def _is_published(row: Row) -> bool:
+    return bool(finite(list((row.published or {}).values())))
 
 
 def _values(row: Row, look: Look, name: str) -> list[float]:
@@ -143,7 +156,9 @@ def _panels(
             Group(label=label, values=[_values(row, look, metric.name) for look in looks])
             for row, label in zip(rows, labels, strict=True)
         ]
-        marks.grouped(ax, groups, looks, metric)
+        marks.grouped(ax, groups, looks, metric, ticks=5)
+        ax.set_title(metric.label)
+        ax.set_xlabel(metric.unit)
         if metric.name in _TIMES:
             _draw_floors(ax, [_floor(row, looks) for row in rows])
         if ax is not axes[0]:
@@ -175,10 +190,6 @@ def _legend(
     return [*marks.legend(looks), (Line2D([], [], **_FLOOR), _FLOOR_LABEL)]
 
 
-def _published_look(label: str) -> Look:
-    return Look(label=label, face=PUBLISHED.face, edge=PUBLISHED.edge, hatch=PUBLISHED.hatch)
-
-
 def _alt(rows: Sequence[Row], metrics: Sequence[stats.Metric], title: str) -> str:
     clients = "; ".join(f"{row.label} {_medians(row, metrics)}" for row in rows)
     return f"{title}. {clients}."
@@ -191,4 +202,4 @@ def _medians(row: Row, metrics: Sequence[stats.Metric]) -> str:
             for metric in metrics
         )
 
-    return said(MEASURED) + (f" (published {said(PUBLISHED)})" if row.published else "")
+    return said(MEASURED) + (f" (published {said(PUBLISHED)})" if _is_published(row) else "")

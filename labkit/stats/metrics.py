@@ -65,7 +65,7 @@ def number(value: float) -> str:
     """`value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
     if abs(value) >= 1_000:
         return f"{value:,.0f}"
-    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.3g}"
+    return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.3g}"
 
 
 def _read(record: Record, path: str) -> float:

@@ -34,7 +34,7 @@ class _Size(int):
 
 
 class _Run(Generic[T]):
-    """What pypeln is given, items and a function of one item, and how its run is brought to an end."""
+    """The items and the function that pypeln is given, and how its run is brought to an end."""
 
     def __init__(self, fetch: Fetch[T], items: Iterable[T], maxsize: int) -> None:
         self.size = _Size(maxsize)
@@ -76,7 +76,7 @@ class _Run(Generic[T]):
         """Cancel `work` if it still runs, and leave neither task nor reading thread behind."""
         self._ending = True
         try:
-            # A thread that puts items faster than the loop takes them would delay this, or for ever.
+            # A thread that puts items faster than the loop takes them would put this off.
             await cancel_and_wait([work])
         finally:
             self._go_on.set()
@@ -86,13 +86,15 @@ class _Run(Generic[T]):
 
     def _blocked_puts(self) -> list[asyncio.Task[Any]]:
         """Tasks of this run that wait to put into a full queue which nobody reads any more."""
-        frames = (
-            (task, getattr(task.get_coro(), "cr_frame", None)) for task in asyncio.all_tasks()
-        )
-        queues = ((task, frame.f_locals.get("self")) for task, frame in frames if frame)
-        return [task for task, queue in queues if getattr(queue, "maxsize", None) is self.size]
+        return [task for task in asyncio.all_tasks() if self._is_put(task)] if self.size else []
+
+    def _is_put(self, task: asyncio.Task[Any]) -> bool:
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        queue = frame.f_locals.get("self") if frame else None
+        return isinstance(queue, asyncio.Queue) and queue.maxsize is self.size
 
     def check_complete(self) -> None:
+        """Raise `TrialFailed` where pypeln has taken items that it never called."""
         if self._called < self._taken:
             raise TrialFailed(
                 f"pypeln lost {self._taken - self._called} of {self._taken} items: with "
