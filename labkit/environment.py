@@ -11,13 +11,16 @@ from typing import Any
 
 import psutil
 
-LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
+from labkit import __version__
+
+LIBRARIES = ("aiohttp", "uvloop", "pypeln", "msgspec")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def now() -> dict[str, Any]:
     """The environment at this moment: the machine, the versions and the load on it."""
-    return {**machine(), "load_average_1min": round(os.getloadavg()[0], 2)}
+    load = round(os.getloadavg()[0], 2)
+    return {**machine(), "load_average_1min": load, "niceness": os.getpriority(os.PRIO_PROCESS, 0)}
 
 
 @lru_cache(maxsize=1)
@@ -33,7 +36,7 @@ def machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {"labkit": __version__, **{name: version(name) for name in LIBRARIES}},
     }
 
 

@@ -181,16 +181,6 @@ def test_what_is_not_http_gets_a_400(server: Running, sent: bytes) -> None:
     assert b" 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n" in answer
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_body_that_breaks_off_its_framing_gets_a_400(loop: str) -> None:
-    with serving(loop=loop) as server, socket.create_connection(server.address) as peer:
-        peer.sendall(b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert server.wait_for(in_flight=1)["in_flight"] == 1
-        peer.sendall(b"2\r\nabcd\r\n")
-        assert b" 400 Bad Request\r\n" in peer.recv(MIB)
-        assert server.wait_for(in_flight=0)["in_flight"] == 0
-
-
 @pytest.mark.parametrize("size", [64 * MIB])
 async def test_a_large_body_is_never_held_whole(size: int) -> None:
     with serving() as server:

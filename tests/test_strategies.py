@@ -288,7 +288,7 @@ def test_cancelled_in_flight_it_cancels_what_it_started(name: str, loop: str) ->
 def test_cancelled_while_items_come_and_go_it_starts_no_more(name: str, loop: str) -> None:
     async def main() -> None:
         target = Target(turns=3)
-        task = asyncio.ensure_future(load(name)(target.fetch, range(5_000), 4))
+        task = asyncio.ensure_future(load(name)(target.fetch, range(1_000), 4))
         await started(target, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

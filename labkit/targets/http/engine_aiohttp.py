@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from labkit import parts
@@ -29,9 +29,6 @@ from labkit.targets.http.stats import Stats
 BACKLOG = 4096
 # uvloop's timers count whole milliseconds, and may end a fraction of one early.
 _TICK_S = 0.001
-_BROKEN = messages.text(
-    400, "the body ends or is cut otherwise than its headers say: send it whole"
-)
 
 
 class Engine(web.Server):
@@ -93,10 +90,7 @@ class Engine(web.Server):
         if self._behaviour.takes_body(request.method, request.raw_path):
             if (request.content_length or 0) > self._behaviour.client_max_size:
                 return self._behaviour.too_large
-            try:
-                body = await _read(request, self._behaviour.client_max_size)
-            except RequestPayloadError:
-                return _BROKEN
+            body = await _read(request, self._behaviour.client_max_size)
         return self._behaviour.answer(
             Request(
                 method=request.method,
