@@ -280,7 +280,7 @@ class _Run:
             repeat=place.repeat,
             order=place.order,
             trial=self.trial.to_dict(),
-            effective={**measured.effective, "server": (stats or {}).get("effective", {})},
+            effective={**measured.effective, "server": _served_by(stats)},
             counts=measured.counts,
             wall_s=wall_s,
             floor_s=self.floor_s,
@@ -324,6 +324,14 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
         connections_opened=stats["connections_opened"],
         delay_error_s=_known(stats["delay_error_s"]),
     )
+
+
+_IN_FORCE = ("engine", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
+
+
+def _served_by(stats: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was in force in the synthetic server; None where it is not ours or did not say."""
+    return {name: stats.get(name) for name in _IN_FORCE} if stats is not None else None
 
 
 def _known(figures: dict[str, float | None]) -> dict[str, float] | None:

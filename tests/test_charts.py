@@ -1,0 +1,644 @@
+"""Charts, by the data of what they draw, by their words, and once each as an image."""
+
+from __future__ import annotations
+
+import base64
+import statistics
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import msgspec
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from labkit import charts, stats
+from labkit.charts import Chart, Row
+from labkit.errors import BadInput
+from labkit.record import Note, Record, Timeline
+from tests.factories import make_record, make_study
+
+KIB = 1024
+BUSY = Note(code="server-busy", message="the server used 75 % of its core")
+PUBLISHED = {
+    "semaphore": {
+        "process_peak_rss_bytes": 352_684 * KIB,
+        "process_wall_s": 154.87,
+        "process_cpu_percent": 38.0,
+    },
+    "as_completed": {
+        "process_peak_rss_bytes": 57_548 * KIB,
+        "process_wall_s": 154.91,
+        "process_cpu_percent": 100.0,
+    },
+}
+NOW = {
+    "semaphore": {
+        "process.peak_rss_bytes": 380_000_000,
+        "process.wall_s": 155.0,
+        "process.cpu_percent": 45.0,
+    },
+    "as_completed": {
+        "process.peak_rss_bytes": 52_000_000,
+        "process.wall_s": 154.0,
+        "process.cpu_percent": 100.0,
+    },
+}
+
+
+def garcia(*, repeats: int = 5) -> list[Record]:
+    """Two of the clients of 2018; the second is in doubt."""
+    return [
+        msgspec.structs.replace(record, verdict="warn", warnings=[BUSY])
+        if record.axes["strategy"] == "as_completed"
+        else record
+        for record in make_study(NOW, repeats=repeats)
+    ]
+
+
+def garcia_rows(**more: Any) -> list[Row]:
+    return charts.rows(stats.frame(garcia()), ["strategy"], published=PUBLISHED, **more)
+
+
+def by_requests(*, factor: float = 1.0) -> list[Record]:
+    return [
+        make_record(
+            axes={"strategy": strategy, "requests": requests},
+            settings={"strategy": strategy, "requests": requests},
+            repeat=repeat,
+            **{"process.peak_rss_bytes": int(factor * (40e6 + each * requests) + repeat)},
+        )
+        for requests in (1_000, 10_000, 100_000)
+        for strategy, each in (("semaphore", 3_000), ("task_pool", 1))
+        for repeat in range(3)
+    ]
+
+
+def over_requests(**more: Any) -> Chart:
+    return charts.over_axis(stats.frame(by_requests()), "requests", "memory", ["strategy"], **more)
+
+
+def latencies() -> dict[str, list[Record]]:
+    quick = [make_record(latencies_us=range(1_000, 6_000)) for _ in range(2)]
+    slow = make_record(latencies_us=range(20_000, 20_500), verdict="warn", warnings=[BUSY])
+    return {"worker_pool": quick, "sequential": [slow]}
+
+
+EVERY_CHART: dict[str, Callable[[], Chart]] = {
+    "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
+    "triptych beside a reference": lambda: charts.triptych(
+        garcia_rows(reference=stats.frame(make_study(NOW)))
+    ),
+    "triptych of another size": lambda: charts.triptych(
+        garcia_rows(reference=stats.frame(make_study(NOW))), differs="of 100,000 requests"
+    ),
+    "bars": lambda: charts.bars(stats.frame(garcia()), "memory", ["strategy"]),
+    "bars by two": lambda: charts.bars(
+        stats.frame(by_requests()), "memory", ["strategy", "requests"]
+    ),
+    "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
+    "latency": lambda: charts.latency(latencies()),
+    "over an axis": lambda: over_requests(reference=stats.frame(by_requests(factor=0.8))),
+}
+
+
+@pytest.fixture(params=EVERY_CHART)
+def chart(request: pytest.FixtureRequest) -> Chart:
+    return EVERY_CHART[request.param]()
+
+
+def drawn(chart: Chart) -> Chart:
+    """The chart after one rendering, when places of texts are known."""
+    FigureCanvasAgg(chart).draw()
+    return chart
+
+
+def texts(chart: Chart) -> list[Text]:
+    """Every text that can be seen."""
+    found = [one for one in chart.findobj(Text) if isinstance(one, Text)]
+    return [one for one in found if one.get_text() and one.get_visible()]
+
+
+def words(chart: Chart) -> list[str]:
+    return [text.get_text() for text in texts(chart)]
+
+
+def boxes(ax: Axes) -> list[Rectangle]:
+    return [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+
+
+def widths(ax: Axes) -> list[float]:
+    return [box.get_width() for box in boxes(ax)]
+
+
+def labels(ax: Axes, which: str = "y") -> list[str]:
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def line(ax: Axes, label: str) -> Line2D:
+    (found,) = [one for one in ax.lines if one.get_label() == label]
+    return found
+
+
+def column(line: Line2D, which: str = "y") -> list[float]:
+    return [float(one) for one in (line.get_ydata() if which == "y" else line.get_xdata())]
+
+
+# What holds for every chart
+
+
+def test_chart_is_a_png_of_the_size_in_which_it_was_drawn(chart: Chart) -> None:
+    png = chart.png()
+
+    assert png.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", png[16:24])
+    assert width / height == pytest.approx(chart.get_figwidth() / chart.get_figheight(), abs=0.01)
+
+
+@pytest.mark.parametrize("name", EVERY_CHART)
+def test_same_data_give_the_same_svg(name: str) -> None:
+    first, second = EVERY_CHART[name]().svg(), EVERY_CHART[name]().svg()
+
+    assert first == second
+    assert "<dc:date>" not in first
+
+
+def test_texts_can_be_read_from_the_back_of_a_room(chart: Chart) -> None:
+    assert {text.get_text() for text in texts(drawn(chart)) if text.get_fontsize() < 12} == set()
+
+
+def test_texts_lie_within_the_figure(chart: Chart) -> None:
+    whole = drawn(chart).bbox.padded(2)
+
+    outside = [
+        text.get_text()
+        for text in texts(chart)
+        if not (whole.contains(*(box := text.get_window_extent()).min) and whole.contains(*box.max))
+    ]
+    # Ticks beyond the ends of an axis are there, but not drawn.
+    assert [text for text in outside if not text.replace(",", "").replace(".", "").isdigit()] == []
+
+
+def test_labels_of_an_axis_do_not_overlap(chart: Chart) -> None:
+    for ax in drawn(chart).axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            shown = [label for label in axis.get_ticklabels() if label.get_visible()]
+            places = [label.get_window_extent() for label in shown if label.get_text()]
+            pairs = zip(places, places[1:], strict=False)
+            assert [1 for one, next_one in pairs if one.overlaps(next_one)] == []
+
+
+def test_every_panel_names_its_axes_and_units(chart: Chart) -> None:
+    for ax in chart.axes:
+        named = ax.get_title(loc="left") or ax.get_ylabel() or ax.get_xlabel()
+        assert named
+        assert any(
+            unit in f"{ax.get_xlabel()} {ax.get_ylabel()}"
+            for unit in ("MB", "s", "% of a core", "requests")
+        )
+
+
+def test_verdict_is_on_the_chart(chart: Chart) -> None:
+    assert any("valid" in note or "warn" in note for note in chart.notes)
+    assert set(" ".join(chart.notes).split()) <= set(" ".join(words(chart)).split())
+
+
+def test_chart_describes_itself_in_one_line(chart: Chart) -> None:
+    assert len(chart.alt.splitlines()) == 1
+    assert repr(chart) == str(chart) == f"Chart: {chart.alt}"
+
+
+def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    chart = EVERY_CHART["bars"]()
+
+    data, metadata = formatters.DisplayFormatter().format(chart)
+
+    assert data.keys() == {"image/png", "text/plain"}
+    assert base64.b64decode(data["image/png"]) == chart.png()
+    assert data["text/plain"] == f"Chart: {chart.alt}"
+    assert metadata["image/png"]["width"] < chart.get_figwidth() * 100
+
+
+def test_chart_is_in_no_list_of_pyplot() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before = pyplot.get_fignums()
+
+    EVERY_CHART["bars"]().png()
+
+    assert pyplot.get_fignums() == before
+
+
+def test_style_of_the_user_and_of_the_lab_leave_each_other_alone() -> None:
+    mine = dict(mpl.rcParams)
+    plain = EVERY_CHART["bars"]().svg()
+
+    assert dict(mpl.rcParams) == mine
+    with mpl.rc_context({"axes.facecolor": "black", "font.size": 4, "axes.grid": True}):
+        assert EVERY_CHART["bars"]().svg() == plain
+
+
+@pytest.mark.parametrize(("suffix", "starts"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_suffix_says_how_a_chart_is_saved(suffix: str, starts: bytes, tmp_path: Path) -> None:
+    path = EVERY_CHART["bars"]().save(tmp_path / f"memory{suffix}")
+
+    assert path.read_bytes().startswith(starts)
+
+
+@pytest.mark.parametrize("name", ["memory.pdf", "memory", "absent/memory.svg"])
+def test_chart_that_cannot_be_saved_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=name):
+        EVERY_CHART["bars"]().save(tmp_path / name)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dollars_in_a_name_are_no_formula() -> None:
+    records = [make_record(axes={"workload.path": path}) for path in ("/$a^$", "/$\\bad$")]
+
+    chart = charts.bars(stats.frame(records), "memory", ["workload.path"])
+
+    chart.png()
+    assert labels(chart.axes[0]) == ["/$a^$", "/$\\bad$"]
+
+
+# Bars
+
+
+def test_bars_are_medians_with_their_repeats() -> None:
+    records = garcia()
+
+    (ax,) = charts.bars(stats.frame(records), "memory", ["strategy"]).axes
+
+    for place, strategy in enumerate(NOW):
+        values = [r.process.peak_rss_bytes / 1e6 for r in records if r.axes["strategy"] == strategy]
+        assert widths(ax)[place] == pytest.approx(statistics.median(values))
+        whisker = ax.collections[place].get_segments()[0]
+        assert [point[0] for point in whisker] == pytest.approx([min(values), max(values)])
+        dots = [one for one in ax.lines if one.get_marker() == "o"][place]
+        assert column(dots, "x") == pytest.approx(values)
+    assert ax.get_xlabel() == "peak memory (MB)"
+    assert ax.get_xlim()[0] == 0
+
+
+def test_arm_in_doubt_is_marked_and_its_codes_are_noted() -> None:
+    chart = charts.bars(stats.frame(garcia()), "memory", ["strategy"])
+
+    assert labels(chart.axes[0]) == ["semaphore", "as_completed \N{WARNING SIGN}"]
+    assert "valid: semaphore" in chart.notes
+    assert "\N{WARNING SIGN} warn (server-busy): as_completed" in chart.notes
+
+
+def test_last_axis_is_told_by_colour() -> None:
+    chart = charts.bars(stats.frame(by_requests()), "memory", ["strategy", "requests"])
+
+    (ax,) = chart.axes
+    assert labels(ax) == ["semaphore", "task_pool"]
+    assert widths(ax) == pytest.approx([43, 70, 340, 40.001, 40.01, 40.1], rel=1e-4)
+    colours = [box.get_facecolor() for box in boxes(ax)]
+    assert colours[:3] == colours[3:]
+    assert len(set(colours)) == 3
+    assert {"1,000", "10,000", "100,000"} <= set(words(chart))
+
+
+def test_single_run_has_neither_whisker_nor_dots() -> None:
+    (ax,) = charts.bars(stats.frame([make_record()]), "memory", ["strategy"]).axes
+
+    assert len(boxes(ax)) == 1
+    assert list(ax.lines) == list(ax.collections) == []
+
+
+def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
+    chart = charts.bars(stats.frame([make_record(wall_s=None)]), "time", ["strategy"])
+
+    assert boxes(chart.axes[0]) == []
+    assert "not measured" in words(chart)
+    assert "task_pool n/a" in chart.alt
+
+
+def test_bars_of_zero_are_drawn() -> None:
+    (ax,) = charts.bars(stats.frame([make_record()]), "failures", ["strategy"]).axes
+
+    assert widths(ax) == [0]
+
+
+def test_conditions_name_what_is_shared_and_not_what_varies() -> None:
+    chart = charts.bars(stats.frame(by_requests()), "memory", ["strategy"])
+
+    assert chart.notes[0].startswith("limit 1,000, delay randint(0,3), asyncio. Bars are medians")
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "says"),
+    [("memry", ["strategy"], "did you mean 'memory'"), ("memory", ["strategi"], "'strategy'")],
+)
+def test_bars_of_what_is_not_there_are_refused(metric: str, by: list[str], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        charts.bars(stats.frame(garcia()), metric, by)
+
+
+def test_bars_of_no_records_are_refused() -> None:
+    with pytest.raises(BadInput, match="no records to draw"):
+        charts.bars(stats.frame([]), "memory", ["strategy"])
+
+
+# Triptych
+
+
+def test_triptych_puts_published_beside_measured() -> None:
+    chart = charts.triptych(garcia_rows(), published_label="published 2018")
+
+    memory, time, cpu = chart.axes
+    assert [ax.get_title(loc="left") for ax in (memory, time, cpu)] == [
+        "peak memory",
+        "time of the process",
+        "CPU of the process",
+    ]
+    assert widths(memory) == pytest.approx([380, 361.148, 52, 58.929], rel=1e-4)
+    assert widths(time) == pytest.approx([155, 154.87, 154, 154.91])
+    assert widths(cpu) == pytest.approx([45, 38, 100, 100])
+    assert [bool(box.get_hatch()) for box in boxes(memory)] == [False, True, False, True]
+    assert labels(memory) == ["semaphore", "as_completed \N{WARNING SIGN}"]
+    assert {"measured here", "published 2018"} <= set(words(chart))
+
+
+def test_equal_floors_are_one_line_through_all_bars() -> None:
+    time = charts.triptych(garcia_rows()).axes[1]
+
+    floor = line(time, "floor: the server's delays alone")
+    assert column(floor, "x") == [152, 152]
+    assert column(floor, "y") == [0, 1]
+
+
+def test_floors_that_differ_are_a_line_for_each_client() -> None:
+    rows = [
+        Row(label=f"{floor_s}", repeats=[{"process_wall_s": 9.0, "floor_s": floor_s}])
+        for floor_s in (2.0, 3.0)
+    ]
+
+    time = charts.triptych(rows).axes[1]
+
+    floors = [one for one in time.lines if one.get_linestyle() == "--"]
+    assert [column(floor, "x") for floor in floors] == [[2, 2], [3, 3]]
+    assert [column(floor, "y") for floor in floors] == [[-0.4, 0.4], [0.6, 1.4]]
+
+
+def test_unknown_floor_is_no_line() -> None:
+    chart = charts.triptych([Row(label="a", repeats=[{"process_wall_s": 9.0, "floor_s": None}])])
+
+    assert not any("floor" in text for text in words(chart))
+
+
+def test_published_figures_of_another_workload_have_axes_of_their_own() -> None:
+    chart = charts.triptych(garcia_rows(), differs="published of 100,000 requests, here of 2,000")
+
+    memory, published = chart.axes[0], chart.axes[3]
+    assert widths(memory) == pytest.approx([380, 52])
+    assert widths(published) == pytest.approx([361.148, 58.929], rel=1e-4)
+    assert labels(published) == ["semaphore", "as_completed"]
+    assert [memory.get_ylabel(), published.get_ylabel()] == ["measured here", "published size"]
+    assert any("published of 100,000 requests, here of 2,000" in note for note in chart.notes)
+
+
+def test_reference_is_drawn_lighter_between_measured_and_published() -> None:
+    rows = garcia_rows(reference=stats.frame(make_study(NOW, spread=0.0)))
+
+    chart = charts.triptych(rows)
+
+    measured, reference, published = boxes(chart.axes[0])[:3]
+    assert reference.get_width() == 380
+    assert sum(reference.get_facecolor()) > sum(measured.get_facecolor())
+    assert published.get_hatch()
+    assert "reference machine" in words(chart)
+
+
+def test_triptych_without_published_figures_shows_what_was_measured() -> None:
+    chart = charts.triptych(charts.rows(stats.frame(garcia()), ["strategy"]), differs="of any size")
+
+    assert len(chart.axes) == 3
+    assert not any("published" in text for text in [*words(chart), chart.alt])
+
+
+def test_client_without_a_published_figure_leaves_its_place_empty() -> None:
+    rows = [
+        Row(label="a", repeats=[{"process_wall_s": 9.0}], published={"process_wall_s": 8.0}),
+        Row(label="b", repeats=[{"process_wall_s": 7.0}]),
+    ]
+
+    time = charts.triptych(rows).axes[1]
+
+    assert widths(time) == [9, 8, 7]
+
+
+def test_triptych_of_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="no clients"):
+        charts.triptych([])
+
+
+# Timeline
+
+
+def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
+    record = make_record()
+    data = record.timeline
+
+    memory, cpu, in_flight, completed, lag = charts.timeline(record).axes
+
+    assert column(line(memory, "client")) == pytest.approx([v / 1e6 for v in data.client_rss_bytes])
+    assert column(line(memory, "server")) == pytest.approx([v / 1e6 for v in data.server_rss_bytes])
+    assert column(line(cpu, "client"))[1:] == data.client_cpu_percent[1:]
+    assert column(line(in_flight, "in flight")) == data.in_flight
+    assert column(line(in_flight, "limit 1,000")) == [1_000, 1_000]
+    assert column(line(completed, "completed")) == data.completed
+    assert column(line(lag, "event loop")) == pytest.approx([v * 1e3 for v in data.loop_lag_s])
+    assert all(column(one, "x") == data.t_s for one in memory.lines)
+    assert lag.get_xlim() == (0, data.t_s[-1])
+
+
+def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
+    chart = charts.timeline(make_record(verdict="warn", warnings=[BUSY]))
+
+    assert "task_pool, 100,000 requests, limit 1,000, delay randint(0,3), asyncio" in words(chart)
+    assert chart.notes == (
+        "verdict: \N{WARNING SIGN} warn",
+        "server-busy: the server used 75 % of its core",
+    )
+
+
+def test_timeline_shows_a_bounded_number_of_warnings() -> None:
+    chart = charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6))
+
+    assert chart.notes[-1] == "and 2 more"
+
+
+def test_timeline_of_a_server_that_was_not_watched() -> None:
+    record = make_record()
+    unseen = [None] * len(record.timeline.t_s)
+    unwatched = msgspec.structs.replace(
+        record.timeline, server_rss_bytes=unseen, server_cpu_percent=unseen, loop_lag_s=unseen
+    )
+
+    chart = charts.timeline(make_record(timeline=unwatched))
+
+    assert [one.get_label() for one in chart.axes[0].lines] == ["client"]
+    assert list(chart.axes[4].lines) == []
+    assert "not measured" in words(chart)
+
+
+def test_record_without_a_timeline_is_refused() -> None:
+    record = make_record(settings={"probes": "counts"}, timeline=Timeline())
+
+    with pytest.raises(BadInput, match="no timeline .probes was 'counts'.*probes 'full'"):
+        charts.timeline(record)
+
+
+# Latency
+
+
+def test_latency_line_ends_where_the_answers_do() -> None:
+    chart = charts.latency(latencies())
+
+    (ax,) = chart.axes
+    quick = line(ax, "worker_pool (n = 10,000)")
+    slow = line(ax, "sequential \N{WARNING SIGN} (n = 500)")
+    assert column(quick, "x")[-1] == pytest.approx(3)  # 99.9: 10 of 10,000 lie beyond
+    assert column(slow, "x")[-1] == pytest.approx(1.69897)  # 98: 10 of 500 lie beyond
+    assert column(slow)[-1] == pytest.approx(20.49, rel=2e-3)
+    assert labels(ax, "x") == ["0", "50", "90", "99", "99.9"]
+    assert ax.get_ylabel() == "latency (ms), logarithmic"
+
+
+def test_latency_of_seconds_is_in_seconds() -> None:
+    (ax,) = charts.latency({"a": [make_record(latencies_us=[2_000_000] * 100)]}).axes
+
+    assert ax.get_ylabel() == "latency (s)"
+    assert ax.get_ylim()[0] == 0
+    assert column(ax.lines[0])[-1] == pytest.approx(2, rel=2e-3)
+
+
+def test_arms_with_too_few_answers_are_named_and_not_drawn() -> None:
+    few = {"tiny": [make_record(latencies_us=[5] * 9)], "bare": [make_record(latency_hdr=None)]}
+
+    chart = charts.latency(latencies() | few)
+
+    assert len(chart.axes[0].lines) == 2
+    assert "Not drawn, for too few answers that were timed: tiny; bare." in chart.notes
+
+
+def test_latency_of_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="no arm has 10 answers"):
+        charts.latency({"a": [make_record(latency_hdr=None)]})
+
+
+# Over an axis
+
+
+def test_medians_are_joined_over_an_axis_that_spans_decades() -> None:
+    (ax,) = over_requests().axes
+
+    semaphore = line(ax, "semaphore")
+    assert column(semaphore, "x") == [1_000, 10_000, 100_000]
+    assert column(semaphore) == pytest.approx([43, 70, 340], rel=1e-6)
+    assert ax.get_xscale() == "log"
+    assert ax.get_yscale() == "linear"
+    assert ax.get_ylim()[0] == 0
+    assert [ax.get_xlabel(), ax.get_ylabel()] == ["requests, logarithmic", "peak memory (MB)"]
+    assert labels(ax, "x") == ["1,000", "10,000", "100,000"]
+
+
+def test_each_repeat_is_a_dot() -> None:
+    (ax,) = over_requests().axes
+
+    dots = ax.lines[1]
+    assert dots.get_linestyle() == "None"
+    assert len(column(dots)) == 9
+
+
+def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> None:
+    records = [make_record(axes={"limit": n}, throughput_rps=n * 10.0) for n in (1, 2, 100)]
+
+    (ax,) = charts.over_axis(stats.frame(records), "limit", "throughput_rps").axes
+
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == "throughput (requests/s), logarithmic"
+
+
+def test_numbers_that_lie_close_are_on_a_linear_axis() -> None:
+    records = [make_record(axes={"limit": n}) for n in (10, 20, 30)]
+
+    (ax,) = charts.over_axis(stats.frame(records), "limit", "time").axes
+
+    assert ax.get_xscale() == "linear"
+    assert ax.get_xlabel() == "limit"
+
+
+def test_reference_over_an_axis_is_lighter_and_named() -> None:
+    (ax,) = over_requests(reference=stats.frame(by_requests(factor=0.5))).axes
+
+    mine, other = line(ax, "semaphore"), line(ax, "semaphore, reference machine")
+    assert column(other)[0] == pytest.approx(column(mine)[0] / 2)
+    assert mine.get_alpha() is None
+    assert (other.get_alpha() or 1) < 1
+    assert other.get_color() == mine.get_color()
+
+
+@pytest.mark.parametrize("x", ["strategy", "eager", "no_such_column"])
+def test_axis_that_is_no_number_is_refused(x: str) -> None:
+    frame = stats.frame([make_record(axes={"eager": True}), make_record(axes={"eager": False})])
+
+    with pytest.raises(BadInput, match=f"x is '{x}': it must be a column of numbers"):
+        charts.over_axis(frame, x, "memory")
+
+
+# By name
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        ("memory", "Peak memory by strategy"),
+        ("latency_max_s", "Latency, longest by strategy"),
+        ("latency", "Latency by percentile"),
+    ],
+)
+def test_plot_by_name(kind: str, title: str) -> None:
+    records = [
+        msgspec.structs.replace(record, latency_hdr=make_record(latencies_us=[9] * 20).latency_hdr)
+        for record in garcia()
+    ]
+
+    assert title in words(charts.plot(kind, records, ["strategy"]))
+
+
+def test_plot_of_latency_merges_the_repeats_of_each_arm() -> None:
+    records = [make_record(axes={"strategy": arm}, latencies_us=[1_000] * 10) for arm in "abab"]
+
+    (ax,) = charts.plot("latency", records, ["strategy"]).axes
+
+    assert [one.get_label() for one in ax.lines] == ["a (n = 20)", "b (n = 20)"]
+
+
+def test_plot_of_a_timeline_is_of_one_run() -> None:
+    assert charts.plot("timeline", [make_record()]).axes
+
+    with pytest.raises(BadInput, match="plot is 'timeline' of 10 records"):
+        charts.plot("timeline", garcia())
+
+
+def test_unknown_plot_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"plot is 'timelin'.*did you mean 'timeline'"):
+        charts.plot("timelin", garcia())
+
+
+def test_names_that_are_handed_on_are_those_that_exist() -> None:
+    assert sorted(charts.__all__, key=str.lower) == sorted(set(charts.__all__), key=str.lower)
+    assert all(
+        getattr(charts, name).__module__.startswith("labkit.charts.") for name in charts.__all__
+    )
