@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import statistics
 import struct
 from collections.abc import Callable
@@ -191,7 +192,7 @@ def test_labels_of_an_axis_do_not_overlap(chart: Chart) -> None:
         for axis in (ax.xaxis, ax.yaxis):
             shown = [label for label in axis.get_ticklabels() if label.get_visible()]
             places = [label.get_window_extent() for label in shown if label.get_text()]
-            pairs = zip(places, places[1:], strict=False)
+            pairs = itertools.pairwise(places)
             assert [1 for one, next_one in pairs if one.overlaps(next_one)] == []
 
 
@@ -495,7 +496,7 @@ def test_timeline_of_a_server_that_was_not_watched() -> None:
 def test_record_without_a_timeline_is_refused() -> None:
     record = make_record(settings={"probes": "counts"}, timeline=Timeline())
 
-    with pytest.raises(BadInput, match="no timeline .probes was 'counts'.*probes 'full'"):
+    with pytest.raises(BadInput, match=r"no timeline .probes was 'counts'.*probes 'full'"):
         charts.timeline(record)
 
 

@@ -103,7 +103,8 @@ def _draw(ax: Axes, curve: _Curve, index: int, scale: float) -> None:
 
 def _axes(ax: Axes, curves: Sequence[_Curve]) -> None:
     furthest = max(curve.nines[-1] for curve in curves)
-    whole = range(1, max(math.ceil(furthest), 1) + 1)
+    # A little more than the furthest, as n need not be a power of ten to the last bit.
+    whole = range(1, int(furthest + 0.01) + 1)
     ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *(_nines(one) for one in whole)])
     ax.set_xlim(0, max(furthest * 1.03, 0.5))
     ax.set_xlabel("percentile")

@@ -19,6 +19,8 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """
     running = [task for task in tasks if not task.done()]
     for task in running:
-        task.cancel()
+        # `gather` passes a cancellation on: one more would cut the task's own cleaning up short.
+        if not (isinstance(task, asyncio.Task) and task.cancelling()):
+            task.cancel()
     if running:
         await asyncio.wait(running)

@@ -83,6 +83,7 @@ class _Run(Generic[T]):
         if self._reading:
             await self._released.wait()
         await cancel_and_wait([*self._calls, *self._blocked_puts()])
+        await asyncio.sleep(0)  # the done callbacks of the last tasks belong to this run
 
     def _blocked_puts(self) -> list[asyncio.Task[Any]]:
         """Tasks of this run that wait to put into a full queue which nobody reads any more."""

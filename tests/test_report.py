@@ -1,0 +1,300 @@
+"""The report as a browser and a Markdown reader take it: whole, escaped, and standing alone."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import charts, report, stats
+from labkit.claims import Verdict
+from labkit.record import Note
+from labkit.report import Picture, Section
+from labkit.tables import Table
+from tests.factories import make_record
+
+EVIL = "<script>alert('&amp;')</script> | `x` *y* [z](http://127.0.0.1:9/)"
+TABLE = Table(
+    headers=["client", "memory then (MB)", "memory now (MB)"],
+    rows=[["client-async-sem", "361.1", "380"], ["client-task-pool", "59.6", "54"]],
+    says="Medians of 5 repeats.",
+)
+
+
+def verdict(answer: Any = "agrees", **changes: Any) -> Verdict:
+    settings = {
+        "id": "sem-memory",
+        "says": "the semaphore needs many times the memory",
+        "published": 6.06,
+        "measured": 7.0,
+        "low": 6.8,
+        "high": 7.1,
+        "verdict": answer,
+        "reason": "The ratio was 6.8 to 7.1 in 5 repeats",
+        "scale": "paper",
+    }
+    return Verdict(**{**settings, **changes})
+
+
+def whole(**changes: Any) -> dict[str, Any]:
+    """The arguments of a report with something in every place."""
+    chart = charts.bars(stats.frame([make_record()]), "memory", ["strategy"])
+    section = Section(
+        title="Published beside measured",
+        text=["Two clients.", "Each five times."],
+        verdicts=[verdict(one) for one in report.MARKS],
+        tables=[TABLE],
+        pictures=[report.picture(chart, caption="Memory of one client.", file="memory.svg")],
+    )
+    return {
+        "title": "Garcia 2018",
+        "sections": [section],
+        "lead": "The published run, here.",
+        "command": "labkit reproduce garcia-2018 --scale paper",
+        "environment": {"machine": {"cores": 2, "cpus": [0, 1]}, "turbo": None},
+        "warnings": [Note(code="server-busy", message="the server used 75 % of its core")],
+        "errors": ["timeout: TimeoutError: "],
+    } | changes
+
+
+def evil() -> dict[str, Any]:
+    """A report in which every text is from a server that means harm."""
+    section = Section(
+        title=EVIL,
+        text=[EVIL],
+        verdicts=[verdict(says=EVIL, reason=EVIL)],
+        tables=[Table(headers=[EVIL, EVIL], rows=[[EVIL, EVIL]], says=EVIL)],
+        pictures=[Picture(svg=f"<svg>{EVIL}</svg>", alt=EVIL, caption=EVIL)],
+    )
+    return {
+        "title": EVIL,
+        "sections": [section],
+        "lead": EVIL,
+        "command": EVIL,
+        "environment": {EVIL: EVIL, "nested": {EVIL: [EVIL]}},
+        "warnings": [Note(code=EVIL, message=EVIL)],
+        "errors": [EVIL],
+    }
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, texts, and rows of cells, as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_page_is_well_formed_and_complete() -> None:
+    html = report.page(**whole())
+
+    page = Page(html)
+    assert page.open == []
+    assert html.startswith("<!doctype html>")
+    assert [one.get("lang") for one in page.of("html")] == ["en"]
+    for text in (
+        "Garcia 2018",
+        "The published run, here.",
+        "Published beside measured",
+        "Two clients.",
+        "Each five times.",
+        "Medians of 5 repeats.",
+        "Memory of one client.",
+        "labkit reproduce garcia-2018 --scale paper",
+        "timeout: TimeoutError: ",
+    ):
+        assert text in page.texts
+
+
+def test_table_of_the_page_has_the_cells_of_the_table() -> None:
+    page = Page(report.page(**whole()))
+
+    assert page.rows[:3] == [list(TABLE.headers), *(list(row) for row in TABLE.rows)]
+    numbers = [one.get("class") for one in page.of("td")[:6]]
+    assert numbers == [None, "number", "number"] * 2
+
+
+def test_environment_is_flat() -> None:
+    page = Page(report.page(**whole()))
+
+    assert page.rows[3:] == [
+        ["machine.cores", "2"],
+        ["machine.cpus", "0, 1"],
+        ["turbo", "not known"],
+    ]
+
+
+@pytest.mark.parametrize("answer", report.MARKS)
+def test_verdict_is_a_word_and_a_sign_with_its_reason(answer: str) -> None:
+    section = Section(title="Verdicts", verdicts=[verdict(answer)])
+
+    page = Page(report.page("t", [section]))
+
+    assert f"{report.MARKS[answer]} {answer}" in page.texts
+    assert "The ratio was 6.8 to 7.1 in 5 repeats" in page.texts
+
+
+def test_every_answer_of_a_claim_has_a_sign() -> None:
+    from typing import get_args
+
+    from labkit.claims import Answer
+
+    assert set(report.MARKS) == set(get_args(Answer))
+
+
+def test_image_is_within_the_page_and_described() -> None:
+    given_ = whole()
+    picture = given_["sections"][0].pictures[0]
+
+    (image,) = Page(report.page(**given_)).of("img")
+
+    kind, data = str(image["src"]).split(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data).decode() == picture.svg
+    assert image["alt"] == picture.alt
+
+
+def test_page_asks_for_nothing_from_any_address() -> None:
+    html = report.page(**evil())
+
+    page = Page(html)
+    asked = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "data")
+    ]
+    assert asked
+    assert all(str(value).startswith("data:") for value in asked)
+    assert not re.search(r"url\(|@import", html)
+    assert "default-src 'none'" in html
+
+
+def test_text_from_a_server_is_shown_and_never_run() -> None:
+    page = Page(report.page(**evil()))
+
+    assert page.of("script") == []
+    assert page.of("a") == []
+    assert sum(EVIL in text for text in page.texts) >= 14
+    (image,) = page.of("img")
+    assert image["alt"] == EVIL
+    assert all(not name.startswith("on") for _, attributes in page.elements for name in attributes)
+
+
+def test_page_is_readable_in_the_light_and_in_the_dark() -> None:
+    html = report.page("t", [])
+
+    assert "prefers-color-scheme: dark" in html
+    assert {"name": "color-scheme", "content": "light dark"} in Page(html).of("meta")
+
+
+def test_page_of_nothing_has_no_empty_sections() -> None:
+    page = Page(report.page("Nothing yet", []))
+
+    assert page.of("h2") == page.of("table") == page.of("ul") == []
+    assert page.open == []
+
+
+def test_same_data_give_the_same_report() -> None:
+    assert report.page(**whole()) == report.page(**whole())
+    assert report.markdown(**whole()) == report.markdown(**whole())
+
+
+def rendered(markdown: str) -> Page:
+    """Markdown as a reader with tables shows it; raw HTML would go through to the page."""
+    reader = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
+    return Page(reader.render(markdown))
+
+
+def test_markdown_has_the_same_tables() -> None:
+    page = rendered(report.markdown(**whole()))
+
+    assert page.rows[:3] == [list(TABLE.headers), *(list(row) for row in TABLE.rows)]
+    assert page.rows[3:] == [
+        ["name", "value"],
+        ["machine.cores", "2"],
+        ["machine.cpus", "0, 1"],
+        ["turbo", "not known"],
+    ]
+    assert page.of("th")[:3] == [
+        {"style": f"text-align:{one}"} for one in ("left", "right", "right")
+    ]
+
+
+def test_markdown_has_every_part_and_names_the_image() -> None:
+    text = report.markdown(**whole())
+
+    page = rendered(text)
+    assert [one["src"] for one in page.of("img")] == ["memory.svg"]
+    assert "labkit reproduce garcia-2018 --scale paper\n" in page.texts
+    assert {"agrees", "disagrees", "not decided"} <= set(page.texts)
+    for part in ("Two clients.", "Each five times.", "Medians of 5 repeats."):
+        assert part in page.texts
+
+
+def test_markdown_of_a_picture_without_a_file_says_it_in_words() -> None:
+    section = Section(title="t", pictures=[Picture(svg="<svg/>", alt="Memory: 58 MB")])
+
+    page = rendered(report.markdown("t", [section]))
+
+    assert page.of("img") == []
+    assert "Memory: 58 MB" in page.texts
+
+
+def test_markdown_from_a_server_is_shown_and_never_taken_for_markup() -> None:
+    page = rendered(report.markdown(**evil()))
+
+    assert {name for name, _ in page.elements} <= set(
+        "h1 h2 p ul li strong table thead tbody tr th td pre code".split()
+    )
+    assert page.texts.count(EVIL) >= 9
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=40))
+def test_escaped_text_is_shown_as_it_is(text: str) -> None:
+    page = rendered(f"before\n\n{report.escape(text)}\n\n| a |\n| - |\n| {report.escape(text)} |\n")
+
+    shown = " ".join(text.split())
+    assert "".join(page.texts).split("\n") == [
+        *["before"],
+        *([shown] if shown else []),
+        *["", "", "", "a", "", "", "", "", shown, "", "", "", ""],
+    ]
+
+
+@given(st.text(st.sampled_from("`a\n"), max_size=20))
+def test_command_with_backticks_stays_one_block(command: str) -> None:
+    page = rendered(report.markdown("t", [], command=f"x{command}"))
+
+    assert [name for name, _ in page.elements] == ["h1", "h2", "pre", "code"]
+    assert f"x{command}\n" in page.texts
