@@ -153,6 +153,20 @@ def _check_json(where: str | None) -> None:
         raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
 
 
+def _check_chart(where: Path | None, metric: str = "latency") -> None:
+    """Refuse a chart that cannot be drawn or written before any time is spent on measuring."""
+    from labkit import stats
+
+    if metric != "latency":
+        stats.metric(metric)
+    if where is not None and (
+        where.suffix not in (".svg", ".png") or not where.absolute().parent.is_dir()
+    ):
+        raise BadInput(
+            f"--chart is {str(where)!r}: it must be a .svg or .png file in a folder that exists"
+        )
+
+
 @app.command(
     epilog="Example: labkit serve --port 8080 --delay 'randint(0,3)'",
 )
@@ -225,6 +239,7 @@ def run(
     from labkit import lab
 
     _check_json(json)
+    _check_chart(chart)
     trial = _trial(_named(locals()), set_)
     outcome = _await(lab.run(trial, reporter=terminal.reporter()))
     if chart is not None:
@@ -265,6 +280,7 @@ def compare(
     from labkit import lab
 
     _check_json(json)
+    _check_chart(chart, metric)
     trial = _trial(_named(locals()), set_)
     work = lab.compare(
         trial,
@@ -377,6 +393,7 @@ def results_show(
     from labkit.store import Store
 
     _check_json(json)
+    _check_chart(chart)
     outcome = Run(Store().get(record_id))
     if chart is not None:
         outcome.plot("timeline").save(chart)

@@ -11,9 +11,7 @@ from typing import Any
 
 import psutil
 
-from labkit import __version__
-
-LIBRARIES = ("aiohttp", "uvloop", "pypeln", "msgspec")
+LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -36,7 +34,7 @@ def machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "versions": {"labkit": __version__, **{name: version(name) for name in LIBRARIES}},
+        "versions": {name: version(name) for name in LIBRARIES},
     }
 
 

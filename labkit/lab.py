@@ -73,7 +73,10 @@ async def reproduce(
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> Reproduction:
-    """Run a published benchmark again; its figures beside the measured ones, with verdicts."""
+    """Run a published benchmark again; its figures beside the measured ones, with verdicts.
+
+    `name` is one that `labkit reproduce list` shows, or the path of a TOML file of your own.
+    """
     benchmark = published.named(name)
     size = scale or default_scale()
     times = benchmark.repeats(size) if repeats is None else repeats

@@ -1,19 +1,24 @@
 """`Run`, `Study`, `Reproduction`: records with their tables and pictures, as `lab` hands them out.
 
-They run nothing. Each shows itself as HTML in a notebook and as text anywhere else.
+They run nothing, and write files only where they are told to. Each shows itself as HTML in a notebook and as text anywhere else.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit import charts, claims, stats, tables
+import msgspec
+
+from labkit import charts, claims, report, stats, tables
 from labkit.charts import Chart
 from labkit.claims import Verdict
+from labkit.errors import BadInput
 from labkit.published import Benchmark
 from labkit.record import Record
+from labkit.report import Section
 from labkit.tables import Table
 
 if TYPE_CHECKING:
@@ -47,7 +52,7 @@ class Outcome:
     def table(self) -> Any:
         """The same as a styled DataFrame, for notebooks."""
         table = self.text_table()
-        numbers: list[Hashable] = [*table.headers][table.left :]
+        numbers: list[Hashable] = [*table.headers[table.left :]]
         return (
             table.frame()
             .style.hide(axis="index")
@@ -179,6 +184,59 @@ class Reproduction(Outcome):
             "published": self.published(),
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
         }
+
+    def report(self, reference: Reproduction | None = None) -> str:
+        """One self-contained HTML page: tables, verdicts, pictures, and how to repeat it."""
+        return report.page(
+            f"{self.benchmark.title}: run again at scale {self.scale}",
+            self._sections(reference),
+            lead=self.tally(),
+            command=f"labkit reproduce {self.benchmark.id} --scale {self.scale}",
+            environment=self.records[0].environment if self.records else {},
+            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
+            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
+        )
+
+    def write(self, folder: Path, reference: Reproduction | None = None) -> Path:
+        """Write the report, the picture (SVG and PNG) and the JSON; the path of the report.
+
+        Raises `BadInput` where the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            chart = self.plot("triptych", reference)
+            chart.save(folder / "triptych.svg")
+            chart.save(folder / "triptych.png")
+            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
+            (folder / "report.html").write_text(self.report(reference), encoding="utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"the report cannot be written to {folder} ({error.strerror}): "
+                "name another folder with --out"
+            ) from None
+        return folder / "report.html"
+
+    def _sections(self, reference: Reproduction | None) -> list[Section]:
+        benchmark = self.benchmark
+        source = f"{benchmark.source.author}, {benchmark.source.year}: {benchmark.source.url}"
+        pictures = [report.picture(self.plot("triptych", reference))]
+        first = [record for record in self.records if record.repeat == 0 and record.timeline.t_s]
+        return [
+            Section(title="What was published", text=[benchmark.about, source]),
+            Section(title="Verdicts", verdicts=self.verdicts),
+            Section(
+                title="Published beside measured", tables=[self.text_table()], pictures=pictures
+            ),
+            Section(title="All figures", tables=[tables.of_study(self.records, self.by)]),
+            Section(
+                title="The first run of each client",
+                pictures=[
+                    report.picture(charts.timeline(record), caption=str(record.axes["row"]))
+                    for record in first
+                ],
+            ),
+            Section(title="What differs from then", text=benchmark.notes),
+        ]
 
     def _repr_html_(self) -> str:
         verdicts = tables.of_verdicts(self.verdicts)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from labkit import fields
+from labkit import fields, places
 from labkit.errors import BadInput
 from labkit.spec import Trial
 
@@ -272,19 +272,8 @@ def _nearest(message: str) -> str:
 
 
 def folder() -> Path:
-    """Where the files lie: inside an installed package, or beside it in the repository."""
-    return _carried("_data") / "published"
-
-
-def notebooks() -> Path:
-    """Where the notebooks lie: inside an installed package, or beside it in the repository."""
-    return _carried("_notebooks")
-
-
-def _carried(name: str) -> Path:
-    package = Path(__file__).parent
-    packed = package / name
-    return packed if packed.is_dir() else package.parent / name.removeprefix("_")
+    """Where the files lie."""
+    return places.data("published")
 
 
 def names(where: Path | None = None) -> list[str]:
@@ -293,8 +282,11 @@ def names(where: Path | None = None) -> list[str]:
 
 
 def named(name: str, where: Path | None = None) -> Benchmark:
-    """The benchmark called `name`; `BadInput` names the nearest where there is none."""
-    if name not in names(where):
+    """The benchmark called `name`, or in the TOML file of that path.
+
+    Raises `BadInput`, which names the nearest where there is none.
+    """
+    path = Path(name) if name.endswith(".toml") else (where or folder()) / f"{name}.toml"
+    if not path.is_file():
         raise fields.unknown("benchmark", name, names(where))
-    path = (where or folder()) / f"{name}.toml"
-    return load(path.read_text(encoding="utf-8"), name)
+    return load(path.read_text(encoding="utf-8"), path.stem)

@@ -29,7 +29,7 @@ MARKS: Mapping[str, str] = MappingProxyType(
 
 # What Markdown, or HTML within it, would take for more than a character. An underscore within a
 # word is none of that.
-_MARKDOWN = re.compile(r"[\\`*\[\]<>&|#~$]|(?<!\w)_|_(?!\w)")
+_MARKDOWN = re.compile(r"[\\`*\[\]<>&|#~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ class Picture:
     alt: str
     caption: str = ""
     file: str = ""
+
+    @property
+    def address(self) -> str:
+        """The image itself, as an address: a page that holds it needs no other file."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode("ascii")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +93,13 @@ def page(
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    templates = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("labkit"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["data_uri"] = _data_uri
-    return templates
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -142,7 +141,7 @@ def escape(text: str) -> str:
     """`text` as Markdown that shows it as it is, on one line."""
     plain = _MARKDOWN.sub(lambda found: _escaped(found[0]), " ".join(text.split()))
     # What would begin a list at the start of a line.
-    return re.sub(r"^(\d+)([.)])|^([-+])", r"\1\\\2\3", plain)
+    return re.sub(r"^(\d*)([.)+-])(?=[\s+-]|$)", r"\1\\\2", plain)
 
 
 def _escaped(character: str) -> str:
@@ -167,7 +166,8 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _verdict(one: Verdict) -> str:
-    return f"- {MARKS[one.verdict]} **{one.verdict}**: {escape(one.says)} {escape(one.reason)}"
+    sentences = [escape(text.rstrip(".")) + "." for text in (one.says, one.reason)]
+    return f"- {MARKS[one.verdict]} **{one.verdict}**: {' '.join(sentences)}"
 
 
 def _grid(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> list[str]:

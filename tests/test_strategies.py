@@ -23,6 +23,7 @@ ALL_AT_ONCE = {"gather"}
 ONE_BY_ONE = {"sequential"}
 TASK_FOR_EVERY_ITEM = {"gather", "semaphore", "anyio"}
 FLAT = set(NAMES) - TASK_FOR_EVERY_ITEM - {"pypeln", "aiometer", "aiostream"}
+INTERRUPTS_CLEANING = {"aiometer", "anyio"}  # anyio cancels each further await of a cancelled task
 PLENTY = 10  # loop turns after which everything that can start has started
 
 
@@ -262,7 +263,8 @@ def test_cancelled_early_it_leaves_nothing(name: str, loop: str, when: int) -> N
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert sorted(target.cleaned_up) == sorted(target.started)
+        assert target.in_flight == 0
+        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
 
     run(loop, main())
 
@@ -279,7 +281,8 @@ def test_cancelled_in_flight_it_cancels_what_it_started(name: str, loop: str) ->
         with pytest.raises(asyncio.CancelledError):
             await task
         assert others() == set()
-        assert sorted(target.cleaned_up) == sorted(target.started)
+        assert target.in_flight == 0
+        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
         assert target.finished == []
 
     run(loop, main())

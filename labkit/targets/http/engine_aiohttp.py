@@ -59,18 +59,30 @@ class Engine(web.Server):
         self.stats.disconnected(handler)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = request.raw_path
-        hello = request.method == "GET"
-        delay_s = self._behaviour.hello_delay_s(target) if hello else None
+        method, target, headers = request.method, request.raw_path, self._hello_headers
+        delay_s = self._behaviour.hello_delay_s(target) if method == "GET" else None
         if delay_s is None and behaviour.is_stats(target):
             return self._counters(request)
         self.stats.began(request.protocol)
         try:
+            answer = self._behaviour.hello
             if delay_s is None:
-                return await self._general(request)
+                answer = await self._answer(request)
+                delay_s, headers = answer.delay_s, _headers(answer)
             if delay_s:
                 await self._wait(delay_s)
-            return await self._send(request, self._behaviour.hello, self._hello_headers)
+            if isinstance(answer.body, Chunks):
+                return await self._send_chunks(request, answer.status, headers, answer.body)
+            # Sent from here: a coroutine of its own would be a cost of every request.
+            response = web.Response(status=answer.status, headers=headers, body=answer.body)
+            try:
+                await response.prepare(request)
+                await response.write_eof()
+            except ConnectionError:
+                return response  # aiohttp meets the error again as it finishes, and lets go
+            if method != "HEAD":
+                self.stats.bytes_out += len(answer.body)
+            return response
         finally:
             self.stats.ended()
 
@@ -78,12 +90,6 @@ class Engine(web.Server):
         self.stats.observed(request.protocol)
         answer = behaviour.stats(request.method, {**self.stats.snapshot(), **self._in_force})
         return web.Response(status=answer.status, headers=_headers(answer), body=answer.body)
-
-    async def _general(self, request: web.BaseRequest) -> web.StreamResponse:
-        answer = await self._answer(request)
-        if answer.delay_s:
-            await self._wait(answer.delay_s)
-        return await self._send(request, answer, _headers(answer))
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         body = b""
@@ -110,23 +116,6 @@ class Engine(web.Server):
         while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
             await asyncio.sleep(_TICK_S)
         self.stats.delay_error.add(late_ns)
-
-    async def _send(
-        self, request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]
-    ) -> web.StreamResponse:
-        body = answer.body
-        if isinstance(body, Chunks):
-            return await self._send_chunks(request, answer.status, headers, body)
-        response = web.Response(status=answer.status, headers=headers, body=body)
-        try:
-            await response.prepare(request)
-            await response.write_eof()
-            if request.method != "HEAD":
-                self.stats.bytes_out += len(body)
-        except ConnectionError:
-            # aiohttp meets the same error when it finishes this response, and lets go of it.
-            pass
-        return response
 
     async def _send_chunks(
         self, request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: Chunks

@@ -1,0 +1,7 @@
+"""`python -m labkit`: the command line."""
+
+from __future__ import annotations
+
+from labkit.cli import main
+
+main()
