@@ -1,4 +1,4 @@
-"""Which URLs a trial may call: loopback, or one host that the user named. Pure; resolves nothing."""
+"""Which URLs a trial may call: loopback, or one host that was named. Pure; resolves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Child processes of a trial: started in a session of their own, read line by line, ended surely."""
+"""Child processes of a trial: in sessions of their own, read line by line, ended surely."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Child:
     """
 
     def __init__(self, module: str, *args: str) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
         self.started = time.perf_counter()
         self._popen = subprocess.Popen(  # noqa: S603  # our own interpreter and module
             [sys.executable, "-m", module, *args],

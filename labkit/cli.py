@@ -208,7 +208,7 @@ def serve(
     values = {name: fields.from_text(name, text, types[name]) for name, text in texts.items()}
     settings = parts.Server(**values, announce_json=json)
     parts.check_listening(settings.host, allow_remote)
-    # The server replaces this process: it carries nothing of the command line, and gets the signals.
+    # The server replaces this process: it carries nothing of this one and gets its signals.
     command = [sys.executable, "-m", "labkit.targets.http", msgspec.json.encode(settings).decode()]
     os.execv(sys.executable, command)  # noqa: S606  # our own interpreter and module
 

@@ -55,8 +55,9 @@ async def compare(
 ) -> Study:
     """Every combination of the axes' values, `repeats` times each, interleaved in random order.
 
-    An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or where the
-    name is dotted in `axes`, as in `{"transport.limit": [10, 30]}`. A trial that fails is kept as invalid and the others go on.
+    An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or in
+    `axes` where the name is dotted, as in `{"transport.limit": [10, 30]}`. A trial that fails is
+    kept as invalid and the others go on.
     """
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(trial or Trial(), varied)

@@ -1,8 +1,8 @@
 """Running one trial: target and client in fresh processes, watched, and gone when it is over.
 
 The parent and the measured processes meet through JSON lines only. Whatever happens (deadline,
-Ctrl-C, a process that dies), what was measured until then is handed to `keep`, and no process of the
-trial outlives the call by more than two seconds.
+Ctrl-C, a process that dies), what was measured until then is handed to `keep`, and no process of
+the trial outlives the call by more than two seconds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`Run`, `Study`, `Reproduction`: records with their tables and pictures, as `lab` hands them out.
 
-They run nothing, and write files only where they are told to. Each shows itself as HTML in a notebook and as text anywhere else.
+They run nothing, and write files only where they are told to. Each shows itself as HTML in a
+notebook and as text anywhere else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The parts of a trial: target, transport, workload, switches; and the strategies there are.
 
-Frozen, and valid once constructed. Only what can be checked by looking at the values is checked here; what depends on this machine
-(descriptors, uvloop, the Python version) is checked by `launch` before anything starts.
+Frozen, and valid once constructed. Only what can be checked by looking at the values is checked
+here; what depends on this machine (descriptors, uvloop, the Python version) `preflight` checks
+before anything starts.
 """
 
 from __future__ import annotations

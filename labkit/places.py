@@ -1,4 +1,4 @@
-"""Where the files that come with labkit lie: beside the package in a checkout, inside it installed."""
+"""Where labkit's own files lie: beside the package in a checkout, inside it when installed."""
 
 from __future__ import annotations
 

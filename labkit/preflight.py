@@ -70,8 +70,8 @@ def _check_descriptors(trial: Trial) -> None:
     wanted = connections(trial)
     if wanted > budget and descriptors() != resource.RLIM_INFINITY:
         raise BadInput(
-            f"limit is {trial.slots:,}: up to {wanted:,} connections would be open at once and this "
-            f"machine allows {budget:,} a process; lower it, set transport.limit, or raise "
+            f"limit is {trial.slots:,}: up to {wanted:,} connections would be open at once and "
+            f"this machine allows {budget:,} a process; lower it, set transport.limit, or raise "
             "'ulimit -Hn'"
         )
 
@@ -95,8 +95,8 @@ def _resolved(host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise BadInput(
-            f"target.url names the host {host!r}, which does not resolve ({error.strerror or error})"
-            "; check the name"
+            f"target.url names the host {host!r}, which does not resolve "
+            f"({error.strerror or error}); check the name"
         ) from None
     listed = list(dict.fromkeys(str(info[4][0]) for info in found))
     astray = [address for address in listed if not is_loopback(address)]

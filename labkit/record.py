@@ -31,7 +31,7 @@ Verdict = Literal["valid", "warn", "invalid"]
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the parts of a record: unknown fields are ignored, so that newer ones may be added."""
+    """Base of the parts of a record: unknown fields are ignored, so newer ones may be added."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):

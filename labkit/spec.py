@@ -1,8 +1,7 @@
 """`Trial`: one target, transport, strategy and workload, and the names by which each is varied.
 
 Frozen, and valid once it exists. Only what can be checked by looking at the values is checked
-here; what depends on this machine (descriptors, uvloop, the Python version) `launch` checks before
-anything starts.
+here; what depends on this machine `preflight` checks before anything starts.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
     """What a study's table says, in a sentence or two, without claiming more than it shows."""
     repeats = min((n for n in _repeats(records, by)), default=0)
     spread = (
-        f"Medians of {repeats} fresh-process repeats, interleaved; the range over repeats in brackets."
+        f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
         if repeats > 1
         else "One run an arm: nothing is known of the spread, so nothing here is a comparison."
     )
@@ -129,7 +130,7 @@ def _figures(record: Record) -> Iterable[list[str]]:
     for name in stats.METRICS:
         metric = stats.METRICS[name]
         value = metric.of(record)
-        if value == value and name not in ("ok", "failures"):
+        if not math.isnan(value) and name not in ("ok", "failures"):
             yield [metric.label, f"{metric.text(value)} {metric.unit}".rstrip()]
     for note in record.warnings:
         yield [f"! {note.code}", note.message]

@@ -149,10 +149,11 @@ def findings(checks: Sequence[Check]) -> None:
                 f"      {'':<{names}}  -> {escape(check.advice)}", highlight=False, soft_wrap=True
             )
     doubts = [check for check in checks if check.status != "ok"]
+    several = "s" if len(doubts) > 1 else ""
     console.print(
         "\nThis machine can measure."
         if not doubts
-        else f"\nThis machine can measure, with {len(doubts)} reservation{'s' if len(doubts) > 1 else ''} above."
+        else f"\nThis machine can measure, with {len(doubts)} reservation{several} above."
         if all(check.status == "warn" for check in doubts)
         else "\nThis machine cannot measure well until what is marked bad is mended.",
         highlight=False,

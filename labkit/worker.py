@@ -1,9 +1,9 @@
 """`python -m labkit.worker`: one trial in (a line of JSON), one measurement out (lines of JSON).
 
 This is the measured process: it holds the strategy, the transport and the probes, and nothing else.
-It prints `ready`, then `progress` about ten times a second, and one `measurement` last. SIGTERM ends
-the trial early and still gives a measurement; when standard input ends (the parent is gone), so does
-the process, whatever its event loop is doing.
+It prints `ready`, then `progress` about ten times a second, and one `measurement` last. SIGTERM
+ends the trial early and still gives a measurement; when standard input ends (the parent is gone),
+so does the process, whatever its event loop is doing.
 """
 
 from __future__ import annotations
@@ -145,9 +145,8 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
     from labkit.transports import open_transport
 
     opened = open_transport(trial.transport, job.url, trial.path, job.addresses)
-    async with opened as fetch:
-        if is_remote(job.url):
-            fetch = paced(fetch, REMOTE_RPS)
+    async with opened as unpaced:
+        fetch = paced(unpaced, REMOTE_RPS) if is_remote(job.url) else unpaced
         window = Window(job.server_pid)
         meter = Meter(trial.requests, opened.kind_of, window)
         sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))

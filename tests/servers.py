@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
@@ -27,7 +27,7 @@ class Running:
     process: subprocess.Popen[str]
     url: str
     pid: int
-    stderr: str = field(default="")
+    stderr: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,11 +66,11 @@ def command(settings: str) -> list[str]:
     return [sys.executable, "-m", "labkit.targets.http", settings]
 
 
-def launch(**settings: Any) -> subprocess.Popen[str]:
+def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[str]:
     """A server process, not waited for. It ends when its standard input is closed."""
     return subprocess.Popen(
         command(json.dumps({"announce_json": True, "die_with_stdin": True, **settings})),
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,12 +84,11 @@ def serving(**settings: Any) -> Iterator[Running]:
     process = launch(**settings)
     assert process.stdout is not None
     announced = process.stdout.readline()
+    assert announced, process.communicate(timeout=PATIENCE_S)[1]
+    running = Running(process=process, **json.loads(announced))
     try:
-        running = Running(process=process, **json.loads(announced or "{}"))
         yield running
     finally:
         if process.returncode is None:
-            _, errors = process.communicate(timeout=PATIENCE_S)
-        else:
-            errors = running.stderr
-    assert errors == ""
+            running.ended()
+    assert running.stderr == ""

@@ -12,7 +12,8 @@ from labkit.errors import BadInput
 
 LOOPBACK = ["127.0.0.1", "127.255.0.9", "::1", "localhost", "a.localhost"]
 ELSEWHERE = [
-    "0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "126.255.255.255", "fe80::1", "example.com",
+    "0.0.0.0",  # noqa: S104 - nothing listens there
+    "::", "10.0.0.1", "128.0.0.1", "126.255.255.255", "fe80::1", "example.com",
     "localhost.example.com", "notlocalhost", "127.0.0.1.example.com", "127.1", "2130706433",
     "0x7f.1", "0177.0.0.1", "",
 ]  # fmt: skip
@@ -155,6 +156,6 @@ def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
 
     check_remote("http://example.invalid/", **most)
     check_remote("http://127.0.0.1/", requests=10**8, limit=10**6)
-    for name in most:
+    for name, value in most.items():
         with pytest.raises(BadInput, match="at most 10,000 requests at limit 50"):
-            check_remote("http://example.invalid/", **{**most, name: most[name] + 1})
+            check_remote("http://example.invalid/", **{**most, name: value + 1})

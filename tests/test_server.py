@@ -310,15 +310,10 @@ def test_the_end_of_standard_input_ends_it() -> None:
 
 
 def test_standard_input_is_left_alone_unless_asked() -> None:
-    process = launch(die_with_stdin=False)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.close()
-    server = Running(process=process, **json.loads(process.stdout.readline()))
-    assert server.stats()["requests"] == 0
-    process.send_signal(signal.SIGTERM)
-    process.stdin = None
-    assert server.ended() == 0
+    with serving(stdin=subprocess.DEVNULL, die_with_stdin=False) as server:
+        assert server.stats()["requests"] == 0
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == 0
 
 
 def refused(*arguments: str) -> str:

@@ -13,7 +13,7 @@ import aiohttp
 
 
 async def run(url: str, requests: int, limit: int) -> int:
-    """Send `requests` requests to `url`/0, /1, ... on `limit` workers; how many were answered 200."""
+    """Send `requests` requests to `url`/0, /1, ... on `limit` workers; how many got a 200."""
     answered = 0
 
     async def worker(session: aiohttp.ClientSession, items: Iterator[int]) -> None:

@@ -43,16 +43,17 @@ def buckets(counts: array[int]) -> Iterator[tuple[float, int]]:
 def percentile(counts: array[int], share: float) -> float | None:
     """The value below or at which `share` (0 to 1) of the recorded ones lie; None where none do."""
     left = share * sum(counts)
-    value = None
+    found = None
     for value, count in buckets(counts):
+        found = value
         left -= count
         if left <= 0:
             break
-    return value
+    return found
 
 
 def summary(counts: array[int]) -> Latency | None:
-    """Mean and percentiles in seconds of counts recorded in nanoseconds; None where there are none."""
+    """Mean and percentiles in seconds of counts recorded in nanoseconds; None where all are 0."""
     total = sum(counts)
     if not total:
         return None

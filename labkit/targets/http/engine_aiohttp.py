@@ -18,7 +18,6 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDict
 
 from labkit import parts
@@ -48,12 +47,14 @@ class Engine(web.Server):
         self._in_force = _in_force(settings)
         self.stats = Stats()
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Called by aiohttp for each connection that is opened."""
         super().connection_made(handler, transport)
         self.stats.connected(handler)
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
         """Called by aiohttp for each connection that is gone."""
         super().connection_lost(handler, exc)
         self.stats.disconnected(handler)

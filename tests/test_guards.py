@@ -1,0 +1,220 @@
+"""What is doubted about a measurement, and the verdict that follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import guards
+from labkit.guards import INVALID, look_at, verdict
+from labkit.record import Counts, Measurement, Note, Server, Timeline
+from labkit.spec import Trial
+
+TRIAL = Trial(requests=100, limit=10)
+IN_FORCE = {
+    "loop": "asyncio",
+    "eager_tasks": False,
+    "transport": {
+        name: value for name, value in TRIAL.to_dict()["transport"].items() if name != "kind"
+    },
+}
+
+
+def measured(trial: Trial = TRIAL, **changes: Any) -> Measurement:
+    """A measurement in which all went well, but for `changes`."""
+    planned = trial.requests
+    fine: dict[str, Any] = {
+        "counts": Counts(
+            planned=planned, sent=planned, not_sent=0, ok=planned, failed={}, cancelled=0
+        ),
+        "wall_s": 1.0,
+        "client": None,
+        "server": None,
+        "latency_s": None,
+        "latency_hdr": None,
+        "loop_lag_s": None,
+        "timeline": Timeline(),
+        "effective": IN_FORCE,
+    }
+    return Measurement(**{**fine, **changes})
+
+
+def counts(**changes: Any) -> Counts:
+    whole = {"planned": 100, "sent": 100, "not_sent": 0, "ok": 100, "failed": {}, "cancelled": 0}
+    return Counts(**{**whole, **changes})
+
+
+def server(cpu_percent: float | None) -> Server:
+    return Server(
+        cpu_percent=cpu_percent,
+        peak_rss_bytes=None,
+        requests=None,
+        max_in_flight=None,
+        connections_opened=None,
+    )
+
+
+def codes(trial: Trial = TRIAL, **changes: Any) -> list[str]:
+    return [note.code for note in look_at(trial, measured(trial, **changes))]
+
+
+# Notes
+
+
+def test_nothing_is_doubted_where_all_went_well() -> None:
+    assert codes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sent": 90, "not_sent": 10, "ok": 90}, ["not-sent"]),
+        ({"sent": 0, "not_sent": 100, "ok": 0}, ["not-sent"]),
+        ({"ok": 90, "cancelled": 10}, []),
+        ({"ok": 90, "failed": {"reset": 7, "timeout": 3}}, ["failures"]),
+        ({"ok": 0, "failed": {"connect": 100}}, ["all-failed", "failures"]),
+        ({"ok": 0, "cancelled": 100}, ["all-failed"]),
+        ({"ok": 99}, ["not-conserved"]),
+        ({"ok": 101}, ["not-conserved"]),
+        ({"sent": 90, "ok": 90}, ["not-conserved"]),
+        ({"ok": 100, "failed": {"reset": 1}}, ["not-conserved", "failures"]),
+    ],
+)
+def test_counts(changes: dict[str, Any], expected: list[str]) -> None:
+    assert codes(counts=counts(**changes)) == expected
+
+
+def test_notes_hold_the_numbers() -> None:
+    found = counts(sent=90, not_sent=10, ok=80, failed={"timeout": 3, "reset": 7})
+
+    messages = [note.message for note in look_at(TRIAL, measured(counts=found))]
+
+    assert messages == [
+        "10 of 100 requests were never sent",
+        "10 of 90 requests failed (reset 7, timeout 3)",
+    ]
+
+
+@given(*[st.integers(0, 5)] * 6)
+def test_conservation_is_two_sums(*numbers: int) -> None:
+    planned, sent, not_sent, ok, failed, cancelled = numbers
+    found = Counts(
+        planned=planned,
+        sent=sent,
+        not_sent=not_sent,
+        ok=ok,
+        failed={"reset": failed, "timeout": failed},
+        cancelled=cancelled,
+    )
+
+    holds = planned == sent + not_sent and sent == ok + 2 * failed + cancelled
+
+    assert found.failures == 2 * failed
+    assert found.conserved == holds
+    assert ("not-conserved" in codes(counts=found)) != holds
+
+
+@pytest.mark.parametrize(
+    ("cpu_percent", "expected"),
+    [(None, []), (0.0, []), (70.0, []), (70.1, ["server-busy"]), (100.0, ["server-busy"])],
+)
+def test_a_busy_server_may_be_the_bottleneck(
+    cpu_percent: float | None, expected: list[str]
+) -> None:
+    assert codes(server=server(cpu_percent)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"transport.limit": 10}, []),
+        ({"transport.limit": 9}, ["connector-limit"]),
+        ({"transport.limit_per_host": 9}, ["connector-limit"]),
+        ({"transport.limit": 20, "transport.limit_per_host": 9}, ["connector-limit"]),
+        ({"transport.limit": 9, "session_per_request": True}, []),
+        ({"transport.limit": 50, "strategy": "gather"}, ["connector-limit"]),
+        ({"transport.limit": 5, "limit": 10, "requests": 5}, []),
+    ],
+)
+def test_requests_that_wait_inside_the_connector(
+    settings: dict[str, Any], expected: list[str]
+) -> None:
+    trial = TRIAL.replace(**settings)
+    in_force = {**IN_FORCE, "transport": {}}
+
+    assert codes(trial, effective=in_force) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "effective", "sentence"),
+    [
+        ({"loop": "uvloop"}, {}, "loop was asked as uvloop but asyncio was in force"),
+        ({}, {"eager_tasks": True}, "eager_tasks was asked as False but True was in force"),
+        (
+            {"enable_cleanup_closed": True},
+            {"transport": {"enable_cleanup_closed": False}},
+            "transport.enable_cleanup_closed was asked as True but False was in force",
+        ),
+        (
+            {"keepalive_timeout": 5},
+            {"transport": {"keepalive_timeout": 15.0}},
+            "transport.keepalive_timeout was asked as 5 but 15.0 was in force",
+        ),
+    ],
+)
+def test_what_was_asked_and_was_not_in_force(
+    settings: dict[str, Any], effective: dict[str, Any], sentence: str
+) -> None:
+    trial = TRIAL.replace(**settings)
+
+    notes = look_at(trial, measured(trial, effective={**IN_FORCE, **effective}))
+
+    assert notes == [Note(code="not-in-force", message=sentence)]
+
+
+def test_what_says_nothing_about_force_is_not_doubted() -> None:
+    closed = TRIAL.replace(force_close=True)
+    in_force = {**IN_FORCE, "transport": {"keepalive_timeout": None, "force_close": True}}
+
+    assert codes(closed, effective=in_force) == []
+    assert codes(TRIAL.replace(probes="bare"), effective={}) == []
+
+
+@pytest.mark.xfail(
+    reason="DEFECT: of a lost client nothing is known, so nothing differs", strict=True
+)
+def test_of_a_lost_client_nothing_is_said_about_force() -> None:
+    lost = counts(sent=0, not_sent=100, ok=0)
+
+    assert codes(counts=lost, effective={}) == ["not-sent"]
+
+
+# The verdict
+
+
+def test_the_verdict_of_no_notes_is_valid() -> None:
+    assert verdict([]) == "valid"
+
+
+@pytest.mark.parametrize("code", sorted(INVALID))
+def test_one_such_note_makes_a_record_invalid(code: str) -> None:
+    notes = [Note(code="failures", message=""), Note(code=code, message="")]
+
+    assert verdict(notes) == "invalid"
+    assert verdict(reversed(notes)) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["not-sent", "failures", "server-busy", "connector-limit", "not-in-force", "tasks-left-behind"],
+)
+def test_any_other_note_is_a_warning(code: str) -> None:
+    assert verdict([Note(code=code, message="")]) == "warn"
+
+
+def test_every_code_that_the_figures_give_is_judged_on_purpose() -> None:
+    assert {"all-failed", "not-conserved"} <= INVALID
+    assert guards.SERVER_BUSY_PERCENT == 70

@@ -1,0 +1,194 @@
+"""Axes to arms, and arms to an interleaved list of trials."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit import parts, plan
+from labkit.errors import BadInput
+from labkit.plan import MOST_TRIALS, Step, arms, interleave
+from labkit.spec import Trial
+
+BASE = Trial(requests=100, delay="randint(0,3)")
+Arm = tuple[Mapping[str, Any], Trial]
+
+
+def listed(count: int) -> list[Arm]:
+    """That many arms; planning looks at no trial, so all have the same."""
+    return [({"limit": limit}, BASE) for limit in range(count)]
+
+
+def blocks(steps: list[Step], repeats: int) -> list[list[Step]]:
+    size = len(steps) // repeats
+    return [steps[start : start + size] for start in range(0, len(steps), size)]
+
+
+async def mine(fetch: Any, items: Any, limit: int) -> None:
+    """A strategy of one's own."""
+
+
+# Arms
+
+
+def test_arms_are_every_combination_of_the_values() -> None:
+    found = arms(BASE, {"strategy": ["wait", mine], "limit": [1, 2, 3]})
+
+    assert [dict(axes) for axes, _ in found] == [
+        {"strategy": strategy, "limit": limit}
+        for strategy in ("wait", "mine")
+        for limit in (1, 2, 3)
+    ]
+    for axes, trial in found:
+        strategy = mine if axes["strategy"] == "mine" else axes["strategy"]
+        assert trial == BASE.replace(strategy=strategy, limit=axes["limit"])
+
+
+def test_without_axes_there_is_one_arm() -> None:
+    assert arms(BASE, {}) == [({}, BASE)]
+
+
+def test_dotted_axes_and_values_of_every_kind() -> None:
+    axes = {"transport.keepalive_timeout": [0, 15], "deadline_s": [None, 0.5], "pin": [True, False]}
+
+    found = arms(BASE, axes)
+
+    assert len(found) == 8
+    for named, trial in found:
+        assert {name: trial.get(name) for name in named} == named
+
+
+def test_an_arm_is_named_by_what_its_trial_holds() -> None:
+    [(axes, _)] = arms(BASE, {"target": [parts.HttpTarget(delay="1")], "strategy": ["wait"]})
+
+    assert axes == {"target": "HttpTarget", "strategy": "wait"}
+
+
+@pytest.mark.parametrize("values", ["semaphore", b"x", "", [], (), {}, range(0)])
+def test_an_axis_is_a_list_of_at_least_one_value(values: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        arms(BASE, {"strategy": values})
+
+    assert str(caught.value).startswith(f"axis 'strategy' is {values!r}: it must be a list of ")
+
+
+@pytest.mark.xfail(reason="DEFECT: TypeError, has no len()", strict=True, raises=TypeError)
+@pytest.mark.parametrize("values", [5, None, 0.5, mine, iter([1]), BASE])
+def test_an_axis_that_is_no_list_is_refused(values: Any) -> None:
+    with pytest.raises(BadInput):
+        arms(BASE, {"strategy": values})
+
+
+@pytest.mark.parametrize(
+    "axes", [{"limti": [1]}, {"limit": [0]}, {"strategy": ["wait", "weight"]}, {"delay": ["x"]}]
+)
+def test_an_axis_that_no_trial_has_is_refused(axes: dict[str, list[Any]]) -> None:
+    with pytest.raises(BadInput):
+        arms(BASE, axes)
+
+
+@pytest.mark.xfail(reason="DEFECT: parts are named by their class alone: twins", strict=True)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"]),
+        ("transport", [parts.AiohttpTransport(limit=1), parts.AiohttpTransport(limit=2)]),
+    ],
+)
+def test_two_parts_of_one_kind_are_two_arms(name: str, values: list[Any]) -> None:
+    assert len(interleave(arms(BASE, {name: values}), repeats=1)) == 2
+
+
+# Order
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
+def test_each_block_runs_every_arm_once(count: int, repeats: int, seed: int) -> None:
+    steps = interleave(listed(count), repeats=repeats, seed=seed)
+
+    assert [step.order for step in steps] == list(range(count * repeats))
+    for repeat, block in enumerate(blocks(steps, repeats)):
+        assert sorted(step.axes["limit"] for step in block) == list(range(count))
+        assert {step.repeat for step in block} == {repeat}
+
+
+@given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
+def test_the_order_is_a_function_of_the_seed(count: int, repeats: int, seed: int) -> None:
+    steps = interleave(listed(count), repeats=repeats, seed=seed)
+
+    assert steps == interleave(listed(count), repeats=repeats, seed=seed)
+
+
+def test_other_seeds_and_other_blocks_have_other_orders() -> None:
+    steps = interleave(listed(12), repeats=5, seed=1)
+    orders = [tuple(step.axes["limit"] for step in block) for block in blocks(steps, 5)]
+
+    assert len(set(orders)) == 5
+    assert steps != interleave(listed(12), repeats=5, seed=2)
+
+
+def test_no_place_in_a_block_belongs_to_an_arm() -> None:
+    steps = interleave(listed(3), repeats=600)
+
+    first = Counter(block[0].axes["limit"] for block in blocks(steps, 600))
+
+    assert all(140 < first[arm] < 260 for arm in range(3))
+
+
+def test_a_step_carries_its_trial_and_its_name() -> None:
+    found = arms(BASE, {"limit": [1, 2]})
+
+    steps = interleave(found, repeats=2)
+
+    assert all((dict(step.axes), step.trial) in found for step in steps)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("repeats", [0, -1, 1_001, 1.5, True, "5", None, float("nan")])
+def test_repeats_are_a_whole_number(repeats: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        interleave(listed(1), repeats=repeats)
+
+    assert str(caught.value) == (
+        f"repeats is {repeats!r}: it must be a whole number from 1 to 1,000"
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 40))
+def test_an_experiment_has_a_bounded_number_of_trials(count: int) -> None:
+    most = MOST_TRIALS // count
+
+    assert len(interleave(listed(count), repeats=min(most, 1_000))) <= MOST_TRIALS
+    if most < 1_000:
+        with pytest.raises(BadInput, match="at most 10,000 trials are run; vary fewer values"):
+            interleave(listed(count), repeats=most + 1)
+
+
+@pytest.mark.parametrize(
+    "axes", [{"limit": [1, 2, 1]}, {"strategy": [mine, mine]}, {"keepalive_timeout": [1, 1.0]}]
+)
+def test_twins_are_refused(axes: dict[str, list[Any]]) -> None:
+    with pytest.raises(BadInput, match=r"hold the same arm twice .*: name each value once"):
+        interleave(arms(BASE, axes), repeats=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("strategy", "mine"),
+        ("limit", 100),
+        ("deadline_s", None),
+        ("pin", True),
+        ("target", "HttpTarget"),
+    ],
+)
+def test_labels_are_plain_data(name: str, label: Any) -> None:
+    assert plan.label(BASE.replace(strategy=mine), name) == label
