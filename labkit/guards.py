@@ -12,9 +12,13 @@ from labkit.spec import Trial
 SERVER_BUSY_PERCENT = 70.0
 """Above this the server may be the bottleneck."""
 
+CONTENDED_PERCENT, CORE_LOST_PERCENT = 5.0, 20.0
+"""Share of the time in which the client waited for its core: to be doubted; not to be used."""
+
 INVALID = frozenset(
     {
         "all-failed",
+        "core-lost",
         "deadline",
         "ended-early",
         "interrupted",
@@ -39,6 +43,7 @@ def look_at(trial: Trial, measured: Measurement) -> list[Note]:
     found = [
         *_conservation(measured.counts),
         *_failures(measured.counts),
+        *_contention(measured),
         *_server(measured),
         *_connector(trial),
         *_not_in_force(trial, measured.effective),
@@ -59,6 +64,17 @@ def _failures(counts: Counts) -> Iterable[tuple[str, str]]:
     if counts.failures:
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.failed.items()))
         yield "failures", f"{counts.failures:,} of {counts.sent:,} requests failed ({kinds})"
+
+
+def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
+    waited = measured.client.waited_percent if measured.client else None
+    if waited is not None and waited > CONTENDED_PERCENT:
+        code = "core-lost" if waited > CORE_LOST_PERCENT else "core-contended"
+        yield (
+            code,
+            f"other processes had the client's core for {waited:.0f} % of the time: end them, or "
+            "read its time and CPU with that in mind",
+        )
 
 
 def _server(measured: Measurement) -> Iterable[tuple[str, str]]:

@@ -61,7 +61,8 @@ class Client(Struct, frozen=True, kw_only=True):
 
     `cpu_percent` is of one core. `peak_rss_bytes` is the process's own high-water mark (VmHWM) at
     the end of the window, `rss_before_bytes` its memory before the strategy was started,
-    `to_first_send_s` the time from there to the first send.
+    `to_first_send_s` the time from there to the first send. `waited_percent` is the share of the
+    window in which the process was ready to run and other processes had its core.
     """
 
     cpu_user_s: float
@@ -70,6 +71,7 @@ class Client(Struct, frozen=True, kw_only=True):
     cpu_us_per_request: float | None
     peak_rss_bytes: int
     rss_before_bytes: int
+    waited_percent: float | None = None
     to_first_send_s: float | None
 
 

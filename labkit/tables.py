@@ -152,27 +152,12 @@ def sentence(record: Record) -> str:
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> Table:
-    """One row a relation: what the source states, its figure, ours, and the verdict."""
-    rows = [
-        [verdict.verdict, verdict.says, _number(verdict.published), _range(verdict)]
-        for verdict in verdicts
-    ]
+    """One row a relation: the verdict, what the source states, and why."""
     return Table(
-        headers=["verdict", "what the source states", "published", "measured (range)"],
-        rows=rows,
-        left=2,
+        headers=["verdict", "what the source states", "what was found"],
+        rows=[[verdict.verdict, verdict.says, verdict.reason] for verdict in verdicts],
+        left=3,
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else stats.number(value)
-
-
-def _range(verdict: Verdict) -> str:
-    if verdict.measured is None:
-        return "-"
-    ends = [_number(verdict.low), _number(verdict.high)]
-    return f"{_number(verdict.measured)} ({ends[0]}-{ends[1]})"
 
 
 def of_records(records: Sequence[Record]) -> Table:

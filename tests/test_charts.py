@@ -91,6 +91,7 @@ def latencies() -> dict[str, list[Record]]:
     return {"worker_pool": quick, "sequential": [slow]}
 
 
+MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
     "triptych beside a reference": lambda: charts.triptych(
@@ -102,6 +103,11 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "bars": lambda: charts.bars(stats.frame(garcia()), "memory", ["strategy"]),
     "bars by two": lambda: charts.bars(
         stats.frame(by_requests()), "memory", ["strategy", "requests"]
+    ),
+    "bars in many colours": lambda: charts.bars(
+        stats.frame(make_record(axes={"strategy": "queue", "of": name}) for name in MANY),
+        "memory",
+        ["strategy", "of"],
     ),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
@@ -309,6 +315,13 @@ def test_last_axis_is_told_by_colour() -> None:
     assert {"1,000", "10,000", "100,000"} <= set(words(chart))
 
 
+def test_no_two_arms_of_a_colour_look_alike() -> None:
+    (ax,) = EVERY_CHART["bars in many colours"]().axes
+
+    looks = {(box.get_facecolor(), box.get_hatch()) for box in boxes(ax)}
+    assert len(looks) == len(MANY)
+
+
 def test_single_run_has_neither_whisker_nor_dots() -> None:
     (ax,) = charts.bars(stats.frame([make_record()]), "memory", ["strategy"]).axes
 
@@ -463,6 +476,13 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
     assert lag.get_xlim() == (0, data.t_s[-1])
 
 
+def test_no_line_of_a_timeline_lies_on_the_edge() -> None:
+    for ax in charts.timeline(make_record()).axes:
+        highest = ax.dataLim.y1
+        assert ax.get_ylim()[0] == 0
+        assert ax.get_ylim()[1] > 1.05 * highest
+
+
 def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
     chart = charts.timeline(make_record(verdict="warn", warnings=[BUSY]))
 
@@ -482,13 +502,15 @@ def test_timeline_shows_a_bounded_number_of_warnings() -> None:
 def test_timeline_of_a_server_that_was_not_watched() -> None:
     record = make_record()
     unseen = [None] * len(record.timeline.t_s)
+    trial = {**record.trial, "workload": {}}
     unwatched = msgspec.structs.replace(
         record.timeline, server_rss_bytes=unseen, server_cpu_percent=unseen, loop_lag_s=unseen
     )
 
-    chart = charts.timeline(make_record(timeline=unwatched))
+    chart = charts.timeline(make_record(timeline=unwatched, trial=trial))
 
     assert [one.get_label() for one in chart.axes[0].lines] == ["client"]
+    assert [one.get_label() for one in chart.axes[2].lines] == ["in flight"]
     assert list(chart.axes[4].lines) == []
     assert "not measured" in words(chart)
 
@@ -588,6 +610,21 @@ def test_reference_over_an_axis_is_lighter_and_named() -> None:
     assert mine.get_alpha() is None
     assert (other.get_alpha() or 1) < 1
     assert other.get_color() == mine.get_color()
+
+
+def test_ticks_of_many_values_are_round_numbers() -> None:
+    records = [make_record(axes={"limit": n}) for n in range(1, 30)]
+
+    (ax,) = charts.over_axis(stats.frame(records), "limit", "time").axes
+
+    assert {"1", "2", "5", "10", "20"} <= set(labels(ax, "x"))
+
+
+def test_metric_that_no_record_has_is_refused() -> None:
+    frame = stats.frame([make_record(process=None)])
+
+    with pytest.raises(BadInput, match="no record has a value of it"):
+        charts.over_axis(frame, "limit", "memory")
 
 
 @pytest.mark.parametrize("x", ["strategy", "eager", "no_such_column"])

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit import published
+
 SMALL = ("--requests", "60", "--limit", "10")
 
 
@@ -287,6 +289,17 @@ def _children(pid: int, module: str) -> list[int]:
         ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if module in line]
+
+
+@pytest.fixture
+def tiny_benchmark(tmp_path: Path) -> str:
+    """The benchmark of 2018 in a file of its own, with a workload that takes no time."""
+    text = (published.folder() / "garcia-2018.toml").read_text(encoding="utf-8")
+    for old, new in {"requests = 1_500": "requests = 60", '"garcia-2018"': '"tiny"'}.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
+    return str(tmp_path / "tiny.toml")
 
 
 def test_reproduce_writes_a_report(store: Path, tmp_path: Path, tiny_benchmark: str) -> None:

@@ -277,18 +277,12 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         load().rows("smok")
 
 
-def test_files_are_found_beside_the_package_and_inside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert (published.folder() / "garcia-2018.toml").is_file()
-    package = tmp_path / "labkit"
-    monkeypatch.setattr(published, "__file__", str(package / "published.py"))
-    assert published.folder() == tmp_path / "data" / "published"
-    assert published.notebooks() == tmp_path / "notebooks"
-    for carried in ("_data", "_notebooks"):
-        (package / carried).mkdir(parents=True)
-    assert published.folder() == package / "_data" / "published"
-    assert published.notebooks() == package / "_notebooks"
+def test_a_file_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    assert published.named(str(path)) == published.load(SMALL, "small")
+    with pytest.raises(BadInput, match=r"absent\.toml"):
+        published.named(str(tmp_path / "absent.toml"))
 
 
 REFUSED: list[tuple[tuple[str, str], str]] = [

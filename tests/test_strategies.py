@@ -1,123 +1,29 @@
-"""What each strategy keeps, on each event loop: all items, the limit, their order, a clean end."""
+"""What each strategy keeps, on each event loop: all items, the limit, their order, flat memory."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
-from contextlib import asynccontextmanager
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvloop
+from counted import (
+    ALL_AT_ONCE,
+    FLAT,
+    ONE_BY_ONE,
+    PLENTY,
+    TASK_FOR_EVERY_ITEM,
+    Target,
+    for_every_strategy,
+    on_every_loop,
+    run,
+    turns,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.strategies import NAMES, Strategy, Tally, load
-
-ALL_AT_ONCE = {"gather"}
-ONE_BY_ONE = {"sequential"}
-TASK_FOR_EVERY_ITEM = {"gather", "semaphore", "anyio"}
-FLAT = set(NAMES) - TASK_FOR_EVERY_ITEM - {"pypeln", "aiometer", "aiostream"}
-INTERRUPTS_CLEANING = {"aiometer", "anyio"}  # anyio cancels each further await of a cancelled task
-PLENTY = 10  # loop turns after which everything that can start has started
-
-
-def eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(asyncio.eager_task_factory)
-    return loop
-
-
-# Eager tasks need Python 3.12, and uvloop passes the factory what 3.13.0 to 3.13.2 do not know.
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
-if sys.version_info >= (3, 12):
-    LOOPS["eager"] = eager_loop
-
-on_every_loop = pytest.mark.parametrize("loop", LOOPS)
-for_every_strategy = pytest.mark.parametrize("name", NAMES)
-
-
-def others() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - {asyncio.current_task()}
-
-
-@asynccontextmanager
-async def clean() -> AsyncIterator[None]:
-    """What runs inside leaves no task behind and reports nothing to the loop's handler."""
-    reports: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
-    yield
-    assert others() == set()
-    gc.collect(0)
-    assert reports == []
-
-
-def run(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
-    async def checked() -> Any:
-        async with asyncio.timeout(60), clean():
-            return await main
-
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        return runner.run(checked())
-
-
-async def turns(number: int) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-class Target:
-    """Counts its calls; a call takes a few loop turns, more for some items than for others."""
-
-    def __init__(self, failing: Collection[int] = (), turns: int = 3) -> None:
-        self.failing = failing
-        self.turns = turns
-        self.started: list[int] = []
-        self.finished: list[int] = []
-        self.cleaned_up: list[int] = []
-        self.in_flight = self.most_in_flight = self.most_tasks = 0
-
-    async def fetch(self, item: int) -> None:
-        self.started.append(item)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        self.most_tasks = max(self.most_tasks, len(asyncio.all_tasks()))
-        try:
-            await self.work(item)
-        finally:
-            self.in_flight -= 1
-        self.finished.append(item)
-
-    async def work(self, item: int) -> None:
-        if self.turns:
-            await turns(1 + item * 7 % self.turns)
-        if item in self.failing:
-            raise (KeyError if item % 2 else ValueError)(item)
-
-
-class Stuck(Target):
-    """Never answers, and takes a few loop turns to clean up when it is cancelled."""
-
-    async def work(self, item: int) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await turns(1 + item * 7 % 5)
-            self.cleaned_up.append(item)
-
-
-async def started(target: Target, number: int) -> None:
-    while len(target.started) < number:  # noqa: ASYNC110  # turns are what is counted here
-        await asyncio.sleep(0)
-
+from labkit.strategies import NAMES, Tally, load
 
 # All items
 
@@ -195,6 +101,7 @@ def test_memory_does_not_grow_with_the_number_of_items(name: str, loop: str) -> 
     options = {"chunk_size": 6} if name == "chunked" else {}
     run(loop, load(name)(target.fetch, items(), 6, **options))
     assert target.most_tasks <= 6 + 3  # the test, the strategy, a producer
+    assert target.most_kept <= 3 * 6  # in flight, just created, finished but not yet seen
     assert max(ahead) <= 3 * 6  # in flight, waiting in a queue, finished but not yet seen
 
 
@@ -247,75 +154,6 @@ def test_an_error_of_the_iterable_itself_comes_out(name: str, loop: str) -> None
     errors: list[BaseExceptionGroup[LookupError]] = []
     run(loop, main())
     assert "no more pages" in str(errors[0].exceptions[0])
-
-
-# Cancellation
-
-
-@on_every_loop
-@for_every_strategy
-@pytest.mark.parametrize("when", [0, 1, 2, 3, 5])
-def test_cancelled_early_it_leaves_nothing(name: str, loop: str, when: int) -> None:
-    async def main() -> None:
-        target = Stuck()
-        task = asyncio.ensure_future(load(name)(target.fetch, range(40), 4))
-        await turns(when)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert target.in_flight == 0
-        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
-
-    run(loop, main())
-
-
-@on_every_loop
-@for_every_strategy
-def test_cancelled_in_flight_it_cancels_what_it_started(name: str, loop: str) -> None:
-    async def main() -> None:
-        target = Stuck()
-        items = count() if name in FLAT else range(200)
-        task = asyncio.ensure_future(load(name)(target.fetch, items, 4))
-        await started(target, 1 if name in ONE_BY_ONE else 4)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert others() == set()
-        assert target.in_flight == 0
-        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
-        assert target.finished == []
-
-    run(loop, main())
-
-
-@on_every_loop
-@for_every_strategy
-def test_cancelled_while_items_come_and_go_it_starts_no_more(name: str, loop: str) -> None:
-    async def main() -> None:
-        target = Target(turns=3)
-        task = asyncio.ensure_future(load(name)(target.fetch, range(1_000), 4))
-        await started(target, 30)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        calls = len(target.started)
-        await turns(PLENTY)
-        assert len(target.started) == calls
-        assert target.in_flight == 0
-
-    run(loop, main())
-
-
-@on_every_loop
-@for_every_strategy
-def test_ctrl_c_comes_out_as_one(name: str, loop: str) -> None:
-    async def interrupted(item: int) -> None:
-        if item == 4:
-            signal.raise_signal(signal.SIGINT)
-        await turns(1)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(loop, load(name)(interrupted, range(200), 3))
 
 
 # Options
@@ -393,20 +231,6 @@ def test_pypeln_with_a_maxsize_calls_all_or_says_what_it_lost(loop: str, maxsize
     assert len(set(target.finished)) == len(target.finished)
 
 
-@on_every_loop
-def test_pypeln_with_a_maxsize_leaves_no_blocked_put(loop: str) -> None:
-    async def main() -> None:
-        target = Stuck()
-        task = asyncio.ensure_future(load("pypeln")(target.fetch, range(300), 3, maxsize=2))
-        await started(target, 3)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert others() == set()
-
-    run(loop, main())
-
-
 # Properties
 
 
@@ -431,8 +255,3 @@ def test_the_tally_adds_up(
     assert sum(tally.kinds.values()) == tally.failed
     assert (tally.first_error is None) == (not failed)
     assert target.most_in_flight <= (number if name in ALL_AT_ONCE else limit)
-
-
-def test_every_strategy_is_typed_as_one() -> None:
-    every: list[Strategy] = [load(name) for name in NAMES]
-    assert [found.__name__ for found in every] == list(NAMES)

@@ -33,6 +33,11 @@ def marked(axis: Axis, values: Sequence[float]) -> None:
         axis.set_major_locator(FixedLocator(distinct))
 
 
+def from_zero(ax: Axes) -> None:
+    """The y axis from 0 to a little more than the greatest value."""
+    ax.set_ylim(0, ax.dataLim.y1 * 1.08 or 1)
+
+
 def spans(values: Sequence[float], times: float) -> bool:
     """Whether all are above 0 and the greatest is at least so many `times` the least."""
     return bool(values) and min(values) > 0 and max(values) / min(values) >= times

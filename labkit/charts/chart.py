@@ -16,15 +16,37 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 
 from labkit.charts import style
 from labkit.errors import BadInput
 
 WIDTH_IN = 12.0
-_CHARACTERS_PER_IN = 9.5
+_CHARACTERS_PER_IN = 10.5
 _LINE_IN = 0.215
 _LEGEND_IN = 0.34
+_PLACES = 4
 _LETTER_IN, _HANDLE_IN = 0.095, 0.75
+
+
+class _Steady(ConstrainedLayoutEngine):
+    """Constrained layout, rounded to a tenth of a point.
+
+    The last digits that its solver finds depend on where in memory things lie; without them the
+    same data give the same bytes.
+    """
+
+    def execute(self, fig: Figure) -> None:
+        super().execute(fig)
+        for part in fig.subfigs:
+            box = part.bbox_relative
+            box.set_points(box.get_points().round(_PLACES))
+        for ax in fig.axes:
+            place = ax.get_position().get_points().round(_PLACES)
+            ax.set_position(Bbox(place))
+            # To be placed by hand ends being laid out, which is not meant.
+            ax.set_in_layout(True)
 
 
 class Chart(Figure):
@@ -45,7 +67,7 @@ class Chart(Figure):
         columns = _columns([label for _, label in legend])
         legend_in = _LEGEND_IN * -(-len(legend) // columns)
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
-        super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout="constrained")
+        super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
         self.alt = alt
         self.notes = tuple(notes)
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])

@@ -117,7 +117,7 @@ def _axes(ax: Axes, curves: Sequence[_Curve]) -> None:
         axes.logarithmic(ax.yaxis)
     else:
         axes.linear(ax.yaxis, most=7)
-        ax.set_ylim(bottom=0)
+        axes.from_zero(ax)
     axes.legend_outside(ax)
 
 

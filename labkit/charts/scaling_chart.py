@@ -36,6 +36,7 @@ def over_axis(
     metric = stats.metric(y)
     conditions.refuse_empty(frame)
     _check_numeric(frame, x)
+    _check_measured(frame, metric)
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
     trusts = [verdicts.of_rows(label, rows) for label, rows in arms.items()]
@@ -64,6 +65,13 @@ def _check_numeric(frame: pd.DataFrame, x: str) -> None:
         raise BadInput(
             f"x is {x!r}: it must be a column of numbers in every record, such as requests, limit "
             "or a number that was varied"
+        )
+
+
+def _check_measured(frame: pd.DataFrame, metric: stats.Metric) -> None:
+    if not finite(list(frame[metric.name])):
+        raise BadInput(
+            f"y is {metric.name!r}: no record has a value of it; choose a metric that was measured"
         )
 
 
@@ -97,7 +105,7 @@ def _scale(ax: Axes, rows: pd.DataFrame, x: str, metric: stats.Metric) -> None:
         ax.set_ylabel(f"{metric.title}, logarithmic")
     else:
         ax.set_ylabel(metric.title)
-        ax.set_ylim(bottom=0)
+        axes.from_zero(ax)
     axes.legend_outside(ax)
 
 

@@ -94,8 +94,9 @@ PUBLISHED = Look(label="published", face="white", edge="#555555", hatch="///")
 
 def look(index: int, label: str) -> Look:
     """The look of the arm with this index."""
-    colour = PALETTE[index % len(PALETTE)]
-    return Look(label=label, face=colour, edge=colour, hatch=("", "xx", "..")[index // 7 % 3])
+    colour, round_ = PALETTE[index % len(PALETTE)], index // len(PALETTE)
+    hatch = ("", "xx", "..")[round_ % 3]
+    return Look(label=label, face=colour, edge="white" if hatch else colour, hatch=hatch)
 
 
 def line(index: int) -> dict[str, Any]:

@@ -76,6 +76,9 @@ def timeline(record: Record) -> Chart:
     for ax, panel in zip(panels, _PANELS, strict=True):
         _draw(ax, panel, data)
     _limit(panels[2], record)
+    for ax in panels:
+        if ax.lines:
+            axes.from_zero(ax)
     axes.linear(panels[-1].xaxis, most=10)
     panels[-1].set_xlim(0, data.t_s[-1] or 1)
     panels[-1].set_xlabel("seconds since the strategy was started")
@@ -94,9 +97,7 @@ def _draw(ax: Axes, panel: _Panel, data: Timeline) -> None:
     ax.grid(color=style.PALE)
     if len(ax.lines) > 1:
         axes.legend_outside(ax)
-    if ax.lines:
-        ax.set_ylim(bottom=0)
-    else:
+    if not ax.lines:
         ax.set_yticks([])
         ax.text(0.01, 0.5, "not measured", transform=ax.transAxes, va="center")
 

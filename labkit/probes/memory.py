@@ -1,4 +1,4 @@
-"""Memory and CPU of a process, read from /proc; None where there is no /proc or no such process.
+"""Memory and CPU of a process, read from /proc; None where there is none, or no such process.
 
 Peak memory is the process's own high-water mark (VmHWM): `ru_maxrss` of a child starts at what its
 parent held when it was forked.
@@ -22,6 +22,7 @@ class Watched:
         self.pid = pid
         self._statm = _open(pid, "statm")
         self._stat = _open(pid, "stat")
+        self._schedstat = _open(pid, "schedstat")
 
     def rss_bytes(self) -> int | None:
         """Resident memory now."""
@@ -37,12 +38,17 @@ class Watched:
         fields = data[data.rindex(b")") + 2 :].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
+    def waited_s(self) -> float | None:
+        """Seconds that the process was ready to run and no core was free for it."""
+        data = _pread(self._schedstat)
+        return int(data.split()[1]) / 1e9 if data else None
+
     def close(self) -> None:
         """Give the file descriptors back."""
-        for fd in (self._statm, self._stat):
+        for fd in (self._statm, self._stat, self._schedstat):
             if fd is not None:
                 os.close(fd)
-        self._statm = self._stat = None
+        self._statm = self._stat = self._schedstat = None
 
 
 def high_water_bytes(pid: int | str | None = "self") -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from time import perf_counter_ns
 
@@ -14,6 +15,8 @@ class Window:
 
     def __init__(self, server_pid: int | None) -> None:
         self._server, self._server_pid = Watched(server_pid), server_pid
+        self._own = Watched(os.getpid())
+        self._waited: list[float | None] = [None, None]
         self.started_ns = self.opened_ns = self.closed_ns = 0
         self._cpu = [(0.0, 0.0), (0.0, 0.0)]
         self._server_cpu: list[float | None] = [None, None]
@@ -28,6 +31,7 @@ class Window:
     def open(self) -> None:
         """The first request is about to be sent."""
         self._server_cpu[0] = self._server.cpu_s()
+        self._waited[0] = self._own.waited_s()
         self._cpu[0] = own_cpu_s()
         self.opened_ns = perf_counter_ns()
 
@@ -37,10 +41,12 @@ class Window:
             return
         self.closed_ns = perf_counter_ns()
         self._cpu[1] = own_cpu_s()
+        self._waited[1] = self._own.waited_s()
         self._server_cpu[1] = self._server.cpu_s()
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = high_water_bytes(self._server_pid)
         self._server.close()
+        self._own.close()
 
     @property
     def wall_s(self) -> float | None:
@@ -61,22 +67,29 @@ class Window:
             cpu_us_per_request=round(1e6 * cpu_s / sent, 3) if sent else None,
             peak_rss_bytes=self._peak_bytes,
             rss_before_bytes=self._rss_before_bytes,
+            waited_percent=_percent(self._waited, wall_s),
             to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
         )
 
     def server(self) -> Server | None:
         """The target's side, where its process could be watched; its own counts come later."""
-        before, after = self._server_cpu
         if self._server_pid is None or not self.wall_s:
             return None
-        known = before is not None and after is not None
         return Server(
-            cpu_percent=round(100 * (after - before) / self.wall_s, 2) if known else None,  # type: ignore[operator]  # `known` says that neither is None
+            cpu_percent=_percent(self._server_cpu, self.wall_s),
             peak_rss_bytes=self._server_peak_bytes,
             requests=None,
             max_in_flight=None,
             connections_opened=None,
         )
+
+
+def _percent(readings: list[float | None], wall_s: float) -> float | None:
+    """What a counter of seconds grew by between two readings, as a share of `wall_s`."""
+    before, after = readings
+    if before is None or after is None:
+        return None
+    return round(100 * (after - before) / wall_s, 2)
 
 
 def own_cpu_s() -> tuple[float, float]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from labkit import fields, parts
+from labkit.errors import BadInput
 from labkit.targets.http import compression, documents, messages
 from labkit.targets.http.messages import Answer, Chunks, Request
 
@@ -33,8 +34,8 @@ def number(field: str, text: str, type_: Any) -> Any:
     try:
         return msgspec.convert(text, type_, strict=False)
     except msgspec.ValidationError:
-        fields.check(field, text[:40], type_)
-        raise
+        allowed = fields.allowed(type_)
+        raise BadInput(f"{field} is {text[:40]!r}: it must be {allowed}") from None
 
 
 def _query(request: Request, name: str) -> str | None:

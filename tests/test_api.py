@@ -1,0 +1,62 @@
+"""The package as it is imported: names, lightness, and what a measured process holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import labkit as lab
+from labkit import parts, strategies
+
+HEAVY = ("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds once it has run `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import json, sys; print(json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+def test_all_is_exact() -> None:
+    assert sorted(lab.__all__) == list(lab.__all__)
+    listed = {name for name in dir(lab) if not name.startswith("_")}
+    modules = {name for name in listed if isinstance(getattr(lab, name), type(sys))}
+    assert set(lab.__all__) <= listed
+    assert not {name for name in listed - modules if name not in lab.__all__} - {
+        "annotations",
+        "import_module",
+        "Any",
+        "TYPE_CHECKING",
+    }
+
+
+@pytest.mark.parametrize("name", lab.__all__)
+def test_every_public_name_is_there_and_described(name: str) -> None:
+    assert getattr(lab, name).__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        lab.nonsense  # noqa: B018
+
+
+def test_importing_labkit_imports_nothing_heavy() -> None:
+    assert not loaded_after("import labkit").intersection(HEAVY)
+
+
+def test_the_worker_imports_nothing_of_the_parent() -> None:
+    held = loaded_after("import labkit.worker, labkit.transports.aiohttp")
+    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
+
+
+def test_the_base_names_the_strategies_that_there_are() -> None:
+    assert tuple(parts.STRATEGIES) == strategies.NAMES

@@ -1,0 +1,204 @@
+"""What a trial needs of the machine, refused before anything is started."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import preflight
+from labkit.errors import BadInput
+from labkit.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
+from labkit.spec import Trial
+
+
+async def mine(fetch: Any, items: Any, limit: int) -> None:
+    """A strategy of one's own."""
+
+
+def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    found = preflight.find_spec
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name in names else found(name))
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, ...]]:
+    """Let every name stand for these addresses; what is asked for."""
+    asked: list[tuple[Any, ...]] = []
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append((host, port))
+        return [(0, 0, 0, "", (address, port)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+# Code
+
+
+def test_a_trial_that_can_run_here_is_not_refused() -> None:
+    check(Trial(loop="uvloop"))
+    check(Trial(strategy=mine))
+
+
+def test_of_a_function_of_ones_own_a_name_is_not_enough() -> None:
+    named = Trial.from_dict(Trial(strategy=mine).to_dict())
+
+    with pytest.raises(BadInput, match=r"strategy is 'mine', .*: pass the function itself"):
+        check(named)
+
+
+@pytest.mark.parametrize("name", ["aiometer", "aiostream", "anyio"])
+def test_a_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    missing(monkeypatch, name)
+
+    with pytest.raises(BadInput, match=r"strategy is .*: pip install 'labkit\[peers\]'"):
+        check(Trial(strategy=name))
+    check(Trial(strategy="wait"))
+
+
+@pytest.mark.xfail(reason="DEFECT: its name alone is looked at", strict=True)
+def test_a_function_of_ones_own_with_the_name_of_a_peer_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def aiometer(fetch: Any, items: Any, limit: int) -> None: ...
+
+    missing(monkeypatch, "aiometer")
+    check(Trial(strategy=aiometer))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"loop": "uvloop", "target.loop": "asyncio"}, {"loop": "asyncio", "target.loop": "uvloop"}],
+)
+def test_uvloop_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    missing(monkeypatch, "uvloop")
+
+    with pytest.raises(BadInput, match=r"loop is 'uvloop': .* set loop to 'asyncio'"):
+        check(Trial(**settings))
+    check(Trial(**{"loop": "asyncio", "target.loop": "asyncio"}))
+    check(Trial(target="http://127.0.0.1/"))
+
+
+@pytest.mark.parametrize(("version", "has_them"), [((3, 11), False), ((3, 12), True)])
+def test_eager_tasks_where_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], has_them: bool
+) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    if has_them:
+        check(Trial(eager_tasks=True))
+        return
+    with pytest.raises(BadInput, match=r"eager_tasks is True: .* since Python 3\.12 .* is 3\.11"):
+        check(Trial(eager_tasks=True))
+
+
+# Descriptors
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"limit": 100, "requests": 1_000}, 100),
+        ({"limit": 100, "requests": 10}, 10),
+        ({"strategy": "gather", "limit": 1, "requests": 1_000}, 1_000),
+        ({"strategy": "gather", "requests": 1_000, "transport.limit": 30}, 30),
+        ({"limit": 100, "transport.limit": 30}, 30),
+        ({"limit": 100, "transport.limit_per_host": 20, "transport.limit": 30}, 20),
+        ({"limit": 100, "transport.limit": 300}, 100),
+        ({"limit": 100, "transport.limit": 30, "session_per_request": True}, 100),
+    ],
+)
+def test_connections_that_a_trial_may_hold_open(settings: dict[str, Any], expected: int) -> None:
+    assert connections(Trial(**settings)) == expected
+
+
+@given(st.integers(-5, 5))
+def test_connections_are_refused_above_the_budget(over: int) -> None:
+    budget = 1_000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preflight, "descriptors", lambda: budget + RESERVED_DESCRIPTORS)
+        trial = Trial(limit=budget + over, requests=10_000)
+        if over <= 0:
+            check(trial)
+            return
+        with pytest.raises(BadInput, match=f"limit is 1,00{over}: .* allows 1,000 a process"):
+            check(trial)
+        check(trial.replace(**{"transport.limit": budget}))
+
+
+def test_no_limit_admits_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, unlimited))
+
+    check(Trial(limit=100_000, requests=100_000))
+    assert preflight.descriptors() == unlimited
+
+
+def test_the_hard_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, 2_000))
+
+    assert preflight.descriptors() == 2_000
+    check(Trial(limit=1_900, requests=5_000))
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1]/", "https://10.0.0.1/"])
+def test_an_address_is_not_resolved(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    asked = resolving(monkeypatch)
+
+    assert addresses(url) == []
+    assert asked == []
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://localhost", 80), ("http://localhost:9/", 9)])
+def test_a_name_stands_for_each_of_its_addresses_once(
+    monkeypatch: pytest.MonkeyPatch, url: str, port: int
+) -> None:
+    asked = resolving(monkeypatch, "127.0.0.1", "::1", "127.0.0.1")
+
+    assert addresses(url) == ["127.0.0.1", "::1"]
+    assert asked == [("localhost", port)]
+
+
+@pytest.mark.parametrize("host", ["localhost", "evil.localhost"])
+def test_a_name_for_loopback_that_leads_elsewhere_is_refused(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    resolving(monkeypatch, "127.0.0.1", "10.1.2.3")
+
+    with pytest.raises(BadInput, match=f"the host '{host}', which resolves to 10.1.2.3: "):
+        addresses(f"http://{host}/")
+
+
+def test_a_remote_name_may_lead_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, "10.1.2.3")
+
+    assert addresses("http://example.invalid/") == ["10.1.2.3"]
+
+
+def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    with pytest.raises(BadInput, match=r"'example\.invalid', .* \(Name or service not known\); "):
+        addresses("http://example.invalid/")
+
+
+@pytest.mark.xfail(
+    reason="DEFECT: getaddrinfo raises UnicodeError, no OSError", strict=True, raises=UnicodeError
+)
+@pytest.mark.parametrize("host", ["a..localhost", "a" * 64 + ".localhost"])
+def test_a_name_that_no_resolver_takes(host: str) -> None:
+    with pytest.raises(BadInput):
+        addresses(f"http://{host}/")

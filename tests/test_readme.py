@@ -1,0 +1,84 @@
+"""The README is true: its commands run, its routes answer, its Python works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from servers import serving
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("labkit ")]
+# Tested elsewhere: with a benchmark that takes seconds, and against their own life cycle.
+ELSEWHERE = ("labkit reproduce ", "labkit serve ")
+ROUTES = [
+    route
+    for line in re.findall(r"^\| (`(?:GET|POST) .*?) \|", README, flags=re.MULTILINE)
+    for route in re.findall(r"`((?:GET |POST )?/[^`]*)`", line)
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving() as server:
+        yield server.url
+
+
+def test_the_readme_holds_commands_and_routes() -> None:
+    assert len(COMMANDS) >= 8
+    assert len(ROUTES) >= 10
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(ELSEWHERE)])
+def test_command(command: str, url: str) -> None:
+    words = shlex.split(command.replace("http://127.0.0.1:9000", url + "/x"))[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "labkit", *words],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or "--csv" in words
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_route(route: str, url: str) -> None:
+    method, _, path = route.rpartition(" ")
+    for name, value in {"seconds": "0", "n": "10", "i": "1", "code": "200", "name": "x"}.items():
+        path = path.replace(f"{{{name}}}", value)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method or "GET", url + path) as answer,
+    ):
+        assert answer.status == 200
+        await answer.read()
+
+
+def test_python() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    program = (
+        "import ast, asyncio\n"
+        f"flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT\n"
+        f"code = compile({block!r}, 'README.md', 'exec', flags)\n"
+        "asyncio.run(eval(code, globals()))\n"
+        "assert run.counts.ok == 2000 and set(study.frame()['strategy']) == {'semaphore', 'mine'}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr

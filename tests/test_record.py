@@ -1,0 +1,134 @@
+"""Records to JSON and back, and what is refused on the way."""
+
+from __future__ import annotations
+
+import json
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+from factories import make_record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit.errors import BadInput, RecordDamaged
+from labkit.record import SCHEMA_VERSION, Record, Verdict, decode, encode
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
+    Any: PLAIN,
+    int: st.integers(-(2**53), 2**53),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: st.text(max_size=8),
+    type(None): st.none(),
+}
+
+
+def values_of(type_: Any) -> st.SearchStrategy[Any]:
+    """Any value of an annotated type, so that a field which is added is stated, too."""
+    if type_ in SIMPLE:
+        return SIMPLE[type_]
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in (Union, types.UnionType):
+        return st.one_of(*map(values_of, arguments))
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if origin is list:
+        return st.lists(values_of(arguments[0]), max_size=2)
+    if origin is dict:
+        return st.dictionaries(values_of(arguments[0]), values_of(arguments[1]), max_size=2)
+    hints = {name: values_of(hint) for name, hint in get_type_hints(type_).items()}
+    return st.builds(type_, **{name: hints[name] for name in type_.__struct_fields__})
+
+
+RECORDS = values_of(Record).map(
+    lambda one: msgspec.structs.replace(one, schema_version=SCHEMA_VERSION)
+)
+
+
+@settings(max_examples=50)
+@given(RECORDS)
+def test_a_record_is_the_same_after_json(record: Record) -> None:
+    line = encode(record)
+
+    assert decode(line) == record
+    assert b"\n" not in line
+    assert json.loads(line) == record.to_dict()
+
+
+def test_a_whole_record_is_the_same_after_json() -> None:
+    record = make_record()
+
+    assert decode(encode(record)) == record
+    assert decode(encode(record) + b"\n") == record
+
+
+def test_a_record_cut_anywhere_is_damaged() -> None:
+    line = encode(make_record(latencies_us=[1]))
+    for length in range(len(line)):
+        with pytest.raises(RecordDamaged, match="record x is damaged"):
+            decode(line[:length], "record x")
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**6])
+def test_a_newer_schema_is_refused_even_where_nothing_else_is_known(version: int) -> None:
+    with pytest.raises(RecordDamaged) as caught:
+        decode(json.dumps({"schema_version": version, "news": 1}).encode(), "record x")
+
+    assert str(caught.value) == (
+        f"record x has schema_version {version}: this labkit reads versions up to "
+        f"{SCHEMA_VERSION}; install a newer labkit to read it"
+    )
+
+
+def test_fields_that_are_not_known_are_ignored() -> None:
+    record = make_record()
+    newer = {**record.to_dict(), "added_later": {"x": 1}}
+    newer["client"]["added_later"] = 1
+
+    assert decode(json.dumps(newer).encode()) == record
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\n", b"null", b"[]", b"{}", b"1", b'"x"', b"\x00", b"\xff\xfe", b"{" * 50,
+        b'{"schema_version": null}', b'{"schema_version": "1"}', b'{"schema_version": 1.5}',
+        b'{"schema_version": 1}', b'{"schema_version": 1, "id": "x"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_record_is_damaged(data: bytes) -> None:
+    with pytest.raises(RecordDamaged):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "fine"}, {"counts": None}, {"counts": {"planned": 1}}, {"wall_s": "1"},
+        {"id": 5}, {"warnings": [{"code": "x"}]}, {"latency_s": {"mean": None}}, {"trial": None},
+        {"timeline": {"t_s": ["0"]}},
+    ],
+)  # fmt: skip
+def test_an_edited_record_is_damaged(change: dict[str, Any]) -> None:
+    with pytest.raises(RecordDamaged, match="delete the file or restore it from a copy"):
+        decode(json.dumps({**make_record().to_dict(), **change}).encode())
+
+
+@pytest.mark.xfail(reason="DEFECT: RecursionError is no DecodeError", strict=True)
+@pytest.mark.parametrize("start", [b'{"schema_version":1,"x":', b'{"schema_version":1,"trial":'])
+def test_a_file_nested_without_end_is_damaged(start: bytes) -> None:
+    with pytest.raises(RecordDamaged):
+        decode(start + b'{"a":' * 100_000)
+
+
+def test_damage_is_bad_input() -> None:
+    assert issubclass(RecordDamaged, BadInput)
+    assert get_args(Verdict) == ("valid", "warn", "invalid")
