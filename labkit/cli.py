@@ -16,8 +16,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from labkit import fields, parts, terminal
-from labkit.errors import BadInput, LabError
+from labkit import fields, guards, parts, terminal
+from labkit.errors import BadInput, Interrupted, LabError
+from labkit.record import Record
 from labkit.spec import Trial
 
 T = TypeVar("T")
@@ -77,9 +78,6 @@ def main() -> None:
     except LabError as error:
         terminal.error(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        terminal.error("interrupted; every finished trial is kept ('labkit results list')")
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output left (as `head` does): nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -128,7 +126,12 @@ def _first(trial: Trial, axes: dict[str, list[Any]]) -> Trial:
 
 
 def _await(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; what was measured is kept ('labkit results list')"
+        ) from None
 
 
 def _write_json(where: str | None, result: Any) -> None:
@@ -246,7 +249,7 @@ def run(
         outcome.plot("timeline").save(chart)
     terminal.show(outcome, quiet=json == "-")
     _write_json(json, outcome.to_dict())
-    _fail_where_nothing_is_valid(outcome.records)
+    _exit_1_where_all_failed(outcome.records)
 
 
 @app.command(
@@ -293,7 +296,7 @@ def compare(
         study.plot(metric).save(chart)
     terminal.show(study, quiet=json == "-")
     _write_json(json, study.to_dict())
-    _fail_where_nothing_is_valid(study.records)
+    _exit_1_where_all_failed(study.records)
 
 
 @app.command(epilog="Example: labkit reproduce garcia-2018 --scale smoke --out results")
@@ -327,7 +330,7 @@ def reproduce(
     if save_reference is not None:
         references.save(reproduction, save_reference)
     _write_json(json, reproduction.to_dict())
-    _fail_where_nothing_is_valid(reproduction.records)
+    _exit_1_where_all_failed(reproduction.records)
 
 
 @app.command(epilog="Example: labkit doctor --json -")
@@ -426,6 +429,6 @@ def _named(local: dict[str, Any]) -> dict[str, str | None]:
     return named | {"deadline_s": local["deadline"], "pin": None if local["pin"] else "false"}
 
 
-def _fail_where_nothing_is_valid(records: list[Any]) -> None:
-    if records and all(record.verdict == "invalid" for record in records):
+def _exit_1_where_all_failed(records: list[Record]) -> None:
+    if records and all(guards.failed(record) for record in records):
         raise SystemExit(1)

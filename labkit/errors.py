@@ -35,6 +35,12 @@ class TrialFailed(LabError):
         self.record = record
 
 
+class Interrupted(LabError):
+    """Ctrl-C ended a command."""
+
+    exit_code: ClassVar[int] = 130
+
+
 class RecordNotFound(BadInput):
     """No record in the store has this id."""
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -117,10 +119,11 @@ def from_text(field: str, text: str, type_: Any) -> Any:
     raise BadInput(f"{field} is {text!r}: it must be {allowed(type_)}")
 
 
-def types_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+@cache
+def types_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
     """Name and annotated type of each field of `struct`, bounds included."""
     hints = get_type_hints(struct, include_extras=True)
-    return {name: hints[name] for name in struct.__struct_fields__}
+    return MappingProxyType({name: hints[name] for name in struct.__struct_fields__})
 
 
 def check_all(part: msgspec.Struct, prefix: str) -> None:

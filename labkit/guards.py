@@ -6,28 +6,37 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labkit import parts
-from labkit.record import Counts, Measurement, Note, Verdict
+from labkit.record import Counts, Measurement, Note, Record, Verdict
 from labkit.spec import Trial
 
 SERVER_BUSY_PERCENT = 70.0
 """Above this the server may be the bottleneck."""
 
-CONTENDED_PERCENT, CORE_LOST_PERCENT = 5.0, 20.0
-"""Share of the time in which the client waited for its core: to be doubted; not to be used."""
+CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
+"""Share of the time in which the client waited for its core: to be doubted, and not to be used at
+all (in a window long enough for the share to mean anything)."""
 
-INVALID = frozenset(
+FAILED = frozenset(
     {
         "all-failed",
-        "core-lost",
         "deadline",
         "ended-early",
         "interrupted",
         "items-repeated",
         "not-conserved",
+        "not-sent",
         "strategy-failed",
         "worker-lost",
     }
 )
+"""The trial did not do what it was to do."""
+INVALID = FAILED | {"core-lost"}
+"""It did not, or its figures are not those of the client."""
+
+
+def failed(record: Record) -> bool:
+    """Whether the trial itself failed, and not only its figures are in doubt."""
+    return any(note.code in FAILED for note in record.warnings)
 
 
 def verdict(notes: Iterable[Note]) -> Verdict:
@@ -69,7 +78,8 @@ def _failures(counts: Counts) -> Iterable[tuple[str, str]]:
 def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
     waited = measured.client.waited_percent if measured.client else None
     if waited is not None and waited > CONTENDED_PERCENT:
-        code = "core-lost" if waited > CORE_LOST_PERCENT else "core-contended"
+        long = (measured.wall_s or 0) >= CORE_LOST_FROM_S
+        code = "core-lost" if long and waited > CORE_LOST_PERCENT else "core-contended"
         yield (
             code,
             f"other processes had the client's core for {waited:.0f} % of the time: end them, or "

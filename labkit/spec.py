@@ -179,7 +179,8 @@ class Trial:
         role, leaf = self._where(name)
         if role == "strategy":
             return parts.OPTION_TYPES[leaf]
-        return fields.types_of(type(getattr(self, role)))[leaf]
+        part: Part = getattr(self, role)
+        return fields.types_of(type(part))[leaf]
 
     def _where(self, name: str) -> tuple[str, str]:
         kinds = {role: type(getattr(self, role)) for role in _ROLES}

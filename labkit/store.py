@@ -75,6 +75,7 @@ class Store:
 
         Raises `RecordNotFound` or `RecordDamaged`.
         """
+        self._path(record_id)
         ids = self.ids()
         found = [one for one in ids if one == record_id] or [
             one for one in ids if one.startswith(record_id) and record_id

@@ -139,7 +139,7 @@ def _say_progress(meter: Meter, row: Row) -> None:
 async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
     loop = asyncio.get_running_loop()
     if trial.switches.eager_tasks:
-        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # since 3.12; the parent refused it before
+        loop.set_task_factory(_eager)
     if trial.probes == "bare":
         return await _bare(job, trial)
     from labkit.transports import open_transport
@@ -152,6 +152,12 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))
         notes = await _run(trial, strategy, fetch, sampler, meter)
         return _measurement(trial, meter, sampler, notes, opened.effective)
+
+
+def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:
+    """Asyncio's eager factory; uvloop passes it an argument that it does not know everywhere."""
+    factory: Any = vars(asyncio)["eager_task_factory"]  # since 3.12: the parent refused before
+    return factory(loop, coro, **named)
 
 
 async def _run(

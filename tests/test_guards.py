@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -128,6 +130,25 @@ def test_a_busy_server_may_be_the_bottleneck(
 
 
 @pytest.mark.parametrize(
+    ("waited_percent", "expected"),
+    [
+        (None, []),
+        (0.0, []),
+        (5.0, []),
+        (5.1, ["core-contended"]),
+        (20.0, ["core-contended"]),
+        (20.1, ["core-lost"]),
+    ],
+)
+def test_a_client_that_waits_for_its_core(
+    waited_percent: float | None, expected: list[str]
+) -> None:
+    client = msgspec.structs.replace(make_record().client, waited_percent=waited_percent)
+
+    assert codes(client=client) == expected
+
+
+@pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ({"transport.limit": 10}, []),
@@ -209,12 +230,20 @@ def test_one_such_note_makes_a_record_invalid(code: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["not-sent", "failures", "server-busy", "connector-limit", "not-in-force", "tasks-left-behind"],
+    [
+        "not-sent",
+        "failures",
+        "server-busy",
+        "connector-limit",
+        "not-in-force",
+        "tasks-left-behind",
+        "core-contended",
+    ],
 )
 def test_any_other_note_is_a_warning(code: str) -> None:
     assert verdict([Note(code=code, message="")]) == "warn"
 
 
 def test_every_code_that_the_figures_give_is_judged_on_purpose() -> None:
-    assert {"all-failed", "not-conserved"} <= INVALID
+    assert {"all-failed", "core-lost", "not-conserved"} <= INVALID
     assert guards.SERVER_BUSY_PERCENT == 70

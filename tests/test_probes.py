@@ -466,9 +466,12 @@ def test_this_process_is_watched() -> None:
     assert rss_bytes is not None
     assert 1_000_000 < rss_bytes <= (memory.high_water_bytes() or 0)
     assert cpu_s == pytest.approx(sum(os.times()[:2]), abs=1)
+    waited_s = watched.waited_s()
+    assert waited_s is not None
+    assert 0 <= waited_s <= (watched.waited_s() or 0)
     watched.close()
     watched.close()
-    assert (watched.rss_bytes(), watched.cpu_s()) == (None, None)
+    assert (watched.rss_bytes(), watched.cpu_s(), watched.waited_s()) == (None, None, None)
 
 
 def test_a_process_that_is_gone_reads_as_none() -> None:
@@ -479,7 +482,7 @@ def test_a_process_that_is_gone_reads_as_none() -> None:
 
     child.communicate(b"")
 
-    assert (watched.rss_bytes(), watched.cpu_s()) == (None, None)
+    assert (watched.rss_bytes(), watched.cpu_s(), watched.waited_s()) == (None, None, None)
     assert memory.high_water_bytes(child.pid) is None
     gone = Watched(child.pid)
     assert (gone.rss_bytes(), gone.cpu_s()) == (None, None)
@@ -533,6 +536,8 @@ def test_a_window_holds_cpu_memory_and_time() -> None:
         (window.opened_ns - window.started_ns) / 1e9, abs=1e-6
     )
     assert client.peak_rss_bytes == pytest.approx(memory.own_peak_bytes(), rel=0.2)
+    assert client.waited_percent is not None
+    assert client.waited_percent >= 0
     cpu_s = client.cpu_user_s + client.cpu_system_s
     assert client.cpu_us_per_request == pytest.approx(cpu_s * 1e6 / 10, abs=1)
     assert server is not None

@@ -7,7 +7,7 @@ cancellation, so that no strategy can lose an item to another item's failure.
 from __future__ import annotations
 
 from array import array
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 
@@ -46,12 +46,24 @@ class Meter:
         self.examples: list[str] = []
         self.latencies: array[int] = latency.empty()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Count a request that failed, by kind."""
         kind = self.kind_of(error)
         self.failed[kind] = self.failed.get(kind, 0) + 1
         if len(self.examples) < MOST_EXAMPLES:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
+
+    def cancel(self, error: CancelledError) -> None:
+        """Count a request that was cancelled, and go on being cancelled.
+
+        A `CancelledError` that nobody asked this task for leaked out of the call: a failure.
+        """
+        task = current_task()
+        if task is None or not task.cancelling():
+            self.fail(error)
+            return
+        self.cancelled += 1
+        raise error
 
     @property
     def done(self) -> int:
@@ -95,9 +107,8 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
             await fetch(item)
         except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
             meter.fail(error)
-        except CancelledError:
-            meter.cancelled += 1
-            raise
+        except CancelledError as error:
+            meter.cancel(error)
         else:
             took = clock() - start
             meter.ok += 1
@@ -123,9 +134,8 @@ def counted(fetch: Fetch, meter: Meter) -> Fetch:
             await fetch(item)
         except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
             meter.fail(error)
-        except CancelledError:
-            meter.cancelled += 1
-            raise
+        except CancelledError as error:
+            meter.cancel(error)
         else:
             meter.ok += 1
         meter.left -= 1

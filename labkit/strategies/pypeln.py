@@ -1,8 +1,9 @@
 """Garcia 2018: the real pypeln library, called as its users call it.
 
-With `maxsize=0`, its default, a thread drains the items into a queue without bound, so memory grows
-with the number of items; `maxsize` bounds it. Everything here beside that call is about the end:
-pypeln 0.4.9 does not wait for what it cancels, and with a small `maxsize` it loses items.
+A thread drains the items into the loop without waiting for room, so memory grows with their number;
+in 0.4.9 `maxsize` does not change that: what finds its queue full waits as a task of its own.
+Everything here beside that call is about the end: pypeln does not wait for what it cancels, and
+with a small `maxsize` it loses items.
 """
 
 from __future__ import annotations
