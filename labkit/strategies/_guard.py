@@ -16,6 +16,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
 
 from msgspec import Meta
 
+from labkit import spec
 from labkit.errors import BadInput
 from labkit.fields import check
 from labkit.strategies._tasks import this_task
@@ -25,6 +26,7 @@ T = TypeVar("T")
 Fetch: TypeAlias = Callable[[T], Awaitable[object]]
 """One operation on the target, for one item."""
 
+_BUILT_IN = "labkit.strategies."
 AtLeastOne = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 
@@ -108,11 +110,11 @@ async def _tallied(
 def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
     """Make `async def name(fetch, items, limit)` a strategy.
 
-    Awaiting the strategy validates `limit`, applies `fetch` to every item and returns a `Tally`: an
-    exception in one item is counted there and neither loses nor stops the others. Cancelling it
-    cancels what `function` started, as far as `function` itself sees to that. `BadInput` is raised
-    for a `function` that is not a coroutine function and for a `limit` that is not a whole number
-    of at least 1.
+    A trial takes it as it is, or once made by its name. Awaiting it validates `limit`, applies
+    `fetch` to every item and returns a `Tally`: an exception in one item is counted there and
+    neither loses nor stops the others. Cancelling it cancels what `function` started, as far as
+    `function` itself sees to that. `BadInput` is raised for a `function` that is not a coroutine
+    function and for a `limit` that is not a whole number of at least 1.
     """
     if not inspect.iscoroutinefunction(function):
         raise BadInput(
@@ -127,4 +129,8 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
     # What `help` shows: the parameters are the function's, the result is the guard's.
     signature = inspect.signature(function).replace(return_annotation="Tally")
     guarded.__signature__ = signature  # type: ignore[attr-defined]
-    return cast("Strategy", guarded)
+    made = cast("Strategy", guarded)
+    if not function.__module__.startswith(_BUILT_IN):
+        # From here on a trial takes it by name, too.
+        spec.OWN[function.__name__] = made
+    return made

@@ -1,4 +1,4 @@
-"""Seed 003's way with large data: memory is flat, and each chunk waits for its slowest item."""
+"""Chunk by chunk: memory is flat, and each chunk waits for its slowest item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seed 003's priority queue: urgent items overtake those that still wait, not those in flight."""
+"""A priority queue: urgent items overtake those that still wait, never those in flight."""
 
 from __future__ import annotations
 
