@@ -117,8 +117,11 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _environment() -> dict[str, str]:
     """This process's environment, with labkit importable whatever the current folder is."""
-    package = str(Path(__file__).resolve().parent.parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    home = Path(__file__).resolve().parent.parent
+    if home.name == "site-packages":
+        # Found anyway, and named here it would come before the standard library.
+        return dict(os.environ)
+    paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
