@@ -10,8 +10,7 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import guards
-from labkit.guards import INVALID, look_at, verdict
+from labkit.guards import FAILED, INVALID, failed, look_at, verdict
 from labkit.record import Counts, Measurement, Note, Server, Timeline
 from labkit.spec import Trial
 
@@ -145,7 +144,21 @@ def test_a_client_that_waits_for_its_core(
 ) -> None:
     client = msgspec.structs.replace(make_record().client, waited_percent=waited_percent)
 
-    assert codes(client=client) == expected
+    assert codes(client=client, wall_s=1.0) == expected
+
+
+def test_a_moment_is_too_short_to_lose_a_core_in() -> None:
+    client = msgspec.structs.replace(make_record().client, waited_percent=90.0)
+
+    assert codes(client=client, wall_s=0.99) == ["core-contended"]
+
+
+@pytest.mark.parametrize("code", sorted(INVALID))
+def test_a_trial_that_was_done_has_not_failed_whatever_its_figures(code: str) -> None:
+    record = make_record(warnings=[Note(code=code, message="")], verdict="invalid")
+
+    assert failed(record) == (code != "core-lost")
+    assert not failed(make_record(warnings=[Note(code="failures", message="")]))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +244,6 @@ def test_one_such_note_makes_a_record_invalid(code: str) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "not-sent",
         "failures",
         "server-busy",
         "connector-limit",
@@ -245,5 +257,5 @@ def test_any_other_note_is_a_warning(code: str) -> None:
 
 
 def test_every_code_that_the_figures_give_is_judged_on_purpose() -> None:
-    assert {"all-failed", "core-lost", "not-conserved"} <= INVALID
-    assert guards.SERVER_BUSY_PERCENT == 70
+    assert FAILED < INVALID
+    assert {"all-failed", "not-conserved", "not-sent"} <= FAILED

@@ -156,7 +156,8 @@ async def late(_: int) -> None:
     raise TimeoutError
 
 
-async def given_up(_: int) -> None:
+async def leaked(_: int) -> None:
+    """A library's own inner task was cancelled: nobody cancelled this call."""
     raise asyncio.CancelledError
 
 
@@ -168,7 +169,7 @@ CALLS: dict[str, Callable[[int], Awaitable[object]]] = {
     "ok": ok,
     "Refused": refused,
     "TimeoutError": late,
-    "given up": given_up,
+    "CancelledError": leaked,
     "cancelled": never,
     "in flight": never,
 }
@@ -192,7 +193,8 @@ async def outcome(
     return meter, tasks
 
 
-ENDING = {"ok", "Refused", "TimeoutError", "given up"}
+FAILING = ["Refused", "TimeoutError", "CancelledError"]
+ENDING = {"ok", *FAILING}
 
 
 @WRAPS
@@ -221,12 +223,8 @@ def test_nothing_is_lost_and_nothing_counted_twice(
         unsent,
     )
     assert counts.ok == expected["ok"]
-    assert counts.failed == {
-        kind: expected[kind] for kind in ("Refused", "TimeoutError") if expected[kind]
-    }
-    assert counts.cancelled == sum(
-        expected[kind] for kind in ("given up", "cancelled", "in flight")
-    )
+    assert counts.failed == {kind: expected[kind] for kind in FAILING if expected[kind]}
+    assert counts.cancelled == expected["cancelled"] + expected["in flight"]
     assert not any(raised)
     assert sum(meter.latencies) == (expected["ok"] if wrap is metered else 0)
 
@@ -267,13 +265,27 @@ async def test_the_window_is_from_the_first_send_to_the_last_answer(wrap: Any) -
 
 
 @WRAPS
-async def test_a_cancelled_request_leaves_the_window_open(wrap: Any) -> None:
+async def test_a_cancelled_request_stays_cancelled_and_leaves_the_window_open(wrap: Any) -> None:
     meter = meter_of(1)
+    task = asyncio.ensure_future(wrap(never, meter)(0))
+    await asyncio.sleep(0)
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await wrap(given_up, meter)(0)
+        await task
 
+    assert (meter.cancelled, meter.failed) == (1, {})
     assert meter.window.closed_ns == 0
     assert meter.window.wall_s is None
+
+
+@WRAPS
+async def test_a_request_that_times_out_outside_counts_as_cancelled(wrap: Any) -> None:
+    meter = meter_of(1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await wrap(never, meter)(0)
+
+    assert (meter.cancelled, meter.failed) == (1, {})
 
 
 @settings(max_examples=50)

@@ -1,0 +1,307 @@
+"""Processes that are killed or interrupted: nothing is lost, and none stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from labkit import children, launch
+from labkit.errors import TrialFailed
+from labkit.launch import Progress
+from labkit.spec import Trial
+from labkit.store import Store
+
+PATIENCE_S = 60.0
+GONE_WITHIN_S = 2.0
+LONG = Trial(requests=30, limit=3, delay="60", deadline_s=100)
+
+SCRIPT = """
+import asyncio, os, sys
+from pathlib import Path
+from labkit import launch
+from labkit.spec import Trial
+from labkit.store import Store
+
+kind, folder = sys.argv[1:]
+mark = str(Path(folder).parent / "blocked")
+
+async def blocks(fetch, items, limit):
+    task = asyncio.ensure_future(fetch(0))
+    await asyncio.sleep(0)
+    os.close(os.open(mark, os.O_CREAT | os.O_WRONLY))
+    while True:
+        pass
+
+def watch(progress):
+    if progress.in_flight or kind == "blocks":
+        print("running", flush=True)
+
+async def main():
+    store = Store(folder)
+    if kind == "waits":
+        await launch.run(Trial(requests=5), keep=store.add)
+    strategy = blocks if kind == "blocks" else "worker_pool"
+    trial = Trial(requests=30, limit=3, delay="60", strategy=strategy)
+    await launch.run(trial, watch=watch, keep=store.add)
+
+asyncio.run(main())
+"""
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name of the command may hold anything: fields are counted from its bracket.
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+class Ends:
+    """Waits for processes to end that are not this one's children."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.descriptors = [os.pidfd_open(pid) for pid in pids]
+
+    def within(self, seconds: float) -> bool:
+        """Whether all have ended before this time has passed."""
+        until = monotonic() + seconds
+        ended = [
+            bool(select.select([fd], [], [], max(until - monotonic(), 0))[0])
+            for fd in self.descriptors
+        ]
+        return all(ended)
+
+    def close(self) -> None:
+        for fd in self.descriptors:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def script(tmp_path: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], Ends]]:
+    """A script in the middle of its last trial, and the processes that it has started."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, path, kind, tmp_path / "runs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said == "running\n", process.communicate()
+    if kind == "blocks":
+        assert until((tmp_path / "blocked").exists)
+    ends = Ends(children_of(process.pid))
+    try:
+        assert len(ends.descriptors) == 2
+        yield process, ends
+    finally:
+        process.kill()
+        process.communicate()
+        ends.close()
+
+
+def until(done: Callable[[], bool]) -> bool:
+    """Look again and again; whether it was so before all patience was gone."""
+    deadline = monotonic() + PATIENCE_S
+    while not done():
+        if monotonic() > deadline:
+            return False
+        select.select([], [], [], 0.01)
+    return True
+
+
+# The parent
+
+
+@pytest.mark.parametrize("kind", ["waits", "blocks"])
+def test_when_the_parent_is_killed_client_and_server_are_gone(tmp_path: Path, kind: str) -> None:
+    with script(tmp_path, kind) as (process, ends):
+        process.kill()
+
+        assert ends.within(GONE_WITHIN_S)
+
+    finished = [record.counts.ok for record in Store(tmp_path / "runs").records()]
+    assert finished == ([5] if kind == "waits" else [])
+
+
+@pytest.mark.parametrize("kind", ["waits", "blocks"])
+def test_ctrl_c_keeps_what_there_is_and_leaves_no_process(tmp_path: Path, kind: str) -> None:
+    with script(tmp_path, kind) as (process, ends):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+
+        assert ends.within(GONE_WITHIN_S)
+
+    assert "KeyboardInterrupt" in errors
+    assert "Exception ignored" not in errors
+    assert "never" not in errors
+    found = list(Store(tmp_path / "runs").records())
+    assert [record.counts.ok for record in found if record.counts.planned == 5] == (
+        [5] if kind == "waits" else []
+    )
+    [interrupted] = [record for record in found if record.counts.planned == 30]
+    assert interrupted.warnings[0].code == "interrupted"
+    assert interrupted.verdict == "invalid"
+    assert interrupted.counts.conserved
+    if kind == "waits":
+        assert (interrupted.counts.cancelled, interrupted.counts.not_sent) == (3, 27)
+
+
+# The children
+
+
+class Killing:
+    """Watches a trial, and kills one of its processes once requests are on their way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+        self.module, self.killed = module, False
+        self.started: dict[str, children.Child] = {}
+        killing = self
+
+        class Noted(children.Child):
+            def __init__(self, module: str, *args: str) -> None:
+                super().__init__(module, *args)
+                killing.started[module] = self
+
+        monkeypatch.setattr(launch, "Child", Noted)
+
+    def __call__(self, progress: Progress) -> None:
+        if not self.killed and progress.counts.ok:
+            self.killed = True
+            os.kill(self.started[self.module].pid, signal.SIGKILL)
+
+    @property
+    def all_gone(self) -> bool:
+        return all(child.status is not None for child in self.started.values())
+
+
+async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    killing, kept = Killing(monkeypatch, "labkit.worker"), []
+    trial = Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100)
+
+    with pytest.raises(TrialFailed) as caught:
+        await launch.run(trial, watch=killing, keep=kept.append)
+
+    [record] = kept
+    assert caught.value.record is record
+    assert str(caught.value).startswith("the client process died (exit status -9)")
+    assert record.warnings[0].code == "worker-lost"
+    assert record.verdict == "invalid"
+    assert record.counts.conserved
+    assert record.counts.ok >= 1
+    assert killing.all_gone
+
+
+async def test_a_server_that_is_killed_fails_requests_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killing, kept = Killing(monkeypatch, "labkit.targets.http"), []
+    trial = Trial(requests=600, limit=3, delay="0.02", deadline_s=100)
+
+    record = await launch.run(trial, watch=killing, keep=kept.append)
+
+    assert kept == [record]
+    assert record.counts.conserved
+    assert record.counts.ok >= 1
+    assert record.counts.failures >= 1
+    assert record.counts.sent == 600
+    assert set(record.counts.failed) <= {"connect", "reset", "disconnected", "payload"}
+    assert "failures" in [note.code for note in record.warnings]
+    assert record.verdict != "valid"
+    assert killing.all_gone
+
+
+# The task that runs the trial
+
+
+async def test_a_cancelled_trial_is_kept_as_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted, kept = Killing(monkeypatch, "none"), []
+    running = asyncio.Event()
+
+    def watch(progress: Progress) -> None:
+        if progress.in_flight == 3:
+            running.set()
+
+    task = asyncio.ensure_future(launch.run(LONG, watch=watch, keep=kept.append))
+    await running.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    [record] = kept
+    assert record.warnings[0].code == "interrupted"
+    assert record.counts.conserved
+    assert (record.counts.sent, record.counts.cancelled) == (3, 3)
+    assert len(noted.started) == 2
+    assert noted.all_gone
+
+
+@pytest.mark.parametrize("module", ["labkit.targets.http", "labkit.worker"])
+async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    noted, kept = Killing(monkeypatch, "none"), []
+    started = asyncio.Event()
+    write_line, read_line = children.Child.write_line, children.Child.read_line
+
+    async def seen(child: children.Child) -> None:
+        if noted.started.get(module) is child:
+            started.set()
+            await asyncio.sleep(0)
+
+    async def writing(child: children.Child, message: Any) -> None:
+        await seen(child)
+        await write_line(child, message)
+
+    async def reading(child: children.Child) -> Any:
+        await seen(child)
+        return await read_line(child)
+
+    monkeypatch.setattr(children.Child, "write_line", writing)
+    monkeypatch.setattr(children.Child, "read_line", reading)
+    task = asyncio.ensure_future(launch.run(LONG, keep=kept.append))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert module in noted.started
+    assert noted.all_gone
+    assert all(record.counts.conserved for record in kept)
+
+
+async def blocks(fetch: Any, items: Any, limit: int) -> None:
+    while True:
+        pass
+
+
+# Not strict: on a machine so busy that the client has not begun by then, it ends at once.
+@pytest.mark.xfail(reason="DEFECT: it is asked twice and waited for thrice", strict=False)
+async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted = Killing(monkeypatch, "none")
+    with pytest.raises(TrialFailed):
+        await launch.run(LONG.replace(strategy=blocks, deadline_s=2), keep=lambda _: None)
+
+    assert noted.all_gone
+    lived_s = noted.started["labkit.worker"].wall_s
+    assert lived_s is not None
+    assert lived_s < 2 + GONE_WITHIN_S + 0.5

@@ -1,0 +1,287 @@
+"""Notebooks are documents that are checked: here that the check would notice, not what they say.
+
+nbval runs them (`make notebooks`). A tagged cell whose output and count were stripped passes there
+silently, so these tests require both, and one of them spoils a text and requires nbval to fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbstripout import strip_output
+
+import labkit
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TAGS = {"keep_output", "nbval-check-output"}
+OPENING = ("What you will do", "What you will learn", "What you will need")
+CLOSING = ("Key points", "On your own")
+SCALES = {"smoke", "workshop", "paper"}
+
+Notebook = Any
+Cell = Any
+
+
+def read(path: Path) -> Notebook:
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook: Notebook) -> list[Cell]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: Cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def golden(notebook: Notebook) -> list[Cell]:
+    return [cell for cell in code(notebook) if tags(cell)]
+
+
+def text(notebook: Notebook) -> str:
+    return "\n".join(cell.source for cell in notebook.cells)
+
+
+def stripped(notebook: Notebook) -> Notebook:
+    """What `nbstripout --keep-count --keep-id` leaves of a notebook."""
+    copy = deepcopy(notebook)
+    return strip_output(copy, keep_output=False, keep_count=True, keep_id=True)
+
+
+def headings(source: str, level: int) -> list[str]:
+    return re.findall(rf"^{'#' * level} (.+)$", source, re.MULTILINE)
+
+
+def sections(notebook: Notebook) -> dict[str, list[Cell]]:
+    """The cells of each section; a cell that holds several headings belongs to the last."""
+    found: dict[str, list[Cell]] = {}
+    here = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and headings(cell.source, 2):
+            here = headings(cell.source, 2)[-1]
+        found.setdefault(here, []).append(cell)
+    return found
+
+
+every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_are_notebooks_and_make_runs_each_of_them() -> None:
+    listed = made("$(NOTEBOOKS_STRICT) $(NOTEBOOKS_LAX)").split()
+
+    assert len(NOTEBOOKS) >= 3
+    assert listed == [str(path.relative_to(ROOT)) for path in NOTEBOOKS]
+
+
+@every
+def test_notebook_is_valid_and_of_a_readable_length(path: Path) -> None:
+    notebook = read(path)
+
+    nbformat.validate(notebook)
+    assert 14 <= len(notebook.cells) <= 37
+    assert all(cell.source.strip() for cell in notebook.cells)
+
+
+@every
+def test_notebook_is_stored_stripped(path: Path) -> None:
+    notebook = read(path)
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+    assert stripped(notebook) == notebook
+    assert notebook.metadata == {"kernelspec": kernel, "language_info": {"name": "python"}}
+    assert all(cell.metadata in ({}, {"tags": sorted(TAGS)}) for cell in notebook.cells)
+    assert all(not cell.outputs for cell in code(notebook) if not tags(cell))
+
+
+@every
+def test_notebook_was_run_from_top_to_bottom(path: Path) -> None:
+    # nbval takes a cell with an output but without a count for one that was never run.
+    counts = [cell.execution_count for cell in code(read(path))]
+
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every
+def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
+    first, last = read(path).cells[0].source, read(path).cells[-1].source
+
+    assert first.startswith("# ")
+    assert tuple(headings(first, 2)) == OPENING
+    assert all(word in first for word in ("**Time:**", "**Peak memory:**", "**Scale:**"))
+    assert all(word in first for word in ("LABKIT_SCALE", *SCALES))
+    assert tuple(headings(last, 2)) == CLOSING
+
+
+@every
+def test_titles_are_there_once(path: Path) -> None:
+    markdown = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    titles = [title for source in markdown for title in headings(source, 2)]
+
+    assert [len(headings(source, 1)) for source in markdown] == [1, *[0] * (len(markdown) - 1)]
+    assert len(titles) == len(set(titles))
+
+
+def test_each_notebook_has_a_title_of_its_own() -> None:
+    titles = [headings(read(path).cells[0].source, 1)[0] for path in NOTEBOOKS]
+
+    assert len(titles) == len(set(titles))
+
+
+@every
+def test_cells_are_named_and_not_numbered_at_random(path: Path) -> None:
+    ids = [cell.id for cell in read(path).cells]
+
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", one) for one in ids)
+    assert not [one for one in ids if re.fullmatch(r"[0-9a-f]{8}", one)]
+
+
+@every
+def test_each_section_ends_in_a_verdict(path: Path) -> None:
+    found = sections(read(path))
+    taught = {title: cells for title, cells in found.items() if title not in (*OPENING, *CLOSING)}
+
+    assert len(taught) >= 3
+    assert [title for title, cells in taught.items() if not any(map(tags, cells))] == []
+
+
+@every
+def test_golden_cells_hold_a_verdict_without_numbers(path: Path) -> None:
+    cells = golden(read(path))
+
+    assert len(cells) >= 3
+    for cell in cells:
+        (output,) = cell.outputs
+        assert tags(cell) == TAGS
+        assert (output.output_type, output.name) == ("stream", "stdout")
+        assert re.fullmatch(r"PASS [^\d\n]+: [^\d\n]+\n", output.text), cell.id
+        assert f'print("{output.text.rstrip()}")' == cell.source.splitlines()[-1]
+
+
+@every
+def test_golden_cells_assert_what_they_say(path: Path) -> None:
+    for cell in golden(read(path)):
+        asserted = [node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Assert)]
+
+        assert len(asserted) >= 2, cell.id
+
+
+def parsed(cell: Cell) -> ast.AST:
+    """The code of a cell, which may await where a module may not."""
+    return compile(cell.source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@every
+def test_one_cell_sets_the_size_for_each_scale(path: Path) -> None:
+    mappings = [
+        (cell.id, {key.value for key in node.keys if isinstance(key, ast.Constant)})
+        for cell in code(read(path))
+        for node in ast.walk(parsed(cell))
+        if isinstance(node, ast.Dict)
+    ]
+
+    assert [(name, keys) for name, keys in mappings if keys & SCALES] == [("sizes", SCALES)]
+    assert text(read(path)).count("lab.default_scale()") == 1
+
+
+@every
+def test_notebook_names_no_address_and_no_path_of_a_machine(path: Path) -> None:
+    stored = path.read_text(encoding="utf-8")
+
+    assert "://" not in stored
+    assert not re.search(r"(?<![\w.{}*])/[a-z]\w*/|[A-Z]:\\\\", stored)
+
+
+@every
+def test_links_lead_to_notebooks_that_are_there(path: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", text(read(path)))
+
+    assert all((path.parent / link).is_file() for link in links)
+
+
+@every
+def test_public_names_are_used_as_they_are_exported(path: Path) -> None:
+    attributes = {
+        node.attr
+        for cell in code(read(path))
+        for node in ast.walk(parsed(cell))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "lab"
+    }
+
+    assert attributes <= set(labkit.__all__)
+
+
+def test_notebooks_follow_each_other() -> None:
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+
+    assert numbers[0] == 0
+    assert all(after - before == 1 for before, after in pairwise(numbers))
+
+
+def made(expression: str) -> str:
+    """What the Makefile makes of an expression."""
+    rule = f"shown: ; @echo '{expression}'"
+    command = ["make", "--silent", "--no-print-directory", f"--eval={rule}", "shown"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def nbval(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a notebook as `make notebooks` does, with the Python of this test."""
+    program, *options = shlex.split(made("$(NBVAL)"))
+    assert Path(program).name == "pytest"
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-c", "pyproject.toml", "--nbval-lax", path],
+        cwd=ROOT,
+        env={**os.environ, "LABKIT_LIVE": "0", "LABKIT_SCALE": "smoke"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def small(stored: str | None) -> Notebook:
+    """A notebook of two cells, kept as all are: one prints a time, one is golden."""
+    outputs = [nbformat.v4.new_output("stream", name="stdout", text=stored)] if stored else []
+    pattern = golden(read(NOTEBOOKS[0]))[0]
+    timing = nbformat.v4.new_code_cell("import time\n\ntime.perf_counter()", execution_count=1)
+    verdict = nbformat.v4.new_code_cell(
+        'assert 1 + 1 == 2\nprint("PASS control: sums hold")',
+        execution_count=2 if stored else None,
+        metadata=pattern.metadata,
+        outputs=outputs,
+    )
+    metadata = read(NOTEBOOKS[0]).metadata
+    return nbformat.v4.new_notebook(cells=[timing, verdict], metadata=metadata)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stored", "outcome"),
+    [
+        pytest.param("PASS control: sums hold\n", "2 passed", id="as it is printed"),
+        pytest.param("PASS control: sums fail\n", "1 failed, 1 passed", id="spoilt"),
+        pytest.param(None, "2 passed", id="stripped, which only the tests above notice"),
+    ],
+)
+def test_nbval_notices_a_spoilt_verdict(stored: str | None, outcome: str, tmp_path: Path) -> None:
+    path = tmp_path / "control.ipynb"
+    nbformat.write(small(stored), path)
+
+    run = nbval(path)
+
+    assert outcome in run.stdout
+    assert run.returncode == ("failed" in outcome)
