@@ -16,10 +16,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from labkit import fields, guards, parts, terminal
+from labkit import arguments, fields, guards, parts, terminal
 from labkit.errors import BadInput, Interrupted, LabError
 from labkit.record import Record
-from labkit.spec import Trial
 
 T = TypeVar("T")
 
@@ -81,48 +80,6 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output left (as `head` does): nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _trial(named: dict[str, str | None], sets: list[str] | None) -> Trial:
-    """The trial that the options describe: the kinds first, as they decide which settings exist."""
-    given = {name: text for name, text in named.items() if text is not None}
-    given |= dict(_pair(text, "--set") for text in sets or [])
-    kinds: dict[str, str] = {
-        name: given.pop(name) for name in ("target", "transport", "strategy") if name in given
-    }
-    if "allow_remote" in given:
-        kinds["allow_remote"] = given.pop("allow_remote")
-    trial = Trial(**kinds)
-    return trial.replace(**{name: _value(trial, name, text) for name, text in given.items()})
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise BadInput(f"{option} is {text!r}: write NAME=VALUE, as in transport.limit=30")
-    return name.strip(), value.strip()
-
-
-def _value(trial: Trial, name: str, text: str) -> Any:
-    return fields.from_text(name, text, trial.type_of(name))
-
-
-def _axes(trial: Trial, listed: list[str]) -> dict[str, list[Any]]:
-    """Axes in the order they were named; values of a part's own settings are read by its kind."""
-    axes: dict[str, list[Any]] = {}
-    for text in listed:
-        name, values = _pair(text, "--axis")
-        words = [word.strip() for word in fields.split_list(values)]
-        if not all(words):
-            raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
-        if name in axes:
-            raise BadInput(f"--axis names {name!r} twice: list all its values in one")
-        axes[name] = [_value(_first(trial, axes), name, word) for word in words]
-    return axes
-
-
-def _first(trial: Trial, axes: dict[str, list[Any]]) -> Trial:
-    return trial.replace(**{name: values[0] for name, values in axes.items()})
 
 
 def _await(work: Coroutine[Any, Any, T]) -> T:
@@ -243,7 +200,7 @@ def run(
 
     _check_json(json)
     _check_chart(chart)
-    trial = _trial(_named(locals()), set_)
+    trial = arguments.trial(_named(locals()), set_)
     outcome = _await(lab.run(trial, reporter=terminal.reporter()))
     if chart is not None:
         outcome.plot("timeline").save(chart)
@@ -284,10 +241,10 @@ def compare(
 
     _check_json(json)
     _check_chart(chart, metric)
-    trial = _trial(_named(locals()), set_)
+    trial = arguments.trial(_named(locals()), set_)
     work = lab.compare(
         trial,
-        _axes(trial, axis),
+        arguments.axes(trial, axis),
         repeats=5 if repeats is None else repeats,
         reporter=terminal.reporter(),
     )

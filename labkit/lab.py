@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from labkit import fields, launch, plan, preflight, progress, published, references
+from labkit import assembly, fields, launch, plan, preflight, progress, published, references
 from labkit.errors import TrialFailed
 from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
@@ -120,7 +120,7 @@ async def _run_all(
     for step in steps:
         preflight.check(step.trial)
     kept.prepare()
-    study = launch.new_id(datetime.now(UTC)) if experiment else None
+    study = assembly.new_id(datetime.now(UTC)) if experiment else None
     records: list[Record] = []
 
     def keep(record: Record) -> None:
@@ -132,7 +132,7 @@ async def _run_all(
     try:
         for step in steps:
             show.started(step)
-            place = launch.Place(
+            place = assembly.Place(
                 study=study,
                 experiment=experiment,
                 axes=dict(step.axes),

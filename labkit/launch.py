@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import secrets
 import signal
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -20,24 +19,14 @@ from typing import Any
 
 import msgspec
 
-from labkit import environment, guards, parts, preflight
+from labkit import assembly, environment, parts, preflight
+from labkit.assembly import Beginning, Place
 from labkit.children import GRACE_S, Child, failed
 from labkit.errors import BadInput, TrialFailed
-from labkit.record import Counts, Measurement, Note, Process, Record, Server, Timeline
+from labkit.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import Trial
 
 START_S = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a trial stands in an experiment; see `Record`."""
-
-    study: str | None = None
-    experiment: str | None = None
-    axes: dict[str, Any] | None = None
-    repeat: int = 0
-    order: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +58,17 @@ async def run(
     """
     preflight.check(trial)
     addresses = preflight.addresses(trial.url) if trial.url else []
+    function = _pickled(trial)
     # Drawing a million delays takes seconds: not in the loop of a notebook.
-    floor_s = await asyncio.to_thread(lambda: trial.floor_s)
+    floor_s, deadline_s = await asyncio.to_thread(lambda: (trial.floor_s, trial.deadline_s))
     cores = _cores(trial)
-    run_ = _Run(trial, place or Place(), floor_s, watch, keep)
+    began = Beginning(
+        trial=trial,
+        place=place or Place(),
+        started_at=datetime.now(UTC),
+        floor_s=floor_s,
+        environment=environment.now(),
+    )
     async with _target(trial, cores[1]) as served:
         job = {
             "trial": trial.to_dict(),
@@ -80,9 +76,9 @@ async def run(
             "addresses": addresses,
             "server_pid": served.pid,
             "core": cores[0],
-            "function": _pickled(trial),
+            "function": function,
         }
-        return await run_.client(job, served)
+        return await _Run(began, deadline_s, watch, keep).client(job, served)
 
 
 @dataclass(frozen=True)
@@ -145,16 +141,22 @@ async def _target(trial: Trial, core: int | None) -> AsyncIterator[_Served]:
     )
     child = Child("labkit.targets.http", msgspec.json.encode(settings).decode())
     try:
-        async with asyncio.timeout(START_S):
-            line = await child.read_line()
-        if line is None:
-            await child.exited(GRACE_S)
-            raise failed(child, "the synthetic server did not start")
-        yield _Served(line["url"], child.pid)
-    except TimeoutError:
-        raise failed(child, f"the synthetic server did not start within {START_S:.0f} s") from None
+        yield _Served(await _announced(child), child.pid)
     finally:
         await _surely(child)
+
+
+async def _announced(server: Child) -> str:
+    """The URL that the server says once it accepts connections."""
+    try:
+        async with asyncio.timeout(START_S):
+            line = await server.read_line()
+    except TimeoutError:
+        raise failed(server, f"the synthetic server said nothing for {START_S:.0f} s") from None
+    if line is None:
+        await server.exited(GRACE_S)
+        raise failed(server, "the synthetic server did not start")
+    return str(line["url"])
 
 
 async def _surely(child: Child) -> None:
@@ -169,12 +171,10 @@ class _Run:
     """One client process, from spawn to record."""
 
     def __init__(
-        self, trial: Trial, place: Place, floor_s: float | None, watch: Watch | None, keep: Keep
+        self, began: Beginning, deadline_s: float, watch: Watch | None, keep: Keep
     ) -> None:
-        self.trial, self.place, self.floor_s = trial, place, floor_s
+        self.trial, self.began, self.deadline_s = began.trial, began, deadline_s
         self.watch, self.keep = watch, keep
-        self.started_at = datetime.now(UTC)
-        self.environment = environment.now()
         self.latest: Progress | None = None
 
     async def client(self, job: dict[str, Any], served: _Served) -> Record:
@@ -197,12 +197,11 @@ class _Run:
         return record
 
     async def _watched(self, child: Child) -> tuple[Measurement, Note | None]:
-        deadline_s = self.trial.deadline_s
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(self.deadline_s):
                 measured = await self._measurement(child)
         except TimeoutError:
-            message = f"the trial passed its deadline of {deadline_s:,.0f} s"
+            message = f"the trial passed its deadline of {self.deadline_s:,.0f} s"
             measured = await self._cut_short(child)
             return measured or self._lost(), Note(code="deadline", message=message)
         if measured is None:
@@ -245,60 +244,14 @@ class _Run:
         await child.end()
         self.keep(self._record(child, measured, None, note))
 
-    def _lost(self) -> Measurement:
-        """What is known of a client that gave no measurement: its last progress line."""
-        planned = self.trial.requests
-        none = Counts(planned=planned, sent=0, not_sent=planned, ok=0, failed={}, cancelled=0)
-        return Measurement(
-            counts=self.latest.counts if self.latest else none,
-            wall_s=None,
-            client=None,
-            server=None,
-            latency_s=None,
-            latency_hdr=None,
-            loop_lag_s=None,
-            timeline=Timeline(),
-            effective={},
-        )
-
     def _record(
-        self,
-        child: Child,
-        measured: Measurement,
-        stats: dict[str, Any] | None,
-        note: Note | None,
+        self, child: Child, measured: Measurement, stats: dict[str, Any] | None, note: Note | None
     ) -> Record:
-        notes = [*([note] if note else []), *measured.warnings]
-        notes += guards.look_at(self.trial, measured)
-        place, wall_s = self.place, measured.wall_s
-        return Record(
-            id=new_id(self.started_at),
-            started_at=self.started_at.isoformat(timespec="milliseconds"),
-            study=place.study,
-            experiment=place.experiment,
-            axes=dict(place.axes or {}),
-            repeat=place.repeat,
-            order=place.order,
-            trial=self.trial.to_dict(),
-            effective={**measured.effective, "server": _served_by(stats)},
-            counts=measured.counts,
-            wall_s=wall_s,
-            floor_s=self.floor_s,
-            # Without a delay there is no floor worth the name, and nothing to be efficient against.
-            efficiency=self.floor_s / wall_s if wall_s and self.floor_s else None,
-            throughput_rps=measured.counts.ok / wall_s if wall_s else None,
-            client=measured.client,
-            process=_process(child, measured),
-            server=_server(measured.server, stats),
-            latency_s=measured.latency_s,
-            latency_hdr=measured.latency_hdr,
-            loop_lag_s=measured.loop_lag_s,
-            timeline=measured.timeline,
-            environment=self.environment,
-            warnings=notes,
-            first_errors=measured.first_errors,
-            verdict=guards.verdict(notes),
-        )
+        process = _process(child, measured)
+        return assembly.record(self.began, measured, process=process, stats=stats, note=note)
+
+    def _lost(self) -> Measurement:
+        return assembly.lost(self.trial, self.latest.counts if self.latest else None)
 
 
 def _process(child: Child, measured: Measurement) -> Process | None:
@@ -314,31 +267,6 @@ def _process(child: Child, measured: Measurement) -> Process | None:
     )
 
 
-def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
-    if seen is None or stats is None:
-        return seen
-    return msgspec.structs.replace(
-        seen,
-        requests=stats["requests"],
-        max_in_flight=stats["max_in_flight"],
-        connections_opened=stats["connections_opened"],
-        delay_error_s=_known(stats["delay_error_s"]),
-    )
-
-
-_IN_FORCE = ("engine", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
-
-
-def _served_by(stats: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What was in force in the synthetic server; None where it is not ours or did not say."""
-    return {name: stats.get(name) for name in _IN_FORCE} if stats is not None else None
-
-
-def _known(figures: dict[str, float | None]) -> dict[str, float] | None:
-    """The figures that are there; None where no request was delayed."""
-    return {name: value for name, value in figures.items() if value is not None} or None
-
-
 def _stats(served: _Served) -> dict[str, Any] | None:
     """What the synthetic server counted; None where it is not ours or no longer answers."""
     if served.pid is None:
@@ -351,8 +279,3 @@ def _stats(served: _Served) -> dict[str, Any] | None:
     except (OSError, msgspec.DecodeError):
         return None
     return stats
-
-
-def new_id(at: datetime) -> str:
-    """An id that sorts by time: 20261120T101500-3f9a2c."""
-    return f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 from servers import serving
 
-from labkit import children, guards, launch, parts
+from labkit import children, delays, guards, launch, parts
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import Place, Progress
 from labkit.record import Record, decode, encode
@@ -594,3 +596,49 @@ async def test_a_server_that_does_not_start_is_a_failed_trial(
     assert caught.value.record is None
     assert set(seen.pids) == {"labkit.targets.http"}
     assert seen.alive == []
+
+
+async def test_a_server_that_says_nothing_is_a_failed_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "START_S", 0)
+    with watched() as seen, pytest.raises(TrialFailed, match=r"the synthetic server .* 0 s"):
+        await launch.run(TINY, keep=keep_nothing)
+
+    assert seen.alive == []
+
+
+class Unusable:
+    """Pickled, it is a call that is refused where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return delays.parse, ("nonsense",)
+
+
+async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = base64.b64encode(pickle.dumps(Unusable())).decode()
+    monkeypatch.setattr(launch, "_pickled", lambda _: pickled)
+    with watched() as seen, pytest.raises(BadInput, match="delay is 'nonsense': it does not parse"):
+        await launch.run(TINY, keep=keep_nothing)
+
+    assert seen.alive == []
+
+
+@pytest.mark.parametrize(
+    ("home", "before", "expected"),
+    [
+        ("/home/me/lab", None, "/home/me/lab"),
+        ("/home/me/lab", "/else", f"/home/me/lab{os.pathsep}/else"),
+        ("/x/site-packages", "/else", "/else"),
+        ("/x/site-packages", None, None),
+    ],
+)
+def test_children_find_the_package(
+    monkeypatch: pytest.MonkeyPatch, home: str, before: str | None, expected: str | None
+) -> None:
+    monkeypatch.setattr(children, "__file__", f"{home}/labkit/children.py")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONPATH", before)
+
+    assert children._environment().get("PYTHONPATH") == expected
