@@ -197,11 +197,11 @@ def _beside(row: Mapping[str, Any]) -> list[str]:
         _as("process_peak_rss_bytes", now.get("process_peak_rss_bytes")),
         _as("process_wall_s", then.get("wall_s")),
         _as("process_wall_s", now.get("process_wall_s")),
-        _as("floor_s", now.get("floor_s")),
+        _as("floor_s", now.get("floor_s") or None),
         _as("efficiency", now.get("efficiency")),
         _as("process_cpu_percent", then.get("cpu_percent")),
         _as("process_cpu_percent", now.get("process_cpu_percent")),
-        now.get("verdict") or "not at this scale",
+        now.get("verdict") or "not run",
     ]
 
 
