@@ -15,7 +15,8 @@ from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import launch, places, store
+from labkit import places, store
+from labkit.assembly import new_id
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.record import Record, Timeline, encode
 from labkit.store import Damaged, Store
@@ -79,7 +80,7 @@ def test_records_come_by_name_whatever_the_order_of_adding(kept: Store) -> None:
 def test_ids_sort_by_time_within_a_second_too() -> None:
     start = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
-    ids = [launch.new_id(start + timedelta(milliseconds=10 * step)) for step in range(50)]
+    ids = [new_id(start + timedelta(milliseconds=10 * step)) for step in range(50)]
 
     assert ids == sorted(ids)
 
@@ -87,11 +88,11 @@ def test_ids_sort_by_time_within_a_second_too() -> None:
 def test_ids_sort_by_second_and_are_safe_names(kept: Store) -> None:
     start = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
-    ids = [launch.new_id(start + timedelta(seconds=step)) for step in range(50)]
+    ids = [new_id(start + timedelta(seconds=step)) for step in range(50)]
 
     assert ids == sorted(ids)
     assert kept.add(small(ids[0])).exists()
-    assert len({launch.new_id(start) for _ in range(50)}) == 50
+    assert len({new_id(start) for _ in range(50)}) == 50
 
 
 def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(kept: Store) -> None:
