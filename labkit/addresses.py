@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput
 
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?", re.IGNORECASE)
 REMOTE_REQUESTS = 10_000
 REMOTE_LIMIT = 50
 REMOTE_RPS = 100.0
@@ -28,6 +30,9 @@ def is_remote(url: str) -> bool:
 
 def check_url(url: str, allow_remote: str | None = None) -> None:
     """Raise `BadInput` unless `url` is one that a trial may call."""
+    # The value may be a password: it is not repeated.
+    if "@" in url:
+        raise BadInput("target.url holds an '@': leave out all before it, user and password")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise _refused(url, "it must hold printable ASCII without spaces")
     try:
@@ -39,9 +44,8 @@ def check_url(url: str, allow_remote: str | None = None) -> None:
         raise _refused(url, "its scheme must be http or https")
     if not host:
         raise _refused(url, "it has no host; write http://127.0.0.1:9000")
-    # The value may be a password: it is not repeated.
-    if "@" in parts.netloc:
-        raise BadInput("target.url holds a user or password: leave out all before the '@'")
+    if not _HOST.fullmatch(parts.netloc):
+        raise _refused(url, "its host must be a name or an address, with a port at most")
     if parts.fragment:
         raise _refused(url, "a fragment is never sent; leave out all from the '#'")
     if not is_loopback(host) and allow_remote != host:

@@ -49,6 +49,7 @@ def record(
     """The record of a trial: `stats` is what the synthetic server counted, `note` how it ended."""
     trial, place, floor_s = began.trial, began.place, began.floor_s
     notes = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
+    whole = measured.counts.ok == measured.counts.planned
     wall_s, known = measured.wall_s, msgspec.structs.asdict(measured)
     for name in ("warnings", "process_peak_rss_bytes"):
         del known[name]
@@ -67,8 +68,8 @@ def record(
         order=place.order,
         trial=trial.to_dict(),
         floor_s=floor_s,
-        # Without a delay there is no floor worth the name, and nothing to be efficient against.
-        efficiency=floor_s / wall_s if wall_s and floor_s else None,
+        # Nothing to be efficient against without a delay, nor where work was left undone.
+        efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
         process=process,
         environment=began.environment,
@@ -117,5 +118,5 @@ def _known(figures: dict[str, float | None]) -> dict[str, float] | None:
 
 
 def new_id(at: datetime) -> str:
-    """An id that sorts by time: 20261120T101500-3f9a2c."""
-    return f"{at:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    """An id that sorts by time: 20261120T101500123-3f9a2c."""
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(3)}"

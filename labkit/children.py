@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ class Child:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
         self.started = time.perf_counter()
         self._popen = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-m", module, *args],
+            [sys.executable, "-P", "-m", module, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -45,7 +48,7 @@ class Child:
         self.status: int | None = None
         self._reader: asyncio.StreamReader | None = None
         self._transport: asyncio.BaseTransport | None = None
-        self._reaping = asyncio.get_running_loop().run_in_executor(None, self._wait)
+        self._reaping = in_thread(self._wait)
 
     def _wait(self) -> None:
         _, status, self.usage = os.wait4(self.pid, 0)
@@ -58,7 +61,7 @@ class Child:
         data = msgspec.json.encode(message) + b"\n"
         # In a thread: a strategy of the user's own may be larger than the pipe's buffer.
         with contextlib.suppress(BrokenPipeError):
-            await asyncio.to_thread(_write_all, self._popen.stdin.fileno(), data)
+            await in_thread(partial(_write_all, self._popen.stdin.fileno(), data))
 
     async def read_line(self) -> dict[str, Any] | None:
         """The next line of JSON; None once the process has closed its output."""
@@ -110,6 +113,32 @@ class Child:
                     pipe.close()
 
 
+def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Run `work` in a thread of its own.
+
+    Not in the loop's executor: it has few threads, and trials that run at the same time would wait
+    for each other's.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except OSError as found:
+            error = found
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
 def _write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
@@ -128,4 +157,5 @@ def _environment() -> dict[str, str]:
 def failed(child: Child, what: str) -> TrialFailed:
     """The error for a child that ended before it did its work."""
     said = child.said_on_stderr()
-    return TrialFailed(f"{what} (exit status {child.status}){': ' + said if said else ''}")
+    status = "" if child.status is None else f" (exit status {child.status})"
+    return TrialFailed(f"{what}{status}{': ' + said if said else ''}")

@@ -22,8 +22,9 @@ FORMS = (
     "each with an optional factor as in randint(0,3)*0.1"
 )
 LONGEST_S = 3600.0
+MOST_SIGMA = 10
 
-_NUMBER = r"\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?"
+_NUMBER = r"[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?"
 _EXPRESSION = re.compile(
     rf"(?:(?P<kind>randint|uniform|exponential|lognormal)\((?P<args>[^()]*)\)|(?P<fixed>{_NUMBER}))"
     rf"(?:\*(?P<factor>{_NUMBER}))?"
@@ -68,12 +69,12 @@ def _normal_quantile(u: float) -> float:
 def uniform(seed: int, name: str) -> float:
     """A number in the open interval (0, 1), a pure function of `seed` and `name`."""
     digest = blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    return ((int.from_bytes(digest, "little") >> 11) + 0.5) / 2**53
+    return ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52
 
 
 def parse(text: str) -> Delay:
     """Read a delay expression; `BadInput` lists the forms that there are."""
-    match = _EXPRESSION.fullmatch(str(text).replace(" ", ""))
+    match = _EXPRESSION.fullmatch(re.sub(r" *([(),*]) *", r"\1", str(text).strip(" ")))
     if match is None:
         raise _refused(text, "it does not parse")
     factor = float(match["factor"] or 1)
@@ -99,8 +100,8 @@ def _bounded(text: str, delay: Delay) -> Delay:
     typical = max(delay.a, delay.b if delay.kind in ("randint", "uniform") else 0) * delay.factor
     if not math.isfinite(typical) or typical > LONGEST_S:
         raise _refused(text, f"a delay is at most {LONGEST_S:,.0f} s")
-    if delay.kind == "lognormal" and delay.a == 0:
-        raise _refused(text, "the median of a lognormal is above 0")
+    if delay.kind == "lognormal" and not (delay.a > 0 and delay.b <= MOST_SIGMA):
+        raise _refused(text, f"a lognormal's median is above 0 and its sigma at most {MOST_SIGMA}")
     return delay
 
 

@@ -106,17 +106,20 @@ def _choices(type_: Any) -> list[str]:
 def from_text(field: str, text: str, type_: Any) -> Any:
     """The value that `text` (of a command line) stands for in a field annotated with `type_`."""
     plain = text.strip()
-    value = "null" if plain.lower() == "none" else plain.replace("_", "") or plain
-    for candidate in (value, plain):
+    if plain.lower() == "none" and type(None) in get_args(type_):
+        return None
+    for candidate in dict.fromkeys([plain, plain.replace("_", "")]):
         try:
             converted = msgspec.convert(candidate, type_, strict=False)
         except msgspec.ValidationError:
             continue
-        check(field, converted, type_)
-        # A text field keeps its underscores: only numbers lose them.
-        return plain if isinstance(converted, str) else converted
-    check(field, text, type_)
-    raise BadInput(f"{field} is {text!r}: it must be {allowed(type_)}")
+        # Only a number may be written with underscores.
+        if candidate == plain or not isinstance(converted, str):
+            check(field, converted, type_)
+            return converted
+    raise BadInput(
+        f"{field} is {text!r}: it must be {allowed(type_)}{did_you_mean(plain, _choices(type_))}"
+    )
 
 
 @cache

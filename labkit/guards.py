@@ -63,6 +63,8 @@ def look_at(trial: Trial, measured: Measurement) -> list[Note]:
 def _conservation(counts: Counts) -> Iterable[tuple[str, str]]:
     if not counts.conserved:
         yield "not-conserved", "planned = sent + not_sent and sent = ok + failed + cancelled fails"
+    if counts.cancelled:
+        yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
     if counts.not_sent:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
 
@@ -109,7 +111,7 @@ def _connector(trial: Trial) -> Iterable[tuple[str, str]]:
 
 
 def _not_in_force(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    if trial.probes == "bare":
+    if trial.probes == "bare" or not effective:
         return
     asked = trial.to_dict()
     pairs = [("loop", asked["loop"], effective.get("loop"))]

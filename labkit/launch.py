@@ -11,10 +11,12 @@ import asyncio
 import base64
 import contextlib
 import signal
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -77,6 +79,7 @@ async def run(
             "server_pid": served.pid,
             "core": cores[0],
             "function": function,
+            "path": [entry or str(Path.cwd()) for entry in sys.path],
         }
         return await _Run(began, deadline_s, watch, keep).client(job, served)
 
@@ -98,7 +101,7 @@ def _pickled(trial: Trial) -> str | None:
         return None
     import cloudpickle
 
-    function = getattr(trial.function, "__wrapped__", trial.function)
+    function = _unguarded(trial.function)
     try:
         with _by_value(function):
             return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
@@ -109,11 +112,15 @@ def _pickled(trial: Trial) -> str | None:
         ) from None
 
 
+def _unguarded(function: Any) -> Any:
+    """The coroutine function inside the lab's own decorator; any other is left as it is."""
+    own = getattr(function, "__labkit_guard__", None) is function
+    return function.__wrapped__ if own else function
+
+
 @contextlib.contextmanager
 def _by_value(function: Any) -> Any:
     """Let the code itself travel, also of a function in a module the child might not find."""
-    import sys
-
     import cloudpickle
 
     module = sys.modules.get(getattr(function, "__module__", ""))
@@ -236,6 +243,8 @@ class _Run:
             async with asyncio.timeout(GRACE_S):
                 return await self._measurement(child)
         except TimeoutError:
+            # A loop that is blocked cannot answer, and will not end by itself either.
+            child.signal(signal.SIGKILL)
             return None
 
     async def _interrupted(self, child: Child) -> None:

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from labkit import fields
 from labkit.errors import BadInput
+from labkit.parts import Part, UrlTarget
 from labkit.spec import Trial
 
 MOST_TRIALS = 10_000
@@ -32,7 +35,7 @@ class Step:
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
     """Every combination of the axes' values, with the settings that name it."""
     for name, values in axes.items():
-        if isinstance(values, (str, bytes)) or not len(values):
+        if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
             raise BadInput(
                 f"axis {name!r} is {values!r}: it must be a list of at least one value, "
                 "as in strategy=['semaphore', 'task_pool']"
@@ -51,7 +54,17 @@ def label(trial: Trial, name: str) -> Any:
     if name == "strategy":
         return trial.strategy
     value = trial.get(name)
-    return value if isinstance(value, (str, int, float, type(None))) else type(value).__name__
+    return _part_label(value) if isinstance(value, Part) else value
+
+
+def _part_label(part: Part) -> str:
+    """A part in a few words: its URL, or its kind and the settings that are not the usual."""
+    if isinstance(part, UrlTarget):
+        return part.url
+    usual = msgspec.to_builtins(type(part)())
+    settings = msgspec.to_builtins(part)
+    changed = [f"{name}={value}" for name, value in settings.items() if value != usual[name]]
+    return " ".join([settings.get("kind", "workload"), *changed])
 
 
 def interleave(

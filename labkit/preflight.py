@@ -31,7 +31,7 @@ def _check_code(trial: Trial) -> None:
             f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
             "the name: pass the function itself"
         )
-    if trial.strategy in _PEERS and find_spec(trial.strategy) is None:
+    if not trial.own_strategy and trial.strategy in _PEERS and find_spec(trial.strategy) is None:
         raise BadInput(
             f"strategy is {trial.strategy!r}: the package is not installed; "
             "install it with: pip install 'labkit[peers]'"
@@ -39,9 +39,14 @@ def _check_code(trial: Trial) -> None:
 
 
 def _check_loops(trial: Trial) -> None:
-    wanted = {trial.loop, getattr(trial.target, "loop", "asyncio")}
-    if "uvloop" in wanted and find_spec("uvloop") is None:
-        raise BadInput("loop is 'uvloop': it is not installed; install it or set loop to 'asyncio'")
+    for name, loop in {
+        "loop": trial.loop,
+        "target.loop": getattr(trial.target, "loop", ""),
+    }.items():
+        if loop == "uvloop" and find_spec("uvloop") is None:
+            raise BadInput(
+                f"{name} is 'uvloop': it is not installed; install it or set {name} to 'asyncio'"
+            )
     if trial.switches.eager_tasks and sys.version_info < (3, 12):
         here = ".".join(map(str, sys.version_info[:2]))
         raise BadInput(
@@ -93,10 +98,10 @@ def addresses(url: str) -> list[str]:
 def _resolved(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise BadInput(
             f"target.url names the host {host!r}, which does not resolve "
-            f"({error.strerror or error}); check the name"
+            f"({getattr(error, 'strerror', None) or error}); check the name"
         ) from None
     listed = list(dict.fromkeys(str(info[4][0]) for info in found))
     astray = [address for address in listed if not is_loopback(address)]

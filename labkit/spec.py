@@ -6,6 +6,7 @@ here; what depends on this machine `preflight` checks before anything starts.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,6 +79,8 @@ class Trial:
         }
         for name, value in settings.items():
             role, leaf = _resolve(name, kinds, state["options"])
+            if leaf in changes[role]:
+                raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
             changes[role][leaf] = value
         for role in _ROLES:
             state[role] = _part(role, chosen.get(role), state[role], changes[role])
@@ -90,16 +93,25 @@ class Trial:
         if isinstance(self.target, parts.UrlTarget):
             at_once = min(self.slots, self.requests)
             check_remote(self.target.url, requests=self.requests, limit=at_once)
-        if self.strategy == "gather" and self.requests > parts.GATHER_AT_MOST:
+        if self._is("gather") and self.requests > parts.GATHER_AT_MOST:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
                 f"so at most {parts.GATHER_AT_MOST:,} are allowed; choose a bounded strategy"
             )
-        if self.probes == "bare" and (self.strategy != "worker_pool" or self.own_strategy):
+        if self.probes == "bare" and not self._is_as_written_by_hand:
             raise BadInput(
-                f"probes is 'bare' with strategy {self.strategy!r}: the hand-written loop is a "
-                "worker pool; set strategy to 'worker_pool'"
+                "probes is 'bare' with other settings than the hand-written loop has: leave "
+                "strategy at 'worker_pool', target at 'http', and path and transport as they are"
             )
+
+    @property
+    def _is_as_written_by_hand(self) -> bool:
+        usual = self.transport == parts.AiohttpTransport() and self.path == "/{item}"
+        return usual and self.url is None and self._is("worker_pool")
+
+    def _is(self, strategy: str) -> bool:
+        """Whether the strategy is the lab's own of that name."""
+        return self.strategy == strategy and not self.own_strategy
 
     @property
     def requests(self) -> int:
@@ -141,7 +153,7 @@ class Trial:
     @property
     def slots(self) -> int:
         """How many requests the strategy may have in flight: `gather` heeds no limit."""
-        return self.requests if self.strategy == "gather" else self.limit
+        return self.requests if self._is("gather") else self.limit
 
     @cached_property
     def floor_s(self) -> float | None:
@@ -154,14 +166,24 @@ class Trial:
     @property
     def deadline_s(self) -> float:
         """Seconds after which the trial is ended: as set, or several times what it should need."""
-        if self.switches.deadline_s is not None:
-            return self.switches.deadline_s
-        if self.url is not None and is_remote(self.url):
-            return REMOTE_DEADLINE_S
+        remote = self.url is not None and is_remote(self.url)
+        asked_s = self.switches.deadline_s
+        if asked_s is not None or remote:
+            longest_s = REMOTE_DEADLINE_S if remote else asked_s or 0.0
+            return min(asked_s or longest_s, longest_s)
         delay = delays.parse(getattr(self.target, "delay", "0"))
-        slots = 1 if self.strategy == "sequential" else self.slots
-        waiting_s = delays.floor_of(delay, self.seed, self.requests, slots)
+        waiting_s = delays.floor_of(delay, self.seed, self.requests, self._at_once)
         return 60 + 3 * waiting_s + 0.01 * self.requests
+
+    @property
+    def _at_once(self) -> int:
+        """The most requests that anything in the trial lets be in flight."""
+        transport = self.transport
+        held = [1] if self._is("sequential") else [self.slots]
+        held += [self.options["chunk_size"]] if "chunk_size" in self.options else []
+        if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
+            held += [n for n in (transport.limit, transport.limit_per_host) if n]
+        return min(held)
 
     def get(self, name: str) -> Any:
         """The value of the setting called `name`, short or dotted, as `replace` would take it."""
@@ -215,10 +237,13 @@ class Trial:
 
 
 def _strategy_named(value: Any) -> dict[str, Any]:
-    function = OWN.get(value, value) if isinstance(value, str) else value
+    function = value
+    if isinstance(value, str) and value not in parts.STRATEGIES:
+        function = OWN.get(value, value)
     if callable(function):
         name = getattr(function, "__name__", type(function).__name__)
-        if not getattr(function, "__module__", "").startswith("labkit.strategies."):
+        if not (getattr(function, "__module__", None) or "").startswith("labkit.strategies."):
+            _check_coroutine(name, function)
             return {
                 "strategy": name,
                 "own_strategy": True,
@@ -226,7 +251,7 @@ def _strategy_named(value: Any) -> dict[str, Any]:
                 "options": {},
             }
         function = name
-    if function not in parts.STRATEGIES:
+    if not isinstance(function, str) or function not in parts.STRATEGIES:
         raise fields.unknown("strategy", str(value), [*parts.STRATEGIES, *OWN])
     options = dict(parts.STRATEGIES[function])
     return {
@@ -235,6 +260,15 @@ def _strategy_named(value: Any) -> dict[str, Any]:
         "function": None,
         "options": options,
     }
+
+
+def _check_coroutine(name: str, function: Function) -> None:
+    called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method
+    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+        raise BadInput(
+            f"strategy is {name!r}, which is not a coroutine function: write "
+            "'async def name(fetch, items, limit)'"
+        )
 
 
 def _options(strategy: str, now: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
@@ -248,7 +282,9 @@ def _kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
     if value is None:
         return type(now)
     if isinstance(value, Mapping):
-        value = value.get("kind", "closed")
+        value = value.get("kind", "url" if "url" in value else None)
+        if value is None:
+            return type(now)
     if role == "target" and isinstance(value, str) and ":" in value:
         return parts.UrlTarget
     if isinstance(value, str) and value in _KINDS[role]:
@@ -273,8 +309,12 @@ def _part(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part:
         if leaf not in types:
             raise fields.unknown(f"a setting of {role}", leaf, types)
         fields.check(f"{kind.role}.{leaf}", setting, types[leaf])
-    if value is None or isinstance(value, Part):
-        return msgspec.structs.replace(now if value is None else value, **changes)
+    # A kind that is named again keeps the part as it is.
+    again = isinstance(value, str) and value in _KINDS[role] and type(now) is kind
+    if value is None or again:
+        return msgspec.structs.replace(now, **changes)
+    if isinstance(value, Part):
+        return msgspec.structs.replace(value, **changes)
     return _constructed(kind, changes)
 
 

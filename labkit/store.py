@@ -44,7 +44,8 @@ class Store:
         """Make the folder; raises `BadInput` where no record could be written into it later."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(probe := self.folder / f".{os.getpid()}.probe", b"")
+            probe = self.folder / f".{os.getpid()}.probe"
+            probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
             raise self._unwritable(error) from None
@@ -52,8 +53,8 @@ class Store:
     def add(self, record: Record) -> Path:
         """Keep a record for good; its file. Raises `BadInput` where its id is taken."""
         path = self._path(record.id)
+        self.prepare()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             _write(path, encode(record) + b"\n")
         except FileExistsError:
             raise BadInput(
@@ -94,7 +95,8 @@ class Store:
 
     def ids(self) -> list[str]:
         """The ids of all records, oldest first."""
-        return sorted(path.stem for path in self.folder.glob("*.json"))
+        found = (path.stem for path in self.folder.glob("*.json") if path.is_file())
+        return sorted(stem for stem in found if stem and _SAFE.issuperset(stem))
 
     def records(self) -> Iterator[Record]:
         """All readable records, oldest first."""
@@ -109,7 +111,13 @@ class Store:
                 yield Damaged(one, str(error))
 
     def _read(self, record_id: str) -> Record:
-        record = decode(self._path(record_id).read_bytes(), f"record {record_id}")
+        try:
+            data = self._path(record_id).read_bytes()
+        except OSError as error:
+            raise RecordDamaged(
+                f"record {record_id} cannot be read ({error.strerror}): see to its file"
+            ) from None
+        record = decode(data, f"record {record_id}")
         if record.id != record_id:
             raise RecordDamaged(
                 f"record {record_id} is damaged (it holds the id {record.id!r}): "
@@ -126,19 +134,29 @@ class Store:
 
 
 def _write(path: Path, data: bytes) -> None:
-    if path.exists():
-        raise FileExistsError(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _publish(temporary, path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
     _flush_folder(path.parent)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give the file its name, which must be free: a link refuses where a rename would overwrite."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(path) from None
+        temporary.replace(path)
 
 
 def _flush_folder(folder: Path) -> None:

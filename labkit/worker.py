@@ -52,11 +52,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     server_pid: int | None = None
     core: int | None = None
     function: str | None = None
+    path: list[str] = []
+
+
+class _Parent:
+    """Where the parent reads. Not standard output: a strategy of the user's own may print there."""
+
+    fd = 1
+
+    def take(self) -> None:
+        """Keep the parent's pipe to ourselves; what is printed goes to standard error from now."""
+        self.fd = os.dup(1)
+        os.dup2(2, 1)
+
+
+_PARENT = _Parent()
 
 
 def main() -> int:
     """Read the job, run it, print the measurement. 2 for a job that cannot be done."""
     job = msgspec.json.decode(_first_line(), type=Job)
+    _PARENT.take()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _prepare(job)
     try:
@@ -90,6 +106,8 @@ def _die_with_parent() -> None:
 def _prepare(job: Job) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # What a strategy of the user's own imports is found where the parent would find it.
+    sys.path.extend(entry for entry in job.path if entry not in sys.path)
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
 
@@ -104,8 +122,8 @@ def _loop_factory(trial: Trial) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _strategy(trial: Trial, function: str | None) -> Strategy:
     if function is not None:
-        own = pickle.loads(base64.b64decode(function))  # noqa: S301  # from the parent's pipe only
-        return getattr(own, "__wrapped__", own)  # type: ignore[no-any-return]  # the user's own
+        own: Strategy = pickle.loads(base64.b64decode(function))  # noqa: S301  # the parent's pipe
+        return own
     from labkit import strategies
 
     named = strategies.load(trial.strategy).__wrapped__
@@ -117,10 +135,10 @@ def _strategy(trial: Trial, function: str | None) -> Strategy:
 
 
 def say(kind: str, **content: Any) -> None:
-    """Print one line of JSON, whole."""
+    """Send the parent one line of JSON, whole."""
     data = msgspec.json.encode({"type": kind, **content}) + b"\n"
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(_PARENT.fd, data) :]
 
 
 def _say_progress(meter: Meter, row: Row) -> None:
@@ -130,10 +148,10 @@ def _say_progress(meter: Meter, row: Row) -> None:
     """
     counts = msgspec.to_builtins(meter.counts())
     line = {"type": "progress", "t_s": row.t_s, "in_flight": row.in_flight, "counts": counts}
-    os.set_blocking(1, False)
+    os.set_blocking(_PARENT.fd, False)
     with contextlib.suppress(BlockingIOError):
-        os.write(1, msgspec.json.encode(line) + b"\n")
-    os.set_blocking(1, True)
+        os.write(_PARENT.fd, msgspec.json.encode(line) + b"\n")
+    os.set_blocking(_PARENT.fd, True)
 
 
 async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
@@ -145,12 +163,14 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
     from labkit.transports import open_transport
 
     opened = open_transport(trial.transport, job.url, trial.path, job.addresses)
-    async with opened as unpaced:
-        fetch = paced(unpaced, REMOTE_RPS) if is_remote(job.url) else unpaced
+    async with opened as fetch:
         window = Window(job.server_pid)
         meter = Meter(trial.requests, opened.kind_of, window)
         sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))
-        notes = await _run(trial, strategy, fetch, sampler, meter)
+        call = (metered if trial.probes == "full" else counted)(fetch, meter)
+        # Paced outside what is timed: waiting for its turn is no latency.
+        call = paced(call, REMOTE_RPS) if is_remote(job.url) else call
+        notes = await _run(trial, strategy, call, sampler, meter)
         return _measurement(trial, meter, sampler, notes, opened.effective)
 
 
@@ -161,17 +181,16 @@ def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> A
 
 
 async def _run(
-    trial: Trial, strategy: Strategy, fetch: Fetch, sampler: Sampler, meter: Meter
+    trial: Trial, strategy: Strategy, call: Fetch, sampler: Sampler, meter: Meter
 ) -> list[Note]:
     """Run the strategy to its end, or to SIGTERM; what there is to say about how it ended."""
-    wrap = metered if trial.probes == "full" else counted
     before = asyncio.all_tasks()
     gc.collect()
     meter.window.start(Watched(os.getpid()).rss_bytes())
     say("ready")
     if trial.probes == "full":
         sampler.start()
-    task = asyncio.ensure_future(strategy(wrap(fetch, meter), range(trial.requests), trial.limit))
+    task = asyncio.ensure_future(strategy(call, range(trial.requests), trial.limit))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     ended = await asyncio.gather(task, return_exceptions=True)
     notes = _ending(ended[0]) + await _left_behind(before)

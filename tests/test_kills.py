@@ -293,7 +293,6 @@ async def blocks(fetch: Any, items: Any, limit: int) -> None:
 
 
 # Not strict: on a machine so busy that the client has not begun by then, it ends at once.
-@pytest.mark.xfail(reason="DEFECT: it is asked twice and waited for thrice", strict=False)
 async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -370,7 +370,6 @@ async def test_of_nothing_sent_nothing_is_measured() -> None:
     assert (record.wall_s, record.latency_s, record.client, record.efficiency) == (None,) * 4
 
 
-@pytest.mark.xfail(reason="DEFECT: efficiency is of work that was not done", strict=True)
 async def test_work_that_was_not_done_is_no_efficiency() -> None:
     record = (await ran(TINY.replace(strategy=loses_items, limit=1, delay="0.01"))).record
 
@@ -383,7 +382,6 @@ async def prints(fetch: Any, items: Any, limit: int) -> None:
         await fetch(item)
 
 
-@pytest.mark.xfail(reason="DEFECT: standard output is the protocol", strict=True)
 async def test_a_strategy_may_print() -> None:
     assert_all_done((await ran(TINY.replace(strategy=prints))).record, TINY)
 
@@ -407,7 +405,6 @@ async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
     await asyncio.gather(*map(bounded, items))
 
 
-@pytest.mark.xfail(reason="DEFECT: whatever has a __wrapped__ loses its wrapper", strict=True)
 async def test_a_decorator_of_ones_own_is_part_of_the_strategy() -> None:
     record = (await ran(TINY.replace(strategy=all_at_once, delay="0.01"))).record
 
@@ -474,7 +471,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.xfail(reason="DEFECT: the client looks in the current folder alone", strict=True)
 def test_what_a_script_imports_from_its_own_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("def calls(items): return list(items)")
     (tmp_path / "script.py").write_text(HELPED)
@@ -487,7 +483,6 @@ def test_what_a_script_imports_from_its_own_folder_is_found(tmp_path: Path) -> N
     assert ended.stdout == "9\n"
 
 
-@pytest.mark.xfail(reason="DEFECT: python -m looks in the current folder first", strict=True)
 async def test_a_file_in_the_current_folder_hides_nothing_of_the_standard_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -664,9 +659,6 @@ async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPa
     assert seen.alive == []
 
 
-@pytest.mark.xfail(
-    reason="DEFECT: each holds one; with none left, no trial can begin or end", strict=True
-)
 async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     child = children.Child("labkit.worker")

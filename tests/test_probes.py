@@ -350,12 +350,11 @@ def test_thinning_halves_and_keeps_the_worst_lag(lags: list[float]) -> None:
 
     kept = thinned(rows)
 
-    assert len(kept) == math.ceil(len(rows) / 2)
-    assert [one.t_s for one in kept] == [one.t_s for one in rows[::2]]
+    last = rows[-1:] if len(rows) % 2 == 0 else []
+    assert [one.t_s for one in kept] == [one.t_s for one in rows[::2] + last]
     assert max((one.loop_lag_s for one in kept), default=0) == max(lags, default=0)
 
 
-@pytest.mark.xfail(reason="DEFECT: a lag moves to the row before it happened", strict=True)
 def test_thinning_keeps_each_lag_in_the_row_after_it() -> None:
     rows = [row(0, 0.0), row(1, 5.0), row(2, 0.0), row(3, 7.0), row(4, 0.0)]
 
@@ -411,7 +410,6 @@ async def test_a_timeline_has_a_bounded_number_of_rows(rows: int) -> None:
     assert None not in timeline.client_rss_bytes + timeline.server_rss_bytes
 
 
-@pytest.mark.xfail(reason="DEFECT: thinning at the last row drops that row", strict=True)
 async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MOST_ROWS", 2)
     meter = meter_of(1)

@@ -76,7 +76,6 @@ def test_records_come_by_name_whatever_the_order_of_adding(kept: Store) -> None:
     assert kept.ids() == [record.id for record in kept.records()] == ["a", "b", "c"]
 
 
-@pytest.mark.xfail(reason="DEFECT: ids of one second sort by chance, not by time", strict=True)
 def test_ids_sort_by_time_within_a_second_too() -> None:
     start = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -145,7 +144,6 @@ def test_adding_never_overwrites(kept: Store) -> None:
     assert files(kept) == {"a.json"}
 
 
-@pytest.mark.xfail(reason="DEFECT: looked at first, then replaced: use os.link", strict=True)
 def test_adding_never_overwrites_what_another_process_has_added_meanwhile(
     kept: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +281,6 @@ def test_a_newer_record_harms_no_other(kept: Store) -> None:
     assert other == small("b")
 
 
-@pytest.mark.xfail(reason="DEFECT: one such entry ends every listing", strict=True)
 @pytest.mark.parametrize("name", ["notes (copy).json", "._a.json", "folder.json", "a.b.json"])
 def test_what_else_lies_in_the_folder_harms_no_record(kept: Store, name: str) -> None:
     kept.add(small("a"))
@@ -296,7 +293,6 @@ def test_what_else_lies_in_the_folder_harms_no_record(kept: Store, name: str) ->
     assert kept.get("a") == small("a")
 
 
-@pytest.mark.xfail(reason="DEFECT: not caught", strict=True, raises=FileNotFoundError)
 def test_a_record_deleted_while_listing_harms_no_other(kept: Store) -> None:
     for name in "abc":
         kept.add(small(name))
@@ -328,9 +324,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, below: str) 
 
 @pytest.mark.parametrize(
     "below",
-    ["runs", pytest.param("", marks=pytest.mark.xfail(
-        strict=True, reason="DEFECT: mkdir's FileExistsError is taken for a record's"
-    ))],
+    ["runs", pytest.param("")],
 )  # fmt: skip
 def test_adding_to_a_folder_that_cannot_be_written_says_so(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
@@ -340,7 +334,6 @@ def test_adding_to_a_folder_that_cannot_be_written_says_so(tmp_path: Path, below
         unwritable.add(small("a"))
 
 
-@pytest.mark.xfail(reason="DEFECT: 'cannot be written (None)'", strict=True)
 def test_a_probe_that_a_killed_process_left_behind_is_no_obstacle(kept: Store) -> None:
     kept.prepare()
     (kept.folder / f".{os.getpid()}.probe").write_text("")

@@ -366,7 +366,6 @@ async def test_a_redirect_is_not_followed(server: Server, read: str) -> None:
     assert server.targets == ["/moved/0"]
 
 
-@pytest.mark.xfail(reason="DEFECT: aiohttp's default is to follow", strict=True)
 async def test_the_hand_written_loop_follows_no_redirect_either(server: Server) -> None:
     await bare.run(f"{server.url}/moved", 2, 1)
 
@@ -411,9 +410,7 @@ KEY = ConnectionKey("h", 80, False, True, None, None, None)
         (aiohttp.InvalidURL("x"), "other"),
         (ValueError(), "other"),
         *(
-            pytest.param(
-                error, "reset", marks=pytest.mark.xfail(strict=True, reason="DEFECT: no errno")
-            )
+            pytest.param(error, "reset")
             for error in (
                 aiohttp.ClientConnectionResetError("Cannot write to closing transport"),
                 ConnectionResetError("Connection lost"),
@@ -501,7 +498,6 @@ def test_the_number_of_the_item_stands_in_url_or_path(url: str, path: str, spelt
     assert spelled(url, path)(7) == spelt
 
 
-@pytest.mark.xfail(reason="DEFECT: the first alone is replaced", strict=True)
 @pytest.mark.parametrize(
     ("url", "path"), [("http://h", "/{item}/{item}"), ("http://h/{item}", "/{item}")]
 )

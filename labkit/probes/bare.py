@@ -19,7 +19,7 @@ async def run(url: str, requests: int, limit: int) -> int:
     async def worker(session: aiohttp.ClientSession, items: Iterator[int]) -> None:
         nonlocal answered
         for item in items:
-            async with session.get(f"{url}/{item}") as response:
+            async with session.get(f"{url}/{item}", allow_redirects=False) as response:
                 await response.read()
                 answered += response.status == 200
 

@@ -119,12 +119,11 @@ class Sampler:
 
 
 def thinned(rows: list[Row]) -> list[Row]:
-    """Every second row; the worst lag of each pair is kept."""
-    pairs = zip(rows[::2], [*rows[1::2], None], strict=False)
-    return [
-        row if other is None else row._replace(loop_lag_s=max(row.loop_lag_s, other.loop_lag_s))
-        for row, other in pairs
-    ]
+    """Every second row, and the last; a row takes over the worst lag of the one before it."""
+    kept = rows[:1]
+    for before, row in zip(rows[1::2], rows[2::2], strict=False):
+        kept.append(row._replace(loop_lag_s=max(before.loop_lag_s, row.loop_lag_s)))
+    return kept if len(rows) % 2 or not rows else [*kept, rows[-1]]
 
 
 def to_timeline(rows: list[Row]) -> Timeline:

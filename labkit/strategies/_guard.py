@@ -130,6 +130,8 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
     signature = inspect.signature(function).replace(return_annotation="Tally")
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     made = cast("Strategy", guarded)
+    # The measuring worker goes round this very guard, and round no wrapper of the user's own.
+    guarded.__labkit_guard__ = guarded  # type: ignore[attr-defined]
     if not function.__module__.startswith(_BUILT_IN):
         # From here on a trial takes it by name, too.
         spec.OWN[function.__name__] = made

@@ -59,7 +59,9 @@ def open_transport(
 
 def spelled(url: str, path: str) -> Callable[[int], str]:
     """What is requested for an item: `{item}` in URL or path stands for its number."""
-    before, marker, after = (url.rstrip("/") + path if path else url).partition("{item}")
-    if not marker:
+    before, *after = (url.rstrip("/") + path if path else url).split("{item}")
+    if not after:
         return lambda item: before
-    return lambda item: f"{before}{item}{after}"
+    if len(after) == 1:
+        return lambda item: f"{before}{item}{after[0]}"
+    return lambda item: str(item).join([before, *after])

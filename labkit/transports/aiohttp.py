@@ -27,6 +27,15 @@ _ERRNO = {
     errno.ETIMEDOUT: "timeout",
 }
 
+# The most specific first: a disconnection by the server is none of the others.
+_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (TimeoutError, "timeout"),
+    (BadStatus, "status"),
+    (aiohttp.ServerDisconnectedError, "disconnected"),
+    ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
+    ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), "payload"),
+)
+
 
 class Aiohttp:
     """`async with Aiohttp(settings, url, path) as fetch: await fetch(item)`."""
@@ -165,17 +174,12 @@ class Checked(aiohttp.abc.AbstractResolver):
 
 def kind_of(error: BaseException) -> str:
     """The kind of failure, as records count it; the most specific kind wins."""
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, BadStatus):
-        return "status"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "disconnected"
+    for types, kind in _KINDS:
+        if isinstance(error, types):
+            return kind
     if isinstance(error, OSError):
         fallback = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "other"
         return _ERRNO.get(error.errno or 0, fallback)
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
-        return "payload"
     return "other"
 
 
