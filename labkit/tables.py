@@ -201,7 +201,7 @@ def _beside(row: Mapping[str, Any]) -> list[str]:
         _as("efficiency", now.get("efficiency")),
         _as("process_cpu_percent", then.get("cpu_percent")),
         _as("process_cpu_percent", now.get("process_cpu_percent")),
-        now.get("verdict") or "not run",
+        _verdict({**now, "warnings": ", ".join(now["warnings"])}) if now else "not run",
     ]
 
 
