@@ -96,10 +96,18 @@ def lost(trial: Trial, counts: Counts | None) -> Measurement:
 
 
 def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
-    if seen is None or stats is None:
+    if stats is None:
         return seen
+    # A client that died took its window with it; what the server counted is still the truth.
+    unseen = Server(
+        cpu_percent=None,
+        peak_rss_bytes=None,
+        requests=None,
+        max_in_flight=None,
+        connections_opened=None,
+    )
     return msgspec.structs.replace(
-        seen,
+        seen or unseen,
         requests=stats["requests"],
         max_in_flight=stats["max_in_flight"],
         connections_opened=stats["connections_opened"],

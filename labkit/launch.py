@@ -183,6 +183,7 @@ class _Run:
         self.trial, self.began, self.deadline_s = began.trial, began, deadline_s
         self.watch, self.keep = watch, keep
         self.latest: Progress | None = None
+        self.measured: Measurement | None = None
 
     async def client(self, job: dict[str, Any], served: _Served) -> Record:
         """Start the client on `job` and see it through."""
@@ -221,7 +222,8 @@ class _Run:
         """Read the client's lines until the measurement; None where it dies before."""
         while (line := await child.read_line()) is not None:
             if line["type"] == "measurement":
-                return msgspec.convert(line["measurement"], Measurement)
+                self.measured = msgspec.convert(line["measurement"], Measurement)
+                return self.measured
             if line["type"] == "failed":
                 raise BadInput(line["message"])
             if line["type"] == "progress":
@@ -249,7 +251,8 @@ class _Run:
 
     async def _interrupted(self, child: Child) -> None:
         note = Note(code="interrupted", message="the trial was interrupted")
-        measured = await self._cut_short(child) or self._lost()
+        # What was measured to the end counts, whatever the parent was doing when it was stopped.
+        measured = self.measured or await self._cut_short(child) or self._lost()
         await child.end()
         self.keep(self._record(child, measured, None, note))
 

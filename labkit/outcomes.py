@@ -109,9 +109,14 @@ class Run(Outcome):
 class Study(Outcome):
     """A comparison: several arms, each with its repeats, interleaved."""
 
-    def over(self, x: str, y: str, by: Sequence[str] = ()) -> Chart:
-        """One number against another over a numeric axis, as in `over("requests", "memory")`."""
-        return charts.over_axis(self.frame(), x, y, by)
+    def over(
+        self, x: str, y: str, by: Sequence[str] = (), reference: pd.DataFrame | None = None
+    ) -> Chart:
+        """One number against another over a numeric axis, as in `over("requests", "memory")`.
+
+        `reference`: rows of another outcome's `frame()`, drawn lighter beside these.
+        """
+        return charts.over_axis(self.frame(), x, y, by, reference)
 
 
 class Reproduction(Outcome):
@@ -173,9 +178,15 @@ class Reproduction(Outcome):
             return super().plot(kind)
         return self._triptych(reference)
 
-    def over(self, x: str, y: str, by: Sequence[str] = ("strategy",)) -> Chart:
-        """One number against another over a numeric axis, as in `over("requests", "memory")`."""
-        return charts.over_axis(self.frame(), x, y, by)
+    def over(
+        self,
+        x: str,
+        y: str,
+        by: Sequence[str] = ("strategy",),
+        reference: pd.DataFrame | None = None,
+    ) -> Chart:
+        """As `Study.over`; the arms are told apart by their strategy unless `by` says otherwise."""
+        return charts.over_axis(self.frame(), x, y, by, reference)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: as a study, with the published figures and the verdicts."""

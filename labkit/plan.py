@@ -7,6 +7,7 @@ that drifts (heat, other work) drifts under all arms alike.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import msgspec
 
 from labkit import fields
 from labkit.errors import BadInput
-from labkit.parts import Part, UrlTarget
+from labkit.parts import Part, UrlTarget, Workload
 from labkit.spec import Trial
 
 MOST_TRIALS = 10_000
@@ -40,6 +41,12 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
                 f"axis {name!r} is {values!r}: it must be a list of at least one value, "
                 "as in strategy=['semaphore', 'task_pool']"
             )
+    count = math.prod(map(len, axes.values()))
+    if count > MOST_TRIALS:
+        raise BadInput(
+            f"the axes have {count:,} combinations: at most {MOST_TRIALS:,} trials are run; "
+            "vary fewer values"
+        )
     combinations = itertools.product(*axes.values())
     return [_arm(base, dict(zip(axes, values, strict=True))) for values in combinations]
 
@@ -72,6 +79,7 @@ def interleave(
 ) -> list[Step]:
     """Each arm `repeats` times: block by block, each block in a random order drawn from `seed`."""
     fields.check("repeats", repeats, fields.Repeats)
+    fields.check("seed", seed, fields.types_of(Workload)["seed"])
     if len(listed) * repeats > MOST_TRIALS:
         raise BadInput(
             f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "

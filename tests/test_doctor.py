@@ -149,7 +149,7 @@ def test_throttling(
 
 @pytest.mark.parametrize(
     ("limit", "status", "shown"),
-    [(256, "bad", "256"), (1_999, "bad", "1,999"), (2_000, "ok", "2,000"), (-1, "ok", "no limit")],
+    [(256, "bad", "256"), (1_063, "bad", "1,063"), (1_064, "ok", "1,064"), (-1, "ok", "no limit")],
 )
 def test_open_files(
     monkeypatch: pytest.MonkeyPatch, limit: int, status: Status, shown: str

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -19,6 +20,7 @@ import pytest
 from labkit import children, launch
 from labkit.errors import TrialFailed
 from labkit.launch import Progress
+from labkit.record import Record
 from labkit.spec import Trial
 from labkit.store import Store
 
@@ -206,6 +208,11 @@ async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.Monke
     assert record.verdict == "invalid"
     assert record.counts.conserved
     assert record.counts.ok >= 1
+    # The client's window died with it; what the server counted did not.
+    assert record.client is None
+    assert record.server is not None
+    assert record.server.cpu_percent is None
+    assert (record.server.requests or 0) >= record.counts.ok
     assert killing.all_gone
 
 
@@ -251,6 +258,30 @@ async def test_a_cancelled_trial_is_kept_as_interrupted(monkeypatch: pytest.Monk
     assert (record.counts.sent, record.counts.cancelled) == (3, 3)
     assert len(noted.started) == 2
     assert noted.all_gone
+
+
+async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[Record] = []
+    loop, measured, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def asking_the_server(_: object) -> None:
+        loop.call_soon_threadsafe(measured.set)
+        gate.wait(30)
+
+    monkeypatch.setattr(launch, "_stats", asking_the_server)
+    task = asyncio.ensure_future(launch.run(Trial(requests=10, limit=3), keep=kept.append))
+    await measured.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.set()
+
+    [record] = kept
+    assert record.warnings[0].code == "interrupted"
+    assert record.counts.ok == 10
+    assert record.latency_s is not None
 
 
 @pytest.mark.parametrize("module", ["labkit.targets.http", "labkit.worker"])

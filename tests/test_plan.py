@@ -170,6 +170,19 @@ def test_an_experiment_has_a_bounded_number_of_trials(count: int) -> None:
             interleave(listed(count), repeats=most + 1)
 
 
+def test_axes_with_too_many_combinations_are_refused_before_any_is_made() -> None:
+    axes = {"limit": range(1, 5_001), "requests": range(1, 5_001), "seed": range(5_000)}
+
+    with pytest.raises(BadInput, match="the axes have 125,000,000,000 combinations: at most"):
+        arms(BASE, axes)
+
+
+@pytest.mark.parametrize("seed", [-1, None, 1.5])
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
+    with pytest.raises(BadInput, match=r"^seed is"):
+        interleave(listed(2), repeats=1, seed=seed)
+
+
 @pytest.mark.parametrize(
     "axes", [{"limit": [1, 2, 1]}, {"strategy": [mine, mine]}, {"keepalive_timeout": [1, 1.0]}]
 )

@@ -73,6 +73,7 @@ class Sampler:
 
     def _tick(self) -> None:
         self._late(perf_counter_ns() - self._due_ns)
+        self._meter.settle()
         self._ticks += 1
         if self._ticks % self._every == 0:
             self._take()
