@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from labkit import parts
 from labkit.record import Counts, Measurement, Note, Record, Verdict
 from labkit.spec import Trial
 
@@ -99,15 +98,15 @@ def _server(measured: Measurement) -> Iterable[tuple[str, str]]:
 
 
 def _connector(trial: Trial) -> Iterable[tuple[str, str]]:
+    in_flight = min(trial.slots, trial.requests)
     transport = trial.transport
-    if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
-        limits = [n for n in (transport.limit, transport.limit_per_host) if n]
-        if limits and min(limits) < min(trial.slots, trial.requests):
-            yield (
-                "connector-limit",
-                f"the connector allows {min(limits):,} connections, the workload "
-                f"{trial.slots:,} requests in flight: the rest wait inside aiohttp",
-            )
+    if transport.sent_at(in_flight) < in_flight:
+        yield (
+            "connector-limit",
+            f"the transport allows {transport.connections_at(in_flight):,} connections, the "
+            f"workload {trial.slots:,} "
+            f"requests in flight: the rest wait inside {transport.kind}",
+        )
 
 
 def _not_in_force(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -20,6 +20,7 @@ from labkit.addresses import check_url, is_loopback
 from labkit.errors import BadInput
 
 Loop = Literal["asyncio", "uvloop"]
+Engine = Literal["wire", "aiohttp"]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -77,7 +78,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes."""
 
     delay: str = "0"
-    engine: Literal["aiohttp"] = "aiohttp"
+    engine: Engine = "wire"
     loop: Loop = "uvloop"
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
@@ -106,6 +107,19 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
 
     role: ClassVar[str] = "transport"
 
+    @property
+    def kind(self) -> str:
+        """The name by which a trial chooses it."""
+        return str(self.__struct_config__.tag)
+
+    def connections_at(self, in_flight: int) -> int:
+        """How many connections there are where the strategy has so many requests in flight."""
+        return in_flight
+
+    def sent_at(self, in_flight: int) -> int:
+        """How many of them are really sent; the rest wait inside the transport."""
+        return self.connections_at(in_flight)
+
 
 class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
@@ -131,6 +145,11 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
     retry_dropped: bool = False
 
+    def connections_at(self, in_flight: int) -> int:
+        """The connector's limits hold within a session only."""
+        limits = [n for n in (self.limit, self.limit_per_host) if n]
+        return in_flight if self.session_per_request else min([in_flight, *limits])
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.force_close and self.keepalive_timeout != type(self)().keepalive_timeout:
@@ -139,6 +158,49 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
                 "transport.force_close on: a connection that is closed is not kept alive; "
                 "set one of the two"
             )
+
+
+class WireTransport(Transport, frozen=True, kw_only=True, tag="wire"):
+    """The lab's own HTTP/1.1 client: `asyncio.Protocol` and httptools.
+
+    `connections=0` is as many as the workload needs. `depth` is how many requests may be on their
+    way on one connection; 1 is no pipelining. A timeout ends up to an eighth of it late.
+    """
+
+    connections: Connections = 0
+    depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
+    method: Literal["GET", "HEAD"] = "GET"
+    timeout_s: Seconds | None = 300.0
+    connect_timeout_s: Seconds | None = 30.0
+    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
+    most_body_bytes: Bytes = 1 << 26
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each `depth` requests."""
+        needed = -(-in_flight // self.depth)
+        return min(needed, self.connections or needed)
+
+    def sent_at(self, in_flight: int) -> int:
+        """As many on each connection as `depth` allows."""
+        return min(in_flight, self.connections_at(in_flight) * self.depth)
+
+
+class StreamsTransport(Transport, frozen=True, kw_only=True, tag="streams"):
+    """HTTP/1.1 over `asyncio.open_connection`; `buffer_bytes` is what that calls `limit`.
+
+    The other settings are those of `WireTransport`.
+    """
+
+    connections: Connections = 0
+    buffer_bytes: Annotated[int, Meta(ge=64, le=1 << 26)] = 65_536
+    timeout_s: Seconds | None = 300.0
+    connect_timeout_s: Seconds | None = 30.0
+    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
+    most_body_bytes: Bytes = 1 << 26
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each request."""
+        return min(in_flight, self.connections or in_flight)
 
 
 class Workload(Part, frozen=True, kw_only=True):
@@ -169,8 +231,9 @@ class Server(Part, frozen=True, kw_only=True):
     port: Port = 0
     delay: str = "0"
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
-    engine: Literal["aiohttp"] = "aiohttp"
+    engine: Engine = "wire"
     loop: Loop = "uvloop"
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
     announce_json: bool = False
@@ -183,7 +246,9 @@ class Server(Part, frozen=True, kw_only=True):
 
 
 TARGETS: Mapping[str, type[Target]] = MappingProxyType({"http": HttpTarget, "url": UrlTarget})
-TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType({"aiohttp": AiohttpTransport})
+TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
+    {"aiohttp": AiohttpTransport, "streams": StreamsTransport, "wire": WireTransport}
+)
 
 
 class Switches(Part, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from labkit import parts
 from labkit.addresses import is_loopback
 from labkit.errors import BadInput
 from labkit.spec import Trial
@@ -57,12 +56,7 @@ def _check_loops(trial: Trial) -> None:
 
 def connections(trial: Trial) -> int:
     """How many connections the trial may hold open at once."""
-    at_once = min(trial.slots, trial.requests)
-    transport = trial.transport
-    if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
-        limits = [n for n in (transport.limit, transport.limit_per_host) if n]
-        at_once = min([at_once, *limits])
-    return at_once
+    return trial.transport.connections_at(min(trial.slots, trial.requests))
 
 
 def descriptors() -> int:

@@ -23,6 +23,7 @@ FAILURES = (
     "eaddrnotavail",
     "status",
     "payload",
+    "unanswered",
     "other",
 )
 """Kinds of failure that a transport tells apart."""

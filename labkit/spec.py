@@ -93,6 +93,11 @@ class Trial:
         if isinstance(self.target, parts.UrlTarget):
             at_once = min(self.slots, self.requests)
             check_remote(self.target.url, requests=self.requests, limit=at_once)
+            if self.target.url.startswith("https:") and self.transport.kind != "aiohttp":
+                raise BadInput(
+                    f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
+                    "speaks plain HTTP only; use http, or the transport aiohttp"
+                )
         if self._is("gather") and self.requests > parts.GATHER_AT_MOST:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
@@ -177,13 +182,13 @@ class Trial:
 
     @property
     def _at_once(self) -> int:
-        """The most requests that anything in the trial lets be in flight."""
-        transport = self.transport
+        """The most requests that the server is asked to answer at the same time.
+
+        It answers those of one connection one after another, however deep they are pipelined.
+        """
         held = [1] if self._is("sequential") else [self.slots]
         held += [self.options["chunk_size"]] if "chunk_size" in self.options else []
-        if isinstance(transport, parts.AiohttpTransport) and not transport.session_per_request:
-            held += [n for n in (transport.limit, transport.limit_per_host) if n]
-        return min(held)
+        return self.transport.connections_at(min(held))
 
     def get(self, name: str) -> Any:
         """The value of the setting called `name`, short or dotted, as `replace` would take it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 
 import aiohttp
+import httptools
 import pytest
 from servers import PATIENCE_S, ROOT, Running, command, launch, serving
 
@@ -20,14 +21,22 @@ from labkit.targets.http import documents
 from labkit.targets.http.behaviour import Behaviour
 from labkit.targets.http.messages import Chunks, Request
 
+ENGINES = ["wire", "aiohttp"]
 LOOPS = ["uvloop", "asyncio"]
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module", params=LOOPS)
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine there is: all that a client can see is the same of each."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=[(engine, loop) for engine in ENGINES for loop in LOOPS])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     """One server for all tests that do not look at its counters."""
-    with serving(loop=request.param, client_max_size=1000) as running:
+    engine, loop = request.param
+    with serving(engine=engine, loop=loop, client_max_size=1000) as running:
         yield running
 
 
@@ -204,8 +213,8 @@ def peak_rss_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-async def test_a_delay_lasts_its_whole_time(loop: str) -> None:
-    with serving(loop=loop, delay="0.0304") as server:
+async def test_a_delay_lasts_its_whole_time(engine: str, loop: str) -> None:
+    with serving(engine=engine, loop=loop, delay="0.0304") as server:
         async with server_session(server) as session:
             for target, delay_s in (("/x", 0.0304), ("/delay/0.0507", 0.0507), ("/delay/0", 0)):
                 began = perf_counter()
@@ -217,8 +226,8 @@ async def test_a_delay_lasts_its_whole_time(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-async def test_two_hundred_requests_wait_together(loop: str) -> None:
-    with serving(loop=loop, delay="uniform(60,61)") as server:
+async def test_two_hundred_requests_wait_together(engine: str, loop: str) -> None:
+    with serving(engine=engine, loop=loop, delay="uniform(60,61)") as server:
         async with server_session(server) as session:
             tasks = [asyncio.create_task(session.get(f"/{item}")) for item in range(200)]
             seen = await asyncio.to_thread(server.wait_for, in_flight=200)
@@ -239,19 +248,20 @@ def server_session(server: Running) -> aiohttp.ClientSession:
 # Counters
 
 
-def test_counters_say_what_is_in_force() -> None:
-    with serving(delay="randint(0,3)*0.0", seed=7, loop="uvloop") as server:
+def test_counters_say_what_is_in_force(engine: str) -> None:
+    with serving(engine=engine, delay="randint(0,3)*0.0", seed=7, loop="uvloop") as server:
         stats = server.stats()
-    in_force = {"engine": "aiohttp", "loop": "uvloop", "delay": "randint(0,3)*0.0", "seed": 7}
+    in_force = {"engine": engine, "loop": "uvloop", "delay": "randint(0,3)*0.0", "seed": 7}
     assert in_force.items() <= stats.items()
     assert stats["pid"] == server.pid
     assert stats["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert stats["aiohttp"] == aiohttp.__version__
+    library = {"wire": httptools, "aiohttp": aiohttp}[engine]
+    assert stats[library.__name__] == library.__version__
     assert stats["uvloop"]
 
 
-def test_connections_and_requests_are_counted_and_the_counting_is_not() -> None:
-    with serving(body_bytes=10) as server:
+def test_connections_and_requests_are_counted_and_the_counting_is_not(engine: str) -> None:
+    with serving(engine=engine, body_bytes=10) as server:
         first, second = server.connect(), server.connect()
         for connection, method in ((first, "GET"), (first, "HEAD"), (second, "GET")):
             connection.request(method, "/x")
@@ -277,8 +287,10 @@ def test_connections_and_requests_are_counted_and_the_counting_is_not() -> None:
     ],
 )
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_client_that_goes_away_takes_its_request_with_it(loop: str, sent: bytes) -> None:
-    with serving(loop=loop) as server:
+def test_a_client_that_goes_away_takes_its_request_with_it(
+    engine: str, loop: str, sent: bytes
+) -> None:
+    with serving(engine=engine, loop=loop) as server:
         with socket.create_connection(server.address) as peer:
             peer.sendall(sent)
             assert server.wait_for(in_flight=1)["in_flight"] == 1
@@ -291,8 +303,8 @@ def test_a_client_that_goes_away_takes_its_request_with_it(loop: str, sent: byte
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_in_mid_delay(loop: str, number: int) -> None:
-    with serving(loop=loop) as server:
+def test_a_signal_ends_it_in_mid_delay(engine: str, loop: str, number: int) -> None:
+    with serving(engine=engine, loop=loop) as server:
         peers = waiting(server, 20)
         server.process.send_signal(number)
         assert server.ended() == 0
@@ -353,7 +365,7 @@ def test_a_person_is_told_where_and_how_to_stop() -> None:
         assert process.stdout is not None
         line = process.stdout.readline()
         process.communicate(timeout=PATIENCE_S)
-    for part in ("http://127.0.0.1:", "0.5", "aiohttp", "uvloop", "Ctrl-C"):
+    for part in ("http://127.0.0.1:", "0.5", "wire", "uvloop", "Ctrl-C"):
         assert part in line
 
 

@@ -41,7 +41,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "workload.seed": ([0, 5, (1 << 63) - 1], NOT_SEED),
     "workload.path": ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT),
     "target.delay": (["0", "randint(0,3)*0.1"], [*NOT_TEXT, None]),
-    "target.engine": (["aiohttp"], ["", "nginx", 1, True, None]),
+    "target.engine": (["wire", "aiohttp"], ["", "nginx", 1, True, None]),
     "target.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "target.body_bytes": ([None, 0, 1 << 30], but_none(NOT_BYTES)),
     "target.client_max_size": ([0, 1 << 20, 1 << 30], NOT_BYTES),
@@ -60,6 +60,20 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "transport.read": (["read", "stream", "release"], ["", "Read", "text", 1, None]),
     "transport.chunk_bytes": ([1, 1 << 26], [0, -1, (1 << 26) + 1, *NOT_WHOLE]),
     "transport.retry_dropped": ([True, False], NOT_BOOL),
+    **{
+        f"{kind}.{leaf}": values
+        for kind in ("wire", "streams")
+        for leaf, values in {
+            "connections": ([0, 30, 1_000_000], NOT_CONNECTIONS),
+            "timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+            "connect_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+            "most_head_bytes": ([64, 1 << 20], [63, (1 << 20) + 1, *NOT_WHOLE]),
+            "most_body_bytes": ([0, 1 << 30], NOT_BYTES),
+        }.items()
+    },
+    "wire.depth": ([1, 16, 1_024], [0, -1, 1_025, *NOT_WHOLE]),
+    "wire.method": (["GET", "HEAD"], ["", "get", "POST", 1, None]),
+    "streams.buffer_bytes": ([64, 1 << 26], [63, (1 << 26) + 1, *NOT_WHOLE]),
     "trial.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "trial.eager_tasks": ([True, False], NOT_BOOL),
     "trial.pin": ([True, False], NOT_BOOL),
@@ -69,8 +83,9 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.port": ([0, 8080, 65_535], [-1, 65_536, *NOT_WHOLE]),
     "serve.delay": (["0", "1.5"], [*NOT_TEXT, None]),
     "serve.seed": ([0, (1 << 63) - 1], NOT_SEED),
-    "serve.engine": (["aiohttp"], ["", "nginx", 1, True, None]),
+    "serve.engine": (["wire", "aiohttp"], ["", "nginx", 1, True, None]),
     "serve.loop": (["asyncio", "uvloop"], NOT_LOOP),
+    "serve.workers": ([1, 2, 64], [0, -1, 65, *NOT_WHOLE]),
     "serve.body_bytes": ([None, 0, 1 << 30], but_none(NOT_BYTES)),
     "serve.client_max_size": ([0, 1 << 30], NOT_BYTES),
     "serve.announce_json": ([True, False], NOT_BOOL),
@@ -85,6 +100,8 @@ PARTS: dict[str, type[parts.Part]] = {
     "workload": parts.Workload,
     "target": parts.HttpTarget,
     "transport": parts.AiohttpTransport,
+    "wire": parts.WireTransport,
+    "streams": parts.StreamsTransport,
     "trial": parts.Switches,
     "serve": parts.Server,
 }
@@ -127,17 +144,21 @@ def test_a_part_refuses_what_its_field_does_not_admit(name: str) -> None:
         with pytest.raises(BadInput) as caught:
             PARTS[role](**{leaf: value})
 
-        assert str(caught.value).startswith(f"{name} is {value!r}: it must be ")
+        said = f"{PARTS[role].role}.{leaf} is {value!r}: it must be "
+        assert str(caught.value).startswith(said)
         assert is_one_sentence(str(caught.value))
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if not name.startswith("serve.")])
 def test_a_trial_refuses_it_in_the_same_words(name: str) -> None:
+    kind, _, leaf = name.partition(".")
+    role = PARTS[kind].role
+    chosen = {"transport": kind} if kind in parts.TRANSPORTS else {}
     for value in FIELDS[name][1]:
         with pytest.raises(BadInput) as caught:
-            Trial(**{name.replace("trial.", "switches."): value})
+            Trial(**chosen, **{f"{role}.{leaf}".replace("trial.", "switches."): value})
 
-        assert str(caught.value).startswith(f"{name} is {value!r}: it must be ")
+        assert str(caught.value).startswith(f"{role}.{leaf} is {value!r}: it must be ")
 
 
 @pytest.mark.parametrize("name", URL_FIELDS)
@@ -673,7 +694,7 @@ def settings_of_a_trial() -> st.SearchStrategy[dict[str, Any]]:
     named = {
         name.replace("trial.", "switches."): st.sampled_from(admitted)
         for name, (admitted, _) in FIELDS.items()
-        if not name.startswith("serve.")
+        if name.partition(".")[0] not in ("serve", "wire", "streams")
     }
     return st.fixed_dictionaries({}, optional=named).map(consistent)
 

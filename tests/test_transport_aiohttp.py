@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from labkit.parts import AiohttpTransport
 from labkit.probes import bare
 from labkit.record import FAILURES
-from labkit.transports import BadStatus, Fetch, open_transport, spelled
+from labkit.transports import Fetch, open_transport, spelled
 from labkit.transports.aiohttp import Aiohttp, Checked, kind_of
+from labkit.transports.failures import BadStatus
 from labkit.transports.pacing import paced
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

@@ -23,6 +23,7 @@ class Meter:
     """What happened to the requests so far; opens and closes the window that is measured."""
 
     __slots__ = (
+        "_latencies",
         "cancelled",
         "examples",
         "failed",
@@ -34,7 +35,6 @@ class Meter:
         "sent",
         "unsettled",
         "window",
-        "_latencies",
     )
 
     def __init__(

@@ -37,13 +37,6 @@ class Open(Protocol):
         ...
 
 
-class BadStatus(Exception):
-    """The server answered, with a status that is not a success."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"status {status}")
-
-
 def open_transport(
     settings: parts.Transport, url: str, path: str = "/{item}", addresses: Sequence[str] = ()
 ) -> Open:
@@ -51,6 +44,15 @@ def open_transport(
 
     `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
     """
+    # Imported where it is opened: a measured process holds the client that it measures.
+    if isinstance(settings, parts.WireTransport):
+        from labkit.transports.wire import Wire
+
+        return Wire(settings, url, path, addresses)
+    if isinstance(settings, parts.StreamsTransport):
+        from labkit.transports.streams import Streams
+
+        return Streams(settings, url, path, addresses)
     assert isinstance(settings, parts.AiohttpTransport)
     from labkit.transports.aiohttp import Aiohttp
 

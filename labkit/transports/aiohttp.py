@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import warnings
 from collections.abc import Sequence
@@ -15,17 +14,8 @@ import aiohttp.abc
 from yarl import URL
 
 from labkit import parts
-from labkit.transports import BadStatus, Fetch, spelled
-
-_ERRNO = {
-    errno.EMFILE: "emfile",
-    errno.ENFILE: "emfile",
-    errno.EADDRNOTAVAIL: "eaddrnotavail",
-    errno.ECONNRESET: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.EPIPE: "reset",
-    errno.ETIMEDOUT: "timeout",
-}
+from labkit.transports import Fetch, failures, spelled
+from labkit.transports.failures import BadStatus
 
 # The most specific first: a disconnection by the server is none of the others.
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -179,7 +169,7 @@ def kind_of(error: BaseException) -> str:
             return kind
     if isinstance(error, OSError):
         fallback = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "other"
-        return _ERRNO.get(error.errno or 0, fallback)
+        return failures.of_errno(error, fallback)
     return "other"
 
 

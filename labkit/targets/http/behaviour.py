@@ -28,7 +28,9 @@ Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
 
 _GET = ("GET", "HEAD")
 _POST = ("POST",)
-_NAMED = frozenset({"/", "/posts", "/users", "/echo"})
+NAMED = frozenset({b"posts", b"users", b"echo"})
+"""What is no `{name}`, as it has a route of its own."""
+_NAMED = frozenset({"/", *(f"/{name.decode()}" for name in NAMED)})
 
 
 class Behaviour:
@@ -51,6 +53,12 @@ class Behaviour:
             "echo": (self._echo, _POST),
         }
         self._two: Mapping[str, routes.Handler] = {**routes.TABLE, "delay": self._after}
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether every `GET /{name}` gets the very same bytes, without any delay."""
+        undelayed = self._delay.kind == "fixed" and not self._delay.draw(self._seed, "")
+        return undelayed and isinstance(self.hello.body, bytes)
 
     def hello_delay_s(self, target: str) -> float | None:
         """The delay in seconds where `GET target` surely is `hello`; None: ask `answer`.

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import platform
-import sys
 from time import perf_counter_ns
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -21,13 +17,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from labkit import parts
-from labkit.targets.http import behaviour, messages
+from labkit.targets.http import behaviour, engines, messages
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.stats import Stats
-
-BACKLOG = 4096
-# uvloop's timers count whole milliseconds, and may end a fraction of one early.
-_TICK_S = 0.001
 
 
 class Engine(web.Server):
@@ -44,7 +36,7 @@ class Engine(web.Server):
         )
         self._behaviour = behaviour.Behaviour(settings)
         self._hello_headers = _headers(self._behaviour.hello)
-        self._in_force = _in_force(settings)
+        self._in_force = engines.in_force(settings, aiohttp=aiohttp.__version__)
         self.stats = Stats()
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -115,7 +107,7 @@ class Engine(web.Server):
         await asyncio.sleep(delay_s)
         # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
         while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(engines.UVLOOP_TICK_S)
         self.stats.delay_error.add(late_ns)
 
     async def _send_chunks(
@@ -149,9 +141,7 @@ class Engine(web.Server):
 
 async def start(settings: parts.Server) -> asyncio.Server:
     """Listen on `settings.host` and `settings.port`; requests are accepted when this returns."""
-    return await asyncio.get_running_loop().create_server(
-        Engine(settings), settings.host, settings.port, backlog=BACKLOG
-    )
+    return await engines.listen(Engine(settings), settings)
 
 
 async def _read(request: web.BaseRequest, most_bytes: int) -> bytes:
@@ -168,20 +158,6 @@ async def _read(request: web.BaseRequest, most_bytes: int) -> bytes:
 
 def _headers(answer: Answer) -> CIMultiDict[str]:
     return CIMultiDict((*answer.headers, ("Server", messages.SERVER)))
-
-
-def _in_force(settings: parts.Server) -> dict[str, Any]:
-    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-    return {
-        "engine": "aiohttp",
-        "loop": loop,
-        "python": platform.python_version(),
-        "aiohttp": aiohttp.__version__,
-        "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
-        "pid": os.getpid(),
-        "delay": settings.delay,
-        "seed": settings.seed,
-    }
 
 
 def _logger() -> logging.Logger:

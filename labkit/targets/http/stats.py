@@ -103,6 +103,17 @@ class Stats:
         if self.in_flight > self.max_in_flight:  # noqa: PLR1730 - half the time of max()
             self.max_in_flight = self.in_flight
 
+    def at_once(self, connection: object, requests: int, bytes_out: int) -> None:
+        """So many requests were read and answered, one after another, without a wait."""
+        if self._fresh or self._observers:
+            self.began(connection)
+            self.ended()
+            requests -= 1
+        self.requests += requests
+        self.bytes_out += bytes_out
+        if self.in_flight >= self.max_in_flight:
+            self.max_in_flight = self.in_flight + 1
+
     def ended(self) -> None:
         """A request is over: answered, or given up."""
         self.in_flight -= 1

@@ -1,0 +1,366 @@
+"""The engine `wire`: httptools on an `asyncio.Protocol`, over `behaviour`.
+
+It receives, waits, sends and counts; it decides no answer. The requests of one connection are
+answered one after another, in the order in which they came, as in most servers: a slow one holds up
+those behind it. A request is in flight from when its turn comes until its answer is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from email.utils import formatdate
+from http import HTTPStatus
+from time import perf_counter_ns, time
+from typing import NamedTuple, cast
+
+import httptools
+
+from labkit import parts
+from labkit.framing import BadMessage
+from labkit.targets.http import behaviour, engines, messages
+from labkit.targets.http.messages import Answer, Chunks, Request
+from labkit.targets.http.requests import Head, Reader, plain_name, plain_names
+from labkit.targets.http.stats import Stats
+
+MOST_WAITING = 256
+_PLAIN = Head(method="GET", target="", version="1.1", headers={}, length=0, keep_alive=True)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_LENGTH = frozenset({204, 304})
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Turn(NamedTuple):
+    """A request that waits for its answer; `last`: the connection ends after it.
+
+    `counted` False is none of a client's work: either it asks for the counters, which are read when
+    its turn comes (`answer` None), or it was not understood.
+    """
+
+    answer: Answer | None
+    head: Head
+    last: bool
+    counted: bool = True
+
+
+class Engine:
+    """One server: what its connections share."""
+
+    def __init__(self, settings: parts.Server) -> None:
+        self.behaviour = behaviour.Behaviour(settings)
+        self.stats = Stats()
+        self.known: set[bytes] = set()
+        self.loop = asyncio.get_running_loop()
+        self.in_force = engines.in_force(settings, httptools=httptools.__version__)
+        # A timer that may end early is given that much more, so that it need not be set again.
+        self.early_s = engines.UVLOOP_TICK_S if self.in_force["loop"] == "uvloop" else 0.0
+        self.at_once = self.behaviour.is_at_once
+        self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Write the date into what is sent, now and at the beginning of each second."""
+        self.date = formatdate(usegmt=True)
+        body = self.behaviour.hello.body
+        # A body that is described, not held, has no short way.
+        self.hello = b"" if isinstance(body, Chunks) else self.whole(self.behaviour.hello, _PLAIN)
+        self.hello_bytes = 0 if isinstance(body, Chunks) else len(body)
+        self.loop.call_later(1 - time() % 1, self._tell_time)
+
+    def whole(self, answer: Answer, head: Head, *, last: bool = False) -> bytes:
+        """`answer`, of which the body is held, as it is sent."""
+        assert isinstance(answer.body, bytes)
+        body = b"" if head.method == "HEAD" else answer.body
+        return self.head(answer, head, len(answer.body), last=last) + body
+
+    def head(self, answer: Answer, head: Head, length: int | None, *, last: bool) -> bytes:
+        """The head of an answer; `length` None is a body in chunks."""
+        lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}"]
+        lines += [f"{name}: {value}" for name, value in answer.headers]
+        if length is None:
+            # The framing of a body that is not sent says nothing.
+            lines += ["Transfer-Encoding: chunked"] if head.method != "HEAD" else []
+        elif answer.status not in _NO_LENGTH:
+            lines.append(f"Content-Length: {length}")
+        if last:
+            lines.append("Connection: close")
+        elif head.version == "1.0":
+            lines.append("Connection: keep-alive")
+        lines += [f"Date: {self.date}", f"Server: {messages.SERVER}", "", ""]
+        return "\r\n".join(lines).encode("latin-1")
+
+
+class Connection(asyncio.Protocol):
+    """One client: its requests in, their answers out, in turn."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._stats = engine, engine.stats
+        self._reader = Reader(self, engine.known)
+        # Nothing waits, nothing is half received, and the client reads what it is sent.
+        self._at_rest = True
+        self._transport: asyncio.Transport
+        self._waiting: deque[bytes | Turn] = deque()
+        self._out: list[bytes] = []
+        # The answer whose time has not come, or of which not all is sent.
+        self._now: Turn | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_ns = 0
+        self._pieces: Iterator[bytes] | None = None
+        self._writable, self._reading = True, True
+        # In flight already, as its body comes in.
+        self._receiving = False
+        # The client waits to be told to send a body; no more requests are taken; it is all over.
+        self._expecting = self._deaf = self._over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop for a new connection."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._stats.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what the client sent."""
+        engine = self._engine
+        if self._at_rest and engine.at_once:
+            # Nearly all that a benchmark sends: answered without any state of the connection.
+            name = plain_name(data, engine.known)
+            if name and name not in behaviour.NAMED:
+                self._stats.at_once(self, 1, engine.hello_bytes)
+                self._transport.write(engine.hello)
+                return
+            names, used = plain_names(data, engine.known)
+            if used == len(data) and behaviour.NAMED.isdisjoint(names):
+                self._stats.at_once(self, len(names), len(names) * engine.hello_bytes)
+                self._transport.write(engine.hello * len(names))
+                return
+        if not self._deaf:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        self._at_rest = False
+        try:
+            self._reader.receive(data)
+        except BadMessage as error:
+            refusal = messages.text(400, str(error))
+            self._enqueue(Turn(refusal, _PLAIN, last=True, counted=False))
+        self._go_on()
+
+    def eof_received(self) -> None:
+        """Called by the loop when the client sends no more: for a server it is then gone."""
+        self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection is gone; a request in mid-delay goes with it."""
+        self._deaf, self._over, self._at_rest = True, True, False
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._now is not None or self._receiving:
+            self._now = self._pieces = None
+            self._stats.ended()
+        self._stats.disconnected(self)
+
+    def pause_writing(self) -> None:
+        """Called by the loop when the client reads more slowly than it is answered."""
+        self._writable = self._at_rest = False
+
+    def resume_writing(self) -> None:
+        """Called by the loop when the client has caught up."""
+        self._writable = True
+        if self._pieces is not None:
+            self._send_pieces()
+        else:
+            self._go_on()
+
+    # What the reader tells, in the order in which it came.
+
+    def plain(self, name: bytes) -> None:
+        """`GET /{name}`, as benchmarks send it: the short way."""
+        if self._now is not None or self._waiting or self._deaf or not self._writable:
+            self._enqueue(name)
+        else:
+            self._start_plain(name)
+
+    def most_kept(self, head: Head) -> int:
+        """A head came; its body is kept where the answer depends on it."""
+        server = self._engine.behaviour
+        taken = server.takes_body(head.method, head.target)
+        idle = self._now is None and not self._waiting
+        if idle and head.length != 0 and not behaviour.is_stats(head.target):
+            self._receiving = True
+            self._stats.began(self)
+        if head.expects and taken and (head.length or 0) <= server.client_max_size:
+            self._expecting = True
+            self._go_on()
+        elif head.expects:
+            # Answered now, for the client waits; it may or may not send the body after that.
+            turn = Turn(server.too_large, head, last=True) if taken else self._turn(head, b"")
+            self._enqueue(turn._replace(last=True))
+        return server.client_max_size if taken else 0
+
+    def asked(self, head: Head, body: bytes) -> None:
+        """Any other request."""
+        if not self._deaf:
+            self._expecting = False
+            self._enqueue(self._turn(head, body))
+
+    def _turn(self, head: Head, body: bytes) -> Turn:
+        last = not head.keep_alive
+        if behaviour.is_stats(head.target):
+            return Turn(None, head, last, counted=False)
+        request = Request(method=head.method, target=head.target, headers=head.headers, body=body)
+        return Turn(self._engine.behaviour.answer(request), head, last)
+
+    def _enqueue(self, turn: bytes | Turn) -> None:
+        if self._deaf:
+            return
+        self._waiting.append(turn)
+        self._deaf = isinstance(turn, Turn) and turn.last
+        if len(self._waiting) > MOST_WAITING and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+        self._go_on()
+
+    # One answer after another.
+
+    def _go_on(self) -> None:
+        while self._waiting and self._now is None and self._writable:
+            turn = self._waiting.popleft()
+            if isinstance(turn, bytes):
+                self._start_plain(turn)
+            else:
+                self._start(turn, turn.answer.delay_s if turn.answer else 0.0)
+        if not self._reading and len(self._waiting) <= MOST_WAITING and not self._over:
+            self._reading = True
+            self._transport.resume_reading()
+        if self._now is None and not self._waiting:
+            self._catch_up()
+        self._flush()
+        idle = self._now is None and not self._waiting and self._reader.between
+        self._at_rest = idle and self._writable and not self._deaf
+
+    def _catch_up(self) -> None:
+        """All that came is answered."""
+        if self._expecting:
+            self._expecting = False
+            self._out.append(_CONTINUE)
+        elif self._deaf:
+            self._end()
+
+    def _start_plain(self, name: bytes) -> None:
+        server, target = self._engine.behaviour, "/" + name.decode("ascii")
+        answer, delay_s = server.hello, server.hello_delay_s(target)
+        if delay_s is None:  # a route with a name of its own
+            answer = server.answer(Request(method="GET", target=target))
+            delay_s = answer.delay_s
+        self._start(Turn(answer, _PLAIN, last=False), delay_s)
+
+    def _start(self, turn: Turn, delay_s: float) -> None:
+        if turn.answer is None or not turn.counted:
+            self._tell(turn)
+            return
+        if not self._receiving:
+            self._stats.began(self)
+        self._receiving = False
+        self._now = turn
+        if delay_s:
+            self._due_ns = perf_counter_ns() + round(delay_s * 1e9)
+            self._wait(delay_s)
+        else:
+            self._send(turn.answer, turn)
+
+    def _tell(self, turn: Turn) -> None:
+        if self._receiving:  # its body was not understood
+            self._receiving = False
+            self._stats.ended()
+        answer = turn.answer
+        if answer is None:
+            self._stats.observed(self)
+            counters = {**self._stats.snapshot(), **self._engine.in_force}
+            answer = behaviour.stats(turn.head.method, counters)
+        self._out.append(self._engine.whole(answer, turn.head, last=turn.last))
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = self._engine.loop.call_later(seconds + self._engine.early_s, self._due)
+
+    def _due(self) -> None:
+        late_ns = perf_counter_ns() - self._due_ns
+        if late_ns < 0:
+            # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
+            self._wait(-late_ns / 1e9)
+            return
+        self._timer = None
+        self._stats.delay_error.add(late_ns)
+        assert self._now is not None
+        assert self._now.answer is not None
+        self._send(self._now.answer, self._now)
+        self._go_on()
+
+    def _send(self, answer: Answer, turn: Turn) -> None:
+        engine, head = self._engine, turn.head
+        if isinstance(answer.body, Chunks):
+            self._send_head(answer.body, answer, turn)
+            return
+        if head is _PLAIN and answer is engine.behaviour.hello:
+            self._out.append(engine.hello)
+        else:
+            self._out.append(engine.whole(answer, head, last=turn.last))
+        if head.method != "HEAD":
+            self._stats.bytes_out += len(answer.body)
+        self._sent()
+
+    def _send_head(self, body: Chunks, answer: Answer, turn: Turn) -> None:
+        framed = body.framed and turn.head.version == "1.1"
+        length = None if framed else body.total_bytes
+        self._out.append(self._engine.head(answer, turn.head, length, last=turn.last))
+        if turn.head.method == "HEAD":
+            self._sent()
+            return
+        self._pieces = self._encoded(body, framed=framed)
+        self._send_pieces()
+
+    def _encoded(self, body: Chunks, *, framed: bool) -> Iterator[bytes]:
+        for piece in body.pieces():
+            self._stats.bytes_out += len(piece)
+            yield b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece
+        if framed:
+            yield b"0\r\n\r\n"
+
+    def _send_pieces(self) -> None:
+        """Send as much of a large body as fits one turn of the loop, and the rest in later ones."""
+        unyielded = 0
+        while self._pieces is not None and self._writable:
+            if unyielded >= messages.PIECE_BYTES:
+                self._flush()
+                # A client that reads as fast as this writes would else keep all others waiting.
+                self._engine.loop.call_soon(self._send_pieces)
+                return
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._pieces = None
+                self._sent()
+                self._go_on()
+                return
+            self._out.append(piece)
+            unyielded += len(piece)
+        self._flush()
+
+    def _sent(self) -> None:
+        self._now = None
+        self._stats.ended()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out and not self._over:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
+    def _end(self) -> None:
+        self._flush()
+        self._deaf, self._over, self._at_rest = True, True, False
+        self._transport.close()
+
+
+async def start(settings: parts.Server) -> asyncio.Server:
+    """Listen on `settings.host` and `settings.port`; requests are accepted when this returns."""
+    engine = Engine(settings)
+    return await engines.listen(lambda: Connection(engine), settings)

@@ -1,0 +1,190 @@
+"""HTTP/1.1 over `asyncio.open_connection`: what the loop's stream API costs above its protocols.
+
+The same requests, the same parsing as the transport `wire`; between them lies only the API. There
+is no pipelining: each connection has one request at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import httptools
+
+from labkit import parts
+from labkit.framing import BadMessage
+from labkit.transports import Fetch, failures, http1
+from labkit.transports.failures import BadStatus, Unanswered
+from labkit.transports.responses import Head, Reader
+
+
+class Streams:
+    """`async with Streams(settings, url, path) as fetch: body = await fetch(item)`."""
+
+    def __init__(
+        self,
+        settings: parts.StreamsTransport,
+        url: str,
+        path: str = "/{item}",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._request = http1.requests(url, path, "GET")
+        self._endpoint = http1.endpoint(url, addresses)
+        self._known: dict[bytes, Head] = {}
+        self._idle: list[Connection] = []
+        self._busy: dict[Connection, None] = {}
+        self._slots = asyncio.Semaphore(settings.connections) if settings.connections else None
+        self._opened = 0
+        self._sweeper: http1.Sweeper | None = None
+
+    async def __aenter__(self) -> Fetch:
+        self._sweeper = http1.Sweeper(self._settings.timeout_s, self._pending, _expire)
+        return self._fetch if self._slots is None else self._fetch_in_turn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        for connection in [*self._idle, *self._busy]:
+            connection.abort()
+        await asyncio.sleep(0)  # for the loop to tell them
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings in force, and how many connections they came to."""
+        named = ("connections", "buffer_bytes", "timeout_s", "connect_timeout_s")
+        return {
+            **{name: getattr(self._settings, name) for name in named},
+            "httptools": httptools.__version__,
+            "connections_opened": self._opened,
+        }
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of failure, as records count it."""
+        return failures.kind_of(error)
+
+    def _pending(self) -> list[Connection]:
+        return list(self._busy)
+
+    async def _fetch_in_turn(self, item: int) -> bytes:
+        assert self._slots is not None
+        async with self._slots:
+            return await self._fetch(item)
+
+    async def _fetch(self, item: int) -> bytes:
+        connection = self._usable() or await self._open()
+        self._busy[connection] = None
+        try:
+            head, body = await connection.ask(self._request(item))
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            del self._busy[connection]
+        if head.keep_alive:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+        if head.status >= 300:
+            raise BadStatus(head.status)
+        return body
+
+    def _usable(self) -> Connection | None:
+        """An idle connection that the server has not closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.ended:
+                return connection
+        return None
+
+    async def _open(self) -> Connection:
+        async with asyncio.timeout(self._settings.connect_timeout_s):
+            reader, writer = await self._connected()
+        self._opened += 1
+        return Connection(self._settings, self._known, reader, writer)
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        *others, last = self._endpoint.hosts
+        port, limit = self._endpoint.port, self._settings.buffer_bytes
+        for host in others:
+            with suppress(OSError):
+                return await asyncio.open_connection(host, port, limit=limit)
+        return await asyncio.open_connection(last, port, limit=limit)
+
+
+class Connection:
+    """One connection, and the answer that comes on it."""
+
+    def __init__(
+        self,
+        settings: parts.StreamsTransport,
+        known: dict[bytes, Head],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._reader, self._writer, self._size = reader, writer, settings.buffer_bytes
+        self._answers: deque[tuple[Head, bytes]] = deque()
+        self._responses = Reader(
+            lambda head, body: self._answers.append((head, body)),
+            most_head_bytes=settings.most_head_bytes,
+            most_body_bytes=settings.most_body_bytes,
+            known=known,
+        )
+        self._expired = False
+
+    async def ask(self, request: bytes) -> tuple[Head, bytes]:
+        """Send a request and read its answer."""
+        self._writer.write(request)
+        try:
+            while not self._answers:
+                if data := await self._reader.read(self._size):
+                    self._responses.receive(data)
+                else:
+                    self._end()
+        except OSError as error:
+            raise self._lost(error) from None
+        answer = self._answers.popleft()
+        if self._answers:
+            raise BadMessage("an answer came that nobody had asked for")
+        return answer
+
+    def _end(self) -> None:
+        try:
+            self._responses.end()
+        except BadMessage as error:
+            raise self._lost(error) from None
+        if not self._answers:
+            raise self._lost(None)
+
+    def _lost(self, error: Exception | None) -> Exception:
+        if self._expired:
+            return TimeoutError("no whole answer in time")
+        why = error or "closed by the server"
+        return Unanswered(f"the connection ended before the answer ({why})")
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can be asked here."""
+        return self._reader.at_eof() or self._writer.transport.is_closing()
+
+    def expire(self) -> None:
+        """Fail what is asked here: it has taken too long."""
+        self._expired = True
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._writer.transport.abort()
+
+
+def _expire(connection: Any) -> None:
+    connection.expire()

@@ -1,0 +1,277 @@
+"""An HTTP/1.1 client of the lab's own: `asyncio.Protocol`, httptools, keep-alive and pipelining.
+
+It does what a transport needs and nothing else, and so shows what the event loop itself allows. A
+request is sent once: where its connection ends before the answer, it has failed. Answers belong to
+requests by their order (RFC 9112, section 9.3), so nothing is ever paired by guessing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from types import TracebackType
+from typing import Any, cast
+
+import httptools
+
+from labkit import parts
+from labkit.framing import BadMessage
+from labkit.transports import Fetch, failures, http1
+from labkit.transports.failures import BadStatus, Unanswered
+from labkit.transports.responses import Head, Reader
+
+Waiter = asyncio.Future[Any]
+
+
+class Wire:
+    """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
+
+    def __init__(
+        self,
+        settings: parts.WireTransport,
+        url: str,
+        path: str = "/{item}",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings
+        self._request = http1.requests(url, path, settings.method)
+        self._pool = Pool(settings, http1.endpoint(url, addresses))
+        self._sweeper: http1.Sweeper | None = None
+
+    async def __aenter__(self) -> Fetch:
+        pool = self._pool
+        self._sweeper = http1.Sweeper(self._settings.timeout_s, pool.pending, pool.expire)
+        return self._fetch()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        await self._pool.close()
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings in force, and how many connections they came to."""
+        settings = self._settings
+        named = ("connections", "depth", "method", "timeout_s", "connect_timeout_s")
+        return {
+            **{name: getattr(settings, name) for name in named},
+            "httptools": httptools.__version__,
+            "connections_opened": self._pool.opened,
+        }
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of failure, as records count it."""
+        return failures.kind_of(error)
+
+    def _fetch(self) -> Fetch:
+        request, pool, ready = self._request, self._pool, self._pool.ready
+        depth, new_waiter = self._settings.depth, asyncio.get_running_loop().create_future
+
+        async def fetch(item: int) -> bytes:
+            while not ready:
+                await pool.more()
+            connection = ready[-1]
+            waiter = new_waiter()
+            waiting = connection.waiting
+            waiting.append(waiter)
+            if len(waiting) >= depth:
+                ready.pop()
+            connection.write(request(item))
+            body: bytes = await waiter
+            return body
+
+        return fetch
+
+
+class Pool:
+    """The connections of one transport; `ready` are those that take another request."""
+
+    def __init__(self, settings: parts.WireTransport, endpoint: http1.Endpoint) -> None:
+        self.settings, self._endpoint = settings, endpoint
+        self.ready: list[Connection] = []
+        self.known: dict[bytes, Head] = {}
+        self.opened = 0
+        self._connections: set[Connection] = set()
+        self._opening = 0
+        self._queue: deque[Waiter] = deque()
+
+    async def more(self) -> None:
+        """Wait until there may be a connection that is ready; open one where that is needed."""
+        most, there = self.settings.connections, len(self._connections) + self._opening
+        soon = self._opening * self.settings.depth
+        if len(self._queue) + self._opening >= soon and (not most or there < most):
+            await self._open()
+            return
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._queue.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self.wake()  # what this one was woken for is for the next
+            raise
+
+    async def _open(self) -> None:
+        self._opening += 1
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout_s):
+                await self._connect()
+        except BaseException:
+            self.wake()  # the next in the queue may try for itself
+            raise
+        finally:
+            self._opening -= 1
+        self.opened += 1
+        self.wake(self.settings.depth - 1)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        *others, last = self._endpoint.hosts
+        for host in others:
+            with suppress(OSError):
+                await loop.create_connection(lambda: Connection(self), host, self._endpoint.port)
+                return
+        await loop.create_connection(lambda: Connection(self), last, self._endpoint.port)
+
+    def wake(self, count: int = 1) -> None:
+        """Let so many of those that wait for a connection look again."""
+        while count > 0 and self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    def take(self, connection: Connection) -> None:
+        """A connection was opened."""
+        self._connections.add(connection)
+        self.ready.append(connection)
+
+    def free(self, connection: Connection) -> None:
+        """A connection takes another request."""
+        self.ready.append(connection)
+        if self._queue:
+            self.wake()
+
+    def drop(self, connection: Connection) -> None:
+        """A connection takes no more requests."""
+        if connection in self.ready:
+            self.ready.remove(connection)
+
+    def lose(self, connection: Connection) -> None:
+        """A connection is gone; there is room for another."""
+        self.drop(connection)
+        self._connections.discard(connection)
+        self.wake()
+
+    def pending(self) -> Iterator[Waiter]:
+        """All that wait for a connection or for an answer."""
+        answers = chain.from_iterable(one.waiting for one in self._connections)
+        return (waiter for waiter in chain(self._queue, answers) if not waiter.done())
+
+    def expire(self, waiter: Any) -> None:
+        """Fail what has waited too long, and use its connection for nothing new."""
+        if not waiter.done():
+            waiter.set_exception(TimeoutError("no whole answer in time"))
+        for connection in [one for one in self._connections if waiter in one.waiting]:
+            connection.retire()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)  # for the loop to tell them
+
+
+class Connection(asyncio.Protocol):
+    """One connection; `waiting` are the requests sent on it and not yet answered, in order."""
+
+    def __init__(self, pool: Pool) -> None:
+        settings = pool.settings
+        self.waiting: deque[Waiter] = deque()
+        self._pool, self._depth = pool, settings.depth
+        self._transport: asyncio.Transport
+        self._retired = False
+        self._reader = Reader(
+            self._answered,
+            method=settings.method,
+            most_head_bytes=settings.most_head_bytes,
+            most_body_bytes=settings.most_body_bytes,
+            known=pool.known,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop once connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
+        self._pool.take(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what the server sent."""
+        try:
+            self._reader.receive(data)
+        except BadMessage as error:
+            self._break(error)
+
+    def eof_received(self) -> None:
+        """Called by the loop when the server sends no more: some bodies end so."""
+        try:
+            self._reader.end()
+        except BadMessage as error:
+            self._break(Unanswered(str(error)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection is gone."""
+        self._retired = True
+        self._pool.lose(self)
+        why = f"the connection ended before the answer ({exc or 'closed by the server'})"
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unanswered(why))
+
+    def _answered(self, head: Head, body: bytes) -> None:
+        waiting = self.waiting
+        if self._retired and not waiting:
+            return
+        if not waiting:
+            raise BadMessage("an answer came that nobody had asked for")
+        waiter = waiting.popleft()
+        if not waiter.done():
+            if head.status < 300:
+                waiter.set_result(body)
+            else:
+                waiter.set_exception(BadStatus(head.status))
+        if not head.keep_alive:
+            # What follows on this connection is no answer to anything.
+            self.abort()
+        elif self._retired:
+            self.retire()
+        elif len(waiting) == self._depth - 1:
+            self._pool.free(self)
+
+    def retire(self) -> None:
+        """Send nothing new here, and end once nobody waits for an answer any more."""
+        self._retired = True
+        self._pool.drop(self)
+        if all(waiter.done() for waiter in self.waiting):
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._retired = True
+        self._pool.drop(self)
+        self._transport.abort()
+
+    def _break(self, error: Exception) -> None:
+        """What came cannot be understood: it was the answer to the first that waits."""
+        if self.waiting and not self.waiting[0].done():
+            self.waiting.popleft().set_exception(error)
+        self.abort()
