@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import signal
 import sys
 import urllib.request
@@ -51,12 +52,18 @@ Keep = Callable[[Record], None]
 
 
 async def run(
-    trial: Trial, *, place: Place | None = None, watch: Watch | None = None, keep: Keep
+    trial: Trial,
+    *,
+    place: Place | None = None,
+    watch: Watch | None = None,
+    keep: Keep,
+    served: Served | None = None,
 ) -> Record:
     """Run `trial`; the record is given to `keep` and returned.
 
-    Raises `BadInput` before anything is started, `TrialFailed` (with the record of what there is)
-    when the deadline passes or a process dies.
+    `served` is a server that is there already: then none is started, and what it counted in all is
+    not of this trial. Raises `BadInput` before anything is started, `TrialFailed` (with the record
+    of what there is) when the deadline passes or a process dies.
     """
     preflight.check(trial)
     addresses = preflight.addresses(trial.url) if trial.url else []
@@ -71,23 +78,39 @@ async def run(
         floor_s=floor_s,
         environment=environment.now(),
     )
-    async with _target(trial, cores[1]) as served:
+    async with _target(trial, cores[1], served) as target:
         job = {
             "trial": trial.to_dict(),
-            "url": trial.url or served.url,
+            "url": trial.url or target.url,
             "addresses": addresses,
-            "server_pid": served.pid,
+            "server_pid": target.pid,
             "core": cores[0],
             "function": function,
             "path": [entry or str(Path.cwd()) for entry in sys.path],
         }
-        return await _Run(began, deadline_s, watch, keep).client(job, served)
+        return await _Run(began, deadline_s, watch, keep).client(job, target)
 
 
 @dataclass(frozen=True)
-class _Served:
+class Served:
+    """A target that accepts connections; `pid` None is one that the lab did not start."""
+
     url: str
     pid: int | None
+    own: bool = True
+
+    @property
+    def counted(self) -> bool:
+        """Whether all that it counted is of the one trial that it was started for."""
+        return self.pid is not None and self.own
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: parts.Server) -> AsyncIterator[Served]:
+    """A synthetic server of its own process, for several trials or for none; gone at the end."""
+    alone = msgspec.structs.replace(settings, announce_json=True, die_with_stdin=True)
+    async with _started("labkit.targets.http", alone) as served:
+        yield dataclasses.replace(served, own=False)
 
 
 def _cores(trial: Trial) -> tuple[int | None, int | None]:
@@ -135,9 +158,9 @@ def _by_value(function: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _target(trial: Trial, core: int | None) -> AsyncIterator[_Served]:
-    if not isinstance(trial.target, parts.HttpTarget):
-        yield _Served(trial.url or "", None)
+async def _target(trial: Trial, core: int | None, there: Served | None) -> AsyncIterator[Served]:
+    if there is not None or not isinstance(trial.target, parts.HttpTarget):
+        yield there or Served(trial.url or "", None)
         return
     shared = {
         name: getattr(trial.target, name)
@@ -146,9 +169,15 @@ async def _target(trial: Trial, core: int | None) -> AsyncIterator[_Served]:
     settings = parts.Server(
         **shared, seed=trial.seed, core=core, announce_json=True, die_with_stdin=True
     )
-    child = Child("labkit.targets.http", msgspec.json.encode(settings).decode())
+    async with _started("labkit.targets.http", settings) as served:
+        yield served
+
+
+@contextlib.asynccontextmanager
+async def _started(module: str, settings: parts.Part) -> AsyncIterator[Served]:
+    child = Child(module, msgspec.json.encode(settings).decode())
     try:
-        yield _Served(await _announced(child), child.pid)
+        yield Served(await _announced(child), child.pid)
     finally:
         await _surely(child)
 
@@ -185,15 +214,15 @@ class _Run:
         self.latest: Progress | None = None
         self.measured: Measurement | None = None
 
-    async def client(self, job: dict[str, Any], served: _Served) -> Record:
+    async def client(self, job: dict[str, Any], served: Served) -> Record:
         """Start the client on `job` and see it through."""
         child = Child("labkit.worker")
         try:
             await child.write_line(job)
             measured, note = await self._watched(child)
             await child.exited(GRACE_S)
-            stats = await asyncio.to_thread(_stats, served)
-            record = self._record(child, measured, stats, note)
+            counted = await asyncio.to_thread(_stats, served)
+            record = self._record(child, measured, counted, note)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._interrupted(child)))
             raise
@@ -279,15 +308,17 @@ def _process(child: Child, measured: Measurement) -> Process | None:
     )
 
 
-def _stats(served: _Served) -> dict[str, Any] | None:
-    """What the synthetic server counted; None where it is not ours or no longer answers."""
-    if served.pid is None:
-        return None
+def _stats(served: Served) -> dict[str, Any] | None:
+    return stats(served.url) if served.counted else None
+
+
+def stats(url: str) -> dict[str, Any] | None:
+    """What the synthetic server there counted; None where it no longer answers."""
     try:
         # No proxy, whatever the environment says: the server is on loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{served.url}/-/stats", timeout=5) as answer:
-            stats: dict[str, Any] = msgspec.json.decode(answer.read())
+        with opener.open(f"{url}/-/stats", timeout=5) as answer:
+            counted: dict[str, Any] = msgspec.json.decode(answer.read())
     except (OSError, msgspec.DecodeError):
         return None
-    return stats
+    return counted
