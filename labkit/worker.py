@@ -185,7 +185,7 @@ async def _run(
 ) -> list[Note]:
     """Run the strategy to its end, or to SIGTERM; what there is to say about how it ended."""
     before = asyncio.all_tasks()
-    gc.collect()
+    _settle_memory()
     meter.window.start(Watched(os.getpid()).rss_bytes())
     say("ready")
     if trial.probes == "full":
@@ -197,6 +197,12 @@ async def _run(
     meter.window.close()
     sampler.stop()
     return notes
+
+
+def _settle_memory() -> None:
+    """What was imported until now stays: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _ending(result: object) -> list[Note]:
@@ -256,7 +262,7 @@ async def _bare(job: Job, trial: Trial) -> Measurement:
     from labkit.probes import bare
 
     window = Window(job.server_pid)
-    gc.collect()
+    _settle_memory()
     window.start(Watched(os.getpid()).rss_bytes())
     say("ready")
     window.open()

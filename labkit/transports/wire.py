@@ -98,20 +98,21 @@ class Pool:
         self.settings, self._endpoint = settings, endpoint
         self.ready: list[Connection] = []
         self.known: dict[bytes, Head] = {}
+        self.plain: dict[bytes, int] = {}
+        self.queue: deque[Waiter] = deque()
         self.opened = 0
         self._connections: set[Connection] = set()
         self._opening = 0
-        self._queue: deque[Waiter] = deque()
 
     async def more(self) -> None:
         """Wait until there may be a connection that is ready; open one where that is needed."""
         most, there = self.settings.connections, len(self._connections) + self._opening
         soon = self._opening * self.settings.depth
-        if len(self._queue) + self._opening >= soon and (not most or there < most):
+        if len(self.queue) + self._opening >= soon and (not most or there < most):
             await self._open()
             return
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._queue.append(waiter)
+        self.queue.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
@@ -143,8 +144,8 @@ class Pool:
 
     def wake(self, count: int = 1) -> None:
         """Let so many of those that wait for a connection look again."""
-        while count > 0 and self._queue:
-            waiter = self._queue.popleft()
+        while count > 0 and self.queue:
+            waiter = self.queue.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 count -= 1
@@ -153,12 +154,6 @@ class Pool:
         """A connection was opened."""
         self._connections.add(connection)
         self.ready.append(connection)
-
-    def free(self, connection: Connection) -> None:
-        """A connection takes another request."""
-        self.ready.append(connection)
-        if self._queue:
-            self.wake()
 
     def drop(self, connection: Connection) -> None:
         """A connection takes no more requests."""
@@ -174,7 +169,7 @@ class Pool:
     def pending(self) -> Iterator[Waiter]:
         """All that wait for a connection or for an answer."""
         answers = chain.from_iterable(one.waiting for one in self._connections)
-        return (waiter for waiter in chain(self._queue, answers) if not waiter.done())
+        return (waiter for waiter in chain(self.queue, answers) if not waiter.done())
 
     def expire(self, waiter: Any) -> None:
         """Fail what has waited too long, and use its connection for nothing new."""
@@ -196,8 +191,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         settings = pool.settings
         self.waiting: deque[Waiter] = deque()
-        self._pool, self._depth = pool, settings.depth
+        self._pool, self._ready, self._queue = pool, pool.ready, pool.queue
+        # So many wait where there was no room for another before the last answer.
+        self._but_one = settings.depth - 1
         self._transport: asyncio.Transport
+        self._out: list[bytes] = []
         self._retired = False
         self._reader = Reader(
             self._answered,
@@ -205,16 +203,28 @@ class Connection(asyncio.Protocol):
             most_head_bytes=settings.most_head_bytes,
             most_body_bytes=settings.most_body_bytes,
             known=pool.known,
+            plain=pool.plain,
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop once connected."""
         self._transport = cast(asyncio.Transport, transport)
-        self.write = self._transport.write
+        # A loop may write each request at once: those of one turn go out together.
+        self.write = self._write_soon if self._but_one else self._transport.write
         self._pool.take(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop with what the server sent."""
+        body = self._reader.plain_body(data)
+        if body is not None and self.waiting and not self._retired:
+            waiter = self.waiting.popleft()
+            if len(self.waiting) == self._but_one:
+                self._ready.append(self)
+                if self._queue:
+                    self._pool.wake()
+            if not waiter.done():
+                waiter.set_result(body)
+            return
         try:
             self._reader.receive(data)
         except BadMessage as error:
@@ -237,6 +247,16 @@ class Connection(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_exception(Unanswered(why))
 
+    def _write_soon(self, data: bytes) -> None:
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
     def _answered(self, head: Head, body: bytes) -> None:
         waiting = self.waiting
         if self._retired and not waiting:
@@ -254,8 +274,9 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif self._retired:
             self.retire()
-        elif len(waiting) == self._depth - 1:
-            self._pool.free(self)
+        elif len(waiting) == self._but_one:
+            self._ready.append(self)
+            self._pool.wake()
 
     def retire(self) -> None:
         """Send nothing new here, and end once nobody waits for an answer any more."""
