@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
-    from labkit.lab import compare, default_scale, reference, reproduce, results, run
+    from labkit.lab import compare, default_scale, reference, reproduce, results, run, serving
     from labkit.outcomes import Reproduction, Run, Study
-    from labkit.parts import AiohttpTransport, HttpTarget, UrlTarget, Workload
+    from labkit.parts import (
+        AiohttpTransport,
+        HttpTarget,
+        StreamsTransport,
+        UrlTarget,
+        WireTransport,
+        Workload,
+    )
     from labkit.record import Record
     from labkit.spec import Trial
     from labkit.store import Store
@@ -20,9 +27,24 @@ if TYPE_CHECKING:
 
 _HOME = {
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
-    "labkit.lab": ("compare", "default_scale", "reference", "reproduce", "results", "run"),
+    "labkit.lab": (
+        "compare",
+        "default_scale",
+        "reference",
+        "reproduce",
+        "results",
+        "run",
+        "serving",
+    ),
     "labkit.outcomes": ("Reproduction", "Run", "Study"),
-    "labkit.parts": ("AiohttpTransport", "HttpTarget", "UrlTarget", "Workload"),
+    "labkit.parts": (
+        "AiohttpTransport",
+        "HttpTarget",
+        "StreamsTransport",
+        "UrlTarget",
+        "WireTransport",
+        "Workload",
+    ),
     "labkit.record": ("Record",),
     "labkit.spec": ("Trial",),
     "labkit.store": ("Store",),
@@ -42,11 +64,13 @@ __all__ = [
     "Reproduction",
     "Run",
     "Store",
+    "StreamsTransport",
     "Study",
     "Tally",
     "Trial",
     "TrialFailed",
     "UrlTarget",
+    "WireTransport",
     "Workload",
     "compare",
     "default_scale",
@@ -54,6 +78,7 @@ __all__ = [
     "reproduce",
     "results",
     "run",
+    "serving",
     "strategy",
 ]
 

@@ -140,15 +140,21 @@ def serve(
     delay: Annotated[str, typer.Option(metavar="EXPR", help="The delay of GET /{name}.")] = "0",
     seed: Annotated[str, typer.Option(metavar="N", help="What the delays are drawn from.")] = "0",
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="The front-end: aiohttp.")
-    ] = "aiohttp",
+        str, typer.Option(metavar="NAME", help="The front-end: wire or aiohttp.")
+    ] = "wire",
     loop: Annotated[str, typer.Option(metavar="NAME", help="uvloop or asyncio.")] = "uvloop",
+    workers: Annotated[
+        str, typer.Option(metavar="N", help="How many processes share the port.")
+    ] = "1",
     body_bytes: Annotated[
         str | None, typer.Option(metavar="N", help="Answer GET /{name} with N bytes.")
     ] = None,
     client_max_size: Annotated[
         str, typer.Option(metavar="BYTES", help="The largest body that POST /echo takes.")
     ] = str(1 << 20),
+    keep_log: Annotated[
+        str, typer.Option(metavar="N", help="Show the last N requests at /-/log.")
+    ] = "0",
     allow_remote: Annotated[
         str | None, typer.Option(metavar="HOST", help="Allow listening on this address.")
     ] = None,
@@ -163,6 +169,8 @@ def serve(
         "seed": seed,
         "engine": engine,
         "loop": loop,
+        "workers": workers,
+        "keep_log": keep_log,
         "client_max_size": client_max_size,
     } | ({"body_bytes": body_bytes} if body_bytes is not None else {})
     values = {name: fields.from_text(name, text, types[name]) for name, text in texts.items()}

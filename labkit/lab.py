@@ -5,12 +5,14 @@ Everything here is async because a notebook awaits it; in a script, `asyncio.run
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from labkit import assembly, fields, launch, plan, preflight, progress, published, references
+from labkit import assembly, fields, launch, parts, plan, preflight, progress, published, references
 from labkit.errors import TrialFailed
 from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
@@ -41,6 +43,42 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
     steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
     records = await _run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
+
+
+class Serving:
+    """A synthetic server that is running; see `serving`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def stats(self) -> dict[str, Any]:
+        """What it counted, as at `/-/stats`."""
+        return await self._asked("/-/stats")
+
+    async def log(self) -> list[dict[str, Any]]:
+        """The last requests in the order in which their turns came, as at `/-/log`."""
+        requests: list[dict[str, Any]] = (await self._asked("/-/log"))["requests"]
+        return requests
+
+    async def _asked(self, path: str) -> dict[str, Any]:
+        answer = await asyncio.to_thread(launch.asked, self.url, path)
+        if answer is None:
+            raise TrialFailed(f"the synthetic server at {self.url} no longer answers")
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Serving]:
+    """A synthetic server in a process of its own, as `labkit serve` starts it, gone at the end.
+
+    For a look at what a client does, where no figure is taken: `async with lab.serving(
+    delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
+    """
+    for name in settings:
+        if name not in fields.types_of(parts.Server):
+            raise fields.unknown("a setting of serve", name, fields.types_of(parts.Server))
+    async with launch.serving(parts.Server(**settings)) as served:
+        yield Serving(served.url)
 
 
 async def compare(

@@ -309,15 +309,15 @@ def _process(child: Child, measured: Measurement) -> Process | None:
 
 
 def _stats(served: Served) -> dict[str, Any] | None:
-    return stats(served.url) if served.counted else None
+    return asked(served.url, "/-/stats") if served.counted else None
 
 
-def stats(url: str) -> dict[str, Any] | None:
-    """What the synthetic server there counted; None where it no longer answers."""
+def asked(url: str, path: str) -> dict[str, Any] | None:
+    """What the synthetic server at `url` tells of itself; None where it no longer answers."""
     try:
         # No proxy, whatever the environment says: the server is on loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}/-/stats", timeout=5) as answer:
+        with opener.open(f"{url}{path}", timeout=5) as answer:
             counted: dict[str, Any] = msgspec.json.decode(answer.read())
     except (OSError, msgspec.DecodeError):
         return None

@@ -223,7 +223,11 @@ class Workload(Part, frozen=True, kw_only=True):
 
 
 class Server(Part, frozen=True, kw_only=True):
-    """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial."""
+    """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
+
+    `keep_log` is how many requests `/-/log` shows; `board` is where one of several workers finds
+    the others.
+    """
 
     role: ClassVar[str] = "serve"
 
@@ -236,6 +240,8 @@ class Server(Part, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
+    keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    board: str | None = None
     announce_json: bool = False
     die_with_stdin: bool = False
     core: int | None = None
@@ -243,6 +249,11 @@ class Server(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         delays.parse(self.delay)
+        if self.keep_log and self.workers > 1:
+            raise BadInput(
+                f"serve.keep_log is {self.keep_log:,} with serve.workers {self.workers}: each "
+                "would know its own requests only; keep a log of one worker"
+            )
 
 
 TARGETS: Mapping[str, type[Target]] = MappingProxyType({"http": HttpTarget, "url": UrlTarget})

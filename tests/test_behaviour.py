@@ -377,15 +377,21 @@ def test_some_statuses_have_no_body(code: int) -> None:
 
 @pytest.mark.parametrize(
     ("target", "expected"),
-    [("/-/stats", True), ("/-/stats?x=1", True), ("/-/statsx", False), ("/-/stats/", False)],
+    [
+        ("/-/log", True),
+        ("/-/stats", True),
+        ("/-/stats?x=1", True),
+        ("/-/statsx", False),
+        ("/-/stats/", False),
+    ],
 )
 def test_which_requests_ask_for_the_counters(target: str, expected: bool) -> None:
-    assert behaviour.is_stats(target) is expected
+    assert behaviour.is_inside(target) is expected
 
 
 def test_counters_are_json_and_refuse_posts() -> None:
-    assert json.loads(whole(behaviour.stats("GET", {"requests": 3}))) == {"requests": 3}
-    assert behaviour.stats("POST", {}).status == 405
+    assert json.loads(whole(behaviour.inside("GET", {"requests": 3}))) == {"requests": 3}
+    assert behaviour.inside("POST", {}).status == 405
 
 
 @given(

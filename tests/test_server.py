@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import aiohttp
 import httptools
 import pytest
 from servers import PATIENCE_S, ROOT, Running, command, launch, serving
 
+import labkit as lab
 from labkit.parts import Server
 from labkit.targets.http import documents
 from labkit.targets.http.behaviour import Behaviour
@@ -392,3 +394,91 @@ def test_the_process_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert process.stdout == "set()\n"
+
+
+# The log
+
+
+async def test_the_log_shows_connections_and_order(engine: str) -> None:
+    async with lab.serving(engine=engine, keep_log=3) as server:
+        async with aiohttp.ClientSession() as session:
+            for name in ("a", "b", "c", "d"):
+                async with session.get(f"{server.url}/{name}") as response:
+                    await response.read()
+        found = await server.log()
+        assert (await server.stats())["requests"] == 4
+    assert [entry["target"] for entry in found] == ["/b", "/c", "/d"]
+    assert {entry["connection"] for entry in found} == {1}
+    for earlier, later in pairwise(found):
+        assert earlier["began_s"] <= earlier["ended_s"] <= later["began_s"]
+
+
+async def test_without_a_log_nothing_is_kept(engine: str) -> None:
+    async with lab.serving(engine=engine) as server:
+        async with aiohttp.request("GET", f"{server.url}/a") as response:
+            assert response.status == 200
+        assert await server.log() == []
+
+
+async def test_a_server_that_is_gone_answers_no_questions() -> None:
+    async with lab.serving() as server:
+        pass
+    with pytest.raises(lab.TrialFailed, match="no longer answers"):
+        await server.stats()
+
+
+async def test_an_unknown_setting_of_a_server_is_named() -> None:
+    with pytest.raises(lab.BadInput, match="did you mean 'delay'"):
+        async with lab.serving(dealy="1"):
+            raise AssertionError
+
+
+# Several workers
+
+
+def test_workers_share_a_port_and_add_up_their_counters(engine: str) -> None:
+    with serving(engine=engine, workers=2) as server:
+        # The system deals connections out by address: of so many, each worker gets some.
+        clients = [server.connect() for _ in range(64)]
+        for client in clients:
+            client.request("GET", "/x")
+            assert client.getresponse().read() == b"Hello, World!"
+        stats = server.wait_for(requests=64, connections_open=64)
+        assert (stats["requests"], stats["connections_opened"], stats["workers"]) == (64, 64, 2)
+        for client in clients:
+            client.close()
+        assert server.wait_for(connections_open=0)["connections_open"] == 0
+        assert len(children(server.pid)) == 2
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == 0
+
+
+def test_workers_die_with_whoever_started_them() -> None:
+    with serving(workers=2) as server:
+        workers = children(server.pid)
+        server.process.kill()
+        assert server.ended() == -signal.SIGKILL
+        deadline = monotonic() + PATIENCE_S
+        while any(Path(f"/proc/{pid}").exists() for pid in workers) and monotonic() < deadline:
+            pass
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_a_worker_that_dies_ends_the_server() -> None:
+    process = launch(workers=2)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    assert process.wait(PATIENCE_S) == 1
+    assert "ended by itself" in process.communicate()[1]
+
+
+def test_workers_do_not_take_a_port_that_is_taken() -> None:
+    with serving() as server:
+        process = launch(workers=2, port=server.address[1])
+        assert process.wait(PATIENCE_S) == 2
+    assert f"serve.port is {server.address[1]}: it is taken" in process.communicate()[1]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

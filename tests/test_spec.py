@@ -86,6 +86,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.engine": (["wire", "aiohttp"], ["", "nginx", 1, True, None]),
     "serve.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "serve.workers": ([1, 2, 64], [0, -1, 65, *NOT_WHOLE]),
+    "serve.keep_log": ([0, 5, 100_000], [-1, 100_001, *NOT_WHOLE]),
+    "serve.board": ([None, "x"], NOT_TEXT),
     "serve.body_bytes": ([None, 0, 1 << 30], but_none(NOT_BYTES)),
     "serve.client_max_size": ([0, 1 << 30], NOT_BYTES),
     "serve.announce_json": ([True, False], NOT_BOOL),

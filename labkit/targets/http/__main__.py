@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from labkit.errors import BadInput
+from labkit.errors import BadInput, LabError
 from labkit.parts import Server
+from labkit.targets.http.workers import supervise
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 USAGE = """usage: python -m labkit.targets.http '{"port": 8080, "delay": "randint(0,3)"}'"""
@@ -36,9 +37,11 @@ def main(arguments: list[str]) -> int:
     try:
         settings = _settings(arguments)
         _prepare(settings)
+        if settings.workers > 1 and settings.board is None:
+            return supervise(settings)
         with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
             runner.run(_serve(settings))
-    except BadInput as error:
+    except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
@@ -103,7 +106,7 @@ async def _serve(settings: Server) -> None:
     # What was made until now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    _announce(settings, server.sockets[0].getsockname())
+    announce(settings, server.sockets[0].getsockname())
     await stopped.wait()
     # Requests that are still waiting are cancelled when the runner closes.
     server.close()
@@ -114,11 +117,12 @@ async def _listening(settings: Server) -> asyncio.Server:
     try:
         server: asyncio.Server = await engine.start(settings)
     except OSError as error:
-        raise _cannot_listen(settings, error) from None
+        raise cannot_listen(settings, error) from None
     return server
 
 
-def _cannot_listen(settings: Server, error: OSError) -> BadInput:
+def cannot_listen(settings: Server, error: OSError) -> BadInput:
+    """What to tell whoever asked for an address that cannot be had."""
     if error.errno == errno.EADDRINUSE:
         return BadInput(
             f"serve.port is {settings.port}: it is taken on {settings.host}; stop what listens "
@@ -130,7 +134,8 @@ def _cannot_listen(settings: Server, error: OSError) -> BadInput:
     )
 
 
-def _announce(settings: Server, address: tuple[Any, ...]) -> None:
+def announce(settings: Server, address: tuple[Any, ...]) -> None:
+    """Say where the server listens, once it accepts connections."""
     host, port = address[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     if settings.announce_json:
@@ -138,9 +143,14 @@ def _announce(settings: Server, address: tuple[Any, ...]) -> None:
         return
     print(
         f"serving {url} with a delay of {settings.delay} s "
-        f"(engine {settings.engine}, loop {settings.loop}, seed {settings.seed}); Ctrl-C stops it",
+        f"(engine {settings.engine}, loop {settings.loop}, {_workers(settings)}seed "
+        f"{settings.seed}); Ctrl-C stops it",
         flush=True,
     )
+
+
+def _workers(settings: Server) -> str:
+    return f"{settings.workers} workers, " if settings.workers > 1 else ""
 
 
 if __name__ == "__main__":

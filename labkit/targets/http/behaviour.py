@@ -18,11 +18,11 @@ from labkit.targets.http import messages, routes
 from labkit.targets.http.messages import Answer, Request
 
 HELLO = b"Hello, World!"
-STATS = "/-/stats"
+STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
     "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
     "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip, /echo, "
-    "/status/{code} and /-/stats"
+    "/status/{code}, /-/stats and /-/log"
 )
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
 
@@ -80,7 +80,7 @@ class Behaviour:
         return method == "POST" and messages.split(target)[0] == ["echo"]
 
     def answer(self, request: Request) -> Answer:
-        """The answer to any request but those that `is_stats` is true of."""
+        """The answer to any request but those that `is_inside` is true of."""
         segments, _ = messages.split(request.target)
         handler, allowed = self._find(segments)
         if handler is None:
@@ -118,16 +118,21 @@ class Behaviour:
         return Answer(headers=headers, body=request.body)
 
 
-def is_stats(target: str) -> bool:
-    """Whether a request for `target` asks for the server's counters (and is not counted itself)."""
-    return target.startswith(STATS) and target[len(STATS) :][:1] in ("", "?")
+def is_inside(target: str) -> bool:
+    """Whether a request for `target` asks the server about itself (and is not counted itself)."""
+    return target.startswith("/-/") and target.partition("?")[0] in (STATS, LOG)
 
 
-def stats(method: str, counters: Mapping[str, Any]) -> Answer:
-    """The answer to a request that `is_stats` is true of, from a server that counted `counters`."""
+def is_log(target: str) -> bool:
+    """Whether such a request asks for the log, and not for the counters."""
+    return target.partition("?")[0] == LOG
+
+
+def inside(method: str, known: Mapping[str, Any]) -> Answer:
+    """The answer to a request that `is_inside` is true of, from a server that knows `known`."""
     if method not in _GET:
         return _not_allowed(_GET)
-    return messages.json(msgspec.json.encode(counters), extra=(("Cache-Control", "no-store"),))
+    return messages.json(msgspec.json.encode(known), extra=(("Cache-Control", "no-store"),))
 
 
 def _not_allowed(allowed: tuple[str, ...]) -> Answer:

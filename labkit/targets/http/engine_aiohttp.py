@@ -36,13 +36,16 @@ class Engine(web.Server):
         )
         self._behaviour = behaviour.Behaviour(settings)
         self._hello_headers = _headers(self._behaviour.hello)
-        self._in_force = engines.in_force(settings, aiohttp=aiohttp.__version__)
         self.stats = Stats()
+        self._telling = engines.Telling(settings, self.stats, aiohttp=aiohttp.__version__)
+        self._log = self._telling.log
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Called by aiohttp for each connection that is opened."""
         super().connection_made(handler, transport)
         self.stats.connected(handler)
+        if self._log is not None:
+            self._log.opened(handler)
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
@@ -50,13 +53,16 @@ class Engine(web.Server):
         """Called by aiohttp for each connection that is gone."""
         super().connection_lost(handler, exc)
         self.stats.disconnected(handler)
+        if self._log is not None:
+            self._log.closed(handler)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         method, target, headers = request.method, request.raw_path, self._hello_headers
         delay_s = self._behaviour.hello_delay_s(target) if method == "GET" else None
-        if delay_s is None and behaviour.is_stats(target):
-            return self._counters(request)
+        if delay_s is None and behaviour.is_inside(target):
+            return self._told(request)
         self.stats.began(request.protocol)
+        logged = self._log.began(request.protocol, target) if self._log is not None else None
         try:
             answer = self._behaviour.hello
             if delay_s is None:
@@ -78,10 +84,12 @@ class Engine(web.Server):
             return response
         finally:
             self.stats.ended()
+            if self._log is not None and logged is not None:
+                self._log.ended(logged)
 
-    def _counters(self, request: web.BaseRequest) -> web.Response:
+    def _told(self, request: web.BaseRequest) -> web.Response:
         self.stats.observed(request.protocol)
-        answer = behaviour.stats(request.method, {**self.stats.snapshot(), **self._in_force})
+        answer = self._telling.answer(request.method, request.raw_path)
         return web.Response(status=answer.status, headers=_headers(answer), body=answer.body)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from http import HTTPStatus
 from time import perf_counter_ns, time
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import httptools
+import msgspec
 
 from labkit import parts
 from labkit.framing import BadMessage
@@ -52,10 +53,11 @@ class Engine:
         self.stats = Stats()
         self.known: set[bytes] = set()
         self.loop = asyncio.get_running_loop()
-        self.in_force = engines.in_force(settings, httptools=httptools.__version__)
+        self.telling = engines.Telling(settings, self.stats, httptools=httptools.__version__)
+        self.log = self.telling.log
         # A timer that may end early is given that much more, so that it need not be set again.
-        self.early_s = engines.UVLOOP_TICK_S if self.in_force["loop"] == "uvloop" else 0.0
-        self.at_once = self.behaviour.is_at_once
+        self.early_s = engines.UVLOOP_TICK_S if engines.loop_name() == "uvloop" else 0.0
+        self.at_once = self.behaviour.is_at_once and self.log is None
         self._tell_time()
 
     def _tell_time(self) -> None:
@@ -107,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._due_ns = 0
         self._pieces: Iterator[bytes] | None = None
         self._writable, self._reading = True, True
+        self._logged: dict[str, Any] | None = None
         # In flight already, as its body comes in.
         self._receiving = False
         # The client waits to be told to send a body; no more requests are taken; it is all over.
@@ -116,6 +119,8 @@ class Connection(asyncio.Protocol):
         """Called by the loop for a new connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._stats.connected(self)
+        if self._engine.log is not None:
+            self._engine.log.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop with what the client sent."""
@@ -156,8 +161,10 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._now is not None or self._receiving:
             self._now = self._pieces = None
-            self._stats.ended()
+            self._ended()
         self._stats.disconnected(self)
+        if self._engine.log is not None:
+            self._engine.log.closed(self)
 
     def pause_writing(self) -> None:
         """Called by the loop when the client reads more slowly than it is answered."""
@@ -185,7 +192,7 @@ class Connection(asyncio.Protocol):
         server = self._engine.behaviour
         taken = server.takes_body(head.method, head.target)
         idle = self._now is None and not self._waiting
-        if idle and head.length != 0 and not behaviour.is_stats(head.target):
+        if idle and head.length != 0 and not behaviour.is_inside(head.target):
             self._receiving = True
             self._stats.began(self)
         if head.expects and taken and (head.length or 0) <= server.client_max_size:
@@ -205,7 +212,7 @@ class Connection(asyncio.Protocol):
 
     def _turn(self, head: Head, body: bytes) -> Turn:
         last = not head.keep_alive
-        if behaviour.is_stats(head.target):
+        if behaviour.is_inside(head.target):
             return Turn(None, head, last, counted=False)
         request = Request(method=head.method, target=head.target, headers=head.headers, body=body)
         return Turn(self._engine.behaviour.answer(request), head, last)
@@ -252,7 +259,8 @@ class Connection(asyncio.Protocol):
         if delay_s is None:  # a route with a name of its own
             answer = server.answer(Request(method="GET", target=target))
             delay_s = answer.delay_s
-        self._start(Turn(answer, _PLAIN, last=False), delay_s)
+        head = _PLAIN if self._engine.log is None else _plain_head(target)
+        self._start(Turn(answer, head, last=False), delay_s)
 
     def _start(self, turn: Turn, delay_s: float) -> None:
         if turn.answer is None or not turn.counted:
@@ -261,6 +269,8 @@ class Connection(asyncio.Protocol):
         if not self._receiving:
             self._stats.began(self)
         self._receiving = False
+        if self._engine.log is not None:
+            self._logged = self._engine.log.began(self, turn.head.target)
         self._now = turn
         if delay_s:
             self._due_ns = perf_counter_ns() + round(delay_s * 1e9)
@@ -275,8 +285,7 @@ class Connection(asyncio.Protocol):
         answer = turn.answer
         if answer is None:
             self._stats.observed(self)
-            counters = {**self._stats.snapshot(), **self._engine.in_force}
-            answer = behaviour.stats(turn.head.method, counters)
+            answer = self._engine.telling.answer(turn.head.method, turn.head.target)
         self._out.append(self._engine.whole(answer, turn.head, last=turn.last))
 
     def _wait(self, seconds: float) -> None:
@@ -346,7 +355,13 @@ class Connection(asyncio.Protocol):
 
     def _sent(self) -> None:
         self._now = None
+        self._ended()
+
+    def _ended(self) -> None:
         self._stats.ended()
+        if self._engine.log is not None and self._logged is not None:
+            self._engine.log.ended(self._logged)
+            self._logged = None
 
     def _flush(self) -> None:
         out = self._out
@@ -358,6 +373,10 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._deaf, self._over, self._at_rest = True, True, False
         self._transport.close()
+
+
+def _plain_head(target: str) -> Head:
+    return msgspec.structs.replace(_PLAIN, target=target)
 
 
 async def start(settings: parts.Server) -> asyncio.Server:

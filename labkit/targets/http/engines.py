@@ -10,6 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit import parts
+from labkit.targets.http import behaviour
+from labkit.targets.http.log import Log
+from labkit.targets.http.messages import Answer
+from labkit.targets.http.stats import Stats
+from labkit.targets.http.workers import Board
 
 BACKLOG = 4096
 UVLOOP_TICK_S = 0.001
@@ -28,6 +33,23 @@ async def listen(
         # As many processes as there are workers share the port, and the system deals out clients.
         reuse_port=settings.workers > 1 or None,
     )
+
+
+class Telling:
+    """What a server tells of itself: `/-/stats` and `/-/log`."""
+
+    def __init__(self, settings: parts.Server, stats: Stats, **versions: str) -> None:
+        self.in_force = in_force(settings, **versions)
+        self.log = Log(settings.keep_log) if settings.keep_log else None
+        self._stats = stats
+        self._board = Board(settings.board, stats) if settings.board else None
+
+    def answer(self, method: str, target: str) -> Answer:
+        """The answer to a request that `behaviour.is_inside` is true of."""
+        if behaviour.is_log(target):
+            return behaviour.inside(method, (self.log or Log(0)).snapshot())
+        counted = self._board.total() if self._board else self._stats
+        return behaviour.inside(method, {**counted.snapshot(), **self.in_force})
 
 
 def loop_name() -> str:

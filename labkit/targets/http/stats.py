@@ -38,6 +38,18 @@ class Histogram:
         self._total += 1
         self._max_ns = max(self._max_ns, value_ns)
 
+    def raw(self) -> dict[str, Any]:
+        """The counts of the buckets that hold any, and the largest value, as plain data."""
+        counts = {str(bucket): count for bucket, count in enumerate(self._counts) if count}
+        return {"counts": counts, "max_ns": self._max_ns}
+
+    def merge(self, raw: dict[str, Any]) -> None:
+        """Count what another histogram counted."""
+        for bucket, count in raw["counts"].items():
+            self._counts[int(bucket)] += count
+            self._total += count
+        self._max_ns = max(self._max_ns, raw["max_ns"])
+
     def percentile_s(self, percent: float) -> float | None:
         """The smallest duration in seconds that `percent` of all do not exceed, None if empty.
 
@@ -49,6 +61,16 @@ class Histogram:
             if count and remaining <= 0:
                 return min(_top_of(bucket), self._max_ns) / 1e9
         return None
+
+
+_COUNTERS = (
+    "requests",
+    "in_flight",
+    "max_in_flight",
+    "connections_opened",
+    "connections_open",
+    "bytes_out",
+)
 
 
 class Stats:
@@ -122,16 +144,22 @@ class Stats:
         self.connections_opened += 1
         self.connections_open += 1
 
+    def raw(self) -> dict[str, Any]:
+        """All that was counted, as plain data."""
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        return {**counters, "delay_error": self.delay_error.raw()}
+
+    def add(self, raw: dict[str, Any]) -> None:
+        """Count what another process counted."""
+        for name in _COUNTERS:
+            setattr(self, name, getattr(self, name) + raw[name])
+        self.delay_error.merge(raw["delay_error"])
+
     def snapshot(self) -> dict[str, Any]:
         """The counters now; `delay_error_s` is by how much delays ended late, in seconds."""
         names = ("p50", 50), ("p99", 99), ("max", 100)
         return {
-            "requests": self.requests,
-            "in_flight": self.in_flight,
-            "max_in_flight": self.max_in_flight,
-            "connections_opened": self.connections_opened,
-            "connections_open": self.connections_open,
-            "bytes_out": self.bytes_out,
+            **{name: getattr(self, name) for name in _COUNTERS},
             "delay_error_s": {
                 name: self.delay_error.percentile_s(percent) for name, percent in names
             },
