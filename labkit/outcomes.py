@@ -167,7 +167,7 @@ class Reproduction(Outcome):
             for answer, words in (
                 ("agrees", "agree with the source"),
                 ("disagrees", "disagree"),
-                ("not decided", "not decided at this scale"),
+                ("not decided", "not decided"),
             )
         ]
         return f"Of {len(answers)} relations: {', '.join(counted)}."

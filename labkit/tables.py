@@ -184,7 +184,14 @@ def of_reproduction(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
     headers = ["client", "row", "memory then (MB)", "memory now (MB)", "time then (s)"]
     headers += ["time now (s)", "floor (s)", "efficiency (%)", "CPU then (%)", "CPU now (%)"]
     headers += ["verdict"]
+    says = f"{says} {_WHOLE_PROCESS}"
     return Table(headers=headers, rows=[_beside(row) for row in rows], says=says, left=2)
+
+
+_WHOLE_PROCESS = (
+    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor "
+    "over the time of the requests alone."
+)
 
 
 def _beside(row: Mapping[str, Any]) -> list[str]:

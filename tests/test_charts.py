@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -220,6 +221,17 @@ def test_verdict_is_on_the_chart(chart: Chart) -> None:
 def test_chart_describes_itself_in_one_line(chart: Chart) -> None:
     assert len(chart.alt.splitlines()) == 1
     assert repr(chart) == str(chart) == f"Chart: {chart.alt}"
+
+
+def test_a_chart_keeps_its_picture_where_figures_have_a_formatter() -> None:
+    shell = pytest.importorskip("IPython.testing.globalipapp").get_ipython()
+    formatter = shell.display_formatter.formatters["image/png"]
+    formatter.for_type(Figure, lambda figure: b"drawn in another way")
+    chart = EVERY_CHART["bars"]()
+
+    data, _ = shell.display_formatter.format(chart)
+
+    assert base64.b64decode(data["image/png"]) == chart.png()
 
 
 def test_notebook_shows_a_chart_once_as_image_and_text() -> None:

@@ -37,12 +37,13 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         for label, rows in stats.by_label(frame, outer).items()
     ]
     title = _title(shown, by)
+    repeats = max(len(rows) for rows in arms.values())
     chart = Chart(
         title=title,
         alt=f"{title}. {_medians(arms, shown)}.",
         height_in=_BAR_IN * len(groups) * len(looks) + _AROUND_IN,
         notes=[
-            *conditions.sentences(conditions.of_frame(frame), marks.HOW_TO_READ),
+            *conditions.sentences(conditions.of_frame(frame), marks.how_to_read(repeats)),
             *verdicts.notes(trusts),
         ],
         legend=marks.legend(looks) if inner else (),

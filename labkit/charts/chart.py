@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,6 +114,7 @@ class Chart(Figure):
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
+        _keep_own_picture()
         width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
         image = base64.b64encode(self.png()).decode("ascii")
         size = {"image/png": {"width": width, "height": height}}
@@ -122,6 +124,17 @@ class Chart(Figure):
         return f"Chart: {self.alt}"
 
     __str__ = __repr__
+
+
+def _keep_own_picture() -> None:
+    """Let IPython show a chart's own picture, also once it has a formatter for every figure.
+
+    It gets one where a plain figure is shown, and that one would draw ours smaller and stretch it.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Chart, lambda chart: None)
 
 
 def _columns(labels: Sequence[str]) -> int:

@@ -15,7 +15,8 @@ from labkit.charts.axes import linear
 from labkit.charts.style import INK, PALE, Look
 from labkit.stats import Metric
 
-HOW_TO_READ = "Bars are medians, whiskers reach from the least to the most, dots are the repeats."
+_HOW_TO_READ = "Bars are medians, whiskers reach from the least to the most, dots are the repeats."
+_NO_REPEATS = "One run each: nothing is known of the spread."
 GROUP = 0.8
 """Share of the space between two groups that their bars fill."""
 
@@ -26,6 +27,11 @@ class Group:
 
     label: str
     values: Sequence[Sequence[float]]
+
+
+def how_to_read(repeats: int) -> str:
+    """What the marks mean, where there are so many repeats at most."""
+    return _HOW_TO_READ if repeats > 1 else _NO_REPEATS
 
 
 def finite(values: Sequence[float | None]) -> list[float]:

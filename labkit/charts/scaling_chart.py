@@ -17,6 +17,8 @@ from labkit.errors import BadInput
 
 _HOW = "Lines join the medians, dots are the repeats"
 _LOG_X_FROM, _LOG_Y_FROM = 10, 100
+_LOG_BOTH_FROM = 10
+"""Where x is logarithmic y is too from here on: what is proportional stays a straight line."""
 _LIGHTER: dict[str, Any] = {"alpha": 0.4, "linestyle": "--"}
 
 
@@ -45,7 +47,8 @@ def over_axis(
         title=title,
         alt=f"{title}. {_ends(arms, x, metric)}.",
         height_in=5.2,
-        notes=conditions.sentences(conditions.of_frame(frame), _HOW) + verdicts.notes(trusts),
+        notes=conditions.sentences(conditions.of_frame(frame), _how(frame, x, by))
+        + verdicts.notes(trusts),
     )
     ax = chart.body.subplots()
     labels = dict.fromkeys([*arms, *elsewhere])
@@ -57,6 +60,11 @@ def over_axis(
         _draw(ax, rows, x, metric, name, {**looks[label], **_LIGHTER})
     _scale(ax, pd.concat([frame, *([] if reference is None else [reference])]), x, metric)
     return chart
+
+
+def _how(frame: pd.DataFrame, x: str, by: Sequence[str]) -> str:
+    """How to read it, where there are repeats to see."""
+    return _HOW if frame.groupby([x, *by], dropna=False).size().max() > 1 else ""
 
 
 def _check_numeric(frame: pd.DataFrame, x: str) -> None:
@@ -94,12 +102,13 @@ def _scale(ax: Axes, rows: pd.DataFrame, x: str, metric: stats.Metric) -> None:
     ax.set_xlabel(x)
     axes.linear(ax.xaxis, most=8)
     axes.linear(ax.yaxis, most=7)
-    if axes.spans(along, _LOG_X_FROM):
+    logarithmic = axes.spans(along, _LOG_X_FROM)
+    if logarithmic:
         ax.set_xscale("log")
         axes.logarithmic(ax.xaxis)
         ax.set_xlabel(f"{x}, logarithmic")
         axes.marked(ax.xaxis, along)
-    if axes.spans(up, _LOG_Y_FROM):
+    if axes.spans(up, _LOG_BOTH_FROM if logarithmic else _LOG_Y_FROM):
         ax.set_yscale("log")
         axes.logarithmic(ax.yaxis)
         ax.set_ylabel(f"{metric.title}, logarithmic")

@@ -104,7 +104,7 @@ def triptych(
         alt=_alt(rows, shown, title),
         height_in=sum(heights) + 0.4,
         notes=[
-            *sentences(conditions, marks.HOW_TO_READ),
+            *sentences(conditions, marks.how_to_read(max(len(row.repeats) for row in rows))),
             *_apart(sets, differs),
             *verdicts.notes(trusts),
         ],
