@@ -36,8 +36,14 @@ test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov
-	@$(MAKE) --no-print-directory notebooks
+	@# Neither the tests nor the notebooks' checks judge a time, so that they may run side by side.
+	@mkdir -p results
+	@$(MAKE) --no-print-directory notebooks >results/notebooks.log 2>&1 & notebooks=$$!; \
+	status=0; \
+	$(BIN)/pytest --cov || status=$$?; \
+	wait $$notebooks || status=$$?; \
+	cat results/notebooks.log; \
+	exit $$status
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/labkit lab
