@@ -13,7 +13,7 @@ from labkit import guards
 from labkit.record import Counts, Measurement, Note, Process, Record, Server, Timeline
 from labkit.spec import Trial
 
-_IN_FORCE = ("engine", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
+_IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def record(
     stats: dict[str, Any] | None,
     note: Note | None,
 ) -> Record:
-    """The record of a trial: `stats` is what the synthetic server counted, `note` how it ended."""
+    """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
     trial, place, floor_s = began.trial, began.place, began.floor_s
     notes = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
     whole = measured.counts.ok == measured.counts.planned
@@ -108,16 +108,16 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
     )
     return msgspec.structs.replace(
         seen or unseen,
-        requests=stats["requests"],
-        max_in_flight=stats["max_in_flight"],
-        connections_opened=stats["connections_opened"],
-        delay_error_s=_known(stats["delay_error_s"]),
+        requests=stats.get("requests"),
+        max_in_flight=stats.get("max_in_flight"),
+        connections_opened=stats.get("connections_opened"),
+        delay_error_s=_known(stats.get("delay_error_s", {})),
     )
 
 
 def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
     """What was in force in the synthetic server; None where it is not ours or did not say."""
-    return {name: stats.get(name) for name in _IN_FORCE} if stats is not None else None
+    return {name: stats[name] for name in _IN_FORCE if name in stats} if stats else None
 
 
 def _known(figures: dict[str, float | None]) -> dict[str, float] | None:

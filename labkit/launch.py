@@ -93,16 +93,20 @@ async def run(
 
 @dataclass(frozen=True)
 class Served:
-    """A target that accepts connections; `pid` None is one that the lab did not start."""
+    """A target that accepts connections; `pid` None is one that the lab did not start.
+
+    `in_force` is what a target that counts nothing says of itself.
+    """
 
     url: str
     pid: int | None
     own: bool = True
+    in_force: dict[str, Any] | None = None
 
     @property
     def counted(self) -> bool:
         """Whether all that it counted is of the one trial that it was started for."""
-        return self.pid is not None and self.own
+        return self.pid is not None and self.own and self.in_force is None
 
 
 @contextlib.asynccontextmanager
@@ -159,31 +163,50 @@ def _by_value(function: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def _target(trial: Trial, core: int | None, there: Served | None) -> AsyncIterator[Served]:
-    if there is not None or not isinstance(trial.target, parts.HttpTarget):
+    if there is not None or type(trial.target) not in _PROCESSES:
         yield there or Served(trial.url or "", None)
         return
-    shared = {
-        name: getattr(trial.target, name)
-        for name in ("delay", "engine", "loop", "body_bytes", "client_max_size")
-    }
-    settings = parts.Server(
-        **shared, seed=trial.seed, core=core, announce_json=True, die_with_stdin=True
-    )
-    async with _started("labkit.targets.http", settings) as served:
+    module, settings_of = _PROCESSES[type(trial.target)]
+    async with _started(module, settings_of(trial, core)) as served:
         yield served
+
+
+def _http_server(trial: Trial, core: int | None) -> parts.TargetProcess:
+    names = ("delay", "engine", "loop", "body_bytes", "client_max_size")
+    return parts.Server(
+        **{name: getattr(trial.target, name) for name in names},
+        seed=trial.seed,
+        core=core,
+        announce_json=True,
+        die_with_stdin=True,
+    )
+
+
+def _echo_server(trial: Trial, core: int | None) -> parts.TargetProcess:
+    target = trial.target
+    assert isinstance(target, parts.EchoTarget)
+    return parts.EchoServer(api=target.api, loop=target.loop, core=core, die_with_stdin=True)
+
+
+_PROCESSES: dict[type[parts.Target], tuple[str, Callable[..., parts.TargetProcess]]] = {
+    parts.HttpTarget: ("labkit.targets.http", _http_server),
+    parts.EchoTarget: ("labkit.targets.echo", _echo_server),
+}
+"""The targets that the lab starts: the module, and how its process is to be set."""
 
 
 @contextlib.asynccontextmanager
 async def _started(module: str, settings: parts.Part) -> AsyncIterator[Served]:
     child = Child(module, msgspec.json.encode(settings).decode())
     try:
-        yield Served(await _announced(child), child.pid)
+        said = await _announced(child)
+        yield Served(said["url"], child.pid, in_force=said.get("in_force"))
     finally:
         await _surely(child)
 
 
-async def _announced(server: Child) -> str:
-    """The URL that the server says once it accepts connections."""
+async def _announced(server: Child) -> dict[str, Any]:
+    """What the server says once it accepts connections, its URL among it."""
     try:
         async with asyncio.timeout(START_S):
             line = await server.read_line()
@@ -192,7 +215,7 @@ async def _announced(server: Child) -> str:
     if line is None:
         await server.exited(GRACE_S)
         raise failed(server, "the synthetic server did not start")
-    return str(line["url"])
+    return line
 
 
 async def _surely(child: Child) -> None:
@@ -309,7 +332,7 @@ def _process(child: Child, measured: Measurement) -> Process | None:
 
 
 def _stats(served: Served) -> dict[str, Any] | None:
-    return asked(served.url, "/-/stats") if served.counted else None
+    return asked(served.url, "/-/stats") if served.counted else served.in_force
 
 
 def asked(url: str, path: str) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from labkit.errors import BadInput
 
 Loop = Literal["asyncio", "uvloop"]
 Engine = Literal["wire", "aiohttp"]
+EchoApi = Literal["sockets", "streams", "protocol"]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -73,6 +74,11 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 
     role: ClassVar[str] = "target"
 
+    @property
+    def kind(self) -> str:
+        """The name by which a trial chooses it."""
+        return str(self.__struct_config__.tag)
+
 
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes."""
@@ -86,6 +92,17 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     def __post_init__(self) -> None:
         super().__post_init__()
         delays.parse(self.delay)
+
+
+class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
+    """A server that sends back what it is sent, written in one of three styles.
+
+    `api`: sockets (`loop.sock_recv` and `sock_sendall`), streams (line by line) or protocol
+    (`asyncio.Protocol`). It belongs to the transport `echo`, which decides what is sent.
+    """
+
+    api: EchoApi = "protocol"
+    loop: Loop = "uvloop"
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
@@ -203,6 +220,23 @@ class StreamsTransport(Transport, frozen=True, kw_only=True, tag="streams"):
         return min(in_flight, self.connections or in_flight)
 
 
+class EchoTransport(Transport, frozen=True, kw_only=True, tag="echo"):
+    """A message to the target `echo`, and the wait until it has come back: one call.
+
+    A message is `message_bytes` long: the number of the item, filler, and a newline at its end.
+    Each connection has one on its way at a time. The other settings are those of `WireTransport`.
+    """
+
+    message_bytes: Annotated[int, Meta(ge=16, le=1 << 20)] = 1_024
+    connections: Connections = 0
+    timeout_s: Seconds | None = 300.0
+    connect_timeout_s: Seconds | None = 30.0
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each message."""
+        return min(in_flight, self.connections or in_flight)
+
+
 class Workload(Part, frozen=True, kw_only=True):
     """How much work, how many at a time. `path` may hold `{item}`; None is the target's own."""
 
@@ -222,29 +256,40 @@ class Workload(Part, frozen=True, kw_only=True):
             )
 
 
-class Server(Part, frozen=True, kw_only=True):
+class TargetProcess(Part, frozen=True, kw_only=True):
+    """How the process of a target is started, whatever it serves."""
+
+    role: ClassVar[str] = "serve"
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    loop: Loop = "uvloop"
+    die_with_stdin: bool = False
+    core: int | None = None
+
+
+class EchoServer(TargetProcess, frozen=True, kw_only=True):
+    """How the target `echo` is started."""
+
+    api: EchoApi = "protocol"
+
+
+class Server(TargetProcess, frozen=True, kw_only=True):
     """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
 
     `keep_log` is how many requests `/-/log` shows; `board` is where one of several workers finds
     the others.
     """
 
-    role: ClassVar[str] = "serve"
-
-    host: str = "127.0.0.1"
-    port: Port = 0
     delay: str = "0"
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
     engine: Engine = "wire"
-    loop: Loop = "uvloop"
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
     board: str | None = None
     announce_json: bool = False
-    die_with_stdin: bool = False
-    core: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -256,9 +301,16 @@ class Server(Part, frozen=True, kw_only=True):
             )
 
 
-TARGETS: Mapping[str, type[Target]] = MappingProxyType({"http": HttpTarget, "url": UrlTarget})
+TARGETS: Mapping[str, type[Target]] = MappingProxyType(
+    {"http": HttpTarget, "echo": EchoTarget, "url": UrlTarget}
+)
 TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
-    {"aiohttp": AiohttpTransport, "streams": StreamsTransport, "wire": WireTransport}
+    {
+        "aiohttp": AiohttpTransport,
+        "streams": StreamsTransport,
+        "wire": WireTransport,
+        "echo": EchoTransport,
+    }
 )
 
 

@@ -72,6 +72,7 @@ class Trial:
         if "strategy" in settings:
             state |= _strategy_named(settings.pop("strategy"))
         chosen = {role: settings.pop(role) for role in _KINDS if role in settings}
+        chosen = _with_suited_transport(chosen, state)
         kinds = {role: _kind_chosen(role, chosen.get(role), state[role]) for role in _ROLES}
         changes: dict[str, dict[str, Any]] = {
             "strategy": {},
@@ -90,6 +91,17 @@ class Trial:
         self._check()
 
     def _check(self) -> None:
+        if not _suits(type(self.target), type(self.transport)):
+            echo = "target.kind is 'echo'" if self._echoes else "transport.kind is 'echo'"
+            raise BadInput(
+                f"{echo} with transport {self.transport.kind!r} and target {self.target.kind!r}: "
+                "target 'echo' and transport 'echo' go together only; choose both or neither"
+            )
+        if self._echoes and self.workload.path is not None:
+            raise BadInput(
+                f"workload.path is {self.workload.path!r} with target 'echo': a message has no "
+                "path; leave it out"
+            )
         if isinstance(self.target, parts.UrlTarget):
             at_once = min(self.slots, self.requests)
             check_remote(self.target.url, requests=self.requests, limit=at_once)
@@ -108,6 +120,10 @@ class Trial:
                 "probes is 'bare' with other settings than the hand-written loop has: leave "
                 "strategy at 'worker_pool', target at 'http', and path and transport as they are"
             )
+
+    @property
+    def _echoes(self) -> bool:
+        return isinstance(self.target, parts.EchoTarget)
 
     @property
     def _is_as_written_by_hand(self) -> bool:
@@ -239,6 +255,20 @@ class Trial:
             object.__setattr__(trial, "own_strategy", True)
             return trial
         return cls(strategy=name, **settings)
+
+
+def _suits(target: type[Part], transport: type[Part]) -> bool:
+    return (target is parts.EchoTarget) == (transport is parts.EchoTransport)
+
+
+def _with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """What is chosen, and a transport that speaks with the target where none was."""
+    if "target" not in chosen or "transport" in chosen:
+        return chosen
+    target = _kind_chosen("target", chosen["target"], state["target"])
+    if _suits(target, type(state["transport"])):
+        return chosen
+    return chosen | {"transport": "echo" if target is parts.EchoTarget else "aiohttp"}
 
 
 def _strategy_named(value: Any) -> dict[str, Any]:

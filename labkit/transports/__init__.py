@@ -53,6 +53,10 @@ def open_transport(
         from labkit.transports.streams import Streams
 
         return Streams(settings, url, path, addresses)
+    if isinstance(settings, parts.EchoTransport):
+        from labkit.transports.echo import Echo
+
+        return Echo(settings, url)
     assert isinstance(settings, parts.AiohttpTransport)
     from labkit.transports.aiohttp import Aiohttp
 

@@ -20,6 +20,7 @@ import msgspec
 
 from labkit import parts
 from labkit.framing import BadMessage
+from labkit.targets import process
 from labkit.targets.http import behaviour, engines, messages
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.requests import Head, Reader, plain_name, plain_names
@@ -56,7 +57,7 @@ class Engine:
         self.telling = engines.Telling(settings, self.stats, httptools=httptools.__version__)
         self.log = self.telling.log
         # A timer that may end early is given that much more, so that it need not be set again.
-        self.early_s = engines.UVLOOP_TICK_S if engines.loop_name() == "uvloop" else 0.0
+        self.early_s = engines.UVLOOP_TICK_S if process.loop_name() == "uvloop" else 0.0
         self.at_once = self.behaviour.is_at_once and self.log is None
         self._tell_time()
 

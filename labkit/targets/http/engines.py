@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit import parts
+from labkit.targets import process
 from labkit.targets.http import behaviour
 from labkit.targets.http.log import Log
 from labkit.targets.http.messages import Answer
 from labkit.targets.http.stats import Stats
 from labkit.targets.http.workers import Board
 
-BACKLOG = 4096
 UVLOOP_TICK_S = 0.001
 """uvloop's timers count whole milliseconds: one may end up to this much early."""
 
@@ -29,7 +29,7 @@ async def listen(
         protocol,
         settings.host,
         settings.port,
-        backlog=BACKLOG,
+        backlog=process.BACKLOG,
         # As many processes as there are workers share the port, and the system deals out clients.
         reuse_port=settings.workers > 1 or None,
     )
@@ -52,14 +52,9 @@ class Telling:
         return behaviour.inside(method, {**counted.snapshot(), **self.in_force})
 
 
-def loop_name() -> str:
-    """The kind of the running loop: asyncio or uvloop."""
-    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
-
-
 def in_force(settings: parts.Server, **versions: str) -> dict[str, Any]:
     """What the running server is, for its stats; `versions` are those of the engine's libraries."""
-    loop = loop_name()
+    loop = process.loop_name()
     return {
         "engine": settings.engine,
         "loop": loop,

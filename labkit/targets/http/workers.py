@@ -22,6 +22,7 @@ import msgspec
 
 from labkit.errors import TrialFailed
 from labkit.parts import Server
+from labkit.targets import process
 from labkit.targets.http.stats import Stats
 
 EVERY_S = 0.1
@@ -58,18 +59,18 @@ class Board:
 
 def supervise(settings: Server) -> int:
     """Start the workers, say where they listen, end them at a signal; 1 where one of them died."""
-    from labkit.targets.http.__main__ import announce, cannot_listen
+    from labkit.targets.http.__main__ import announcement
 
     try:
         reserved = _reserved(settings)
     except OSError as error:
-        raise cannot_listen(settings, error) from None
+        raise process.cannot_listen(settings, error) from None
     with reserved, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         address = reserved.getsockname()
         changes = {"port": address[1], "announce_json": True, "die_with_stdin": True}
         each = msgspec.structs.replace(settings, board=folder, **changes)
         workers = [stack.enter_context(_worker(each)) for _ in range(settings.workers)]
-        announce(settings, address)
+        process.say(announcement, settings, address)
         status = _first_end(workers)
     return status
 
