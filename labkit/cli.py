@@ -54,7 +54,8 @@ Loop = Annotated[
 ]
 Seed = Annotated[str | None, typer.Option(metavar="N", help="What the delays are drawn from. [0]")]
 Target = Annotated[
-    str | None, typer.Option(metavar="URL", help="http (the synthetic server) or a URL. [http]")
+    str | None,
+    typer.Option(metavar="URL", help="http (the synthetic server), echo, or a URL. [http]"),
 ]
 Transport = Annotated[
     str | None, typer.Option(metavar="NAME", help="How one call is made. [aiohttp]")

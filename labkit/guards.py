@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from labkit.parts import EchoTarget
 from labkit.record import Counts, Measurement, Note, Record, Verdict
 from labkit.spec import Trial
 
 SERVER_BUSY_PERCENT = 70.0
 """Above this the server may be the bottleneck."""
+
+CLIENT_BUSY_PERCENT = 90.0
+"""Above this the client may be the bottleneck, where the server is what is measured."""
 
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 """Share of the time in which the client waited for its core: to be doubted, and not to be used at
@@ -52,7 +56,7 @@ def look_at(trial: Trial, measured: Measurement) -> list[Note]:
         *_conservation(measured.counts),
         *_failures(measured.counts),
         *_contention(measured),
-        *_server(measured),
+        *_server(trial, measured),
         *_connector(trial),
         *_not_in_force(trial, measured.effective),
     ]
@@ -88,12 +92,25 @@ def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
         )
 
 
-def _server(measured: Measurement) -> Iterable[tuple[str, str]]:
+def _server(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     busy = measured.server.cpu_percent if measured.server else None
-    if busy is not None and busy > SERVER_BUSY_PERCENT:
+    if isinstance(trial.target, EchoTarget):
+        yield from _echo(measured, busy)
+    elif busy is not None and busy > SERVER_BUSY_PERCENT:
         yield (
             "server-busy",
             f"the server used {busy:.0f} % of its core: it may be the bottleneck",
+        )
+
+
+def _echo(measured: Measurement, server: float | None) -> Iterable[tuple[str, str]]:
+    """Of an echo the server is measured, so it is to be the bottleneck."""
+    client = measured.client.cpu_percent if measured.client else 0.0
+    if server is not None and client > CLIENT_BUSY_PERCENT and client > server:
+        yield (
+            "client-busy",
+            f"the client used {client:.0f} % of its core and the server {server:.0f} %: the client "
+            "may be the bottleneck, and the server able to do more",
         )
 
 

@@ -7,6 +7,7 @@ notebook and as text anywhere else.
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,17 +147,26 @@ class Reproduction(Outcome):
 
     def text_table(self) -> Table:
         """Published beside measured."""
-        return tables.of_reproduction(self.published(), self.scale_says())
+        of = {"triptych": tables.of_reproduction, "throughput": tables.of_throughput}
+        return of[self.benchmark.chart](self.published(), self.scale_says())
 
     def scale_says(self) -> str:
         """The sentence that says how this run differs from the published one."""
         return self.benchmark.scale(self.scale).about
 
     def text(self) -> str:
-        """The tables, and each verdict with its reason."""
+        """The table, and each verdict with its reason; what this scale cannot decide as one."""
         title = f"{self.benchmark.title} ({self.benchmark.source.author}, "
         title += f"{self.benchmark.source.year}), scale {self.scale}"
-        reasons = [f"{one.verdict:>11}  {one.says}\n{'':13}{one.reason}." for one in self.verdicts]
+        ran = {row.id for row in self.benchmark.rows(self.scale)}
+        larger = [one.id for one in self.benchmark.relations if not ran.issuperset(one.rows)]
+        reasons = [
+            f"{one.verdict:>11}  {one.says}\n{'':13}{one.reason}."
+            for one in self.verdicts
+            if one.id not in larger
+        ]
+        if larger:
+            reasons.append(f"{'not decided':>11}  {_need_more(larger)}")
         return "\n\n".join([title, self.text_table().text(), "\n".join(reasons), self.tally()])
 
     def tally(self) -> str:
@@ -172,11 +182,15 @@ class Reproduction(Outcome):
         ]
         return f"Of {len(answers)} relations: {', '.join(counted)}."
 
-    def plot(self, kind: str = "triptych", reference: Reproduction | None = None) -> Chart:
-        """`triptych`: memory, time and CPU beside the published; or any kind that a study has."""
-        if kind != "triptych":
-            return super().plot(kind)
-        return self._triptych(reference)
+    def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:
+        """The benchmark's own chart beside the published figures, or any kind that a study has.
+
+        Its own is `triptych` (memory, time and CPU) or `throughput`; see `Benchmark.chart`.
+        """
+        if kind not in (None, self.benchmark.chart):
+            return super().plot(str(kind))
+        own = {"triptych": self._triptych, "throughput": self._throughput}
+        return own[self.benchmark.chart](reference)
 
     def over(
         self,
@@ -216,9 +230,9 @@ class Reproduction(Outcome):
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            chart = self.plot("triptych", reference)
-            chart.save(folder / "triptych.svg")
-            chart.save(folder / "triptych.png")
+            chart, name = self.plot(None, reference), self.benchmark.chart
+            chart.save(folder / f"{name}.svg")
+            chart.save(folder / f"{name}.png")
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
             (folder / "report.html").write_text(self.report(reference), encoding="utf-8")
         except OSError as error:
@@ -231,7 +245,7 @@ class Reproduction(Outcome):
     def _sections(self, reference: Reproduction | None) -> list[Section]:
         benchmark = self.benchmark
         source = f"{benchmark.source.author}, {benchmark.source.year}: {benchmark.source.url}"
-        pictures = [report.picture(self.plot("triptych", reference))]
+        pictures = [report.picture(self.plot(None, reference))]
         first = [record for record in self.records if record.repeat == 0 and record.timeline.t_s]
         return [
             Section(title="What was published", text=[benchmark.about, source]),
@@ -269,6 +283,30 @@ class Reproduction(Outcome):
             published_label=f"published {self.benchmark.source.year}",
         )
 
+    def _throughput(self, reference: Reproduction | None) -> Chart:
+        measured = stats.by_label(self.frame(), ROW)
+        elsewhere = {} if reference is None else stats.by_label(reference.frame(), ROW)
+        nothing = self.frame().head(0)
+        rates = [
+            charts.Rate(
+                panel=row.spot.panel,
+                group=row.spot.group,
+                bar=row.spot.bar,
+                repeats=list(measured.get(row.id, nothing)["throughput_rps"]),
+                reference=list(elsewhere.get(row.id, nothing)["throughput_rps"]),
+                published=row.published.rps if row.published else None,
+                trust=charts.trust(row.id, measured.get(row.id, nothing)),
+            )
+            for row in self.benchmark.rows(self.scale)
+            if row.spot is not None
+        ]
+        return charts.throughput(
+            rates,
+            title=self.benchmark.title,
+            conditions=f"Scale {self.scale}: {self.scale_says()}",
+            published_label=f"published {self.benchmark.source.year}",
+        )
+
     def _figures(self) -> dict[str, dict[str, float | None]]:
         """The published figures by row, under the metrics' names and in base units."""
         return {
@@ -282,6 +320,14 @@ class Reproduction(Outcome):
         }
 
 
+def _need_more(relations: Sequence[str]) -> str:
+    listed = "\n".join(textwrap.wrap(", ".join(relations), 87, break_on_hyphens=False))
+    said = "relations need" if len(relations) > 1 else "relation needs"
+    return f"{len(relations)} {said} rows that run only at a larger scale:\n{listed}".replace(
+        "\n", f"\n{'':13}"
+    )
+
+
 def _kib(value: float | None) -> float | None:
     return None if value is None else value * 1024
 
@@ -290,8 +336,9 @@ def _measured(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if row is None:
         return None
     names = ("n", "verdict", "warnings", "wall_s", "floor_s", "efficiency", "cpu_percent")
+    rates = ("throughput_rps", "throughput_rps_min", "throughput_rps_max", "server_cpu_percent")
     return {
-        **{name: row[name] for name in names},
+        **{name: row[name] for name in (*names, *rates)},
         "process_wall_s": row["process_wall_s"],
         "process_cpu_percent": row["process_cpu_percent"],
         "process_peak_rss_bytes": row["process_peak_rss_bytes"],

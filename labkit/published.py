@@ -112,14 +112,15 @@ class Source(_Part, frozen=True, kw_only=True):
 class Scale(_Part, frozen=True, kw_only=True):
     """How much of the published run is repeated, and what that takes: `minutes` for all of it.
 
-    `time_factor` multiplies the server's delays. `settings` hold for every row that does not set
-    its own.
+    `time_factor` multiplies the server's delays, `requests_factor` the requests. `settings` hold
+    for every row that does not set its own.
     """
 
     about: Text
     repeats: Annotated[int, Meta(ge=LEAST_REPEATS, le=1_000)]
     minutes: Positive
     time_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    requests_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
     settings: Settings = {}
 
 
@@ -134,19 +135,30 @@ class Scales(_Part, frozen=True, kw_only=True):
 class Figures(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """Published figures of one row; None where the source gives none.
 
-    `peak_rss_kb` is in KB as `/usr/bin/time` prints them, 1,024 bytes each; CPU is of one core.
+    `peak_rss_kb` is in KB as `/usr/bin/time` prints them, 1,024 bytes each; CPU is of one core;
+    `rps` is requests per second.
     """
 
     peak_rss_kb: Positive | None = None
     wall_s: Positive | None = None
     cpu_percent: Positive | None = None
     cpu_user_s: Positive | None = None
+    rps: Positive | None = None
+
+
+class Spot(_Part, frozen=True, kw_only=True):
+    """Where the bar of a row stands in a chart of throughput: the panel, the group, its colour."""
+
+    panel: Text
+    group: Text
+    bar: Text
 
 
 class Row(_Part, frozen=True, kw_only=True):
     """One published client, or with `own` one that the source does not have.
 
-    `label` is the source's name for it. `scales` are those at which it runs.
+    `label` is the source's name for it. `scales` are those at which it runs. `spot` is where a
+    chart of throughput shows it.
     """
 
     id: Name
@@ -155,6 +167,7 @@ class Row(_Part, frozen=True, kw_only=True):
     published: Figures | None = None
     own: bool = False
     remark: str | None = None
+    spot: Spot | None = None
     scales: Annotated[tuple[ScaleName, ...], Meta(min_length=1)] = SCALES
 
     def __post_init__(self) -> None:
@@ -168,7 +181,9 @@ class Row(_Part, frozen=True, kw_only=True):
 class Benchmark(_Part, frozen=True, kw_only=True):
     """A published benchmark: where it stands, the trials that run it again, and what it claims.
 
-    `base` are the settings that all rows share, in the names that `Trial` takes. Raises `BadInput`.
+    `base` are the settings that all rows share, in the names that `Trial` takes. `chart` is what
+    its chart and its table show: triptych (memory, time and CPU) or throughput (requests per
+    second, for which every row has a `spot`). Raises `BadInput`.
     """
 
     id: Name
@@ -176,6 +191,7 @@ class Benchmark(_Part, frozen=True, kw_only=True):
     about: Text
     source: Source
     notes: list[Text]
+    chart: Literal["triptych", "throughput"] = "triptych"
     base: Settings = msgspec.field(name="trial")
     scales: Scales = msgspec.field(name="scale")
     all_rows: list[Row] = msgspec.field(name="row")
@@ -188,8 +204,17 @@ class Benchmark(_Part, frozen=True, kw_only=True):
         for name, row in [(one.id, row) for one in self.relations for row in one.rows]:
             if row not in ids:
                 raise fields.unknown(f"a row of relation {name}", row, ids)
+        self._check_spots()
         for scale in SCALES:
             self.arms(scale)
+
+    def _check_spots(self) -> None:
+        for row in self.all_rows:
+            if (row.spot is not None) != (self.chart == "throughput"):
+                raise BadInput(
+                    f"row {row.id!r} has the spot {row.spot!r} with chart {self.chart!r}: every "
+                    "row has one where chart is 'throughput', and none elsewhere"
+                )
 
     def scale(self, name: str) -> Scale:
         """The scale called `name`; raises `BadInput`."""
@@ -216,6 +241,9 @@ class Benchmark(_Part, frozen=True, kw_only=True):
         settings = {**self.base, **chosen.settings, **row.settings}
         if "delay" in settings and chosen.time_factor != 1:
             settings["delay"] = f"{settings['delay']}*{chosen.time_factor:g}"
+        requests = settings.get("requests")
+        if isinstance(requests, int) and chosen.requests_factor != 1:
+            settings["requests"] = max(round(requests * chosen.requests_factor), 1)
         try:
             return Trial(**settings)
         except BadInput as error:
@@ -266,7 +294,7 @@ def load(text: str, name: str) -> Benchmark:
 
 def _nearest(message: str) -> str:
     match = re.search(r"unknown field `(.+?)`", message)
-    parts = (Benchmark, Source, Scale, Scales, Figures, Row, Relation)
+    parts = (Benchmark, Source, Scale, Scales, Figures, Spot, Row, Relation)
     known = [name for part in parts for name in part.__struct_encode_fields__]
     return fields.did_you_mean(match[1], known) if match else ""
 

@@ -92,10 +92,9 @@ class Trial:
 
     def _check(self) -> None:
         if not _suits(type(self.target), type(self.transport)):
-            echo = "target.kind is 'echo'" if self._echoes else "transport.kind is 'echo'"
             raise BadInput(
-                f"{echo} with transport {self.transport.kind!r} and target {self.target.kind!r}: "
-                "target 'echo' and transport 'echo' go together only; choose both or neither"
+                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: target "
+                "'echo' and transport 'echo' go with each other only; choose both or neither"
             )
         if self._echoes and self.workload.path is not None:
             raise BadInput(

@@ -116,7 +116,7 @@ def of_run(record: Record) -> Table:
 
 def _figures(record: Record) -> Iterable[list[str]]:
     trial, workload = record.trial, record.trial["workload"]
-    target = trial["target"].get("url") or f"http, delay {trial['target'].get('delay')}"
+    target = trial["target"].get("url") or _own_target(trial["target"])
     yield ["strategy", f"{trial['strategy']} over {trial['transport']['kind']} on {trial['loop']}"]
     yield ["workload", f"{workload['requests']:,} requests, {workload['limit']:,} at a time"]
     yield ["target", target]
@@ -135,6 +135,12 @@ def _figures(record: Record) -> Iterable[list[str]]:
     for note in record.warnings:
         yield [f"! {note.code}", note.message]
     yield ["verdict", record.verdict]
+
+
+def _own_target(target: Mapping[str, Any]) -> str:
+    if target["kind"] == "echo":
+        return f"echo, {target['api']} on {target['loop']}"
+    return f"{target['kind']}, delay {target.get('delay')}"
 
 
 def sentence(record: Record) -> str:
@@ -209,6 +215,31 @@ def _beside(row: Mapping[str, Any]) -> list[str]:
         _as("process_cpu_percent", then.get("cpu_percent")),
         _as("process_cpu_percent", now.get("process_cpu_percent")),
         _verdict({**now, "warnings": ", ".join(now["warnings"])}) if now else "not run",
+    ]
+
+
+def of_throughput(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
+    """One row a program that ran: requests per second then, and here, and who was busy here."""
+    headers = ["what", "row", "then (requests/s)", "now (requests/s)", "least", "most"]
+    headers += ["client CPU (%)", "server CPU (%)", "verdict"]
+    ran = [row for row in rows if row["measured"]]
+    left_out = len(rows) - len(ran)
+    whom = f"{left_out} rows run" if left_out > 1 else "1 row runs"
+    says += f" {whom} only at a larger scale." if left_out else ""
+    return Table(headers=headers, rows=[_rate(row) for row in ran], says=says, left=2)
+
+
+def _rate(row: Mapping[str, Any]) -> list[str]:
+    then, now = row["published"] or {}, row["measured"]
+    ends = [now.get(f"throughput_rps{end}") for end in ("", "_min", "_max")]
+    return [
+        row["label"],
+        row["row"],
+        _as("throughput_rps", then.get("rps")),
+        *(_as("throughput_rps", value) for value in ends),
+        _as("cpu_percent", now.get("cpu_percent")),
+        _as("server_cpu_percent", now.get("server_cpu_percent")),
+        _verdict({**now, "warnings": ", ".join(now["warnings"])}),
     ]
 
 

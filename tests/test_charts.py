@@ -7,6 +7,7 @@ import itertools
 import statistics
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.charts import Chart, Row
+from labkit.charts import Chart, Rate, Row
 from labkit.errors import BadInput
 from labkit.record import Note, Record, Timeline
 from tests.factories import make_record, make_study
@@ -92,6 +93,23 @@ def latencies() -> dict[str, list[Record]]:
     return {"worker_pool": quick, "sequential": [slow]}
 
 
+def rates() -> list[Rate]:
+    """Two styles of two sizes on two loops; those of the second style have no published figure."""
+    return [
+        Rate(
+            panel=panel,
+            group=group,
+            bar=bar,
+            repeats=[base * more, base * more * 1.1, base * more * 1.3],
+            published=2 * base * more if panel == "streams" else None,
+            trust=charts.trust(f"{panel}-{group}-{bar}", stats.frame(records)),
+        )
+        for panel, base in (("streams", 20_000), ("HTTP client, aiohttp", 3_000))
+        for group, records in (("1 KiB", []), ("100 KiB", [make_record(verdict="warn")]))
+        for bar, more in (("asyncio", 1), ("uvloop", 2))
+    ]
+
+
 MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
@@ -109,6 +127,10 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
         stats.frame(make_record(axes={"strategy": "queue", "of": name}) for name in MANY),
         "memory",
         ["strategy", "of"],
+    ),
+    "throughput": lambda: charts.throughput(rates(), title="Two loops", conditions="10 at a time"),
+    "throughput in two lines": lambda: charts.throughput(
+        [replace(one, panel=f"{one.panel} {more}") for more in (1, 2) for one in rates()]
     ),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
@@ -373,6 +395,34 @@ def test_bars_of_what_is_not_there_are_refused(metric: str, by: list[str], says:
 def test_bars_of_no_records_are_refused() -> None:
     with pytest.raises(BadInput, match="no records to draw"):
         charts.bars(stats.frame([]), "memory", ["strategy"])
+
+
+# Throughput
+
+
+def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None:
+    chart = charts.throughput(rates(), published_label="published 2016")
+
+    echo, http = chart.axes
+    assert echo.get_title(loc="left") == "streams"
+    assert labels(echo) == ["1 KiB", "100 KiB \N{WARNING SIGN}"]
+    # By group: asyncio and uvloop here, then both as published, in thousands.
+    assert widths(echo) == pytest.approx([22, 44, 40, 80] * 2)
+    assert widths(http) == pytest.approx([3.3, 6.6] * 2)
+    assert [bool(box.get_hatch()) for box in boxes(echo)] == [False, False, True, True] * 2
+    assert {"asyncio, measured here", "uvloop, published 2016"} <= set(words(chart))
+    assert "streams, 1 KiB, uvloop 44,000 requests/s (published 80,000 requests/s)" in chart.alt
+
+
+def test_throughput_that_was_not_measured_is_said() -> None:
+    one = replace(rates()[0], repeats=[])
+
+    assert "streams, 1 KiB, asyncio n/a (published" in charts.throughput([one]).alt
+
+
+def test_throughput_of_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match="no programs to draw"):
+        charts.throughput([])
 
 
 # Triptych

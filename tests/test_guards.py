@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.guards import FAILED, INVALID, failed, look_at, verdict
-from labkit.record import Counts, Measurement, Note, Server, Timeline
+from labkit.record import Client, Counts, Measurement, Note, Server, Timeline
 from labkit.spec import Trial
 
 TRIAL = Trial(requests=100, limit=10)
@@ -46,6 +46,18 @@ def measured(trial: Trial = TRIAL, **changes: Any) -> Measurement:
 def counts(**changes: Any) -> Counts:
     whole = {"planned": 100, "sent": 100, "not_sent": 0, "ok": 100, "failed": {}, "cancelled": 0}
     return Counts(**{**whole, **changes})
+
+
+def client(cpu_percent: float) -> Client:
+    return Client(
+        cpu_user_s=1.0,
+        cpu_system_s=0.0,
+        cpu_percent=cpu_percent,
+        cpu_us_per_request=None,
+        peak_rss_bytes=1,
+        rss_before_bytes=1,
+        to_first_send_s=None,
+    )
 
 
 def server(cpu_percent: float | None) -> Server:
@@ -256,3 +268,22 @@ def test_any_other_note_is_a_warning(code: str) -> None:
 def test_every_code_that_the_figures_give_is_judged_on_purpose() -> None:
     assert FAILED < INVALID
     assert {"all-failed", "not-conserved", "not-sent"} <= FAILED
+
+
+@pytest.mark.parametrize(
+    ("of_client", "of_server", "expected"),
+    [
+        (99.0, 80.0, ["client-busy"]),
+        (99.0, 99.5, []),  # both are busy, the server more
+        (60.0, 99.0, []),  # as it is to be: the server is measured
+        (60.0, 40.0, []),  # neither: something else holds them up
+        (99.0, None, []),
+    ],
+)
+def test_of_an_echo_the_server_is_to_be_the_bottleneck(
+    of_client: float, of_server: float | None, expected: list[str]
+) -> None:
+    trial = Trial(target="echo", requests=100, limit=10)
+    seen = measured(trial, client=client(of_client), server=server(of_server), effective={})
+
+    assert [note.code for note in look_at(trial, seen)] == expected

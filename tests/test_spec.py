@@ -73,6 +73,12 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     },
     "wire.depth": ([1, 16, 1_024], [0, -1, 1_025, *NOT_WHOLE]),
     "wire.method": (["GET", "HEAD"], ["", "get", "POST", 1, None]),
+    "echo.message_bytes": ([16, 1_024, 1 << 20], [15, (1 << 20) + 1, *NOT_WHOLE]),
+    "echo.connections": ([0, 30, 1_000_000], NOT_CONNECTIONS),
+    "echo.timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "echo.connect_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "echo-target.api": (["sockets", "streams", "protocol"], ["", "Protocol", 1, True, None]),
+    "echo-target.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "streams.buffer_bytes": ([64, 1 << 26], [63, (1 << 26) + 1, *NOT_WHOLE]),
     "trial.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "trial.eager_tasks": ([True, False], NOT_BOOL),
@@ -93,6 +99,17 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.announce_json": ([True, False], NOT_BOOL),
     "serve.die_with_stdin": ([True, False], NOT_BOOL),
     "serve.core": ([None, 0, 3], but_none(NOT_WHOLE)),
+    "serve-echo.api": (["sockets", "streams", "protocol"], ["", "Protocol", 1, True, None]),
+    **{
+        f"serve-echo.{leaf}": values
+        for leaf, values in {
+            "host": (["127.0.0.1", "::1"], [*NOT_TEXT, None]),
+            "port": ([0, 8080, 65_535], [-1, 65_536, *NOT_WHOLE]),
+            "loop": (["asyncio", "uvloop"], NOT_LOOP),
+            "die_with_stdin": ([True, False], NOT_BOOL),
+            "core": ([None, 0, 3], but_none(NOT_WHOLE)),
+        }.items()
+    },
 }
 URL_FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "target.url": (["http://127.0.0.1:9000/{item}"], [*NOT_TEXT, None]),
@@ -104,8 +121,11 @@ PARTS: dict[str, type[parts.Part]] = {
     "transport": parts.AiohttpTransport,
     "wire": parts.WireTransport,
     "streams": parts.StreamsTransport,
+    "echo": parts.EchoTransport,
+    "echo-target": parts.EchoTarget,
     "trial": parts.Switches,
     "serve": parts.Server,
+    "serve-echo": parts.EchoServer,
 }
 
 
@@ -128,8 +148,9 @@ def test_every_field_of_every_part_is_stated_here() -> None:
 def known_kinds() -> Iterator[parts.Part]:
     yield from (kind() for kind in parts.TRANSPORTS.values())
     yield parts.HttpTarget()
+    yield parts.EchoTarget()
     yield parts.UrlTarget(url="http://127.0.0.1/")
-    assert set(parts.TARGETS) == {"http", "url"}
+    assert set(parts.TARGETS) == {"http", "echo", "url"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -151,11 +172,12 @@ def test_a_part_refuses_what_its_field_does_not_admit(name: str) -> None:
         assert is_one_sentence(str(caught.value))
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if not name.startswith("serve.")])
+@pytest.mark.parametrize("name", [name for name in FIELDS if not name.startswith("serve")])
 def test_a_trial_refuses_it_in_the_same_words(name: str) -> None:
     kind, _, leaf = name.partition(".")
     role = PARTS[kind].role
     chosen = {"transport": kind} if kind in parts.TRANSPORTS else {}
+    chosen = {"target": "echo"} if kind.startswith("echo") else chosen
     for value in FIELDS[name][1]:
         with pytest.raises(BadInput) as caught:
             Trial(**chosen, **{f"{role}.{leaf}".replace("trial.", "switches."): value})
@@ -553,9 +575,9 @@ def test_a_url_is_a_target() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"target": "htp"}, "target is 'htp': it must be one of http, url, a URL"),
-        ({"target": 5}, "target is '5': it must be one of http, url, a URL"),
-        ({"target": parts.Workload()}, "it must be one of http, url, a URL"),
+        ({"target": "htp"}, "target is 'htp': it must be one of http, echo, url, a URL"),
+        ({"target": 5}, "target is '5': it must be one of http, echo, url, a URL"),
+        ({"target": parts.Workload()}, "it must be one of http, echo, url, a URL"),
         ({"target": {"kind": 5}}, "target is '5': it must be one of"),
         ({"target": {"kind": "url"}}, "target is incomplete: "),
         ({"transport": "aiohtp"}, "did you mean 'aiohttp'?"),
@@ -595,6 +617,46 @@ def test_types_of_parts_and_settings() -> None:
 
 
 # What depends on several settings
+
+
+def test_the_target_echo_brings_its_transport_along() -> None:
+    trial = Trial(target="echo", api="streams", message_bytes=2_048, **{"target.loop": "asyncio"})
+
+    assert trial.target == parts.EchoTarget(api="streams", loop="asyncio")
+    assert trial.transport == parts.EchoTransport(message_bytes=2_048)
+    assert (trial.floor_s, trial.url) == (None, None)
+    assert trial.deadline_s >= 60
+    assert Trial().replace(target="echo").transport == parts.EchoTransport()
+    assert trial.replace(target=parts.EchoTarget()).transport == trial.transport
+    assert trial.replace(target="http").transport == parts.AiohttpTransport()
+    assert trial.replace(target="http://127.0.0.1/").transport == parts.AiohttpTransport()
+    assert Trial(transport="wire").replace(target="http").transport == parts.WireTransport()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"transport": "echo"},
+        {"target": "http", "transport": "echo"},
+        {"target": "http://127.0.0.1/", "transport": "echo"},
+        {"target": "echo", "transport": "aiohttp"},
+        {"target": "echo", "transport": parts.WireTransport()},
+        {"target": "echo", "path": "/x"},
+        {"target": "echo", "probes": "bare"},
+    ],
+)
+def test_an_echo_goes_with_an_echo_only(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"echo|bare") as caught:
+        Trial(**settings)
+
+    assert is_one_sentence(str(caught.value))
+
+
+def test_an_echo_has_a_connection_for_each_message() -> None:
+    part = parts.EchoTransport(connections=3)
+
+    assert [part.connections_at(n) for n in (1, 3, 10)] == [1, 3, 3]
+    assert parts.EchoTransport().connections_at(10) == parts.EchoTransport().sent_at(10) == 10
 
 
 def test_a_remote_trial_is_capped() -> None:
@@ -696,7 +758,7 @@ def settings_of_a_trial() -> st.SearchStrategy[dict[str, Any]]:
     named = {
         name.replace("trial.", "switches."): st.sampled_from(admitted)
         for name, (admitted, _) in FIELDS.items()
-        if name.partition(".")[0] not in ("serve", "wire", "streams")
+        if name.partition(".")[0] in ("workload", "target", "transport", "trial")
     }
     return st.fixed_dictionaries({}, optional=named).map(consistent)
 
@@ -756,6 +818,12 @@ def test_replacing_is_constructing_with_the_later_settings(
 
     assert Trial(**first).replace(**then) == Trial(**merged)
     assert Trial(**first).replace() == Trial(**first)
+
+
+def test_an_echo_trial_is_the_same_after_json() -> None:
+    trial = Trial(target="echo", api="sockets", message_bytes=100, connections=2)
+
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
 
 
 def test_a_url_trial_is_the_same_after_json() -> None:

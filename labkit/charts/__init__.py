@@ -10,17 +10,22 @@ from labkit.charts.chart import Chart
 from labkit.charts.latency_chart import latency
 from labkit.charts.plots import plot
 from labkit.charts.scaling_chart import over_axis
+from labkit.charts.throughput_chart import Rate, throughput
 from labkit.charts.timeline_chart import timeline
 from labkit.charts.triptych_chart import Row, rows, triptych
+from labkit.charts.verdicts import of_rows as trust
 
 __all__ = [
     "Chart",
+    "Rate",
     "Row",
     "bars",
     "latency",
     "over_axis",
     "plot",
     "rows",
+    "throughput",
     "timeline",
     "triptych",
+    "trust",
 ]

@@ -76,6 +76,9 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             await writer.drain()
     except (OSError, ValueError):
         writer.transport.abort()
+    except asyncio.CancelledError:
+        # The process ends; Python 3.11 would report the cancelled task as an error.
+        writer.transport.abort()
     finally:
         writer.close()
 

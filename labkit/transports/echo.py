@@ -25,7 +25,8 @@ class Echo:
 
     def __init__(self, settings: parts.EchoTransport, url: str) -> None:
         self._settings = settings
-        self._where = urlsplit(url)
+        split = urlsplit(url)
+        self._host, self._port = split.hostname or "", split.port or 0
         self._filler = b"x" * (settings.message_bytes - NUMBER_BYTES - 1) + b"\n"
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []
@@ -82,10 +83,10 @@ class Echo:
         return self._settings.message_bytes
 
     async def _open(self) -> Connection:
-        loop, where = asyncio.get_running_loop(), self._where
+        loop, size = asyncio.get_running_loop(), self._settings.message_bytes
         async with asyncio.timeout(self._settings.connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(self, self._settings.message_bytes), where.hostname, where.port
+                lambda: Connection(self, size), self._host, self._port
             )
         self._opened += 1
         return connection

@@ -1,0 +1,453 @@
+"""The target and the transport `echo`: bytes come back, whatever happens to them on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import uvloop
+from servers import PATIENCE_S, ROOT
+
+from labkit import children, launch
+from labkit.errors import TrialFailed
+from labkit.parts import EchoTransport
+from labkit.record import Record
+from labkit.spec import Trial
+from labkit.targets.echo import LONGEST_LINE
+from labkit.transports import Fetch, open_transport
+from labkit.transports.echo import NUMBER_BYTES, Echo
+
+APIS = ("sockets", "streams", "protocol")
+LOOPS = ("asyncio", "uvloop")
+for_every_echo = pytest.mark.parametrize(
+    "echo", [(a, b) for a in APIS for b in LOOPS], ids="-".join
+)
+LINGER = struct.pack("ii", 1, 0)
+
+
+# The target
+
+
+def start(**settings: Any) -> subprocess.Popen[str]:
+    """A target's process, not waited for. It ends when its standard input is closed."""
+    words = json.dumps({"die_with_stdin": True, **settings})
+    return subprocess.Popen(
+        [sys.executable, "-m", "labkit.targets.echo", words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; the exit status and what was written to standard error."""
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, errors
+
+
+@contextmanager
+def running(**settings: Any) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A target that accepts connections, and what it said; it stays quiet."""
+    process = start(**settings)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said, process.communicate(timeout=PATIENCE_S)[1]
+    errors = ""
+    try:
+        yield process, json.loads(said)
+    finally:
+        if process.returncode is None:
+            _, errors = ended(process)
+    assert errors == ""
+
+
+@pytest.fixture(scope="module")
+def ports() -> Iterator[dict[tuple[str, str], int]]:
+    """The port of a target of each style on each loop."""
+    processes = {(api, loop): start(api=api, loop=loop) for api in APIS for loop in LOOPS}
+    found = {}
+    for which, process in processes.items():
+        assert process.stdout is not None
+        found[which] = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
+    yield found
+    assert [ended(process) for process in processes.values()] == [(0, "")] * len(processes)
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
+
+
+def read(connection: socket.socket, size: int) -> bytes:
+    """So many bytes, or fewer where the peer ends before."""
+    parts = []
+    while size and (data := connection.recv(min(size, 1 << 16))):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
+
+
+def line(size: int) -> bytes:
+    """So many bytes, no two neighbours alike, with a newline at the end only."""
+    return bytes(ord("a") + at % 23 for at in range(size - 1)) + b"\n"
+
+
+@for_every_echo
+@pytest.mark.parametrize("size", [1, 16, 1_024, 102_400, LONGEST_LINE])
+def test_what_is_sent_comes_back(
+    ports: dict[tuple[str, str], int], echo: tuple[str, str], size: int
+) -> None:
+    with connected(ports[echo]) as connection:
+        for _ in range(3):
+            sender = threading.Thread(target=connection.sendall, args=[line(size)])
+            sender.start()
+            came = read(connection, size)
+            sender.join()
+
+            assert came == line(size)
+
+
+@for_every_echo
+def test_a_message_may_come_in_any_pieces(
+    ports: dict[tuple[str, str], int], echo: tuple[str, str]
+) -> None:
+    message = line(20)
+    with connected(ports[echo]) as connection:
+        for cut in range(1, 20):
+            connection.sendall(message[:cut])
+            connection.sendall(message[cut:])
+            assert read(connection, 20) == message
+        connection.sendall(message * 50)
+        assert read(connection, 1_000) == message * 50
+
+
+@for_every_echo
+def test_a_peer_that_reads_late_gets_all(
+    ports: dict[tuple[str, str], int], echo: tuple[str, str]
+) -> None:
+    """It sends far more than any buffer holds, and the target has to wait for it to read."""
+    message = line(1 << 16)
+    with connected(ports[echo]) as connection:
+        connection.setblocking(False)
+        sent, rest = 0, memoryview(message * 1_000)
+        stuck = 0
+        while stuck < 3 and sent < len(rest):
+            try:
+                sent += connection.send(rest[sent : sent + (1 << 16)])
+                stuck = 0
+            except BlockingIOError:
+                # Nobody reads here: whatever is still taken goes into a buffer somewhere.
+                stuck += not select.select([], [connection], [], 0.1)[1]
+        assert sent < len(rest)
+        connection.settimeout(PATIENCE_S)
+        sender = threading.Thread(target=connection.sendall, args=[rest[sent:]])
+        sender.start()
+        came = read(connection, len(rest))
+        sender.join()
+
+    assert came == rest
+
+
+@for_every_echo
+def test_a_peer_that_ends_its_side_still_gets_what_it_sent(
+    ports: dict[tuple[str, str], int], echo: tuple[str, str]
+) -> None:
+    with connected(ports[echo]) as connection:
+        connection.sendall(line(1 << 18))
+        connection.shutdown(socket.SHUT_WR)
+
+        assert read(connection, 1 << 19) == line(1 << 18)
+
+
+@for_every_echo
+def test_peers_that_vanish_disturb_no_other(
+    ports: dict[tuple[str, str], int], echo: tuple[str, str]
+) -> None:
+    with connected(ports[echo]) as other:
+        for sent in (b"", b"half a mess", line(1 << 18)):
+            with connected(ports[echo]) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+                gone.sendall(sent)
+            other.sendall(b"still there\n")
+            assert read(other, 12) == b"still there\n"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_line_that_never_ends_is_given_up(ports: dict[tuple[str, str], int], loop: str) -> None:
+    with connected(ports["streams", loop]) as connection, pytest.raises(ConnectionError):
+        connection.sendall(b"x" * (1 << 26))
+
+
+@for_every_echo
+def test_it_says_what_is_in_force_and_ends_at_a_signal(echo: tuple[str, str]) -> None:
+    api, loop = echo
+    with running(api=api, loop=loop) as (process, said):
+        assert said["pid"] == process.pid
+        assert said["in_force"] == {
+            "api": api,
+            "loop": loop,
+            "python": sys.version.split()[0],
+            "uvloop": uvloop.__version__ if loop == "uvloop" else None,
+        }
+        port = int(said["url"].rpartition(":")[2])
+        with connected(port) as busy, connected(port) as idle:
+            for one in (busy, idle):
+                one.sendall(b"here\n")
+                assert read(one, 5) == b"here\n"
+            busy.sendall(b"half a mess")
+            process.send_signal(signal.SIGTERM)
+
+            assert ended(process) == (0, "")
+            assert idle.recv(1) == b""
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_it_listens_on_ipv6_too(api: str) -> None:
+    with running(api=api, host="::1") as (_, said):
+        assert said["url"].startswith("tcp://[::1]:")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"api": "carrier pigeon"}, "the server's settings are "),
+        ({"core": 10**6}, "serve.core is 1000000: this process cannot be pinned"),
+        ({"host": "192.0.2.1"}, "serve.host is '192.0.2.1' and serve.port is 0"),
+        ({"host": "192.0.2.1", "api": "sockets"}, "serve.host is '192.0.2.1' and serve.port is 0"),
+    ],
+)
+def test_what_cannot_start_says_why(settings: dict[str, Any], says: str) -> None:
+    status, errors = ended(start(die_with_stdin=False, **settings))
+
+    assert status == 2
+    assert errors.startswith(f"error: {says}")
+    assert errors.count("\n") == 1
+
+
+# The transport
+
+
+class Peers:
+    """Connections that were opened, and what came on them."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.came = b""
+
+
+@asynccontextmanager
+async def against(
+    answer: Callable[[bytes], bytes | None], **settings: Any
+) -> AsyncIterator[tuple[Echo, Fetch, Peers]]:
+    """A transport on a server that answers each message by `answer`; None ends the connection."""
+    seen, size = Peers(), EchoTransport(**settings).message_bytes
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.opened += 1
+        try:
+            while (data := answer(await reader.readexactly(size))) is not None:
+                seen.came += data
+                writer.write(data)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 21)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        transport = open_transport(EchoTransport(**settings), f"tcp://127.0.0.1:{port}")
+        assert isinstance(transport, Echo)
+        async with asyncio.timeout(PATIENCE_S), transport as fetch:
+            yield transport, fetch, seen
+
+
+async def failure(transport: Echo, call: Awaitable[object]) -> str:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is
+        await call
+    return transport.kind_of(caught.value)
+
+
+@pytest.mark.parametrize("size", [16, 1_024, 300_000])
+async def test_a_call_sends_a_message_and_awaits_it(size: int) -> None:
+    async with against(lambda data: data, message_bytes=size) as (transport, fetch, seen):
+        assert [await fetch(item) for item in (0, 7, 99_999_999)] == [size] * 3
+        messages = [seen.came[at : at + size] for at in range(0, 3 * size, size)]
+
+        assert [int(one[:NUMBER_BYTES]) for one in messages] == [0, 7, 99_999_999]
+        assert all(one.index(b"\n") == size - 1 for one in messages)
+        assert seen.opened == transport.effective["connections_opened"] == 1
+        assert transport.effective["message_bytes"] == size
+
+
+async def test_a_connection_has_one_message_at_a_time() -> None:
+    async with against(lambda data: data) as (transport, fetch, seen):
+        for _ in range(3):
+            await asyncio.gather(*map(fetch, range(20)))
+
+        assert seen.opened == transport.effective["connections_opened"] == 20
+
+
+async def test_no_more_connections_are_opened_than_allowed() -> None:
+    async with against(lambda data: data, connections=3) as (transport, fetch, seen):
+        await asyncio.gather(*map(fetch, range(100)))
+
+        assert seen.opened == transport.effective["connections_opened"] == 3
+
+
+WRONG = {
+    "another's": (lambda data: b"9" * NUMBER_BYTES + data[NUMBER_BYTES:], "payload"),
+    "too long": (lambda data: data + b"!", "payload"),
+    "twice": (lambda data: data * 2, "payload"),
+    "cut": (lambda data: None, "unanswered"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+async def test_what_does_not_come_back_as_it_went_is_a_failure(kind: str) -> None:
+    answer, expected = WRONG[kind]
+    wrong = [False, True]
+    async with against(lambda data: answer(data) if wrong.pop() else data) as (
+        transport,
+        fetch,
+        seen,
+    ):
+        assert await failure(transport, fetch(1)) == expected
+        # Its connection is not used again, and the next call has another.
+        assert await fetch(2) == 1_024
+        assert seen.opened == 2
+
+
+async def test_what_comes_unasked_ends_the_connection() -> None:
+    asked, ends = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(16))
+        await asked.wait()
+        writer.write(b"more")
+        await reader.read()
+        writer.close()
+        ends.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    opened = Echo(EchoTransport(message_bytes=16), f"tcp://127.0.0.1:{port}")
+    async with server, asyncio.timeout(PATIENCE_S), opened as fetch:
+        assert await fetch(1) == 16
+        asked.set()
+        await ends.wait()
+
+        assert (opened.idle, opened.connections) == ([], set())
+
+
+async def test_where_nobody_listens_a_call_fails_to_connect() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    transport = Echo(EchoTransport(), f"tcp://127.0.0.1:{port}")
+    async with transport as fetch:
+        assert await failure(transport, fetch(0)) == "connect"
+
+
+async def test_an_echo_that_does_not_come_is_a_timeout() -> None:
+    async with against(lambda data: b"", timeout_s=0.05) as (transport, fetch, seen):
+        assert await failure(transport, fetch(0)) == "timeout"
+        assert await failure(transport, fetch(1)) == "timeout"
+        assert seen.opened == 2
+
+
+async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
+    reached, silent = asyncio.Event(), [True]
+
+    def answer(data: bytes) -> bytes:
+        reached.set()
+        return b"" if silent.pop() else data
+
+    async with against(answer) as (transport, fetch, seen):
+        task = asyncio.ensure_future(fetch(0))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        silent.append(False)
+
+        assert await fetch(1) == 1_024
+        assert (seen.opened, transport.effective["connections_opened"]) == (2, 2)
+
+
+async def test_the_end_leaves_no_connection() -> None:
+    async with against(lambda data: data) as (transport, fetch, _):
+        await asyncio.gather(*map(fetch, range(5)))
+        assert len(transport.connections) == 5
+    assert transport.connections == set()
+
+
+# Whole trials
+
+
+async def kept(trial: Trial) -> Record:
+    records: list[Record] = []
+    record = await launch.run(trial, keep=records.append)
+    assert records == [record]
+    return record
+
+
+@for_every_echo
+async def test_a_trial_counts_every_message(echo: tuple[str, str]) -> None:
+    api, loop = echo
+    named = {"target.api": api, "target.loop": loop, "message_bytes": 10_240}
+    trial = Trial(target="echo", loop="uvloop", requests=300, limit=10, **named)
+
+    record = await kept(trial)
+
+    assert record.counts.conserved
+    assert (record.counts.ok, record.counts.failed) == (300, {})
+    assert (record.floor_s, record.efficiency) == (None, None)
+    assert record.effective["server"]["loop"] == loop
+    assert record.effective["server"]["api"] == api
+    assert record.effective["transport"]["connections_opened"] == 10
+    assert record.server is not None
+    assert record.server.requests is None
+    assert Trial.from_dict(record.trial) == trial
+
+
+async def test_a_target_that_dies_loses_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets: list[children.Child] = []
+
+    class Noted(children.Child):
+        def __init__(self, module: str, *args: str) -> None:
+            super().__init__(module, *args)
+            targets.extend([self] if module == "labkit.targets.echo" else [])
+
+    monkeypatch.setattr(launch, "Child", Noted)
+    trial = Trial(target="echo", requests=10_000, limit=1)
+    record = await launch.run(
+        trial, watch=lambda _: targets[0].signal(signal.SIGKILL), keep=lambda _: None
+    )
+
+    assert len(targets) == 1
+    assert record.counts.conserved
+    assert record.counts.ok + record.counts.failures == record.counts.planned == 10_000
+    assert set(record.counts.failed) <= {"unanswered", "connect", "reset"}
+
+
+async def test_a_target_that_cannot_start_is_a_failed_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "_cores", lambda _: (None, 10**6))
+    with pytest.raises(TrialFailed, match=r"serve\.core is 1000000"):
+        await launch.run(Trial(target="echo"), keep=lambda _: None)

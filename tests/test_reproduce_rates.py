@@ -1,0 +1,161 @@
+"""A benchmark of rates, run for real and small: its table, its chart, its report.
+
+Structure only: how fast anything is depends on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from labkit import lab, progress
+from labkit.errors import BadInput
+from labkit.outcomes import Reproduction
+from labkit.store import Store
+
+RATES = """
+id = "rates"
+title = "Two loops"
+about = "One against the other."
+notes = ["nothing differs"]
+chart = "throughput"
+[source]
+author = "Somebody"
+year = 2016
+url = "https://example.org/"
+[trial]
+limit = 3
+loop = "uvloop"
+probes = "counts"
+target = "echo"
+[scale.smoke]
+about = "Few messages."
+repeats = 3
+minutes = 1
+requests_factor = 0.5
+[scale.workshop]
+about = "More of them."
+repeats = 3
+minutes = 1
+[scale.paper]
+about = "All of them."
+repeats = 3
+minutes = 1
+[[row]]
+id = "slow"
+label = "echo on asyncio"
+settings = { "target.loop" = "asyncio", requests = 100 }
+spot = { panel = "echo", group = "1 KiB", bar = "asyncio" }
+published = { rps = 43_000 }
+[[row]]
+id = "fast"
+label = "echo on uvloop"
+settings = { "target.loop" = "uvloop", requests = 100 }
+spot = { panel = "echo", group = "1 KiB", bar = "uvloop" }
+published = { rps = 106_000 }
+[[row]]
+id = "large"
+label = "a large echo"
+settings = { message_bytes = 100_000, requests = 100 }
+spot = { panel = "echo", group = "100 KB", bar = "uvloop" }
+own = true
+scales = ["paper"]
+[[relation]]
+id = "faster"
+says = "uvloop serves more."
+measure = "throughput_rps"
+of = "fast"
+to = "slow"
+published = 2.465
+at_least = 2
+[[relation]]
+id = "larger"
+says = "A large echo is slower."
+measure = "throughput_rps"
+of = "large"
+to = "fast"
+at_most = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    """The benchmark above, at its smallest."""
+    folder = tmp_path_factory.mktemp("rates")
+    path = folder / "rates.toml"
+    path.write_text(RATES)
+    return asyncio.run(
+        lab.reproduce(
+            str(path),
+            scale="smoke",
+            store=Store(folder / "runs"),
+            reporter=progress.Reporter(),
+        )
+    )
+
+
+def test_every_row_of_the_scale_ran_its_repeats(again: Reproduction) -> None:
+    assert [record.axes["row"] for record in again.records] == ["slow"] * 3 + ["fast"] * 3
+    assert all(record.counts.ok == record.counts.planned == 50 for record in again.records)
+
+
+def test_the_table_has_rates_then_and_now(again: Reproduction) -> None:
+    table = again.text_table()
+
+    assert [row[:3] for row in table.rows] == [
+        ["echo on asyncio", "slow", "43,000"],
+        ["echo on uvloop", "fast", "106,000"],
+    ]
+    assert all(len(row) == len(table.headers) for row in table.rows)
+    assert table.says == "Few messages. 1 row runs only at a larger scale."
+
+
+def test_published_and_measured_stand_beside_each_other_as_data(again: Reproduction) -> None:
+    data = json.loads(msgspec.json.encode(again.to_dict()))
+
+    assert [row["row"] for row in data["published"]] == ["slow", "fast", "large"]
+    assert data["published"][0]["published"]["rps"] == 43_000
+    assert data["published"][2]["measured"] is None
+    for row in data["published"][:2]:
+        now = row["measured"]
+        assert 0 < now["throughput_rps_min"] <= now["throughput_rps"] <= now["throughput_rps_max"]
+    assert [verdict["id"] for verdict in data["verdicts"]] == ["faster", "larger"]
+
+
+def test_what_the_scale_cannot_decide_is_said_once(again: Reproduction) -> None:
+    text = again.text()
+
+    assert text.count("uvloop serves more.") == 1
+    assert "A large echo is slower." not in text
+    assert "1 relation needs rows that run only at a larger scale:\n             larger" in text
+
+
+def test_its_own_chart_shows_rates_and_others_can_be_asked_for(again: Reproduction) -> None:
+    chart = again.plot()
+
+    [panel] = chart.axes
+    assert panel.get_title(loc="left") == "echo"
+    assert again.plot("throughput").alt == chart.alt
+    assert "echo, 1 KiB, asyncio " in chart.alt
+    assert "(published 106,000 requests/s)" in chart.alt
+    assert again.plot("memory").alt.startswith("Peak memory")
+    with pytest.raises(BadInput, match="plot is 'triptych'"):
+        again.plot("triptych")
+
+
+def test_a_reference_is_drawn_too(again: Reproduction) -> None:
+    with_reference = again.plot(reference=again)
+
+    assert len(with_reference.axes[0].patches) == len(again.plot().axes[0].patches) + 2
+
+
+def test_the_report_holds_the_chart(again: Reproduction, tmp_path: Path) -> None:
+    page = again.write(tmp_path / "out")
+
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"report.html", "result.json", "throughput.png", "throughput.svg"}
+    assert "echo on uvloop" in page.read_text()
