@@ -96,7 +96,7 @@ class Framing:
         """Called by httptools for each header."""
         name = name.lower()
         if name == b"content-length":
-            self.lengths.add(value)
+            self.lengths.add(value.strip())  # the parser leaves the spaces behind a value
         elif name == b"transfer-encoding":
             self.codings += [coding.strip().lower() for coding in value.split(b",")]
 

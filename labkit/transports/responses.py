@@ -17,6 +17,7 @@ from labkit.framing import HEAD_ENDS, BadMessage, Frames, Framing, Steps
 CHUNKED, UNTIL_CLOSE = -1, -2
 MOST_HEADS_KNOWN = 256
 _NO_BODY = frozenset({204, 304})
+_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 
 
 class Head(NamedTuple):
@@ -153,21 +154,35 @@ def parsed(raw: bytes, *, bodiless: bool = False) -> Head:
         raise BadMessage("the server switched protocols, which nobody asked for") from None
     except httptools.HttpParserError as error:
         raise BadMessage(f"the head is not HTTP/1.1: {error}") from None
-    if not headers.complete:
-        raise BadMessage("the head is not HTTP/1.1: it does not end where it should")
     status = parser.get_status_code()
+    # The parser knows other protocols too, and other versions of this one.
+    if not headers.complete or status < 100 or not raw.lstrip(b"\r\n").startswith(_VERSIONS):
+        raise BadMessage("the head is not HTTP/1.1: it begins or ends in another way")
     length = 0 if bodiless or status in _NO_BODY or status < 200 else headers.body_length
-    return Head(status, length, headers.keep_alive and length != UNTIL_CLOSE)
+    return Head(status, length, headers.stays and length != UNTIL_CLOSE)
 
 
 class _Headers(Framing):
     parser: httptools.HttpResponseParser
-    keep_alive = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options: set[bytes] = set()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if name.lower() == b"connection":
+            self._options |= {option.strip().lower() for option in value.split(b",")}
 
     def on_headers_complete(self) -> None:
         self.complete = True
-        # Read here: the parser forgets it where the message ends with its head.
-        self.keep_alive = self.parser.should_keep_alive()
+
+    @property
+    def stays(self) -> bool:
+        """As in RFC 9112, section 9.3; the parser thinks that an answer to HEAD has a body."""
+        if self.parser.get_http_version() == "1.1":
+            return b"close" not in self._options
+        return b"keep-alive" in self._options and b"close" not in self._options
 
     @property
     def body_length(self) -> int:

@@ -1,0 +1,474 @@
+"""The reader of responses: what each is, wherever the bytes are split, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.framing import BadMessage
+from labkit.transports.responses import MOST_HEADS_KNOWN, Head, Reader, parsed
+
+OK = b"HTTP/1.1 200 OK\r\n"
+HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
+MOST_HEAD, MOST_BODY = 200, 1000
+
+Answer = tuple[int, bytes, bool]
+Known = dict[bytes, Head]
+
+
+class Read:
+    """A reader with the limits of these tests, and the `answers` it has told of."""
+
+    def __init__(self, method: str = "GET", known: Known | None = None) -> None:
+        self.answers: list[Answer] = []
+        self.reader = Reader(
+            lambda head, body: self.answers.append((head.status, body, head.keep_alive)),
+            method=method,
+            most_head_bytes=MOST_HEAD,
+            most_body_bytes=MOST_BODY,
+            known=known,
+        )
+
+    def receive(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self.reader.receive(piece)
+
+
+def read(pieces: Iterable[bytes], method: str = "GET", known: Known | None = None) -> list[Answer]:
+    """The answers in these pieces, after which the server sends no more."""
+    read = Read(method, known)
+    read.receive(pieces)
+    read.reader.end()
+    return read.answers
+
+
+def single(data: bytes) -> Iterator[bytes]:
+    """Its bytes, one at a time."""
+    return (data[at : at + 1] for at in range(len(data)))
+
+
+def halves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Every way to split it in two, one of them empty at the ends."""
+    return ((data[:at], data[at:]) for at in range(len(data) + 1))
+
+
+# One answer
+
+
+ANSWERS: dict[str, tuple[bytes, Answer]] = {
+    "with a length": (HELLO, (200, b"hello", True)),
+    "of nothing": (OK + b"Content-Length: 0\r\n\r\n", (200, b"", True)),
+    "204": (EMPTY, (204, b"", True)),
+    "204 with a length": (
+        b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
+        (204, b"", True),
+    ),
+    "304 with the length it would have": (
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
+        (304, b"", True),
+    ),
+    "without a reason": (b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", (200, b"x", True)),
+    "after an empty line": (b"\r\n" + HELLO, (200, b"hello", True)),
+    "after one 1xx": (CONTINUE + HELLO, (200, b"hello", True)),
+    "after several 1xx": (
+        CONTINUE + b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + CONTINUE + HELLO,
+        (200, b"hello", True),
+    ),
+    "names in any case": (OK + b"cOnTeNt-LeNgTh:5\r\n\r\nhello", (200, b"hello", True)),
+    "spaces around the length": (
+        OK + b"Content-Length: \t5 \t\r\n\r\nhello",
+        (200, b"hello", True),
+    ),
+    "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", (200, b"abcde", True)),
+    "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", (200, b"", True)),
+    "chunked, sizes in all spellings": (
+        CHUNKED + b"0A\r\n0123456789\r\na  \r\n0123456789\r\n000\r\n\r\n",
+        (200, b"0123456789" * 2, True),
+    ),
+    "chunked, with extensions": (
+        CHUNKED + b'3;a\r\nabc\r\n1 ; b="c;d";e=f\r\nd\r\n0;last\r\n\r\n',
+        (200, b"abcd", True),
+    ),
+    "chunked, with trailers": (
+        CHUNKED + b"1\r\na\r\n0\r\nDigest: x\r\nContent-Length: 7\r\n\r\n",
+        (200, b"a", True),
+    ),
+    "chunked, with what ends a head in it": (
+        CHUNKED + b"8\r\n\r\n\r\n0\r\n\r\r\n0\r\n\r\n",
+        (200, b"\r\n\r\n0\r\n\r", True),
+    ),
+    "several codings": (
+        OK
+        + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x , Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        (200, b"a", True),
+    ),
+    "until the end": (OK + b"\r\nall of it\r\n\r\n", (200, b"all of it\r\n\r\n", False)),
+    "until the end, nothing": (OK + b"\r\n", (200, b"", False)),
+    "a coding that does not end in chunked": (
+        OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n3\r\nabc",
+        (200, b"3\r\nabc", False),
+    ),
+    "closed after it": (
+        OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi",
+        (200, b"hi", False),
+    ),
+    "chunked, closed after it": (
+        OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        (200, b"", False),
+    ),
+    "1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", (200, b"hi", False)),
+    "1.0 that stays": (
+        b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi",
+        (200, b"hi", True),
+    ),
+    "1.0 that says it stays, without a length": (
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhi",
+        (200, b"hi", False),
+    ),
+    "an offer of another protocol": (
+        OK + b"Upgrade: h2\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 2\r\n\r\nhi",
+        (200, b"hi", True),
+    ),
+    "no success": (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno", (503, b"no", True)),
+    "a number nobody knows": (b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n", (999, b"", True)),
+    "bytes above ASCII": (
+        OK + b"X: \xff\xc3\xa9\r\nContent-Length: 1\r\n\r\n\xff",
+        (200, b"\xff", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_is_what_it_says_wherever_it_is_split(name: str) -> None:
+    raw, expected = ANSWERS[name]
+
+    known: Known = {}
+    for _ in range(2):  # the second time with the head known, where it can be
+        assert read([raw], known=known) == [expected]
+        assert read(single(raw), known=known) == [expected]
+        for pair in halves(raw):
+            assert read(pair) == read(pair, known=known) == [expected]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"Content-Length: 5\r\n\r\n",
+        OK + b"Content-Length: 5000\r\n\r\n",
+        CHUNKED,
+        OK + b"\r\n",
+        EMPTY,
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+def test_an_answer_to_head_has_no_body_and_the_connection_stays(head: bytes) -> None:
+    status = parsed(head).status
+
+    for known in (None, {}):
+        assert read([head * 2], "HEAD", known) == [(status, b"", True)] * 2
+        assert read(single(head * 2), "HEAD", known) == [(status, b"", True)] * 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        OK + b"Connection: close\r\n\r\n",
+        OK + b"Connection: x, Close\r\nContent-Length: 5\r\n\r\n",
+        OK + b"Connection: keep-alive\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+def test_an_answer_to_head_may_be_the_last(head: bytes) -> None:
+    assert read([head], "HEAD") == [(200, b"", False)]
+
+
+def test_nothing_is_no_answer() -> None:
+    assert read([]) == read([b"", b""]) == read([CONTINUE]) == []
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, found) in ANSWERS.items() if found[2] and "1xx" not in name]
+)
+def test_an_answer_that_is_cut_anywhere_is_refused(name: str) -> None:
+    raw, _ = ANSWERS[name]
+
+    for at in range(1, len(raw)):
+        begun = Read()
+        begun.reader.receive(raw[:at])
+        with pytest.raises(BadMessage):
+            begun.reader.end()
+        assert begun.answers == []
+
+
+REFUSED = {
+    "no HTTP": b"what is this\r\n\r\n",
+    "a request": b"GET / HTTP/1.1\r\n\r\n",
+    "two empty lines": b"\r\n\r\n" + HELLO,
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "an old version": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "yet another protocol": b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a status below 100": b"HTTP/1.1 042 X\r\n\r\n",
+    "a status of four digits": b"HTTP/1.1 2000 X\r\nContent-Length: 0\r\n\r\n",
+    "a status of two": b"HTTP/1.1 20 X\r\nContent-Length: 0\r\n\r\n",
+    "101": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "101 without a word about to what": b"HTTP/1.1 101 Switching\r\n\r\n",
+    "a length and chunks": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and a length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a length twice": OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
+    "a list of lengths": OK + b"Content-Length: 1, 1\r\n\r\na",
+    "no length": OK + b"Content-Length: \r\n\r\n",
+    "a length below nothing": OK + b"Content-Length: -1\r\n\r\n",
+    "a length with a sign": OK + b"Content-Length: +1\r\n\r\na",
+    "a length in hexadecimals": OK + b"Content-Length: 0x1\r\n\r\na",
+    "a length that is no number": OK + b"Content-Length: \xb2\r\n\r\na",
+    "a length without end": OK + b"Content-Length: 9999999999999999999999\r\n\r\n",
+    "a space before the colon": OK + b"Content-Length : 1\r\n\r\na",
+    "a folded line": OK + b"X: a\r\n b\r\nContent-Length: 1\r\n\r\na",
+    "lines that end in LF": HELLO.replace(b"\r\n", b"\n") + b"\r\n\r\n",
+    "a head that ends in LF": OK + b"Content-Length: 1\r\n\na\r\n\r\n",
+    "a NUL": OK + b"X: \x00\r\nContent-Length: 1\r\n\r\na",
+    "no size of a chunk": CHUNKED + b"\r\n\r\n",
+    "a size of a chunk that is none": CHUNKED + b"g\r\n",
+    "a size of a chunk below nothing": CHUNKED + b"-1\r\n",
+    "a size of a chunk in Python": CHUNKED + b"0x1\r\na\r\n0\r\n\r\n",
+    "a size of a chunk after a space": CHUNKED + b" 1\r\na\r\n0\r\n\r\n",
+    "a size of a chunk without end": CHUNKED + b"1" * 16 + b"\r\n",
+    "a size of a chunk that ends in LF": CHUNKED + b"1\na\r\n0\r\n\r\n",
+    "a chunk longer than it says": CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
+    "a chunk without an end": CHUNKED + b"1\r\na0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_answer_is_refused_wherever_it_is_split(name: str) -> None:
+    raw = REFUSED[name]
+
+    for before in (b"", HELLO):
+        for pieces in ([before + raw], single(before + raw)):
+            begun = Read()
+            with pytest.raises(BadMessage):
+                begun.receive(pieces)
+            assert len(begun.answers) == bool(before)
+
+
+def filled(head: bytes, size: int) -> bytes:
+    """The head with a header that makes it `size` bytes."""
+    return head + b"X: " + b"x" * (size - len(head) - 7) + b"\r\n\r\n"
+
+
+LIMITED = {
+    "the head": lambda over: filled(EMPTY[:-2], MOST_HEAD + over),
+    "the head of 1xx": lambda over: filled(CONTINUE[:-2], MOST_HEAD + over) + EMPTY,
+    "a body with a length": lambda over: (
+        OK + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + over) + b"x" * (MOST_BODY + over)
+    ),
+    "a body in chunks": lambda over: (
+        CHUNKED + b"%x\r\n" % (MOST_BODY - 1) + b"x" * (MOST_BODY - 1) + b"\r\n"
+        b"%x\r\n" % (1 + over) + b"x" * (1 + over) + b"\r\n0\r\n\r\n"
+    ),
+    "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MOST_BODY + over),
+    "a line of a chunk": lambda over: CHUNKED + b"0;" + b"x" * (4092 + over) + b"\r\n\r\n",
+    "the trailer": lambda over: CHUNKED + b"0\r\nX: " + b"x" * (MOST_HEAD - 7 + over) + b"\r\n\r\n",
+    "the lines of the trailer": lambda over: (
+        CHUNKED + b"0\r\n" + b"a:\r\n" * 48 + b"b:" + b"b" * (2 + over) + b"\r\n\r\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_limit_is_kept_and_can_be_reached(name: str) -> None:
+    within, above = LIMITED[name](0), LIMITED[name](1)
+
+    for split in (lambda data: [data], single):
+        assert len(read(split(within))) == 1
+        with pytest.raises(BadMessage, match=r"longer than [\d,]+ bytes"):
+            read(split(above))
+
+
+@pytest.mark.parametrize("begin", [OK, CHUNKED + b"0\r\n", CHUNKED + b"0;"])
+def test_what_has_no_end_is_refused_before_it_fills_memory(begin: bytes) -> None:
+    begun = Read()
+    begun.reader.receive(begin)
+
+    with pytest.raises(BadMessage, match="longer than"):
+        begun.receive([b"x: y\r" if begin.endswith(b";") else b"x: y\r\n"] * 1000)
+    assert begun.answers == []
+
+
+# Heads that are known
+
+
+def test_a_head_is_parsed_once() -> None:
+    known: Known = {}
+    read([HELLO, EMPTY, HELLO], known=known)
+
+    assert known == {HELLO[:-5]: Head(200, 5, True), EMPTY: Head(204, 0, True)}
+
+
+@pytest.mark.parametrize("raw", [CHUNKED + b"0\r\n\r\n", OK + b"\r\n", CONTINUE])
+def test_a_head_that_does_not_say_where_the_next_begins_is_not_kept(raw: bytes) -> None:
+    known: Known = {}
+    read([raw], known=known)
+
+    assert known == {}
+
+
+def test_the_head_of_a_body_that_is_too_large_is_not_kept() -> None:
+    raw, known = LIMITED["a body with a length"](1), {}
+    for _ in range(2):
+        with pytest.raises(BadMessage, match="body"):
+            read([raw], known=known)
+
+    assert known == {}
+
+
+def test_only_so_many_heads_are_known() -> None:
+    known: Known = {}
+    for number in range(3 * MOST_HEADS_KNOWN):
+        raw = OK + b"X: %d\r\nContent-Length: 1\r\n\r\nx" % number
+        assert read([raw], known=known) == [(200, b"x", True)]
+        assert len(known) <= MOST_HEADS_KNOWN
+
+
+def test_readers_share_what_they_know_and_nothing_else() -> None:
+    known: Known = {}
+    first, second = Read(known=known), Read(known=known)
+    first.reader.receive(HELLO[:-2])
+    second.reader.receive(HELLO + HELLO[:20])
+    first.reader.receive(b"LO")
+    second.reader.receive(HELLO[20:])
+
+    assert first.answers == [(200, b"helLO", True)]
+    assert second.answers == [(200, b"hello", True)] * 2
+
+
+# Any sequence of answers
+
+
+names = st.sampled_from([b"X", b"Date", b"Server", b"X-Content-Length"])
+values = st.sampled_from([b"", b"1", b"200 OK", b"HTTP/1.1 200 OK", b"chunked"])
+others = st.lists(st.tuples(names, values), max_size=2).map(
+    lambda pairs: b"".join(b"%b: %b\r\n" % pair for pair in pairs)
+)
+# Bodies that look like heads and chunks themselves.
+bodies = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from([HELLO, EMPTY, CONTINUE, b"\r\n\r\n", b"0\r\n\r\n", b"\r", b"\n\r\n"]),
+)
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> tuple[bytes, Answer]:
+    """One answer after which the connection stays, and what it is."""
+    before = draw(st.sampled_from([b"", b"", CONTINUE, CONTINUE * 2, b"\r\n"]))
+    head, body = OK + draw(others), draw(bodies)
+    kind = draw(st.sampled_from(["length", "chunks", "none"]))
+    if kind == "length":
+        return before + head + b"Content-Length: %d\r\n\r\n" % len(body) + body, (200, body, True)
+    if kind == "none":
+        status = draw(st.sampled_from([204, 304]))
+        head = head.replace(b"200", b"%d" % status, 1)
+        return before + head + b"Content-Length: 9\r\n\r\n", (status, b"", True)
+    cuts = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=3))})
+    pieces = [body[start:end] for start, end in pairwise(cuts)]
+    extension = draw(st.sampled_from([b"", b";a", b' ;b="c"']))
+    chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(one), extension, one) for one in pieces)
+    end = b"0%b\r\n%b\r\n" % (extension, draw(others))
+    return before + head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + end, (200, body, True)
+
+
+sequences = st.lists(responses(), max_size=6).map(
+    lambda many: (b"".join(raw for raw, _ in many), [answer for _, answer in many])
+)
+
+
+def known_from(raw: bytes) -> Known:
+    """Every head in these answers that can be known."""
+    known: Known = {}
+    read([raw], known=known)
+    return known
+
+
+@given(sequences, st.booleans())
+def test_any_sequence_is_read_one_byte_at_a_time(
+    sequence: tuple[bytes, list[Answer]], knows: bool
+) -> None:
+    raw, expected = sequence
+    known = known_from(raw) if knows else {}
+
+    assert read([raw], known=known) == expected
+    assert read(single(raw), known=known) == expected
+
+
+@given(sequences, st.data(), st.booleans())
+def test_any_sequence_is_read_wherever_it_is_split(
+    sequence: tuple[bytes, list[Answer]], data: st.DataObject, knows: bool
+) -> None:
+    raw, expected = sequence
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
+    pieces = [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
+
+    assert read(pieces, known=known_from(raw) if knows else {}) == expected
+
+
+@given(sequences, st.binary(max_size=30), st.booleans())
+def test_the_last_may_last_until_the_end(
+    sequence: tuple[bytes, list[Answer]], body: bytes, knows: bool
+) -> None:
+    raw, expected = sequence
+    whole = raw + OK + b"\r\n" + body
+    known = known_from(whole) if knows else {}
+
+    assert read([whole], known=known) == [*expected, (200, body, False)]
+    assert read(single(whole), known=known) == [*expected, (200, body, False)]
+
+
+@given(sequences, st.data())
+def test_what_was_whole_is_told_before_what_is_not_is_refused(
+    sequence: tuple[bytes, list[Answer]], data: st.DataObject
+) -> None:
+    raw, expected = sequence
+    cut = raw[: data.draw(st.integers(0, len(raw)))]
+    begun = Read()
+    begun.reader.receive(cut)
+    told = list(begun.answers)
+    assert told == expected[: len(told)]
+    try:
+        begun.reader.end()
+    except BadMessage:
+        assert len(told) < len(expected)
+    assert begun.answers == told
+
+
+@given(sequences, sequences)
+def test_readers_that_share_what_they_know_agree_with_those_that_do_not(
+    one: tuple[bytes, list[Answer]], other: tuple[bytes, list[Answer]]
+) -> None:
+    known: Known = {}
+
+    for raw, expected in (one, other, one):
+        assert read([raw], known=known) == expected
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool) -> None:
+    begun = Read(known=known_from(HELLO + EMPTY) if knows else None)
+    try:
+        begun.reader.receive(HELLO + garbage)
+        begun.reader.end()
+    except BadMessage:
+        pass
+    assert begun.answers[0] == (200, b"hello", True)
