@@ -86,6 +86,11 @@ class Reader:
             at = start + head.length
             self._answered(head, data[start:at])
 
+    @property
+    def between(self) -> bool:
+        """Whether what comes next is the start of an answer."""
+        return self._between
+
     def end(self) -> None:
         """The server sends no more: completes a body that lasts until then."""
         self._frames.ended = True

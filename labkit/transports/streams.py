@@ -72,8 +72,9 @@ class Streams:
         """The kind of failure, as records count it."""
         return failures.kind_of(error)
 
-    def _pending(self) -> list[Connection]:
-        return list(self._busy)
+    def _pending(self) -> list[tuple[Connection, int]]:
+        # A connection may be found busy each time, and each time with another request.
+        return [(connection, connection.asked) for connection in self._busy]
 
     async def _fetch_in_turn(self, item: int) -> bytes:
         assert self._slots is not None
@@ -99,11 +100,12 @@ class Streams:
         return body
 
     def _usable(self) -> Connection | None:
-        """An idle connection that the server has not closed meanwhile."""
+        """An idle connection on which nothing has come meanwhile, nor its end."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.ended:
+            if connection.usable:
                 return connection
+            connection.abort()
         return None
 
     async def _open(self) -> Connection:
@@ -140,22 +142,28 @@ class Connection:
             known=known,
         )
         self._expired = False
+        self.asked = 0
 
     async def ask(self, request: bytes) -> tuple[Head, bytes]:
         """Send a request and read its answer."""
+        self.asked += 1
         self._writer.write(request)
         try:
             while not self._answers:
                 if data := await self._reader.read(self._size):
-                    self._responses.receive(data)
+                    self._receive(data)
                 else:
                     self._end()
         except OSError as error:
             raise self._lost(error) from None
-        answer = self._answers.popleft()
-        if self._answers:
-            raise BadMessage("an answer came that nobody had asked for")
-        return answer
+        return self._answers.popleft()
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            self._responses.receive(data)
+        except BadMessage:
+            if not self._answers:  # else it stands behind the answer, and is of no request
+                raise
 
     def _end(self) -> None:
         try:
@@ -172,9 +180,13 @@ class Connection:
         return Unanswered(f"the connection ended before the answer ({why})")
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing more can be asked here."""
-        return self._reader.at_eof() or self._writer.transport.is_closing()
+    def usable(self) -> bool:
+        """Whether another request can be asked here: all that came belonged to the last answer."""
+        reader = self._reader
+        # Only under this name does a stream say, without waiting, that something has come.
+        surprised = self._answers or reader._buffer  # type: ignore[attr-defined]
+        over = reader.at_eof() or self._writer.transport.is_closing()
+        return self._responses.between and not surprised and not over
 
     def expire(self) -> None:
         """Fail what is asked here: it has taken too long."""
@@ -186,5 +198,6 @@ class Connection:
         self._writer.transport.abort()
 
 
-def _expire(connection: Any) -> None:
+def _expire(pending: Any) -> None:
+    connection, _ = pending
     connection.expire()

@@ -1,0 +1,121 @@
+"""A server of raw bytes for tests of clients: it does on each connection what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from servers import PATIENCE_S
+
+
+class Peer:
+    """One connection, as the server sees it."""
+
+    def __init__(
+        self, server: Scripted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server, self._reader, self._writer = server, reader, writer
+        self.number = server.connections
+        self.heads: list[str] = []
+
+    async def asked(self) -> str:
+        """The target of the next request; the script ends here when there is none."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("ascii")
+        target = head.split(" ", 2)[1]
+        self.heads.append(head)
+        self._server.targets.append(target)
+        return target
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send these pieces, each as soon as the one before is on its way."""
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
+            await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        """Wait until the client has gone."""
+        while await self._reader.read(65_536):
+            pass
+
+    def half_close(self) -> None:
+        """Send no more, and go on reading."""
+        self._writer.write_eof()
+
+    def reset(self) -> None:
+        """End the connection with a reset."""
+        linger = struct.pack("ii", 1, 0)
+        own = self._writer.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._writer.transport.abort()
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+class Scripted:
+    """Runs the script for every connection, and counts. What a script raises, the test raises."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.connections = self.open = self.port = 0
+        self.targets: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something that the server counts is so."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():  # noqa: ASYNC110 - it looks once in each turn of the loop
+                await asyncio.sleep(0)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._script(Peer(self, reader, writer))
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def scripted(script: Script) -> AsyncIterator[Scripted]:
+    """A server on loopback while a test runs; all connections have ended when it is left."""
+    server = Scripted(script)
+    tasks: list[asyncio.Task[None]] = []
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.create_task(server.serve(reader, writer)))
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listening.close()
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, Exception):
+            raise result
+
+
+def answer(body: bytes | str, *headers: str, status: int = 200) -> bytes:
+    """A whole answer."""
+    content = body.encode("ascii") if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(content)}", "", ""]
+    return "\r\n".join(lines).encode("ascii") + content
+
+
+async def echo(peer: Peer) -> None:
+    """Answer every request with its target."""
+    while True:
+        await peer.send(answer(await peer.asked()))

@@ -1,0 +1,409 @@
+"""What both of the lab's own clients do, `wire` and `streams`, against servers of raw bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+from scripted import Peer, Scripted, answer, echo, scripted
+
+from labkit.parts import StreamsTransport, WireTransport
+from labkit.record import FAILURES
+from labkit.transports import Open, open_transport
+
+KINDS = {"wire": WireTransport, "streams": StreamsTransport}
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+SHORT_S = 0.05
+PLENTY = 10  # turns of the loop after which what has been sent has been received
+
+Make = Callable[..., Open]
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Make:
+    """Opens each kind of transport to a server or URL."""
+
+    def make(
+        to: Scripted | str, path: str = "/{item}", addresses: Sequence[str] = (), **settings: Any
+    ) -> Open:
+        url = to if isinstance(to, str) else to.url
+        return open_transport(KINDS[request.param](**settings), url, path, addresses)
+
+    return make
+
+
+def once(*pieces: bytes) -> Callable[[Peer], Awaitable[None]]:
+    """A script: one request, these pieces, and the end of the connection."""
+
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(*pieces)
+
+    return script
+
+
+async def outcome(transport: Open, call: Awaitable[object]) -> object:
+    """The body of an answer, or the kind of the failure."""
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - whatever it is, the transport has to name it
+        kind = transport.kind_of(error)
+    assert kind in FAILURES
+    return kind
+
+
+async def turns() -> None:
+    """Let the loop handle whatever is in its sockets now."""
+    for _ in range(PLENTY):
+        await asyncio.sleep(0)
+
+
+async def alone(transport: Open) -> object:
+    """The outcome of one call."""
+    async with transport as fetch:
+        return await outcome(transport, fetch(0))
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        (answer("hello"), b"hello"),
+        (answer(""), b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + answer("hello"), b"hello"),
+        (CHUNKED + b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n", b"abcde"),
+        (b"HTTP/1.1 200 OK\r\n\r\nall of it", b"all of it"),
+        (b"HTTP/1.0 200 OK\r\n\r\nall of it", b"all of it"),
+        (answer("x" * 300_000), b"x" * 300_000),
+    ],
+)
+async def test_a_call_returns_the_body(make: Make, sent: bytes, body: bytes) -> None:
+    for pieces in ([sent], [sent[at : at + 1] for at in range(200)] + [sent[200:]]):
+        async with scripted(once(*pieces)) as server:
+            assert await alone(make(server)) == body
+
+
+async def test_a_request_says_what_it_must_and_no_more(make: Make) -> None:
+    heads: list[str] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        heads.extend(peer.heads)
+        await peer.send(answer("x"))
+
+    async with scripted(script) as server, make(server, "/a/{item}?b={item}%20") as fetch:
+        await fetch(7)
+    assert heads == [f"GET /a/7?b=7%20 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"]
+
+
+async def test_a_connection_is_used_again(make: Make) -> None:
+    async with scripted(echo) as server, make(server) as fetch:
+        assert [await fetch(item) for item in range(5)] == [b"/%d" % item for item in range(5)]
+        assert server.connections == 1
+
+
+async def test_there_are_as_many_connections_as_calls(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        target = await peer.asked()
+        await server.until(lambda: len(server.targets) == 9)
+        await peer.send(answer(target))
+        await peer.end()
+
+    async with scripted(script) as server, make(server) as fetch:
+        bodies = await asyncio.gather(*(fetch(item) for item in range(9)))
+        assert bodies == [b"/%d" % item for item in range(9)]
+        assert server.connections == 9
+
+
+async def test_there_are_never_more_connections_than_allowed(make: Make) -> None:
+    async with scripted(echo) as server, make(server, connections=3) as fetch:
+        bodies = await asyncio.gather(*(fetch(item) for item in range(60)))
+        assert bodies == [b"/%d" % item for item in range(60)]
+        assert server.connections == 3
+
+
+async def test_what_is_in_force_is_read_back(make: Make) -> None:
+    async with scripted(echo) as server:
+        transport = make(server, connections=2, timeout_s=9.0, connect_timeout_s=None)
+        async with transport as fetch:
+            assert transport.effective["connections_opened"] == 0
+            await asyncio.gather(*(fetch(item) for item in range(4)))
+            found = transport.effective
+    expected = {"connections": 2, "timeout_s": 9.0, "connect_timeout_s": None}
+    assert {**expected, "connections_opened": 2}.items() <= found.items()
+    assert found["httptools"]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (answer("sorry", status=500), "status"),
+        (answer("", status=404), "status"),
+        (answer("", "Location: /elsewhere", status=302), "status"),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "status"),
+        (b"", "unanswered"),
+        (b"HTTP/1.1 200", "unanswered"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "unanswered"),
+        (answer("hello")[:-1], "unanswered"),
+        (CHUNKED + b"3\r\nabc\r\n", "unanswered"),
+        (b"what is this\r\n\r\n", "payload"),
+        (b"\x00" * 70_000, "payload"),
+        (CHUNKED + b"x\r\n", "payload"),
+        (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "payload"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "payload"),
+        (answer("x" * 2_001), "payload"),
+        (CHUNKED + b"7d1\r\n" + b"x" * 2_001 + b"\r\n0\r\n\r\n", "payload"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_001, "payload"),
+    ],
+)
+async def test_a_failure_has_the_kind_of_its_cause(make: Make, sent: bytes, kind: str) -> None:
+    async with scripted(once(sent)) as server:
+        assert await alone(make(server, most_body_bytes=2_000)) == kind
+        assert server.targets == ["/0"]
+
+
+async def test_a_reset_leaves_a_call_unanswered(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        peer.reset()
+
+    async with scripted(script) as server:
+        assert await alone(make(server)) == "unanswered"
+        assert (server.connections, server.targets) == (1, ["/0"])
+
+
+async def test_a_port_where_nobody_listens_is_a_failure_to_connect(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    transport = make(f"http://127.0.0.1:{port}", connections=2)
+    async with transport as fetch:
+        # Those that wait for a connection are told as well.
+        found = await asyncio.gather(*(outcome(transport, fetch(item)) for item in range(6)))
+    assert found == ["connect"] * 6
+    assert transport.effective["connections_opened"] == 0
+
+
+async def test_a_status_that_is_no_success_leaves_the_connection_usable(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(answer("sorry", status=503))
+        await echo(peer)
+
+    async with scripted(script) as server:
+        transport = make(server)
+        async with transport as fetch:
+            assert await outcome(transport, fetch(0)) == "status"
+            assert await fetch(1) == b"/1"
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("sent", [b"", answer("hello")[:-1], CHUNKED])
+async def test_a_server_that_stalls_is_a_timeout_and_its_connection_is_left(
+    make: Make, sent: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number > 1:
+            await echo(peer)
+        await peer.asked()
+        await peer.send(sent)
+        await peer.end()
+
+    async with scripted(script) as server:
+        transport = make(server, connections=1, timeout_s=SHORT_S)
+        async with transport as fetch:
+            assert await outcome(transport, fetch(0)) == "timeout"
+        await server.until(lambda: not server.open)
+        async with make(server, connections=1) as fetch:
+            assert await fetch(1) == b"/1"
+        assert server.targets == ["/0", "/1"]
+
+
+async def test_after_a_timeout_the_next_call_has_a_connection_of_its_own(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        if peer.number > 1:
+            await echo(peer)
+        await peer.asked()
+        await peer.end()
+
+    async with scripted(script) as server:
+        transport = make(server, connections=1, timeout_s=SHORT_S)
+        async with transport as fetch:
+            assert await outcome(transport, fetch(0)) == "timeout"
+            # A slow machine may let this one expire as well, and its connection is then left too.
+            while (found := await outcome(transport, fetch(1))) == "timeout":
+                pass
+            assert found == b"/1"
+        assert server.connections >= 2
+
+
+async def test_a_connection_that_is_always_busy_does_not_expire(make: Make) -> None:
+    loop = asyncio.get_running_loop()
+    async with scripted(echo) as server, make(server, connections=1, timeout_s=0.5) as fetch:
+        until, item = loop.time() + 1.5, 0
+        while loop.time() < until:
+            item += 1
+            assert await fetch(item) == b"/%d" % item
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("begun", [0, 10, -1])
+async def test_a_call_that_is_cancelled_leaves_the_transport_usable(make: Make, begun: int) -> None:
+    async def script(peer: Peer) -> None:
+        whole = answer(await peer.asked())
+        if peer.number == 1:
+            await peer.send(whole[:begun])
+            await gate.wait()
+            whole = whole[begun:]
+        await peer.send(whole)
+        await echo(peer)
+
+    gate = asyncio.Event()
+    async with scripted(script) as server, make(server) as fetch:
+        task = asyncio.ensure_future(fetch(0))
+        await server.until(lambda: server.targets == ["/0"])
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await fetch(1) == b"/1"
+        gate.set()
+        assert await fetch(2) == b"/2"
+        assert server.targets == ["/0", "/1", "/2"]
+
+
+async def test_a_call_that_is_cancelled_in_the_queue_is_not_sent(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        target = await peer.asked()
+        await gate.wait()
+        await peer.send(answer(target))
+        await echo(peer)
+
+    gate = asyncio.Event()
+    async with scripted(script) as server, make(server, connections=1) as fetch:
+        tasks = [asyncio.ensure_future(fetch(item)) for item in range(5)]
+        await server.until(lambda: server.targets == ["/0"])
+        tasks[1].cancel()
+        tasks[3].cancel()
+        gate.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [found[0], found[2], found[4]] == [b"/0", b"/2", b"/4"]
+        assert server.targets == ["/0", "/2", "/4"]
+
+
+# Connections that end
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        answer("x", "Connection: close"),
+        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        CHUNKED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"1\r\nx\r\n0\r\n\r\n",
+    ],
+)
+async def test_after_the_last_answer_of_a_connection_there_is_another(
+    make: Make, last: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(last)
+        await peer.end()  # the client ends it: nobody else does
+
+    async with scripted(script) as server, make(server, connections=1) as fetch:
+        assert [await fetch(item) for item in range(3)] == [b"x"] * 3
+        assert server.connections == 3
+        await server.until(lambda: not server.open)
+
+
+async def test_an_idle_connection_that_the_server_closed_is_not_used(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(answer(await peer.asked()))
+
+    async with scripted(script) as server, make(server, connections=1) as fetch:
+        for item in range(3):
+            assert await fetch(item) == b"/%d" % item
+            await server.until(lambda: not server.open)
+            await turns()
+        gc.collect()  # a connection that was left open would say so now
+        assert server.targets == ["/0", "/1", "/2"]
+
+
+# The last ones would swallow part of the next answer as their own.
+SURPRISES = [
+    answer("x"),
+    b"what is this\r\n\r\n",
+    b"\0",
+    b"HTTP/1.1 200 OK\r\nX: ",
+    answer("wrong" + "x" * 9)[:-9],
+]
+
+
+@pytest.mark.parametrize("surprise", SURPRISES)
+@pytest.mark.parametrize("closes", [False, True])
+async def test_bytes_that_nobody_asked_for_answer_nothing(
+    make: Make, surprise: bytes, closes: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(answer(await peer.asked()))
+        if peer.number == 1:
+            await gate.wait()
+            await peer.send(surprise)
+            if closes:
+                return
+        await echo(peer)
+
+    gate = asyncio.Event()
+    async with scripted(script) as server, make(server) as fetch:
+        assert await fetch(0) == b"/0"
+        gate.set()
+        await turns()
+        assert await fetch(1) == b"/1"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("surprise", SURPRISES)
+async def test_bytes_right_behind_an_answer_answer_nothing(make: Make, surprise: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.send(answer(await peer.asked()) + (surprise if peer.number == 1 else b""))
+        await echo(peer)
+
+    async with scripted(script) as server, make(server) as fetch:
+        assert await fetch(0) == b"/0"
+        assert await fetch(1) == b"/1"
+        assert server.connections == 2
+
+
+async def test_a_transport_that_is_left_ends_all_that_is_on_its_way(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            target = await peer.asked()
+            if target in ("/0", "/1"):
+                await peer.send(answer(target))
+
+    async with scripted(script) as server:
+        transport = make(server)
+        async with transport as fetch:
+            await asyncio.gather(fetch(0), fetch(1))
+            tasks = [asyncio.ensure_future(outcome(transport, fetch(item))) for item in range(2, 7)]
+            await server.until(lambda: len(server.targets) == 7)
+        assert await asyncio.gather(*tasks) == ["unanswered"] * 5
+        await server.until(lambda: not server.open)
+
+
+# Where to
+
+
+async def test_of_several_addresses_the_one_that_answers_is_used(make: Make) -> None:
+    async with scripted(echo) as server:
+        url = f"http://target.invalid:{server.port}"
+        async with make(url, addresses=["127.0.0.2", "127.0.0.1"]) as fetch:
+            assert await fetch(3) == b"/3"
