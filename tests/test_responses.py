@@ -472,3 +472,55 @@ def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool
     except BadMessage:
         pass
     assert begun.answers[0] == (200, b"hello", True)
+
+
+# The short way, for one plain answer
+
+
+def both_ways(pieces: Iterable[bytes], learnt: bytes) -> list[tuple[bool, bytes, bool]]:
+    """Of each answer whether it is a success, its body, whether the connection stays."""
+    found: list[tuple[bool, bytes, bool]] = []
+    reader = Reader(
+        lambda head, body: found.append((head.status < 300, body, head.keep_alive)),
+        most_head_bytes=MOST_HEAD,
+        most_body_bytes=MOST_BODY,
+    )
+    reader.receive(learnt)
+    found.clear()
+    for piece in pieces:
+        body = reader.plain_body(piece)
+        if body is None:
+            reader.receive(piece)
+        else:
+            found.append((True, body, True))
+    reader.end()
+    return found
+
+
+def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
+    read = Read()
+    assert read.reader.plain_body(HELLO) is None
+    read.receive([HELLO])
+
+    assert read.reader.plain_body(HELLO[:-1] + b"O") == b"hellO"
+    for other in (b"", HELLO[:-1], HELLO + b"x", HELLO * 2, HELLO.replace(b"200", b"500"), EMPTY):
+        assert read.reader.plain_body(other) is None
+    assert len(read.answers) == 1
+
+
+@pytest.mark.parametrize("size", range(8))
+def test_a_few_bytes_are_no_answer(size: int) -> None:
+    assert both_ways([HELLO[:size], HELLO[size:]], HELLO) == [(True, b"hello", True)]
+
+
+@given(sequences, st.data())
+def test_the_short_way_tells_what_the_long_way_tells(
+    sequence: tuple[bytes, list[Answer]], data: st.DataObject
+) -> None:
+    raw, expected = sequence
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
+    pieces = [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
+
+    assert both_ways(pieces, raw) == [
+        (status < 300, body, stays) for status, body, stays in expected
+    ]

@@ -15,7 +15,7 @@ from labkit.parts import WireTransport
 from labkit.transports import Fetch
 from labkit.transports.wire import Wire
 
-SHORT_S, AMPLE_S = 0.05, 20.0
+SHORT_S, AMPLE_S = 0.05, 10.0
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

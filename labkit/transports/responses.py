@@ -67,7 +67,7 @@ class Reader:
         """
         if self._between:
             start = data.find(HEAD_ENDS) + 4
-            if self._plain.get(data[:start], -1) == len(data) - start:
+            if self._plain.get(data[:start]) == len(data) - start:
                 return data[start:]
         return None
 
