@@ -9,8 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.climb import Climb
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
-    from labkit.lab import compare, default_scale, reference, reproduce, results, run, serving
+    from labkit.lab import (
+        compare,
+        default_scale,
+        ladder,
+        reference,
+        reproduce,
+        results,
+        run,
+        serving,
+    )
     from labkit.outcomes import Reproduction, Run, Study
     from labkit.parts import (
         AiohttpTransport,
@@ -26,10 +36,12 @@ if TYPE_CHECKING:
     from labkit.strategies import Tally, strategy
 
 _HOME = {
+    "labkit.climb": ("Climb",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
     "labkit.lab": (
         "compare",
         "default_scale",
+        "ladder",
         "reference",
         "reproduce",
         "results",
@@ -56,6 +68,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AiohttpTransport",
     "BadInput",
+    "Climb",
     "HttpTarget",
     "LabError",
     "Record",
@@ -74,6 +87,7 @@ __all__ = [
     "Workload",
     "compare",
     "default_scale",
+    "ladder",
     "reference",
     "reproduce",
     "results",

@@ -299,6 +299,43 @@ def reproduce(
     _exit_1_where_all_failed(reproduction.records)
 
 
+@app.command(epilog="Example: labkit ladder --short --chart ladder.svg")
+def ladder(
+    short: Annotated[
+        bool, typer.Option("--short", help="Under a minute, in shorter runs.")
+    ] = False,
+    rungs: Annotated[
+        str | None,
+        typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]"),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Climb from a new session for each request to pipelining, and on to the tools of others."""
+    from labkit import lab
+    from labkit import rungs as ladders
+
+    if rungs == "list":
+        terminal.rungs(ladders.load().rung)
+        return
+    _check_json(json)
+    _check_chart(chart)
+    chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
+    work = lab.ladder(chosen, short=short, repeats=repeats, reporter=terminal.reporter())
+    climb = _await(work)
+    if chart is not None:
+        climb.plot().save(chart)
+    terminal.show(climb, quiet=json == "-")
+    _write_json(json, climb.to_dict())
+    if not any(one.throughput_rps for one in climb.standings):
+        raise SystemExit(1)
+
+
 @app.command(epilog="Example: labkit doctor --json -")
 def doctor(json: Json = None) -> None:
     """Say whether this machine can measure, and what to do where it cannot."""

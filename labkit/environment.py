@@ -43,6 +43,12 @@ def usable_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
+def core_each() -> tuple[int | None, int | None]:
+    """The cores of client and server: one each where there are two, no particular one elsewhere."""
+    usable = usable_cores()
+    return (usable[0], usable[1]) if len(usable) > 1 else (None, None)
+
+
 def version(package: str) -> str | None:
     """The installed version of a package; None where it is not installed."""
     try:

@@ -12,7 +12,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from labkit import assembly, fields, launch, parts, plan, preflight, progress, published, references
+from labkit import (
+    assembly,
+    climbing,
+    fields,
+    launch,
+    parts,
+    plan,
+    preflight,
+    progress,
+    published,
+    references,
+)
+from labkit.climb import Climb
 from labkit.errors import TrialFailed
 from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
@@ -123,6 +135,32 @@ async def reproduce(
     steps = plan.interleave(arms, repeats=times)
     records = await _run_all(steps, store=store, reporter=reporter, experiment=name)
     return Reproduction(benchmark, size, _by_arm(records, arms))
+
+
+async def ladder(
+    rungs: Sequence[str] | None = None,
+    *,
+    short: bool = False,
+    repeats: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Climb:
+    """Climb from a new session for each request to pipelining, and on to the tools of others.
+
+    `rungs` are ids of `data/ladder.toml` (all that are installed, where not given). `short` takes
+    less than a minute; `repeats`, and `seconds` of measuring each time, replace the size's own.
+    """
+    return await climbing.climb(
+        rungs,
+        short=short,
+        repeats=repeats,
+        seconds=seconds,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
 
 
 def results(store: Store | None = None) -> pd.DataFrame:

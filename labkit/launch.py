@@ -119,8 +119,7 @@ async def serving(settings: parts.Server) -> AsyncIterator[Served]:
 
 def _cores(trial: Trial) -> tuple[int | None, int | None]:
     """The cores of client and target: one each where there are two."""
-    usable = environment.usable_cores()
-    return (usable[0], usable[1]) if trial.switches.pin and len(usable) > 1 else (None, None)
+    return environment.core_each() if trial.switches.pin else (None, None)
 
 
 def _pickled(trial: Trial) -> str | None:

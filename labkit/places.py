@@ -14,6 +14,12 @@ def data(name: str) -> Path:
     return packed if packed.is_dir() else CHECKOUT / "data" / name
 
 
+def file(name: str) -> Path:
+    """The file `data/name`."""
+    packed = _PACKAGE / "_data" / name
+    return packed if packed.is_file() else CHECKOUT / "data" / name
+
+
 def notebooks() -> Path:
     """The folder of the notebooks."""
     packed = _PACKAGE / "_notebooks"

@@ -30,6 +30,9 @@ class Reporter:
     def finished(self, record: Record) -> None:
         """A trial has ended and its record is kept."""
 
+    def passed(self, line: str) -> None:
+        """A program of others has ended, of which there is no record; `line` says how."""
+
     def end(self) -> None:
         """No more will come, whether all trials ran or not."""
 
@@ -70,6 +73,10 @@ class Notebook(Reporter):
         self._handle.update(self._line(text))
 
     def finished(self, record: Record) -> None:
+        """Count it."""
+        self._done += 1
+
+    def passed(self, line: str) -> None:
         """Count it."""
         self._done += 1
 

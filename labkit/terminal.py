@@ -20,6 +20,7 @@ from labkit.outcomes import Outcome
 from labkit.plan import Step
 from labkit.published import Benchmark
 from labkit.record import Record
+from labkit.rungs import Rung
 from labkit.store import Damaged
 
 
@@ -58,9 +59,13 @@ class Lines(reporting.Reporter):
 
     def finished(self, record: Record) -> None:
         """Write the line."""
+        self.passed(summary_line(record))
+
+    def passed(self, line: str) -> None:
+        """Write the line."""
         self._done += 1
         left = reporting.remaining(self._done, self._trials, self._began)
-        note(f"[{self._done}/{self._trials}] {summary_line(record)}; {left}")
+        note(f"[{self._done}/{self._trials}] {line}; {left}")
 
 
 def summary_line(record: Record) -> str:
@@ -119,11 +124,13 @@ class Live(reporting.Reporter):
 
     def finished(self, record: Record) -> None:
         """Count it; where several trials run, leave a line for each."""
+        self.passed(summary_line(record))
+
+    def passed(self, line: str) -> None:
+        """Count it; where several run, leave a line for each."""
         self._done += 1
         if self._trials > 1:
-            self._bar.console.print(
-                f"[{self._done}/{self._trials}] {summary_line(record)}", markup=False
-            )
+            self._bar.console.print(f"[{self._done}/{self._trials}] {line}", markup=False)
 
     def end(self) -> None:
         """Take the bar away."""
@@ -200,6 +207,17 @@ def benchmarks(found: Sequence[Benchmark]) -> None:
         headers=["benchmark", "what it is"],
         rows=[[one.id, one.title] for one in found],
         says="'labkit reproduce NAME --scale smoke' runs one again.",
+        left=2,
+    )
+    sys.stdout.write(table.text() + "\n")
+
+
+def rungs(found: Sequence[Rung]) -> None:
+    """The rungs of the ladder, and what each step changes."""
+    table = tables.Table(
+        headers=["rung", "what it changes"],
+        rows=[[one.id, one.why] for one in found],
+        says="'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed.",
         left=2,
     )
     sys.stdout.write(table.text() + "\n")

@@ -193,6 +193,7 @@ def test_bad_input_is_one_sentence_and_exits_2(
         "run",
         "compare",
         "reproduce",
+        "ladder",
         "doctor",
         "lab",
         "results list",

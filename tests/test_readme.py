@@ -16,8 +16,8 @@ from servers import serving
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("labkit ")]
-# Tested elsewhere: with a benchmark that takes seconds, and against their own life cycle.
-ELSEWHERE = ("labkit reproduce ", "labkit serve ")
+# Tested elsewhere: with rungs and a benchmark that take seconds, and against their own life cycle.
+ELSEWHERE = ("labkit reproduce ", "labkit serve ", "labkit ladder ")
 ROUTES = [
     route
     for line in re.findall(r"^\| (`(?:GET|POST) .*?) \|", README, flags=re.MULTILINE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from labkit.charts.bar_chart import bars
 from labkit.charts.chart import Chart
+from labkit.charts.ladder_chart import Bar, ladder
 from labkit.charts.latency_chart import latency
 from labkit.charts.plots import plot
 from labkit.charts.scaling_chart import over_axis
@@ -16,10 +17,12 @@ from labkit.charts.triptych_chart import Row, rows, triptych
 from labkit.charts.verdicts import of_rows as trust
 
 __all__ = [
+    "Bar",
     "Chart",
     "Rate",
     "Row",
     "bars",
+    "ladder",
     "latency",
     "over_axis",
     "plot",

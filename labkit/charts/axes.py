@@ -19,9 +19,9 @@ def linear(axis: Axis, *, most: int) -> None:
     axis.set_major_formatter(FuncFormatter(tick_text))
 
 
-def logarithmic(axis: Axis) -> None:
-    """A logarithmic axis with ticks at 1, 2 and 5 of each decade."""
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+def logarithmic(axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
+    """A logarithmic axis with ticks at these of each decade."""
+    axis.set_major_locator(LogLocator(10, subs=marks))
     axis.set_major_formatter(FuncFormatter(tick_text))
     axis.set_minor_locator(NullLocator())
 
