@@ -142,7 +142,9 @@ def gain(ratio: Spread | None, *, spread: bool = False) -> str:
     """Such as '×2.9', with its range '×2.9 (2.7-3.1)'; a dash where it is not known."""
     if ratio is None:
         return _NONE
-    reach = f" ({_times(ratio.least)}-{_times(ratio.most)})" if spread else ""
+    # One block alone, where the others are invalid, has no range either.
+    several = spread and ratio.least < ratio.most
+    reach = f" ({_times(ratio.least)}-{_times(ratio.most)})" if several else ""
     return f"×{_times(ratio.median)}{reach}"
 
 
