@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import labkit as lab
-from labkit import charts, environment, rivals, rungs, standings
+from labkit import charts, environment, programs, rivals, rungs, standings
 from labkit.charts import Bar
 from labkit.climb import Climb, Conditions
 from labkit.errors import BadInput, TrialFailed
@@ -189,7 +189,7 @@ async def test_a_program_runs_on_its_core_and_its_cpu_is_known(tmp_path: Path) -
     core, before = environment.core_each()[0], environment.usable_cores()
     code = "import os, sys; print(os.getcwd()); print(sorted(os.sched_getaffinity(0)))"
 
-    ended = await rivals.run(python(code), core=core, folder=str(tmp_path))
+    ended = await programs.run(python(code), core=core, folder=str(tmp_path))
 
     folder, cores = ended.out.splitlines()
     assert Path(folder) == tmp_path
@@ -203,14 +203,14 @@ async def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
     with pytest.raises(TrialFailed, match="did not end within"):
-        await rivals.run(python(code), core=None, folder=str(tmp_path), within_s=0.5)
+        await programs.run(python(code), core=None, folder=str(tmp_path), within_s=0.5)
 
 
 async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(60)"
     running = asyncio.ensure_future(
-        rivals.run(python(code), core=None, folder=str(tmp_path), within_s=60)
+        programs.run(python(code), core=None, folder=str(tmp_path), within_s=60)
     )
     async with asyncio.timeout(30):
         while not (pid.exists() and pid.read_text().endswith(" ")):  # noqa: ASYNC110  # its file
@@ -225,7 +225,7 @@ async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
 
 async def test_a_program_that_is_none_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(TrialFailed, match="no-such cannot be run"):
-        await rivals.run([str(tmp_path / "no-such")], core=None, folder=str(tmp_path))
+        await programs.run([str(tmp_path / "no-such")], core=None, folder=str(tmp_path))
 
 
 # The rungs
