@@ -192,7 +192,9 @@ def _bottleneck(rungs: Sequence[Standing]) -> Iterable[str]:
             most = max(one.server_cpu_percent or 0.0 for one in under)
             named = _listed([one.rung for one in under])
             yield sentence.format(named=named, least=least, most=most)
-    if all(one.bound == "" and one.server_cpu_percent is not None for one in rungs):
+    # A server that has to wait for its core is slow without using much of it.
+    idle = all(one.bound == "" and one.server_cpu_percent is not None for one in rungs)
+    if idle and not _contended(rungs):
         yield (
             f"The server was never the bottleneck: it used {guards.SERVER_BUSY_PERCENT:.0f} % of "
             "its core at most."
@@ -216,13 +218,20 @@ _BOUND: tuple[tuple[Bound, float, str], ...] = (
 
 
 def _contention(rungs: Sequence[Standing]) -> Iterable[str]:
-    waited = [(one.server_waited_percent or 0.0, one.rung) for one in rungs]
-    under = [rung for share, rung in waited if share > guards.CONTENDED_PERCENT]
+    under = _contended(rungs)
     if under:
+        most = max(one.server_waited_percent or 0.0 for one in under)
+        named = "all rungs" if len(under) == len(rungs) > 1 else _listed([o.rung for o in under])
         yield (
-            f"Other processes had the server's core for up to {max(waited)[0]:.0f} % of the time "
-            f"(under {_listed(under)}): with it to itself it could have answered more."
+            f"Other processes had the server's core for up to {most:.0f} % of the time (under "
+            f"{named}): with it to itself it could have answered more."
         )
+
+
+def _contended(rungs: Sequence[Standing]) -> list[Standing]:
+    """The rungs under which the server had to wait for its core."""
+    limit = guards.CONTENDED_PERCENT
+    return [one for one in rungs if (one.server_waited_percent or 0.0) > limit]
 
 
 def _programs(under: Conditions) -> Iterable[str]:
@@ -239,6 +248,12 @@ def _sorted(under: Conditions) -> list[tuple[str, str | None]]:
 
 
 def _failures(rungs: Sequence[Standing]) -> Iterable[str]:
+    invalid, all_ = sum(one.invalid for one in rungs), sum(one.n for one in rungs)
+    if invalid:
+        yield (
+            f"{invalid} of {all_} readings are invalid and make no gain: where it is 'core-lost', "
+            "end what else runs on this machine and climb again."
+        )
     for one in rungs:
         for why in one.says:
             yield f"{one.rung}: {why}."

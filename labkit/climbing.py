@@ -221,6 +221,8 @@ class _Climbing:
 
 def _read(reading: Reading, result: rivals.Result, server_cpu_s: float) -> Reading:
     counted = result.counted
+    codes = ["failures"] if counted.failed else []
+    codes += filter(None, [guards.contention(result.others_percent, counted.wall_s)])
     return msgspec.structs.replace(
         reading,
         requests=counted.ok,
@@ -229,8 +231,8 @@ def _read(reading: Reading, result: rivals.Result, server_cpu_s: float) -> Readi
         throughput_rps=counted.throughput_rps,
         cpu_us_per_request=1e6 * result.cpu_s / (counted.ok + counted.failed),
         server_cpu_percent=100 * server_cpu_s / counted.wall_s,
-        verdict="warn" if counted.failed else "valid",
-        warnings=["failures"] if counted.failed else [],
+        verdict=guards.verdict_of(codes),
+        warnings=codes,
     )
 
 

@@ -44,10 +44,15 @@ def failed(record: Record) -> bool:
 
 def verdict(notes: Iterable[Note]) -> Verdict:
     """`invalid` where one note alone makes the record unusable, `warn` where there is any."""
-    codes = {note.code for note in notes}
-    if codes & INVALID:
+    return verdict_of(note.code for note in notes)
+
+
+def verdict_of(codes: Iterable[str]) -> Verdict:
+    """The same of the notes' codes alone."""
+    given = set(codes)
+    if given & INVALID:
         return "invalid"
-    return "warn" if codes else "valid"
+    return "warn" if given else "valid"
 
 
 def look_at(trial: Trial, measured: Measurement) -> list[Note]:
@@ -80,11 +85,18 @@ def _failures(counts: Counts) -> Iterable[tuple[str, str]]:
         yield "failures", f"{counts.failures:,} of {counts.sent:,} requests failed ({kinds})"
 
 
+def contention(percent: float | None, wall_s: float) -> str | None:
+    """The code for a client whose core others had for so much of a window; None: of no account."""
+    if percent is None or percent <= CONTENDED_PERCENT:
+        return None
+    lost = wall_s >= CORE_LOST_FROM_S and percent > CORE_LOST_PERCENT
+    return "core-lost" if lost else "core-contended"
+
+
 def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
     waited = measured.client.waited_percent if measured.client else None
-    if waited is not None and waited > CONTENDED_PERCENT:
-        long = (measured.wall_s or 0) >= CORE_LOST_FROM_S
-        code = "core-lost" if long and waited > CORE_LOST_PERCENT else "core-contended"
+    code = contention(waited, measured.wall_s or 0)
+    if code:
         yield (
             code,
             f"other processes had the client's core for {waited:.0f} % of the time: end them, or "

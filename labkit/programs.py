@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from labkit.children import GRACE_S, in_thread
 from labkit.errors import TrialFailed
 
@@ -32,6 +34,8 @@ class Ended:
     errors: str
     cpu_s: float
     wall_s: float
+    others_percent: float | None
+    """The share of that time in which other processes had its core; None without a core."""
 
 
 async def run(
@@ -60,6 +64,7 @@ async def run(
         errors=output[1],
         cpu_s=process.usage.ru_utime + process.usage.ru_stime,
         wall_s=process.wall_s,
+        others_percent=process.others_percent,
     )
 
 
@@ -75,13 +80,14 @@ class _Process:
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
+        self.others_percent: float | None = None
 
     def run(self) -> None:
         """Start the program and wait for its end."""
         if self._core is not None:
             # Of this thread alone; what it starts inherits it, with no code between fork and exec.
             os.sched_setaffinity(0, {self._core})
-        started = time.perf_counter()
+        started, busy_s = time.perf_counter(), _busy_s(self._core)
         with self._lock:
             if self._unwanted:
                 return
@@ -98,6 +104,10 @@ class _Process:
         _, status, self.usage = os.wait4(process.pid, 0)
         self.status = process.returncode = os.waitstatus_to_exitcode(status)
         self.wall_s = time.perf_counter() - started
+        if busy_s is not None:
+            own_s = self.usage.ru_utime + self.usage.ru_stime
+            others_s = (_busy_s(self._core) or 0.0) - busy_s - own_s
+            self.others_percent = max(100 * others_s / self.wall_s, 0.0)
 
     def kill(self) -> None:
         """Kill the program unless it has ended, also where it has not started yet."""
@@ -117,3 +127,12 @@ class _Process:
             texts.append(file.read().decode("utf-8", "replace"))
             file.close()
         return texts[0], texts[1]
+
+
+def _busy_s(core: int | None) -> float | None:
+    """Seconds that processes have run on this core so far; interrupts belong to none of them."""
+    cores = psutil.cpu_times(percpu=True)
+    if core is None or core >= len(cores):
+        return None
+    times = cores[core]
+    return float(times.user + times.nice + times.system)

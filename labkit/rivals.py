@@ -231,10 +231,11 @@ async def known(name: str, path: str, core: int | None) -> Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a program counted, and its CPU seconds without those of its start."""
+    """What a program counted, its CPU seconds without those of its start, who else had its core."""
 
     counted: Counted
     cpu_s: float
+    others_percent: float | None
 
 
 async def measured(name: str, program: Known, load: Load, core: int | None) -> Result:
@@ -252,4 +253,5 @@ async def measured(name: str, program: Known, load: Load, core: int | None) -> R
         said = (ended.errors.strip().splitlines() or [""])[-1][:200]
         why = f"{name} (exit status {ended.status}): {error}{': ' + said if said else ''}"
         raise TrialFailed(why) from None
-    return Result(counted=counted, cpu_s=max(ended.cpu_s - program.start_cpu_s, 0.0))
+    cpu_s = max(ended.cpu_s - program.start_cpu_s, 0.0)
+    return Result(counted=counted, cpu_s=cpu_s, others_percent=ended.others_percent)

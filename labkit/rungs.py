@@ -173,6 +173,6 @@ def of_record(record: Record) -> Reading:
         server_cpu_percent=server.cpu_percent if server else None,
         verdict=record.verdict,
         warnings=[note.code for note in record.warnings],
-        says=record.warnings[0].message if record.verdict == "invalid" else "",
+        says=record.warnings[0].message if record.throughput_rps is None else "",
         record=record.id,
     )

@@ -36,8 +36,9 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """One rung over its repeats; None where nothing was measured. CPU figures are medians.
 
-    `gain` is the ratio of its rate to that of the rung `against`. `bound` says whether the server
-    was the bottleneck. `warnings` are codes, `says` why readings have no figures.
+    `invalid` of the `n` readings are of no use for a gain. `gain` is the ratio of its rate to that
+    of the rung `against`. `bound` says whether the server was the bottleneck. `warnings` are codes,
+    `says` why readings have no figures.
     """
 
     rung: str
@@ -45,6 +46,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     own: bool
     n: int
+    invalid: int
     throughput_rps: Spread | None
     cpu_us_per_request: float | None
     server_cpu_percent: float | None
@@ -85,6 +87,7 @@ def _standing(rung: Rung, against: str | None, readings: Sequence[Reading]) -> S
         why=rung.why,
         own=rung.own,
         n=len(mine),
+        invalid=sum(one.verdict == "invalid" for one in mine),
         throughput_rps=_spread([one.throughput_rps for one in mine]),
         cpu_us_per_request=_median(one.cpu_us_per_request for one in mine),
         server_cpu_percent=busy,

@@ -10,7 +10,7 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.guards import FAILED, INVALID, failed, look_at, verdict
+from labkit.guards import FAILED, INVALID, contention, failed, look_at, verdict
 from labkit.record import Client, Counts, Measurement, Note, Server, Timeline
 from labkit.spec import Trial
 
@@ -287,3 +287,17 @@ def test_of_an_echo_the_server_is_to_be_the_bottleneck(
     seen = measured(trial, client=client(of_client), server=server(of_server), effective={})
 
     assert [note.code for note in look_at(trial, seen)] == expected
+
+
+@pytest.mark.parametrize(
+    ("percent", "wall_s", "code"),
+    [
+        (None, 2.0, None),
+        (5.0, 2.0, None),
+        (5.1, 2.0, "core-contended"),
+        (50.0, 0.9, "core-contended"),
+        (50.0, 1.0, "core-lost"),
+    ],
+)
+def test_a_core_that_others_had(percent: float | None, wall_s: float, code: str | None) -> None:
+    assert contention(percent, wall_s) == code

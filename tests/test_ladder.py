@@ -195,6 +195,7 @@ async def test_a_program_runs_on_its_core_and_its_cpu_is_known(tmp_path: Path) -
     assert Path(folder) == tmp_path
     assert json.loads(cores) == ([core] if core is not None else before)
     assert ended.status == 0
+    assert (ended.others_percent is None) == (core is None)
     assert ended.cpu_s > 0
     assert environment.usable_cores() == before
 
@@ -363,6 +364,13 @@ def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> Non
     assert "nothing is known of the spread" in text
 
 
+def test_nothing_is_said_of_a_server_that_had_to_wait_for_its_core() -> None:
+    text = climbed([reading("wire", 0, 1.0, server_waited_percent=40.0)], ("wire",)).text()
+
+    assert "never the bottleneck" not in text
+    assert "up to 40 % of the time (under wire)" in text
+
+
 def test_it_says_when_the_server_was_not_the_bottleneck() -> None:
     text = climbed([reading("wire", repeat, 1.0) for repeat in range(3)], ("wire",)).text()
 
@@ -378,6 +386,7 @@ def test_a_rung_that_failed_is_shown_with_its_reason() -> None:
     climb = climbed(readings, ("wire", "wrk"))
 
     assert "wrk: wrk did not end." in climb.text()
+    assert "1 of 2 readings are invalid and make no gain" in climb.text()
     assert "not measured" in climb.plot().alt
     assert climb.to_dict()["summary"][1]["throughput_rps"] is None
     assert "<table" in climb._repr_html_()
