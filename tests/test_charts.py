@@ -737,6 +737,44 @@ def test_unknown_plot_is_refused_with_the_nearest() -> None:
         charts.plot("timelin", garcia())
 
 
+LOG = [
+    {"connection": 4, "target": "/slow", "began_s": 5.0, "ended_s": 5.2},
+    {"connection": 7, "target": "/other", "began_s": 5.05, "ended_s": 5.06},
+    {"connection": 4, "target": "/behind", "began_s": 5.2, "ended_s": 5.2},
+    {"connection": 7, "target": "/unanswered", "began_s": 5.07, "ended_s": None},
+]
+
+
+def test_turns_stand_by_connection_and_in_order() -> None:
+    chart = charts.turns(LOG, "A log")
+    (ax,) = chart.axes
+
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "/slow on connection 4",
+        "/behind on connection 4",
+        "/other on connection 7",
+    ]
+    assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 200, 50])
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([200, 0, 10])
+    assert [bar.get_facecolor() for bar in ax.patches].count(ax.patches[0].get_facecolor()) == 2
+    assert "/behind on connection 4 200 to 200 ms" in chart.alt
+    assert chart.svg() == charts.turns(LOG, "A log").svg()
+
+
+def test_turns_of_requests_that_were_sent_together_show_the_waiting() -> None:
+    (ax,) = charts.turns(LOG, "A log", sent_together=True).axes
+
+    waiting = ax.patches[::2]
+    assert [(bar.get_x(), bar.get_width()) for bar in waiting] == [
+        (0, pytest.approx(length)) for length in (0, 200, 50)
+    ]
+
+
+def test_log_without_an_answer_is_refused() -> None:
+    with pytest.raises(BadInput, match="no request that has ended"):
+        charts.turns(LOG[-1:], "A log")
+
+
 def test_names_that_are_handed_on_are_those_that_exist() -> None:
     assert sorted(charts.__all__, key=str.lower) == sorted(set(charts.__all__), key=str.lower)
     assert all(

@@ -14,6 +14,7 @@ from labkit.charts.scaling_chart import over_axis
 from labkit.charts.throughput_chart import Rate, throughput
 from labkit.charts.timeline_chart import timeline
 from labkit.charts.triptych_chart import Row, rows, triptych
+from labkit.charts.turns_chart import turns
 from labkit.charts.verdicts import of_rows as trust
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "timeline",
     "triptych",
     "trust",
+    "turns",
 ]
