@@ -229,7 +229,8 @@ def test_notebooks_follow_each_other() -> None:
     numbers = [int(path.name[:2]) for path in NOTEBOOKS]
 
     assert numbers[0] == 0
-    assert all(after - before == 1 for before, after in pairwise(numbers))
+    # Each has its place from the start: a number may be missing, and none is there twice.
+    assert all(after > before for before, after in pairwise(numbers))
 
 
 def made(expression: str) -> str:
