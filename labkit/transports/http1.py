@@ -33,11 +33,11 @@ def requests(url: str, path: str, method: str) -> Request:
     whole = url.rstrip("/") + path if path else url
     target = whole.partition("://")[2].partition("/")[2].partition("#")[0]
     lines = f"{method} /{target} HTTP/1.1\r\nHost: {origin.netloc}\r\n\r\n"
-    template = lines.replace("%", "%%").replace("{item}", "%d").encode("ascii")
-    times = target.count("{item}")
-    if times == 1:
-        return template.__mod__
-    return lambda item: template % ((item,) * times)
+    before, *after = lines.encode("ascii").split(b"{item}")
+    if len(after) == 1:
+        # As `str` writes it: a template would cut what is no whole number down to one.
+        return lambda item: before + str(item).encode("ascii") + after[0]
+    return lambda item: str(item).encode("ascii").join([before, *after])
 
 
 class Sweeper:

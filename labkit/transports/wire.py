@@ -196,7 +196,8 @@ class Connection(asyncio.Protocol):
         self._but_one = settings.depth - 1
         self._transport: asyncio.Transport
         self._out: list[bytes] = []
-        self._retired = False
+        # Takes no new requests; takes no more answers either.
+        self._retired = self._over = False
         self._reader = Reader(
             self._answered,
             method=settings.method,
@@ -220,8 +221,8 @@ class Connection(asyncio.Protocol):
             waiter = self.waiting.popleft()
             if len(self.waiting) == self._but_one:
                 self._ready.append(self)
-                if self._queue:
-                    self._pool.wake()
+            if self._queue:
+                self._pool.wake()
             if not waiter.done():
                 waiter.set_result(body)
             return
@@ -229,6 +230,9 @@ class Connection(asyncio.Protocol):
             self._reader.receive(data)
         except BadMessage as error:
             self._break(error)
+        if not self.waiting and not self._reader.between:
+            # The start of an answer that nobody asked for: the next one would be taken for its end.
+            self.abort()
 
     def eof_received(self) -> None:
         """Called by the loop when the server sends no more: some bodies end so."""
@@ -259,7 +263,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, head: Head, body: bytes) -> None:
         waiting = self.waiting
-        if self._retired and not waiting:
+        if self._over:
             return
         if not waiting:
             raise BadMessage("an answer came that nobody had asked for")
@@ -270,12 +274,12 @@ class Connection(asyncio.Protocol):
             else:
                 waiter.set_exception(BadStatus(head.status))
         if not head.keep_alive:
-            # What follows on this connection is no answer to anything.
             self.abort()
         elif self._retired:
             self.retire()
-        elif len(waiting) == self._but_one:
-            self._ready.append(self)
+        else:
+            if len(waiting) == self._but_one:
+                self._ready.append(self)
             self._pool.wake()
 
     def retire(self) -> None:
@@ -286,8 +290,8 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """End the connection now."""
-        self._retired = True
+        """End the connection now: what still comes is no answer to anything."""
+        self._retired = self._over = True
         self._pool.drop(self)
         self._transport.abort()
 
