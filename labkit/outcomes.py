@@ -254,13 +254,7 @@ class Reproduction(Outcome):
                 title="Published beside measured", tables=[self.text_table()], pictures=pictures
             ),
             Section(title="All figures", tables=[tables.of_study(self.records, self.by)]),
-            Section(
-                title="The first run of each client",
-                pictures=[
-                    report.picture(charts.timeline(record), caption=str(record.axes["row"]))
-                    for record in first
-                ],
-            ),
+            *([_first_runs(first)] if first else []),
             Section(title="What differs from then", text=benchmark.notes),
         ]
 
@@ -318,6 +312,14 @@ class Reproduction(Outcome):
             for row in self.benchmark.all_rows
             if row.published is not None
         }
+
+
+def _first_runs(records: Sequence[Record]) -> Section:
+    pictures = [
+        report.picture(charts.timeline(record), caption=str(record.axes["row"]))
+        for record in records
+    ]
+    return Section(title="The first run of each client", pictures=pictures)
 
 
 def _need_more(relations: Sequence[str]) -> str:

@@ -159,3 +159,5 @@ def test_the_report_holds_the_chart(again: Reproduction, tmp_path: Path) -> None
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"report.html", "result.json", "throughput.png", "throughput.svg"}
     assert "echo on uvloop" in page.read_text()
+    # Rates are measured without timelines, so there is nothing to show of single runs.
+    assert "The first run of each client" not in page.read_text()
