@@ -1,0 +1,133 @@
+"""Feeds garbage to both readers: `python tests/fuzz_responses.py -runs=20000 -max_total_time=20`.
+
+No test itself: `test_fuzz.py` runs it for a while. Anything but `BadMessage` is a finding, and so
+is a body or a buffer above its limit, or bytes that mean something else when they come split.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+from labkit import framing
+from labkit.targets.http import requests
+from labkit.transports import responses
+
+MOST_HEAD, MOST_BODY, MOST_KEPT = 256, 512, 64
+SEEDS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.0 304 X\r\nConnection: keep-alive\r\n\r\nHTTP/1.1 200 OK\r\n\r\nto the end",
+    b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+)
+heads: dict[str, dict[bytes, responses.Head]] = {"GET": {}, "HEAD": {}}
+plains: dict[str, dict[bytes, int]] = {"GET": {}, "HEAD": {}}
+blocks: set[bytes] = set()
+
+
+class Listener:
+    """Keeps what the reader of requests tells."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def plain(self, name: bytes) -> None:
+        self.told.append(("GET", "/" + name.decode("ascii"), b""))
+
+    def most_kept(self, head: requests.Head) -> int:
+        return MOST_KEPT
+
+    def asked(self, head: requests.Head, body: bytes) -> None:
+        assert len(body) <= MOST_KEPT + 1
+        self.told.append((head.method, head.target, body))
+
+
+def answers(pieces: list[bytes], method: str, known: bool) -> list[object]:
+    """What the reader of responses tells, and last why it tells no more."""
+    told: list[object] = []
+
+    def answered(head: responses.Head, body: bytes) -> None:
+        assert len(body) <= MOST_BODY
+        assert head.status >= 200
+        told.append((head, body))
+
+    reader = responses.Reader(
+        answered,
+        method=method,
+        most_head_bytes=MOST_HEAD,
+        most_body_bytes=MOST_BODY,
+        known=heads[method] if known else None,
+        plain=plains[method] if known else None,
+    )
+    try:
+        for piece in pieces:
+            reader.receive(piece)
+        reader.end()
+    except framing.BadMessage:
+        told.append("refused")
+    assert len(heads[method]) <= responses.MOST_HEADS_KNOWN
+    return told
+
+
+def asked(pieces: list[bytes], known: bool) -> list[object]:
+    """What the reader of requests tells, and last how it stands."""
+    listener = Listener()
+    reader = requests.Reader(listener, blocks if known else set())
+    try:
+        for piece in pieces:
+            reader.receive(piece)
+        listener.told.append(reader.between)
+    except framing.BadMessage:
+        listener.told.append("refused")
+    assert len(blocks) <= requests.MOST_BLOCKS_KNOWN
+    return listener.told
+
+
+def one_input(data: bytes) -> None:
+    """The first two bytes choose where the rest is split; the rest is read as either."""
+    if len(data) < 2:
+        return
+    raw = data[2:]
+    first = data[0] % (len(raw) + 1)
+    second = first + data[1] % (len(raw) + 1 - first)
+    pieces = [raw[:first], raw[first:second], raw[second:]]
+    for method in ("GET", "HEAD"):
+        whole = answers([raw], method, known=False)
+        assert answers(pieces, method, known=True) == whole == answers([raw], method, known=True)
+    whole = asked([raw], known=False)
+    assert asked(pieces, known=True) == whole == asked([raw], known=True)
+
+
+def mutated(data: bytes, most: int, seed: int) -> bytes:
+    """What the fuzzer makes of its input, or now and then of an example."""
+    if seed % 8 == 0:
+        data = b"\0\0" + SEEDS[seed // 8 % len(SEEDS)] + data[2:]
+    return atheris.Mutate(data[:most], most)
+
+
+def guide() -> None:
+    """Let the fuzzer see which branches an input takes: those of plain functions.
+
+    On Python 3.11 and later, atheris 2 mixes up the variables of the generators it instruments.
+    """
+    for owner, names in (
+        (responses, ("parsed",)),
+        (responses.Reader, ("receive", "plain_body")),
+        (requests, ("parsed", "plain_names")),
+        (framing, ("_chunk_size",)),
+        (framing.Framing, ("on_header",)),
+    ):
+        for name in names:
+            setattr(owner, name, atheris.instrument_func(getattr(owner, name)))
+
+
+if __name__ == "__main__":
+    guide()
+    for example in SEEDS:
+        one_input(b"\7\5" + example * 2)
+    atheris.Setup(sys.argv, one_input, custom_mutator=mutated)
+    atheris.Fuzz()
