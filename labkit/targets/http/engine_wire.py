@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._waiting: deque[bytes | Turn] = deque()
         self._out: list[bytes] = []
+        self._out_bytes = 0
         # The answer whose time has not come, or of which not all is sent.
         self._now: Turn | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._logged: dict[str, Any] | None = None
         # In flight already, as its body comes in.
         self._receiving = False
+        self._going = False
         # The client waits to be told to send a body; no more requests are taken; it is all over.
         self._expecting = self._deaf = self._over = False
 
@@ -134,7 +136,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write(engine.hello)
                 return
             names, used = plain_names(data, engine.known)
-            if used == len(data) and behaviour.NAMED.isdisjoint(names):
+            few = len(names) * len(engine.hello) <= messages.PIECE_BYTES
+            if few and used == len(data) and behaviour.NAMED.isdisjoint(names):
                 self._stats.at_once(self, len(names), len(names) * engine.hello_bytes)
                 self._transport.write(engine.hello * len(names))
                 return
@@ -231,12 +234,16 @@ class Connection(asyncio.Protocol):
     # One answer after another.
 
     def _go_on(self) -> None:
+        if self._going:
+            return  # called from within the loop below, which goes on by itself
+        self._going = True
         while self._waiting and self._now is None and self._writable:
             turn = self._waiting.popleft()
             if isinstance(turn, bytes):
                 self._start_plain(turn)
             else:
                 self._start(turn, turn.answer.delay_s if turn.answer else 0.0)
+        self._going = False
         if not self._reading and len(self._waiting) <= MOST_WAITING and not self._over:
             self._reading = True
             self._transport.resume_reading()
@@ -250,7 +257,7 @@ class Connection(asyncio.Protocol):
         """All that came is answered."""
         if self._expecting:
             self._expecting = False
-            self._out.append(_CONTINUE)
+            self._put(_CONTINUE)
         elif self._deaf:
             self._end()
 
@@ -287,7 +294,7 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self._stats.observed(self)
             answer = self._engine.telling.answer(turn.head.method, turn.head.target)
-        self._out.append(self._engine.whole(answer, turn.head, last=turn.last))
+        self._put(self._engine.whole(answer, turn.head, last=turn.last))
 
     def _wait(self, seconds: float) -> None:
         self._timer = self._engine.loop.call_later(seconds + self._engine.early_s, self._due)
@@ -311,9 +318,9 @@ class Connection(asyncio.Protocol):
             self._send_head(answer.body, answer, turn)
             return
         if head is _PLAIN and answer is engine.behaviour.hello:
-            self._out.append(engine.hello)
+            self._put(engine.hello)
         else:
-            self._out.append(engine.whole(answer, head, last=turn.last))
+            self._put(engine.whole(answer, head, last=turn.last))
         if head.method != "HEAD":
             self._stats.bytes_out += len(answer.body)
         self._sent()
@@ -321,7 +328,7 @@ class Connection(asyncio.Protocol):
     def _send_head(self, body: Chunks, answer: Answer, turn: Turn) -> None:
         framed = body.framed and turn.head.version == "1.1"
         length = None if framed else body.total_bytes
-        self._out.append(self._engine.head(answer, turn.head, length, last=turn.last))
+        self._put(self._engine.head(answer, turn.head, length, last=turn.last))
         if turn.head.method == "HEAD":
             self._sent()
             return
@@ -350,7 +357,7 @@ class Connection(asyncio.Protocol):
                 self._sent()
                 self._go_on()
                 return
-            self._out.append(piece)
+            self._put(piece)
             unyielded += len(piece)
         self._flush()
 
@@ -364,11 +371,19 @@ class Connection(asyncio.Protocol):
             self._engine.log.ended(self._logged)
             self._logged = None
 
+    def _put(self, data: bytes) -> None:
+        self._out.append(data)
+        self._out_bytes += len(data)
+        # Whether the client keeps up is known only once it is sent.
+        if self._out_bytes >= messages.PIECE_BYTES:
+            self._flush()
+
     def _flush(self) -> None:
         out = self._out
         if out and not self._over:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
+        self._out_bytes = 0
 
     def _end(self) -> None:
         self._flush()
