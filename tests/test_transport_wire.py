@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -366,3 +367,21 @@ async def test_what_is_in_force_is_read_back() -> None:
             found = transport.effective
     expected = {"connections": 3, "depth": 2, "method": "HEAD", "connect_timeout_s": 7.0}
     assert {**expected, "timeout_s": AMPLE_S, "connections_opened": 0}.items() <= found.items()
+
+
+async def test_a_call_that_was_cancelled_does_not_hold_its_connection_for_ever() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        if peer.number == 1:
+            await peer.asked()  # which never comes
+        await peer.send(answer("/1"))
+
+    async with scripted(script) as server, over(server, connections=1, timeout_s=0.05) as fetch:
+        given_up = asyncio.ensure_future(fetch(0))
+        await server.until(lambda: len(server.targets) == 1)
+        given_up.cancel()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                assert await fetch(1) == b"/1"
+                break
+        assert server.connections == 2

@@ -167,9 +167,13 @@ class Pool:
         self.wake()
 
     def pending(self) -> Iterator[Waiter]:
-        """All that wait for a connection or for an answer."""
+        """All that wait for a connection or for an answer.
+
+        What was given up waits on: its answer is still to come, and holds up those behind it.
+        """
         answers = chain.from_iterable(one.waiting for one in self._connections)
-        return (waiter for waiter in chain(self.queue, answers) if not waiter.done())
+        waiting = chain(self.queue, answers)
+        return (waiter for waiter in waiting if not waiter.done() or waiter.cancelled())
 
     def expire(self, waiter: Any) -> None:
         """Fail what has waited too long, and use its connection for nothing new."""
