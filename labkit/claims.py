@@ -19,6 +19,10 @@ from labkit import stats
 from labkit.published import LEAST_REPEATS, Relation
 from labkit.record import Record
 
+RATE = "throughput_rps"
+BUSY = frozenset({"client-busy", "server-busy"})
+"""Notes of the side that is not compared: the server of a client, the client of an echo server."""
+
 Answer = Literal["agrees", "disagrees", "not decided"]
 Values = Sequence[float | None]
 
@@ -68,6 +72,7 @@ def values(
         row, block = str(record.axes.get("row")), blocks.setdefault(record.repeat, {})
         # Two records for one place: which of them belongs there cannot be known.
         trusted = record.verdict != "invalid" and row not in block
+        trusted = trusted and not (relation.measure == RATE and _was_held_up(record))
         block[row] = metric.of(record) if trusted else None
     sides = [
         _sides(relation, block)
@@ -75,6 +80,11 @@ def values(
         if not block.keys().isdisjoint(relation.rows)
     ]
     return [of for of, _ in sides], [to for _, to in sides] if relation.is_ratio else None
+
+
+def _was_held_up(record: Record) -> bool:
+    """Whether the other side may have set the rate: then it is not that of what is compared."""
+    return not BUSY.isdisjoint(note.code for note in record.warnings)
 
 
 def _sides(relation: Relation, block: dict[str, float | None]) -> tuple[float | None, float | None]:
@@ -140,7 +150,7 @@ def _decide(
     if len(known) < len(judged):
         return "not decided", (
             f"{len(judged) - len(known)} of {len(judged)} repeats have no valid value (a record is "
-            "missing or invalid, or a divisor is not above 0)"
+            "missing or invalid, a rate was held up by the other side, or a divisor is not above 0)"
         )
     return _against(relation, known)
 

@@ -16,7 +16,7 @@ from labkit import claims
 from labkit.claims import Verdict, judge, values
 from labkit.errors import BadInput
 from labkit.published import Relation
-from labkit.record import Record
+from labkit.record import Note, Record
 
 MB = 1_000_000
 
@@ -182,6 +182,15 @@ def test_a_record_that_is_invalid_or_there_twice_has_no_value() -> None:
     alone = relation(to=None, published=None)
     assert values(alone, [fine, invalid]) == ([50 * MB, None], None)
     assert values(alone, [fine, again, again]) == ([None], None)
+
+
+@pytest.mark.parametrize("code", ["client-busy", "server-busy"])
+def test_a_rate_that_the_other_side_held_up_has_no_value(code: str) -> None:
+    note = Note(code=code, message="it may be the bottleneck")
+    held_up = record("one", 0, verdict="warn", warnings=[note], throughput_rps=900.0)
+    rate = relation(measure="throughput_rps", to=None, published=None)
+    assert values(rate, [held_up]) == ([None], None)
+    assert values(cpu(), [held_up])[0] != [None]
 
 
 def test_a_number_that_was_not_measured_has_no_value() -> None:
