@@ -177,64 +177,60 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
             )
 
 
-class WireTransport(Transport, frozen=True, kw_only=True, tag="wire"):
-    """The lab's own HTTP/1.1 client: `asyncio.Protocol` and httptools.
+class OwnTransport(Transport, frozen=True, kw_only=True):
+    """What the lab's own clients have in common.
 
-    `connections=0` is as many as the workload needs. `depth` is how many requests may be on their
-    way on one connection; 1 is no pipelining. A timeout ends up to an eighth of it late.
+    `connections=0` is as many as the workload needs. A timeout ends up to an eighth of it late.
     """
 
     connections: Connections = 0
-    depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
-    method: Literal["GET", "HEAD"] = "GET"
     timeout_s: Seconds | None = 300.0
     connect_timeout_s: Seconds | None = 30.0
-    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
-    most_body_bytes: Bytes = 1 << 26
-
-    def connections_at(self, in_flight: int) -> int:
-        """One for each `depth` requests."""
-        needed = -(-in_flight // self.depth)
-        return min(needed, self.connections or needed)
-
-    def sent_at(self, in_flight: int) -> int:
-        """As many on each connection as `depth` allows."""
-        return min(in_flight, self.connections_at(in_flight) * self.depth)
-
-
-class StreamsTransport(Transport, frozen=True, kw_only=True, tag="streams"):
-    """HTTP/1.1 over `asyncio.open_connection`; `buffer_bytes` is what that calls `limit`.
-
-    The other settings are those of `WireTransport`.
-    """
-
-    connections: Connections = 0
-    buffer_bytes: Annotated[int, Meta(ge=64, le=1 << 26)] = 65_536
-    timeout_s: Seconds | None = 300.0
-    connect_timeout_s: Seconds | None = 30.0
-    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
-    most_body_bytes: Bytes = 1 << 26
 
     def connections_at(self, in_flight: int) -> int:
         """One for each request."""
         return min(in_flight, self.connections or in_flight)
 
 
-class EchoTransport(Transport, frozen=True, kw_only=True, tag="echo"):
+class OwnHttpTransport(OwnTransport, frozen=True, kw_only=True):
+    """Those of them that speak HTTP/1.1: an answer that is larger is a failure."""
+
+    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
+    most_body_bytes: Bytes = 1 << 26
+
+
+class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):
+    """HTTP/1.1 on an `asyncio.Protocol` with httptools.
+
+    `depth` is how many requests may be on their way on one connection; 1 is no pipelining.
+    """
+
+    depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
+    method: Literal["GET", "HEAD"] = "GET"
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each `depth` requests."""
+        return super().connections_at(-(-in_flight // self.depth))
+
+    def sent_at(self, in_flight: int) -> int:
+        """As many on each connection as `depth` allows."""
+        return min(in_flight, self.connections_at(in_flight) * self.depth)
+
+
+class StreamsTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="streams"):
+    """HTTP/1.1 over `asyncio.open_connection`; `buffer_bytes` is what that calls `limit`."""
+
+    buffer_bytes: Annotated[int, Meta(ge=64, le=1 << 26)] = 65_536
+
+
+class EchoTransport(OwnTransport, frozen=True, kw_only=True, tag="echo"):
     """A message to the target `echo`, and the wait until it has come back: one call.
 
     A message is `message_bytes` long: the number of the item, filler, and a newline at its end.
-    Each connection has one on its way at a time. The other settings are those of `WireTransport`.
+    Each connection has one on its way at a time.
     """
 
     message_bytes: Annotated[int, Meta(ge=16, le=1 << 20)] = 1_024
-    connections: Connections = 0
-    timeout_s: Seconds | None = 300.0
-    connect_timeout_s: Seconds | None = 30.0
-
-    def connections_at(self, in_flight: int) -> int:
-        """One for each message."""
-        return min(in_flight, self.connections or in_flight)
 
 
 class Workload(Part, frozen=True, kw_only=True):

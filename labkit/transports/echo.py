@@ -7,69 +7,41 @@ a newline, for servers that read lines. As little as can be is done here: the se
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import cast
 from urllib.parse import urlsplit
 
 from labkit import parts
 from labkit.framing import BadMessage
-from labkit.transports import Fetch, failures, http1
+from labkit.transports.client import OneAtATime
 from labkit.transports.failures import Unanswered
 
 NUMBER_BYTES = 12
 _NUMBER = b"%012d"
 
 
-class Echo:
+class Echo(OneAtATime[parts.EchoTransport]):
     """`async with Echo(settings, url) as fetch: size = await fetch(item)`."""
 
     def __init__(self, settings: parts.EchoTransport, url: str) -> None:
-        self._settings = settings
+        super().__init__(settings)
         split = urlsplit(url)
         self._host, self._port = split.hostname or "", split.port or 0
-        self._filler = b"x" * (settings.message_bytes - NUMBER_BYTES - 1) + b"\n"
+        self._size = settings.message_bytes
+        self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
         self.connections: set[Connection] = set()
         self.idle: list[Connection] = []
-        self._slots = asyncio.Semaphore(settings.connections) if settings.connections else None
-        self._opened = 0
-        self._sweeper: http1.Sweeper | None = None
 
-    async def __aenter__(self) -> Fetch:
-        self._sweeper = http1.Sweeper(self._settings.timeout_s, self._pending, _expire)
-        return self._fetch if self._slots is None else self._fetch_in_turn
+    def _connections(self) -> Iterable[Connection]:
+        return self.connections
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._sweeper is not None:
-            self._sweeper.stop()
-        for connection in list(self.connections):
-            connection.abort()
-        await asyncio.sleep(0)  # for the loop to tell them
-
-    @property
-    def effective(self) -> dict[str, Any]:
-        """The settings in force, and how many connections they came to."""
-        named = ("message_bytes", "connections", "timeout_s", "connect_timeout_s")
-        return {
-            **{name: getattr(self._settings, name) for name in named},
-            "connections_opened": self._opened,
-        }
-
-    def kind_of(self, error: BaseException) -> str:
-        """The kind of failure, as records count it."""
-        return failures.kind_of(error)
-
-    def _pending(self) -> list[asyncio.Future[None]]:
+    def _pending(self) -> Iterable[asyncio.Future[None]]:
         return [one.waiter for one in self.connections if one.waiter and not one.waiter.done()]
 
-    async def _fetch_in_turn(self, item: int) -> int:
-        assert self._slots is not None
-        async with self._slots:
-            return await self._fetch(item)
+    def _expire(self, pending: asyncio.Future[None]) -> None:
+        # Whoever awaits it ends its connection.
+        if not pending.done():
+            pending.set_exception(TimeoutError("no whole echo in time"))
 
     async def _fetch(self, item: int) -> int:
         connection = self.idle.pop() if self.idle else await self._open()
@@ -80,15 +52,15 @@ class Echo:
             raise
         if connection in self.connections:
             self.idle.append(connection)
-        return self._settings.message_bytes
+        return self._size
 
     async def _open(self) -> Connection:
-        loop, size = asyncio.get_running_loop(), self._settings.message_bytes
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._settings.connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(self, size), self._host, self._port
+                lambda: Connection(self, self._size), self._host, self._port
             )
-        self._opened += 1
+        self._count += 1
         return connection
 
 
@@ -150,9 +122,3 @@ class Connection(asyncio.Protocol):
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_exception(error)
         self._transport.abort()
-
-
-def _expire(waiter: Any) -> None:
-    """Fail what has waited too long; whoever awaits it ends its connection."""
-    if not waiter.done():
-        waiter.set_exception(TimeoutError("no whole echo in time"))

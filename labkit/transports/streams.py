@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import httptools
 
 from labkit import parts
 from labkit.framing import BadMessage
-from labkit.transports import Fetch, failures, http1
+from labkit.transports import http1
+from labkit.transports.client import OneAtATime
 from labkit.transports.failures import BadStatus, Unanswered
 from labkit.transports.responses import Head, Reader
 
 
-class Streams:
+class Streams(OneAtATime[parts.StreamsTransport]):
     """`async with Streams(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
@@ -32,54 +32,28 @@ class Streams:
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._request = http1.requests(url, path, "GET")
         self._endpoint = http1.endpoint(url, addresses)
         self._known: dict[bytes, Head] = {}
         self._idle: list[Connection] = []
         self._busy: dict[Connection, None] = {}
-        self._slots = asyncio.Semaphore(settings.connections) if settings.connections else None
-        self._opened = 0
-        self._sweeper: http1.Sweeper | None = None
-
-    async def __aenter__(self) -> Fetch:
-        self._sweeper = http1.Sweeper(self._settings.timeout_s, self._pending, _expire)
-        return self._fetch if self._slots is None else self._fetch_in_turn
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._sweeper is not None:
-            self._sweeper.stop()
-        for connection in [*self._idle, *self._busy]:
-            connection.abort()
-        await asyncio.sleep(0)  # for the loop to tell them
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings in force, and how many connections they came to."""
-        named = ("connections", "buffer_bytes", "timeout_s", "connect_timeout_s")
-        return {
-            **{name: getattr(self._settings, name) for name in named},
-            "httptools": httptools.__version__,
-            "connections_opened": self._opened,
-        }
+        """The settings in force, how many connections they came to, and the parser."""
+        return super().effective | {"httptools": httptools.__version__}
 
-    def kind_of(self, error: BaseException) -> str:
-        """The kind of failure, as records count it."""
-        return failures.kind_of(error)
+    def _connections(self) -> Iterable[Connection]:
+        return [*self._idle, *self._busy]
 
-    def _pending(self) -> list[tuple[Connection, int]]:
+    def _pending(self) -> Iterable[tuple[Connection, int]]:
         # A connection may be found busy each time, and each time with another request.
         return [(connection, connection.asked) for connection in self._busy]
 
-    async def _fetch_in_turn(self, item: int) -> bytes:
-        assert self._slots is not None
-        async with self._slots:
-            return await self._fetch(item)
+    def _expire(self, pending: tuple[Connection, int]) -> None:
+        connection, _ = pending
+        connection.expire()
 
     async def _fetch(self, item: int) -> bytes:
         connection = self._usable() or await self._open()
@@ -111,7 +85,7 @@ class Streams:
     async def _open(self) -> Connection:
         async with asyncio.timeout(self._settings.connect_timeout_s):
             reader, writer = await self._connected()
-        self._opened += 1
+        self._count += 1
         return Connection(self._settings, self._known, reader, writer)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -196,8 +170,3 @@ class Connection:
     def abort(self) -> None:
         """End the connection now."""
         self._writer.transport.abort()
-
-
-def _expire(pending: Any) -> None:
-    connection, _ = pending
-    connection.expire()

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
-from types import TracebackType
 from typing import Any, cast
 
 import httptools
 
 from labkit import parts
 from labkit.framing import BadMessage
-from labkit.transports import Fetch, failures, http1
+from labkit.transports import Fetch, http1
+from labkit.transports.client import Client
 from labkit.transports.failures import BadStatus, Unanswered
 from labkit.transports.responses import Head, Reader
 
 Waiter = asyncio.Future[Any]
 
 
-class Wire:
+class Wire(Client[parts.WireTransport]):
     """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
@@ -36,42 +36,29 @@ class Wire:
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._request = http1.requests(url, path, settings.method)
         self._pool = Pool(settings, http1.endpoint(url, addresses))
-        self._sweeper: http1.Sweeper | None = None
-
-    async def __aenter__(self) -> Fetch:
-        pool = self._pool
-        self._sweeper = http1.Sweeper(self._settings.timeout_s, pool.pending, pool.expire)
-        return self._fetch()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._sweeper is not None:
-            self._sweeper.stop()
-        await self._pool.close()
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings in force, and how many connections they came to."""
-        settings = self._settings
-        named = ("connections", "depth", "method", "timeout_s", "connect_timeout_s")
-        return {
-            **{name: getattr(settings, name) for name in named},
-            "httptools": httptools.__version__,
-            "connections_opened": self._pool.opened,
-        }
+        """The settings in force, how many connections they came to, and the parser."""
+        return super().effective | {"httptools": httptools.__version__}
 
-    def kind_of(self, error: BaseException) -> str:
-        """The kind of failure, as records count it."""
-        return failures.kind_of(error)
+    @property
+    def _opened(self) -> int:
+        return self._pool.opened
 
-    def _fetch(self) -> Fetch:
+    def _connections(self) -> Iterable[Connection]:
+        return self._pool.connections
+
+    def _pending(self) -> Iterable[Waiter]:
+        return self._pool.pending()
+
+    def _expire(self, pending: Waiter) -> None:
+        self._pool.expire(pending)
+
+    def _fetcher(self) -> Fetch:
         request, pool, ready = self._request, self._pool, self._pool.ready
         depth, new_waiter = self._settings.depth, asyncio.get_running_loop().create_future
 
@@ -101,12 +88,12 @@ class Pool:
         self.plain: dict[bytes, int] = {}
         self.queue: deque[Waiter] = deque()
         self.opened = 0
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self._opening = 0
 
     async def more(self) -> None:
         """Wait until there may be a connection that is ready; open one where that is needed."""
-        most, there = self.settings.connections, len(self._connections) + self._opening
+        most, there = self.settings.connections, len(self.connections) + self._opening
         soon = self._opening * self.settings.depth
         if len(self.queue) + self._opening >= soon and (not most or there < most):
             await self._open()
@@ -152,7 +139,7 @@ class Pool:
 
     def take(self, connection: Connection) -> None:
         """A connection was opened."""
-        self._connections.add(connection)
+        self.connections.add(connection)
         self.ready.append(connection)
 
     def drop(self, connection: Connection) -> None:
@@ -163,7 +150,7 @@ class Pool:
     def lose(self, connection: Connection) -> None:
         """A connection is gone; there is room for another."""
         self.drop(connection)
-        self._connections.discard(connection)
+        self.connections.discard(connection)
         self.wake()
 
     def pending(self) -> Iterator[Waiter]:
@@ -171,22 +158,16 @@ class Pool:
 
         What was given up waits on: its answer is still to come, and holds up those behind it.
         """
-        answers = chain.from_iterable(one.waiting for one in self._connections)
+        answers = chain.from_iterable(one.waiting for one in self.connections)
         waiting = chain(self.queue, answers)
         return (waiter for waiter in waiting if not waiter.done() or waiter.cancelled())
 
-    def expire(self, waiter: Any) -> None:
+    def expire(self, waiter: Waiter) -> None:
         """Fail what has waited too long, and use its connection for nothing new."""
         if not waiter.done():
             waiter.set_exception(TimeoutError("no whole answer in time"))
-        for connection in [one for one in self._connections if waiter in one.waiting]:
+        for connection in [one for one in self.connections if waiter in one.waiting]:
             connection.retire()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        for connection in list(self._connections):
-            connection.abort()
-        await asyncio.sleep(0)  # for the loop to tell them
 
 
 class Connection(asyncio.Protocol):
