@@ -256,6 +256,22 @@ def test_many_chunked_answers_follow_a_slow_one() -> None:
         assert client.rest() == b""
 
 
+@pytest.mark.parametrize("cut", [1, 5, 20, 40])
+def test_what_comes_in_during_a_delay_is_answered_after_it(cut: int) -> None:
+    with serving(engine="wire", delay="0.03") as server, Client(server) as client:
+        client.send(requests("/a"))
+        assert client.answer("GET").status == 200  # from now on the header block is known
+        following = requests("/b", "/bytes/7", "/c") + LAST
+        client.send(requests("/x"), following[:cut])
+        assert client.answer("GET").body == b"Hello, World!"
+        client.send(following[cut:])
+        bodies = [client.answer("GET").body for _ in range(4)]
+        assert bodies == [b"Hello, World!", b"0123456", b"Hello, World!", b"Hello, World!"]
+        assert client.rest() == b""
+        assert server.stats()["in_flight"] == 0
+        assert server.stats()["requests"] == 6
+
+
 # Bodies
 
 

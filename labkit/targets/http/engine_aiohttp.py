@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 from labkit import parts
 from labkit.targets.http import behaviour, engines, messages
+from labkit.targets.http.alarm import LOOP_TICK_S
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.stats import Stats
 
@@ -115,7 +116,7 @@ class Engine(web.Server):
         await asyncio.sleep(delay_s)
         # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
         while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
-            await asyncio.sleep(engines.UVLOOP_TICK_S)
+            await asyncio.sleep(LOOP_TICK_S)
         self.stats.delay_error.add(late_ns)
 
     async def _send_chunks(

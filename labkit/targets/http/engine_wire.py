@@ -11,26 +11,20 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from email.utils import formatdate
-from http import HTTPStatus
 from time import perf_counter_ns, time
 from typing import Any, NamedTuple, cast
 
 import httptools
-import msgspec
 
 from labkit import parts
 from labkit.framing import BadMessage
-from labkit.targets import process
-from labkit.targets.http import behaviour, engines, messages
+from labkit.targets.http import behaviour, encoding, engines, messages
+from labkit.targets.http.alarm import Alarm, best_clock
 from labkit.targets.http.messages import Answer, Chunks, Request
-from labkit.targets.http.requests import Head, Reader, plain_name, plain_names
+from labkit.targets.http.requests import Head, Reader, plain_head, plain_name, plain_names
 from labkit.targets.http.stats import Stats
 
 MOST_WAITING = 256
-_PLAIN = Head(method="GET", target="", version="1.1", headers={}, length=0, keep_alive=True)
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_LENGTH = frozenset({204, 304})
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Turn(NamedTuple):
@@ -54,43 +48,26 @@ class Engine:
         self.stats = Stats()
         self.known: set[bytes] = set()
         self.loop = asyncio.get_running_loop()
+        self.alarm = Alarm(best_clock)
         self.telling = engines.Telling(settings, self.stats, httptools=httptools.__version__)
         self.log = self.telling.log
-        # A timer that may end early is given that much more, so that it need not be set again.
-        self.early_s = engines.UVLOOP_TICK_S if process.loop_name() == "uvloop" else 0.0
-        self.at_once = self.behaviour.is_at_once and self.log is None
+        hello = self.behaviour.hello
+        self.plain = Turn(hello, plain_head(""), last=False)
+        # A body that is described, not held, has no short way; nor has what is written down.
+        self.is_short = isinstance(hello.body, bytes) and self.log is None
+        self.is_at_once = self.is_short and self.behaviour.is_at_once
+        self.hello_bytes = len(hello.body) if isinstance(hello.body, bytes) else 0
         self._tell_time()
 
     def _tell_time(self) -> None:
         """Write the date into what is sent, now and at the beginning of each second."""
         self.date = formatdate(usegmt=True)
-        body = self.behaviour.hello.body
-        # A body that is described, not held, has no short way.
-        self.hello = b"" if isinstance(body, Chunks) else self.whole(self.behaviour.hello, _PLAIN)
-        self.hello_bytes = 0 if isinstance(body, Chunks) else len(body)
+        self.hello = self.whole(self.behaviour.hello, self.plain) if self.is_short else b""
         self.loop.call_later(1 - time() % 1, self._tell_time)
 
-    def whole(self, answer: Answer, head: Head, *, last: bool = False) -> bytes:
+    def whole(self, answer: Answer, turn: Turn) -> bytes:
         """`answer`, of which the body is held, as it is sent."""
-        assert isinstance(answer.body, bytes)
-        body = b"" if head.method == "HEAD" else answer.body
-        return self.head(answer, head, len(answer.body), last=last) + body
-
-    def head(self, answer: Answer, head: Head, length: int | None, *, last: bool) -> bytes:
-        """The head of an answer; `length` None is a body in chunks."""
-        lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}"]
-        lines += [f"{name}: {value}" for name, value in answer.headers]
-        if length is None:
-            # The framing of a body that is not sent says nothing.
-            lines += ["Transfer-Encoding: chunked"] if head.method != "HEAD" else []
-        elif answer.status not in _NO_LENGTH:
-            lines.append(f"Content-Length: {length}")
-        if last:
-            lines.append("Connection: close")
-        elif head.version == "1.0":
-            lines.append("Connection: keep-alive")
-        lines += [f"Date: {self.date}", f"Server: {messages.SERVER}", "", ""]
-        return "\r\n".join(lines).encode("latin-1")
+        return encoding.whole(answer, turn.head, self.date, last=turn.last)
 
 
 class Connection(asyncio.Protocol):
@@ -107,7 +84,6 @@ class Connection(asyncio.Protocol):
         self._out_bytes = 0
         # The answer whose time has not come, or of which not all is sent.
         self._now: Turn | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._pieces: Iterator[bytes] | None = None
         self._writable, self._reading = True, True
@@ -128,21 +104,32 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the loop with what the client sent."""
         engine = self._engine
-        if self._at_rest and engine.at_once:
-            # Nearly all that a benchmark sends: answered without any state of the connection.
+        if self._at_rest and engine.is_short:
+            # Nearly all that a benchmark sends: answered with hardly any state of the connection.
             name = plain_name(data, engine.known)
             if name and name not in behaviour.NAMED:
-                self._stats.at_once(self, 1, engine.hello_bytes)
-                self._transport.write(engine.hello)
+                if not engine.is_at_once:
+                    self._start_plain(name)
+                    self._flush()
+                    self._at_rest = self._now is None
+                else:
+                    self._stats.at_once(self, 1, engine.hello_bytes)
+                    self._transport.write(engine.hello)
                 return
-            names, used = plain_names(data, engine.known)
-            few = len(names) * len(engine.hello) <= messages.PIECE_BYTES
-            if few and used == len(data) and behaviour.NAMED.isdisjoint(names):
-                self._stats.at_once(self, len(names), len(names) * engine.hello_bytes)
-                self._transport.write(engine.hello * len(names))
+            if engine.is_at_once and self._answer_all(data):
                 return
         if not self._deaf:
             self._receive(data)
+
+    def _answer_all(self, data: bytes) -> bool:
+        engine = self._engine
+        names, used = plain_names(data, engine.known)
+        few = len(names) * len(engine.hello) <= messages.PIECE_BYTES
+        if not few or used < len(data) or not behaviour.NAMED.isdisjoint(names):
+            return False
+        self._stats.at_once(self, len(names), len(names) * engine.hello_bytes)
+        self._transport.write(engine.hello * len(names))
+        return True
 
     def _receive(self, data: bytes) -> None:
         self._at_rest = False
@@ -150,7 +137,7 @@ class Connection(asyncio.Protocol):
             self._reader.receive(data)
         except BadMessage as error:
             refusal = messages.text(400, str(error))
-            self._enqueue(Turn(refusal, _PLAIN, last=True, counted=False))
+            self._enqueue(Turn(refusal, plain_head(""), last=True, counted=False))
         self._go_on()
 
     def eof_received(self) -> None:
@@ -161,8 +148,6 @@ class Connection(asyncio.Protocol):
         """Called by the loop when the connection is gone; a request in mid-delay goes with it."""
         self._deaf, self._over, self._at_rest = True, True, False
         self._waiting.clear()
-        if self._timer is not None:
-            self._timer.cancel()
         if self._now is not None or self._receiving:
             self._now = self._pieces = None
             self._ended()
@@ -250,25 +235,26 @@ class Connection(asyncio.Protocol):
         if self._now is None and not self._waiting:
             self._catch_up()
         self._flush()
-        idle = self._now is None and not self._waiting and self._reader.between
-        self._at_rest = idle and self._writable and not self._deaf
+        self._at_rest = self._now is None and self._is_clear()
 
     def _catch_up(self) -> None:
         """All that came is answered."""
         if self._expecting:
             self._expecting = False
-            self._put(_CONTINUE)
+            self._put(encoding.CONTINUE)
         elif self._deaf:
             self._end()
 
     def _start_plain(self, name: bytes) -> None:
         server, target = self._engine.behaviour, "/" + name.decode("ascii")
-        answer, delay_s = server.hello, server.hello_delay_s(target)
+        delay_s = server.hello_delay_s(target)
         if delay_s is None:  # a route with a name of its own
             answer = server.answer(Request(method="GET", target=target))
-            delay_s = answer.delay_s
-        head = _PLAIN if self._engine.log is None else _plain_head(target)
-        self._start(Turn(answer, head, last=False), delay_s)
+            self._start(Turn(answer, plain_head(target), last=False), answer.delay_s)
+        elif self._engine.log is not None:
+            self._start(Turn(server.hello, plain_head(target), last=False), delay_s)
+        else:
+            self._start(self._engine.plain, delay_s)
 
     def _start(self, turn: Turn, delay_s: float) -> None:
         if turn.answer is None or not turn.counted:
@@ -282,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._now = turn
         if delay_s:
             self._due_ns = perf_counter_ns() + round(delay_s * 1e9)
-            self._wait(delay_s)
+            self._engine.alarm.at(self._due_ns, self._due)
         else:
             self._send(turn.answer, turn)
 
@@ -294,53 +280,56 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self._stats.observed(self)
             answer = self._engine.telling.answer(turn.head.method, turn.head.target)
-        self._put(self._engine.whole(answer, turn.head, last=turn.last))
+        self._put(self._engine.whole(answer, turn))
 
-    def _wait(self, seconds: float) -> None:
-        self._timer = self._engine.loop.call_later(seconds + self._engine.early_s, self._due)
-
-    def _due(self) -> None:
-        late_ns = perf_counter_ns() - self._due_ns
-        if late_ns < 0:
-            # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
-            self._wait(-late_ns / 1e9)
+    def _due(self, now_ns: int) -> None:
+        turn = self._now
+        if turn is None or turn.answer is None:  # the client is gone
             return
-        self._timer = None
-        self._stats.delay_error.add(late_ns)
-        assert self._now is not None
-        assert self._now.answer is not None
-        self._send(self._now.answer, self._now)
-        self._go_on()
+        self._stats.delay_error.add(now_ns - self._due_ns)
+        if turn is self._engine.plain and self._engine.hello and self._is_clear():
+            # What `_send` and `_go_on` come to, in a third of their time.
+            self._now, self._at_rest = None, True
+            self._stats.bytes_out += self._engine.hello_bytes
+            self._stats.ended()
+            self._transport.write(self._engine.hello)
+        else:
+            self._send(turn.answer, turn)
+            self._go_on()
+
+    def _is_clear(self) -> bool:
+        """Nothing waits, nothing is half received, and the client stays and reads."""
+        listens = self._writable and not self._deaf
+        return listens and not self._waiting and self._reader.between
 
     def _send(self, answer: Answer, turn: Turn) -> None:
-        engine, head = self._engine, turn.head
         if isinstance(answer.body, Chunks):
             self._send_head(answer.body, answer, turn)
             return
-        if head is _PLAIN and answer is engine.behaviour.hello:
-            self._put(engine.hello)
+        if turn is self._engine.plain:
+            self._put(self._engine.hello)
         else:
-            self._put(engine.whole(answer, head, last=turn.last))
-        if head.method != "HEAD":
+            self._put(self._engine.whole(answer, turn))
+        if turn.head.method != "HEAD":
             self._stats.bytes_out += len(answer.body)
         self._sent()
 
     def _send_head(self, body: Chunks, answer: Answer, turn: Turn) -> None:
-        framed = body.framed and turn.head.version == "1.1"
+        framed = encoding.is_framed(body, turn.head)
         length = None if framed else body.total_bytes
-        self._put(self._engine.head(answer, turn.head, length, last=turn.last))
+        date = self._engine.date
+        self._put(encoding.head(answer, turn.head, date, length, last=turn.last))
         if turn.head.method == "HEAD":
             self._sent()
             return
-        self._pieces = self._encoded(body, framed=framed)
+        pieces = self._counted(body)
+        self._pieces = encoding.framed(pieces) if framed else pieces
         self._send_pieces()
 
-    def _encoded(self, body: Chunks, *, framed: bool) -> Iterator[bytes]:
+    def _counted(self, body: Chunks) -> Iterator[bytes]:
         for piece in body.pieces():
             self._stats.bytes_out += len(piece)
-            yield b"%x\r\n%b\r\n" % (len(piece), piece) if framed else piece
-        if framed:
-            yield b"0\r\n\r\n"
+            yield piece
 
     def _send_pieces(self) -> None:
         """Send as much of a large body as fits one turn of the loop, and the rest in later ones."""
@@ -389,10 +378,6 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._deaf, self._over, self._at_rest = True, True, False
         self._transport.close()
-
-
-def _plain_head(target: str) -> Head:
-    return msgspec.structs.replace(_PLAIN, target=target)
 
 
 async def start(settings: parts.Server) -> asyncio.Server:

@@ -17,9 +17,6 @@ from labkit.targets.http.messages import Answer
 from labkit.targets.http.stats import Stats
 from labkit.targets.http.workers import Board
 
-UVLOOP_TICK_S = 0.001
-"""uvloop's timers count whole milliseconds: one may end up to this much early."""
-
 
 async def listen(
     protocol: Callable[[], asyncio.BaseProtocol], settings: parts.Server

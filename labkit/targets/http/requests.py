@@ -45,6 +45,11 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         return self.length == 0 and self.keep_alive and self.version == "1.1"
 
 
+def plain_head(target: str) -> Head:
+    """The head of `GET target` as `Listener.plain` is told of it."""
+    return Head(method="GET", target=target, version="1.1", headers={}, length=0, keep_alive=True)
+
+
 class Listener(Protocol):
     """Who is told what came. What `plain` is told and what `asked` is told come in order."""
 

@@ -1,0 +1,114 @@
+"""When delays end: never before their time, and as soon after it as the system tells.
+
+The timers of an event loop are coarse: uvloop counts whole milliseconds and may end one early,
+asyncio's selectors round up to the next. Linux has a finer clock, the timerfd, for which any loop
+waits as it waits for a socket; one serves all delays of a server. Elsewhere the loop's timers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import weakref
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from time import perf_counter_ns
+from typing import Protocol
+
+SLACK_NS = 100_000
+"""How long the first call waits for others, so that one wake-up of the process serves them all."""
+LOOP_TICK_S = 0.001
+"""By how much a loop's own timer may end early: uvloop's count whole milliseconds."""
+
+# <sys/timerfd.h>; the module `os` has these from Python 3.13 on.
+_CLOCK_MONOTONIC = _ABSOLUTE = 1
+_NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
+
+Call = Callable[[int], None]
+
+
+class Clock(Protocol):
+    """What wakes the process: `set` it to a time of `perf_counter_ns`, None for never."""
+
+    def set(self, due_ns: int | None) -> None:
+        """Ring once at `due_ns` or after it, and not at the time set before."""
+        ...
+
+
+class Alarm:
+    """Makes calls when their time has come, in the order of their times.
+
+    Times are those of `perf_counter_ns`. A call cannot be taken back: who no longer wants it
+    ignores it.
+    """
+
+    def __init__(self, clock: Callable[[Callable[[], None]], Clock]) -> None:
+        self._clock = clock(self._ring)
+        self._waiting: list[tuple[int, int, Call]] = []
+        self._order = count()
+
+    def at(self, due_ns: int, call: Call) -> None:
+        """Have `call` made at `due_ns` or after it, with the time that it is then."""
+        entry = (due_ns, next(self._order), call)
+        heappush(self._waiting, entry)
+        if self._waiting[0] is entry:
+            self._clock.set(due_ns)
+
+    def _ring(self) -> None:
+        waiting, rung_ns = self._waiting, perf_counter_ns()
+        # What falls due meanwhile waits for the next turn of the loop, which reads in between.
+        while waiting and waiting[0][0] <= rung_ns:
+            heappop(waiting)[2](perf_counter_ns())
+        self._clock.set(waiting[0][0] if waiting else None)
+
+
+class LoopClock:
+    """A loop's own timer, with as much added as it may end early."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring, self._loop = ring, asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, due_ns: int | None) -> None:
+        """See `Clock`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if due_ns is not None:
+            wait_s = (due_ns - perf_counter_ns()) / 1e9 + LOOP_TICK_S
+            self._timer = self._loop.call_later(wait_s, self._ring)
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "due_s", "due_ns")]
+
+
+class SystemClock:
+    """A timerfd of Linux. Raises `OSError` or `AttributeError` where there is none."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._settime = libc.timerfd_settime
+        self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK | _CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        weakref.finalize(self, os.close, self._fd)
+        self._spec = _TimerSpec()
+        self._at = ctypes.byref(self._spec)
+        asyncio.get_running_loop().add_reader(self._fd, ring)
+
+    def set(self, due_ns: int | None) -> None:
+        """See `Clock`. Setting it anew also takes back what it has to be read for."""
+        # A time of zero is what stops it.
+        at_ns = 0 if due_ns is None else due_ns + SLACK_NS
+        self._spec.due_s, self._spec.due_ns = divmod(at_ns, 1_000_000_000)
+        self._settime(self._fd, _ABSOLUTE, self._at, None)
+
+
+def best_clock(ring: Callable[[], None]) -> Clock:
+    """The finest clock that this system has for the running loop."""
+    try:
+        return SystemClock(ring)
+    except (OSError, AttributeError, NotImplementedError):
+        return LoopClock(ring)
