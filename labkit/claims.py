@@ -15,13 +15,11 @@ from typing import Any, Literal, TypeGuard
 
 import msgspec
 
-from labkit import stats
+from labkit import guards, stats
 from labkit.published import LEAST_REPEATS, Relation
 from labkit.record import Record
 
 RATE = "throughput_rps"
-BUSY = frozenset({"client-busy", "server-busy"})
-"""Notes of the side that is not compared: the server of a client, the client of an echo server."""
 
 Answer = Literal["agrees", "disagrees", "not decided"]
 Values = Sequence[float | None]
@@ -72,7 +70,7 @@ def values(
         row, block = str(record.axes.get("row")), blocks.setdefault(record.repeat, {})
         # Two records for one place: which of them belongs there cannot be known.
         trusted = record.verdict != "invalid" and row not in block
-        trusted = trusted and not (relation.measure == RATE and _was_held_up(record))
+        trusted = trusted and not (relation.measure == RATE and guards.held_up(record))
         block[row] = metric.of(record) if trusted else None
     sides = [
         _sides(relation, block)
@@ -80,11 +78,6 @@ def values(
         if not block.keys().isdisjoint(relation.rows)
     ]
     return [of for of, _ in sides], [to for _, to in sides] if relation.is_ratio else None
-
-
-def _was_held_up(record: Record) -> bool:
-    """Whether the other side may have set the rate: then it is not that of what is compared."""
-    return not BUSY.isdisjoint(note.code for note in record.warnings)
 
 
 def _sides(relation: Relation, block: dict[str, float | None]) -> tuple[float | None, float | None]:

@@ -15,6 +15,9 @@ SERVER_BUSY_PERCENT = 70.0
 CLIENT_BUSY_PERCENT = 90.0
 """Above this the client may be the bottleneck, where the server is what is measured."""
 
+SATURATED_PERCENT = 90.0
+"""From this on a side does what it can: the rate is its own if the other side has more to spare."""
+
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 """Share of the time in which the client waited for its core: to be doubted, and not to be used at
 all (in a window long enough for the share to mean anything)."""
@@ -66,6 +69,22 @@ def look_at(trial: Trial, measured: Measurement) -> list[Note]:
         *_not_in_force(trial, measured.effective),
     ]
     return [Note(code=code, message=message) for code, message in found]
+
+
+def held_up(record: Record) -> bool:
+    """Whether the side that is not compared may have set the rate of a trial.
+
+    Compared is the client, and the server of an echo. The rate is its own where its core is full
+    and that of the other fuller by nothing.
+    """
+    client = record.client.cpu_percent if record.client else None
+    server = record.server.cpu_percent if record.server else None
+    if client is None or server is None:
+        return False
+    echo = record.trial.get("target", {}).get("kind") == "echo"
+    compared, other = (server, client) if echo else (client, server)
+    own = compared >= SATURATED_PERCENT and compared > other
+    return other > SERVER_BUSY_PERCENT and not own
 
 
 def _conservation(counts: Counts) -> Iterable[tuple[str, str]]:

@@ -16,7 +16,8 @@ from labkit import claims
 from labkit.claims import Verdict, judge, values
 from labkit.errors import BadInput
 from labkit.published import Relation
-from labkit.record import Note, Record
+from labkit.record import Record
+from labkit.spec import Trial
 
 MB = 1_000_000
 
@@ -184,13 +185,32 @@ def test_a_record_that_is_invalid_or_there_twice_has_no_value() -> None:
     assert values(alone, [fine, again, again]) == ([None], None)
 
 
-@pytest.mark.parametrize("code", ["client-busy", "server-busy"])
-def test_a_rate_that_the_other_side_held_up_has_no_value(code: str) -> None:
-    note = Note(code=code, message="it may be the bottleneck")
-    held_up = record("one", 0, verdict="warn", warnings=[note], throughput_rps=900.0)
+def busy(client: float, server: float, **changes: Any) -> Record:
+    figures = {"client.cpu_percent": client, "server.cpu_percent": server}
+    return record("one", 0, throughput_rps=900.0, **figures, **changes)
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "is_its_own"),
+    [
+        (50.0, 60.0, True),  # neither: a delay, or something else, sets the rate
+        (98.0, 60.0, True),
+        (98.0, 85.0, True),  # the client does what it can, the server has more to spare
+        (85.0, 80.0, False),
+        (60.0, 95.0, False),
+        (95.0, 97.0, False),
+    ],
+)
+def test_a_rate_that_the_other_side_may_have_set_has_no_value(
+    client: float, server: float, *, is_its_own: bool
+) -> None:
     rate = relation(measure="throughput_rps", to=None, published=None)
-    assert values(rate, [held_up]) == ([None], None)
-    assert values(cpu(), [held_up])[0] != [None]
+    expected = [900.0] if is_its_own else [None]
+    assert values(rate, [busy(client, server)]) == (expected, None)
+    # Of an echo it is the server that is compared.
+    of_server = busy(server, client, trial=Trial(target="echo", transport="echo").to_dict())
+    assert values(rate, [of_server]) == (expected, None)
+    assert values(cpu(), [busy(client, server)])[0] == [client]
 
 
 def test_a_number_that_was_not_measured_has_no_value() -> None:
