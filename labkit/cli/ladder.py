@@ -1,0 +1,48 @@
+"""`labkit ladder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.cli import options
+from labkit.cli.options import Json, example, wait
+
+
+@example("labkit ladder --short --chart ladder.svg")
+def ladder(
+    short: Annotated[
+        bool, typer.Option("--short", help="Under a minute, in shorter runs.")
+    ] = False,
+    rungs: Annotated[
+        str | None,
+        typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]"),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Climb from a new session for each request to pipelining, and on to the tools of others."""
+    from labkit import lab, terminal
+    from labkit import rungs as ladders
+
+    if rungs == "list":
+        terminal.rungs(ladders.load().rung)
+        return
+    options.check_json(json)
+    options.check_chart(chart)
+    chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
+    work = lab.ladder(chosen, short=short, repeats=repeats, reporter=terminal.reporter())
+    climb = wait(work)
+    if chart is not None:
+        climb.plot().save(chart)
+    terminal.show(climb, quiet=json == "-")
+    options.write_json(json, climb.to_dict())
+    if not any(one.throughput_rps for one in climb.standings):
+        raise SystemExit(1)

@@ -1,0 +1,67 @@
+"""`labkit results`: the records that were kept."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from labkit.cli import options
+from labkit.cli.options import Chart, Json, example
+
+
+@example("labkit results list --last 20")
+def list_records(
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
+    json: Json = None,
+) -> None:
+    """List the records that were kept, oldest first."""
+    from labkit import terminal
+    from labkit.store import Store
+
+    options.check_json(json)
+    store = Store()
+    found = list(store.scan())
+    if json != "-":
+        terminal.records(found[-last:], of=len(found), folder=store.folder)
+    options.write_json(json, {"records": terminal.listed(found)})
+
+
+@example("labkit results show 20261120T101500-3f9a2c")
+def show(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it starts.")],
+    chart: Chart = None,
+    json: Json = None,
+) -> None:
+    """Show one record whole."""
+    from labkit import terminal
+    from labkit.outcomes import Run
+    from labkit.store import Store
+
+    options.check_json(json)
+    options.check_chart(chart)
+    outcome = Run(Store().get(record_id))
+    if chart is not None:
+        outcome.plot("timeline").save(chart)
+    terminal.show(outcome, quiet=json == "-")
+    options.write_json(json, outcome.record.to_dict())
+
+
+@example("labkit results export --csv records.csv")
+def export(
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
+    json: Json = None,
+) -> None:
+    """Write all records out: one table as CSV, or the whole records as JSON."""
+    from labkit import lab
+    from labkit.store import Store
+
+    options.check_json(csv)
+    options.check_json(json)
+    if csv is None and json is None:
+        csv = "-"
+    if csv is not None:
+        lab.results().to_csv(sys.stdout if csv == "-" else csv, index=False)
+    if json is not None:
+        options.write_json(json, {"records": [record.to_dict() for record in Store().records()]})
