@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labkit.parts import EchoTarget
-from labkit.record import Counts, Measurement, Note, Record, Verdict
+from labkit.record import Arrivals, Counts, Measurement, Note, Record, Verdict
 from labkit.spec import Trial
 
 SERVER_BUSY_PERCENT = 70.0
@@ -17,6 +17,11 @@ CLIENT_BUSY_PERCENT = 90.0
 
 SATURATED_PERCENT = 90.0
 """From this on a side does what it can: the rate is its own if the other side has more to spare."""
+
+LATE_SHARE, TOO_LATE_SHARE = 0.05, 0.20
+"""Share of the sends of an open workload that left late: to be doubted (fortio), and invalid."""
+RATE_MISSED_SHARE, RATE_LOST_SHARE = 0.99, 0.95
+"""Share of the asked rate below which a record is to be doubted, and invalid."""
 
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 """Share of the time in which the client waited for its core: to be doubted, and not to be used at
@@ -36,7 +41,7 @@ FAILED = frozenset(
     }
 )
 """The trial did not do what it was to do."""
-INVALID = FAILED | {"core-lost"}
+INVALID = FAILED | {"core-lost", "rate-lost", "too-late"}
 """It did not, or its figures are not those of the client."""
 
 
@@ -61,7 +66,8 @@ def verdict_of(codes: Iterable[str]) -> Verdict:
 def look_at(trial: Trial, measured: Measurement) -> list[Note]:
     """The notes that the figures themselves give cause for."""
     found = [
-        *_conservation(measured.counts),
+        *_conservation(measured),
+        *_arrivals(measured.arrivals, measured.counts),
         *_failures(measured.counts),
         *_contention(measured),
         *_server(trial, measured),
@@ -87,13 +93,40 @@ def held_up(record: Record) -> bool:
     return other > SERVER_BUSY_PERCENT and not own
 
 
-def _conservation(counts: Counts) -> Iterable[tuple[str, str]]:
+def _conservation(measured: Measurement) -> Iterable[tuple[str, str]]:
+    counts = measured.counts
+    dropped = measured.arrivals.dropped if measured.arrivals else 0
     if not counts.conserved:
         yield "not-conserved", "planned = sent + not_sent and sent = ok + failed + cancelled fails"
     if counts.cancelled:
         yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
-    if counts.not_sent:
+    if counts.not_sent > dropped:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
+
+
+def _arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[str, str]]:
+    if arrivals is None:
+        return
+    late, achieved = arrivals.late / (counts.sent or 1), arrivals.achieved_rps
+    room = "raise limit, or ask for a lower rate"
+    if late > LATE_SHARE:
+        yield (
+            "too-late" if late > TOO_LATE_SHARE else "late",
+            f"{arrivals.late:,} of {counts.sent:,} requests were sent more than 1 ms after they "
+            f"were due: {room}",
+        )
+    if achieved is not None and achieved < RATE_MISSED_SHARE * arrivals.rate_rps:
+        yield (
+            "rate-lost" if achieved < RATE_LOST_SHARE * arrivals.rate_rps else "rate-missed",
+            f"{achieved:,.4g} requests a second were sent where {arrivals.rate_rps:,.4g} were "
+            f"asked for: {room}",
+        )
+    if arrivals.dropped:
+        yield (
+            "dropped",
+            f"{arrivals.dropped:,} of {counts.planned:,} requests were never sent, as there was no "
+            f"room when they were due: {room}",
+        )
 
 
 def _failures(counts: Counts) -> Iterable[tuple[str, str]]:

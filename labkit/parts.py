@@ -27,6 +27,7 @@ Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
+StallSeconds = Annotated[float, Meta(ge=0, le=60)]
 
 # Name -> the options it takes, with their defaults. `labkit.strategies` holds the code; a test
 # holds the two together, because the parent may not import what runs in a measured process.
@@ -81,13 +82,18 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
-    """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes."""
+    """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes.
+
+    `stall_at` is an item: the whole server stands still for `stall_s` when its request comes.
+    """
 
     delay: str = "0"
     engine: Engine = "wire"
     loop: Loop = "uvloop"
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
+    stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
+    stall_s: StallSeconds = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,7 +240,12 @@ class EchoTransport(OwnTransport, frozen=True, kw_only=True, tag="echo"):
 
 
 class Workload(Part, frozen=True, kw_only=True):
-    """How much work, how many at a time. `path` may hold `{item}`; None is the target's own."""
+    """How much work, how many at a time. `path` may hold `{item}`; None is the target's own.
+
+    Closed where `rate` is None: an answer makes room for the next request. Open where it is so many
+    requests a second, `constant` or `poisson`: each is sent when it is due. `overflow` says what
+    happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
+    """
 
     role: ClassVar[str] = "workload"
 
@@ -242,9 +253,18 @@ class Workload(Part, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
     path: str | None = None
+    rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    arrival: Literal["constant", "poisson"] = "constant"
+    overflow: Literal["wait", "drop"] = "wait"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
+            if self.rate is None and value not in ("constant", "wait"):
+                raise BadInput(
+                    f"workload.{name} is {value!r} without a workload.rate: only an open workload "
+                    "has it; set the rate in requests per second"
+                )
         if self.path is not None and not _PATH.fullmatch(self.path):
             raise BadInput(
                 f"workload.path is {self.path!r}: it must start with '/' and hold printable ASCII "
@@ -283,6 +303,8 @@ class Server(TargetProcess, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
+    stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
+    stall_s: StallSeconds = 1.0
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
     board: str | None = None
     announce_json: bool = False

@@ -133,6 +133,31 @@ class Timeline(Struct, frozen=True, kw_only=True):
     loop_lag_s: list[float | None] = []
 
 
+class Lateness(Struct, frozen=True, kw_only=True):
+    """How long after they were due the requests of an open workload were sent, in seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Arrivals(Struct, frozen=True, kw_only=True):
+    """What became of the schedule of an open workload; rates are in requests per second.
+
+    `late` requests were sent more than a millisecond after they were due, `dropped` ones not at all
+    for want of room. `latency_s` and `latency_hdr` count from when a request was due; those of the
+    record itself count from when it was sent.
+    """
+
+    rate_rps: float
+    achieved_rps: float | None
+    late: int
+    dropped: int
+    lateness_s: Lateness | None
+    latency_s: Latency | None
+    latency_hdr: str | None
+
+
 class Note(Struct, frozen=True, kw_only=True):
     """One thing to know before believing the record: a code for programs, a sentence for people."""
 
@@ -150,6 +175,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     latency_s: Latency | None
     latency_hdr: str | None
     loop_lag_s: LoopLag | None
+    arrivals: Arrivals | None = None
     timeline: Timeline
     effective: dict[str, Any]
     warnings: list[Note] = []
@@ -186,6 +212,7 @@ class Record(Struct, frozen=True, kw_only=True):
     latency_s: Latency | None
     latency_hdr: str | None
     loop_lag_s: LoopLag | None
+    arrivals: Arrivals | None = None
     timeline: Timeline
     environment: dict[str, Any]
     warnings: list[Note] = []

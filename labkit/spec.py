@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from labkit import delays, fields, parts
-from labkit.addresses import REMOTE_DEADLINE_S, check_remote, is_remote
+from labkit.addresses import REMOTE_DEADLINE_S, REMOTE_RPS, check_remote, is_remote
 from labkit.errors import BadInput
 from labkit.parts import Part, Switches, Target, Transport, Workload
 
@@ -114,10 +114,29 @@ class Trial:
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
                 f"so at most {parts.GATHER_AT_MOST:,} are allowed; choose a bounded strategy"
             )
+        if self.workload.rate is not None:
+            self._check_open(self.workload.rate)
         if self.probes == "bare" and not self._is_as_written_by_hand:
             raise BadInput(
                 "probes is 'bare' with other settings than the hand-written loop has: leave "
                 "strategy at 'worker_pool', target at 'http', and path and transport as they are"
+            )
+
+    def _check_open(self, rate: float) -> None:
+        if not self._is("worker_pool"):
+            raise BadInput(
+                f"strategy is {self.strategy!r} with workload.rate {rate:g}: an open workload is "
+                "scheduled by its arrivals and not by a strategy; leave one of the two out"
+            )
+        if self.probes != "full":
+            raise BadInput(
+                f"probes is {self.probes!r} with workload.rate {rate:g}: what an open workload is "
+                "for is its latency, which only 'full' takes; leave probes out"
+            )
+        if self.url is not None and is_remote(self.url) and rate > REMOTE_RPS:
+            raise BadInput(
+                f"workload.rate is {rate:g} on a remote host: at most {REMOTE_RPS:g} requests a "
+                "second are sent there; ask for less"
             )
 
     @property
@@ -180,6 +199,8 @@ class Trial:
         """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
         if not isinstance(self.target, parts.HttpTarget) or self.path != "/{item}":
             return None
+        if self.workload.rate is not None:  # its time is set by its arrivals
+            return None
         delay = delays.parse(self.target.delay)
         return delays.floor_of(delay, self.seed, self.requests, self.slots)
 
@@ -193,7 +214,9 @@ class Trial:
             return min(asked_s or longest_s, longest_s)
         delay = delays.parse(getattr(self.target, "delay", "0"))
         waiting_s = delays.floor_of(delay, self.seed, self.requests, self._at_once)
-        return 60 + 3 * waiting_s + 0.01 * self.requests
+        rate = self.workload.rate
+        arriving_s = 2 * self.requests / rate if rate is not None else 0.0
+        return 60 + arriving_s + 3 * waiting_s + 0.01 * self.requests
 
     @property
     def _at_once(self) -> int:

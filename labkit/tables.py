@@ -26,6 +26,10 @@ SHOWN = {
     "process_peak_rss_bytes": "memory (MB)",
     "latency_p50_s": "p50 (ms)",
     "latency_p99_s": "p99 (ms)",
+    "latency_due_p50_s": "p50 since due (ms)",
+    "latency_due_p99_s": "p99 since due (ms)",
+    "sent_late": "late",
+    "dropped": "dropped",
     "failures": "failed",
 }
 """The metrics of a study's table, with the shortest header that still says what it is."""
@@ -117,8 +121,9 @@ def of_run(record: Record) -> Table:
 def _figures(record: Record) -> Iterable[list[str]]:
     trial, workload = record.trial, record.trial["workload"]
     target = trial["target"].get("url") or _own_target(trial["target"])
-    yield ["strategy", f"{trial['strategy']} over {trial['transport']['kind']} on {trial['loop']}"]
-    yield ["workload", f"{workload['requests']:,} requests, {workload['limit']:,} at a time"]
+    how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
+    yield ["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"]
+    yield ["workload", _workload(workload)]
     yield ["target", target]
     counts = record.counts
     failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
@@ -137,6 +142,14 @@ def _figures(record: Record) -> Iterable[list[str]]:
     yield ["verdict", record.verdict]
 
 
+def _workload(workload: Mapping[str, Any]) -> str:
+    size = f"{workload['requests']:,} requests"
+    if workload.get("rate") is None:
+        return f"{size}, {workload['limit']:,} at a time"
+    often = f"{workload['rate']:,g} a second, {workload['arrival']}"
+    return f"{size}, {often}, at most {workload['limit']:,} at a time"
+
+
 def _own_target(target: Mapping[str, Any]) -> str:
     if target["kind"] == "echo":
         return f"echo, {target['api']} on {target['loop']}"
@@ -147,6 +160,11 @@ def sentence(record: Record) -> str:
     """What one record means."""
     if record.verdict == "invalid":
         return "The record is invalid: " + record.warnings[0].message + "."
+    if record.arrivals is not None:
+        return (
+            "Latency since due is what independent users would have felt; that since sent leaves "
+            "out what their requests waited for room."
+        )
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
         return (
             "Latency is service time in a closed workload: not what an independent user would feel."

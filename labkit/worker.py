@@ -27,6 +27,7 @@ import msgspec
 
 from labkit.addresses import REMOTE_RPS, is_remote
 from labkit.errors import LabError
+from labkit.open_workload import OpenWorkload
 from labkit.probes import latency
 from labkit.probes.memory import Watched, own_peak_bytes
 from labkit.probes.meter import Fetch, Meter, counted, metered
@@ -167,11 +168,17 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         window = Window(job.server_pid)
         meter = Meter(trial.requests, opened.kind_of, window)
         sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))
-        call = (metered if trial.probes == "full" else counted)(fetch, meter)
+        openly = None if trial.workload.rate is None else OpenWorkload(trial.workload, meter)
+        once = fetch
+        if openly is not None:
+            strategy, once = openly.send, openly.noted(fetch)
+        call = (metered if trial.probes == "full" else counted)(once, meter)
         # Paced outside what is timed: waiting for its turn is no latency.
         call = paced(call, REMOTE_RPS) if is_remote(job.url) else call
         notes = await _run(trial, strategy, call, sampler, meter)
-        return _measurement(trial, meter, sampler, notes, opened.effective)
+        measured = _measurement(trial, meter, sampler, notes, opened.effective)
+        arrivals = None if openly is None else openly.summary()
+        return msgspec.structs.replace(measured, arrivals=arrivals)
 
 
 def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:

@@ -12,8 +12,8 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.targets.http import alarm
-from labkit.targets.http.alarm import Alarm, LoopClock, SystemClock
+from labkit import alarm
+from labkit.alarm import Alarm, LoopClock, SystemClock
 
 CLOCKS = (SystemClock, LoopClock) if sys.platform == "linux" else (LoopClock,)
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

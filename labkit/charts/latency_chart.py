@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
 
@@ -44,8 +45,9 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
     """
     trusts = [_trust(label, records) for label, records in records_by_label.items()]
     curves = [
-        _curve(trust.marked, records)
+        curve
         for trust, records in zip(trusts, records_by_label.values(), strict=True)
+        for curve in _curves(trust.marked, records)
     ]
     drawn = [curve for curve in curves if curve.seconds]
     if not drawn:
@@ -74,11 +76,21 @@ def _trust(label: str, records: Sequence[Record]) -> verdicts.Trust:
     )
 
 
-def _curve(label: str, records: Sequence[Record]) -> _Curve:
+def _curves(label: str, records: Sequence[Record]) -> list[_Curve]:
+    """One curve; of an open workload two, as that leaves out what its requests waited."""
+    if not any(record.arrivals for record in records):
+        return [_curve(label, records, "sent")]
+    return [
+        _curve(f"{label}, since due", records, "due"),
+        _curve(f"{label}, since sent", records, "sent"),
+    ]
+
+
+def _curve(label: str, records: Sequence[Record], since: Literal["sent", "due"]) -> _Curve:
     timed = [record for record in records if record.latency_hdr is not None]
     if not timed:
         return _Curve(label=label, answers=0, percentiles=[], seconds=[])
-    merged = stats.merge_latency(timed)
+    merged = stats.merge_latency(timed, since)
     percentiles, seconds = stats.percentile_curve(merged)
     return _Curve(label=label, answers=merged.total_count, percentiles=percentiles, seconds=seconds)
 

@@ -40,6 +40,8 @@ _OF_A_TRIAL: dict[str, Any] = {
     "strategy": _text("NAME", "How calls are scheduled. [worker_pool]"),
     "requests": _text("N", "How many requests. [1000]"),
     "limit": _text("N", "How many at a time. [100]"),
+    "rate": _text("RPS", "Send so many a second, whatever the answers do. [as they come]"),
+    "arrival": _text("NAME", "How --rate is spaced: constant or poisson. [constant]"),
     "delay": _text("EXPR", "The server's delay, as in 'randint(0,3)*0.1'. [0]"),
     "loop": _text("NAME", "The client's loop: asyncio or uvloop. [asyncio]"),
     "seed": _text("N", "What the delays are drawn from. [0]"),

@@ -67,6 +67,12 @@ class Meter:
         self.cancelled += 1
         raise error
 
+    def drop(self) -> None:
+        """One request less is to come: it will never be sent."""
+        self.left -= 1
+        if not self.left:
+            self.window.close()
+
     @property
     def latencies(self) -> array[int]:
         """The histogram of the requests that succeeded so far."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable
+from typing import Literal
 
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
@@ -23,17 +24,22 @@ _POINTS_PER_NINE = 50
 _DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)
 
 
-def merge_latency(records: Iterable[Record]) -> HdrHistogram:
+def merge_latency(
+    records: Iterable[Record], since: Literal["sent", "due"] = "sent"
+) -> HdrHistogram:
     """One histogram, in microseconds, of all that the records' histograms counted.
+
+    Counted from when a request was sent, or in an open workload from when it was due.
 
     Percentiles of several runs are read off this; they are never averaged. Raises `BadInput` where
     no record has a latency histogram, `RecordDamaged` for one that cannot be read.
     """
     merged = None
     for record in records:
-        if record.latency_hdr is None:
+        encoded = _encoded(record, since)
+        if encoded is None:
             continue
-        histogram = _decoded(record.latency_hdr, record.id)
+        histogram = _decoded(encoded, record.id)
         if merged is None:
             merged = histogram
         else:
@@ -44,6 +50,12 @@ def merge_latency(records: Iterable[Record]) -> HdrHistogram:
             "probes other than 'full'"
         )
     return merged
+
+
+def _encoded(record: Record, since: str) -> str | None:
+    if since == "sent":
+        return record.latency_hdr
+    return None if record.arrivals is None else record.arrivals.latency_hdr
 
 
 def _decoded(encoded: str, record_id: str) -> HdrHistogram:

@@ -77,6 +77,10 @@ def _read(record: Record, path: str) -> float:
 
 _S: dict[str, Any] = {"unit": "s"}
 _MS: dict[str, Any] = {"unit": "ms", "scale": 1e3}
+_ONE = {**_MS, "answers": 1}
+_P50, _P90 = {**_MS, "answers": 2 * BEYOND}, {**_MS, "answers": 10 * BEYOND}
+_P99, _P999 = {**_MS, "answers": 100 * BEYOND}, {**_MS, "answers": 1_000 * BEYOND}
+_RATE: dict[str, Any] = {"unit": "requests/s", "better": "higher"}
 _MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
 _SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
 _CPU: dict[str, Any] = {"unit": "% of a core"}
@@ -89,7 +93,7 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("process_wall_s", "process.wall_s", "time of the process", _S),
     ("floor_s", "floor_s", "floor", {**_S, "better": None}),
     ("efficiency", "efficiency", "efficiency", _SHARE),
-    ("throughput_rps", "throughput_rps", "throughput", {"unit": "requests/s", "better": "higher"}),
+    ("throughput_rps", "throughput_rps", "throughput", _RATE),
     ("cpu_percent", "client.cpu_percent", "client CPU", _CPU),
     ("process_cpu_percent", "process.cpu_percent", "CPU of the process", _CPU),
     ("cpu_us_per_request", "client.cpu_us_per_request", "client CPU per request", _US),
@@ -97,12 +101,22 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("process_peak_rss_bytes", "process.peak_rss_bytes", "peak memory", _MB),
     ("rss_growth_bytes", "client.peak_rss_bytes", "memory growth", _GROWTH),
     ("to_first_send_s", "client.to_first_send_s", "time to the first send", _S),
-    ("latency_mean_s", "latency_s.mean", "latency, mean", {**_MS, "answers": 1}),
-    ("latency_p50_s", "latency_s.p50", "latency p50", {**_MS, "answers": 2 * BEYOND}),
-    ("latency_p90_s", "latency_s.p90", "latency p90", {**_MS, "answers": 10 * BEYOND}),
-    ("latency_p99_s", "latency_s.p99", "latency p99", {**_MS, "answers": 100 * BEYOND}),
-    ("latency_p999_s", "latency_s.p999", "latency p99.9", {**_MS, "answers": 1_000 * BEYOND}),
-    ("latency_max_s", "latency_s.max", "latency, longest", {**_MS, "answers": 1}),
+    ("latency_mean_s", "latency_s.mean", "latency, mean", _ONE),
+    ("latency_p50_s", "latency_s.p50", "latency p50", _P50),
+    ("latency_p90_s", "latency_s.p90", "latency p90", _P90),
+    ("latency_p99_s", "latency_s.p99", "latency p99", _P99),
+    ("latency_p999_s", "latency_s.p999", "latency p99.9", _P999),
+    ("latency_max_s", "latency_s.max", "latency, longest", _ONE),
+    ("latency_due_mean_s", "arrivals.latency_s.mean", "latency since due, mean", _ONE),
+    ("latency_due_p50_s", "arrivals.latency_s.p50", "latency since due p50", _P50),
+    ("latency_due_p90_s", "arrivals.latency_s.p90", "latency since due p90", _P90),
+    ("latency_due_p99_s", "arrivals.latency_s.p99", "latency since due p99", _P99),
+    ("latency_due_p999_s", "arrivals.latency_s.p999", "latency since due p99.9", _P999),
+    ("latency_due_max_s", "arrivals.latency_s.max", "latency since due, longest", _ONE),
+    ("send_lateness_p99_s", "arrivals.lateness_s.p99", "lateness of sends p99", _MS),
+    ("rate_achieved_rps", "arrivals.achieved_rps", "rate of sends", _RATE),
+    ("sent_late", "arrivals.late", "requests sent late", {}),
+    ("dropped", "arrivals.dropped", "requests dropped", {}),
     ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", _MS),
     ("loop_lag_max_s", "loop_lag_s.max", "event-loop lag, longest", _MS),
     ("server_cpu_percent", "server.cpu_percent", "server CPU", _CPU),

@@ -22,23 +22,29 @@ STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
     "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
     "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip, /echo, "
-    "/status/{code}, /-/stats and /-/log"
+    "/status/{code}, /fault/stall?seconds=1, /-/stats and /-/log"
 )
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
 
 _GET = ("GET", "HEAD")
 _POST = ("POST",)
-NAMED = frozenset({b"posts", b"users", b"echo"})
-"""What is no `{name}`, as it has a route of its own."""
-_NAMED = frozenset({"/", *(f"/{name.decode()}" for name in NAMED)})
+_NAMED = frozenset({b"posts", b"users", b"echo"})
 
 
 class Behaviour:
-    """The answers of one server. `hello` is the answer to `GET /{name}`, but for its delay."""
+    """The answers of one server. `hello` is the answer to `GET /{name}`, but for its delay.
+
+    `named` is what is no such name: it has a route, or a stall, of its own.
+    """
 
     def __init__(self, settings: parts.Server) -> None:
         self._delay = delays.parse(settings.delay)
         self._seed = settings.seed
+        self._stall = None if settings.stall_at is None else str(settings.stall_at)
+        self._stall_s = settings.stall_s
+        stalls = set() if self._stall is None else {self._stall.encode()}
+        self.named = _NAMED | stalls
+        self._named = frozenset({"/", *(f"/{name.decode()}" for name in self.named)})
         self.client_max_size = settings.client_max_size
         body = HELLO if settings.body_bytes is None else messages.body_of(settings.body_bytes)
         self.hello = Answer(body=body)
@@ -52,7 +58,11 @@ class Behaviour:
             "users": (routes.all_users, _GET),
             "echo": (self._echo, _POST),
         }
-        self._two: Mapping[str, routes.Handler] = {**routes.TABLE, "delay": self._after}
+        self._two: Mapping[str, routes.Handler] = {
+            **routes.TABLE,
+            "delay": self._after,
+            "fault": self._fault,
+        }
 
     @property
     def is_at_once(self) -> bool:
@@ -67,7 +77,7 @@ class Behaviour:
         """
         if (
             target.rfind("/")
-            or target in _NAMED
+            or target in self._named
             or "%" in target
             or "?" in target
             or not target.isascii()
@@ -100,7 +110,15 @@ class Behaviour:
         return self._one.get(segments[0], (self._hello, _GET))
 
     def _hello(self, name: str, _: Request) -> Answer:
-        return self._delayed(self._delay.draw(self._seed, name))
+        answer = self._delayed(self._delay.draw(self._seed, name))
+        if name != self._stall:
+            return answer
+        return msgspec.structs.replace(answer, stall_s=self._stall_s)
+
+    def _fault(self, kind: str, request: Request) -> Answer:
+        if kind != "stall":
+            raise BadInput(f"fault is {kind!r}: there is stall, as in /fault/stall?seconds=1")
+        return msgspec.structs.replace(self.hello, stall_s=routes.stall_s(request))
 
     def _after(self, text: str, _: Request) -> Answer:
         return self._delayed(routes.number("seconds", text, Seconds))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 
 import aiohttp
 from aiohttp import web
@@ -17,8 +17,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from labkit import parts
+from labkit.alarm import LOOP_TICK_S
 from labkit.targets.http import behaviour, engines, messages
-from labkit.targets.http.alarm import LOOP_TICK_S
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.stats import Stats
 
@@ -69,6 +69,8 @@ class Engine(web.Server):
             if delay_s is None:
                 answer = await self._answer(request)
                 delay_s, headers = answer.delay_s, _headers(answer)
+            if answer.stall_s:
+                sleep(answer.stall_s)  # noqa: ASYNC251 - all that is served is to stand still
             if delay_s:
                 await self._wait(delay_s)
             if isinstance(answer.body, Chunks):

@@ -11,15 +11,15 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from email.utils import formatdate
-from time import perf_counter_ns, time
+from time import perf_counter_ns, sleep, time
 from typing import Any, NamedTuple, cast
 
 import httptools
 
 from labkit import parts
+from labkit.alarm import Alarm, best_clock
 from labkit.framing import BadMessage
 from labkit.targets.http import behaviour, encoding, engines, messages
-from labkit.targets.http.alarm import Alarm, best_clock
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.requests import Head, Reader, plain_head, plain_name, plain_names
 from labkit.targets.http.stats import Stats
@@ -45,6 +45,7 @@ class Engine:
 
     def __init__(self, settings: parts.Server) -> None:
         self.behaviour = behaviour.Behaviour(settings)
+        self.named = self.behaviour.named
         self.stats = Stats()
         self.known: set[bytes] = set()
         self.loop = asyncio.get_running_loop()
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
         if self._at_rest and engine.is_short:
             # Nearly all that a benchmark sends: answered with hardly any state of the connection.
             name = plain_name(data, engine.known)
-            if name and name not in behaviour.NAMED:
+            if name and name not in engine.named:
                 if not engine.is_at_once:
                     self._start_plain(name)
                     self._flush()
@@ -125,7 +126,7 @@ class Connection(asyncio.Protocol):
         engine = self._engine
         names, used = plain_names(data, engine.known)
         few = len(names) * len(engine.hello) <= messages.PIECE_BYTES
-        if not few or used < len(data) or not behaviour.NAMED.isdisjoint(names):
+        if not few or used < len(data) or not engine.named.isdisjoint(names):
             return False
         self._stats.at_once(self, len(names), len(names) * engine.hello_bytes)
         self._transport.write(engine.hello * len(names))
@@ -266,6 +267,8 @@ class Connection(asyncio.Protocol):
         if self._engine.log is not None:
             self._logged = self._engine.log.began(self, turn.head.target)
         self._now = turn
+        if turn.answer.stall_s:
+            sleep(turn.answer.stall_s)
         if delay_s:
             self._due_ns = perf_counter_ns() + round(delay_s * 1e9)
             self._engine.alarm.at(self._due_ns, self._due)

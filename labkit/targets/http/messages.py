@@ -60,12 +60,16 @@ Body = bytes | Chunks
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send, and after how many seconds. For HEAD the engine leaves the body out."""
+    """What to send, and after how many seconds. For HEAD the engine leaves the body out.
+
+    For `stall_s` the engine first stands still, with all that it serves.
+    """
 
     status: int = 200
     headers: Headers = (("Content-Type", TEXT),)
     body: Body = b""
     delay_s: float = 0.0
+    stall_s: float = 0.0
 
 
 @lru_cache(maxsize=8)

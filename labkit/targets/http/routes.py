@@ -106,6 +106,12 @@ def _coding(request: Request) -> str | None:
     return compression.forced(asked)
 
 
+def stall_s(request: Request) -> float:
+    """For how many seconds `/fault/stall` asks; one where it does not say."""
+    asked = _query(request, "seconds")
+    return 1.0 if asked is None else number("seconds", asked, parts.StallSeconds)
+
+
 def status(text: str, _: Request) -> Answer:
     """That status, with a body that says so where the status may have one."""
     code = number("code", text, Status)
