@@ -46,7 +46,8 @@ class OpenWorkload:
         self._tasks: set[asyncio.Task[None]] = set()
         self._latencies, self._lateness = latency.empty(), latency.empty()
         self._late = self.dropped = 0
-        self._sent_ns = array("q", [0, 0])
+        self._first_ns: int | None = None
+        self._last_ns = 0
         self._span_s = 0.0
         self._done: asyncio.Future[None]
 
@@ -111,8 +112,8 @@ class OpenWorkload:
         late_ns = now_ns - self._due_ns[item]
         self._lateness[latency.index(late_ns)] += 1
         self._late += late_ns > LATE_NS
-        self._sent_ns[1] = now_ns
-        self._sent_ns[0] = self._sent_ns[0] or now_ns
+        self._first_ns = now_ns if self._first_ns is None else self._first_ns
+        self._last_ns = now_ns
         try:
             await self._call(item)
         finally:
@@ -145,7 +146,7 @@ class OpenWorkload:
     def _achieved_rps(self) -> float | None:
         """The rate, times how much of it was sent in how much of the time that it was due in."""
         planned, sent = self._meter.planned, self._meter.sent
-        took_s = (self._sent_ns[1] - self._sent_ns[0]) / 1e9
+        took_s = (self._last_ns - (self._first_ns or 0)) / 1e9
         if sent < 2 or not took_s:
             return None
         return self._rate * (sent - 1) / (planned - 1) * self._span_s / took_s

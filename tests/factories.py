@@ -10,9 +10,11 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from labkit.record import (
+    Arrivals,
     Client,
     Counts,
     Latency,
+    Lateness,
     LoopLag,
     Process,
     Record,
@@ -60,6 +62,20 @@ def make_record(
             changed = msgspec.structs.replace(getattr(record, part), **{name: value})
             record = msgspec.structs.replace(record, **{part: changed})
     return record
+
+
+def arrivals(**changes: Any) -> Arrivals:
+    """What became of a schedule of 650 requests a second, with `changes`."""
+    kept: dict[str, Any] = {
+        "rate_rps": 650.0,
+        "achieved_rps": 649.0,
+        "late": 3,
+        "dropped": 0,
+        "lateness_s": Lateness(p50=0.0002, p99=0.0006, max=0.002),
+        "latency_s": Latency(mean=1.6, p50=1.002, p90=3.1, p99=3.2, p999=3.3, max=3.4),
+        "latency_hdr": encoded([1_000, 1_001_000, 2_001_000, 3_001_000]),
+    }
+    return Arrivals(**{**kept, **changes})
 
 
 @functools.cache  # records are frozen, and properties make many

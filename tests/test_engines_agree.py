@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ TARGETS = [
     "/bytes/1500000", "/bytes/-1", "/stream/0", "/stream/20000", "/stream/10?chunk=3",
     "/stream/10?chunk=0", "/json/0", "/json/3?encoding=identity", "/json/40?encoding=gzip",
     "/json/3?encoding=x", "/status/200", "/status/204", "/status/205", "/status/304",
+    "/fault/stall?seconds=0", "/fault/stall?seconds=61", "/fault/x", "/fault",
     "/status/404", "/status/503", "/status/700", "/echo", "/a/b", "/a/b/c", "/", "//", "/-/x",
 ]  # fmt: skip
 
@@ -270,6 +272,30 @@ def test_what_comes_in_during_a_delay_is_answered_after_it(cut: int) -> None:
         assert client.rest() == b""
         assert server.stats()["in_flight"] == 0
         assert server.stats()["requests"] == 6
+
+
+@pytest.mark.parametrize("engine", ["wire", "aiohttp"])
+@pytest.mark.parametrize("how", ["route", "item"])
+def test_a_stalled_server_stands_still_for_everyone(engine: str, how: str) -> None:
+    stall_s = 0.4
+    with serving(engine=engine, stall_at=7, stall_s=stall_s) as server:
+        with Client(server) as one, Client(server) as other:
+            other.send(requests("/x"))
+            other.answer("GET")  # now the header block is known, and takes the short way
+            began = time.monotonic()
+            one.send(requests("/7" if how == "item" else f"/fault/stall?seconds={stall_s}"))
+            assert one.answer("GET").body == b"Hello, World!"
+            took_s = time.monotonic() - began
+            other.send(requests("/x"))
+            assert other.answer("GET").body == b"Hello, World!"
+        assert took_s >= stall_s
+        # All who come meanwhile wait as well: its own delays are the witness.
+        with Client(server) as waiting, Client(server) as one:
+            waiting.send(requests("/delay/0.05"))
+            one.send(requests(f"/fault/stall?seconds={stall_s}"))
+            waiting.answer("GET")
+            one.answer("GET")
+        assert server.stats()["requests"] == 5
 
 
 # Bodies

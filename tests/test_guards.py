@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.guards import FAILED, INVALID, contention, failed, look_at, verdict
-from labkit.record import Client, Counts, Measurement, Note, Server, Timeline
+from labkit.record import Arrivals, Client, Counts, Measurement, Note, Server, Timeline
 from labkit.spec import Trial
 
 TRIAL = Trial(requests=100, limit=10)
@@ -41,6 +41,19 @@ def measured(trial: Trial = TRIAL, **changes: Any) -> Measurement:
         "effective": IN_FORCE,
     }
     return Measurement(**{**fine, **changes})
+
+
+def arrivals(**changes: Any) -> Arrivals:
+    on_time: dict[str, Any] = {
+        "rate_rps": 100.0,
+        "achieved_rps": 100.0,
+        "late": 0,
+        "dropped": 0,
+        "lateness_s": None,
+        "latency_s": None,
+        "latency_hdr": None,
+    }
+    return Arrivals(**{**on_time, **changes})
 
 
 def counts(**changes: Any) -> Counts:
@@ -169,7 +182,7 @@ def test_a_moment_is_too_short_to_lose_a_core_in() -> None:
 def test_a_trial_that_was_done_has_not_failed_whatever_its_figures(code: str) -> None:
     record = make_record(warnings=[Note(code=code, message="")], verdict="invalid")
 
-    assert failed(record) == (code != "core-lost")
+    assert failed(record) == (code not in {"core-lost", "rate-lost", "too-late"})
     assert not failed(make_record(warnings=[Note(code="failures", message="")]))
 
 
@@ -301,3 +314,36 @@ def test_of_an_echo_the_server_is_to_be_the_bottleneck(
 )
 def test_a_core_that_others_had(percent: float | None, wall_s: float, code: str | None) -> None:
     assert contention(percent, wall_s) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "found"),
+    [
+        ({}, None, "valid"),
+        ({"late": 5}, None, "valid"),
+        ({"late": 6}, "late", "warn"),
+        ({"late": 20}, "late", "warn"),
+        ({"late": 21}, "too-late", "invalid"),
+        ({"achieved_rps": 99.0}, None, "valid"),
+        ({"achieved_rps": 98.9}, "rate-missed", "warn"),
+        ({"achieved_rps": 94.9}, "rate-lost", "invalid"),
+        ({"achieved_rps": None}, None, "valid"),
+        ({"dropped": 1}, "dropped", "warn"),
+    ],
+)
+def test_an_open_workload_is_doubted_where_its_schedule_was_not_kept(
+    changes: dict[str, Any], code: str | None, found: str
+) -> None:
+    trial = Trial(requests=100, limit=10, rate=100)
+    notes = look_at(trial, measured(trial, arrivals=arrivals(**changes)))
+    assert [note.code for note in notes] == ([code] if code else [])
+    assert verdict(notes) == found
+
+
+def test_what_was_dropped_is_not_also_called_not_sent() -> None:
+    trial = Trial(requests=100, limit=10, rate=100, overflow="drop")
+    some = counts(sent=90, not_sent=10, ok=90)
+    notes = look_at(trial, measured(trial, counts=some, arrivals=arrivals(dropped=10)))
+    assert [note.code for note in notes] == ["dropped"]
+    notes = look_at(trial, measured(trial, counts=some, arrivals=arrivals(dropped=9)))
+    assert [note.code for note in notes] == ["not-sent", "dropped"]

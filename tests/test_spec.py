@@ -40,6 +40,12 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "workload.limit": ([1, 7, 1_000_000], [0, -1, 1_000_001, *NOT_WHOLE]),
     "workload.seed": ([0, 5, (1 << 63) - 1], NOT_SEED),
     "workload.path": ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT),
+    # With a rate they depend on each other: see 'Open workloads'.
+    "workload.rate": ([None], [0, -1, 1_000_001, *but_none(NOT_NUMBERS)]),
+    "workload.arrival": (["constant"], ["", "uniform", 1, True, None]),
+    "workload.overflow": (["wait"], ["", "refuse", 1, True, None]),
+    "target.stall_at": ([None, 0, 7], [-1, *but_none(NOT_WHOLE)]),
+    "target.stall_s": ([0, 0.5, 60], [-1, 60.1, *NOT_NUMBERS]),
     "target.delay": (["0", "randint(0,3)*0.1"], [*NOT_TEXT, None]),
     "target.engine": (["wire", "aiohttp"], ["", "nginx", 1, True, None]),
     "target.loop": (["asyncio", "uvloop"], NOT_LOOP),
@@ -95,6 +101,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.keep_log": ([0, 5, 100_000], [-1, 100_001, *NOT_WHOLE]),
     "serve.board": ([None, "x"], NOT_TEXT),
     "serve.body_bytes": ([None, 0, 1 << 30], but_none(NOT_BYTES)),
+    "serve.stall_at": ([None, 0, 7], [-1, *but_none(NOT_WHOLE)]),
+    "serve.stall_s": ([0, 0.5, 60], [-1, 60.1, *NOT_NUMBERS]),
     "serve.client_max_size": ([0, 1 << 30], NOT_BYTES),
     "serve.announce_json": ([True, False], NOT_BOOL),
     "serve.die_with_stdin": ([True, False], NOT_BOOL),
@@ -714,6 +722,7 @@ def test_the_hand_written_loop_takes_no_settings_that_it_does_not_heed(name: str
         ({"delay": "2", "requests": 10, "limit": 4, "strategy": "gather"}, 2),
         ({"delay": "2", "requests": 10, "limit": 4, "path": "/bytes/{item}"}, None),
         ({"target": "http://127.0.0.1/"}, None),
+        ({"delay": "2", "requests": 10, "limit": 4, "rate": 5}, None),
     ],
 )
 def test_the_floor_is_known_where_the_delays_are(settings: Any, floor_s: float | None) -> None:
@@ -727,6 +736,7 @@ def test_the_floor_is_known_where_the_delays_are(settings: Any, floor_s: float |
         ({"delay": "1", "requests": 100, "limit": 10}, 60 + 3 * 10),
         ({"delay": "1", "requests": 100, "limit": 10, "strategy": "sequential"}, 60 + 3 * 100),
         ({"target": "http://127.0.0.1/", "requests": 10_000}, 60),
+        ({"rate": 2, "requests": 100}, 60 + 50),
     ],
 )
 def test_a_deadline_is_several_times_what_a_trial_should_need(
@@ -748,6 +758,43 @@ def test_a_deadline_heeds_what_holds_requests_back(settings: dict[str, Any]) -> 
     trial = Trial(requests=1_000, limit=100, delay="1", **settings)
 
     assert trial.deadline_s > 500
+
+
+# Open workloads
+
+
+@pytest.mark.parametrize("rate", [0.5, 500, 1_000_000])
+@pytest.mark.parametrize("arrival", ["constant", "poisson"])
+@pytest.mark.parametrize("overflow", ["wait", "drop"])
+def test_an_open_workload_is_the_same_after_json(rate: float, arrival: str, overflow: str) -> None:
+    trial = Trial(rate=rate, arrival=arrival, overflow=overflow, transport="wire")
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"arrival": "poisson"}, "workload.arrival is 'poisson' without a workload.rate"),
+        ({"overflow": "drop"}, "workload.overflow is 'drop' without a workload.rate"),
+        ({"rate": 5, "strategy": "gather"}, "strategy is 'gather' with workload.rate 5"),
+        ({"rate": 5, "strategy": "pypeln"}, "strategy is 'pypeln' with workload.rate 5"),
+        ({"rate": 5, "probes": "counts"}, "probes is 'counts' with workload.rate 5"),
+        (
+            {
+                "rate": 101,
+                "target": "http://example.invalid/",
+                "target.allow_remote": "example.invalid",
+                "limit": 10,
+            },
+            "workload.rate is 101 on a remote host: at most 100",
+        ),
+    ],
+)
+def test_what_an_open_workload_has_not(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        Trial(**settings)
+    assert str(caught.value).startswith(sentence)
+    assert is_one_sentence(str(caught.value))
 
 
 # Round trips

@@ -1,0 +1,229 @@
+"""Open workloads: what is due when, that it is sent then, and what a stall does to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from labkit import alarm, arrivals, lab, open_workload
+from labkit.open_workload import OpenWorkload
+from labkit.parts import Workload
+from labkit.probes.meter import Meter, metered
+from labkit.probes.window import Window
+from labkit.record import Arrivals, Counts
+from labkit.spec import Trial
+from labkit.store import Store
+
+# Due
+
+
+@given(st.floats(0.1, 1e5), st.integers(0, 50))
+def test_constant_arrivals_are_evenly_spaced(rate: float, requests: int) -> None:
+    due_s = list(arrivals.due_s(rate, "constant", 0, requests))
+    assert due_s == [pytest.approx(item / rate) for item in range(requests)]
+
+
+def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> None:
+    due_s = list(arrivals.due_s(50, "poisson", 3, 20_000))
+    gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
+    assert due_s[0] == 0
+    assert kstest(gaps_s, "expon", args=(0, 1 / 50)).pvalue > 0.01
+    assert math.fsum(gaps_s) / len(gaps_s) == pytest.approx(1 / 50, rel=0.02)
+
+
+def test_arrivals_are_a_function_of_the_seed_alone() -> None:
+    one = list(arrivals.due_s(50, "poisson", 3, 100))
+    assert one == list(arrivals.due_s(50, "poisson", 3, 200))[:100]
+    assert one != list(arrivals.due_s(50, "poisson", 4, 100))
+
+
+# Sent
+
+
+class ByHand:
+    """A clock that is moved by hand, and rings when its time has come."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.due_ns: int | None = None
+        self.ring: Callable[[], None]
+
+    def __call__(self, ring: Callable[[], None]) -> ByHand:
+        self.ring = ring
+        return self
+
+    def set(self, due_ns: int | None) -> None:
+        self.due_ns = due_ns
+
+    async def to(self, seconds: float) -> None:
+        self.now_ns = round(seconds * 1e9)
+        if self.due_ns is not None and self.due_ns <= self.now_ns:
+            self.ring()
+        await settled()
+
+
+async def settled() -> None:
+    """Let every task that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ByHand:
+    hand = ByHand()
+    monkeypatch.setattr(open_workload, "best_clock", hand)
+    for module in (alarm, open_workload):
+        monkeypatch.setattr(module, "perf_counter_ns", lambda: hand.now_ns)
+    return hand
+
+
+class Server:
+    """A fetch that answers when it is told to; every tenth item fails."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.in_flight = self.most = 0
+        self.answering = asyncio.Event()
+
+    async def fetch(self, item: int) -> None:
+        self.came.append(item)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await self.answering.wait()
+        finally:
+            self.in_flight -= 1
+        if item % 10 == 9:
+            raise ValueError(item)
+
+
+class Sending:
+    """A trial of an open workload within this process, begun."""
+
+    def __init__(self, server: Server, requests: int, **settings: Any) -> None:
+        self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
+        self.workload = OpenWorkload(Workload(requests=requests, **settings), self.meter)
+        call = metered(self.workload.noted(server.fetch), self.meter)
+        items = range(requests)
+        self.task = asyncio.create_task(self.workload.send(call, items, settings["limit"]))
+
+    @property
+    def counts(self) -> Counts:
+        return self.meter.counts()
+
+    @property
+    def summary(self) -> Arrivals:
+        return self.workload.summary()
+
+
+async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: ByHand) -> None:
+    server = Server()
+    sending = Sending(server, 100, rate=10, limit=1_000)
+    await settled()
+    for tenths in range(100):
+        await clock.to(tenths / 10)
+        assert server.came == list(range(tenths + 1))
+    server.answering.set()
+    await sending.task
+    assert (sending.counts.ok, sending.counts.failed) == (90, {"ValueError": 10})
+    assert sending.counts.conserved
+    assert sending.meter.each_item_once
+    assert (sending.summary.late, sending.summary.dropped) == (0, 0)
+    assert sending.summary.achieved_rps == pytest.approx(10)
+    # Item i was due i / 10 s after the first, and all were answered at 9.9 s.
+    assert sending.summary.latency_s is not None
+    assert sending.summary.latency_s.max == pytest.approx(9.9, rel=0.001)
+    assert sending.summary.latency_s.p50 == pytest.approx(4.95, rel=0.03)
+
+
+async def test_what_is_due_without_room_waits(clock: ByHand) -> None:
+    server = Server()
+    sending = Sending(server, 100, rate=10, limit=7)
+    await settled()
+    for tenths in range(100):
+        await clock.to(tenths / 10)
+    assert server.came == list(range(7))
+    server.answering.set()
+    await sending.task
+    assert server.came == list(range(100))
+    assert server.most == 7
+    assert sending.summary.late == 92  # of the 93 that had to wait the last was just due
+    assert sending.summary.lateness_s is not None
+    assert sending.summary.lateness_s.max == pytest.approx(9.9 - 0.7, rel=0.001)
+
+
+async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: ByHand) -> None:
+    server = Server()
+    sending = Sending(server, 100, rate=10, limit=7, overflow="drop")
+    await settled()
+    await clock.to(5.05)
+    assert sending.summary.dropped == 51 - 7
+    server.answering.set()
+    await settled()
+    await clock.to(9.9)
+    await sending.task
+    assert server.came[:7] == list(range(7))
+    assert sending.counts.conserved
+    assert sending.counts.not_sent == sending.summary.dropped
+    assert sending.counts.sent == 100 - sending.summary.dropped
+
+
+async def test_a_clock_that_rings_late_makes_sends_late(clock: ByHand) -> None:
+    server = Server()
+    server.answering.set()
+    sending = Sending(server, 10, rate=10, limit=10)
+    await settled()
+    await clock.to(0.95)  # ten were due, and nothing had rung
+    await sending.task
+    assert sending.summary.late == 10
+    assert sending.counts.sent == 10
+
+
+async def test_cancelled_it_leaves_nothing(clock: ByHand) -> None:
+    server, before = Server(), asyncio.all_tasks()
+    sending = Sending(server, 1_000, rate=10, limit=50)
+    await settled()
+    await clock.to(2)
+    assert server.in_flight == 21
+    sending.task.cancel()
+    await asyncio.gather(sending.task, return_exceptions=True)
+    assert asyncio.all_tasks() == before
+    assert sending.counts.conserved
+    assert (sending.counts.cancelled, server.in_flight) == (21, 0)
+
+
+# Felt
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "wire", "streams"])
+async def test_a_stall_shows_since_due_and_hides_since_sent(transport: str, tmp_path: Any) -> None:
+    trial = Trial(transport=transport, rate=100, requests=150, limit=2, stall_at=50, stall_s=0.5)
+    record = (await lab.run(trial, store=Store(tmp_path))).record
+    assert record.counts.ok == 150
+    assert record.arrivals is not None
+    assert record.arrivals.latency_s is not None
+    assert record.latency_s is not None
+    # 50 of 150 came during the stall, evenly: a tenth of all waited 0.35 s and more.
+    assert record.arrivals.latency_s.p90 >= 0.33
+    assert record.latency_s.p90 <= record.arrivals.latency_s.p90 / 2
+    assert record.latency_s.max >= 0.5
+    assert record.arrivals.late >= 40
+    assert {note.code for note in record.warnings} >= {"too-late"}
+
+
+async def test_poisson_on_uvloop_over_an_echo(tmp_path: Any) -> None:
+    trial = Trial(target="echo", rate=500, arrival="poisson", requests=100, loop="uvloop")
+    run = await lab.run(trial, store=Store(tmp_path))
+    assert run.counts.ok == 100
+    assert "500 a second, poisson" in run.text()
+    assert "since due" in run.text()
+    assert {"since due", "since sent"} <= set(re.findall(r"since \w+", run.plot("latency").alt))
