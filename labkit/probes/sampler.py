@@ -55,7 +55,12 @@ class Sampler:
         self._loop = asyncio.get_running_loop()
         self._start_ns = perf_counter_ns()
         self._take()
-        self._arm()
+        self.resume()
+
+    def pause(self) -> None:
+        """Let the timer rest until `resume`."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def stop(self) -> None:
         """Take the last row and end."""
@@ -66,7 +71,8 @@ class Sampler:
         self._client.close()
         self._server.close()
 
-    def _arm(self) -> None:
+    def resume(self) -> None:
+        """Set the timer for the next tick."""
         assert self._loop is not None
         self._due_ns = perf_counter_ns() + int(TICK_S * 1e9)
         self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -77,7 +83,7 @@ class Sampler:
         self._ticks += 1
         if self._ticks % self._every == 0:
             self._take()
-        self._arm()
+        self.resume()
 
     def _late(self, late_ns: int) -> None:
         # uvloop counts in whole milliseconds and may fire a little early: that is no lag.
