@@ -30,6 +30,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `measured` is the median over the repeats, `low` and `high` their range, in the unit of the
     metric, bytes or seconds (a ratio has none). All three are None where nothing could be computed.
+    `interval` is that of a ratio's median, where five repeats or more all have one.
     """
 
     id: str
@@ -41,12 +42,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Answer
     reason: str
     scale: str
+    interval: stats.Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON. `interval` is None: the range over repeats is not one."""
+        """Plain data for JSON. `range` is that over the repeats, which is no interval."""
         data = {name: getattr(self, name) for name in self.__struct_fields__}
-        ends = [data.pop("low"), data.pop("high")]
-        return data | {"interval": None, "range": None if self.measured is None else ends}
+        ends, interval = [data.pop("low"), data.pop("high")], data.pop("interval")
+        return data | {
+            "interval": interval and [interval.low, interval.high],
+            "range": None if self.measured is None else ends,
+        }
 
 
 def verdicts(relations: Iterable[Relation], records: Sequence[Record], scale: str) -> list[Verdict]:
@@ -111,7 +116,16 @@ def judge(relation: Relation, values_of: Values, values_to: Values | None, scale
         verdict=answer,
         reason=_reason(relation, known, why, _medians(relation, values_of, values_to or ())),
         scale=scale,
+        interval=_interval(relation, judged),
     )
+
+
+def _interval(relation: Relation, judged: Values) -> stats.Interval | None:
+    """The interval of the ratio, which decides nothing here; None where there is none to give."""
+    ratios = [value for value in judged if value is not None and value > 0]
+    if not relation.is_ratio or not len(ratios) == len(judged) >= stats.LEAST_REPEATS:
+        return None
+    return stats.of_ratio(ratios, [1.0] * len(ratios))
 
 
 def _usable(value: float | None) -> TypeGuard[float]:

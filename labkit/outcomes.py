@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from labkit import charts, claims, report, stats, tables
+from labkit import charts, claims, comparisons, report, stats, tables
 from labkit.charts import Chart
 from labkit.claims import Verdict
+from labkit.comparisons import Against
 from labkit.errors import BadInput
 from labkit.published import Benchmark
 from labkit.record import Record
@@ -118,6 +119,38 @@ class Study(Outcome):
         `reference`: rows of another outcome's `frame()`, drawn lighter beside these.
         """
         return charts.over_axis(self.frame(), x, y, by, reference)
+
+    def compare(
+        self, metric: str, *, of: Mapping[str, Any], to: Mapping[str, Any]
+    ) -> stats.Comparison:
+        """Whether one arm's metric is higher, as in `compare("time", of={"loop": "uvloop"}, ...)`.
+
+        Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
+        """
+        return comparisons.compare(self.records, metric, of, to)
+
+    def comparisons(self) -> list[Against]:
+        """Every arm against the first, by the metrics that arms are usually compared by."""
+        return comparisons.against_first(self.records, self.by)
+
+    def text(self) -> str:
+        """The table, and where one axis was varied each arm's ratio to the first."""
+        compared = self._compared()
+        return "\n\n".join([super().text(), *([compared.text()] if compared else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the records, their summary, every arm against the first."""
+        compared = [comparisons.to_dict(one) for one in self.comparisons()]
+        return super().to_dict() | {"comparisons": compared}
+
+    def _compared(self) -> Table | None:
+        found = self.comparisons() if len(self.by) == 1 else []
+        return tables.of_comparisons(found) if found else None
+
+    def _repr_html_(self) -> str:
+        compared = self._compared()
+        ratios = "" if compared is None else compared.frame().to_html(index=False, border=0)
+        return super()._repr_html_() + ratios
 
 
 class Reproduction(Outcome):

@@ -14,6 +14,7 @@ import pandas as pd
 
 from labkit import stats
 from labkit.claims import Verdict
+from labkit.comparisons import Against
 from labkit.record import Record
 
 SHOWN = {
@@ -109,6 +110,27 @@ def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
 
 def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
     return (len(rows) for _, rows in stats.arms(stats.frame(records), list(by)))
+
+
+_RATIOS = ("wall_s", "throughput_rps")
+
+
+def of_comparisons(compared: Sequence[Against]) -> Table:
+    """One row an arm: its ratio to the first arm, with its interval, or why there is none."""
+    cells: dict[str, dict[str, str]] = {}
+    for one in compared:
+        cells.setdefault(stats.arm_label(one.of), {})[one.metric] = one.comparison.says
+    first = stats.arm_label(compared[0].to)
+    says = (
+        f"Each arm over {first}: the median ratio of its repeats and its "
+        f"{100 * stats.LEVEL:g} % interval; 'inconclusive' where that holds 1."
+    )
+    return Table(
+        headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],
+        rows=[[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()],
+        says=says,
+        left=1 + len(_RATIOS),
+    )
 
 
 def of_run(record: Record) -> Table:

@@ -12,7 +12,7 @@ from factories import make_record
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from labkit import claims
+from labkit import claims, stats
 from labkit.claims import Verdict, judge, values
 from labkit.errors import BadInput
 from labkit.published import Relation
@@ -256,6 +256,21 @@ def test_as_json_the_range_is_no_interval() -> None:
         "scale": "paper",
     }
     assert asked([]).to_dict()["range"] is None
+
+
+def test_five_repeats_give_a_ratio_an_interval_that_decides_nothing() -> None:
+    ratios = [3.0, 4.0, 5.0, 6.0, 7.0]
+    verdict = asked(ratios)
+    found = stats.of_ratio(ratios, [1.0] * 5)
+    assert verdict.to_dict()["interval"] == [found.low, found.high]
+    assert verdict.verdict == asked(ratios[:3]).verdict == "agrees"
+    assert asked(ratios[:4]).interval is None
+
+
+def test_no_interval_without_every_repeat_or_of_what_is_no_ratio() -> None:
+    assert asked([3.0, 4.0, 5.0, 6.0, None, 7.0]).interval is None
+    assert asked([3.0, 4.0, 5.0, 6.0, 0.0]).interval is None
+    assert judge(cpu(), [99.0] * 6, None, "paper").interval is None
 
 
 ANYTHING = st.one_of(st.none(), st.floats(), st.floats(min_value=0.01, max_value=100))

@@ -1,10 +1,11 @@
-"""Records -> tidy frame, summary of each arm, paired ratios, merged latency. Hands names on.
+"""Records -> tidy frame, summary of each arm, comparisons with intervals. Hands names on.
 
-Pure: nothing here runs a trial, reads a file or judges what it computes.
+Pure: nothing here runs a trial, reads a file or knows what was claimed.
 """
 
 from __future__ import annotations
 
+from labkit.stats.comparing import Comparison, compare
 from labkit.stats.frames import (
     DESCRIPTION,
     VERDICTS,
@@ -14,31 +15,41 @@ from labkit.stats.frames import (
     codes_of,
     codes_text,
     frame,
+    pairs,
     plain,
     ratios,
     summary,
     summary_rows,
     worst,
 )
+from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio, of_value
 from labkit.stats.latency import merge_latency, percentile_curve
 from labkit.stats.metrics import ALIASES, METRICS, NOT_MEASURED, Metric, metric, number
 
 __all__ = [
     "ALIASES",
     "DESCRIPTION",
+    "LEAST_REPEATS",
+    "LEVEL",
     "METRICS",
     "NOT_MEASURED",
     "VERDICTS",
+    "Comparison",
+    "Interval",
     "Metric",
     "arm_label",
     "arms",
     "by_label",
     "codes_of",
     "codes_text",
+    "compare",
     "frame",
     "merge_latency",
     "metric",
     "number",
+    "of_ratio",
+    "of_value",
+    "pairs",
     "percentile_curve",
     "plain",
     "ratios",

@@ -173,30 +173,44 @@ def ratios(
     caller to judge whether what remains is enough. Raises `BadInput` for an arm that does not exist
     or that settings leave ambiguous.
     """
+    ofs, tos = pairs(frame, metric, of, to)
+    both = zip(ofs, tos, strict=True)
+    return [above / below for above, below in both if above is not None and below]
+
+
+def pairs(
+    frame: pd.DataFrame, metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
+) -> tuple[list[float | None], list[float | None]]:
+    """The metric of two arms, a pair for each interleaved block (study and repeat) of either.
+
+    None stands where a block lacks an arm, and where its record is invalid or has no number. Raises
+    `BadInput` for an arm that does not exist or that settings leave ambiguous.
+    """
     name = metric_named(metric).name
     above, below = _by_block(frame, name, of), _by_block(frame, name, to)
-    return [above[block] / below[block] for block in above if below.get(block)]
+    blocks = dict.fromkeys([*above, *below])
+    return [above.get(block) for block in blocks], [below.get(block) for block in blocks]
 
 
-def _by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> dict[Hashable, float]:
+def _by_block(
+    frame: pd.DataFrame, name: str, settings: Mapping[str, Any]
+) -> dict[Hashable, float | None]:
     _check_columns(frame, settings)
     rows = frame
     for axis, value in settings.items():
         rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
     if rows.empty:
         raise BadInput(f"no record has the settings {dict(settings)}: name an arm that was run")
-    found: dict[Hashable, float] = {}
-    seen: set[Hashable] = set()
+    found: dict[Hashable, float | None] = {}
     for study, repeat, verdict, value in zip(
         rows["study"], rows["repeat"], rows["verdict"], rows[name], strict=True
     ):
         block = (study, repeat)
-        if block in seen:
+        if block in found:
             raise BadInput(
                 f"the settings {dict(settings)} name several records of repeat {repeat}: "
                 "add the axes that tell them apart"
             )
-        seen.add(block)
-        if verdict != "invalid" and math.isfinite(value):
-            found[block] = float(value)
+        trusted = verdict != "invalid" and math.isfinite(value)
+        found[block] = float(value) if trusted else None
     return found

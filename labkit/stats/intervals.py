@@ -1,14 +1,37 @@
-"""How far a measured ratio may be off: intervals over repeats in fresh processes. Pure.
+"""How far a measured figure may be off: intervals over repeats in fresh processes. Pure.
 
 Repeats are blocks: one block holds a run of each arm, near each other in time, so that what the
 machine does to one it does to the other. The ratio of each block is one observation, and what is
-estimated is their geometric mean, which for ratios is the typical value: 2 and 1/2 cancel out.
+estimated is their median.
+
+The ends are order statistics, interpolated on their logarithms (Hettmansperger and Sheather,
+'Confidence intervals based on interpolated order statistics', 1986). They suppose nothing of the
+noise but that repeats are independent, so a run that was 1.5 times slower now and then costs them
+little. Five repeats lie all on one side of the median in 1 of 16 experiments, whatever the noise:
+the extremes hold it in 93.75 %, and a quarter of the way to their neighbours further out in 95 %.
+
+Share (%) of simulated experiments in which the 95 % interval held the truth, at 5, 10 and 20
+repeats; `tests/test_intervals.py` simulates the first column again, and why not the others:
+
+| noise                                   | this           | Student's t    | percentile bootstrap |
+|-----------------------------------------|----------------|----------------|----------------------|
+| normal                                  | 95.0 94.9 95.0 | 94.9 95.1 95.0 | 82 90 93             |
+| lognormal                               | 95.0 94.9 95.0 | 94.9 94.9 95.0 | 81 90 93             |
+| heavy tails (t, 3 degrees)              | 95.1 95.0 95.1 | 96.0 95.8 95.5 | 83 87 92             |
+| 10 % of runs 1.5 times slower           | 95.1 94.9 95.0 | 98.0 98.1 96.0 | 81 86 88             |
+| the same, of one arm only               | 95.1 95.0 95.0 | 78   73   88   | 61 70 87             |
+| drift that both arms share              | 95.0 94.9 95.1 | 95.0 95.0 95.0 | 83 89 93             |
+
+Student's t and the bootstrap (of the mean of the logarithms) are held to the mean of the
+logarithms, this to the median. Under normal noise this interval is 1.1 to 1.2 times as wide as
+Student's; with slow runs, at 20 repeats, less than half as wide.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 import msgspec
 
@@ -18,12 +41,15 @@ LEAST_REPEATS = 5
 """Fewer repeats give no interval (after Kalibera and Jones, 'Rigorous benchmarking in reasonable
 time', 2013; the number is this lab's judgement)."""
 LEVEL = 0.95
+_FURTHER = 0.25
+"""How far beyond the extremes the ends may lie, as a share of the distance to their neighbours."""
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """An estimate from `n` repeats: in `level` of such experiments, low to high holds the truth.
 
-    `low` and `high` are None where there are too few repeats to say.
+    `low` and `high` are None where there are too few repeats to say, and equal to `value` where
+    every repeat gave the same.
     """
 
     value: float
@@ -37,34 +63,83 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
         """Whether there are ends."""
         return self.low is not None
 
+    def excludes(self, value: float) -> bool:
+        """Whether there are ends, and `value` lies outside of them."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
 
 def of_ratio(of: Sequence[float], to: Sequence[float], level: float = LEVEL) -> Interval:
-    """The typical ratio of two arms, paired by repeat, with Student's interval on its logarithm.
+    """The typical ratio of two arms, paired by repeat: its median, without a unit.
 
-    Why this one: see `tests/test_intervals.py`, which simulates what it claims; a percentile
-    bootstrap of 5 repeats holds the truth in some 85 % of experiments only.
-
-    Raises `BadInput` for sides of unlike length, for none at all, and for values that are not
-    above 0 and finite.
+    Swapping the arms gives the reciprocals. Raises `BadInput` for sides of unlike length, for none
+    at all, for values that are not above 0 and finite, and for a level below 0.5 or not below 1.
     """
-    if len(of) != len(to) or not of:
+    if len(of) != len(to):
         raise BadInput(
-            f"a ratio has {len(of)} values over {len(to)}: give one pair a repeat, and at least one"
+            f"a ratio has {len(of)} values over {len(to)}: give one pair for each repeat"
         )
     if not all(math.isfinite(value) and value > 0 for value in (*of, *to)):
         raise BadInput("a ratio has a value that is not above 0 and finite: leave that repeat out")
-    logs = [math.log(a / b) for a, b in zip(of, to, strict=True)]
-    n, mean = len(logs), math.fsum(logs) / len(logs)
-    if n < LEAST_REPEATS:
-        return Interval(value=math.exp(mean), low=None, high=None, n=n, level=level)
-    from scipy.stats import t  # here: half a second that only a judgement needs
-
-    spread = math.sqrt(math.fsum((one - mean) ** 2 for one in logs) / (n - 1) / n)
-    reach = float(t.ppf((1 + level) / 2, n - 1)) * spread
-    return Interval(
-        value=math.exp(mean),
-        low=math.exp(mean - reach),
-        high=math.exp(mean + reach),
-        n=n,
-        level=level,
+    logs = of_value([math.log(a) - math.log(b) for a, b in zip(of, to, strict=True)], level)
+    value, low, high = (
+        None if end is None else math.exp(end) for end in (logs.value, logs.low, logs.high)
     )
+    assert value is not None
+    return Interval(value=value, low=low, high=high, n=logs.n, level=level)
+
+
+def of_value(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """The typical value of one arm over its repeats: their median, in their unit.
+
+    It supposes that repeats are independent: a machine that drifts makes it too narrow, which a
+    ratio within blocks survives. Raises `BadInput` for no value at all, for one that is not finite,
+    and for a level below 0.5 or not below 1.
+    """
+    if not values or not all(map(math.isfinite, values)):
+        raise BadInput("an interval needs at least one value, all finite: leave other repeats out")
+    if not 0.5 <= level < 1:
+        raise BadInput(f"level is {level!r}: it must be a share from 0.5 to below 1, such as 0.95")
+    ends = _ends(sorted(values), level)
+    low, high = ends or (None, None)
+    return Interval(value=median(values), low=low, high=high, n=len(values), level=level)
+
+
+def _ends(values: Sequence[float], level: float) -> tuple[float, float] | None:
+    """Interpolated order statistics of sorted values; None where they cannot hold `level`."""
+    n = len(values)
+    if n < LEAST_REPEATS or _held_at_most(n) < level:
+        return None
+    depth = _depth(n, level)
+    share = _share(n, depth, level)
+    return (
+        _between(values[depth - 1], values[depth], share),
+        _between(values[-depth], values[-depth - 1], share),
+    )
+
+
+def _between(outer: float, inner: float, share: float) -> float:
+    return outer + share * (inner - outer)
+
+
+def _held(n: int, depth: int) -> float:
+    """How often the values `depth` from each end hold the median, whatever the noise is."""
+    return 1 - 2.0 ** (1 - n) * sum(math.comb(n, k) for k in range(depth))
+
+
+def _held_at_most(n: int) -> float:
+    """How often ends that are `_FURTHER` out hold it: exact for Laplace's noise, 95.2 % of 5."""
+    return 1 - 2.0 ** (1 - n) * (n - 1) / (n - 1 + n * _FURTHER)
+
+
+def _depth(n: int, level: float) -> int:
+    """The innermost depth whose values still hold the level; 1 where none do."""
+    return max((k for k in range(1, (n + 1) // 2) if _held(n, k) >= level), default=1)
+
+
+def _share(n: int, depth: int, level: float) -> float:
+    """How far from the values at `depth` to the next inner ones the ends lie (their equation 2)."""
+    outer, inner = _held(n, depth), _held(n, depth + 1)
+    if outer < level:
+        return -_FURTHER
+    part = (outer - level) / (outer - inner)
+    return (n - depth) * part / (depth + (n - 2 * depth) * part)

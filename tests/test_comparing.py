@@ -1,0 +1,245 @@
+"""Comparisons of two arms: what is claimed, what is not, and how often by chance."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any
+from unittest import mock
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from labkit import comparisons, stats, tables
+from labkit.errors import BadInput
+from labkit.outcomes import Study
+from labkit.record import Counts, Note, Record
+from labkit.stats.comparing import cliffs_delta
+from tests.factories import make_record, make_study
+
+POSITIVE = st.floats(1e-3, 1e3)
+VALUES = st.lists(POSITIVE, min_size=1, max_size=12)
+ANYTHING = st.none() | st.floats() | POSITIVE
+EXPERIMENTS = 2_000
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_two_arms_that_are_the_same_differ_in_5_percent_at_most(n: int) -> None:
+    rng = np.random.default_rng(n)
+    slow = np.where(rng.random((2, EXPERIMENTS, n)) < 0.1, 1.5, 1)
+    of, to = (rng.lognormal(0, 0.05, (2, EXPERIMENTS, n)) * slow).tolist()
+    found = [stats.compare(a, b).answer for a, b in zip(of, to, strict=True)]
+    claimed = 1 - found.count("inconclusive") / EXPERIMENTS
+    # Twice the standard error of so many experiments is 1 %.
+    assert claimed <= 0.06
+    # By chance neither side is favoured.
+    assert abs(found.count("higher") - found.count("lower")) < 4 * math.sqrt(0.05 * EXPERIMENTS)
+
+
+def test_a_difference_in_every_repeat_is_claimed() -> None:
+    to = [1.0, 1.1, 0.9, 1.05, 0.95]
+    of = [value * factor for value, factor in zip(to, [2.0, 2.1, 1.9, 2.3, 1.8], strict=True)]
+    found = stats.compare(of, to)
+    assert found.answer == "higher"
+    assert found.ratio == stats.of_ratio(of, to)
+    assert (found.n, found.effect, found.effect_size) == (5, 1.0, "large")
+    # Of the 252 orders of five and five, two are as extreme.
+    assert found.p == pytest.approx(2 / 252)
+    assert "lies above 1" in found.reason
+    assert stats.compare(to, of).answer == "lower"
+
+
+def test_one_repeat_that_goes_the_other_way_leaves_five_undecided() -> None:
+    found = stats.compare([2.0, 2.1, 1.9, 2.2, 0.9], [1.0] * 5)
+    assert found.answer == "inconclusive"
+    assert "holds 1" in found.reason
+    assert found.says.endswith("inconclusive")
+
+
+def test_fewer_than_five_repeats_claim_nothing() -> None:
+    found = stats.compare([9.0] * 3, [1.0] * 3)
+    assert found.answer == "inconclusive"
+    assert found.says == "inconclusive (3 repeats; 5 needed)"
+    assert found.ratio is not None
+    assert found.ratio.value == pytest.approx(9.0)
+
+
+def test_counts_that_are_exactly_equal_show_no_difference() -> None:
+    found = stats.compare([3.0] * 5, [3.0] * 5)
+    assert (found.answer, found.p, found.effect_size) == ("inconclusive", None, "negligible")
+
+
+def test_counts_that_are_exactly_double_are_higher() -> None:
+    found = stats.compare([6.0] * 5, [3.0] * 5)
+    assert found.answer == "higher"
+    assert found.says == "2 (2 to 2)"
+
+
+@pytest.mark.parametrize(
+    ("of", "to", "says"),
+    [
+        ([], [], "no repeat"),
+        ([1.0] * 5, [1.0] * 6, "5 values against 6"),
+        ([9.0] * 5, [1.0, 1.0, None, 1.0, 1.0], "1 of 5 repeats"),
+        ([9.0] * 5, [1.0, 1.0, math.nan, 0.0, 1.0], "2 of 5 repeats"),
+        ([math.inf, *[9.0] * 4], [1.0] * 5, "1 of 5 repeats"),
+        ([1e308] * 5, [1e-308] * 5, "could not be computed"),
+    ],
+)
+def test_what_cannot_be_compared_is_inconclusive(
+    of: Sequence[float | None], to: Sequence[float | None], says: str
+) -> None:
+    found = stats.compare(of, to)
+    assert found.answer == "inconclusive"
+    assert says in found.reason
+
+
+def test_a_test_that_fails_is_inconclusive() -> None:
+    with mock.patch("scipy.stats.mannwhitneyu", side_effect=FloatingPointError("overflow")):
+        found = stats.compare([2.0, 3.0, 4.0, 5.0, 6.0], [1.0] * 5)
+    assert found.answer == "inconclusive"
+    assert "overflow" in found.reason
+
+
+@given(st.lists(ANYTHING, max_size=9), st.lists(ANYTHING, max_size=9))
+def test_nothing_makes_it_raise(of: list[float | None], to: list[float | None]) -> None:
+    found = stats.compare(of, to)
+    if found.answer != "inconclusive":
+        assert found.ratio is not None
+        assert found.ratio.excludes(1.0)
+    assert found.reason
+    msgspec.json.decode(msgspec.json.encode(found), type=stats.Comparison)
+
+
+@given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=5, max_size=12))
+def test_swapping_the_arms_swaps_the_answer(pairs: list[tuple[float, float]]) -> None:
+    of, to = map(list, zip(*pairs, strict=True))
+    there, back = stats.compare(of, to), stats.compare(to, of)
+    assert {there.answer, back.answer} in ({"higher", "lower"}, {"inconclusive"})
+    assert there.effect == pytest.approx(-(back.effect or 0.0))
+
+
+@given(VALUES, VALUES)
+def test_cliffs_delta_is_that_of_mann_whitneys_u(of: list[float], to: list[float]) -> None:
+    u = scipy_stats.mannwhitneyu(of, to).statistic if len({*of, *to}) > 1 else None
+    expected = 0.0 if u is None else 2 * u / (len(of) * len(to)) - 1
+    assert cliffs_delta(of, to) == pytest.approx(expected, abs=1e-12)
+
+
+# Arms of a study.
+
+FAST, SLOW = {"strategy": "queue"}, {"strategy": "gather"}
+TIMES = {"gather": {"wall_s": 20.0}, "queue": {"wall_s": 10.0}}
+
+
+def spoilt(records: Sequence[Record], place: int, **changes: Any) -> list[Record]:
+    one = msgspec.structs.replace(records[place], **changes)
+    return [*records[:place], one, *records[place + 1 :]]
+
+
+def test_arms_are_paired_by_repeat() -> None:
+    records = make_study(TIMES, spread=0.5)
+    random.Random(1).shuffle(records)
+    found = Study(records, ["strategy"]).compare("time", of=FAST, to=SLOW)
+    assert found.answer == "lower"
+    assert found.ratio is not None
+    assert (found.ratio.low, found.ratio.high) == pytest.approx((0.5, 0.5))
+
+
+def test_an_invalid_record_leaves_its_arm_undecided() -> None:
+    records = spoilt(make_study(TIMES), 0, verdict="invalid")
+    found = Study(records).compare("time", of=FAST, to=SLOW)
+    assert found.says == "inconclusive (1 of 5 repeats lack a valid value above 0 of both)"
+
+
+def test_a_missing_record_leaves_its_arm_undecided() -> None:
+    found = Study(make_study(TIMES)[1:]).compare("time", of=FAST, to=SLOW)
+    assert found.answer == "inconclusive"
+
+
+def test_what_the_server_held_up_is_no_property_of_the_client() -> None:
+    records = [
+        make_record(
+            settings={"strategy": strategy},
+            axes={"strategy": strategy},
+            repeat=repeat,
+            **{"server.cpu_percent": 95.0, "client.cpu_percent": 50.0, "wall_s": wall_s},
+        )
+        for strategy, wall_s in (("gather", 20.0), ("queue", 10.0))
+        for repeat in range(5)
+    ]
+    study = Study(records)
+    assert "held up by the other side" in study.compare("time", of=FAST, to=SLOW).reason
+    assert study.compare("cpu_us_per_request", of=FAST, to=SLOW).ratio is not None
+
+
+def test_an_arm_with_failures_is_compared_by_nothing_but_them() -> None:
+    failing = Counts(planned=100, sent=100, not_sent=0, ok=98, failed={"reset": 2}, cancelled=0)
+    study = Study([msgspec.structs.replace(one, counts=failing) for one in make_study(TIMES)])
+    assert "over 1% failed" in study.compare("time", of=FAST, to=SLOW).reason
+    assert study.compare("failures", of=FAST, to=SLOW).n == 5
+
+
+def test_an_arm_or_metric_that_does_not_exist_is_refused() -> None:
+    study = Study(make_study(TIMES))
+    with pytest.raises(BadInput, match="no record has the settings"):
+        study.compare("time", of={"strategy": "wait"}, to=SLOW)
+    with pytest.raises(BadInput, match="did you mean"):
+        study.compare("memry", of=FAST, to=SLOW)
+
+
+def test_the_text_of_one_axis_ends_with_each_ratio_to_the_first_arm() -> None:
+    study = Study(make_study(TIMES), ["strategy"])
+    table = study.text().split("\n\n")[-2].splitlines()
+    assert table[0].split() == ["ratio", "to", "gather", "time", "throughput"]
+    assert table[1].split()[:5] == ["queue", "0.5", "(0.5", "to", "0.5)"]
+    assert "queue" in study._repr_html_().split("</table>")[1]
+
+
+def test_the_text_says_why_few_repeats_claim_nothing() -> None:
+    text = Study(make_study(TIMES, repeats=3), ["strategy"]).text()
+    assert text.count("inconclusive (3 repeats; 5 needed)") == 2
+
+
+@pytest.mark.parametrize("by", [[], ["strategy", "loop"]])
+def test_no_or_several_axes_have_no_such_table(by: list[str]) -> None:
+    study = Study(make_study(TIMES), by)
+    assert study.text() == study.text_table().text()
+
+
+def test_one_arm_has_none_either() -> None:
+    study = Study(make_study({"queue": {}}), ["strategy"])
+    assert study.text() == study.text_table().text()
+    assert study.to_dict()["comparisons"] == []
+
+
+def test_comparisons_as_json() -> None:
+    study = Study(make_study(TIMES), ["strategy"])
+    found = msgspec.json.decode(msgspec.json.encode(study.to_dict()))["comparisons"]
+    assert [one["metric"] for one in found] == list(comparisons.COMPARED)
+    assert found[0]["of"] == FAST
+    assert found[0]["to"] == SLOW
+    assert found[0]["answer"] == "lower"
+    assert found[0]["ratio"]["level"] == 0.95
+    assert {"value", "low", "high", "n"} <= set(found[0]["ratio"])
+
+
+def test_an_empty_study_has_no_comparisons() -> None:
+    assert Study([], ["strategy"]).comparisons() == []
+
+
+def test_a_table_names_each_arm_once() -> None:
+    study = Study(make_study({**TIMES, "wait": {"wall_s": 15.0}}), ["strategy"])
+    table = tables.of_comparisons(study.comparisons())
+    assert [row[0] for row in table.rows] == ["queue", "wait"]
+
+
+def test_a_record_that_is_only_in_doubt_is_compared() -> None:
+    note = Note(code="cancelled", message="1 request was cancelled in flight")
+    records = spoilt(make_study(TIMES), 0, verdict="warn", warnings=[note])
+    assert Study(records).compare("time", of=FAST, to=SLOW).answer == "lower"
