@@ -48,7 +48,8 @@ def record(
 ) -> Record:
     """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
     trial, place, floor_s = began.trial, began.place, began.floor_s
-    notes = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
+    noted = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
+    notes = guards.advised(noted)
     whole = measured.counts.ok == measured.counts.planned
     wall_s, known = measured.wall_s, msgspec.structs.asdict(measured)
     for name in ("warnings", "process_peak_rss_bytes"):

@@ -44,6 +44,12 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
     b: float = 0.0
     factor: float = 1.0
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether anything waits at all: 0, or a range from 0 to 0, holds nothing back."""
+        longest = self.a if self.kind == "lognormal" else max(self.a, self.b)
+        return longest * self.factor > 0
+
     def draw(self, seed: int, name: str) -> float:
         """The delay in seconds of the request called `name`, at most `LONGEST_S`."""
         if self.kind == "fixed":

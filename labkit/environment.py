@@ -11,14 +11,38 @@ from typing import Any
 
 import psutil
 
+from labkit import kernel
+
 LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
+BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
+NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def now() -> dict[str, Any]:
     """The environment at this moment: the machine, the versions and the load on it."""
-    load = round(os.getloadavg()[0], 2)
-    return {**machine(), "load_average_1min": load, "niceness": os.getpriority(os.PRIO_PROCESS, 0)}
+    periods, throttled_s = kernel.throttled()
+    stolen_s, cores_s = kernel.stolen()
+    return {
+        **machine(),
+        "turbo": turbo(),
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        # Since the machine, or the container, was started; a record has those of its window too.
+        "stolen_percent": round(100 * stolen_s / cores_s, 3) if stolen_s and cores_s else stolen_s,
+        "throttled_periods": periods,
+        "throttled_s": throttled_s,
+        "quota_cores": kernel.quota_cores(),
+    }
+
+
+def turbo() -> str | None:
+    """Whether the clock may go above its nominal rate: on, off or unknown; None: not told."""
+    states = {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}
+    for path, names in states.items():
+        if (state := _text(path)) is not None:
+            return names.get(state, "unknown")
+    return None
 
 
 @lru_cache(maxsize=1)

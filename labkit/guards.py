@@ -1,16 +1,33 @@
-"""What to doubt about a measurement: notes with codes, and the verdict that follows. Pure."""
+"""What to doubt about a measurement: notes with codes, and the verdict that follows. Pure.
+
+`codes.CODES` is the table of all codes; doubts about an arm of several records are in `stats`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from labkit import codes
 from labkit.parts import EchoTarget
-from labkit.record import Arrivals, Counts, Measurement, Note, Record, Verdict
+from labkit.record import (
+    Arrivals,
+    Counts,
+    Interference,
+    LoopLag,
+    Measurement,
+    Note,
+    Record,
+    Verdict,
+)
 from labkit.spec import Trial
 
 SERVER_BUSY_PERCENT = 70.0
 """Above this the server may be the bottleneck."""
+
+CLIENT_CPU_PERCENT, CLIENT_FULL_PERCENT, CLIENT_FULL_FROM_S = 80.0, 90.0, 1.0
+"""From this on the client may be the bottleneck, and from this on it is (in a window long enough to
+hold more than the opening of connections). 90 %: Locust's threshold."""
 
 CLIENT_BUSY_PERCENT = 90.0
 """Above this the client may be the bottleneck, where the server is what is measured."""
@@ -27,6 +44,19 @@ CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 """Share of the time in which the client waited for its core: to be doubted, and not to be used at
 all (in a window long enough for the share to mean anything)."""
 
+FAILED_MANY_SHARE = 0.01
+"""Above this share of failures an arm is not to be compared: fast failures make it look fast."""
+
+LAG_SHARE, TIMER_S = 0.1, 0.001
+"""What share of the median latency the loop may be late by, besides the whole milliseconds in which
+both loops keep timers."""
+
+STOLEN_PERCENT, STOLEN_FROM_S = 1.0, 0.02
+"""Above this the host took the cores away; it counts in ticks of 10 ms, so one alone is nothing."""
+
+BEYOND = 10
+"""Timers that must have been later than a percentile for it to mean something."""
+
 FAILED = frozenset(
     {
         "all-failed",
@@ -41,8 +71,10 @@ FAILED = frozenset(
     }
 )
 """The trial did not do what it was to do."""
-INVALID = FAILED | {"core-lost", "rate-lost", "too-late"}
+INVALID = FAILED | {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
 """It did not, or its figures are not those of the client."""
+SAID = frozenset({"client-saturated"})
+"""To be known, and no reason for doubt."""
 
 
 def failed(record: Record) -> bool:
@@ -51,13 +83,13 @@ def failed(record: Record) -> bool:
 
 
 def verdict(notes: Iterable[Note]) -> Verdict:
-    """`invalid` where one note alone makes the record unusable, `warn` where there is any."""
+    """`invalid` where one note alone makes the record unusable, `warn` where one gives doubt."""
     return verdict_of(note.code for note in notes)
 
 
 def verdict_of(codes: Iterable[str]) -> Verdict:
     """The same of the notes' codes alone."""
-    given = set(codes)
+    given = set(codes) - SAID
     if given & INVALID:
         return "invalid"
     return "warn" if given else "valid"
@@ -70,11 +102,19 @@ def look_at(trial: Trial, measured: Measurement) -> list[Note]:
         *_arrivals(measured.arrivals, measured.counts),
         *_failures(measured.counts),
         *_contention(measured),
+        *_client(trial, measured),
+        *_lag(trial, measured),
+        *_interference(measured.interference),
         *_server(trial, measured),
         *_connector(trial),
         *_not_in_force(trial, measured.effective),
     ]
     return [Note(code=code, message=message) for code, message in found]
+
+
+def advised(notes: Iterable[Note]) -> list[Note]:
+    """The notes, each with what to do about it at the end of its sentence."""
+    return [Note(code=one.code, message=codes.advised(one.code, one.message)) for one in notes]
 
 
 def held_up(record: Record) -> bool:
@@ -108,24 +148,23 @@ def _arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[str, 
     if arrivals is None:
         return
     late, achieved = arrivals.late / (counts.sent or 1), arrivals.achieved_rps
-    room = "raise limit, or ask for a lower rate"
     if late > LATE_SHARE:
         yield (
             "too-late" if late > TOO_LATE_SHARE else "late",
             f"{arrivals.late:,} of {counts.sent:,} requests were sent more than 1 ms after they "
-            f"were due: {room}",
+            "were due",
         )
     if achieved is not None and achieved < RATE_MISSED_SHARE * arrivals.rate_rps:
         yield (
             "rate-lost" if achieved < RATE_LOST_SHARE * arrivals.rate_rps else "rate-missed",
             f"{achieved:,.4g} requests a second were sent where {arrivals.rate_rps:,.4g} were "
-            f"asked for: {room}",
+            "asked for",
         )
     if arrivals.dropped:
         yield (
             "dropped",
             f"{arrivals.dropped:,} of {counts.planned:,} requests were never sent, as there was no "
-            f"room when they were due: {room}",
+            "room when they were due",
         )
 
 
@@ -135,6 +174,10 @@ def _failures(counts: Counts) -> Iterable[tuple[str, str]]:
     if counts.failures:
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.failed.items()))
         yield "failures", f"{counts.failures:,} of {counts.sent:,} requests failed ({kinds})"
+    share = counts.failures / counts.sent if counts.sent else 0.0
+    if counts.ok and share > FAILED_MANY_SHARE:
+        said = f"{100 * share:.1f} % of the requests failed"
+        yield "failures-many", f"{said}: such arms are not comparable"
 
 
 def contention(percent: float | None, wall_s: float) -> str | None:
@@ -151,8 +194,69 @@ def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
     if code:
         yield (
             code,
-            f"other processes had the client's core for {waited:.0f} % of the time: end them, or "
-            "read its time and CPU with that in mind",
+            f"other processes had the client's core for {waited:.0f} % of the time",
+        )
+
+
+def _client(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+    """Of an echo the server is measured; `_echo` looks at its client."""
+    used = measured.client.cpu_percent if measured.client else 0.0
+    if used < CLIENT_CPU_PERCENT or isinstance(trial.target, EchoTarget):
+        return
+    said = f"the client used {used:.0f} % of its core"
+    if trial.saturates:
+        yield "client-saturated", f"{said}, as this trial means it to"
+    elif used >= CLIENT_FULL_PERCENT and (measured.wall_s or 0) >= CLIENT_FULL_FROM_S:
+        yield "client-full", f"{said}: what was measured is the client, not what it waits for"
+    else:
+        yield "client-cpu", f"{said}: it may be the bottleneck"
+
+
+def _lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+    lag, latency = measured.loop_lag_s, measured.latency_s
+    if lag is None or latency is None or _saturated(trial, measured):
+        return
+    name, late_s = _worst_known(lag)
+    if late_s - TIMER_S > LAG_SHARE * latency.p50:
+        yield (
+            "loop-lag",
+            f"the client's event loop was {1e3 * late_s:.3g} ms late ({name}), over "
+            f"{100 * LAG_SHARE:.0f} % of the median latency of {1e3 * latency.p50:.3g} ms",
+        )
+
+
+def _saturated(trial: Trial, measured: Measurement) -> bool:
+    """Whether the loop is late because the client is full, as the trial means it to be."""
+    used = measured.client.cpu_percent if measured.client else 0.0
+    return trial.saturates and used >= CLIENT_CPU_PERCENT
+
+
+def _worst_known(lag: LoopLag) -> tuple[str, float]:
+    """The highest percentile of the lag, up to p99, that so many timers support."""
+    percentiles = [("p99", lag.p99, 0.01), ("p90", lag.p90, 0.1), ("p50", lag.p50, 0.5)]
+    for name, value, beyond in percentiles:
+        if value is not None and (lag.n is None or lag.n * beyond >= BEYOND):
+            return name, value
+    return "too few timers", 0.0
+
+
+def _interference(found: Interference | None) -> Iterable[tuple[str, str]]:
+    if found is None:
+        return
+    if found.throttled_periods:
+        yield (
+            "throttled",
+            f"a CPU quota held the processes in {found.throttled_periods:,} periods, "
+            f"{found.throttled_s or 0:.3g} s in all",
+        )
+    share = found.stolen_percent or 0.0
+    if share > STOLEN_PERCENT and (found.stolen_s or 0) > STOLEN_FROM_S:
+        yield "steal", f"the host ran other guests on these cores for {share:.1f} % of the time"
+    if found.listen_drops:
+        yield (
+            "backlog",
+            f"{found.listen_drops:,} connections were dropped at a full queue of a listening "
+            "socket, here or of another process",
         )
 
 

@@ -337,7 +337,9 @@ class Switches(Part, frozen=True, kw_only=True):
 
     `probes`: full; counts (no latency, no timeline, no loop lag); bare (a loop written by hand,
     without any code of the lab: the yardstick of its overhead). `deadline_s` None: several times
-    what the trial should need.
+    what the trial should need. `saturate`: whether the client is meant to use its core up, so that
+    what it can do is measured, and no latency; None: where nothing makes it wait (no delay, or a
+    server that is not the lab's).
     """
 
     role: ClassVar[str] = "trial"
@@ -347,6 +349,7 @@ class Switches(Part, frozen=True, kw_only=True):
     pin: bool = True
     probes: Literal["full", "counts", "bare"] = "full"
     deadline_s: Seconds | None = None
+    saturate: bool | None = None
 
 
 def check_listening(host: str, allow_remote: str | None) -> None:

@@ -109,11 +109,33 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class LoopLag(Struct, frozen=True, kw_only=True):
-    """How late the client's event loop ran a timer that was due, in seconds."""
+    """How late the client's event loop ran a timer that was due, in seconds; `n` timers came due.
+
+    A percentile p means something from n >= 10 / (1 - p) on.
+    """
 
     p50: float
+    p90: float | None = None
     p99: float
     max: float
+    n: int | None = None
+
+
+class Interference(Struct, frozen=True, kw_only=True):
+    """What disturbed both processes, from the strategy's start to the last answer.
+
+    None where the system does not tell.
+
+    `throttled_periods` and `throttled_s`: a CPU quota held their control group. `stolen_s`: the
+    host ran other guests on their cores, `stolen_percent` of these cores' time. `listen_drops`:
+    connections that a full queue of a listening socket dropped, of whatever process.
+    """
+
+    throttled_periods: int | None = None
+    throttled_s: float | None = None
+    stolen_s: float | None = None
+    stolen_percent: float | None = None
+    listen_drops: int | None = None
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
@@ -178,6 +200,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     arrivals: Arrivals | None = None
     timeline: Timeline
     effective: dict[str, Any]
+    interference: Interference | None = None
     warnings: list[Note] = []
     first_errors: list[str] = []
     process_peak_rss_bytes: int | None = None
@@ -215,6 +238,7 @@ class Record(Struct, frozen=True, kw_only=True):
     arrivals: Arrivals | None = None
     timeline: Timeline
     environment: dict[str, Any]
+    interference: Interference | None = None
     warnings: list[Note] = []
     first_errors: list[str] = []
     verdict: Verdict

@@ -178,6 +178,23 @@ class Trial:
         return self.switches.probes
 
     @property
+    def saturates(self) -> bool:
+        """Whether the client is meant to use its core up: as set, or where nothing makes it wait.
+
+        With no delay, a closed workload is as fast as client and server can be.
+        """
+        asked = self.switches.saturate
+        return not self._waits if asked is None else asked
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the lab's own server holds its answers back."""
+        if not isinstance(self.target, parts.HttpTarget):
+            return False
+        delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
+        return delayed or self.path.startswith("/delay/")
+
+    @property
     def url(self) -> str | None:
         """The URL of a server of the user's own; None for a target that the lab starts."""
         return self.target.url if isinstance(self.target, parts.UrlTarget) else None

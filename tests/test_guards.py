@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,10 +12,34 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.guards import FAILED, INVALID, contention, failed, look_at, verdict
-from labkit.record import Arrivals, Client, Counts, Measurement, Note, Server, Timeline
+from labkit import guards
+from labkit.codes import CODES
+from labkit.guards import (
+    FAILED,
+    INVALID,
+    SAID,
+    advised,
+    contention,
+    failed,
+    look_at,
+    verdict,
+    verdict_of,
+)
+from labkit.record import (
+    Arrivals,
+    Client,
+    Counts,
+    Interference,
+    Latency,
+    LoopLag,
+    Measurement,
+    Note,
+    Server,
+    Timeline,
+)
 from labkit.spec import Trial
 
+PACKAGE = Path(guards.__file__).parent
 TRIAL = Trial(requests=100, limit=10)
 IN_FORCE = {
     "loop": "asyncio",
@@ -100,7 +126,9 @@ def test_nothing_is_doubted_where_all_went_well() -> None:
         ({"sent": 90, "not_sent": 10, "ok": 90}, ["not-sent"]),
         ({"sent": 0, "not_sent": 100, "ok": 0}, ["not-sent"]),
         ({"ok": 90, "cancelled": 10}, ["cancelled"]),
-        ({"ok": 90, "failed": {"reset": 7, "timeout": 3}}, ["failures"]),
+        ({"ok": 99, "failed": {"reset": 1}}, ["failures"]),
+        ({"ok": 98, "failed": {"reset": 1, "timeout": 1}}, ["failures", "failures-many"]),
+        ({"ok": 90, "failed": {"reset": 7, "timeout": 3}}, ["failures", "failures-many"]),
         ({"ok": 0, "failed": {"connect": 100}}, ["all-failed", "failures"]),
         ({"ok": 0, "cancelled": 100}, ["cancelled", "all-failed"]),
         ({"ok": 99}, ["not-conserved"]),
@@ -121,6 +149,7 @@ def test_notes_hold_the_numbers() -> None:
     assert messages == [
         "10 of 100 requests were never sent",
         "10 of 90 requests failed (reset 7, timeout 3)",
+        "11.1 % of the requests failed: such arms are not comparable",
     ]
 
 
@@ -182,7 +211,8 @@ def test_a_moment_is_too_short_to_lose_a_core_in() -> None:
 def test_a_trial_that_was_done_has_not_failed_whatever_its_figures(code: str) -> None:
     record = make_record(warnings=[Note(code=code, message="")], verdict="invalid")
 
-    assert failed(record) == (code not in {"core-lost", "rate-lost", "too-late"})
+    of_its_figures = {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
+    assert failed(record) == (code not in of_its_figures)
     assert not failed(make_record(warnings=[Note(code="failures", message="")]))
 
 
@@ -248,7 +278,186 @@ def test_of_a_lost_client_nothing_is_said_about_force() -> None:
     assert codes(counts=lost, effective={}) == ["not-sent"]
 
 
+DELAYED = TRIAL.replace(delay="0.02")
+
+
+@pytest.mark.parametrize(
+    ("cpu_percent", "wall_s", "expected"),
+    [
+        (79.9, 9.0, []),
+        (80.0, 9.0, ["client-cpu"]),
+        (89.9, 9.0, ["client-cpu"]),
+        (90.0, 9.0, ["client-full"]),
+        (90.0, 1.0, ["client-full"]),
+        (99.0, 0.9, ["client-cpu"]),  # the opening of connections fills a short window
+    ],
+)
+def test_a_client_that_should_have_cpu_to_spare(
+    cpu_percent: float, wall_s: float, expected: list[str]
+) -> None:
+    assert codes(DELAYED, client=client(cpu_percent), wall_s=wall_s) == expected
+    assert codes(DELAYED.replace(saturate=True), client=client(cpu_percent), wall_s=wall_s) == (
+        ["client-saturated"] if expected else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "saturates"),
+    [
+        ({}, True),
+        ({"delay": "randint(0,0)"}, True),
+        ({"delay": "randint(0,3)*0"}, True),
+        ({"delay": "0.001"}, False),
+        ({"delay": "uniform(0,0.1)"}, False),
+        ({"delay": "lognormal(0.01,0)"}, False),
+        ({"delay": "exponential(0.01)"}, False),
+        ({"path": "/delay/0.1"}, False),
+        ({"path": "/bytes/10", "delay": "1"}, True),  # where that path knows no delay
+        ({"target": "http://127.0.0.1:9"}, True),
+        ({"target": "echo"}, True),
+        ({"saturate": False}, False),
+        ({"saturate": True, "delay": "1"}, True),
+    ],
+)
+def test_a_trial_saturates_its_client_where_nothing_makes_it_wait(
+    settings: dict[str, Any], saturates: bool
+) -> None:
+    trial = Trial(requests=100, limit=10).replace(**settings)
+
+    assert trial.saturates == saturates
+    assert Trial.from_dict(trial.to_dict()).saturates == saturates
+
+
+def test_a_trial_that_is_not_meant_to_saturate_its_client_can_say_so() -> None:
+    full = {"client": client(95.0), "wall_s": 2.0}
+
+    assert codes(TRIAL, **full) == ["client-saturated"]
+    assert codes(TRIAL.replace(saturate=False), **full) == ["client-full"]
+
+
+def lagging(late_s: float, *, n: int | None = None, median_s: float = 0.1) -> dict[str, Any]:
+    """A loop that was late by `late_s` at p99, by half of it at p90 and by a tenth at p50."""
+    lag = LoopLag(p50=late_s / 10, p90=late_s / 2, p99=late_s, max=9.0, n=n)
+    latency = Latency(mean=median_s, p50=median_s, p90=9.0, p99=9.0, p999=9.0, max=9.0)
+    return {"loop_lag_s": lag, "latency_s": latency}
+
+
+@pytest.mark.parametrize(
+    ("late_s", "n", "expected"),
+    [
+        (0.011, 1_000, []),  # a tenth of the median, and a timer's millisecond
+        (0.0111, 1_000, ["loop-lag"]),
+        (0.0111, None, ["loop-lag"]),
+        (0.0111, 999, []),  # p90 is half of it
+        (0.0222, 100, ["loop-lag"]),
+        (0.0222, 99, []),
+        (0.111, 20, ["loop-lag"]),
+        (9.0, 19, []),
+    ],
+)
+def test_the_loops_lag_is_judged_at_the_percentile_that_the_timers_support(
+    late_s: float, n: int | None, expected: list[str]
+) -> None:
+    assert codes(**lagging(late_s, n=n)) == expected
+
+
+def test_the_lag_of_a_client_that_is_meant_to_be_full_is_no_news() -> None:
+    late = lagging(5.0, n=1_000)
+
+    assert codes(TRIAL, **late, client=client(99.0)) == ["client-saturated"]
+    assert codes(DELAYED, **late, client=client(85.0)) == ["client-cpu", "loop-lag"]
+    assert codes(TRIAL, loop_lag_s=late["loop_lag_s"]) == []  # nothing was timed to hold it against
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({}, []),
+        ({"throttled_periods": 0, "throttled_s": 0.0}, []),
+        ({"throttled_periods": 1, "throttled_s": 0.01}, ["throttled"]),
+        ({"throttled_periods": 1}, ["throttled"]),
+        ({"stolen_percent": 1.0, "stolen_s": 9.0}, []),
+        ({"stolen_percent": 1.1, "stolen_s": 9.0}, ["steal"]),
+        ({"stolen_percent": 9.0, "stolen_s": 0.02}, []),  # two ticks
+        ({"stolen_percent": 9.0, "stolen_s": 0.03}, ["steal"]),
+        ({"listen_drops": 0}, []),
+        ({"listen_drops": 1}, ["backlog"]),
+    ],
+)
+def test_what_disturbed_both_sides(found: dict[str, Any], expected: list[str]) -> None:
+    assert codes(interference=Interference(**found)) == expected
+    assert codes(interference=None) == []
+
+
+# The table of codes
+
+
+def test_each_code_says_when_and_what_to_do() -> None:
+    for name, code in CODES.items():
+        assert name == code.code
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
+        assert code.when
+        assert not code.when.endswith(".")
+        assert re.match(r"[a-z].*[^.]$", code.do), "the end of a sentence"
+
+
+def test_the_table_says_the_verdict_that_is_given() -> None:
+    for code in CODES.values():
+        assert code.verdict in {verdict_of([code.code]), "of an arm"}
+    assert set(CODES) >= INVALID | SAID
+
+
+def test_each_code_that_the_lab_gives_is_in_the_table() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    given = set(re.findall(r'Note\(code="([a-z-]+)"', sources))
+    given |= set(re.findall(r'codes = \["([a-z-]+)"\]', sources))
+    given |= set(re.findall(r'yield\s*\(?\s*"([a-z-]+)",', (PACKAGE / "guards.py").read_text()))
+
+    assert {"deadline", "tasks-left-behind", "server-contended", "steal", "failures"} <= given
+    assert given | {"core-lost", "core-contended"} | INVALID <= set(CODES)
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_a_note_ends_in_what_to_do(code: str) -> None:
+    [note] = advised([Note(code=code, message="It is so.")])
+
+    assert note.code == code
+    assert note.message == f"It is so; {CODES[code].do}"
+
+
+def test_a_note_of_an_unknown_code_is_left_as_it_is() -> None:
+    note = Note(code="of a newer labkit", message="It is so.")
+
+    assert advised([note]) == [note]
+
+
+@pytest.mark.parametrize(
+    ("code", "numbers"),
+    [
+        ("client-full", [guards.CLIENT_FULL_PERCENT, guards.CLIENT_FULL_FROM_S]),
+        ("client-cpu", [guards.CLIENT_CPU_PERCENT]),
+        ("client-saturated", [guards.CLIENT_CPU_PERCENT]),
+        ("client-busy", [guards.CLIENT_BUSY_PERCENT]),
+        ("core-lost", [guards.CORE_LOST_PERCENT, guards.CORE_LOST_FROM_S]),
+        ("core-contended", [guards.CONTENDED_PERCENT]),
+        ("server-contended", [guards.CONTENDED_PERCENT]),
+        ("failures-many", [100 * guards.FAILED_MANY_SHARE]),
+        ("loop-lag", [100 * guards.LAG_SHARE]),
+        ("server-busy", [guards.SERVER_BUSY_PERCENT]),
+        ("steal", [guards.STOLEN_PERCENT]),
+    ],
+)
+def test_the_table_names_the_thresholds_in_force(code: str, numbers: list[float]) -> None:
+    assert [float(text) for text in re.findall(r"\d+", CODES[code].when)] == numbers
+
+
 # The verdict
+
+
+@pytest.mark.parametrize("code", sorted(SAID))
+def test_what_is_only_said_gives_no_doubt(code: str) -> None:
+    assert verdict_of([code]) == "valid"
+    assert verdict_of([code, "failures"]) == "warn"
 
 
 def test_the_verdict_of_no_notes_is_valid() -> None:

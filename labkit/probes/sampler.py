@@ -118,7 +118,10 @@ class Sampler:
     def lag(self) -> LoopLag | None:
         """Percentiles of the loop's lag; None where no timer came due."""
         found = latency.summary(self._lags)
-        return LoopLag(p50=found.p50, p99=found.p99, max=found.max) if found else None
+        if found is None:
+            return None
+        ticks = sum(self._lags)
+        return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
 
     def timeline(self) -> Timeline:
         """The rows as columns, CPU as percent of one core since the row before."""

@@ -6,8 +6,9 @@ import os
 import resource
 from time import perf_counter_ns
 
+from labkit import kernel
 from labkit.probes.memory import Watched, high_water_bytes, own_peak_bytes
-from labkit.record import Client, Server
+from labkit.record import Client, Interference, Server
 
 
 class Window:
@@ -22,10 +23,14 @@ class Window:
         self._server_cpu: list[float | None] = [None, None]
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
+        self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
+        self._kernel: list[kernel.Reading] = []
 
     def start(self, rss_bytes: int | None) -> None:
         """The strategy is about to be started; this process holds `rss_bytes`."""
         self._rss_before_bytes = rss_bytes or own_peak_bytes()
+        # Here and not where the window opens: it takes a good part of a millisecond.
+        self._kernel = [kernel.read(self._cores)]
         self.started_ns = perf_counter_ns()
 
     def open(self) -> None:
@@ -45,6 +50,7 @@ class Window:
         self._server_cpu[1] = self._server.cpu_s()
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = high_water_bytes(self._server_pid)
+        self._kernel.append(kernel.read(self._cores))
         self._server.close()
         self._own.close()
 
@@ -82,6 +88,18 @@ class Window:
             max_in_flight=None,
             connections_opened=None,
         )
+
+    def interference(self) -> Interference | None:
+        """What disturbed both sides since the start; None where the window did not close."""
+        return kernel.between(*self._kernel) if len(self._kernel) == 2 else None
+
+
+def _cores(pid: int) -> set[int]:
+    """The cores that a process (0: this one) may run on; empty where that cannot be known."""
+    try:
+        return os.sched_getaffinity(pid)
+    except (AttributeError, OSError):  # macOS, or a process of someone else or that is gone
+        return set()
 
 
 def _percent(readings: list[float | None], wall_s: float) -> float | None:

@@ -1,0 +1,165 @@
+"""What is read of the kernel's counters, in each of the forms in which systems give them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import kernel
+from labkit.kernel import Reading
+from labkit.record import Interference
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+STAT = """\
+cpu  10 20 30 40 50 60 70 80 90 100
+cpu0 1 2 3 4 5 6 7 8 9 10
+cpu1 9 18 27 36 45 54 63 72 81 90
+intr 5
+"""
+NETSTAT = """\
+TcpExt: SyncookiesSent ListenOverflows ListenDrops
+TcpExt: 0 3 4
+IpExt: InNoRoutes
+IpExt: 9
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(kernel, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(kernel, "CGROUPS", tmp_path / "cgroup")
+    return tmp_path
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="ascii")
+
+
+def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
+    assert kernel.read() == Reading(None, None, None, None, None)
+    assert kernel.quota_cores() is None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {  # version 2, as a container sees itself
+            "proc/self/cgroup": "0::/\n",
+            "cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_usec 250000\n",
+        },
+        {  # version 2, a service of a host; the quota is that of the slice above it
+            "proc/self/cgroup": "0::/a.slice/b.service\n",
+            "cgroup/cpu.stat": "usage_usec 7\n",
+            "cgroup/a.slice/cpu.stat": "nr_throttled 3\nthrottled_usec 250000\n",
+            "cgroup/a.slice/b.service/cpu.stat": "nr_throttled 0\nthrottled_usec 0\n",
+        },
+        {  # version 1
+            "proc/self/cgroup": "3:cpuset:/\n2:cpu,cpuacct:/one\n0::/\n",
+            "cgroup/cpu,cpuacct/one/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
+            "cgroup/cpuset/cpu.stat": "nr_throttled 77\nthrottled_time 1\n",
+        },
+        {  # version 1 beside version 2; the container does not see where it is
+            "proc/self/cgroup": "1:cpu:/docker/abc\n0::/\n",
+            "cgroup/cpu/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
+            "cgroup/unified/cpu.stat": "usage_usec 7\n",
+        },
+    ],
+)
+def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, str]) -> None:
+    write(root, files)
+
+    assert kernel.throttled() == (3, 0.25)
+
+
+def test_a_file_that_counts_no_throttling_says_nothing(root: Path) -> None:
+    write(root, {"proc/self/cgroup": "0::/\n", "cgroup/cpu.stat": "what is this\nalone\n"})
+
+    assert kernel.throttled() == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cgroup/cpu.max": "max 100000\n"}, None),
+        ({"cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        ({"cgroup/cpu.max": "150000 100000\n", "cgroup/a/cpu.max": "50000 100000\n"}, 0.5),
+        ({"cgroup/cpu.cfs_quota_us": "-1\n", "cgroup/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cgroup/cpu.cfs_quota_us": "200000\n", "cgroup/cpu.cfs_period_us": "100000\n"}, 2.0),
+    ],
+)
+def test_the_tightest_quota_counts(root: Path, files: dict[str, str], cores: float | None) -> None:
+    write(root, {"proc/self/cgroup": "0::/a\n", **files})
+
+    assert kernel.quota_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "ticks"),
+    [((), (80, 360)), ({0}, (8, 36)), ({1}, (72, 324)), ({0, 1}, (80, 360)), ({7}, None)],
+)
+def test_steal_is_of_the_cores_that_were_asked_for(
+    root: Path, cores: Any, ticks: tuple[int, int] | None
+) -> None:
+    write(root, {"proc/stat": STAT})
+
+    stolen = kernel.stolen(cores)
+
+    assert stolen == ((None, None) if ticks is None else tuple(n / TICKS_PER_S for n in ticks))
+
+
+def test_a_kernel_that_knows_no_steal(root: Path) -> None:
+    write(root, {"proc/stat": "cpu  1 2 3 4\n"})
+
+    assert kernel.stolen() == (None, None)
+
+
+def test_connections_that_a_full_queue_dropped(root: Path) -> None:
+    write(root, {"proc/net/netstat": NETSTAT})
+
+    assert kernel.listen_drops() == 4
+
+
+COUNTERS = st.tuples(*[st.integers(0, 10**6)] * 5)
+
+
+@given(COUNTERS, COUNTERS)
+def test_what_happened_between_is_the_growth(
+    start: tuple[int, ...], grown: tuple[int, ...]
+) -> None:
+    after = Reading(*(old + new for old, new in zip(start, grown, strict=True)))
+    periods, throttled_s, stolen_s, cores_s, drops = grown
+
+    assert kernel.between(Reading(*start), after) == Interference(
+        throttled_periods=periods,
+        throttled_s=throttled_s,
+        stolen_s=stolen_s,
+        stolen_percent=round(100 * stolen_s / cores_s, 2) if cores_s else None,
+        listen_drops=drops,
+    )
+
+
+@pytest.mark.parametrize("known", range(2))
+def test_what_was_not_told_once_is_not_known(known: int) -> None:
+    readings = [Reading(None, None, None, None, None)] * 2
+    readings[known] = Reading(1, 1.0, 1.0, 1.0, 1)
+
+    assert kernel.between(*readings) == Interference()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux only")
+def test_this_machine_is_read() -> None:
+    cores = os.sched_getaffinity(0)
+
+    before, after = kernel.read(cores), kernel.read(cores)
+
+    assert before.cores_s is not None
+    assert after.cores_s is not None
+    assert after.cores_s >= before.cores_s > 0
