@@ -188,7 +188,9 @@ class Trial:
 
     @property
     def _waits(self) -> bool:
-        """Whether the lab's own server holds its answers back."""
+        """Whether a rate, or the lab's own server, holds the client back."""
+        if self.workload.rate is not None:
+            return True
         if not isinstance(self.target, parts.HttpTarget):
             return False
         delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
