@@ -41,8 +41,11 @@ class Outcome:
         return stats.frame(self.records)
 
     def summary(self) -> pd.DataFrame:
-        """One row an arm: medians and ranges over its repeats, in base units."""
-        return stats.summary(self.frame(), self.by)
+        """One row an arm: medians and ranges over its repeats, in base units.
+
+        Latency percentiles are those of all its answers together.
+        """
+        return stats.summary_of(self.records, self.by)
 
     def plot(self, kind: str = "time") -> Chart:
         """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, or any metric of `frame()`."""

@@ -66,8 +66,7 @@ class Table:
 
 def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
     """One row an arm: medians, with the range over repeats of the time."""
-    frame = stats.frame(records)
-    summary = stats.summary(frame, list(by))
+    summary = stats.summary_of(records, list(by))
     shown = [name for name in SHOWN if summary[name].fillna(0).any() or name == "failures"]
     headers = [*by, "n", *(SHOWN[name] for name in shown), "verdict"]
     rows = [_arm(row, by, shown) for row in summary.to_dict("records")]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -452,3 +453,92 @@ def test_frame_is_a_plain_dataframe_that_pandas_can_group() -> None:
 
     assert isinstance(frame, pd.DataFrame)
     assert frame.groupby("strategy")["wall_s"].median().to_dict() == {"gather": 153, "wait": 153}
+
+
+# Coordinated omission
+
+
+def golden() -> HdrHistogram:
+    """HdrHistogram's own example: 10,000 values of 1,000 and one of 100,000,000."""
+    recorded = HdrHistogram(1, 3_600 * 1_000 * 1_000, 3)
+    recorded.record_value(1_000, 10_000)
+    recorded.record_value(100_000_000)
+    return recorded
+
+
+def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
+    before = golden()
+    after = stats.corrected(before, 10_000)
+    assert after.total_count == 20_000
+    assert after.get_value_at_percentile(50) == pytest.approx(1_000, rel=1e-3)
+    assert after.get_value_at_percentile(75) == pytest.approx(5e7, rel=1e-3)
+    assert after.get_value_at_percentile(90) == pytest.approx(8e7, rel=1e-3)
+    assert after.get_value_at_percentile(99) == pytest.approx(9.8e7, rel=1e-3)
+    # What was recorded is left as it was.
+    assert before.total_count == 10_001
+    assert before.get_value_at_percentile(99.99) == pytest.approx(1_000, rel=1e-3)
+
+
+@given(
+    st.lists(st.integers(1, 3_000_000), min_size=1, max_size=20),
+    st.sampled_from([700, 1_000.5, 40_000, 5_000_000]),
+)
+def test_corrected_counts_are_those_of_adding_each_by_hand(
+    latencies_us: list[int], interval_us: float
+) -> None:
+    recorded = histogram(latencies_us)
+    by_hand = histogram([])
+    for latency_us in latencies_us:
+        wait = recorded.get_highest_equivalent_value(latency_us)
+        by_hand.record_value(latency_us)
+        left, times = wait - interval_us, 1
+        while left >= interval_us:
+            by_hand.record_value(math.floor(left))
+            times += 1
+            left = wait - times * interval_us
+    assert buckets(stats.corrected(recorded, interval_us)) == buckets(by_hand)
+
+
+def buckets(counted: HdrHistogram) -> dict[int, int]:
+    return {
+        item.value_iterated_to: item.count_at_value_iterated_to
+        for item in counted.get_recorded_iterator()
+    }
+
+
+@pytest.mark.parametrize("interval_us", [0, -1.0, math.nan, math.inf, 1e-9])
+def test_an_interval_that_cannot_be_meant_is_refused(interval_us: float) -> None:
+    with pytest.raises(BadInput, match="expected_interval_us is"):
+        stats.corrected(golden(), interval_us)
+
+
+# Percentiles of an arm
+
+
+def test_percentiles_of_an_arm_are_those_of_all_its_answers() -> None:
+    fast, slow = [1_000] * 990, [1_000] * 900 + [500_000] * 100
+    records = [make_record(latencies_us=one, repeat=n) for n, one in enumerate((fast, fast, slow))]
+    (row,) = stats.summary_of(records, []).to_dict("records")
+    # 100 of 2,980 answers are slow: more than 1 %, while two of three repeats have none.
+    assert row["latency_p99_s"] == pytest.approx(0.5, rel=1e-3)
+    assert row["latency_p50_s"] == pytest.approx(0.001, rel=1e-3)
+    # 10,000 answers are needed for it.
+    assert math.isnan(row["latency_p999_s"])
+    assert row["n"] == 3
+
+
+def test_percentiles_come_with_the_answers_of_several_repeats() -> None:
+    records = [make_record(latencies_us=range(1, 301), repeat=n) for n in range(4)]
+    assert stats.summary_of(records, [])["latency_p99_s"][0] == pytest.approx(297e-6, rel=1e-2)
+    assert math.isnan(stats.summary_of(records[:3], [])["latency_p99_s"][0])
+
+
+def test_an_arm_without_a_whole_histogram_has_no_percentiles() -> None:
+    records = [make_record(axes={"limit": n}, latency_hdr=hdr) for n, hdr in ((1, "x"), (2, None))]
+    summary = stats.summary_of(records, ["limit"])
+    assert summary["latency_p50_s"].isna().all()
+    assert list(summary["n"]) == [1, 1]
+
+
+def test_a_summary_of_no_records_has_every_column() -> None:
+    assert list(stats.summary_of([], [])) == list(stats.summary(stats.frame([]), []))

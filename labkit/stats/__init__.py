@@ -23,7 +23,7 @@ from labkit.stats.frames import (
     worst,
 )
 from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio, of_value
-from labkit.stats.latency import merge_latency, percentile_curve
+from labkit.stats.latency import corrected, merge_latency, percentile_curve, summary_of
 from labkit.stats.metrics import ALIASES, METRICS, NOT_MEASURED, Metric, metric, number
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "codes_of",
     "codes_text",
     "compare",
+    "corrected",
     "frame",
     "merge_latency",
     "metric",
@@ -54,6 +55,7 @@ __all__ = [
     "plain",
     "ratios",
     "summary",
+    "summary_of",
     "summary_rows",
     "worst",
 ]

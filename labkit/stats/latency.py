@@ -1,18 +1,23 @@
-"""Histograms of latency: merged, and read by percentile. Pure; percentiles are never averaged."""
+"""Histograms of latency: merged, corrected, read by percentile. Pure; never averaged."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record import Record
-from labkit.stats.metrics import BEYOND
+from labkit.stats import frames
+from labkit.stats.metrics import BEYOND, METRICS
 
 _SETTINGS = {
     "lowest_trackable_value": 1,
@@ -21,12 +26,19 @@ _SETTINGS = {
 }
 _US_PER_S = 1e6
 _POINTS_PER_NINE = 50
+Since = Literal["sent", "due"]
+"""From when a latency counts; requests are due in open workloads only."""
+_PERCENTS = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+_PERCENTILES: dict[Since, dict[str, float]] = {
+    "sent": {f"latency_{name}_s": percent for name, percent in _PERCENTS.items()},
+    "due": {f"latency_due_{name}_s": percent for name, percent in _PERCENTS.items()},
+}
+_MOST_MISSED = 10_000_000
+"""Requests that one answer may have held up: more would be an interval far too short."""
 _DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)
 
 
-def merge_latency(
-    records: Iterable[Record], since: Literal["sent", "due"] = "sent"
-) -> HdrHistogram:
+def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistogram:
     """One histogram, in microseconds, of all that the records' histograms counted.
 
     Counted from when a request was sent, or in an open workload from when it was due.
@@ -52,7 +64,7 @@ def merge_latency(
     return merged
 
 
-def _encoded(record: Record, since: str) -> str | None:
+def _encoded(record: Record, since: Since) -> str | None:
     if since == "sent":
         return record.latency_hdr
     return None if record.arrivals is None else record.arrivals.latency_hdr
@@ -88,3 +100,83 @@ def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]
     percentiles = sorted({100 * (1 - 10 ** (-nines * i / steps)) for i in range(steps + 1)})
     values = histogram.get_percentile_to_value_dict(percentiles)
     return percentiles, [values[one] / _US_PER_S for one in percentiles]
+
+
+def summary_of(records: Sequence[Record], by: Sequence[str]) -> pd.DataFrame:
+    """As `frames.summary` of their frame, with percentiles read off each arm's merged histogram.
+
+    A median of the repeats' percentiles is none of all their answers. NaN stands where the answers
+    of the arm do not support the percentile, or its histograms cannot be merged.
+    """
+    frame = frames.frame(records)
+    summary = frames.summary(frame, by)
+    arms = [[records[place] for place in rows.index] for _, rows in frames.arms(frame, by)]
+    for since, names in _PERCENTILES.items():
+        merged = [_percentiles(arm, since) for arm in arms if arm]
+        for name in names:
+            summary[name] = pd.Series([one[name] for one in merged], dtype="float64")
+    return summary
+
+
+def _percentiles(records: Iterable[Record], since: Since) -> dict[str, float]:
+    """The percentiles, in seconds, of all that the records counted; NaN where there is none."""
+    try:
+        histogram = merge_latency(records, since)
+    except (BadInput, RecordDamaged):
+        return dict.fromkeys(_PERCENTILES[since], math.nan)
+    total = histogram.total_count
+    return {
+        name: histogram.get_value_at_percentile(percentile) / _US_PER_S
+        if total >= METRICS[name].answers
+        else math.nan
+        for name, percentile in _PERCENTILES[since].items()
+    }
+
+
+def corrected(histogram: HdrHistogram, expected_interval_us: float) -> HdrHistogram:
+    """A copy with the requests added that a closed workload left out while it waited.
+
+    Each value above the interval at which requests were meant to be sent stands for the requests
+    that were due meanwhile: they would have taken the value less one interval, less two, and so on
+    down to one interval. It is what HdrHistogram's copyCorrectedForCoordinatedOmission does, and a
+    guess at what an open workload measures. Raises `BadInput` for an interval that is not above 0
+    and finite, or so short that it cannot be meant.
+    """
+    if not (math.isfinite(expected_interval_us) and expected_interval_us > 0):
+        raise BadInput(
+            f"expected_interval_us is {expected_interval_us!r}: it must be a number above 0; take "
+            "1e6 over the requests that were to be sent in a second"
+        )
+    bounds = (histogram.lowest_trackable_value, histogram.highest_trackable_value)
+    copy = HdrHistogram(*bounds, histogram.significant_figures)
+    copy.add(histogram)
+    for value, count in _missed(histogram, expected_interval_us).items():
+        copy.record_value(max(value, bounds[0]), count)
+    return copy
+
+
+def _missed(histogram: HdrHistogram, interval_us: float) -> Counter[int]:
+    """How many requests of which latency were left out; latencies rounded within their bucket."""
+    found: Counter[int] = Counter()
+    for item in histogram.get_recorded_iterator():
+        value, count = item.value_iterated_to, item.count_at_value_iterated_to
+        due = int(value / interval_us) - 1
+        if due > _MOST_MISSED:
+            raise BadInput(
+                f"expected_interval_us is {interval_us!r}: during the longest request "
+                f"{due:,} others would have been due; take a longer interval"
+            )
+        if due > 0:
+            waits = np.floor(value - interval_us * np.arange(1, due + 1)).astype(np.int64)
+            distinct, times = np.unique(_rounded(waits, histogram), return_counts=True)
+            found.update(dict(zip(distinct.tolist(), (times * count).tolist(), strict=True)))
+    return found
+
+
+def _rounded(values: npt.NDArray[np.int64], histogram: HdrHistogram) -> npt.NDArray[np.int64]:
+    """The values without the bits that a bucket of the histogram does not tell apart."""
+    bits = histogram.sub_bucket_count.bit_length()
+    _, exponents = np.frexp(values.astype(np.float64))
+    shifts = np.maximum(exponents - bits, 0).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = (values >> shifts) << shifts
+    return rounded
