@@ -90,7 +90,7 @@ _TABLE = (
          "await every task before it returns"),
     # Said, because it matters; nothing is wrong.
     Code("client-saturated", "the client used 80 % of its core or more, as the trial asks", "valid",
-         "read rate and CPU, not latency, or set saturate=false"),
+         "read rate and CPU, and not latency, which holds the queue inside the client"),
     # Of an arm of a study; no record holds them.
     Code("few-repeats", "an arm has fewer than 5 repeats", "of an arm",
          "run at least 5 repeats: with fewer there is no interval and nothing is decided"),

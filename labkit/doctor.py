@@ -1,37 +1,51 @@
-"""Whether this machine can measure, and what to do where it cannot. Starts nothing."""
+"""Whether this machine can measure, and what to do where it cannot.
+
+Starts no process; it waits a second, to see who else runs, and speaks to itself over loopback.
+"""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from labkit import environment, preflight
+from labkit import environment, guards, kernel, preflight
 
 PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 BACKLOG = Path("/proc/sys/net/core/somaxconn")
-BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
-NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
-THROTTLED = Path("/sys/fs/cgroup/cpu.stat")
+CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 Status = Literal["ok", "warn", "bad"]
 
 USUAL_LIMIT = 1_000
 """Requests in flight in the published benchmarks."""
+WATCHED_S = 1.0
+"""How long is looked for other guests and quotas at work."""
+MEMORY_LOW, MEMORY_LEAST = 1 << 30, 1 << 28
+"""A million tasks at once want the first; client and server alone the second."""
+SWAP_USED = 100 << 20
+SLOW_CLOCKS = frozenset({"acpi_pm", "hpet", "jiffies"})
+"""Read by a call into the kernel or a device: a microsecond or more, at each end of a request."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at; `advice` says what to do where `status` is not ok."""
+    """One thing that was looked at.
+
+    Where `status` is not ok, `advice` says what to do and `spoils` what is not to be trusted.
+    """
 
     name: str
     found: str
     status: Status
     advice: str = ""
+    spoils: str = ""
 
 
 def examine() -> list[Check]:
@@ -39,75 +53,160 @@ def examine() -> list[Check]:
     return [check for look in _LOOKS for check in look()]
 
 
+def conclusion(checks: Sequence[Check]) -> str:
+    """Whether this machine can measure, and what cannot be trusted, in one sentence."""
+    bad = [check for check in checks if check.status == "bad"]
+    if bad:
+        return f"This machine cannot measure before this is mended: {_spoilt(bad)}."
+    doubts = [check for check in checks if check.status == "warn"]
+    if doubts:
+        return f"This machine can measure, but do not trust {_spoilt(doubts)}."
+    return "This machine can measure."
+
+
+def _spoilt(checks: Sequence[Check]) -> str:
+    """What is not to be trusted, each followed by the names of the checks that say so."""
+    names: dict[str, list[str]] = {}
+    for check in checks:
+        names.setdefault(check.spoils, []).append(check.name)
+    return "; ".join(f"{spoils} ({', '.join(listed)})" for spoils, listed in names.items())
+
+
+def _check(
+    name: str, found: str, advice: str = "", spoils: str = "", *, bad: bool = False
+) -> Check:
+    """A check that is ok where there is no advice."""
+    status: Status = "ok" if not advice else "bad" if bad else "warn"
+    return Check(
+        name=name, found=found, status=status, advice=advice, spoils=spoils if advice else ""
+    )
+
+
 def _cores() -> Iterator[Check]:
     usable = len(environment.usable_cores()) or os.cpu_count() or 1
-    yield Check(
-        name="cores",
-        found=f"{usable} usable, {environment.machine()['cpu']}",
-        status="ok" if usable > 1 else "warn",
-        advice="" if usable > 1 else "client and server share one core: times include both",
+    there = max(os.cpu_count() or 1, usable)
+    share = f"{usable}" if usable == there else f"{usable} of {there}"
+    yield _check(
+        "cores",
+        f"{share} usable, {environment.machine()['cpu']}",
+        "" if usable > 1 else "client and server share one core: give this machine two",
+        "time and CPU, which hold the server's",
+    )
+
+
+def _threads() -> Iterator[Check]:
+    client, server = environment.core_each()
+    if client is None or server is None:
+        return
+    shared = server in environment.threads_with(client)
+    yield _check(
+        "cores of a trial",
+        f"{client} and {server}{', two threads of one core' if shared else ''}",
+        "each slows the other down: allow a core more (taskset, cpuset) or switch threads off"
+        if shared
+        else "",
+        "rate and CPU where both sides are busy",
     )
 
 
 def _governor() -> Iterator[Check]:
     governor = environment.machine()["governor"]
-    fixed = governor in (None, "performance")
-    yield Check(
-        name="CPU governor",
-        found=governor or "not told by this system",
-        status="ok" if fixed else "warn",
-        advice="" if fixed else "the clock follows the load: set it to 'performance'",
+    yield _check(
+        "CPU governor",
+        governor or "not told by this system",
+        ""
+        if governor in (None, "performance")
+        else "the clock follows the load: set it to 'performance'",
+        _FROM_RUN_TO_RUN,
     )
 
 
 def _turbo() -> Iterator[Check]:
-    states = {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}
-    known = [(path, names) for path, names in states.items() if path.is_file()]
-    if not known:
-        yield Check(name="turbo", found="not told by this system", status="ok")
-        return
-    path, names = known[0]
-    state = names.get(path.read_text(encoding="ascii").strip(), "unknown")
-    advice = "" if state != "on" else "the clock depends on heat: keep runs long, or switch it off"
-    yield Check(name="turbo", found=state, status="warn" if advice else "ok", advice=advice)
+    state = environment.turbo()
+    yield _check(
+        "turbo",
+        state or "not told by this system",
+        "the clock depends on heat: keep runs long, or switch it off" if state == "on" else "",
+        _FROM_RUN_TO_RUN,
+    )
 
 
 def _load() -> Iterator[Check]:
     load = os.getloadavg()[0]
-    busy = load > 0.5
-    yield Check(
-        name="load (1 min)",
-        found=f"{load:.2f}",
-        status="warn" if busy else "ok",
-        advice="something else is running: wait until it is done, or close it" if busy else "",
+    yield _check(
+        "load (1 min)",
+        f"{load:.2f}",
+        "something else is running: wait until it is done, or close it" if load > 0.5 else "",
+        _WHILE_OTHERS_RUN,
     )
 
 
-def _steal() -> Iterator[Check]:
+def _watched() -> Iterator[Check]:
+    """What can only be seen by waiting for it."""
+    cores = environment.usable_cores()
+    before = kernel.read(cores)
+    time.sleep(WATCHED_S)
+    after = kernel.read(cores)
+    found = kernel.between(before, after)
+    yield _steal(found.stolen_percent, found.stolen_s)
+    yield _throttling(after.throttled_periods or 0, found.throttled_periods or 0)
+
+
+def _steal(percent: float | None, stolen_s: float | None) -> Check:
+    shared = (percent or 0) > guards.STOLEN_PERCENT and (stolen_s or 0) > guards.STOLEN_FROM_S
+    return _check(
+        "stolen by other guests",
+        "not told by this system" if percent is None else f"{percent:.1f} % of the last second",
+        "the host is shared: compare only within one interleaved study" if shared else "",
+        _WHILE_OTHERS_RUN,
+    )
+
+
+def _throttling(ever: int, now: int) -> Check:
+    quota = kernel.quota_cores()
+    allowed = "no quota" if quota is None else f"quota of {quota:g} cores"
+    advice = ""
+    if now:
+        advice = "this container uses its CPU quota up right now: raise it, or end what runs in it"
+    elif ever:
+        advice = "this container has a CPU quota that was used up: raise it"
+    elif quota is not None and quota < 2:
+        advice = "client and server want a core each: raise the quota to 2 cores or more"
+    return _check(
+        "cgroup throttling",
+        f"{ever:,} periods so far, {allowed}",
+        advice,
+        "any time or rate",
+        bad=now > 0,
+    )
+
+
+def _memory() -> Iterator[Check]:
     import psutil
 
-    times = psutil.cpu_times()
-    steal = getattr(times, "steal", 0.0)
-    share = 100 * steal / sum(times)
-    yield Check(
-        name="stolen by other guests",
-        found=f"{share:.2f} % since the machine was started",
-        status="warn" if share > 1 else "ok",
-        advice="the host is shared: compare only within one run" if share > 1 else "",
+    free = psutil.virtual_memory().available
+    yield _check(
+        "memory available",
+        f"{free / 1e6:,.0f} MB",
+        "close what holds memory: a million tasks at once want about 1 GB"
+        if free < MEMORY_LOW
+        else "",
+        "trials of many tasks at once",
+        bad=free < MEMORY_LEAST,
     )
 
 
-def _throttling() -> Iterator[Check]:
-    try:
-        lines = THROTTLED.read_text(encoding="ascii").splitlines()
-        throttled = int(dict(line.split() for line in lines).get("nr_throttled", 0))
-    except (OSError, ValueError):
-        throttled = 0
-    yield Check(
-        name="cgroup throttling",
-        found=f"{throttled:,} periods",
-        status="warn" if throttled else "ok",
-        advice="this container has a CPU quota that was used up: raise it" if throttled else "",
+def _swap() -> Iterator[Check]:
+    import psutil
+
+    used = psutil.swap_memory().used
+    yield _check(
+        "swap in use",
+        f"{used / 1e6:,.0f} MB",
+        "what is swapped out counts as no memory: close what holds memory, then 'swapoff -a'"
+        if used > SWAP_USED
+        else "",
+        "peak memory",
     )
 
 
@@ -115,13 +214,12 @@ def _descriptors() -> Iterator[Check]:
     budget = preflight.descriptors()
     needed = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
     enough = budget >= needed or budget < 0  # -1 is no limit
-    yield Check(
-        name="open files (hard limit)",
-        found="no limit" if budget < 0 else f"{budget:,}",
-        status="ok" if enough else "bad",
-        advice=""
-        if enough
-        else f"{USUAL_LIMIT:,} requests at a time need {needed:,}: raise 'ulimit -Hn'",
+    yield _check(
+        "open files (hard limit)",
+        "no limit" if budget < 0 else f"{budget:,}",
+        "" if enough else f"{USUAL_LIMIT:,} requests at a time need {needed:,}: raise 'ulimit -Hn'",
+        f"trials of {USUAL_LIMIT:,} connections, which are refused",
+        bad=True,
     )
 
 
@@ -129,12 +227,13 @@ def _ports() -> Iterator[Check]:
     if not PORTS.is_file():
         return
     low, high = map(int, PORTS.read_text(encoding="ascii").split())
-    enough = high - low >= 20_000
-    yield Check(
-        name="ephemeral ports",
-        found=f"{high - low:,}",
-        status="ok" if enough else "warn",
-        advice="" if enough else "a session per request uses one each: widen ip_local_port_range",
+    yield _check(
+        "ephemeral ports",
+        f"{high - low:,}",
+        ""
+        if high - low >= 20_000
+        else "a session per request uses one each: widen ip_local_port_range",
+        "trials of a session or a connection per request",
     )
 
 
@@ -142,25 +241,51 @@ def _backlog() -> Iterator[Check]:
     if not BACKLOG.is_file():
         return
     size = int(BACKLOG.read_text(encoding="ascii"))
-    enough = size >= 1_024
-    yield Check(
-        name="listen backlog",
-        found=f"{size:,}",
-        status="ok" if enough else "warn",
-        advice="" if enough else "connections opened at once may wait 1 s: raise somaxconn",
+    yield _check(
+        "listen backlog",
+        f"{size:,}",
+        "" if size >= 1_024 else "connections opened at once may wait 1 s: raise somaxconn",
+        "the first second of trials that open many connections",
+    )
+
+
+def _loopback() -> Iterator[Check]:
+    why = ""
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=1) as client,
+        ):
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.sendall(b".")
+                client.recv(1)
+    except OSError as error:
+        why = error.strerror or str(error)
+    yield _check(
+        "loopback (127.0.0.1)",
+        why or "answers",
+        "client and server speak over it: bring 'lo' up and allow it in the firewall"
+        if why
+        else "",
+        "anything, as no trial can run",
+        bad=True,
     )
 
 
 def _clock() -> Iterator[Check]:
-    import time
-
     info = time.get_clock_info("perf_counter")
-    fine = info.monotonic and info.resolution <= 1e-6
-    yield Check(
-        name="clock",
-        found=f"{info.implementation}, {info.resolution * 1e9:.0f} ns",
-        status="ok" if fine else "bad",
-        advice="" if fine else "latencies cannot be told apart: use another machine",
+    source = CLOCK_SOURCE.read_text(encoding="ascii").strip() if CLOCK_SOURCE.is_file() else ""
+    coarse = not info.monotonic or info.resolution > 1e-6
+    advice = "latencies cannot be told apart: use another machine" if coarse else ""
+    if source in SLOW_CLOCKS:
+        advice = advice or "reading it takes a microsecond or more: boot with clocksource=tsc"
+    yield _check(
+        "clock",
+        f"{info.implementation}, {info.resolution * 1e9:.0f} ns{f', {source}' if source else ''}",
+        advice,
+        "latencies",
+        bad=coarse,
     )
 
 
@@ -168,24 +293,31 @@ def _versions() -> Iterator[Check]:
     versions = environment.machine()["versions"]
     listed = ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
     missing = [name for name in ("aiohttp", "uvloop", "pypeln") if find_spec(name) is None]
-    yield Check(
-        name="versions",
-        found=f"Python {sys.version.split()[0]}, {listed}",
-        status="bad" if missing else "ok",
-        advice=f"install {', '.join(missing)}" if missing else "",
+    yield _check(
+        "versions",
+        f"Python {sys.version.split()[0]}, {listed}",
+        f"install {', '.join(missing)}" if missing else "",
+        "trials that need what is missing",
+        bad=True,
     )
 
 
+_FROM_RUN_TO_RUN = "times and rates from one run to another"
+_WHILE_OTHERS_RUN = "times and rates while others run"
+
 _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _cores,
+    _threads,
     _governor,
     _turbo,
     _load,
-    _steal,
-    _throttling,
+    _watched,
+    _memory,
+    _swap,
     _descriptors,
     _ports,
     _backlog,
+    _loopback,
     _clock,
     _versions,
 )

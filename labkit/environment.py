@@ -16,6 +16,7 @@ from labkit import kernel
 LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
 NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
+SIBLINGS = Path("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
@@ -68,9 +69,23 @@ def usable_cores() -> list[int]:
 
 
 def core_each() -> tuple[int | None, int | None]:
-    """The cores of client and server: one each where there are two, no particular one elsewhere."""
+    """The cores of client and server: one each where there are two, no particular one elsewhere.
+
+    Two that are no threads of one core, where there are such.
+    """
     usable = usable_cores()
-    return (usable[0], usable[1]) if len(usable) > 1 else (None, None)
+    if len(usable) < 2:
+        return None, None
+    first, *others = usable
+    apart = [core for core in others if core not in threads_with(first)]
+    return first, (apart or others)[0]
+
+
+def threads_with(core: int) -> set[int]:
+    """The cores, as the system counts them, that are threads of the same core as this one."""
+    listed = _text(Path(str(SIBLINGS).format(core))) or str(core)
+    ends = [one.partition("-") for one in listed.split(",")]
+    return {n for low, _, high in ends for n in range(int(low), int(high or low) + 1)}
 
 
 def version(package: str) -> str | None:

@@ -226,9 +226,13 @@ def _lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
 
 
 def _saturated(trial: Trial, measured: Measurement) -> bool:
-    """Whether the loop is late because the client is full, as the trial means it to be."""
-    used = measured.client.cpu_percent if measured.client else 0.0
-    return trial.saturates and used >= CLIENT_CPU_PERCENT
+    """Whether the loop is late because the client is full, as the trial means it to be.
+
+    A client that others keep from its core would fill that time as well; it has a note of its own.
+    """
+    client = measured.client
+    wanted = client.cpu_percent + (client.waited_percent or 0) if client else 0.0
+    return trial.saturates and wanted >= CLIENT_CPU_PERCENT
 
 
 def _worst_known(lag: LoopLag) -> tuple[str, float]:

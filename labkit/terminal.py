@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from labkit import progress as reporting
 from labkit import tables
+from labkit.codes import Code
 from labkit.doctor import Check
 from labkit.launch import Progress as TrialProgress
 from labkit.outcomes import Outcome
@@ -141,31 +142,31 @@ class Live(reporting.Reporter):
         self._bar.update(self._task, **fields)
 
 
-def findings(checks: Sequence[Check]) -> None:
+def findings(checks: Sequence[Check], conclusion: str) -> None:
     """What the doctor found, aligned, with what to do."""
     console = Console()
     names = max(len(check.name) for check in checks)
     signs = {"ok": "green", "warn": "yellow", "bad": "red"}
     for check in checks:
         sign = f"[{signs[check.status]}]{check.status:<4}[/]"
-        console.print(
-            f"{sign}  {check.name:<{names}}  {escape(check.found)}", highlight=False, soft_wrap=True
-        )
+        _line(console, f"{sign}  {check.name:<{names}}  {escape(check.found)}")
         if check.advice:
-            console.print(
-                f"      {'':<{names}}  -> {escape(check.advice)}", highlight=False, soft_wrap=True
-            )
-    doubts = [check for check in checks if check.status != "ok"]
-    several = "s" if len(doubts) > 1 else ""
-    console.print(
-        "\nThis machine can measure."
-        if not doubts
-        else f"\nThis machine can measure, with {len(doubts)} reservation{several} above."
-        if all(check.status == "warn" for check in doubts)
-        else "\nThis machine cannot measure well until what is marked bad is mended.",
-        highlight=False,
-        soft_wrap=True,
-    )
+            _line(console, f"      {'':<{names}}  -> {escape(check.advice)}")
+    _line(console, f"\n{escape(conclusion)}")
+
+
+def codes(listed: Iterable[Code]) -> None:
+    """The codes of notes: the verdict of each, when it is given, what to do."""
+    console = Console()
+    signs = {"valid": "green", "warn": "yellow", "invalid": "red"}
+    for one in listed:
+        sign = f"[{signs.get(one.verdict, 'yellow')}]{one.verdict:<9}[/]"
+        _line(console, f"{sign}  {one.code:<17}  {escape(one.when)}")
+        _line(console, f"{'':<28}  -> {escape(one.do)}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def records(found: Sequence[Record | Damaged], *, of: int, folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
-from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -14,8 +14,17 @@ import aiohttp
 import psutil
 import pytest
 
-from labkit import doctor, environment, preflight
+from labkit import doctor, environment, kernel, preflight
+from labkit.cli import doctor as command
+from labkit.codes import CODES
 from labkit.doctor import Check, Status
+from labkit.kernel import Reading
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for what the kernel might count meanwhile."""
+    monkeypatch.setattr(doctor, "WATCHED_S", 0.0)
 
 
 def found(name: str) -> Check:
@@ -33,12 +42,13 @@ def test_everything_is_looked_at_once_and_advice_is_given_where_needed() -> None
 
     assert {check.name for check in checks} >= {
         "cores", "CPU governor", "turbo", "load (1 min)", "stolen by other guests",
-        "cgroup throttling", "open files (hard limit)", "clock", "versions",
+        "cgroup throttling", "memory available", "swap in use", "open files (hard limit)",
+        "loopback (127.0.0.1)", "clock", "versions",
     }  # fmt: skip
     assert len({check.name for check in checks}) == len(checks)
     for check in checks:
         assert check.status in get_args(Status)
-        assert bool(check.advice) == (check.status != "ok")
+        assert bool(check.advice) == bool(check.spoils) == (check.status != "ok")
         assert check.found
 
 
@@ -48,8 +58,10 @@ def test_everything_is_looked_at_once_and_advice_is_given_where_needed() -> None
 def test_cores(monkeypatch: pytest.MonkeyPatch, cores: list[int], status: Status) -> None:
     machine(monkeypatch, cpu="A processor")
     monkeypatch.setattr(environment, "usable_cores", lambda: cores)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
-    assert found("cores").found == f"{len(cores)} usable, A processor"
+    share = {2: "2", 1: "1 of 2", 64: "64"}[len(cores)]
+    assert found("cores").found == f"{share} usable, A processor"
     assert found("cores").status == status
 
 
@@ -97,7 +109,7 @@ def test_turbo(
     shown: str,
 ) -> None:
     for name in ("BOOST", "NO_TURBO"):
-        monkeypatch.setattr(doctor, name, tmp_path / name)
+        monkeypatch.setattr(environment, name, tmp_path / name)
     if file:
         (tmp_path / file).write_text(text)
 
@@ -111,40 +123,199 @@ def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: Status) -> N
     assert found("load (1 min)").status == status
 
 
-@pytest.mark.parametrize(("steal", "status"), [(0.0, "ok"), (1.0, "ok"), (1.01, "warn")])
-def test_steal(monkeypatch: pytest.MonkeyPatch, steal: float, status: Status) -> None:
-    times = namedtuple("Times", "user steal")(100.0 - steal, steal)
-    monkeypatch.setattr(psutil, "cpu_times", lambda: times)
-
-    assert found("stolen by other guests").status == status
-    assert found("stolen by other guests").found.startswith(f"{steal:.2f} %")
-
-
-def test_steal_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = namedtuple("Times", "user idle")(1.0, 9.0)
-    monkeypatch.setattr(psutil, "cpu_times", lambda: times)
-
-    assert found("stolen by other guests").status == "ok"
+def counters(monkeypatch: pytest.MonkeyPatch, *readings: Reading) -> None:
+    """Let the kernel count this, reading by reading."""
+    left = iter(readings)
+    monkeypatch.setattr(kernel, "read", lambda cores: next(left))
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "shown"),
+    ("stolen_s", "status", "shown"),
     [
-        ("usage_usec 5\nnr_periods 9\nnr_throttled 0\n", "ok", "0 periods"),
-        ("usage_usec 5\nnr_throttled 1200\n", "warn", "1,200 periods"),
-        ("usage_usec 5\n", "ok", "0 periods"),
-        ("what is this\n", "ok", "0 periods"),
-        (None, "ok", "0 periods"),
+        (0.0, "ok", "0.0 % of the last second"),
+        (0.02, "ok", "1.0 % of the last second"),
+        (0.03, "warn", "1.5 % of the last second"),
+    ],
+)
+def test_steal_is_that_of_the_last_second(
+    monkeypatch: pytest.MonkeyPatch, stolen_s: float, status: Status, shown: str
+) -> None:
+    counters(monkeypatch, Reading(0, 0, 90.0, 100.0, 0), Reading(0, 0, 90.0 + stolen_s, 102.0, 0))
+
+    check = found("stolen by other guests")
+
+    assert (check.status, check.found) == (status, shown)
+
+
+def test_steal_and_throttling_where_the_system_does_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "read", lambda cores: Reading(None, None, None, None, None))
+
+    by_name = {check.name: check for check in doctor.examine()}
+
+    assert by_name["stolen by other guests"].found == "not told by this system"
+    assert by_name["stolen by other guests"].status == "ok"
+    assert by_name["cgroup throttling"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "quota", "status", "shown"),
+    [
+        (0, 0, None, "ok", "0 periods so far, no quota"),
+        (0, 0, 2.0, "ok", "0 periods so far, quota of 2 cores"),
+        (0, 0, 1.5, "warn", "0 periods so far, quota of 1.5 cores"),
+        (1_200, 1_200, 4.0, "warn", "1,200 periods so far, quota of 4 cores"),
+        (1_200, 1_201, 4.0, "bad", "1,201 periods so far, quota of 4 cores"),
     ],
 )
 def test_throttling(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None, status: Status, shown: str
+    monkeypatch: pytest.MonkeyPatch,
+    before: int,
+    after: int,
+    quota: float | None,
+    status: Status,
+    shown: str,
 ) -> None:
-    monkeypatch.setattr(doctor, "THROTTLED", tmp_path / "cpu.stat")
-    if text is not None:
-        (tmp_path / "cpu.stat").write_text(text)
+    counters(monkeypatch, Reading(before, 0, 0, 1, 0), Reading(after, 0, 0, 3, 0))
+    monkeypatch.setattr(kernel, "quota_cores", lambda: quota)
 
-    assert (found("cgroup throttling").status, found("cgroup throttling").found) == (status, shown)
+    check = found("cgroup throttling")
+
+    assert (check.status, check.found) == (status, shown)
+
+
+@pytest.mark.parametrize(
+    ("siblings", "usable", "chosen", "status"),
+    [
+        ({0: "0", 1: "1"}, [0, 1], (0, 1), "ok"),
+        ({0: "0-1", 1: "0-1"}, [0, 1], (0, 1), "warn"),
+        ({0: "0-1", 1: "0-1"}, [0, 1, 2], (0, 2), "ok"),
+        ({0: "0,4"}, [0, 1, 4], (0, 1), "ok"),
+        ({3: "3,7"}, [3, 7, 8], (3, 8), "ok"),
+        ({}, [5, 6], (5, 6), "ok"),
+    ],
+)
+def test_client_and_server_get_cores_that_are_no_threads_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    siblings: dict[int, str],
+    usable: list[int],
+    chosen: tuple[int, int],
+    status: Status,
+) -> None:
+    for core, text in siblings.items():
+        (tmp_path / f"{core}").write_text(f"{text}\n")
+    monkeypatch.setattr(environment, "SIBLINGS", tmp_path / "{}")
+    monkeypatch.setattr(environment, "usable_cores", lambda: usable)
+
+    assert environment.core_each() == chosen
+    assert found("cores of a trial").status == status
+
+
+def test_one_core_is_nobodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "usable_cores", lambda: [3])
+
+    assert environment.core_each() == (None, None)
+    assert "cores of a trial" not in {check.name for check in doctor.examine()}
+
+
+@pytest.mark.parametrize(
+    ("available", "status"),
+    [(1 << 30, "ok"), ((1 << 30) - 1, "warn"), (1 << 28, "warn"), ((1 << 28) - 1, "bad")],
+)
+def test_memory(monkeypatch: pytest.MonkeyPatch, available: int, status: Status) -> None:
+    real = psutil.virtual_memory()
+    seen = SimpleNamespace(available=available, total=real.total)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: seen)
+
+    assert found("memory available").status == status
+
+
+@pytest.mark.parametrize(("used", "status"), [(0, "ok"), (100 << 20, "ok"), (101 << 20, "warn")])
+def test_swap(monkeypatch: pytest.MonkeyPatch, used: int, status: Status) -> None:
+    monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(used=used))
+
+    assert found("swap in use").status == status
+
+
+def test_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("loopback (127.0.0.1)").status == "ok"
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(99, "Cannot assign requested address")
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+
+    check = found("loopback (127.0.0.1)")
+    assert (check.status, check.found) == ("bad", "Cannot assign requested address")
+
+
+@pytest.mark.parametrize(
+    ("source", "status"), [("tsc", "ok"), ("kvm-clock", "ok"), ("hpet", "warn"), (None, "ok")]
+)
+def test_the_source_of_the_clock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str | None, status: Status
+) -> None:
+    monkeypatch.setattr(doctor, "CLOCK_SOURCE", tmp_path / "source")
+    if source:
+        (tmp_path / "source").write_text(f"{source}\n")
+
+    assert found("clock").status == status
+    assert found("clock").found.endswith(source or "ns")
+
+
+def check(name: str, status: Status, spoils: str) -> Check:
+    return Check(name=name, found="x", status=status, advice="do", spoils=spoils)
+
+
+@pytest.mark.parametrize(
+    ("checks", "sentence"),
+    [
+        ([], "This machine can measure."),
+        ([Check(name="a", found="x", status="ok")], "This machine can measure."),
+        (
+            [check("a", "warn", "times"), check("b", "warn", "CPU"), check("c", "warn", "times")],
+            "This machine can measure, but do not trust times (a, c); CPU (b).",
+        ),
+        (
+            [check("a", "warn", "times"), check("b", "bad", "anything")],
+            "This machine cannot measure before this is mended: anything (b).",
+        ),
+    ],
+)
+def test_the_conclusion_says_what_cannot_be_trusted(checks: list[Check], sentence: str) -> None:
+    assert doctor.conclusion(checks) == sentence
+
+
+@pytest.mark.parametrize(("status", "bad"), [("ok", False), ("warn", False), ("bad", True)])
+def test_the_command_fails_only_where_something_is_bad(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, bad: bool
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [check("a", status, "times")])
+
+    try:
+        command.doctor(json="-")
+        failed = False
+    except SystemExit as ended:
+        failed = ended.code == 1
+
+    assert failed == bad
+    written = json.loads(capsys.readouterr().out)
+    assert written["can_measure"] != bad
+    assert written["conclusion"] == doctor.conclusion(doctor.examine())
+
+
+def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> None:
+    command.doctor(guards=True)
+    text = capsys.readouterr().out
+    command.doctor(guards=True, json="-")
+    written = json.loads(capsys.readouterr().out)
+
+    assert [one["code"] for one in written["guards"]] == list(CODES)
+    for code in CODES.values():
+        assert code.code in text
+        assert f"-> {code.do}" in text
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,9 @@ def test_the_lag_of_a_client_that_is_meant_to_be_full_is_no_news() -> None:
 
     assert codes(TRIAL, **late, client=client(99.0)) == ["client-saturated"]
     assert codes(DELAYED, **late, client=client(85.0)) == ["client-cpu", "loop-lag"]
+    kept_off = msgspec.structs.replace(client(76.0), waited_percent=4.0)
+    assert codes(TRIAL, **late, client=kept_off) == []
+    assert codes(DELAYED, **late, client=kept_off) == ["loop-lag"]
     assert codes(TRIAL, loop_lag_s=late["loop_lag_s"]) == []  # nothing was timed to hold it against
 
 

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from labkit.cli import options
 from labkit.cli.options import Json, example
 
 
 @example("labkit doctor --json -")
-def doctor(json: Json = None) -> None:
-    """Say whether this machine can measure, and what to do where it cannot."""
+def doctor(
+    guards: Annotated[
+        bool, typer.Option("--guards", help="List what records are warned about, and why.")
+    ] = False,
+    json: Json = None,
+) -> None:
+    """Say whether this machine can measure, and what to do where it cannot.
+
+    The exit status is 1 where something that is found bad has to be mended first.
+    """
+    options.check_json(json)
+    if guards:
+        _list_guards(json)
+    else:
+        _examine(json)
+
+
+def _list_guards(json: str | None) -> None:
+    from labkit import terminal
+    from labkit.codes import CODES
+
+    if json != "-":
+        terminal.codes(CODES.values())
+    options.write_json(json, {"guards": list(CODES.values())})
+
+
+def _examine(json: str | None) -> None:
     from labkit import doctor as checks
     from labkit import terminal
 
-    options.check_json(json)
     found = checks.examine()
+    said, bad = checks.conclusion(found), any(check.status == "bad" for check in found)
     if json != "-":
-        terminal.findings(found)
-    options.write_json(json, {"checks": found})
+        terminal.findings(found, said)
+    options.write_json(json, {"checks": found, "conclusion": said, "can_measure": not bad})
+    if bad:
+        raise SystemExit(1)
