@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labkit.climb import Climb
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
     from labkit.lab import (
+        check_claims,
         compare,
         default_scale,
         ladder,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         run,
         serving,
     )
+    from labkit.ledgers import Ledger
     from labkit.outcomes import Reproduction, Run, Study
     from labkit.parts import (
         AiohttpTransport,
@@ -39,6 +41,7 @@ _HOME = {
     "labkit.climb": ("Climb",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
     "labkit.lab": (
+        "check_claims",
         "compare",
         "default_scale",
         "ladder",
@@ -48,6 +51,7 @@ _HOME = {
         "run",
         "serving",
     ),
+    "labkit.ledgers": ("Ledger",),
     "labkit.outcomes": ("Reproduction", "Run", "Study"),
     "labkit.parts": (
         "AiohttpTransport",
@@ -71,6 +75,7 @@ __all__ = [
     "Climb",
     "HttpTarget",
     "LabError",
+    "Ledger",
     "Record",
     "RecordDamaged",
     "RecordNotFound",
@@ -85,6 +90,7 @@ __all__ = [
     "UrlTarget",
     "WireTransport",
     "Workload",
+    "check_claims",
     "compare",
     "default_scale",
     "ladder",

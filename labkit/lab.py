@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import (
     assembly,
+    checking,
     climbing,
     fields,
     launch,
@@ -26,6 +27,7 @@ from labkit import (
 )
 from labkit.climb import Climb
 from labkit.errors import TrialFailed
+from labkit.ledgers import Ledger
 from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
 from labkit.progress import Reporter
@@ -157,6 +159,30 @@ async def ladder(
         short=short,
         repeats=repeats,
         seconds=seconds,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
+
+
+async def check_claims(
+    ids: Sequence[str] | None = None,
+    *,
+    scale: str | None = None,
+    repeats: int | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Ledger:
+    """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
+
+    `ids` are those that `labkit claims list` shows (all, where not given). `repeats` replaces the
+    scale's own; fewer than five decide nothing.
+    """
+    return await checking.check(
+        ids,
+        scale=scale or default_scale(),
+        repeats=repeats,
         seed=seed,
         store=store,
         reporter=reporter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,24 @@ def benchmarks(found: Sequence[Benchmark]) -> None:
         left=2,
     )
     sys.stdout.write(table.text() + "\n")
+
+
+def claims(found: Sequence[Mapping[str, Any]]) -> None:
+    """The ledger's claims, before they are checked."""
+    table = tables.Table(
+        headers=["claim", "seed", "status", "what is claimed"],
+        rows=[
+            [one["id"], one["seed"], one["status"], _with_need(one["says"], one["needs"])]
+            for one in found
+        ],
+        says="'labkit claims check ID ...' checks some, 'labkit claims check' all of them.",
+        left=4,
+    )
+    sys.stdout.write(table.text() + "\n")
+
+
+def _with_need(says: str, needs: str | None) -> str:
+    return f"{says} (needs {needs})" if needs else says
 
 
 def rungs(found: Sequence[Rung]) -> None:

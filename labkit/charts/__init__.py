@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from labkit.charts.bar_chart import bars
 from labkit.charts.chart import Chart
+from labkit.charts.forest_chart import Claimed, forest
 from labkit.charts.ladder_chart import Bar, ladder
 from labkit.charts.latency_chart import latency
 from labkit.charts.plots import plot
@@ -20,9 +21,11 @@ from labkit.charts.verdicts import of_rows as trust
 __all__ = [
     "Bar",
     "Chart",
+    "Claimed",
     "Rate",
     "Row",
     "bars",
+    "forest",
     "ladder",
     "latency",
     "over_axis",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import typer
 
 from labkit import terminal
-from labkit.cli import doctor, ladder, notebooks, reproduce, results, serve, trials
+from labkit.cli import claims, doctor, ladder, notebooks, reproduce, results, serve, trials
 from labkit.errors import LabError
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+claims_app = typer.Typer(help="What others claim, and what became of it.", no_args_is_help=True)
 results_app = typer.Typer(help="The records that were kept.", no_args_is_help=True)
 
 # In the order in which help lists them.
@@ -39,15 +40,20 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
     "lab": notebooks.open_lab,
 }
+_CLAIMS: dict[str, Callable[..., None]] = {
+    "list": claims.list_claims,
+    "check": claims.check,
+}
 _RESULTS: dict[str, Callable[..., None]] = {
     "list": results.list_records,
     "show": results.show,
     "export": results.export,
 }
 
-for _app, _commands in ((app, _COMMANDS), (results_app, _RESULTS)):
+for _app, _commands in ((app, _COMMANDS), (claims_app, _CLAIMS), (results_app, _RESULTS)):
     for _name, _command in _commands.items():
         _app.command(_name, epilog=vars(_command)["epilog"])(_command)
+app.add_typer(claims_app, name="claims")
 app.add_typer(results_app, name="results")
 
 

@@ -1,0 +1,209 @@
+"""Checking claims: every arm in seeded random blocks, each in a fresh process, into a `Ledger`.
+
+Arms that are the same run once, whichever claims they are of. Claims that share arms are checked
+together and no others between: what is compared runs near each other in time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from labkit import (
+    assembly,
+    environment,
+    fields,
+    findings,
+    fresh,
+    launch,
+    ledger,
+    parts,
+    preflight,
+    progress,
+    wording,
+)
+from labkit.errors import TrialFailed
+from labkit.findings import Reading
+from labkit.ledger import Arm, Claim, Claims
+from labkit.ledgers import Ledger
+from labkit.plan import Step
+from labkit.progress import Reporter
+from labkit.record import Record
+from labkit.store import Store
+
+
+async def check(
+    ids: Sequence[str] | None = None,
+    *,
+    scale: str,
+    repeats: int | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Ledger:
+    """Check the claims with these ids, or all of them.
+
+    `repeats` replaces what the ledger says for `scale`. Raises `BadInput` before anything is
+    started. An arm that fails is kept as such, and what it decides is inconclusive.
+    """
+    claims = ledger.load()
+    chosen = claims.chosen(ids)
+    times = claims.repeats_at(scale) if repeats is None else repeats
+    fields.check("repeats", times, fields.Repeats)
+    fields.check("seed", seed, fields.types_of(parts.Workload)["seed"])
+    named = places(chosen, scale)
+    for place in named:
+        if place.arm.experiment is None:
+            preflight.check(place.arm.trial())
+    kept = store or Store()
+    kept.prepare()
+    work = _Checking(store=kept, show=reporter or progress.default())
+    before = environment.now()
+    await work.take(turns(groups(chosen, named, scale), repeats=times, seed=seed))
+    return _judged(claims, chosen, work, scale, before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An arm, and the first claim, check (from 1) and side that it is of."""
+
+    arm: Arm
+    axes: Mapping[str, Any]
+
+
+def _arms(claim: Claim, scale: str) -> list[dict[ledger.Side, Arm]]:
+    cores = len(environment.usable_cores()) or 1
+    return [check.arms(scale, cores) for check in claim.checks]
+
+
+def places(claims: Sequence[Claim], scale: str) -> list[Place]:
+    """Every arm of these claims once, in their order."""
+    found: dict[str, Place] = {}
+    for claim in claims:
+        for number, sides in enumerate(_arms(claim, scale), 1):
+            for side, arm in sides.items():
+                axes = {"claim": claim.id, "check": number, "side": side}
+                found.setdefault(arm.key, Place(arm=arm, axes=axes))
+    return list(found.values())
+
+
+def groups(claims: Sequence[Claim], named: Sequence[Place], scale: str) -> list[list[Place]]:
+    """The arms in groups: claims that share one are in the same."""
+    groups: list[set[str]] = []
+    for claim in claims:
+        keys = {arm.key for sides in _arms(claim, scale) for arm in sides.values()}
+        if not keys:
+            continue
+        shared = [group for group in groups if group & keys]
+        groups = [group for group in groups if group not in shared]
+        groups.append(keys.union(*shared))
+    return [[place for place in named if place.arm.key in group] for group in groups]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One run of an arm: which repeat it is of, and its place in the order of all."""
+
+    place: Place
+    repeat: int
+    order: int
+
+
+def turns(grouped: Sequence[Sequence[Place]], *, repeats: int, seed: int) -> list[Turn]:
+    """Group after group, each in `repeats` blocks; within a block in an order drawn from `seed`."""
+    chance = random.Random(seed)
+    listed: list[Turn] = []
+    for group in grouped:
+        for repeat in range(repeats):
+            for place in chance.sample(list(group), len(group)):
+                listed.append(Turn(place=place, repeat=repeat, order=len(listed)))
+    return listed
+
+
+@dataclass(kw_only=True)
+class _Checking:
+    """A check under way: what it has read."""
+
+    store: Store
+    show: Reporter
+    readings: dict[str, list[Reading]] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+    async def take(self, listed: Sequence[Turn]) -> None:
+        """Take the turns one after another."""
+        study = assembly.new_id(datetime.now(UTC))
+        self.show.begin(len(listed))
+        try:
+            for turn in listed:
+                if turn.place.arm.experiment is None:
+                    await self._trial(turn, study)
+                else:
+                    await self._experiment(turn)
+        finally:
+            self.show.end()
+
+    async def _trial(self, turn: Turn, study: str) -> None:
+        arm, axes = turn.place.arm, dict(turn.place.axes)
+        trial = arm.trial()
+        self.show.started(Step(trial=trial, axes=axes, repeat=turn.repeat, order=turn.order))
+        place = assembly.Place(
+            study=study, experiment="claims", axes=axes, repeat=turn.repeat, order=turn.order
+        )
+
+        def keep(record: Record) -> None:
+            self.store.add(record)
+            self.records.append(record)
+            self._read(arm, findings.of_record(record, arm.key))
+            self.show.finished(record)
+
+        try:
+            await launch.run(trial, place=place, watch=self.show.update, keep=keep)
+        except TrialFailed as error:
+            # The record says what happened; the other arms are still worth having.
+            if error.record is None:
+                self._read(arm, Reading(arm=arm.key, repeat=turn.repeat, why=str(error)))
+
+    async def _experiment(self, turn: Turn) -> None:
+        arm = turn.place.arm
+        try:
+            figures = await fresh.measured(str(arm.experiment), arm.settings, arm.server)
+            reading = Reading(arm=arm.key, repeat=turn.repeat, figures=figures)
+        except TrialFailed as error:
+            reading = Reading(arm=arm.key, repeat=turn.repeat, why=str(error))
+        self._read(arm, reading)
+        self.show.passed(_line(turn, reading))
+
+    def _read(self, arm: Arm, reading: Reading) -> None:
+        self.readings.setdefault(arm.key, []).append(reading)
+
+
+def _line(turn: Turn, reading: Reading) -> str:
+    arm = ", ".join(f"{name}={value}" for name, value in turn.place.axes.items())
+    said = [f"{name} {wording.said_of(name, value)}" for name, value in reading.figures.items()]
+    return f"{arm}: {reading.why or ', '.join(said)}"
+
+
+def _judged(
+    claims: Claims,
+    chosen: Sequence[Claim],
+    work: _Checking,
+    scale: str,
+    before: Mapping[str, Any],
+) -> Ledger:
+    results = [
+        findings.judge(
+            claim,
+            claims.source_of(claim),
+            [
+                {side: work.readings.get(arm.key, []) for side, arm in sides.items()}
+                for sides in _arms(claim, scale)
+            ],
+            scale,
+        )
+        for claim in chosen
+    ]
+    readings = [one for listed in work.readings.values() for one in listed]
+    return Ledger(results, readings, work.records, scale, before)

@@ -1,0 +1,72 @@
+"""`python -m labkit.experiments NAME`: a line of JSON in, a line of JSON with its figures out.
+
+The line that comes in holds `settings`, the `url` of a server and the `core` to run on. When
+standard input ends, because the parent is gone, so does the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from typing import Any
+
+import msgspec
+
+from labkit import experiments
+from labkit.errors import BadInput, LabError
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent asks for."""
+
+    settings: dict[str, Any] = {}
+    url: str | None = None
+    core: int | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Measure once and print the figures; 2 for what cannot be measured."""
+    job = msgspec.json.decode(_first_line(), type=Job)
+    # What the experiment itself prints goes to standard error.
+    out = os.dup(1)
+    os.dup2(2, 1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    if job.core is not None:
+        os.sched_setaffinity(0, {job.core})
+    try:
+        figures = asyncio.run(_measured(arguments, job))
+    except LabError as error:
+        os.write(out, msgspec.json.encode({"failed": str(error)}) + b"\n")
+        return error.exit_code
+    os.write(out, msgspec.json.encode({"figures": figures}) + b"\n")
+    return 0
+
+
+async def _measured(arguments: list[str], job: Job) -> experiments.Figures:
+    if len(arguments) != 1:
+        raise BadInput("usage: python -m labkit.experiments NAME")
+    measure = experiments.load(arguments[0])
+    try:
+        return await measure(job.url, **job.settings)
+    except TypeError as error:
+        raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
+
+
+def _first_line() -> bytes:
+    # Unbuffered: what follows the first line belongs to the thread that waits for the end.
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1 << 16)):
+        line += byte
+    return bytes(line)
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,28 @@
+"""What aiohttp's own server answers to a body around its `client_max_size`."""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp import web
+
+from labkit.experiments import Figures
+from labkit.experiments.served import served
+
+CAP_BYTES = 100_000
+
+
+async def measure(url: str | None, *, beyond_bytes: int) -> Figures:
+    """The status for a body that is so many bytes larger than the cap (or smaller, below 0)."""
+
+    async def take(request: web.Request) -> web.Response:
+        return web.Response(text=str(len(await request.read())))
+
+    body = b"x" * (CAP_BYTES + beyond_bytes)
+    app = web.Application(client_max_size=CAP_BYTES)
+    app.router.add_post("/", take)
+    async with (
+        served(app) as own,
+        aiohttp.ClientSession() as session,
+        session.post(own, data=body) as response,
+    ):
+        return {"status": float(response.status)}

@@ -1,0 +1,26 @@
+"""The experiments in code, and the figures that each gives: what the ledger may name.
+
+Here because the ledger may not import what runs in a measured process. `labkit.experiments` has the
+code, and a test holds the two together. The end of a figure's name is its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "body_cap": ("status",),
+        "clocks": ("seen_share",),
+        "compression": ("body_bytes", "cpu_us"),
+        "default_limit": ("most_in_flight",),
+        "gathered": ("connections", "overlapping"),
+        "held_lock": ("answered",),
+        "idle_gaps": ("connections", "latency_s"),
+        "priority": ("urgent_wait_s", "all_s"),
+        "reading": ("growth_bytes",),
+        "resolver": ("lookups", "latency_s"),
+        "weak_cache": ("kept", "locks_left"),
+    }
+)
