@@ -19,7 +19,8 @@ async def measured(
 ) -> dict[str, float]:
     """The figures of one run of the experiment `name`; its processes are gone at the end.
 
-    `server` are the settings of a synthetic server to start for it, None for none. Raises `TrialFailed` where it gives none within `DEADLINE_S`.
+    `server` are the settings of a synthetic server to start for it, None for none. Raises
+    `TrialFailed` where it gives none within `DEADLINE_S`.
     """
     cores = environment.core_each()
     async with contextlib.AsyncExitStack() as stack:

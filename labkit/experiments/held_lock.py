@@ -28,9 +28,9 @@ class Batcher:
         async with self._lock:
             if key in self._waiting:
                 # The fault: the sender needs this lock before it can answer what is awaited here.
-                found = await self._waiting[key]
-                return found
-            answer = self._waiting[key] = asyncio.get_running_loop().create_future()
+                return await self._waiting[key]
+            answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            self._waiting[key] = answer
             if self._sender is None:
                 self._sender = asyncio.create_task(self._send_later())
         return await answer
