@@ -18,6 +18,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gathered": ("connections", "overlapping"),
         "held_lock": ("answered",),
         "idle_gaps": ("connections", "latency_s"),
+        "overhead": ("throughput_ratio", "cpu_ratio"),
         "priority": ("urgent_wait_s", "all_s"),
         "reading": ("growth_bytes",),
         "resolver": ("lookups", "latency_s"),

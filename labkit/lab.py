@@ -9,22 +9,20 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from labkit import (
-    assembly,
+    auditing,
     checking,
     climbing,
     fields,
     launch,
     parts,
     plan,
-    preflight,
-    progress,
     published,
     references,
 )
+from labkit.audit import Audit
 from labkit.climb import Climb
 from labkit.errors import TrialFailed
 from labkit.ledgers import Ledger
@@ -32,6 +30,7 @@ from labkit.outcomes import Reproduction, Run, Study
 from labkit.plan import Step
 from labkit.progress import Reporter
 from labkit.record import Record
+from labkit.running import run_all
 from labkit.spec import Trial
 from labkit.store import Store
 
@@ -55,7 +54,7 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
     steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
-    records = await _run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
+    records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
 
 
@@ -114,7 +113,7 @@ async def compare(
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(trial or Trial(), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    records = await _run_all(steps, store=store, reporter=reporter, experiment="compare")
+    records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
     return Study(_by_arm(records, arms), list(varied))
 
 
@@ -135,7 +134,7 @@ async def reproduce(
     times = benchmark.repeats(size) if repeats is None else repeats
     arms = benchmark.arms(size)
     steps = plan.interleave(arms, repeats=times)
-    records = await _run_all(steps, store=store, reporter=reporter, experiment=name)
+    records = await run_all(steps, store=store, reporter=reporter, experiment=name)
     return Reproduction(benchmark, size, _by_arm(records, arms))
 
 
@@ -189,6 +188,17 @@ async def check_claims(
     )
 
 
+async def audit(
+    comparisons: int = 20, *, store: Store | None = None, reporter: Reporter | None = None
+) -> Audit:
+    """Measure the lab's own error on this machine: in about five minutes.
+
+    Compares a trial with itself `comparisons` times, takes the probes' own cost, and holds
+    percentiles against delays that the server knows it gave.
+    """
+    return await auditing.run(comparisons, store=store, reporter=reporter)
+
+
 def results(store: Store | None = None) -> pd.DataFrame:
     """Every readable record in the store as a tidy DataFrame, one row each, oldest first."""
     from labkit import stats
@@ -208,45 +218,3 @@ def _by_arm(records: list[Record], arms: Sequence[tuple[Mapping[str, Any], Trial
     """Records in the order in which their arms were named: tables and charts keep it."""
     named = [dict(axes) for axes, _ in arms]
     return sorted(records, key=lambda record: (named.index(record.axes), record.order))
-
-
-async def _run_all(
-    steps: Sequence[Step],
-    *,
-    store: Store | None,
-    reporter: Reporter | None,
-    experiment: str | None = None,
-    stop_at_failure: bool = False,
-) -> list[Record]:
-    kept, show = store or Store(), reporter or progress.default()
-    for step in steps:
-        preflight.check(step.trial)
-    kept.prepare()
-    study = assembly.new_id(datetime.now(UTC)) if experiment else None
-    records: list[Record] = []
-
-    def keep(record: Record) -> None:
-        kept.add(record)
-        records.append(record)
-        show.finished(record)
-
-    show.begin(len(steps))
-    try:
-        for step in steps:
-            show.started(step)
-            place = assembly.Place(
-                study=study,
-                experiment=experiment,
-                axes=dict(step.axes),
-                repeat=step.repeat,
-                order=step.order,
-            )
-            try:
-                await launch.run(step.trial, place=place, watch=show.update, keep=keep)
-            except TrialFailed as error:
-                # The record says what happened; the other arms are still worth having.
-                if stop_at_failure or error.record is None:
-                    raise
-    finally:
-        show.end()
-    return records

@@ -38,7 +38,12 @@ def note(message: str) -> None:
 def show(outcome: Outcome, *, quiet: bool = False) -> None:
     """An outcome as text, unless the JSON goes to standard output."""
     if not quiet:
-        sys.stdout.write(outcome.text() + "\n")
+        say(outcome.text())
+
+
+def say(text: str) -> None:
+    """Lines on standard output."""
+    sys.stdout.write(text + "\n")
 
 
 def reporter() -> reporting.Reporter:
@@ -56,7 +61,7 @@ class Lines(reporting.Reporter):
 
     def begin(self, trials: int) -> None:
         """Start counting."""
-        self._trials, self._began = trials, time.monotonic()
+        self._done, self._trials, self._began = 0, trials, time.monotonic()
 
     def finished(self, record: Record) -> None:
         """Write the line."""

@@ -15,6 +15,12 @@ def doctor(
     guards: Annotated[
         bool, typer.Option("--guards", help="List what records are warned about, and why.")
     ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Measure the lab's own error, in some five minutes.")
+    ] = False,
+    comparisons: Annotated[
+        int, typer.Option(metavar="N", help="Of --audit: how often a trial meets itself.")
+    ] = 20,
     json: Json = None,
 ) -> None:
     """Say whether this machine can measure, and what to do where it cannot.
@@ -24,6 +30,8 @@ def doctor(
     options.check_json(json)
     if guards:
         _list_guards(json)
+    elif audit:
+        _audit(comparisons, json)
     else:
         _examine(json)
 
@@ -35,6 +43,15 @@ def _list_guards(json: str | None) -> None:
     if json != "-":
         terminal.codes(CODES.values())
     options.write_json(json, {"guards": list(CODES.values())})
+
+
+def _audit(comparisons: int, json: str | None) -> None:
+    from labkit import lab, terminal
+
+    found = options.wait(lab.audit(comparisons, reporter=terminal.reporter()))
+    if json != "-":
+        terminal.say(found.text())
+    options.write_json(json, found.to_dict())
 
 
 def _examine(json: str | None) -> None:

@@ -1,0 +1,60 @@
+"""Trials one after another: checked before the first starts, kept as each ends, always shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from labkit import assembly, launch, preflight, progress
+from labkit.errors import TrialFailed
+from labkit.plan import Step
+from labkit.progress import Reporter
+from labkit.record import Record
+from labkit.store import Store
+
+
+async def run_all(
+    steps: Sequence[Step],
+    *,
+    store: Store | None,
+    reporter: Reporter | None,
+    experiment: str | None = None,
+    stop_at_failure: bool = False,
+) -> list[Record]:
+    """The records of the trials, in the order of `steps`; `experiment` names what they are of.
+
+    Raises `BadInput` before anything is started. A trial that fails is kept as invalid and the
+    others go on, unless `stop_at_failure`: then `TrialFailed` is raised.
+    """
+    kept, show = store or Store(), reporter or progress.default()
+    for step in steps:
+        preflight.check(step.trial)
+    kept.prepare()
+    study = assembly.new_id(datetime.now(UTC)) if experiment else None
+    records: list[Record] = []
+
+    def keep(record: Record) -> None:
+        kept.add(record)
+        records.append(record)
+        show.finished(record)
+
+    show.begin(len(steps))
+    try:
+        for step in steps:
+            show.started(step)
+            place = assembly.Place(
+                study=study,
+                experiment=experiment,
+                axes=dict(step.axes),
+                repeat=step.repeat,
+                order=step.order,
+            )
+            try:
+                await launch.run(step.trial, place=place, watch=show.update, keep=keep)
+            except TrialFailed as error:
+                # The record says what happened; the other arms are still worth having.
+                if stop_at_failure or error.record is None:
+                    raise
+    finally:
+        show.end()
+    return records
