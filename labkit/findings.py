@@ -36,8 +36,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one arm gave in one repeat: figures by name, in base units.
 
     `why` is what makes it unusable, if anything does; `held_up` says that the other side may have
-    set its speed; `failed_share` is the share of its requests that failed. `record` is the id of
-    the record in the store, of which an experiment in code has none.
+    set its speed; `failed_share` is the share of its requests that failed; `lost_core` that
+    nothing but the loss of its core made it unusable. `record` is the id of the record in the
+    store, of which an experiment in code has none.
     """
 
     arm: str
@@ -46,6 +47,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str = ""
     held_up: bool = False
     failed_share: float = 0.0
+    lost_core: bool = False
     record: str | None = None
 
     def figure(self, measure: str) -> tuple[float | None, str]:
@@ -78,6 +80,7 @@ def of_record(record: Record, arm: str) -> Reading:
         figures={name: value for name, value in figures.items() if math.isfinite(value)},
         why=f"a record is invalid ({codes})" if invalid else "",
         held_up=guards.held_up(record),
+        lost_core=invalid and not guards.failed(record),
         failed_share=counts.failures / counts.sent if counts.sent else 0.0,
         record=record.id,
     )

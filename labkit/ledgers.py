@@ -36,10 +36,11 @@ class Ledger(Outcome):
         records: Sequence[Record],
         scale: str,
         environment: Mapping[str, Any],
+        lost: int = 0,
     ) -> None:
         super().__init__(records, ["claim", "check", "side"])
         self.results, self.readings = list(results), list(readings)
-        self.scale, self.environment = scale, dict(environment)
+        self.scale, self.environment, self.lost = scale, dict(environment), lost
 
     def __getitem__(self, claim: str) -> Result:
         """The result for the claim with this id."""
@@ -90,6 +91,7 @@ class Ledger(Outcome):
             "their 95 % interval: it lies wholly where the claim holds, wholly outside (refuted), "
             "or neither. Counts must hold in every run.",
             _conditions(self.scale, self.environment),
+            *_again(self.lost),
         ]
 
     def _counts(self) -> str:
@@ -128,6 +130,13 @@ def _conditions(scale: str, environment: Mapping[str, Any]) -> str:
         f"Scale {scale}; Python {environment.get('python')}, {', '.join(told)}; "
         f"{environment.get('cpu')}, {environment.get('cores_usable')} cores; loopback only."
     )
+
+
+def _again(lost: int) -> list[str]:
+    if not lost:
+        return []
+    runs = "1 run was" if lost == 1 else f"{lost} runs were"
+    return [f"{runs} made again, because other processes had the client's core: end them."]
 
 
 def _claimed(result: Result) -> Claimed:

@@ -58,5 +58,10 @@ def test_the_worker_imports_nothing_of_the_parent() -> None:
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 
 
+def test_an_experiment_imports_nothing_of_the_parent() -> None:
+    held = loaded_after("import labkit.experiments.__main__, labkit.experiments.reading")
+    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
+
+
 def test_the_base_names_the_strategies_that_there_are() -> None:
     assert tuple(parts.STRATEGIES) == strategies.NAMES

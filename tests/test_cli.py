@@ -215,6 +215,8 @@ def test_bad_input_is_one_sentence_and_exits_2(
         "ladder",
         "doctor",
         "lab",
+        "claims list",
+        "claims check",
         "results list",
         "results show",
         "results export",

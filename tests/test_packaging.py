@@ -174,13 +174,16 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
 
     published = moved("data/published/*.toml", "data", "labkit/_data")
     ladder = moved("data/ladder.toml", "data", "labkit/_data")
+    claims = moved("data/claims.toml", "data", "labkit/_data")
     reference = moved("data/reference/*.*", "data", "labkit/_data")
     notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
 
     assert published
     assert ladder
+    assert claims
     assert notebooks
-    assert moved("labkit/**/*.py", "", "") | published | ladder | reference | notebooks <= carried
+    data = published | ladder | claims | reference | notebooks
+    assert moved("labkit/**/*.py", "", "") | data <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",
         f"labkit-{PROJECT['version']}.dist-info",
