@@ -47,6 +47,11 @@ all (in a window long enough for the share to mean anything)."""
 FAILED_MANY_SHARE = 0.01
 """Above this share of failures an arm is not to be compared: fast failures make it look fast."""
 
+SERVICE_TIME = (
+    "Latency is service time in a closed workload: not what an independent user would feel"
+)
+"""Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006)."""
+
 LAG_SHARE, TIMER_S = 0.1, 0.001
 """What share of the median latency the loop may be late by, besides the whole milliseconds in which
 both loops keep timers."""

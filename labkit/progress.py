@@ -51,7 +51,7 @@ class Notebook(Reporter):
 
     def begin(self, trials: int) -> None:
         """Show the line."""
-        self._trials, self._began = trials, time.monotonic()
+        self._done, self._trials, self._began = 0, trials, time.monotonic()
         self._handle = self._display.display(self._line(f"{trials} trials to run"), display_id=True)
 
     def started(self, step: Step) -> None:

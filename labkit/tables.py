@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit import stats
+from labkit import guards, stats
 from labkit.claims import Verdict
 from labkit.comparisons import Against
 from labkit.record import Record
@@ -104,7 +104,15 @@ def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
         if any(record.floor_s for record in records)
         else ""
     )
-    return spread + floor
+    return " ".join([spread + floor, *_service_time(records), *_doubts(records, by)])
+
+
+def _service_time(records: Sequence[Record]) -> list[str]:
+    return [f"{guards.SERVICE_TIME}."] if any(record.latency_s for record in records) else []
+
+
+def _doubts(records: Sequence[Record], by: Sequence[str]) -> list[str]:
+    return stats.doubts.said(stats.by_label(stats.frame(records), list(by)))
 
 
 def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
@@ -180,20 +188,25 @@ def _own_target(target: Mapping[str, Any]) -> str:
 def sentence(record: Record) -> str:
     """What one record means."""
     if record.verdict == "invalid":
-        return "The record is invalid: " + record.warnings[0].message + "."
+        return f"The record is invalid: {_reason(record)}."
     if record.arrivals is not None:
         return (
             "Latency since due is what independent users would have felt; that since sent leaves "
             "out what their requests waited for room."
         )
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
-        return (
-            "Latency is service time in a closed workload: not what an independent user would feel."
-        )
-    return (
+        return f"{guards.SERVICE_TIME}."
+    efficiency = (
         f"The server's delays alone take {record.floor_s:.2f} s; this client took "
         f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
     )
+    return " ".join([efficiency, *_service_time([record])])
+
+
+def _reason(record: Record) -> str:
+    """The first of its notes that makes a record invalid."""
+    found = [note.message for note in record.warnings if note.code in guards.INVALID]
+    return (found or [note.message for note in record.warnings])[0]
 
 
 def of_verdicts(verdicts: Sequence[Verdict]) -> Table:

@@ -102,7 +102,7 @@ class Live(reporting.Reporter):
 
     def begin(self, trials: int) -> None:
         """Show the bar."""
-        self._trials, self._began = trials, time.monotonic()
+        self._done, self._trials, self._began = 0, trials, time.monotonic()
         self._task = self._bar.add_task("starting", place="", counts="", left="")
         self._bar.start()
 

@@ -45,6 +45,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         notes=[
             *conditions.sentences(conditions.of_frame(frame), marks.how_to_read(repeats)),
             *verdicts.notes(trusts),
+            *verdicts.doubts(frame, by),
         ],
         legend=marks.legend(looks) if inner else (),
     )

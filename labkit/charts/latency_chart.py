@@ -9,7 +9,7 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 
-from labkit import stats
+from labkit import guards, stats
 from labkit.charts import axes, style, verdicts
 from labkit.charts.chart import Chart
 from labkit.charts.conditions import sentences
@@ -59,7 +59,12 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
         title="Latency by percentile",
         alt=_alt(drawn),
         height_in=5.2,
-        notes=[*sentences(_HOW), *_left_out(curves), *verdicts.notes(trusts)],
+        notes=[
+            *sentences(_HOW, guards.SERVICE_TIME),
+            *_left_out(curves),
+            *verdicts.notes(trusts),
+            *_doubts(records_by_label),
+        ],
     )
     ax = chart.body.subplots()
     for index, curve in enumerate(drawn):
@@ -136,6 +141,11 @@ def _axes(ax: Axes, curves: Sequence[_Curve]) -> None:
 def _nines(nines: int) -> str:
     """90, 99, 99.9 and so on."""
     return f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}"
+
+
+def _doubts(records_by_label: Mapping[str, Sequence[Record]]) -> list[str]:
+    frames = {label: stats.frame(records) for label, records in records_by_label.items()}
+    return stats.doubts.said(frames)
 
 
 def _left_out(curves: Sequence[_Curve]) -> list[str]:

@@ -48,7 +48,8 @@ def over_axis(
         alt=f"{title}. {_ends(arms, x, metric)}.",
         height_in=5.2,
         notes=conditions.sentences(conditions.of_frame(frame), _how(frame, x, by))
-        + verdicts.notes(trusts),
+        + verdicts.notes(trusts)
+        + verdicts.doubts(frame, list(dict.fromkeys([*by, x]))),
     )
     ax = chart.body.subplots()
     labels = dict.fromkeys([*arms, *elsewhere])

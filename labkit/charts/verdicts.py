@@ -44,6 +44,11 @@ def notes(arms: Iterable[Trust]) -> list[str]:
     ]
 
 
+def doubts(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """A line for each doubt about the arms of a frame: too few repeats, or a wide spread."""
+    return stats.doubts.said(stats.by_label(frame, by))
+
+
 def _line(verdict: str, codes: str, whom: str) -> str:
     said = f"{MARKS[verdict]} {verdict}".strip() + (f" ({codes})" if codes else "")
     return f"{said}: {whom}" if whom else f"verdict: {said}"

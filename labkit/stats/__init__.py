@@ -5,6 +5,7 @@ Pure: nothing here runs a trial, reads a file or knows what was claimed.
 
 from __future__ import annotations
 
+from labkit.stats import doubts
 from labkit.stats.comparing import Comparison, compare
 from labkit.stats.frames import (
     DESCRIPTION,
@@ -44,6 +45,7 @@ __all__ = [
     "codes_text",
     "compare",
     "corrected",
+    "doubts",
     "frame",
     "merge_latency",
     "metric",

@@ -14,6 +14,7 @@ import pandas as pd
 from labkit import fields
 from labkit.errors import BadInput
 from labkit.record import Record, Verdict
+from labkit.stats import doubts
 from labkit.stats.metrics import METRICS
 from labkit.stats.metrics import metric as metric_named
 
@@ -127,8 +128,9 @@ def plain(value: Any) -> Any:
 def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """One row an arm, in order of first appearance.
 
-    Columns: `by`, repeats `n`, the worst `verdict`, the codes of all `warnings`, and of each metric
-    the median under its name and the extremes under its name with `_min` and `_max`.
+    Columns: `by`, repeats `n`, the worst `verdict`, the codes of all `warnings`, those of `doubts`
+    about the arm as a whole, and of each metric the median under its name and the extremes under
+    its name with `_min` and `_max`.
 
     Records of every verdict count: an arm whose verdict is `invalid` is to be read with that in
     mind. Raises `BadInput` for a column that the frame has not.
@@ -151,17 +153,19 @@ def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
         "n": len(arm),
         "verdict": worst(arm["verdict"]),
         "warnings": codes_text(codes_of(arm["warnings"])),
+        "doubts": codes_text(doubts.of_arm(arm)),
         **spread,
     }
 
 
 def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """A summary as plain data for JSON: None where nothing was measured, warnings as a list."""
+    """A summary as plain data for JSON: None where nothing was measured, codes as lists."""
     rows = [
         {str(name): plain(value) for name, value in row.items()}
         for row in summary.to_dict("records")
     ]
-    return [row | {"warnings": codes_of([row["warnings"]])} for row in rows]
+    lists = ("warnings", "doubts")
+    return [row | {name: codes_of([row[name]]) for name in lists} for row in rows]
 
 
 def ratios(

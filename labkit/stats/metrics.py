@@ -25,7 +25,7 @@ class Metric:
     """A number that a record holds at `path`, less the one at `minus`, in base units.
 
     It is shown times `scale`, in `unit`. `answers` is how many requests must have succeeded for it
-    to mean anything: with fewer it counts as not measured.
+    to mean anything, or what is counted at `among`: with fewer it counts as not measured.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Metric:
     better: Literal["lower", "higher"] | None = "lower"
     minus: str | None = None
     answers: int = 0
+    among: str = "counts.ok"
 
     @property
     def title(self) -> str:
@@ -44,7 +45,8 @@ class Metric:
 
     def of(self, record: Record) -> float:
         """The value in base units; NaN where it was not measured."""
-        if record.counts.ok < self.answers:
+        # Where it is not known how many there were (a record of an older labkit) it is shown.
+        if _read(record, self.among) < self.answers:
             return math.nan
         less = 0.0 if self.minus is None else _read(record, self.minus)
         return _read(record, self.path) - less
@@ -85,6 +87,7 @@ _MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
 _SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
 _CPU: dict[str, Any] = {"unit": "% of a core"}
 _US: dict[str, Any] = {"unit": "\N{MICRO SIGN}s"}
+_TIMERS: dict[str, Any] = {"among": "loop_lag_s.n", "answers": 100 * BEYOND}
 _COUNT: dict[str, Any] = {"better": None}
 _GROWTH: dict[str, Any] = {**_MB, "minus": "client.rss_before_bytes"}
 
@@ -117,7 +120,7 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("rate_achieved_rps", "arrivals.achieved_rps", "rate of sends", _RATE),
     ("sent_late", "arrivals.late", "requests sent late", {}),
     ("dropped", "arrivals.dropped", "requests dropped", {}),
-    ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", _MS),
+    ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", {**_MS, **_TIMERS}),
     ("loop_lag_max_s", "loop_lag_s.max", "event-loop lag, longest", _MS),
     ("server_cpu_percent", "server.cpu_percent", "server CPU", _CPU),
     ("server_peak_rss_bytes", "server.peak_rss_bytes", "server peak memory", _MB),

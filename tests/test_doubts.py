@@ -1,0 +1,212 @@
+"""Doubts about an arm as a whole, in summaries, tables and charts; and what is never a figure."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from factories import make_record, make_study
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import charts, guards, stats, tables
+from labkit.codes import CODES
+from labkit.record import LoopLag, Note
+from labkit.stats.doubts import DEVIATION_SHARE, EXTREME_SHARE, said, spreads
+from labkit.stats.intervals import LEAST_REPEATS
+
+PACKAGE = Path(guards.__file__).parent
+MEASURED = ("worker.py", "probes", "strategies", "transports", "targets", "framing.py", "kernel.py")
+DATES = {"engine_wire.py": {"time.time"}}
+"""The header Date of an answer tells the time of day; no duration is taken from it."""
+ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
+
+
+def doubts(repeats: int, spread: float) -> list[list[str]]:
+    frame = stats.frame(make_study(ARMS, repeats=repeats, spread=spread))
+    rows = stats.summary_rows(stats.summary(frame, ["strategy"]))
+    return [row["doubts"] for row in rows]
+
+
+# Repeats and spread
+
+
+@pytest.mark.parametrize(
+    ("repeats", "spread", "expected"),
+    [
+        (5, 0.02, []),
+        (4, 0.02, ["few-repeats"]),
+        (1, 0.0, ["few-repeats"]),
+        (5, 0.2, ["spread"]),
+        (2, 0.2, ["few-repeats", "spread"]),
+    ],
+)
+def test_a_summary_doubts_arms_of_few_or_unlike_repeats(
+    repeats: int, spread: float, expected: list[str]
+) -> None:
+    assert doubts(repeats, spread) == [expected, expected]
+
+
+def test_invalid_records_are_no_repeats() -> None:
+    records = make_study(ARMS, repeats=5)
+    spoilt = make_record(
+        settings={"strategy": "gather"},
+        axes={"strategy": "gather"},
+        repeat=4,
+        verdict="invalid",
+        warnings=[Note(code="core-lost", message="m")],
+        wall_s=99.0,
+    )
+    kept = [one for one in records if (one.axes["strategy"], one.repeat) != ("gather", 4)]
+
+    summary = stats.summary(stats.frame([*kept, spoilt]), ["strategy"])
+
+    assert dict(zip(summary["strategy"], summary["doubts"], strict=True)) == {
+        "gather": "few-repeats",
+        "queue": "",
+    }
+
+
+@given(st.lists(st.floats(0.001, 1_000), min_size=2, max_size=30))
+def test_a_spread_is_by_deviation_or_by_an_extreme(values: list[float]) -> None:
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    by_deviation = deviation / mean - 0.1
+    by_extreme = max(abs(value - mean) for value in values) / mean - 0.5
+
+    if min(abs(by_deviation), abs(by_extreme)) > 1e-9:
+        assert spreads(values) == (by_deviation > 0 or by_extreme > 0)
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0], [10.0] * 99 + [14.9]])
+def test_what_does_not_spread(values: list[float]) -> None:
+    assert not spreads(values)
+
+
+def test_one_repeat_far_off_is_enough() -> None:
+    assert spreads([10.0] * 999 + [15.2])
+
+
+def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
+    frame = stats.frame(
+        [
+            *make_study({"gather": {"wall_s": 10.0}}, repeats=5, spread=0.3),
+            *make_study({"queue": {"wall_s": 10.0}}, repeats=2),
+        ]
+    )
+
+    few, wide = said(stats.by_label(frame, ["strategy"]))
+
+    assert few.startswith("few-repeats (queue): ")
+    assert wide.startswith("spread (gather): ")
+    assert few.endswith(CODES["few-repeats"].do + ".")
+
+
+def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
+    records = make_study(ARMS, repeats=1)
+
+    assert said(stats.by_label(stats.frame(records), ["strategy"])) == []
+    assert "One run an arm" in tables.of_study(records, ["strategy"]).says
+
+
+def test_tables_and_charts_show_the_doubts() -> None:
+    records = make_study(ARMS, repeats=3, spread=0.3)
+    expected = said(stats.by_label(stats.frame(records), ["strategy"]))
+
+    assert [one.partition(":")[0] for one in expected] == [
+        "few-repeats (all arms)",
+        "spread (all arms)",
+    ]
+    shown = tables.of_study(records, ["strategy"]).says
+    for kind in ("time", "latency"):
+        notes = charts.plot(kind, records, ["strategy"]).notes
+        assert set(expected) <= set(notes)
+    assert all(sentence in shown for sentence in expected)
+
+
+def test_a_line_over_an_axis_has_an_arm_at_each_of_its_points() -> None:
+    records = [
+        make_record(settings={"limit": limit}, axes={"limit": limit}, repeat=n, wall_s=wall_s)
+        for limit, wall_s in ((10, 100.0), (100, 10.0))
+        for n in range(5)
+    ]
+
+    assert not [
+        note
+        for note in charts.over_axis(stats.frame(records), "limit", "wall_s").notes
+        if note.startswith(("spread", "few-repeats"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "numbers"),
+    [
+        ("few-repeats", [LEAST_REPEATS]),
+        ("spread", [100 * DEVIATION_SHARE, 100 * EXTREME_SHARE]),
+    ],
+)
+def test_the_table_of_codes_names_the_thresholds_in_force(code: str, numbers: list[float]) -> None:
+    assert [float(text) for text in re.findall(r"\d+", CODES[code].when)] == numbers
+
+
+# What latency means
+
+
+def test_latency_is_called_service_time_wherever_it_is_shown() -> None:
+    records = make_study(ARMS, repeats=5)
+    untimed = make_record(latency_s=None, latency_hdr=None)
+
+    assert guards.SERVICE_TIME in tables.of_study(records, ["strategy"]).says
+    assert guards.SERVICE_TIME in tables.of_run(records[0]).says
+    assert "closed workload" in " ".join(charts.plot("latency", records, ["strategy"]).notes)
+    assert guards.SERVICE_TIME not in tables.of_run(untimed).says
+
+
+def test_an_invalid_record_says_what_made_it_so() -> None:
+    notes = [Note(code="failures", message="few"), Note(code="throttled", message="held; raise it")]
+    record = make_record(warnings=notes, verdict="invalid")
+
+    assert tables.sentence(record) == "The record is invalid: held; raise it."
+
+
+@pytest.mark.parametrize(
+    ("n", "shown"), [(999, False), (1_000, True), (None, True)], ids=["few", "enough", "unknown"]
+)
+def test_a_percentile_of_the_lag_is_shown_where_the_timers_support_it(
+    n: int | None, shown: bool
+) -> None:
+    record = make_record(loop_lag_s=LoopLag(p50=0.001, p99=0.002, max=0.003, n=n))
+
+    assert (stats.METRICS["loop_lag_p99_s"].of(record) == 0.002) == shown
+    assert stats.METRICS["loop_lag_max_s"].of(record) == 0.003
+
+
+# Clocks
+
+
+def _clocks_read(tree: ast.AST) -> set[str]:
+    """`module.name` or `.name` of what is called or imported to tell the time."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Attribute):
+            whose = node.value.id if isinstance(node.value, ast.Name) else ""
+            found.add(f"{whose}.{node.attr}" if whose in ("time", "datetime") else f".{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_code_reads_no_wall_clock_and_not_the_loops(name: str) -> None:
+    """The wall clock is set by others; uvloop's own ticks in milliseconds."""
+    path = PACKAGE / name
+    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    assert files
+
+    for file in files:
+        read = _clocks_read(ast.parse(file.read_text(encoding="utf-8")))
+        wrong = {"time.time", "time.time_ns", ".time", ".now", ".utcnow"} & read
+        assert wrong <= DATES.get(file.name, set()), file
+        assert not {one for one in read if one.startswith("datetime.")}, file
