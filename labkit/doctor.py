@@ -73,13 +73,13 @@ def _spoilt(checks: Sequence[Check]) -> str:
 
 
 def _check(
-    name: str, found: str, advice: str = "", spoils: str = "", *, bad: bool = False
+    name: str, found: str, wrong: bool, advice: str, spoils: str, *, bad: bool = False
 ) -> Check:
-    """A check that is ok where there is no advice."""
-    status: Status = "ok" if not advice else "bad" if bad else "warn"
-    return Check(
-        name=name, found=found, status=status, advice=advice, spoils=spoils if advice else ""
-    )
+    """A check that is ok unless something is `wrong`; advice is of use only then."""
+    if not wrong:
+        return Check(name=name, found=found, status="ok")
+    status: Status = "bad" if bad else "warn"
+    return Check(name=name, found=found, status=status, advice=advice, spoils=spoils)
 
 
 def _cores() -> Iterator[Check]:
@@ -89,7 +89,8 @@ def _cores() -> Iterator[Check]:
     yield _check(
         "cores",
         f"{share} usable, {environment.machine()['cpu']}",
-        "" if usable > 1 else "client and server share one core: give this machine two",
+        usable < 2,
+        "client and server share one core: give this machine two",
         "time and CPU, which hold the server's",
     )
 
@@ -102,9 +103,8 @@ def _threads() -> Iterator[Check]:
     yield _check(
         "cores of a trial",
         f"{client} and {server}{', two threads of one core' if shared else ''}",
-        "each slows the other down: allow a core more (taskset, cpuset) or switch threads off"
-        if shared
-        else "",
+        shared,
+        "each slows the other down: allow a core more (taskset, cpuset) or switch threads off",
         "rate and CPU where both sides are busy",
     )
 
@@ -114,9 +114,8 @@ def _governor() -> Iterator[Check]:
     yield _check(
         "CPU governor",
         governor or "not told by this system",
-        ""
-        if governor in (None, "performance")
-        else "the clock follows the load: set it to 'performance'",
+        governor not in (None, "performance"),
+        "the clock follows the load: set it to 'performance'",
         _FROM_RUN_TO_RUN,
     )
 
@@ -126,7 +125,8 @@ def _turbo() -> Iterator[Check]:
     yield _check(
         "turbo",
         state or "not told by this system",
-        "the clock depends on heat: keep runs long, or switch it off" if state == "on" else "",
+        state == "on",
+        "the clock depends on heat: keep runs long, or switch it off",
         _FROM_RUN_TO_RUN,
     )
 
@@ -136,7 +136,8 @@ def _load() -> Iterator[Check]:
     yield _check(
         "load (1 min)",
         f"{load:.2f}",
-        "something else is running: wait until it is done, or close it" if load > 0.5 else "",
+        load > 0.5,
+        "something else is running: wait until it is done, or close it",
         _WHILE_OTHERS_RUN,
     )
 
@@ -148,34 +149,28 @@ def _watched() -> Iterator[Check]:
     time.sleep(WATCHED_S)
     after = kernel.read(cores)
     found = kernel.between(before, after)
-    yield _steal(found.stolen_percent, found.stolen_s)
+    yield _steal(found.stolen_percent, found.stolen_s or 0.0)
     yield _throttling(after.throttled_periods or 0, found.throttled_periods or 0)
 
 
-def _steal(percent: float | None, stolen_s: float | None) -> Check:
-    shared = (percent or 0) > guards.STOLEN_PERCENT and (stolen_s or 0) > guards.STOLEN_FROM_S
+def _steal(percent: float | None, stolen_s: float) -> Check:
     return _check(
         "stolen by other guests",
         "not told by this system" if percent is None else f"{percent:.1f} % of the last second",
-        "the host is shared: compare only within one interleaved study" if shared else "",
+        (percent or 0) > guards.STOLEN_PERCENT and stolen_s > guards.STOLEN_FROM_S,
+        "the host is shared: compare only within one interleaved study",
         _WHILE_OTHERS_RUN,
     )
 
 
 def _throttling(ever: int, now: int) -> Check:
     quota = kernel.quota_cores()
-    allowed = "no quota" if quota is None else f"quota of {quota:g} cores"
-    advice = ""
-    if now:
-        advice = "this container uses its CPU quota up right now: raise it, or end what runs in it"
-    elif ever:
-        advice = "this container has a CPU quota that was used up: raise it"
-    elif quota is not None and quota < 2:
-        advice = "client and server want a core each: raise the quota to 2 cores or more"
+    used_up = f"this container has a CPU quota that {'is' if now else 'was'} used up: raise it"
     return _check(
         "cgroup throttling",
-        f"{ever:,} periods so far, {allowed}",
-        advice,
+        f"{ever:,} periods so far, {'no quota' if quota is None else f'quota of {quota:g} cores'}",
+        ever > 0 or (quota is not None and quota < 2),
+        used_up if ever else "client and server want a core each: raise the quota to 2 cores",
         "any time or rate",
         bad=now > 0,
     )
@@ -188,9 +183,8 @@ def _memory() -> Iterator[Check]:
     yield _check(
         "memory available",
         f"{free / 1e6:,.0f} MB",
-        "close what holds memory: a million tasks at once want about 1 GB"
-        if free < MEMORY_LOW
-        else "",
+        free < MEMORY_LOW,
+        "close what holds memory: a million tasks at once want about 1 GB",
         "trials of many tasks at once",
         bad=free < MEMORY_LEAST,
     )
@@ -203,9 +197,8 @@ def _swap() -> Iterator[Check]:
     yield _check(
         "swap in use",
         f"{used / 1e6:,.0f} MB",
-        "what is swapped out counts as no memory: close what holds memory, then 'swapoff -a'"
-        if used > SWAP_USED
-        else "",
+        used > SWAP_USED,
+        "what is swapped out counts as no memory: close what holds memory, then 'swapoff -a'",
         "peak memory",
     )
 
@@ -213,11 +206,11 @@ def _swap() -> Iterator[Check]:
 def _descriptors() -> Iterator[Check]:
     budget = preflight.descriptors()
     needed = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
-    enough = budget >= needed or budget < 0  # -1 is no limit
     yield _check(
         "open files (hard limit)",
         "no limit" if budget < 0 else f"{budget:,}",
-        "" if enough else f"{USUAL_LIMIT:,} requests at a time need {needed:,}: raise 'ulimit -Hn'",
+        0 <= budget < needed,  # -1 is no limit
+        f"{USUAL_LIMIT:,} requests at a time need {needed:,}: raise 'ulimit -Hn'",
         f"trials of {USUAL_LIMIT:,} connections, which are refused",
         bad=True,
     )
@@ -230,9 +223,8 @@ def _ports() -> Iterator[Check]:
     yield _check(
         "ephemeral ports",
         f"{high - low:,}",
-        ""
-        if high - low >= 20_000
-        else "a session per request uses one each: widen ip_local_port_range",
+        high - low < 20_000,
+        "a session per request uses one each: widen ip_local_port_range",
         "trials of a session or a connection per request",
     )
 
@@ -244,7 +236,8 @@ def _backlog() -> Iterator[Check]:
     yield _check(
         "listen backlog",
         f"{size:,}",
-        "" if size >= 1_024 else "connections opened at once may wait 1 s: raise somaxconn",
+        size < 1_024,
+        "connections opened at once may wait 1 s: raise somaxconn",
         "the first second of trials that open many connections",
     )
 
@@ -265,9 +258,8 @@ def _loopback() -> Iterator[Check]:
     yield _check(
         "loopback (127.0.0.1)",
         why or "answers",
-        "client and server speak over it: bring 'lo' up and allow it in the firewall"
-        if why
-        else "",
+        bool(why),
+        "client and server speak over it: bring 'lo' up and allow it in the firewall",
         "anything, as no trial can run",
         bad=True,
     )
@@ -277,13 +269,13 @@ def _clock() -> Iterator[Check]:
     info = time.get_clock_info("perf_counter")
     source = CLOCK_SOURCE.read_text(encoding="ascii").strip() if CLOCK_SOURCE.is_file() else ""
     coarse = not info.monotonic or info.resolution > 1e-6
-    advice = "latencies cannot be told apart: use another machine" if coarse else ""
-    if source in SLOW_CLOCKS:
-        advice = advice or "reading it takes a microsecond or more: boot with clocksource=tsc"
     yield _check(
         "clock",
         f"{info.implementation}, {info.resolution * 1e9:.0f} ns{f', {source}' if source else ''}",
-        advice,
+        coarse or source in SLOW_CLOCKS,
+        "latencies cannot be told apart: use another machine"
+        if coarse
+        else "reading it takes a microsecond or more: boot with clocksource=tsc",
         "latencies",
         bad=coarse,
     )
@@ -296,7 +288,8 @@ def _versions() -> Iterator[Check]:
     yield _check(
         "versions",
         f"Python {sys.version.split()[0]}, {listed}",
-        f"install {', '.join(missing)}" if missing else "",
+        bool(missing),
+        f"install {', '.join(missing)}",
         "trials that need what is missing",
         bad=True,
     )
