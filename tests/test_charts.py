@@ -646,6 +646,16 @@ def test_each_repeat_is_a_dot() -> None:
     assert len(column(dots)) == 9
 
 
+def test_one_line_over_an_axis_needs_no_legend() -> None:
+    frame = stats.frame(by_requests())
+
+    (alone,) = charts.over_axis(frame, "requests", "memory").axes
+    (several,) = charts.over_axis(frame, "requests", "memory", ["strategy"]).axes
+
+    assert alone.get_legend() is None
+    assert several.get_legend() is not None
+
+
 def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> None:
     records = [make_record(axes={"limit": n}, throughput_rps=n * 10.0) for n in (1, 2, 100)]
 
@@ -757,7 +767,8 @@ def test_turns_stand_by_connection_and_in_order() -> None:
     assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 200, 50])
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([200, 0, 10])
     assert [bar.get_facecolor() for bar in ax.patches].count(ax.patches[0].get_facecolor()) == 2
-    assert "/behind on connection 4 200 to 200 ms" in chart.alt
+    assert "/slow on connection 4 0 to 200 ms" in chart.alt
+    assert "/behind on connection 4 at 200 ms" in chart.alt
     assert chart.svg() == charts.turns(LOG, "A log").svg()
 
 

@@ -116,7 +116,9 @@ def _scale(ax: Axes, rows: pd.DataFrame, x: str, metric: stats.Metric) -> None:
     else:
         ax.set_ylabel(metric.title)
         axes.from_zero(ax)
-    axes.legend_outside(ax)
+    ax.grid(color=style.PALE)
+    if len(ax.get_legend_handles_labels()[0]) > 1:  # one line needs no name; the notes judge it
+        axes.legend_outside(ax)
 
 
 def _ends(arms: Mapping[str, pd.DataFrame], x: str, metric: stats.Metric) -> str:

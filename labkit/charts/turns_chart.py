@@ -84,4 +84,5 @@ def _label(ax: Axes, names: Sequence[str], end_ms: float) -> None:
 
 
 def _said(began_ms: float, ended_ms: float) -> str:
-    return f"{began_ms:,.0f} to {ended_ms:,.0f} ms"
+    began, ended = f"{began_ms:,.0f}", f"{ended_ms:,.0f}"
+    return f"at {ended} ms" if began == ended else f"{began} to {ended} ms"
