@@ -58,10 +58,13 @@ class Outcome:
     def table(self) -> Any:
         """The same as a styled DataFrame, for notebooks."""
         table = self.text_table()
+        left = [{"selector": "", "props": "text-align: left"}]
+        words: dict[Any, Any] = dict.fromkeys(table.headers[: table.left], left)
         numbers: list[Hashable] = [*table.headers[table.left :]]
         return (
             table.frame()
             .style.hide(axis="index")
+            .set_table_styles(words)
             .set_properties(subset=numbers, **{"text-align": "right"})
             .set_caption(html.escape(table.says))
             .format(escape="html")
