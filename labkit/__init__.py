@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         results,
         run,
         serving,
+        sweep,
     )
     from labkit.ledgers import Ledger
     from labkit.outcomes import Reproduction, Run, Study
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.spec import Trial
     from labkit.store import Store
     from labkit.strategies import Tally, strategy
+    from labkit.sweeps import Sweep
 
 _HOME = {
     "labkit.climb": ("Climb",),
@@ -50,6 +52,7 @@ _HOME = {
         "results",
         "run",
         "serving",
+        "sweep",
     ),
     "labkit.ledgers": ("Ledger",),
     "labkit.outcomes": ("Reproduction", "Run", "Study"),
@@ -65,6 +68,7 @@ _HOME = {
     "labkit.spec": ("Trial",),
     "labkit.store": ("Store",),
     "labkit.strategies": ("Tally", "strategy"),
+    "labkit.sweeps": ("Sweep",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -84,6 +88,7 @@ __all__ = [
     "Store",
     "StreamsTransport",
     "Study",
+    "Sweep",
     "Tally",
     "Trial",
     "TrialFailed",
@@ -100,6 +105,7 @@ __all__ = [
     "run",
     "serving",
     "strategy",
+    "sweep",
 ]
 
 

@@ -21,6 +21,7 @@ from labkit import (
     plan,
     published,
     references,
+    sweeps,
 )
 from labkit.audit import Audit
 from labkit.climb import Climb
@@ -33,6 +34,7 @@ from labkit.record import Record
 from labkit.running import run_all
 from labkit.spec import Trial
 from labkit.store import Store
+from labkit.sweeps import Sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,6 +117,27 @@ async def compare(
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
     return Study(_by_arm(records, arms), list(varied))
+
+
+async def sweep(
+    trial: Trial | None = None,
+    limit: Sequence[int] | None = None,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Sweep:
+    """The trial at each limit, `repeats` times each, interleaved: where the knee is.
+
+    Without `limit`: powers of two from 1 up to the number of requests. Raises `BadInput` for a
+    strategy that heeds no limit.
+    """
+    base = trial or Trial()
+    sweeps.check(base)
+    arms = plan.arms(base, {"limit": sweeps.limits_for(base) if limit is None else limit})
+    steps = plan.interleave(arms, repeats=repeats, seed=seed)
+    return Sweep(await _run_all(steps, store=store, reporter=reporter, experiment="sweep"))
 
 
 async def reproduce(

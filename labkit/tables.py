@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -66,11 +66,16 @@ class Table:
 
 def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
     """One row an arm: medians, with the range over repeats of the time."""
-    summary = stats.summary_of(records, list(by))
-    shown = [name for name in SHOWN if summary[name].fillna(0).any() or name == "failures"]
-    headers = [*by, "n", *(SHOWN[name] for name in shown), "verdict"]
+    table = words(stats.summary_of(records, list(by)), by, SHOWN)
+    return replace(table, says=meaning(records, by))
+
+
+def words(summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str]) -> Table:
+    """A summary as text: one row an arm, and of the metrics `columns` those that were measured."""
+    shown = [name for name in columns if summary[name].fillna(0).any() or name == "failures"]
+    headers = [*by, "n", *(columns[name] for name in shown), "verdict"]
     rows = [_arm(row, by, shown) for row in summary.to_dict("records")]
-    return Table(headers=headers, rows=rows, says=meaning(records, by), left=len(by))
+    return Table(headers=headers, rows=rows, left=len(by))
 
 
 def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str]) -> list[str]:

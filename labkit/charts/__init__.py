@@ -8,6 +8,7 @@ from __future__ import annotations
 from labkit.charts.bar_chart import bars
 from labkit.charts.chart import Chart
 from labkit.charts.forest_chart import Claimed, forest
+from labkit.charts.knee_chart import knee
 from labkit.charts.ladder_chart import Bar, ladder
 from labkit.charts.latency_chart import latency
 from labkit.charts.plots import plot
@@ -26,6 +27,7 @@ __all__ = [
     "Row",
     "bars",
     "forest",
+    "knee",
     "ladder",
     "latency",
     "over_axis",

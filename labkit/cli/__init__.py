@@ -13,7 +13,7 @@ from collections.abc import Callable
 import typer
 
 from labkit import terminal
-from labkit.cli import claims, doctor, ladder, notebooks, reproduce, results, serve, trials
+from labkit.cli import claims, doctor, ladder, notebooks, reproduce, results, serve, sweep, trials
 from labkit.errors import LabError
 
 __all__ = ["main"]
@@ -35,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "serve": serve.serve,
     "run": trials.run,
     "compare": trials.compare,
+    "sweep": sweep.sweep,
     "reproduce": reproduce.reproduce,
     "ladder": ladder.ladder,
     "doctor": doctor.doctor,

@@ -26,6 +26,7 @@ from labkit.stats.frames import (
 from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio, of_value
 from labkit.stats.latency import corrected, merge_latency, percentile_curve, summary_of
 from labkit.stats.metrics import ALIASES, METRICS, NOT_MEASURED, Metric, metric, number
+from labkit.stats.scaling import Fit, Knee, Usl, fit_usl, in_flight, knee, knee_says, usl_says
 
 __all__ = [
     "ALIASES",
@@ -36,8 +37,11 @@ __all__ = [
     "NOT_MEASURED",
     "VERDICTS",
     "Comparison",
+    "Fit",
     "Interval",
+    "Knee",
     "Metric",
+    "Usl",
     "arm_label",
     "arms",
     "by_label",
@@ -46,7 +50,11 @@ __all__ = [
     "compare",
     "corrected",
     "doubts",
+    "fit_usl",
     "frame",
+    "in_flight",
+    "knee",
+    "knee_says",
     "merge_latency",
     "metric",
     "number",
@@ -59,5 +67,6 @@ __all__ = [
     "summary",
     "summary_of",
     "summary_rows",
+    "usl_says",
     "worst",
 ]

@@ -1,0 +1,250 @@
+"""How a figure scales with the number of requests in flight: Little's law, the knee, the USL. Pure.
+
+Rates come as a mapping from the limit to one value for each repeat, in the same order for every
+limit; None where a repeat has no valid one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TypeGuard
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from labkit.errors import BadInput
+from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio
+from labkit.stats.metrics import number
+
+Rates = Mapping[int, Sequence[float | None]]
+Array = npt.NDArray[np.float64]
+
+WITHIN = 0.05
+"""How far below the best a rate may be at the knee, as a share of the best."""
+LEAST_LEVELS = 6
+"""Fewer limits would fit the law's three coefficients whatever they were."""
+MOST_OFF = 0.10
+"""How far a fitted curve may be off, as a share of each rate (the root of the mean square)."""
+LEAST_BEND = 0.10
+"""Below this share of lost proportionality, at the largest limit, nothing is seen of the law."""
+
+
+def in_flight(throughput_rps: float, latency_s: float) -> float:
+    """How many requests are under way on average (Little 1961): rate times mean latency."""
+    return throughput_rps * latency_s
+
+
+class Knee(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest limit whose rate is within 5 % of the best.
+
+    In `level` of sweeps or more, low to high holds that of the true rates, among the limits tried.
+    `low` and `high` are None unless each limit has five repeats with a rate; `n` is how many the
+    one with the fewest has, and `left_out` holds the limits with none. `best` is the limit with the
+    best rate, `rate` and `best_rate` are medians. `at_end` says that the largest limit is the knee, so that it
+    may lie beyond.
+    """
+
+    limit: int
+    low: int | None
+    high: int | None
+    rate: float
+    best: int
+    best_rate: float
+    at_end: bool
+    left_out: list[int]
+    n: int
+    level: float = LEVEL
+
+
+def knee(rates: Rates, within: float = WITHIN) -> Knee:
+    """The knee of rates over limits.
+
+    Each limit's rate is compared with that of the best limit, repeat by repeat. The knee is the
+    smallest limit whose median ratio is 1 - `within` or more. With the 95 % intervals of the
+    ratios, low is the smallest limit that may be so near, and high the smallest that surely is,
+    whichever of the limits that may be the best is.
+
+    Raises `BadInput` where no limit has a rate above 0.
+    """
+    medians = {limit: median(known) for limit, values in rates.items() if (known := _known(values))}
+    if not medians:
+        raise BadInput("there is no knee: no limit has a rate above 0 from a valid trial")
+    limits = sorted(medians)
+    best = max(limits, key=medians.__getitem__)
+    ratios = _ratios(rates, limits, best)
+    near = 1 - within
+    found = _first(ratios, "value", near)
+    sure = all(ratio is not None and ratio.is_known for ratio in ratios.values())
+    # Which limit is the best is itself uncertain: each that may be has its say.
+    rivals = [_ratios(rates, limits, n) for n in limits if n == best or _may_be_best(ratios[n])]
+    return Knee(
+        limit=found,
+        low=min(_first(one, "high", near) for one in rivals) if sure else None,
+        high=max(_first(one, "low", near) for one in rivals) if sure else None,
+        rate=medians[found],
+        best=best,
+        best_rate=medians[best],
+        at_end=found == limits[-1] and len(limits) > 1,
+        left_out=[limit for limit in sorted(rates) if limit not in medians],
+        n=min(ratio.n if ratio else 0 for ratio in ratios.values()),
+    )
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if _usable(value)]
+
+
+def _usable(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _ratio(of: Sequence[float | None], to: Sequence[float | None]) -> Interval | None:
+    """The ratio over the repeats that have both; None where there is none."""
+    pairs = [(a, b) for a, b in zip(of, to, strict=True) if _usable(a) and _usable(b)]
+    return of_ratio([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+
+
+def _ratios(rates: Rates, limits: Sequence[int], best: int) -> dict[int, Interval | None]:
+    return {limit: _ratio(rates[limit], rates[best]) for limit in limits}
+
+
+def _may_be_best(ratio: Interval | None) -> bool:
+    return ratio is not None and ratio.high is not None and ratio.high >= 1
+
+
+def _first(ratios: Mapping[int, Interval | None], end: str, least: float) -> int:
+    """The first limit where this end of the ratio is so much: the best's own ratio always is 1."""
+    return next(n for n, ratio in ratios.items() if (getattr(ratio, end, None) or 0) >= least)
+
+
+class Usl(msgspec.Struct, frozen=True, kw_only=True):
+    """The Universal Scalability Law: rate(N) = rate_1 * N / (1 + sigma (N - 1) + kappa N (N - 1)).
+
+    N. J. Gunther, 'A simple capacity model of massively parallel transaction systems', 1993.
+    `rate_1` is the rate of one at a time, sigma the share that is done one after another
+    (contention), kappa the cost of each pair that must agree (coherency). `off` is how far the law
+    is off, as a share of the rates. `peak` is the limit of the highest rate, None where kappa is
+    within two standard errors of 0, so that no peak can be told.
+    """
+
+    rate_1: float
+    sigma: float
+    kappa: float
+    off: float
+    peak: float | None
+
+    def at(self, limit: float) -> float:
+        """The rate at a limit."""
+        return float(_usl(np.array([limit]), self.rate_1, self.sigma, self.kappa)[0])
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """The law where it fits; where not, None and the reason as a sentence without its full stop."""
+
+    usl: Usl | None
+    reason: str = ""
+
+
+def fit_usl(rates: Rates) -> Fit:
+    """Fit the law to the median rate of each limit, or say why it does not hold.
+
+    Errors count as shares of the rates, and no coefficient is negative (scipy's `curve_fit`).
+    Refused: fewer than six limits, a curve that is off by more than 10 %, and rates that determine
+    no coefficients.
+    """
+    medians = {limit: median(_known(values)) for limit, values in rates.items() if _known(values)}
+    if len(medians) < LEAST_LEVELS:
+        return _refused(
+            f"it has three coefficients, and {len(medians)} limits with a rate are few "
+            f"to tell them by: sweep {LEAST_LEVELS} or more"
+        )
+    limits = np.array(sorted(medians), dtype=np.float64)
+    measured = np.array([medians[int(limit)] for limit in limits])
+    try:
+        found, errors = _fitted(limits, measured)
+    except (RuntimeError, ValueError, FloatingPointError) as error:
+        return _refused(f"no coefficients were found ({error})")
+    return _judged(found, errors, limits, measured)
+
+
+def _usl(limits: Array, rate_1: float, sigma: float, kappa: float) -> Array:
+    law: Array = rate_1 * limits / (1 + sigma * (limits - 1) + kappa * limits * (limits - 1))
+    return law
+
+
+def _fitted(limits: Array, measured: Array) -> tuple[Array, Array]:
+    """The coefficients and their standard errors."""
+    from scipy.optimize import curve_fit  # here: half a second that only a sweep needs
+
+    each = float(np.max(measured / limits))
+
+    def law(limits: Array, share: float, sigma: float, kappa: float) -> Array:
+        return _usl(limits, share * each, sigma, kappa)
+
+    found, covariance = curve_fit(
+        law, limits, measured, p0=(1, 0.01, 1e-5), sigma=measured, bounds=(0, np.inf)
+    )
+    scale = np.array([each, 1, 1])
+    return found * scale, np.sqrt(np.diag(covariance)) * scale
+
+
+def _judged(found: Array, errors: Array, limits: Array, measured: Array) -> Fit:
+    rate_1, sigma, kappa = map(float, found)
+    off = float(np.sqrt(np.mean((_usl(limits, *found) / measured - 1) ** 2)))
+    if not off <= MOST_OFF:
+        return _refused(f"its curve is off by {off:.0%} of the rates, where {MOST_OFF:.0%} is much")
+    end = limits[-1]
+    if float(_usl(end, *found)) > (1 - LEAST_BEND) * rate_1 * end:
+        return _refused(
+            f"up to the limit {end:,.0f} the rate rises in proportion, so that nothing is seen of "
+            "what bends it: sweep further"
+        )
+    if not np.all(np.isfinite(errors)) or errors[0] > 0.5 * rate_1:
+        return _refused("the rates determine no coefficients: sweep smaller limits as well")
+    told = kappa > 2 * float(errors[2]) and sigma < 1
+    peak = math.sqrt((1 - sigma) / kappa) if told else None
+    return Fit(usl=Usl(rate_1=rate_1, sigma=sigma, kappa=kappa, off=off, peak=peak))
+
+
+def _refused(reason: str) -> Fit:
+    return Fit(usl=None, reason=reason)
+
+
+def knee_says(found: Knee) -> str:
+    """The knee in a sentence or two."""
+    rate = f"{number(found.rate)} requests/s"
+    if found.left_out:
+        listed = ", ".join(f"{limit:,}" for limit in found.left_out)
+        whole = knee_says(msgspec.structs.replace(found, left_out=[]))
+        return f"Without a valid trial, and left out: limit {listed}. {whole}"
+    if found.at_end:
+        return (
+            f"No knee was reached: the rate still rises up to the largest limit, {found.limit:,}, "
+            f"with {rate}; sweep further."
+        )
+    says = f"The knee is at a limit of {found.limit:,}: it is the smallest whose rate ({rate}) is "
+    says += f"within {WITHIN:.0%} of the best ({number(found.best_rate)} at {found.best:,})"
+    if found.low is None or found.high is None:
+        return (
+            f"{says}; it has no interval, for which each limit needs {LEAST_REPEATS} valid repeats "
+            f"(one has {found.n})."
+        )
+    held = f"from {found.low:,} to {found.high:,}"
+    held = held if found.low != found.high else f"{found.low:,} alone"
+    return f"{says}; its {100 * found.level:g} % interval, of the limits tried, is {held}."
+
+
+def usl_says(fit: Fit) -> str:
+    """The law's coefficients, or why it was refused, in a sentence."""
+    law = "Universal Scalability Law"
+    if fit.usl is None:
+        return f"The {law} was not fitted: {fit.reason}."
+    usl = fit.usl
+    peak = "no peak can be told" if usl.peak is None else f"its peak is at {number(usl.peak)}"
+    return (
+        f"The {law} fits to {usl.off:.1%}: {number(usl.rate_1)} requests/s one at a time, "
+        f"contention {usl.sigma:.2g}, coherency {usl.kappa:.2g}; {peak}."
+    )
