@@ -130,14 +130,14 @@ async def sweep(
 ) -> Sweep:
     """The trial at each limit, `repeats` times each, interleaved: where the knee is.
 
-    Without `limit`: powers of two from 1 up to the number of requests. Raises `BadInput` for a
-    strategy that heeds no limit.
+    Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
+    a process may open. Raises `BadInput` for a strategy that heeds no limit.
     """
     base = trial or Trial()
     sweeps.check(base)
-    arms = plan.arms(base, {"limit": sweeps.limits_for(base) if limit is None else limit})
+    arms = plan.arms(base, {"limit": _limits(base) if limit is None else limit})
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    return Sweep(await _run_all(steps, store=store, reporter=reporter, experiment="sweep"))
+    return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
 
 
 async def reproduce(
@@ -220,6 +220,12 @@ async def audit(
     percentiles against delays that the server knows it gave.
     """
     return await auditing.run(comparisons, store=store, reporter=reporter)
+
+
+def _limits(trial: Trial) -> list[int]:
+    """Of the limits that a sweep tries unless told otherwise, those that this machine allows."""
+    limits = sweeps.limits_for(trial)
+    return [n for n in limits if preflight.has_descriptors(trial.replace(limit=n))]
 
 
 def results(store: Store | None = None) -> pd.DataFrame:

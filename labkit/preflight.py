@@ -64,10 +64,16 @@ def descriptors() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
+def has_descriptors(trial: Trial) -> bool:
+    """Whether a process may open as many sockets as the trial may need."""
+    enough = connections(trial) <= descriptors() - RESERVED_DESCRIPTORS
+    return enough or descriptors() == resource.RLIM_INFINITY
+
+
 def _check_descriptors(trial: Trial) -> None:
     budget = descriptors() - RESERVED_DESCRIPTORS
     wanted = connections(trial)
-    if wanted > budget and descriptors() != resource.RLIM_INFINITY:
+    if not has_descriptors(trial):
         raise BadInput(
             f"limit is {trial.slots:,}: up to {wanted:,} connections would be open at once and "
             f"this machine allows {budget:,} a process; lower it, set transport.limit, or raise "

@@ -69,7 +69,7 @@ class Sweep(Study):
 
     def text_table(self) -> Table:
         """A line for each limit; below it what they mean, the knee last."""
-        rows = tables.words(self.summary(), ["limit"], _COLUMNS)
+        rows = tables.words(self.summary(), ["limit"], _COLUMNS, ranged="throughput_rps")
         flight = [[_text(one.in_flight), _text(one.server_max_in_flight)] for one in self.levels]
         headers = [*rows.headers[:-1], "in flight", "most at server", rows.headers[-1]]
         lines = [[*row[:-1], *more, row[-1]] for row, more in zip(rows.rows, flight, strict=True)]

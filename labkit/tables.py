@@ -66,28 +66,34 @@ class Table:
 
 def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
     """One row an arm: medians, with the range over repeats of the time."""
-    table = words(stats.summary_of(records, list(by)), by, SHOWN)
+    table = words(stats.summary_of(records, list(by)), by, SHOWN, ranged="wall_s")
     return replace(table, says=meaning(records, by))
 
 
-def words(summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str]) -> Table:
-    """A summary as text: one row an arm, and of the metrics `columns` those that were measured."""
+def words(
+    summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str], *, ranged: str
+) -> Table:
+    """A summary as text: one row an arm, and of the metrics `columns` those that were measured.
+
+    The metric `ranged` is shown with its range over the repeats.
+    """
     shown = [name for name in columns if summary[name].fillna(0).any() or name == "failures"]
     headers = [*by, "n", *(columns[name] for name in shown), "verdict"]
-    rows = [_arm(row, by, shown) for row in summary.to_dict("records")]
+    rows = [_arm(row, by, shown, ranged) for row in summary.to_dict("records")]
     return Table(headers=headers, rows=rows, left=len(by))
 
 
-def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str]) -> list[str]:
+def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str], ranged: str) -> list[str]:
     words = [str(row[name]) for name in by]
-    return [*words, str(row["n"]), *(_median(row, name) for name in shown), _verdict(row)]
+    figures = [_median(row, name, ranged=name == ranged) for name in shown]
+    return [*words, str(row["n"]), *figures, _verdict(row)]
 
 
-def _median(row: Mapping[Any, Any], name: str) -> str:
+def _median(row: Mapping[Any, Any], name: str, *, ranged: bool) -> str:
     metric = stats.METRICS[name]
     text = metric.text(row[name])
     spread = [metric.text(row[f"{name}_{end}"]) for end in ("min", "max")]
-    if name != "wall_s" or row["n"] == 1 or spread[0] == spread[1]:
+    if not ranged or row["n"] == 1 or spread[0] == spread[1]:
         return text
     return f"{text} ({spread[0]}-{spread[1]})"
 

@@ -135,6 +135,20 @@ def test_compare_runs_every_combination(store: Path, tmp_path: Path) -> None:
     assert "Medians of 2 fresh-process repeats" in done.stdout
 
 
+def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
+    chart, out = tmp_path / "knee.png", tmp_path / "out.json"
+    words = ("--limits", "1,4", "--repeats", "1", "--chart", str(chart), "--json", str(out))
+    done = labkit("sweep", "--requests", "40", "--delay", "0.005", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert [record["trial"]["workload"]["limit"] for record in result["records"]] == [1, 4]
+    assert {record["experiment"] for record in result["records"]} == {"sweep"}
+    assert [level["server_max_in_flight"] for level in result["levels"]] == [1, 4]
+    assert {"knee", "usl", "comparisons"} <= set(result)
+    assert done.stdout.rstrip().endswith(result["says"][-1])
+    assert "sweep 6 or more" in result["usl"]["reason"]
+
+
 def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> None:
     assert "No record" in labkit("results", "list").stdout
     record_id = json.loads(labkit("run", *SMALL, "--json", "-").stdout)["records"][0]["id"]
@@ -189,6 +203,10 @@ def test_a_failed_run_exits_1_and_keeps_its_record(store: Path) -> None:
         (("compare", "--axis", "limit=1", "--axis", "limit=2"), "twice"),
         (("compare", "--axis", "limit=1", "--repeats", "0"), "repeats is 0"),
         (("compare", "--axis", "limit=1", "--metric", "memry"), "did you mean 'memory'?"),
+        (("sweep", "--limits", "1,,2"), "write N,N,N"),
+        (("sweep", "--limits", "1,0"), "limit is '0'"),
+        (("sweep", "--limits", "2,2"), "the same arm twice"),
+        (("sweep", "--strategy", "gather"), "heeds no limit"),
         (("reproduce", "garcia-2017"), "did you mean 'garcia-2018'?"),
         (("reproduce", "garcia-2018", "--scale", "tiny"), "smoke, workshop, paper"),
         (("results", "show", "nope"), "no record has the id 'nope'"),
@@ -211,6 +229,7 @@ def test_bad_input_is_one_sentence_and_exits_2(
         "serve",
         "run",
         "compare",
+        "sweep",
         "reproduce",
         "ladder",
         "doctor",

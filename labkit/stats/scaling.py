@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TypeGuard
+from warnings import catch_warnings, simplefilter
 
 import msgspec
 import numpy as np
@@ -26,6 +27,7 @@ WITHIN = 0.05
 """How far below the best a rate may be at the knee, as a share of the best."""
 LEAST_LEVELS = 6
 """Fewer limits would fit the law's three coefficients whatever they were."""
+_ROUNDING = 1e-9
 MOST_OFF = 0.10
 """How far a fitted curve may be off, as a share of each rate (the root of the mean square)."""
 LEAST_BEND = 0.10
@@ -43,8 +45,8 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
     In `level` of sweeps or more, low to high holds that of the true rates, among the limits tried.
     `low` and `high` are None unless each limit has five repeats with a rate; `n` is how many the
     one with the fewest has, and `left_out` holds the limits with none. `best` is the limit with the
-    best rate, `rate` and `best_rate` are medians. `at_end` says that the largest limit is the knee, so that it
-    may lie beyond.
+    best rate, `rate` and `best_rate` are medians. `at_end` says that the largest limit is the knee,
+    so that it may lie beyond.
     """
 
     limit: int
@@ -75,7 +77,7 @@ def knee(rates: Rates, within: float = WITHIN) -> Knee:
     limits = sorted(medians)
     best = max(limits, key=medians.__getitem__)
     ratios = _ratios(rates, limits, best)
-    near = 1 - within
+    near = (1 - within) * (1 - _ROUNDING)
     found = _first(ratios, "value", near)
     sure = all(ratio is not None and ratio.is_known for ratio in ratios.values())
     # Which limit is the best is itself uncertain: each that may be has its say.
@@ -164,10 +166,12 @@ def fit_usl(rates: Rates) -> Fit:
     limits = np.array(sorted(medians), dtype=np.float64)
     measured = np.array([medians[int(limit)] for limit in limits])
     try:
-        found, errors = _fitted(limits, measured)
-    except (RuntimeError, ValueError, FloatingPointError) as error:
+        # What overflows, or determines no coefficients, is not to pass with a warning.
+        with np.errstate(over="raise", invalid="raise", divide="raise"), catch_warnings():
+            simplefilter("error", UserWarning)
+            return _judged(*_fitted(limits, measured), limits, measured)
+    except (RuntimeError, ValueError, ArithmeticError, Warning) as error:
         return _refused(f"no coefficients were found ({error})")
-    return _judged(found, errors, limits, measured)
 
 
 def _usl(limits: Array, rate_1: float, sigma: float, kappa: float) -> Array:
@@ -195,7 +199,7 @@ def _judged(found: Array, errors: Array, limits: Array, measured: Array) -> Fit:
     rate_1, sigma, kappa = map(float, found)
     off = float(np.sqrt(np.mean((_usl(limits, *found) / measured - 1) ** 2)))
     if not off <= MOST_OFF:
-        return _refused(f"its curve is off by {off:.0%} of the rates, where {MOST_OFF:.0%} is much")
+        return _refused(f"its curve is off by {off:.1%}, and at most {MOST_OFF:.0%} is a fit")
     end = limits[-1]
     if float(_usl(end, *found)) > (1 - LEAST_BEND) * rate_1 * end:
         return _refused(

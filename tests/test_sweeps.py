@@ -1,0 +1,196 @@
+"""Sweeps: the table, the sentence about the knee, the picture and the JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from labkit import charts, lab, sweeps
+from labkit.errors import BadInput
+from labkit.record import Record
+from labkit.spec import Trial
+from labkit.store import Store
+from labkit.sweeps import Sweep
+from tests.factories import make_record
+
+LIMITS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def law(n: int) -> float:
+    return 100 * n / (1 + 0.03 * (n - 1) + 5e-4 * n * (n - 1))
+
+
+def records(
+    curve: Callable[[int], float] = law, limits: Sequence[int] = LIMITS, **changes: Any
+) -> list[Record]:
+    """Five repeats of each limit; a latency as Little's law has it."""
+    return [
+        make_record(
+            settings={"limit": limit, "requests": 5_000, "delay": "0.01"},
+            axes={"limit": limit},
+            repeat=repeat,
+            throughput_rps=curve(limit) * (1 + 0.002 * repeat),
+            latencies_us=[int(1e6 * limit / curve(limit))] * 400,
+            **{"latency_s.mean": limit / curve(limit) / (1 + 0.002 * repeat), **changes},
+        )
+        for repeat in range(5)
+        for limit in limits
+    ]
+
+
+def test_the_text_ends_with_the_knee() -> None:
+    sweep = Sweep(records())
+    assert sweep.knee is not None
+    assert sweep.text().splitlines()[-1] == sweep.knee_says()
+    assert f"limit of {sweep.knee.limit}" in sweep.knee_says()
+
+
+def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> None:
+    table = Sweep(reversed_order(records())).text_table()
+    rows = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
+    assert [int(row["limit"]) for row in rows] == list(LIMITS)
+    assert [float(row["in flight"]) for row in rows] == pytest.approx(LIMITS)
+    assert [int(row["most at server"]) for row in rows] == list(LIMITS)
+    assert {"requests/s", "p50 (ms)", "p99 (ms)", "efficiency (%)"} <= set(rows[0])
+
+
+def reversed_order(listed: list[Record]) -> list[Record]:
+    return listed[::-1]
+
+
+def test_invalid_trials_move_no_knee() -> None:
+    whole = Sweep(records())
+    spoilt = [
+        msgspec.structs.replace(one, throughput_rps=1e6, verdict="invalid")
+        if one.repeat == 0 and one.axes["limit"] == 2
+        else one
+        for one in records()
+    ]
+    sweep = Sweep(spoilt)
+    assert sweep.rates[2][0] is None
+    assert sweep.knee is not None
+    assert whole.knee is not None
+    assert sweep.knee.limit == whole.knee.limit
+    assert sweep.knee.low is None
+
+
+def test_a_sweep_of_invalid_trials_says_so() -> None:
+    sweep = Sweep([msgspec.structs.replace(one, verdict="invalid") for one in records()])
+    assert sweep.knee is None
+    assert sweep.text().endswith("no limit has a rate above 0 from a valid trial.")
+    assert json.loads(msgspec.json.encode(sweep.to_dict()))["knee"] is None
+
+
+def test_it_says_when_the_knee_may_be_the_servers() -> None:
+    busy = {"server.cpu_percent": 97.0, "client.cpu_percent": 60.0}
+    assert any("the knee is the server's" in one for one in Sweep(records(**busy)).says())
+    assert not any("is the server's" in one for one in Sweep(records()).says())
+
+
+def test_unmeasured_latency_is_none() -> None:
+    bare = [msgspec.structs.replace(one, latency_s=None, latency_hdr=None) for one in records()]
+    sweep = Sweep(bare)
+    assert {level.in_flight for level in sweep.levels} == {None}
+    assert "n/a" in sweep.text()
+    labels = legends(sweep.plot())
+    assert "latency p50" not in labels
+    assert "limit / shortest latency" not in labels
+
+
+def test_as_json() -> None:
+    data = json.loads(msgspec.json.encode(Sweep(records()).to_dict()))
+    assert {"records", "summary", "comparisons", "knee", "usl", "levels", "says"} <= set(data)
+    assert data["usl"]["usl"]["sigma"] == pytest.approx(0.03, rel=0.01)
+    assert [level["limit"] for level in data["levels"]] == list(LIMITS)
+
+
+def test_it_shows_itself_in_a_notebook() -> None:
+    assert "The knee" in Sweep(records())._repr_html_()
+
+
+# The chart
+
+
+def legends(chart: charts.Chart) -> list[str]:
+    found = [ax.get_legend() for ax in chart.axes]
+    return [text.get_text() for legend in found if legend for text in legend.get_texts()]
+
+
+def test_the_chart_marks_the_knee_and_draws_both_laws(tmp_path: Path) -> None:
+    sweep = Sweep(records())
+    chart = sweep.plot()
+    assert sweep.knee is not None
+    labels = legends(chart)
+    knees = [label for label in labels if label.startswith(f"knee, {sweep.knee.limit}")]
+    assert len(knees) == 3
+    assert {"Universal Scalability Law, fitted", "limit / shortest latency"} <= set(labels)
+    assert all(ax.get_xscale() == "log" for ax in chart.axes)
+    low, high = chart.axes[0].get_xlim()
+    assert low <= min(LIMITS)
+    assert max(LIMITS) <= high < 1_000
+    assert sweep.knee_says() in chart.notes
+    assert chart.save(tmp_path / "knee.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_bound_of_littles_law_is_crossed() -> None:
+    throughput, latency, _ = Sweep(records()).plot().axes
+    lines = {line.get_label(): line for line in (*throughput.lines, *latency.lines)}
+    bound = dict(zip(*lines["limit / shortest latency"].get_data(), strict=True))
+    measured = dict(zip(*lines["throughput"].get_data(), strict=True))
+    assert measured[1] <= bound[1.0] * 1.01
+
+
+def test_a_law_that_was_refused_is_not_drawn() -> None:
+    sweep = Sweep(records(lambda n: min(100 * n, 1_000)))
+    assert sweep.usl.usl is None
+    assert not any("Scalability" in label for label in legends(sweep.plot()))
+
+
+def test_a_knee_beyond_the_limits_is_not_marked() -> None:
+    assert not any("knee" in one for one in legends(Sweep(records(lambda n: 100 * n)).plot()))
+
+
+def test_nothing_measured_is_refused() -> None:
+    nothing = [msgspec.structs.replace(one, throughput_rps=None) for one in records()]
+    with pytest.raises(BadInput, match="no trial of the sweep has a throughput"):
+        Sweep(nothing).plot()
+
+
+def test_other_charts_are_those_of_a_study() -> None:
+    assert "memory" in Sweep(records(limits=(1, 2))).plot("memory").alt
+
+
+# Which limits
+
+
+@pytest.mark.parametrize(("requests", "last"), [(1, 1), (2, 2), (1_000, 512), (1_024, 1_024)])
+def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -> None:
+    limits = sweeps.limits_for(Trial(requests=requests))
+    assert limits[0] == 1
+    assert limits[-1] == last
+    assert all(b == 2 * a for a, b in itertools.pairwise(limits))
+
+
+@pytest.mark.parametrize("strategy", ["gather", "sequential"])
+async def test_a_strategy_that_heeds_no_limit_is_refused(strategy: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="heeds no limit"):
+        await lab.sweep(Trial(strategy=strategy), store=Store(tmp_path))
+
+
+async def test_a_sweep_runs_each_limit_in_every_repeat(tmp_path: Path) -> None:
+    sweep = await lab.sweep(
+        Trial(requests=20, delay="0.002"), [4, 1], repeats=2, store=Store(tmp_path)
+    )
+    assert [(one.axes["limit"], one.repeat) for one in sweep.records] == [
+        (1, 0),
+        (1, 1),
+        (4, 0),
+        (4, 1),
+    ]
+    assert [level.server_max_in_flight for level in sweep.levels] == [1, 4]
