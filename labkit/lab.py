@@ -19,6 +19,7 @@ from labkit import (
     launch,
     parts,
     plan,
+    preflight,
     published,
     references,
     sweeps,
