@@ -6,6 +6,7 @@ together and no others between: what is compared runs near each other in time.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ AGAIN = 2
 
 Its figures are not the client's, whatever they are: to leave it out favours no arm.
 """
+AGAIN_SHARE = 0.25
+"""How many runs are made again in all, as a share of those that are planned: it must end."""
 _SHOWN = ("wall_s", "cpu_percent", "connections_opened")
 
 
@@ -67,9 +70,11 @@ async def check(
             preflight.check(place.arm.trial())
     kept = store or Store()
     kept.prepare()
-    work = _Checking(store=kept, show=reporter or progress.default())
+    listed = turns(groups(chosen, named, scale), repeats=times, seed=seed)
+    most = math.ceil(AGAIN_SHARE * len(listed))
+    work = _Checking(store=kept, show=reporter or progress.default(), most_lost=most)
     before = environment.now()
-    await work.take(turns(groups(chosen, named, scale), repeats=times, seed=seed))
+    await work.take(listed)
     return _judged(claims, chosen, work, scale, before)
 
 
@@ -139,6 +144,7 @@ class _Checking:
     readings: dict[str, list[Reading]] = field(default_factory=dict)
     lost: int = 0
     """Runs that were made again, because others had the client's core."""
+    most_lost: int
     records: list[Record] = field(default_factory=list)
 
     async def take(self, listed: Sequence[Turn]) -> None:
@@ -163,7 +169,7 @@ class _Checking:
 
         reading = await self._measured(arm, place)
         for _ in range(AGAIN):
-            if not reading.lost_core:
+            if not reading.lost_core or self.lost >= self.most_lost:
                 break
             self.lost += 1
             reading = await self._measured(arm, place)

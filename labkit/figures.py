@@ -19,6 +19,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "held_lock": ("answered",),
         "idle_gaps": ("connections", "latency_s"),
         "overhead": ("throughput_ratio", "cpu_ratio"),
+        "polling": ("poll_us",),
         "priority": ("urgent_wait_s", "all_s"),
         "reading": ("growth_bytes",),
         "resolver": ("lookups", "latency_s"),

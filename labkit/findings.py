@@ -27,6 +27,8 @@ FAILED_SHARE = 0.01
 
 Status = Literal["holds", "refuted", "inconclusive", "not yet measurable"]
 Answer = Literal["holds", "refuted", "inconclusive", "told"]
+BUSY_PERCENT = 70.0
+"""Below this share of its core a client that is never kept waiting was held up (judgement)."""
 _SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
 """Measures that the other side sets where it is the bottleneck."""
 _COUNTED = ("ok", "failures")
@@ -57,7 +59,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.failed_share > FAILED_SHARE and measure not in _COUNTED:
             return None, f"{self.failed_share:.0%} of the requests failed"
         if self.held_up and measure.startswith(_SPEED):
-            return None, "the server may have set the speed, not the client"
+            return None, "the server or other processes may have set the speed, not the client"
         value = self.figures.get(measure)
         if value is None or not math.isfinite(value):
             return None, "it was not measured"
@@ -74,16 +76,33 @@ def of_record(record: Record, arm: str) -> Reading:
     invalid = record.verdict == "invalid"
     codes = ", ".join(note.code for note in record.warnings)
     counts = record.counts
+    lost = not guards.failed(record) and (invalid or _waited(record))
     return Reading(
         arm=arm,
         repeat=record.repeat,
         figures={name: value for name, value in figures.items() if math.isfinite(value)},
-        why=f"a record is invalid ({codes})" if invalid else "",
-        held_up=guards.held_up(record),
-        lost_core=invalid and not guards.failed(record),
+        why=f"a record cannot be used ({codes})" if invalid or lost else "",
+        held_up=guards.held_up(record) or _idled(record),
+        lost_core=lost,
         failed_share=counts.failures / counts.sent if counts.sent else 0.0,
         record=record.id,
     )
+
+
+def _waited(record: Record) -> bool:
+    """Whether others had the client's core for too long, in a window of any length.
+
+    A short window may say so wrongly; then a run is made again in vain, or decides nothing.
+    """
+    waited = record.client.waited_percent if record.client else None
+    return waited is not None and waited > guards.CORE_LOST_PERCENT
+
+
+def _idled(record: Record) -> bool:
+    """Whether the client had time to spare though no answer was delayed: then it set no speed."""
+    delayed = record.trial.get("target", {}).get("delay", "0") != "0"
+    busy = record.client.cpu_percent if record.client else None
+    return not delayed and busy is not None and busy < BUSY_PERCENT
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

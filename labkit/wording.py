@@ -34,7 +34,7 @@ class Words:
 
     def sentence(self, why: str) -> str:
         """What was looked at, what was found, and where that holds."""
-        parts = [f"{self._check.says}: {self.found()}", why, self._band()]
+        parts = [f"{self._check.says}: {self.found()}{self._medians()}", why, self._band()]
         return "; ".join(filter(None, parts))
 
     def found(self) -> str:
@@ -46,10 +46,10 @@ class Words:
             low, high = self._said(min(self._known)), self._said(max(self._known))
             return f"{low if low == high else f'{low} to {high}'} {runs}"
         reach = f"{self._said(self._ends[0])} to {self._said(self._ends[1])}"
-        return f"{self._said(self._value)} ({reach} at 95 %) {runs}{self._medians()}"
+        return f"{self._said(self._value)} ({reach} at 95 %) {runs}"
 
     def _medians(self) -> str:
-        if not self._check.is_ratio:
+        if not self._check.is_ratio or self._ends is None:
             return ""
         sides = [[pair[side] for pair in self._pairs] for side in (0, 1)]
         said = [said_of(self._check.measure, median(filter(None, side))) for side in sides]

@@ -329,7 +329,7 @@ def test_fewer_than_five_repeats_decide_nothing() -> None:
     ("changes", "measure", "why"),
     [
         ({"why": "a record is invalid (core-lost)"}, "wall_s", "core-lost"),
-        ({"held_up": True}, "wall_s", "the server may have set the speed"),
+        ({"held_up": True}, "wall_s", "may have set the speed"),
         ({"failed_share": 0.02}, "cpu_us_per_request", "2% of the requests failed"),
     ],
 )
@@ -415,12 +415,30 @@ def test_a_record_is_read_with_its_doubts_and_what_was_in_force() -> None:
         verdict="invalid", effective={"transport": {"enable_cleanup_closed": False, "limit": 7}}
     )
     reading = findings.of_record(record, "arm")
-    assert "invalid" in reading.why
+    assert "cannot be used" in reading.why
     assert reading.figures["effective.transport.enable_cleanup_closed"] == 0
     assert reading.figures["effective.transport.limit"] == 7
     assert reading.figures["wall_s"] == record.wall_s
     assert not any(map(math.isnan, reading.figures.values()))
     assert reading.record == record.id
+
+
+@pytest.mark.parametrize(
+    ("changes", "delay", "held_up", "lost"),
+    [
+        ({"client.cpu_percent": 99.0}, "0", False, False),
+        ({"client.cpu_percent": 40.0}, "0", True, False),
+        ({"client.cpu_percent": 40.0}, "0.02", False, False),
+        ({"client.cpu_percent": 99.0, "client.waited_percent": 30.0}, "0", False, True),
+    ],
+)
+def test_a_client_that_was_held_up_or_lost_its_core_is_known(
+    changes: dict[str, Any], delay: str, held_up: bool, lost: bool
+) -> None:
+    quiet = {"client.waited_percent": 0.0, "server.cpu_percent": 20.0}
+    record = make_record(settings={"delay": delay}, **quiet | changes)
+    reading = findings.of_record(record, "arm")
+    assert (reading.held_up, reading.lost_core, bool(reading.why)) == (held_up, lost, lost)
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,15 @@ def _frame(marks: Axes, words: Axes, rows: Sequence[Claimed]) -> None:
     words.axis("off")
     words.set_xlim(0, 1)
     for place, one in enumerate(rows):
-        above = f"{one.status}: {one.text}" if one.text else one.status
-        below = one.says
-        words.text(0, place - 0.04, above, va="bottom", weight="bold", fontsize=_SMALL_PT + 1)
-        words.text(0, place + 0.04, below, va="top", fontsize=_SMALL_PT)
+        found = one.text or one.why
+        above = f"{one.status}: {found}" if found else one.status
+        lines = [
+            words.text(0, place - 0.04, above, va="bottom", weight="bold", fontsize=_SMALL_PT + 1),
+            words.text(0, place + 0.04, one.says, va="top", fontsize=_SMALL_PT),
+        ]
+        for line in lines:
+            # The marks keep their width, however long the words are.
+            line.set_in_layout(False)
 
 
 def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
@@ -146,8 +151,8 @@ def _rest(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.set_title("Not measured")
     ax.set_xticks([])
     ax.set_xlim(0, 1)
-    for place, one in enumerate(rows):
-        ax.text(0.02, place, one.why, va="center", fontsize=_SMALL_PT)
+    for place, _ in enumerate(rows):
+        ax.plot([0, 1], [place, place], color=PALE, linewidth=1, linestyle=":")
     ax.spines["bottom"].set_visible(False)
 
 
