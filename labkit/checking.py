@@ -24,14 +24,15 @@ from labkit import (
     parts,
     preflight,
     progress,
+    readings,
     wording,
 )
 from labkit.errors import TrialFailed
-from labkit.findings import Reading
 from labkit.ledger import Arm, Claim, Claims
 from labkit.ledgers import Ledger
 from labkit.plan import Step
 from labkit.progress import Reporter
+from labkit.readings import Reading
 from labkit.record import Record
 from labkit.store import Store
 
@@ -191,7 +192,7 @@ class _Checking:
             if not kept:
                 return Reading(arm=arm.key, repeat=place.repeat, why=str(error))
         self.records += kept
-        return findings.of_record(kept[-1], arm.key)
+        return readings.of_record(kept[-1], arm.key)
 
     async def _experiment(self, turn: Turn) -> None:
         arm = turn.place.arm

@@ -11,8 +11,9 @@ import pandas as pd
 
 from labkit import charts
 from labkit.charts import Chart, Claimed
-from labkit.findings import Finding, Reading, Result
+from labkit.findings import Finding, Result
 from labkit.outcomes import Outcome
+from labkit.readings import Reading
 from labkit.record import Record
 from labkit.tables import Table
 

@@ -22,9 +22,10 @@ from labkit import checking, environment, experiments, findings, fresh, lab, led
 from labkit.charts import Claimed, forest
 from labkit.errors import BadInput, TrialFailed
 from labkit.figures import EXPERIMENTS
-from labkit.findings import Finding, Reading, Result
+from labkit.findings import Finding, Result
 from labkit.ledger import Check, Claim, Claims
 from labkit.ledgers import Ledger
+from labkit.readings import Reading, of_record
 from labkit.stats import intervals
 
 IDS = [
@@ -328,7 +329,9 @@ def test_fewer_than_five_repeats_decide_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "measure", "why"),
     [
-        ({"why": "a record is invalid (core-lost)"}, "wall_s", "core-lost"),
+        ({"why": "a trial failed (deadline)"}, "wall_s", "deadline"),
+        ({"lost_core": True}, "wall_s", "had the client's core"),
+        ({"lost_core": True}, "cpu_us_per_request", "had the client's core"),
         ({"held_up": True}, "wall_s", "may have set the speed"),
         ({"failed_share": 0.02}, "cpu_us_per_request", "2% of the requests failed"),
     ],
@@ -343,8 +346,8 @@ def test_what_cannot_be_trusted_decides_nothing(
     assert why in found.reason
 
 
-def test_a_server_that_was_busy_does_not_spoil_a_count() -> None:
-    held = readings("connections_opened", [10.0] * 5, held_up=True)
+def test_a_busy_server_or_a_lost_core_does_not_spoil_a_count() -> None:
+    held = readings("connections_opened", [10.0] * 5, held_up=True, lost_core=True)
     assert findings.found(count(), {"of": held}).status == "holds"
 
 
@@ -414,8 +417,8 @@ def test_a_record_is_read_with_its_doubts_and_what_was_in_force() -> None:
     record = make_record(
         verdict="invalid", effective={"transport": {"enable_cleanup_closed": False, "limit": 7}}
     )
-    reading = findings.of_record(record, "arm")
-    assert "cannot be used" in reading.why
+    reading = of_record(record, "arm")
+    assert reading.lost_core
     assert reading.figures["effective.transport.enable_cleanup_closed"] == 0
     assert reading.figures["effective.transport.limit"] == 7
     assert reading.figures["wall_s"] == record.wall_s
@@ -437,8 +440,8 @@ def test_a_client_that_was_held_up_or_lost_its_core_is_known(
 ) -> None:
     quiet = {"client.waited_percent": 0.0, "server.cpu_percent": 20.0}
     record = make_record(settings={"delay": delay}, **quiet | changes)
-    reading = findings.of_record(record, "arm")
-    assert (reading.held_up, reading.lost_core, bool(reading.why)) == (held_up, lost, lost)
+    reading = of_record(record, "arm")
+    assert (reading.held_up, reading.lost_core, reading.why) == (held_up, lost, "")
 
 
 @pytest.mark.parametrize(
