@@ -51,6 +51,11 @@ SERVICE_TIME = (
     "Latency is service time in a closed workload: not what an independent user would feel"
 )
 """Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006)."""
+FELT_TIME = (
+    "Latency since due is what independent users would have felt; that since sent leaves out what "
+    "their requests waited for room"
+)
+"""The same of an open workload."""
 
 LAG_SHARE, TIMER_S = 0.1, 0.001
 """What share of the median latency the loop may be late by, besides the whole milliseconds in which
@@ -136,6 +141,13 @@ def held_up(record: Record) -> bool:
     compared, other = (server, client) if echo else (client, server)
     own = compared >= SATURATED_PERCENT and compared > other
     return other > SERVER_BUSY_PERCENT and not own
+
+
+def of_latency(records: Iterable[Record]) -> list[str]:
+    """What the latencies of these records mean: of closed workloads, of open ones, or of both."""
+    opens = {record.arrivals is not None for record in records if record.latency_s is not None}
+    says = {False: SERVICE_TIME, True: FELT_TIME}
+    return [says[is_open] for is_open in sorted(opens)]
 
 
 def _conservation(measured: Measurement) -> Iterable[tuple[str, str]]:

@@ -119,7 +119,7 @@ def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
 
 
 def _service_time(records: Sequence[Record]) -> list[str]:
-    return [f"{guards.SERVICE_TIME}."] if any(record.latency_s for record in records) else []
+    return [f"{said}." for said in guards.of_latency(records)]
 
 
 def _doubts(records: Sequence[Record], by: Sequence[str]) -> list[str]:
@@ -200,13 +200,8 @@ def sentence(record: Record) -> str:
     """What one record means."""
     if record.verdict == "invalid":
         return f"The record is invalid: {_reason(record)}."
-    if record.arrivals is not None:
-        return (
-            "Latency since due is what independent users would have felt; that since sent leaves "
-            "out what their requests waited for room."
-        )
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
-        return f"{guards.SERVICE_TIME}."
+        return f"{guards.FELT_TIME if record.arrivals else guards.SERVICE_TIME}."
     efficiency = (
         f"The server's delays alone take {record.floor_s:.2f} s; this client took "
         f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."

@@ -55,12 +55,13 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
             "there is no latency to draw: no arm has 10 answers that were timed; "
             "run more requests, with probes 'full'"
         )
+    all_of_them = [record for records in records_by_label.values() for record in records]
     chart = Chart(
         title="Latency by percentile",
         alt=_alt(drawn),
         height_in=5.2,
         notes=[
-            *sentences(_HOW, guards.SERVICE_TIME),
+            *sentences(_HOW, *guards.of_latency(all_of_them)),
             *_left_out(curves),
             *verdicts.notes(trusts),
             *_doubts(records_by_label),
