@@ -59,7 +59,25 @@ def verdicts(relations: Iterable[Relation], records: Sequence[Record], scale: st
 
     Raises `BadInput` for a metric that does not exist.
     """
-    return [judge(relation, *values(relation, records), scale) for relation in relations]
+    return [
+        judge(relation, *values(relation, records), scale, causes(relation, records))
+        for relation in relations
+    ]
+
+
+def causes(relation: Relation, records: Iterable[Record]) -> str:
+    """Why records of the relation's rows have no value: each cause, and how often it is one."""
+    of = [record for record in records if record.axes.get("row") in relation.rows]
+    invalid = [record for record in of if record.verdict == "invalid"]
+    codes = stats.codes_text(note.code for one in invalid for note in one.warnings)
+    held_up = [
+        record
+        for record in of
+        if record not in invalid and relation.measure == RATE and guards.held_up(record)
+    ]
+    said = [f"invalid records: {len(invalid)}, {codes}"] if invalid else []
+    said += [f"rates that the other side may have set: {len(held_up)}"] if held_up else []
+    return "; ".join(said)
 
 
 def values(
@@ -96,16 +114,23 @@ def _sides(relation: Relation, block: dict[str, float | None]) -> tuple[float | 
     return (least if relation.take == "smallest" else most), least
 
 
-def judge(relation: Relation, values_of: Values, values_to: Values | None, scale: str) -> Verdict:
+def judge(
+    relation: Relation,
+    values_of: Values,
+    values_to: Values | None,
+    scale: str,
+    why_missing: str = "",
+) -> Verdict:
     """The verdict on `relation` from one value for each repeat, of fresh processes each.
 
-    `values_to` is the other side of a ratio, paired by repeat. Not decided: at a scale that cannot,
+    `values_to` is the other side of a ratio, paired by repeat; `why_missing` says what `causes`
+    found. Not decided: at a scale that cannot,
     with fewer than three repeats, with a value that is missing, not finite or divided by nothing,
     or where the repeats do not all fall inside the band, all below it or all above it.
     """
     judged = [_judged(relation, *pair) for pair in zip_longest(values_of, values_to or ())]
     known = [value for value in judged if value is not None]
-    answer, why = _decide(relation, judged, known, scale)
+    answer, why = _decide(relation, judged, known, scale, why_missing)
     return Verdict(
         id=relation.id,
         says=relation.says,
@@ -143,7 +168,7 @@ def _judged(relation: Relation, of: float | None, to: float | None) -> float | N
 
 
 def _decide(
-    relation: Relation, judged: Values, known: Sequence[float], scale: str
+    relation: Relation, judged: Values, known: Sequence[float], scale: str, why_missing: str
 ) -> tuple[Answer, str]:
     """The answer, and for 'not decided' what stands in the way."""
     if scale in relation.undecidable:
@@ -155,9 +180,9 @@ def _decide(
             f"a verdict needs {LEAST_REPEATS} repeats, and there are {len(judged)}",
         )
     if len(known) < len(judged):
+        why = why_missing or "a record is missing, a value was not measured, or a divisor is 0"
         return "not decided", (
-            f"{len(judged) - len(known)} of {len(judged)} repeats have no valid value (a record is "
-            "missing or invalid, a rate was held up by the other side, or a divisor is not above 0)"
+            f"{len(judged) - len(known)} of {len(judged)} repeats have no valid value ({why})"
         )
     return _against(relation, known)
 

@@ -16,7 +16,7 @@ from labkit import claims, stats
 from labkit.claims import Verdict, judge, values
 from labkit.errors import BadInput
 from labkit.published import Relation
-from labkit.record import Record
+from labkit.record import Note, Record
 from labkit.spec import Trial
 
 MB = 1_000_000
@@ -211,6 +211,25 @@ def test_a_rate_that_the_other_side_may_have_set_has_no_value(
     of_server = busy(server, client, trial=Trial(target="echo", transport="echo").to_dict())
     assert values(rate, [of_server]) == (expected, None)
     assert values(cpu(), [busy(client, server)])[0] == [client]
+
+
+def test_a_verdict_that_is_open_says_what_kept_it_open() -> None:
+    lost = Note(code="core-lost", message="others had its core")
+    records = [
+        record("one", 0, verdict="invalid", warnings=[lost]),
+        record("one", 1, **{"client.cpu_percent": 60.0, "server.cpu_percent": 95.0}),
+        record("one", 2),
+        record("else", 0, verdict="invalid", warnings=[lost]),
+    ]
+    rate = relation(measure="throughput_rps", to=None, published=None)
+    (verdict,) = claims.verdicts([rate], records, "paper")
+    assert verdict.reason.startswith(
+        "2 of 3 repeats have no valid value (invalid records: 1, core-lost; rates that the other "
+        "side may have set: 1)"
+    )
+    (verdict,) = claims.verdicts([cpu()], records, "paper")
+    assert "(invalid records: 1, core-lost)" in verdict.reason
+    assert claims.causes(cpu(), records[2:]) == ""
 
 
 def test_a_number_that_was_not_measured_has_no_value() -> None:
