@@ -11,7 +11,7 @@ from labkit.experiments import Figures
 
 
 async def measure(
-    url: str, *, keepalive_timeout: float, gap_s: float = 0.015, requests: int = 40
+    url: str, *, keepalive_timeout: float, gap_s: float = 0.015, requests: int = 100
 ) -> Figures:
     """Connections that were opened, and the mean time of a request, the pauses left out."""
     opened, took_s = 0, 0.0
