@@ -88,7 +88,7 @@ class Ledger(Outcome):
         """How many of each status, how to read them, and under what they were found."""
         return [
             self._counts(),
-            "Effects are geometric means over repeats in fresh processes, paired by repeat, with "
+            "Effects are medians over repeats in fresh processes, paired by repeat, with "
             "their 95 % interval: it lies wholly where the claim holds, wholly outside (refuted), "
             "or neither. Counts must hold in every run.",
             _conditions(self.scale, self.environment),
