@@ -113,6 +113,14 @@ class Child:
                     pipe.close()
 
 
+async def surely_ended(child: Child) -> None:
+    """End a child even when this task is being cancelled meanwhile."""
+    try:
+        await asyncio.shield(asyncio.ensure_future(child.end()))
+    finally:
+        child.close()
+
+
 def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
     """Run `work` in a thread of its own.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit import environment, launch, parts
-from labkit.children import GRACE_S, Child, failed
+from labkit.children import GRACE_S, Child, failed, surely_ended
 from labkit.errors import TrialFailed
 
 DEADLINE_S = 120.0
@@ -44,16 +44,8 @@ async def _answer(name: str, job: dict[str, Any]) -> dict[str, float]:
     except TimeoutError:
         raise failed(child, f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
     finally:
-        await _surely(child)
+        await surely_ended(child)
     if "figures" not in line:
         raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
     figures: dict[str, float] = line["figures"]
     return figures
-
-
-async def _surely(child: Child) -> None:
-    """End a child even when this task is being cancelled meanwhile."""
-    try:
-        await asyncio.shield(asyncio.ensure_future(child.end()))
-    finally:
-        child.close()

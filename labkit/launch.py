@@ -24,7 +24,7 @@ import msgspec
 
 from labkit import assembly, environment, parts, preflight
 from labkit.assembly import Beginning, Place
-from labkit.children import GRACE_S, Child, failed
+from labkit.children import GRACE_S, Child, failed, surely_ended
 from labkit.errors import BadInput, TrialFailed
 from labkit.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import Trial
@@ -201,7 +201,7 @@ async def _started(module: str, settings: parts.Part) -> AsyncIterator[Served]:
         said = await _announced(child)
         yield Served(said["url"], child.pid, in_force=said.get("in_force"))
     finally:
-        await _surely(child)
+        await surely_ended(child)
 
 
 async def _announced(server: Child) -> dict[str, Any]:
@@ -215,14 +215,6 @@ async def _announced(server: Child) -> dict[str, Any]:
         await server.exited(GRACE_S)
         raise failed(server, "the synthetic server did not start")
     return line
-
-
-async def _surely(child: Child) -> None:
-    """End a child even when this task is being cancelled meanwhile."""
-    try:
-        await asyncio.shield(asyncio.ensure_future(child.end()))
-    finally:
-        child.close()
 
 
 class _Run:
@@ -249,7 +241,7 @@ class _Run:
             await asyncio.shield(asyncio.ensure_future(self._interrupted(child)))
             raise
         finally:
-            await _surely(child)
+            await surely_ended(child)
         self.keep(record)
         if note is not None:
             raise TrialFailed(f"{note.message} (record {record.id})", record)

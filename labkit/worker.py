@@ -18,13 +18,13 @@ import platform
 import resource
 import signal
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from labkit import lifeline
 from labkit.addresses import REMOTE_RPS, is_remote
 from labkit.errors import LabError
 from labkit.open_workload import OpenWorkload
@@ -72,9 +72,9 @@ _PARENT = _Parent()
 
 def main() -> int:
     """Read the job, run it, print the measurement. 2 for a job that cannot be done."""
-    job = msgspec.json.decode(_first_line(), type=Job)
+    job = msgspec.json.decode(lifeline.first_line(), type=Job)
     _PARENT.take()
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    lifeline.end_with_parent()
     _prepare(job)
     try:
         trial = Trial.from_dict(job.trial)
@@ -88,20 +88,6 @@ def main() -> int:
     measurement = msgspec.structs.replace(measurement, process_peak_rss_bytes=own_peak_bytes())
     say("measurement", measurement=msgspec.to_builtins(measurement))
     return 0
-
-
-def _first_line() -> bytes:
-    # Unbuffered: what follows the first line belongs to the thread that waits for the end.
-    line = bytearray()
-    while not line.endswith(b"\n") and (byte := os.read(0, 1 << 16)):
-        line += byte
-    return bytes(line)
-
-
-def _die_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
 
 
 def _prepare(job: Job) -> None:

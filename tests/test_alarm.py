@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from time import perf_counter_ns
 
 import pytest
 import uvloop
+from clocks import ByHand
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,22 +17,6 @@ from labkit.alarm import Alarm, LoopClock, SystemClock
 
 CLOCKS = (SystemClock, LoopClock) if sys.platform == "linux" else (LoopClock,)
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-
-
-class ByHand:
-    """A clock that rings when it is told to, and the time that the alarm is told."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-        self.due_ns: int | None = None
-        self.ring: Callable[[], None]
-
-    def __call__(self, ring: Callable[[], None]) -> ByHand:
-        self.ring = ring
-        return self
-
-    def set(self, due_ns: int | None) -> None:
-        self.due_ns = due_ns
 
 
 @pytest.fixture

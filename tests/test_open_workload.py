@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from clocks import ByHand
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
@@ -49,20 +49,8 @@ def test_arrivals_are_a_function_of_the_seed_alone() -> None:
 # Sent
 
 
-class ByHand:
-    """A clock that is moved by hand, and rings when its time has come."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-        self.due_ns: int | None = None
-        self.ring: Callable[[], None]
-
-    def __call__(self, ring: Callable[[], None]) -> ByHand:
-        self.ring = ring
-        return self
-
-    def set(self, due_ns: int | None) -> None:
-        self.due_ns = due_ns
+class Clock(ByHand):
+    """A clock that rings when its time has come."""
 
     async def to(self, seconds: float) -> None:
         self.now_ns = round(seconds * 1e9)
@@ -78,8 +66,8 @@ async def settled() -> None:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> ByHand:
-    hand = ByHand()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    hand = Clock()
     monkeypatch.setattr(open_workload, "best_clock", hand)
     for module in (alarm, open_workload):
         monkeypatch.setattr(module, "perf_counter_ns", lambda: hand.now_ns)
@@ -125,7 +113,7 @@ class Sending:
         return self.workload.summary()
 
 
-async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: ByHand) -> None:
+async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: Clock) -> None:
     server = Server()
     sending = Sending(server, 100, rate=10, limit=1_000)
     await settled()
@@ -145,7 +133,7 @@ async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(cloc
     assert sending.summary.latency_s.p50 == pytest.approx(4.95, rel=0.03)
 
 
-async def test_what_is_due_without_room_waits(clock: ByHand) -> None:
+async def test_what_is_due_without_room_waits(clock: Clock) -> None:
     server = Server()
     sending = Sending(server, 100, rate=10, limit=7)
     await settled()
@@ -161,7 +149,7 @@ async def test_what_is_due_without_room_waits(clock: ByHand) -> None:
     assert sending.summary.lateness_s.max == pytest.approx(9.9 - 0.7, rel=0.001)
 
 
-async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: ByHand) -> None:
+async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: Clock) -> None:
     server = Server()
     sending = Sending(server, 100, rate=10, limit=7, overflow="drop")
     await settled()
@@ -177,7 +165,7 @@ async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: B
     assert sending.counts.sent == 100 - sending.summary.dropped
 
 
-async def test_a_clock_that_rings_late_makes_sends_late(clock: ByHand) -> None:
+async def test_a_clock_that_rings_late_makes_sends_late(clock: Clock) -> None:
     server = Server()
     server.answering.set()
     sending = Sending(server, 10, rate=10, limit=10)
@@ -188,7 +176,7 @@ async def test_a_clock_that_rings_late_makes_sends_late(clock: ByHand) -> None:
     assert sending.counts.sent == 10
 
 
-async def test_cancelled_it_leaves_nothing(clock: ByHand) -> None:
+async def test_cancelled_it_leaves_nothing(clock: Clock) -> None:
     server, before = Server(), asyncio.all_tasks()
     sending = Sending(server, 1_000, rate=10, limit=50)
     await settled()

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from typing import Any
 
 import msgspec
 
-from labkit import experiments
+from labkit import experiments, lifeline
 from labkit.errors import BadInput, LabError
 
 
@@ -28,11 +27,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 def main(arguments: list[str]) -> int:
     """Measure once and print the figures; 2 for what cannot be measured."""
-    job = msgspec.json.decode(_first_line(), type=Job)
+    job = msgspec.json.decode(lifeline.first_line(), type=Job)
     # What the experiment itself prints goes to standard error.
     out = os.dup(1)
     os.dup2(2, 1)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    lifeline.end_with_parent()
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
     try:
@@ -52,20 +51,6 @@ async def _measured(arguments: list[str], job: Job) -> experiments.Figures:
         return await measure(job.url, **job.settings)
     except TypeError as error:
         raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
-
-
-def _first_line() -> bytes:
-    # Unbuffered: what follows the first line belongs to the thread that waits for the end.
-    line = bytearray()
-    while not line.endswith(b"\n") and (byte := os.read(0, 1 << 16)):
-        line += byte
-    return bytes(line)
-
-
-def _die_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":
