@@ -11,6 +11,8 @@ import typer
 from labkit.cli.options import example
 from labkit.errors import BadInput
 
+NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
+
 
 @example("labkit lab")
 def open_lab(
@@ -26,6 +28,8 @@ def open_lab(
         raise BadInput("jupyterlab is not installed; install it with: pip install 'labkit[lab]'")
     folder = places.notebooks()
     words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
+    # Nothing is asked of the network: neither for news nor for a newer JupyterLab.
+    words += ["--LabApp.news_url=None", f"--LabApp.check_for_updates_class={NO_UPDATES}"]
     words += [f"--ServerApp.root_dir={folder}", *([] if browser else ["--no-browser"])]
     if (folder / "00_start_here.ipynb").is_file():
         words += ["--LabApp.default_url=/lab/tree/00_start_here.ipynb"]
