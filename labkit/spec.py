@@ -10,11 +10,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from labkit import delays, fields, parts
+from labkit import delays, fields, naming, parts
 from labkit.addresses import REMOTE_DEADLINE_S, REMOTE_RPS, check_remote, is_remote
 from labkit.errors import BadInput
 from labkit.parts import Part, Switches, Target, Transport, Workload
@@ -22,13 +22,6 @@ from labkit.parts import Part, Switches, Target, Transport, Workload
 Function = Callable[..., Any]
 OWN: dict[str, Function] = {}
 """Strategies of the user's own that a decorator registered, by name."""
-
-_KINDS: dict[str, Mapping[str, type[Part]]] = {
-    "target": cast("Mapping[str, type[Part]]", parts.TARGETS),
-    "transport": cast("Mapping[str, type[Part]]", parts.TRANSPORTS),
-    "workload": {"closed": Workload},
-}
-_ROLES = (*_KINDS, "switches")
 
 
 @dataclass(frozen=True, init=False)
@@ -71,27 +64,29 @@ class Trial:
         settings = dict(settings)
         if "strategy" in settings:
             state |= _strategy_named(settings.pop("strategy"))
-        chosen = {role: settings.pop(role) for role in _KINDS if role in settings}
-        chosen = _with_suited_transport(chosen, state)
-        kinds = {role: _kind_chosen(role, chosen.get(role), state[role]) for role in _ROLES}
+        chosen = {role: settings.pop(role) for role in naming.KINDS if role in settings}
+        chosen = naming.with_suited_transport(chosen, state)
+        kinds = {
+            role: naming.kind_chosen(role, chosen.get(role), state[role]) for role in naming.ROLES
+        }
         changes: dict[str, dict[str, Any]] = {
             "strategy": {},
-            **{role: {} for role in _ROLES},
+            **{role: {} for role in naming.ROLES},
         }
         for name, value in settings.items():
-            role, leaf = _resolve(name, kinds, state["options"])
+            role, leaf = naming.resolved(name, kinds, state["options"])
             if leaf in changes[role]:
                 raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
             changes[role][leaf] = value
-        for role in _ROLES:
-            state[role] = _part(role, chosen.get(role), state[role], changes[role])
+        for role in naming.ROLES:
+            state[role] = naming.part(role, chosen.get(role), state[role], changes[role])
         state["options"] = _options(state["strategy"], state["options"], changes["strategy"])
         for name, value in state.items():
             object.__setattr__(self, name, value)
         self._check()
 
     def _check(self) -> None:
-        if not _suits(type(self.target), type(self.transport)):
+        if not naming.suits(type(self.target), type(self.transport)):
             raise BadInput(
                 f"target is {self.target.kind!r} with transport {self.transport.kind!r}: target "
                 "'echo' and transport 'echo' go with each other only; choose both or neither"
@@ -251,14 +246,14 @@ class Trial:
         """The value of the setting called `name`, short or dotted, as `replace` would take it."""
         if name == "strategy":
             return self.function or self.strategy
-        if name in _KINDS:
+        if name in naming.KINDS:
             return getattr(self, name)
         role, leaf = self._where(name)
         return self.options[leaf] if role == "strategy" else getattr(getattr(self, role), leaf)
 
     def type_of(self, name: str) -> Any:
         """The annotated type of the setting called `name`; `str` for a part or a strategy."""
-        if name == "strategy" or name in _KINDS:
+        if name == "strategy" or name in naming.KINDS:
             return str
         role, leaf = self._where(name)
         if role == "strategy":
@@ -267,8 +262,8 @@ class Trial:
         return fields.types_of(type(part))[leaf]
 
     def _where(self, name: str) -> tuple[str, str]:
-        kinds = {role: type(getattr(self, role)) for role in _ROLES}
-        return _resolve(name, kinds, self.options)
+        kinds = {role: type(getattr(self, role)) for role in naming.ROLES}
+        return naming.resolved(name, kinds, self.options)
 
     def to_dict(self) -> dict[str, Any]:
         """This trial as plain data; a strategy of the user's own keeps its name, not its code."""
@@ -277,7 +272,7 @@ class Trial:
             "options": dict(self.options),
             "own_strategy": self.own_strategy,
             **msgspec.to_builtins(self.switches),
-            **{role: msgspec.to_builtins(getattr(self, role)) for role in _KINDS},
+            **{role: msgspec.to_builtins(getattr(self, role)) for role in naming.KINDS},
         }
 
     @classmethod
@@ -296,20 +291,6 @@ class Trial:
             object.__setattr__(trial, "own_strategy", True)
             return trial
         return cls(strategy=name, **settings)
-
-
-def _suits(target: type[Part], transport: type[Part]) -> bool:
-    return (target is parts.EchoTarget) == (transport is parts.EchoTransport)
-
-
-def _with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """What is chosen, and a transport that speaks with the target where none was."""
-    if "target" not in chosen or "transport" in chosen:
-        return chosen
-    target = _kind_chosen("target", chosen["target"], state["target"])
-    if _suits(target, type(state["transport"])):
-        return chosen
-    return chosen | {"transport": "echo" if target is parts.EchoTarget else "aiohttp"}
 
 
 def _strategy_named(value: Any) -> dict[str, Any]:
@@ -351,73 +332,3 @@ def _options(strategy: str, now: Mapping[str, int], changes: Mapping[str, Any]) 
     for leaf, value in changes.items():
         fields.check(f"strategy.{leaf}", value, parts.OPTION_TYPES[leaf])
     return {**now, **changes}
-
-
-def _kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
-    """The class of the part that `value` (a kind, a URL, plain data, a part) chooses."""
-    if value is None:
-        return type(now)
-    if isinstance(value, Mapping):
-        value = value.get("kind", "url" if "url" in value else None)
-        if value is None:
-            return type(now)
-    if role == "target" and isinstance(value, str) and ":" in value:
-        return parts.UrlTarget
-    if isinstance(value, str) and value in _KINDS[role]:
-        return _KINDS[role][value]
-    if type(value) in _KINDS[role].values():
-        return cast("type[Part]", type(value))
-    known = [
-        *_KINDS[role],
-        *(["a URL such as http://127.0.0.1:9000"] if role == "target" else []),
-    ]
-    raise fields.unknown(role, str(value), known)
-
-
-def _part(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part:
-    kind = _kind_chosen(role, value, now)
-    if isinstance(value, Mapping):
-        changes = {name: v for name, v in value.items() if name != "kind"} | changes
-    elif kind is parts.UrlTarget and isinstance(value, str):
-        changes = {"url": value} | changes
-    types = fields.types_of(kind)
-    for leaf, setting in changes.items():
-        if leaf not in types:
-            raise fields.unknown(f"a setting of {role}", leaf, types)
-        fields.check(f"{kind.role}.{leaf}", setting, types[leaf])
-    # A kind that is named again keeps the part as it is.
-    again = isinstance(value, str) and value in _KINDS[role] and type(now) is kind
-    if value is None or again:
-        return msgspec.structs.replace(now, **changes)
-    if isinstance(value, Part):
-        return msgspec.structs.replace(value, **changes)
-    return _constructed(kind, changes)
-
-
-def _constructed(kind: type[Part], settings: dict[str, Any]) -> Part:
-    try:
-        return kind(**settings)
-    except TypeError as error:
-        raise BadInput(f"{kind.role} is incomplete: {error}") from None
-
-
-def _resolve(
-    name: str, kinds: Mapping[str, type[Part]], options: Mapping[str, int]
-) -> tuple[str, str]:
-    """The role and the field that a short or dotted `name` means."""
-    names = {"strategy": list(options)}
-    names |= {role: list(kind.__struct_fields__) for role, kind in kinds.items()}
-    role, dot, leaf = name.partition(".")
-    if dot and role in names and leaf in names[role]:
-        return role, leaf
-    for role in ("switches", "workload", "target", "transport", "strategy"):
-        if not dot and name in names[role]:
-            return role, name
-    settings = sorted(field for listed in names.values() for field in listed)
-    dotted = [f"{role}.{field}" for role, listed in names.items() for field in listed]
-    near = fields.did_you_mean(name, [*settings, *dotted])
-    listed_all = f"; there are {', '.join(['strategy', *_KINDS, *dict.fromkeys(settings)])}"
-    raise BadInput(
-        f"{name!r} is not a setting of a trial with these parts{near or listed_all} "
-        "(write a dotted name where a short one is ambiguous, as in transport.limit)"
-    )
