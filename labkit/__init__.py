@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         sweep,
     )
     from labkit.ledgers import Ledger
-    from labkit.outcomes import Reproduction, Run, Study
+    from labkit.outcomes import Run, Study
     from labkit.parts import (
         AiohttpTransport,
         HttpTarget,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Workload,
     )
     from labkit.record import Record
+    from labkit.reproduction import Reproduction
     from labkit.spec import Trial
     from labkit.store import Store
     from labkit.strategies import Tally, strategy
@@ -55,7 +56,7 @@ _HOME = {
         "sweep",
     ),
     "labkit.ledgers": ("Ledger",),
-    "labkit.outcomes": ("Reproduction", "Run", "Study"),
+    "labkit.outcomes": ("Run", "Study"),
     "labkit.parts": (
         "AiohttpTransport",
         "HttpTarget",
@@ -65,6 +66,7 @@ _HOME = {
         "Workload",
     ),
     "labkit.record": ("Record",),
+    "labkit.reproduction": ("Reproduction",),
     "labkit.spec": ("Trial",),
     "labkit.store": ("Store",),
     "labkit.strategies": ("Tally", "strategy"),

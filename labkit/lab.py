@@ -28,10 +28,11 @@ from labkit.audit import Audit
 from labkit.climb import Climb
 from labkit.errors import TrialFailed
 from labkit.ledgers import Ledger
-from labkit.outcomes import Reproduction, Run, Study
+from labkit.outcomes import Run, Study
 from labkit.plan import Step
 from labkit.progress import Reporter
 from labkit.record import Record
+from labkit.reproduction import Reproduction
 from labkit.running import run_all
 from labkit.spec import Trial
 from labkit.store import Store

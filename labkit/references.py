@@ -12,8 +12,8 @@ import msgspec
 
 from labkit import places, published
 from labkit.errors import BadInput, RecordDamaged
-from labkit.outcomes import Reproduction
 from labkit.record import Record, Timeline
+from labkit.reproduction import Reproduction
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):

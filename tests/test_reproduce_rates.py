@@ -14,7 +14,7 @@ import pytest
 
 from labkit import lab, progress
 from labkit.errors import BadInput
-from labkit.outcomes import Reproduction
+from labkit.reproduction import Reproduction
 from labkit.store import Store
 
 RATES = """
