@@ -99,6 +99,12 @@ def test_what_cannot_be_compared_is_inconclusive(
     assert says in found.reason
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    of, to = np.array([3.0, 3.1, 3.2, 3.3, 3.4]), np.array([1.0, 1.1, 1.2, 1.3, 1.4])
+    assert stats.compare(list(of), list(to)) == stats.compare(of.tolist(), to.tolist())
+    assert stats.compare(list(of), list(to)).answer == "higher"
+
+
 def test_a_test_that_fails_is_inconclusive() -> None:
     with mock.patch("scipy.stats.mannwhitneyu", side_effect=FloatingPointError("overflow")):
         found = stats.compare([2.0, 3.0, 4.0, 5.0, 6.0], [1.0] * 5)

@@ -79,7 +79,8 @@ def _usable(value: float | None) -> bool:
 
 
 def _known(values: Values) -> list[float]:
-    return [value for value in values if value is not None]
+    # Plain floats: numpy's own compare to its own booleans, which cannot be subtracted.
+    return [float(value) for value in values if value is not None]
 
 
 def _undecided(n: int, reason: str, ratio: Interval | None = None) -> Comparison:
