@@ -50,17 +50,18 @@ async def check(
     ids: Sequence[str] | None = None,
     *,
     scale: str,
+    claims: Claims | None = None,
     repeats: int | None = None,
     seed: int = 0,
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> Ledger:
-    """Check the claims with these ids, or all of them.
+    """Check the claims with these ids, or all of them: of `claims`, or of the lab's own ledger.
 
     `repeats` replaces what the ledger says for `scale`. Raises `BadInput` before anything is
     started. An arm that fails is kept as such, and what it decides is inconclusive.
     """
-    claims = ledger.load()
+    claims = claims or ledger.load()
     chosen = claims.chosen(ids)
     times = claims.repeats_at(scale) if repeats is None else repeats
     fields.check("repeats", times, fields.Repeats)

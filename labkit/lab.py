@@ -27,6 +27,7 @@ from labkit import (
 from labkit.audit import Audit
 from labkit.climb import Climb
 from labkit.errors import TrialFailed
+from labkit.ledger import Claims
 from labkit.ledgers import Ledger
 from labkit.outcomes import Run, Study
 from labkit.plan import Step
@@ -193,6 +194,7 @@ async def check_claims(
     ids: Sequence[str] | None = None,
     *,
     scale: str | None = None,
+    claims: Claims | None = None,
     repeats: int | None = None,
     seed: int = 0,
     store: Store | None = None,
@@ -200,12 +202,14 @@ async def check_claims(
 ) -> Ledger:
     """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
 
-    `ids` are those that `labkit claims list` shows (all, where not given). `repeats` replaces the
-    scale's own; fewer than five decide nothing.
+    `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a ledger of
+    your own, from `labkit.ledger.parse`. `repeats` replaces the scale's own; fewer than five decide
+    nothing.
     """
     return await checking.check(
         ids,
         scale=scale or default_scale(),
+        claims=claims,
         repeats=repeats,
         seed=seed,
         store=store,

@@ -603,6 +603,35 @@ async def test_a_small_check_runs_trials_and_experiments(
     assert len(book.readings) >= 3
 
 
+async def test_a_ledger_of_ones_own_is_checked_in_place_of_the_labs(tmp_path: Path) -> None:
+    mine = ledger.parse(
+        """
+        about = "One claim."
+        source.own = "a guess"
+        repeats = { smoke = 5, workshop = 5, paper = 5 }
+
+        [[claim]]
+        id = "mine"
+        seed = "own"
+        says = "A limit of 2 sends two at a time"
+
+        [[claim.check]]
+        says = "Most in flight"
+        measure = "server_max_in_flight"
+        of = { requests = 8, limit = 2, delay = "0.02" }
+        at_least = 2
+        at_most = 2
+        exact = true
+        """
+    )
+    book = await lab.check_claims(scale="smoke", claims=mine, store=lab.Store(tmp_path))
+    assert [(one.id, one.source, one.status) for one in book.results] == [
+        ("mine", "a guess", "holds")
+    ]
+    with pytest.raises(BadInput, match="claim"):
+        await lab.check_claims(["body-cap"], claims=mine, store=lab.Store(tmp_path))
+
+
 async def test_an_experiment_that_fails_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
