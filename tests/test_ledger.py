@@ -495,6 +495,14 @@ def test_the_forest_of_what_was_never_measured_is_drawn() -> None:
         forest([])
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.6, 0.97, 1.0, 1.06, 1.4, 1.95, 8, 40, 2_000])
+def test_the_axis_of_the_forest_has_two_ticks_or_more(ratio: float) -> None:
+    one = Claimed(id="a", status="holds", says="It is so", value=ratio, is_ratio=True, n=5)
+    (marks,) = [ax for ax in forest([one], title="Mine").axes if ax.get_xscale() == "log"]
+    low, high = marks.get_xlim()
+    assert 2 <= sum(low <= tick <= high for tick in marks.get_xticks()) <= 9
+
+
 # Experiments in code.
 
 

@@ -19,7 +19,7 @@ def linear(axis: Axis, *, most: int) -> None:
     axis.set_major_formatter(FuncFormatter(tick_text))
 
 
-def logarithmic(axis: Axis, marks: Sequence[int] = (1, 2, 5)) -> None:
+def logarithmic(axis: Axis, marks: Sequence[float] = (1, 2, 5)) -> None:
     """A logarithmic axis with ticks at these of each decade."""
     axis.set_major_locator(LogLocator(10, subs=marks))
     axis.set_major_formatter(FuncFormatter(tick_text))

@@ -27,6 +27,13 @@ _HALF = 0.4
 """Half of the height of a band, in rows."""
 _BAND = "#DCEBF5"
 _LEAST_SPAN = 2.0
+_TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),
+    (30, (1, 2, 5)),
+    (300, (1, 3)),
+    (math.inf, (1,)),
+)
+"""Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale."""
 _MEASURED = ("holds", "refuted", "inconclusive")
 _MARKERS: Mapping[str, tuple[str, str]] = {
     "holds": ("o", BLUE),
@@ -57,7 +64,12 @@ class Claimed:
 
 
 @applied()
-def forest(claims: Sequence[Claimed], *, notes: Sequence[str] = ()) -> Chart:
+def forest(
+    claims: Sequence[Claimed],
+    *,
+    title: str = "What others claim, and what was measured",
+    notes: Sequence[str] = (),
+) -> Chart:
     """All claims below each other, ratios first. Raises `BadInput` where there is none."""
     if not claims:
         raise BadInput("there are no claims to draw: check at least one")
@@ -69,7 +81,6 @@ def forest(claims: Sequence[Claimed], *, notes: Sequence[str] = ()) -> Chart:
         (rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts), (rest, _rest)) if rows
     ]
     heights = [_ROW_IN * len(rows) + _PANEL_IN for rows, _ in panels]
-    title = "What others claim, and what was measured"
     chart = Chart(
         title=title,
         alt=f"{title}. {'; '.join(map(_said, claims))}.",
@@ -120,7 +131,7 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
         ax.plot(ends, [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
         _mark(ax, one.value, place, marker, colour)
     ax.axvline(1, color=INK, linewidth=1, linestyle=":")
-    axes.logarithmic(ax.xaxis, marks=(1, 3) if high / low < 300 else (1,))
+    axes.logarithmic(ax.xaxis, marks=next(ticks for most, ticks in _TICKS if high / low < most))
     ax.grid(axis="x", color=PALE)
     ax.set_xlabel("ratio, logarithmic; 1 is no difference")
 
