@@ -33,11 +33,12 @@ def test_nothing_is_shown_by_too_few_repeats(pairs: Any) -> None:
 
 
 def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
-    figure = audit.simulated([SAME, (STEADY, SAME[0])])
+    figure = audit.simulated([SAME, (STEADY, SAME[0])] * 5)
     assert figure.status == "ok"
     assert figure.value is not None
     assert 0 <= figure.value <= 0.1
-    assert figure == audit.simulated([SAME, (STEADY, SAME[0])])
+    assert figure == audit.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert audit.simulated([SAME, (STEADY, SAME[0])]).status == "not shown"
 
 
 @pytest.mark.parametrize(
