@@ -114,13 +114,13 @@ class Ledger(Outcome):
 
 
 def _rows(result: Result) -> list[list[str]]:
-    found = result.remark or "" if result.findings else result.reason
-    head = [MARKS[result.status], result.id, result.status, result.says]
+    head = [MARKS[result.status], result.id, result.status]
     if not result.findings:
-        return [[*head[:3], f"{result.says} ({found})"]]
+        return [[*head, f"{result.says} ({result.reason})"]]
     return [
-        head,
+        [*head, result.says],
         *(["", "", f"{MARKS[one.status]} {one.status}", one.reason] for one in result.findings),
+        *([["", "", "", result.remark]] if result.remark else []),
     ]
 
 
