@@ -45,8 +45,9 @@ class Words:
         if self._ends is None:
             low, high = self._said(min(self._known)), self._said(max(self._known))
             return f"{low if low == high else f'{low} to {high}'} {runs}"
-        reach = f"{self._said(self._ends[0])} to {self._said(self._ends[1])}"
-        return f"{self._said(self._value)} ({reach} at 95 %) {runs}"
+        # The unit once is enough.
+        low, high = (self._said(end).partition(" ")[0] for end in self._ends)
+        return f"{self._said(self._value)} ({low} to {high} at 95 %) {runs}"
 
     def _medians(self) -> str:
         if not self._check.is_ratio or self._ends is None:

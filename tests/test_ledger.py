@@ -307,6 +307,10 @@ def test_an_interval_wholly_inside_the_band_holds() -> None:
     assert found.interval[0] > 1.05
     assert (found.n, found.inside) == (5, 5)
     assert "×2.1 (×2 to ×2.23 at 95 %)" in found.reason
+    sides: dict[Any, Any] = {"of": readings("cpu_percent", [96.8, 98.0, 99.2, 98.0, 98.0])}
+    of_cpu = count(measure="cpu_percent", at_least=95, at_most=None, exact=False)
+    told = findings.found(of_cpu, sides)
+    assert told.effect.startswith("98 % of a core (96.5 to 99.5 at 95 %)")
     assert "medians 2.1 s and 1 s" in found.reason
 
 
