@@ -1,8 +1,9 @@
-"""When delays end: never before their time, and as soon after it as the system tells.
+"""When delays end and sends are due: never before their time, as soon after it as can be told.
 
 The timers of an event loop are coarse: uvloop counts whole milliseconds and may end one early,
 asyncio's selectors round up to the next. Linux has a finer clock, the timerfd, for which any loop
-waits as it waits for a socket; one serves all delays of a server. Elsewhere the loop's timers do.
+waits as it waits for a socket; one serves all that a process waits for. Elsewhere the loop's
+timers do.
 """
 
 from __future__ import annotations

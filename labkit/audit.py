@@ -80,14 +80,18 @@ def simulated(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: in
 
 def overhead(where: str, ratios: Sequence[float]) -> Figure:
     """Throughput with all probes over that with the counters alone, one ratio a process."""
+    name, allowed = f"throughput with the probes, {where}", f"at least {LEAST_THROUGHPUT}"
+    if not ratios:
+        found = "nothing was measured"
+        return Figure(name=name, found=found, allowed=allowed, status="not shown", value=None)
     ratio = stats.of_ratio(ratios, [1.0] * len(ratios))
     known = ratio.low is not None and ratio.high is not None
     below = ratio.high is not None and ratio.high < LEAST_THROUGHPUT
     above = ratio.low is not None and ratio.low >= LEAST_THROUGHPUT
     return Figure(
-        name=f"throughput with the probes, {where}",
+        name=name,
         found=f"{ratio.value:.3f} of that without, {_ends(ratio)}",
-        allowed=f"at least {LEAST_THROUGHPUT}",
+        allowed=allowed,
         status="ok" if above else "warn" if known and below else "not shown",
         value=ratio.value,
         interval=ratio,

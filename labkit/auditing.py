@@ -107,7 +107,7 @@ async def _probes(show: Reporter) -> list[Figure]:
                 show.passed(f"probes, {where}: {said}")
     finally:
         show.end()
-    return [audit.overhead(where, ratios) for where, ratios in found.items() if ratios]
+    return [audit.overhead(where, ratios) for where, ratios in found.items()]
 
 
 async def _overhead(transport: str, loop: str) -> float | None:

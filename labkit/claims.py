@@ -73,7 +73,7 @@ def causes(relation: Relation, records: Iterable[Record]) -> str:
     held_up = [
         record
         for record in of
-        if record not in invalid and relation.measure == RATE and guards.held_up(record)
+        if record.verdict != "invalid" and relation.measure == RATE and guards.held_up(record)
     ]
     said = [f"invalid records: {len(invalid)}, {codes}"] if invalid else []
     said += [f"rates that the other side may have set: {len(held_up)}"] if held_up else []

@@ -1,4 +1,4 @@
-"""The facade: run, compare and reproduce. What a front asks for, put together from the parts.
+"""The facade: run, compare, sweep, reproduce, check, audit: what a front asks for, put together.
 
 Everything here is async because a notebook awaits it; in a script, `asyncio.run(lab.run(trial))`.
 """
