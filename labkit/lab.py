@@ -134,7 +134,7 @@ async def sweep(
     """The trial at each limit, `repeats` times each, interleaved: where the knee is.
 
     Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
-    a process may open. Raises `BadInput` for a strategy that heeds no limit.
+    a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
     """
     base = trial or Trial()
     sweeps.check(base)

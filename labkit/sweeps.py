@@ -36,11 +36,16 @@ def limits_for(trial: Trial) -> list[int]:
 
 
 def check(trial: Trial) -> None:
-    """Raise `BadInput` for a strategy that heeds no limit."""
+    """Raise `BadInput` for a strategy that heeds no limit, and for a workload with a rate."""
     if trial.strategy in _HEEDLESS and not trial.own_strategy:
         raise BadInput(
             f"strategy is {trial.strategy!r}: it heeds no limit, so that there is none to sweep; "
             "choose a bounded one, such as worker_pool"
+        )
+    if trial.workload.rate is not None:
+        raise BadInput(
+            f"workload.rate is {trial.workload.rate:g} in a sweep: the rate is what a sweep finds "
+            "at each limit; leave it out"
         )
 
 

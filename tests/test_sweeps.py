@@ -183,6 +183,11 @@ async def test_a_strategy_that_heeds_no_limit_is_refused(strategy: str, tmp_path
         await lab.sweep(Trial(strategy=strategy), store=Store(tmp_path))
 
 
+async def test_a_rate_is_what_a_sweep_finds(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"workload\.rate is 5 in a sweep"):
+        await lab.sweep(Trial(rate=5), store=Store(tmp_path))
+
+
 async def test_a_sweep_runs_each_limit_in_every_repeat(tmp_path: Path) -> None:
     sweep = await lab.sweep(
         Trial(requests=20, delay="0.002"), [4, 1], repeats=2, store=Store(tmp_path)

@@ -21,7 +21,7 @@ __all__ = ["main"]
 app = typer.Typer(
     name="labkit",
     help="A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
-    "reproduce published benchmarks.",
+    "reproduce published benchmarks, check what others claim.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

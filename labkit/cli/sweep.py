@@ -37,6 +37,8 @@ def sweep(
 
     options.check_json(json)
     options.check_chart(chart)
+    if trial.limit != Trial().limit:
+        raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
     work = lab.sweep(
         trial,
         None if limits is None else _limits(trial, limits),
