@@ -288,26 +288,58 @@ async def test_a_request_that_times_out_outside_counts_as_cancelled(wrap: Any) -
     assert (meter.cancelled, meter.failed) == (1, {})
 
 
-@settings(max_examples=50)
-@given(st.lists(VALUES, min_size=1, max_size=20))
-def test_latency_is_the_time_of_the_call_in_the_bucket_of_the_histogram(tooks: list[int]) -> None:
-    now = 10**15
+def timed(tooks_s: list[float]) -> Meter:
+    """A meter of requests that took so long."""
+    now_s = 0.0
 
     async def fetch(item: int) -> None:
-        nonlocal now
-        now += tooks[item]
+        nonlocal now_s
+        now_s = tooks_s[item]
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s, before_s = 0.0, now_s
+        return before_s
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meter_module, "perf_counter_ns", lambda: now)
-        meter = meter_of(len(tooks))
+        patch.setattr(meter_module, "perf_counter", clock)
+        meter = meter_of(len(tooks_s))
         measured = metered(fetch, meter)
 
     async def run() -> None:
-        for item in range(len(tooks)):
+        for item in range(len(tooks_s)):
             await measured(item)
 
     asyncio.run(run())
-    assert meter.latencies == recorded(tooks)
+    return meter
+
+
+@settings(max_examples=50)
+@given(st.floats(0, latency.LONGEST_S))
+def test_latency_is_the_time_of_the_call(took_s: float) -> None:
+    ((value_ns, count),) = latency.buckets(timed([took_s]).latencies)
+    assert count == 1
+    # A twentieth of a percent for the word and half as much for the bucket; or 30 ns.
+    assert value_ns / 1e9 == pytest.approx(took_s, rel=0.00075, abs=31e-9)
+
+
+@FEWER
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.integers(1, 5))
+def test_latencies_are_counted_whenever_they_are_put_away(tooks_s: list[float], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter_module, "MOST_WORDS", most)
+        often = timed([])
+        for took_s in tooks_s:
+            often.unsettled.append(took_s)
+            often.settle()
+            assert not often.unsettled
+    assert often.latencies == timed(tooks_s).latencies
+
+
+def test_a_latency_beyond_what_a_word_holds_is_counted_as_the_longest() -> None:
+    ((value_ns, count),) = latency.buckets(timed([1e6, 1e5]).latencies)
+    assert count == 2
+    assert value_ns / 1e9 == pytest.approx(latency.LONGEST_S, rel=0.00075)
 
 
 async def test_some_examples_of_failures_are_kept_and_cut() -> None:

@@ -20,8 +20,9 @@ from labkit.probes.sampler import Sampler
 from labkit.probes.window import Window
 from labkit.transports import open_transport
 
-REQUESTS_A_TURN, LIMIT = 400, 100
-WARM_UP = 10
+LIMIT, REQUESTS_A_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400}
+"""By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial."""
+WARM_UP = 5
 _MANY = 1 << 40
 
 Times = tuple[int, int]
@@ -29,7 +30,7 @@ Times = tuple[int, int]
 
 
 async def measure(
-    url: str, *, transport: str = "aiohttp", loop: str = "asyncio", turns: int = 100
+    url: str, *, transport: str = "aiohttp", loop: str = "asyncio", turns: int = 50
 ) -> Figures:
     """Throughput with the probes over that without, and CPU; medians of `turns` turns of each."""
     # In a thread of its own: this loop may not be the one that was asked for.
@@ -51,12 +52,13 @@ def _factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 async def _alternating(url: str, transport: str, turns: int) -> Figures:
     opened = open_transport(parts.TRANSPORTS[transport](), url, "/{item}", [])
+    items = range(REQUESTS_A_TURN[transport])
     async with opened as fetch:
         meters = [Meter(_MANY, opened.kind_of, Window(None)) for _ in range(2)]
         sampler = Sampler(meters[0], None, lambda _: None)
         arms = {
-            "full": partial(_probed, metered(fetch, meters[0]), sampler),
-            "counts": partial(_turn, counted(fetch, meters[1])),
+            "full": partial(_probed, metered(fetch, meters[0]), items, sampler),
+            "counts": partial(_turn, counted(fetch, meters[1]), items),
         }
         for meter in meters:
             meter.window.start(1)
@@ -84,12 +86,12 @@ async def _turns(
     return taken
 
 
-async def _probed(call: Fetch, sampler: Sampler) -> None:
+async def _probed(call: Fetch, items: range, sampler: Sampler) -> None:
     sampler.resume()
-    await _turn(call)
+    await _turn(call, items)
     sampler.pause()
 
 
-async def _turn(call: Fetch) -> None:
+async def _turn(call: Fetch, items: range) -> None:
     send = strategies.load("worker_pool").__wrapped__
-    await send(call, range(REQUESTS_A_TURN), LIMIT)
+    await send(call, items, LIMIT)

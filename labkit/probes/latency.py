@@ -1,13 +1,15 @@
 """A latency histogram of constant size: cheap to record into, exported as an HdrHistogram.
 
 Buckets keep 11 bits after the leading one (an error of at most 0.05 %), as HdrHistogram's own do
-(hdrhistogram.org). Recording is one array increment; the encoding is made after the window.
+(hdrhistogram.org). Recording is one array increment, or for many at once `words` and a count of
+them; the encoding is made after the window.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from struct import pack, unpack
 
 from labkit.record import Latency
 
@@ -33,6 +35,32 @@ def middle(bucket: int) -> float:
 def empty() -> array[int]:
     """The counts of a histogram that nothing was recorded in."""
     return array("Q", bytes(8 * (index(HIGHEST_NS) + 1)))
+
+
+LONGEST_S = 65_504.0
+"""The longest latency that a word can hold."""
+
+
+def words(seconds: list[float]) -> array[int]:
+    """Each latency as a number of half precision, of which the 16 bits are its bucket.
+
+    Nothing that counts goes through the interpreter step by step, so that this costs half of what
+    an increment for each costs. Error: at most 0.05 %, or 30 ns where that is more.
+    """
+    try:
+        halves = pack(f"{len(seconds)}e", *seconds)
+    except OverflowError:
+        halves = pack(f"{len(seconds)}e", *(min(took, LONGEST_S) for took in seconds))
+    return array("H", halves)
+
+
+def of_words(counted: Mapping[int, int]) -> array[int]:
+    """The histogram of latencies of which so many have this word."""
+    counts = empty()
+    seconds_of = unpack(f"{len(counted)}e", array("H", counted))
+    for seconds, count in zip(seconds_of, counted.values(), strict=True):
+        counts[index(round(seconds * 1e9))] += count
+    return counts
 
 
 def buckets(counts: array[int]) -> Iterator[tuple[float, int]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from array import array
 from asyncio import CancelledError, current_task
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from time import perf_counter_ns
+from time import perf_counter
 
 from labkit.probes import latency
 from labkit.probes.window import Window
@@ -17,13 +18,16 @@ from labkit.record import Counts
 
 Fetch = Callable[[int], Awaitable[object]]
 MOST_EXAMPLES = 5
+MOST_WORDS = 32_768
+"""Latencies kept, in 64 KiB, before they are counted: by then the histogram's cost is shared."""
 
 
 class Meter:
     """What happened to the requests so far; opens and closes the window that is measured."""
 
     __slots__ = (
-        "_latencies",
+        "_counted",
+        "_words",
         "cancelled",
         "examples",
         "failed",
@@ -45,8 +49,9 @@ class Meter:
         self.sent = self.ok = self.cancelled = self.items = 0
         self.failed: dict[str, int] = {}
         self.examples: list[str] = []
-        self.unsettled = array("q")
-        self._latencies: array[int] = latency.empty()
+        self.unsettled: list[float] = []
+        self._words = array("H")
+        self._counted: Counter[int] = Counter()
 
     def fail(self, error: BaseException) -> None:
         """Count a request that failed, by kind."""
@@ -77,20 +82,23 @@ class Meter:
     def latencies(self) -> array[int]:
         """The histogram of the requests that succeeded so far."""
         self.settle()
-        return self._latencies
+        self._count()
+        return latency.of_words(self._counted)
 
     def settle(self) -> None:
-        """Count what took how long since the last time, in one go.
+        """Put away what took how long since the last time, in one go.
 
         Counting each request as it ends would cost several times as much: by then the processor's
         caches hold the request's work, and not the histogram. Called often, this keeps little.
         """
-        counts, half, sub = self._latencies, latency.SUB_BITS, latency.SUB_BITS + 1
-        for took in self.unsettled:
-            # latency.index(took), written out: a call here would cost more than the increment.
-            shift = took.bit_length() - sub
-            counts[(shift << half) + (took >> shift) if shift > 0 else took] += 1
-        del self.unsettled[:]
+        self._words.extend(latency.words(self.unsettled))
+        self.unsettled.clear()
+        if len(self._words) >= MOST_WORDS:
+            self._count()
+
+    def _count(self) -> None:
+        self._counted.update(self._words)
+        del self._words[:]
 
     @property
     def done(self) -> int:
@@ -121,7 +129,8 @@ class Meter:
 
 def metered(fetch: Fetch, meter: Meter) -> Fetch:
     """`fetch`, counted, timed and never raising but for cancellation."""
-    clock, took = perf_counter_ns, meter.unsettled.append
+    # A list, because the interpreter has an instruction of its own for appending to one.
+    clock, took = perf_counter, meter.unsettled
 
     async def measured(item: int) -> None:
         if not meter.sent:
@@ -136,7 +145,7 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
         except CancelledError as error:
             meter.cancel(error)
         else:
-            took(clock() - start)
+            took.append(clock() - start)
             meter.ok += 1
         meter.left -= 1
         if not meter.left:
