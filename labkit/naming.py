@@ -23,19 +23,17 @@ KINDS: dict[str, Mapping[str, type[Part]]] = {
 ROLES = (*KINDS, "switches")
 
 
-def suits(target: type[Part], transport: type[Part]) -> bool:
-    """Whether the transport speaks with the target."""
-    return (target is parts.EchoTarget) == (transport is parts.EchoTransport)
-
-
 def with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
     """What is chosen, and a transport that speaks with the target where none was."""
     if "target" not in chosen or "transport" in chosen:
         return chosen
     target = kind_chosen("target", chosen["target"], state["target"])
-    if suits(target, type(state["transport"])):
-        return chosen
-    return chosen | {"transport": "echo" if target is parts.EchoTarget else "aiohttp"}
+    speak = parts.SPEAK[_tag(target)]
+    return chosen if state["transport"].kind in speak else chosen | {"transport": speak[0]}
+
+
+def _tag(kind: type[Part]) -> str:
+    return str(kind.__struct_config__.tag)
 
 
 def kind_chosen(role: str, value: Any, now: Part) -> type[Part]:

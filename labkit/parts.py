@@ -331,6 +331,12 @@ TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
     }
 )
 
+_HTTP = ("aiohttp", "streams", "wire")
+SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"http": _HTTP, "echo": ("echo",), "url": _HTTP}
+)
+"""For each target the transports that speak with it; the first is what it gets unless told."""
+
 
 class Switches(Part, frozen=True, kw_only=True):
     """What belongs to the trial as a whole; `Trial` shows each as an attribute of its own.

@@ -86,15 +86,16 @@ class Trial:
         self._check()
 
     def _check(self) -> None:
-        if not naming.suits(type(self.target), type(self.transport)):
+        speak = parts.SPEAK[self.target.kind]
+        if self.transport.kind not in speak:
             raise BadInput(
-                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: target "
-                "'echo' and transport 'echo' go with each other only; choose both or neither"
+                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: what "
+                f"speaks with that target is {' or '.join(speak)}; choose one that does"
             )
-        if self._echoes and self.workload.path is not None:
+        if not self._has_paths and self.workload.path is not None:
             raise BadInput(
-                f"workload.path is {self.workload.path!r} with target 'echo': a message has no "
-                "path; leave it out"
+                f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: it "
+                "has no paths; leave it out"
             )
         if isinstance(self.target, parts.UrlTarget):
             at_once = min(self.slots, self.requests)
@@ -135,8 +136,8 @@ class Trial:
             )
 
     @property
-    def _echoes(self) -> bool:
-        return isinstance(self.target, parts.EchoTarget)
+    def _has_paths(self) -> bool:
+        return isinstance(self.target, parts.HttpTarget | parts.UrlTarget)
 
     @property
     def _is_as_written_by_hand(self) -> bool:
