@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from labkit.errors import BadInput
 
@@ -25,6 +25,8 @@ def is_loopback(host: str) -> bool:
 
 def is_remote(url: str) -> bool:
     """Whether `url` leads off this machine's loopback."""
+    if urlsplit(url).scheme in _SCHEMES:
+        return not all(map(_is_here, _hosts_of(url) or [""]))
     return not is_loopback(urlsplit(url).hostname or "")
 
 
@@ -68,3 +70,60 @@ def check_remote(url: str, *, requests: int, limit: int) -> None:
 
 def _refused(url: str, why: str) -> BadInput:
     return BadInput(f"target.url is {url!r}: {why}")
+
+
+POSTGRES_DSN = "LABKIT_POSTGRES_DSN"
+POSTGRES_VARIABLES = (
+    "PGDATABASE",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGPORT",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGUSER",
+)
+"""Variables by which a driver would connect elsewhere than its DSN says."""
+_SCHEMES = ("postgresql", "postgres")
+_IN_A_DSN = ("host", "port", "user", "password", "dbname", "database", "sslmode")
+
+
+def check_dsn(dsn: str) -> None:
+    """Raise `BadInput` unless `dsn` leads to a PostgreSQL on this machine. It is not repeated."""
+    form = "write postgresql://user:password@127.0.0.1:5432/database"
+    try:
+        parts = urlsplit(dsn)
+        named = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise BadInput(f"{POSTGRES_DSN} does not parse; {form}") from None
+    if parts.scheme not in _SCHEMES:
+        raise BadInput(f"{POSTGRES_DSN} is no URL of a PostgreSQL; {form}")
+    strange = [name for name in named if name not in _IN_A_DSN]
+    if strange:
+        raise BadInput(
+            f"{POSTGRES_DSN} sets {strange[0]!r}: only {', '.join(_IN_A_DSN)} may follow the '?'"
+        )
+    hosts = _hosts_of(dsn)
+    if not hosts or not all(map(_is_here, hosts)):
+        raise BadInput(
+            f"{POSTGRES_DSN} names a host that is not loopback, or none: only 127.0.0.1, ::1, "
+            f"localhost or the folder of a Unix socket may be loaded; {form}, or leave it out"
+        )
+
+
+def _hosts_of(dsn: str) -> list[str]:
+    """Every host that a driver might connect to."""
+    parts = urlsplit(dsn)
+    listed = [one for value in parse_qs(parts.query).get("host", []) for one in value.split(",")]
+    places = parts.netloc.rpartition("@")[2]
+    return listed + [_without_port(unquote(place)) for place in places.split(",") if place]
+
+
+def _without_port(place: str) -> str:
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0]
+
+
+def _is_here(host: str) -> bool:
+    return host.startswith("/") or (is_loopback(host) and not host.endswith(".localhost"))

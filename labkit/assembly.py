@@ -117,8 +117,14 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
 
 
 def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What was in force in the synthetic server; None where it is not ours or did not say."""
-    return {name: stats[name] for name in _IN_FORCE if name in stats} if stats else None
+    """What was in force in the target; None where it is not ours or did not say.
+
+    One that counts and is set apart says it under `in_force`.
+    """
+    if not stats:
+        return None
+    apart: dict[str, Any] = stats.get("in_force", {})
+    return {name: stats[name] for name in _IN_FORCE if name in stats} | apart
 
 
 def _known(figures: dict[str, float | None]) -> dict[str, float] | None:

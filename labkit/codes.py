@@ -91,6 +91,8 @@ _TABLE = (
     # Said, because it matters; nothing is wrong.
     Code("client-saturated", "the client used 80 % of its core or more, as the trial asks", "valid",
          "read rate and CPU, and not latency, which holds the queue inside the client"),
+    Code("pool-queue", "more requests at a time than the pool has connections", "valid",
+         "read latency as a caller feels it, the wait for a connection included"),
     # Of an arm of a study; no record holds them.
     Code("few-repeats", "an arm has fewer than 5 repeats", "of an arm",
          "run at least 5 repeats: with fewer there is no interval and nothing is decided"),

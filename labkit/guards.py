@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labkit import codes
-from labkit.parts import EchoTarget
+from labkit.parts import TARGETS
 from labkit.record import (
     Arrivals,
     Counts,
@@ -83,7 +83,7 @@ FAILED = frozenset(
 """The trial did not do what it was to do."""
 INVALID = FAILED | {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
 """It did not, or its figures are not those of the client."""
-SAID = frozenset({"client-saturated"})
+SAID = frozenset({"client-saturated", "pool-queue"})
 """To be known, and no reason for doubt."""
 
 
@@ -131,16 +131,24 @@ def held_up(record: Record) -> bool:
     """Whether the side that is not compared may have set the rate of a trial.
 
     Compared is the client, and the server of an echo. The rate is its own where its core is full
-    and that of the other fuller by nothing.
+    and that of the other fuller by nothing. Of a database both are compared together.
     """
+    whose = compared(record)
+    if whose == "both":
+        return False
     client = record.client.cpu_percent if record.client else None
     server = record.server.cpu_percent if record.server else None
     if client is None or server is None:
         return False
-    echo = record.trial.get("target", {}).get("kind") == "echo"
-    compared, other = (server, client) if echo else (client, server)
-    own = compared >= SATURATED_PERCENT and compared > other
+    side, other = (server, client) if whose == "server" else (client, server)
+    own = side >= SATURATED_PERCENT and side > other
     return other > SERVER_BUSY_PERCENT and not own
+
+
+def compared(record: Record) -> str:
+    """Whose speed a record is about: the client's, the server's, or that of both together."""
+    kind = TARGETS.get(record.trial.get("target", {}).get("kind", ""))
+    return kind.compared if kind else "client"
 
 
 def of_latency(records: Iterable[Record]) -> list[str]:
@@ -218,7 +226,7 @@ def _contention(measured: Measurement) -> Iterable[tuple[str, str]]:
 def _client(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     """Of an echo the server is measured; `_echo` looks at its client."""
     used = measured.client.cpu_percent if measured.client else 0.0
-    if used < CLIENT_CPU_PERCENT or isinstance(trial.target, EchoTarget):
+    if used < CLIENT_CPU_PERCENT or trial.target.compared == "server":
         return
     said = f"the client used {used:.0f} % of its core"
     if trial.saturates:
@@ -283,9 +291,9 @@ def _interference(found: Interference | None) -> Iterable[tuple[str, str]]:
 
 def _server(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     busy = measured.server.cpu_percent if measured.server else None
-    if isinstance(trial.target, EchoTarget):
+    if trial.target.compared == "server":
         yield from _echo(measured, busy)
-    elif busy is not None and busy > SERVER_BUSY_PERCENT:
+    elif trial.target.compared == "client" and busy is not None and busy > SERVER_BUSY_PERCENT:
         yield (
             "server-busy",
             f"the server used {busy:.0f} % of its core: it may be the bottleneck",
@@ -306,7 +314,15 @@ def _echo(measured: Measurement, server: float | None) -> Iterable[tuple[str, st
 def _connector(trial: Trial) -> Iterable[tuple[str, str]]:
     in_flight = min(trial.slots, trial.requests)
     transport = trial.transport
-    if transport.sent_at(in_flight) < in_flight:
+    if transport.sent_at(in_flight) >= in_flight:
+        return
+    if transport.queues:
+        yield (
+            "pool-queue",
+            f"{in_flight:,} requests at a time share {transport.connections_at(in_flight):,} "
+            "connections: latency holds the wait for one",
+        )
+    else:
         yield (
             "connector-limit",
             f"the transport allows {transport.connections_at(in_flight):,} connections, the "

@@ -29,7 +29,7 @@ from labkit.errors import BadInput, TrialFailed
 from labkit.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import Trial
 
-START_S = 30.0
+START_S, COUNT_S = 30.0, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ async def run(
         environment=environment.now(),
     )
     async with _target(trial, cores[1], served) as target:
+        preflight.check_served(trial, target.in_force or {})
         job = {
             "trial": trial.to_dict(),
             "url": trial.url or target.url,
@@ -95,13 +96,15 @@ async def run(
 class Served:
     """A target that accepts connections; `pid` None is one that the lab did not start.
 
-    `in_force` is what a target that counts nothing says of itself.
+    `in_force` is what a target that is asked for no counts by HTTP says of itself; `process` is
+    the one to ask, where it counts.
     """
 
     url: str
     pid: int | None
     own: bool = True
     in_force: dict[str, Any] | None = None
+    process: Child | None = None
 
     @property
     def counted(self) -> bool:
@@ -187,9 +190,15 @@ def _echo_server(trial: Trial, core: int | None) -> parts.TargetProcess:
     return parts.EchoServer(api=target.api, loop=target.loop, core=core, die_with_stdin=True)
 
 
-_PROCESSES: dict[type[parts.Target], tuple[str, Callable[..., parts.TargetProcess]]] = {
+def _postgres_server(trial: Trial, core: int | None) -> parts.PostgresServer:
+    named = msgspec.structs.asdict(trial.target)
+    return parts.PostgresServer(**named, core=core, die_with_stdin=True)
+
+
+_PROCESSES: dict[type[parts.Target], tuple[str, Callable[..., parts.Process]]] = {
     parts.HttpTarget: ("labkit.targets.http", _http_server),
     parts.EchoTarget: ("labkit.targets.echo", _echo_server),
+    parts.PostgresTarget: ("labkit.targets.postgres", _postgres_server),
 }
 """The targets that the lab starts: the module, and how its process is to be set."""
 
@@ -199,7 +208,8 @@ async def _started(module: str, settings: parts.Part) -> AsyncIterator[Served]:
     child = Child(module, msgspec.json.encode(settings).decode())
     try:
         said = await _announced(child)
-        yield Served(said["url"], child.pid, in_force=said.get("in_force"))
+        asked = child if said.get("counts") else None
+        yield Served(said["url"], said["pid"], in_force=said.get("in_force"), process=asked)
     finally:
         await surely_ended(child)
 
@@ -210,10 +220,10 @@ async def _announced(server: Child) -> dict[str, Any]:
         async with asyncio.timeout(START_S):
             line = await server.read_line()
     except TimeoutError:
-        raise failed(server, f"the synthetic server said nothing for {START_S:.0f} s") from None
+        raise failed(server, f"the target said nothing for {START_S:.0f} s") from None
     if line is None:
         await server.exited(GRACE_S)
-        raise failed(server, "the synthetic server did not start")
+        raise failed(server, "the target did not start")
     return line
 
 
@@ -235,7 +245,7 @@ class _Run:
             await child.write_line(job)
             measured, note = await self._watched(child)
             await child.exited(GRACE_S)
-            counted = await asyncio.to_thread(_stats, served)
+            counted = await _counted(served)
             record = self._record(child, measured, counted, note)
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.ensure_future(self._interrupted(child)))
@@ -320,6 +330,18 @@ def _process(child: Child, measured: Measurement) -> Process | None:
         cpu_percent=round(100 * (usage.ru_utime + usage.ru_stime) / wall_s, 2),
         peak_rss_bytes=measured.process_peak_rss_bytes,
     )
+
+
+async def _counted(served: Served) -> dict[str, Any] | None:
+    """What the target counted of the trial, and what was in force in it."""
+    if served.process is None:
+        return await asyncio.to_thread(_stats, served)
+    served.process.signal(signal.SIGUSR1)
+    said: dict[str, Any] | None = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(COUNT_S):
+            said = await served.process.read_line()
+    return {"in_force": served.in_force or {}, **(said or {})}
 
 
 def _stats(served: Served) -> dict[str, Any] | None:

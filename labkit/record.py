@@ -24,6 +24,9 @@ FAILURES = (
     "status",
     "payload",
     "unanswered",
+    "pool-timeout",
+    "too-many-connections",
+    "query",
     "other",
 )
 """Kinds of failure that a transport tells apart."""
@@ -87,7 +90,12 @@ class Process(Struct, frozen=True, kw_only=True):
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """The target's process over the same window, and what it counted itself."""
+    """The target's process over the same window, and what it counted itself.
+
+    Of a database it is all processes of the server: CPU includes those that ended meanwhile, memory
+    counts shared pages once, and its peak is the most that was seen ten times a second. Its
+    `requests` are the scans of the lab's table, its connections the sessions.
+    """
 
     cpu_percent: float | None
     peak_rss_bytes: int | None

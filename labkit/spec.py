@@ -187,6 +187,8 @@ class Trial:
         """Whether a rate, or the lab's own server, holds the client back."""
         if self.workload.rate is not None:
             return True
+        if isinstance(self.target, parts.PostgresTarget):
+            return self.target.query_s > 0
         if not isinstance(self.target, parts.HttpTarget):
             return False
         delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
@@ -212,7 +214,9 @@ class Trial:
     @cached_property
     def floor_s(self) -> float | None:
         """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
-        if not isinstance(self.target, parts.HttpTarget) or self.path != "/{item}":
+        if not isinstance(self.target, parts.HttpTarget | parts.PostgresTarget):
+            return None
+        if self.path != "/{item}":
             return None
         if self.workload.rate is not None:  # its time is set by its arrivals
             return None

@@ -18,7 +18,7 @@ from labkit.rungs import Reading, Rung
 
 BOTTLENECK_PERCENT = 90.0
 """Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""
-_TOLD_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated")
+_TOLD_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-queue")
 """Warnings that have a column of their own, or that a rung is there to show."""
 _VERDICTS: tuple[Verdict, ...] = ("valid", "warn", "invalid")
 

@@ -193,6 +193,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
 def _own_target(target: Mapping[str, Any]) -> str:
     if target["kind"] == "echo":
         return f"echo, {target['api']} on {target['loop']}"
+    if target["kind"] == "postgres":
+        waits = f", {target['query_s']:g} s a query" if target["query_s"] else ""
+        return f"postgres, {target['rows']:,} rows{waits}"
     return f"{target['kind']}, delay {target.get('delay')}"
 
 

@@ -149,11 +149,14 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         return await _bare(job, trial)
     from labkit.transports import open_transport
 
-    opened = open_transport(trial.transport, job.url, trial.path, job.addresses)
+    opened = open_transport(
+        trial.transport, job.url, trial.path, job.addresses, rows=getattr(trial.target, "rows", 1)
+    )
     async with opened as fetch:
-        window = Window(job.server_pid)
+        processes = trial.target.processes
+        window = Window(job.server_pid, processes)
         meter = Meter(trial.requests, opened.kind_of, window)
-        sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter))
+        sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter), processes)
         openly = None if trial.workload.rate is None else OpenWorkload(trial.workload, meter)
         once = fetch
         if openly is not None:
@@ -289,6 +292,8 @@ def _effective(trial: Trial) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     factory = loop.get_task_factory()
     libraries = {"aiohttp": "aiohttp", "uvloop": "uvloop"} | _LIBRARIES.get(trial.strategy, {})
+    if trial.transport.kind in _DRIVERS:
+        libraries |= {trial.transport.kind: trial.transport.kind}
     return {
         "python": platform.python_version(),
         "loop": type(loop).__module__.partition(".")[0],
@@ -301,6 +306,8 @@ def _effective(trial: Trial) -> dict[str, Any]:
 
 
 _LIBRARIES = {name: {name: name} for name in ("pypeln", "aiometer", "aiostream", "anyio")}
+
+_DRIVERS = ("asyncpg", "psycopg")
 
 
 def _version(package: str) -> str | None:

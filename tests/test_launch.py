@@ -630,7 +630,7 @@ async def test_a_server_that_does_not_start_is_a_failed_trial(
     with watched() as seen, pytest.raises(TrialFailed) as caught:
         await launch.run(TINY, keep=keep_nothing)
 
-    assert str(caught.value).startswith("the synthetic server did not start (exit status 2): ")
+    assert str(caught.value).startswith("the target did not start (exit status 2): ")
     assert "serve.core is 1000000" in str(caught.value)
     assert caught.value.record is None
     assert set(seen.pids) == {"labkit.targets.http"}
@@ -641,7 +641,7 @@ async def test_a_server_that_says_nothing_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launch, "START_S", 0)
-    with watched() as seen, pytest.raises(TrialFailed, match=r"the synthetic server .* 0 s"):
+    with watched() as seen, pytest.raises(TrialFailed, match=r"the target said .* 0 s"):
         await launch.run(TINY, keep=keep_nothing)
 
     assert seen.alive == []

@@ -85,6 +85,33 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "echo.connect_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
     "echo-target.api": (["sockets", "streams", "protocol"], ["", "Protocol", 1, True, None]),
     "echo-target.loop": (["asyncio", "uvloop"], NOT_LOOP),
+    **{
+        f"{kind}.{leaf}": values
+        for kind in ("postgres-target", "serve-postgres")
+        for leaf, values in {
+            "rows": ([1, 1_000_000], [0, 1_000_001, *NOT_WHOLE]),
+            "query_s": ([0, 0.5, 60], [-1, 60.1, *NOT_NUMBERS]),
+            "max_connections": ([1, 1_000], [0, 1_001, *NOT_WHOLE]),
+            "auth": (["trust", "scram-sha-256"], ["", "md5", 1, True, None]),
+        }.items()
+    },
+    "serve-postgres.die_with_stdin": ([True, False], NOT_BOOL),
+    "serve-postgres.core": ([None, 0, 3], but_none(NOT_WHOLE)),
+    **{
+        f"{kind}.{leaf}": values
+        for kind in ("asyncpg", "psycopg")
+        for leaf, values in {
+            "command_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+            "connect_timeout_s": ([0.001, 5, DAY], NOT_SECONDS),
+            "overcommit": ([True, False], NOT_BOOL),
+        }.items()
+    },
+    "asyncpg.mode": (["connect", "single", "pool"], ["", "Pool", 1, True, None]),
+    "asyncpg.min_size": ([None, 0, 10], [-1, 1_001, *but_none(NOT_WHOLE)]),
+    "asyncpg.max_size": ([1, 1_000], [0, 1_001, *NOT_WHOLE]),
+    "asyncpg.acquire_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "asyncpg.max_inactive_s": ([0, 15.0, DAY], [-0.1, DAY + 1, *NOT_NUMBERS]),
+    "psycopg.threads": ([1, 256], [0, 257, *NOT_WHOLE]),
     "streams.buffer_bytes": ([64, 1 << 26], [63, (1 << 26) + 1, *NOT_WHOLE]),
     "trial.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "trial.eager_tasks": ([True, False], NOT_BOOL),
@@ -132,9 +159,13 @@ PARTS: dict[str, type[parts.Part]] = {
     "streams": parts.StreamsTransport,
     "echo": parts.EchoTransport,
     "echo-target": parts.EchoTarget,
+    "postgres-target": parts.PostgresTarget,
+    "asyncpg": parts.AsyncpgTransport,
+    "psycopg": parts.PsycopgTransport,
     "trial": parts.Switches,
     "serve": parts.Server,
     "serve-echo": parts.EchoServer,
+    "serve-postgres": parts.PostgresServer,
 }
 
 
@@ -158,8 +189,9 @@ def known_kinds() -> Iterator[parts.Part]:
     yield from (kind() for kind in parts.TRANSPORTS.values())
     yield parts.HttpTarget()
     yield parts.EchoTarget()
+    yield parts.PostgresTarget()
     yield parts.UrlTarget(url="http://127.0.0.1/")
-    assert set(parts.TARGETS) == {"http", "echo", "url"}
+    assert set(parts.TARGETS) == {"http", "echo", "url", "postgres"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -187,6 +219,7 @@ def test_a_trial_refuses_it_in_the_same_words(name: str) -> None:
     role = PARTS[kind].role
     chosen = {"transport": kind} if kind in parts.TRANSPORTS else {}
     chosen = {"target": "echo"} if kind.startswith("echo") else chosen
+    chosen |= {"target": "postgres"} if kind in ("asyncpg", "psycopg", "postgres-target") else {}
     for value in FIELDS[name][1]:
         with pytest.raises(BadInput) as caught:
             Trial(**chosen, **{f"{role}.{leaf}".replace("trial.", "switches."): value})
@@ -584,9 +617,9 @@ def test_a_url_is_a_target() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"target": "htp"}, "target is 'htp': it must be one of http, echo, url, a URL"),
-        ({"target": 5}, "target is '5': it must be one of http, echo, url, a URL"),
-        ({"target": parts.Workload()}, "it must be one of http, echo, url, a URL"),
+        ({"target": "htp"}, "target is 'htp': it must be one of http, echo, url, postgres, a URL"),
+        ({"target": 5}, "target is '5': it must be one of http, echo, url, postgres, a URL"),
+        ({"target": parts.Workload()}, "it must be one of http, echo, url, postgres, a URL"),
         ({"target": {"kind": 5}}, "target is '5': it must be one of"),
         ({"target": {"kind": "url"}}, "target is incomplete: "),
         ({"transport": "aiohtp"}, "did you mean 'aiohttp'?"),

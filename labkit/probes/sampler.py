@@ -15,7 +15,7 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from labkit.probes import latency
-from labkit.probes.memory import Watched
+from labkit.probes.memory import Watched, watched
 from labkit.probes.meter import Meter
 from labkit.record import LoopLag, Timeline
 
@@ -40,9 +40,15 @@ class Row(NamedTuple):
 class Sampler:
     """Samples from `start` to `stop`; `on_row` is called with each row as it is taken."""
 
-    def __init__(self, meter: Meter, server_pid: int | None, on_row: Callable[[Row], None]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        server_pid: int | None,
+        on_row: Callable[[Row], None],
+        processes: str = "one",
+    ) -> None:
         self._meter, self._on_row = meter, on_row
-        self._client, self._server = Watched(os.getpid()), Watched(server_pid)
+        self._client, self._server = Watched(os.getpid()), watched(server_pid, processes)
         self._lags = latency.empty()
         self._rows: list[Row] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
@@ -109,6 +115,7 @@ class Sampler:
             self._worst_ns / 1e9,
         )
         self._worst_ns = 0
+        self._meter.window.saw_server(row.server_rss_bytes)
         self._rows.append(row)
         if len(self._rows) >= MOST_ROWS:
             self._rows = thinned(self._rows)

@@ -7,15 +7,15 @@ import resource
 from time import perf_counter_ns
 
 from labkit import kernel
-from labkit.probes.memory import Watched, high_water_bytes, own_peak_bytes
+from labkit.probes.memory import Watched, own_peak_bytes, watched
 from labkit.record import Client, Interference, Server
 
 
 class Window:
     """CPU and memory of client and server, read when the window opens and when it closes."""
 
-    def __init__(self, server_pid: int | None) -> None:
-        self._server, self._server_pid = Watched(server_pid), server_pid
+    def __init__(self, server_pid: int | None, processes: str = "one") -> None:
+        self._server, self._server_pid = watched(server_pid, processes), server_pid
         self._own = Watched(os.getpid())
         self._waited: list[float | None] = [None, None]
         self.started_ns = self.opened_ns = self.closed_ns = 0
@@ -49,10 +49,15 @@ class Window:
         self._waited[1] = self._own.waited_s()
         self._server_cpu[1] = self._server.cpu_s()
         self._peak_bytes = own_peak_bytes()
-        self._server_peak_bytes = high_water_bytes(self._server_pid)
+        self._server_peak_bytes = _most(self._server_peak_bytes, self._server.peak_bytes())
         self._kernel.append(kernel.read(self._cores))
         self._server.close()
         self._own.close()
+
+    def saw_server(self, rss_bytes: int | None) -> None:
+        """The target holds so much memory now. Of many processes the kernel keeps no peak."""
+        if not self.closed_ns:
+            self._server_peak_bytes = _most(self._server_peak_bytes, rss_bytes)
 
     @property
     def wall_s(self) -> float | None:
@@ -100,6 +105,10 @@ def _cores(pid: int) -> set[int]:
         return os.sched_getaffinity(pid)
     except (AttributeError, OSError):  # macOS, or a process of someone else or that is gone
         return set()
+
+
+def _most(*bytes_seen: int | None) -> int | None:
+    return max((one for one in bytes_seen if one is not None), default=None)
 
 
 def _percent(readings: list[float | None], wall_s: float) -> float | None:

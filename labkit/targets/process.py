@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from labkit.errors import BadInput, LabError
-from labkit.parts import TargetProcess
+from labkit.parts import Process, TargetProcess
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096
@@ -44,6 +44,7 @@ class Listening(Protocol):
 
 
 Settings = TypeVar("Settings", bound=TargetProcess)
+Work = TypeVar("Work", bound=Process)
 Start = Callable[[Settings], Awaitable[Listening]]
 Announce = Callable[[Settings, str, int], str | dict[str, Any]]
 """Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON."""
@@ -61,22 +62,34 @@ def main(
 
     `supervise` lets others serve instead, and gives the exit status; None where it does not.
     """
+
+    def serve(settings: Settings) -> int:
+        if (status := supervise(settings)) is not None:
+            return status
+        with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
+            runner.run(_serve(settings, start, announce))
+        return 0
+
+    return run(arguments, kind, serve, usage)
+
+
+def run(arguments: list[str], kind: type[Work], work: Callable[[Work], int], usage: str) -> int:
+    """Do `work` with the settings in `arguments`; the exit status, 0 where a signal ended it.
+
+    The signal raises `SystemExit` in `work`, which cleans up after itself.
+    """
     for number in SIGNALS:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         settings = _settings(arguments, kind, usage)
         _prepare(settings)
-        if (status := supervise(settings)) is not None:
-            return status
-        with asyncio.Runner(loop_factory=_loop_factory(settings)) as runner:
-            runner.run(_serve(settings, start, announce))
+        return work(settings)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
 
 
-def _settings(arguments: list[str], kind: type[Settings], usage: str) -> Settings:
+def _settings(arguments: list[str], kind: type[Work], usage: str) -> Work:
     if len(arguments) != 1:
         raise BadInput(usage)
     try:
@@ -85,7 +98,7 @@ def _settings(arguments: list[str], kind: type[Settings], usage: str) -> Setting
         raise BadInput(f"the server's settings are {arguments[0]!r}: {error}") from None
 
 
-def _prepare(settings: TargetProcess) -> None:
+def _prepare(settings: Process) -> None:
     if settings.die_with_stdin:
         Thread(target=_die_with_stdin, name="die-with-stdin", daemon=True).start()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

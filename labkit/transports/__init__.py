@@ -38,11 +38,17 @@ class Open(Protocol):
 
 
 def open_transport(
-    settings: parts.Transport, url: str, path: str = "/{item}", addresses: Sequence[str] = ()
+    settings: parts.Transport,
+    url: str,
+    path: str = "/{item}",
+    addresses: Sequence[str] = (),
+    *,
+    rows: int = 1,
 ) -> Open:
     """The transport that `settings` describe, for calls on `url` + `path`.
 
     `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
+    `rows` is how many keys a database has, from 0.
     """
     # Imported where it is opened: a measured process holds the client that it measures.
     if isinstance(settings, parts.WireTransport):
@@ -57,6 +63,14 @@ def open_transport(
         from labkit.transports.echo import Echo
 
         return Echo(settings, url)
+    if isinstance(settings, parts.AsyncpgTransport):
+        from labkit.transports.asyncpg import Asyncpg
+
+        return Asyncpg(settings, url, rows)
+    if isinstance(settings, parts.PsycopgTransport):
+        from labkit.transports.psycopg import Psycopg
+
+        return Psycopg(settings, url, rows)
     assert isinstance(settings, parts.AiohttpTransport)
     from labkit.transports.aiohttp import Aiohttp
 

@@ -1,0 +1,1 @@
+"""PostgreSQL as a target: started and ended, given its table, and asked what it has counted."""

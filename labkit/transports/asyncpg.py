@@ -1,0 +1,140 @@
+"""asyncpg: a connection for each query, one for all of them, or a pool.
+
+What a query costs is what `Connection.fetchrow` costs as a user calls it, with its cache of
+prepared statements; a pool resets each connection that comes back, which is a query more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from labkit import parts
+from labkit.transports import Fetch, failures, postgres
+from labkit.transports.postgres import COLUMNS, PoolTimeout, WrongRow, checked
+
+QUERY = f"{COLUMNS}$1"
+LEAVE_WITHIN_S = 5.0
+
+
+class Asyncpg:
+    """`async with Asyncpg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
+
+    def __init__(self, settings: parts.AsyncpgTransport, dsn: str, rows: int) -> None:
+        self._settings, self._rows = settings, rows
+        self._dsn = postgres.own_place(dsn)
+        self._lock = asyncio.Lock()
+        self._opened = 0
+        self._single: Any = None
+        self._pool: Any = None
+
+    async def __aenter__(self) -> Fetch:
+        if self._settings.mode == "connect":
+            return self._fetch_connecting
+        if self._settings.mode == "single":
+            self._single = await self._connect()
+            return self._fetch_in_turn
+        self._pool = await self._made_pool()
+        return self._fetch_from_pool
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._single is not None:
+            self._single.terminate()
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def _connect(self) -> Any:
+        settings = self._settings
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=settings.connect_timeout_s,
+            command_timeout=settings.command_timeout_s,
+        )
+        self._opened += 1
+        return connection
+
+    async def _made_pool(self) -> Any:
+        settings = self._settings
+        least = settings.max_size if settings.min_size is None else settings.min_size
+        return await asyncpg.create_pool(
+            self._dsn,
+            # What is too many is to be met by the requests, and counted.
+            min_size=0 if settings.overcommit and settings.min_size is None else least,
+            max_size=settings.max_size,
+            max_inactive_connection_lifetime=settings.max_inactive_s,
+            init=self._count,
+            timeout=settings.connect_timeout_s,
+            command_timeout=settings.command_timeout_s,
+        )
+
+    async def _count(self, _: Any) -> None:
+        self._opened += 1
+
+    async def _fetch_connecting(self, item: int) -> object:
+        key = item % self._rows
+        connection = await self._connect()
+        try:
+            row = await connection.fetchrow(QUERY, key)
+        except BaseException:
+            connection.terminate()
+            raise
+        await connection.close()
+        return checked(row, key)
+
+    async def _fetch_in_turn(self, item: int) -> object:
+        key = item % self._rows
+        async with self._lock:
+            return checked(await self._single.fetchrow(QUERY, key), key)
+
+    async def _fetch_from_pool(self, item: int) -> object:
+        key = item % self._rows
+        within_s = self._settings.acquire_timeout_s
+        try:
+            connection = await self._pool.acquire(timeout=within_s)
+        except TimeoutError:
+            if within_s is None:
+                raise
+            raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
+        try:
+            return checked(await connection.fetchrow(QUERY, key), key)
+        finally:
+            await self._pool.release(connection)
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings, the connections opened, and the pool's sizes as it tells them."""
+        found = msgspec.structs.asdict(self._settings) | {"connections_opened": self._opened}
+        if self._pool is not None:
+            found["pool"] = {
+                "min_size": self._pool.get_min_size(),
+                "max_size": self._pool.get_max_size(),
+                "size": self._pool.get_size(),
+            }
+        return found
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of failure, as records count it."""
+        for type_, kind in _KINDS:
+            if isinstance(error, type_):
+                return kind
+        if isinstance(error, asyncpg.PostgresError):
+            return postgres.kind_of_state(error.sqlstate)
+        if isinstance(error, OSError):
+            return failures.of_errno(error, "connect")
+        return "disconnected" if isinstance(error, asyncpg.InterfaceError) else "other"
+
+
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (PoolTimeout, "pool-timeout"),
+    (WrongRow, "payload"),
+    (TimeoutError, "timeout"),
+)

@@ -1,0 +1,120 @@
+"""psycopg, a synchronous driver: threads of an executor, each with a connection that it keeps.
+
+The event loop hands a query to a thread and is told when it is done: what a program does that has
+no asynchronous driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import psycopg
+
+from labkit import parts
+from labkit.transports import Fetch, postgres
+from labkit.transports.postgres import COLUMNS, WrongRow, checked
+
+QUERY = f"{COLUMNS}%s"
+
+
+class Psycopg:
+    """`async with Psycopg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
+
+    def __init__(self, settings: parts.PsycopgTransport, dsn: str, rows: int) -> None:
+        self._settings, self._rows = settings, rows
+        self._dsn = postgres.own_place(dsn)
+        self._threads = ThreadPoolExecutor(settings.threads)
+        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._open: list[Any] = []
+
+    async def __aenter__(self) -> Fetch:
+        loop = asyncio.get_running_loop()
+        if not self._settings.overcommit:
+            jobs = [loop.run_in_executor(self._threads, self._connected) for _ in self._each]
+            for connection in await asyncio.gather(*jobs):
+                self._free.put(connection)
+
+        async def fetch(item: int) -> object:
+            return await loop.run_in_executor(self._threads, self._ask, item % self._rows)
+
+        return fetch
+
+    @property
+    def _each(self) -> range:
+        return range(self._settings.threads)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for connection in self._open:
+            _cut(connection)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for connection in self._open:
+            connection.close()
+
+    def _connected(self) -> Any:
+        limit_s = self._settings.command_timeout_s
+        options = f"-c statement_timeout={max(round(1_000 * limit_s), 1)}" if limit_s else ""
+        connection = psycopg.connect(
+            self._dsn,
+            autocommit=True,
+            connect_timeout=max(round(self._settings.connect_timeout_s), 1),
+            options=options,
+        )
+        self._open.append(connection)
+        return connection
+
+    def _ask(self, key: int) -> object:
+        """One query, on a connection that no other thread has."""
+        connection = self._taken()
+        try:
+            row = connection.execute(QUERY, (key,)).fetchone()
+        finally:
+            if connection.closed:
+                self._open.remove(connection)
+            else:
+                self._free.put(connection)
+        return checked(row, key)
+
+    def _taken(self) -> Any:
+        try:
+            return self._free.get_nowait()
+        except queue.Empty:
+            return self._connected()
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings, and how many connections are open."""
+        return msgspec.structs.asdict(self._settings) | {"connections_open": len(self._open)}
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of failure, as records count it."""
+        if isinstance(error, WrongRow):
+            return "payload"
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            return "timeout"
+        if not isinstance(error, psycopg.Error):
+            return "other"
+        if error.sqlstate is None and "too many clients" in str(error):
+            # An error before the connection stands carries no SQLSTATE in libpq.
+            return "too-many-connections"
+        return postgres.kind_of_state(error.sqlstate)
+
+
+def _cut(connection: Any) -> None:
+    """End a query that a thread still waits for."""
+    try:
+        fd = connection.fileno()
+    except psycopg.Error:  # it is closed
+        return
+    with socket.socket(fileno=socket.dup(fd)) as same:
+        same.shutdown(socket.SHUT_RDWR)
