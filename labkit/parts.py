@@ -30,6 +30,7 @@ Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
 StallSeconds = Annotated[float, Meta(ge=0, le=60)]
 PoolLeast = Annotated[int, Meta(ge=0, le=1_000)]
 PoolMost = Annotated[int, Meta(ge=1, le=1_000)]
+LookupSeconds = Annotated[float, Meta(ge=0, le=60)]
 
 # Name -> the options it takes, with their defaults. `labkit.strategies` holds the code; a test
 # holds the two together, because the parent may not import what runs in a measured process.
@@ -183,7 +184,9 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
 
     `limit=0` is no limit (aiohttp's own default is 100). `retry_dropped` is aiohttp's habit of
     sending an idempotent request again on a reused connection that was dropped; it is off, because
-    the lab counts each request once.
+    the lab counts each request once. `resolve_s` gives the synthetic server a name, which a
+    resolver of the lab's own looks up in so many seconds; None: it is called by its address.
+    `trace` records the phases of each request, which costs CPU.
     """
 
     limit: Connections = 0
@@ -201,6 +204,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     read: Literal["read", "stream", "release"] = "read"
     chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
     retry_dropped: bool = False
+    resolve_s: LookupSeconds | None = None
+    trace: bool = False
 
     def connections_at(self, in_flight: int) -> int:
         """The connector's limits hold within a session only."""

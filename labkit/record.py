@@ -188,6 +188,75 @@ class Arrivals(Struct, frozen=True, kw_only=True):
     latency_hdr: str | None
 
 
+PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read")
+"""What a request goes through, in this order. It is in one of them at any time."""
+
+
+class Phase(Struct, frozen=True, kw_only=True):
+    """Seconds that requests spent in one phase.
+
+    `n` requests were in it for any time; `p50`, `p99` and `max` are theirs. `mean` is over all that
+    succeeded, so that the means of all phases add up to the mean latency.
+    """
+
+    n: int
+    mean: float
+    p50: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class Spent(Struct, frozen=True, kw_only=True):
+    """Where the requests that succeeded spent their time, a field for each of `PHASES`.
+
+    `prepare`: the client's own work before it asks for a connection. `queue`: waiting for one to be
+    free. `dns`: looking up the name, or waiting for another's look-up of it. `connect`: opening a
+    connection. `send`: from having one to having written the head of the request. `wait`: until the
+    head of the answer is there. `read`: until the body is read and the response given back.
+    """
+
+    prepare: Phase
+    queue: Phase
+    dns: Phase
+    connect: Phase
+    send: Phase
+    wait: Phase
+    read: Phase
+
+
+class Traced(Struct, frozen=True, kw_only=True):
+    """One whole request: begun `began_s` after the first one, `spent_s` in each of `PHASES`.
+
+    `failed` says that it did not succeed: its last phase is the one that it failed in.
+    """
+
+    item: int
+    began_s: float
+    spent_s: list[float]
+    reused: bool
+    failed: bool = False
+
+
+class Phases(Struct, frozen=True, kw_only=True):
+    """Phases of the requests of a trial whose transport traces them.
+
+    `n` requests succeeded. `ended_in` counts the others, which failed or were cancelled, by the
+    phase that they were in. Over all requests: `opened` connections, `reused` an open one, followed
+    `redirects`; `lookups` that were begun, names that were `cached` or being looked up already.
+    `sample` holds the first requests, and behind them an even sample of those that came later.
+    """
+
+    n: int
+    spent_s: Spent
+    ended_in: dict[str, int] = {}
+    opened: int = 0
+    reused: int = 0
+    redirects: int = 0
+    lookups: int = 0
+    cached: int = 0
+    sample: list[Traced] = []
+
+
 class Note(Struct, frozen=True, kw_only=True):
     """One thing to know before believing the record: a code for programs, a sentence for people."""
 
@@ -206,6 +275,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     latency_hdr: str | None
     loop_lag_s: LoopLag | None
     arrivals: Arrivals | None = None
+    phases: Phases | None = None
     timeline: Timeline
     effective: dict[str, Any]
     interference: Interference | None = None
@@ -244,6 +314,7 @@ class Record(Struct, frozen=True, kw_only=True):
     latency_hdr: str | None
     loop_lag_s: LoopLag | None
     arrivals: Arrivals | None = None
+    phases: Phases | None = None
     timeline: Timeline
     environment: dict[str, Any]
     interference: Interference | None = None

@@ -105,6 +105,8 @@ class Trial:
                     f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
                     "speaks plain HTTP only; use http, or the transport aiohttp"
                 )
+        if isinstance(self.transport, parts.AiohttpTransport):
+            self._check_aiohttp(self.transport)
         if self._is("gather") and self.requests > parts.GATHER_AT_MOST:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
@@ -133,6 +135,19 @@ class Trial:
             raise BadInput(
                 f"workload.rate is {rate:g} on a remote host: at most {REMOTE_RPS:g} requests a "
                 "second are sent there; ask for less"
+            )
+
+    def _check_aiohttp(self, transport: parts.AiohttpTransport) -> None:
+        if transport.resolve_s is not None and not isinstance(self.target, parts.HttpTarget):
+            raise BadInput(
+                f"transport.resolve_s is {transport.resolve_s:g} with target "
+                f"{self.target.kind!r}: only the synthetic server is given a name to look up; "
+                "leave it out"
+            )
+        if transport.trace and self.probes == "counts":
+            raise BadInput(
+                "transport.trace is on with probes 'counts': phases are parts of a latency, which "
+                "only 'full' takes; leave one of the two out"
             )
 
     @property

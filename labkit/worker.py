@@ -147,7 +147,7 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         loop.set_task_factory(_eager)
     if trial.probes == "bare":
         return await _bare(job, trial)
-    from labkit.transports import open_transport
+    from labkit.transports import Tracing, open_transport
 
     opened = open_transport(
         trial.transport, job.url, trial.path, job.addresses, rows=getattr(trial.target, "rows", 1)
@@ -167,7 +167,8 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         notes = await _run(trial, strategy, call, sampler, meter)
         measured = _measurement(trial, meter, sampler, notes, opened.effective)
         arrivals = None if openly is None else openly.summary()
-        return msgspec.structs.replace(measured, arrivals=arrivals)
+        phases = opened.phases if isinstance(opened, Tracing) else None
+        return msgspec.structs.replace(measured, arrivals=arrivals, phases=phases)
 
 
 def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:

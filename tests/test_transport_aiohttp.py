@@ -22,9 +22,10 @@ from labkit.parts import AiohttpTransport
 from labkit.probes import bare
 from labkit.record import FAILURES
 from labkit.transports import Fetch, open_transport, spelled
-from labkit.transports.aiohttp import Aiohttp, Checked, kind_of
+from labkit.transports.aiohttp import Aiohttp, kind_of
 from labkit.transports.failures import BadStatus
 from labkit.transports.pacing import paced
+from labkit.transports.resolver import NAME, Known
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
@@ -283,6 +284,7 @@ async def test_a_cancelled_call_leaves_the_transport_usable(server: Server) -> N
         {"connect_timeout_s": 1, "sock_read_timeout_s": 2.5, "session_per_request": True},
         {"enable_cleanup_closed": True},
         {"force_close": True},
+        {"trace": True},
     ],
 )
 async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
@@ -471,13 +473,49 @@ async def test_a_checked_name_whose_addresses_do_not_answer_is_not_looked_up(
 
 
 async def test_addresses_are_of_their_family() -> None:
-    found = await Checked(["127.0.0.1", "::1"]).resolve("target.invalid", 80)
+    found = await Known(["127.0.0.1", "::1"]).resolve("target.invalid", 80)
 
     assert [(one["host"], one["family"], one["port"]) for one in found] == [
         ("127.0.0.1", socket.AF_INET, 80),
         ("::1", socket.AF_INET6, 80),
     ]
     assert {one["hostname"] for one in found} == {"target.invalid"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "lookups"),
+    [
+        ({}, 1),
+        ({"use_dns_cache": False}, 1),
+        ({"force_close": True}, 1),
+        ({"force_close": True, "use_dns_cache": False}, 5),
+        ({"force_close": True, "ttl_dns_cache": 0}, 5),
+        ({"session_per_request": True}, 5),
+    ],
+    ids=str,
+)
+async def test_a_name_is_looked_up_for_a_connection_that_finds_it_in_no_cache(
+    server: Server, settings: dict[str, Any], lookups: int
+) -> None:
+    transport = over(server, resolve_s=0.0, **settings)
+    assert transport.effective == {}
+    async with transport as fetch:
+        assert transport.effective["lookups"] == 0
+        await each(fetch, 5)
+
+    assert transport.effective["lookups"] == lookups
+    assert set(server.hosts) == {f"{NAME}:{server.port}"}
+
+
+@pytest.mark.parametrize(("use_dns_cache", "lookups"), [(True, 1), (False, 6)])
+async def test_requests_at_once_share_a_look_up_only_with_the_cache(
+    server: Server, use_dns_cache: bool, lookups: int
+) -> None:
+    transport = over(server, resolve_s=0.01, use_dns_cache=use_dns_cache)
+    async with transport as fetch:
+        await asyncio.gather(*map(fetch, range(6)))
+
+    assert transport.effective["lookups"] == lookups
 
 
 # Spelling

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from labkit import parts
+from labkit.record import Phases
 
 Fetch = Callable[[int], Awaitable[object]]
 
@@ -34,6 +35,16 @@ class Open(Protocol):
 
     def kind_of(self, error: BaseException) -> str:
         """The kind of a failure, one of `record.FAILURES`."""
+        ...
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A transport that can tell in which phases its requests spent their time."""
+
+    @property
+    def phases(self) -> Phases | None:
+        """The phases of the requests so far; None where they are not traced."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import warnings
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -10,11 +9,12 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
-import aiohttp.abc
 from yarl import URL
 
 from labkit import parts
-from labkit.transports import Fetch, failures, spelled
+from labkit.probes.phases import Tracer
+from labkit.record import Phases
+from labkit.transports import Fetch, failures, resolver, spelled, tracing
 from labkit.transports.failures import BadStatus
 
 # The most specific first: a disconnection by the server is none of the others.
@@ -37,17 +37,22 @@ class Aiohttp:
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        self._settings, self._addresses = settings, addresses
+        self._settings = settings
+        self._resolver = resolver.Known(addresses) if addresses else None
+        if settings.resolve_s is not None:
+            url, self._resolver = resolver.named(url, settings.resolve_s)
         self._spell = spelled(url, path)
+        self._tracer = Tracer() if settings.trace else None
+        self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
         self._stack = AsyncExitStack()
         self._effective: dict[str, Any] = {}
 
     async def __aenter__(self) -> Fetch:
         session = await self._stack.enter_async_context(self._session())
         self._effective = _in_force(session, self._settings)
-        if self._settings.session_per_request:
-            return self._fetch_in_new_session()
-        return self._fetch_in(session)
+        each = self._settings.session_per_request
+        fetch = self._fetch_in_new_session() if each else self._fetch_in(session)
+        return fetch if self._tracer is None else tracing.traced(fetch, self._tracer)
 
     async def __aexit__(
         self,
@@ -59,8 +64,19 @@ class Aiohttp:
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings that are in force, read back from the connector and the session."""
-        return self._effective
+        """The settings that are in force, read back from the connector and the session.
+
+        With a resolver of the lab's own also how often it was asked so far.
+        """
+        own = self._resolver if self._settings.resolve_s is not None else None
+        if own is None or not self._effective:
+            return self._effective
+        return self._effective | {"lookups": own.lookups}
+
+    @property
+    def phases(self) -> Phases | None:
+        """Where the requests so far spent their time; None where they are not traced."""
+        return None if self._tracer is None else self._tracer.summary()
 
     def kind_of(self, error: BaseException) -> str:
         """The kind of failure, as records count it."""
@@ -76,6 +92,7 @@ class Aiohttp:
                 sock_connect=asked.sock_connect_timeout_s,
                 sock_read=asked.sock_read_timeout_s,
             ),
+            trace_configs=self._events,
         )
         # aiohttp has no public switch for it (aio-libs/aiohttp issue 7363).
         session._retry_connection = asked.retry_dropped
@@ -95,7 +112,7 @@ class Aiohttp:
                 ttl_dns_cache=asked.ttl_dns_cache,
                 use_dns_cache=asked.use_dns_cache,
                 enable_cleanup_closed=asked.enable_cleanup_closed,
-                resolver=Checked(self._addresses) if self._addresses else None,
+                resolver=self._resolver,
             )
 
     def _fetch_in(self, session: aiohttp.ClientSession) -> Fetch:
@@ -136,32 +153,6 @@ class Aiohttp:
         return fetch
 
 
-class Checked(aiohttp.abc.AbstractResolver):
-    """A resolver that only knows the addresses which were checked before the trial started."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
-        """All checked addresses, whatever the family that was asked for."""
-        return [
-            aiohttp.abc.ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
 def kind_of(error: BaseException) -> str:
     """The kind of failure, as records count it; the most specific kind wins."""
     for types, kind in _KINDS:
@@ -191,5 +182,7 @@ def _in_force(session: aiohttp.ClientSession, asked: parts.AiohttpTransport) -> 
         "sock_read_timeout_s": timeout.sock_read,
         "session_per_request": asked.session_per_request,
         "retry_dropped": session._retry_connection,
+        "resolve_s": asked.resolve_s,
+        "trace": bool(session.trace_configs),
         "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
     }
