@@ -138,7 +138,10 @@ TARGETS = [
     "/users/99", "/delay/0.001", "/delay/x", "/delay/-1", "/bytes/0", "/bytes/70000",
     "/bytes/1500000", "/bytes/-1", "/stream/0", "/stream/20000", "/stream/10?chunk=3",
     "/stream/10?chunk=0", "/json/0", "/json/3?encoding=identity", "/json/40?encoding=gzip",
-    "/json/3?encoding=x", "/status/200", "/status/204", "/status/205", "/status/304",
+    "/json/3?encoding=x", "/json/40?encoding=br&level=1", "/json/40?encoding=zstd&level=20",
+    "/message/1000", "/message/-1", "/bytes/3000?rate=300000", "/stream/3000?rate=300000",
+    "/x?rate=10000", "/x?rate=0", "/bytes/3?rate=", "/status/204?rate=9", "/users/99?rate=999",
+    "/status/200", "/status/204", "/status/205", "/status/304",
     "/fault/stall?seconds=0", "/fault/stall?seconds=61", "/fault/x", "/fault",
     "/status/404", "/status/503", "/status/700", "/echo", "/a/b", "/a/b/c", "/", "//", "/-/x",
 ]  # fmt: skip
@@ -469,7 +472,7 @@ def test_a_client_that_does_not_read_fills_no_memory(
         assert rss_bytes(server.pid) < 150 * MIB
 
 
-@pytest.mark.parametrize("target", ["/x", "/bytes/50000", "/stream/50000"])
+@pytest.mark.parametrize("target", ["/x", "/bytes/50000", "/stream/50000", "/x?rate=1000000000"])
 def test_a_client_that_reads_late_gets_every_answer_in_order(target: str) -> None:
     count = 1000
     with serving(engine="wire", body_bytes=50_000) as server, Client(server) as client:

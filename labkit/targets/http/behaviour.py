@@ -21,8 +21,9 @@ HELLO = b"Hello, World!"
 STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
     "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
-    "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip, /echo, "
-    "/status/{code}, /fault/stall?seconds=1, /-/stats and /-/log"
+    "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip&level=6, "
+    "/message/{n}, /echo, /status/{code}, /fault/stall?seconds=1, /-/stats and /-/log; all but "
+    "the last two take ?rate=, in bytes per second"
 )
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
 
@@ -98,9 +99,11 @@ class Behaviour:
         if request.method not in allowed:
             return _not_allowed(allowed)
         try:
-            return handler(segments[-1], request)
+            answer = handler(segments[-1], request)
+            rate = routes.rate(request)
         except BadInput as error:
             return messages.text(400, str(error))
+        return answer if rate is None else msgspec.structs.replace(answer, rate=rate)
 
     def _find(self, segments: list[str]) -> tuple[routes.Handler | None, tuple[str, ...]]:
         if not all(segments) or len(segments) > 2:

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from labkit.errors import BadInput
 
@@ -27,30 +28,48 @@ _Q_VALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _LAST_CHOICE = 0.0001
 
 
-def _gzip(body: bytes) -> bytes:
-    return zlib.compress(body, ZLIB_LEVEL, wbits=_GZIP_WINDOW)
+def _gzip(body: bytes, level: int) -> bytes:
+    return zlib.compress(body, level, wbits=_GZIP_WINDOW)
 
 
-def _deflate(body: bytes) -> bytes:
-    return zlib.compress(body, ZLIB_LEVEL, wbits=_ZLIB_WINDOW)
+def _deflate(body: bytes, level: int) -> bytes:
+    return zlib.compress(body, level, wbits=_ZLIB_WINDOW)
 
 
-def _br(body: bytes) -> bytes:
+def _br(body: bytes, level: int) -> bytes:
     import brotli
 
-    coded: bytes = brotli.compress(body, quality=BROTLI_QUALITY)
+    coded: bytes = brotli.compress(body, quality=level)
     return coded
 
 
-def _zstd(body: bytes) -> bytes:
+def _zstd(body: bytes, level: int) -> bytes:
     from backports import zstd
 
-    return zstd.compress(body, ZSTD_LEVEL)
+    return zstd.compress(body, level)
+
+
+def _identity(body: bytes, _: int) -> bytes:
+    return body
+
+
+class Coder(NamedTuple):
+    """A coding: how it is done, at which level unless told, and the levels that there are."""
+
+    code: Callable[[bytes, int], bytes]
+    level: int
+    levels: range
 
 
 # In order of preference, where a client has none.
-CODERS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
-    {"gzip": _gzip, "deflate": _deflate, "br": _br, "zstd": _zstd, IDENTITY: bytes}
+CODERS: Mapping[str, Coder] = MappingProxyType(
+    {
+        "gzip": Coder(_gzip, ZLIB_LEVEL, range(10)),
+        "deflate": Coder(_deflate, ZLIB_LEVEL, range(10)),
+        "br": Coder(_br, BROTLI_QUALITY, range(12)),
+        "zstd": Coder(_zstd, ZSTD_LEVEL, range(1, 20)),
+        IDENTITY: Coder(_identity, 0, range(1)),
+    }
 )
 
 
@@ -59,9 +78,10 @@ NOT_ACCEPTABLE = (
 )
 
 
-def encode(coding: str, body: bytes) -> bytes:
-    """`body` in one of the codings that `CODERS` names."""
-    return CODERS[coding](body)
+def encode(coding: str, body: bytes, level: int | None = None) -> bytes:
+    """`body` in one of the codings that `CODERS` names, at one of its levels or its usual one."""
+    coder = CODERS[coding]
+    return coder.code(body, coder.level if level is None else level)
 
 
 def forced(name: str) -> str:

@@ -15,7 +15,10 @@ from labkit.delays import uniform
 
 POSTS = 100
 USERS = 10
-MOST_RECORDS = 100_000
+MOST_RECORDS = 125_000
+"""About ten megabytes of JSON."""
+MOST_TIMES = 800_000
+"""The same, of the message."""
 
 _FIRST = ["Ada", "Bruno", "Chen", "Dalia", "Emil", "Farah", "Goran", "Hana", "Ivo", "Jun"]
 _LAST = ["Abbot", "Brandt", "Costa", "Diaz", "Eklund", "Fuchs", "Garza", "Holm", "Ibsen", "Joshi"]
@@ -117,3 +120,12 @@ def records(count: int) -> bytes:
     The last few lists are kept, so that what a request costs is its coding.
     """
     return msgspec.json.encode([_record(number) for number in range(count)])
+
+
+@lru_cache(maxsize=4)
+def message(times: int) -> bytes:
+    """The JSON object of a tutorial on compression: one greeting, so many times over.
+
+    Spaced as Python's own `json` does it, for its size is quoted.
+    """
+    return b'{"message": "' + b"Hello, World!" * times + b'"}'

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 from labkit.targets.http import messages
-from labkit.targets.http.messages import Answer, Chunks
+from labkit.targets.http.messages import Answer, Body, Chunks
 from labkit.targets.http.requests import Head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -38,9 +38,9 @@ def head(answer: Answer, asked: Head, date: str, length: int | None, *, last: bo
     return "\r\n".join(lines).encode("latin-1")
 
 
-def is_framed(body: Chunks, asked: Head) -> bool:
+def is_framed(body: Body, asked: Head) -> bool:
     """Whether the body goes out in chunks, which HTTP/1.0 does not know."""
-    return body.framed and asked.version == "1.1"
+    return isinstance(body, Chunks) and body.framed and asked.version == "1.1"
 
 
 def framed(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from labkit import parts
 from labkit.alarm import LOOP_TICK_S
-from labkit.targets.http import behaviour, engines, messages
+from labkit.targets.http import behaviour, engines, messages, pacing
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.stats import Stats
 
@@ -73,8 +73,8 @@ class Engine(web.Server):
                 sleep(answer.stall_s)  # noqa: ASYNC251 - all that is served is to stand still
             if delay_s:
                 await self._wait(delay_s)
-            if isinstance(answer.body, Chunks):
-                return await self._send_chunks(request, answer.status, headers, answer.body)
+            if isinstance(answer.body, Chunks) or answer.rate is not None:
+                return await self._send_pieces(request, answer, headers)
             # Sent from here: a coroutine of its own would be a cost of every request.
             response = web.Response(status=answer.status, headers=headers, body=answer.body)
             try:
@@ -114,33 +114,31 @@ class Engine(web.Server):
         )
 
     async def _wait(self, delay_s: float) -> None:
-        due_ns = perf_counter_ns() + round(delay_s * 1e9)
-        await asyncio.sleep(delay_s)
-        # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
-        while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
-            await asyncio.sleep(LOOP_TICK_S)
-        self.stats.delay_error.add(late_ns)
+        self.stats.delay_error.add(await _until(perf_counter_ns() + round(delay_s * 1e9)))
 
-    async def _send_chunks(
-        self, request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: Chunks
+    async def _send_pieces(
+        self, request: web.BaseRequest, answer: Answer, headers: CIMultiDict[str]
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=headers)
-        if body.framed and request.version >= aiohttp.HttpVersion11:
+        response, body = web.StreamResponse(status=answer.status, headers=headers), answer.body
+        if isinstance(body, Chunks) and body.framed and request.version >= aiohttp.HttpVersion11:
             response.enable_chunked_encoding()
         else:
-            response.content_length = body.total_bytes
+            response.content_length = messages.length(body)
         try:
             await response.prepare(request)
             if request.method != "HEAD":
-                await self._write_pieces(response, body)
+                await self._write_pieces(response, answer)
             await response.write_eof()
         except ConnectionError:
             pass
         return response
 
-    async def _write_pieces(self, response: web.StreamResponse, body: Chunks) -> None:
+    async def _write_pieces(self, response: web.StreamResponse, answer: Answer) -> None:
         unyielded = 0
-        for piece in body.pieces():
+        for piece in pacing.paced(pacing.pieces(answer.body, answer.rate), answer.rate):
+            if isinstance(piece, int):
+                await _until(piece)
+                continue
             await response.write(piece)
             self.stats.bytes_out += len(piece)
             unyielded += len(piece)
@@ -153,6 +151,15 @@ class Engine(web.Server):
 async def start(settings: parts.Server) -> asyncio.Server:
     """Listen on `settings.host` and `settings.port`; requests are accepted when this returns."""
     return await engines.listen(Engine(settings), settings)
+
+
+async def _until(due_ns: int) -> int:
+    """Wait until `due_ns`; by how much it was late."""
+    await asyncio.sleep((due_ns - perf_counter_ns()) / 1e9)
+    # Never early: the floor of a trial is a bound only if every delay lasts its whole time.
+    while (late_ns := perf_counter_ns() - due_ns) < 0:  # noqa: ASYNC110 - it awaits the clock
+        await asyncio.sleep(LOOP_TICK_S)
+    return late_ns
 
 
 async def _read(request: web.BaseRequest, most_bytes: int) -> bytes:

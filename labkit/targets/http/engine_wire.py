@@ -19,7 +19,7 @@ import httptools
 from labkit import parts
 from labkit.alarm import Alarm, best_clock
 from labkit.framing import BadMessage
-from labkit.targets.http import behaviour, encoding, engines, messages
+from labkit.targets.http import behaviour, encoding, engines, messages, pacing
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.requests import Head, Reader, plain_head, plain_name, plain_names
 from labkit.targets.http.stats import Stats
@@ -86,7 +86,9 @@ class Connection(asyncio.Protocol):
         # The answer whose time has not come, or of which not all is sent.
         self._now: Turn | None = None
         self._due_ns = 0
-        self._pieces: Iterator[bytes] | None = None
+        self._pieces: Iterator[bytes | int] | None = None
+        # An answer at a rate waits until its next piece is due.
+        self._napping = False
         self._writable, self._reading = True, True
         self._logged: dict[str, Any] | None = None
         # In flight already, as its body comes in.
@@ -306,8 +308,8 @@ class Connection(asyncio.Protocol):
         return listens and not self._waiting and self._reader.between
 
     def _send(self, answer: Answer, turn: Turn) -> None:
-        if isinstance(answer.body, Chunks):
-            self._send_head(answer.body, answer, turn)
+        if isinstance(answer.body, Chunks) or answer.rate is not None:
+            self._send_head(answer, turn)
             return
         if turn is self._engine.plain:
             self._put(self._engine.hello)
@@ -317,27 +319,27 @@ class Connection(asyncio.Protocol):
             self._stats.bytes_out += len(answer.body)
         self._sent()
 
-    def _send_head(self, body: Chunks, answer: Answer, turn: Turn) -> None:
-        framed = encoding.is_framed(body, turn.head)
-        length = None if framed else body.total_bytes
+    def _send_head(self, answer: Answer, turn: Turn) -> None:
+        framed = encoding.is_framed(answer.body, turn.head)
+        length = None if framed else messages.length(answer.body)
         date = self._engine.date
         self._put(encoding.head(answer, turn.head, date, length, last=turn.last))
         if turn.head.method == "HEAD":
             self._sent()
             return
-        pieces = self._counted(body)
-        self._pieces = encoding.framed(pieces) if framed else pieces
+        pieces = self._counted(pacing.pieces(answer.body, answer.rate))
+        self._pieces = pacing.paced(encoding.framed(pieces) if framed else pieces, answer.rate)
         self._send_pieces()
 
-    def _counted(self, body: Chunks) -> Iterator[bytes]:
-        for piece in body.pieces():
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
             self._stats.bytes_out += len(piece)
             yield piece
 
     def _send_pieces(self) -> None:
         """Send as much of a large body as fits one turn of the loop, and the rest in later ones."""
         unyielded = 0
-        while self._pieces is not None and self._writable:
+        while self._pieces is not None and self._writable and not self._napping:
             if unyielded >= messages.PIECE_BYTES:
                 self._flush()
                 # A client that reads as fast as this writes would else keep all others waiting.
@@ -349,9 +351,17 @@ class Connection(asyncio.Protocol):
                 self._sent()
                 self._go_on()
                 return
+            if isinstance(piece, int):
+                self._napping = True
+                self._engine.alarm.at(piece, self._wake)
+                break
             self._put(piece)
             unyielded += len(piece)
         self._flush()
+
+    def _wake(self, _: int) -> None:
+        self._napping = False
+        self._send_pieces()
 
     def _sent(self) -> None:
         self._now = None

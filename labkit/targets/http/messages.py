@@ -59,10 +59,16 @@ class Chunks(msgspec.Struct, frozen=True, kw_only=True):
 Body = bytes | Chunks
 
 
+def length(body: Body) -> int:
+    """How many bytes a body has."""
+    return len(body) if isinstance(body, bytes) else body.total_bytes
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and after how many seconds. For HEAD the engine leaves the body out.
 
-    For `stall_s` the engine first stands still, with all that it serves.
+    For `stall_s` the engine first stands still, with all that it serves. `rate` is at how many
+    bytes a second the body goes out, at most; None is as fast as the client reads.
     """
 
     status: int = 200
@@ -70,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     body: Body = b""
     delay_s: float = 0.0
     stall_s: float = 0.0
+    rate: int | None = None
 
 
 @lru_cache(maxsize=8)

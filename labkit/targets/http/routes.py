@@ -25,6 +25,8 @@ DEFAULT_CHUNK = "8192"
 
 ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 24)]
 Records = Annotated[int, Meta(ge=0, le=documents.MOST_RECORDS)]
+Times = Annotated[int, Meta(ge=0, le=documents.MOST_TIMES)]
+Rate = Annotated[int, Meta(ge=1, le=1 << 40)]
 Status = Annotated[int, Meta(ge=200, le=599)]
 Handler = Callable[[str, Request], Answer]
 
@@ -89,14 +91,30 @@ def stream(text: str, request: Request) -> Answer:
 
 def json(text: str, request: Request) -> Answer:
     """That many records, in the coding that the client prefers or that `?encoding=` forces."""
-    count = number("n", text, Records)
+    return _coded(documents.records(number("n", text, Records)), request)
+
+
+def message(text: str, request: Request) -> Answer:
+    """One greeting that many times, coded likewise."""
+    return _coded(documents.message(number("n", text, Times)), request)
+
+
+def _coded(body: bytes, request: Request) -> Answer:
     coding = _coding(request)
     vary = (("Vary", "Accept-Encoding"),)
     if coding is None:
         return messages.text(406, compression.NOT_ACCEPTABLE, vary)
     coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
-    body = compression.encode(coding, documents.records(count))
-    return messages.json(body, extra=vary + coded)
+    level = _level(coding, request)
+    return messages.json(compression.encode(coding, body, level), extra=vary + coded)
+
+
+def _level(coding: str, request: Request) -> int | None:
+    asked, levels = _query(request, "level"), compression.CODERS[coding].levels
+    if asked is None:
+        return None
+    type_ = Annotated[int, Meta(ge=levels[0], le=levels[-1])]
+    return int(number(f"level of {coding}", asked, type_))
 
 
 def _coding(request: Request) -> str | None:
@@ -104,6 +122,12 @@ def _coding(request: Request) -> str | None:
     if asked is None:
         return compression.negotiate(request.headers.get("accept-encoding"))
     return compression.forced(asked)
+
+
+def rate(request: Request) -> int | None:
+    """At how many bytes a second `?rate=` asks for the body; None where it does not."""
+    asked = _query(request, "rate") if "?" in request.target else None
+    return None if asked is None else int(number("rate", asked, Rate))
 
 
 def stall_s(request: Request) -> float:
@@ -127,6 +151,7 @@ TABLE: Mapping[str, Handler] = MappingProxyType(
         "bytes": size,
         "stream": stream,
         "json": json,
+        "message": message,
         "status": status,
     }
 )
