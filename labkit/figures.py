@@ -16,7 +16,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "compression": ("body_bytes", "cpu_us"),
         "default_limit": ("most_in_flight",),
         "gathered": ("connections", "overlapping"),
-        "held_lock": ("answered",),
+        "held_lock": ("answered", "calls"),
         "idle_gaps": ("connections", "latency_s"),
         "overhead": ("throughput_ratio", "cpu_ratio"),
         "polling": ("poll_us",),

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 import pytest
 import uvloop
+from clocks import VirtualLoop
 
 from labkit.strategies import NAMES
 
@@ -66,6 +67,21 @@ def run(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         return runner.run(checked())
+
+
+def virtually(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run `main` in a time of its own, in which a deadlock is an error and no wait takes time."""
+
+    async def checked() -> Any:
+        async with clean():
+            return await main
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(checked())
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def turns(number: int) -> None:

@@ -1,0 +1,61 @@
+"""One call that several callers wait for; each may leave, and the last to leave ends the call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
+
+from labkit.errors import LabError
+
+T = TypeVar("T")
+
+
+class CallCancelled(LabError):
+    """A call that callers shared was cancelled, though none of these callers was."""
+
+
+class Flight(Generic[T]):
+    """A call in a task of its own, so that no caller's cancellation is the call's.
+
+    `ending` is true from the moment the last caller has left: who comes now needs another flight.
+    """
+
+    def __init__(self, call: Coroutine[Any, Any, T]) -> None:
+        self.ending = False
+        self._callers: set[asyncio.Future[None]] = set()
+        self.task = asyncio.create_task(call)
+        self.task.add_done_callback(self._land)
+
+    async def result(self) -> T:
+        """What the call returns or raises; `CallCancelled` where something else cancelled it."""
+        if not self.task.done():
+            await self._landing()
+        if self.task.cancelled():
+            raise CallCancelled("the call was cancelled while others waited for it: call again")
+        return self.task.result()
+
+    async def ended(self) -> None:
+        """Wait for the end of the call, whatever it is."""
+        await asyncio.wait([self.task])
+
+    async def _landing(self) -> None:
+        caller = asyncio.get_running_loop().create_future()
+        self._callers.add(caller)
+        try:
+            await caller
+        except asyncio.CancelledError:
+            self._callers.discard(caller)
+            if not self._callers and not self.task.done():
+                self.ending = True
+                self.task.cancel()
+                await self.ended()
+            raise
+
+    def _land(self, task: asyncio.Task[T]) -> None:
+        for caller in self._callers:
+            if not caller.done():
+                caller.set_result(None)
+        if not task.cancelled() and not self.ending:
+            # Callers cancelled in this very turn will not ask for it: it is no error unseen.
+            task.exception()
