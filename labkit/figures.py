@@ -12,6 +12,8 @@ from types import MappingProxyType
 EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "body_cap": ("status",),
+        "cache_memory": ("in_use_bytes", "left_bytes"),
+        "chunk_results": ("most_held", "all_s"),
         "clocks": ("seen_share",),
         "compression": ("body_bytes", "cpu_us"),
         "default_limit": ("most_in_flight",),
@@ -20,7 +22,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "idle_gaps": ("connections", "latency_s"),
         "overhead": ("throughput_ratio", "cpu_ratio"),
         "polling": ("poll_us",),
-        "priority": ("urgent_wait_s", "all_s"),
+        "priority": ("urgent_wait_s", "other_wait_s", "all_s", "overtaken"),
         "reading": ("growth_bytes",),
         "resolver": ("lookups", "latency_s"),
         "weak_cache": ("kept", "locks_left"),

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import labkit as lab
-from labkit import parts, strategies
+from labkit import parts, patterns, strategies
 
 HEAVY = ("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop")
 
@@ -61,6 +61,18 @@ def test_the_worker_imports_nothing_of_the_parent() -> None:
 def test_an_experiment_imports_nothing_of_the_parent() -> None:
     held = loaded_after("import labkit.experiments.__main__, labkit.experiments.reading")
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
+
+
+def test_the_patterns_need_the_standard_library_alone() -> None:
+    new = loaded_after("import labkit.patterns") - loaded_after("pass")
+    assert new - sys.stdlib_module_names == {"labkit"}
+
+
+def test_the_patterns_hand_on_what_they_say() -> None:
+    names = {name for name in dir(patterns) if not name.startswith("_")}
+    modules = {name for name in names if isinstance(getattr(patterns, name), type(sys))}
+    assert names - modules - {"annotations"} == set(patterns.__all__)
+    assert all(getattr(patterns, name).__doc__ for name in patterns.__all__)
 
 
 def test_the_base_names_the_strategies_that_there_are() -> None:

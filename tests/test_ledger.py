@@ -549,11 +549,14 @@ async def test_the_cost_of_the_probes_is_a_ratio(transport: str) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "expected"),
     [
-        ("held_lock", {"twice": True}, {"answered": 0.0}),
-        ("held_lock", {"twice": False}, {"answered": 2.0}),
+        ("held_lock", {"twice": True}, {"answered": 0.0, "calls": 0.0}),
+        ("held_lock", {"twice": False}, {"answered": 2.0, "calls": 1.0}),
+        ("held_lock", {"twice": True, "printed": False}, {"answered": 2.0, "calls": 1.0}),
         ("weak_cache", {"kind": "str"}, {"kept": 0.0, "locks_left": 100.0}),
         ("weak_cache", {"kind": "dict"}, {"kept": 0.0, "locks_left": 100.0}),
         ("weak_cache", {"kind": "object"}, {"kept": 100.0, "locks_left": 100.0}),
+        ("weak_cache", {"kind": "str", "printed": False}, {"kept": 100.0, "locks_left": 0.0}),
+        ("weak_cache", {"kind": "dict", "printed": False}, {"kept": 100.0, "locks_left": 0.0}),
         ("body_cap", {"beyond_bytes": 1}, {"status": 413.0}),
     ],
 )
@@ -563,10 +566,26 @@ async def test_faults_are_seen_every_time(
     assert await experiments.load(name)(None, **settings) == expected
 
 
-async def test_urgent_work_waits_less_in_a_priority_queue() -> None:
+async def test_urgent_work_waits_less_in_a_priority_queue_and_equals_keep_their_order() -> None:
     measure = experiments.load("priority")
-    waits = [(await measure(None, queue=kind))["urgent_wait_s"] for kind in ("priority", "fifo")]
-    assert waits[0] < waits[1]
+    kinds = ("fifo", "printed", "priority")
+    plain, printed, own = [await measure(None, queue=kind) for kind in kinds]
+    assert own["urgent_wait_s"] < plain["urgent_wait_s"]
+    assert (plain["overtaken"], own["overtaken"]) == (0, 0)
+    assert printed["overtaken"] > 100
+
+
+async def test_a_stream_holds_no_more_results_than_its_limit_and_the_printed_list_all() -> None:
+    measure = experiments.load("chunk_results")
+    assert (await measure(None, how="printed", items=60))["most_held"] == 60
+    assert (await measure(None, how="stream", items=60))["most_held"] <= 10 + 1
+
+
+async def test_a_weak_cache_gives_back_what_nobody_uses() -> None:
+    weak = await fresh.measured("cache_memory", {"how": "weak", "values": 20}, None)
+    kept = await fresh.measured("cache_memory", {"how": "dict", "values": 20}, None)
+    assert min(weak["in_use_bytes"], kept["in_use_bytes"], kept["left_bytes"]) > 15 << 20
+    assert weak["left_bytes"] < 5 << 20
 
 
 @pytest.mark.parametrize(
