@@ -13,13 +13,17 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
+# Neither the tests nor the notebooks' checks judge a time, so that several may run at a time.
+PARALLEL := -n auto --maxprocesses=4
+
 # Every stored output of a strict notebook is compared, so no cell of one may print a time; that may
 # be none. In the others the cells tagged for it are compared.
 NOTEBOOKS_STRICT :=
 NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.ipynb)))
 # A notebook is no Python module, its cells have an order, and one cell may hold a whole study.
+# The cells of one notebook need the same kernel, which is what `loadscope` keeps.
 NBVAL := $(BIN)/pytest -p no:python -p no:randomly --nbval-current-env \
-	--nbval-cell-timeout=300 --timeout=330
+	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
 .PHONY: help setup reproduce test lab notebooks format lock clean
 
@@ -36,14 +40,8 @@ test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@# Neither the tests nor the notebooks' checks judge a time, so that they may run side by side.
-	@mkdir -p results
-	@$(MAKE) --no-print-directory notebooks >results/notebooks.log 2>&1 & notebooks=$$!; \
-	status=0; \
-	$(BIN)/pytest --cov || status=$$?; \
-	wait $$notebooks || status=$$?; \
-	cat results/notebooks.log; \
-	exit $$status
+	$(BIN)/pytest $(PARALLEL) --cov
+	@$(MAKE) --no-print-directory notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/labkit lab
