@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from labkit.errors import BadInput
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?", re.IGNORECASE)
+_REDIS = "redis://[:password@]127.0.0.1:6379/0 or unix:///path/to/the.sock"
+_IN_A_REDIS_URL = ("db", "password", "username")
 REMOTE_REQUESTS = 10_000
 REMOTE_LIMIT = 50
 REMOTE_RPS = 100.0
@@ -27,6 +29,8 @@ def is_remote(url: str) -> bool:
     """Whether `url` leads off this machine's loopback."""
     if urlsplit(url).scheme in _SCHEMES:
         return not all(map(_is_here, _hosts_of(url) or [""]))
+    if urlsplit(url).scheme == "unix":
+        return False
     return not is_loopback(urlsplit(url).hostname or "")
 
 
@@ -55,6 +59,30 @@ def check_url(url: str, allow_remote: str | None = None) -> None:
             url,
             "only loopback (127.0.0.1, ::1, localhost) is called; where you may load another "
             f"host, name it with --allow-remote {host}",
+        )
+
+
+def check_redis_url(name: str, url: str) -> None:
+    """Raise `BadInput` unless `url`, the value of the setting `name`, leads to a Redis on loopback.
+
+    The URL may hold a password: it is not repeated.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadInput(f"{name} does not parse as a URL ({error}); write {_REDIS}") from None
+    if parts.scheme not in ("redis", "unix"):
+        raise BadInput(f"{name} has the scheme {parts.scheme!r}: write {_REDIS}")
+    strange = [name for name in parse_qs(parts.query) if name not in _IN_A_REDIS_URL]
+    if strange:
+        raise BadInput(
+            f"{name} sets {strange[0]!r}: only {', '.join(_IN_A_REDIS_URL)} may follow the '?'"
+        )
+    if parts.scheme == "redis" and not is_loopback(host or ""):
+        raise BadInput(
+            f"{name} names the host {host!r}: only loopback (127.0.0.1, ::1, localhost) is called; "
+            f"write {_REDIS}, or leave it out and the lab starts a Valkey of its own"
         )
 
 

@@ -113,6 +113,8 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
         max_in_flight=stats.get("max_in_flight"),
         connections_opened=stats.get("connections_opened"),
         delay_error_s=_known(stats.get("delay_error_s", {})),
+        commands=stats.get("commands"),
+        connections_left=stats.get("connections_left"),
     )
 
 

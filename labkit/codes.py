@@ -62,7 +62,7 @@ _TABLE = (
          "its latencies hold its own queue: lower limit, lengthen the delay, or say so on purpose "
          "with saturate=true"),
     Code("connector-limit", "the transport allows fewer connections than the workload asks for",
-         "warn", "raise transport.limit, or lower limit to it"),
+         "warn", "raise the transport's own limit, or lower limit to it"),
     Code("core-contended", "others had the client's core for over 5 % of the time", "warn",
          "end them, or read its time and CPU with that in mind"),
     Code("dropped", "requests were never sent, as there was no room when they were due", "warn",

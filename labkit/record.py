@@ -24,6 +24,7 @@ FAILURES = (
     "status",
     "payload",
     "unanswered",
+    "pool-exhausted",
     "pool-timeout",
     "too-many-connections",
     "query",
@@ -92,9 +93,13 @@ class Process(Struct, frozen=True, kw_only=True):
 class Server(Struct, frozen=True, kw_only=True):
     """The target's process over the same window, and what it counted itself.
 
-    Of a database it is all processes of the server: CPU includes those that ended meanwhile, memory
-    counts shared pages once, and its peak is the most that was seen ten times a second. Its
+    Of a PostgreSQL it is all processes of the server: CPU includes those that ended meanwhile,
+    memory counts shared pages once, and its peak is the most that was seen ten times a second. Its
     `requests` are the scans of the lab's table, its connections the sessions.
+
+    Of a Valkey: `requests` are the GETs that it ran, `commands` all that it processed, those of the
+    handshake of each connection among them, `connections_left` how many connections were still open
+    when the client's process had ended.
     """
 
     cpu_percent: float | None
@@ -103,6 +108,8 @@ class Server(Struct, frozen=True, kw_only=True):
     max_in_flight: int | None
     connections_opened: int | None
     delay_error_s: dict[str, float] | None = None
+    commands: int | None = None
+    connections_left: int | None = None
 
 
 class Latency(Struct, frozen=True, kw_only=True):

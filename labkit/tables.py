@@ -196,6 +196,8 @@ def _own_target(target: Mapping[str, Any]) -> str:
     if target["kind"] == "postgres":
         waits = f", {target['query_s']:g} s a query" if target["query_s"] else ""
         return f"postgres, {target['rows']:,} rows{waits}"
+    if target["kind"] == "valkey":
+        return f"valkey, {target['keys']:,} values of {target['value_bytes']:,} bytes"
     return f"{target['kind']}, delay {target.get('delay')}"
 
 

