@@ -144,7 +144,7 @@ def test_it_takes_no_command_without_its_password(valkey: Running) -> None:
     url = urlsplit(valkey.url)
     assert url.hostname == "127.0.0.1"
     with (
-        redis.Redis(url.hostname, url.port or 0) as stranger,
+        redis.Redis.from_url(f"redis://127.0.0.1:{url.port}") as stranger,
         pytest.raises(exceptions.AuthenticationError),
     ):
         stranger.get("lab:1")
