@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import msgspec
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from labkit import parts
 from labkit.transports import Fetch, postgres
 from labkit.transports.postgres import COLUMNS, WrongRow, checked
 
 QUERY = f"{COLUMNS}%s"
+CANCELLED_WITHIN_S = 1.0
 
 
 class Psycopg:
@@ -111,10 +113,7 @@ class Psycopg:
 
 
 def _cut(connection: Any) -> None:
-    """End a query that a thread still waits for."""
-    try:
-        fd = connection.fileno()
-    except psycopg.Error:  # it is closed
-        return
-    with socket.socket(fileno=socket.dup(fd)) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    """End a query that a thread still waits for, on the server too, which would not notice."""
+    if connection.info.transaction_status == TransactionStatus.ACTIVE:
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=CANCELLED_WITHIN_S)
