@@ -38,7 +38,7 @@ class Outcome:
         return stats.summary_of(self.records, self.by)
 
     def plot(self, kind: str = "time") -> Chart:
-        """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, or any metric of `frame()`."""
+        """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
         return charts.plot(kind, self.records, self.by)
 
     def text_table(self) -> Table:
@@ -96,7 +96,7 @@ class Run(Outcome):
         return sorted({*super().__dir__(), *Record.__struct_fields__})
 
     def plot(self, kind: str = "timeline") -> Chart:
-        """A matplotlib figure: `timeline`, `latency`, or any metric."""
+        """A matplotlib figure: `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
         return charts.plot(kind, self.records)
 
     def text_table(self) -> Table:

@@ -19,7 +19,10 @@ BUSY_PERCENT = 70.0
 _SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
 """Measures that the other side sets where it is the bottleneck."""
 _COUNTED = ("ok", "failures")
-_TIMED = ("cpu_", "process_cpu", "process_wall", "to_first", "loop_lag", "server_cpu", *_SPEED)
+_TIMED = (
+    *("cpu_", "process_cpu", "process_wall", "to_first", "loop_lag", "server_cpu", "phase_"),
+    *_SPEED,
+)
 """Measures that are not the client's own where others had its core; counts and memory are."""
 
 

@@ -195,7 +195,7 @@ class Arrivals(Struct, frozen=True, kw_only=True):
     latency_hdr: str | None
 
 
-PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read")
+PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read", "release")
 """What a request goes through, in this order. It is in one of them at any time."""
 
 
@@ -219,7 +219,9 @@ class Spent(Struct, frozen=True, kw_only=True):
     `prepare`: the client's own work before it asks for a connection. `queue`: waiting for one to be
     free. `dns`: looking up the name, or waiting for another's look-up of it. `connect`: opening a
     connection. `send`: from having one to having written the head of the request. `wait`: until the
-    head of the answer is there. `read`: until the body is read and the response given back.
+    head of the answer is there. `read`: until the body is read. `release`: until the connection is
+    given back, and a session of the request's own closed; where a body comes in chunks, its end is
+    not known and this is in `read`.
     """
 
     prepare: Phase
@@ -229,6 +231,7 @@ class Spent(Struct, frozen=True, kw_only=True):
     send: Phase
     wait: Phase
     read: Phase
+    release: Phase
 
 
 class Traced(Struct, frozen=True, kw_only=True):
@@ -248,9 +251,10 @@ class Phases(Struct, frozen=True, kw_only=True):
     """Phases of the requests of a trial whose transport traces them.
 
     `n` requests succeeded. `ended_in` counts the others, which failed or were cancelled, by the
-    phase that they were in. Over all requests: `opened` connections, `reused` an open one, followed
-    `redirects`; `lookups` that were begun, names that were `cached` or being looked up already.
-    `sample` holds the first requests, and behind them an even sample of those that came later.
+    phase that they were in (for a bad status: the one in which it was looked at). Over all
+    requests: `opened` connections, `reused` an open one, followed `redirects`; `lookups` that were
+    begun, names that were `cached` or being looked up already. `sample` holds the first requests,
+    and behind them an even sample of those that came later.
     """
 
     n: int

@@ -10,16 +10,21 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from labkit.record import (
+    PHASES,
     Arrivals,
     Client,
     Counts,
     Latency,
     Lateness,
     LoopLag,
+    Phase,
+    Phases,
     Process,
     Record,
     Server,
+    Spent,
     Timeline,
+    Traced,
 )
 from labkit.spec import Trial
 
@@ -76,6 +81,32 @@ def arrivals(**changes: Any) -> Arrivals:
         "latency_hdr": encoded([1_000, 1_001_000, 2_001_000, 3_001_000]),
     }
     return Arrivals(**{**kept, **changes})
+
+
+def phases(requests: int = 40, *, queue_s: float = 0.0, **changes: Any) -> Phases:
+    """Phases of so many requests that took 10 ms each, the first also 30 ms to get a connection."""
+    steady_s = {"prepare": 0.0001, "queue": queue_s, "send": 0.0002, "wait": 0.009}
+    steady_s |= {"read": 0.0005, "release": 0.0002}
+    once_s = {"dns": 0.02, "connect": 0.01}
+    spent = {name: _phase(steady_s.get(name, 0.0), requests, requests) for name in PHASES}
+    spent |= {name: _phase(s, 1, requests) for name, s in once_s.items()}
+    sample = [
+        Traced(
+            item=item,
+            began_s=0.01 * item,
+            spent_s=[(steady_s | ({} if item else once_s)).get(name, 0.0) for name in PHASES],
+            reused=item > 0,
+        )
+        for item in range(requests)
+    ]
+    found = Phases(n=requests, spent_s=Spent(**spent), opened=1, lookups=1, sample=sample)
+    return msgspec.structs.replace(found, **changes)
+
+
+def _phase(seconds: float, n: int, requests: int) -> Phase:
+    if not seconds:
+        return Phase(n=0, mean=0.0)
+    return Phase(n=n, mean=seconds * n / requests, p50=seconds, p99=seconds, max=seconds)
 
 
 @functools.cache  # records are frozen, and properties make many

@@ -24,8 +24,8 @@ from matplotlib.text import Text
 from labkit import charts, stats
 from labkit.charts import Chart, Rate, Row
 from labkit.errors import BadInput
-from labkit.record import Note, Record, Timeline
-from tests.factories import make_record, make_study
+from labkit.record import PHASES, Note, Record, Timeline
+from tests.factories import make_record, make_study, phases
 
 KIB = 1024
 BUSY = Note(code="server-busy", message="the server used 75 % of its core")
@@ -93,6 +93,14 @@ def latencies() -> dict[str, list[Record]]:
     return {"worker_pool": quick, "sequential": [slow]}
 
 
+def traced() -> dict[str, list[Record]]:
+    """Two arms of 40 requests, one of which waits for connections in one repeat of two."""
+    return {
+        "free": [make_record(phases=phases()), make_record(phases=phases())],
+        "queued": [make_record(phases=phases()), make_record(phases=phases(queue_s=0.02))],
+    }
+
+
 def rates() -> list[Rate]:
     """Two styles of two sizes on two loops; those of the second style have no published figure."""
     return [
@@ -134,6 +142,9 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
     ),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
+    "waterfall": lambda: charts.waterfall(make_record(phases=phases(60), verdict="warn")),
+    "waterfall of three": lambda: charts.waterfall(make_record(phases=phases(3, queue_s=0.02))),
+    "phases": lambda: charts.phases(traced()),
     "over an axis": lambda: over_requests(reference=stats.frame(by_requests(factor=0.8))),
 }
 
@@ -707,6 +718,79 @@ def test_axis_that_is_no_number_is_refused(x: str) -> None:
         charts.over_axis(frame, x, "memory")
 
 
+# Phases
+
+
+def test_a_waterfall_shows_each_request_from_its_start_to_its_end() -> None:
+    chart = charts.waterfall(make_record(phases=phases(3)))
+    (ax,) = chart.axes
+
+    bars = [bar for bar in boxes(ax) if bar.get_width()]
+    rows = [[bar for bar in bars if bar.get_y() < row < bar.get_y() + 1] for row in range(3)]
+    assert labels(ax) == ["0 •", "1", "2"]
+    assert [row[0].get_x() for row in rows] == pytest.approx([0, 10, 20])
+    assert [len(row) for row in rows] == [7, 5, 5]
+    for row in rows:
+        for before, after in itertools.pairwise(row):
+            assert after.get_x() == pytest.approx(before.get_x() + before.get_width())
+    assert sum(bar.get_width() for bar in rows[0]) == pytest.approx(40)
+    assert "item 1: prepare 0.1, send 0.2, wait 9, read 0.5, release 0.2 ms" in chart.alt
+    assert "queued for a connection" not in words(chart)
+
+
+def test_a_long_waterfall_has_the_first_and_an_even_sample_of_the_others() -> None:
+    first, later = charts.waterfall(make_record(phases=phases(90))).axes
+
+    places = [int(label.split()[0]) for label in labels(later)]
+    assert [label.split()[0] for label in labels(first)] == [str(item) for item in range(20)]
+    assert places[0] == 20
+    assert len({after - before for before, after in itertools.pairwise(places)}) == 1
+    assert len(places) <= 14
+    assert {bar.get_x() for bar in boxes(later)[:1]} == {0}
+
+
+def test_a_request_that_failed_is_marked_where_it_failed() -> None:
+    found = phases(2)
+    failed = msgspec.structs.replace(found.sample[1], failed=True)
+    record = make_record(phases=msgspec.structs.replace(found, sample=[found.sample[0], failed]))
+
+    chart = charts.waterfall(record)
+    (mark,) = chart.axes[0].lines
+    assert column(mark, "x") == pytest.approx([20])
+    assert any("A cross: it failed there" in note for note in chart.notes)
+
+
+def test_phases_of_an_arm_are_those_of_all_its_requests() -> None:
+    chart = charts.phases(traced())
+    (ax,) = chart.axes
+
+    bars = boxes(ax)
+    free, queued = bars[: len(PHASES)], bars[len(PHASES) :]
+    assert labels(ax) == ["free", "queued"]
+    assert sum(bar.get_width() for bar in free) == pytest.approx(10 + 30 / 40)
+    assert queued[PHASES.index("queue")].get_width() == pytest.approx(10)
+    assert "queued: prepare 0.1, queue 10" in chart.alt
+    assert "10.8 ms" in words(chart)
+
+
+def test_an_arm_that_was_not_traced_is_named() -> None:
+    chart = charts.phases({**traced(), "blind": [make_record()]})
+
+    assert labels(chart.axes[0]) == ["free", "queued"]
+    assert any("Not drawn" in note and "blind" in note for note in chart.notes)
+
+
+@pytest.mark.parametrize("kind", ["phases", "waterfall"])
+def test_requests_that_were_not_traced_have_no_phases(kind: str) -> None:
+    with pytest.raises(BadInput, match=r"transport\.trace"):
+        charts.plot(kind, [make_record()])
+
+
+def test_where_none_succeeded_there_are_no_means() -> None:
+    with pytest.raises(BadInput, match="no request that was traced succeeded"):
+        charts.plot("phases", [make_record(phases=phases(2, n=0))])
+
+
 # By name
 
 
@@ -735,11 +819,12 @@ def test_plot_of_latency_merges_the_repeats_of_each_arm() -> None:
     assert [one.get_label() for one in ax.lines] == ["a (n = 20)", "b (n = 20)"]
 
 
-def test_plot_of_a_timeline_is_of_one_run() -> None:
-    assert charts.plot("timeline", [make_record()]).axes
+@pytest.mark.parametrize("kind", ["timeline", "waterfall"])
+def test_plot_of_a_trial_is_of_one_run(kind: str) -> None:
+    assert charts.plot(kind, [make_record(phases=phases())]).axes
 
-    with pytest.raises(BadInput, match="plot is 'timeline' of 10 records"):
-        charts.plot("timeline", garcia())
+    with pytest.raises(BadInput, match=f"plot is '{kind}' of 10 records"):
+        charts.plot(kind, garcia())
 
 
 def test_unknown_plot_is_refused_with_the_nearest() -> None:

@@ -135,6 +135,24 @@ def test_compare_runs_every_combination(store: Path, tmp_path: Path) -> None:
     assert "Medians of 2 fresh-process repeats" in done.stdout
 
 
+def test_phases_of_a_trial_and_of_a_comparison_are_drawn(store: Path, tmp_path: Path) -> None:
+    waterfall, phases = tmp_path / "waterfall.svg", tmp_path / "phases.svg"
+    traced = (*SMALL, "--set", "transport.resolve_s=0.001")
+    run = ("--set", "transport.trace=true", "--chart", str(waterfall), "--metric", "waterfall")
+    done = labkit("run", *traced, *run, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads(done.stdout)["records"]
+    assert record["phases"]["n"] == record["counts"]["ok"]
+    assert record["effective"]["transport"]["lookups"] == record["phases"]["lookups"] == 1
+    assert "<svg" in waterfall.read_text()
+
+    axis = ("--axis", "transport.trace=true", "--repeats", "1")
+    drawn = ("--chart", str(phases), "--metric", "phases")
+    done = labkit("compare", *traced, *axis, *drawn)
+    assert done.returncode == 0, done.stderr
+    assert "<svg" in phases.read_text()
+
+
 def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     chart, out = tmp_path / "knee.png", tmp_path / "out.json"
     words = ("--limits", "1,4", "--repeats", "1", "--chart", str(chart), "--json", str(out))
@@ -158,6 +176,8 @@ def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> N
     assert "20260101T000000-000000 is damaged" in listed.stderr
     assert listed.returncode == 0
     assert json.loads(labkit("results", "show", record_id, "--json", "-").stdout)["id"] == record_id
+    untraced = ("--chart", str(tmp_path / "w.svg"), "--metric", "waterfall")
+    assert "not traced" in refused("results", "show", record_id, *untraced)
     shown = labkit("results", "show", record_id[:18], "--chart", str(tmp_path / "t.svg"))
     assert "60 ok" in shown.stdout
     assert "<svg" in (tmp_path / "t.svg").read_text()
@@ -197,6 +217,10 @@ def test_a_failed_run_exits_1_and_keeps_its_record(store: Path) -> None:
         (("run", "--set", "limit"), "write NAME=VALUE"),
         (("run", "--json", "/nonexistent/x.json"), "a folder that exists"),
         (("run", "--chart", "chart.bmp"), ".svg"),
+        (("run", "--metric", "waterfal"), "did you mean 'waterfall'?"),
+        (("run", "--chart", "w.svg", "--metric", "waterfall"), "--set transport.trace=true"),
+        (("compare", "--axis", "limit=1", "--metric", "waterfall"), "it shows one trial"),
+        (("compare", "--axis", "limit=1", "--metric", "phases"), "--set transport.trace=true"),
         (("compare", "--axis", "strateg=queue"), "'strateg' is not a setting"),
         (("compare", "--axis", "strategy="), "write NAME=VALUE,VALUE"),
         (("compare", "--axis", "limit=1,1"), "the same arm twice"),

@@ -308,7 +308,8 @@ async def _mute(peer: Peer) -> None:
         (_reset, {}, "wait"),
         (_mute, {"sock_read_timeout_s": 0.02}, "wait"),
         (_cut, {}, "read"),
-        (_error, {}, "read"),
+        (_error, {}, "release"),
+        (_error, {"read": "stream"}, "read"),
         (echo, {"resolve_s": 5.0, "connect_timeout_s": 0.02}, "dns"),
     ],
 )

@@ -24,6 +24,7 @@ PLAIN = st.recursive(
 )
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     Any: PLAIN,
+    bool: st.booleans(),
     int: st.integers(-(2**53), 2**53),
     float: st.floats(allow_nan=False, allow_infinity=False),
     str: st.text(max_size=8),

@@ -66,6 +66,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "transport.read": (["read", "stream", "release"], ["", "Read", "text", 1, None]),
     "transport.chunk_bytes": ([1, 1 << 26], [0, -1, (1 << 26) + 1, *NOT_WHOLE]),
     "transport.retry_dropped": ([True, False], NOT_BOOL),
+    "transport.resolve_s": ([None, 0, 0.02, 60], [-1, 60.1, *NOT_NUMBERS[:-1]]),
+    "transport.trace": ([True, False], NOT_BOOL),
     **{
         f"{kind}.{leaf}": values
         for kind in ("wire", "streams")

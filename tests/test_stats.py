@@ -18,7 +18,7 @@ from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.probes import latency
 from labkit.record import Counts, Note, Record, Timeline
-from tests.factories import arrivals, encoded, histogram, make_record, make_study
+from tests.factories import arrivals, encoded, histogram, make_record, make_study, phases
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)
 MAYBE_SECONDS = st.none() | SECONDS
@@ -44,7 +44,7 @@ def unmeasured(**changes: Any) -> Record:
 
 @pytest.mark.parametrize("name", stats.METRICS)
 def test_each_metric_stands_in_a_whole_record(name: str) -> None:
-    assert math.isfinite(stats.METRICS[name].of(make_record(arrivals=arrivals())))
+    assert math.isfinite(stats.METRICS[name].of(make_record(arrivals=arrivals(), phases=phases())))
 
 
 def test_metrics_that_name_promised_values() -> None:

@@ -11,6 +11,7 @@ from labkit.charts.forest_chart import Claimed, forest
 from labkit.charts.knee_chart import knee
 from labkit.charts.ladder_chart import Bar, ladder
 from labkit.charts.latency_chart import latency
+from labkit.charts.phases_chart import phases, waterfall
 from labkit.charts.plots import plot
 from labkit.charts.scaling_chart import over_axis
 from labkit.charts.throughput_chart import Rate, throughput
@@ -31,6 +32,7 @@ __all__ = [
     "ladder",
     "latency",
     "over_axis",
+    "phases",
     "plot",
     "rows",
     "throughput",
@@ -38,4 +40,5 @@ __all__ = [
     "triptych",
     "trust",
     "turns",
+    "waterfall",
 ]

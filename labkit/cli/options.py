@@ -24,8 +24,14 @@ Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': stdout)."),
 ]
-Chart = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Draw the timeline (.svg or .png).")
+Chart = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")]
+Shown = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="What --chart draws: timeline, waterfall, phases, latency or a metric.",
+    ),
 ]
 Repeats = Annotated[
     int | None, typer.Option(metavar="N", help="Fresh-process repeats of each arm.")
@@ -131,12 +137,22 @@ def check_json(where: str | None) -> None:
         raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
 
 
-def check_chart(where: Path | None, metric: str = "latency") -> None:
-    """Refuse a chart that cannot be drawn or written before any time is spent on measuring."""
-    from labkit import stats
+def check_chart(
+    where: Path | None, metric: str = "latency", *, of_one: bool = False, traced: bool = True
+) -> None:
+    """Refuse a chart that cannot be drawn or written before any time is spent on measuring.
 
-    if metric != "latency":
-        stats.metric(metric)
+    `of_one` says that it is of a single trial, `traced` that requests are traced.
+    """
+    if where is not None or metric not in ("latency", "time", "timeline"):
+        from labkit.charts import plots  # takes a while
+
+        plots.check(metric, of_one=of_one)
+        if metric in plots.TRACED and not traced:
+            raise BadInput(
+                f"--metric is {metric!r}: it shows phases of requests, which are not traced here; "
+                "add --set transport.trace=true"
+            )
     if where is not None and (
         where.suffix not in (".svg", ".png") or not where.absolute().parent.is_dir()
     ):

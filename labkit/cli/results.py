@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli import options
-from labkit.cli.options import Chart, Json, example
+from labkit.cli.options import Chart, Json, Shown, example
 
 
 @example("labkit results list --last 20")
@@ -32,6 +32,7 @@ def list_records(
 def show(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it starts.")],
     chart: Chart = None,
+    metric: Shown = "timeline",
     json: Json = None,
 ) -> None:
     """Show one record whole."""
@@ -40,10 +41,10 @@ def show(
     from labkit.store import Store
 
     options.check_json(json)
-    options.check_chart(chart)
+    options.check_chart(chart, metric, of_one=True)
     outcome = Run(Store().get(record_id))
     if chart is not None:
-        outcome.plot("timeline").save(chart)
+        outcome.plot(metric).save(chart)
     terminal.show(outcome, quiet=json == "-")
     options.write_json(json, outcome.record.to_dict())
 

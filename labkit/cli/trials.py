@@ -9,7 +9,7 @@ import typer
 
 from labkit import arguments
 from labkit.cli import options
-from labkit.cli.options import Chart, Json, Repeats, example, takes_trial, wait
+from labkit.cli.options import Chart, Json, Repeats, Shown, example, takes_trial, wait
 from labkit.spec import Trial
 
 
@@ -18,15 +18,17 @@ from labkit.spec import Trial
     "--delay 'randint(0,3)*0.1' --loop uvloop --json -"
 )
 @takes_trial
-def run(trial: Trial, *, chart: Chart = None, json: Json = None) -> None:
+def run(
+    trial: Trial, *, chart: Chart = None, metric: Shown = "timeline", json: Json = None
+) -> None:
     """Run one trial and keep its record."""
     from labkit import lab, terminal
 
     options.check_json(json)
-    options.check_chart(chart)
+    options.check_chart(chart, metric, of_one=True, traced=_traces(trial))
     outcome = wait(lab.run(trial, reporter=terminal.reporter()))
     if chart is not None:
-        outcome.plot("timeline").save(chart)
+        outcome.plot(metric).save(chart)
     terminal.show(outcome, quiet=json == "-")
     options.write_json(json, outcome.to_dict())
     options.exit_1_where_all_failed(outcome.records)
@@ -54,7 +56,8 @@ def compare(
     from labkit import lab, terminal
 
     options.check_json(json)
-    options.check_chart(chart, metric)
+    traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
+    options.check_chart(chart, metric, traced=traced)
     work = lab.compare(
         trial,
         arguments.axes(trial, axis),
@@ -67,3 +70,7 @@ def compare(
     terminal.show(study, quiet=json == "-")
     options.write_json(json, study.to_dict())
     options.exit_1_where_all_failed(study.records)
+
+
+def _traces(trial: Trial) -> bool:
+    return bool(getattr(trial.transport, "trace", False))

@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from labkit.probes import latency
 from labkit.record import PHASES, Phase, Phases, Spent, Traced
 
-PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, OVER = range(len(PHASES) + 1)
+PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
 FIRST = 32
 """Requests that are kept whole from the start on."""
 MOST_LATER = 64

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from labkit import fields
-from labkit.record import Record
+from labkit.record import PHASES, Record
 
 NOT_MEASURED = "n/a"
 BEYOND = 10
@@ -122,6 +122,10 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("dropped", "arrivals.dropped", "requests dropped", {}),
     ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", {**_MS, **_TIMERS}),
     ("loop_lag_max_s", "loop_lag_s.max", "event-loop lag, longest", _MS),
+    *(
+        (f"phase_{phase}_mean_s", f"phases.spent_s.{phase}.mean", f"phase {phase}, mean", _ONE)
+        for phase in PHASES
+    ),
     ("server_cpu_percent", "server.cpu_percent", "server CPU", _CPU),
     ("server_peak_rss_bytes", "server.peak_rss_bytes", "server peak memory", _MB),
     ("server_max_in_flight", "server.max_in_flight", "most in flight at the server", _COUNT),

@@ -60,6 +60,7 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
     config.on_request_headers_sent.append(heard.sent)
     config.on_request_redirect.append(heard.redirected)
     config.on_request_end.append(heard.answered)
+    config.on_response_chunk_received.append(heard.read)
     return config
 
 
@@ -116,3 +117,6 @@ class _Events:
 
     async def answered(self, _: object, request: Any, __: object) -> None:
         self._enter(request, phases.READ)
+
+    async def read(self, _: object, request: Any, __: object) -> None:
+        self._enter(request, phases.RELEASE)
