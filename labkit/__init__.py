@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         compare,
         default_scale,
         ladder,
+        profile,
         reference,
         reproduce,
         results,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
         WireTransport,
         Workload,
     )
+    from labkit.probes.slow_callbacks import SlowCallbacks
+    from labkit.probes.timers import Timers, timer
+    from labkit.profiling import Profile
     from labkit.record import Record
     from labkit.reproduction import Reproduction
     from labkit.spec import Trial
@@ -48,6 +52,7 @@ _HOME = {
         "compare",
         "default_scale",
         "ladder",
+        "profile",
         "reference",
         "reproduce",
         "results",
@@ -65,6 +70,9 @@ _HOME = {
         "WireTransport",
         "Workload",
     ),
+    "labkit.probes.slow_callbacks": ("SlowCallbacks",),
+    "labkit.probes.timers": ("Timers", "timer"),
+    "labkit.profiling": ("Profile",),
     "labkit.record": ("Record",),
     "labkit.reproduction": ("Reproduction",),
     "labkit.spec": ("Trial",),
@@ -82,16 +90,19 @@ __all__ = [
     "HttpTarget",
     "LabError",
     "Ledger",
+    "Profile",
     "Record",
     "RecordDamaged",
     "RecordNotFound",
     "Reproduction",
     "Run",
+    "SlowCallbacks",
     "Store",
     "StreamsTransport",
     "Study",
     "Sweep",
     "Tally",
+    "Timers",
     "Trial",
     "TrialFailed",
     "UrlTarget",
@@ -101,6 +112,7 @@ __all__ = [
     "compare",
     "default_scale",
     "ladder",
+    "profile",
     "reference",
     "reproduce",
     "results",
@@ -108,6 +120,7 @@ __all__ = [
     "serving",
     "strategy",
     "sweep",
+    "timer",
 ]
 
 
@@ -117,6 +130,13 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext labkit` calls: gives the shell the cell magic `%%labprof`."""
+    from labkit import magics
+
+    magics.load(shell)
 
 
 def __dir__() -> list[str]:

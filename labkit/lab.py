@@ -26,15 +26,17 @@ from labkit import (
 )
 from labkit.audit import Audit
 from labkit.climb import Climb
-from labkit.errors import TrialFailed
+from labkit.errors import BadInput, TrialFailed
 from labkit.ledger import Claims
 from labkit.ledgers import Ledger
 from labkit.outcomes import Run, Study
 from labkit.plan import Step
+from labkit.profiled import SLOW_S, Ask
+from labkit.profiling import Profile
 from labkit.progress import Reporter
 from labkit.record import Record
 from labkit.reproduction import Reproduction
-from labkit.running import run_all
+from labkit.running import profiled, run_all
 from labkit.spec import Trial
 from labkit.store import Store
 from labkit.sweeps import Sweep
@@ -61,6 +63,28 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
     steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
     records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
+
+
+async def profile(
+    trial: Trial | None = None,
+    *,
+    clock: str = "wall",
+    slow_s: float = SLOW_S,
+    reporter: Reporter | None = None,
+) -> Profile:
+    """Run a trial under the profiler yappi, in processes that nothing is measured in.
+
+    By the clock `wall` a coroutine's waiting is its time, by `cpu` it is not. `slow_s`: from how
+    long on a callback that holds the event loop is named. The record of the run is kept nowhere.
+    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    """
+    chosen, look = trial or Trial(), launch.Look(Ask.by(clock, slow_s))
+    if chosen.probes == "bare":
+        raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
+    record = await profiled(chosen, look, reporter)
+    if look.found is None:
+        raise TrialFailed("the profiled process ended without a profile", record)
+    return Profile(look.found, record, f"{chosen.strategy}: where the time went")
 
 
 class Serving:

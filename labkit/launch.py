@@ -26,6 +26,7 @@ from labkit import assembly, environment, parts, preflight
 from labkit.assembly import Beginning, Place
 from labkit.children import GRACE_S, Child, failed, surely_ended
 from labkit.errors import BadInput, TrialFailed
+from labkit.profiled import Ask, Profiled
 from labkit.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import Trial
 
@@ -51,6 +52,14 @@ Watch = Callable[[Progress], None]
 Keep = Callable[[Record], None]
 
 
+@dataclass
+class Look:
+    """How a run is to be profiled, and what was found: None until there is something."""
+
+    ask: Ask
+    found: Profiled | None = None
+
+
 async def run(
     trial: Trial,
     *,
@@ -58,8 +67,11 @@ async def run(
     watch: Watch | None = None,
     keep: Keep,
     served: Served | None = None,
+    look: Look | None = None,
 ) -> Record:
     """Run `trial`; the record is given to `keep` and returned.
+
+    With `look` it is run under the profiler: the record is then none to store.
 
     `served` is a server that is there already: then none is started, and what it counted in all is
     not of this trial. Raises `BadInput` before anything is started, `TrialFailed` (with the record
@@ -88,8 +100,9 @@ async def run(
             "core": cores[0],
             "function": function,
             "path": [entry or str(Path.cwd()) for entry in sys.path],
+            "profile": look and look.ask,
         }
-        return await _Run(began, deadline_s, watch, keep).client(job, target)
+        return await _Run(began, deadline_s, watch, keep, look).client(job, target)
 
 
 @dataclass(frozen=True)
@@ -237,10 +250,15 @@ class _Run:
     """One client process, from spawn to record."""
 
     def __init__(
-        self, began: Beginning, deadline_s: float, watch: Watch | None, keep: Keep
+        self,
+        began: Beginning,
+        deadline_s: float,
+        watch: Watch | None,
+        keep: Keep,
+        look: Look | None,
     ) -> None:
         self.trial, self.began, self.deadline_s = began.trial, began, deadline_s
-        self.watch, self.keep = watch, keep
+        self.watch, self.keep, self.look = watch, keep, look
         self.latest: Progress | None = None
         self.measured: Measurement | None = None
 
@@ -260,7 +278,8 @@ class _Run:
             await surely_ended(child)
         self.keep(record)
         if note is not None:
-            raise TrialFailed(f"{note.message} (record {record.id})", record)
+            kept = "" if self.look else f" (record {record.id})"
+            raise TrialFailed(f"{note.message}{kept}", record)
         return record
 
     async def _watched(self, child: Child) -> tuple[Measurement, Note | None]:
@@ -283,6 +302,8 @@ class _Run:
             if line["type"] == "measurement":
                 self.measured = msgspec.convert(line["measurement"], Measurement)
                 return self.measured
+            if line["type"] == "profile" and self.look is not None:
+                self.look.found = msgspec.convert(line["profile"], Profiled)
             if line["type"] == "failed":
                 raise BadInput(line["message"])
             if line["type"] == "progress":

@@ -6,8 +6,7 @@ notebook and as text anywhere else.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, comparisons, stats, tables
@@ -47,18 +46,7 @@ class Outcome:
 
     def table(self) -> Any:
         """The same as a styled DataFrame, for notebooks."""
-        table = self.text_table()
-        left = [{"selector": "", "props": "text-align: left"}]
-        words: dict[Any, Any] = dict.fromkeys(table.headers[: table.left], left)
-        numbers: list[Hashable] = [*table.headers[table.left :]]
-        return (
-            table.frame()
-            .style.hide(axis="index")
-            .set_table_styles(words)
-            .set_properties(subset=numbers, **{"text-align": "right"})
-            .set_caption(html.escape(table.says))
-            .format(escape="html")
-        )
+        return self.text_table().styled()
 
     def text(self) -> str:
         """The whole result as a terminal shows it."""

@@ -10,6 +10,7 @@ from labkit.errors import TrialFailed
 from labkit.plan import Step
 from labkit.progress import Reporter
 from labkit.record import Record
+from labkit.spec import Trial
 from labkit.store import Store
 
 
@@ -58,3 +59,15 @@ async def run_all(
     finally:
         show.end()
     return records
+
+
+async def profiled(trial: Trial, look: launch.Look, reporter: Reporter | None) -> Record:
+    """The record of a trial under the profiler: neither stored nor shown among those measured."""
+    show = reporter or progress.default()
+    preflight.check(trial)
+    show.begin(1)
+    try:
+        show.started(Step(trial=trial, axes={}, repeat=0, order=0))
+        return await launch.run(trial, watch=show.update, keep=lambda record: None, look=look)
+    finally:
+        show.end()

@@ -5,8 +5,9 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +63,20 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """The same as a DataFrame of text."""
         return pd.DataFrame(list(self.rows), columns=list(self.headers))
+
+    def styled(self) -> Any:
+        """The same for a notebook, words to the left, and nothing in it taken for HTML."""
+        left = [{"selector": "", "props": "text-align: left"}]
+        words: dict[Any, Any] = dict.fromkeys(self.headers[: self.left], left)
+        numbers: list[Hashable] = [*self.headers[self.left :]]
+        return (
+            self.frame()
+            .style.hide(axis="index")
+            .set_table_styles(words)
+            .set_properties(subset=numbers, **{"text-align": "right"})
+            .set_caption(html.escape(self.says))
+            .format(escape="html")
+        )
 
 
 def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:

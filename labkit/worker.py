@@ -33,6 +33,7 @@ from labkit.probes.memory import Watched, own_peak_bytes
 from labkit.probes.meter import Fetch, Meter, counted, metered
 from labkit.probes.sampler import Row, Sampler
 from labkit.probes.window import Window
+from labkit.profiled import Ask
 from labkit.record import Counts, Measurement, Note, Timeline
 from labkit.spec import Trial
 from labkit.transports.pacing import paced
@@ -54,6 +55,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     core: int | None = None
     function: str | None = None
     path: list[str] = []
+    profile: Ask | None = None
 
 
 class _Parent:
@@ -164,11 +166,22 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         call = (metered if trial.probes == "full" else counted)(once, meter)
         # Paced outside what is timed: waiting for its turn is no latency.
         call = paced(call, REMOTE_RPS) if is_remote(job.url) else call
+        if job.profile is not None:
+            call, strategy = _profiled(job.profile, call, strategy)
         notes = await _run(trial, strategy, call, sampler, meter)
         measured = _measurement(trial, meter, sampler, notes, opened.effective)
         arrivals = None if openly is None else openly.summary()
         phases = opened.phases if isinstance(opened, Tracing) else None
         return msgspec.structs.replace(measured, arrivals=arrivals, phases=phases)
+
+
+def _profiled(ask: Ask, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strategy]:
+    """Both under the profiler: the figures of this run are no measurement any more."""
+    from labkit.probes.profiler import ProfiledRun
+
+    run = ProfiledRun(ask)
+    tell = lambda found: say("profile", profile=msgspec.to_builtins(found))  # noqa: E731
+    return run.requests(call), run.around(strategy, tell)
 
 
 def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:

@@ -36,6 +36,7 @@ def test_all_is_exact() -> None:
         "import_module",
         "Any",
         "TYPE_CHECKING",
+        "load_ipython_extension",
     }
 
 

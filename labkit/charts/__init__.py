@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from labkit.charts.bar_chart import bars
 from labkit.charts.chart import Chart
+from labkit.charts.flame_chart import flame
 from labkit.charts.forest_chart import Claimed, forest
 from labkit.charts.knee_chart import knee
 from labkit.charts.ladder_chart import Bar, ladder
@@ -27,6 +28,7 @@ __all__ = [
     "Rate",
     "Row",
     "bars",
+    "flame",
     "forest",
     "knee",
     "ladder",

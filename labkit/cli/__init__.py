@@ -13,7 +13,18 @@ from collections.abc import Callable
 import typer
 
 from labkit import terminal
-from labkit.cli import claims, doctor, ladder, notebooks, reproduce, results, serve, sweep, trials
+from labkit.cli import (
+    claims,
+    doctor,
+    ladder,
+    notebooks,
+    profile,
+    reproduce,
+    results,
+    serve,
+    sweep,
+    trials,
+)
 from labkit.errors import LabError
 
 __all__ = ["main"]
@@ -37,6 +48,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": trials.compare,
     "sweep": sweep.sweep,
     "reproduce": reproduce.reproduce,
+    "profile": profile.profile,
     "ladder": ladder.ladder,
     "doctor": doctor.doctor,
     "lab": notebooks.open_lab,

@@ -1,0 +1,102 @@
+"""A flame chart of a call graph: what each task's time consists of, callers above callees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from labkit.callgraph import Block, CallGraph
+from labkit.charts import axes
+from labkit.charts.chart import Chart
+from labkit.charts.style import BLUE, INK, applied
+from labkit.errors import BadInput
+
+_ROW_IN = 0.34
+_AROUND_IN = 1.5
+_THICKNESS = 0.92
+_LETTERS = 160
+"""How many letters fit into the whole width, at this size."""
+_LETTERS_PT = 9
+_COROUTINE, _FUNCTION = BLUE, "#F2D7A0"
+_READ = {
+    "wall": (
+        "Width is time from first step to end, waiting included, summed over calls. Many tasks "
+        "wait at once, so that it exceeds the run's time. What is empty below a block is its own."
+    ),
+    "cpu": (
+        "Width is time on the CPU, summed over calls: nothing that waits is in it. What is empty "
+        "below a block is its own."
+    ),
+}
+
+
+@applied()
+def flame(graph: CallGraph, title: str) -> Chart:
+    """Blocks of time, depth by depth; the order from left to right has no meaning but size.
+
+    Raises `BadInput` where nothing took any time.
+    """
+    blocks = graph.blocks()
+    if not blocks:
+        raise BadInput("there is nothing to draw: the profiler saw no function that took any time")
+    whole_s = sum(took_s for _, took_s in graph.roots())
+    depths = 1 + max(block.depth for block in blocks)
+    chart = Chart(
+        title=title,
+        alt=f"{title}, by the clock {graph.clock}. {_said(blocks, whole_s)}.",
+        height_in=_ROW_IN * depths + _AROUND_IN,
+        notes=[_READ[graph.clock], f"Blocks below {0.003:.1%} of the width are left out."],
+        legend=[
+            (Patch(facecolor=_COROUTINE), "coroutine"),
+            (Patch(facecolor=_FUNCTION), "plain function"),
+        ],
+    )
+    ax = chart.body.subplots()
+    for block in blocks:
+        _draw(ax, block, whole_s)
+    ax.set_xlim(0, whole_s)
+    ax.set_ylim(depths - 0.5, -0.5)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("time of tasks (s)" if graph.clock == "wall" else "time on the CPU (s)")
+    axes.linear(ax.xaxis, most=10)
+    return chart
+
+
+def _draw(ax: Axes, block: Block, whole_s: float) -> None:
+    coroutine = block.function.coroutine
+    ax.barh(
+        block.depth,
+        block.took_s,
+        _THICKNESS,
+        block.start_s,
+        facecolor=_COROUTINE if coroutine else _FUNCTION,
+        edgecolor="white",
+        linewidth=0.8,
+    )
+    label = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 1)
+    ax.annotate(
+        label,
+        (block.start_s, block.depth),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=_LETTERS_PT,
+        color="white" if coroutine else INK,
+    )
+
+
+def fitted(name: str, letters: int) -> str:
+    """As much of a name as fits: all of it, its last part, or the start of that; or nothing."""
+    last = name.rpartition(".")[2]
+    for one in (name, last):
+        if len(one) <= letters:
+            return one
+    return last[: letters - 1] + "…" if letters >= 4 else ""
+
+
+def _said(blocks: Sequence[Block], whole_s: float) -> str:
+    widest = sorted(blocks, key=lambda block: -block.took_s)[:5]
+    return "; ".join(f"{one.function.name} {one.took_s / whole_s:.0%}" for one in widest)
