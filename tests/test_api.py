@@ -59,6 +59,11 @@ def test_the_worker_imports_nothing_of_the_parent() -> None:
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 
 
+def test_what_profiles_imports_nothing_of_the_parent() -> None:
+    held = loaded_after("import labkit.worker, labkit.probes.profiler, labkit.probes.timers")
+    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
+
+
 def test_an_experiment_imports_nothing_of_the_parent() -> None:
     held = loaded_after("import labkit.experiments.__main__, labkit.experiments.reading")
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}

@@ -22,7 +22,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.charts import Chart, Rate, Row
+from labkit.callgraph import Call, CallGraph, Function
+from labkit.charts import Chart, Rate, Row, flame_chart
 from labkit.errors import BadInput
 from labkit.record import PHASES, Note, Record, Timeline
 from tests.factories import make_record, make_study, phases
@@ -869,6 +870,54 @@ def test_turns_of_requests_that_were_sent_together_show_the_waiting() -> None:
 def test_log_without_an_answer_is_refused() -> None:
     with pytest.raises(BadInput, match="no request that has ended"):
         charts.turns(LOG[-1:], "A log")
+
+
+def called(callee: int, total_s: float) -> Call:
+    return Call(callee=callee, calls=1, total_s=total_s, self_s=total_s)
+
+
+def function(name: str, total_s: float, *calls: Call, coroutine: bool = True) -> Function:
+    return Function(
+        name=name,
+        file="",
+        line=1,
+        coroutine=coroutine,
+        calls=1,
+        total_s=total_s,
+        self_s=total_s,
+        called=calls,
+    )
+
+
+def test_flames_stand_below_what_called_them() -> None:
+    functions = (
+        function("main", 1.0, called(1, 0.5), called(2, 0.25)),
+        function("Client.fetch", 0.5),
+        function("parse", 0.25, coroutine=False),
+        function("the_loop", 9.0, called(0, 1.0), coroutine=False),
+    )
+    graph = CallGraph(clock="wall", functions=functions)
+    chart = charts.flame(graph, "A profile")
+    (ax,) = chart.axes
+
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 1), (0, 0.5), (0.5, 0.25)]
+    assert ax.patches[0].get_facecolor() == ax.patches[1].get_facecolor()
+    assert ax.patches[0].get_facecolor() != ax.patches[2].get_facecolor()
+    assert [text.get_text() for text in ax.texts] == ["main", "Client.fetch", "parse"]
+    assert "main 100%" in chart.alt
+    assert chart.svg() == charts.flame(graph, "A profile").svg()
+
+
+@pytest.mark.parametrize(
+    ("letters", "shown"), [(12, "Client.fetch"), (11, "fetch"), (4, "fet…"), (3, "")]
+)
+def test_name_in_a_flame_is_shown_as_far_as_it_fits(letters: int, shown: str) -> None:
+    assert flame_chart.fitted("Client.fetch", letters) == shown
+
+
+def test_flames_of_nothing_are_refused() -> None:
+    with pytest.raises(BadInput, match="no function that took any time"):
+        charts.flame(CallGraph(clock="cpu", functions=()), "Nothing")
 
 
 def test_names_that_are_handed_on_are_those_that_exist() -> None:

@@ -167,6 +167,29 @@ def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     assert "sweep 6 or more" in result["usl"]["reason"]
 
 
+def test_profile_says_where_the_time_went_and_keeps_no_record(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "profile"
+    done = labkit("profile", *SMALL, "--delay", "0.01", "--rows", "3", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("function")
+    assert "this is no measurement" in done.stdout
+    assert not list(store.glob("*.json"))
+    assert sorted(path.name for path in out.iterdir()) == [
+        "profile.callgrind",
+        "profile.pstat",
+        "profile.svg",
+    ]
+
+
+def test_profile_as_json(store: Path) -> None:
+    done = labkit("profile", *SMALL, "--delay", "0.01", "--clock", "cpu", "--json", "-")
+    found = json.loads(done.stdout)
+    assert found["profiled"] is True
+    assert found["clock"] == "cpu"
+    assert found["counts"]["ok"] == 60
+    assert {"function", "kind", "calls", "self_s", "total_s"} <= set(found["functions"][0])
+
+
 def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> None:
     assert "No record" in labkit("results", "list").stdout
     record_id = json.loads(labkit("run", *SMALL, "--json", "-").stdout)["records"][0]["id"]
@@ -227,6 +250,12 @@ def test_a_failed_run_exits_1_and_keeps_its_record(store: Path) -> None:
         (("compare", "--axis", "limit=1", "--axis", "limit=2"), "twice"),
         (("compare", "--axis", "limit=1", "--repeats", "0"), "repeats is 0"),
         (("compare", "--axis", "limit=1", "--metric", "memry"), "did you mean 'memory'?"),
+        (("profile", "--clock", "wal"), "did you mean 'wall'?"),
+        (("profile", "--sort", "tottime"), "self, total, calls, mean"),
+        (("profile", "--rows", "0"), "rows is 0"),
+        (("profile", "--slow", "0"), "profile.slow_s is 0.0"),
+        (("profile", "--out", "/nonexistent/folder"), "--out is '/nonexistent/folder'"),
+        (("profile", "--set", "probes=bare"), "probes is 'bare'"),
         (("sweep", "--limits", "1,,2"), "write N,N,N"),
         (("sweep", "--limits", "1,0"), "limit is '0'"),
         (("sweep", "--limits", "2,2"), "the same arm twice"),
@@ -255,6 +284,7 @@ def test_bad_input_is_one_sentence_and_exits_2(
         "compare",
         "sweep",
         "reproduce",
+        "profile",
         "ladder",
         "doctor",
         "lab",

@@ -104,14 +104,14 @@ def _trial(options: dict[str, Any]) -> Any:
     return arguments.trial(named, sets)
 
 
-def wait(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; Ctrl-C ends it."""
+def wait(
+    work: Coroutine[Any, Any, T], *, kept: str = "what was measured is kept ('labkit results list')"
+) -> T:
+    """The result of `work`; Ctrl-C ends it, and `kept` says what there is then."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; what was measured is kept ('labkit results list')"
-        ) from None
+        raise Interrupted(f"interrupted; {kept}") from None
 
 
 def write_json(where: str | None, result: Any) -> None:

@@ -39,7 +39,7 @@ def profile(
     profiling.check_view(sort, rows)
     _check_out(out)
     work = lab.profile(trial, clock=clock, slow_s=slow, reporter=terminal.reporter())
-    found = wait(work)
+    found = wait(work, kept="a profile that is cut short is not kept")
     if out is not None:
         out.mkdir(exist_ok=True)
         found.save(out / "profile.pstat")

@@ -14,9 +14,12 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from time import perf_counter
 from types import FrameType
 from typing import NamedTuple
+
+import msgspec
 
 from labkit.profiled import SLOW_S, Held, held_text
 
@@ -44,7 +47,7 @@ class Sample(NamedTuple):
 class SlowCallbacks:
     """Watches the running loop within a `with` block; `found` are those that held it, in order.
 
-    `slow_s` is how long a callback may run; what is found is at most `1 / BEATS` of that off.
+    `slow_s` is how long a callback may run; times are at most half of that off.
     `crowds_s` are the times in which no one callback was slow, and many in turn were.
     """
 
@@ -92,7 +95,8 @@ class SlowCallbacks:
             beat_s = self._beat_s
             if perf_counter() - beat_s > 2 * self._every_s:
                 samples = list(self._samples(beat_s))
-                self._note(beat_s, self._late_s(beat_s), samples)
+                ended_s = perf_counter() if self._beat_s == beat_s else self._beat_s
+                self._note(samples, beat_s + self._every_s, ended_s)
 
     def _samples(self, beat_s: float) -> Iterator[Sample]:
         """One each time this thread gets its turn, until the loop beats again."""
@@ -102,33 +106,31 @@ class SlowCallbacks:
             if self._ended.wait(self._every_s):
                 break
 
-    def _late_s(self, beat_s: float) -> float:
-        """How late the beat after that of `beat_s` came, or is by now."""
-        next_s = perf_counter() if self._beat_s == beat_s else self._beat_s
-        return next_s - beat_s - self._every_s
-
-    def _note(self, beat_s: float, late_s: float, samples: list[Sample]) -> None:
-        if late_s < self.slow_s or not samples:
-            return
-        if not is_one(samples, self.slow_s):
-            self.crowds_s = [*self.crowds_s, late_s][-MOST_FOUND:]
-            return
-        held = Held(
-            callback=samples[0].callback,
-            where=Counter(sample.where for sample in samples).most_common(1)[0][0],
-            at_s=beat_s - self._began_s,
-            held_s=late_s,
-        )
-        self.found = [*self.found, held][-MOST_FOUND:]
+    def _note(self, samples: list[Sample], due_s: float, ended_s: float) -> None:
+        """What was seen while a beat was late: who held the loop, or else that many did."""
+        held = [one for one in holders(samples, due_s, ended_s) if one.held_s >= self.slow_s]
+        since = [msgspec.structs.replace(one, at_s=one.at_s - self._began_s) for one in held]
+        self.found = [*self.found, *since][-MOST_FOUND:]
+        if not held and ended_s - due_s >= self.slow_s:
+            self.crowds_s = [*self.crowds_s, ended_s - due_s][-MOST_FOUND:]
 
 
-def is_one(samples: Sequence[Sample], slow_s: float) -> bool:
-    """Whether one callback was there all the time, for at least half of `slow_s`.
+def holders(samples: Sequence[Sample], due_s: float, ended_s: float) -> Iterator[Held]:
+    """Each callback that was there at several looks in turn, from its first to the one after it.
 
-    Else there were many short ones, or the system let this process wait.
+    At one look only, nothing is known: it may have been one of many, or the system let the whole
+    process wait.
     """
-    same = len({id(sample.frame) for sample in samples}) == 1
-    return same and samples[-1].at_s - samples[0].at_s >= slow_s / 2
+    ends_s = [*(sample.at_s for sample in samples[1:]), ended_s]
+    looks = zip(samples, ends_s, strict=False)
+    for index, (_, group) in enumerate(groupby(looks, key=lambda look: id(look[0].frame))):
+        run = list(group)
+        first, last_s = run[0][0], run[-1][1]
+        if first.frame is None or len(run) < 2:
+            continue
+        at_s = first.at_s if index else due_s
+        where = Counter(sample.where for sample, _ in run).most_common(1)[0][0]
+        yield Held(callback=first.callback, where=where, at_s=at_s, held_s=last_s - at_s)
 
 
 def seen(frame: FrameType | None) -> tuple[FrameType | None, str, str]:

@@ -1,0 +1,176 @@
+"""Call graphs by hand: what is on whose behalf, what lies within what, and others' formats."""
+
+from __future__ import annotations
+
+import io
+import pstats
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.callgraph import Call, CallGraph, Function
+from labkit.profiling import formats
+
+
+def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Call:
+    return Call(callee=callee, calls=calls, total_s=total_s, self_s=self_s)
+
+
+def function(
+    name: str, total_s: float, *called: Call, self_s: float | None = None, coroutine: bool = True
+) -> Function:
+    return Function(
+        name=name,
+        file=f"/x/site-packages/{name}.py",
+        line=7,
+        coroutine=coroutine,
+        calls=4,
+        total_s=total_s,
+        self_s=total_s - sum(one.total_s for one in called) if self_s is None else self_s,
+        called=called,
+    )
+
+
+REQUEST, OTHER, SHARED, LOOP = range(4)
+GRAPH = CallGraph(
+    clock="wall",
+    functions=(
+        function("request", 6.0, call(SHARED, 3.0)),
+        function("other", 2.0, call(SHARED, 1.0)),
+        function("shared", 4.0),
+        function("loop", 1.0, call(REQUEST, 6.0), self_s=0.0, coroutine=False),
+    ),
+)
+
+
+def test_what_two_call_is_shared_out_by_the_time_that_each_needed_it() -> None:
+    assert GRAPH.shares({REQUEST}) == pytest.approx([1.0, 0.0, 0.75, 0.0])
+    assert GRAPH.shares({REQUEST, OTHER}) == pytest.approx([1.0, 1.0, 1.0, 0.0])
+
+
+def test_time_in_coroutines_is_their_own_below_the_root() -> None:
+    # 3 s of its own, and three quarters of the 4 s that the shared one took.
+    assert GRAPH.in_coroutines_s(REQUEST) == pytest.approx(6.0)
+
+
+def test_time_of_plain_functions_is_in_no_coroutine() -> None:
+    functions = (
+        function("request", 2.0, call(1, 1.5)),
+        function("parse", 1.5, coroutine=False),
+    )
+    assert CallGraph(clock="wall", functions=functions).in_coroutines_s(0) == pytest.approx(0.5)
+
+
+def test_loop_that_steps_a_task_is_not_its_caller_by_the_wall_clock() -> None:
+    assert [place for place, _ in GRAPH.roots()] == [REQUEST, OTHER]
+    assert list(GRAPH.calls_of(GRAPH.functions[LOOP])) == []
+
+
+def test_by_the_cpu_clock_everything_is_within_its_caller() -> None:
+    functions = (
+        function("task", 1.0),
+        function("loop", 3.0, call(0, 1.0), coroutine=False),
+    )
+    graph = CallGraph(clock="cpu", functions=functions)
+    assert graph.roots() == [(1, pytest.approx(3.0))]
+
+
+def test_within_leaves_others_time_out() -> None:
+    inside = GRAPH.within({REQUEST})
+    assert [one.name for one in inside.functions] == ["request", "shared"]
+    assert inside.functions[1].total_s == pytest.approx(3.0)
+    assert inside.functions[1].calls == 3
+    (kept,) = inside.functions[0].called
+    assert inside.functions[kept.callee].name == "shared"
+
+
+def test_hidden_functions_hide_what_they_call() -> None:
+    inside = GRAPH.within({REQUEST, OTHER}, hidden={OTHER})
+    assert [one.name for one in inside.functions] == ["request", "shared"]
+    assert inside.functions[1].total_s == pytest.approx(3.0)
+
+
+def test_recursion_ends() -> None:
+    functions = (
+        function("a", 2.0, call(0, 1.0), call(1, 1.0), self_s=1.0),
+        function("b", 1.0, call(0, 1.0), self_s=0.0),
+    )
+    graph = CallGraph(clock="cpu", functions=functions)
+    assert all(0 <= share <= 1 for share in graph.shares({0}))
+    assert graph.blocks() == [] or len(graph.blocks()) <= 4
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> CallGraph:
+    """Functions that call later ones only, with any times."""
+    size = draw(st.integers(1, 6))
+    seconds = st.floats(0, 10)
+    functions = []
+    for place in range(size):
+        callees = draw(st.sets(st.integers(place + 1, size))) - {size}
+        calls = [call(one, draw(seconds)) for one in sorted(callees)]
+        kind = draw(st.booleans())
+        functions.append(
+            function(f"f{place}", draw(seconds), *calls, self_s=draw(seconds), coroutine=kind)
+        )
+    clock = draw(st.sampled_from(["wall", "cpu"]))
+    return CallGraph(clock=clock, functions=tuple(functions))
+
+
+@given(graphs())
+def test_a_block_lies_within_the_one_above_it(graph: CallGraph) -> None:
+    above = []
+    whole_s = sum(took_s for _, took_s in graph.roots())
+    for block in graph.blocks():
+        above = [*above[: block.depth], block]
+        assert block.start_s + block.took_s <= whole_s + 1e-6
+        if block.depth:
+            outer = above[-2]
+            assert outer.start_s - 1e-6 <= block.start_s
+            assert block.start_s + block.took_s <= outer.start_s + outer.took_s + 1e-6
+
+
+@given(graphs())
+def test_shares_are_shares(graph: CallGraph) -> None:
+    assert all(0 <= share <= 1 for share in graph.shares({0}))
+    assert graph.shares({0})[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("/a/lib/python3.12/site-packages/aiohttp/client.py", "aiohttp/client.py:7"),
+        ("/a/lib/python3.12/asyncio/tasks.py", "asyncio/tasks.py:7"),
+        ("/home/me/labkit/strategies/gather.py", "labkit/strategies/gather.py:7"),
+        ("/home/me/mine.py", "mine.py:7"),
+        ("", "in C"),
+    ],
+)
+def test_place_names_no_folder_of_the_machine(file: str, place: str) -> None:
+    one = Function(name="f", file=file, line=7, coroutine=False, calls=1, total_s=0.0, self_s=0.0)
+    assert one.place == place
+
+
+def test_pstat_is_what_pstats_reads(tmp_path: Path) -> None:
+    path = tmp_path / "x.pstat"
+    path.write_bytes(formats.pstat(GRAPH))
+    out = io.StringIO()
+    stats = pstats.Stats(str(path), stream=out).sort_stats("cumulative")
+    stats.print_callees("request")
+    assert stats.total_tt == pytest.approx(sum(one.self_s for one in GRAPH.functions))  # type: ignore[attr-defined]
+    assert "shared.py:7(shared)" in out.getvalue()
+
+
+def test_callgrind_holds_own_times_and_calls() -> None:
+    lines = formats.callgrind(GRAPH).splitlines()
+    assert "events: wall_us" in lines
+    at = lines.index("fn=request")
+    assert lines[at + 1] == "7 3000000"
+    assert lines[at + 2 : at + 6] == [
+        "cfl=/x/site-packages/shared.py",
+        "cfn=shared",
+        "calls=1 7",
+        "7 3000000",
+    ]

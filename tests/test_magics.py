@@ -1,0 +1,166 @@
+"""`%%labprof`: its options and its cell as text, and in a real kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+from labkit import magics
+from labkit.callgraph import Call, CallGraph, Function
+from labkit.errors import BadInput
+
+Said = dict[str, list[Any]]
+Run = Callable[[str], Said]
+
+
+def test_first_line_becomes_a_call_and_the_others_stay() -> None:
+    lines = ["%%labprof --clock cpu\n", "await f()\n"]
+    assert magics.replaced(lines) == [
+        "get_ipython().labprof_start('--clock cpu')\n",
+        "await f()\n",
+    ]
+
+
+@pytest.mark.parametrize("lines", [[], ["x = 1\n"], ["%%labprofile\n"], ["x\n", "%%labprof\n"]])
+def test_other_cells_stay_as_they_are(lines: list[str]) -> None:
+    assert magics.replaced(lines) == lines
+
+
+def test_options_are_quoted_whatever_they_hold() -> None:
+    (line,) = magics.replaced(["%%labprof '); import os #\n"])
+    assert line == 'get_ipython().labprof_start("\'); import os #")\n'
+
+
+def test_unknown_option_is_said_and_ends_nothing() -> None:
+    with pytest.raises(BadInput, match=r"%%labprof: unrecognized arguments: --bogus; usage"):
+        magics.parser().parse_args(["--bogus"])
+
+
+def test_kernel_s_own_functions_are_left_out() -> None:
+    def function(name: str, file: str, *called: Call, coroutine: bool = True) -> Function:
+        return Function(
+            name=name,
+            file=file,
+            line=1,
+            coroutine=coroutine,
+            calls=1,
+            total_s=1.0,
+            self_s=0.5,
+            called=called,
+        )
+
+    half = Call(callee=3, calls=1, total_s=0.5, self_s=0.5)
+    graph = CallGraph(
+        clock="wall",
+        functions=(
+            function("<module>", "cell.py", half),
+            function("task", "mine.py"),
+            function("run_code", "/x/IPython/core/interactiveshell.py", half),
+            function("shared", "", coroutine=False),
+        ),
+    )
+    found = magics.of_cell(graph, "cell.py")
+    assert [one.name for one in found.functions] == ["<module>", "task", "shared"]
+    assert found.functions[2].total_s == 0.5
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs a cell in a kernel; what it said, by the kind of message."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+
+    def ran(code: str) -> Said:
+        asked, said = client.execute(code), Said()
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            kind, content = message["msg_type"], message["content"]
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            if kind == "status" and content["execution_state"] == "idle":
+                return said
+            said.setdefault(kind, []).append(content)
+
+    try:
+        ran("%load_ext labkit")
+        ran(
+            "import asyncio\n"
+            "async def leaf():\n"
+            "    await asyncio.sleep(0.05)\n"
+            "    return 1\n"
+            "async def tree():\n"
+            "    return sum(await asyncio.gather(leaf(), leaf(), leaf()))\n"
+        )
+        yield ran
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def shown(said: Said) -> dict[str, str]:
+    (display,) = said["display_data"]
+    data: dict[str, str] = display["data"]
+    return data
+
+
+@pytest.mark.slow
+def test_cell_that_awaits_is_profiled_and_keeps_its_value(run: Run) -> None:
+    said = run("%%labprof --rows 30 --into found\nx = await tree()\nx")
+    assert "error" not in said
+    assert said["execute_result"][0]["data"]["text/plain"] == "3"
+    data = shown(said)
+    assert set(data) == {"text/html", "text/plain"}
+    assert data["text/html"].startswith("<iframe srcdoc=")
+    assert re.search(r"^leaf .* coroutine +3 ", data["text/plain"], re.MULTILINE)
+    assert "ipykernel" not in data["text/plain"]
+    check = "(found.clock, [r for r in found.frame()['function'] if r in ('leaf', 'tree')].sort())"
+    assert run(check)["execute_result"][0]["data"]["text/plain"] == "('wall', None)"
+
+
+@pytest.mark.slow
+def test_cell_that_fails_shows_its_error_and_its_profile(run: Run) -> None:
+    said = run("%%labprof\nawait tree()\n1/0")
+    assert said["error"][0]["ename"] == "ZeroDivisionError"
+    assert "tree" in shown(said)["text/plain"]
+    assert "display_data" not in run("1 + 1")
+
+
+@pytest.mark.slow
+def test_bad_options_run_nothing(run: Run) -> None:
+    for options, says in [
+        ("--clock wal", "did you mean 'wall'"),
+        ("--sort time", "self, total, calls, mean"),
+        ("--rows 0", "rows is 0"),
+        ("--into 1x", "the name of a variable"),
+        ("--bogus", "usage"),
+    ]:
+        said = run(f"%%labprof {options}\nran = True")
+        assert said["error"][0]["ename"] == "BadInput"
+        assert says in said["error"][0]["evalue"]
+        assert "display_data" not in said
+    assert run("ran")["error"][0]["ename"] == "NameError"
+
+
+@pytest.mark.slow
+def test_yappi_of_the_user_s_own_is_left_alone(run: Run) -> None:
+    run("import yappi; yappi.start()")
+    said = run("%%labprof\n1")
+    assert "yappi.stop()" in said["error"][0]["evalue"]
+    stopped = run("yappi.is_running(), yappi.stop(), yappi.is_running()")
+    assert stopped["execute_result"][0]["data"]["text/plain"] == "(True, None, False)"
+    assert "error" not in run("yappi.clear_stats()\n")
+    assert "error" not in run("%%labprof --clock cpu\nawait tree()")
+
+
+@pytest.mark.slow
+def test_cell_without_awaits_is_profiled_too(run: Run) -> None:
+    said = run("%%labprof --sort calls\nlen(sorted(range(5), key=lambda n: -n))")
+    assert said["execute_result"][0]["data"]["text/plain"] == "5"
+    assert re.search(r"^<lambda> .* function +5 ", shown(said)["text/plain"], re.MULTILINE)

@@ -1,0 +1,147 @@
+"""Timers by name, on a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import labkit as lab
+from labkit.errors import BadInput
+from labkit.probes import timers as module
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "perf_counter", made)
+    return made
+
+
+def test_timer_says_its_name_and_time(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with lab.timer("fetch") as took:
+        clock.now_s += 1.25
+    assert capsys.readouterr().out == "fetch: 1.250 s\n"
+    assert took.seconds == 1.25
+
+
+async def test_timer_may_be_silent_and_async(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with lab.timer("fetch", say=None) as took:
+        assert took.seconds is None
+        clock.now_s += 2
+    assert capsys.readouterr().out == ""
+    assert took.seconds == 2
+
+
+def test_time_counts_also_where_the_block_fails(clock: Clock) -> None:
+    timers = lab.Timers()
+
+    @timers("division")
+    def divide() -> None:
+        clock.now_s += 3
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        divide()
+    (row,) = timers.rows()
+    assert (row["count"], row["total_s"]) == (1, 3)
+
+
+async def test_overlapping_tasks_are_timed_each(clock: Clock) -> None:
+    timers = lab.Timers()
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def one(until: asyncio.Event) -> None:
+        async with timers("wait"):
+            await until.wait()
+
+    tasks = [asyncio.create_task(one(first)), asyncio.create_task(one(second))]
+    await asyncio.sleep(0)
+    clock.now_s += 1
+    first.set()
+    await tasks[0]
+    clock.now_s += 2
+    second.set()
+    await tasks[1]
+    (row,) = timers.rows()
+    assert (row["count"], row["total_s"], row["max_s"]) == (2, 4, 3)
+
+
+async def test_functions_of_both_kinds_are_decorated(clock: Clock) -> None:
+    timers = lab.Timers()
+
+    @timers("sync")
+    def twice(x: int) -> int:
+        """Give back the double."""
+        clock.now_s += 1
+        return 2 * x
+
+    @timers("async")
+    async def thrice(x: int) -> int:
+        clock.now_s += 2
+        await asyncio.sleep(0)
+        return 3 * x
+
+    assert (twice(2), await thrice(2), await thrice(x=3)) == (4, 6, 9)
+    assert twice.__doc__ == "Give back the double."
+    assert [(row["name"], row["count"], row["total_s"]) for row in timers.rows()] == [
+        ("async", 2, 4),
+        ("sync", 1, 1),
+    ]
+
+
+@given(st.lists(st.floats(1e-6, 1_000), min_size=1, max_size=60))
+def test_figures_are_those_of_the_timings(seconds: list[float]) -> None:
+    timers = lab.Timers()
+    for one in seconds:
+        timers.add("x", one)
+    (row,) = timers.rows()
+    ranked = sorted(seconds)
+    assert row["count"] == len(seconds)
+    assert row["total_s"] == pytest.approx(sum(seconds))
+    assert row["mean_s"] == pytest.approx(sum(seconds) / len(seconds))
+    assert row["max_s"] == ranked[-1]
+    assert row["p50_s"] == pytest.approx(ranked[(len(ranked) + 1) // 2 - 1], rel=0.001)
+    assert row["p99_s"] == pytest.approx(ranked[-1], rel=0.001)
+
+
+def test_memory_is_that_of_the_buckets_and_not_of_the_timings() -> None:
+    timers = lab.Timers()
+    for number in range(20_000):
+        timers.add("x", 0.001 + number * 1e-9)
+    assert len(timers._counts["x"]) < 200
+
+
+def test_report_is_a_table_of_text_and_rows_make_a_frame(clock: Clock) -> None:
+    timers = lab.Timers()
+    assert timers.report() == "Nothing was timed."
+    for took_s in array("d", [0.5, 1.5]):
+        with timers("page"):
+            clock.now_s += took_s
+    head, line = timers.report().splitlines()
+    assert head.split()[:2] == ["name", "count"]
+    assert line.split()[:4] == ["page", "2", "2.000", "1,000.000"]
+    assert line.endswith("  1,500.000")
+    assert repr(timers) == timers.report()
+    assert list(pd.DataFrame(timers.rows()).columns)[:3] == ["name", "count", "total_s"]
+
+
+@pytest.mark.parametrize("name", ["", 3, None])
+def test_timer_without_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(BadInput, match="a timer is named by text"):
+        lab.Timers()(name)
