@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,8 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 from redis import exceptions
-from servers import PATIENCE_S, ROOT
+from servers import PATIENCE_S
 from test_kills import GONE_WITHIN_S, Ends, children_of
+from valkeys import Running, running, started
 
 from labkit import launch, stats
 from labkit.parts import REDIS_URL, RedisTransport
@@ -32,57 +32,6 @@ from labkit.transports.redis import Batches, Missing, Redis, keys_of, kind_of
 
 MODES = ("client", "pool", "blocking", "pipeline")
 PREFIX = "labkit-valkey-"
-
-
-@dataclass
-class Running:
-    """A target's process, and what it said when it accepted connections."""
-
-    process: subprocess.Popen[str]
-    said: dict[str, Any]
-
-    @property
-    def url(self) -> str:
-        return str(self.said["url"])
-
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url)
-
-    def counts(self) -> dict[str, int]:
-        """What the server has counted, as the lab asks for it."""
-        assert self.process.stdout is not None
-        self.process.send_signal(signal.SIGUSR1)
-        return dict(json.loads(self.process.stdout.readline()))
-
-    def end(self) -> None:
-        self.process.communicate(timeout=PATIENCE_S)
-
-
-@contextlib.contextmanager
-def running(environment: dict[str, str] | None = None, **settings: Any) -> Iterator[Running]:
-    process = started(environment, **settings)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.communicate()
-    target = Running(process, json.loads(line))
-    try:
-        yield target
-    finally:
-        target.end()
-
-
-def started(environment: dict[str, str] | None = None, **settings: Any) -> subprocess.Popen[str]:
-    """A target's process, not waited for. It ends when its standard input is closed."""
-    others = {name: value for name, value in os.environ.items() if name != REDIS_URL}
-    return subprocess.Popen(
-        [sys.executable, "-m", "labkit.targets.valkey", json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=others | (environment or {}),
-    )
 
 
 @pytest.fixture(scope="module")
