@@ -19,10 +19,11 @@ import pytest
 import redis
 from redis import exceptions
 from servers import PATIENCE_S
-from test_kills import GONE_WITHIN_S, Ends, children_of
+from test_kills import GONE_WITHIN_S, Ends, Killing, children_of
 from valkeys import Running, running, started
 
 from labkit import launch, stats
+from labkit.errors import TrialFailed
 from labkit.parts import REDIS_URL, RedisTransport
 from labkit.record import FAILURES, Record
 from labkit.spec import Trial
@@ -507,6 +508,53 @@ async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> No
     assert record.effective["loop"] == loop
     assert "not-in-force" not in [note.code for note in record.warnings]
     assert stats.METRICS["connections_opened"].of(record) == opened
+
+
+@pytest.mark.service
+async def test_a_server_that_is_killed_fails_calls_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killing = Killing(monkeypatch, "labkit.targets.valkey")
+
+    record = await ran(Trial(target="valkey", requests=4_000, limit=1), watch=killing)
+
+    assert record.counts.conserved
+    assert record.counts.ok >= 1
+    assert record.counts.sent == 4_000
+    assert set(record.counts.failed) <= {"connect", "reset", "disconnected"}
+    assert killing.all_gone
+
+
+@pytest.mark.service
+async def test_of_a_client_that_is_killed_the_server_still_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killing = Killing(monkeypatch, "labkit.worker")
+
+    with pytest.raises(TrialFailed) as caught:
+        await ran(Trial(target="valkey", requests=10_000_000, limit=1), watch=killing)
+
+    record = caught.value.record
+    assert isinstance(record, Record)
+    assert record.counts.conserved
+    assert record.server is not None
+    assert (record.server.requests or 0) >= record.counts.ok >= 1
+    assert record.server.connections_left == 0
+    assert killing.all_gone
+
+
+@pytest.mark.service
+async def test_a_server_that_keeps_no_keys_is_a_failed_trial(
+    valkey: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REDIS_URL, valkey.url)
+    with valkey.client() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(TrialFailed, match=r"the target did not start .*could not be used"):
+                await ran(Trial(target="valkey", keys=1, requests=1))
+        finally:
+            client.config_set("maxmemory", "0")
 
 
 @pytest.mark.service

@@ -27,7 +27,7 @@ from urllib.parse import urldefrag, urlencode
 import redis
 
 from labkit import addresses, lifeline
-from labkit.errors import BadInput
+from labkit.errors import BadInput, TrialFailed
 from labkit.parts import REDIS_URL, ValkeyServer
 from labkit.targets import process
 
@@ -47,7 +47,14 @@ USAGE = """usage: python -m labkit.targets.valkey '{"keys": 1000, "value_bytes":
 
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.run(arguments, ValkeyServer, _serve, USAGE)
+    return process.run(arguments, ValkeyServer, _prepared_and_served, USAGE)
+
+
+def _prepared_and_served(settings: ValkeyServer) -> int:
+    try:
+        return _serve(settings)
+    except redis.RedisError as error:
+        raise TrialFailed(f"Valkey could not be used ({error})") from None
 
 
 def _serve(settings: ValkeyServer) -> int:
@@ -68,7 +75,10 @@ def _serve(settings: ValkeyServer) -> int:
             )
             while True:
                 asked.get()
-                _say(counted())
+                try:
+                    _say(counted())
+                except redis.RedisError:  # it is gone, and what it had counted with it
+                    _say({})
 
 
 Reached = tuple[str, int | None, redis.Redis]
@@ -223,8 +233,9 @@ def _keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool) -> It
             pipeline.execute()
         yield prefix
     finally:
-        for chunk in chunks if temporary else ():
-            client.unlink(*[f"{prefix}{key}" for key in chunk])
+        with contextlib.suppress(redis.RedisError):  # then they expire
+            for chunk in chunks if temporary else ():
+                client.unlink(*[f"{prefix}{key}" for key in chunk])
 
 
 def value(key: int, size: int) -> bytes:
