@@ -801,11 +801,16 @@ def test_where_none_succeeded_there_are_no_means() -> None:
         ("memory", "Peak memory by strategy"),
         ("latency_max_s", "Latency, longest by strategy"),
         ("latency", "Latency by percentile"),
+        ("phases", "Mean latency by phase for each strategy"),
     ],
 )
 def test_plot_by_name(kind: str, title: str) -> None:
     records = [
-        msgspec.structs.replace(record, latency_hdr=make_record(latencies_us=[9] * 20).latency_hdr)
+        msgspec.structs.replace(
+            record,
+            latency_hdr=make_record(latencies_us=[9] * 20).latency_hdr,
+            phases=phases(),
+        )
         for record in garcia()
     ]
 

@@ -104,7 +104,8 @@ def _rows(ax: Axes, rows: Sequence[Traced], starts_ms: Sequence[float], title: s
 
 
 def _waterfall_notes(record: Record, shown: Sequence[Traced]) -> list[str]:
-    trust = verdicts.Trust(label=record.id, verdict=record.verdict)
+    codes = stats.codes_of(note.code for note in record.warnings)
+    trust = verdicts.Trust(label=record.id, verdict=record.verdict, codes=codes)
     failed = any(one.failed for one in shown)
     return [
         "A row is a request, as the client saw it. A dot beside its number: no open connection was "
@@ -143,19 +144,20 @@ class _Bar:
 
 
 @style.applied()
-def phases(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
+def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()) -> Chart:
     """A stacked bar for each label: its mean latency, split into phases, over all its requests.
 
-    Raises `BadInput` where no record was traced.
+    `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
     """
     _traced([record for records in records_by_label.values() for record in records])
     bars = [_bar(label, records) for label, records in records_by_label.items()]
     drawn = [bar for bar in bars if bar.requests]
     if not drawn:
         raise BadInput("there are no phases to draw: no request that was traced succeeded")
+    title = " for each ".join(["Mean latency by phase", *([" and ".join(by)] if by else [])])
     chart = Chart(
-        title="Mean latency by phase",
-        alt=f"Mean latency by phase. {'; '.join(map(_said_of_bar, drawn))}.",
+        title=title,
+        alt=f"{title}. {'; '.join(map(_said_of_bar, drawn))}.",
         height_in=_BAR_IN * len(drawn) + _AROUND_IN,
         notes=_notes(records_by_label, bars),
         legend=_legend(_present([bar.means_s for bar in drawn])),

@@ -37,7 +37,7 @@ def plot(kind: str, records: Sequence[Record], by: Sequence[str] = ()) -> Chart:
     if kind == "latency":
         return latency(_by_label(records, by))
     if kind == "phases":
-        return phases(_by_label(records, by))
+        return phases(_by_label(records, by), by)
     if kind in OF_ONE:
         draw = {"timeline": timeline, "waterfall": waterfall}[kind]
         return draw(_only(kind, records))
