@@ -112,6 +112,7 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
         requests=stats.get("requests"),
         max_in_flight=stats.get("max_in_flight"),
         connections_opened=stats.get("connections_opened"),
+        bytes_out=stats.get("bytes_out"),
         delay_error_s=_known(stats.get("delay_error_s", {})),
         commands=stats.get("commands"),
         connections_left=stats.get("connections_left"),

@@ -15,7 +15,10 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cache_memory": ("in_use_bytes", "left_bytes"),
         "chunk_results": ("most_held", "all_s"),
         "clocks": ("seen_share",),
-        "compression": ("body_bytes", "cpu_us"),
+        "compression": (
+            *("wire_bytes", "decoded_bytes"),
+            *("client_cpu_us", "server_cpu_us", "cpu_us", "latency_s"),
+        ),
         "default_limit": ("most_in_flight",),
         "gathered": ("connections", "overlapping"),
         "held_lock": ("answered", "calls"),

@@ -22,6 +22,7 @@ from labkit.errors import BadInput
 Loop = Literal["asyncio", "uvloop"]
 Engine = Literal["wire", "aiohttp"]
 EchoApi = Literal["sockets", "streams", "protocol"]
+Coding = Literal["identity", "gzip", "deflate", "br", "zstd"]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -209,7 +210,9 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     sending an idempotent request again on a reused connection that was dropped; it is off, because
     the lab counts each request once. `resolve_s` gives the synthetic server a name, which a
     resolver of the lab's own looks up in so many seconds; None: it is called by its address.
-    `trace` records the phases of each request, which costs CPU.
+    `trace` records the phases of each request, which costs CPU. `accept_encoding` is the one coding
+    that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is held
+    back (twice as many are kept); None is aiohttp's own choice.
     """
 
     limit: Connections = 0
@@ -226,6 +229,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     session_per_request: bool = False
     read: Literal["read", "stream", "release"] = "read"
     chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
+    accept_encoding: Coding | None = None
+    read_bufsize: Annotated[int, Meta(ge=1, le=1 << 26)] | None = None
     retry_dropped: bool = False
     resolve_s: LookupSeconds | None = None
     trace: bool = False

@@ -100,6 +100,9 @@ class Server(Struct, frozen=True, kw_only=True):
     Of a Valkey: `requests` are the GETs that it ran, `commands` all that it processed, those of the
     handshake of each connection among them, `connections_left` how many connections were still open
     when the client's process had ended.
+
+    `cpu_s` is the same CPU to the nanosecond, of the first thread of each process. `bytes_out` are
+    the bytes of bodies as they were sent, packed where they were.
     """
 
     cpu_percent: float | None
@@ -107,9 +110,18 @@ class Server(Struct, frozen=True, kw_only=True):
     requests: int | None
     max_in_flight: int | None
     connections_opened: int | None
+    bytes_out: int | None = None
+    cpu_s: float | None = None
     delay_error_s: dict[str, float] | None = None
     commands: int | None = None
     connections_left: int | None = None
+
+    @property
+    def cpu_us_per_request(self) -> float | None:
+        """CPU of the server for one request, in microseconds."""
+        if self.cpu_s is None or not self.requests:
+            return None
+        return 1e6 * self.cpu_s / self.requests
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -275,6 +287,28 @@ class Note(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Received(Struct, frozen=True, kw_only=True):
+    """The bodies that the client read to their end, where the transport counts them.
+
+    `wire_bytes` came over the wire, `decoded_bytes` is what became of them once they were unpacked.
+    Heads and the framing of chunks are in neither.
+    """
+
+    bodies: int
+    wire_bytes: int
+    decoded_bytes: int
+
+    @property
+    def wire_bytes_each(self) -> float | None:
+        """Bytes of a body on the wire, on average."""
+        return self.wire_bytes / self.bodies if self.bodies else None
+
+    @property
+    def decoded_bytes_each(self) -> float | None:
+        """Bytes of a body once unpacked, on average."""
+        return self.decoded_bytes / self.bodies if self.bodies else None
+
+
 class Measurement(Struct, frozen=True, kw_only=True):
     """What the worker knows at the end of a trial; `launch` completes it to a `Record`."""
 
@@ -287,6 +321,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     loop_lag_s: LoopLag | None
     arrivals: Arrivals | None = None
     phases: Phases | None = None
+    received: Received | None = None
     timeline: Timeline
     effective: dict[str, Any]
     interference: Interference | None = None
@@ -326,6 +361,7 @@ class Record(Struct, frozen=True, kw_only=True):
     loop_lag_s: LoopLag | None
     arrivals: Arrivals | None = None
     phases: Phases | None = None
+    received: Received | None = None
     timeline: Timeline
     environment: dict[str, Any]
     interference: Interference | None = None

@@ -149,7 +149,7 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         loop.set_task_factory(_eager)
     if trial.probes == "bare":
         return await _bare(job, trial)
-    from labkit.transports import Tracing, open_transport
+    from labkit.transports import Receiving, Tracing, open_transport
 
     opened = open_transport(
         trial.transport, job.url, trial.path, job.addresses, rows=getattr(trial.target, "rows", 1)
@@ -172,7 +172,9 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         measured = _measurement(trial, meter, sampler, notes, opened.effective)
         arrivals = None if openly is None else openly.summary()
         phases = opened.phases if isinstance(opened, Tracing) else None
-        return msgspec.structs.replace(measured, arrivals=arrivals, phases=phases)
+        received = opened.received if isinstance(opened, Receiving) else None
+        more = {"arrivals": arrivals, "phases": phases, "received": received}
+        return msgspec.structs.replace(measured, **more)
 
 
 def _profiled(ask: Ask, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strategy]:

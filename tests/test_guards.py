@@ -252,6 +252,11 @@ def test_requests_that_wait_inside_the_connector(
             {"transport": {"keepalive_timeout": 15.0}},
             "transport.keepalive_timeout was asked as 5 but 15.0 was in force",
         ),
+        (
+            {"accept_encoding": "br"},
+            {"transport": {"accept_encoding": "gzip"}},
+            "transport.accept_encoding was asked as br but gzip was in force",
+        ),
     ],
 )
 def test_what_was_asked_and_was_not_in_force(
@@ -269,6 +274,8 @@ def test_what_says_nothing_about_force_is_not_doubted() -> None:
     in_force = {**IN_FORCE, "transport": {"keepalive_timeout": None, "force_close": True}}
 
     assert codes(closed, effective=in_force) == []
+    chosen = {**IN_FORCE, "transport": {"accept_encoding": "gzip", "read_bufsize": 65_536}}
+    assert codes(TRIAL, effective=chosen) == []
     assert codes(TRIAL.replace(probes="bare"), effective={}) == []
 
 

@@ -65,6 +65,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "transport.session_per_request": ([True, False], NOT_BOOL),
     "transport.read": (["read", "stream", "release"], ["", "Read", "text", 1, None]),
     "transport.chunk_bytes": ([1, 1 << 26], [0, -1, (1 << 26) + 1, *NOT_WHOLE]),
+    "transport.accept_encoding": ([None, "identity", "br"], ["", "BR", "compress", 1, True]),
+    "transport.read_bufsize": ([None, 1, 1 << 26], [0, (1 << 26) + 1, *but_none(NOT_WHOLE)]),
     "transport.retry_dropped": ([True, False], NOT_BOOL),
     "transport.resolve_s": ([None, 0, 0.02, 60], [-1, 60.1, *NOT_NUMBERS[:-1]]),
     "transport.trace": ([True, False], NOT_BOOL),

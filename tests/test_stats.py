@@ -32,7 +32,7 @@ def counts(ok: int, **failed: int) -> Counts:
 
 def unmeasured(**changes: Any) -> Record:
     """A trial that was ended before anything could be measured."""
-    names = "wall_s floor_s efficiency throughput_rps client process server"
+    names = "wall_s floor_s efficiency throughput_rps client process server received"
     nothing = dict.fromkeys(f"{names} latency_s latency_hdr loop_lag_s".split())
     return make_record(
         **nothing, timeline=Timeline(), counts=counts(0), verdict="invalid", **changes

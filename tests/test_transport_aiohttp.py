@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from labkit.parts import AiohttpTransport
 from labkit.probes import bare
-from labkit.record import FAILURES
+from labkit.record import FAILURES, Received
 from labkit.transports import Fetch, open_transport, spelled
 from labkit.transports.aiohttp import Aiohttp, kind_of
 from labkit.transports.failures import BadStatus
@@ -54,6 +55,7 @@ class Server:
         self.connections = self.requests = self.in_flight = self.max_in_flight = 0
         self.targets: list[str] = []
         self.hosts: list[str] = []
+        self.accepted: list[str] = []
         self.port = 0
         self.gate = asyncio.Event()
         self.held = asyncio.Condition()
@@ -77,7 +79,9 @@ class Server:
         """Whether the connection is for further requests."""
         target = head.split(" ", 2)[1]
         self.targets.append(target)
-        self.hosts += [line[6:] for line in head.split("\r\n") if line.startswith("Host: ")]
+        lines = [line.partition(": ") for line in head.split("\r\n")]
+        self.hosts += [value for name, _, value in lines if name == "Host"]
+        self.accepted += [value for name, _, value in lines if name == "Accept-Encoding"]
         self.requests += 1
         self.in_flight += 1
         self.max_in_flight = max(self.in_flight, self.max_in_flight)
@@ -155,6 +159,45 @@ async def test_an_item_is_one_request(server: Server, read: str, kind: str) -> N
         assert await fetch(8) is None
 
     assert server.targets == [f"/{kind}/7", f"/{kind}/8"]
+
+
+GZIPPED = gzip.compress(b"x" * 10_000)
+ANSWERS["packed"] = (
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (GZIPPED[:5], len(GZIPPED) - 5, GZIPPED[5:])
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "read", "received"),
+    [
+        ("hello", "read", (2, 10, 10)),
+        ("empty", "read", (2, 0, 0)),
+        ("big", "stream", (2, 600_000, 600_000)),
+        ("big", "release", (0, 0, 0)),
+        ("packed", "read", (2, 2 * len(GZIPPED), 20_000)),
+        ("packed", "stream", (2, 2 * len(GZIPPED), 20_000)),
+    ],
+)
+async def test_bytes_are_counted_as_they_came_and_unpacked(
+    server: Server, kind: str, read: str, received: tuple[int, int, int]
+) -> None:
+    transport = over(server, kind, read=read)
+    async with transport as fetch:
+        await each(fetch, 2)
+
+    bodies, wire_bytes, decoded_bytes = received
+    found = Received(bodies=bodies, wire_bytes=wire_bytes, decoded_bytes=decoded_bytes)
+    assert transport.received == found
+    assert found.wire_bytes_each == (wire_bytes / bodies if bodies else None)
+    assert found.decoded_bytes_each == (decoded_bytes / bodies if bodies else None)
+
+
+async def test_the_coding_that_is_asked_for_is_the_one_sent(server: Server) -> None:
+    async with over(server, accept_encoding="br") as fetch:
+        await fetch(0)
+
+    assert server.accepted == ["br"]
 
 
 @pytest.mark.parametrize("read", ["read", "stream"])
@@ -285,6 +328,7 @@ async def test_a_cancelled_call_leaves_the_transport_usable(server: Server) -> N
         {"enable_cleanup_closed": True},
         {"force_close": True},
         {"trace": True},
+        {"accept_encoding": "zstd", "read_bufsize": 4_096},
     ],
 )
 async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
@@ -297,6 +341,10 @@ async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
     expected = {name: getattr(asked, name) for name in found.keys() & set(asked.__struct_fields__)}
     if asked.force_close:
         expected["keepalive_timeout"] = None
+    if asked.read_bufsize is None:
+        assert found["accept_encoding"].startswith("gzip, deflate")
+        assert found["read_bufsize"] >= 65_536
+        expected |= {name: found[name] for name in ("accept_encoding", "read_bufsize")}
     expected["enable_cleanup_closed"] = asked.enable_cleanup_closed and NEEDS_CLEANUP_CLOSED
     assert found == {**expected, "c_extensions": found["c_extensions"]}
     assert found["c_extensions"] == (

@@ -21,6 +21,7 @@ class Window:
         self.started_ns = self.opened_ns = self.closed_ns = 0
         self._cpu = [(0.0, 0.0), (0.0, 0.0)]
         self._server_cpu: list[float | None] = [None, None]
+        self._server_ran: list[float | None] = [None, None]
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
         self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
@@ -36,6 +37,7 @@ class Window:
     def open(self) -> None:
         """The first request is about to be sent."""
         self._server_cpu[0] = self._server.cpu_s()
+        self._server_ran[0] = self._server.ran_s()
         self._waited[0] = self._own.waited_s()
         self._cpu[0] = own_cpu_s()
         self.opened_ns = perf_counter_ns()
@@ -48,6 +50,7 @@ class Window:
         self._cpu[1] = own_cpu_s()
         self._waited[1] = self._own.waited_s()
         self._server_cpu[1] = self._server.cpu_s()
+        self._server_ran[1] = self._server.ran_s()
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = _most(self._server_peak_bytes, self._server.peak_bytes())
         self._kernel.append(kernel.read(self._cores))
@@ -92,6 +95,7 @@ class Window:
             requests=None,
             max_in_flight=None,
             connections_opened=None,
+            cpu_s=_grown(self._server_ran),
         )
 
     def interference(self) -> Interference | None:
@@ -113,10 +117,13 @@ def _most(*bytes_seen: int | None) -> int | None:
 
 def _percent(readings: list[float | None], wall_s: float) -> float | None:
     """What a counter of seconds grew by between two readings, as a share of `wall_s`."""
+    grown = _grown(readings)
+    return None if grown is None else round(100 * grown / wall_s, 2)
+
+
+def _grown(readings: list[float | None]) -> float | None:
     before, after = readings
-    if before is None or after is None:
-        return None
-    return round(100 * (after - before) / wall_s, 2)
+    return None if before is None or after is None else after - before
 
 
 def own_cpu_s() -> tuple[float, float]:

@@ -84,6 +84,7 @@ _P50, _P90 = {**_MS, "answers": 2 * BEYOND}, {**_MS, "answers": 10 * BEYOND}
 _P99, _P999 = {**_MS, "answers": 100 * BEYOND}, {**_MS, "answers": 1_000 * BEYOND}
 _RATE: dict[str, Any] = {"unit": "requests/s", "better": "higher"}
 _MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
+_B: dict[str, Any] = {"unit": "bytes"}
 _SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
 _CPU: dict[str, Any] = {"unit": "% of a core"}
 _US: dict[str, Any] = {"unit": "\N{MICRO SIGN}s"}
@@ -130,6 +131,10 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("server_peak_rss_bytes", "server.peak_rss_bytes", "server peak memory", _MB),
     ("server_max_in_flight", "server.max_in_flight", "most in flight at the server", _COUNT),
     ("connections_opened", "server.connections_opened", "connections opened", {}),
+    ("server_cpu_us_per_request", "server.cpu_us_per_request", "server CPU per request", _US),
+    ("bytes_out", "server.bytes_out", "bytes sent by the server", _B),
+    ("wire_bytes", "received.wire_bytes_each", "body on the wire", _B),
+    ("decoded_bytes", "received.decoded_bytes_each", "body unpacked", {**_B, "better": None}),
     ("ok", "counts.ok", "requests answered", {"better": "higher"}),
     ("failures", "counts.failures", "requests failed", {}),
 )

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from labkit import parts
-from labkit.record import Phases
+from labkit.record import Phases, Received
 
 Fetch = Callable[[int], Awaitable[object]]
 
@@ -45,6 +45,16 @@ class Tracing(Protocol):
     @property
     def phases(self) -> Phases | None:
         """The phases of the requests so far; None where they are not traced."""
+        ...
+
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A transport that counts the bodies that it reads, as they came and unpacked."""
+
+    @property
+    def received(self) -> Received:
+        """The bodies that were read so far."""
         ...
 
 
