@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import statistics
 import struct
@@ -875,6 +876,50 @@ def test_turns_of_requests_that_were_sent_together_show_the_waiting() -> None:
 def test_log_without_an_answer_is_refused() -> None:
     with pytest.raises(BadInput, match="no request that has ended"):
         charts.turns(LOG[-1:], "A log")
+
+
+PLAIN = charts.Coded(coding="identity", wire_bytes=10_000, cpu_us=200, latency_s=0.0003)
+PACKED = charts.Coded(coding="gzip", wire_bytes=2_000, cpu_us=1_000, latency_s=0.001)
+
+
+def over(one: charts.Coded, rate: float, latency_s: float) -> charts.Coded:
+    return dataclasses.replace(one, rate=rate, latency_s=latency_s)
+
+
+def test_a_coding_breaks_even_where_the_bytes_saved_take_as_long_as_its_cpu() -> None:
+    rate = charts.break_even_rate(PLAIN, PACKED)
+
+    assert rate == pytest.approx(8_000 / 800e-6)
+    assert PLAIN.over_s(rate) == pytest.approx(PACKED.over_s(rate))
+    assert PLAIN.over_s(rate / 2) > PACKED.over_s(rate / 2)
+    assert charts.break_even_rate(PACKED, PLAIN) is None
+    assert charts.break_even_rate(PLAIN, dataclasses.replace(PACKED, cpu_us=1)) is None
+
+
+def test_codecs_stand_by_their_bytes_and_cpu() -> None:
+    chart = charts.codecs([PLAIN, PACKED, dataclasses.replace(PACKED, label="level 9")], "Cost")
+    (ax,) = chart.axes
+
+    plain, packed = ax.lines
+    assert [*plain.get_xydata()[0]] == [10_000, 200]
+    assert len(packed.get_xydata()) == 2
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert "gzip level 9 2,000 bytes" in chart.alt
+    with pytest.raises(BadInput, match="nothing to draw"):
+        charts.codecs([], "Cost")
+
+
+def test_break_even_draws_lines_from_what_is_free_and_marks_as_measured() -> None:
+    points = [PLAIN, PACKED, over(PLAIN, 1e5, 0.11), over(PACKED, 1e5, 0.022)]
+    (ax,) = charts.break_even(points, "Time").axes
+
+    line, mark, _, packed = ax.lines
+    rate, first_ms = line.get_xydata()[0]
+    assert first_ms == pytest.approx(1e3 * PLAIN.over_s(rate))
+    assert [*mark.get_xydata()[0]] == [1e5, pytest.approx(110)]
+    assert [*packed.get_xydata()[0]] == [1e5, pytest.approx(22)]
+    with pytest.raises(BadInput, match="no rate to draw over"):
+        charts.break_even([PLAIN, PACKED], "Time")
 
 
 def called(callee: int, total_s: float) -> Call:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from labkit.charts.bar_chart import bars
 from labkit.charts.chart import Chart
+from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
 from labkit.charts.flame_chart import flame
 from labkit.charts.forest_chart import Claimed, forest
 from labkit.charts.knee_chart import knee
@@ -25,9 +26,13 @@ __all__ = [
     "Bar",
     "Chart",
     "Claimed",
+    "Coded",
     "Rate",
     "Row",
     "bars",
+    "break_even",
+    "break_even_rate",
+    "codecs",
     "flame",
     "forest",
     "knee",
