@@ -112,7 +112,7 @@ def _time(ax: Axes, coding: str, mine: Sequence[Coded], along: Sequence[float], 
 
 def _name(ax: Axes, one: Coded) -> None:
     place = (one.wire_bytes, one.cpu_us)
-    ax.annotate(one.label, place, xytext=(9, 3), textcoords="offset points", color=style.INK)
+    ax.annotate(one.label, place, xytext=(8, -15), textcoords="offset points", color=style.INK)
 
 
 def _logarithmic(ax: Axes) -> None:
