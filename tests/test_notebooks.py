@@ -179,8 +179,9 @@ def test_golden_cells_assert_what_they_say(path: Path) -> None:
 
 
 def parsed(cell: Cell) -> ast.AST:
-    """The code of a cell, which may await where a module may not."""
-    return compile(cell.source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    """The code of a cell, which may await where a module may not, without magics."""
+    source = re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)
+    return compile(source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @every

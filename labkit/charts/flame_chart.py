@@ -76,7 +76,7 @@ def _draw(ax: Axes, block: Block, whole_s: float) -> None:
         edgecolor="white",
         linewidth=0.8,
     )
-    label = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 1)
+    label = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)
     ax.annotate(
         label,
         (block.start_s, block.depth),
