@@ -163,7 +163,7 @@ def test_every_claim_of_the_seeds_is_in_the_ledger_once() -> None:
 
 def test_only_what_needs_a_service_waits() -> None:
     waiting = {claim.id for claim in ledger.load().claims if claim.needs}
-    assert waiting == {"async-driver", "db-pool", "batching", "pool-sizing"}
+    assert waiting == {"batching"}
 
 
 @pytest.mark.parametrize("scale", ledger.SCALES)
