@@ -65,6 +65,7 @@ GATHER_AT_MOST = 1_000_000
 MOST_VALUES_BYTES = 1 << 28
 REDIS_URL = "LABKIT_REDIS_URL"
 """The variable that names a Redis to be used as target `valkey`."""
+BATCH_DELAY_S = 0.01
 _PATH = re.compile(r"/[!-~]*")
 
 
@@ -312,6 +313,8 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
     `mode`: connect (a connection for each query), single (one connection, on which queries wait for
     each other: asyncpg raises where two are made at a time) or pool, whose settings the others are.
     `min_size` None is all `max_size` from the start; `max_inactive_s` 0 keeps idle ones for ever.
+    With a `batch` above 1 up to so many calls become one query for many rows, which is sent once
+    they are that many or `batch_delay_s` after the first of them.
     """
 
     mode: Literal["connect", "single", "pool"] = "pool"
@@ -322,9 +325,16 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
     connect_timeout_s: Seconds = 30.0
     max_inactive_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     overcommit: bool = False
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    batch_delay_s: Annotated[float, Meta(ge=0, le=60)] = BATCH_DELAY_S
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.batch == 1 and self.batch_delay_s != BATCH_DELAY_S:
+            raise BadInput(
+                f"transport.batch_delay_s is {self.batch_delay_s!r} with transport.batch 1: "
+                "nothing waits to be sent together; set a batch of 2 or more"
+            )
         if self.min_size is not None and self.min_size > self.max_size:
             raise BadInput(
                 f"transport.min_size is {self.min_size} with transport.max_size {self.max_size}: "
@@ -340,6 +350,10 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
         """One for each request, or those that are shared."""
         most = {"single": 1, "pool": self.max_size}
         return min(in_flight, most.get(self.mode, in_flight))
+
+    def sent_at(self, in_flight: int) -> int:
+        """As many on each connection as a batch holds."""
+        return min(in_flight, self.connections_at(in_flight) * self.batch)
 
 
 class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):

@@ -28,6 +28,7 @@ from labkit import lifeline
 from labkit.addresses import REMOTE_RPS, is_remote
 from labkit.errors import LabError
 from labkit.open_workload import OpenWorkload
+from labkit.parts import AsyncpgTransport
 from labkit.probes import latency
 from labkit.probes.memory import Watched, own_peak_bytes
 from labkit.probes.meter import Fetch, Meter, counted, metered
@@ -160,9 +161,9 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         meter = Meter(trial.requests, opened.kind_of, window)
         sampler = Sampler(meter, job.server_pid, partial(_say_progress, meter), processes)
         openly = None if trial.workload.rate is None else OpenWorkload(trial.workload, meter)
-        once = fetch
+        once = _together(fetch, opened, trial)
         if openly is not None:
-            strategy, once = openly.send, openly.noted(fetch)
+            strategy, once = openly.send, openly.noted(once)
         call = (metered if trial.probes == "full" else counted)(once, meter)
         # Paced outside what is timed: waiting for its turn is no latency.
         call = paced(call, REMOTE_RPS) if is_remote(job.url) else call
@@ -184,6 +185,16 @@ def _profiled(ask: Ask, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strateg
     run = ProfiledRun(ask)
     tell = lambda found: say("profile", profile=msgspec.to_builtins(found))  # noqa: E731
     return run.requests(call), run.around(strategy, tell)
+
+
+def _together(fetch: Fetch, opened: Any, trial: Trial) -> Fetch:
+    """`fetch`, or one that makes a call for many items of those that come together."""
+    settings = trial.transport
+    if not isinstance(settings, AsyncpgTransport) or settings.batch == 1:
+        return fetch
+    from labkit.patterns import Batcher
+
+    return Batcher(opened.fetch_many, most=settings.batch, delay_s=settings.batch_delay_s).get
 
 
 def _eager(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:

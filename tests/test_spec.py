@@ -115,6 +115,8 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "asyncpg.max_size": ([1, 1_000], [0, 1_001, *NOT_WHOLE]),
     "asyncpg.acquire_timeout_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
     "asyncpg.max_inactive_s": ([0, 15.0, DAY], [-0.1, DAY + 1, *NOT_NUMBERS]),
+    "asyncpg.batch": ([1, 10_000], [0, 10_001, *NOT_WHOLE]),
+    "asyncpg.batch_delay_s": ([0.01], [-0.1, 61, *NOT_NUMBERS]),
     "psycopg.threads": ([1, 256], [0, 257, *NOT_WHOLE]),
     "streams.buffer_bytes": ([64, 1 << 26], [63, (1 << 26) + 1, *NOT_WHOLE]),
     "redis.mode": (["client", "pool", "blocking", "pipeline"], ["", "Pool", "sentinel", 1, None]),

@@ -1,12 +1,15 @@
 """asyncpg: a connection for each query, one for all of them, or a pool.
 
 What a query costs is what `Connection.fetchrow` costs as a user calls it, with its cache of
-prepared statements; a pool resets each connection that comes back, which is a query more.
+prepared statements; a pool resets each connection that comes back, which is a query more, and is
+not among the round trips that are counted here.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +20,7 @@ from labkit import parts
 from labkit.transports import Fetch, failures, postgres
 from labkit.transports.postgres import COLUMNS, PoolTimeout, WrongRow, checked
 
-QUERY = f"{COLUMNS}$1"
+QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
 LEAVE_WITHIN_S = 5.0
 
 
@@ -28,7 +31,7 @@ class Asyncpg:
         self._settings, self._rows = settings, rows
         self._dsn = postgres.own_place(dsn)
         self._lock = asyncio.Lock()
-        self._opened = 0
+        self._opened = self._round_trips = 0
         self._single: Any = None
         self._pool: Any = None
 
@@ -82,6 +85,7 @@ class Asyncpg:
     async def _fetch_connecting(self, item: int) -> object:
         key = item % self._rows
         connection = await self._connect()
+        self._round_trips += 1
         try:
             row = await connection.fetchrow(QUERY, key)
         except BaseException:
@@ -93,26 +97,64 @@ class Asyncpg:
     async def _fetch_in_turn(self, item: int) -> object:
         key = item % self._rows
         async with self._lock:
+            self._round_trips += 1
             return checked(await self._single.fetchrow(QUERY, key), key)
 
     async def _fetch_from_pool(self, item: int) -> object:
         key = item % self._rows
-        within_s = self._settings.acquire_timeout_s
-        try:
-            connection = await self._pool.acquire(timeout=within_s)
-        except TimeoutError:
-            if within_s is None:
-                raise
-            raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
+        connection = await self._acquired()
+        self._round_trips += 1
         try:
             return checked(await connection.fetchrow(QUERY, key), key)
         finally:
             await self._pool.release(connection)
 
+    async def _acquired(self) -> Any:
+        within_s = self._settings.acquire_timeout_s
+        try:
+            return await self._pool.acquire(timeout=within_s)
+        except TimeoutError:
+            if within_s is None:
+                raise
+            raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
+
+    async def fetch_many(self, items: Sequence[int]) -> dict[int, object]:
+        """The rows of many items, asked for at once; without those that the server has not."""
+        keys = {item: item % self._rows for item in items}
+        async with self._connection() as connection:
+            self._round_trips += 1
+            found = await connection.fetch(QUERY_MANY, sorted(set(keys.values())))
+        rows = {row[0]: row for row in found}
+        return {item: rows[key] for item, key in keys.items() if key in rows}
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """A connection for one query, as `mode` says."""
+        if self._settings.mode == "single":
+            async with self._lock:
+                yield self._single
+        elif self._settings.mode == "pool":
+            connection = await self._acquired()
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
+        else:
+            connection = await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.terminate()
+                raise
+            await connection.close()
+
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings, the connections opened, and the pool's sizes as it tells them."""
-        found = msgspec.structs.asdict(self._settings) | {"connections_opened": self._opened}
+        """The settings, what was opened and sent, and the pool's sizes as it tells them."""
+        found = msgspec.structs.asdict(self._settings) | {
+            "connections_opened": self._opened,
+            "round_trips": self._round_trips,
+        }
         if self._pool is not None:
             found["pool"] = {
                 "min_size": self._pool.get_min_size(),
@@ -136,5 +178,6 @@ class Asyncpg:
 _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (PoolTimeout, "pool-timeout"),
     (WrongRow, "payload"),
+    (KeyError, "payload"),  # a row that the answer to a batch lacks
     (TimeoutError, "timeout"),
 )
