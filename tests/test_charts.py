@@ -975,3 +975,45 @@ def test_names_that_are_handed_on_are_those_that_exist() -> None:
     assert all(
         getattr(charts, name).__module__.startswith("labkit.charts.") for name in charts.__all__
     )
+
+
+def test_classes_have_a_panel_for_each_arm_and_a_line_for_each_class() -> None:
+    arms = {
+        "plain": {"urgent": [0.1, 0.3, 0.2], "other": [0.2]},
+        "by priority": {"urgent": [0.01], "other": [0.4, 0.2], "none": []},
+    }
+    chart = charts.by_class(arms, "Who waits")
+    plain, ranked = chart.axes
+    assert [ax.get_title(loc="left") for ax in chart.axes] == list(arms)
+    urgent = plain.lines[0]
+    assert list(urgent.get_xdata()) == [100, 200, 300]
+    assert list(urgent.get_ydata()) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert [line.get_color() for line in ranked.lines[::2]] == [
+        line.get_color() for line in plain.lines[::2]
+    ]
+    assert "plain: urgent 200 ms; plain: other 200 ms; by priority: urgent 10 ms" in chart.alt
+    assert chart.svg() == charts.by_class(arms, "Who waits").svg()
+    with pytest.raises(BadInput, match="no latency to draw"):
+        charts.by_class({"plain": {"urgent": []}})
+
+
+def test_batches_show_round_trips_and_latency_over_the_size() -> None:
+    def run(size: int, at_once: int, trips: int) -> charts.Batched:
+        return charts.Batched(
+            size=size, calls=1_000, at_once=at_once, round_trips=trips, p50_s=0.002, p99_s=0.05
+        )
+
+    runs = [run(1, 20, 1_000), run(100, 20, 50), run(1, 100, 1_000), run(100, 100, 10)]
+    chart = charts.batches(runs, delay_s=0.01)
+    trips, latency = chart.axes
+    least = next(line for line in trips.lines if line.get_label() == "calls / size")
+    assert list(least.get_ydata()) == [1_000, 10]
+    named = {str(line.get_label()): list(line.get_ydata()) for line in trips.lines}
+    assert named["20 at a time"] == [1_000, 50]
+    assert named["100 at a time"] == [1_000, 10]
+    assert "100, p99" in {str(line.get_label()) for line in latency.lines}
+    assert "10 ms after its first key" in chart.notes[0]
+    assert "20 at a time in batches of 100: 50 round trips" in chart.alt
+    assert chart.svg() == charts.batches(runs, delay_s=0.01).svg()
+    with pytest.raises(BadInput, match="nothing to draw"):
+        charts.batches([], delay_s=0.01)

@@ -6,7 +6,9 @@ Pure: a chart runs no trial and reads no file. It is written to one only by its 
 from __future__ import annotations
 
 from labkit.charts.bar_chart import bars
+from labkit.charts.batches_chart import Batched, batches
 from labkit.charts.chart import Chart
+from labkit.charts.classes_chart import by_class
 from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
 from labkit.charts.flame_chart import flame
 from labkit.charts.forest_chart import Claimed, forest
@@ -24,14 +26,17 @@ from labkit.charts.verdicts import of_rows as trust
 
 __all__ = [
     "Bar",
+    "Batched",
     "Chart",
     "Claimed",
     "Coded",
     "Rate",
     "Row",
     "bars",
+    "batches",
     "break_even",
     "break_even_rate",
+    "by_class",
     "codecs",
     "flame",
     "forest",
