@@ -1,10 +1,11 @@
 """Which callback or coroutine holds the event loop, and for how long: on asyncio and on uvloop.
 
 A timer in the loop beats; a thread watches it. While a beat is overdue the thread looks at the
-stack of the loop's thread, which only Python itself needs to have: asyncio's own way (debug mode
-and `slow_callback_duration`) makes every callback remember where it came from, and uvloop, whose
-callbacks are not Python's, does not heed it. What the thread cannot see is code that keeps the
-interpreter's lock all the time: then there is no name, and the time counts among the crowds.
+stack of the loop's thread, which is there whatever the loop is. Debug mode with its
+`slow_callback_duration` finds slow callbacks too, on both loops: it makes every task and callback
+remember where it was made, and names the task but not the line. What the thread cannot see is code
+that keeps the interpreter's lock all the time: then there is no name, and the time counts among
+the crowds.
 """
 
 from __future__ import annotations
