@@ -61,7 +61,7 @@ class Profiled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def held_text(found: Sequence[Held], slow_s: float, crowds_s: Sequence[float] = ()) -> str:
-    """Slow callbacks as lines of text, the longest first; then the times of many short ones."""
+    """Slow callbacks as lines of text, the longest first; then how often there was no one to name."""
     limit = f"{slow_s * 1e3:,.0f} ms"
     lines = [f"No callback held the loop for {limit}."]
     if found:
@@ -72,7 +72,7 @@ def held_text(found: Sequence[Held], slow_s: float, crowds_s: Sequence[float] = 
     if crowds_s:
         most_ms = max(crowds_s) * 1e3
         lines.append(
-            f"{len(crowds_s)} times many short callbacks in turn took {limit} and more, "
-            f"at most {most_ms:,.0f} ms: nothing blocks, there is much to do."
+            f"{len(crowds_s)} times the loop was late by {limit} and more, at most {most_ms:,.0f} "
+            "ms, with no one to name: many short callbacks came in turn, or the machine was busy."
         )
     return "\n".join(lines)

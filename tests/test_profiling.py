@@ -226,4 +226,4 @@ def test_profile_is_saved_for_viewers_only(name: str, tmp_path: Path) -> None:
 def test_crowds_are_told_from_callbacks() -> None:
     text = held_text([], 0.05, [0.06, 0.08])
     assert "No callback held the loop" in text
-    assert "2 times many short callbacks in turn took 50 ms and more, at most 80 ms" in text
+    assert "2 times the loop was late by 50 ms and more, at most 80 ms, with no one to name" in text

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from labkit.cli import options
-from labkit.cli.options import Chart, Json, example, takes_trial, wait
+from labkit.cli.options import Json, example, takes_trial, wait
 from labkit.errors import BadInput
 from labkit.spec import Trial
 
@@ -28,7 +28,9 @@ def profile(
         Path | None,
         typer.Option(metavar="DIR", help="Write profile.pstat, .callgrind and .svg there."),
     ] = None,
-    chart: Chart = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the flame chart (.svg or .png).")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Run one trial under a profiler: where its time goes. Nothing of it counts as measured."""

@@ -27,6 +27,7 @@ from labkit.profiled import SLOW_S, Held, held_text
 BEATS = 4
 """Beats within the time from which on a callback is slow."""
 MOST_FOUND = 100
+THREAD = "labkit-slow-callbacks"
 ITSELF = "(the loop itself)"
 _RUNS = {
     "asyncio/events.py": ("_run",),
@@ -69,7 +70,7 @@ class SlowCallbacks:
         self._ended.clear()
         self._began_s = perf_counter()
         self._beat()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._watch, name=THREAD, daemon=True)
         self._thread.start()
         return self
 

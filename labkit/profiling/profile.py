@@ -73,7 +73,9 @@ class Profile:
     def frame(self) -> pd.DataFrame:
         """One row a function, the longest own time first; times in seconds.
 
-        `share` is of the own time of all of them, `kind` tells coroutines from functions.
+        `share` is of the own time of all of them, `kind` tells coroutines from functions. By the
+        clock `wall` what the event loop itself takes is not to be read from this: the steps of its
+        tasks are in it (`Context.run`), and in the tasks' own coroutines again.
         """
         whole_s = sum(one.self_s for one in self.graph.functions) or 1.0
         rows = [
