@@ -929,6 +929,8 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what other settings forbid."""
     if settings.get("transport.force_close"):
         settings.pop("transport.keepalive_timeout", None)
+    if settings.get("switches.probes") == "counts":
+        settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":
         heeded = (n for n in settings if n != "workload.path" and not n.startswith("transport."))
         return {name: settings[name] for name in list(heeded)}
