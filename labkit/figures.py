@@ -27,6 +27,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "polling": ("poll_us",),
         "priority": ("urgent_wait_s", "other_wait_s", "all_s", "overtaken"),
         "reading": ("growth_bytes",),
+        "resolver": ("lookups", "latency_s"),
         "weak_cache": ("kept", "locks_left"),
     }
 )
