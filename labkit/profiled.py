@@ -61,7 +61,7 @@ class Profiled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def held_text(found: Sequence[Held], slow_s: float, crowds_s: Sequence[float] = ()) -> str:
-    """Slow callbacks as lines of text, the longest first; then how often nobody is to be named."""
+    """Slow callbacks as lines of text, the longest first; then the times without a name."""
     limit = f"{slow_s * 1e3:,.0f} ms"
     lines = [f"No callback held the loop for {limit}."]
     if found:

@@ -118,6 +118,7 @@ def test_figures_are_those_of_the_timings(seconds: list[float]) -> None:
     assert row["max_s"] == ranked[-1]
     assert row["p50_s"] == pytest.approx(ranked[(len(ranked) + 1) // 2 - 1], rel=0.001)
     assert row["p99_s"] == pytest.approx(ranked[-1], rel=0.001)
+    assert row["p50_s"] <= row["p99_s"] <= row["max_s"]
 
 
 def test_memory_is_that_of_the_buckets_and_not_of_the_timings() -> None:

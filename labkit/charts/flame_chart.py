@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -45,7 +43,7 @@ def flame(graph: CallGraph, title: str) -> Chart:
     depths = 1 + max(block.depth for block in blocks)
     chart = Chart(
         title=title,
-        alt=f"{title}, by the clock {graph.clock}. {_said(blocks, whole_s)}.",
+        alt=f"{title}, by the clock {graph.clock}. Own time: {_said(graph)}.",
         height_in=_ROW_IN * depths + _AROUND_IN,
         notes=[_READ[graph.clock], f"Blocks below {0.003:.1%} of the width are left out."],
         legend=[
@@ -97,6 +95,8 @@ def fitted(name: str, letters: int) -> str:
     return last[: letters - 1] + "…" if letters >= 4 else ""
 
 
-def _said(blocks: Sequence[Block], whole_s: float) -> str:
-    widest = sorted(blocks, key=lambda block: -block.took_s)[:5]
-    return "; ".join(f"{one.function.name} {one.took_s / whole_s:.0%}" for one in widest)
+def _said(graph: CallGraph) -> str:
+    """Whose own time is most of it."""
+    whole_s = sum(one.self_s for one in graph.functions) or 1.0
+    longest = sorted(graph.functions, key=lambda one: -one.self_s)[:5]
+    return "; ".join(f"{one.name} {one.self_s / whole_s:.0%}" for one in longest)

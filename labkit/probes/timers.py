@@ -115,8 +115,9 @@ class Timers:
             "count": count,
             "total_s": total_s,
             "mean_s": total_s / count,
-            "p50_s": percentile_s(counts, 0.5),
-            "p99_s": percentile_s(counts, 0.99),
+            # A bucket's middle may lie above the longest time in it.
+            "p50_s": min(percentile_s(counts, 0.5), self._max_s[name]),
+            "p99_s": min(percentile_s(counts, 0.99), self._max_s[name]),
             "max_s": self._max_s[name],
         }
 
