@@ -71,8 +71,9 @@ def held_text(found: Sequence[Held], slow_s: float, crowds_s: Sequence[float] = 
             lines.append(f"{took}  {one.callback} in {one.where}")
     if crowds_s:
         most_ms = max(crowds_s) * 1e3
+        times = "Once" if len(crowds_s) == 1 else f"{len(crowds_s):,} times"
         lines.append(
-            f"{len(crowds_s)} times the loop was late by {limit} and more, at most {most_ms:,.0f} "
-            "ms, with no one to name: many short callbacks came in turn, or the machine was busy."
+            f"{times} the loop was late by {limit} and more, at most {most_ms:,.0f} ms, with no "
+            "one to name: many short callbacks came in turn, or the machine was busy."
         )
     return "\n".join(lines)

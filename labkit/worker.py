@@ -183,8 +183,7 @@ def _profiled(ask: Ask, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strateg
     from labkit.probes.profiler import ProfiledRun
 
     run = ProfiledRun(ask)
-    tell = lambda found: say("profile", profile=msgspec.to_builtins(found))  # noqa: E731
-    return run.requests(call), run.around(strategy, tell)
+    return run.requests(call), run.around(strategy, lambda found: say("profile", profile=found))
 
 
 def _together(fetch: Fetch, opened: Any, trial: Trial) -> Fetch:
