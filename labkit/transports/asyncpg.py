@@ -18,7 +18,7 @@ import msgspec
 
 from labkit import parts
 from labkit.transports import Fetch, failures, postgres
-from labkit.transports.postgres import COLUMNS, PoolTimeout, WrongRow, checked
+from labkit.transports.postgres import COLUMNS, NotConnected, PoolTimeout, WrongRow, checked
 
 QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
 LEAVE_WITHIN_S = 5.0
@@ -57,11 +57,14 @@ class Asyncpg:
 
     async def _connect(self) -> Any:
         settings = self._settings
-        connection = await asyncpg.connect(
-            self._dsn,
-            timeout=settings.connect_timeout_s,
-            command_timeout=settings.command_timeout_s,
-        )
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=settings.connect_timeout_s,
+                command_timeout=settings.command_timeout_s,
+            )
+        except asyncpg.ConnectionDoesNotExistError as error:
+            raise NotConnected(str(error)) from None
         self._opened += 1
         return connection
 
@@ -117,6 +120,8 @@ class Asyncpg:
             if within_s is None:
                 raise
             raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
+        except asyncpg.ConnectionDoesNotExistError as error:
+            raise NotConnected(str(error)) from None
 
     async def fetch_many(self, items: Sequence[int]) -> dict[int, object]:
         """The rows of many items, asked for at once; without those that the server has not."""
@@ -177,6 +182,7 @@ class Asyncpg:
 
 _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (PoolTimeout, "pool-timeout"),
+    (NotConnected, "connect"),
     (WrongRow, "payload"),
     (KeyError, "payload"),  # a row that the answer to a batch lacks
     (TimeoutError, "timeout"),

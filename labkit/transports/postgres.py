@@ -17,6 +17,10 @@ class PoolTimeout(Exception):
     """No connection of the pool became free in time."""
 
 
+class NotConnected(Exception):
+    """The connection ended before it stood; a server that refuses may close before it is heard."""
+
+
 class WrongRow(Exception):
     """The server answered with another row than was asked for, or with none."""
 

@@ -19,9 +19,11 @@ from psycopg.pq import TransactionStatus
 
 from labkit import parts
 from labkit.transports import Fetch, postgres
-from labkit.transports.postgres import COLUMNS, WrongRow, checked
+from labkit.transports.postgres import COLUMNS, NotConnected, WrongRow, checked
 
 QUERY = f"{COLUMNS}%s"
+FULL = "too many clients"
+"""An error before the connection stands carries no SQLSTATE in libpq, only a text."""
 CANCELLED_WITHIN_S = 1.0
 
 
@@ -66,12 +68,17 @@ class Psycopg:
     def _connected(self) -> Any:
         limit_s = self._settings.command_timeout_s
         options = f"-c statement_timeout={max(round(1_000 * limit_s), 1)}" if limit_s else ""
-        connection = psycopg.connect(
-            self._dsn,
-            autocommit=True,
-            connect_timeout=max(round(self._settings.connect_timeout_s), 1),
-            options=options,
-        )
+        try:
+            connection = psycopg.connect(
+                self._dsn,
+                autocommit=True,
+                connect_timeout=max(round(self._settings.connect_timeout_s), 1),
+                options=options,
+            )
+        except psycopg.OperationalError as error:
+            if isinstance(error, psycopg.errors.ConnectionTimeout) or FULL in str(error):
+                raise
+            raise NotConnected(str(error)) from None
         self._open.append(connection)
         return connection
 
@@ -100,14 +107,13 @@ class Psycopg:
 
     def kind_of(self, error: BaseException) -> str:
         """The kind of failure, as records count it."""
-        if isinstance(error, WrongRow):
-            return "payload"
+        if isinstance(error, WrongRow | NotConnected):
+            return "payload" if isinstance(error, WrongRow) else "connect"
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             return "timeout"
         if not isinstance(error, psycopg.Error):
             return "other"
-        if error.sqlstate is None and "too many clients" in str(error):
-            # An error before the connection stands carries no SQLSTATE in libpq.
+        if error.sqlstate is None and FULL in str(error):
             return "too-many-connections"
         return postgres.kind_of_state(error.sqlstate)
 
