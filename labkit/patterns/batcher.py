@@ -51,7 +51,8 @@ class Batcher(Generic[Key, Value]):
         return found[key]
 
     def _joinable(self) -> _Batch[Key, Value]:
-        if self._batch is None or self._batch.closed.done() or self._batch.flight.ending:
+        # That of a batch which all have left is done too: cancelled.
+        if self._batch is None or self._batch.closed.done():
             self._batch = _Batch(self._sent)
         return self._batch
 
