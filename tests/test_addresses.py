@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import addresses
-from labkit.addresses import check_remote, check_url, is_loopback, is_remote
+from labkit.addresses import check_dsn, check_remote, check_url, is_loopback, is_remote
 from labkit.errors import BadInput
 
 LOOPBACK = ["127.0.0.1", "127.255.0.9", "::1", "localhost", "a.localhost"]
@@ -152,3 +152,47 @@ def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
     for name, value in most.items():
         with pytest.raises(BadInput, match="at most 10,000 requests at limit 50"):
             check_remote("http://example.invalid/", **{**most, name: value + 1})
+
+
+# PostgreSQL
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://127.0.0.1",
+        "postgres://me:secret@localhost:5433/data",
+        "postgresql://me@[::1]:5432/data?sslmode=disable",
+        "postgresql:///data?host=/run/postgresql&port=5432",
+        "postgresql://me@/data?host=/tmp/x",
+    ],
+)
+def test_a_postgresql_on_this_machine_may_be_loaded(dsn: str) -> None:
+    check_dsn(dsn)
+    assert not is_remote(dsn)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "why"),
+    [
+        ("", "is no URL of a PostgreSQL"),
+        ("host=127.0.0.1 dbname=secret", "is no URL of a PostgreSQL"),
+        ("http://secret@127.0.0.1", "is no URL of a PostgreSQL"),
+        ("postgresql://[secret", "does not parse"),
+        ("postgresql:///secret", "names a host that is not loopback, or none"),
+        ("postgresql://secret@db.invalid/x", "names a host that is not loopback, or none"),
+        ("postgresql://secret@db.localhost/x", "names a host that is not loopback, or none"),
+        ("postgresql://secret@127.0.0.1,10.0.0.1/x", "names a host that is not loopback, or none"),
+        ("postgresql://secret@127.0.0.1/x?host=10.0.0.1", "names a host that is not loopback"),
+        ("postgresql://secret@/x?host=/tmp,10.0.0.1", "names a host that is not loopback"),
+        ("postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1", "sets 'hostaddr'"),
+        ("postgresql://secret@127.0.0.1/x?service=other", "sets 'service'"),
+    ],
+)
+def test_any_other_is_refused_and_not_repeated(dsn: str, why: str) -> None:
+    with pytest.raises(BadInput, match=f"^LABKIT_POSTGRES_DSN {why}") as caught:
+        check_dsn(dsn)
+
+    assert "secret" not in str(caught.value)
+    if "host that" in why:
+        assert is_remote(dsn)

@@ -588,3 +588,35 @@ def test_what_was_dropped_is_not_also_called_not_sent() -> None:
     assert [note.code for note in notes] == ["dropped"]
     notes = look_at(trial, measured(trial, counts=some, arrivals=arrivals(dropped=9)))
     assert [note.code for note in notes] == ["not-sent", "dropped"]
+
+
+# Databases
+
+
+def test_of_a_database_client_and_server_are_judged_together() -> None:
+    trial = Trial(target="postgres", requests=100, limit=10)
+    record = make_record(trial=trial.to_dict(), server=server(99.0))
+
+    assert codes(trial, server=server(99.0), effective={}) == []
+    assert guards.compared(record) == "both"
+    assert not guards.held_up(record)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"transport.max_size": 9}, ["pool-queue"]),
+        ({"transport.max_size": 10}, []),
+        ({"transport.mode": "single"}, ["pool-queue"]),
+        ({"transport.mode": "connect"}, []),
+        ({"transport": "psycopg", "transport.threads": 9}, ["pool-queue"]),
+        ({"transport": "psycopg", "transport.threads": 10}, []),
+    ],
+)
+def test_a_line_for_a_connection_is_said_and_not_doubted(
+    settings: dict[str, Any], expected: list[str]
+) -> None:
+    trial = Trial(target="postgres", requests=100, limit=10, **settings)
+
+    assert codes(trial, effective={}) == expected
+    assert verdict_of(expected) == "valid"

