@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from labkit import (
     assembly,
     environment,
@@ -27,7 +29,7 @@ from labkit import (
     readings,
     wording,
 )
-from labkit.errors import TrialFailed
+from labkit.errors import NotInstalled, TrialFailed
 from labkit.ledger import Arm, Claim, Claims
 from labkit.ledgers import Ledger
 from labkit.plan import Step
@@ -59,17 +61,16 @@ async def check(
     """Check the claims with these ids, or all of them: of `claims`, or of the lab's own ledger.
 
     `repeats` replaces what the ledger says for `scale`. Raises `BadInput` before anything is
-    started. An arm that fails is kept as such, and what it decides is inconclusive.
+    started. A claim that needs a package which is missing waits for it, unless its id was given;
+    then `NotInstalled` is raised. An arm that fails is kept as such, and what it decides is
+    inconclusive.
     """
     claims = claims or ledger.load()
-    chosen = claims.chosen(ids)
+    chosen = [_checkable(claim, scale, named=bool(ids)) for claim in claims.chosen(ids)]
     times = claims.repeats_at(scale) if repeats is None else repeats
     fields.check("repeats", times, fields.Repeats)
     fields.check("seed", seed, fields.types_of(parts.Workload)["seed"])
     named = places(chosen, scale)
-    for place in named:
-        if place.arm.experiment is None:
-            preflight.check(place.arm.trial())
     kept = store or Store()
     kept.prepare()
     listed = turns(groups(chosen, named, scale), repeats=times, seed=seed)
@@ -78,6 +79,19 @@ async def check(
     before = environment.now()
     await work.take(listed)
     return _judged(claims, chosen, work, scale, before)
+
+
+def _checkable(claim: Claim, scale: str, *, named: bool) -> Claim:
+    """The claim; as one that waits for a package where that is missing, unless `named`."""
+    try:
+        for arm in [arm for sides in _arms(claim, scale) for arm in sides.values()]:
+            if arm.experiment is None:
+                preflight.check(arm.trial())
+    except NotInstalled as missing:
+        if named:
+            raise
+        return msgspec.structs.replace(claim, needs=f"the package {missing.package}", checks=[])
+    return claim
 
 
 @dataclass(frozen=True, kw_only=True)

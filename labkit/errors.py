@@ -24,6 +24,17 @@ class BadInput(LabError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
+class NotInstalled(BadInput):
+    """What was asked for needs `package`, which is not there; the message says how to get it."""
+
+    def __init__(self, asked: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{asked}: the package {package} is not installed; "
+            f"install it with: pip install 'labkit[{extra}]'"
+        )
+        self.package = package
+
+
 class TrialFailed(LabError):
     """A trial was started and could not be finished.
 

