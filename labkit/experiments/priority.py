@@ -8,11 +8,10 @@ leaves the order of equals to chance: the claim's own. `priority` is the lab's.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from time import perf_counter
 from typing import Protocol
@@ -51,31 +50,28 @@ class Fifo:
         return await self._pieces.get()
 
 
-@dataclass(order=True)
+@dataclass(frozen=True)
 class _Ranked:
     rank: int
-    piece: int = field(compare=False)
+    piece: int
+
+    def __lt__(self, other: _Ranked) -> bool:
+        return self.rank < other.rank
 
 
 class Heap:
-    """A heap under a condition, in which nothing tells equals apart."""
+    """A heap in which nothing tells equals apart."""
 
     def __init__(self) -> None:
-        self._heap: list[_Ranked] = []
-        self._changed = asyncio.Condition()
+        self._pieces: asyncio.PriorityQueue[_Ranked] = asyncio.PriorityQueue()
 
     async def put(self, rank: int, piece: int) -> None:
         """Add a piece."""
-        async with self._changed:
-            heapq.heappush(self._heap, _Ranked(rank, piece))
-            self._changed.notify()
+        await self._pieces.put(_Ranked(rank, piece))
 
     async def get(self) -> int:
         """Take a piece of the lowest rank: any of them."""
-        async with self._changed:
-            while not self._heap:
-                await self._changed.wait()
-            return heapq.heappop(self._heap).piece
+        return (await self._pieces.get()).piece
 
 
 QUEUES: dict[str, Callable[[], Queue]] = {
