@@ -183,6 +183,15 @@ def test_every_arm_can_be_run_at_every_scale(claim: Claim, scale: str) -> None:
             assert arm.experiment in EXPERIMENTS or arm.trial().requests > 0
 
 
+def test_a_database_has_room_for_the_pools_of_a_machine_with_many_cores() -> None:
+    checks = [one for claim in ledger.load().claims for one in claim.checks]
+    arms = [arm for one in checks for arm in one.arms("smoke", cores=128).values()]
+    trials = [arm.trial() for arm in arms if arm.settings.get("target") == "postgres"]
+    assert any(getattr(trial.transport, "max_size", 0) == 512 for trial in trials)
+    for trial in trials:
+        preflight.check(trial)
+
+
 @pytest.mark.parametrize("scale", ledger.SCALES)
 def test_the_ledger_repeats_often_enough_to_decide(scale: str) -> None:
     assert ledger.load().repeats_at(scale) >= intervals.LEAST_REPEATS
