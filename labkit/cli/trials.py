@@ -49,7 +49,12 @@ def compare(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")
     ] = None,
-    metric: Annotated[str, typer.Option(metavar="NAME", help="What --chart draws.")] = "time",
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="What --chart draws: time, memory, cpu, latency, phases or a metric."
+        ),
+    ] = "time",
     json: Json = None,
 ) -> None:
     """Run every combination of the axes' values, interleaved, several repeats each."""
