@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pandas as pd
 
 from labkit import charts, guards, stats
-from labkit.charts import Bar, Chart
 from labkit.outcomes import Outcome
 from labkit.record import Record
 from labkit.rungs import Reading, Rung
 from labkit.standings import BOTTLENECK_PERCENT, Bound, Spread, Standing, standings
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Bar, Chart
 
 _HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)")
 _YARDSTICK = "wire"
@@ -154,7 +156,7 @@ def _times(value: float) -> str:
 
 def _bar(one: Standing) -> Bar:
     rate = one.throughput_rps
-    return Bar(
+    return charts.Bar(
         label=one.label,
         own=one.own,
         rate=rate.median if rate else None,

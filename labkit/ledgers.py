@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pandas as pd
 
 from labkit import charts
-from labkit.charts import Chart, Claimed
 from labkit.findings import Finding, Result
 from labkit.outcomes import Outcome
 from labkit.readings import Reading
 from labkit.record import Record
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart, Claimed
 
 STATUSES = ("holds", "refuted", "inconclusive", "not yet measurable")
 MARKS: Mapping[str, str] = {
@@ -142,7 +144,7 @@ def _again(lost: int) -> list[str]:
 
 def _claimed(result: Result) -> Claimed:
     found = result.deciding
-    return Claimed(
+    return charts.Claimed(
         id=result.id,
         status=result.status,
         says=found.says if found else result.says,

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, comparisons, stats, tables
-from labkit.charts import Chart
 from labkit.comparisons import Against
 from labkit.record import Record
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,14 +13,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from labkit.charts import Chart
 from labkit.claims import Verdict
 from labkit.record import Note
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
 
 MARKS: Mapping[str, str] = MappingProxyType(
     {"agrees": "\N{CHECK MARK}", "disagrees": "\N{BALLOT X}", "not decided": "?"}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labkit import charts, claims, report, stats, tables
-from labkit.charts import Chart
 from labkit.claims import Verdict
 from labkit.errors import BadInput
 from labkit.outcomes import Outcome
@@ -21,6 +20,9 @@ from labkit.published import Benchmark
 from labkit.record import Record
 from labkit.report import Section
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labkit import charts, guards, stats, tables
-from labkit.charts import Chart
 from labkit.errors import BadInput
 from labkit.outcomes import Study
 from labkit.record import Record
 from labkit.spec import Trial
 from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
 
 _HEEDLESS = ("gather", "sequential")
 _COLUMNS = {

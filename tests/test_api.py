@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import labkit as lab
-from labkit import parts, patterns, strategies
+from labkit import charts, parts, patterns, strategies
 
 HEAVY = ("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop")
 
@@ -52,6 +52,20 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_labkit_imports_nothing_heavy() -> None:
     assert not loaded_after("import labkit").intersection(HEAVY)
+
+
+def test_a_lab_that_draws_nothing_imports_nothing_to_draw_with() -> None:
+    assert "matplotlib" not in loaded_after("import labkit.lab, labkit.cli.trials")
+
+
+@pytest.mark.parametrize("name", charts.__all__)
+def test_every_chart_is_there(name: str) -> None:
+    assert getattr(charts, name).__doc__
+
+
+def test_an_unknown_chart_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        charts.nonsense  # noqa: B018
 
 
 def test_the_worker_imports_nothing_of_the_parent() -> None:

@@ -1,28 +1,79 @@
 """Data -> matplotlib figures that say what was measured, how often, and how far to trust it.
 
-Pure: a chart runs no trial and reads no file. It is written to one only by its own `save`.
+Pure: a chart runs no trial and reads no file. It is written to one only by its own `save`. Names
+are imported when they are first used: most commands draw nothing, and matplotlib takes its time.
 """
 
 from __future__ import annotations
 
-from labkit.charts.bar_chart import bars
-from labkit.charts.batches_chart import Batched, batches
-from labkit.charts.chart import Chart
-from labkit.charts.classes_chart import by_class
-from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
-from labkit.charts.flame_chart import flame
-from labkit.charts.forest_chart import Claimed, forest
-from labkit.charts.knee_chart import knee
-from labkit.charts.ladder_chart import Bar, ladder
-from labkit.charts.latency_chart import latency
-from labkit.charts.phases_chart import phases, waterfall
-from labkit.charts.plots import plot
-from labkit.charts.scaling_chart import over_axis
-from labkit.charts.throughput_chart import Rate, throughput
-from labkit.charts.timeline_chart import timeline
-from labkit.charts.triptych_chart import Row, rows, triptych
-from labkit.charts.turns_chart import turns
-from labkit.charts.verdicts import of_rows as trust
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.charts.bar_chart import bars
+    from labkit.charts.batches_chart import Batched, batches
+    from labkit.charts.chart import Chart
+    from labkit.charts.classes_chart import by_class
+    from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
+    from labkit.charts.flame_chart import flame
+    from labkit.charts.forest_chart import Claimed, forest
+    from labkit.charts.knee_chart import knee
+    from labkit.charts.ladder_chart import Bar, ladder
+    from labkit.charts.latency_chart import latency
+    from labkit.charts.phases_chart import phases, waterfall
+    from labkit.charts.plots import plot
+    from labkit.charts.scaling_chart import over_axis
+    from labkit.charts.throughput_chart import Rate, throughput
+    from labkit.charts.timeline_chart import timeline
+    from labkit.charts.triptych_chart import Row, rows, triptych
+    from labkit.charts.turns_chart import turns
+    from labkit.charts.verdicts import trust
+
+_HOME = {
+    "bar_chart": ("bars",),
+    "batches_chart": (
+        "Batched",
+        "batches",
+    ),
+    "chart": ("Chart",),
+    "classes_chart": ("by_class",),
+    "codec_chart": (
+        "Coded",
+        "break_even",
+        "break_even_rate",
+        "codecs",
+    ),
+    "flame_chart": ("flame",),
+    "forest_chart": (
+        "Claimed",
+        "forest",
+    ),
+    "knee_chart": ("knee",),
+    "ladder_chart": (
+        "Bar",
+        "ladder",
+    ),
+    "latency_chart": ("latency",),
+    "phases_chart": (
+        "phases",
+        "waterfall",
+    ),
+    "plots": ("plot",),
+    "scaling_chart": ("over_axis",),
+    "throughput_chart": (
+        "Rate",
+        "throughput",
+    ),
+    "timeline_chart": ("timeline",),
+    "triptych_chart": (
+        "Row",
+        "rows",
+        "triptych",
+    ),
+    "turns_chart": ("turns",),
+    "verdicts": ("trust",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Bar",
@@ -54,3 +105,11 @@ __all__ = [
     "turns",
     "waterfall",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'labkit.charts' has no attribute {name!r}")
+    value = getattr(import_module(f"labkit.charts.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value

@@ -29,11 +29,9 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     colours = list(stats.by_label(frame, inner))
     looks = [look(index, label) for index, label in enumerate(colours)] if inner else [MEASURED]
     arms = stats.by_label(frame, by)
-    trusts = [verdicts.of_rows(label, rows) for label, rows in arms.items()]
+    trusts = [verdicts.trust(label, rows) for label, rows in arms.items()]
     groups = [
-        Group(
-            label=verdicts.of_rows(label, rows).marked, values=_values(rows, inner, colours, shown)
-        )
+        Group(label=verdicts.trust(label, rows).marked, values=_values(rows, inner, colours, shown))
         for label, rows in stats.by_label(frame, outer).items()
     ]
     title = _title(shown, by)

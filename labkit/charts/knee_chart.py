@@ -46,7 +46,7 @@ def knee(
     if not finite(list(frame["throughput_rps"])):
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit")
-    trusts = [verdicts.of_rows(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")]
+    trusts = [verdicts.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")]
     title = "Throughput, latency and efficiency over the limit"
     chart = Chart(
         title=title,

@@ -225,6 +225,6 @@ def _notes(by_label: Mapping[str, Sequence[Record]], bars: Sequence[_Bar]) -> li
         "Means over the requests of all repeats that succeeded; a phase that few of them had is "
         "spread over all. Tracing itself costs CPU, which is in these times.",
         *([left_out] if untraced else []),
-        *verdicts.notes([verdicts.of_rows(label, rows) for label, rows in frames.items()]),
+        *verdicts.notes([verdicts.trust(label, rows) for label, rows in frames.items()]),
         *stats.doubts.said(frames),
     ]

@@ -41,7 +41,7 @@ def over_axis(
     _check_measured(frame, metric)
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
-    trusts = [verdicts.of_rows(label, rows) for label, rows in arms.items()]
+    trusts = [verdicts.trust(label, rows) for label, rows in arms.items()]
     title = f"{metric.label[0].upper()}{metric.label[1:]} over {x}"
     chart = Chart(
         title=title,

@@ -26,7 +26,7 @@ class Trust:
         return f"{self.label} {MARKS[self.verdict]}".rstrip()
 
 
-def of_rows(label: str, rows: pd.DataFrame) -> Trust:
+def trust(label: str, rows: pd.DataFrame) -> Trust:
     """The trust in an arm that these rows of a frame are."""
     codes = stats.codes_of(rows["warnings"])
     return Trust(label=label, verdict=stats.worst(rows["verdict"]), codes=codes)

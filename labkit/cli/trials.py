@@ -52,7 +52,8 @@ def compare(
     metric: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="What --chart draws: time, memory, cpu, latency, phases or a metric."
+            metavar="NAME",
+            help="What --chart draws: time, memory, cpu, latency, phases, a metric.",
         ),
     ] = "time",
     json: Json = None,
