@@ -80,6 +80,16 @@ async def test_it_counts_the_sessions_and_the_scans_of_its_table(database: Datab
     assert after["connections_opened"] - before["connections_opened"] == 3 + 1
 
 
+async def test_where_it_cannot_be_asked_it_counts_nothing_and_goes_on(database: Database) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(7):
+            await stack.enter_async_context(connected(database))
+
+        assert counted(database) == {}
+    # A server process ends a moment after its client has left.
+    assert until(lambda: counted(database).keys() == {"requests", "connections_opened"})
+
+
 def counted(database: Database) -> dict[str, int]:
     database.process.send_signal(signal.SIGUSR1)
     assert database.process.stdout is not None
@@ -207,23 +217,31 @@ def test_a_signal_ends_it_with_status_0(number: signal.Signals) -> None:
     ends.close()
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "within_s", "said"),
+    [
+        ("echo 'no space left'\nexit 1", 20.0, "its files were not made (no space left)"),
+        ("echo busy\nexec sleep 60", 0.2, "its files were not made in 0.2 s (busy)"),
+    ],
+)
+def test_a_server_that_does_not_start_says_why(
+    tmp_path: Path, script: str, within_s: float, said: str
+) -> None:
     broken = tmp_path / "pginstall"
     (broken / "bin").mkdir(parents=True)
     initdb = broken / "bin" / "initdb"
-    initdb.write_text("#!/bin/sh\necho 'no space left'\nexit 1\n")
+    initdb.write_text(f"#!/bin/sh\n{script}\n")
     initdb.chmod(0o755)
     shutil.copy(initdb, broken / "bin" / "postgres")
     (broken / "lib").mkdir()
     (broken / "share").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded, "_programs", lambda: broken)
+        patch.setattr(embedded, "READY_WITHIN_S", within_s)
         with (
             pytest.raises(embedded.TrialFailed) as caught,
             embedded.running(embedded.PostgresServer()),
         ):
             pass
 
-    assert str(caught.value) == (
-        "PostgreSQL did not start: its files were not made (no space left)"
-    )
+    assert str(caught.value) == f"PostgreSQL did not start: {said}"

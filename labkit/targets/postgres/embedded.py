@@ -178,7 +178,13 @@ class _Starting:
             ],
             signal.SIGKILL,
         )
-        if made.wait(READY_WITHIN_S) != 0:
+        try:
+            status = made.wait(READY_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            made.kill()
+            made.wait()
+            raise self._failed(f"its files were not made in {READY_WITHIN_S:g} s") from None
+        if status != 0:
             raise self._failed("its files were not made")
         secret.unlink()
 
