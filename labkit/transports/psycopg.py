@@ -59,9 +59,11 @@ class Psycopg:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for connection in self._open:
+        # First nothing more is begun: a query that is cut makes room for the next one.
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in list(self._open):
             _cut(connection)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True)
         for connection in self._open:
             connection.close()
 
