@@ -268,6 +268,12 @@ async def test_connections_are_counted_alike_on_both_sides(
     assert after["requests"] - before["requests"] == 12
 
 
+async def test_a_client_for_each_call_makes_no_class_for_each() -> None:
+    transport = Redis(RedisTransport(mode="client"), "redis://127.0.0.1:1/0")
+
+    assert len({transport._pool().connection_class for _ in range(3)}) == 1
+
+
 @pytest.mark.service
 async def test_what_is_in_force_is_read_back_from_the_pool(valkey: Running) -> None:
     asked = RedisTransport(mode="blocking", max_connections=3, pool_timeout_s=1.5, timeout_s=7)

@@ -38,6 +38,7 @@ class Redis:
         self._stack = AsyncExitStack()
         self._in_force: dict[str, Any] = {}
         self._opened = 0
+        self._counted: dict[Any, Any] = {}
 
     async def __aenter__(self) -> Fetch:
         pool = self._pool()
@@ -80,10 +81,14 @@ class Redis:
             kind = redis.BlockingConnectionPool
             more["timeout"] = asked.pool_timeout_s
         pool = kind.from_url(self._url, **more)
-        pool.connection_class = self._counted(pool.connection_class)
+        own = pool.connection_class
+        # Made once: a class for each call would be a good part of what a call costs.
+        if own not in self._counted:
+            self._counted[own] = self._counting(own)
+        pool.connection_class = self._counted[own]
         return pool
 
-    def _counted(self, kind: Any) -> Any:
+    def _counting(self, kind: Any) -> Any:
         """A connection of this kind that is counted when it is opened."""
         transport = self
 
