@@ -98,6 +98,20 @@ def test_each_phase_is_summed_up_over_those_that_were_in_it() -> None:
     )
 
 
+@given(st.integers(1, 10**12))
+def test_no_percentile_is_longer_than_the_longest(spent_ns: int) -> None:
+    clock = Clock()
+    tracer = Tracer(clock)
+    request = tracer.begin(0)
+    tracer.enter(request, phases.WAIT)
+    clock.now_ns += spent_ns
+    tracer.succeed(request)
+
+    wait = tracer.summary().spent_s.wait
+    assert wait.p50 == wait.p99
+    assert (wait.p99 or 0) <= (wait.max or 0)
+
+
 @pytest.mark.parametrize("phase", range(len(PHASES)), ids=PHASES)
 def test_a_failure_counts_in_the_phase_that_it_came_in(phase: int) -> None:
     clock = Clock()

@@ -133,11 +133,15 @@ class Tracer:
         counts = latency.empty()
         for bucket, count in buckets.items():
             counts[bucket] = count
-        p50, p99 = (latency.percentile(counts, share) or 0.0 for share in (0.5, 0.99))
+        longest_ns = self._longest_ns[phase]
+        # A bucket's middle may lie above the longest time in it.
+        p50, p99 = (
+            min(latency.percentile(counts, share) or 0.0, longest_ns) for share in (0.5, 0.99)
+        )
         return Phase(
             n=sum(buckets.values()),
             mean=self._sums_ns[phase] / self.ok / 1e9,
             p50=round(p50 / 1e9, 9),
             p99=round(p99 / 1e9, 9),
-            max=self._longest_ns[phase] / 1e9,
+            max=longest_ns / 1e9,
         )
