@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pandas as pd
@@ -103,6 +104,18 @@ async def test_functions_of_both_kinds_are_decorated(clock: Clock) -> None:
         ("async", 2, 4),
         ("sync", 1, 1),
     ]
+
+
+def test_generator_functions_are_refused() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(BadInput, match=f"decorates {function.__name__}, a generator"):
+            lab.Timers()("all of them")(function)
 
 
 @given(st.lists(st.floats(1e-6, 1_000), min_size=1, max_size=60))

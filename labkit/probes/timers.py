@@ -46,7 +46,16 @@ class Timing:
         self.__exit__(*error)
 
     def __call__(self, function: Function) -> Function:
-        """`function`, timed each time; of a coroutine function until it has been awaited."""
+        """`function`, timed each time; of a coroutine function until it has been awaited.
+
+        Raises `BadInput` for a generator function: calling it takes no time, running through it
+        does, and whoever runs through it takes time of their own.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise BadInput(
+                f"timer {self.name!r} decorates {function.__name__}, a generator function: time "
+                "the block that runs through it"
+            )
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
