@@ -72,6 +72,14 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+def words(options: str) -> list[str]:
+    """The options as a shell would part them. Raises `BadInput` where a quote is not closed."""
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise BadInput(f"%%labprof: {options!r} does not parse ({error})") from None
+
+
 class _Cells:
     """The cell that is profiled in one shell, if one is."""
 
@@ -82,7 +90,7 @@ class _Cells:
 
     def start(self, options: str) -> None:
         """From here on, until the cell ends. Raises `BadInput`, and then nothing is profiled."""
-        asked = parser().parse_args(shlex.split(options))
+        asked = parser().parse_args(words(options))
         clock = Ask.by(asked.clock).clock
         profiling.check_view(asked.sort, asked.rows)
         if asked.into is not None and not asked.into.isidentifier():

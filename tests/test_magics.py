@@ -40,6 +40,11 @@ def test_unknown_option_is_said_and_ends_nothing() -> None:
         magics.parser().parse_args(["--bogus"])
 
 
+def test_quote_that_is_not_closed_is_said() -> None:
+    with pytest.raises(BadInput, match=r"%%labprof: \"--into 'x\" does not parse \(No closing"):
+        magics.words("--into 'x")
+
+
 def test_kernel_s_own_functions_are_left_out() -> None:
     def function(name: str, file: str, *called: Call, coroutine: bool = True) -> Function:
         return Function(
