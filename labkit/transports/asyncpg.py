@@ -21,7 +21,6 @@ from labkit.transports import Fetch, failures, postgres
 from labkit.transports.postgres import COLUMNS, NotConnected, PoolTimeout, WrongRow, checked
 
 QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
-LEAVE_WITHIN_S = 5.0
 
 
 class Asyncpg:
