@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pandas as pd
 
 from labkit import charts, guards, stats
 from labkit.outcomes import Outcome
@@ -16,6 +15,8 @@ from labkit.standings import BOTTLENECK_PERCENT, Bound, Spread, Standing, standi
 from labkit.tables import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.charts import Bar, Chart
 
 _HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)")
@@ -59,11 +60,15 @@ class Climb(Outcome):
 
     def frame(self) -> pd.DataFrame:
         """The tidy DataFrame: one row a rung and repeat, in base units."""
+        import pandas as pd
+
         rows = [msgspec.to_builtins(reading) for reading in self.readings]
         return pd.DataFrame(rows, columns=list(Reading.__struct_fields__))
 
     def summary(self) -> pd.DataFrame:
         """One row a rung: medians, and of rate and gain the extremes too."""
+        import pandas as pd
+
         return pd.DataFrame([_flat(one) for one in self.standings])
 
     def plot(self, kind: str = "ladder") -> Chart:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pandas as pd
 
 from labkit import charts
 from labkit.findings import Finding, Result
@@ -17,6 +16,8 @@ from labkit.record import Record
 from labkit.tables import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.charts import Chart, Claimed
 
 STATUSES = ("holds", "refuted", "inconclusive", "not yet measurable")
@@ -51,6 +52,8 @@ class Ledger(Outcome):
 
     def frame(self) -> pd.DataFrame:
         """The tidy DataFrame: one row a check, effects as ratios or in base units."""
+        import pandas as pd
+
         rows = [
             {"claim": one.id, "claim_status": one.status, **msgspec.to_builtins(finding)}
             for one in self.results
@@ -60,6 +63,8 @@ class Ledger(Outcome):
 
     def summary(self) -> pd.DataFrame:
         """One row a claim: its status, the effect that decided it and its interval."""
+        import pandas as pd
+
         return pd.DataFrame([self._flat(one) for one in self.results])
 
     def _flat(self, result: Result) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import html
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from labkit import guards, stats
 from labkit.claims import Verdict
 from labkit.comparisons import Against
 from labkit.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = {
     "wall_s": "time (s)",
@@ -62,6 +63,8 @@ class Table:
 
     def frame(self) -> pd.DataFrame:
         """The same as a DataFrame of text."""
+        import pandas as pd
+
         return pd.DataFrame(list(self.rows), columns=list(self.headers))
 
     def styled(self) -> Any:

@@ -54,8 +54,8 @@ def test_importing_labkit_imports_nothing_heavy() -> None:
     assert not loaded_after("import labkit").intersection(HEAVY)
 
 
-def test_a_lab_that_draws_nothing_imports_nothing_to_draw_with() -> None:
-    assert "matplotlib" not in loaded_after("import labkit.lab, labkit.cli.trials")
+def test_a_lab_that_draws_nothing_is_light() -> None:
+    assert not loaded_after("import labkit.lab, labkit.cli.trials") & {"matplotlib", "pandas"}
 
 
 @pytest.mark.parametrize("name", charts.__all__)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import pandas as pd
 
 from labkit import charts, fields
 from labkit.callgraph import Function
@@ -17,6 +16,8 @@ from labkit.profiling import formats
 from labkit.tables import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.charts import Chart
     from labkit.record import Record
 
@@ -77,6 +78,8 @@ class Profile:
         clock `wall` what the event loop itself takes is not to be read from this: the steps of its
         tasks are in it (`Context.run`), and in the tasks' own coroutines again.
         """
+        import pandas as pd
+
         whole_s = sum(one.self_s for one in self.graph.functions) or 1.0
         rows = [
             {

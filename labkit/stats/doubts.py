@@ -6,11 +6,13 @@ No record can know this of itself; what one knows is in `guards`. What the codes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from labkit.codes import CODES
 from labkit.stats.intervals import LEAST_REPEATS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEVIATION_SHARE, EXTREME_SHARE = 0.1, 0.5
 """Of the mean: the standard deviation, and the distance of an extreme, from which on repeats are
@@ -29,6 +31,8 @@ def of_arm(rows: pd.DataFrame) -> list[str]:
 
 def spreads(values: Sequence[float]) -> bool:
     """Whether repeats lie far apart: by their standard deviation, or by one of their extremes."""
+    import pandas as pd
+
     if len(values) < 2:
         return False
     found = pd.Series(values)

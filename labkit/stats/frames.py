@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, get_args
 
 from labkit import fields
 from labkit.errors import BadInput
@@ -17,6 +15,9 @@ from labkit.record import Record, Verdict
 from labkit.stats import doubts
 from labkit.stats.metrics import METRICS
 from labkit.stats.metrics import metric as metric_named
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 """From best to worst."""
@@ -29,6 +30,8 @@ DESCRIPTION = (
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a record: what describes it, a column for each axis, each metric in base units."""
+    import pandas as pd
+
     listed = list(records)
     rows = [_row(record) for record in listed]
     columns = dict.fromkeys([*DESCRIPTION, *(name for record in listed for name in record.axes)])
@@ -63,6 +66,8 @@ def _row(record: Record) -> dict[str, Any]:
 
 def _column(values: list[Any]) -> pd.Series[Any]:
     # Left to itself pandas turns None into NaN, and with it whole numbers into floats.
+    import pandas as pd
+
     types = {type(value) for value in values}
     kind = "int64" if types == {int} else "float64" if types in ({float}, {int, float}) else object
     return pd.Series(values, dtype=kind)
@@ -135,6 +140,8 @@ def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Records of every verdict count: an arm whose verdict is `invalid` is to be read with that in
     mind. Raises `BadInput` for a column that the frame has not.
     """
+    import pandas as pd
+
     rows = [settings | _summary_of(arm) for settings, arm in arms(frame, by) if len(arm)]
     columns = [*by, *_summary_of(frame.head(0))]
     return pd.DataFrame(rows, columns=columns)

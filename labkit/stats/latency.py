@@ -6,11 +6,10 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
@@ -18,6 +17,9 @@ from labkit.errors import BadInput, RecordDamaged
 from labkit.record import Record
 from labkit.stats import frames
 from labkit.stats.metrics import BEYOND, METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SETTINGS = {
     "lowest_trackable_value": 1,
@@ -108,6 +110,8 @@ def summary_of(records: Sequence[Record], by: Sequence[str]) -> pd.DataFrame:
     A median of the repeats' percentiles is none of all their answers. NaN stands where the answers
     of the arm do not support the percentile, or its histograms cannot be merged.
     """
+    import pandas as pd
+
     frame = frames.frame(records)
     summary = frames.summary(frame, by)
     arms = [[records[place] for place in rows.index] for _, rows in frames.arms(frame, by)]
