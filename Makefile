@@ -69,8 +69,11 @@ clean: ## remove .venv, caches and builds; results/ stays
 	find labkit tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock | $(UV)
-	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@# Where Python may not write bytecode, as in many containers, each of the thousands of processes
+	@# that the tests and the trials start would compile anew what it imports.
+	@$(BIN)/python -m compileall -q labkit
 	@touch $@
 
 # A name on the PATH need not work (a version manager's shim for a version that is not chosen), and
