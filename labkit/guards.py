@@ -331,7 +331,7 @@ def _connector(trial: Trial) -> Iterable[tuple[str, str]]:
         )
 
 
-_LEFT_TO_AIOHTTP = ("transport.accept_encoding", "transport.read_bufsize")
+_LEFT_OPEN = ("transport.accept_encoding", "transport.min_size", "transport.read_bufsize")
 """Settings for which None is whatever the library chooses; the record says what it chose."""
 
 
@@ -344,7 +344,7 @@ def _not_in_force(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[
     got = effective.get("transport", {})
     pairs += [(f"transport.{k}", v, got[k]) for k, v in asked["transport"].items() if k in got]
     for name, wanted, found in pairs:
-        told = wanted is not None or name not in _LEFT_TO_AIOHTTP
+        told = wanted is not None or name not in _LEFT_OPEN
         never = name.endswith("keepalive_timeout") and found is None
         if wanted != found and told and not never:
             yield "not-in-force", f"{name} was asked as {wanted} but {found} was in force"

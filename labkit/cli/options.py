@@ -52,7 +52,7 @@ _OF_A_TRIAL: dict[str, Any] = {
     "loop": _text("NAME", "The client's loop: asyncio or uvloop. [asyncio]"),
     "seed": _text("N", "What the delays are drawn from. [0]"),
     "target": _text("NAME", "http (synthetic), echo, postgres, valkey, or a URL. [http]"),
-    "transport": _text("NAME", "How one call is made. [aiohttp]"),
+    "transport": _text("NAME", "How one call is made. [aiohttp, or the driver of the target]"),
     "deadline": _text("S", "End a trial after this time. [what it needs, x3]"),
     "allow_remote": _text("HOST", "Allow this host, which is not loopback."),
 }

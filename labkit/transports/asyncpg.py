@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from labkit import parts
 from labkit.transports import Fetch, failures, postgres
@@ -154,17 +153,21 @@ class Asyncpg:
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings, what was opened and sent, and the pool's sizes as it tells them."""
-        found = msgspec.structs.asdict(self._settings) | {
+        """How it connects, what was opened and sent, and the pool's sizes as the pool tells them.
+
+        asyncpg tells nothing of its timeouts, and so neither is told here.
+        """
+        asked, pool = self._settings, self._pool
+        found: dict[str, Any] = {
+            "mode": "pool" if pool else "single" if self._single else "connect",
             "connections_opened": self._opened,
             "round_trips": self._round_trips,
+            "batch": asked.batch,
+            "batch_delay_s": asked.batch_delay_s,
         }
-        if self._pool is not None:
-            found["pool"] = {
-                "min_size": self._pool.get_min_size(),
-                "max_size": self._pool.get_max_size(),
-                "size": self._pool.get_size(),
-            }
+        if pool is not None:
+            sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
+            found |= sizes | {"pool": {**sizes, "size": pool.get_size()}}
         return found
 
     def kind_of(self, error: BaseException) -> str:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
@@ -104,8 +103,8 @@ class Psycopg:
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings, and how many connections are open."""
-        return msgspec.structs.asdict(self._settings) | {"connections_open": len(self._open)}
+        """How many connections are open, one for each thread that has asked."""
+        return {"connections_open": len(self._open)}
 
     def kind_of(self, error: BaseException) -> str:
         """The kind of failure, as records count it."""
