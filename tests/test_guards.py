@@ -496,6 +496,21 @@ def test_waiting_for_a_pool_is_said_and_no_reason_for_doubt(
     assert verdict_of(expected) == "valid"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"min_size": 10, "max_size": 10}, []),
+        ({"min_size": 10, "max_size": 5}, ["not-in-force"]),
+    ],
+)
+def test_a_pool_is_held_to_the_sizes_that_were_asked_for(
+    sizes: dict[str, int], expected: list[str]
+) -> None:
+    trial = Trial(target="postgres", limit=10, requests=100)
+
+    assert codes(trial, effective={**IN_FORCE, "transport": sizes}) == expected
+
+
 @pytest.mark.parametrize("code", sorted(INVALID))
 def test_one_such_note_makes_a_record_invalid(code: str) -> None:
     notes = [Note(code="failures", message=""), Note(code=code, message="")]

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import preflight
-from labkit.addresses import is_remote
+from labkit.addresses import REDIS_URL, is_remote
 from labkit.errors import BadInput
-from labkit.parts import REDIS_URL
 from labkit.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
 from labkit.spec import Trial
 

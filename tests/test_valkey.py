@@ -23,8 +23,9 @@ from test_kills import GONE_WITHIN_S, Ends, Killing, children_of
 from valkeys import Running, running, started
 
 from labkit import launch, stats
+from labkit.addresses import REDIS_URL
 from labkit.errors import TrialFailed
-from labkit.parts import REDIS_URL, RedisTransport
+from labkit.parts import RedisTransport
 from labkit.record import FAILURES, Record
 from labkit.spec import Trial
 from labkit.targets.valkey import value

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from servers import PATIENCE_S, ROOT
 
-from labkit.parts import REDIS_URL
+from labkit.addresses import REDIS_URL
 
 
 @dataclass

@@ -39,7 +39,6 @@ from labkit.parts.processes import (
 from labkit.parts.strategies import GATHER_AT_MOST, OPTION_TYPES, STRATEGIES
 from labkit.parts.targets import (
     MOST_VALUES_BYTES,
-    REDIS_URL,
     EchoTarget,
     HttpTarget,
     PostgresTarget,
@@ -63,7 +62,6 @@ __all__ = [
     "GATHER_AT_MOST",
     "MOST_VALUES_BYTES",
     "OPTION_TYPES",
-    "REDIS_URL",
     "SPEAK",
     "STRATEGIES",
     "TARGETS",

@@ -12,8 +12,6 @@ from labkit.errors import BadInput
 from labkit.parts.part import Bytes, EchoApi, Engine, Loop, Part, StallSeconds
 
 MOST_VALUES_BYTES = 1 << 28
-REDIS_URL = "LABKIT_REDIS_URL"
-"""The variable that names a Redis to be used as target `valkey`."""
 
 
 class Target(Part, frozen=True, kw_only=True, tag_field="kind"):

@@ -27,8 +27,9 @@ from urllib.parse import urldefrag, urlencode
 import redis
 
 from labkit import addresses, lifeline
+from labkit.addresses import REDIS_URL
 from labkit.errors import BadInput, TrialFailed
-from labkit.parts import REDIS_URL, ValkeyServer
+from labkit.parts import ValkeyServer
 from labkit.targets import process
 
 HOST = "127.0.0.1"
