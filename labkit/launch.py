@@ -35,12 +35,20 @@ START_S, COUNT_S = 30.0, 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the client has come."""
+    """How far the client has come, and what it and its target take now.
+
+    CPU is in percent of one core since the progress before; None is not known.
+    """
 
     trial: Trial
     t_s: float
     in_flight: int
     counts: Counts
+    client_rss_bytes: int | None = None
+    client_cpu_percent: float | None = None
+    server_rss_bytes: int | None = None
+    server_cpu_percent: float | None = None
+    loop_lag_s: float | None = None
 
     @property
     def done(self) -> int:
@@ -260,6 +268,7 @@ class _Run:
         self.trial, self.began, self.deadline_s = began.trial, began, deadline_s
         self.watch, self.keep, self.look = watch, keep, look
         self.latest: Progress | None = None
+        self.line: dict[str, Any] | None = None
         self.measured: Measurement | None = None
 
     async def client(self, job: dict[str, Any], served: Served) -> Record:
@@ -312,8 +321,17 @@ class _Run:
 
     def _progress(self, line: dict[str, Any]) -> None:
         counts = msgspec.convert(line["counts"], Counts)
+        before, self.line = self.line or {}, line
         self.latest = Progress(
-            trial=self.trial, t_s=line["t_s"], in_flight=line["in_flight"], counts=counts
+            trial=self.trial,
+            t_s=line["t_s"],
+            in_flight=line["in_flight"],
+            counts=counts,
+            client_rss_bytes=line["client_rss_bytes"],
+            client_cpu_percent=_percent(before, line, "client_cpu_s"),
+            server_rss_bytes=line["server_rss_bytes"],
+            server_cpu_percent=_percent(before, line, "server_cpu_s"),
+            loop_lag_s=line["loop_lag_s"],
         )
         if self.watch is not None:
             self.watch(self.latest)
@@ -344,6 +362,14 @@ class _Run:
 
     def _lost(self) -> Measurement:
         return assembly.lost(self.trial, self.latest.counts if self.latest else None)
+
+
+def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float | None:
+    """The CPU between two lines, in percent of one core; of the first line nothing is known."""
+    took, had = now[column], before.get(column)
+    if took is None or had is None or now["t_s"] <= before["t_s"]:
+        return None
+    return round(100 * float(took - had) / float(now["t_s"] - before["t_s"]), 1)
 
 
 def _process(child: Child, measured: Measurement) -> Process | None:

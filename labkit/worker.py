@@ -136,8 +136,7 @@ def _say_progress(meter: Meter, row: Row) -> None:
 
     A write of up to PIPE_BUF bytes to a pipe is whole or not at all, so no line is ever cut.
     """
-    counts = msgspec.to_builtins(meter.counts())
-    line = {"type": "progress", "t_s": row.t_s, "in_flight": row.in_flight, "counts": counts}
+    line = {"type": "progress", "counts": msgspec.to_builtins(meter.counts()), **row._asdict()}
     os.set_blocking(_PARENT.fd, False)
     with contextlib.suppress(BlockingIOError):
         os.write(_PARENT.fd, msgspec.json.encode(line) + b"\n")

@@ -691,3 +691,16 @@ def test_children_find_the_package(
         monkeypatch.setenv("PYTHONPATH", before)
 
     assert children._environment().get("PYTHONPATH") == expected
+
+
+async def test_progress_tells_what_client_and_server_take() -> None:
+    found = await ran(Trial(requests=30, limit=1, delay="0.02"))
+    first, last = found.progress[0], found.progress[-1]
+
+    assert first.client_cpu_percent is None
+    assert all(one.client_rss_bytes and one.server_rss_bytes for one in found.progress)
+    assert last.client_cpu_percent is not None
+    assert last.server_cpu_percent is not None
+    assert 0 <= last.client_cpu_percent <= 150
+    assert last.loop_lag_s is not None
+    assert last.done == 30

@@ -442,6 +442,16 @@ async def test_a_timeline_has_a_bounded_number_of_rows(rows: int) -> None:
     assert None not in timeline.client_rss_bytes + timeline.server_rss_bytes
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_long_trial_is_told_as_often_as_a_short_one_and_loses_no_lag() -> None:
+    taken, seen = await sampled(200, meter_of(1))
+    kept = taken.timeline()
+
+    assert len(seen) == 201
+    assert len(kept.t_s) <= 16
+    assert max(kept.loop_lag_s) == round(max(row.loop_lag_s for row in seen), 6)
+
+
 async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MOST_ROWS", 2)
     meter = meter_of(1)

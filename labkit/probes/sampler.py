@@ -1,9 +1,10 @@
 """Event-loop lag and the timeline: one timer in the measured loop, rows of a bounded number.
 
-The timer ticks every `TICK_S`; how late it fires is the loop's lag. Every so many ticks a row is
-taken. When there are `MOST_ROWS` rows every second one is dropped and the interval doubles, so that
-a trial of any length keeps between half and all of that many. A loop that is blocked takes no rows:
-the gap, and the lag of the row after it, are the truth about it.
+The timer ticks every `TICK_S`; how late it fires is the loop's lag. Every `TICKS_PER_ROW` ticks a
+row is taken, told, and kept while there are few. When `MOST_ROWS` are kept every second one is
+dropped and the interval between those to keep doubles, so that a trial of any length keeps between
+half and all of that many. A loop that is blocked takes no rows: the gap, and the lag of the row
+after it, are the truth about it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Sampler:
-    """Samples from `start` to `stop`; `on_row` is called with each row as it is taken."""
+    """Samples from `start` to `stop`; `on_row` is told each row that is taken, kept or not."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Sampler:
         self._lags = latency.empty()
         self._rows: list[Row] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
+        self._worst_unkept_s = 0.0
         self._start_ns = self._due_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,8 +89,8 @@ class Sampler:
         self._late(perf_counter_ns() - self._due_ns)
         self._meter.settle()
         self._ticks += 1
-        if self._ticks % self._every == 0:
-            self._take()
+        if self._ticks % TICKS_PER_ROW == 0:
+            self._take(keep=self._ticks % self._every == 0)
         self.resume()
 
     def _late(self, late_ns: int) -> None:
@@ -103,7 +105,7 @@ class Sampler:
         if late_ns > 0:
             self._late(late_ns)
 
-    def _take(self) -> None:
+    def _take(self, *, keep: bool = True) -> None:
         row = Row(
             (perf_counter_ns() - self._start_ns) / 1e9,
             self._meter.done,
@@ -115,12 +117,18 @@ class Sampler:
             self._worst_ns / 1e9,
         )
         self._worst_ns = 0
+        self._worst_unkept_s = max(self._worst_unkept_s, row.loop_lag_s)
         self._meter.window.saw_server(row.server_rss_bytes)
+        if keep:
+            self._keep(row._replace(loop_lag_s=self._worst_unkept_s))
+        self._on_row(row)
+
+    def _keep(self, row: Row) -> None:
+        self._worst_unkept_s = 0.0
         self._rows.append(row)
         if len(self._rows) >= MOST_ROWS:
             self._rows = thinned(self._rows)
             self._every *= 2
-        self._on_row(row)
 
     def lag(self) -> LoopLag | None:
         """Percentiles of the loop's lag; None where no timer came due."""
