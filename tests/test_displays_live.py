@@ -1,0 +1,158 @@
+"""What is drawn while a trial runs: bounded, in order, escaped, and the same for every theme."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from xml.etree.ElementTree import XML, Element
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.displays.live import ARMS, COLUMNS, Arm, Points, strips
+from labkit.displays.ticks import label, ticks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    t_s: float
+    done: int
+    in_flight: int = 3
+    client_rss_bytes: int | None = 40_000_000
+    client_cpu_percent: float | None = 50.0
+    server_cpu_percent: float | None = None
+    loop_lag_s: float | None = 0.001
+
+
+def parsed(picture: str) -> Element:
+    return XML(picture)  # our own picture, not a stranger's
+
+
+def points(readings: int, most: int = 240) -> Points:
+    found = Points(most)
+    for number in range(1, readings + 1):
+        found.add(Reading(t_s=number / 10, done=100 * number))
+    return found
+
+
+@given(readings=st.integers(0, 3_000), most=st.integers(2, 50))
+def test_points_are_bounded_and_reach_to_the_last_reading(readings: int, most: int) -> None:
+    found = points(readings, most)
+
+    assert len(found) <= most
+    assert found.t_s == sorted(set(found.t_s))
+    assert found.t_s[-1:] == ([readings / 10] if readings else [])
+    assert [len(found.column(name)) for name in COLUMNS] == [len(found)] * len(COLUMNS)
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 10), st.integers(0, 10_000)), max_size=200))
+def test_rates_add_up_to_what_was_done(steps: list[tuple[float, int]]) -> None:
+    found, t_s, done = Points(16), 0.0, 0
+    for took_s, more in steps:
+        t_s, done = t_s + took_s, done + more
+        found.add(Reading(t_s=t_s, done=done))
+
+    times = [0.0, *found.t_s]
+    counted = [
+        rate * (b - a)
+        for rate, a, b in zip(found.column("rate_rps"), times, times[1:], strict=False)
+        if rate is not None
+    ]
+    assert sum(counted) == pytest.approx(done, rel=1e-6, abs=1e-3)
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=500))
+def test_the_peak_of_memory_stays(sizes: list[int]) -> None:
+    found = Points(8)
+    for number, size in enumerate(sizes):
+        found.add(Reading(t_s=number, done=number, client_rss_bytes=size))
+
+    assert max(filter(lambda v: v is not None, found.column("client_rss_bytes"))) == max(sizes)
+
+
+def test_what_is_not_known_is_no_number() -> None:
+    found = Points(2)
+    for number in range(9):
+        found.add(Reading(t_s=number, done=0, client_cpu_percent=None))
+
+    assert set(found.column("client_cpu_percent")) == {None}
+    assert set(found.column("server_cpu_percent")) == {None}
+    assert "nothing known yet" in strips([Arm(label="a", points=found)])
+
+
+def test_a_reading_of_the_same_time_is_left_out() -> None:
+    found = Points()
+    found.add(Reading(t_s=1, done=1))
+    found.add(Reading(t_s=1, done=2))
+
+    assert found.column("rate_rps") == [1.0]
+
+
+@given(st.floats(0, 1e12), st.integers(1, 10))
+def test_ticks_are_round_few_and_reach_far_enough(most: float, about: int) -> None:
+    found = ticks(most, about)
+
+    assert found[0] == 0
+    assert 2 <= len(found) <= about + 1
+    assert found[-1] >= most * (1 - 1e-6)
+    shown = [label(value, found[1]) for value in found]
+    assert len(set(shown)) == len(shown) or found[1] < 1e-9
+
+
+@given(
+    counts=st.lists(st.integers(0, 400), max_size=12),
+    name=st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff")),
+    columns=st.integers(-1, 9),
+)
+def test_a_picture_is_well_formed_whatever_there_is(
+    counts: list[int], name: str, columns: int
+) -> None:
+    arms = [Arm(label=name, points=points(n), done=n % 2 == 0) for n in counts]
+
+    picture = parsed(strips(arms, columns=columns))
+
+    assert picture.get("role") == "img"
+    drawn = picture.findall(".//{*}polyline")
+    assert len(drawn) <= ARMS * len(COLUMNS)
+
+
+def test_names_are_escaped_and_no_colour_is_fixed_for_text_or_ground() -> None:
+    name = '<img src=x onerror="alert(1)">'
+
+    picture = strips([Arm(label=name, points=points(5))])
+
+    assert "<img" not in picture
+    assert 'fill="white"' not in picture
+    assert "#000" not in picture.lower().replace("#0072b2", "").replace("#009e73", "")
+
+
+def test_arms_differ_without_their_colours() -> None:
+    arms = [Arm(label=f"arm {n}", points=points(5)) for n in range(ARMS)]
+
+    picture = parsed(strips(arms))
+
+    samples = [one for one in picture if one.tag.endswith("path")]
+    marks = [one for one in picture if one.tag.endswith(("circle", "rect"))]
+    dashes = [one.get("stroke-dasharray") for one in samples]
+    assert len({*zip(dashes, [one.tag for one in marks], strict=True)}) == ARMS
+
+
+def test_of_many_arms_the_last_are_drawn() -> None:
+    arms = [Arm(label=f"arm-{n:02}", points=points(2)) for n in range(ARMS + 3)]
+
+    picture = strips(arms)
+
+    assert "arm-02" not in picture
+    assert f"arm-{ARMS + 2}" in picture
+
+
+def test_drawing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from labkit.displays import live; "
+        "print({'numpy', 'pandas', 'matplotlib', 'IPython', 'jinja2'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "set()"
