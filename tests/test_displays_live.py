@@ -97,8 +97,8 @@ def test_ticks_are_round_few_and_reach_far_enough(most: float, about: int) -> No
     assert found[0] == 0
     assert 2 <= len(found) <= about + 1
     assert found[-1] >= most * (1 - 1e-6)
-    shown = [label(value, found[1]) for value in found]
-    assert len(set(shown)) == len(shown) or found[1] < 1e-9
+    shown = {label(value, found[1]) for value in found}
+    assert len(shown) == len(found) or found[1] < 1e-9
 
 
 @given(

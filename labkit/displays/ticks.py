@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 
 
+TINY = 1e-9
+"""A figure this small is drawn on the axis of 1: it is nothing."""
+
+
 def ticks(most: float, about: int = 4) -> list[float]:
     """From 0 to `most` or just above it in steps of 1, 2 or 5 times a power of ten.
 
     There are at most `about` steps, and at least one.
     """
-    if not math.isfinite(most) or most <= 0:
+    if not TINY < most < math.inf:
         most = 1.0
     least = most / about
     power = 10.0 ** math.floor(math.log10(least))
