@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 TINY = 1e-9
 """A figure this small is drawn on the axis of 1: it is nothing."""
 
