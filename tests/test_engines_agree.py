@@ -143,6 +143,8 @@ TARGETS = [
     "/x?rate=10000", "/x?rate=0", "/bytes/3?rate=", "/status/204?rate=9", "/users/99?rate=999",
     "/status/200", "/status/204", "/status/205", "/status/304",
     "/fault/stall?seconds=0", "/fault/stall?seconds=61", "/fault/x", "/fault",
+    "/fault/drip?seconds=0.01", "/fault/drip?seconds=x", "/fault/error_rate?p=0.5",
+    "/fault/error_rate?p=1", "/fault/error_rate?p=0", "/fault/error_rate", "/fault/error_rate?p=2",
     "/status/404", "/status/503", "/status/700", "/echo", "/a/b", "/a/b/c", "/", "//", "/-/x",
 ]  # fmt: skip
 

@@ -14,15 +14,14 @@ from msgspec import Meta
 
 from labkit import delays, fields, parts
 from labkit.errors import BadInput
-from labkit.targets.http import messages, routes
+from labkit.targets.http import faults, messages, routes
 from labkit.targets.http.messages import Answer, Request
 
-HELLO = b"Hello, World!"
 STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
     "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
     "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip&level=6, "
-    "/message/{n}, /echo, /status/{code}, /fault/stall?seconds=1, /-/stats and /-/log; all but "
+    "/message/{n}, /echo, /status/{code}, /fault/{kind}, /-/stats and /-/log; all but "
     "the last two take ?rate=, in bytes per second"
 )
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
@@ -47,8 +46,8 @@ class Behaviour:
         self.named = _NAMED | stalls
         self._named = frozenset({"/", *(f"/{name.decode()}" for name in self.named)})
         self.client_max_size = settings.client_max_size
-        body = HELLO if settings.body_bytes is None else messages.body_of(settings.body_bytes)
-        self.hello = Answer(body=body)
+        size = settings.body_bytes
+        self.hello = Answer(body=messages.HELLO if size is None else messages.body_of(size))
         self.too_large = messages.text(
             413,
             "the body is too large: the server's client_max_size is "
@@ -119,9 +118,7 @@ class Behaviour:
         return msgspec.structs.replace(answer, stall_s=self._stall_s)
 
     def _fault(self, kind: str, request: Request) -> Answer:
-        if kind != "stall":
-            raise BadInput(f"fault is {kind!r}: there is stall, as in /fault/stall?seconds=1")
-        return msgspec.structs.replace(self.hello, stall_s=routes.stall_s(request))
+        return faults.answer(kind, request, self._seed)
 
     def _after(self, text: str, _: Request) -> Answer:
         return self._delayed(routes.number("seconds", text, Seconds))

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from email.utils import formatdate
 from time import perf_counter_ns, sleep
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from labkit import parts
 from labkit.alarm import LOOP_TICK_S
-from labkit.targets.http import behaviour, engines, messages, pacing
+from labkit.targets.http import behaviour, encoding, engines, faults, messages, pacing
 from labkit.targets.http.messages import Answer, Chunks, Request
+from labkit.targets.http.requests import plain_head
 from labkit.targets.http.stats import Stats
 
 
@@ -73,7 +76,9 @@ class Engine(web.Server):
                 sleep(answer.stall_s)  # noqa: ASYNC251 - all that is served is to stand still
             if delay_s:
                 await self._wait(delay_s)
-            if isinstance(answer.body, Chunks) or answer.rate is not None:
+            if answer.fault:
+                return await self._break(request, answer)
+            if isinstance(answer.body, Chunks) or answer.is_slow:
                 return await self._send_pieces(request, answer, headers)
             # Sent from here: a coroutine of its own would be a cost of every request.
             response = web.Response(status=answer.status, headers=headers, body=answer.body)
@@ -133,9 +138,28 @@ class Engine(web.Server):
             pass
         return response
 
+    async def _break(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+        """Send what is left of the answer past aiohttp, and end the connection."""
+        transport, head = request.transport, plain_head(request.raw_path)
+        if transport is None:  # the client is gone
+            return _Sent()
+        asked = msgspec.structs.replace(head, method=request.method)
+        whole = encoding.whole(answer, asked, formatdate(usegmt=True), last=True)
+        self.stats.bytes_out += faults.body_bytes(answer) if request.method != "HEAD" else 0
+        for piece in faults.sent(answer, whole):
+            if isinstance(piece, int):
+                await _until(piece)
+            else:
+                transport.write(piece)
+        if answer.fault == "reset":
+            engines.reset(transport)
+        else:
+            transport.close()
+        return _Sent()
+
     async def _write_pieces(self, response: web.StreamResponse, answer: Answer) -> None:
         unyielded = 0
-        for piece in pacing.paced(pacing.pieces(answer.body, answer.rate), answer.rate):
+        for piece in pacing.sent(answer):
             if isinstance(piece, int):
                 await _until(piece)
                 continue
@@ -146,6 +170,16 @@ class Engine(web.Server):
             if unyielded >= messages.PIECE_BYTES:
                 unyielded = 0
                 await asyncio.sleep(0)
+
+
+class _Sent(web.StreamResponse):
+    """For aiohttp, which wants an answer: one that was sent already."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to send."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to send."""
 
 
 async def start(settings: parts.Server) -> asyncio.Server:

@@ -12,19 +12,20 @@ from collections import deque
 from collections.abc import Iterator
 from email.utils import formatdate
 from time import perf_counter_ns, sleep, time
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import httptools
 
 from labkit import parts
 from labkit.alarm import Alarm, best_clock
 from labkit.framing import BadMessage
-from labkit.targets.http import behaviour, encoding, engines, messages, pacing
+from labkit.targets.http import behaviour, encoding, engines, faults, messages, pacing
 from labkit.targets.http.messages import Answer, Chunks, Request
 from labkit.targets.http.requests import Head, Reader, plain_head, plain_name, plain_names
 from labkit.targets.http.stats import Stats
 
 MOST_WAITING = 256
+_Piece = TypeVar("_Piece", bound=bytes | int)
 
 
 class Turn(NamedTuple):
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._going = False
         # The client waits to be told to send a body; no more requests are taken; it is all over.
         self._expecting = self._deaf = self._over = False
+        self._broken = ""  # the fault that it is a victim of
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop for a new connection."""
@@ -308,7 +310,10 @@ class Connection(asyncio.Protocol):
         return listens and not self._waiting and self._reader.between
 
     def _send(self, answer: Answer, turn: Turn) -> None:
-        if isinstance(answer.body, Chunks) or answer.rate is not None:
+        if answer.fault:
+            self._send_fault(answer, turn)
+            return
+        if isinstance(answer.body, Chunks) or answer.is_slow:
             self._send_head(answer, turn)
             return
         if turn is self._engine.plain:
@@ -327,13 +332,26 @@ class Connection(asyncio.Protocol):
         if turn.head.method == "HEAD":
             self._sent()
             return
-        pieces = self._counted(pacing.pieces(answer.body, answer.rate))
-        self._pieces = pacing.paced(encoding.framed(pieces) if framed else pieces, answer.rate)
+        if framed:
+            chunks = encoding.framed(self._counted(pacing.pieces(answer.body, answer.rate)))
+            self._pieces = pacing.paced(chunks, answer.rate)
+        else:
+            self._pieces = self._counted(pacing.sent(answer))
         self._send_pieces()
 
-    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _send_fault(self, answer: Answer, turn: Turn) -> None:
+        """What is left of the answer; then the connection ends, and nothing else is answered."""
+        self._deaf, self._broken = True, answer.fault
+        self._waiting.clear()
+        whole = self._engine.whole(answer, turn._replace(last=True))
+        self._stats.bytes_out += faults.body_bytes(answer) if turn.head.method != "HEAD" else 0
+        self._pieces = faults.sent(answer, whole)
+        self._send_pieces()
+
+    def _counted(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
         for piece in pieces:
-            self._stats.bytes_out += len(piece)
+            if isinstance(piece, bytes):
+                self._stats.bytes_out += len(piece)
             yield piece
 
     def _send_pieces(self) -> None:
@@ -349,7 +367,7 @@ class Connection(asyncio.Protocol):
             if piece is None:
                 self._pieces = None
                 self._sent()
-                self._go_on()
+                self._go_on_or_break()
                 return
             if isinstance(piece, int):
                 self._napping = True
@@ -358,6 +376,15 @@ class Connection(asyncio.Protocol):
             self._put(piece)
             unyielded += len(piece)
         self._flush()
+
+    def _go_on_or_break(self) -> None:
+        if self._broken == "reset":
+            self._flush()
+            engines.reset(self._transport)
+        elif self._broken:
+            self._end()
+        else:
+            self._go_on()
 
     def _wake(self, _: int) -> None:
         self._napping = False

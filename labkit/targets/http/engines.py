@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +32,15 @@ async def listen(
         # As many processes as there are workers share the port, and the system deals out clients.
         reuse_port=settings.workers > 1 or None,
     )
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End the connection with a reset (RST), where the kind of socket knows one."""
+    there = transport.get_extra_info("socket")
+    # A copy of the descriptor: uvloop lends a socket on which nothing may be set.
+    with socket.socket(fileno=os.dup(there.fileno())) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Telling:

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 SERVER = "labkit"
+HELLO = b"Hello, World!"
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -68,7 +69,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What to send, and after how many seconds. For HEAD the engine leaves the body out.
 
     For `stall_s` the engine first stands still, with all that it serves. `rate` is at how many
-    bytes a second the body goes out, at most; None is as fast as the client reads.
+    bytes a second the body goes out, at most; None is as fast as the client reads. With `drip_s` it
+    goes out byte by byte over so many seconds. `fault` is one of `faults.BROKEN`, or none.
     """
 
     status: int = 200
@@ -77,6 +79,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: float = 0.0
     stall_s: float = 0.0
     rate: int | None = None
+    drip_s: float | None = None
+    fault: str = ""
+    fault_s: float = 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its body is held back on purpose."""
+        return self.rate is not None or self.drip_s is not None
 
 
 @lru_cache(maxsize=8)

@@ -12,12 +12,20 @@ from time import perf_counter_ns
 
 import msgspec
 
-from labkit.targets.http.messages import PIECE_BYTES, Body, Chunks
+from labkit.targets.http.messages import PIECE_BYTES, Answer, Body, Chunks
 
 SLICE_S = 0.01
 """How long a piece takes where the size of pieces is free."""
 LONGEST_NAP_NS = 1_000_000_000
 """After so long an engine looks again, so that nothing waits for long for a client that is gone."""
+
+
+def sent(answer: Answer) -> Iterator[bytes | int]:
+    """The body of `answer` at its pace: pieces to send, and times (ns) until when to wait."""
+    if answer.drip_s is None:
+        return paced(pieces(answer.body, answer.rate), answer.rate)
+    assert isinstance(answer.body, bytes)
+    return dripped(answer.body, answer.drip_s)
 
 
 def pieces(body: Body, rate: int | None) -> Iterator[bytes]:
@@ -50,6 +58,20 @@ def paced(
     for piece in pieces:
         passed += len(piece)
         due_ns = began_ns - (-passed * 1_000_000_000 // rate)
-        while (now_ns := clock()) < due_ns:
-            yield min(due_ns, now_ns + LONGEST_NAP_NS)
+        yield from _until(due_ns, clock)
         yield piece
+
+
+def dripped(
+    data: bytes, over_s: float, clock: Callable[[], int] = perf_counter_ns
+) -> Iterator[bytes | int]:
+    """Each byte of `data` alone, the last one after `over_s` seconds."""
+    began_ns = clock()
+    for at in range(len(data)):
+        yield from _until(began_ns + round((at + 1) * over_s * 1e9 / len(data)), clock)
+        yield data[at : at + 1]
+
+
+def _until(due_ns: int, clock: Callable[[], int]) -> Iterator[int]:
+    while (now_ns := clock()) < due_ns:
+        yield min(due_ns, now_ns + LONGEST_NAP_NS)

@@ -40,7 +40,8 @@ def number(field: str, text: str, type_: Any) -> Any:
         raise BadInput(f"{field} is {text[:40]!r}: it must be {allowed}") from None
 
 
-def _query(request: Request, name: str) -> str | None:
+def query(request: Request, name: str) -> str | None:
+    """The first value of that name in the query; None where there is none."""
     pairs = parse_qsl(messages.split(request.target)[1], keep_blank_values=True)
     return next((value for key, value in pairs if key == name), None)
 
@@ -80,7 +81,7 @@ def size(text: str, _: Request) -> Answer:
 
 def stream(text: str, request: Request) -> Answer:
     """The same bytes as `size`, chunked; `?chunk=` is the size of a chunk."""
-    asked = _query(request, "chunk")
+    asked = query(request, "chunk")
     body = Chunks(
         total_bytes=number("n", text, parts.Bytes),
         chunk_bytes=number("chunk", DEFAULT_CHUNK if asked is None else asked, ChunkBytes),
@@ -110,7 +111,7 @@ def _coded(body: bytes, request: Request) -> Answer:
 
 
 def _level(coding: str, request: Request) -> int | None:
-    asked, levels = _query(request, "level"), compression.CODERS[coding].levels
+    asked, levels = query(request, "level"), compression.CODERS[coding].levels
     if asked is None:
         return None
     type_ = Annotated[int, Meta(ge=levels[0], le=levels[-1])]
@@ -118,7 +119,7 @@ def _level(coding: str, request: Request) -> int | None:
 
 
 def _coding(request: Request) -> str | None:
-    asked = _query(request, "encoding")
+    asked = query(request, "encoding")
     if asked is None:
         return compression.negotiate(request.headers.get("accept-encoding"))
     return compression.forced(asked)
@@ -126,13 +127,13 @@ def _coding(request: Request) -> str | None:
 
 def rate(request: Request) -> int | None:
     """At how many bytes a second `?rate=` asks for the body; None where it does not."""
-    asked = _query(request, "rate") if "?" in request.target else None
+    asked = query(request, "rate") if "?" in request.target else None
     return None if asked is None else int(number("rate", asked, Rate))
 
 
-def stall_s(request: Request) -> float:
-    """For how many seconds `/fault/stall` asks; one where it does not say."""
-    asked = _query(request, "seconds")
+def seconds(request: Request) -> float:
+    """For how many seconds a fault is to last; one where `?seconds=` does not say."""
+    asked = query(request, "seconds")
     return 1.0 if asked is None else number("seconds", asked, parts.StallSeconds)
 
 
