@@ -7,7 +7,7 @@ from labkit.audit import Audit, Figure
 from labkit.errors import TrialFailed
 from labkit.progress import Reporter
 from labkit.record import Record
-from labkit.running import run_all
+from labkit.running import run_all, shown
 from labkit.spec import Trial
 from labkit.store import Store
 
@@ -96,8 +96,7 @@ def _usable(records: list[Record], where: str) -> list[Record]:
 
 async def _probes(show: Reporter) -> list[Figure]:
     found: dict[str, list[float]] = {f"{name} on {loop}": [] for name, loop in PROBED}
-    show.begin(len(PROBED) * REPEATS)
-    try:
+    with shown(show, len(PROBED) * REPEATS, [], None):
         for _ in range(REPEATS):
             for transport, loop in PROBED:
                 where = f"{transport} on {loop}"
@@ -105,8 +104,6 @@ async def _probes(show: Reporter) -> list[Figure]:
                 found[where] += [] if ratio is None else [ratio]
                 said = "failed" if ratio is None else f"{ratio:.3f} of the throughput without"
                 show.passed(f"probes, {where}: {said}")
-    finally:
-        show.end()
     return [audit.overhead(where, ratios) for where, ratios in found.items()]
 
 

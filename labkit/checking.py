@@ -36,6 +36,7 @@ from labkit.plan import Step
 from labkit.progress import Reporter
 from labkit.readings import Reading
 from labkit.record import Record
+from labkit.running import shown
 from labkit.store import Store
 
 AGAIN = 2
@@ -166,15 +167,12 @@ class _Checking:
     async def take(self, listed: Sequence[Turn]) -> None:
         """Take the turns one after another."""
         study = assembly.new_id(datetime.now(UTC))
-        self.show.begin(len(listed))
-        try:
+        with shown(self.show, len(listed), self.records, study):
             for turn in listed:
                 if turn.place.arm.experiment is None:
                     await self._trial(turn, study)
                 else:
                     await self._experiment(turn)
-        finally:
-            self.show.end()
 
     async def _trial(self, turn: Turn, study: str) -> None:
         arm, axes = turn.place.arm, dict(turn.place.axes)

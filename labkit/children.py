@@ -93,11 +93,11 @@ class Child:
         done, _ = await asyncio.wait([self._reaping], timeout=within_s)
         return bool(done)
 
-    async def end(self) -> None:
-        """End the process: ask, wait `GRACE_S`, then kill. Gives back every resource."""
+    async def end(self, grace_s: float = GRACE_S) -> None:
+        """End the process: ask, wait `grace_s`, then kill. Gives back every resource."""
         if not self._reaping.done():
             self.signal(signal.SIGTERM)
-            if not await self.exited(GRACE_S):
+            if not await self.exited(grace_s):
                 self.signal(signal.SIGKILL)
                 await self.exited(GRACE_S)
         self.close()

@@ -36,6 +36,7 @@ from labkit.progress import Reporter
 from labkit.record import Record
 from labkit.rivals import Known, Load
 from labkit.rungs import Reading, Rung, Seconds, load, of_record
+from labkit.running import shown
 from labkit.store import Store
 
 
@@ -123,8 +124,7 @@ class _Climbing:
     async def climb(self, steps: Sequence[Step]) -> None:
         """Take the steps one after another."""
         study = assembly.new_id(datetime.now(UTC))
-        self.show.begin(len(steps))
-        try:
+        with shown(self.show, len(steps), self.records, study):
             for step in steps:
                 self.show.started(step)
                 rung = self.rungs[step.axes["rung"]]
@@ -132,8 +132,6 @@ class _Climbing:
                     await self._own(step, study)
                 else:
                     await self._rival(step, rung, rung.program)
-        finally:
-            self.show.end()
 
     async def _own(self, step: Step, study: str) -> None:
         place = assembly.Place(

@@ -92,6 +92,11 @@ def failed(record: Record) -> bool:
     return any(note.code in FAILED for note in record.warnings)
 
 
+def interrupted(record: Record) -> bool:
+    """Whether the trial was stopped by whoever ran it."""
+    return any(note.code == "interrupted" for note in record.warnings)
+
+
 def verdict(notes: Iterable[Note]) -> Verdict:
     """`invalid` where one note alone makes the record unusable, `warn` where one gives doubt."""
     return verdict_of(note.code for note in notes)

@@ -265,6 +265,23 @@ def results(store: Store | None = None) -> pd.DataFrame:
     return stats.frame((store or Store()).records())
 
 
+def kept(name: str | None = None, *, store: Store | None = None) -> Run | Study:
+    """What was measured and kept: a study by its id, or one trial by its record's id.
+
+    Without a name the last one, also where it was interrupted before its end. Raises
+    `RecordNotFound` or `RecordDamaged`.
+    """
+    found = store or Store()
+    if name is None:
+        last = found.get((found.ids() or ["none"])[-1])
+        name = last.study or last.id
+    records = found.of_study(name)
+    if not records:
+        return Run(found.get(name))
+    by = list(dict.fromkeys(axis for record in records for axis in record.axes))
+    return Sweep(records) if records[0].experiment == "sweep" else Study(records, by)
+
+
 def reference(name: str) -> Reproduction:
     """A published benchmark as measured at paper scale on the machine that the file names.
 

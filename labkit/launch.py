@@ -31,6 +31,8 @@ from labkit.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import Trial
 
 START_S, COUNT_S = 30.0, 5.0
+STOP_S = 0.5
+"""How long a client that is interrupted has to say what it measured: whoever pressed stop waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,11 +338,11 @@ class _Run:
         if self.watch is not None:
             self.watch(self.latest)
 
-    async def _cut_short(self, child: Child) -> Measurement | None:
+    async def _cut_short(self, child: Child, grace_s: float = GRACE_S) -> Measurement | None:
         """Ask the client to end now; what it measured until then, if it still answers."""
         child.signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(grace_s):
                 return await self._measurement(child)
         except TimeoutError:
             # A loop that is blocked cannot answer, and will not end by itself either.
@@ -350,8 +352,8 @@ class _Run:
     async def _interrupted(self, child: Child) -> None:
         note = Note(code="interrupted", message="the trial was interrupted")
         # What was measured to the end counts, whatever the parent was doing when it was stopped.
-        measured = self.measured or await self._cut_short(child) or self._lost()
-        await child.end()
+        measured = self.measured or await self._cut_short(child, STOP_S) or self._lost()
+        await child.end(STOP_S / 2)
         self.keep(self._record(child, measured, None, note))
 
     def _record(

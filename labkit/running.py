@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
-from labkit import assembly, launch, preflight, progress
+from labkit import assembly, guards, launch, preflight, progress
 from labkit.errors import TrialFailed
 from labkit.plan import Step
 from labkit.progress import Reporter
@@ -39,8 +41,7 @@ async def run_all(
         records.append(record)
         show.finished(record)
 
-    show.begin(len(steps))
-    try:
+    with shown(show, len(steps), records, study):
         for step in steps:
             show.started(step)
             place = assembly.Place(
@@ -56,9 +57,38 @@ async def run_all(
                 # The record says what happened; the other arms are still worth having.
                 if stop_at_failure or error.record is None:
                     raise
+    return records
+
+
+@contextmanager
+def shown(
+    show: Reporter, trials: int, records: Sequence[Record], study: str | None
+) -> Iterator[None]:
+    """Around so many trials, of which `records` are kept: the reporter is told what happens."""
+    show.begin(trials)
+    try:
+        with progress.told_if_interrupted(show, partial(kept_of, records, trials, study)):
+            yield
     finally:
         show.end()
-    return records
+
+
+def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
+    """What is kept of work that was interrupted, and how to get at it, in a sentence."""
+    whole = [record for record in records if not guards.interrupted(record)]
+    if study is not None:
+        were = "was" if len(whole) == 1 else "were"
+        return (
+            f"interrupted: {len(whole)} of {trials} trials {were} finished and kept; "
+            f"lab.kept({study!r}) gives what there is"
+        )
+    if not records:
+        return "interrupted: no trial was finished, so nothing is kept"
+    counts = records[-1].counts
+    return (
+        f"interrupted after {counts.ok:,} of {counts.planned:,} requests: the record is kept, as "
+        f"invalid; lab.kept({records[-1].id!r}) gives it"
+    )
 
 
 async def profiled(trial: Trial, look: launch.Look, reporter: Reporter | None) -> Record:
@@ -67,7 +97,8 @@ async def profiled(trial: Trial, look: launch.Look, reporter: Reporter | None) -
     preflight.check(trial)
     show.begin(1)
     try:
-        show.started(Step(trial=trial, axes={}, repeat=0, order=0))
-        return await launch.run(trial, watch=show.update, keep=lambda record: None, look=look)
+        with progress.told_if_interrupted(show, lambda: "interrupted: a profile is kept nowhere"):
+            show.started(Step(trial=trial, axes={}, repeat=0, order=0))
+            return await launch.run(trial, watch=show.update, keep=lambda record: None, look=look)
     finally:
         show.end()

@@ -102,6 +102,18 @@ class Store:
         """All readable records, oldest first."""
         return (found for found in self.scan() if isinstance(found, Record))
 
+    def of_study(self, study: str) -> list[Record]:
+        """The readable records of the study with this id, oldest first."""
+        # Ids begin with a time, and a study has its id before it has records.
+        later = (self._readable(one) for one in self.ids() if one >= study)
+        return [found for found in later if found is not None and found.study == study]
+
+    def _readable(self, record_id: str) -> Record | None:
+        try:
+            return self._read(record_id)
+        except RecordDamaged:
+            return None
+
     def scan(self) -> Iterator[Record | Damaged]:
         """All files, oldest first: each as its record, or as what is wrong with it."""
         for one in self.ids():

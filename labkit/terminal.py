@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from labkit import progress as reporting
 from labkit import tables
 from labkit.codes import Code
+from labkit.displays.card import summary_line
 from labkit.doctor import Check
 from labkit.launch import Progress as TrialProgress
 from labkit.outcomes import Outcome
@@ -72,14 +73,6 @@ class Lines(reporting.Reporter):
         self._done += 1
         left = reporting.remaining(self._done, self._trials, self._began)
         note(f"[{self._done}/{self._trials}] {line}; {left}")
-
-
-def summary_line(record: Record) -> str:
-    """One record in one line."""
-    arm = ", ".join(f"{name}={value}" for name, value in record.axes.items())
-    took = f"{record.wall_s:.2f} s" if record.wall_s is not None else "no answer"
-    name = arm or record.trial["strategy"]
-    return f"{name}: {record.counts.ok:,} of {record.counts.planned:,} ok, {took}, {record.verdict}"
 
 
 class Live(reporting.Reporter):

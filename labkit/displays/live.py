@@ -24,7 +24,7 @@ COLOURS = (
 )
 """Those of the charts (Okabe and Ito 2008); its black is the colour of the page's text here."""
 _DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 264, 124, 50, 12, 22, 20
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 264, 124, 50, 18, 22, 20
 _LEGEND, _LETTER, _FONT = 18, 6.3, 11
 _PLOT_W, _PLOT_H = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 _FINE = 4

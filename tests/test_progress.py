@@ -1,0 +1,254 @@
+"""What is shown while trials run: often enough, never in the way, and gone at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from clocks import ByHand
+from factories import make_record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import progress, running
+from labkit.displays import card
+from labkit.launch import Progress
+from labkit.outcomes import Run
+from labkit.plan import Step
+from labkit.progress import Careful, Reporter
+from labkit.progress.notebook import Notebook, Spot
+from labkit.record import Counts
+from labkit.spec import Trial
+
+TRIAL = Trial(requests=1_000, limit=10)
+
+
+def told(t_s: float, done: int = 100) -> Progress:
+    counts = Counts(planned=1_000, sent=done + 10, not_sent=0, ok=done, failed={}, cancelled=0)
+    return Progress(trial=TRIAL, t_s=t_s, in_flight=10, counts=counts)
+
+
+def step(**axes: Any) -> Step:
+    return Step(trial=TRIAL, axes=axes, repeat=0, order=0)
+
+
+class Shown(Spot):
+    """The output of a cell, as it was shown time after time."""
+
+    def __init__(self) -> None:
+        self.bundles: list[card.Bundle] = []
+        self._shell = SimpleNamespace(events=self)
+        self._closing = False
+        self.at_end: list[Callable[[Any], None]] = []
+
+    def show(self, bundle: card.Bundle) -> None:
+        self.bundles.append(bundle)
+
+    def register(self, event: str, call: Callable[[Any], None]) -> None:
+        assert event == "post_run_cell"
+        self.at_end.append(call)
+
+    def unregister(self, event: str, call: Callable[[Any], None]) -> None:
+        self.at_end.remove(call)
+
+    def cell_ends(self, value: Any) -> None:
+        for call in list(self.at_end):
+            call(SimpleNamespace(result=value))
+
+    @property
+    def last(self) -> str:
+        return self.bundles[-1]["text/plain"]
+
+
+class Clock(ByHand):
+    def __call__(self) -> float:  # type: ignore[override]
+        return self.now_ns / 1e9
+
+
+def notebook() -> tuple[Notebook, Shown, Clock]:
+    shown, clock = Shown(), Clock()
+    return Notebook(shown, clock), shown, clock
+
+
+@given(st.lists(st.floats(0.08, 0.12), min_size=50, max_size=120))
+def test_at_ten_readings_a_second_more_than_five_are_drawn(gaps_s: list[float]) -> None:
+    reporter, shown, clock = notebook()
+    reporter.begin(1)
+    reporter.started(step())
+    before = len(shown.bundles)
+    for gap_s in gaps_s:
+        clock.now_ns += round(gap_s * 1e9)
+        reporter.update(told(clock()))
+
+    drawn = len(shown.bundles) - before
+    assert 5 * sum(gaps_s) - 1 <= drawn <= 8 * sum(gaps_s) + 1
+
+
+def test_a_burst_of_readings_is_drawn_once() -> None:
+    reporter, shown, clock = notebook()
+    reporter.begin(1)
+    reporter.started(step())
+    clock.now_ns = 10**9
+    before = len(shown.bundles)
+    for number in range(1, 100):
+        reporter.update(told(number / 1_000))
+
+    assert len(shown.bundles) == before + 1
+
+
+def test_the_card_says_which_trial_how_far_and_how_long() -> None:
+    reporter, shown, clock = notebook()
+    reporter.begin(4)
+    reporter.started(step(strategy="queue", loop="<i>"))
+    clock.now_ns = 2 * 10**9
+    reporter.update(told(1.0, done=500))
+
+    assert shown.last == (
+        "trial 1 of 4, strategy=queue, loop=<i>: 500 of 1,000 ok, 10 in flight; about 14 s left"
+    )
+    html = shown.bundles[-1]["text/html"]
+    assert 'role="progressbar"' in html
+    assert "<svg" in html
+    assert "<i>" not in html
+
+
+def test_a_cell_without_a_result_keeps_one_line() -> None:
+    reporter, shown, _ = notebook()
+    record = make_record()
+    reporter.begin(1)
+    reporter.started(step())
+    reporter.finished(record)
+    reporter.end()
+    shown.cell_ends(None)
+
+    assert shown.last == card.summary_line(record)
+    assert not shown.at_end
+
+
+def test_a_cell_that_shows_its_result_keeps_nothing_else() -> None:
+    reporter, shown, _ = notebook()
+    reporter.begin(1)
+    reporter.started(step())
+    reporter.finished(make_record())
+    reporter.end()
+    shown.cell_ends(Run(make_record()))
+
+    assert shown.bundles[-1] == card.NOTHING
+
+
+def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
+    reporter, shown, clock = notebook()
+    for _ in range(2):
+        reporter.begin(2)
+        for verdict in ("valid", "invalid"):
+            reporter.started(step())
+            reporter.finished(make_record(verdict=verdict))
+        clock.now_ns += 10**9
+        reporter.end()
+
+    assert shown.last == "4 trials in 2.0 s, 2 valid, 2 invalid"
+    assert len(shown.at_end) == 1
+
+
+def test_more_arms_than_can_be_told_apart_are_no_failure() -> None:
+    reporter, shown, clock = notebook()
+    reporter.begin(30)
+    for number in range(30):
+        reporter.started(step(limit=number))
+        clock.now_ns += 10**9
+        reporter.update(told(0.5))
+
+    assert "limit=29" in shown.bundles[-1]["text/html"]
+
+
+class Broken(Reporter):
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def update(self, progress: Progress) -> None:
+        self.asked += 1
+        raise ValueError("no display")
+
+
+def test_a_reporter_that_fails_is_asked_no_more_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = Broken()
+    reporter = Careful(broken)
+    for _ in range(3):
+        reporter.begin(1)
+        reporter.started(step())
+        reporter.update(told(0.1))
+        reporter.finished(make_record())
+        reporter.passed("a line")
+        reporter.interrupted("why")
+        reporter.end()
+
+    assert broken.asked == 1
+    assert capsys.readouterr().err.count("ValueError: no display") == 1
+
+
+def test_nothing_is_shown_where_nobody_looks() -> None:
+    assert type(progress.default()) is Reporter
+
+
+# What is said of work that is interrupted
+
+
+class Noted(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def interrupted(self, says: str) -> None:
+        self.said.append(says)
+
+    def end(self) -> None:
+        self.said.append("end")
+
+
+async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
+    reporter, reached = Noted(), asyncio.Event()
+
+    async def work() -> None:
+        with running.shown(reporter, 3, [make_record()], "20261120-study"):
+            reached.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(work())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+
+    sentence = (
+        "interrupted: 1 of 3 trials was finished and kept; "
+        "lab.kept('20261120-study') gives what there is"
+    )
+    assert reporter.said == [sentence, "end"]
+    assert str(caught.value) == sentence
+    assert caught.value._render_traceback_() == [sentence]  # type: ignore[attr-defined]
+    assert task.cancelled()
+
+
+async def test_a_timeout_around_work_is_still_a_timeout() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(0):
+            with running.shown(Reporter(), 1, [], None):
+                await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await work()
+
+
+def test_of_one_trial_its_requests_are_told() -> None:
+    counts = Counts(planned=1_000, sent=40, not_sent=960, ok=30, failed={}, cancelled=10)
+
+    said = running.kept_of([make_record(counts=counts)], 1, None)
+
+    assert said.startswith("interrupted after 30 of 1,000 requests: the record is kept")
+    assert running.kept_of([], 1, None) == (
+        "interrupted: no trial was finished, so nothing is kept"
+    )
