@@ -25,7 +25,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(BIN)/pytest -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce test lab notebooks format lock clean
+.PHONY: help setup reproduce test lab notebooks exercises format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,11 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 	@test -n "$(NOTEBOOKS_STRICT)$(NOTEBOOKS_LAX)" || { echo "notebooks/ is empty" >&2; exit 1; }
 	$(if $(NOTEBOOKS_STRICT),$(NBVAL) --nbval $(NOTEBOOKS_STRICT))
 	$(if $(NOTEBOOKS_LAX),$(NBVAL) --nbval-lax $(NOTEBOOKS_LAX))
+
+# They are made from the solutions in the notebooks and fail until they are solved, so that they are
+# not among those that `make notebooks` runs. A test makes them again and compares.
+exercises: $(READY) ## write notebooks/exercises anew from the solutions in the notebooks
+	$(BIN)/python -m labkit.exercises
 
 format: $(READY) ## put code and notebooks in the project's format
 	$(BIN)/ruff check --fix

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.climb import Climb
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
+    from labkit.exercises import Checked, check
     from labkit.lab import (
         check_claims,
         compare,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _HOME = {
     "labkit.climb": ("Climb",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
+    "labkit.exercises": ("Checked", "check"),
     "labkit.lab": (
         "check_claims",
         "compare",
@@ -88,6 +90,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AiohttpTransport",
     "BadInput",
+    "Checked",
     "Climb",
     "HttpTarget",
     "LabError",
@@ -110,6 +113,7 @@ __all__ = [
     "UrlTarget",
     "WireTransport",
     "Workload",
+    "check",
     "check_claims",
     "compare",
     "default_scale",

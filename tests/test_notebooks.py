@@ -26,6 +26,9 @@ import labkit
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TAGS = {"keep_output", "nbval-check-output"}
+SOLUTION = "solution"
+# Folded away in JupyterLab, so that who reads the task is not shown what solves it.
+FOLDED = {"outputs_hidden": True, "source_hidden": True}
 OPENING = ("What you will do", "What you will learn", "What you will need")
 CLOSING = ("Key points", "On your own")
 SCALES = {"smoke", "workshop", "paper"}
@@ -47,7 +50,8 @@ def tags(cell: Cell) -> set[str]:
 
 
 def golden(notebook: Notebook) -> list[Cell]:
-    return [cell for cell in code(notebook) if tags(cell)]
+    """The verdicts: tests/test_exercises.py looks at the solutions of exercises."""
+    return [cell for cell in code(notebook) if tags(cell) and SOLUTION not in tags(cell)]
 
 
 def text(notebook: Notebook) -> str:
@@ -75,6 +79,10 @@ def sections(notebook: Notebook) -> dict[str, list[Cell]]:
     return found
 
 
+def exercises(notebook: Notebook) -> list[Cell]:
+    return sections(notebook).get("Exercises", [])
+
+
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -89,8 +97,11 @@ def test_there_are_notebooks_and_make_runs_each_of_them() -> None:
 def test_notebook_is_valid_and_of_a_readable_length(path: Path) -> None:
     notebook = read(path)
 
+    # The exercises are not read in one go: each is done, or passed over.
+    read_through = [cell for cell in notebook.cells if cell not in exercises(notebook)]
+
     nbformat.validate(notebook)
-    assert 14 <= len(notebook.cells) <= 37
+    assert 14 <= len(read_through) <= 37
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
@@ -101,8 +112,10 @@ def test_notebook_is_stored_stripped(path: Path) -> None:
 
     assert stripped(notebook) == notebook
     assert notebook.metadata == {"kernelspec": kernel, "language_info": {"name": "python"}}
-    assert all(cell.metadata in ({}, {"tags": sorted(TAGS)}) for cell in notebook.cells)
-    assert all(not cell.outputs for cell in code(notebook) if not tags(cell))
+    solved = {"jupyter": FOLDED, "tags": sorted({*TAGS, SOLUTION})}
+    kinds = ({}, {"tags": sorted(TAGS)}, solved, {**solved, "tags": [SOLUTION]})
+    assert all(cell.metadata in kinds for cell in notebook.cells)
+    assert all(not cell.outputs for cell in code(notebook) if not tags(cell) >= TAGS)
 
 
 @every
@@ -151,7 +164,8 @@ def test_cells_are_named_and_not_numbered_at_random(path: Path) -> None:
 @every
 def test_each_section_ends_in_a_verdict(path: Path) -> None:
     found = sections(read(path))
-    taught = {title: cells for title, cells in found.items() if title not in (*OPENING, *CLOSING)}
+    others = (*OPENING, "Exercises", *CLOSING)
+    taught = {title: cells for title, cells in found.items() if title not in others}
 
     assert len(taught) >= 3
     assert [title for title, cells in taught.items() if not any(map(tags, cells))] == []

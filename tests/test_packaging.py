@@ -177,12 +177,14 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
     claims = moved("data/claims.toml", "data", "labkit/_data")
     reference = moved("data/reference/*.*", "data", "labkit/_data")
     notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
+    exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
 
     assert published
     assert ladder
     assert claims
     assert notebooks
-    data = published | ladder | claims | reference | notebooks
+    assert exercises
+    data = published | ladder | claims | reference | notebooks | exercises
     assert moved("labkit/**/*.py", "", "") | data <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",

@@ -1,0 +1,177 @@
+"""Notebooks of exercises, made from the solutions in the notebooks. Pure: a notebook in, one out.
+
+In a notebook's section `Exercises` a Markdown cell puts the task, and the code cell after it,
+tagged `solution`, solves it and ends in `lab.check("ex-NN-K", ...)`. What stands above a line
+`# Solution` there is given to the learner; of what is below, only what the check takes is left, as
+a stub. The same notebook always gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from labkit.errors import BadInput
+
+Cell: TypeAlias = dict[str, Any]
+Notebook: TypeAlias = dict[str, Any]
+
+TAG = "solution"
+SETUP = "sizes"
+"""The id of the cell that imports what a notebook needs and sets its sizes."""
+HEADING = "## Exercises"
+MARK = "# Solution"
+DOTS = "...  # your answer"
+
+_HOW = """\
+# Exercises: {title}
+
+They belong to [{name}](../{name}.ipynb), where a solution is folded away below each task.
+
+Put your answer in place of the three dots and run the cell. `lab.check` says whether it is right,
+and if it is not, what to think of; ask as often as you like. Try before you open a hint, and open
+the first before the second. Run the next cell first: it imports what the exercises need."""
+
+
+def exercises_of(text: str, name: str) -> str:
+    """The notebook of exercises for the notebook `text`, both as JSON; `name` has no ending."""
+    source = loaded(text)
+    cells = [_opening(source, name), _setup(source), *_exercises(source)]
+    made = {
+        "cells": cells,
+        "metadata": source["metadata"],
+        "nbformat": source["nbformat"],
+        "nbformat_minor": source["nbformat_minor"],
+    }
+    # As nbformat writes it, so that JupyterLab saves what it opens unchanged.
+    return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def loaded(text: str) -> Notebook:
+    """The notebook that a file's text holds."""
+    notebook: Notebook = json.loads(text)
+    return notebook
+
+
+def solutions(notebook: Notebook) -> list[Cell]:
+    """The cells that hold a solution."""
+    return [cell for cell in notebook["cells"] if TAG in cell["metadata"].get("tags", [])]
+
+
+def source_of(cell: Cell) -> str:
+    """The text of a cell, which a file may hold in lines."""
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def checked_in(source: str) -> tuple[str, list[str]]:
+    """The exercise that a solution's last line checks, and the names that it hands over.
+
+    Raises `BadInput` for a solution that does not end in `lab.check("ex-NN-K", ...)`.
+    """
+    last = _parsed(source)[-1]
+    match last:
+        case ast.Expr(
+            value=ast.Call(
+                func=ast.Attribute(value=ast.Name(id="lab"), attr="check"),
+                args=[ast.Constant(value=str(exercise)), answer],
+            )
+        ):
+            return exercise, [node.id for node in ast.walk(answer) if isinstance(node, ast.Name)]
+    raise BadInput(
+        f"solution is {source.splitlines()[-1]!r} in its last line: it must end in "
+        'lab.check("ex-NN-K", answer)'
+    )
+
+
+def stub(source: str) -> str:
+    """A solution without what solves it: what is given, a stub for each answer, and the check."""
+    _, names = checked_in(source)
+    given, _, solved = source.rpartition(f"{MARK}\n")
+    stubs = [one for name in dict.fromkeys(names) if (one := _stub_of(name, solved))]
+    if not stubs:
+        raise BadInput(f"solution makes none of {names}, which its check takes: there is no answer")
+    blocks = [given.strip("\n"), *stubs, source.splitlines()[-1]]
+    return _joined([block for block in blocks if block])
+
+
+def _stub_of(name: str, solved: str) -> str | None:
+    """What a learner finds in place of the value or the function `name`; None if it is given."""
+    for statement in _parsed(solved):
+        match statement:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name == name:
+                return _signature(statement, solved) + f"    {DOTS}"
+            case ast.Assign(targets=[ast.Name(id=assigned)]) if assigned == name:
+                return f"{name} = {DOTS}"
+    return None
+
+
+def _signature(function: ast.FunctionDef | ast.AsyncFunctionDef, solved: str) -> str:
+    """The lines of a function above its body, and its docstring."""
+    first = function.body[1 if ast.get_docstring(function) else 0]
+    start = min([function.lineno, *(one.lineno for one in function.decorator_list)])
+    return "".join(solved.splitlines(keepends=True)[start - 1 : first.lineno - 1])
+
+
+def _joined(blocks: list[str]) -> str:
+    """Blocks of code with as many blank lines between them as the project's format has."""
+    text = blocks[0]
+    for before, after in pairwise(blocks):
+        apart = _ends_in_function(before) or _begins_with_function(after)
+        text += ("\n\n\n" if apart else "\n") + after
+    return text
+
+
+def _begins_with_function(block: str) -> bool:
+    return isinstance(_parsed(block)[0], ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _ends_in_function(block: str) -> bool:
+    return isinstance(_parsed(block)[-1], ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _parsed(source: str) -> list[ast.stmt]:
+    """The statements of a cell, which may await where a module may not."""
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    tree = compile(source, "a solution", "exec", flags)
+    assert isinstance(tree, ast.Module)
+    return tree.body
+
+
+def _opening(notebook: Notebook, name: str) -> Cell:
+    first = source_of(notebook["cells"][0])
+    title = first.splitlines()[0].removeprefix("# ")
+    return _markdown("title", _HOW.format(title=title, name=name))
+
+
+def _setup(notebook: Notebook) -> Cell:
+    for cell in notebook["cells"]:
+        if cell["id"] == SETUP:
+            return _code(SETUP, source_of(cell))
+    raise BadInput(f"notebook has no cell with the id {SETUP!r}, which imports what it needs")
+
+
+def _exercises(notebook: Notebook) -> Iterator[Cell]:
+    """The cells of the section, without its heading, each solution as a stub."""
+    inside = False
+    for cell in notebook["cells"]:
+        source = source_of(cell)
+        if cell["cell_type"] == "markdown" and source.startswith("## "):
+            inside = source.startswith(HEADING)
+        elif inside and cell["cell_type"] == "markdown":
+            yield _markdown(cell["id"], source)
+        elif inside:
+            yield _code(cell["id"].replace(TAG, "answer"), stub(source))
+
+
+def _markdown(name: str, source: str) -> Cell:
+    lines = source.splitlines(keepends=True)
+    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": lines}
+
+
+def _code(name: str, source: str) -> Cell:
+    cell: Cell = {"cell_type": "code", "execution_count": None, "outputs": []}
+    return cell | {"id": name, "metadata": {}, "source": source.splitlines(keepends=True)}

@@ -1,0 +1,502 @@
+"""Exercises: solved they pass, unsolved they fail, and what is said gives nothing away.
+
+What is tried is tried in virtual time; a real one passes only where a function hangs.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from decimal import Decimal
+from fractions import Fraction
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import wrong_answers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbstripout import strip_output
+
+import labkit as lab
+from labkit.exercises import generating, grading, service, trying
+from labkit.exercises.__main__ import generated
+from labkit.exercises.register import every
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+SOURCES = [
+    path
+    for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    if generating.solutions(generating.loaded(path.read_text(encoding="utf-8")))
+]
+MADE = sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+for_each_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+
+
+def solutions(path: Path) -> list[str]:
+    notebook = generating.loaded(path.read_text(encoding="utf-8"))
+    return [generating.source_of(cell) for cell in generating.solutions(notebook)]
+
+
+def setup(path: Path) -> str:
+    cells = generating.loaded(path.read_text(encoding="utf-8"))["cells"]
+    return next(generating.source_of(cell) for cell in cells if cell["id"] == generating.SETUP)
+
+
+def run_cells(*sources: str) -> list[Any]:
+    """The last value of each cell, run one after another as a kernel does."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with asyncio.Runner() as runner, redirect_stdout(StringIO()):
+        return [runner.run(_value(source, names)) for source in sources]
+
+
+async def _value(source: str, names: dict[str, Any]) -> Any:
+    tree = compile(source, "a cell", "exec", FLAGS | ast.PyCF_ONLY_AST)
+    last = tree.body.pop()
+    assert isinstance(last, ast.Expr)
+    parts = (compile(tree, "a cell", "exec", FLAGS), _expression(last))
+    for code in parts:
+        found = eval(code, names)  # noqa: S307  # the notebooks are our own
+        value = await found if inspect.iscoroutine(found) else found
+    return value
+
+
+def _expression(last: ast.Expr) -> Any:
+    return compile(ast.Expression(last.value), "a cell", "eval", FLAGS)
+
+
+# The notebooks
+
+
+@for_each_notebook
+def test_notebook_has_two_to_four_exercises_of_its_own_number(path: Path) -> None:
+    ids = [generating.checked_in(source)[0] for source in solutions(path)]
+
+    assert 2 <= len(ids) <= 4
+    assert ids == [f"ex-{path.name[:2]}-{n}" for n in range(1, len(ids) + 1)]
+
+
+def test_each_check_belongs_to_one_solution() -> None:
+    solved = [generating.checked_in(source)[0] for path in SOURCES for source in solutions(path)]
+
+    assert solved == list(every())
+
+
+@for_each_notebook
+def test_each_solution_follows_its_task_with_two_hints(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    for task, solution in pairwise(cells):
+        if "solution" in solution.metadata.get("tags", []):
+            exercise = generating.checked_in(solution.source)[0]
+            assert task.source.startswith(f"### Exercise {exercise[-1]}: ")
+            assert re.findall(r"<summary>(.+?)</summary>", task.source) == ["Hint 1", "Hint 2"]
+            assert task.source.count("</details>") == 2
+
+
+@for_each_notebook
+def test_notebook_says_in_its_opening_how_many_exercises_it_has(path: Path) -> None:
+    words = {2: "two", 3: "three", 4: "four"}
+    opening = nbformat.read(path, as_version=4).cells[0].source
+
+    (said,) = re.findall(r"\*\*Exercises:\*\* (\w+), about \d+ minutes", opening)
+    assert said == words[len(solutions(path))]
+
+
+@for_each_notebook
+def test_stored_verdict_of_each_solution_is_that_it_passes(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.metadata.get("tags", []) and "solution" in cell.metadata.tags and cell.outputs:
+            (output,) = cell.outputs
+            exercise = generating.checked_in(cell.source)[0]
+            assert output.data["text/plain"].startswith(f"PASS {exercise}: ")
+            assert set(output.data) == {"text/plain", "text/html"}
+
+
+@for_each_notebook
+def test_solutions_pass_with_nothing_but_what_the_exercises_import(path: Path) -> None:
+    pure = [source for source in solutions(path) if "await lab." not in source]
+
+    for checked in run_cells(setup(path), *pure)[1:]:
+        assert checked, checked
+
+
+@pytest.mark.slow
+@for_each_notebook
+def test_solutions_that_measure_pass_too(path: Path, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+    measuring = [source for source in solutions(path) if "await lab." in source]
+
+    for checked in run_cells(setup(path), *measuring)[1:]:
+        assert checked, checked
+
+
+# What is made of them
+
+
+def test_exercises_are_those_that_the_notebooks_make() -> None:
+    """`make exercises` makes them again."""
+    kept = {path.name: path.read_text(encoding="utf-8") for path in MADE}
+
+    assert kept == generated(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+def test_notebook_of_exercises_is_valid_and_stripped(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+
+    nbformat.validate(notebook)
+    again = nbformat.read(path, as_version=4)
+    assert strip_output(again, keep_output=False, keep_count=True, keep_id=True) == notebook
+    assert nbformat.writes(notebook) + "\n" == path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", "\n".join(cell.source for cell in notebook.cells))
+    assert links
+    assert all((path.parent / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+def test_each_unsolved_exercise_fails_its_own_check(path: Path) -> None:
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    ids = [generating.checked_in(cell.source)[0] for cell in code[1:]]
+
+    found = run_cells(*(cell.source for cell in code))[1:]
+
+    assert [one.exercise for one in found] == ids
+    assert not any(found)
+    assert all(re.search(r"Not answered yet|still to be written", one.says) for one in found)
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+def test_nothing_of_a_solution_is_left_in_the_exercises(path: Path) -> None:
+    left = path.read_text(encoding="utf-8")
+
+    assert "# Solution" not in left
+    assert left.count("...  # your answer") >= len(solutions(NOTEBOOKS / path.name))
+
+
+@pytest.mark.parametrize(
+    ("solution", "stub"),
+    [
+        pytest.param(
+            'answer = 6 * 7\nlab.check("ex-00-1", answer)\n',
+            'answer = ...  # your answer\nlab.check("ex-00-1", answer)',
+            id="a value",
+        ),
+        pytest.param(
+            "import math\n\nmost = 3\n\n# Solution\nhelp = 1\nanswer = most + help\n"
+            'lab.check("ex-00-1", answer)',
+            'import math\n\nmost = 3\nanswer = ...  # your answer\nlab.check("ex-00-1", answer)',
+            id="a value from what is given",
+        ),
+        pytest.param(
+            'def helper():\n    return 1\n\n\nasync def mine(a, b):\n    """Do it."""\n'
+            '    return helper()\n\n\nlab.check("ex-00-1", mine)',
+            'async def mine(a, b):\n    """Do it."""\n    ...  # your answer\n\n\n'
+            'lab.check("ex-00-1", mine)',
+            id="a function",
+        ),
+        pytest.param(
+            'first = 1\nsecond = 2\nlab.check("ex-00-1", [first, second])',
+            "first = ...  # your answer\nsecond = ...  # your answer\n"
+            'lab.check("ex-00-1", [first, second])',
+            id="two values",
+        ),
+    ],
+)
+def test_a_stub_keeps_what_is_given_and_nothing_of_the_solution(solution: str, stub: str) -> None:
+    assert generating.stub(solution) == stub
+
+
+@pytest.mark.parametrize(
+    ("solution", "said"),
+    [
+        ("answer = 1", "must end in lab.check"),
+        ('lab.check("ex-00-1", answer)', "there is no answer"),
+        ("lab.check(name, answer)", "must end in lab.check"),
+    ],
+)
+def test_a_solution_that_makes_no_exercise_is_refused(solution: str, said: str) -> None:
+    with pytest.raises(lab.BadInput, match=said):
+        generating.stub(solution)
+
+
+# What is said
+
+
+@pytest.mark.parametrize(("exercise", "answer", "said"), wrong_answers.every())
+def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, said: str) -> None:
+    checked = lab.check(exercise, answer)
+
+    assert not checked
+    assert said.casefold() in checked.says.casefold()
+    assert re.fullmatch(r"[A-Z\d`].*[.?!]", checked.says)
+
+
+def test_each_exercise_is_tried_with_wrong_answers() -> None:
+    assert {exercise for exercise, _, _ in wrong_answers.every()} == set(every())
+
+
+def right_answers() -> Iterator[tuple[str, str]]:
+    """What solves those exercises whose answer is one number or one word."""
+    for path in SOURCES:
+        for source in solutions(path):
+            for one in ast.walk(ast.parse(source)) if "await" not in source else ():
+                match one:
+                    case ast.Assign(targets=[ast.Name(id="answer")], value=ast.Constant(value=it)):
+                        yield generating.checked_in(source)[0], str(it)
+
+
+@pytest.mark.parametrize(("exercise", "right"), list(right_answers()))
+def test_what_is_said_of_a_wrong_answer_does_not_hold_the_right_one(
+    exercise: str, right: str
+) -> None:
+    wrong = [answer for name, answer, _ in wrong_answers.every() if name == exercise]
+    for answer in (*wrong, None, 1e9, -1, 0, 1, "", "nothing", [], {}, ...):
+        checked = lab.check(exercise, answer)
+        listed = "choose one of" in checked.says or "give one of" in checked.says
+        if not checked and not listed and str(answer) not in checked.says:
+            assert right not in re.findall(r"[\w.]*\w", checked.says)
+
+
+class Hostile:
+    """Raises whatever it is asked."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            return object.__getattribute__(self, name)
+        raise RuntimeError(name)
+
+    def _raise(self, *_: Any) -> Any:
+        raise RuntimeError
+
+    __eq__ = __hash__ = __len__ = __iter__ = __repr__ = __float__ = __call__ = _raise
+
+
+async def awaits_wrongly(*_: Any) -> Any:
+    raise SystemExit
+
+
+ANSWERS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.complex_numbers(),
+    st.decimals(),
+    st.fractions(),
+    st.text(),
+    st.binary(),
+    st.lists(st.one_of(st.floats(), st.text(), st.none())),
+    st.dictionaries(st.text(), st.floats()),
+    st.frozensets(st.text()),
+    st.sampled_from(
+        [
+            Hostile,
+            awaits_wrongly,
+            len,
+            lab,
+            lab.Trial(),
+            np.float64("nan"),
+            np.arange(3),
+            10**400,
+            ...,
+            range(3),
+            object(),
+            ["a", ["b"]],
+        ]
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(exercise=st.sampled_from(every()), answer=ANSWERS)
+def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
+    checked = lab.check(exercise, answer)
+
+    assert isinstance(checked, lab.Checked)
+    assert "\n" not in repr(checked)
+
+
+@pytest.mark.parametrize("exercise", every())
+def test_an_answer_that_raises_whatever_it_is_asked_is_only_wrong(exercise: str) -> None:
+    assert not lab.check(exercise, Hostile())
+
+
+async def test_a_call_that_was_not_awaited_is_told_so() -> None:
+    checked = lab.check("ex-00-1", lab.run(lab.Trial()))
+
+    assert checked.says == "This is a coroutine that has not run: put `await` before the call."
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ex-00-11", "did you mean 'ex-00-1'?"),
+        ("ex-0-1", "did you mean 'ex-00-1'?"),
+        ("nothing", "must be one of ex-00-1"),
+        (3, "must be one of ex-00-1"),
+    ],
+)
+def test_an_unknown_exercise_is_refused_with_the_nearest(name: Any, said: str) -> None:
+    with pytest.raises(lab.BadInput, match=re.escape(said)):
+        lab.check(name, 1)
+
+
+def test_a_verdict_shows_itself_as_text_and_escaped_html() -> None:
+    checked = lab.Checked(exercise="ex-00-1", right=False, says="no <b>")
+    shown = checked._repr_mimebundle_()
+
+    assert shown["text/plain"] == repr(checked) == "FAIL ex-00-1: no <b>"
+    assert "no &lt;b&gt;" in shown["text/html"]
+    assert repr(lab.Checked(exercise="ex-00-1", right=True, says="Yes.")) == "PASS ex-00-1: Yes."
+
+
+# Reading answers
+
+
+@pytest.mark.parametrize("given", [7, 7.0, Decimal(7), Fraction(7), np.int64(7), np.float32(7)])
+def test_a_number_may_be_of_any_type_that_is_one(given: Any) -> None:
+    assert grading.number(given, "seconds") == 7
+    assert grading.whole(given, "requests") == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2_000, "factor of a thousand"),
+        (2e-6, "factor of a million"),
+        (0.02, "factor of a hundred"),
+        (-2, "cannot be"),
+        (0, "cannot be"),
+        (37, "another order of magnitude"),
+        (3, "too high"),
+        (1.9, "lose, but a little too low"),
+    ],
+)
+def test_a_number_that_is_off_is_told_how(value: float, said: str) -> None:
+    with pytest.raises(grading.Wrong, match=said):
+        grading.near(value, 2, unit="seconds")
+
+
+@given(truth=st.floats(1e-6, 1e9), factor=st.floats(0.991, 1.009))
+def test_a_number_near_enough_is_right(truth: float, factor: float) -> None:
+    grading.near(truth * factor, truth, unit="seconds")
+
+
+# Trying functions
+
+
+def said_of(function: Any) -> str:
+    with pytest.raises(grading.Wrong) as wrong:
+        trying.call(function)
+    return str(wrong.value)
+
+
+async def test_a_function_is_tried_beside_a_loop_that_runs() -> None:
+    async def mine() -> int:
+        await asyncio.sleep(3_600)
+        return 42
+
+    assert trying.call(mine) == 42
+    assert trying.call(lambda: 42) == 42
+
+
+def test_a_function_that_raises_is_told_where() -> None:
+    async def mine() -> None:
+        await asyncio.sleep(0)
+        {}["nothing"]
+
+    assert said_of(mine) == "The function raised KeyError in its line 3: 'nothing'."
+
+
+def test_a_function_that_waits_for_ever_is_told_so() -> None:
+    async def mine() -> None:
+        await asyncio.Event().wait()
+
+    assert "waits for something that never happens" in said_of(mine)
+
+
+def test_a_function_that_never_gives_up_is_told_so() -> None:
+    async def mine() -> None:
+        while True:  # noqa: ASYNC110  # the fault that is to be seen
+            await asyncio.sleep(0)
+
+    assert "never came to an end" in said_of(mine)
+
+
+def test_a_function_that_never_gives_way_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trying, "DEADLINE_S", 0.05)
+    alive = []
+
+    def mine() -> None:
+        while True:
+            alive.append(time.monotonic())
+
+    assert "never came to an end" in said_of(mine)
+    ended, alive[:] = len(alive), []
+    assert ended > 0
+    assert alive == []
+
+
+def test_a_function_that_refuses_to_be_cancelled_does_not_hold_the_check() -> None:
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    async def mine() -> str:
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        return f"left {task.done()}"
+
+    assert trying.call(mine) == "left False"
+
+
+def test_a_schedule_takes_what_its_delays_say() -> None:
+    async def mine(fetch: Any, items: Any, limit: int) -> str:
+        for item in items:
+            await fetch(item)
+        return "done"
+
+    tried = service.schedule(mine, limit=1, delays=[1.0, 2.0, 0.5])
+
+    assert (tried.wall_s, tried.returned, tried.most_in_flight) == (3.5, "done", 1)
+    assert tried.began == tried.answered == [0, 1, 2]
+    assert tried.polled_turns == 0
+
+
+def test_a_schedule_that_polls_is_noticed_and_ends() -> None:
+    async def mine(fetch: Any, items: Any, limit: int) -> None:
+        tasks = [asyncio.ensure_future(fetch(item)) for item in items]
+        while not all(task.done() for task in tasks):  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0)
+
+    tried = service.schedule(mine, limit=9, items=3)
+
+    assert tried.polled_turns > 50
+    assert tried.wall_s == pytest.approx(1, rel=0.05)
+
+
+def test_items_that_fail_are_no_answers() -> None:
+    async def mine(fetch: Any, items: Any, limit: int) -> None:
+        for item in items:
+            try:
+                await fetch(item)
+            except service.Refused:
+                continue
+
+    tried = service.schedule(mine, limit=1, items=4, failing={1, 2})
+
+    assert (tried.began, tried.answered) == ([0, 1, 2, 3], [0, 3])
