@@ -6,6 +6,8 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent
+MANIFEST = ".labkit.json"
+"""Lies in a workspace of a learner, and says what was copied there."""
 
 
 def data(name: str) -> Path:
@@ -26,7 +28,23 @@ def notebooks() -> Path:
     return packed if packed.is_dir() else CHECKOUT / "notebooks"
 
 
+def in_checkout() -> bool:
+    """Whether this is a checkout, and not an installed package."""
+    return (CHECKOUT / "data" / "published").is_dir()
+
+
+def workspace() -> Path | None:
+    """The learner's workspace that the current folder is in; None where it is in none."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if folder == CHECKOUT:
+            break  # a workspace that holds a whole checkout is not what those who work in it mean
+        if (folder / MANIFEST).is_file():
+            return folder
+    return None
+
+
 def runs() -> Path:
-    """Where records are kept: `data/runs` of the checkout, else of the current folder."""
-    root = CHECKOUT if (CHECKOUT / "data" / "published").is_dir() else Path.cwd()
+    """Where records are kept: `data/runs` of the workspace, else of the checkout, else of here."""
+    root = workspace() or (CHECKOUT if in_checkout() else Path.cwd())
     return root / "data" / "runs"

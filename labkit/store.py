@@ -21,7 +21,7 @@ _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 def default_folder() -> Path:
-    """`LABKIT_STORE`, else `data/runs` of the checkout, else `data/runs` of the current folder."""
+    """`LABKIT_STORE`, else `data/runs` of the workspace, the checkout or the current folder."""
     named = os.environ.get(ENVIRONMENT)
     return Path(named) if named else places.runs()
 

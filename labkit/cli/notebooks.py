@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from labkit.cli.options import example
-from labkit.errors import BadInput
 
-NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
+_Workspace = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WORKSPACE",
+        help="Your folder: made if it is not there. [./labkit-workspace, or the current folder "
+        "where that is a workspace]",
+        show_default=False,
+    ),
+]
 
 
-@example("labkit lab")
+@example("labkit lab ~/labkit-workspace")
 def open_lab(
+    workspace: _Workspace = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Bring back the notebooks that you deleted.")
+    ] = False,
+    copy_only: Annotated[
+        bool, typer.Option("--copy-only", help="Copy the notebooks and open nothing.")
+    ] = False,
+    edit: Annotated[
+        bool,
+        typer.Option("--edit", help="Open the notebooks of the checkout instead, to edit them."),
+    ] = False,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
     port: Annotated[int, typer.Option(metavar="N", help="The port of JupyterLab.")] = 8888,
 ) -> None:
-    """Open JupyterLab on the lab's notebooks."""
-    from importlib.util import find_spec
+    """Copy the notebooks into a folder of your own, and open JupyterLab on their index.
 
-    from labkit import places
+    What you changed there is never written over: a newer version is put beside it. What you measure
+    is kept there too, in data/runs.
+    """
+    from labkit import terminal, workspaces
 
-    if find_spec("jupyterlab") is None:
-        raise BadInput("jupyterlab is not installed; install it with: pip install 'labkit[lab]'")
-    folder = places.notebooks()
-    words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
-    # Nothing is asked of the network: neither for news nor for a newer JupyterLab.
-    words += ["--LabApp.news_url=None", f"--LabApp.check_for_updates_class={NO_UPDATES}"]
-    words += [f"--ServerApp.root_dir={folder}", *([] if browser else ["--no-browser"])]
-    if (folder / "00_start_here.ipynb").is_file():
-        words += ["--LabApp.default_url=/lab/tree/00_start_here.ipynb"]
-    # Root may not start Jupyter unless it says so; in a container it is the usual user.
-    words += ["--allow-root"] if os.geteuid() == 0 else []
-    os.execv(sys.executable, words)  # noqa: S606  # our own interpreter
+    if not copy_only:
+        workspaces.check_jupyterlab()
+    if edit:
+        folder, page = workspaces.sources(workspace), "00_start_here.ipynb"
+    else:
+        done = workspaces.prepare(workspace or workspaces.usual(), restore=restore)
+        folder, page = done.folder, workspaces.INDEX
+        terminal.say(done.text())
+    if not copy_only:
+        start = workspaces.opening(folder, os.environ, page=page, browser=browser, port=port)
+        sys.stdout.flush()
+        os.execve(sys.executable, *start)  # noqa: S606  # our own interpreter

@@ -1,0 +1,24 @@
+"""A folder of the learner's own: the lab's notebooks copied into it, and JupyterLab opened there.
+
+What the learner changed is never written over. Nothing is asked of the network.
+"""
+
+from __future__ import annotations
+
+from labkit.workspaces.copying import INDEX, prepare, sources, usual
+from labkit.workspaces.jupyter import Opening, check_jupyterlab, opening
+from labkit.workspaces.openings import About, read_all
+from labkit.workspaces.summary import Summary
+
+__all__ = [
+    "INDEX",
+    "About",
+    "Opening",
+    "Summary",
+    "check_jupyterlab",
+    "opening",
+    "prepare",
+    "read_all",
+    "sources",
+    "usual",
+]

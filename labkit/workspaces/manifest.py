@@ -1,0 +1,42 @@
+"""What was copied into a workspace, by digest: `.labkit.json` in it, which also marks it as one.
+
+Where it is damaged nothing is known to be unchanged: all is taken for the learner's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from labkit import environment, places
+
+Files = dict[str, str]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of labkit that copied last, and the digest of each file as it was copied."""
+
+    labkit: str | None
+    files: Files
+
+
+def digest(data: bytes) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(workspace: Path) -> Files:
+    """What was copied; nothing where the manifest is missing or damaged."""
+    try:
+        data = (workspace / places.MANIFEST).read_bytes()
+        return msgspec.json.decode(data, type=Manifest).files
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
+def encoded(files: Files) -> bytes:
+    """The manifest as it is written."""
+    manifest = Manifest(labkit=environment.version("labkit"), files=dict(sorted(files.items())))
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

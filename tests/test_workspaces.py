@@ -1,0 +1,574 @@
+"""A learner's workspace: what is copied, what is never touched, and what JupyterLab is told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labkit import places, store
+from labkit.errors import BadInput, LabError, NotInstalled
+from labkit.workspaces import copying, index, jupyter, manifest, openings, prepare
+from labkit.workspaces.copying import DiskFull
+from labkit.workspaces.planning import beside, steps
+
+NOTEBOOKS = places.notebooks()
+OPENING = """# {title}
+
+## What you will do
+
+Do this
+with that. And more.
+
+## What you will learn
+
+- something
+
+## What you will need
+
+{needs}
+
+**Time:** 20 minutes, of which the machine needs one. **Peak memory:** 300 MB, kernel
+included.
+**Scale:** `LABKIT_SCALE` sets: `smoke`, `workshop` (about 7
+minutes of computing, 450 MB) or `paper` (two hours, 2 GB).
+"""
+
+
+def notebook(title: str = "A title", needs: str = "Nothing.") -> str:
+    source = OPENING.format(title=title, needs=needs)
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": [source]}]})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Notebooks as the package ships them: two, and the exercises of the first."""
+    folder = tmp_path / "shipped"
+    (folder / "exercises").mkdir(parents=True)
+    (folder / "00_first.ipynb").write_text(notebook("First"))
+    (folder / "01_second.ipynb").write_text(notebook("Second", "[00_first](00_first.ipynb)"))
+    (folder / "exercises" / "00_first.ipynb").write_text("{}")
+    (folder / "TEACHING.md").write_text("for teachers")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "00_first.ipynb").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return tmp_path / "workspace"
+
+
+# What becomes of a file.
+
+
+def fates(shipped: dict[str, str], copied: dict[str, str], there: dict[str, str]) -> list[str]:
+    return [step.fate for step in steps(shipped, copied, there)]
+
+
+@pytest.mark.parametrize(
+    ("copied", "there", "fate", "target"),
+    [
+        pytest.param({}, {}, "copied", "a.ipynb", id="not there yet"),
+        pytest.param({"a.ipynb": "1"}, {"a.ipynb": "1"}, "updated", "a.ipynb", id="untouched"),
+        pytest.param({}, {"a.ipynb": "2"}, "current", None, id="there, though nobody noted it"),
+        pytest.param({"a.ipynb": "2"}, {"a.ipynb": "mine"}, "kept", None, id="changed"),
+        pytest.param({"a.ipynb": "1"}, {}, "left out", None, id="deleted"),
+        pytest.param(
+            {"a.ipynb": "1"}, {"a.ipynb": "mine"}, "beside", "a.new.ipynb", id="both changed"
+        ),
+        pytest.param({}, {"a.ipynb": "mine"}, "beside", "a.new.ipynb", id="a name of theirs"),
+        pytest.param(
+            {"a.ipynb": "1", "a.new.ipynb": "2"},
+            {"a.ipynb": "mine", "a.new.ipynb": "2"},
+            "newer", None, id="beside it already",
+        ),
+        pytest.param(
+            {"a.ipynb": "0", "a.new.ipynb": "1"},
+            {"a.ipynb": "mine", "a.new.ipynb": "1"},
+            "beside", "a.new.ipynb", id="an older one beside it, untouched",
+        ),
+        pytest.param(
+            {"a.ipynb": "0", "a.new.ipynb": "1"},
+            {"a.ipynb": "mine", "a.new.ipynb": "mine too"},
+            "newer", None, id="both names are theirs",
+        ),
+        pytest.param(
+            {"a.ipynb": "1", "a.new.ipynb": "2"}, {"a.ipynb": "mine"}, "kept", None,
+            id="looked at the newer one, and deleted it",
+        ),
+    ],
+)  # fmt: skip
+def test_fate(copied: dict[str, str], there: dict[str, str], fate: str, target: str | None) -> None:
+    [step] = steps({"a.ipynb": "2"}, copied, there)
+
+    assert (step.fate, step.target) == (fate, target)
+
+
+def test_what_was_deleted_comes_back_when_asked_for() -> None:
+    [step] = steps({"a.ipynb": "2"}, {"a.ipynb": "1"}, {}, restore=True)
+
+    assert (step.fate, step.target) == ("copied", "a.ipynb")
+
+
+def test_a_newer_version_keeps_its_folder() -> None:
+    assert beside("exercises/03_loops.ipynb") == "exercises/03_loops.new.ipynb"
+
+
+_NAMES = ["a.ipynb", "exercises/a.ipynb", "a.new.ipynb"]
+_ACTIONS = st.one_of(
+    st.tuples(st.just("edit"), st.sampled_from(_NAMES)),
+    st.tuples(st.just("delete"), st.sampled_from(_NAMES)),
+    st.tuples(st.just("release"), st.sampled_from(_NAMES[:2])),
+    st.tuples(st.just("copy"), st.booleans()),
+    st.tuples(st.just("interrupted"), st.integers(0, 2)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_ACTIONS, max_size=14))
+def test_nothing_of_the_learners_is_ever_lost(actions: list[tuple[str, Any]]) -> None:
+    shipped, copied, there = dict.fromkeys(_NAMES[:2], "1"), {}, {}
+    for number, (action, what) in enumerate(actions):
+        if action == "edit" and what in there:
+            there[what] = f"mine {number}"
+        elif action == "delete":
+            there.pop(what, None)
+        elif action == "release":
+            shipped[what] = f"release {number}"
+        elif action in ("copy", "interrupted"):
+            theirs = {path: text for path, text in there.items() if text.startswith("mine")}
+            todo = list(steps(shipped, copied, there, restore=what is True))
+            written = [step for step in todo if step.target]
+            for step in written[: what if action == "interrupted" else None]:
+                there[str(step.target)] = shipped[step.path]
+                if action == "copy":  # killed in between: nobody noted it
+                    copied[str(step.target)] = shipped[step.path]
+            assert theirs.items() <= there.items()
+            again = list(steps(shipped, copied, there, restore=what is True))
+            assert action == "interrupted" or not any(step.target for step in again)
+
+
+# Copying.
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_first_copy_brings_notebooks_exercises_and_index(source: Path, mine: Path) -> None:
+    done = prepare(mine, source=source)
+
+    assert read_all(mine).keys() == {
+        ".labkit.json", "index.md", "00_first.ipynb", "01_second.ipynb", "exercises/00_first.ipynb",
+    }  # fmt: skip
+    assert (mine / "00_first.ipynb").read_bytes() == (source / "00_first.ipynb").read_bytes()
+    assert len(done.paths("copied")) == 4
+    assert done.folder == mine
+
+
+def test_second_copy_changes_nothing(source: Path, mine: Path) -> None:
+    prepare(mine, source=source)
+    before = read_all(mine)
+
+    done = prepare(mine, source=source)
+
+    assert read_all(mine) == before
+    assert len(done.paths("current")) == len(done.steps) == 4
+
+
+def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mine: Path) -> None:
+    prepare(mine, source=source)
+    (mine / "00_first.ipynb").write_text("my work")
+    (mine / "notes.txt").write_text("my notes")
+    (source / "00_first.ipynb").write_text(notebook("Newer first"))
+    (source / "01_second.ipynb").write_text(notebook("Newer second"))
+
+    done = prepare(mine, source=source)
+
+    assert (mine / "00_first.ipynb").read_text() == "my work"
+    assert (mine / "notes.txt").read_text() == "my notes"
+    assert "Newer first" in (mine / "00_first.new.ipynb").read_text()
+    assert "Newer second" in (mine / "01_second.ipynb").read_text()
+    assert done.text().splitlines() == [
+        f"workspace   {mine}",
+        "updated       2  index.md, 01_second.ipynb",
+        "unchanged     1  exercises/00_first.ipynb",
+        "kept, yours   1  00_first.ipynb",
+        "newer         1  00_first.new.ipynb",
+        "                 the newer version of what is yours, beside it",
+    ]
+
+
+def test_what_was_deleted_is_told_and_comes_back_only_when_asked(source: Path, mine: Path) -> None:
+    prepare(mine, source=source)
+    (mine / "01_second.ipynb").unlink()
+
+    told = prepare(mine, source=source).text()
+    gone = not (mine / "01_second.ipynb").exists()
+    prepare(mine, source=source, restore=True)
+
+    assert "left out      1  01_second.ipynb" in told
+    assert "labkit lab --restore" in told
+    assert gone
+    assert (mine / "01_second.ipynb").exists()
+
+
+def test_links_and_folders_in_the_place_of_a_notebook_are_theirs(source: Path, mine: Path) -> None:
+    elsewhere = mine.parent / "elsewhere.ipynb"
+    elsewhere.write_text("not ours")
+    mine.mkdir()
+    (mine / "00_first.ipynb").symlink_to(elsewhere)
+    (mine / "01_second.ipynb").mkdir()
+
+    done = prepare(mine, source=source)
+
+    assert elsewhere.read_text() == "not ours"
+    assert (mine / "00_first.ipynb").is_symlink()
+    assert done.paths("beside") == ["00_first.ipynb", "01_second.ipynb"]
+
+
+def test_a_dangling_link_is_theirs_too(source: Path, mine: Path) -> None:
+    mine.mkdir()
+    (mine / "00_first.ipynb").symlink_to(mine / "gone")
+
+    prepare(mine, source=source)
+
+    assert (mine / "00_first.ipynb").is_symlink()
+    assert not (mine / "gone").exists()
+
+
+def test_a_workspace_may_be_reached_through_a_link(source: Path, mine: Path) -> None:
+    mine.mkdir()
+    link = mine.parent / "link"
+    link.symlink_to(mine)
+
+    assert prepare(link, source=source).folder == mine
+    assert (mine / "index.md").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"labkit": "0.1.0", "files": {"a": 1}}', "\xff"])
+def test_after_a_damaged_manifest_all_that_differs_is_theirs(
+    source: Path, mine: Path, text: str
+) -> None:
+    prepare(mine, source=source)
+    (mine / places.MANIFEST).write_bytes(text.encode("latin-1"))
+    (source / "00_first.ipynb").write_text(notebook("Newer"))
+    before = (mine / "00_first.ipynb").read_bytes()
+
+    done = prepare(mine, source=source)
+
+    assert (mine / "00_first.ipynb").read_bytes() == before
+    assert "00_first.ipynb" in done.paths("beside")
+    assert manifest.read(mine).keys() >= {"01_second.ipynb", "00_first.new.ipynb"}
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let writing the file `name` fail half way."""
+    real = Path.replace
+
+    def replace(part: Path, place: Any) -> Path:
+        if Path(place).name == name:
+            raise error
+        return real(part, place)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), DiskFull, "the disk is full; what was copied"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), DiskFull, "free some space and run it again"),
+        (OSError(errno.EROFS, "Read-only file system"), BadInput, "Read-only.*name another"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+)
+def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
+    source: Path, mine: Path, error: BaseException, raised: type[BaseException], says: str | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        failing(patch, "01_second.ipynb", error)
+        with pytest.raises(raised, match=says):
+            prepare(mine, source=source)
+
+    there = read_all(mine)
+    assert there.keys() == {".labkit.json", "index.md", "00_first.ipynb"}
+    assert there["00_first.ipynb"] == (source / "00_first.ipynb").read_bytes()
+    assert prepare(mine, source=source).paths("copied") == [
+        "01_second.ipynb", "exercises/00_first.ipynb",
+    ]  # fmt: skip
+
+
+def test_a_full_disk_is_a_failure_and_no_bad_input() -> None:
+    assert DiskFull.exit_code == 1
+    assert not issubclass(DiskFull, BadInput)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_may_not_be_written_is_refused(source: Path, mine: Path) -> None:
+    mine.mkdir(mode=0o500)
+
+    with pytest.raises(BadInput, match=r"cannot be written.*name another: labkit lab FOLDER"):
+        prepare(mine, source=source)
+
+
+def as_file(mine: Path) -> None:
+    mine.write_text("")
+
+
+def below_a_file(mine: Path) -> None:
+    mine.parent.joinpath("file").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("make", "folder", "says"),
+    [
+        (as_file, "workspace", "it is a file; name a folder"),
+        (below_a_file, "file/workspace", r"cannot be written \(Not a directory"),
+    ],
+)
+def test_a_file_is_no_workspace(
+    source: Path, mine: Path, make: Callable[[Path], None], folder: str, says: str
+) -> None:
+    make(mine)
+
+    with pytest.raises(BadInput, match=says):
+        prepare(mine.parent / folder, source=source)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [places.CHECKOUT, NOTEBOOKS, NOTEBOOKS / "mine", Path(places.__file__).parent / "charts"],
+)
+def test_labkits_own_folders_are_no_workspace(folder: Path) -> None:
+    with pytest.raises(BadInput, match="labkit itself lies there; name a folder of your own"):
+        prepare(folder)
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_no_folder_where_the_exercises_go(source: Path, mine: Path, kind: str) -> None:
+    mine.mkdir()
+    elsewhere = mine.parent / "elsewhere"
+    elsewhere.mkdir()
+    place = mine / "exercises"
+    place.write_text("") if kind == "file" else place.symlink_to(elsewhere)
+
+    with pytest.raises(BadInput, match=r"it cannot be written \(.* at .*exercises"):
+        prepare(mine, source=source)
+    assert not list(elsewhere.iterdir())
+
+
+# Where records go.
+
+
+@pytest.fixture
+def _no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABKIT_STORE", raising=False)
+
+
+@pytest.mark.usefixtures("_no_store")
+def test_records_of_a_workspace_stay_in_it(
+    source: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(mine, source=source)
+
+    for folder in (mine, mine / "exercises"):
+        monkeypatch.chdir(folder)
+        assert store.default_folder() == mine / "data" / "runs"
+    monkeypatch.chdir(mine.parent)
+    assert store.default_folder() == places.CHECKOUT / "data" / "runs"
+
+
+@pytest.mark.usefixtures("_no_store")
+def test_a_checkout_within_a_workspace_keeps_its_own_records(
+    source: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(mine, source=source)
+    checkout = mine / "src" / "labkit"
+    (checkout / "tests").mkdir(parents=True)
+    monkeypatch.setattr(places, "CHECKOUT", checkout)
+    monkeypatch.chdir(checkout / "tests")
+
+    assert places.workspace() is None
+
+
+# What the openings say, and the index.
+
+
+def test_opening() -> None:
+    about = openings.parse(
+        "07_x", OPENING.format(title="See it", needs="[00](00_a.ipynb); the extra `databases`.")
+    )
+
+    assert about == openings.About(
+        name="07_x", title="See it", does="Do this with that.", minutes=20, peak_mb=300,
+        workshop_minutes=7, workshop_mb=450, after=("00_a",), databases=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", ["# ", "**Time:**", "**Peak memory:**"])
+def test_what_is_no_opening_is_said(cut: str) -> None:
+    with pytest.raises(LabError, match="07_x: its first cell is no opening"):
+        openings.parse("07_x", OPENING.format(title="See it", needs="").replace(cut, ""))
+
+
+def test_each_notebook_says_what_the_index_needs() -> None:
+    abouts = openings.read_all(NOTEBOOKS)
+
+    assert [about.name for about in abouts] == [
+        path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+    ]
+    for about in abouts:
+        assert about.does.endswith(".")
+        assert 5 <= about.minutes <= 60
+        assert 100 <= about.peak_mb <= about.workshop_mb <= 1_000
+        assert (about.exercises is not None) == (
+            NOTEBOOKS / "exercises" / f"{about.name}.ipynb"
+        ).is_file()
+    # The ledger is left to run over lunch: its opening gives no minutes.
+    assert [about.name for about in abouts if about.workshop_minutes is None] == ["12_the_ledger"]
+    assert [about.name[:2] for about in abouts if about.databases] == ["08", "09"]
+
+
+def test_what_is_to_be_read_before_comes_before() -> None:
+    abouts = openings.read_all(NOTEBOOKS)
+    names = [about.name for about in abouts]
+
+    assert abouts[0].after == ()
+    for place, about in enumerate(abouts):
+        assert all(names.index(earlier) < place for earlier in about.after)
+
+
+def test_the_index_holds_what_the_openings_say_and_links_that_lead_somewhere(
+    source: Path, mine: Path
+) -> None:
+    prepare(mine, source=source)
+    text = (mine / "index.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(("| 00 |", "| 01 |"))]
+
+    assert rows == [
+        "| 00 | **[First](00_first.ipynb)**<br>Do this with that. | 20 |  | 300 MB "
+        "| [exercises](exercises/00_first.ipynb) |",
+        "| 01 | **[Second](01_second.ipynb)**<br>Do this with that. | 20 | 00 | 300 MB |  |",
+    ]
+    assert "shared container mean little" in text
+
+
+def test_the_index_lists_every_notebook_of_the_lab() -> None:
+    abouts = openings.read_all(NOTEBOOKS)
+    page = index.page(abouts)
+
+    for about in abouts:
+        assert f"**[{about.title}]({about.name}.ipynb)**" in page
+        assert f"| {about.minutes} |" in page
+
+
+def test_a_bar_in_a_sentence_does_not_end_its_cell() -> None:
+    about = openings.parse(
+        "00_x", OPENING.replace("with that", "with a | b").format(title="T", needs="")
+    )
+
+    assert r"with a \| b" in index.page([about])
+
+
+# What JupyterLab is told.
+
+
+def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
+    start = jupyter.opening(Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905)
+
+    assert start.words[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert {
+        "--ServerApp.ip=127.0.0.1", "--port=8905", "--no-browser", "--ServerApp.root_dir=/mine",
+        "--LabApp.default_url=/lab/tree/index.md", "--LabApp.news_url=None",
+        "--LabApp.extension_manager=readonly",
+    } <= set(start.words)  # fmt: skip
+    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": str(jupyter.CONFIG)}
+
+
+def test_settings_of_the_users_own_come_after() -> None:
+    paths = jupyter.configured({"JUPYTER_CONFIG_PATH": f"/theirs{os.pathsep}/more"})
+
+    assert paths["JUPYTER_CONFIG_PATH"].split(os.pathsep) == [
+        str(jupyter.CONFIG), "/theirs", "/more",
+    ]  # fmt: skip
+
+
+def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jupyterlab_server.config import get_page_config
+    from jupyterlab_server.settings_utils import _get_overrides
+
+    before = get_page_config([])
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", jupyter.configured({})["JUPYTER_CONFIG_PATH"])
+    overrides, error = _get_overrides("nowhere")
+
+    assert "@jupyterlab/apputils-extension:announcements" not in before["disabledExtensions"]
+    assert (
+        "@jupyterlab/apputils-extension:announcements" in get_page_config([])["disabledExtensions"]
+    )
+    assert not error
+    viewers = overrides["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
+    assert viewers == {"markdown": "Markdown Preview"}
+
+
+def test_without_jupyterlab_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jupyter, "find_spec", lambda name: None)
+
+    with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
+        jupyter.check_jupyterlab()
+
+
+# The command.
+
+
+def labkit(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", "lab", *words],
+        capture_output=True, text=True, timeout=60, check=False, cwd=cwd,
+    )  # fmt: skip
+
+
+def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
+    first = labkit("--copy-only", cwd=tmp_path)
+    made = tmp_path / "labkit-workspace"
+    again = labkit("--copy-only", cwd=made)
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert first.stdout.startswith(f"workspace   {made}\ncopied ")
+    assert again.stdout.startswith(f"workspace   {made}\nunchanged ")
+    assert read_all(made)["index.md"].decode() == index.page(openings.read_all(NOTEBOOKS))
+    assert [path.name for path in tmp_path.iterdir()] == ["labkit-workspace"]
+
+
+@pytest.mark.parametrize(
+    ("words", "checkout", "says"),
+    [
+        (["x"], True, "workspace is 'x': --edit opens the notebooks of the checkout"),
+        ([], False, "edit is True: labkit is installed and no checkout"),
+    ],
+)
+def test_edit_is_for_a_checkout_alone(
+    words: list[str], checkout: bool, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "in_checkout", lambda: checkout)
+
+    with pytest.raises(BadInput, match=says):
+        copying.sources(*map(Path, words) if words else [None])
+
+
+def test_edit_opens_the_notebooks_where_they_are() -> None:
+    assert copying.sources(None) == NOTEBOOKS
