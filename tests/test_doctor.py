@@ -14,10 +14,11 @@ import aiohttp
 import psutil
 import pytest
 
-from labkit import doctor, environment, kernel, preflight
+from labkit import environment, kernel, preflight
 from labkit.cli import doctor as command
 from labkit.codes import CODES
 from labkit.doctor import Check, Status
+from labkit.doctor import machine as doctor
 from labkit.kernel import Reading
 
 
@@ -292,7 +293,8 @@ def test_the_conclusion_says_what_cannot_be_trusted(checks: list[Check], sentenc
 def test_the_command_fails_only_where_something_is_bad(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, bad: bool
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: [check("a", status, "times")])
+    found = [check("a", status, "times")]
+    monkeypatch.setattr("labkit.doctor.examine", lambda: found)
 
     try:
         command.doctor(json="-")
@@ -303,7 +305,7 @@ def test_the_command_fails_only_where_something_is_bad(
     assert failed == bad
     written = json.loads(capsys.readouterr().out)
     assert written["can_measure"] != bad
-    assert written["conclusion"] == doctor.conclusion(doctor.examine())
+    assert written["conclusion"] == doctor.conclusion(found)
 
 
 def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,13 +178,15 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
     reference = moved("data/reference/*.*", "data", "labkit/_data")
     notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
     exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
+    settings = moved("labkit/workspaces/jupyter_config/labconfig/*.json", "", "")
 
     assert published
     assert ladder
     assert claims
     assert notebooks
     assert exercises
-    data = published | ladder | claims | reference | notebooks | exercises
+    assert len(settings) == 2
+    data = settings | published | ladder | claims | reference | notebooks | exercises
     assert moved("labkit/**/*.py", "", "") | data <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",

@@ -18,6 +18,9 @@ def doctor(
     audit: Annotated[
         bool, typer.Option("--audit", help="Measure the lab's own error, in some five minutes.")
     ] = False,
+    workshop: Annotated[
+        bool, typer.Option("--workshop", help="Say whether this laptop is ready for a workshop.")
+    ] = False,
     comparisons: Annotated[
         int, typer.Option(metavar="N", help="Of --audit: how often a trial meets itself.")
     ] = 20,
@@ -32,6 +35,8 @@ def doctor(
         _list_guards(json)
     elif audit:
         _audit(comparisons, json)
+    elif workshop:
+        _workshop(json)
     else:
         _examine(json)
 
@@ -52,6 +57,27 @@ def _audit(comparisons: int, json: str | None) -> None:
     if json != "-":
         terminal.say(found.text())
     options.write_json(json, found.to_dict())
+
+
+def _workshop(json: str | None) -> None:
+    from labkit import places, terminal, workspaces
+    from labkit.doctor import workshop
+
+    needs = workshop.Needs(*workspaces.needs(workspaces.read_all(places.notebooks())))
+    found = options.wait(workshop.examine(needs), kept="nothing is kept of it")
+    if json != "-":
+        terminal.findings(found.checks, found.conclusion())
+    options.write_json(
+        json,
+        {
+            "checks": found.checks,
+            "conclusion": found.conclusion(),
+            "ready": found.ready,
+            "workshop_minutes": round(found.minutes),
+        },
+    )
+    if found.ready == "no":
+        raise SystemExit(1)
 
 
 def _examine(json: str | None) -> None:

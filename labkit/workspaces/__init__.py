@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from labkit.workspaces.copying import INDEX, prepare, sources, usual
 from labkit.workspaces.jupyter import Opening, check_jupyterlab, opening
-from labkit.workspaces.openings import About, read_all
+from labkit.workspaces.openings import About, needs, read_all
 from labkit.workspaces.summary import Summary
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Opening",
     "Summary",
     "check_jupyterlab",
+    "needs",
     "opening",
     "prepare",
     "read_all",

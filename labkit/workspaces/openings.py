@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,19 @@ class About(NamedTuple):
 def read_all(folder: Path) -> list[About]:
     """What all notebooks of a folder say of themselves, in their order."""
     return [read(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
+
+
+def needs(abouts: Sequence[About]) -> tuple[int, int, float, list[str]]:
+    """Of all of them: megabytes at scale smoke and workshop, minutes at workshop, with databases.
+
+    The minutes are the machine's, of those that give any.
+    """
+    return (
+        max((one.peak_mb for one in abouts), default=0),
+        max((one.workshop_mb for one in abouts), default=0),
+        sum(one.workshop_minutes or 0 for one in abouts),
+        [one.name.partition("_")[0] for one in abouts if one.databases],
+    )
 
 
 def read(path: Path) -> About:

@@ -12,17 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from labkit import environment, guards, kernel, preflight
+from labkit.doctor.check import Check, check
 
 PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 BACKLOG = Path("/proc/sys/net/core/somaxconn")
 CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-
-Status = Literal["ok", "warn", "bad"]
 
 USUAL_LIMIT = 1_000
 """Requests in flight in the published benchmarks."""
@@ -35,30 +31,17 @@ SLOW_CLOCKS = frozenset({"acpi_pm", "hpet", "jiffies"})
 """Read by a call into the kernel or a device: a microsecond or more, at each end of a request."""
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at.
-
-    Where `status` is not ok, `advice` says what to do and `spoils` what is not to be trusted.
-    """
-
-    name: str
-    found: str
-    status: Status
-    advice: str = ""
-    spoils: str = ""
-
-
 def examine() -> list[Check]:
     """Look at everything that decides what a measurement here is worth."""
-    return [check for look in _LOOKS for check in look()]
+    return [one for look in _LOOKS for one in look()]
 
 
 def conclusion(checks: Sequence[Check]) -> str:
     """Whether this machine can measure, and what cannot be trusted, in one sentence."""
-    bad = [check for check in checks if check.status == "bad"]
+    bad = [one for one in checks if one.status == "bad"]
     if bad:
         return f"This machine cannot measure before this is mended: {_spoilt(bad)}."
-    doubts = [check for check in checks if check.status == "warn"]
+    doubts = [one for one in checks if one.status == "warn"]
     if doubts:
         return f"This machine can measure, but do not trust {_spoilt(doubts)}."
     return "This machine can measure."
@@ -67,26 +50,16 @@ def conclusion(checks: Sequence[Check]) -> str:
 def _spoilt(checks: Sequence[Check]) -> str:
     """What is not to be trusted, each followed by the names of the checks that say so."""
     names: dict[str, list[str]] = {}
-    for check in checks:
-        names.setdefault(check.spoils, []).append(check.name)
+    for one in checks:
+        names.setdefault(one.spoils, []).append(one.name)
     return "; ".join(f"{spoils} ({', '.join(listed)})" for spoils, listed in names.items())
-
-
-def _check(
-    name: str, found: str, wrong: bool, advice: str, spoils: str, *, bad: bool = False
-) -> Check:
-    """A check that is ok unless something is `wrong`; advice is of use only then."""
-    if not wrong:
-        return Check(name=name, found=found, status="ok")
-    status: Status = "bad" if bad else "warn"
-    return Check(name=name, found=found, status=status, advice=advice, spoils=spoils)
 
 
 def _cores() -> Iterator[Check]:
     usable = len(environment.usable_cores()) or os.cpu_count() or 1
     there = max(os.cpu_count() or 1, usable)
     share = f"{usable}" if usable == there else f"{usable} of {there}"
-    yield _check(
+    yield check(
         "cores",
         f"{share} usable, {environment.machine()['cpu']}",
         usable < 2,
@@ -100,7 +73,7 @@ def _threads() -> Iterator[Check]:
     if client is None or server is None:
         return
     shared = server in environment.threads_with(client)
-    yield _check(
+    yield check(
         "cores of a trial",
         f"{client} and {server}{', two threads of one core' if shared else ''}",
         shared,
@@ -111,7 +84,7 @@ def _threads() -> Iterator[Check]:
 
 def _governor() -> Iterator[Check]:
     governor = environment.machine()["governor"]
-    yield _check(
+    yield check(
         "CPU governor",
         governor or "not told by this system",
         governor not in (None, "performance"),
@@ -122,7 +95,7 @@ def _governor() -> Iterator[Check]:
 
 def _turbo() -> Iterator[Check]:
     state = environment.turbo()
-    yield _check(
+    yield check(
         "turbo",
         state or "not told by this system",
         state == "on",
@@ -133,7 +106,7 @@ def _turbo() -> Iterator[Check]:
 
 def _load() -> Iterator[Check]:
     load = os.getloadavg()[0]
-    yield _check(
+    yield check(
         "load (1 min)",
         f"{load:.2f}",
         load > 0.5,
@@ -154,7 +127,7 @@ def _watched() -> Iterator[Check]:
 
 
 def _steal(percent: float | None, stolen_s: float) -> Check:
-    return _check(
+    return check(
         "stolen by other guests",
         "not told by this system" if percent is None else f"{percent:.1f} % of the last second",
         (percent or 0) > guards.STOLEN_PERCENT and stolen_s > guards.STOLEN_FROM_S,
@@ -166,7 +139,7 @@ def _steal(percent: float | None, stolen_s: float) -> Check:
 def _throttling(ever: int, now: int) -> Check:
     quota = kernel.quota_cores()
     used_up = f"this container has a CPU quota that {'is' if now else 'was'} used up: raise it"
-    return _check(
+    return check(
         "cgroup throttling",
         f"{ever:,} periods so far, {'no quota' if quota is None else f'quota of {quota:g} cores'}",
         ever > 0 or (quota is not None and quota < 2),
@@ -180,7 +153,7 @@ def _memory() -> Iterator[Check]:
     import psutil
 
     free = psutil.virtual_memory().available
-    yield _check(
+    yield check(
         "memory available",
         f"{free / 1e6:,.0f} MB",
         free < MEMORY_LOW,
@@ -194,7 +167,7 @@ def _swap() -> Iterator[Check]:
     import psutil
 
     used = psutil.swap_memory().used
-    yield _check(
+    yield check(
         "swap in use",
         f"{used / 1e6:,.0f} MB",
         used > SWAP_USED,
@@ -203,10 +176,11 @@ def _swap() -> Iterator[Check]:
     )
 
 
-def _descriptors() -> Iterator[Check]:
+def descriptors() -> Iterator[Check]:
+    """Whether a process may open as many connections as the published benchmarks do."""
     budget = preflight.descriptors()
     needed = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
-    yield _check(
+    yield check(
         "open files (hard limit)",
         "no limit" if budget < 0 else f"{budget:,}",
         0 <= budget < needed,  # -1 is no limit
@@ -220,7 +194,7 @@ def _ports() -> Iterator[Check]:
     if not PORTS.is_file():
         return
     low, high = map(int, PORTS.read_text(encoding="ascii").split())
-    yield _check(
+    yield check(
         "ephemeral ports",
         f"{high - low:,}",
         high - low < 20_000,
@@ -233,7 +207,7 @@ def _backlog() -> Iterator[Check]:
     if not BACKLOG.is_file():
         return
     size = int(BACKLOG.read_text(encoding="ascii"))
-    yield _check(
+    yield check(
         "listen backlog",
         f"{size:,}",
         size < 1_024,
@@ -255,7 +229,7 @@ def _loopback() -> Iterator[Check]:
                 client.recv(1)
     except OSError as error:
         why = error.strerror or str(error)
-    yield _check(
+    yield check(
         "loopback (127.0.0.1)",
         why or "answers",
         bool(why),
@@ -265,11 +239,12 @@ def _loopback() -> Iterator[Check]:
     )
 
 
-def _clock() -> Iterator[Check]:
+def clock() -> Iterator[Check]:
+    """Whether latencies can be told apart, and what reading the clock costs."""
     info = time.get_clock_info("perf_counter")
     source = CLOCK_SOURCE.read_text(encoding="ascii").strip() if CLOCK_SOURCE.is_file() else ""
     coarse = not info.monotonic or info.resolution > 1e-6
-    yield _check(
+    yield check(
         "clock",
         f"{info.implementation}, {info.resolution * 1e9:.0f} ns{f', {source}' if source else ''}",
         coarse or source in SLOW_CLOCKS,
@@ -285,7 +260,7 @@ def _versions() -> Iterator[Check]:
     versions = environment.machine()["versions"]
     listed = ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
     missing = [name for name in ("aiohttp", "uvloop", "pypeln") if find_spec(name) is None]
-    yield _check(
+    yield check(
         "versions",
         f"Python {sys.version.split()[0]}, {listed}",
         bool(missing),
@@ -307,10 +282,10 @@ _LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
     _watched,
     _memory,
     _swap,
-    _descriptors,
+    descriptors,
     _ports,
     _backlog,
     _loopback,
-    _clock,
+    clock,
     _versions,
 )
