@@ -55,7 +55,7 @@ def test_importing_labkit_imports_nothing_heavy() -> None:
 
 
 def test_a_lab_that_draws_nothing_is_light() -> None:
-    assert not loaded_after("import labkit.lab, labkit.cli.trials") & {"matplotlib", "pandas"}
+    assert not loaded_after("import labkit.lab, labkit.commands.app") & {"matplotlib", "pandas"}
 
 
 @pytest.mark.parametrize("name", charts.__all__)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Json, example
+from labkit.cli.performing import wait
+from labkit.commands import options
+from labkit.commands.options import Json, example
 
 
 @example("labkit doctor --json -")
@@ -53,7 +54,7 @@ def _list_guards(json: str | None) -> None:
 def _audit(comparisons: int, json: str | None) -> None:
     from labkit import lab, terminal
 
-    found = options.wait(lab.audit(comparisons, reporter=terminal.reporter()))
+    found = wait(lab.audit(comparisons, reporter=terminal.reporter()))
     if json != "-":
         terminal.say(found.text())
     options.write_json(json, found.to_dict())

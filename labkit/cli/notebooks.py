@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.options import example
+from labkit.commands.options import example
 
 _Workspace = Annotated[
     Path | None,

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from labkit import fields, parts
-from labkit.cli.options import example
+from labkit.commands.options import example
 
 
 @example("labkit serve --port 8080 --delay 'randint(0,3)'")

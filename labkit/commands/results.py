@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Chart, Json, Shown, example
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Chart, Json, Shown, example
 
 
 @example("labkit results list --last 20")
@@ -34,19 +35,24 @@ def show(
     chart: Chart = None,
     metric: Shown = "timeline",
     json: Json = None,
-) -> None:
+) -> Job:
     """Show one record whole."""
-    from labkit import terminal
     from labkit.outcomes import Run
     from labkit.store import Store
 
     options.check_json(json)
     options.check_chart(chart, metric, of_one=True)
-    outcome = Run(Store().get(record_id))
-    if chart is not None:
-        outcome.plot(metric).save(chart)
-    terminal.show(outcome, quiet=json == "-")
-    options.write_json(json, outcome.record.to_dict())
+
+    async def found(reporter: object) -> Run:
+        return Run(Store().get(record_id))
+
+    return Job(
+        start=found,
+        save=options.saving(chart, metric),
+        failed=lambda run: False,
+        data=lambda run: run.record.to_dict(),
+        json=json,
+    )
 
 
 @example("labkit results export --csv records.csv")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Json, Repeats, example, wait
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Json, Repeats, example
 
 
 @example("labkit claims list")
@@ -37,17 +38,17 @@ def check(
         Path | None, typer.Option(metavar="FILE", help="Draw the forest plot (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> None:
+) -> Job:
     """Check claims by experiment: holds, refuted or inconclusive, with the measured effect."""
-    from labkit import lab, terminal
+    from labkit import lab
 
     options.check_json(json)
     options.check_chart(chart)
-    work = lab.check_claims(ids, scale=scale, repeats=repeats, reporter=terminal.reporter())
-    ledger = wait(work)
-    if chart is not None:
-        ledger.plot().save(chart)
-    terminal.show(ledger, quiet=json == "-")
-    options.write_json(json, ledger.to_dict())
-    if ledger.readings and all(one.why for one in ledger.readings):
-        raise SystemExit(1)
+    return Job(
+        start=lambda reporter: lab.check_claims(
+            ids, scale=scale, repeats=repeats, reporter=reporter
+        ),
+        save=options.saving(chart),
+        failed=lambda ledger: bool(ledger.readings) and all(one.why for one in ledger.readings),
+        json=json,
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Json, Repeats, example, wait
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Json, Repeats, example
+
+if TYPE_CHECKING:
+    from labkit.reproduction import Reproduction
 
 
 @example("labkit reproduce garcia-2018 --scale smoke --out results")
@@ -26,20 +30,23 @@ def reproduce(
         Path | None, typer.Option(metavar="FILE", help="Store as a reference result, too.")
     ] = None,
     json: Json = None,
-) -> None:
+) -> Job | None:
     """Run a published benchmark again: published beside measured, with verdicts and a report."""
     from labkit import lab, published, references, terminal
 
     if name == "list":
         terminal.benchmarks([published.named(one) for one in published.names()])
-        return
+        return None
     options.check_json(json)
-    work = lab.reproduce(name, scale=scale, repeats=repeats, reporter=terminal.reporter())
-    reproduction = wait(work)
-    report = reproduction.write(out or Path("results") / f"{name}-{reproduction.scale}")
-    terminal.show(reproduction, quiet=json == "-")
-    terminal.note(f"The report is {report}")
-    if save_reference is not None:
-        references.save(reproduction, save_reference)
-    options.write_json(json, reproduction.to_dict())
-    options.exit_1_where_all_failed(reproduction.records)
+
+    def save(found: Reproduction) -> str:
+        report = found.write(out or Path("results") / f"{name}-{found.scale}")
+        if save_reference is not None:
+            references.save(found, save_reference)
+        return f"The report is {report}"
+
+    return Job(
+        start=lambda reporter: lab.reproduce(name, scale=scale, repeats=repeats, reporter=reporter),
+        save=save,
+        json=json,
+    )

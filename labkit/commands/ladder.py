@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Json, example, wait
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Json, example
 
 
 @example("labkit ladder --short --chart ladder.svg")
@@ -27,22 +28,20 @@ def ladder(
         Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> None:
+) -> Job | None:
     """Climb from a new session for each request to pipelining, and on to the tools of others."""
     from labkit import lab, terminal
     from labkit import rungs as ladders
 
     if rungs == "list":
         terminal.rungs(ladders.load().rung)
-        return
+        return None
     options.check_json(json)
     options.check_chart(chart)
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
-    work = lab.ladder(chosen, short=short, repeats=repeats, reporter=terminal.reporter())
-    climb = wait(work)
-    if chart is not None:
-        climb.plot().save(chart)
-    terminal.show(climb, quiet=json == "-")
-    options.write_json(json, climb.to_dict())
-    if not any(one.throughput_rps for one in climb.standings):
-        raise SystemExit(1)
+    return Job(
+        start=lambda reporter: lab.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
+        save=options.saving(chart),
+        failed=lambda climb: not any(one.throughput_rps for one in climb.standings),
+        json=json,
+    )

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from labkit import arguments
-from labkit.cli import options
-from labkit.cli.options import Chart, Json, Repeats, Shown, example, takes_trial, wait
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Chart, Json, Repeats, Shown, example, takes_trial
 from labkit.spec import Trial
 
 
@@ -18,20 +19,17 @@ from labkit.spec import Trial
     "--delay 'randint(0,3)*0.1' --loop uvloop --json -"
 )
 @takes_trial
-def run(
-    trial: Trial, *, chart: Chart = None, metric: Shown = "timeline", json: Json = None
-) -> None:
+def run(trial: Trial, *, chart: Chart = None, metric: Shown = "timeline", json: Json = None) -> Job:
     """Run one trial and keep its record."""
-    from labkit import lab, terminal
+    from labkit import lab
 
     options.check_json(json)
     options.check_chart(chart, metric, of_one=True, traced=_traces(trial))
-    outcome = wait(lab.run(trial, reporter=terminal.reporter()))
-    if chart is not None:
-        outcome.plot(metric).save(chart)
-    terminal.show(outcome, quiet=json == "-")
-    options.write_json(json, outcome.to_dict())
-    options.exit_1_where_all_failed(outcome.records)
+    return Job(
+        start=lambda reporter: lab.run(trial, reporter=reporter),
+        save=options.saving(chart, metric),
+        json=json,
+    )
 
 
 @example(
@@ -57,25 +55,19 @@ def compare(
         ),
     ] = "time",
     json: Json = None,
-) -> None:
+) -> Job:
     """Run every combination of the axes' values, interleaved, several repeats each."""
-    from labkit import lab, terminal
+    from labkit import lab
 
     options.check_json(json)
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
     options.check_chart(chart, metric, traced=traced)
-    work = lab.compare(
-        trial,
-        arguments.axes(trial, axis),
-        repeats=5 if repeats is None else repeats,
-        reporter=terminal.reporter(),
+    axes, times = arguments.axes(trial, axis), 5 if repeats is None else repeats
+    return Job(
+        start=lambda reporter: lab.compare(trial, axes, repeats=times, reporter=reporter),
+        save=options.saving(chart, metric),
+        json=json,
     )
-    study = wait(work)
-    if chart is not None:
-        study.plot(metric).save(chart)
-    terminal.show(study, quiet=json == "-")
-    options.write_json(json, study.to_dict())
-    options.exit_1_where_all_failed(study.records)
 
 
 def _traces(trial: Trial) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli import options
-from labkit.cli.options import Json, example, takes_trial, wait
+from labkit.commands import options
+from labkit.commands.job import Job, all_failed
+from labkit.commands.options import Json, example, takes_trial
 from labkit.errors import BadInput
 from labkit.spec import Trial
+
+if TYPE_CHECKING:
+    from labkit.profiling import Profile
 
 
 @example("labkit profile --strategy as_completed --requests 5000 --limit 500")
@@ -32,27 +36,32 @@ def profile(
         Path | None, typer.Option(metavar="FILE", help="Draw the flame chart (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> None:
+) -> Job:
     """Run one trial under a profiler: where its time goes. Nothing of it counts as measured."""
-    from labkit import lab, profiling, terminal
+    from labkit import lab, profiling
 
     options.check_json(json)
     options.check_chart(chart)
     profiling.check_view(sort, rows)
     _check_out(out)
-    work = lab.profile(trial, clock=clock, slow_s=slow, reporter=terminal.reporter())
-    found = wait(work, kept="a profile that is cut short is not kept")
-    if out is not None:
-        out.mkdir(exist_ok=True)
-        found.save(out / "profile.pstat")
-        found.save(out / "profile.callgrind")
-        found.plot().save(out / "profile.svg")
-    if chart is not None:
-        found.plot().save(chart)
-    if json != "-":
-        terminal.say(found.text(sort, rows))
-    options.write_json(json, found.to_dict())
-    options.exit_1_where_all_failed([found.record] if found.record else [])
+
+    def save(found: Profile) -> None:
+        if out is not None:
+            out.mkdir(exist_ok=True)
+            found.save(out / "profile.pstat")
+            found.save(out / "profile.callgrind")
+            found.plot().save(out / "profile.svg")
+        if chart is not None:
+            found.plot().save(chart)
+
+    return Job(
+        start=lambda reporter: lab.profile(trial, clock=clock, slow_s=slow, reporter=reporter),
+        save=save,
+        text=lambda found: found.text(sort, rows),
+        failed=lambda found: all_failed([found.record] if found.record else []),
+        json=json,
+        kept="a profile that is cut short is not kept",
+    )
 
 
 def _check_out(out: Path | None) -> None:

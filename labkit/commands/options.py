@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,11 +12,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from labkit import arguments, guards
-from labkit.errors import BadInput, Interrupted
-from labkit.record import Record
+from labkit import arguments
+from labkit.errors import BadInput
 
-T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 Json = Annotated[
@@ -104,14 +101,14 @@ def _trial(options: dict[str, Any]) -> Any:
     return arguments.trial(named, sets)
 
 
-def wait(
-    work: Coroutine[Any, Any, T], *, kept: str = "what was measured is kept ('labkit results list')"
-) -> T:
-    """The result of `work`; Ctrl-C ends it, and `kept` says what there is then."""
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {kept}") from None
+def saving(chart: Path | None, *metric: str) -> Callable[[Any], None]:
+    """What writes the chart of an outcome, where `--chart` asks for it."""
+
+    def save(outcome: Any) -> None:
+        if chart is not None:
+            outcome.plot(*metric).save(chart)
+
+    return save
 
 
 def write_json(where: str | None, result: Any) -> None:
@@ -120,13 +117,20 @@ def write_json(where: str | None, result: Any) -> None:
         return
     data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
     if where == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _to_standard_output(data)
         return
     try:
         Path(where).write_bytes(data)
     except OSError as error:
         raise BadInput(f"--json is {where!r}: it cannot be written ({error.strerror})") from None
+
+
+def _to_standard_output(data: bytes) -> None:
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(data)
+    else:  # a notebook's takes text alone
+        sys.stdout.write(data.decode())
+    sys.stdout.flush()
 
 
 def check_json(where: str | None) -> None:
@@ -159,9 +163,3 @@ def check_chart(
         raise BadInput(
             f"--chart is {str(where)!r}: it must be a .svg or .png file in a folder that exists"
         )
-
-
-def exit_1_where_all_failed(records: list[Record]) -> None:
-    """End with status 1 where no trial did what it was to do."""
-    if records and all(guards.failed(record) for record in records):
-        raise SystemExit(1)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from labkit import fields
-from labkit.cli import options
-from labkit.cli.options import Json, Repeats, example, takes_trial, wait
+from labkit.commands import options
+from labkit.commands.job import Job
+from labkit.commands.options import Json, Repeats, example, takes_trial
 from labkit.errors import BadInput
 from labkit.spec import Trial
+
+if TYPE_CHECKING:
+    from labkit.sweeps import Sweep
 
 
 @example(
@@ -31,26 +35,26 @@ def sweep(
         Path | None, typer.Option(metavar="FILE", help="Draw the knee (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> None:
+) -> Job:
     """Run one trial at several limits, interleaved, and find the smallest that is enough."""
-    from labkit import lab, terminal
+    from labkit import lab
 
     options.check_json(json)
     options.check_chart(chart)
     if trial.limit != Trial().limit:
         raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
-    work = lab.sweep(
-        trial,
-        None if limits is None else _limits(trial, limits),
-        repeats=5 if repeats is None else repeats,
-        reporter=terminal.reporter(),
+    listed = None if limits is None else _limits(trial, limits)
+    times = 5 if repeats is None else repeats
+
+    def save(found: Sweep) -> None:
+        if chart is not None and found.knee is not None:
+            found.plot().save(chart)
+
+    return Job(
+        start=lambda reporter: lab.sweep(trial, listed, repeats=times, reporter=reporter),
+        save=save,
+        json=json,
     )
-    found = wait(work)
-    if chart is not None and found.knee is not None:
-        found.plot().save(chart)
-    terminal.show(found, quiet=json == "-")
-    options.write_json(json, found.to_dict())
-    options.exit_1_where_all_failed(found.records)
 
 
 def _limits(trial: Trial, text: str) -> list[int]:
