@@ -140,7 +140,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What `%load_ext labkit` calls: gives the shell the cell magic `%%labprof`."""
+    """What `%load_ext labkit` calls: gives the shell the magics `%lab` and `%%labprof`."""
     from labkit import magics
 
     magics.load(shell)

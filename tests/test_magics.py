@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from jupyter_client.manager import KernelManager
+from kernels import Said, kernel
 
-from labkit import magics
 from labkit.callgraph import Call, CallGraph, Function
 from labkit.errors import BadInput
+from labkit.magics import labprof as magics
 
-Said = dict[str, list[Any]]
 Run = Callable[[str], Said]
 
 
@@ -76,26 +74,9 @@ def test_kernel_s_own_functions_are_left_out() -> None:
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Runs a cell in a kernel; what it said, by the kind of message."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    client.wait_for_ready(timeout=60)
-
-    def ran(code: str) -> Said:
-        asked, said = client.execute(code), Said()
-        while True:
-            message = client.get_iopub_msg(timeout=60)
-            kind, content = message["msg_type"], message["content"]
-            if message["parent_header"].get("msg_id") != asked:
-                continue
-            if kind == "status" and content["execution_state"] == "idle":
-                return said
-            said.setdefault(kind, []).append(content)
-
-    try:
-        ran("%load_ext labkit")
-        ran(
+    with kernel() as found:
+        found.run("%load_ext labkit")
+        found.run(
             "import asyncio\n"
             "async def leaf():\n"
             "    await asyncio.sleep(0.05)\n"
@@ -103,10 +84,7 @@ def run() -> Iterator[Run]:
             "async def tree():\n"
             "    return sum(await asyncio.gather(leaf(), leaf(), leaf()))\n"
         )
-        yield ran
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        yield found.run
 
 
 def shown(said: Said) -> dict[str, str]:

@@ -18,12 +18,14 @@ TRACED = ("phases", "waterfall")
 OF_ONE = ("timeline", "waterfall")
 """What shows a single trial."""
 _SPECIAL = ("latency", "timeline", *TRACED)
+KINDS = (*_SPECIAL, *stats.ALIASES, *stats.METRICS)
+"""All that can be drawn."""
 
 
 def check(kind: str, *, of_one: bool = False) -> None:
     """Raise `BadInput` for a plot that does not exist, or that several trials cannot have."""
-    if kind not in (*_SPECIAL, *stats.ALIASES, *stats.METRICS):
-        raise fields.unknown("plot", kind, [*_SPECIAL, *stats.ALIASES, *stats.METRICS])
+    if kind not in KINDS:
+        raise fields.unknown("plot", kind, KINDS)
     if kind in OF_ONE and not of_one:
         raise BadInput(f"plot is {kind!r}: it shows one trial, not a comparison; plot one run")
 
