@@ -6,6 +6,7 @@ said in one sentence, without the machinery's traceback, and nothing ends the ke
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import shlex
@@ -39,6 +40,7 @@ def lab(line: str) -> None:
 
     `%lab --help` lists the commands, `%lab run --help` the options of one. Tab completes both, and
     names. A function of your own is a strategy by its name once `@lab.strategy` decorates it.
+    It is awaited, which a cell under `%%time` or `%%capture` cannot be.
     """
     # Reached only where the call could not be awaited.
     with _plainly():
@@ -138,12 +140,20 @@ async def _value(line: str) -> Any:
         job = parsed(line)
         if job is None:
             return None
-        outcome = await job.start(None)
+        outcome = await _interruptible(job)
         note = job.save(outcome)
         if note is not None:
             print(note)
         options.write_json(job.json, job.data(outcome))
         return outcome
+
+
+async def _interruptible(job: Any) -> Any:
+    try:
+        return await job.start(None)
+    except (asyncio.CancelledError, KeyboardInterrupt) as error:
+        _shown_as(error, f"Interrupted: {job.kept}")
+        raise
 
 
 @contextlib.contextmanager
@@ -152,6 +162,9 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        sentence = f"{type(error).__name__}: {error}"
-        error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined] # IPython asks
+        _shown_as(error, f"{type(error).__name__}: {error}")
         raise
+
+
+def _shown_as(error: BaseException, sentence: str) -> None:
+    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined] # IPython asks
