@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
@@ -15,12 +17,30 @@ Said = dict[str, list[Any]]
 class Kernel:
     """One that is running; see `kernel`."""
 
-    def __init__(self, client: BlockingKernelClient) -> None:
-        self._client = client
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self._manager, self._client = manager, client
 
     def run(self, code: str) -> Said:
         """Run a cell; what it said, by the kind of message."""
-        asked, said = self._client.execute(code), Said()
+        return self._said(self._client.execute(code))
+
+    def interrupted(self, code: str, when: Callable[[], bool]) -> Said:
+        """Run a cell and interrupt it when that is true; what it said."""
+        asked = self._client.execute(code)
+        for _ in range(1_000):
+            if when():
+                break
+            time.sleep(0.01)
+        self._manager.interrupt_kernel()
+        return self._said(asked)
+
+    def children(self) -> int:
+        """How many processes the kernel's own has."""
+        process = psutil.Process(self._manager.provisioner.pid)
+        return len(process.children(recursive=True))
+
+    def _said(self, asked: str) -> Said:
+        said = Said()
         while True:
             message = self._client.get_iopub_msg(timeout=60)
             kind, content = message["msg_type"], message["content"]
@@ -57,7 +77,7 @@ def kernel() -> Iterator[Kernel]:
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)
-        yield Kernel(client)
+        yield Kernel(manager, client)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

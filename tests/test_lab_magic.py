@@ -18,6 +18,7 @@ from kernels import Kernel, kernel
 import labkit as lab
 from labkit import cli, parts
 from labkit.commands.completing import completions
+from labkit.commands.job import KEPT
 from labkit.errors import BadInput
 from labkit.magics import line
 from labkit.magics.awaiting import awaited
@@ -290,6 +291,15 @@ def test_bad_input_is_one_line_and_starts_nothing(cells: Kernel, store: Path) ->
         assert shown == f"{said['ename']}: {said['evalue']}"
         assert "\n" not in shown
     assert len(list(store.iterdir())) == before
+    assert cells.value("1 + 1") == "2"
+
+
+@pytest.mark.slow
+def test_an_interrupted_line_says_so_and_leaves_no_process(cells: Kernel) -> None:
+    asked = "%lab run --requests 1000 --limit 10 --delay 1"
+    (said,) = cells.interrupted(asked, lambda: cells.children() >= 2)["error"]
+    assert said["traceback"] == [f"Interrupted: {KEPT}"]
+    assert cells.children() == 0
     assert cells.value("1 + 1") == "2"
 
 
