@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from labkit.ledgers import Ledger
     from labkit.outcomes import Run, Study
+    from labkit.panels import panel
     from labkit.parts import (
         AiohttpTransport,
         HttpTarget,
@@ -66,6 +67,7 @@ _HOME = {
     ),
     "labkit.ledgers": ("Ledger",),
     "labkit.outcomes": ("Run", "Study"),
+    "labkit.panels": ("panel",),
     "labkit.parts": (
         "AiohttpTransport",
         "HttpTarget",
@@ -119,6 +121,7 @@ __all__ = [
     "default_scale",
     "kept",
     "ladder",
+    "panel",
     "profile",
     "reference",
     "reproduce",

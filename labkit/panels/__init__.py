@@ -1,0 +1,42 @@
+"""`lab.panel()`: a trial or a comparison by fields and buttons, drawn live while it runs.
+
+A front: it reads fields, calls `lab` and shows what comes back. ipywidgets is imported when a panel
+is made, and by nothing else of the lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from labkit.errors import NotInstalled
+from labkit.spec import Trial
+
+if TYPE_CHECKING:
+    from labkit.panels.bench import Bench
+    from labkit.panels.settings import Strategy
+    from labkit.store import Store
+
+__all__ = ["panel"]
+
+
+def panel(
+    trial: Trial | None = None,
+    *,
+    strategies: Sequence[Strategy] = (),
+    repeats: int = 1,
+    store: Store | None = None,
+) -> Bench:
+    """A panel to choose what is run, run it, watch it, stop it, and take it along as Python.
+
+    Its fields begin as `trial` says; what has no field stays as it is there. `strategies` are
+    ticked: names, or functions of your own. `panel.study` is what was measured so far; `await
+    panel.run()` and `panel.stop()` do what its buttons do. Without a live kernel it shows what it
+    holds as a page that stands still. Raises `NotInstalled` without ipywidgets.
+    """
+    if find_spec("ipywidgets") is None:
+        raise NotInstalled("lab.panel()", "ipywidgets", "lab")
+    from labkit.panels.bench import Bench
+
+    return Bench(trial or Trial(), strategies, repeats, store)

@@ -1,0 +1,65 @@
+"""Which arm a trial belongs to, and what tells the arms of a panel apart. Pure.
+
+What is run with one press may differ from what is run with the next in any field of the panel: all
+of them name an arm, and those that differ are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from labkit import guards, stats
+from labkit.outcomes import Study
+from labkit.record import Record
+
+NAMES = ("target", "transport", "strategy", "loop", "requests", "limit", "delay")
+Described = Mapping[str, Any]
+
+
+def described(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """What names the arm of a trial, which is given as plain data."""
+    target, workload = trial["target"], trial["workload"]
+    return {
+        "target": target.get("url") or target["kind"],
+        "transport": trial["transport"]["kind"],
+        "strategy": trial["strategy"],
+        "loop": trial["loop"],
+        "requests": workload["requests"],
+        "limit": workload["limit"],
+        "delay": str(target.get("delay", target.get("query_s", ""))),
+    }
+
+
+def differing(arms: Iterable[Described]) -> list[str]:
+    """The names that tell the arms apart; the strategy always."""
+    listed = list(arms)
+    return [
+        name for name in NAMES if name == "strategy" or len({str(arm[name]) for arm in listed}) > 1
+    ]
+
+
+def label(arm: Described, names: Sequence[str]) -> str:
+    """The arm in a few words."""
+    return stats.arm_label({name: arm[name] for name in names})
+
+
+def counts(record: Record) -> bool:
+    """Whether a record belongs among what was measured: not one that was stopped half-way."""
+    return all(note.code != "interrupted" for note in record.warnings)
+
+
+def failed(record: Record) -> bool:
+    """Whether the trial did not do what it was to do."""
+    return guards.failed(record)
+
+
+def study_of(records: Sequence[Record]) -> Study:
+    """The records as one study, each arm named by what differs among them."""
+    arms = [described(record.trial) for record in records]
+    named = [
+        msgspec.structs.replace(record, axes=arm) for record, arm in zip(records, arms, strict=True)
+    ]
+    return Study(named, differing(arms))

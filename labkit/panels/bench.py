@@ -1,0 +1,224 @@
+"""The panel itself: its fields, its buttons, its tabs, and the task that runs what they say.
+
+The trials run as a task of the kernel's own loop, in which other cells go on. A press of a button
+comes as a message of its own, so that task belongs to no cell and no cell's end ends it.
+
+Classes to find things by, beside those of the fields (see `form`): `labkit-panel`, `labkit-run`,
+`labkit-stop`, `labkit-clear`, `labkit-status`, `labkit-chart`, `labkit-table`, `labkit-code`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from labkit import lab, preflight
+from labkit.displays.live import strips
+from labkit.errors import BadInput, LabError
+from labkit.outcomes import Study
+from labkit.panels import arms, choices, code, entries, view
+from labkit.panels.entries import Entries
+from labkit.panels.form import Form
+from labkit.panels.settings import Settings, Strategy
+from labkit.panels.watching import Watching
+from labkit.record import Record
+from labkit.spec import Trial
+from labkit.store import Store
+
+_CHART, _TABLE, _CODE = range(3)
+
+
+class Bench:
+    """A panel; see `labkit.panels.panel`. It shows itself where it is a cell's last line."""
+
+    def __init__(
+        self, trial: Trial, strategies: Sequence[Strategy], repeats: int, store: Store | None
+    ) -> None:
+        self._base, self._store = trial, store
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._watching = Watching(self._draw, self._tabulate)
+        written = Entries.of(trial, strategies, repeats)
+        self.form = Form(written, choices.here(written.strategies), self._read)
+        self.run_button = _button("run", "Run", "play", "primary", self._run_clicked)
+        self.stop_button = _button("stop", "Stop", "stop", "danger", self._stop_clicked)
+        self.clear_button = _button("clear", "Clear", "trash", "", self._clear_clicked)
+        self.status, self._chart, self._table, self._code = map(
+            _html, ("status", "chart", "table", "code")
+        )
+        self.tabs = widgets.Tab(
+            [self._chart, self._table, self._code], titles=("Chart", "Table", "Code")
+        )
+        self.tabs.observe(lambda change: self._draw(), names="selected_index")
+        self.widget = self._laid_out()
+        self._settings: Settings | None = None
+        self._read()
+        self._tabulate()
+        self._draw()
+
+    @property
+    def records(self) -> list[Record]:
+        """What was measured since the panel was last cleared, in the order in which it ended."""
+        return list(self._watching.records)
+
+    @property
+    def study(self) -> Study:
+        """The same as a study, whose arms are named by whatever differs among them."""
+        return arms.study_of(self.records)
+
+    @property
+    def code(self) -> str:
+        """The Python that does what Run would do; a comment where the fields hold no trial."""
+        if self._settings is None:
+            return "# The fields hold something that is wrong: it is said below each.\n"
+        return code.of(self._settings)
+
+    async def run(self) -> Study:
+        """What Run does, awaited; the study of all that the panel has measured by then.
+
+        Raises `BadInput` where the fields hold something wrong, or trials already run.
+        """
+        await self._started()
+        return self.study
+
+    def stop(self) -> None:
+        """What Stop does: end what runs; both its processes are gone within a second or so."""
+        if self._task is not None:
+            self._stopped = True
+            self._task.cancel()
+            self._say("stopping")
+
+    def clear(self) -> None:
+        """What Clear does: forget what was measured; the records stay in the store."""
+        self._watching.clear()
+        self._tabulate()
+        self._draw()
+        self._say("")
+
+    def _started(self) -> asyncio.Task[None]:
+        if self._task is not None:
+            raise BadInput("the panel already runs: press Stop, or wait until it has ended")
+        self._read()
+        if self._settings is None:
+            raise BadInput(next(iter(self._wrong.values())))
+        self._stopped = False
+        self._task = asyncio.get_running_loop().create_task(self._measure(self._settings))
+        self._enable()
+        return self._task
+
+    async def _measure(self, settings: Settings) -> None:
+        began = time.monotonic()
+        try:
+            await self._through_the_lab(settings)
+            took_s = time.monotonic() - began
+            self._say(f"{self._watching.done} of {self._watching.trials} trials in {took_s:.1f} s")
+        except asyncio.CancelledError:
+            self._say(self._kept())
+            if not self._stopped:
+                raise
+        except LabError as error:
+            self._refused(str(error))
+        except Exception as error:
+            self._refused(f"this is a fault of the lab's: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._task = None
+            self._enable()
+
+    async def _through_the_lab(self, settings: Settings) -> None:
+        more: dict[str, Any] = {"store": self._store, "reporter": self._watching}
+        if settings.axes:
+            axes, repeats = settings.axes, settings.repeats
+            await lab.compare(settings.trial, axes, repeats=repeats, **more)
+        else:
+            await lab.run(settings.trial, **more)
+
+    def _kept(self) -> str:
+        done, trials = self._watching.done, self._watching.trials
+        if not done:
+            return f"stopped: none of {trials} trials had ended"
+        return f"stopped: {done} of {trials} trials had ended and are kept in the table"
+
+    def _read(self) -> None:
+        """Read the fields: say what is wrong at each, or allow to run."""
+        self._settings, self._wrong = entries.read(self._base, self.form.entries(), preflight.check)
+        self.form.show(self._wrong)
+        self._code.value = view.code(self.code)
+        self._enable()
+
+    def _refused(self, sentence: str) -> None:
+        """Say it at the field that it names, or beside the buttons."""
+        field = entries.field_of(sentence)
+        self.form.show({field: sentence})
+        self._say("not run" if field else "")
+
+    def _enable(self) -> None:
+        self.run_button.disabled = self._task is not None or self._settings is None
+        self.stop_button.disabled = self._task is None
+        self.clear_button.disabled = self._task is not None
+
+    def _run_clicked(self, button: Any) -> None:
+        try:
+            self._started()
+        except LabError as error:
+            self._refused(str(error))
+
+    def _stop_clicked(self, button: Any) -> None:
+        self.stop()
+
+    def _clear_clicked(self, button: Any) -> None:
+        self.clear()
+
+    def _draw(self) -> None:
+        """The chart, unless another tab hides it, and the line beside the buttons."""
+        if self.tabs.selected_index == _CHART:
+            self._chart.value = strips(self._watching.arms())
+        if self._task is not None and not self._stopped:
+            self._say(self._watching.status)
+
+    def _tabulate(self) -> None:
+        self._table.value = view.table(self.study)
+
+    def _say(self, sentence: str) -> None:
+        self.status.value = view.message(sentence)
+
+    def _laid_out(self) -> Any:
+        buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button, self.status])
+        buttons.add_class("labkit-row")
+        whole = widgets.VBox([widgets.HTML(view.STYLE), self.form.box, buttons, self.tabs])
+        whole.add_class("labkit-panel")
+        return whole
+
+    def __repr__(self) -> str:
+        return view.plain(self.study, self.code)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """The widget where one can live, and what it shows now as a page and as text."""
+        page = view.page(strips(self._watching.arms()), self.study, self.code)
+        bundle = {"text/plain": repr(self), "text/html": page}
+        return (self.widget._repr_mimebundle_() if _is_live() else {}) | bundle
+
+
+def _is_live() -> bool:
+    """Whether somebody looks on: not in a test, nor where `LABKIT_LIVE=0` says so."""
+    headless = os.environ.get("LABKIT_LIVE") == "0" or "PYTEST_CURRENT_TEST" in os.environ
+    return "ipykernel" in sys.modules and not headless
+
+
+def _button(name: str, title: str, icon: str, style: str, clicked: Any) -> Any:
+    button = widgets.Button(description=title, icon=icon, button_style=style)
+    button.add_class(f"labkit-{name}")
+    button.on_click(clicked)
+    return button
+
+
+def _html(name: str) -> Any:
+    shown = widgets.HTML()
+    shown.add_class(f"labkit-{name}")
+    return shown

@@ -1,0 +1,65 @@
+"""What can be chosen on this machine: the kinds that are installed, and functions of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from labkit import parts, preflight, spec
+from labkit.errors import NotInstalled
+from labkit.panels.settings import Strategy
+from labkit.spec import Trial
+
+_LOOPS = ("asyncio", "uvloop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Targets with the transports that speak with each, strategies by their label, loops."""
+
+    transports: Mapping[str, Sequence[str]]
+    strategies: Mapping[str, Strategy]
+    loops: Sequence[str]
+
+
+def here(given: Sequence[Strategy] = ()) -> Choices:
+    """What is installed, the functions that a decorator registered, and those in `given`."""
+    speak = {target: _spoken(target) for target in parts.TARGETS}
+    installed = [name for name in parts.STRATEGIES if _is_installed(Trial(strategy=name))]
+    functions = [*spec.OWN.values(), *(one for one in given if callable(one))]
+    own = {_label(Trial(strategy=function)): function for function in functions}
+    return Choices(
+        transports={target: spoken for target, spoken in speak.items() if spoken},
+        strategies={**{name: name for name in installed}, **own},
+        loops=[loop for loop in _LOOPS if loop == "asyncio" or _has_uvloop()],
+    )
+
+
+def _spoken(target: str) -> list[str]:
+    kind = "http://127.0.0.1" if target == "url" else target
+    return [
+        transport
+        for transport in parts.SPEAK[target]
+        if _is_installed(Trial(target=kind, transport=transport))
+    ]
+
+
+def _has_uvloop() -> bool:
+    return find_spec("uvloop") is not None
+
+
+def _is_installed(trial: Trial) -> bool:
+    """Whether the packages are there; what else is wrong is said once it is chosen."""
+    try:
+        preflight.check(trial)
+    except NotInstalled:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _label(trial: Trial) -> str:
+    taken = trial.strategy in parts.STRATEGIES
+    return f"{trial.strategy} (yours)" if taken else trial.strategy

@@ -1,0 +1,100 @@
+"""What a panel is told while trials run: the points of each arm, the records, how far it is.
+
+A reporter that draws nothing itself: it says that there is something new, at most so often that
+six times a second something is drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from labkit.displays.live import Arm, Points
+from labkit.launch import Progress
+from labkit.panels import arms
+from labkit.plan import Step
+from labkit.progress import Reporter, remaining
+from labkit.record import Record
+
+EVERY_S = 1 / 6
+"""Progress comes ten times a second; five drawings a second are what the eye needs."""
+
+
+class Watching(Reporter):
+    """The arms and records of a panel since it was last cleared."""
+
+    def __init__(self, drawn: Callable[[], None], joined: Callable[[], None]) -> None:
+        self.records: list[Record] = []
+        self.status = ""
+        self.trials = self.done = 0
+        self._drawn, self._joined = drawn, joined
+        self._seen: dict[tuple[str, ...], tuple[Mapping[str, Any], Points]] = {}
+        self._running: tuple[str, ...] | None = None
+        self._began = self._due = 0.0
+
+    def clear(self) -> None:
+        """Forget all arms and records."""
+        self.records.clear()
+        self._seen.clear()
+
+    def begin(self, trials: int) -> None:
+        """`trials` trials are about to run."""
+        self.trials, self.done, self._began = trials, 0, time.monotonic()
+        self._say("starting")
+
+    def started(self, step: Step) -> None:
+        """Its arm is drawn anew: of several repeats the last is seen."""
+        arm = arms.described(step.trial.to_dict())
+        self._running = tuple(map(str, arm.values()))
+        self._seen.pop(self._running, None)
+        self._seen[self._running] = (arm, Points())
+        self._say(self._of_trial())
+
+    def update(self, progress: Progress) -> None:
+        """Take what is told, and draw where that is due."""
+        assert self._running is not None
+        self._seen[self._running][1].add(progress)
+        now = time.monotonic()
+        if now < self._due:
+            return
+        # From the time that was due, so that intervals of 0.1 s and 0.2 s take turns.
+        self._due = max(self._due + EVERY_S, now)
+        counts, planned = progress.counts, progress.counts.planned
+        left = remaining(self.done + progress.done / planned, self.trials, self._began)
+        self._say(
+            f"{self._of_trial()}: {counts.ok:,} of {planned:,} ok, {counts.failures:,} failed, "
+            f"{progress.in_flight:,} in flight; {left}"
+        )
+
+    def finished(self, record: Record) -> None:
+        """A trial has ended; one that was stopped half-way joins nothing."""
+        self._running = None
+        if arms.counts(record):
+            self.done += 1
+            self.records.append(record)
+            self._joined()
+
+    def end(self) -> None:
+        """Draw what there is once more."""
+        self._running = None
+        self._drawn()
+
+    def arms(self) -> list[Arm]:
+        """What is drawn, the arm that runs last."""
+        names = arms.differing(arm for arm, _ in self._seen.values())
+        return [
+            Arm(label=arms.label(arm, names), points=points, done=key != self._running)
+            for key, (arm, points) in self._seen.items()
+            if points.t_s or key == self._running
+        ]
+
+    def _of_trial(self) -> str:
+        assert self._running is not None
+        names = arms.differing(arm for arm, _ in self._seen.values())
+        arm, _ = self._seen[self._running]
+        return f"trial {self.done + 1} of {self.trials}, {arms.label(arm, names)}"
+
+    def _say(self, status: str) -> None:
+        self.status = status
+        self._drawn()
