@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from labkit import guards, stats
 from labkit.outcomes import Study
 from labkit.record import Record
 
 NAMES = ("target", "transport", "strategy", "loop", "requests", "limit", "delay")
+_KINDS = NAMES[:4]
 Described = Mapping[str, Any]
 
 
@@ -42,18 +42,13 @@ def differing(arms: Iterable[Described]) -> list[str]:
 
 
 def label(arm: Described, names: Sequence[str]) -> str:
-    """The arm in a few words."""
-    return stats.arm_label({name: arm[name] for name in names})
+    """The arm in a few words: kinds alone, other values with their names."""
+    return ", ".join(str(arm[name]) if name in _KINDS else f"{name} {arm[name]}" for name in names)
 
 
 def counts(record: Record) -> bool:
     """Whether a record belongs among what was measured: not one that was stopped half-way."""
     return all(note.code != "interrupted" for note in record.warnings)
-
-
-def failed(record: Record) -> bool:
-    """Whether the trial did not do what it was to do."""
-    return guards.failed(record)
 
 
 def study_of(records: Sequence[Record]) -> Study:

@@ -19,7 +19,6 @@ from typing import Any
 import ipywidgets as widgets
 
 from labkit import lab, preflight
-from labkit.displays.live import strips
 from labkit.errors import BadInput, LabError
 from labkit.outcomes import Study
 from labkit.panels import arms, choices, code, entries, view
@@ -142,7 +141,7 @@ class Bench:
     def _kept(self) -> str:
         done, trials = self._watching.done, self._watching.trials
         if not done:
-            return f"stopped: none of {trials} trials had ended"
+            return f"stopped: none of {trials} trials had ended, so nothing joins the table"
         return f"stopped: {done} of {trials} trials had ended and are kept in the table"
 
     def _read(self) -> None:
@@ -178,7 +177,7 @@ class Bench:
     def _draw(self) -> None:
         """The chart, unless another tab hides it, and the line beside the buttons."""
         if self.tabs.selected_index == _CHART:
-            self._chart.value = strips(self._watching.arms())
+            self._chart.value = view.chart(self._watching.arms())
         if self._task is not None and not self._stopped:
             self._say(self._watching.status)
 
@@ -200,7 +199,7 @@ class Bench:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The widget where one can live, and what it shows now as a page and as text."""
-        page = view.page(strips(self._watching.arms()), self.study, self.code)
+        page = view.page(self._watching.arms(), self.study, self.code)
         bundle = {"text/plain": repr(self), "text/html": page}
         return (self.widget._repr_mimebundle_() if _is_live() else {}) | bundle
 

@@ -20,7 +20,7 @@ _TEXTS = {
     "requests": "requests",
     "limit": "limit (at a time)",
     "delay": "delay of the server (s)",
-    "repeats": "repeats of each arm",
+    "repeats": "repeats",
 }
 _WIDE = ("url", "delay")
 

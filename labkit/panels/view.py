@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 from labkit import tables
+from labkit.displays.live import Arm, strips
 from labkit.outcomes import Study
 from labkit.record import Record
 from labkit.tables import Table
@@ -25,7 +26,7 @@ _COLUMNS = {
         )
     },
 }
-NOTHING = "Nothing was measured yet."
+NOTHING = "Nothing was measured yet: press Run."
 
 
 def table_of(study: Study) -> Table:
@@ -94,16 +95,21 @@ def code(text: str) -> str:
     )
 
 
+def chart(arms: Sequence[Arm]) -> str:
+    """The arms on the same axes, or what to do where there are none."""
+    return strips(arms) if arms else f"<p>{NOTHING}</p>"
+
+
 def message(text: str, *, wrong: bool = False) -> str:
     """A sentence; what is wrong is read out."""
     role = ' role="alert"' if wrong else ""
     return f'<span class="{"labkit-wrong" if wrong else "labkit-said"}"{role}>{escape(text)}</span>'
 
 
-def page(chart: str, study: Study, text: str) -> str:
+def page(arms: Sequence[Arm], study: Study, text: str) -> str:
     """All of it at once, for where nothing can be clicked."""
     return (
-        f"<div><p><b>lab.panel()</b></p>{chart if study.records else ''}{table(study)}"
+        f"<div><p><b>lab.panel()</b></p>{strips(arms) if arms else ''}{table(study)}"
         f"<pre>{escape(text)}</pre></div>"
     )
 
@@ -117,8 +123,8 @@ def plain(study: Study, text: str) -> str:
 STYLE = """<style>
 .labkit-panel { color: var(--jp-ui-font-color1, inherit); max-width: 1500px; }
 .labkit-panel .labkit-row { flex-flow: row wrap; align-items: flex-start; gap: 4px 14px; }
-.labkit-panel .labkit-field { width: 150px; }
-.labkit-panel .labkit-field.labkit-wide { width: 300px; }
+.labkit-panel .labkit-field { width: 140px; }
+.labkit-panel .labkit-field.labkit-wide { width: 230px; }
 .labkit-panel .labkit-entry { flex-direction: column; align-items: stretch; height: auto;
   width: auto; margin: 2px 0; }
 .labkit-panel .labkit-entry > .widget-label, .labkit-panel .labkit-legend { text-align: left;
@@ -126,21 +132,28 @@ STYLE = """<style>
   line-height: 18px; }
 .labkit-panel .labkit-entry > input, .labkit-panel .labkit-entry > select {
   width: 100%; flex: 0 0 28px; }
+.labkit-panel .labkit-entry > select { appearance: auto; background-image: none;
+  padding-right: 4px; }
 .labkit-panel .labkit-invalid > input, .labkit-panel .labkit-invalid > select {
   border-color: var(--jp-error-color1, #d32f2f); }
 .labkit-panel .labkit-ticks { flex-flow: row wrap; gap: 0 14px; }
 .labkit-panel .labkit-ticks .widget-checkbox { width: auto; margin: 0; }
-.labkit-panel .labkit-ticks .widget-label-basic { align-items: center; gap: 4px; }
+.labkit-panel .labkit-ticks .widget-label-basic { align-items: center; gap: 5px; }
+.labkit-panel .labkit-ticks input { margin: 0 5px 0 0; align-self: center; }
 .labkit-panel .labkit-wrong { color: var(--jp-error-color1, #d32f2f); font-size: 12px;
   line-height: 1.3; display: block; overflow-wrap: anywhere; }
+.labkit-panel .labkit-buttons .widget-button { width: 110px; margin: 4px 8px 4px 0; }
+.labkit-panel .labkit-status { min-height: 28px; }
 .labkit-panel .labkit-said { line-height: 28px; font-variant-numeric: tabular-nums; }
 .labkit-panel .widget-html, .labkit-panel .widget-html-content { width: auto; height: auto;
   margin: 0; min-width: 0; font-size: 13px; }
 .labkit-panel .labkit-scroll { overflow-x: auto; }
 .labkit-panel table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.labkit-panel th, .labkit-panel td { text-align: right; padding: 3px 10px; white-space: nowrap;
+.labkit-panel th, .labkit-panel td { text-align: right; padding: 3px 8px; white-space: nowrap;
   border-bottom: 1px solid var(--jp-border-color2, #ccc); line-height: 1.4; }
+.labkit-panel th { white-space: normal; vertical-align: bottom; }
 .labkit-panel .word { text-align: left; }
+.labkit-panel td.word:last-child { white-space: normal; min-width: 12ch; }
 .labkit-panel p, .labkit-panel ul { margin: 8px 0; line-height: 1.4; max-width: 90ch; }
 .labkit-panel .labkit-code-block { position: relative; }
 .labkit-panel pre { padding: 10px; margin: 0; overflow-x: auto; font-size: 13px; line-height: 1.45;
