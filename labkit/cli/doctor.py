@@ -65,7 +65,7 @@ def _workshop(json: str | None) -> None:
     from labkit.doctor import workshop
 
     needs = workshop.Needs(*workspaces.needs(workspaces.read_all(places.notebooks())))
-    found = options.wait(workshop.examine(needs), kept="nothing is kept of it")
+    found = wait(workshop.examine(needs), kept="nothing is kept of it")
     if json != "-":
         terminal.findings(found.checks, found.conclusion())
     options.write_json(
