@@ -233,7 +233,13 @@ def test_a_solution_that_makes_no_exercise_is_refused(solution: str, said: str) 
 # What is said
 
 
-@pytest.mark.parametrize(("exercise", "answer", "said"), wrong_answers.every())
+@pytest.mark.parametrize(
+    ("exercise", "answer", "said"),
+    [
+        pytest.param(*wrong, id=f"{number} {wrong[0]} {wrong[2]}")
+        for number, wrong in enumerate(wrong_answers.every())
+    ],
+)
 def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, said: str) -> None:
     checked = lab.check(exercise, answer)
 

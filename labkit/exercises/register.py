@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -63,10 +64,11 @@ def check(exercise: str, answer: Any = ...) -> Checked:
 
 
 def _unknown(name: object) -> BadInput:
-    there = [one for one in every() if one[:5] == str(name)[:5]] or [every()[0], "...", every()[-1]]
+    # 'ex-3-2' and '3-2' are as near to 'ex-03-2' as can be.
+    meant = re.sub(r"\D*(\d)\D+(\d)", r"ex-0\1-\2", str(name))
+    there = [one for one in every() if one[:5] == meant[:5]] or [every()[0], "...", every()[-1]]
     return BadInput(
-        f"exercise is {name!r}: it must be one of {', '.join(there)}"
-        f"{did_you_mean(str(name), every())}"
+        f"exercise is {name!r}: it must be one of {', '.join(there)}{did_you_mean(meant, every())}"
     )
 
 

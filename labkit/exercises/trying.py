@@ -44,6 +44,14 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
     return run(called, of=function)
 
 
+def value(function: Callable[..., Any], *args: Any) -> Any:
+    """The same, of a function that has to return something."""
+    found = call(function, *args)
+    if found is None or found is ...:
+        raise Wrong("the function returned nothing: is it still to be written?")
+    return found
+
+
 def run(main: Callable[[], Coroutine[Any, Any, Any]], *, of: Callable[..., Any]) -> Any:
     """What `main()` returns, run in a thread; `Wrong` says what the learner's function `of` did."""
     ended: list[Any] = []
