@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.arenas import Arena
     from labkit.climb import Climb
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
     from labkit.exercises import Checked, check
     from labkit.lab import (
+        arena,
         check_claims,
         compare,
         default_scale,
@@ -48,10 +50,12 @@ if TYPE_CHECKING:
     from labkit.sweeps import Sweep
 
 _HOME = {
+    "labkit.arenas": ("Arena",),
     "labkit.climb": ("Climb",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
     "labkit.exercises": ("Checked", "check"),
     "labkit.lab": (
+        "arena",
         "check_claims",
         "compare",
         "default_scale",
@@ -91,6 +95,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __version__ = "0.1.0"
 __all__ = [
     "AiohttpTransport",
+    "Arena",
     "BadInput",
     "Checked",
     "Climb",
@@ -115,6 +120,7 @@ __all__ = [
     "UrlTarget",
     "WireTransport",
     "Workload",
+    "arena",
     "check",
     "check_claims",
     "compare",

@@ -89,6 +89,21 @@ def against_first(
     ]
 
 
+def each_other(
+    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str]
+) -> list[Against]:
+    """Every arm of the axes `by` compared with every other, each way, by each of the metrics."""
+    known = _Comparable(records, metrics)
+    arms = [settings for settings, _ in stats.arms(known.frame, by)]
+    return [
+        Against(of=one, to=other, metric=name, comparison=_compared(known, name, one, other))
+        for one in arms
+        for other in arms
+        if one != other
+        for name in metrics
+    ]
+
+
 def to_dict(against: Against) -> dict[str, Any]:
     """Plain data for JSON: the two arms, the metric, and what was found."""
     data: dict[str, Any] = msgspec.to_builtins(against)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit import (
     auditing,
     checking,
     climbing,
+    examining,
     fields,
     launch,
     parts,
@@ -24,6 +25,7 @@ from labkit import (
     references,
     sweeps,
 )
+from labkit.arenas import Arena
 from labkit.audit import Audit
 from labkit.climb import Climb
 from labkit.errors import BadInput, TrialFailed
@@ -165,6 +167,35 @@ async def sweep(
     arms = plan.arms(base, {"limit": _limits(base) if limit is None else limit})
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
+
+
+async def arena(
+    *strategies: Callable[..., Any] | str,
+    among: Sequence[str] | None = None,
+    trial: Trial | None = None,
+    scale: str | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Arena:
+    """Examine strategies, functions or names, and rank those without a fault among the lab's own.
+
+    Examined is whether each item is fetched once, never more than `limit` at a time (as the server
+    saw it), whether failing items are survived and told of, memory stays bounded, no task is left
+    behind and waiting costs no CPU. `among` are the strategies of the lab to rank with, `trial`
+    replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
+    started.
+    """
+    return await examining.arena(
+        strategies,
+        among=among,
+        trial=trial or examining.contest(scale or default_scale()),
+        repeats=repeats,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
 
 
 async def reproduce(

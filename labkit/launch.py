@@ -89,7 +89,7 @@ async def run(
     """
     preflight.check(trial)
     addresses = preflight.addresses(trial.url) if trial.url else []
-    function = _pickled(trial)
+    function = pickled(trial)
     # Drawing a million delays takes seconds: not in the loop of a notebook.
     floor_s, deadline_s = await asyncio.to_thread(lambda: (trial.floor_s, trial.deadline_s))
     cores = _cores(trial)
@@ -148,12 +148,16 @@ def _cores(trial: Trial) -> tuple[int | None, int | None]:
     return environment.core_each() if trial.switches.pin else (None, None)
 
 
-def _pickled(trial: Trial) -> str | None:
+def pickled(trial: Trial) -> str | None:
+    """A strategy of the user's own as cloudpickle bytes in base64; None for one of the lab's.
+
+    Raises `BadInput` where it cannot be sent to another process.
+    """
     if trial.function is None:
         return None
     import cloudpickle
 
-    function = _unguarded(trial.function)
+    function = unguarded(trial.function)
     try:
         with _by_value(function):
             return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
@@ -164,7 +168,7 @@ def _pickled(trial: Trial) -> str | None:
         ) from None
 
 
-def _unguarded(function: Any) -> Any:
+def unguarded(function: Any) -> Any:
     """The coroutine function inside the lab's own decorator; any other is left as it is."""
     own = getattr(function, "__labkit_guard__", None) is function
     return function.__wrapped__ if own else function

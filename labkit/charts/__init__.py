@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit.charts.bar_chart import bars
     from labkit.charts.batches_chart import Batched, batches
+    from labkit.charts.board_chart import Dot, Panel, board
     from labkit.charts.chart import Chart
     from labkit.charts.classes_chart import by_class
     from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
@@ -34,6 +35,11 @@ _HOME = {
     "batches_chart": (
         "Batched",
         "batches",
+    ),
+    "board_chart": (
+        "Dot",
+        "Panel",
+        "board",
     ),
     "chart": ("Chart",),
     "classes_chart": ("by_class",),
@@ -81,10 +87,13 @@ __all__ = [
     "Chart",
     "Claimed",
     "Coded",
+    "Dot",
+    "Panel",
     "Rate",
     "Row",
     "bars",
     "batches",
+    "board",
     "break_even",
     "break_even_rate",
     "by_class",

@@ -94,13 +94,14 @@ def _guard(fetch: Fetch[T], counts: _Counts) -> Fetch[T]:
 
 # Apart from the decorator, because a learner's decorated function goes to the measured process by
 # value: what stands here stays behind, and is found there by name.
-async def _tallied(
+async def tallied(
     function: Callable[..., Coroutine[Any, Any, None]],
     fetch: Fetch[T],
     items: Iterable[T],
     limit: int,
     options: dict[str, Any],
 ) -> Tally:
+    """What a decorated strategy does: run `function` under the guard, and count."""
     check("limit", limit, AtLeastOne)
     counts = _Counts()
     await function(_guard(fetch, counts), items, limit, **options)
@@ -124,7 +125,7 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
 
     @wraps(function)
     async def guarded(fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any) -> Tally:
-        return await _tallied(function, fetch, items, limit, options)
+        return await tallied(function, fetch, items, limit, options)
 
     # What `help` shows: the parameters are the function's, the result is the guard's.
     signature = inspect.signature(function).replace(return_annotation="Tally")

@@ -1,0 +1,220 @@
+"""`Arena`: what an examination found, and the board of those who passed it, as `lab.arena` has it.
+
+It runs nothing. It shows itself as HTML in a notebook and as text anywhere else.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labkit import charts, stats
+from labkit.arenas.faults import Examined, Fault
+from labkit.arenas.ranking import MARGIN, METRICS, Place, Standing, ranked
+from labkit.errors import BadInput
+from labkit.outcomes import Outcome
+from labkit.record import Record
+from labkit.tables import Table
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
+
+_WIDTH = 100
+_HEADERS = {
+    "efficiency": "efficiency (%)",
+    "cpu_us_per_request": "CPU/request (\N{MICRO SIGN}s)",
+    "process_peak_rss_bytes": "memory (MB)",
+    "to_first_send_s": "first request (ms)",
+}
+_NOTHING = "Nobody is on the board: a strategy is ranked once its examination finds no fault."
+
+
+class Arena(Outcome):
+    """Who was examined, with their faults, and the standings of those who passed."""
+
+    def __init__(self, examined: Sequence[Examined], records: Sequence[Record] = ()) -> None:
+        super().__init__(records, ["strategy"])
+        self.examined = list(examined)
+        self.standings: list[Standing] = ranked(self.records, [one.name for one in self.examined])
+
+    @property
+    def passed(self) -> list[str]:
+        """The names of those without a fault."""
+        return [one.name for one in self.examined if one.passed]
+
+    @property
+    def faults(self) -> dict[str, list[Fault]]:
+        """The faults of each who was examined, by name; an empty list where there is none."""
+        return {one.name: list(one.faults) for one in self.examined}
+
+    def plot(self, kind: str = "board") -> Chart:
+        """`board`: the four metrics beside each other; or any kind of a study.
+
+        Raises `BadInput` where nobody is on the board.
+        """
+        if not self.records:
+            raise BadInput("there is no board to draw: nobody has passed the examination")
+        if kind != "board":
+            return super().plot(kind)
+        return charts.board(
+            [_panel(metric, self.standings) for metric in METRICS],
+            title="The board",
+            notes=self.says(),
+        )
+
+    def text_table(self) -> Table:
+        """The board: a row a strategy, each figure with its place by it in brackets."""
+        rows = [[_named(one), *map(_cell, one.places)] for one in self.standings]
+        return Table(headers=["strategy", *_HEADERS.values()], rows=rows)
+
+    def says(self) -> list[str]:
+        """What the board means, in sentences."""
+        if not self.standings:
+            return [_NOTHING] if self.examined else []
+        own = [one for one in self.standings if one.is_mine]
+        return [*(f"{_stands(one)}." for one in own), *_how_to_read(self.standings)]
+
+    def text(self) -> str:
+        """What the examination found, the board, and what it means."""
+        board = [self.text_table().text()] if self.standings else []
+        said = [textwrap.fill(" ".join(self.says()), _WIDTH)]
+        return "\n\n".join([*map(_report, self.examined), *board, *said])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the examinations, the standings, the records and their summary."""
+        examined = [
+            {
+                "name": one.name,
+                "passed": one.passed,
+                "faults": [{"code": fault.code, "says": fault.says} for fault in one.faults],
+                "remarks": list(one.remarks),
+            }
+            for one in self.examined
+        ]
+        standings = msgspec.to_builtins(self.standings)
+        known = super().to_dict() if self.records else {"records": [], "summary": []}
+        return {"examined": examined, "standings": standings, "says": self.says(), **known}
+
+    def _repr_html_(self) -> str:
+        board = str(self.table().to_html()) if self.standings else ""
+        said = f"<p>{html.escape(' '.join(self.says()))}</p>"
+        return "".join([*map(_report_html, self.examined), board, said])
+
+
+def _report(one: Examined) -> str:
+    if one.passed:
+        return _filled(f"{one.name}: passed the examination.", one.remarks)
+    lines = [f"{fault.code}. {fault.says}" for fault in one.faults]
+    return _filled(f"{one.name}: not ranked.", lines)
+
+
+def _filled(head: str, lines: Sequence[str]) -> str:
+    shown = [
+        textwrap.fill(line, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
+        for line in lines
+    ]
+    return "\n".join([head, *shown])
+
+
+def _report_html(one: Examined) -> str:
+    name = f"<b>{html.escape(one.name)}</b>"
+    if one.passed:
+        items = [html.escape(remark) for remark in one.remarks]
+        head = f"{name}: passed the examination."
+    else:
+        items = [
+            f"<code>{html.escape(fault.code)}</code>. {html.escape(fault.says)}"
+            for fault in one.faults
+        ]
+        head = f"{name}: not ranked."
+    listed = "".join(f"<li>{item}</li>" for item in items)
+    return f"<p>{head}</p>" + (f"<ul>{listed}</ul>" if listed else "")
+
+
+def _named(one: Standing) -> str:
+    return f"{one.name} *" if one.is_mine else one.name
+
+
+def _cell(place: Place) -> str:
+    if place.value is None:
+        return stats.NOT_MEASURED
+    return f"{_figure(place.metric, place.value)} ({place.text})"
+
+
+def _figure(metric: str, value: float) -> str:
+    shown = value * 1e3 if metric == "to_first_send_s" else value * stats.metric(metric).scale
+    return stats.number(shown)
+
+
+def _stands(one: Standing) -> str:
+    return f"{one.name} is {', '.join(map(_placed, one.places))}"
+
+
+_BY = {
+    "efficiency": "efficiency",
+    "cpu_us_per_request": "CPU",
+    "process_peak_rss_bytes": "memory",
+    "to_first_send_s": "time to the first request",
+}
+
+
+def _placed(place: Place) -> str:
+    by = _BY[place.metric]
+    if place.rank is None:
+        return f"not placed by {by}"
+    number = _ORDINALS.get(place.rank, f"{place.rank}th")
+    others = len(place.among)
+    shared = f" with {others} other{'s' if others > 1 else ''}" if others else ""
+    return f"{number} by {by}{shared}"
+
+
+_ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
+
+
+def _how_to_read(standings: Sequence[Standing]) -> list[str]:
+    pairs = len(standings) * (len(standings) - 1) // 2
+    least = min(
+        (place.interval.n for one in standings for place in one.places if place.interval), default=0
+    )
+    if least < stats.LEAST_REPEATS:
+        few = f"{least} repeat{'' if least == 1 else 's'}"
+        return [
+            f"With {few} nothing is decided, and all share a place: "
+            f"{stats.LEAST_REPEATS} are needed."
+        ]
+    return [
+        "A place is one more than how many are better for sure; who is not told apart shares it "
+        f"(=): the interval of the ratio holds 1, or the difference may be below {MARGIN - 1:.0%}.",
+        f"Of {pairs} pairs, each at {stats.LEVEL:.0%}, one in twenty may be told apart by chance."
+        if pairs > 1
+        else "",
+    ]
+
+
+def _panel(metric: str, standings: Sequence[Standing]) -> charts.Panel:
+    scale = 1e3 if metric == "to_first_send_s" else stats.metric(metric).scale
+    return charts.Panel(
+        title=_HEADERS[metric],
+        better=stats.metric(metric).better or "lower",
+        dots=[_dot(one, one.by(metric), scale) for one in standings],
+    )
+
+
+def _dot(one: Standing, place: Place, scale: float) -> charts.Dot:
+    known = place.interval
+    ends = (
+        None
+        if known is None or known.low is None or known.high is None
+        else (known.low * scale, known.high * scale)
+    )
+    return charts.Dot(
+        name=one.name,
+        value=None if place.value is None else place.value * scale,
+        interval=ends,
+        rank=place.text,
+        is_mine=one.is_mine,
+    )

@@ -1,0 +1,126 @@
+"""Records of those who passed -> places by each metric, shared where they are alike. Pure.
+
+An arm's place is one more than the number of arms that are better for sure: the 95 % interval of
+the paired ratio lies beyond a margin on the better side. There is no sum of places: what they are
+worth beside each other depends on what one is short of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from labkit import comparisons, stats
+from labkit.comparisons import Against
+from labkit.record import Record
+from labkit.stats import Interval
+
+METRICS = ("efficiency", "cpu_us_per_request", "process_peak_rss_bytes", "to_first_send_s")
+"""What is ranked by, the first first."""
+MARGIN = 1.02
+"""A ratio that may be nearer to 1 than this is a tie: to be 1 % better is no reason to choose."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy by one metric, in base units; None where it was not measured.
+
+    `rank` is 1 for those than which none is better for sure, and `among` who shares it.
+    """
+
+    metric: str
+    value: float | None
+    interval: Interval | None
+    rank: int | None
+    among: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        """The place as a table shows it: '2', or '2=' where it is shared."""
+        if self.rank is None:
+            return "-"
+        return f"{self.rank}{'=' if self.among else ''}"
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy by every metric; `is_mine` is whether it is one that was examined."""
+
+    name: str
+    is_mine: bool
+    places: Sequence[Place]
+
+    def by(self, metric: str) -> Place:
+        """Its place by a metric."""
+        return next(place for place in self.places if place.metric == metric)
+
+
+def ranked(records: Sequence[Record], mine: Collection[str]) -> list[Standing]:
+    """The strategies of these records, the best by the first metric first."""
+    if not records:
+        return []
+    names = list(dict.fromkeys(str(record.axes["strategy"]) for record in records))
+    compared = comparisons.each_other(records, ["strategy"], METRICS)
+    by_metric = {metric: _places(metric, names, records, compared) for metric in METRICS}
+    standings = [
+        Standing(
+            name=name,
+            is_mine=name in mine,
+            places=[by_metric[metric][name] for metric in METRICS],
+        )
+        for name in names
+    ]
+    return sorted(standings, key=_order)
+
+
+def _order(standing: Standing) -> list[float]:
+    ranks = [math.inf if place.rank is None else place.rank for place in standing.places]
+    # Those that share every place keep an order that does not change from run to run: by value.
+    return [*ranks, -(standing.places[0].value or 0.0)]
+
+
+def _places(
+    metric: str, names: Sequence[str], records: Sequence[Record], compared: Sequence[Against]
+) -> dict[str, Place]:
+    values = {name: _values(metric, name, records) for name in names}
+    ranks = {
+        name: 1 + sum(_is_worse(one) for one in compared if _is(one, metric, name))
+        for name in names
+        if values[name]
+    }
+    return {
+        name: Place(
+            metric=metric,
+            value=_interval(values[name]).value if values[name] else None,
+            interval=_interval(values[name]) if values[name] else None,
+            rank=ranks.get(name),
+            among=[other for other in ranks if other != name and ranks[other] == ranks.get(name)],
+        )
+        for name in names
+    }
+
+
+def _values(metric: str, name: str, records: Sequence[Record]) -> list[float]:
+    of = [one for one in records if one.axes["strategy"] == name and one.verdict != "invalid"]
+    found = [stats.metric(metric).of(record) for record in of]
+    return [value for value in found if math.isfinite(value)]
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    return stats.of_value(values)
+
+
+def _is(one: Against, metric: str, name: str) -> bool:
+    return one.metric == metric and one.of["strategy"] == name
+
+
+def _is_worse(one: Against) -> bool:
+    """Whether the first is worse than the second, beyond the margin and for sure."""
+    ratio = one.comparison.ratio
+    if one.comparison.answer == "inconclusive" or ratio is None:
+        return False
+    assert ratio.low is not None
+    assert ratio.high is not None
+    if stats.metric(one.metric).better == "higher":
+        return ratio.high < 1 / MARGIN
+    return ratio.low > MARGIN

@@ -1,0 +1,134 @@
+"""The sittings of an examination, in their order. The first decide whether the others make sense.
+
+| sitting | what it is for |
+|---|---|
+| `few`, `one` | fewer items than the limit; a limit of one |
+| `many`, `more` | more items, that fill no round number |
+| `failing` | some calls raise |
+| `end` | no call is answered, and all items are in flight |
+| `small`, `large` | no call is answered, and many more items wait; twice as many |
+| `server` | the synthetic server counts |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from labkit.experiments.exam.calls import Calls, Items
+from labkit.experiments.exam.sitting import Run, Strategy, hold
+from labkit.experiments.exam.turns import Turns, new_loop
+from labkit.parts import WireTransport
+from labkit.parts.examination import AT_SERVER, Evidence, Sitting
+from labkit.strategies import Tally
+from labkit.strategies._guard import tallied
+
+LIMIT = 8
+MANY, MORE = 61, 181
+"""Neither is a multiple of the limit: what works in rounds must not lose the last one."""
+FAILING = frozenset({3, 4, 9, 12, 20, 25, 26, 31, 38, 44, 50, 51, 57})
+HELD = (3_000, 6_000)
+HELD_S, BRIEFLY_S = 0.3, 0.0
+MOST_STILL_S = 1.0
+"""Once the loop stood still for so long in all there is no more: the larger ones take minutes."""
+
+Saw = Callable[[Sitting], None]
+
+
+def examine(
+    strategy: Strategy,
+    *,
+    guarded: bool = False,
+    url: str | None = None,
+    held_s: float = HELD_S,
+    saw: Saw = lambda sitting: None,
+) -> Evidence:
+    """Run the strategy in all sittings, those at the server where there is one at `url`.
+
+    `guarded`: under the lab's decorator where calls fail, as it would be called; elsewhere without,
+    as in a trial. `saw` is told each sitting as it ends. It runs event loops of its own.
+    """
+    seen: list[Sitting] = []
+    careful = _careful(strategy) if guarded else strategy
+    for sitting in _sittings(strategy, careful, url, held_s):
+        seen.append(sitting)
+        saw(sitting)
+        if not _goes_on(seen):
+            break
+    return Evidence(sittings=seen)
+
+
+def _careful(strategy: Any) -> Strategy:
+    async def guarded(fetch: Any, items: Any, limit: int) -> Tally:
+        return await tallied(strategy, fetch, items, limit, {})
+
+    return guarded
+
+
+def _goes_on(seen: Sequence[Sitting]) -> bool:
+    """Whether there is anything more to be learnt from a strategy of which this was seen."""
+    still_s = sum(max(one.blocked_s or 0.0, one.longest_s) for one in seen if one.held is None)
+    last = seen[-1]
+    return still_s < MOST_STILL_S and (last.end == "returned" or bool(last.failing))
+
+
+def _sittings(
+    strategy: Strategy, careful: Strategy, url: str | None, held_s: float
+) -> Iterable[Sitting]:
+    yield _sat(lambda turns: _plain("few", strategy, 3, LIMIT, turns))
+    yield _sat(lambda turns: _plain("one", strategy, 12, 1, turns))
+    yield _sat(lambda turns: _plain("many", strategy, MANY, LIMIT, turns))
+    yield _sat(lambda turns: _plain("more", strategy, MORE, LIMIT, turns))
+    yield _sat(lambda turns: _failing(careful, turns))
+    yield _sat(lambda turns: _held("end", strategy, 5, held_s, turns))
+    yield _sat(lambda turns: _held("small", strategy, HELD[0], held_s, turns))
+    yield _sat(lambda turns: _held("large", strategy, HELD[1], BRIEFLY_S, turns))
+    if url is not None:
+        yield _sat(lambda turns: _at_server(strategy, url, turns))
+
+
+def _sat(sitting: Callable[[Turns], Awaitable[Sitting]]) -> Sitting:
+    """One sitting, in a loop of its own."""
+    turns = Turns()
+
+    async def sat() -> Sitting:
+        return await sitting(turns)
+
+    with asyncio.Runner(loop_factory=lambda: new_loop(turns)) as runner:
+        # What a task raised that nobody waited for is judged by what the strategy's caller is told.
+        runner.get_loop().set_exception_handler(lambda loop, context: None)
+        return runner.run(sat())
+
+
+async def _plain(name: str, strategy: Strategy, items: int, limit: int, turns: Turns) -> Sitting:
+    run = Run(strategy, Calls(), range(items), limit, turns)
+    await run.finish()
+    return run.seen(name)
+
+
+async def _failing(strategy: Strategy, turns: Turns) -> Sitting:
+    run = Run(strategy, Calls(failing=FAILING), range(MANY - 1), LIMIT, turns)
+    await run.finish()
+    return run.seen("failing")
+
+
+async def _held(name: str, strategy: Strategy, items: int, held_s: float, turns: Turns) -> Sitting:
+    """It is not waited for at the end: thousands of items may take a strategy long, with reason."""
+    calls = Calls()
+    calls.gate = asyncio.Event()
+    run = Run(strategy, calls, Items(range(items)), LIMIT, turns)
+    held = await hold(run, held_s)
+    calls.gate.set()
+    await run.cancel()
+    return run.seen(name, held)
+
+
+async def _at_server(strategy: Strategy, url: str, turns: Turns) -> Sitting:
+    """Calls that really go to the server; what it counted, the one who started it asks it."""
+    from labkit.transports import open_transport  # here: the other sittings need no transport
+
+    async with open_transport(WireTransport(), url) as fetch:
+        run = Run(strategy, Calls(fetch=fetch), range(MANY), LIMIT, turns)
+        await run.finish()
+        return run.seen(AT_SERVER)

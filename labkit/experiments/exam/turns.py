@@ -1,0 +1,67 @@
+"""An event loop that counts its turns, and notes for how long each kept it from looking around."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+from time import perf_counter, thread_time
+
+from labkit.probes.memory import Watched
+
+Event = tuple[selectors.SelectorKey, int]
+
+
+class Turns(selectors.DefaultSelector):
+    """A selector: the loop asks it once a turn. Between two questions it runs callbacks.
+
+    A callback that sleeps takes time without CPU, and one that computes takes CPU: `still_s` is the
+    first, over all turns; `longest_s` the second, of the longest turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the times so far."""
+        self.still_s = self.longest_s = 0.0
+        self._began: tuple[float, float] | None = None
+
+    def select(self, timeout: float | None = None) -> list[Event]:
+        """What is ready, as the loop asks; the turn before is over."""
+        self._end()
+        self.count += 1
+        ready = super().select(timeout)
+        self._began = perf_counter(), thread_time()
+        return ready
+
+    def _end(self) -> None:
+        if self._began is None:
+            return
+        wall_s, cpu_s = perf_counter() - self._began[0], thread_time() - self._began[1]
+        self.still_s += max(wall_s - cpu_s, 0.0)
+        self.longest_s = max(self.longest_s, cpu_s)
+
+
+class Stillness:
+    """For how long the loop stood still without computing, less what others had its core for."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns, self._own = turns, Watched(os.getpid())
+        turns.restart()
+        self._waited = self._own.waited_s()
+
+    def end(self) -> float | None:
+        """Seconds; None where the system does not tell how long the process waited for a core."""
+        waited = self._own.waited_s()
+        self._own.close()
+        if waited is None or self._waited is None:
+            return None
+        return max(self._turns.still_s - (waited - self._waited), 0.0)
+
+
+def new_loop(turns: Turns) -> asyncio.AbstractEventLoop:
+    """A loop of asyncio's own whose turns are counted."""
+    return asyncio.SelectorEventLoop(turns)

@@ -1,0 +1,783 @@
+"""Strategies as learners write them: sound ones, and ones with a fault. Holds no test.
+
+`SOUND` has no fault. `BROKEN` is named by the fault and the way it came about; all but those of
+failing items are decorated, so that the one fault is the only one.
+"""
+
+# Faults on purpose, and ways in which learners write.
+# ruff: noqa: ASYNC110, ASYNC251, BLE001, S110, S112, SIM105
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from labkit import spec
+from labkit.strategies import strategy
+
+SOUND: dict[str, Callable[..., Any]] = {}
+BROKEN: dict[str, dict[str, Callable[..., Any]]] = {}
+before = dict(spec.OWN)
+
+
+def sound(function: Any) -> Any:
+    SOUND[function.__name__] = function
+    return function
+
+
+def broken(code: str) -> Callable[[Any], Any]:
+    def named(function: Any) -> Any:
+        BROKEN.setdefault(code, {})[function.__name__] = function
+        return function
+
+    return named
+
+
+async def quietly(fetch, item, errors):
+    try:
+        await fetch(item)
+    except Exception as error:
+        errors.append(error)
+
+
+# --- sound ones
+
+
+@sound
+async def one_by_one(fetch, items, limit):
+    failed = 0
+    for item in items:
+        try:
+            await fetch(item)
+        except Exception:
+            failed += 1
+    return failed
+
+
+@sound
+async def workers_on_an_iterator(fetch, items, limit):
+    source, errors = iter(items), []
+
+    async def work():
+        for item in source:
+            await quietly(fetch, item, errors)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+    return errors
+
+
+@sound
+@strategy
+async def decorated_workers(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(limit):
+            group.create_task(work())
+
+
+@sound
+async def queue_with_sentinels(fetch, items, limit):
+    queue, failures = asyncio.Queue(maxsize=limit), {}
+
+    async def work():
+        while (item := await queue.get()) is not None:
+            try:
+                await fetch(item)
+            except Exception as error:
+                failures[item] = error
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(limit):
+            group.create_task(work())
+        for item in items:
+            await queue.put(item)
+        for _ in range(limit):
+            await queue.put(None)
+    return failures
+
+
+@sound
+async def queue_filled_up_front(fetch, items, limit):
+    """As in the manual of asyncio: it reads all items, and cancels workers without waiting."""
+    queue, results = asyncio.Queue(), []
+
+    async def work():
+        while True:
+            item = await queue.get()
+            try:
+                await fetch(item)
+                results.append((item, None))
+            except Exception as error:
+                results.append((item, error))
+            finally:
+                queue.task_done()
+
+    for item in items:
+        queue.put_nowait(item)
+    tasks = [asyncio.create_task(work()) for _ in range(limit)]
+    await queue.join()
+    for task in tasks:
+        task.cancel()
+    return results
+
+
+@sound
+async def semaphore_before_the_task(fetch, items, limit):
+    slots, tasks, errors = asyncio.Semaphore(limit), set(), []
+
+    def done(task):
+        tasks.discard(task)
+        slots.release()
+        if task.exception():
+            errors.append(task.exception())
+
+    for item in items:
+        await slots.acquire()
+        task = asyncio.create_task(fetch(item))
+        tasks.add(task)
+        task.add_done_callback(done)
+    while tasks:
+        await asyncio.wait(tasks)
+    if errors:
+        raise ExceptionGroup("some items failed", errors)
+
+
+@sound
+async def every_task_kept(fetch, items, limit):
+    """Memory grows by a finished task for each item: a remark, and no fault."""
+    slots, tasks = asyncio.Semaphore(limit), []
+
+    async def one(item):
+        try:
+            await fetch(item)
+        finally:
+            slots.release()
+
+    for item in items:
+        await slots.acquire()
+        tasks.append(asyncio.create_task(one(item)))
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@sound
+async def window_of_wait(fetch, items, limit):
+    running, failed = set(), 0
+    for item in items:
+        if len(running) >= limit:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            failed += sum(task.exception() is not None for task in done)
+        running.add(asyncio.create_task(fetch(item)))
+    done, _ = await asyncio.wait(running)
+    return failed + sum(task.exception() is not None for task in done)
+
+
+@sound
+async def rounds_of_gather(fetch, items, limit):
+    results = []
+    for start in range(0, len(items), limit):
+        batch = items[start : start + limit]
+        results += await asyncio.gather(*map(fetch, batch), return_exceptions=True)
+    return results
+
+
+@sound
+async def rounds_of_as_completed(fetch, items, limit):
+    source, failed, ok = iter(items), [], 0
+    while batch := list(itertools.islice(source, limit)):
+        for done in asyncio.as_completed([fetch(item) for item in batch]):
+            try:
+                await done
+                ok += 1
+            except Exception as error:
+                failed.append(error)
+    return {"ok": ok, "failed": len(failed)}
+
+
+@sound
+@strategy
+async def list_popped_by_workers(fetch, items, limit):
+    left = list(items)
+
+    async def work():
+        while left:
+            await fetch(left.pop())
+
+    await asyncio.gather(*[work() for _ in range(limit)])
+
+
+@sound
+@strategy
+async def with_a_pause(fetch, items, limit):
+    """Polite: it waits a little before each call, without holding anything up."""
+    slots = asyncio.Semaphore(limit)
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await slots.acquire()
+            await asyncio.sleep(0.001)
+            group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
+
+
+@sound
+@strategy
+async def with_a_timeout(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            async with asyncio.timeout(30):
+                await asyncio.wait_for(fetch(item), 30)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@sound
+async def with_retries(fetch, items, limit):
+    """To try a failing item again is no repetition."""
+    source, failed = iter(items), set()
+
+    async def work():
+        for item in source:
+            for _ in range(3):
+                try:
+                    await fetch(item)
+                    failed.discard(item)
+                    break
+                except Exception:
+                    failed.add(item)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+    return failed
+
+
+@sound
+@strategy
+async def with_a_monitor(fetch, items, limit):
+    source = iter(items)
+
+    async def watch():
+        while True:
+            await asyncio.sleep(0.2)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    monitor = asyncio.create_task(watch())
+    try:
+        await asyncio.gather(*(work() for _ in range(limit)))
+    finally:
+        monitor.cancel()
+
+
+class AnObject:
+    """An object with a method, as well as a function."""
+
+    __name__ = "an_object"
+
+    async def __call__(self, fetch, items, limit):
+        return await workers_on_an_iterator(fetch, items, limit)
+
+
+sound(AnObject())
+
+
+# --- over the limit
+
+
+@broken("over-limit")
+@strategy
+async def off_by_one(fetch, items, limit):
+    running = set()
+    for item in items:
+        if len(running) > limit:
+            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        running.add(asyncio.create_task(fetch(item)))
+    await asyncio.wait(running)
+
+
+@broken("over-limit")
+@strategy
+async def twice_the_limit(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(2 * limit)))
+
+
+@broken("over-limit")
+@strategy
+async def a_semaphore_for_each_item(fetch, items, limit):
+    async def one(item):
+        async with asyncio.Semaphore(limit):
+            await fetch(item)
+
+    for start in range(0, len(items), 50):
+        await asyncio.gather(*(one(item) for item in items[start : start + 50]))
+
+
+@broken("over-limit")
+@strategy
+async def released_too_early(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            async with slots:
+                group.create_task(fetch(item))
+            await asyncio.sleep(0)
+
+
+@broken("over-limit")
+@strategy
+async def never_below_two(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(max(limit, 2))))
+
+
+@broken("over-limit")
+@strategy
+async def everything_at_once(fetch, items, limit):
+    await asyncio.gather(*(fetch(item) for item in items))
+
+
+# --- loses items
+
+
+@broken("loses-items")
+@strategy
+async def without_the_last_round(fetch, items, limit):
+    for start in range(0, len(items) - limit + 1, limit):
+        await asyncio.gather(*map(fetch, items[start : start + limit]))
+
+
+@broken("loses-items")
+@strategy
+async def without_the_first(fetch, items, limit):
+    source = iter(items)
+    next(source)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@broken("loses-items")
+@strategy
+async def without_zero(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        while item := next(source, None):
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@broken("loses-items")
+@strategy
+async def a_full_queue_drops(fetch, items, limit):
+    queue = asyncio.Queue(maxsize=limit)
+
+    async def work():
+        while (item := await queue.get()) is not None:
+            await fetch(item)
+
+    tasks = [asyncio.create_task(work()) for _ in range(limit)]
+    for item in items:
+        try:
+            queue.put_nowait(item)
+        except asyncio.QueueFull:
+            await asyncio.sleep(0)
+    for _ in range(limit):
+        await queue.put(None)
+    await asyncio.gather(*tasks)
+
+
+# --- repeats items
+
+
+@broken("repeats-items")
+@strategy
+async def every_worker_takes_all(fetch, items, limit):
+    async def work():
+        for item in items:
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@broken("repeats-items")
+@strategy
+async def rounds_that_overlap(fetch, items, limit):
+    for start in range(0, len(items), limit):
+        await asyncio.gather(*map(fetch, items[max(start - 1, 0) : start + limit - 1]))
+    await fetch(items[-1])
+
+
+@broken("repeats-items")
+@strategy
+async def the_last_once_more(fetch, items, limit):
+    item = None
+    for item in items:
+        await fetch(item)
+    await fetch(item)
+
+
+# --- swallows failures
+
+
+@broken("swallows-failures")
+async def passes_over(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            try:
+                await fetch(item)
+            except Exception:
+                pass
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@broken("swallows-failures")
+async def drops_the_results(fetch, items, limit):
+    for start in range(0, len(items), limit):
+        batch = map(fetch, items[start : start + limit])
+        await asyncio.gather(*batch, return_exceptions=True)
+
+
+@broken("swallows-failures")
+async def only_prints(fetch, items, limit):
+    for item in items:
+        try:
+            await fetch(item)
+        except Exception as error:
+            print(error)
+    return [None] * len(items), list(items)
+
+
+@broken("swallows-failures")
+async def never_asks_the_tasks(fetch, items, limit):
+    running = set()
+    for item in items:
+        if len(running) >= limit:
+            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        running.add(asyncio.create_task(fetch(item)))
+    await asyncio.wait(running)
+
+
+# --- stops at the first failure
+
+
+@broken("stops-at-first-failure")
+async def a_bare_loop(fetch, items, limit):
+    for item in items:
+        await fetch(item)
+
+
+@broken("stops-at-first-failure")
+async def a_bare_task_group(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        try:
+            await fetch(item)
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await slots.acquire()
+            group.create_task(one(item))
+
+
+@broken("stops-at-first-failure")
+async def bare_workers(fetch, items, limit):
+    source = iter(items)
+
+    async def work():
+        for item in source:
+            await fetch(item)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+@broken("stops-at-first-failure")
+async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
+    queue = asyncio.Queue(maxsize=limit)
+
+    async def work():
+        while True:
+            item = await queue.get()
+            await fetch(item)
+            queue.task_done()
+
+    tasks = [asyncio.create_task(work()) for _ in range(limit)]
+    for item in items:
+        await queue.put(item)
+    await queue.join()
+    for task in tasks:
+        task.cancel()
+
+
+# --- unbounded tasks
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_semaphore_in_each_task(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    await asyncio.gather(*(one(item) for item in items))
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_task_group_of_all(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
+
+
+@broken("unbounded-tasks")
+@strategy
+async def calls_made_up_front(fetch, items, limit):
+    calls = [fetch(item) for item in items]
+    source = iter(calls)
+
+    async def work():
+        for call in source:
+            await call
+
+    try:
+        await asyncio.gather(*(work() for _ in range(limit)))
+    finally:
+        for call in calls:
+            call.close()
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_tenth_of_the_items_at_a_time(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    part = -(-len(items) // 10)
+    for start in range(0, len(items), part):
+        await asyncio.gather(*(one(item) for item in items[start : start + part]))
+
+
+# --- leaves tasks behind
+
+
+@broken("leaves-tasks-behind")
+@strategy
+async def workers_that_never_end(fetch, items, limit):
+    queue = asyncio.Queue(maxsize=limit)
+
+    async def work():
+        while True:
+            item = await queue.get()
+            await fetch(item)
+            queue.task_done()
+
+    tasks = [asyncio.create_task(work()) for _ in range(limit)]
+    for item in items:
+        await queue.put(item)
+    await queue.join()
+    del tasks
+
+
+@broken("leaves-tasks-behind")
+@strategy
+async def the_last_tasks_go_on(fetch, items, limit):
+    slots, tasks = asyncio.Semaphore(limit), set()
+    for item in items:
+        await slots.acquire()
+        task = asyncio.create_task(fetch(item))
+        tasks.add(task)
+        task.add_done_callback(lambda done: (tasks.discard(done), slots.release()))
+
+
+@broken("leaves-tasks-behind")
+@strategy
+async def a_monitor_goes_on(fetch, items, limit):
+    async def watch():
+        while True:
+            await asyncio.sleep(0.1)
+
+    monitor = asyncio.create_task(watch())
+    for item in items:
+        await fetch(item)
+    del monitor
+
+
+# --- polls hot
+
+
+@broken("polls-hot")
+@strategy
+async def sleeps_of_zero_for_a_slot(fetch, items, limit):
+    running = set()
+    for item in items:
+        while len(running) >= limit:
+            await asyncio.sleep(0)
+            running = {task for task in running if not task.done()}
+        running.add(asyncio.create_task(fetch(item)))
+    await asyncio.gather(*running)
+
+
+@broken("polls-hot")
+@strategy
+async def sleeps_of_zero_at_the_end(fetch, items, limit):
+    slots, open_calls = asyncio.Semaphore(limit), set()
+
+    def done(task):
+        open_calls.discard(task)
+        slots.release()
+
+    for item in items:
+        await slots.acquire()
+        task = asyncio.create_task(fetch(item))
+        open_calls.add(task)
+        task.add_done_callback(done)
+    while open_calls:
+        await asyncio.sleep(0)
+
+
+@broken("polls-hot")
+@strategy
+async def waits_without_waiting(fetch, items, limit):
+    running = set()
+    for item in items:
+        while len(running) >= limit:
+            _, running = await asyncio.wait(running, timeout=0)
+        running.add(asyncio.create_task(fetch(item)))
+    await asyncio.wait(running)
+
+
+@broken("polls-hot")
+@strategy
+async def idle_workers_look_again(fetch, items, limit):
+    left, source = len(items), iter(items)
+
+    async def work():
+        nonlocal left
+        while left:
+            item = next(source, None)
+            if item is None:
+                await asyncio.sleep(0)
+                continue
+            await fetch(item)
+            left -= 1
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+
+
+# --- what no trial can run at all
+
+
+@broken("never-ends")
+@strategy
+async def joins_a_queue_that_nobody_acknowledges(fetch, items, limit):
+    queue = asyncio.Queue()
+    for item in items:
+        queue.put_nowait(item)
+
+    async def work():
+        while not queue.empty():
+            await fetch(queue.get_nowait())
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+    await queue.join()
+
+
+@broken("never-ends")
+@strategy
+async def waits_before_it_begins(fetch, items, limit):
+    await asyncio.Event().wait()
+
+
+@broken("never-ends")
+async def tries_for_ever(fetch, items, limit):
+    for item in items:
+        while True:
+            try:
+                await fetch(item)
+                break
+            except Exception:
+                continue
+
+
+@broken("blocks-the-loop")
+@strategy
+async def sleeps_without_await(fetch, items, limit):
+    for item in items:
+        time.sleep(0.02)
+        await fetch(item)
+
+
+@broken("blocks-the-loop")
+@strategy
+async def sleeps_once(fetch, items, limit):
+    time.sleep(0.3)
+    for item in items:
+        await fetch(item)
+
+
+@broken("blocks-the-loop")
+@strategy
+async def computes_for_long(fetch, items, limit):
+    end = time.thread_time() + 0.2
+    while time.thread_time() < end:
+        pass
+    for item in items:
+        await fetch(item)
+
+
+@broken("raises")
+@strategy
+async def misspells(fetch, items, limit):
+    for item in items:
+        await fetsh(item)  # noqa: F821
+
+
+@broken("raises")
+async def cancels_itself(fetch, items, limit):
+    raise asyncio.CancelledError
+
+
+# What the decorator registered is not for other tests.
+spec.OWN.clear()
+spec.OWN.update(before)
