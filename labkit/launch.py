@@ -100,7 +100,8 @@ async def run(
         floor_s=floor_s,
         environment=environment.now(),
     )
-    async with _target(trial, cores[1], served) as target:
+    work = _Run(began, deadline_s, watch, keep, look)
+    async with work.kept_if_interrupted(), _target(trial, cores[1], served) as target:
         preflight.check_served(trial, target.in_force or {})
         job = {
             "trial": trial.to_dict(),
@@ -112,7 +113,7 @@ async def run(
             "path": [entry or str(Path.cwd()) for entry in sys.path],
             "profile": look and look.ask,
         }
-        return await _Run(began, deadline_s, watch, keep, look).client(job, target)
+        return await work.client(job, target)
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ class _Run:
         self.latest: Progress | None = None
         self.line: dict[str, Any] | None = None
         self.measured: Measurement | None = None
+        self.interrupted: Record | None = None
 
     async def client(self, job: dict[str, Any], served: Served) -> Record:
         """Start the client on `job` and see it through."""
@@ -358,7 +360,16 @@ class _Run:
         # What was measured to the end counts, whatever the parent was doing when it was stopped.
         measured = self.measured or await self._cut_short(child, STOP_S) or self._lost()
         await child.end(STOP_S / 2)
-        self.keep(self._record(child, measured, None, note))
+        self.interrupted = self._record(child, measured, None, note)
+
+    @contextlib.asynccontextmanager
+    async def kept_if_interrupted(self) -> AsyncIterator[None]:
+        """Around both processes: the disk is slow, and they need not wait for it to end."""
+        try:
+            yield
+        finally:
+            if self.interrupted is not None:
+                self.keep(self.interrupted)
 
     def _record(
         self, child: Child, measured: Measurement, stats: dict[str, Any] | None, note: Note | None
