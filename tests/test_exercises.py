@@ -105,6 +105,15 @@ def test_each_solution_follows_its_task_with_two_hints(path: Path) -> None:
 
 
 @for_each_notebook
+def test_a_folded_solution_does_not_show_it_in_its_first_line(path: Path) -> None:
+    """Of a folded cell JupyterLab shows that line: `# Solution`, or what is given."""
+    for source in solutions(path):
+        given, mark, _ = source.rpartition(f"{generating.MARK}\n")
+        assert mark, source
+        assert not given or given.endswith("\n")
+
+
+@for_each_notebook
 def test_notebook_says_in_its_opening_how_many_exercises_it_has(path: Path) -> None:
     words = {2: "two", 3: "three", 4: "four"}
     opening = nbformat.read(path, as_version=4).cells[0].source

@@ -1,9 +1,9 @@
 """Notebooks of exercises, made from the solutions in the notebooks. Pure: a notebook in, one out.
 
 In a notebook's section `Exercises` a Markdown cell puts the task, and the code cell after it,
-tagged `solution`, solves it and ends in `lab.check("ex-NN-K", ...)`. What stands above a line
-`# Solution` there is given to the learner; of what is below, only what the check takes is left, as
-a stub. The same notebook always gives the same bytes.
+tagged `solution`, solves it and ends in `lab.check("ex-NN-K", ...)`. What stands above its line
+`# Solution` is given to the learner; of what is below, only what the check takes is left, as a
+stub. The same notebook always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MARK = "# Solution"
 DOTS = "...  # your answer"
 
 _HOW = """\
-# Exercises: {title}
+# Exercises of {name}
 
-They belong to [{name}](../{name}.ipynb), where a solution is folded away below each task.
+They belong to [{title}](../{name}.ipynb), where a solution is folded away below each task.
 
 Put your answer in place of the three dots and run the cell. `lab.check` says whether it is right,
 and if it is not, what to think of; ask as often as you like. Try before you open a hint, and open
