@@ -1,0 +1,102 @@
+"""The files for Binder and for dev containers agree with the project; neither can be built here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+
+from labkit.workspaces import jupyter
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BINDER = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+SCRIPTS = [ROOT / ".binder" / "postBuild", ROOT / ".binder" / "start"]
+
+
+def of(environment: dict[str, Any], name: str) -> str:
+    """The one entry of a conda environment about the package `name`."""
+    [entry] = [
+        entry
+        for entry in environment["dependencies"]
+        if isinstance(entry, str) and re.split(r"[ =<>]", entry)[0] == name
+    ]
+    return str(entry)
+
+
+def supported(version: str) -> bool:
+    return f"{version}.0" in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_binder_takes_a_python_that_labkit_supports() -> None:
+    # repo2docker finds the version by a single `=`; a range it would not see.
+    [version] = re.findall(r"^python=(3\.\d+)$", of(BINDER, "python"))
+
+    assert supported(version)
+
+
+def test_binder_takes_what_the_environment_of_conda_takes() -> None:
+    assert of(BINDER, "jupyterlab") == of(CONDA, "jupyterlab")
+    assert BINDER["channels"] == CONDA["channels"]
+    [pip] = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
+    extras = pip[0].removeprefix("-e ")
+    assert f"--editable '{extras}'" in SCRIPTS[0].read_text()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_of_binder_are_executable_and_no_nonsense(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_binder_starts_what_it_is_told_to_at_scale_smoke() -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    started = subprocess.run(
+        [SCRIPTS[1], "printenv", "LABKIT_SCALE", "JUPYTER_CONFIG_PATH"],
+        env={**os.environ, "PATH": path, "JUPYTER_CONFIG_PATH": "/theirs", "LABKIT_SCALE": "paper"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert started.stdout.splitlines() == ["smoke", f"{jupyter.CONFIG}:/theirs"]
+
+
+def test_the_dev_container_takes_a_python_that_labkit_supports() -> None:
+    [version] = re.findall(r"^python:(3\.\d+)-", CONTAINER["image"])
+
+    assert supported(version)
+
+
+def test_the_dev_container_is_made_by_commands_that_exist() -> None:
+    made = CONTAINER["postCreateCommand"]
+    settings = CONTAINER["customizations"]["vscode"]["settings"]
+
+    assert made == "make setup && .venv/bin/labkit lab --copy-only"
+    assert re.search(r"^setup:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+    assert CONTAINER["forwardPorts"] == [8888]
+
+
+def test_containers_are_for_smoke_and_say_so() -> None:
+    assert CONTAINER["containerEnv"] == {"LABKIT_SCALE": "smoke"}
+    assert "scale smoke" in CONTAINER["name"]
+    readme = (ROOT / "README.md").read_text()
+    assert "shared container" in readme
+
+
+@pytest.mark.parametrize("file", [*SCRIPTS, ROOT / ".binder/environment.yml"], ids=lambda f: f.name)
+def test_containers_name_no_place_to_download_from(file: Path) -> None:
+    assert "://" not in file.read_text()
