@@ -43,7 +43,7 @@ test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
 	$(BIN)/pytest $(PARALLEL) --cov
 	@$(MAKE) --no-print-directory notebooks
 
-lab: $(READY) ## open the notebooks in JupyterLab
+lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab there
 	$(BIN)/labkit lab
 
 notebooks: export LABKIT_SCALE := smoke
