@@ -420,6 +420,16 @@ def test_opening() -> None:
     )  # fmt: skip
 
 
+def test_exercises_have_minutes_of_their_own() -> None:
+    text = OPENING.format(title="See it", needs="").replace(
+        "**Scale:**", "**Exercises:** three, about 15 minutes.\n**Scale:**"
+    )
+    about = openings.parse("07_x", text)._replace(exercises="exercises/07_x.ipynb")
+
+    assert (about.minutes, about.exercise_minutes) == (20, 15)
+    assert "| [15 min](exercises/07_x.ipynb) |" in index.page([about])
+
+
 @pytest.mark.parametrize("cut", ["# ", "**Time:**", "**Peak memory:**"])
 def test_what_is_no_opening_is_said(cut: str) -> None:
     with pytest.raises(LabError, match="07_x: its first cell is no opening"):
@@ -435,6 +445,7 @@ def test_each_notebook_says_what_the_index_needs() -> None:
     for about in abouts:
         assert about.does.endswith(".")
         assert 5 <= about.minutes <= 60
+        assert about.exercise_minutes is None or about.exercises is not None
         assert 100 <= about.peak_mb <= about.workshop_mb <= 1_000
         assert (about.exercises is not None) == (
             NOTEBOOKS / "exercises" / f"{about.name}.ipynb"

@@ -42,8 +42,12 @@ def _table(abouts: Sequence[About]) -> Iterator[str]:
         number = about.name.partition("_")[0]
         what = f"**[{about.title}]({about.name}.ipynb)**<br>{_escaped(about.does)}{_needs(about)}"
         after = ", ".join(name.partition("_")[0] for name in about.after)
-        own = f"[exercises]({about.exercises})" if about.exercises else ""
+        own = f"[{_exercises(about)}]({about.exercises})" if about.exercises else ""
         yield f"| {number} | {what} | {about.minutes} | {after} | {about.peak_mb} MB | {own} |"
+
+
+def _exercises(about: About) -> str:
+    return f"{about.exercise_minutes} min" if about.exercise_minutes else "exercises"
 
 
 def _needs(about: About) -> str:

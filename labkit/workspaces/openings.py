@@ -24,10 +24,11 @@ _WORDS: Mapping[str, float] = {
 
 
 class About(NamedTuple):
-    """One notebook, as its opening has it. `exercises` is where its exercises lie, if it has any.
+    """One notebook, as its opening has it.
 
     `minutes` are the reader's; `workshop_minutes` the machine's at scale workshop, None where the
-    opening gives no figure. `peak_mb` and `workshop_mb` are megabytes, kernel included.
+    opening gives no figure. `peak_mb` and `workshop_mb` are megabytes, kernel included. `exercises`
+    is where its exercises lie, if it has any, and `exercise_minutes` what they take besides.
     """
 
     name: str
@@ -40,6 +41,7 @@ class About(NamedTuple):
     after: tuple[str, ...]
     databases: bool
     exercises: str | None = None
+    exercise_minutes: int | None = None
 
 
 def read_all(folder: Path) -> list[About]:
@@ -85,6 +87,7 @@ def parse(name: str, opening: str) -> About:
         workshop_mb=max(peak, *map(int, re.findall(r"(\d+) MB", workshop)), 0),
         after=tuple(re.findall(r"\]\((\w+)\.ipynb\)", before)),
         databases="`databases`" in before,
+        exercise_minutes=_exercise_minutes(after),
     )
 
 
@@ -102,6 +105,11 @@ def _minutes(text: str) -> float | None:
     if found := re.search(r"(\d+) minutes", text):
         return float(found[1])
     return next((number for words, number in _WORDS.items() if words in text), None)
+
+
+def _exercise_minutes(text: str) -> int | None:
+    found = re.search(r"\*\*Exercises:\*\* [^.]*?(\d+) minutes", text)
+    return int(found[1]) if found else None
 
 
 def _one(pattern: str, text: str, name: str) -> str:
