@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -35,12 +36,13 @@ def in_checkout() -> bool:
 
 def workspace() -> Path | None:
     """The learner's workspace that the current folder is in; None where it is in none."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if folder == CHECKOUT:
-            break  # a workspace that holds a whole checkout is not what those who work in it mean
-        if (folder / MANIFEST).is_file():
-            return folder
+    with suppress(OSError):  # a current folder that is gone, or a parent that may not be read
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if folder == CHECKOUT:
+                break  # a workspace that holds a whole checkout is not what its developer means
+            if (folder / MANIFEST).is_file():
+                return folder
     return None
 
 

@@ -372,6 +372,28 @@ def test_no_folder_where_the_exercises_go(source: Path, mine: Path, kind: str) -
     assert not list(elsewhere.iterdir())
 
 
+def test_a_current_folder_that_is_gone_is_said(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+
+    assert places.workspace() is None
+    with pytest.raises(BadInput, match=r"workspace is 'labkit-workspace': it cannot be written"):
+        prepare(copying.usual(), source=source)
+    os.chdir(tmp_path)  # what is restored after the test must be there
+
+
+def test_names_that_need_care_are_names(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine = 100% #1, 'ü' ?"
+
+    assert prepare(folder, source=source).folder == folder
+    start = jupyter.opening(folder, {}, page="index.md", browser=True, port=1)
+    assert f"--ServerApp.root_dir={folder}" in start.words
+
+
 # Where records go.
 
 

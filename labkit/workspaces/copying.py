@@ -36,13 +36,13 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     `restore` brings back what the learner deleted. Raises `BadInput` where the folder cannot be a
     workspace, `DiskFull` where there is no room.
     """
-    workspace = checked(folder)
     files = shipped(source or places.notebooks())
     try:
+        workspace = checked(folder)
         workspace.mkdir(parents=True, exist_ok=True)
         return Summary(folder=workspace, steps=_copied(workspace, files, restore))
     except OSError as error:
-        raise _refusal(workspace, error) from None
+        raise _refusal(folder, error) from None
 
 
 def usual() -> Path:
@@ -124,7 +124,7 @@ def _write(workspace: Path, path: str, data: bytes) -> None:
     if place.parent.is_symlink():
         raise NotADirectoryError(errno.ENOTDIR, "a link to elsewhere", str(place.parent))
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -137,8 +137,8 @@ def _write(workspace: Path, path: str, data: bytes) -> None:
         raise
 
 
-def _refusal(workspace: Path, error: OSError) -> LabError:
-    said = f"workspace is {str(workspace)!r}"
+def _refusal(folder: Path, error: OSError) -> LabError:
+    said = f"workspace is {str(folder)!r}"
     if error.errno in _FULL:
         return DiskFull(
             f"{said}: the disk is full; what was copied stays: free some space and run it again"
