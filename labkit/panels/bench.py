@@ -188,9 +188,10 @@ class Bench:
         self.status.value = view.message(sentence)
 
     def _laid_out(self) -> Any:
-        buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button, self.status])
-        buttons.add_class("labkit-row")
-        whole = widgets.VBox([widgets.HTML(view.STYLE), self.form.box, buttons, self.tabs])
+        buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button])
+        buttons.add_class("labkit-buttons")
+        style = widgets.HTML(view.STYLE)
+        whole = widgets.VBox([style, self.form.box, buttons, self.status, self.tabs])
         whole.add_class("labkit-panel")
         return whole
 
