@@ -190,7 +190,7 @@ async def arena(
     return await examining.arena(
         strategies,
         among=among,
-        trial=trial or examining.contest(scale or default_scale()),
+        trial=trial or examining.default_trial(scale or default_scale()),
         repeats=repeats,
         seed=seed,
         store=store,

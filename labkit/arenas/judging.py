@@ -109,7 +109,8 @@ def _over_limit(sittings: Sequence[Sitting]) -> Iterator[Fault]:
             seen = f"the server saw {one.at_server:,} requests at once"
             yield _fault("over-limit", f"With a limit of {one.limit} {seen}.")
             return
-    over = max(sittings, key=lambda one: one.most_in_flight - one.limit, default=None)
+    excess = [(one.most_in_flight - one.limit, one.limit, one) for one in sittings]
+    over = max(excess, key=lambda each: each[:2], default=(0, 0, None))[2]
     if over is not None and over.most_in_flight > over.limit:
         seen = f"it had {over.most_in_flight:,} calls in flight at once"
         yield _fault("over-limit", f"With a limit of {over.limit} {seen}.")

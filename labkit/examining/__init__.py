@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from labkit.examining.contest import AMONG, arena, contest
+from labkit.examining.contest import AMONG, arena, default_trial
 
-__all__ = ["AMONG", "arena", "contest"]
+__all__ = ["AMONG", "arena", "default_trial"]

@@ -21,7 +21,7 @@ time to spare, so that efficiency is the strategy's."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
 
 
-def contest(scale: str) -> Trial:
+def default_trial(scale: str) -> Trial:
     """The trial that strategies are ranked by, where none is given. Raises `BadInput`."""
     if scale not in REQUESTS:
         raise fields.unknown("scale", scale, REQUESTS)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Set
 from typing import Any
 
 _DEPTH = 4
-_FEW = 10
+_FEW = 8
 """Numbers count where there are no more beside each other: a list of all items holds any number."""
 
 

@@ -1,0 +1,397 @@
+"""The arena: who is let in, what the board says of whom, and the whole of it in fresh processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from entrants import BROKEN, SOUND
+
+import labkit as lab
+from labkit import charts
+from labkit.arenas import CODES, METRICS, Arena, Examined, Fault, judged, ranked
+from labkit.children import Child
+from labkit.errors import BadInput
+from labkit.examining import default_trial
+from labkit.examining.sitting import examined
+from labkit.parts.examination import Evidence, Held, Sitting
+from labkit.record import Record
+from labkit.spec import Trial
+from tests.factories import make_record
+
+TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")
+
+
+# --- who is let in
+
+
+async def mine(fetch: Any, items: Any, limit: int) -> None:
+    """A strategy."""
+
+
+def make(name: str) -> Any:
+    async def one(fetch: Any, items: Any, limit: int) -> None:
+        pass
+
+    one.__name__ = name
+    return one
+
+
+def not_async(fetch: Any, items: Any, limit: int) -> None:
+    pass
+
+
+async def of_two(fetch: Any, items: Any) -> None:
+    pass
+
+
+async def generates(fetch: Any, items: Any, limit: int) -> Any:
+    yield
+
+
+REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
+    "nobody": ([], {}, "at least one function"),
+    "a name that is none": (["worker_pol"], {}, "did you mean 'worker_pool'"),
+    "a number": ([3], {}, "strategy is '3'"),
+    "a function that is not async": ([not_async], {}, "not_async.*async def"),
+    "a generator": ([generates], {}, "generates.*async def"),
+    "two arguments": ([of_two], {}, r"takes \(fetch.*write 'async def of_two\(fetch, items"),
+    "two of a name": ([make("a"), make("a")], {}, "2 functions called 'a'"),
+    "one of the lab's names": ([make("queue")], {}, "'queue'.*rename it"),
+    "among a word": ([mine], {"among": "queue"}, "must be a list"),
+    "among nobody known": ([mine], {"among": ["queues"]}, "did you mean 'queue'"),
+    "no repeats": ([mine], {"repeats": 0}, "repeats is 0"),
+    "an unknown scale": ([mine], {"scale": "huge"}, "scale is 'huge'"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_bad_input_is_refused_before_anything_starts(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategies, more, message = REFUSED[what]
+
+    def started(*_: Any) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr("labkit.examining.contest.examined", started)
+    with pytest.raises(BadInput, match=message):
+        await lab.arena(*strategies, **more)
+
+
+async def test_a_call_instead_of_the_function_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"called already.*lab\.arena\(mine\)"):
+        await lab.arena(mine(None, [], 1))
+
+
+def test_what_is_ranked_by_has_delays_of_unlike_length_at_every_scale() -> None:
+    sizes = [default_trial(scale).requests for scale in ("smoke", "workshop", "paper")]
+
+    assert sizes == sorted(set(sizes))
+    assert all(default_trial(scale).floor_s for scale in ("smoke", "workshop"))
+
+
+# --- evidence, judged
+
+
+def sitting(name: str = "many", **changes: Any) -> Sitting:
+    return Sitting(**{"name": name, "planned": 61, "limit": 8, "end": "returned", **changes})
+
+
+def codes(*sittings: Sitting, lost: str = "") -> list[str]:
+    return judged("mine", Evidence(sittings=list(sittings), lost=lost)).codes
+
+
+def test_every_fault_has_its_advice() -> None:
+    for code, advice in CODES.items():
+        assert advice.endswith("."), code
+        assert Fault(code=code, seen="It did.").says == f"It did. {advice}"
+
+
+def test_what_the_server_saw_comes_first() -> None:
+    (fault,) = judged(
+        "mine",
+        Evidence(
+            sittings=[sitting(most_in_flight=20), sitting("server", at_server=9, most_in_flight=9)]
+        ),
+    ).faults
+
+    assert fault.code == "over-limit"
+    assert fault.seen == "With a limit of 8 the server saw 9 requests at once."
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"),
+    [
+        ("not-loaded: ModuleNotFoundError: No module named 'x'", "not-loaded"),
+        ("never-ends", "never-ends"),
+        ("ended: SystemExit: 3", "ends-its-process"),
+    ],
+)
+def test_what_is_lost_is_a_fault(lost: str, code: str) -> None:
+    assert codes(lost=lost) == [code]
+
+
+def test_one_long_turn_may_be_the_machine() -> None:
+    assert codes(sitting(blocked_s=0.5), sitting(), sitting(longest_s=0.05)) == []
+    assert codes(sitting(blocked_s=0.5), sitting(longest_s=0.5)) == ["blocks-the-loop"]
+    assert codes(sitting(blocked_s=2.0)) == ["blocks-the-loop"]
+
+
+def held(planned: int, waiting: int, **changes: Any) -> Sitting:
+    usual = {"waiting": waiting, "read": 9, "turns": 2, "cpu_s": 0.001, "held_s": 0.3}
+    return sitting("held", planned=planned, held=Held(**{**usual, **changes}))
+
+
+def test_what_does_not_grow_is_bounded() -> None:
+    assert codes(held(3_000, 992), held(6_000, 992)) == []
+    assert codes(held(3_000, 292), held(6_000, 592)) == ["unbounded-tasks"]
+
+
+def test_waiting_that_uses_a_core_is_polling_however_slow_the_machine() -> None:
+    assert codes(held(3_000, 0, turns=300)) == []
+    assert codes(held(3_000, 0, turns=1_000)) == ["polls-hot"]
+    assert codes(held(3_000, 0, cpu_s=0.1)) == ["polls-hot"]
+
+
+def test_a_failing_item_that_is_lost_anyway_is_named_once() -> None:
+    lost = {"missing": 5, "examples": {56: 0}}
+    failing = sitting("failing", failing=13, missing=4)
+
+    assert codes(sitting(**lost), failing) == ["loses-items"]
+    assert codes(sitting(), failing) == ["stops-at-first-failure"]
+
+
+# --- places
+
+
+def records(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> list[Record]:
+    """Of each arm a record for each value of the metric, in blocks."""
+    changed = {"efficiency": "efficiency", "process_peak_rss_bytes": "process.peak_rss_bytes"}
+    return [
+        make_record(
+            id=f"20261120-120000-{repeat:03}{place:03}",
+            axes={"strategy": name},
+            settings={"strategy": "queue"},
+            repeat=repeat,
+            **{changed[metric]: value},
+        )
+        for place, (name, values) in enumerate(arms.items())
+        for repeat, value in enumerate(values)
+    ]
+
+
+def places(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> dict[str, str]:
+    found = ranked(records(arms, metric), ["mine"])
+    return {one.name: one.by(metric).text for one in found}
+
+
+NOISE = (1.0, 1.004, 0.997, 1.002, 0.999)
+
+
+def around(value: float) -> list[float]:
+    return [value * noise for noise in NOISE]
+
+
+def test_the_better_come_first_and_those_alike_share_a_place() -> None:
+    found = places({"mine": around(0.8), "queue": around(0.9), "wait": around(0.9)[::-1]})
+
+    assert found == {"queue": "1=", "wait": "1=", "mine": "3"}
+
+
+def test_less_memory_is_better() -> None:
+    found = places({"mine": around(40e6), "queue": around(30e6)}, "process_peak_rss_bytes")
+
+    assert found == {"mine": "2", "queue": "1"}
+
+
+def test_a_difference_of_a_percent_is_a_tie() -> None:
+    assert set(places({"mine": around(0.9), "queue": around(0.891)}).values()) == {"1="}
+
+
+def test_too_few_repeats_decide_nothing() -> None:
+    arena = Arena([Examined(name="mine", faults=[])], records({"mine": [0.1], "queue": [0.9]}))
+
+    assert {one.by("efficiency").text for one in arena.standings} == {"1="}
+    assert "nothing is decided" in arena.says()[-1]
+
+
+def test_what_was_not_measured_has_no_place() -> None:
+    arms = {"mine": around(0.9), "queue": around(0.8)}
+    found = {one.name: one.by("efficiency") for one in ranked(spoilt(arms, "mine"), ["mine"])}
+
+    assert (found["mine"].text, found["mine"].value) == ("-", None)
+    assert found["queue"].text == "1"
+
+
+def spoilt(arms: dict[str, Sequence[float]], name: str) -> list[Record]:
+    return [
+        msgspec.structs.replace(one, verdict="invalid") if one.axes["strategy"] == name else one
+        for one in records(arms)
+    ]
+
+
+# --- as it is shown
+
+
+FAULT = Fault(code="polls-hot", seen="It asks <again> & again.")
+REFUSED_ONE = Examined(name="eager_<b>", faults=[FAULT])
+PASSED = Examined(name="mine", faults=[], remarks=["It reads ahead."])
+
+
+def board() -> Arena:
+    arms = {"mine": around(0.8), "queue": around(0.9), "wait": around(0.9)[::-1]}
+    return Arena([PASSED, REFUSED_ONE], records(arms))
+
+
+def test_the_text_names_faults_places_and_what_they_mean() -> None:
+    arena = board()
+    text = arena.text()
+
+    assert repr(arena) == text
+    assert "mine: passed the examination.\n  - It reads ahead." in text
+    assert "eager_<b>: not ranked.\n  - polls-hot. It asks <again> & again. Wait for" in text
+    assert "mine *" in text
+    assert "mine is third by efficiency, first by CPU with 2 others" in text.replace("\n", " ")
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_the_html_escapes_what_learners_named() -> None:
+    page = board()._repr_html_()
+
+    assert "eager_&lt;b&gt;" in page
+    assert "<again>" not in page
+    assert "<code>polls-hot</code>" in page
+    assert "<table" in page
+
+
+def test_the_data_are_plain() -> None:
+    data = json.loads(json.dumps(board().to_dict()))
+
+    assert [one["passed"] for one in data["examined"]] == [True, False]
+    assert data["examined"][1]["faults"][0]["code"] == "polls-hot"
+    assert [one["name"] for one in data["standings"]] == ["queue", "wait", "mine"]
+    assert len(data["records"]) == 15
+
+
+def test_the_chart_has_a_panel_for_each_metric_and_names_each_place() -> None:
+    chart = board().plot()
+
+    assert len(chart.body.axes) == len(METRICS)
+    assert "efficiency (%): queue 90 (1=), wait 90 (1=), mine 80 (3)" in chart.alt
+    assert all(len(ax.texts) == 3 for ax in chart.body.axes)
+
+
+def test_other_charts_are_those_of_a_study() -> None:
+    assert "mine" in board().plot("memory").alt
+
+
+def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
+    arena = Arena([REFUSED_ONE])
+
+    assert arena.passed == []
+    assert arena.faults == {"eager_<b>": [FAULT]}
+    assert "Nobody is on the board" in arena.text()
+    assert "<table" not in arena._repr_html_()
+    assert arena.to_dict()["records"] == []
+    with pytest.raises(BadInput, match="no board"):
+        arena.plot()
+    with pytest.raises(BadInput, match="no board"):
+        charts.board([], title="The board")
+
+
+# --- in fresh processes
+
+
+def trial_of(strategy: Any) -> Trial:
+    return TRIAL.replace(strategy=strategy)
+
+
+async def test_the_server_is_asked_what_it_saw() -> None:
+    evidence = await examined(trial_of(BROKEN["over-limit"]["off_by_one"]))
+    found = judged("off_by_one", evidence)
+
+    assert evidence.sittings[-1].at_server == 9
+    assert found.codes == ["over-limit"]
+    assert "the server saw 9 requests" in found.faults[0].seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [*list(BROKEN)[:8], "blocks-the-loop"])
+async def test_each_fault_is_found_from_another_process(code: str) -> None:
+    function = next(iter(BROKEN[code].values()))
+
+    assert judged("x", await examined(trial_of(function))).codes == [code]
+
+
+async def exits(fetch: Any, items: Any, limit: int) -> None:
+    raise SystemExit(3)
+
+
+async def imports(fetch: Any, items: Any, limit: int) -> None:
+    import nowhere_to_be_found  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "seen"),
+    [(exits, "ends-its-process", "SystemExit: 3"), (imports, "raises", "ModuleNotFoundError")],
+)
+async def test_what_kills_its_process_is_a_fault_and_no_crash(
+    function: Any, code: str, seen: str
+) -> None:
+    (fault,) = judged("x", await examined(trial_of(function))).faults
+
+    assert fault.code == code
+    assert seen in fault.seen
+
+
+async def loops(fetch: Any, items: Any, limit: int) -> None:
+    while True:
+        pass
+
+
+async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.examining.sitting.DEADLINE_S", 2.0)
+
+    assert judged("loops", await examined(trial_of(loops))).codes == ["never-ends"]
+
+
+async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[Any] = []
+
+    class Noted(Child):
+        def __init__(self, *args: str) -> None:
+            super().__init__(*args)
+            children.append(self)
+
+    monkeypatch.setattr("labkit.examining.sitting.Child", Noted)
+    task = asyncio.create_task(examined(trial_of(loops)))
+    while not children:  # noqa: ASYNC110  # what is awaited tells nobody
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert all(child.status is not None for child in children)
+
+
+@pytest.mark.slow
+async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) -> None:
+    store = lab.Store(tmp_path)
+    arena = await lab.arena(
+        SOUND["workers_on_an_iterator"],
+        BROKEN["loses-items"]["without_the_first"],
+        among=["queue"],
+        trial=TRIAL,
+        repeats=1,
+        store=store,
+    )
+
+    assert arena.passed == ["workers_on_an_iterator"]
+    assert {one.name for one in arena.standings} == {"workers_on_an_iterator", "queue"}
+    assert all(place.value for one in arena.standings for place in one.places)
+    assert len(list(store.records())) == 2

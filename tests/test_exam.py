@@ -1,0 +1,227 @@
+"""The examination: each fault is named, by its own name alone, and no sound strategy is accused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from entrants import BROKEN, SOUND
+
+from labkit import strategies
+from labkit.arenas import Examined, judged
+from labkit.experiments.exam import examine
+from labkit.experiments.exam.calls import Calls, Items
+from labkit.experiments.exam.telling import told
+from labkit.parts.examination import Evidence
+from labkit.strategies import Tally
+
+HELD_S = 0.06
+FAULTS = (
+    "over-limit",
+    "loses-items",
+    "repeats-items",
+    "swallows-failures",
+    "stops-at-first-failure",
+    "unbounded-tasks",
+    "leaves-tasks-behind",
+    "polls-hot",
+)
+SECONDS = {"never-ends", "blocks-the-loop"}
+VARIANTS = [
+    pytest.param(code, name, marks=pytest.mark.slow if code in SECONDS else ())
+    for code, variants in BROKEN.items()
+    for name in variants
+]
+# What a strategy leaves undone is what is examined, and the interpreter says so as well.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:coroutine .* was never awaited:RuntimeWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def evidence(function: Callable[..., Any]) -> Evidence:
+    """As the examiner's process would take it, in this one, without a server."""
+    guarded = hasattr(function, "__labkit_guard__")
+    return examine(getattr(function, "__wrapped__", function), guarded=guarded, held_s=HELD_S)
+
+
+@cache
+def examined(function: Callable[..., Any]) -> Examined:
+    return judged(getattr(function, "__name__", ""), evidence(function))
+
+
+def test_each_fault_is_tested_in_several_forms() -> None:
+    assert set(FAULTS) <= set(BROKEN)
+    assert all(len(BROKEN[code]) >= 3 for code in FAULTS)
+    assert len(SOUND) >= 10
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_strategy_passes(name: str) -> None:
+    assert examined(SOUND[name]).faults == []
+
+
+@pytest.mark.parametrize(("code", "name"), VARIANTS)
+def test_a_broken_strategy_has_its_fault_and_no_other(code: str, name: str) -> None:
+    assert examined(BROKEN[code][name]).codes == [code]
+
+
+CONTROLS = {
+    "sequential": [],
+    "gather": ["over-limit"],
+    "semaphore": ["unbounded-tasks"],
+    "as_completed": ["polls-hot"],
+    "task_pool": [],
+    "chunked": [],
+    "wait": [],
+    "task_group": [],
+    "queue": [],
+    "worker_pool": [],
+    "priority": [],
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_of_the_labs_own_those_with_a_known_fault_have_it(name: str) -> None:
+    assert examined(strategies.load(name)).codes == CONTROLS[name]
+
+
+def test_what_is_no_fault_is_a_remark() -> None:
+    (read_ahead,) = examined(SOUND["queue_filled_up_front"]).remarks
+    (kept,) = examined(SOUND["every_task_kept"]).remarks
+
+    assert "6,000 items before the first" in read_ahead
+    assert "every task to the end" in kept
+    assert examined(SOUND["workers_on_an_iterator"]).remarks == []
+
+
+def test_to_poll_now_and_then_is_a_remark() -> None:
+    async def looks_often(fetch, items, limit):  # type: ignore[no-untyped-def]
+        running: set[asyncio.Task[Any]] = set()
+        for item in items:
+            while len(running) >= limit:
+                await asyncio.sleep(0.001)
+                running = {task for task in running if not task.done()}
+            running.add(asyncio.create_task(fetch(item)))
+        return await asyncio.gather(*running, return_exceptions=True)
+
+    found = judged("looks_often", examine(looks_often, guarded=True, held_s=HELD_S))
+
+    assert found.codes == []
+    assert "times a second" in found.remarks[0]
+
+
+def test_two_faults_are_both_named() -> None:
+    async def twice(fetch, items, limit):  # type: ignore[no-untyped-def]
+        slots = asyncio.Semaphore(limit + 2)
+
+        async def one(item):  # type: ignore[no-untyped-def]
+            async with slots:
+                await fetch(item)
+
+        await asyncio.gather(*(one(item) for item in items[:-1]))
+
+    found = judged("twice", examine(twice, guarded=True, held_s=HELD_S))
+
+    assert found.codes == ["over-limit", "loses-items", "unbounded-tasks"]
+
+
+def test_what_the_sentence_says_is_what_was_seen() -> None:
+    says = {fault.code: fault.says for fault in examined(BROKEN["over-limit"]["off_by_one"]).faults}
+    assert "With a limit of 8 it had 9 calls in flight at once." in says["over-limit"]
+
+    (fault,) = examined(BROKEN["repeats-items"]["the_last_once_more"]).faults
+    assert "1 of 3 items came more than once: item 2 was fetched 2 times." in fault.seen
+
+    (fault,) = examined(BROKEN["leaves-tasks-behind"]["workers_that_never_end"]).faults
+    assert "while 8 tasks of its own were still running" in fault.seen
+
+
+def test_each_sitting_is_told_as_it_ends() -> None:
+    seen: list[str] = []
+    examine(
+        strategies.load("sequential"), held_s=0.01, saw=lambda sitting: seen.append(sitting.name)
+    )
+
+    assert seen == ["few", "one", "many", "more", "failing", "end", "small", "large"]
+
+
+# --- what its caller is told
+
+FAILING = {1, 4, 5}
+TOLD = {
+    "the exceptions": [None, ValueError(), None],
+    "a group": {"errors": ExceptionGroup("some", [ValueError()])},
+    "how many failed": 3,
+    "how many came": (7, "of ten"),
+    "a pair of counts": (7, 3),
+    "counts by name": {"ok": 7, "failed": 3},
+    "a tally": Tally(ok=7, failed=3, kinds={}, first_error=None),
+    "which failed": [5, 1, 4],
+    "why, for each that failed": {1: "no", 4: "no", 5: "no"},
+    "pairs": [(1, "no"), (4, "no"), (5, "no")],
+    "which came": {0, 2, 3, 6, 7, 8, 9},
+}
+NOT_TOLD = {
+    "nothing": None,
+    "a list of nothing": [None] * 10,
+    "all items": list(range(10)),
+    "another number": 10,
+    "a word": "done",
+    "whether it is done": True,
+}
+
+
+@pytest.mark.parametrize("how", TOLD)
+def test_told(how: str) -> None:
+    assert told(TOLD[how], FAILING, 10)
+
+
+@pytest.mark.parametrize("how", NOT_TOLD)
+def test_not_told(how: str) -> None:
+    assert not told(NOT_TOLD[how], FAILING, 10)
+
+
+async def test_a_task_tells_by_its_exception() -> None:
+    async def fails() -> None:
+        raise ValueError
+
+    async def succeeds() -> None:
+        pass
+
+    tasks = [asyncio.create_task(fails()), asyncio.create_task(succeeds())]
+    await asyncio.wait(tasks)
+
+    assert told(tasks, FAILING, 10)
+    assert not told(tasks[1:], FAILING, 10)
+
+
+# --- what it is examined on
+
+
+def test_items_are_used_as_a_range_is() -> None:
+    items = Items(range(10))
+
+    assert len(items) == 10
+    assert (items.start, items.stop, items.step) == (0, 10, 1)
+    assert items.read == 0
+    assert items[3] == 3
+    assert list(items[2:4]) == [2, 3]
+    assert list(items) == list(range(10))
+    assert items.read == 1 + 2 + 10
+
+
+async def test_calls_count_what_is_made_begun_and_ended() -> None:
+    calls = Calls(failing={1})
+    first, second = calls.fetch(0), calls.fetch(1)
+    assert (calls.made, calls.begun, calls.open) == (2, 0, 2)
+
+    found = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert [type(one).__name__ for one in found] == ["NoneType", "ItemFailed"]
+    assert (calls.begun, calls.ended, calls.open, calls.in_flight) == (2, 2, 0, 0)
+    assert calls.most_in_flight == 2
+    assert calls.came == {0: 1, 1: 1}
