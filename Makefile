@@ -25,7 +25,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(BIN)/pytest -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce test lab notebooks exercises format lock clean
+.PHONY: help setup reproduce test lab notebooks exercises browser format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,13 +35,14 @@ setup: $(READY) ## install labkit and all it needs into .venv, as locked
 reproduce: $(READY) ## run the published benchmark again; SCALE=smoke|workshop|paper
 	$(BIN)/labkit reproduce garcia-2018 --scale $(SCALE) --out $(OUT)
 
-test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
+test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks, browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(PARALLEL) --cov
+	$(BIN)/pytest $(PARALLEL) --cov -m 'not browser'
 	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory browser
 
 lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab there
 	$(BIN)/labkit lab
@@ -58,6 +59,10 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 # not among those that `make notebooks` runs. A test makes them again and compares.
 exercises: $(READY) ## write notebooks/exercises anew from the solutions in the notebooks
 	$(BIN)/python -m labkit.exercises
+
+# One at a time: a page that waits for its turn on a busy machine draws nothing live.
+browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser
+	$(BIN)/pytest -m browser tests/browser
 
 format: $(READY) ## put code and notebooks in the project's format
 	$(BIN)/ruff check --fix

@@ -1,0 +1,186 @@
+"""JupyterLab as `labkit lab` starts it, over a folder that is thrown away, until it has ended.
+
+Nothing of the user's Jupyter is read or written: settings, data and the list of running servers
+have folders of their own. The log is a file: a test asks it whether anything went wrong behind the
+page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import nbformat
+import psutil
+
+T = TypeVar("T")
+Notebook = Any
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+PATIENCE_S = 30.0
+POLL_S = 0.05
+OWN_FOLDERS = {
+    "IPYTHONDIR": "ipython",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "LABKIT_STORE": "store",
+}
+# All cells are in the page, seen or not, so that a test reads what every one of them shows.
+TRACKER = {"windowingMode": "none", "scrollPastEnd": False}
+
+
+def until(found: Callable[[], T], what: str, seconds: float = PATIENCE_S) -> T:
+    """The first value that is true, asked for again and again; a failure once the time is over."""
+    deadline = monotonic() + seconds
+    while not (value := found()):
+        assert monotonic() < deadline, f"after {seconds:g} s: {what}"
+        sleep(POLL_S)
+    return value
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A JupyterLab that answers."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    url: str
+    token: str
+
+    @property
+    def workspace(self) -> Path:
+        """What the page shows as the root of all files."""
+        return self.folder / "workspace"
+
+    def log(self) -> str:
+        """What the server and its kernels have written so far."""
+        return (self.folder / "jupyter.log").read_text(encoding="utf-8", errors="replace")
+
+    def set(self, plugin: str, values: dict[str, Any]) -> None:
+        """Write the user's settings of a plugin of JupyterLab, for the next page that opens."""
+        path = self.folder / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+    def put(self, path: str, notebook: Notebook) -> None:
+        """Put a notebook into the workspace as if no cell of it had ever run."""
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        place = self.workspace / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, place)
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """The answer of the server's API."""
+        parts = urlsplit(self.url)
+        connection = HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE_S)
+        try:
+            allowed = {"Authorization": f"token {self.token}"}
+            connection.request(method, f"/api/{path}", headers=allowed)
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status < 400, (path, answer.status, body)
+            return json.loads(body) if body else None
+        finally:
+            connection.close()
+
+    def started(self) -> list[psutil.Process]:
+        """All processes that it has started: kernels, and what these have started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end_kernels(self) -> None:
+        """End every kernel, which closing a tab does not, and wait for all that they started."""
+        for session in self.ask("sessions"):
+            self.ask(f"sessions/{session['id']}", "DELETE")
+        until(lambda: not self.started(), f"still there, without a kernel: {self.started()}")
+
+
+def stored(path: str) -> Notebook:
+    """A notebook as it is in the repository."""
+    return nbformat.read(NOTEBOOKS / path, as_version=4)
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Folders of its own, the smallest scale, and the live displays that a test does without."""
+    absent = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
+    kept = {name: value for name, value in os.environ.items() if name not in absent}
+    own = {name: str(folder / value) for name, value in OWN_FOLDERS.items()}
+    return {**kept, **own, "LABKIT_SCALE": "smoke"}
+
+
+def command(workspace: Path) -> list[str]:
+    """JupyterLab with the options of `labkit lab`."""
+    words = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={free_port()}"]
+    words += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={workspace}"]
+    words += ["--LabApp.news_url=None"]
+    return [*words, *(["--allow-root"] if os.geteuid() == 0 else [])]
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Lab]:
+    """JupyterLab until the block ends; then it is gone, with all that it has started."""
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    with (folder / "jupyter.log").open("wb") as log:
+        process = subprocess.Popen(
+            command(workspace),
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield answering(process, folder)
+    finally:
+        end(process)
+
+
+def answering(process: subprocess.Popen[bytes], folder: Path) -> Lab:
+    """The server once it has said where it listens, and with which token."""
+    known = folder / "runtime" / f"jpserver-{process.pid}.json"
+    until(lambda: known.exists() or process.poll() is not None, "JupyterLab did not start")
+    info = json.loads(known.read_text(encoding="utf-8"))
+    lab = Lab(process=process, folder=folder, url=info["url"], token=info["token"])
+    lab.set("notebook-extension/tracker", TRACKER)
+    return lab
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, as a closed terminal does; what is still there after a while is killed."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(PATIENCE_S / 3)
+    _, left = psutil.wait_procs(family, timeout=PATIENCE_S / 6)
+    for one in left:
+        one.kill()
+    process.kill()
+    process.wait()
+    assert not left, f"still there after JupyterLab had ended: {left}"
