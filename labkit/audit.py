@@ -14,6 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from labkit import stats
+from labkit.displays import html
+from labkit.displays.shown import Shown
 from labkit.record import Record
 from labkit.stats import intervals
 from labkit.stats.intervals import Interval
@@ -153,7 +155,7 @@ def _within(off: float, most: float) -> Status:
     return "ok" if abs(off) <= most else "warn"
 
 
-class Audit:
+class Audit(Shown):
     """The figures of an audit, as `lab.audit` hands them out."""
 
     def __init__(self, figures: Sequence[Figure], records: Sequence[Record]) -> None:
@@ -187,9 +189,6 @@ class Audit:
             "records": [record.to_dict() for record in self.records],
         }
 
-    def __repr__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        table = self.text_table()
-        return f"{table.frame().to_html(index=False, border=0)}<p>{self.says()}</p>"
+    def html_parts(self) -> list[str]:
+        """The table with its sentence."""
+        return [html.table(self.text_table())]

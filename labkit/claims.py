@@ -8,9 +8,11 @@ repeats, never a confidence interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from itertools import zip_longest
 from statistics import median
+from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
 import msgspec
@@ -23,6 +25,10 @@ RATE = "throughput_rps"
 
 Answer = Literal["agrees", "disagrees", "not decided"]
 Values = Sequence[float | None]
+MARKS: Mapping[Answer, str] = MappingProxyType(
+    {"agrees": "\N{CHECK MARK}", "disagrees": "\N{BALLOT X}", "not decided": "?"}
+)
+"""A sign for each verdict, so that none is told by colour alone."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +58,17 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             "interval": interval and [interval.low, interval.high],
             "range": None if self.measured is None else ends,
         }
+
+    def text(self) -> str:
+        """The verdict with its mark, what is stated, and why."""
+        return f"{MARKS[self.verdict]} {self.verdict}: {self._said()}"
+
+    def _said(self) -> str:
+        return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        word, said = f"{MARKS[self.verdict]} <b>{self.verdict}</b>", escape(self._said())
+        return {"text/html": f"<p>{word}: {said}</p>", "text/plain": self.text()}
 
 
 def verdicts(relations: Iterable[Relation], records: Sequence[Record], scale: str) -> list[Verdict]:

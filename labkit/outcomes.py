@@ -6,11 +6,13 @@ notebook and as text anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, comparisons, stats, tables
 from labkit.comparisons import Against
+from labkit.displays import html
+from labkit.displays.shown import Shown
 from labkit.record import Record
 from labkit.tables import Table
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Outcome:
+class Outcome(Shown):
     """What every result has: records, a table, text, a page of JSON."""
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
@@ -61,11 +63,10 @@ class Outcome:
             "summary": stats.summary_rows(self.summary()),
         }
 
-    def __repr__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        return str(self.table().to_html())
+    def html_parts(self) -> Iterator[str]:
+        """The table, and the picture that goes with it."""
+        yield html.table(self.text_table())
+        yield html.picture(self.plot)
 
 
 class Run(Outcome):
@@ -92,6 +93,13 @@ class Run(Outcome):
     def text_table(self) -> Table:
         """Every figure of the record, a line each."""
         return tables.of_run(self.record)
+
+    def html_parts(self) -> Iterator[str]:
+        """The main figures and what to know before believing them; the timeline; all the rest."""
+        yield html.table(tables.of_one(self.record))
+        yield html.listed([f"{note.code}: {note.message}" for note in self.record.warnings])
+        yield html.picture(self.plot)
+        yield html.folded("Every figure", html.table(self.text_table()))
 
 
 class Study(Outcome):
@@ -133,7 +141,9 @@ class Study(Outcome):
         found = self.comparisons() if len(self.by) == 1 else []
         return tables.of_comparisons(found) if found else None
 
-    def _repr_html_(self) -> str:
+    def html_parts(self) -> Iterator[str]:
+        """The table, each arm's ratio to the first, and the picture."""
         compared = self._compared()
-        ratios = "" if compared is None else compared.frame().to_html(index=False, border=0)
-        return super()._repr_html_() + ratios
+        yield html.table(self.text_table())
+        yield html.table(compared) if compared else ""
+        yield html.picture(self.plot)

@@ -369,6 +369,24 @@ class Record(Struct, frozen=True, kw_only=True):
     first_errors: list[str] = []
     verdict: Verdict
 
+    @property
+    def says(self) -> str:
+        """The arm or the strategy, what was answered and when, and how far to trust it: a line."""
+        arm = ", ".join(f"{name}={value}" for name, value in self.axes.items())
+        took = f"{self.wall_s:.2f} s" if self.wall_s is not None else "no answer"
+        codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
+        trust = f"{self.verdict} ({codes})" if codes else self.verdict
+        counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok"
+        return f"{arm or self.trial['strategy']}: {counts}, {took}, {trust}"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from html import escape  # nothing that is measured shows itself
+
+        text = f"Record {self.id}: {self.says}"
+        more = f"<code>lab.kept({escape(self.id)!r})</code>"
+        html = f"<p>{escape(text)}. All of it: {more}</p>"
+        return {"text/html": html, "text/plain": text}
+
     def to_dict(self) -> dict[str, Any]:
         """This record as plain data, ready for JSON."""
         data = msgspec.to_builtins(self)

@@ -12,22 +12,16 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from labkit.claims import Verdict
+from labkit.claims import MARKS, Verdict
 from labkit.record import Note
 from labkit.tables import Table
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
-
-MARKS: Mapping[str, str] = MappingProxyType(
-    {"agrees": "\N{CHECK MARK}", "disagrees": "\N{BALLOT X}", "not decided": "?"}
-)
-"""A sign for each verdict, so that none is told by colour alone."""
 
 # What Markdown, or HTML within it, would take for more than a character. An underscore within a
 # word is none of that.

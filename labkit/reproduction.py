@@ -6,7 +6,7 @@ It runs nothing, and writes files only where it is told to.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from labkit import charts, claims, report, stats, tables
 from labkit.claims import Verdict
+from labkit.displays import html
 from labkit.errors import BadInput
 from labkit.outcomes import Outcome
 from labkit.published import Benchmark
@@ -66,8 +67,6 @@ class Reproduction(Outcome):
 
     def text(self) -> str:
         """The table, and each verdict with its reason; what this scale cannot decide as one."""
-        title = f"{self.benchmark.title} ({self.benchmark.source.author}, "
-        title += f"{self.benchmark.source.year}), scale {self.scale}"
         ran = {row.id for row in self.benchmark.rows(self.scale)}
         larger = [one.id for one in self.benchmark.relations if not ran.issuperset(one.rows)]
         reasons = [
@@ -77,7 +76,13 @@ class Reproduction(Outcome):
         ]
         if larger:
             reasons.append(f"{'not decided':>11}  {_need_more(larger)}")
-        return "\n\n".join([title, self.text_table().text(), "\n".join(reasons), self.tally()])
+        return "\n\n".join(
+            [self._title(), self.text_table().text(), "\n".join(reasons), self.tally()]
+        )
+
+    def _title(self) -> str:
+        source = self.benchmark.source
+        return f"{self.benchmark.title} ({source.author}, {source.year}), scale {self.scale}"
 
     def tally(self) -> str:
         """How many verdicts there are of each kind, in a sentence."""
@@ -168,9 +173,14 @@ class Reproduction(Outcome):
             Section(title="What differs from then", text=benchmark.notes),
         ]
 
-    def _repr_html_(self) -> str:
-        verdicts = tables.of_verdicts(self.verdicts)
-        return super()._repr_html_() + verdicts.frame().to_html(index=False, border=0)
+    def html_parts(self) -> Iterator[str]:
+        """What was run again, then against now, and each verdict with its reason."""
+        yield html.heading(self._title())
+        yield html.picture(self.plot)
+        yield html.table(self.text_table())
+        yield html.sentences([self.tally()])
+        for one in self.verdicts:
+            yield html.verdict(claims.MARKS[one.verdict], one.verdict, one.says, one.reason)
 
     def _triptych(self, reference: Reproduction | None) -> Chart:
         rows = charts.rows(

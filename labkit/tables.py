@@ -169,6 +169,13 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     )
 
 
+def of_one(record: Record) -> Table:
+    """The main figures of one record, as a study's table has them, and what they mean."""
+    by = ["strategy"]
+    table = words(stats.summary_of([record], by), by, SHOWN, ranged="wall_s")
+    return replace(table, says=sentence(record))
+
+
 def of_run(record: Record) -> Table:
     """One record, a line a figure."""
     return Table(

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from labkit import progress as reporting
 from labkit import tables
 from labkit.codes import Code
-from labkit.displays.card import summary_line
 from labkit.doctor import Check
 from labkit.launch import Progress as TrialProgress
 from labkit.outcomes import Outcome
@@ -66,7 +65,7 @@ class Lines(reporting.Reporter):
 
     def finished(self, record: Record) -> None:
         """Write the line."""
-        self.passed(summary_line(record))
+        self.passed(record.says)
 
     def passed(self, line: str) -> None:
         """Write the line."""
@@ -123,7 +122,7 @@ class Live(reporting.Reporter):
 
     def finished(self, record: Record) -> None:
         """Count it; where several trials run, leave a line for each."""
-        self.passed(summary_line(record))
+        self.passed(record.says)
 
     def passed(self, line: str) -> None:
         """Count it; where several run, leave a line for each."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clocks import ByHand
 from factories import make_record
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import progress, running
@@ -73,6 +73,7 @@ def notebook() -> tuple[Notebook, Shown, Clock]:
     return Notebook(shown, clock), shown, clock
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(0.08, 0.12), min_size=50, max_size=120))
 def test_at_ten_readings_a_second_more_than_five_are_drawn(gaps_s: list[float]) -> None:
     reporter, shown, clock = notebook()
@@ -124,7 +125,7 @@ def test_a_cell_without_a_result_keeps_one_line() -> None:
     reporter.end()
     shown.cell_ends(None)
 
-    assert shown.last == card.summary_line(record)
+    assert shown.last == record.says
     assert not shown.at_end
 
 

@@ -93,11 +93,17 @@ class Chart(Figure):
         return buffer.getvalue()
 
     @style.applied()
-    def png(self) -> bytes:
+    def png(self, dpi: int = style.PNG_DPI) -> bytes:
         """This chart as PNG."""
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=style.PNG_DPI)
+        self.savefig(buffer, format="png", dpi=dpi)
         return buffer.getvalue()
+
+    def png_without_ground(self, dpi: int = style.PNG_DPI) -> bytes:
+        """This chart as PNG for a page that may be light or dark, as a notebook shows it."""
+        from labkit.charts.ground import without_ground
+
+        return without_ground(self.png(dpi))
 
     def save(self, path: str | Path) -> Path:
         """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""
@@ -116,7 +122,7 @@ class Chart(Figure):
     ) -> tuple[dict[str, str], dict[str, Any]]:
         _keep_own_picture()
         width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
-        image = base64.b64encode(self.png()).decode("ascii")
+        image = base64.b64encode(self.png_without_ground()).decode("ascii")
         size = {"image/png": {"width": width, "height": height}}
         return {"image/png": image, "text/plain": repr(self)}, size
 

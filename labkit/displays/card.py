@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from labkit.displays.live import Arm, strips
-
-if TYPE_CHECKING:
-    from labkit.record import Record
 
 Bundle = dict[str, str]
 """MIME type to text, the same said in each."""
@@ -68,14 +64,3 @@ def closing(lines: Sequence[str], verdicts: Mapping[str, int], took_s: float) ->
     told = [f"{verdicts[name]} {name}" for name in ("valid", "warn", "invalid") if verdicts[name]]
     of_each = f", {', '.join(told)}" if told else ""
     return f"{len(lines):,} trials in {took_s:,.1f} s{of_each}"
-
-
-def summary_line(record: Record) -> str:
-    """One record in one line."""
-    arm = ", ".join(f"{name}={value}" for name, value in record.axes.items())
-    took = f"{record.wall_s:.2f} s" if record.wall_s is not None else "no answer"
-    name = arm or record.trial["strategy"]
-    codes = ", ".join(dict.fromkeys(note.code for note in record.warnings))
-    why = f" ({codes})" if codes else ""
-    counts = f"{record.counts.ok:,} of {record.counts.planned:,} ok"
-    return f"{name}: {counts}, {took}, {record.verdict}{why}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,8 @@ import msgspec
 
 from labkit import charts, fields
 from labkit.callgraph import Function
+from labkit.displays import html
+from labkit.displays.shown import Shown
 from labkit.errors import BadInput
 from labkit.profiled import Held, Profiled, held_text
 from labkit.profiling import formats
@@ -28,7 +30,7 @@ Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 SUFFIXES = (".pstat", ".callgrind")
 
 
-class Profile:
+class Profile(Shown):
     """What the profiler saw of one run, which is no measurement: its record is never stored.
 
     `record` says what was run and how it ended; its times are those of a run that a profiler
@@ -181,11 +183,11 @@ class Profile:
             f"of which {share:.1%} are some coroutine's own."
         )
 
-    def __repr__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        return str(self.table().to_html())
+    def html_parts(self) -> Iterator[str]:
+        """The first rows, who held the loop, and the flame chart."""
+        yield html.table(self.text_table())
+        yield html.sentences(self.slow_text().splitlines())
+        yield html.picture(self.plot)
 
 
 def check_view(sort: str, rows: int) -> None:

@@ -75,7 +75,7 @@ class Notebook(Reporter):
     def finished(self, record: Record) -> None:
         """Count it."""
         self._verdicts[record.verdict] += 1
-        self.passed(card.summary_line(record))
+        self.passed(record.says)
 
     def passed(self, line: str) -> None:
         """Count it."""

@@ -7,7 +7,9 @@ readers who expect them. What cannot be decided is 'inconclusive', whatever the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from html import escape
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -18,6 +20,10 @@ from labkit.stats.metrics import number
 Answer = Literal["higher", "lower", "inconclusive"]
 Values = Sequence[float | None]
 
+MARKS: Mapping[Answer, str] = MappingProxyType(
+    {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "inconclusive": "?"}
+)
+"""A sign for each answer."""
 _WORDS = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (math.inf, "large"))
 """Up to which size of Cliff's delta an effect is called what (Romano and others, 'Exploring methods
 for evaluating group differences on the NSSE and other surveys', 2006)."""
@@ -46,6 +52,22 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             return f"inconclusive ({self.reason})"
         ends = f"{shown(self.ratio.value)} ({shown(self.ratio.low)} to {shown(self.ratio.high)})"
         return ends if self.answer != "inconclusive" else f"{ends}, inconclusive"
+
+    def text(self) -> str:
+        """The answer with its mark, the ratio with its interval, and why, in a sentence."""
+        return f"{MARKS[self.answer]} {self.answer}{self._said()}"
+
+    def _said(self) -> str:
+        ratio = self.ratio
+        known = ratio is not None and ratio.low is not None
+        value = f" \N{MULTIPLICATION SIGN}{shown(ratio.value)}" if ratio and known else ""
+        runs = f"{self.n} repeat{'s' * (self.n != 1)}"
+        effect = f"; the effect is {self.effect_size}" if self.effect_size else ""
+        return f":{value} over {runs}; {self.reason}{effect}."
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        word = f"{MARKS[self.answer]} <b>{self.answer}</b>"
+        return {"text/html": f"<p>{word}{escape(self._said())}</p>", "text/plain": self.text()}
 
 
 def compare(of: Values, to: Values, level: float = LEVEL) -> Comparison:

@@ -1,0 +1,269 @@
+"""Every result shows itself in one bundle: in a notebook, in a terminal, and where HTML is cut."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from html.parser import HTMLParser
+from typing import Any
+
+import bleach
+import msgspec
+import pytest
+from factories import make_record, make_study
+
+from labkit import stats
+from labkit.audit import Audit, Figure
+from labkit.callgraph import CallGraph, Function
+from labkit.charts.ground import INK, _lifted
+from labkit.climb import Climb, Conditions
+from labkit.displays.html import MOST_BYTES
+from labkit.ledgers import Ledger
+from labkit.outcomes import Run, Study
+from labkit.profiled import Profiled
+from labkit.profiling import Profile
+from labkit.record import Timeline
+from labkit.references import load
+from labkit.rungs import Reading
+from labkit.rungs import load as rungs
+from labkit.sweeps import Sweep
+
+EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+MOST_CHARACTERS = 200_000
+_KNOWN_TAGS = """
+h1 h2 h3 h4 h5 h6 br b i strong em a pre code img tt div ins del sup sub p ol ul table thead tbody
+tfoot blockquote dl dt dd kbd q samp var hr ruby rt rp li tr td th s strike summary details caption
+figure figcaption abbr bdo cite dfn mark small span time wbr
+"""
+GITHUB = frozenset(_KNOWN_TAGS.split())
+"""What is left of a page on GitHub; of pictures only those with an address."""
+
+ARMS = {
+    "gather": {"wall_s": 2.0, "throughput_rps": 500.0},
+    "queue": {"wall_s": 1.0, "throughput_rps": 1_000.0},
+}
+
+
+NO_TIMELINE = Timeline(**{name: [] for name in Timeline.__struct_fields__})
+
+
+def study() -> Study:
+    return Study(make_study(ARMS), ["strategy"])
+
+
+def sweep() -> Sweep:
+    settings = [{"limit": limit, "strategy": "queue"} for limit in (1, 10, 100)]
+    return Sweep(
+        [
+            make_record(settings=one, repeat=repeat, axes={"limit": one["limit"]})
+            for one in settings
+            for repeat in range(5)
+        ]
+    )
+
+
+def climb() -> Climb:
+    found = [rung for rung in rungs().rung if rung.program is None][:2]
+    readings = [
+        Reading(rung=one.id, repeat=0, order=at, throughput_rps=1e3, requests=10, wall_s=0.01)
+        for at, one in enumerate(found)
+    ]
+    under = Conditions(
+        connections=10,
+        seconds=1,
+        repeats=1,
+        seed=0,
+        apart=True,
+        server={},
+        environment={},
+        versions={},
+    )
+    return Climb(found, readings, [make_record()], under)
+
+
+def audit() -> Audit:
+    figure = Figure(name="<b>", found="1 %", allowed="2 %", status="ok", value=0.01)
+    return Audit([figure], [])
+
+
+def profile() -> Profile:
+    one = Function(
+        name=EVIL, file="/x.py", line=1, coroutine=True, calls=2, total_s=1.0, self_s=1.0
+    )
+    graph = CallGraph(clock="wall", functions=(one,))
+    return Profile(Profiled(graph=graph, wall_s=1.0, slow_s=0.05))
+
+
+def comparison(n: int = 5) -> stats.Comparison:
+    return stats.compare([2.0, 2.1, 1.9, 2.0, 2.05][:n], [1.0, 1.0, 1.1, 0.9, 1.0][:n])
+
+
+KINDS: Mapping[str, Callable[[], Any]] = {
+    "run": lambda: Run(make_record()),
+    "run without timeline": lambda: Run(make_record(timeline=NO_TIMELINE)),
+    "study": study,
+    "sweep": sweep,
+    "reproduction": partial(load, "garcia-2018"),
+    "climb": climb,
+    "ledger": lambda: Ledger([], [], [], "smoke", {}),
+    "audit": audit,
+    "profile": profile,
+    "comparison": comparison,
+    "undecided comparison": partial(comparison, 2),
+    "verdict": lambda: load("garcia-2018").verdicts[0],
+    "record": make_record,
+}
+WITH_PICTURE = ("run", "study", "sweep", "reproduction", "climb", "profile")
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def bundle(kind: str) -> dict[str, str]:
+    found: dict[str, str] = KINDS[kind]()._repr_mimebundle_()
+    return found
+
+
+class Tags(HTMLParser):
+    """The tags of a page, whether each that is opened is closed, and its text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        if tag not in ("img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_a_bundle_has_html_and_text_and_nothing_else(bundle: dict[str, str]) -> None:
+    assert set(bundle) == {"text/html", "text/plain"}
+    assert bundle["text/plain"].strip()
+    assert len(bundle["text/html"]) < MOST_CHARACTERS
+
+
+def test_the_html_is_whole_and_brings_no_style_and_no_script(bundle: dict[str, str]) -> None:
+    page = Tags(bundle["text/html"])
+
+    assert not page.open
+    assert not {"style", "script", "svg", "iframe"} & set(page.tags)
+
+
+def test_a_picture_is_there_where_it_says_more(kind: str, bundle: dict[str, str]) -> None:
+    assert ("data:image/png" in bundle["text/html"]) == (kind in WITH_PICTURE)
+
+
+def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> None:
+    source = bundle["text/html"]
+    left = bleach.clean(source, tags=GITHUB, attributes=["align", "alt", "src"], strip=True)
+
+    assert "data:" not in left
+    assert Tags(left).texts == Tags(source).texts
+    assert Tags(left).tags == Tags(source).tags
+
+
+@pytest.mark.parametrize("kind", ["run", "study", "sweep", "reproduction", "climb", "profile"])
+def test_the_text_is_what_a_repl_shows_too(kind: str) -> None:
+    found = KINDS[kind]()
+
+    assert repr(found) == found._repr_mimebundle_()["text/plain"]
+
+
+def test_only_what_is_asked_for_is_made() -> None:
+    run = Run(make_record())
+
+    assert set(run._repr_mimebundle_(include={"text/plain"})) == {"text/plain"}
+    assert set(run._repr_mimebundle_(exclude={"text/html"})) == {"text/plain"}
+
+
+def evil_run() -> Run:
+    record = make_record(
+        axes={"strategy": EVIL}, first_errors=[EVIL], **{"id": "20261120-120000-000001"}
+    )
+    trial = {**record.trial, "strategy": EVIL}
+    return Run(msgspec.structs.replace(record, trial=trial))
+
+
+EVIL_ONES: Mapping[str, Callable[[], Any]] = {
+    "run": evil_run,
+    "study": lambda: Study([evil_run().record], ["strategy"]),
+    "record": lambda: evil_run().record,
+    "verdict": lambda: msgspec.structs.replace(load("garcia-2018").verdicts[0], reason=EVIL),
+    "comparison": lambda: msgspec.structs.replace(comparison(), reason=EVIL),
+}
+
+
+@pytest.mark.parametrize("shown", EVIL_ONES.values(), ids=EVIL_ONES)
+def test_text_of_others_is_escaped(shown: Callable[[], Any]) -> None:
+    source = shown()._repr_mimebundle_()["text/html"]
+
+    assert "<script" not in source
+    assert "<img src=x" not in source
+    assert html.escape(EVIL)[:20] in source
+
+
+def test_a_comparison_is_a_sentence_with_its_mark() -> None:
+    sure, unsure = comparison().text(), comparison(2).text()
+
+    assert sure.startswith("\N{UPWARDS ARROW} higher: \N{MULTIPLICATION SIGN}2")
+    assert "interval" in sure
+    assert unsure == "? inconclusive: over 2 repeats; 2 repeats; 5 needed."
+
+
+# Pictures on any ground
+
+
+def test_white_is_no_ground_and_ink_stands_out_from_light_and_dark() -> None:
+    assert _lifted(255, 255, 255)[3] == 0
+    assert _lifted(0x22, 0x22, 0x22) == (INK, INK, INK, 255)
+    for ground in (0, 255):
+        assert _contrast(INK, ground) > 4
+
+
+@pytest.mark.parametrize("colour", [(0x00, 0x72, 0xB2), (0xCC, 0xE3, 0xF0), (0xD5, 0x5E, 0x00)])
+def test_a_colour_looks_on_white_as_it_was_drawn(colour: tuple[int, int, int]) -> None:
+    *own, alpha = _lifted(*colour)
+
+    on_white = [255 - (255 - part) * alpha / 255 for part in own]
+
+    assert on_white == pytest.approx(colour, abs=1)
+
+
+def _contrast(grey: int, ground: int) -> float:
+    light, dark = sorted([_luminance(grey), _luminance(ground)], reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(grey: int) -> float:
+    return ((grey / 255 + 0.055) / 1.055) ** 2.4
+
+
+def test_pictures_are_made_to_fit() -> None:
+    assert len(load("garcia-2018").plot().png_without_ground()) < MOST_BYTES
+
+
+def test_to_import_the_lab_draws_nothing() -> None:
+    code = (
+        "import sys, labkit; "
+        "print({'matplotlib', 'pandas', 'PIL', 'IPython', 'html'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "set()"
