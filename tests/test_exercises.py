@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ from hypothesis import strategies as st
 from nbstripout import strip_output
 
 import labkit as lab
+from labkit import places
 from labkit.exercises import generating, grading, service, trying
-from labkit.exercises.__main__ import generated
+from labkit.exercises.__main__ import generated, main
 from labkit.exercises.register import every
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -480,16 +482,14 @@ def test_a_function_that_refuses_to_be_cancelled_does_not_hold_the_check() -> No
 
 
 def test_a_schedule_takes_what_its_delays_say() -> None:
-    async def mine(fetch: Any, items: Any, limit: int) -> str:
+    async def mine(fetch: Any, items: Any, limit: int) -> None:
         for item in items:
             await fetch(item)
-        return "done"
 
     tried = service.schedule(mine, limit=1, delays=[1.0, 2.0, 0.5])
 
-    assert (tried.wall_s, tried.returned, tried.most_in_flight) == (3.5, "done", 1)
-    assert tried.began == tried.answered == [0, 1, 2]
-    assert tried.polled_turns == 0
+    assert (tried.wall_s, tried.most_in_flight, tried.polled_turns) == (3.5, 1, 0)
+    assert tried.began == [0, 1, 2]
 
 
 def test_a_schedule_that_polls_is_noticed_and_ends() -> None:
@@ -504,14 +504,42 @@ def test_a_schedule_that_polls_is_noticed_and_ends() -> None:
     assert tried.wall_s == pytest.approx(1, rel=0.05)
 
 
-def test_items_that_fail_are_no_answers() -> None:
+def test_a_schedule_that_goes_round_in_circles_is_told_so() -> None:
     async def mine(fetch: Any, items: Any, limit: int) -> None:
-        for item in items:
-            try:
-                await fetch(item)
-            except service.Refused:
-                continue
+        while True:
+            await fetch(0)
 
-    tried = service.schedule(mine, limit=1, items=4, failing={1, 2})
+    with pytest.raises(grading.Wrong, match="once is enough"):
+        service.schedule(mine, limit=1, items=3)
 
-    assert (tried.began, tried.answered) == ([0, 1, 2, 3], [0, 3])
+
+def test_what_an_exercise_writes_is_written_once(tmp_path: Path, monkeypatch: Any) -> None:
+    source = SOURCES[0]
+    (tmp_path / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "exercises" / "gone.ipynb").write_text("{}")
+    monkeypatch.setattr(places, "notebooks", lambda: tmp_path)
+
+    said = []
+    for _ in range(2):
+        with redirect_stdout(StringIO()) as out:
+            main()
+        said.append(out.getvalue().splitlines())
+
+    assert said == [["removed gone.ipynb", f"wrote {source.name}"], []]
+    assert [path.name for path in (tmp_path / "exercises").iterdir()] == [source.name]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda cells: cells.pop(2), "no cell with the id 'sizes'"),
+        (lambda cells: cells[0].update(source=["no title"]), "title"),
+    ],
+)
+def test_a_notebook_that_exercises_cannot_be_made_of_is_refused(spoil: Any, said: str) -> None:
+    notebook = generating.loaded(SOURCES[0].read_text(encoding="utf-8"))
+    spoil(notebook["cells"])
+
+    with pytest.raises(lab.BadInput, match=said):
+        generating.exercises_of(json.dumps(notebook), "00_start_here")

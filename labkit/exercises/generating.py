@@ -142,9 +142,10 @@ def _parsed(source: str) -> list[ast.stmt]:
 
 
 def _opening(notebook: Notebook, name: str) -> Cell:
-    first = source_of(notebook["cells"][0])
-    title = first.splitlines()[0].removeprefix("# ")
-    return _markdown("title", _HOW.format(title=title, name=name))
+    title = source_of(notebook["cells"][0]).partition("\n")[0]
+    if not title.startswith("# "):
+        raise BadInput(f"notebook {name} begins with {title!r}: it must begin with its title")
+    return _markdown("title", _HOW.format(title=title[2:], name=name))
 
 
 def _setup(notebook: Notebook) -> Cell:

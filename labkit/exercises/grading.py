@@ -9,12 +9,11 @@ import inspect
 import math
 import numbers
 import reprlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.outcomes import Study
     from labkit.record import Record
     from labkit.spec import Trial
 
@@ -117,22 +116,6 @@ def choice(answer: object, among: Collection[str]) -> str:
     return found
 
 
-def choices(answer: object, among: Collection[str]) -> set[str]:
-    """Some words of `among`: a set, a list or a tuple of them."""
-    if isinstance(answer, str) or not isinstance(answer, set | frozenset | list | tuple):
-        raise Wrong(f"the answer is {kind(answer)}: give a set, as in {{'...', '...'}}")
-    return {choice(one, among) for one in answer}
-
-
-def same(given: Collection[str], right: Collection[str], about: Mapping[str, str]) -> None:
-    """Raise `Wrong` unless both hold the same words.
-
-    `about` says, for each word, what to think of where it is wrongly there or wrongly not.
-    """
-    for word in sorted(set(given) ^ set(right)):
-        raise Wrong(about[word])
-
-
 def listed(answer: object, length: int, of: str) -> list[Any]:
     """A list, or a tuple, of so many; `of` names what they are."""
     if not isinstance(answer, list | tuple):
@@ -140,15 +123,6 @@ def listed(answer: object, length: int, of: str) -> list[Any]:
     if len(answer) != length:
         raise Wrong(f"the answer holds {len(answer)}: give {length} {of}")
     return list(answer)
-
-
-def mapped(answer: object, keys: Sequence[str], what: str) -> dict[str, Any]:
-    """A dict with exactly these keys; `what` names its values."""
-    if not isinstance(answer, Mapping):
-        raise Wrong(f"the answer is {kind(answer)}: give a dict, {what} by {', '.join(keys)}")
-    if missing := [key for key in keys if key not in answer]:
-        raise Wrong(f"the answer lacks {missing[0]!r}: give {what} for {', '.join(keys)}")
-    return {key: answer[key] for key in keys}
 
 
 def function(answer: object, parameters: str) -> Callable[..., Any]:
@@ -184,12 +158,3 @@ def record(answer: object) -> Record:
     if not isinstance(found, Record):
         raise Wrong(f"the answer is {kind(answer)}: give what `await lab.run(...)` gave you")
     return found
-
-
-def study(answer: object) -> Study:
-    """A comparison: what `await lab.compare(...)` gave."""
-    from labkit.outcomes import Study
-
-    if not isinstance(answer, Study):
-        raise Wrong(f"the answer is {kind(answer)}: give what `await lab.compare(...)` gave you")
-    return answer

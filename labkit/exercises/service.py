@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -21,33 +21,26 @@ MOST_CALLS = 20
 """Calls an item after which the service refuses: the function goes round in circles."""
 
 
-class Refused(Exception):
-    """What a call for one of the failing items raises."""
-
-
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What a strategy did: items as their calls began and as they ended well, and its schedule."""
+    """What a strategy did: the items as their calls began, and its schedule."""
 
     items: int
     limit: int
     began: list[Any]
-    answered: list[Any]
     most_in_flight: int
     most_tasks: int
     never_awaited: int
     left_behind: int
     polled_turns: int
     wall_s: float
-    returned: Any = None
 
 
 class Service:
     """Answers item i after `delays[i]` seconds, or after the only delay that there is."""
 
-    def __init__(self, delays: Sequence[float] | float, failing: Collection[Any] = ()) -> None:
-        self.delays, self.failing = delays, failing
+    def __init__(self, delays: Sequence[float] | float) -> None:
+        self.delays = delays
         self.began: list[Any] = []
-        self.answered: list[Any] = []
         self.in_flight = self.most_in_flight = self.most_tasks = 0
         self._made: list[Coroutine[Any, Any, Any]] = []
 
@@ -67,9 +60,6 @@ class Service:
             await asyncio.sleep(self._delay_of(item))
         finally:
             self.in_flight -= 1
-        if item in self.failing:
-            raise Refused(f"item {item} was refused")
-        self.answered.append(item)
         return f"answer {item}"
 
     def _refuse_circles(self, item: Any) -> None:
@@ -93,39 +83,36 @@ def schedule(
     limit: int,
     delays: Sequence[float] | float = 1.0,
     items: int | None = None,
-    failing: Collection[int] = (),
-    supply: Callable[[int], Iterable[int]] = range,
 ) -> Tried:
     """Run a learner's `strategy(fetch, items, limit)` on a service, and say what it did.
 
-    `supply` makes the items of their number. `Wrong` where the function raises or does not end.
+    Item i is answered after `delays[i]` seconds, or after the only delay that there is; then
+    `items` says how many. `Wrong` where the function raises or does not end.
     """
     count = len(delays) if isinstance(delays, Sequence) else (items or 0)
     strategy = coroutine_function(answer, "(fetch, items, limit)")
-    service = Service(delays, failing)
+    service = Service(delays)
 
-    async def tried() -> tuple[Any, int, float, int]:
-        returned = await strategy(service.fetch, supply(count), limit)
+    async def tried() -> tuple[int, float, int]:
+        await strategy(service.fetch, range(count), limit)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        return returned, len(asyncio.all_tasks()) - 1, loop.time(), loop.polled_turns
+        return len(asyncio.all_tasks()) - 1, loop.time(), loop.polled_turns
 
     try:
-        returned, left_behind, wall_s, polled = trying.run(tried, of=strategy)
+        left_behind, wall_s, polled = trying.run(tried, of=strategy)
     finally:
         never_awaited = service.close_unawaited()
     return Tried(
         items=count,
         limit=limit,
         began=service.began,
-        answered=service.answered,
         most_in_flight=service.most_in_flight,
         most_tasks=service.most_tasks,
         never_awaited=never_awaited,
         left_behind=left_behind,
         polled_turns=polled,
         wall_s=wall_s,
-        returned=returned,
     )
 
 

@@ -27,6 +27,10 @@ def between(rates: dict[int, float]) -> int:
     return 7
 
 
+def half_a_request(rates: dict[int, float]) -> float:
+    return 4.5
+
+
 def turns_for_ever(rates: dict[int, float]) -> int:
     raise RecursionError("too deep")
 
@@ -50,5 +54,6 @@ WRONG = [
     ("ex-05-3", half, "more than 5 % below the best"),
     ("ex-05-3", its_rate, "none of the limits"),
     ("ex-05-3", between, "none of the limits"),
+    ("ex-05-3", half_a_request, "come in whole numbers"),
     ("ex-05-3", turns_for_ever, "raised RecursionError"),
 ]

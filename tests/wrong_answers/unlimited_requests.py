@@ -8,14 +8,14 @@ from wrong_answers.start_here import batches, one_by_one
 
 
 async def asking(fetch: Any, items: Any, limit: int) -> None:
-    waiting = iter(items)
-    running = {asyncio.ensure_future(fetch(item)) for item in itertools.islice(waiting, limit)}
-    while running:
+    waiting, running = iter(items), set()
+    while True:
+        for item in itertools.islice(waiting, limit - len(running)):
+            running.add(asyncio.ensure_future(fetch(item)))
+        if not running:
+            return
         await asyncio.sleep(0)
-        for task in [task for task in running if task.done()]:
-            running.remove(task)
-            for item in itertools.islice(waiting, 1):
-                running.add(asyncio.ensure_future(fetch(item)))
+        running = {task for task in running if not task.done()}
 
 
 async def a_task_for_each(fetch: Any, items: Any, limit: int) -> None:
@@ -62,6 +62,7 @@ WRONG = [
     ("ex-01-3", "agrees", "give a list of 5"),
     ("ex-01-3", RIGHT[:4], "holds 4"),
     ("ex-01-3", but(1, "yes"), "choose one of"),
+    ("ex-01-3", [1, 2, 3, 4, 5], "in quotes"),
     ("ex-01-3", but(1, "not decided"), "row 1: all of its repeats say the same"),
     ("ex-01-3", but(2, "agrees"), "row 2: look again at which side"),
     ("ex-01-3", but(3, "agrees"), "row 3: do all of its repeats say the same"),
