@@ -19,7 +19,8 @@ from labkit.exercises.virtual import Deadlock, Endless, VirtualLoop
 
 DEADLINE_S = 3.0
 """Of real time. What is tried takes milliseconds."""
-GRACE_S = 0.5
+GRACE_S = 0.1
+ATTEMPTS = 10
 CLEANING_S = 60.0
 """Of virtual time, for what is cancelled."""
 
@@ -30,8 +31,11 @@ STUCK = (
 )
 
 
-class Stopped(BaseException):
-    """Raised in the thread of a function that did not come to an end."""
+class Stopped(KeyboardInterrupt):
+    """Raised in the thread of a function that did not come to an end.
+
+    Of the kind that asyncio lets through to whoever runs the loop, from whichever task it is.
+    """
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
@@ -76,9 +80,18 @@ def _in_thread(body: Callable[[], None]) -> None:
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(body,), daemon=True, name="an answer")
     thread.start()
-    thread.join(DEADLINE_S)
-    if thread.is_alive() and thread.ident is not None:
-        # An event loop cannot end what never gives way; Python can, between two of its steps.
+    try:
+        thread.join(DEADLINE_S)
+    finally:  # also where somebody interrupts the kernel
+        _stop(thread)
+
+
+def _stop(thread: threading.Thread) -> None:
+    # An event loop cannot end what never gives way; Python can, between two of its steps. A bare
+    # `except` in the function may swallow it, so that it takes several.
+    for _ in range(ATTEMPTS):
+        if not thread.is_alive() or thread.ident is None:
+            return
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(Stopped)
         )
