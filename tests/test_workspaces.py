@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -46,7 +47,9 @@ minutes of computing, 450 MB) or `paper` (two hours, 2 GB).
 
 def notebook(title: str = "A title", needs: str = "Nothing.") -> str:
     source = OPENING.format(title=title, needs=needs)
-    return json.dumps({"cells": [{"cell_type": "markdown", "source": [source]}]})
+    code = {"cell_type": "code", "source": ["1 + 1"], "outputs": [], "metadata": {}}
+    cells = [{"cell_type": "markdown", "source": [source]}, code]
+    return json.dumps({"cells": cells, "metadata": {"language_info": {"name": "python"}}})
 
 
 @pytest.fixture
@@ -211,6 +214,55 @@ def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mi
         "newer         1  00_first.new.ipynb",
         "                 the newer version of what is yours, beside it",
     ]
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored, indent=1))
+
+
+def looked_at(stored: dict[str, Any]) -> None:
+    """What JupyterLab saves by itself."""
+    stored["metadata"]["language_info"]["version"] = "3.11.7"
+    stored["cells"][1] |= {"execution_count": None, "metadata": {"collapsed": True}}
+
+
+def ran(stored: dict[str, Any]) -> None:
+    stored["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "2"}]
+
+
+def rewritten(stored: dict[str, Any]) -> None:
+    stored["cells"][1]["source"] = ["1 + 2"]
+
+
+def noted(stored: dict[str, Any]) -> None:
+    stored["cells"].append({"cell_type": "markdown", "source": ["mine"]})
+
+
+def pasted(stored: dict[str, Any]) -> None:
+    stored["cells"][0]["attachments"] = {"image.png": {"image/png": "AA=="}}
+
+
+@pytest.mark.parametrize(
+    ("change", "fate"),
+    [(looked_at, "updated"), *((one, "beside") for one in (ran, rewritten, noted, pasted))],
+)
+def test_to_open_a_notebook_does_not_make_it_theirs(
+    source: Path, mine: Path, change: Callable[[dict[str, Any]], None], fate: Any
+) -> None:
+    prepare(mine, source=source)
+    changed(mine / "00_first.ipynb", change)
+    (source / "00_first.ipynb").write_text(notebook("Newer"))
+
+    assert "00_first.ipynb" in prepare(mine, source=source).paths(fate)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '{"cells": 1}', '{"cells": [1]}', "caf\xe9"])
+def test_what_is_no_notebook_is_compared_as_it_is(text: str) -> None:
+    data = text.encode("latin-1")
+
+    assert manifest.digest(data) == hashlib.sha256(data).hexdigest()
 
 
 def test_what_was_deleted_is_told_and_comes_back_only_when_asked(source: Path, mine: Path) -> None:

@@ -14,6 +14,8 @@ from labkit import environment, places
 
 Files = dict[str, str]
 
+_NOBODYS = {"id", "metadata", "execution_count"}
+
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The version of labkit that copied last, and the digest of each file as it was copied."""
@@ -23,8 +25,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def digest(data: bytes) -> str:
-    """Of a file's bytes."""
-    return hashlib.sha256(data).hexdigest()
+    """Of what is the author's in a notebook: text, code and outputs; of any other file's bytes.
+
+    JupyterLab writes more than that: to open a notebook and look at it is enough for it to save the
+    kernel's version in the metadata. That is nobody's work.
+    """
+    return hashlib.sha256(_work(data)).hexdigest()
+
+
+def _work(data: bytes) -> bytes:
+    try:
+        cells = msgspec.json.decode(data)["cells"]
+        return msgspec.json.encode(
+            [{name: cell[name] for name in sorted(cell.keys() - _NOBODYS)} for cell in cells]
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, AttributeError, LookupError):
+        return data
 
 
 def read(workspace: Path) -> Files:
