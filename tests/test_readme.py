@@ -99,6 +99,7 @@ def test_python() -> None:
         f"code = compile({block!r}, 'README.md', 'exec', flags)\n"
         "asyncio.run(eval(code, globals()))\n"
         "assert run.counts.ok == 2000 and set(study.frame()['strategy']) == {'semaphore', 'mine'}\n"
+        "assert [fault.code for fault in arena.faults['mine']] == ['stops-at-first-failure']\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False

@@ -187,9 +187,9 @@ def _how_to_read(standings: Sequence[Standing]) -> list[str]:
             f"{stats.LEAST_REPEATS} are needed."
         ]
     return [
-        "A place is one more than how many are better for sure; who is not told apart shares it "
-        f"(=): the interval of the ratio holds 1, or the difference may be below {MARGIN - 1:.0%}.",
-        f"Of {pairs} pairs, each at {stats.LEVEL:.0%}, one in twenty may be told apart by chance."
+        "A place is one more than how many are better for sure: the whole interval of the ratio "
+        f"lies beyond a difference of {MARGIN - 1:.0%}. A place that several have is marked by =.",
+        f"There are {pairs} pairs: of those that are alike one in twenty is told apart by chance."
         if pairs > 1
         else "",
     ]

@@ -76,9 +76,16 @@ def _draw(ax: Axes, panel: Panel) -> None:
     for place, one in enumerate(panel.dots):
         text = one.rank if one.value is not None else "not measured"
         colour, weight = (VERMILLION, "bold") if one.is_mine else ("black", "normal")
-        where = ax.get_yaxis_transform()
         ax.text(
-            0.98, place, text, transform=where, ha="right", va="center", color=colour, weight=weight
+            0.97,
+            place,
+            text,
+            transform=ax.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            color=colour,
+            weight=weight,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
 
 
@@ -89,7 +96,7 @@ def _dot(ax: Axes, place: int, one: Dot) -> None:
     if one.interval is not None:
         ax.plot(one.interval, [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
     marker = "D" if one.is_mine else "o"
-    ax.plot([one.value], [place], marker, color=colour, markersize=9, markeredgecolor="white")
+    ax.plot([one.value], [place], marker, color=colour, markersize=8)
 
 
 def _frame(ax: Axes, panel: Panel) -> None:
