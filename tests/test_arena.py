@@ -12,14 +12,15 @@ import pytest
 from entrants import BROKEN, SOUND
 
 import labkit as lab
-from labkit import charts
+from labkit import charts, plan
 from labkit.arenas import CODES, METRICS, Arena, Examined, Fault, judged, ranked
 from labkit.children import Child
 from labkit.errors import BadInput
-from labkit.examining import default_trial
+from labkit.examining import contest, default_trial
 from labkit.examining.sitting import examined
 from labkit.parts.examination import Evidence, Held, Sitting
-from labkit.record import Record
+from labkit.plan import Step
+from labkit.record import Note, Record
 from labkit.spec import Trial
 from tests.factories import make_record
 
@@ -216,8 +217,10 @@ def test_a_difference_of_a_percent_is_a_tie() -> None:
 def test_too_few_repeats_decide_nothing() -> None:
     arena = Arena([Examined(name="mine", faults=[])], records({"mine": [0.1], "queue": [0.9]}))
 
-    assert {one.by("efficiency").text for one in arena.standings} == {"1="}
-    assert "nothing is decided" in arena.says()[-1]
+    assert {one.by("efficiency").text for one in arena.standings} == {"-"}
+    assert arena.says() == [
+        "With 1 repeat nothing is decided, and nobody has a place: 5 are needed."
+    ]
 
 
 def test_what_was_not_measured_has_no_place() -> None:
@@ -226,6 +229,23 @@ def test_what_was_not_measured_has_no_place() -> None:
 
     assert (found["mine"].text, found["mine"].value) == ("-", None)
     assert found["queue"].text == "1"
+
+
+def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
+    arms = {"mine": around(0.9), "queue": around(0.8)}
+    damaged = [
+        msgspec.structs.replace(one, verdict="invalid")
+        if (one.axes["strategy"], one.repeat) == ("mine", 2)
+        else one
+        for one in records(arms)
+    ]
+    arena = Arena([Examined(name="mine", faults=[])], damaged)
+
+    assert {one.name: one.by("efficiency").text for one in arena.standings} == {
+        "mine": "-",
+        "queue": "1",
+    }
+    assert arena.says()[-1] == "Too few repeats of mine can be used: run it again."
 
 
 def spoilt(arms: dict[str, Sequence[float]], name: str) -> list[Record]:
@@ -302,6 +322,37 @@ def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
         arena.plot()
     with pytest.raises(BadInput, match="no board"):
         charts.board([], title="The board")
+
+
+# --- runs that others disturbed
+
+
+async def test_a_run_whose_core_others_had_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = [({"strategy": name}, TRIAL.replace(strategy=name)) for name in ("queue", "wait")]
+    steps = plan.interleave(arms, repeats=5)
+    asked: list[int] = []
+
+    async def run(listed: Sequence[Step], **_: Any) -> list[Record]:
+        asked.append(len(listed))
+        notes = [Note(code="core-lost", message="others had it")] if len(asked) == 1 else []
+        return [
+            make_record(
+                id=f"{len(asked)}-{step.order}",
+                study=f"study {len(asked)}",
+                axes=dict(step.axes),
+                repeat=step.repeat,
+                warnings=notes if step.order < 6 else [],
+            )
+            for step in listed
+        ]
+
+    monkeypatch.setattr(contest, "run_all", run)
+    found = await contest._records(steps, None, None)
+
+    assert asked == [10, 3]
+    assert [one.id for one in found[:4]] == ["2-0", "2-1", "2-2", "1-3"]
+    assert {one.study for one in found} == {"study 1"}
+    assert [(one.axes, one.repeat) for one in found] == [(s.axes, s.repeat) for s in steps]
 
 
 # --- in fresh processes

@@ -75,7 +75,7 @@ class Arena(Outcome):
         """What the board means, in sentences."""
         if not self.standings:
             return [_NOTHING] if self.examined else []
-        own = [one for one in self.standings if one.is_mine]
+        own = [one for one in self.standings if one.is_mine and any(p.rank for p in one.places)]
         return [*(f"{_stands(one)}." for one in own), *_how_to_read(self.standings)]
 
     def text(self) -> str:
@@ -176,23 +176,21 @@ _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "s
 
 
 def _how_to_read(standings: Sequence[Standing]) -> list[str]:
+    usable = {one.name: one.places[0].repeats for one in standings}
+    most, needed = max(usable.values()), stats.LEAST_REPEATS
+    if most < needed:
+        few = f"{most} repeat{'' if most == 1 else 's'}"
+        return [f"With {few} nothing is decided, and nobody has a place: {needed} are needed."]
     pairs = len(standings) * (len(standings) - 1) // 2
-    least = min(
-        (place.interval.n for one in standings for place in one.places if place.interval), default=0
-    )
-    if least < stats.LEAST_REPEATS:
-        few = f"{least} repeat{'' if least == 1 else 's'}"
-        return [
-            f"With {few} nothing is decided, and all share a place: "
-            f"{stats.LEAST_REPEATS} are needed."
-        ]
-    return [
+    said = [
         "A place is one more than how many are better for sure: the whole interval of the ratio "
         f"lies beyond a difference of {MARGIN - 1:.0%}. A place that several have is marked by =.",
-        f"There are {pairs} pairs: of those that are alike one in twenty is told apart by chance."
-        if pairs > 1
-        else "",
+        f"There are {pairs} pairs: of those that are alike one in twenty is told apart by chance.",
     ]
+    short = [name for name, repeats in usable.items() if repeats < needed]
+    if short:
+        said.append(f"Too few repeats of {', '.join(short)} can be used: run it again.")
+    return said
 
 
 def _panel(metric: str, standings: Sequence[Standing]) -> charts.Panel:

@@ -26,7 +26,8 @@ MARGIN = 1.02
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy by one metric, in base units; None where it was not measured.
 
-    `rank` is 1 for those than which none is better for sure, and `among` who shares it.
+    `rank` is 1 for those than which none is better for sure, None where too few repeats can be
+    used; `among` is who shares it.
     """
 
     metric: str
@@ -34,6 +35,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     interval: Interval | None
     rank: int | None
     among: Sequence[str] = ()
+
+    @property
+    def repeats(self) -> int:
+        """How many repeats could be used."""
+        return self.interval.n if self.interval else 0
 
     @property
     def text(self) -> str:
@@ -83,10 +89,11 @@ def _places(
     metric: str, names: Sequence[str], records: Sequence[Record], compared: Sequence[Against]
 ) -> dict[str, Place]:
     values = {name: _values(metric, name, records) for name in names}
+    # With fewer it is told apart from nobody, which is no reason to put it first.
+    placed = [name for name in names if len(values[name]) >= stats.LEAST_REPEATS]
     ranks = {
         name: 1 + sum(_is_worse(one) for one in compared if _is(one, metric, name))
-        for name in names
-        if values[name]
+        for name in placed
     }
     return {
         name: Place(
