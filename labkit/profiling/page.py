@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 
 from labkit.profiling.profile import ROWS, Profile
 from labkit.tables import Table
 
-_STYLE = """
-body { font: 13px system-ui, sans-serif; color: #222; margin: 8px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 2px 10px; border-bottom: 1px solid #d9d9d9; }
-th.word, td.word { text-align: left; }
-pre { font-size: 12px; }
+_LINE_PX, _ROW_PX, _MARGIN_PX = 16, 21, 8
+_LETTERS = 100
+"""In a line of the sentence, where the notebook is narrow."""
+# The browser tells a frame whether the page around it is light or dark.
+_STYLE = f"""
+:root {{ color-scheme: light dark; }}
+body {{ font: 13px/{_LINE_PX}px system-ui, sans-serif; color: CanvasText; }}
+body {{ margin: {_MARGIN_PX}px; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: right; padding: 2px 8px; white-space: nowrap; }}
+th, td {{ border-bottom: 1px solid #8884; }}
+th.word, td.word {{ text-align: left; }}
+p, pre {{ margin: {_MARGIN_PX}px 0 0; }}
+pre {{ font-size: 12px; white-space: pre-wrap; }}
 """
 
 
@@ -27,14 +36,27 @@ def page(profile: Profile, sort: str = "self", rows: int = ROWS) -> str:
     )
 
 
-def iframe(profile: Profile, sort: str = "self", rows: int = ROWS, height_px: int = 420) -> str:
-    """The page in a frame: its style does not reach the notebook, nor the notebook's the page."""
+def iframe(profile: Profile, sort: str = "self", rows: int = ROWS) -> str:
+    """The page in a frame: its style does not reach the notebook, nor the notebook's the page.
+
+    The frame is as high as the page; nothing in it may run that could tell its height.
+    """
     source = html.escape(page(profile, sort, rows), quote=True)
+    height_px = _height_px(profile, sort, rows)
     # An empty `sandbox` allows nothing: no script runs in it, whatever a name may hold.
     return (
         f'<iframe srcdoc="{source}" sandbox="" width="100%" height="{height_px}" '
         'style="border: 0; resize: vertical"></iframe>'
     )
+
+
+def _height_px(profile: Profile, sort: str, rows: int) -> int:
+    table = profile.text_table(sort, rows)
+    said = [table.says, *profile.slow_text().splitlines()]
+    lines = sum(math.ceil(len(one) / _LETTERS) for one in said)
+    grid_px = _ROW_PX * (1 + len(table.rows))
+    # One line more than there is, for the bar by which a wide table is moved.
+    return grid_px + _LINE_PX * (lines + 1) + 4 * _MARGIN_PX
 
 
 def _table(table: Table) -> str:
