@@ -15,6 +15,7 @@ from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import labkit as lab
 from labkit import places, store
 from labkit.assembly import new_id
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
@@ -363,3 +364,29 @@ def test_the_folder_else_is_in_the_checkout_or_here(
     monkeypatch.chdir(here)
 
     assert store.default_folder() == (root if checkout else here) / "data" / "runs"
+
+
+# What is kept of a study
+
+
+def test_what_is_kept_is_found_again_by_study_or_record(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    study = [
+        make_record(id=f"20261121-{n}", study="20261121-", axes={"limit": n}) for n in range(3)
+    ]
+    for record in [make_record(id="20261120-alone"), *study]:
+        store.add(record)
+    (tmp_path / "20261121-9.json").write_text("{")
+
+    assert store.of_study("20261121-") == study
+    assert lab.kept("20261121-", store=store).by == ["limit"]
+    assert lab.kept("20261120-alone", store=store).records[0].id == "20261120-alone"
+    (tmp_path / "20261121-9.json").unlink()
+    assert lab.kept(store=store).records == study
+    with pytest.raises(RecordNotFound):
+        lab.kept("nothing", store=store)
+
+
+def test_of_an_empty_store_nothing_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(RecordNotFound):
+        lab.kept(store=Store(tmp_path))
