@@ -64,7 +64,7 @@ class Service:
 
     def _refuse_circles(self, item: Any) -> None:
         if self.began.count(item) >= MOST_CALLS:
-            raise Wrong(f"fetch was called {MOST_CALLS} times for one item: once is enough")
+            raise Wrong(f"one item was fetched {MOST_CALLS} times: once is enough")
 
     def _delay_of(self, item: Any) -> float:
         return self.delays[item] if isinstance(self.delays, Sequence) else self.delays
@@ -119,9 +119,9 @@ def schedule(
 def sound(tried: Tried) -> Tried:
     """The same, where every item was called once, within the limit, and no task was left behind."""
     if not tried.began and not tried.never_awaited:
-        raise Wrong("fetch was never called: is the function still to be written?")
+        raise Wrong("nothing was fetched: is the function still to be written?")
     if tried.never_awaited:
-        raise Wrong("fetch(item) was called and its result not awaited: such a call does nothing")
+        raise Wrong("a call of fetch(item) was not awaited: such a call does nothing")
     if tried.left_behind:
         raise Wrong("tasks were still running when the function returned: await what you start")
     if again := [item for item, times in Counter(tried.began).items() if times > 1]:

@@ -43,7 +43,7 @@ def trial_of_a_floor(answer: object) -> str:
         raise Wrong("it has no floor, as its server answers at once: give it a delay")
     grading.near(trial.floor_s, FLOOR_S, unit="seconds", tolerance=1e-6)
     return (
-        "requests / limit, rounded up, rounds of one delay each. A client that needs 2.1 s for it "
+        "there are requests / limit rounds, of one delay each. A client that needs 2.1 s for them "
         "has an efficiency of 95 %, whatever the machine"
     )
 
