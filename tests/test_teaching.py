@@ -15,8 +15,6 @@ NOTEBOOKS = places.notebooks()
 TEXT = (NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\d+):(\d\d) \| (\d+) \| (.+?) \| (.*?) ?\|$", re.MULTILINE)
 LINK = re.compile(r"\[(\d\d_\w+)\]\((\w+)\.ipynb\)")
-AWAITED = {"13_your_turn"}
-"""Named in the plans before they are there."""
 ASPECTS = ("Goal", "Run", "Expect", "What goes wrong", "Ask", "Weak laptop")
 
 
@@ -115,20 +113,18 @@ def test_the_notebooks_that_are_named_are_there() -> None:
     named = set(LINK.findall(TEXT))
 
     assert all(shown == target for shown, target in named)
-    assert {target for _, target in named} - AWAITED <= there
+    assert {target for _, target in named} <= there
 
 
 @pytest.mark.parametrize(("part", "name"), taught())
 def test_sections_and_verdicts_are_those_of_the_notebook(part: str, name: str) -> None:
-    if name in AWAITED and not (NOTEBOOKS / f"{name}.ipynb").is_file():
-        pytest.skip(f"{name} is not there yet")
     text = " ".join(parts()[part].split())
     named = set(re.findall(r"§ \*(.+?)\*", text))
     quoted = set(re.findall(r"`(PASS .+?)`", text))
 
     assert named <= headings(name)
     assert quoted <= verdicts(name)
-    assert named or name.startswith("13")
+    assert named
 
 
 def test_the_other_notebooks_have_the_sections_that_are_named() -> None:

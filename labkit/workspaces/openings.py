@@ -16,8 +16,12 @@ from labkit.errors import LabError
 
 _WORDS: Mapping[str, float] = {
     "a minute and a half": 1.5,
-    "a few minutes": 4,
     "two minutes": 2,
+    "three minutes": 3,
+    "a few minutes": 4,
+    "four minutes": 4,
+    "five minutes": 5,
+    "ten minutes": 10,
     "a quarter of an hour": 15,
 }
 """Minutes that openings write in words."""
