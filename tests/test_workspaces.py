@@ -610,7 +610,8 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
     assert viewers == {"markdown": "Markdown Preview"}
 
 
-def test_without_jupyterlab_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    jupyter.check_jupyterlab()
     monkeypatch.setattr(jupyter, "find_spec", lambda name: None)
 
     with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
