@@ -83,7 +83,12 @@ class Bench:
 
         Raises `BadInput` where the fields hold something wrong, or trials already run.
         """
-        await self._started()
+        task = self._started()
+        try:
+            await task
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
         return self.study
 
     def stop(self) -> None:
@@ -108,6 +113,8 @@ class Bench:
             raise BadInput(next(iter(self._wrong.values())))
         self._stopped = False
         self._task = asyncio.get_running_loop().create_task(self._measure(self._settings))
+        # Not at the end of the task itself, which one that is stopped at once never reaches.
+        self._task.add_done_callback(self._ended)
         self._enable()
         return self._task
 
@@ -117,18 +124,17 @@ class Bench:
             await self._through_the_lab(settings)
             took_s = time.monotonic() - began
             self._say(f"{self._watching.done} of {self._watching.trials} trials in {took_s:.1f} s")
-        except asyncio.CancelledError:
-            self._say(self._kept())
-            if not self._stopped:
-                raise
         except LabError as error:
             self._refused(str(error))
         except Exception as error:
             self._refused(f"this is a fault of the lab's: {type(error).__name__}: {error}")
             raise
-        finally:
-            self._task = None
-            self._enable()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._enable()
+        if task.cancelled():
+            self._say(self._kept())
 
     async def _through_the_lab(self, settings: Settings) -> None:
         more: dict[str, Any] = {"store": self._store, "reporter": self._watching}

