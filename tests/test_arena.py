@@ -321,7 +321,7 @@ def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
     with pytest.raises(BadInput, match="no board"):
         arena.plot()
     with pytest.raises(BadInput, match="no board"):
-        charts.board([], title="The board")
+        charts.board([], title="The board", trusts=[])
 
 
 # --- runs that others disturbed

@@ -24,7 +24,7 @@ from matplotlib.text import Text
 
 from labkit import charts, stats
 from labkit.callgraph import Call, CallGraph, Function
-from labkit.charts import Chart, Rate, Row, flame_chart
+from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
 from labkit.errors import BadInput
 from labkit.record import PHASES, Note, Record, Timeline
 from tests.factories import make_record, make_study, phases
@@ -120,8 +120,36 @@ def rates() -> list[Rate]:
     ]
 
 
+def standing() -> list[Panel]:
+    """Two panels of three strategies: one is far off, one was not measured."""
+    rows = [("mine", 1.0, True), ("queue", 40.0, False), ("wait", None, False)]
+    return [
+        Panel(
+            title=title,
+            better="lower",
+            dots=[
+                Dot(
+                    name=name,
+                    value=value and value + more,
+                    interval=value and (0.9 * value, 1.2 * value + more),
+                    rank="1" if is_mine else "-",
+                    is_mine=is_mine,
+                )
+                for name, value, is_mine in rows
+            ],
+        )
+        for title, more in (("memory (MB)", 1_000.0), ("first request (ms)", 0.0))
+    ]
+
+
 MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
+    "board": lambda: charts.board(
+        standing(),
+        title="The board",
+        trusts=[charts.trust(dot.name, stats.frame([make_record()])) for dot in standing()[0].dots],
+        notes=["One is mine."],
+    ),
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
     "triptych beside a reference": lambda: charts.triptych(
         garcia_rows(reference=stats.frame(make_study(NOW)))

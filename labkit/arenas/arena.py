@@ -60,11 +60,20 @@ class Arena(Outcome):
             raise BadInput("there is no board to draw: nobody has passed the examination")
         if kind != "board":
             return super().plot(kind)
+        from labkit.charts import conditions  # here: it brings pandas along
+
+        frame = self.frame()
+        rows = {name: frame[frame["strategy"] == name] for name in self._names()}
         return charts.board(
             [_panel(metric, self.standings) for metric in METRICS],
             title="The board",
+            trusts=[charts.trust(name, of) for name, of in rows.items()],
+            conditions=conditions.of_frame(frame),
             notes=self.says(),
         )
+
+    def _names(self) -> list[str]:
+        return [one.name for one in self.standings]
 
     def text_table(self) -> Table:
         """The board: a row a strategy, each figure with its place by it in brackets."""

@@ -9,9 +9,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from labkit.charts import axes
+from labkit.charts import axes, verdicts
 from labkit.charts.chart import Chart
+from labkit.charts.conditions import sentences
 from labkit.charts.style import BLUE, FONT_PT, PALE, VERMILLION, applied
+from labkit.charts.verdicts import Trust
 from labkit.errors import BadInput
 
 _ROW_IN, _AROUND_IN = 0.42, 1.7
@@ -42,8 +44,18 @@ class Panel:
 
 
 @applied()
-def board(panels: Sequence[Panel], *, title: str, notes: Sequence[str] = ()) -> Chart:
-    """The panels beside each other, the same rows in each. Raises `BadInput` for no rows."""
+def board(
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    trusts: Sequence[Trust],
+    conditions: str = "",
+    notes: Sequence[str] = (),
+) -> Chart:
+    """The panels beside each other, the same rows in each; `trusts` is how far to trust each row.
+
+    Raises `BadInput` where there are no rows.
+    """
     if not panels or not panels[0].dots:
         raise BadInput("there is no board to draw: rank at least one strategy")
     rows = panels[0].dots
@@ -51,14 +63,14 @@ def board(panels: Sequence[Panel], *, title: str, notes: Sequence[str] = ()) -> 
         title=title,
         alt=f"{title}. {'; '.join(map(_said, panels))}.",
         height_in=_ROW_IN * len(rows) + _AROUND_IN,
-        notes=[note for note in notes if note],
+        notes=[*sentences(conditions), *notes, *verdicts.notes(trusts)],
         legend=_legend(rows),
     )
     drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(drawn, panels, strict=True):
         _draw(ax, panel)
     drawn[0].set_ylim(len(rows) - 0.5, -0.5)
-    drawn[0].set_yticks(range(len(rows)), [one.name for one in rows])
+    drawn[0].set_yticks(range(len(rows)), [one.marked for one in trusts])
     for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
         if one.is_mine:
             label.set(color=VERMILLION, weight="bold")
