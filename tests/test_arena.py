@@ -20,6 +20,7 @@ from labkit.examining import contest, default_trial
 from labkit.examining.sitting import examined
 from labkit.parts.examination import Evidence, Held, Sitting
 from labkit.plan import Step
+from labkit.progress import Reporter
 from labkit.record import Note, Record
 from labkit.spec import Trial
 from tests.factories import make_record
@@ -285,7 +286,8 @@ def test_the_html_escapes_what_learners_named() -> None:
 
     assert "eager_&lt;b&gt;" in page
     assert "<again>" not in page
-    assert "<code>polls-hot</code>" in page
+    assert "<li>polls-hot. It asks" in page
+    assert "<img alt=" in page
     assert "<table" in page
 
 
@@ -347,7 +349,7 @@ async def test_a_run_whose_core_others_had_is_made_again(monkeypatch: pytest.Mon
         ]
 
     monkeypatch.setattr(contest, "run_all", run)
-    found = await contest._records(steps, None, None)
+    found = await contest._records(steps, None, Reporter())
 
     assert asked == [10, 3]
     assert [one.id for one in found[:4]] == ["2-0", "2-1", "2-2", "1-3"]

@@ -5,9 +5,8 @@ It runs nothing. It shows itself as HTML in a notebook and as text anywhere else
 
 from __future__ import annotations
 
-import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from labkit import charts, stats
 from labkit.arenas.faults import Examined, Fault
 from labkit.arenas.ranking import MARGIN, METRICS, Place, Standing, ranked
+from labkit.displays import html
 from labkit.errors import BadInput
 from labkit.outcomes import Outcome
 from labkit.record import Record
@@ -60,6 +60,9 @@ class Arena(Outcome):
             raise BadInput("there is no board to draw: nobody has passed the examination")
         if kind != "board":
             return super().plot(kind)
+        return self._board(self.says())
+
+    def _board(self, notes: Sequence[str]) -> Chart:
         from labkit.charts import conditions  # here: it brings pandas along
 
         frame = self.frame()
@@ -69,7 +72,7 @@ class Arena(Outcome):
             title="The board",
             trusts=[charts.trust(name, of) for name, of in rows.items()],
             conditions=conditions.of_frame(frame),
-            notes=self.says(),
+            notes=notes,
         )
 
     def _names(self) -> list[str]:
@@ -108,40 +111,32 @@ class Arena(Outcome):
         known = super().to_dict() if self.records else {"records": [], "summary": []}
         return {"examined": examined, "standings": standings, "says": self.says(), **known}
 
-    def _repr_html_(self) -> str:
-        board = str(self.table().to_html()) if self.standings else ""
-        said = f"<p>{html.escape(' '.join(self.says()))}</p>"
-        return "".join([*map(_report_html, self.examined), board, said])
+    def html_parts(self) -> Iterator[str]:
+        """What the examination found, the board and its picture, and what it means."""
+        for one in self.examined:
+            yield html.heading(_head(one))
+            yield html.listed(_lines(one))
+        if self.standings:
+            yield html.table(self.text_table())
+            yield html.picture(lambda: self._board([]))
+        yield html.sentences(self.says())
+
+
+def _head(one: Examined) -> str:
+    return f"{one.name}: {'passed the examination' if one.passed else 'not ranked'}."
+
+
+def _lines(one: Examined) -> list[str]:
+    """The faults with their codes, or the remarks of one without any."""
+    return [f"{fault.code}. {fault.says}" for fault in one.faults] or list(one.remarks)
 
 
 def _report(one: Examined) -> str:
-    if one.passed:
-        return _filled(f"{one.name}: passed the examination.", one.remarks)
-    lines = [f"{fault.code}. {fault.says}" for fault in one.faults]
-    return _filled(f"{one.name}: not ranked.", lines)
-
-
-def _filled(head: str, lines: Sequence[str]) -> str:
     shown = [
         textwrap.fill(line, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
-        for line in lines
+        for line in _lines(one)
     ]
-    return "\n".join([head, *shown])
-
-
-def _report_html(one: Examined) -> str:
-    name = f"<b>{html.escape(one.name)}</b>"
-    if one.passed:
-        items = [html.escape(remark) for remark in one.remarks]
-        head = f"{name}: passed the examination."
-    else:
-        items = [
-            f"<code>{html.escape(fault.code)}</code>. {html.escape(fault.says)}"
-            for fault in one.faults
-        ]
-        head = f"{name}: not ranked."
-    listed = "".join(f"<li>{item}</li>" for item in items)
-    return f"<p>{head}</p>" + (f"<ul>{listed}</ul>" if listed else "")
+    return "\n".join([_head(one), *shown])
 
 
 def _named(one: Standing) -> str:

@@ -23,6 +23,7 @@ AMONG = ("worker_pool", "task_pool", "task_group", "queue")
 LIMIT, DELAY = 50, "uniform(0.005,0.03)"
 """Delays of unlike length, so that to wait for the slowest of a round shows; and a client that has
 time to spare, so that efficiency is the strategy's."""
+_INTERRUPTED = "interrupted: nobody was ranked, and examinations are kept nowhere"
 AGAIN_SHARE = 0.25
 """How many runs may be made again, as a share of all."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
@@ -52,28 +53,28 @@ async def arena(
     trials = checked(trial, strategies, AMONG if among is None else among)
     entrants, known = trials[: len(strategies)], trials[len(strategies) :]
     plan.interleave([({"strategy": one.strategy}, one) for one in trials], repeats=repeats)
-    found = await _examined(entrants, reporter or progress.default())
+    # One for both parts: what a notebook shows of the second takes the place of the first.
+    show = reporter or progress.default()
+    found = await _examined(entrants, show)
     passed = [one for one, seen in zip(entrants, found, strict=True) if seen.passed]
     if not passed:
         return Arena(found)
     arms = [({"strategy": one.strategy}, one) for one in [*passed, *known]]
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    return Arena(found, await _records(steps, store, reporter))
+    return Arena(found, await _records(steps, store, show))
 
 
-async def _records(
-    steps: Sequence[Step], store: Store | None, reporter: Reporter | None
-) -> list[Record]:
+async def _records(steps: Sequence[Step], store: Store | None, show: Reporter) -> list[Record]:
     """Those of all steps; a run whose core others had is made again, once, a few of them at most.
 
     Its figures are not the strategy's, whatever they are: to replace it favours nobody.
     """
-    records = await run_all(steps, store=store, reporter=reporter, experiment="arena")
+    records = await run_all(steps, store=store, reporter=show, experiment="arena")
     lost = [at for at, record in enumerate(records) if _lost(record)]
     again = lost[: math.ceil(AGAIN_SHARE * len(steps))]
     if again:
         listed = [steps[at] for at in again]
-        found = await run_all(listed, store=store, reporter=reporter, experiment="arena")
+        found = await run_all(listed, store=store, reporter=show, experiment="arena")
         for at, record in zip(again, found, strict=True):
             # In the block of the one that it replaces.
             records[at] = msgspec.structs.replace(record, study=records[at].study)
@@ -88,10 +89,11 @@ async def _examined(entrants: Sequence[Trial], show: Reporter) -> list[Examined]
     found: list[Examined] = []
     show.begin(len(entrants))
     try:
-        for one in entrants:
-            found.append(judged(one.strategy, await examined(one)))
-            said = "passed" if found[-1].passed else ", ".join(found[-1].codes)
-            show.passed(f"examined {one.strategy}: {said}")
+        with progress.told_if_interrupted(show, lambda: _INTERRUPTED):
+            for one in entrants:
+                found.append(judged(one.strategy, await examined(one)))
+                said = "passed" if found[-1].passed else ", ".join(found[-1].codes)
+                show.passed(f"examined {one.strategy}: {said}")
     finally:
         show.end()
     return found
