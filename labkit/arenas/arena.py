@@ -81,7 +81,8 @@ class Arena(Outcome):
     def text_table(self) -> Table:
         """The board: a row a strategy, each figure with its place by it in brackets."""
         rows = [[_named(one), *map(_cell, one.places)] for one in self.standings]
-        return Table(headers=["strategy", *_HEADERS.values()], rows=rows)
+        headers = ["strategy", *_HEADERS.values()]
+        return Table(headers=headers, rows=rows, says="In brackets the place; * was examined here.")
 
     def says(self) -> list[str]:
         """What the board means, in sentences."""
