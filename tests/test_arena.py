@@ -432,9 +432,23 @@ async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -
     assert all(child.status is not None for child in children)
 
 
+class Told(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.arms: list[Any] = []
+        self.lines: list[str] = []
+
+    def started(self, step: Step) -> None:
+        self.arms.append(dict(step.axes))
+
+    def passed(self, line: str) -> None:
+        self.lines.append(line)
+
+
 @pytest.mark.slow
 async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) -> None:
-    store = lab.Store(tmp_path)
+    store, told = lab.Store(tmp_path), Told()
     arena = await lab.arena(
         SOUND["workers_on_an_iterator"],
         BROKEN["loses-items"]["without_the_first"],
@@ -442,9 +456,19 @@ async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) 
         trial=TRIAL,
         repeats=1,
         store=store,
+        reporter=told,
     )
 
     assert arena.passed == ["workers_on_an_iterator"]
     assert {one.name for one in arena.standings} == {"workers_on_an_iterator", "queue"}
     assert all(place.value for one in arena.standings for place in one.places)
     assert len(list(store.records())) == 2
+    assert told.lines == [
+        "examined workers_on_an_iterator: passed",
+        "examined without_the_first: loses-items",
+    ]
+    assert told.arms[:2] == [
+        {"examined": "workers_on_an_iterator"},
+        {"examined": "without_the_first"},
+    ]
+    assert len(told.arms) == 4

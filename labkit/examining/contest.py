@@ -53,15 +53,13 @@ async def arena(
     trials = checked(trial, strategies, AMONG if among is None else among)
     entrants, known = trials[: len(strategies)], trials[len(strategies) :]
     plan.interleave([({"strategy": one.strategy}, one) for one in trials], repeats=repeats)
-    # One for both parts: what a notebook shows of the second takes the place of the first.
-    show = reporter or progress.default()
-    found = await _examined(entrants, show)
+    found = await _examined(entrants, reporter or progress.default())
     passed = [one for one, seen in zip(entrants, found, strict=True) if seen.passed]
     if not passed:
         return Arena(found)
     arms = [({"strategy": one.strategy}, one) for one in [*passed, *known]]
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    return Arena(found, await _records(steps, store, show))
+    return Arena(found, await _records(steps, store, reporter or progress.default()))
 
 
 async def _records(steps: Sequence[Step], store: Store | None, show: Reporter) -> list[Record]:
@@ -90,7 +88,9 @@ async def _examined(entrants: Sequence[Trial], show: Reporter) -> list[Examined]
     show.begin(len(entrants))
     try:
         with progress.told_if_interrupted(show, lambda: _INTERRUPTED):
-            for one in entrants:
+            for order, one in enumerate(entrants):
+                axes = {"examined": one.strategy}
+                show.started(Step(trial=one, axes=axes, repeat=0, order=order))
                 found.append(judged(one.strategy, await examined(one)))
                 said = "passed" if found[-1].passed else ", ".join(found[-1].codes)
                 show.passed(f"examined {one.strategy}: {said}")
