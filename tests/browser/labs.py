@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,7 +35,6 @@ POLL_S = 0.05
 OWN_FOLDERS = {
     "IPYTHONDIR": "ipython",
     "JUPYTERLAB_SETTINGS_DIR": "settings",
-    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
     "JUPYTER_CONFIG_DIR": "config",
     "JUPYTER_DATA_DIR": "data",
     "JUPYTER_RUNTIME_DIR": "runtime",
@@ -86,6 +86,10 @@ class Lab:
         place.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, place)
 
+    def forget_tabs(self) -> None:
+        """The next page that opens brings back none that were open in another."""
+        shutil.rmtree(self.workspace / ".jupyterlab", ignore_errors=True)
+
     def ask(self, path: str, method: str = "GET") -> Any:
         """The answer of the server's API."""
         parts = urlsplit(self.url)
@@ -103,6 +107,11 @@ class Lab:
     def started(self) -> list[psutil.Process]:
         """All processes that it has started: kernels, and what these have started."""
         return psutil.Process(self.process.pid).children(recursive=True)
+
+    def measured(self) -> list[psutil.Process]:
+        """The processes that kernels have started: clients and servers of trials."""
+        kernels = psutil.Process(self.process.pid).children()
+        return [one for kernel in kernels for one in kernel.children(recursive=True)]
 
     def end_kernels(self) -> None:
         """End every kernel, which closing a tab does not, and wait for all that they started."""
@@ -131,22 +140,13 @@ def environment(folder: Path) -> dict[str, str]:
     return {**kept, **own, "LABKIT_SCALE": "smoke"}
 
 
-def command(workspace: Path) -> list[str]:
-    """JupyterLab with the options of `labkit lab`."""
-    words = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={free_port()}"]
-    words += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={workspace}"]
-    words += ["--LabApp.news_url=None"]
-    return [*words, *(["--allow-root"] if os.geteuid() == 0 else [])]
-
-
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Lab]:
-    """JupyterLab until the block ends; then it is gone, with all that it has started."""
-    workspace = folder / "workspace"
-    workspace.mkdir()
+    """`labkit lab` until the block ends; then it is gone, with all that it has started."""
+    words = ["lab", "workspace", "--no-browser", "--port", str(free_port())]
     with (folder / "jupyter.log").open("wb") as log:
         process = subprocess.Popen(
-            command(workspace),
+            [sys.executable, "-m", "labkit", *words],
             cwd=folder,
             env=environment(folder),
             stdin=subprocess.DEVNULL,
@@ -163,6 +163,7 @@ def answering(process: subprocess.Popen[bytes], folder: Path) -> Lab:
     """The server once it has said where it listens, and with which token."""
     known = folder / "runtime" / f"jpserver-{process.pid}.json"
     until(lambda: known.exists() or process.poll() is not None, "JupyterLab did not start")
+    assert process.poll() is None, (folder / "jupyter.log").read_text(encoding="utf-8")
     info = json.loads(known.read_text(encoding="utf-8"))
     lab = Lab(process=process, folder=folder, url=info["url"], token=info["token"])
     lab.set("notebook-extension/tracker", TRACKER)

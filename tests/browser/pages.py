@@ -28,10 +28,11 @@ SCROLLED = ".jp-NotebookPanel-notebook .jp-WindowedPanel-outer"
 MIME = "application/vnd.jupyter."
 RAN = """() => {
     const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')];
-    const failed = document.querySelector("[data-mime-type='application/vnd.jupyter.error']");
+    const failed = document.querySelector("[data-mime-type='application/vnd.jupyter.stderr']");
     return failed || (prompts.length && /\\[\\d+\\]/.test(prompts.at(-1).textContent));
 }"""
 TO_TOP = "scrolled => { scrolled.scrollTop = 0; return scrolled.scrollHeight; }"
+BLANK = "prompt => { prompt.textContent = ''; }"
 PAINTED = """() => [...document.querySelectorAll('.jp-OutputArea-output img')]
     .every(image => image.complete && image.naturalWidth > 0)"""
 
@@ -42,6 +43,7 @@ class Bench:
     def __init__(self, browser: Browser, lab: Lab) -> None:
         self.lab, self.wrong = lab, list[str]()
         self._log_before = len(lab.log())
+        lab.forget_tabs()
         size = {"width": WIDTH_PX, "height": HEIGHT_PX}
         self._context = browser.new_context(viewport=size)
         self._context.set_default_timeout(PATIENCE_S * 1000)
@@ -72,7 +74,7 @@ class Bench:
 
     def open(self, path: str) -> None:
         """Open a notebook of the workspace and wait for its kernel."""
-        self.page.goto(f"{self.lab.url}lab/tree/{path}?token={self.lab.token}&reset")
+        self.page.goto(f"{self.lab.url}lab/tree/{path}?token={self.lab.token}")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         self.idle()
 
@@ -94,13 +96,36 @@ class Bench:
         self.idle()
 
     def outputs(self, kind: str) -> list[str]:
-        """The texts of all outputs of a kind: `stdout`, `stderr` or `error`."""
+        """The texts of all outputs of a kind: `stdout`, or `stderr`, which an error is too."""
         found = self.page.locator(f".jp-OutputArea-output[data-mime-type='{MIME}{kind}']")
         return found.all_inner_texts()
 
     def cell(self, place: int) -> Locator:
-        """A code cell, counted from 0, or from the end when negative."""
+        """A code cell, counted from 0."""
         return self.page.locator(".jp-CodeCell").nth(place)
+
+    def type(self, place: int, source: str) -> None:
+        """Write this instead of what a cell holds."""
+        self.cell(place).locator(".cm-content").click()
+        self.page.keyboard.press("ControlOrMeta+a")
+        self.page.keyboard.insert_text(source)
+
+    def run(self, place: int) -> None:
+        """Shift+Enter in a cell, and no more: it may go on for long."""
+        self.cell(place).locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+
+    def ran(self, place: int) -> str:
+        """Run a cell until it has ended; the text that it shows."""
+        self.cell(place).locator(".jp-InputArea-prompt").evaluate(BLANK)
+        self.run(place)
+        self.cell(place).locator(".jp-InputArea-prompt").get_by_text(re.compile(r"\d")).wait_for()
+        self.idle()
+        return self.shown(place)
+
+    def shown(self, place: int) -> str:
+        """The text of all that a cell shows."""
+        return "\n".join(self.cell(place).locator(".jp-OutputArea-output").all_inner_texts())
 
     def theme(self, name: str) -> None:
         """Settings > Theme."""
@@ -117,6 +142,10 @@ class Bench:
             self._resize(min(int(height) + HEIGHT_PX // 5, LONGEST_PX))
             self.page.screenshot(path=PICTURES / f"{name}-{theme}.png", animations="disabled")
             self._resize(HEIGHT_PX)
+
+    def picture(self, name: str) -> None:
+        """Keep what the window shows at this moment."""
+        self.page.screenshot(path=PICTURES / f"{name}.png")
 
     def _resize(self, height: int) -> None:
         self.page.set_viewport_size({"width": WIDTH_PX, "height": max(height, HEIGHT_PX)})
