@@ -8,9 +8,9 @@ ends with each module.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from labs import Lab, serving
@@ -29,6 +29,7 @@ FLAGS = [
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +53,19 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def bench(chromium: Browser, lab: Lab) -> Iterator[Bench]:
+def bench(chromium: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Bench]:
     bench = Bench(chromium, lab)
-    try:
-        yield bench
-    finally:
-        wrong = bench.close()
-    assert wrong == []
+    yield bench
+    if request.node.stash.get(FAILED, False):
+        bench.picture(f"failed-{request.node.name}")
+    assert bench.close() == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -44,6 +44,7 @@ class Bench:
         self.lab, self.wrong = lab, list[str]()
         self._log_before = len(lab.log())
         lab.forget_tabs()
+        lab.set("apputils-extension/themes", {"theme": THEMES["light"]})
         size = {"width": WIDTH_PX, "height": HEIGHT_PX}
         self._context = browser.new_context(viewport=size)
         self._context.set_default_timeout(PATIENCE_S * 1000)
