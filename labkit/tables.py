@@ -38,6 +38,9 @@ SHOWN = {
 """The metrics of a study's table, with the shortest header that still says what it is."""
 
 
+_CAPTION: Any = [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Headers, rows of text, and the sentence that says what they mean."""
@@ -76,6 +79,7 @@ class Table:
             self.frame()
             .style.hide(axis="index")
             .set_table_styles(words)
+            .set_table_styles(_CAPTION, overwrite=False)
             .set_properties(subset=numbers, **{"text-align": "right"})
             .set_caption(html.escape(self.says))
             .format(escape="html")
