@@ -197,6 +197,18 @@ def test_names_are_escaped_wherever_html_is_made() -> None:
     assert "script" not in Tags(profile._repr_html_()).tags
 
 
+def test_a_frame_is_as_high_as_its_page() -> None:
+    def height_px(*names: str) -> int:
+        functions = tuple(made(name).graph.functions[0] for name in names)
+        graph = CallGraph(clock="wall", functions=functions)
+        frame = profiling.iframe(profiling.Profile(Profiled(graph=graph, wall_s=1.0)))
+        return int(frame.partition('height="')[2].partition('"')[0])
+
+    one, three = height_px("a"), height_px("a", "b", "c")
+    assert 60 < one < 150
+    assert three - one == 2 * (height_px("a", "b") - one) > 0
+
+
 def test_text_says_that_it_is_no_measurement() -> None:
     assert "this is no measurement" in repr(made())
     assert "held the loop" not in repr(made())

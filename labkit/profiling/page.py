@@ -12,13 +12,12 @@ from labkit.tables import Table
 _LINE_PX, _ROW_PX, _MARGIN_PX = 16, 21, 8
 _LETTERS = 100
 """In a line of the sentence, where the notebook is narrow."""
-# The browser tells a frame whether the page around it is light or dark.
+# A frame is not told the notebook's theme: it has no ground, and a grey that both themes bear.
 _STYLE = f"""
-:root {{ color-scheme: light dark; }}
-body {{ font: 13px/{_LINE_PX}px system-ui, sans-serif; color: CanvasText; }}
-body {{ margin: {_MARGIN_PX}px; }}
+body {{ font: 12px/{_LINE_PX}px system-ui, sans-serif; color: #797979; }}
+body {{ margin: {_MARGIN_PX}px; background: transparent; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: 2px 8px; white-space: nowrap; }}
+th, td {{ text-align: right; padding: 2px 6px; white-space: nowrap; }}
 th, td {{ border-bottom: 1px solid #8884; }}
 th.word, td.word {{ text-align: left; }}
 p, pre {{ margin: {_MARGIN_PX}px 0 0; }}
@@ -46,7 +45,8 @@ def iframe(profile: Profile, sort: str = "self", rows: int = ROWS) -> str:
     # An empty `sandbox` allows nothing: no script runs in it, whatever a name may hold.
     return (
         f'<iframe srcdoc="{source}" sandbox="" width="100%" height="{height_px}" '
-        'style="border: 0; resize: vertical"></iframe>'
+        # Of another scheme than its page, a frame is given a ground of its own.
+        'style="border: 0; resize: vertical; color-scheme: light"></iframe>'
     )
 
 
