@@ -6,7 +6,6 @@ said in one sentence, without the machinery's traceback, and nothing ends the ke
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import shlex
@@ -140,20 +139,12 @@ async def _value(line: str) -> Any:
         job = parsed(line)
         if job is None:
             return None
-        outcome = await _interruptible(job)
+        outcome = await job.start(None)
         note = job.save(outcome)
         if note is not None:
             print(note)
         options.write_json(job.json, job.data(outcome))
         return outcome
-
-
-async def _interruptible(job: Any) -> Any:
-    try:
-        return await job.start(None)
-    except (asyncio.CancelledError, KeyboardInterrupt) as error:
-        _shown_as(error, f"Interrupted: {job.kept}")
-        raise
 
 
 @contextlib.contextmanager
@@ -162,9 +153,6 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except LabError as error:
-        _shown_as(error, f"{type(error).__name__}: {error}")
+        sentence = f"{type(error).__name__}: {error}"
+        error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined] # IPython asks
         raise
-
-
-def _shown_as(error: BaseException, sentence: str) -> None:
-    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined] # IPython asks
