@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -21,8 +21,12 @@ MOST_CALLS = 20
 """Calls an item after which the service refuses: the function goes round in circles."""
 
 
+class Refused(Exception):
+    """What a call for one of the failing items raises."""
+
+
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """What a strategy did: the items as their calls began, and its schedule."""
+    """What a strategy did: the items as their calls began, its schedule, and what it returned."""
 
     items: int
     limit: int
@@ -33,13 +37,14 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     left_behind: int
     polled_turns: int
     wall_s: float
+    returned: Any
 
 
 class Service:
     """Answers item i after `delays[i]` seconds, or after the only delay that there is."""
 
-    def __init__(self, delays: Sequence[float] | float) -> None:
-        self.delays = delays
+    def __init__(self, delays: Sequence[float] | float, failing: Collection[Any]) -> None:
+        self.delays, self.failing = delays, failing
         self.began: list[Any] = []
         self.in_flight = self.most_in_flight = self.most_tasks = 0
         self._made: list[Coroutine[Any, Any, Any]] = []
@@ -60,6 +65,8 @@ class Service:
             await asyncio.sleep(self._delay_of(item))
         finally:
             self.in_flight -= 1
+        if item in self.failing:
+            raise Refused(f"item {item} was refused")
         return f"answer {item}"
 
     def _refuse_circles(self, item: Any) -> None:
@@ -83,24 +90,26 @@ def schedule(
     limit: int,
     delays: Sequence[float] | float = 1.0,
     items: int | None = None,
+    failing: Collection[int] = (),
 ) -> Tried:
     """Run a learner's `strategy(fetch, items, limit)` on a service, and say what it did.
 
     Item i is answered after `delays[i]` seconds, or after the only delay that there is; then
-    `items` says how many. `Wrong` where the function raises or does not end.
+    `items` says how many. The calls of those that are `failing` raise `Refused` in the end.
+    `Wrong` where the function raises or does not end.
     """
     count = len(delays) if isinstance(delays, Sequence) else (items or 0)
     strategy = coroutine_function(answer, "(fetch, items, limit)")
-    service = Service(delays)
+    service = Service(delays, failing)
 
-    async def tried() -> tuple[int, float, int]:
-        await strategy(service.fetch, range(count), limit)
+    async def tried() -> tuple[Any, int, float, int]:
+        returned = await strategy(service.fetch, range(count), limit)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        return len(asyncio.all_tasks()) - 1, loop.time(), loop.polled_turns
+        return returned, len(asyncio.all_tasks()) - 1, loop.time(), loop.polled_turns
 
     try:
-        left_behind, wall_s, polled = trying.run(tried, of=strategy)
+        returned, left_behind, wall_s, polled = trying.run(tried, of=strategy)
     finally:
         never_awaited = service.close_unawaited()
     return Tried(
@@ -113,6 +122,7 @@ def schedule(
         left_behind=left_behind,
         polled_turns=polled,
         wall_s=wall_s,
+        returned=returned,
     )
 
 
