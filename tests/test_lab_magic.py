@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
+import sys
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from kernels import Kernel, kernel
 
 import labkit as lab
 from labkit import cli, parts
+from labkit.commands import options
 from labkit.commands.completing import completions
 from labkit.errors import BadInput
 from labkit.magics import line
@@ -342,6 +346,13 @@ async def test_the_job_of_a_line_is_what_lab_is_asked_for(
     monkeypatch.setattr("labkit.lab.run", run)
     await line.parsed("run --strategy queue --requests 70 --set transport.limit=3").start(None)
     assert asked == [lab.Trial(strategy="queue", requests=70, **{"transport.limit": 3}), None]
+
+
+def test_json_goes_to_an_output_that_takes_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    options.write_json("-", {"text": "µ"})
+    assert json.loads(out.getvalue()) == {"text": "µ"}
 
 
 class _Shell:
