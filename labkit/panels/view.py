@@ -143,6 +143,7 @@ STYLE = """<style>
 .labkit-panel .labkit-wrong { color: var(--jp-error-color1, #d32f2f); font-size: 12px;
   line-height: 1.3; display: block; overflow-wrap: anywhere; }
 .labkit-panel .labkit-buttons .widget-button { width: 110px; margin: 4px 8px 4px 0; }
+.labkit-panel .labkit-chart { contain: layout paint; }
 .labkit-panel .labkit-status { min-height: 28px; }
 .labkit-panel .labkit-said { line-height: 28px; font-variant-numeric: tabular-nums; }
 .labkit-panel .widget-html, .labkit-panel .widget-html-content { width: auto; height: auto;
