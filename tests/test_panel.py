@@ -372,6 +372,31 @@ async def test_a_trial_that_fails_is_said_and_kept() -> None:
     assert "on purpose" in untagged(bench._table.value)
 
 
+async def test_a_drawing_that_fails_ends_no_trial(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> str:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(view, "chart", fail)
+    await bench.run()
+    assert len(bench.records) == 2
+    assert "no ink" in untagged(bench.status.value)
+
+
+async def test_what_is_refused_at_the_start_is_said_at_its_field(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise BadInput("limit is 10: the server refuses the others")
+
+    monkeypatch.setattr("labkit.panels.bench.lab.compare", refuse)
+    with pytest.raises(BadInput, match="the server refuses"):
+        await bench.run()
+    assert list(bench.form.wrong) == ["limit"]
+    assert not bench.run_button.disabled
+
+
 def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
     bundle = bench._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}

@@ -46,11 +46,6 @@ def label(arm: Described, names: Sequence[str]) -> str:
     return ", ".join(str(arm[name]) if name in _KINDS else f"{name} {arm[name]}" for name in names)
 
 
-def counts(record: Record) -> bool:
-    """Whether a record belongs among what was measured: not one that was stopped half-way."""
-    return all(note.code != "interrupted" for note in record.warnings)
-
-
 def study_of(records: Sequence[Record]) -> Study:
     """The records as one study, each arm named by what differs among them."""
     arms = [described(record.trial) for record in records]

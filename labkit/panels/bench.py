@@ -10,15 +10,13 @@ Classes to find things by, beside those of the fields (see `form`): `labkit-pane
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
 
-from labkit import lab, preflight
+from labkit import lab, preflight, progress
 from labkit.errors import BadInput, LabError
 from labkit.outcomes import Study
 from labkit.panels import arms, choices, code, entries, view
@@ -42,6 +40,7 @@ class Bench:
         self._base, self._store = trial, store
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._error: LabError | None = None
         self._watching = Watching(self._draw, self._tabulate)
         written = Entries.of(trial, strategies, repeats)
         self.form = Form(written, choices.here(written.strategies), self._read)
@@ -81,7 +80,8 @@ class Bench:
     async def run(self) -> Study:
         """What Run does, awaited; the study of all that the panel has measured by then.
 
-        Raises `BadInput` where the fields hold something wrong, or trials already run.
+        A trial that fails is kept as invalid. Raises `BadInput` where the fields hold something
+        wrong, or trials already run.
         """
         task = self._started()
         try:
@@ -89,6 +89,8 @@ class Bench:
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
+        if isinstance(self._error, BadInput):
+            raise self._error
         return self.study
 
     def stop(self) -> None:
@@ -111,7 +113,7 @@ class Bench:
         self._read()
         if self._settings is None:
             raise BadInput(next(iter(self._wrong.values())))
-        self._stopped = False
+        self._stopped, self._error = False, None
         self._task = asyncio.get_running_loop().create_task(self._measure(self._settings))
         # Not at the end of the task itself, which one that is stopped at once never reaches.
         self._task.add_done_callback(self._ended)
@@ -125,6 +127,7 @@ class Bench:
             took_s = time.monotonic() - began
             self._say(f"{self._watching.done} of {self._watching.trials} trials in {took_s:.1f} s")
         except LabError as error:
+            self._error = error
             self._refused(str(error))
         except Exception as error:
             self._refused(f"this is a fault of the lab's: {type(error).__name__}: {error}")
@@ -191,7 +194,7 @@ class Bench:
         self._table.value = view.table(self.study)
 
     def _say(self, sentence: str) -> None:
-        self.status.value = view.message(sentence)
+        self.status.value = view.message("; ".join(filter(None, [sentence, self._watching.fault])))
 
     def _laid_out(self) -> Any:
         buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button])
@@ -208,13 +211,7 @@ class Bench:
         """The widget where one can live, and what it shows now as a page and as text."""
         page = view.page(self._watching.arms(), self.study, self.code)
         bundle = {"text/plain": repr(self), "text/html": page}
-        return (self.widget._repr_mimebundle_() if _is_live() else {}) | bundle
-
-
-def _is_live() -> bool:
-    """Whether somebody looks on: not in a test, nor where `LABKIT_LIVE=0` says so."""
-    headless = os.environ.get("LABKIT_LIVE") == "0" or "PYTEST_CURRENT_TEST" in os.environ
-    return "ipykernel" in sys.modules and not headless
+        return (self.widget._repr_mimebundle_() if progress.is_live() else {}) | bundle
 
 
 def _button(name: str, title: str, icon: str, style: str, clicked: Any) -> Any:

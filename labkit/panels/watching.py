@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from labkit import guards
 from labkit.displays.live import Arm, Points
 from labkit.launch import Progress
 from labkit.panels import arms
@@ -27,7 +28,7 @@ class Watching(Reporter):
 
     def __init__(self, drawn: Callable[[], None], joined: Callable[[], None]) -> None:
         self.records: list[Record] = []
-        self.status = ""
+        self.status = self.fault = ""
         self.trials = self.done = 0
         self._drawn, self._joined = drawn, joined
         self._seen: dict[tuple[str, ...], tuple[Mapping[str, Any], Points]] = {}
@@ -64,20 +65,20 @@ class Watching(Reporter):
         if now >= self._told + TOLD_EVERY_S:
             self._told = now
             self.status = self._how_far(progress)
-        self._drawn()
+        self._show(self._drawn)
 
     def finished(self, record: Record) -> None:
         """A trial has ended; one that was stopped half-way joins nothing."""
         self._running = None
-        if arms.counts(record):
+        if not guards.interrupted(record):
             self.done += 1
             self.records.append(record)
-            self._joined()
+            self._show(self._joined)
 
     def end(self) -> None:
         """Draw what there is once more."""
         self._running = None
-        self._drawn()
+        self._show(self._drawn)
 
     def arms(self) -> list[Arm]:
         """What is drawn, the arm that runs last."""
@@ -104,4 +105,11 @@ class Watching(Reporter):
 
     def _say(self, status: str) -> None:
         self.status = status
-        self._drawn()
+        self._show(self._drawn)
+
+    def _show(self, draw: Callable[[], None]) -> None:
+        """Draw; whatever is wrong with a drawing, the trial is worth more."""
+        try:
+            draw()
+        except Exception as error:  # noqa: BLE001
+            self.fault = f"not all is drawn ({type(error).__name__}: {error})"
