@@ -390,7 +390,7 @@ async def test_what_is_refused_at_the_start_is_said_at_its_field(
     async def refuse(*_: Any, **__: Any) -> None:
         raise BadInput("limit is 10: the server refuses the others")
 
-    monkeypatch.setattr("labkit.panels.bench.lab.compare", refuse)
+    monkeypatch.setattr("labkit.lab.compare", refuse)
     with pytest.raises(BadInput, match="the server refuses"):
         await bench.run()
     assert list(bench.form.wrong) == ["limit"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from labkit import lab, preflight, progress
+from labkit import preflight, progress
 from labkit.errors import BadInput, LabError
 from labkit.outcomes import Study
 from labkit.panels import arms, choices, code, entries, view
@@ -140,6 +140,8 @@ class Bench:
             self._say(self._kept())
 
     async def _through_the_lab(self, settings: Settings) -> None:
+        from labkit import lab  # half of all that a panel needs, and not to be shown
+
         more: dict[str, Any] = {"store": self._store, "reporter": self._watching}
         if settings.axes:
             axes, repeats = settings.axes, settings.repeats

@@ -18,7 +18,7 @@ from labkit.plan import Step
 from labkit.progress import Reporter, remaining
 from labkit.record import Record
 
-EVERY_S, TOLD_EVERY_S = 0.18, 0.5
+EVERY_S, TOLD_EVERY_S = 0.17, 0.5
 """Progress comes every 0.1 s; a drawing follows more than five times a second, and the line of
 words twice."""
 
@@ -60,8 +60,8 @@ class Watching(Reporter):
         now = time.monotonic()
         if now < self._due:
             return
-        # From the time that was due, so that intervals of one and two times 0.1 s take turns.
-        self._due = max(self._due + EVERY_S, now)
+        # From when it was due, not from now: else each waits for the progress after the next.
+        self._due = max(self._due, now - EVERY_S / 2) + EVERY_S
         if now >= self._told + TOLD_EVERY_S:
             self._told = now
             self.status = self._how_far(progress)
