@@ -149,7 +149,8 @@ STYLE = """<style>
 .labkit-panel .widget-html, .labkit-panel .widget-html-content { width: auto; height: auto;
   margin: 0; min-width: 0; font-size: 13px; }
 .labkit-panel .labkit-scroll { overflow-x: auto; }
-.labkit-panel table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }
+.labkit-panel table { border-collapse: collapse; font-size: 12px;
+  font-variant-numeric: tabular-nums; }
 .labkit-panel th, .labkit-panel td { text-align: right; padding: 3px 5px; white-space: nowrap;
   border-bottom: 1px solid var(--jp-border-color2, #ccc); line-height: 1.4; }
 .labkit-panel th { white-space: normal; vertical-align: bottom; }
