@@ -277,6 +277,42 @@ async def with_a_monitor(fetch, items, limit):
         monitor.cancel()
 
 
+@sound
+async def with_patient_retries(fetch, items, limit):
+    """It waits seconds before it tries again; in the examination they pass quickly."""
+    source, errors = iter(items), []
+
+    async def work():
+        for item in source:
+            for attempt in range(3):
+                try:
+                    await fetch(item)
+                    break
+                except Exception as error:
+                    if attempt == 2:
+                        errors.append(error)
+                    await asyncio.sleep(5 * 2**attempt)
+
+    await asyncio.gather(*(work() for _ in range(limit)))
+    return errors
+
+
+@sound
+@strategy
+async def one_a_second(fetch, items, limit):
+    for item in items:
+        await asyncio.sleep(1)
+        await fetch(item)
+
+
+@sound
+@strategy
+async def helped_by_a_thread(fetch, items, limit):
+    for item in items:
+        await asyncio.to_thread(time.sleep, 0.003)
+        await fetch(item)
+
+
 class AnObject:
     """An object with a method, as well as a function."""
 

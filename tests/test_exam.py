@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from labkit.arenas import Examined, judged
 from labkit.experiments.exam import examine
 from labkit.experiments.exam.calls import Calls, Items
 from labkit.experiments.exam.telling import told
+from labkit.experiments.exam.turns import Loop, Stillness, Turns
 from labkit.parts.examination import Evidence
 from labkit.strategies import Tally
 
@@ -59,7 +61,11 @@ def test_each_fault_is_tested_in_several_forms() -> None:
     assert len(SOUND) >= 10
 
 
-@pytest.mark.parametrize("name", SOUND)
+SLOW = {"one_a_second"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SOUND]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_sound_strategy_passes(name: str) -> None:
     assert examined(SOUND[name]).faults == []
 
@@ -225,3 +231,40 @@ async def test_calls_count_what_is_made_begun_and_ended() -> None:
     assert (calls.begun, calls.ended, calls.open, calls.in_flight) == (2, 2, 0, 0)
     assert calls.most_in_flight == 2
     assert calls.came == {0: 1, 1: 1}
+
+
+def test_hurried_time_runs_ahead_only_while_nothing_happens() -> None:
+    turns = Turns(hurried=True)
+
+    async def waits() -> float:
+        start = asyncio.get_running_loop().time()
+        await asyncio.sleep(3_600)
+        return asyncio.get_running_loop().time() - start
+
+    async def counts() -> int:
+        before = turns.ahead_s
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        return int(turns.ahead_s - before)
+
+    with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
+        assert runner.run(counts()) == 0
+        assert runner.run(waits()) >= 3_600
+        assert turns.ahead_s >= 3_599
+
+
+def test_turns_tell_sleeping_from_computing() -> None:
+    turns = Turns()
+
+    async def sleeps() -> float | None:
+        still = Stillness(turns)
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251  # what is looked for
+        await asyncio.sleep(0)
+        return still.end()
+
+    with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
+        found = runner.run(sleeps())
+
+    assert found is None or found >= 0.04
+    assert turns.count > 1

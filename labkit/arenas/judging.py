@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from labkit.arenas.faults import Examined, Fault
-from labkit.parts.examination import Evidence, Held, Sitting
+from labkit.parts.examination import AT_SERVER, Evidence, Held, Sitting
 
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
 """Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
@@ -23,6 +23,7 @@ BLOCKED_S, BLOCKED_LONG_S = 0.1, 1.0
 """How long the loop may stand still in a sitting. Once may be the machine: it takes two of them,
 or a long one."""
 KEPT_SHARE = 0.9
+_NEVER = ("stuck", "slow")
 
 
 def judged(name: str, evidence: Evidence) -> Examined:
@@ -34,7 +35,7 @@ def judged(name: str, evidence: Evidence) -> Examined:
 
 def _faults(evidence: Evidence) -> Iterator[Fault]:
     sittings = evidence.sittings
-    plain = [one for one in sittings if not one.failing and one.held is None]
+    plain = [one for one in sittings if not one.failing and one.held is None and _whole(one)]
     broken = [*_lost(evidence), *_broken(plain)]
     blocked = [] if broken else list(_blocked(sittings))
     yield from broken or blocked
@@ -46,6 +47,11 @@ def _faults(evidence: Evidence) -> Iterator[Fault]:
         yield from _failing(sittings, items)
         yield from _growing(sittings)
         yield from _hot(sittings)
+
+
+def _whole(one: Sitting) -> bool:
+    """Whether it was waited for: at the server, whose time is real, it is not for long."""
+    return one.name != AT_SERVER or one.end == "returned"
 
 
 def _fault(code: str, seen: str) -> Fault:
@@ -73,7 +79,7 @@ def _broken(plain: Sequence[Sitting]) -> Iterator[Fault]:
         if one.end == "raised":
             yield _fault("raises", f"{on}, none of which failed, it raised {one.raised}.")
             return
-        if one.end == "stuck":
+        if one.end in _NEVER:
             yield _fault("never-ends", f"{on} it did not return: {_stuck(one)}.")
             return
         if one.end == "endless":
@@ -83,6 +89,8 @@ def _broken(plain: Sequence[Sitting]) -> Iterator[Fault]:
 
 
 def _stuck(one: Sitting) -> str:
+    if one.end == "slow":
+        return "after minutes of its own time it was still at it"
     if not one.missing:
         return "every item had been fetched, and it went on waiting"
     return f"{_items(one.missing)} were not fetched, and nothing happened any more"
@@ -165,7 +173,7 @@ def _failing(sittings: Iterable[Sitting], items: Sequence[Fault]) -> Iterator[Fa
             yield _fault("never-ends", said)
         elif stopped:
             yield _stopped(one)
-        elif one.end == "stuck":
+        elif one.end in _NEVER:
             yield _fault("never-ends", f"Where items failed it did not return: {_stuck(one)}.")
         if not one.told:
             yield _swallowed(one)
@@ -180,7 +188,7 @@ def _later(one: Sitting, known: set[str]) -> Iterator[Fault]:
 
 def _stopped(one: Sitting) -> Fault:
     how = f"it ended with {one.raised}" if one.end == "raised" else "it gave up"
-    how = "it never returned" if one.end == "stuck" else how
+    how = "it never returned" if one.end in _NEVER else how
     return _fault(
         "stops-at-first-failure",
         f"{one.failing} of {one.planned} items failed, and {how} before {one.missing} of the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from time import process_time
 from typing import Any
@@ -14,11 +15,12 @@ from labkit.parts.examination import EXAMPLES, End, Held, Sitting
 
 Strategy = Callable[..., Awaitable[object]]
 
-TICK_S = 0.05
-QUIET_TICKS = 30
-"""So many looks in a row with nothing in flight and nothing new: it will not go on. They are looks
-and not seconds, so that a process that gets no core is not taken for one that hangs."""
-LONGEST_TICKS = 300
+TICK_S, HURRIED_TICK_S = 0.05, 0.5
+QUIET_TICKS = 400
+"""So many looks in a row with nothing in flight, nothing new and no thread at work: it will not go
+on. They are looks and not seconds, so that a process that gets no core is not taken for one that
+hangs; and there are many, as a pause of seconds may be meant. In hurried time they are short."""
+LONGEST_TICKS = 2_400
 MOST_CALLS = 30
 """Calls for each item after which a sitting is ended: workers may each take every item."""
 GRACE_TURNS = 10
@@ -35,7 +37,7 @@ class Run:
         self, strategy: Strategy, calls: Calls, items: Sequence[int], limit: int, turns: Turns
     ) -> None:
         self.calls, self.items, self.limit, self.turns = calls, items, limit, turns
-        self._before = asyncio.all_tasks()
+        self._before, self._threads = asyncio.all_tasks(), threading.active_count()
         self._still = Stillness(turns)
         self.task = asyncio.ensure_future(_begun(strategy, calls, items, limit))
         self.end: End = "returned"
@@ -50,25 +52,27 @@ class Run:
         """How many items it has taken, where that is counted."""
         return self.items.read if isinstance(self.items, Items) else 0
 
-    async def finish(self) -> None:
+    async def finish(self, *, tick_s: float = HURRIED_TICK_S, longest: int = LONGEST_TICKS) -> None:
         """Wait for its end, or end it where nothing happens any more or far too much."""
         quiet = 0
-        for _ in range(LONGEST_TICKS):
+        for _ in range(longest):
             before = self._progress()
-            await asyncio.wait({self.task}, timeout=TICK_S)
+            await asyncio.wait({self.task}, timeout=tick_s)
             if self.task.done():
                 break
             if self.calls.made > MOST_CALLS * (len(self.items) + 1):
                 return await self._ended_as("endless")
-            idle = self._progress() == before and not self.calls.in_flight
-            quiet = quiet + 1 if idle else 0
+            quiet = quiet + 1 if self._idle() and self._progress() == before else 0
             if quiet >= QUIET_TICKS:
-                break
+                return await self._ended_as("stuck")
         if not self.task.done():
-            return await self._ended_as("stuck")
+            return await self._ended_as("slow")
         if self.task.cancelled() or self.task.exception() is not None:
             self.end = "raised"
         await self._count_left()
+
+    def _idle(self) -> bool:
+        return not self.calls.in_flight and threading.active_count() <= self._threads
 
     def _progress(self) -> tuple[int, int]:
         return self.calls.made, self.calls.ended
