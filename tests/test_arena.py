@@ -66,6 +66,7 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "one of the lab's names": ([make("queue")], {}, "'queue'.*rename it"),
     "among a word": ([mine], {"among": "queue"}, "must be a list"),
     "among nobody known": ([mine], {"among": ["queues"]}, "did you mean 'queue'"),
+    "no seed": ([mine], {"seed": -1}, "seed is -1"),
     "no repeats": ([mine], {"repeats": 0}, "repeats is 0"),
     "an unknown scale": ([mine], {"scale": "huge"}, "scale is 'huge'"),
 }

@@ -69,12 +69,16 @@ def board(
     drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(drawn, panels, strict=True):
         _draw(ax, panel)
-    drawn[0].set_ylim(len(rows) - 0.5, -0.5)
-    drawn[0].set_yticks(range(len(rows)), [one.marked for one in trusts])
-    for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
+    _name_rows(drawn[0], rows, trusts)
+    return chart
+
+
+def _name_rows(ax: Axes, rows: Sequence[Dot], trusts: Sequence[Trust]) -> None:
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_yticks(range(len(rows)), [one.marked for one in trusts])
+    for label, one in zip(ax.get_yticklabels(), rows, strict=True):
         if one.is_mine:
             label.set(color=VERMILLION, weight="bold")
-    return chart
 
 
 def _draw(ax: Axes, panel: Panel) -> None:

@@ -52,14 +52,19 @@ async def arena(
     """
     trials = checked(trial, strategies, AMONG if among is None else among)
     entrants, known = trials[: len(strategies)], trials[len(strategies) :]
-    plan.interleave([({"strategy": one.strategy}, one) for one in trials], repeats=repeats)
+    # So many trials, if all pass: refused now rather than once they have been examined.
+    _steps(trials, repeats, seed)
     found = await _examined(entrants, reporter or progress.default())
     passed = [one for one, seen in zip(entrants, found, strict=True) if seen.passed]
     if not passed:
         return Arena(found)
-    arms = [({"strategy": one.strategy}, one) for one in [*passed, *known]]
-    steps = plan.interleave(arms, repeats=repeats, seed=seed)
+    steps = _steps([*passed, *known], repeats, seed)
     return Arena(found, await _records(steps, store, reporter or progress.default()))
+
+
+def _steps(trials: Sequence[Trial], repeats: int, seed: int) -> list[Step]:
+    arms = [({"strategy": one.strategy}, one) for one in trials]
+    return plan.interleave(arms, repeats=repeats, seed=seed)
 
 
 async def _records(steps: Sequence[Step], store: Store | None, show: Reporter) -> list[Record]:
