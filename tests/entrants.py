@@ -391,6 +391,27 @@ async def everything_at_once(fetch, items, limit):
     await asyncio.gather(*(fetch(item) for item in items))
 
 
+@broken("over-limit")
+async def gives_two_slots_back(fetch, items, limit):
+    """Only when items fail: each failure makes room for one more."""
+    slots, errors = asyncio.Semaphore(limit), []
+
+    async def one(item):
+        try:
+            await fetch(item)
+        except Exception as error:
+            errors.append(error)
+            slots.release()
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await slots.acquire()
+            group.create_task(one(item))
+    return errors
+
+
 # --- loses items
 
 
@@ -557,6 +578,24 @@ async def bare_workers(fetch, items, limit):
 
 
 @broken("stops-at-first-failure")
+async def a_bare_gather(fetch, items, limit):
+    """The others go on in the background, and nobody waits for them any more."""
+    slots = asyncio.Semaphore(limit)
+    running = []
+    for item in items:
+        await slots.acquire()
+        running.append(asyncio.create_task(fetch(item)))
+        running[-1].add_done_callback(lambda _: slots.release())
+    await asyncio.gather(*running)
+
+
+@broken("stops-at-first-failure")
+async def bare_rounds(fetch, items, limit):
+    for start in range(0, len(items), limit):
+        await asyncio.gather(*map(fetch, items[start : start + limit]))
+
+
+@broken("stops-at-first-failure")
 async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
     queue = asyncio.Queue(maxsize=limit)
 
@@ -677,6 +716,26 @@ async def a_monitor_goes_on(fetch, items, limit):
     for item in items:
         await fetch(item)
     del monitor
+
+
+@broken("leaves-tasks-behind")
+async def returns_with_the_first_error(fetch, items, limit):
+    source, errors = iter(items), []
+
+    async def work():
+        for item in source:
+            try:
+                await fetch(item)
+            except Exception as error:
+                errors.append(error)
+                if len(errors) == 1:
+                    raise
+
+    workers = [asyncio.create_task(work()) for _ in range(limit)]
+    try:
+        await asyncio.gather(*workers)
+    except Exception:
+        return errors
 
 
 # --- polls hot

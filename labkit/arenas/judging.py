@@ -41,10 +41,9 @@ def _faults(evidence: Evidence) -> Iterator[Fault]:
     yield from broken or blocked
     yield from _over_limit(sittings)
     if not broken:
-        items = [*_missing(plain), *_repeated(plain)]
-        yield from items
-        yield from _left(plain)
-        yield from _failing(sittings, items)
+        usual = [*_missing(plain), *_repeated(plain), *_left(plain)]
+        yield from usual
+        yield from _failing(sittings, {fault.code for fault in usual})
         yield from _growing(sittings)
         yield from _hot(sittings)
 
@@ -161,12 +160,11 @@ def _left(plain: Iterable[Sitting], when: str = "") -> Iterator[Fault]:
         yield _fault("leaves-tasks-behind", f"It returned while {tasks} still running{when}.")
 
 
-def _failing(sittings: Iterable[Sitting], items: Sequence[Fault]) -> Iterator[Fault]:
-    """What it does when calls raise, so far as that differs from what it does anyway."""
+def _failing(sittings: Iterable[Sitting], known: set[str]) -> Iterator[Fault]:
+    """What it does when calls raise, unless it does that anyway: such faults are `known`."""
     for one in sittings:
         if not one.failing:
             continue
-        known = {fault.code for fault in items}
         stopped = bool(one.missing) and "loses-items" not in known
         if one.end == "endless":
             said = "An item that failed was tried again and again, without an end."
@@ -182,8 +180,11 @@ def _failing(sittings: Iterable[Sitting], items: Sequence[Fault]) -> Iterator[Fa
 
 
 def _later(one: Sitting, known: set[str]) -> Iterator[Fault]:
+    """What it does once items have failed, and not before."""
     if "repeats-items" not in known:
         yield from _repeated([one], " once others had failed")
+    if "leaves-tasks-behind" not in known:
+        yield from _left([one], " once items had failed")
 
 
 def _stopped(one: Sitting) -> Fault:

@@ -69,6 +69,8 @@ class Run:
             return await self._ended_as("slow")
         if self.task.cancelled() or self.task.exception() is not None:
             self.end = "raised"
+            # Its caller has the error now: what was not fetched until then was given up.
+            return await self._end_tasks()
         await self._count_left()
 
     def _idle(self) -> bool:
