@@ -142,7 +142,8 @@ def test_what_is_lost_is_a_fault(lost: str, code: str) -> None:
 def test_one_long_turn_may_be_the_machine() -> None:
     assert codes(sitting(blocked_s=0.5), sitting(), sitting(longest_s=0.05)) == []
     assert codes(sitting(blocked_s=0.5), sitting(longest_s=0.5)) == ["blocks-the-loop"]
-    assert codes(sitting(blocked_s=2.0)) == ["blocks-the-loop"]
+    assert codes(sitting(blocked_s=2.0), sitting()) == []
+    assert codes(sitting(blocked_s=12.0)) == ["blocks-the-loop"]
 
 
 def held(planned: int, waiting: int, **changes: Any) -> Sitting:

@@ -169,6 +169,10 @@ TOLD = {
     "which failed": [5, 1, 4],
     "why, for each that failed": {1: "no", 4: "no", 5: "no"},
     "pairs": [(1, "no"), (4, "no"), (5, "no")],
+    "the words of each": [None, "item 1 failed", None],
+    "true and false": [item not in FAILING for item in range(10)],
+    "a word for each": [(item, "bad" if item in FAILING else "ok") for item in range(10)],
+    "a word by item": {item: "bad" if item in FAILING else "ok" for item in range(10)},
     "which came": {0, 2, 3, 6, 7, 8, 9},
 }
 NOT_TOLD = {
@@ -177,6 +181,8 @@ NOT_TOLD = {
     "all items": list(range(10)),
     "another number": 10,
     "a word": "done",
+    "a word for all": ["ok"] * 10,
+    "all items, in pairs": [(item, None) for item in range(10)],
     "whether it is done": True,
 }
 

@@ -19,9 +19,9 @@ WAKING_TURNS_PER_S = 60
 """From here on it is worth a remark."""
 GROWTH_SHARE = 0.05
 """Of the items that there were more, how many more may be waiting: bounded is none at all."""
-BLOCKED_S, BLOCKED_LONG_S = 0.1, 1.0
-"""How long the loop may stand still in a sitting. Once may be the machine: it takes two of them,
-or a long one."""
+BLOCKED_S, BLOCKED_LONG_S = 0.1, 10.0
+"""How long the loop may stand still in a sitting. Once may be the machine, or an import within the
+function: it takes two of them, or a very long one."""
 KEPT_SHARE = 0.9
 _NEVER = ("stuck", "slow")
 
@@ -100,8 +100,7 @@ def _items(number: int) -> str:
 
 
 def _blocked(sittings: Iterable[Sitting]) -> Iterator[Fault]:
-    timed = [one for one in sittings if one.held is None]
-    worst_s = sorted((max(one.blocked_s or 0.0, one.longest_s) for one in timed), reverse=True)
+    worst_s = sorted((one.still_s for one in sittings), reverse=True)
     twice = len(worst_s) > 1 and worst_s[1] >= BLOCKED_S
     if twice or (worst_s and worst_s[0] >= BLOCKED_LONG_S):
         yield _fault(

@@ -82,6 +82,11 @@ class Sitting(Struct, frozen=True, kw_only=True):
     longest_s: float = 0.0
     held: Held | None = None
 
+    @property
+    def still_s(self) -> float:
+        """For how long it held the loop up, sleeping or computing, where that was looked at."""
+        return 0.0 if self.held else max(self.blocked_s or 0.0, self.longest_s)
+
 
 class Evidence(Struct, frozen=True, kw_only=True):
     """All that was seen of one strategy. `lost` says why the rest is missing, where it is."""

@@ -32,7 +32,7 @@ HELD = (3_000, 6_000)
 PATIENCE_TICKS = 200
 """At the server: what hangs was ended before, and who is slow on purpose is not waited for."""
 HELD_S, BRIEFLY_S = 0.3, 0.0
-MOST_STILL_S = 1.0
+MOST_STILL_S, MOST_AT_FIRST_S = 2.0, 10.0
 """Once the loop stood still for so long in all there is no more: the larger ones take minutes."""
 
 Saw = Callable[[Sitting], None]
@@ -70,9 +70,10 @@ def _careful(strategy: Any) -> Strategy:
 
 def _goes_on(seen: Sequence[Sitting]) -> bool:
     """Whether there is anything more to be learnt from a strategy of which this was seen."""
-    still_s = sum(max(one.blocked_s or 0.0, one.longest_s) for one in seen if one.held is None)
-    last = seen[-1]
-    return still_s < MOST_STILL_S and (last.end == "returned" or bool(last.failing))
+    last, still_s = seen[-1], sum(one.still_s for one in seen)
+    # One alone may be an import within the function, which happens once.
+    most_s = MOST_STILL_S if len(seen) > 1 else MOST_AT_FIRST_S
+    return still_s < most_s and (last.end == "returned" or bool(last.failing))
 
 
 def _sittings(

@@ -1,16 +1,19 @@
 """Whether a strategy's caller can know that items failed: by what it raised, or what it returned.
 
-Told is an exception, one or more among the results, how many failed or came through, or which: any
-of these lets a caller act. A line that is printed or logged does not.
+Told is an exception, one or more among the results, or its words, how many failed or came through,
+or which: any of these lets a caller act. A line that is printed or logged does not.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Set
 from typing import Any
 
 _DEPTH = 4
+_FAILED = " failed"
+"""What an item's exception says, after which item it was."""
 _FEW = 8
 """Numbers count where there are no more beside each other: a list of all items holds any number."""
 
@@ -21,7 +24,11 @@ def told(result: object, failing: Set[int], planned: int) -> bool:
     came = set(range(planned)) - failing
     counted = [result, *(parts if len(parts := _parts(result)) <= _FEW else [])]
     return any(type(one) is int and one in numbers for one in counted) or any(
-        isinstance(one, BaseException) or _names(one, failing) or _names(one, came)
+        isinstance(one, BaseException)
+        or (isinstance(one, str) and _FAILED in one)
+        or _names(one, failing)
+        or _names(one, came)
+        or _marks(one, len(failing), planned)
         for one in _within(result, _DEPTH)
     )
 
@@ -31,6 +38,16 @@ def _names(one: Any, items: Set[int]) -> bool:
     if not isinstance(one, Collection) or isinstance(one, str | bytes) or len(one) != len(items):
         return False
     return all(_is_one_of(each, items) for each in one)
+
+
+def _marks(one: Any, failed: int, planned: int) -> bool:
+    """Whether a list of all items says of each whether it failed, by True and False or by words."""
+    parts = list(one.values()) if isinstance(one, Mapping) else one
+    if not isinstance(parts, list | tuple) or len(parts) != planned:
+        return False
+    last = [each[-1] if isinstance(each, tuple) and each else each for each in parts]
+    often = Counter(each if isinstance(each, str | bool | None) else type(each) for each in last)
+    return failed in often.values() and len(often) > 1
 
 
 def _is_one_of(each: object, items: Set[int]) -> bool:
