@@ -313,6 +313,16 @@ async def helped_by_a_thread(fetch, items, limit):
         await fetch(item)
 
 
+@sound
+@strategy
+async def with_an_import(fetch, items, limit):
+    """What happens once, however long it takes, is not what it does for each item."""
+    if "labkit_entrants_imported" not in globals():
+        globals()["labkit_entrants_imported"] = time.sleep(1.2)
+    for item in items:
+        await fetch(item)
+
+
 class AnObject:
     """An object with a method, as well as a function."""
 
