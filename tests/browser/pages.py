@@ -101,6 +101,10 @@ class Bench:
         found = self.page.locator(f".jp-OutputArea-output[data-mime-type='{MIME}{kind}']")
         return found.all_inner_texts()
 
+    def marked(self) -> list[str]:
+        """What is said of each answer to an exercise, with its mark before it."""
+        return self.page.locator(".jp-OutputArea-output [role=status]").all_inner_texts()
+
     def cell(self, place: int) -> Locator:
         """A code cell, counted from 0."""
         return self.page.locator(".jp-CodeCell").nth(place)
