@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,13 +13,16 @@ from typing import Any
 
 import bleach
 import msgspec
+import numpy as np
 import pytest
 from factories import make_record, make_study
+from matplotlib.image import imread
 
 from labkit import stats
 from labkit.audit import Audit, Figure
 from labkit.callgraph import CallGraph, Function
-from labkit.charts.ground import INK, _lifted
+from labkit.charts.ground import INK, lifted, without_ground
+from labkit.charts.style import PALETTE
 from labkit.climb import Climb, Conditions
 from labkit.displays.html import MOST_BYTES
 from labkit.ledgers import Ledger
@@ -231,19 +235,24 @@ def test_a_comparison_is_a_sentence_with_its_mark() -> None:
 
 
 def test_white_is_no_ground_and_ink_stands_out_from_light_and_dark() -> None:
-    assert _lifted(255, 255, 255)[3] == 0
-    assert _lifted(0x22, 0x22, 0x22) == (INK, INK, INK, 255)
+    assert lifted(255, 255, 255)[3] == 0
+    assert lifted(0x22, 0x22, 0x22) == (INK, INK, INK, 255)
     for ground in (0x11, 255):
         assert _contrast(INK, ground) > 4
 
 
-@pytest.mark.parametrize("colour", [(0x00, 0x72, 0xB2), (0xCC, 0xE3, 0xF0), (0xD5, 0x5E, 0x00)])
+@pytest.mark.parametrize("colour", [(0x00, 0x72, 0xB2), (0xCC, 0xE3, 0xF0), (0x30, 0x90, 0x20)])
 def test_a_colour_looks_on_white_as_it_was_drawn(colour: tuple[int, int, int]) -> None:
-    *own, alpha = _lifted(*colour)
+    *own, alpha = lifted(*colour)
 
     on_white = [255 - (255 - part) * alpha / 255 for part in own]
 
-    assert on_white == pytest.approx(colour, abs=1)
+    assert on_white == pytest.approx(colour, abs=3)
+
+
+@pytest.mark.parametrize("name", PALETTE[:-1])
+def test_the_colours_that_tell_arms_apart_stay_what_they_are(name: str) -> None:
+    assert bytes(lifted(*bytes.fromhex(name[1:]))).hex() == f"{name[1:].lower()}ff"
 
 
 def _contrast(grey: int, ground: int) -> float:
@@ -267,3 +276,16 @@ def test_to_import_the_lab_draws_nothing() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert ran.stdout.strip() == "set()"
+
+
+def test_ink_on_a_filled_bar_stays_dark_and_beside_it_does_not() -> None:
+    pixels = np.full((9, 30, 3), 255, np.uint8)
+    pixels[:, :15] = (0x00, 0x72, 0xB2)
+    pixels[4, 7] = pixels[4, 22] = 0x22
+
+    found = np.asarray(imread(io.BytesIO(without_ground(pixels))) * 255).round()
+
+    assert found[4, 7].tolist() == [0x22, 0x22, 0x22, 255]
+    assert found[4, 22].tolist() == [INK, INK, INK, 255]
+    assert found[0, 22, 3] == 0
+    assert found[0, 0].tolist() == pytest.approx([0, 0x72, 0xB2, 255], abs=6)
