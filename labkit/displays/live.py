@@ -67,7 +67,7 @@ class _Drawn:
         """How its lines are drawn: an arm under way is drawn stronger."""
         dash = _DASHES[self.place % len(_DASHES)]
         dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        weight = 'stroke-width="1.4" opacity="0.85"' if self.arm.done else 'stroke-width="2"'
+        weight = f'stroke-width="{1.5 if self.arm.done else 2.2}"'
         return f'fill="none" stroke="{self.colour}" {weight}{dashes}'
 
     @property
