@@ -141,7 +141,7 @@ def _axes(levels: Sequence[float], times: Sequence[float]) -> Iterator[str]:
     bottom, right = _TOP + _PLOT_H, _LEFT + _PLOT_W
     for level in levels:
         y = bottom - level / levels[-1] * _PLOT_H
-        faint = "" if level == 0 else ' opacity="0.2"'
+        faint = "" if level == 0 else ' stroke-opacity="0.2"'
         yield f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="currentColor" fill="none"{faint}/>'
         yield f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end" {_TEXT}>'
         yield f"{label(level, levels[1])}</text>"

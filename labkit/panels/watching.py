@@ -21,6 +21,8 @@ from labkit.record import Record
 EVERY_S, TOLD_EVERY_S = 0.17, 0.5
 """Progress comes every 0.1 s; a drawing follows more than five times a second, and the line of
 words twice."""
+POINTS = 120
+"""Of an arm: a line of so many has a point for each second pixel or so."""
 
 
 class Watching(Reporter):
@@ -50,7 +52,7 @@ class Watching(Reporter):
         arm = arms.described(step.trial.to_dict())
         self._running = tuple(map(str, arm.values()))
         self._seen.pop(self._running, None)
-        self._seen[self._running] = (arm, Points())
+        self._seen[self._running] = (arm, Points(POINTS))
         self._say(self._of_trial())
 
     def update(self, progress: Progress) -> None:
