@@ -24,7 +24,8 @@ from labkit.panels.entries import Entries
 from labkit.panels.settings import Settings
 from labkit.plan import Step
 from labkit.record import Note
-from labkit.spec import Trial
+from labkit.spec import OWN, Trial
+from labkit.strategies.queue import queue
 
 QUICK = Trial(requests=40, limit=10)
 LONG = Trial(requests=50, limit=1, delay="0.4")
@@ -205,6 +206,33 @@ def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("labkit.panels.find_spec", lambda name: None)
     with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
         lab.panel()
+
+
+def test_a_strategy_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BadInput, match="did you mean 'task_pool'"):
+        lab.panel(strategies=["taskpool"])
+
+
+def test_a_strategy_is_ticked_however_it_is_named() -> None:
+    registered = lab.strategy(mine)
+    try:
+        bench = lab.panel(strategies=[queue, "mine", "gather"])
+    finally:
+        del OWN["mine"]
+    ticked = [name for name, box in bench.form.strategies.items() if box.value]
+    assert ticked == ["gather", "queue", "mine"]
+    assert bench.form.entries().strategies == ["gather", "queue", registered]
+
+
+def test_what_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(trial: Trial) -> None:
+        if trial.strategy == "anyio":
+            raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
+
+    monkeypatch.setattr("labkit.preflight.check", refuse)
+    with pytest.raises(NotInstalled, match="anyio"):
+        lab.panel(strategies=["anyio"])
+    assert "anyio" not in lab.panel().form.strategies
 
 
 # Driven as a hand would drive it: values are set, buttons are clicked.

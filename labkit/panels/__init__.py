@@ -33,10 +33,15 @@ def panel(
     Its fields begin as `trial` says; what has no field stays as it is there. `strategies` are
     ticked: names, or functions of your own. `panel.study` is what was measured so far; `await
     panel.run()` and `panel.stop()` do what its buttons do. Without a live kernel it shows what it
-    holds as a page that stands still. Raises `NotInstalled` without ipywidgets.
+    holds as a page that stands still. Raises `BadInput` for a strategy that does not exist, and
+    `NotInstalled` without ipywidgets or what else is asked for.
     """
     if find_spec("ipywidgets") is None:
         raise NotInstalled("lab.panel()", "ipywidgets", "lab")
     from labkit.panels.bench import Bench
+    from labkit.panels.choices import check_installed
 
-    return Bench(trial or Trial(), strategies, repeats, store)
+    named = [Trial(strategy=one) for one in strategies]
+    for one in [trial or Trial(), *named]:
+        check_installed(one)
+    return Bench(trial or Trial(), [one.get("strategy") for one in named], repeats, store)

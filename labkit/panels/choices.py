@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from labkit import parts, preflight, spec
-from labkit.errors import NotInstalled
+from labkit.errors import BadInput, NotInstalled
 from labkit.panels.settings import Strategy
 from labkit.spec import Trial
 
@@ -49,14 +49,21 @@ def _has_uvloop() -> bool:
     return find_spec("uvloop") is not None
 
 
-def _is_installed(trial: Trial) -> bool:
-    """Whether the packages are there; what else is wrong is said once it is chosen."""
+def check_installed(trial: Trial) -> None:
+    """Raise `NotInstalled` where a package is missing; what else is wrong is said at its field."""
     try:
         preflight.check(trial)
     except NotInstalled:
+        raise
+    except BadInput:
+        return
+
+
+def _is_installed(trial: Trial) -> bool:
+    try:
+        check_installed(trial)
+    except NotInstalled:
         return False
-    except ValueError:
-        return True
     return True
 
 
