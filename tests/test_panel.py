@@ -432,8 +432,14 @@ def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
     assert "lab.compare" in bundle["text/plain"]
 
 
-def test_a_code_in_the_table_tells_its_sentence() -> None:
-    noted = make_record(verdict="warn", warnings=[Note(code="loop-lag", message="late <b> & so")])
-    html = view.table(arms.study_of([make_record(), noted]))
-    assert 'title="late &lt;b&gt; &amp; so"' in html
-    assert "<li><b>loop-lag</b>: late &lt;b&gt; &amp; so</li>" in html
+def test_a_code_in_the_table_tells_the_sentence_of_its_own_arm() -> None:
+    def noted(strategy: str, said: str) -> Any:
+        note = Note(code="loop-lag", message=said)
+        settings = {"strategy": strategy}
+        return make_record(settings=settings, verdict="warn", warnings=[note])
+
+    html = view.table(arms.study_of([noted("queue", "late <b> & so"), noted("wait", "later")]))
+    assert re.findall(r'<abbr title="([^"]*)"', html) == ["late &lt;b&gt; &amp; so", "later"]
+    assert re.findall(r"<li>(.*?)</li>", html) == [
+        "<b>loop-lag</b> (queue): late &lt;b&gt; &amp; so"
+    ]

@@ -12,7 +12,7 @@ from html import escape
 from labkit import tables
 from labkit.displays.live import Arm, strips
 from labkit.outcomes import Study
-from labkit.record import Record
+from labkit.panels import arms
 from labkit.tables import Table
 
 _COLUMNS = {
@@ -44,36 +44,50 @@ def table(study: Study) -> str:
     """The table as HTML: each code with its sentence as a tooltip, and the sentences below."""
     if not study.records:
         return f"<p>{NOTHING}</p>"
-    shown, notes = table_of(study), _notes(study.records)
+    shown, notes = table_of(study), _notes(study)
     head = "".join(_cell("th", word, place, shown) for place, word in enumerate(shown.headers))
-    rows = "".join(_row(row, shown, notes) for row in shown.rows)
-    below = "".join(
-        f"<li><b>{escape(code)}</b>: {escape(said)}</li>" for code, said in notes.items()
+    rows = "".join(
+        _row(row, shown, of_arm) for row, of_arm in zip(shown.rows, notes.values(), strict=True)
     )
     return (
         f'<div class="labkit-scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div><p>{escape(shown.says)}</p>"
-        + (f"<ul>{below}</ul>" if below else "")
+        f"<tbody>{rows}</tbody></table></div><p>{escape(shown.says)}</p>{_below(notes)}"
     )
 
 
-def _notes(records: Sequence[Record]) -> dict[str, str]:
-    """What each code says: the sentence of the record that had it first."""
-    found: dict[str, str] = {}
-    for record in records:
+Notes = dict[str, str]
+"""What each code says: the sentence of the record that had it first."""
+
+
+def _notes(study: Study) -> dict[str, Notes]:
+    """The notes of each arm, in the order of the table."""
+    found: dict[str, Notes] = {}
+    for record in study.records:
+        of_arm = found.setdefault(arms.label(record.axes, study.by), {})
         for note in record.warnings:
-            found.setdefault(note.code, note.message)
+            of_arm.setdefault(note.code, note.message)
     return found
 
 
-def _row(row: Sequence[str], of: Table, notes: dict[str, str]) -> str:
+def _below(notes: dict[str, Notes]) -> str:
+    """Each code once, with what it says of the arm that had it first."""
+    first: dict[str, str] = {}
+    for arm, of_arm in notes.items():
+        for code, said in of_arm.items():
+            first.setdefault(
+                code, f"<li><b>{escape(code)}</b> ({escape(arm)}): {escape(said)}</li>"
+            )
+    return f"<ul>{''.join(first.values())}</ul>" if first else ""
+
+
+def _row(row: Sequence[str], of: Table, notes: Notes) -> str:
     *figures, verdict = row
     cells = "".join(_cell("td", word, place, of) for place, word in enumerate(figures))
     codes = re.sub(r"[a-z][a-z-]+", lambda match: _code(match[0], notes), escape(verdict))
     return f'<tr>{cells}<td class="word">{codes}</td></tr>'
 
 
-def _code(word: str, notes: dict[str, str]) -> str:
+def _code(word: str, notes: Notes) -> str:
     if word not in notes:
         return word
     return f'<abbr title="{escape(notes[word])}" tabindex="0">{word}</abbr>'
@@ -95,9 +109,9 @@ def code(text: str) -> str:
     )
 
 
-def chart(arms: Sequence[Arm]) -> str:
+def chart(drawn: Sequence[Arm]) -> str:
     """The arms on the same axes, or what to do where there are none."""
-    return strips(arms) if arms else f"<p>{NOTHING}</p>"
+    return strips(drawn) if drawn else f"<p>{NOTHING}</p>"
 
 
 def message(text: str, *, wrong: bool = False) -> str:
@@ -106,10 +120,10 @@ def message(text: str, *, wrong: bool = False) -> str:
     return f'<span class="{"labkit-wrong" if wrong else "labkit-said"}"{role}>{escape(text)}</span>'
 
 
-def page(arms: Sequence[Arm], study: Study, text: str) -> str:
+def page(drawn: Sequence[Arm], study: Study, text: str) -> str:
     """All of it at once, for where nothing can be clicked."""
     return (
-        f"<div><p><b>lab.panel()</b></p>{strips(arms) if arms else ''}{table(study)}"
+        f"<div><p><b>lab.panel()</b></p>{strips(drawn) if drawn else ''}{table(study)}"
         f"<pre>{escape(text)}</pre></div>"
     )
 
@@ -123,8 +137,8 @@ def plain(study: Study, text: str) -> str:
 STYLE = """<style>
 .labkit-panel { color: var(--jp-ui-font-color1, inherit); max-width: 1500px; }
 .labkit-panel .labkit-row { flex-flow: row wrap; align-items: flex-start; gap: 4px 14px; }
-.labkit-panel .labkit-field { width: 140px; }
-.labkit-panel .labkit-field.labkit-wide { width: 230px; }
+.labkit-panel .labkit-field { width: 130px; }
+.labkit-panel .labkit-field.labkit-wide { width: 205px; }
 .labkit-panel .labkit-entry { flex-direction: column; align-items: stretch; height: auto;
   width: auto; margin: 2px 0; }
 .labkit-panel .labkit-entry > .widget-label, .labkit-panel .labkit-legend { text-align: left;
