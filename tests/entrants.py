@@ -849,7 +849,7 @@ async def tries_for_ever(fetch, items, limit):
 @strategy
 async def sleeps_without_await(fetch, items, limit):
     for item in items:
-        time.sleep(0.02)
+        time.sleep(0.01)
         await fetch(item)
 
 
