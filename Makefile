@@ -60,9 +60,9 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 exercises: $(READY) ## write notebooks/exercises anew from the solutions in the notebooks
 	$(BIN)/python -m labkit.exercises
 
-# One at a time: a page that waits for its turn on a busy machine draws nothing live.
+# Each worker has a JupyterLab and a Chromium of its own. They wait far more than they compute.
 browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser
-	$(BIN)/pytest -m browser tests/browser
+	$(BIN)/pytest $(PARALLEL) --dist worksteal -m browser tests/browser
 
 format: $(READY) ## put code and notebooks in the project's format
 	$(BIN)/ruff check --fix
