@@ -13,16 +13,19 @@ from typing import Any
 
 import bleach
 import msgspec
-import numpy as np
 import pytest
 from factories import make_record, make_study
+from matplotlib.colors import to_hex, to_rgba
+from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from labkit import stats
 from labkit.audit import Audit, Figure
 from labkit.callgraph import CallGraph, Function
-from labkit.charts.ground import INK, lifted, without_ground
-from labkit.charts.style import PALETTE
+from labkit.charts.ground import GREY, lifted, off_ground
+from labkit.charts.style import INK, ON_FILL, PALE, PALETTE
 from labkit.climb import Climb, Conditions
 from labkit.displays.html import MOST_BYTES
 from labkit.ledgers import Ledger
@@ -235,24 +238,24 @@ def test_a_comparison_is_a_sentence_with_its_mark() -> None:
 
 
 def test_white_is_no_ground_and_ink_stands_out_from_light_and_dark() -> None:
-    assert lifted(255, 255, 255)[3] == 0
-    assert lifted(0x22, 0x22, 0x22) == (INK, INK, INK, 255)
+    assert off_ground("white")[3] == 0
+    assert off_ground(INK) == (GREY, GREY, GREY, 1)
     for ground in (0x11, 255):
-        assert _contrast(INK, ground) > 4
+        assert _contrast(round(GREY * 255), ground) > 4
 
 
-@pytest.mark.parametrize("colour", [(0x00, 0x72, 0xB2), (0xCC, 0xE3, 0xF0), (0x30, 0x90, 0x20)])
-def test_a_colour_looks_on_white_as_it_was_drawn(colour: tuple[int, int, int]) -> None:
-    *own, alpha = lifted(*colour)
+@pytest.mark.parametrize("colour", [PALE, "#0072B2", "#0072B233", "#DDDDDD"])
+def test_a_colour_looks_on_white_as_it_was_drawn(colour: str) -> None:
+    def on_white(colour: Any) -> list[float]:
+        *parts, alpha = to_rgba(colour)
+        return [1 - (1 - part) * alpha for part in parts]
 
-    on_white = [255 - (255 - part) * alpha / 255 for part in own]
-
-    assert on_white == pytest.approx(colour, abs=3)
+    assert on_white(off_ground(colour)) == pytest.approx(on_white(colour), abs=0.01)
 
 
 @pytest.mark.parametrize("name", PALETTE[:-1])
 def test_the_colours_that_tell_arms_apart_stay_what_they_are(name: str) -> None:
-    assert bytes(lifted(*bytes.fromhex(name[1:]))).hex() == f"{name[1:].lower()}ff"
+    assert to_hex(off_ground(name)) == name.lower()
 
 
 def _contrast(grey: int, ground: int) -> float:
@@ -278,14 +281,31 @@ def test_to_import_the_lab_draws_nothing() -> None:
     assert ran.stdout.strip() == "set()"
 
 
-def test_ink_on_a_filled_bar_stays_dark_and_beside_it_does_not() -> None:
-    pixels = np.full((9, 30, 3), 255, np.uint8)
-    pixels[:, :15] = (0x00, 0x72, 0xB2)
-    pixels[4, 7] = pixels[4, 22] = 0x22
+def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
+    chart = load("garcia-2018").plot()
+    before = chart.png()
 
-    found = np.asarray(imread(io.BytesIO(without_ground(pixels))) * 255).round()
+    pixels = imread(io.BytesIO(chart.png_without_ground()))
 
-    assert found[4, 7].tolist() == [0x22, 0x22, 0x22, 255]
-    assert found[4, 22].tolist() == [INK, INK, INK, 255]
-    assert found[0, 22, 3] == 0
-    assert found[0, 0].tolist() == pytest.approx([0, 0x72, 0xB2, 255], abs=6)
+    assert pixels[0, 0, 3] == 0
+    assert (pixels[..., 3] == 1).any()
+    assert imread(io.BytesIO(before))[0, 0].tolist() == [1, 1, 1, 1]
+    assert imread(io.BytesIO(chart.png()))[0, 0].tolist() == [1, 1, 1, 1]
+
+
+def test_what_is_drawn_on_a_filled_area_stays_as_it_is() -> None:
+    figure = Drawing()
+    on, beside, light = (figure.text(0.1, 0.1, "x", color=c) for c in (ON_FILL, INK, "white"))
+    bar = figure.add_artist(Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], alpha=0.5))
+    grid = figure.add_artist(Line2D([0, 1], [0, 1], color=PALE, alpha=1.0))
+    drawn = [on, beside, light, grid]
+    before = [(one.get_color(), one.get_alpha()) for one in drawn]
+
+    with lifted(figure):
+        assert [one.get_color() for one in (on, light)] == [ON_FILL, "white"]
+        assert beside.get_color() == (GREY, GREY, GREY, 1)
+        assert bar.get_facecolor() == to_rgba(PALETTE[0], 0.5)
+        assert grid.get_alpha() is None
+        assert 0 < to_rgba(grid.get_color())[3] < 0.5
+
+    assert [(one.get_color(), one.get_alpha()) for one in drawn] == before

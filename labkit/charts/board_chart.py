@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from labkit.charts import axes, verdicts
 from labkit.charts.chart import Chart
 from labkit.charts.conditions import sentences
-from labkit.charts.style import BLUE, FONT_PT, PALE, VERMILLION, applied
+from labkit.charts.style import BLUE, FONT_PT, INK, PALE, VERMILLION, applied
 from labkit.charts.verdicts import Trust
 from labkit.errors import BadInput
 
@@ -91,7 +91,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
     ax.grid(axis="x", color=PALE)
     for place, one in enumerate(panel.dots):
         text = one.rank if one.value is not None else "not measured"
-        colour, weight = (VERMILLION, "bold") if one.is_mine else ("black", "normal")
+        colour, weight = (VERMILLION, "bold") if one.is_mine else (INK, "normal")
         ax.text(
             0.97,
             place,

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
@@ -22,7 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 
 from labkit.charts import style
-from labkit.charts.ground import without_ground
+from labkit.charts.ground import lifted
 from labkit.errors import BadInput
 
 WIDTH_IN = 12.0
@@ -104,11 +103,8 @@ class Chart(Figure):
     @style.applied()
     def png_without_ground(self, dpi: int = style.PNG_DPI) -> bytes:
         """This chart as PNG for a page that may be light or dark, as a notebook shows it."""
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="raw", dpi=dpi)
-        width, height = (int(inches * dpi) for inches in self.get_size_inches())
-        pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(height, width, 4)
-        return without_ground(pixels)
+        with lifted(self):
+            return self.png(dpi)
 
     def save(self, path: str | Path) -> Path:
         """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""

@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from labkit.callgraph import Block, CallGraph
 from labkit.charts import axes
 from labkit.charts.chart import Chart
-from labkit.charts.style import BLUE, INK, applied
+from labkit.charts.style import BLUE, ON_FILL, applied
 from labkit.errors import BadInput
 
 _ROW_IN = 0.34
@@ -82,7 +82,7 @@ def _draw(ax: Axes, block: Block, whole_s: float) -> None:
         textcoords="offset points",
         va="center",
         fontsize=_LETTERS_PT,
-        color="white" if coroutine else INK,
+        color="white" if coroutine else ON_FILL,
     )
 
 

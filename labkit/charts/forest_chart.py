@@ -25,7 +25,7 @@ _PANEL_IN = 0.75
 _SMALL_PT = FONT_PT - 2
 _HALF = 0.4
 """Half of the height of a band, in rows."""
-_BAND = "#DCEBF5"
+_BAND = BLUE + "24"
 _LEAST_SPAN = 2.0
 _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
     (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),

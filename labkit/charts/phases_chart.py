@@ -197,7 +197,7 @@ def _stack(ax: Axes, bars: Sequence[_Bar]) -> None:
 
 def _inside(ax: Axes, x_ms: float, place: int, mean_ms: float, phase: str) -> None:
     dark = phase in ("send", "read", "release")
-    colour = "white" if dark else style.BLACK
+    colour = "white" if dark else style.ON_FILL
     ax.text(x_ms, place, stats.number(mean_ms), ha="center", va="center", color=colour)
 
 

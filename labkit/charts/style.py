@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 INK = "#222222"
 PALE = "#D9D9D9"
+ON_FILL = "#000000"
+"""Ink on a filled area, which is as dark on a dark page."""
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILLION, SKY, BLACK = "#D55E00", "#56B4E9", "#000000"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
@@ -88,7 +90,7 @@ class Look:
 
 
 MEASURED = Look(label="measured here", face=BLUE, edge=BLUE)
-REFERENCE = Look(label="reference machine", face="#CCE3F0", edge=BLUE)
+REFERENCE = Look(label="reference machine", face=BLUE + "33", edge=BLUE)
 PUBLISHED = Look(label="published", face="white", edge="#555555", hatch="///")
 
 
