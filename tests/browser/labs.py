@@ -117,7 +117,7 @@ class Lab:
         """End every kernel, which closing a tab does not, and wait for all that they started."""
         for session in self.ask("sessions"):
             self.ask(f"sessions/{session['id']}", "DELETE")
-        until(lambda: not self.started(), f"still there, without a kernel: {self.started()}")
+        until(lambda: not self.started(), "a process of a kernel that was shut down is still there")
 
 
 def stored(path: str) -> Notebook:
