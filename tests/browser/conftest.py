@@ -33,19 +33,27 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if find_spec("jupyterlab") is None:
-        pytest.skip("needs JupyterLab: pip install 'labkit[lab]'")
+def program() -> str:
+    """Where Chromium is; all tests skip where something that they need is missing."""
+    for package, extra in (("jupyterlab", "lab"), ("playwright", "dev")):
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}: pip install 'labkit[{extra}]'")
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("needs Debian's Chromium: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def lab(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with serving(tmp_path_factory.mktemp("jupyter")) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of extra dev")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("needs Debian's Chromium: apt-get install chromium")
+def chromium(program: str) -> Iterator[Browser]:
+    from playwright import sync_api
+
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
