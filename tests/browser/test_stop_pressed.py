@@ -27,13 +27,13 @@ def test_what_was_finished_is_kept_and_nothing_runs_on(bench: Bench, lab: Lab) -
     bench.run(0)
     bench.cell(0).get_by_text(re.compile(r"\b3 of 400\b")).first.wait_for()
     bench.pictures("running")
-    assert lab.measured()
+    until(lab.measured, "no trial has begun")
 
     bench.page.locator(
         ".jp-NotebookPanel-toolbar [data-command='notebook:interrupt-kernel']"
     ).click()
-    until(lambda: not lab.measured(), "a process of the trial is still there", GONE_WITHIN_S)
     bench.idle()
+    until(lambda: not lab.measured(), "a process of the trial is still there", GONE_WITHIN_S)
 
     (said,) = bench.outputs("stderr")
     found = re.search(r"interrupted: (\d+) of 400 trials were finished and kept", said)
