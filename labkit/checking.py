@@ -176,7 +176,6 @@ class _Checking:
 
     async def _trial(self, turn: Turn, study: str) -> None:
         arm, axes = turn.place.arm, dict(turn.place.axes)
-        self.show.started(Step(trial=arm.trial(), axes=axes, repeat=turn.repeat, order=turn.order))
         place = assembly.Place(
             study=study, experiment="claims", axes=axes, repeat=turn.repeat, order=turn.order
         )
@@ -193,13 +192,16 @@ class _Checking:
     async def _measured(self, arm: Arm, place: assembly.Place) -> Reading:
         """One run of a trial. Its record is kept, whatever comes of it."""
         kept: list[Record] = []
+        trial, axes = arm.trial(), dict(place.axes or {})
+        # Each run begins anew what is shown of it, also one that is made again.
+        self.show.started(Step(trial=trial, axes=axes, repeat=place.repeat, order=place.order))
 
         def keep(record: Record) -> None:
             self.store.add(record)
             kept.append(record)
 
         try:
-            await launch.run(arm.trial(), place=place, watch=self.show.update, keep=keep)
+            await launch.run(trial, place=place, watch=self.show.update, keep=keep)
         except TrialFailed as error:
             # The record says what happened; the other arms are still worth having.
             if not kept:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from labkit.displays.live import ARMS, COLUMNS, Arm, Points, strips
 from labkit.displays.ticks import label, ticks
 
+LINE = "{http://www.w3.org/2000/svg}polyline"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -61,6 +63,20 @@ def test_rates_add_up_to_what_was_done(steps: list[tuple[float, int]]) -> None:
         if rate is not None
     ]
     assert sum(counted) == pytest.approx(done, rel=1e-6, abs=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.floats(-1e6, 1e6)), max_size=20))
+def test_nothing_that_is_told_is_too_low_to_be_drawn(told: list[tuple[int, float]]) -> None:
+    found = Points()
+    for number, (done, lag_s) in enumerate(told):
+        found.add(Reading(t_s=number / 10, done=done, loop_lag_s=lag_s))
+
+    lines = [
+        one.attrib["points"] for one in parsed(strips([Arm(label="a", points=found)])).iter(LINE)
+    ]
+
+    heights = [float(place.split(",")[1]) for line in lines for place in line.split()]
+    assert all(0 <= height <= 124 for height in heights)
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=500))

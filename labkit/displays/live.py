@@ -155,7 +155,7 @@ def _line(one: _Drawn, column: Sequence[float | None], part: float) -> str:
     """The column as a line through what is known, its mark at the end of one that still runs."""
     high = part * _PLOT_H * _FINE
     points = [
-        f"{x},{_YS[int(value * high)]}"
+        f"{x},{_YS[_step(value * high)]}"
         for x, value in zip(one.x, column, strict=True)
         if value is not None
     ]
@@ -163,6 +163,11 @@ def _line(one: _Drawn, column: Sequence[float | None], part: float) -> str:
         return ""
     end = "" if one.arm.done and len(points) > 1 else one.mark(*points[-1].split(","))
     return f'<polyline points="{" ".join(points)}" {one.look}/>{end}'
+
+
+def _step(height: float) -> int:
+    """The step nearest below; nothing is drawn outside of its panel, whatever was told."""
+    return min(max(int(height), 0), len(_YS) - 1)
 
 
 def _legend(arms: Sequence[_Drawn], width: int) -> tuple[str, int]:
