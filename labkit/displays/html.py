@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 140_000
 """Of a picture; a larger one is drawn coarser. A third more than that goes into the page."""
 _DPI = (160, 110, 80)
+_WHOLE = 20
+"""Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
 
 def table(shown: Table) -> str:
@@ -38,7 +40,8 @@ def _line(tag: str, words: Sequence[str], left: int) -> str:
 
 def _cell(tag: str, word: str, side: str) -> str:
     # Said twice: a notebook's own style is stronger than `align`, GitHub knows no `style`.
-    return f'<{tag} align="{side}" style="text-align:{side}">{escape(word)}</{tag}>'
+    whole = ";white-space:nowrap" if tag == "td" and len(word) <= _WHOLE else ""
+    return f'<{tag} align="{side}" style="text-align:{side}{whole}">{escape(word)}</{tag}>'
 
 
 def sentences(said: Iterable[str]) -> str:
