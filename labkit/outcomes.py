@@ -17,10 +17,9 @@ from labkit.record import Record
 from labkit.tables import Table
 
 if TYPE_CHECKING:
-    from labkit.charts import Chart
-
-if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.charts import Chart
 
 
 class Outcome(Shown):

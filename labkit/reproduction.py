@@ -23,10 +23,9 @@ from labkit.report import Section
 from labkit.tables import Table
 
 if TYPE_CHECKING:
-    from labkit.charts import Chart
-
-if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.charts import Chart
 
 ROW = ["row"]
 

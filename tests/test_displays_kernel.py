@@ -109,7 +109,7 @@ async def blocks(fetch, items, limit):
     import asyncio
 
     task = asyncio.ensure_future(fetch(0))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(2)  # long enough for progress to be told on any machine
     while True:
         pass
 """

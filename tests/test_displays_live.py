@@ -144,8 +144,9 @@ def test_names_are_escaped_and_no_colour_is_fixed_for_text_or_ground() -> None:
     assert "#000" not in picture.lower().replace("#0072b2", "").replace("#009e73", "")
 
 
-def test_arms_differ_without_their_colours() -> None:
-    arms = [Arm(label=f"arm {n}", points=points(5)) for n in range(ARMS)]
+@pytest.mark.parametrize("done", [True, False])
+def test_arms_differ_without_their_colours(done: bool) -> None:
+    arms = [Arm(label=f"arm {n}", points=points(5), done=done) for n in range(ARMS)]
 
     picture = parsed(strips(arms))
 
@@ -153,6 +154,10 @@ def test_arms_differ_without_their_colours() -> None:
     marks = [one for one in picture if one.tag.endswith(("circle", "rect"))]
     dashes = [one.get("stroke-dasharray") for one in samples]
     assert len({*zip(dashes, [one.tag for one in marks], strict=True)}) == ARMS
+    lines = picture.findall(".//{*}g/{*}polyline")
+    assert [one.get("stroke-dasharray") for one in lines] == dashes * (len(lines) // ARMS)
+    ends = [one.tag for one in picture.findall(".//{*}g/*") if one.tag.endswith(("circle", "rect"))]
+    assert ends == [one.tag for one in marks] * (len(lines) // ARMS)
 
 
 def test_of_many_arms_the_last_are_drawn() -> None:

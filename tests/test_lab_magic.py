@@ -62,6 +62,14 @@ def test_a_line_is_awaited_where_it_stands(cell: str) -> None:
     assert transformed(cell).count("\n") == TransformerManager().transform_cell(cell).count("\n")
 
 
+def test_a_line_in_a_function_in_another_is_awaited_once() -> None:
+    within = "def f():\n    async def a():\n        async def b():\n            %lab run\n"
+    cell = f"{within}        return 1\n    return 2\n"
+
+    assert awaits(cell) == 1
+    assert transformed(cell).endswith("        return 1\n    return 2\n")
+
+
 def test_several_lines_are_awaited_each() -> None:
     assert awaits("a = %lab run\nb = 'ö'\nc = %lab compare --axis loop=asyncio\n%lab --help\n") == 3
 
@@ -322,6 +330,7 @@ def test_tab_offers_names_alone(cells: Kernel) -> None:
         "x = 1\nrun = %lab run --strategy task_pool",
         "x = 1\nrun = %lab run --strategy task_group",
     ]
+    assert cells.completed("%lab run --delay 0.") == ["%lab run --delay 0."]
     assert "lab.run" in cells.completed("lab.ru")
 
 

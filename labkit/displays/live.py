@@ -152,7 +152,7 @@ def _axes(levels: Sequence[float], times: Sequence[float]) -> Iterator[str]:
 
 
 def _line(one: _Drawn, column: Sequence[float | None], part: float) -> str:
-    """The column as a line through what is known, its mark at the end of one that still runs."""
+    """The column as a line through what is known, with the arm's mark at its end."""
     high = part * _PLOT_H * _FINE
     points = [
         f"{x},{_YS[_step(value * high)]}"
@@ -161,7 +161,7 @@ def _line(one: _Drawn, column: Sequence[float | None], part: float) -> str:
     ]
     if not points:
         return ""
-    end = "" if one.arm.done and len(points) > 1 else one.mark(*points[-1].split(","))
+    end = one.mark(*points[-1].split(","))
     return f'<polyline points="{" ".join(points)}" {one.look}/>{end}'
 
 

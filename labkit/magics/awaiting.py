@@ -53,9 +53,9 @@ def _calls(node: ast.AST) -> Iterator[tuple[ast.Call, str]]:
 
 
 def _in_async(node: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    for child in ast.walk(node):
-        if isinstance(child, ast.AsyncFunctionDef):
-            yield from _calls(child)
+    for child in ast.iter_child_nodes(node):
+        inside = _calls if isinstance(child, ast.AsyncFunctionDef) else _in_async
+        yield from inside(child)
 
 
 def _words(node: ast.AST) -> str | None:

@@ -27,7 +27,8 @@ def matched(context: Any) -> dict[str, Any]:
 
     fragment, words = completions(line["typed"], parser())
     return {
-        "completions": [SimpleCompletion(text=word, type="labkit") for word in words],
+        # IPython would offer Python's own names where nothing is offered: so what is typed stays.
+        "completions": [SimpleCompletion(text=word, type="labkit") for word in words or [fragment]],
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,
