@@ -27,7 +27,7 @@ from labkit.callgraph import CallGraph, Function
 from labkit.charts.ground import GREY, lifted, off_ground
 from labkit.charts.style import INK, ON_FILL, PALE, PALETTE
 from labkit.climb import Climb, Conditions
-from labkit.displays.html import MOST_BYTES
+from labkit.displays.html import MOST_BYTES, prose
 from labkit.ledgers import Ledger
 from labkit.outcomes import Run, Study
 from labkit.profiled import Profiled
@@ -309,3 +309,8 @@ def test_what_is_drawn_on_a_filled_area_stays_as_it_is() -> None:
         assert 0 < to_rgba(grid.get_color())[3] < 0.5
 
     assert [(one.get_color(), one.get_alpha()) for one in drawn] == before
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_else_is_html() -> None:
+    assert prose("write `a < b`, not <b>") == "write <code>a &lt; b</code>, not &lt;b&gt;"
+    assert prose("a lone ` stays") == "a lone ` stays"

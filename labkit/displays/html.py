@@ -8,6 +8,7 @@ there is no text but in cells and sentences. All text is escaped.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 140_000
 """Of a picture; a larger one is drawn coarser. A third more than that goes into the page."""
 _DPI = (160, 110, 80)
+_CODE = re.compile(r"`([^`]+)`")
 _WHOLE = 20
 """Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
@@ -44,14 +46,19 @@ def _cell(tag: str, word: str, side: str) -> str:
     return f'<{tag} align="{side}" style="text-align:{side}{whole}">{escape(word)}</{tag}>'
 
 
+def prose(said: str) -> str:
+    """A sentence, with what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(said))
+
+
 def sentences(said: Iterable[str]) -> str:
     """A paragraph for each."""
-    return "".join(f"<p>{escape(one)}</p>" for one in said if one)
+    return "".join(f"<p>{prose(one)}</p>" for one in said if one)
 
 
 def listed(said: Sequence[str]) -> str:
     """A list with a point for each; nothing where there is none."""
-    return f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in said)}</ul>" if said else ""
+    return f"<ul>{''.join(f'<li>{prose(one)}</li>' for one in said)}</ul>" if said else ""
 
 
 def heading(said: str) -> str:

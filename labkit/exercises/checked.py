@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from labkit.displays.html import prose
+
 _COLOURS = {
     True: "var(--jp-success-color1, #388e3c)",
     False: "var(--jp-error-color1, #d32f2f)",
@@ -36,5 +38,5 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px;">'
             f'<b style="color: {colour};">{_MARKS[self.right]} {escape(self.exercise)}</b> '
-            f"{escape(self.says)}</div>"
+            f"{prose(self.says)}</div>"
         )
