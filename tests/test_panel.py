@@ -139,6 +139,41 @@ async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
     assert step.trial == trial
 
 
+CHUNKED = Trial(strategy="chunked", chunk_size=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"repeats": "2"}, 2),
+        ({"loops": ("asyncio", "uvloop")}, 2),
+        ({"loops": ("uvloop",), "repeats": "3"}, 3),
+    ],
+)
+async def test_options_of_the_strategy_reach_every_trial(changes: Any, count: int) -> None:
+    settings, wrong = read(CHUNKED, **changes)
+    assert settings is not None, wrong
+    assert [dict(step.trial.options) for step in steps(settings)] == [{"chunk_size": 7}] * count
+    assert await planned(code.of(settings)) == steps(settings)
+
+
+def test_options_that_a_comparison_of_strategies_would_lose_are_refused() -> None:
+    settings, wrong = read(CHUNKED, strategies=("chunked", "queue"))
+    assert settings is None
+    assert list(wrong) == ["strategy"]
+    assert "'chunked' with chunk_size=7" in wrong["strategy"]
+    assert read(CHUNKED, strategies=("queue", "gather"))[0] is not None
+    usual = Trial(strategy="chunked")
+    assert read(usual, strategies=("chunked", "queue"))[0] is not None
+
+
+def test_two_strategies_of_one_name_are_refused_in_one_comparison() -> None:
+    async def queue(fetch: Any, items: Any, limit: int) -> None: ...
+
+    _, wrong = read(strategies=("queue", queue))
+    assert "'queue' twice" in wrong["strategy"]
+
+
 def test_code_holds_only_what_differs_from_the_usual() -> None:
     settings = Settings(base=Trial(requests=20_000), strategies=["queue"], loops=["asyncio"])
     assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in code.of(settings)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labkit import fields, plan
+from labkit import fields, parts, plan
 from labkit.errors import BadInput
 from labkit.spec import Function, Trial
 
@@ -30,7 +30,28 @@ class Settings:
             if not chosen:
                 raise BadInput(f"{name} is left empty: choose at least one")
         fields.check("repeats", self.repeats, fields.Repeats)
+        self._refuse_twins()
+        self._refuse_lost_options()
         plan.interleave(self.arms, repeats=self.repeats)
+
+    def _refuse_twins(self) -> None:
+        names = [Trial(strategy=one).strategy for one in self.strategies]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(
+                    f"strategy is {name!r} twice: a comparison tells its arms apart by their "
+                    "names; choose one of them, or give yours another name"
+                )
+
+    def _refuse_lost_options(self) -> None:
+        """A strategy that is one of several has the usual options, as in any comparison."""
+        if self._keeps_options and len(self.strategies) > 1:
+            name = self.base.strategy
+            options = ", ".join(f"{key}={value}" for key, value in self.base.options.items())
+            raise BadInput(
+                f"strategy is {name!r} with {options}, and others: in a comparison of strategies "
+                f"each has its usual options; choose {name!r} alone, or leave its options as usual"
+            )
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -40,23 +61,33 @@ class Settings:
             "loop": list(self.loops),
         }
         varied = {name: values for name, values in chosen.items() if len(values) > 1}
-        return varied or ({"strategy": chosen["strategy"]} if self.repeats > 1 else {})
+        if varied or self.repeats == 1:
+            return varied
+        # As a value of an axis a strategy has its usual options: the other axis names the arm.
+        name = "loop" if self._keeps_options else "strategy"
+        return {name: chosen[name]}
 
     @property
     def trial(self) -> Trial:
         """What the arms have in common."""
         same: dict[str, Any] = {}
-        if "strategy" not in self.axes and not self._keeps_strategy:
-            same["strategy"] = self.strategies[0]
-        elif "strategy" in self.axes:
+        if "strategy" in self.axes:
             same["strategy"] = "worker_pool"
+        elif not self._keeps_strategy:
+            same["strategy"] = self.strategies[0]
         same["loop"] = "asyncio" if "loop" in self.axes else self.loops[0]
         return self.base.replace(**same)
 
     @property
     def _keeps_strategy(self) -> bool:
-        """Whether the one strategy is the base's own, whose options are then kept."""
-        return bool(self.base.get("strategy") == self.strategies[0])
+        """Whether the base's own strategy is among the chosen."""
+        return self.base.get("strategy") in self.strategies
+
+    @property
+    def _keeps_options(self) -> bool:
+        """Whether it is, and has other options than usual."""
+        usual = {} if self.base.own_strategy else parts.STRATEGIES[self.base.strategy]
+        return self._keeps_strategy and dict(self.base.options) != dict(usual)
 
     @property
     def arms(self) -> list[tuple[Mapping[str, Any], Trial]]:
