@@ -191,7 +191,12 @@ def test_code_holds_only_what_differs_from_the_usual() -> None:
         ({"loops": ()}, "loop", "choose at least one"),
         ({"target": "url"}, "url", "http://127.0.0.1:9000"),
         ({"target": "url", "url": "http://example.com"}, "url", "only loopback"),
-        ({"target": "url", "url": "nonsense"}, "target", "one of http"),
+        ({"target": "url", "url": "nonsense"}, "url", "'nonsense', which is no URL"),
+        ({"target": "url", "url": "http"}, "url", "'http', which is no URL"),
+        ({"target": "url", "url": "127.0.0.1:9000"}, "url", "write one such as http://"),
+        ({"target": "url", "url": "ftp://127.0.0.1"}, "url", "http"),
+        ({"target": "url", "url": "http://"}, "url", "http"),
+        ({"target": "url", "url": "https://127.0.0.1", "transport": "wire"}, "url", "plain HTTP"),
         ({"requests": "2000000", "strategies": ["gather"]}, "requests", "a bounded strategy"),
         ({"target": "postgres", "transport": "wire"}, "target", "asyncpg or psycopg"),
     ],
@@ -441,10 +446,15 @@ async def test_a_drawing_that_fails_ends_no_trial(
     def fail(*_: Any) -> str:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(view, "chart", fail)
-    await bench.run()
+    with monkeypatch.context() as drawing:
+        drawing.setattr(view, "chart", fail)
+        await bench.run()
     assert len(bench.records) == 2
     assert "no ink" in untagged(bench.status.value)
+    bench.clear()
+    assert untagged(bench.status.value) == ""
+    await bench.run()
+    assert "no ink" not in untagged(bench.status.value)
 
 
 async def test_what_is_refused_at_the_start_is_said_at_its_field(

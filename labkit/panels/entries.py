@@ -110,11 +110,13 @@ def _of_kinds(base: Trial, entries: Entries) -> Trial:
     """The base with the chosen target and transport; a strategy that any workload may have."""
     if entries.target != "url":
         return base.replace(target=entries.target, transport=entries.transport)
-    if not entries.url.strip():
-        raise BadInput("url is left empty: write one such as http://127.0.0.1:9000")
-    if base.url == entries.url.strip():
+    url = entries.url.strip()
+    if "://" not in url:
+        wrong = f"is {url!r}, which is no URL" if url else "is left empty"
+        raise BadInput(f"url {wrong}: write one such as http://127.0.0.1:9000")
+    if base.url == url:
         return base.replace(transport=entries.transport)
-    return base.replace(target=entries.url.strip(), transport=entries.transport)
+    return base.replace(target=url, transport=entries.transport)
 
 
 def _texts(entries: Entries) -> list[tuple[str, str, str]]:

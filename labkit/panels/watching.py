@@ -39,11 +39,13 @@ class Watching(Reporter):
 
     def clear(self) -> None:
         """Forget all arms and records."""
+        self.fault = ""
         self.records.clear()
         self._seen.clear()
 
     def begin(self, trials: int) -> None:
         """`trials` trials are about to run."""
+        self.fault = ""
         self.trials, self.done, self._began = trials, 0, time.monotonic()
         self._say("starting")
 
