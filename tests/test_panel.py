@@ -474,6 +474,7 @@ def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
     bundle = bench._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}
     assert view.NOTHING in bundle["text/html"]
+    assert view.STYLE in bundle["text/html"]
     assert "lab.compare" in bundle["text/plain"]
 
 

@@ -99,13 +99,25 @@ def _cell(tag: str, word: str, place: int, of: Table) -> str:
     return f"<{tag}{kind}>{escape(word)}</{tag}>"
 
 
+_COPY = """(button => {
+  const text = button.parentNode.querySelector('pre');
+  const say = (said, forMs) => {
+    button.innerText = said; setTimeout(() => button.innerText = 'copy', forMs);
+  };
+  const select = () => {
+    getSelection().selectAllChildren(text); say('selected: now press Ctrl+C or Cmd+C', 5000);
+  };
+  if (!navigator.clipboard) return select();
+  navigator.clipboard.writeText(text.innerText).then(() => say('copied', 1500), select);
+})(this)"""
+"""A page that came by plain HTTP from another host has no clipboard, and any may refuse it."""
+
+
 def code(text: str) -> str:
-    """The code, with a button that copies it."""
-    copied = "navigator.clipboard.writeText(this.parentNode.querySelector('pre').innerText)"
-    done = "this.innerText='copied'; setTimeout(() => this.innerText='copy', 1500)"
+    """The code, with a button that copies it, or where it may not selects it."""
     return (
         '<div class="labkit-code-block"><button type="button" class="labkit-copy" '
-        f'onclick="{copied}; {done}">copy</button><pre>{escape(text)}</pre></div>'
+        f'onclick="{escape(_COPY)}">copy</button><pre>{escape(text)}</pre></div>'
     )
 
 
@@ -123,8 +135,8 @@ def message(text: str, *, wrong: bool = False) -> str:
 def page(drawn: Sequence[Arm], study: Study, text: str) -> str:
     """All of it at once, for where nothing can be clicked."""
     return (
-        f"<div><p><b>lab.panel()</b></p>{strips(drawn) if drawn else ''}{table(study)}"
-        f"<pre>{escape(text)}</pre></div>"
+        f'{STYLE}<div class="labkit-panel"><p><b>lab.panel()</b></p>'
+        f"{strips(drawn) if drawn else ''}{table(study)}<pre>{escape(text)}</pre></div>"
     )
 
 
