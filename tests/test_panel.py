@@ -23,6 +23,7 @@ from labkit.panels import arms, choices, code, entries, view
 from labkit.panels.entries import Entries
 from labkit.panels.settings import Settings
 from labkit.plan import Step
+from labkit.progress.pace import Pace
 from labkit.record import Note
 from labkit.spec import OWN, Trial
 from labkit.strategies.queue import queue
@@ -489,3 +490,12 @@ def test_a_code_in_the_table_tells_the_sentence_of_its_own_arm() -> None:
     assert re.findall(r"<li>(.*?)</li>", html) == [
         "<b>loop-lag</b> (queue): late &lt;b&gt; &amp; so"
     ]
+
+
+def test_drawings_are_as_frequent_as_was_asked_whenever_progress_comes() -> None:
+    pace = Pace(0.17)
+    drawn = [tick for tick in range(1_000) if pace.is_due(5 + tick / 10)]
+    assert drawn[0] == 0
+    assert len(drawn) == pytest.approx(100 / 0.17, abs=2)
+    assert pace.is_due(500)
+    assert not pace.is_due(500.05)

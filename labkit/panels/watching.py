@@ -1,7 +1,7 @@
 """What a panel is told while trials run: the points of each arm, the records, how far it is.
 
-A reporter that draws nothing itself: it says that there is something new. Each drawing costs the
-page some 15 ms of a core that the trial may want, so it says so as seldom as the eye allows.
+A reporter that draws nothing itself: it says that there is something new, as seldom as the eye
+allows.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from labkit.launch import Progress
 from labkit.panels import arms
 from labkit.plan import Step
 from labkit.progress import Reporter, remaining
+from labkit.progress.pace import POINTS, Pace
 from labkit.record import Record
 
 EVERY_S, TOLD_EVERY_S = 0.17, 0.5
 """Progress comes every 0.1 s; a drawing follows more than five times a second, and the line of
 words twice."""
-POINTS = 120
-"""Of an arm: a line of so many has a point for each second pixel or so."""
 
 
 class Watching(Reporter):
@@ -35,7 +34,8 @@ class Watching(Reporter):
         self._drawn, self._joined = drawn, joined
         self._seen: dict[tuple[str, ...], tuple[Mapping[str, Any], Points]] = {}
         self._running: tuple[str, ...] | None = None
-        self._began = self._due = self._told = 0.0
+        self._began = 0.0
+        self._drawing, self._telling = Pace(EVERY_S), Pace(TOLD_EVERY_S)
 
     def clear(self) -> None:
         """Forget all arms and records."""
@@ -62,12 +62,9 @@ class Watching(Reporter):
         assert self._running is not None
         self._seen[self._running][1].add(progress)
         now = time.monotonic()
-        if now < self._due:
+        if not self._drawing.is_due(now):
             return
-        # From when it was due, not from now: else each waits for the progress after the next.
-        self._due = max(self._due, now - EVERY_S / 2) + EVERY_S
-        if now >= self._told + TOLD_EVERY_S:
-            self._told = now
+        if self._telling.is_due(now):
             self.status = self._how_far(progress)
         self._show(self._drawn)
 

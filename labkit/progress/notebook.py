@@ -14,12 +14,12 @@ from labkit.displays import card
 from labkit.displays.live import ARMS, Arm, Points
 from labkit.launch import Progress
 from labkit.plan import Step
+from labkit.progress.pace import POINTS, Pace
 from labkit.progress.reporter import Reporter, left
 from labkit.record import Record
 
 EVERY_S = 0.15
 """Between two pictures. Progress comes every 0.1 s, so that it makes six or seven a second."""
-POINTS = 120
 _RECENT = 3
 
 
@@ -35,7 +35,8 @@ class Notebook(Reporter):
     ) -> None:
         self._spot, self._clock = spot or Spot(), clock
         self._trials = self._done = 0
-        self._began = self._due = 0.0
+        self._began = 0.0
+        self._pace = Pace(EVERY_S)
         self._first = clock()
         self._label = ""
         self._arms: dict[str, Points] = {}
@@ -61,10 +62,8 @@ class Notebook(Reporter):
         """Take it in, and redraw where it is time to."""
         self._arms[self._label].add(progress)
         now = self._clock()
-        if now < self._due:
+        if not self._pace.is_due(now):
             return
-        # From when it was due, not from now: else each waits for the progress after the next.
-        self._due = max(self._due, now - EVERY_S / 2) + EVERY_S
         counts, planned = progress.counts, progress.counts.planned
         share = progress.done / planned if planned else 0.0
         failed = f", {counts.failures:,} failed" if counts.failures else ""
