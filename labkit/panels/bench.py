@@ -1,7 +1,8 @@
 """The panel itself: its fields, its buttons, its tabs, and the task that runs what they say.
 
-The trials run as a task of the kernel's own loop, in which other cells go on. A press of a button
-comes as a message of its own, so that task belongs to no cell and no cell's end ends it.
+The trials run as a task of the kernel's main loop, in which other cells go on. A press of a button
+comes as a message of its own, maybe in a thread of its own (see `home`), so that task belongs to no
+cell and no thread, and the end of neither ends it.
 
 Classes to find things by, beside those of the fields (see `form`): `labkit-panel`, `labkit-run`,
 `labkit-stop`, `labkit-clear`, `labkit-status`, `labkit-chart`, `labkit-table`, `labkit-code`.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -22,6 +23,7 @@ from labkit.outcomes import Study
 from labkit.panels import arms, choices, code, entries, view
 from labkit.panels.entries import Entries
 from labkit.panels.form import Form
+from labkit.panels.home import Home
 from labkit.panels.settings import Settings, Strategy
 from labkit.panels.watching import Watching
 from labkit.record import Record
@@ -37,23 +39,23 @@ class Bench:
     def __init__(
         self, trial: Trial, strategies: Sequence[Strategy], repeats: int, store: Store | None
     ) -> None:
-        self._base, self._store = trial, store
+        self._base, self._store, self._home = trial, store, Home()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self._error: LabError | None = None
         self._watching = Watching(self._draw, self._tabulate)
         written = Entries.of(trial, strategies, repeats)
-        self.form = Form(written, choices.here(written.strategies), self._read)
-        self.run_button = _button("run", "Run", "play", "primary", self._run_clicked)
-        self.stop_button = _button("stop", "Stop", "stop", "danger", self._stop_clicked)
-        self.clear_button = _button("clear", "Clear", "trash", "", self._clear_clicked)
+        self.form = Form(written, choices.here(written.strategies), self._read, self._home.do)
+        self.run_button = self._button("run", "Run", "play", "primary", self._clicked)
+        self.stop_button = self._button("stop", "Stop", "stop", "danger", self._stop)
+        self.clear_button = self._button("clear", "Clear", "trash", "", self._clear)
         self.status, self._chart, self._table, self._code = map(
             _html, ("status", "chart", "table", "code")
         )
         self.tabs = widgets.Tab(
             [self._chart, self._table, self._code], titles=("Chart", "Table", "Code")
         )
-        self.tabs.observe(lambda change: self._draw(), names="selected_index")
+        self.tabs.observe(lambda change: self._home.do(self._draw), names="selected_index")
         self.widget = self._laid_out()
         self._settings: Settings | None = None
         self._read()
@@ -83,6 +85,9 @@ class Bench:
         A trial that fails is kept as invalid. Raises `BadInput` where the fields hold something
         wrong, or trials already run.
         """
+        return await self._home.awaited(self._run)
+
+    async def _run(self) -> Study:
         task = self._started()
         try:
             await task
@@ -95,20 +100,37 @@ class Bench:
 
     def stop(self) -> None:
         """What Stop does: end what runs; both its processes are gone within a second or so."""
-        if self._task is not None:
-            self._stopped = True
-            self._task.cancel()
-            self._say("stopping")
+        self._home.do(self._stop)
 
     def clear(self) -> None:
         """What Clear does: forget what was measured; the records stay in the store."""
+        self._home.do(self._clear)
+
+    def _stop(self) -> None:
+        if self._running is None or self._stopped:
+            return
+        self._stopped = True
+        # Outside of a kernel another thread's loop may run it.
+        self._running.get_loop().call_soon_threadsafe(self._running.cancel)
+        self._enable()
+        self._say("stopping")
+
+    def _clear(self) -> None:
+        if self._running is not None:
+            return
         self._watching.clear()
         self._tabulate()
         self._draw()
         self._say("")
 
+    @property
+    def _running(self) -> asyncio.Task[None] | None:
+        """The task that runs; one whose loop was closed will never end, and runs no longer."""
+        task = self._task
+        return None if task is None or task.get_loop().is_closed() else task
+
     def _started(self) -> asyncio.Task[None]:
-        if self._task is not None:
+        if self._running is not None:
             raise BadInput("the panel already runs: press Stop, or wait until it has ended")
         self._read()
         if self._settings is None:
@@ -134,6 +156,8 @@ class Bench:
             raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        if task is not self._task:
+            return
         self._task = None
         self._enable()
         if task.cancelled():
@@ -169,27 +193,22 @@ class Bench:
         self._say("not run" if field else "")
 
     def _enable(self) -> None:
-        self.run_button.disabled = self._task is not None or self._settings is None
-        self.stop_button.disabled = self._task is None
-        self.clear_button.disabled = self._task is not None
+        runs = self._running is not None
+        self.run_button.disabled = runs or self._settings is None
+        self.stop_button.disabled = not runs or self._stopped
+        self.clear_button.disabled = runs
 
-    def _run_clicked(self, button: Any) -> None:
+    def _clicked(self) -> None:
         try:
             self._started()
         except LabError as error:
             self._refused(str(error))
 
-    def _stop_clicked(self, button: Any) -> None:
-        self.stop()
-
-    def _clear_clicked(self, button: Any) -> None:
-        self.clear()
-
     def _draw(self) -> None:
         """The chart, unless another tab hides it, and the line beside the buttons."""
         if self.tabs.selected_index == _CHART:
             self._chart.value = view.chart(self._watching.arms())
-        if self._task is not None and not self._stopped:
+        if self._running is not None and not self._stopped:
             self._say(self._watching.status)
 
     def _tabulate(self) -> None:
@@ -197,6 +216,14 @@ class Bench:
 
     def _say(self, sentence: str) -> None:
         self.status.value = view.message("; ".join(filter(None, [sentence, self._watching.fault])))
+
+    def _button(
+        self, name: str, title: str, icon: str, style: str, clicked: Callable[[], None]
+    ) -> Any:
+        button = widgets.Button(description=title, icon=icon, button_style=style)
+        button.add_class(f"labkit-{name}")
+        button.on_click(lambda button: self._home.do(clicked))
+        return button
 
     def _laid_out(self) -> Any:
         buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button])
@@ -214,13 +241,6 @@ class Bench:
         page = view.page(self._watching.arms(), self.study, self.code)
         bundle = {"text/plain": repr(self), "text/html": page}
         return (self.widget._repr_mimebundle_() if progress.is_live() else {}) | bundle
-
-
-def _button(name: str, title: str, icon: str, style: str, clicked: Any) -> Any:
-    button = widgets.Button(description=title, icon=icon, button_style=style)
-    button.add_class(f"labkit-{name}")
-    button.on_click(clicked)
-    return button
 
 
 def _html(name: str) -> Any:

@@ -26,9 +26,15 @@ _WIDE = ("url", "delay")
 
 
 class Form:
-    """The fields. `changed` is called after each change of one."""
+    """The fields. `changed` is called after each change of one, by way of `do`."""
 
-    def __init__(self, entries: Entries, choices: Choices, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        entries: Entries,
+        choices: Choices,
+        changed: Callable[[], None],
+        do: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._choices, self._changed = choices, changed
         self._errors = {name: _error(name) for name in (*FIELDS, GENERAL)}
         self.target = _entry("target", _dropdown("target", choices.transports, entries.target))
@@ -44,10 +50,10 @@ class Form:
         self.loops = _ticks("loop", choices.loops, set(entries.loops))
         self.box = self._laid_out()
         self._suit()
-        self.target.observe(self._retargeted, names="value")
+        self.target.observe(lambda change: do(self._retargeted), names="value")
         others = (self.url, *self.texts.values(), *self.strategies.values(), *self.loops.values())
         for one in (self.transport, *others):
-            one.observe(lambda change: self._changed(), names="value")
+            one.observe(lambda change: do(changed), names="value")
 
     def entries(self) -> Entries:
         """The fields as they stand."""
@@ -77,7 +83,7 @@ class Form:
         """What is said at each field, as HTML; nothing of those that are right."""
         return {name: error.value for name, error in self._errors.items() if error.value}
 
-    def _retargeted(self, change: Any) -> None:
+    def _retargeted(self) -> None:
         """Another target is spoken with by other transports."""
         spoken = self._choices.transports[self.target.value]
         if tuple(self.transport.options) != tuple(spoken):
