@@ -6,6 +6,8 @@ import ast
 import asyncio
 import dataclasses
 import re
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -380,15 +382,91 @@ async def test_arms_of_several_presses_are_told_apart() -> None:
     assert view.NOTHING in bench._table.value
 
 
+WRITTEN = """
+async def written(fetch, items, limit):
+    for item in {items}:
+        await fetch(item)
+"""
+
+
+async def test_a_function_that_was_written_anew_is_what_runs_as_an_arm_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notebook = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+
+    async def run(cell: str) -> list[int]:
+        exec(cell, vars(notebook))  # noqa: S102  # as a kernel does
+        await bench.run()
+        return [record.counts.ok for record in bench.records]
+
+    whole, half = (WRITTEN.format(items=items) for items in ("items", "list(items)[:20]"))
+    exec(whole, vars(notebook))  # noqa: S102  # as a kernel does
+    bench = lab.panel(QUICK, strategies=[notebook.written])
+    assert await run(whole) == [40]
+    assert await run("\n\n" + whole) == [40, 40]
+    assert await run(half) == [40, 40, 20]
+    assert await run(whole) == [40, 40, 20, 40]
+    summary = bench.study.summary()
+    found = dict(zip(summary["strategy"], summary["n"], strict=True))
+    assert found == {"written": 3, "written, version 2": 1}
+    exec("def written(): ...", vars(notebook))  # noqa: S102  # as a kernel does
+    with pytest.raises(BadInput, match="not a coroutine function"):
+        await bench.run()
+    assert list(bench.form.wrong) == ["strategy"]
+
+
+async def test_your_queue_and_the_labs_are_two_arms() -> None:
+    async def queue(fetch: Any, items: Any, limit: int) -> None:
+        await mine(fetch, items, limit)
+
+    bench = lab.panel(QUICK, strategies=[queue])
+    await bench.run()
+    bench.form.strategies["queue (yours)"].value = False
+    bench.form.strategies["queue"].value = True
+    study = await bench.run()
+    assert sorted(study.summary()["strategy"]) == ["queue", "queue (yours)"]
+
+
 async def test_a_panel_runs_one_thing_at_a_time() -> None:
     bench = lab.panel(LONG)
     bench.run_button.click()
     with pytest.raises(BadInput, match="already runs"):
         await bench.run()
     bench.stop_button.click()
+    assert bench.stop_button.disabled
+    bench.stop_button.click()
     await ended(bench)
     assert "stopped" in untagged(bench.status.value)
     assert not bench.run_button.disabled
+
+
+async def test_a_panel_whose_loop_was_closed_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    bench = lab.panel(QUICK)
+
+    def abandoned() -> None:
+        loop = asyncio.new_event_loop()
+        loop.call_soon(bench.run_button.click)
+        loop.call_later(0.01, loop.stop)
+        loop.run_forever()
+        loop.close()
+
+    with monkeypatch.context() as stuck:
+        stuck.setattr("labkit.lab.run", never)
+        await asyncio.to_thread(abandoned)
+    assert len((await bench.run()).records) == 1
+
+
+async def test_a_run_is_stopped_from_any_thread() -> None:
+    bench = lab.panel(LONG)
+    bench.run_button.click()
+    await begun(bench)
+    await asyncio.to_thread(bench.stop)
+    await ended(bench)
+    assert "stopped" in untagged(bench.status.value)
 
 
 async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
@@ -483,7 +561,8 @@ def test_a_code_in_the_table_tells_the_sentence_of_its_own_arm() -> None:
     def noted(strategy: str, said: str) -> Any:
         note = Note(code="loop-lag", message=said)
         settings = {"strategy": strategy}
-        return make_record(settings=settings, verdict="warn", warnings=[note])
+        record = make_record(settings=settings, verdict="warn", warnings=[note])
+        return arms.described(record.trial), record
 
     html = view.table(arms.study_of([noted("queue", "late <b> & so"), noted("wait", "later")]))
     assert re.findall(r'<abbr title="([^"]*)"', html) == ["late &lt;b&gt; &amp; so", "later"]

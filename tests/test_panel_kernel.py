@@ -119,3 +119,20 @@ def test_awaited_in_a_subshell_it_runs_in_the_main_thread_too(clicked: Clicked) 
     clicked.until("globals().get('found') == 1")
     assert clicked.cells.value("threads") == "['MainThread']"
     clicked.asked("delete_subshell_request", subshell_id=subshell)
+
+
+OWN = """
+async def own(fetch, items, limit):
+    for item in list(items)[:{count}]:
+        await fetch(item)
+"""
+
+
+def test_a_function_of_a_cell_that_was_run_again_is_what_runs(clicked: Clicked) -> None:
+    clicked.cells.run(OWN.format(count=20))
+    clicked.cells.run("bench = lab.panel(lab.Trial(requests=20, limit=10, strategy=own))")
+    clicked.cells.run("await bench.run()")
+    clicked.cells.run(OWN.format(count=7))
+    clicked.cells.run("await bench.run()")
+    counts = "[(record.axes['strategy'], record.counts.ok) for record in bench.study.records]"
+    assert clicked.cells.value(counts) == "[('own', 20), ('own, version 2', 7)]"

@@ -11,21 +11,33 @@ from typing import Any
 
 import msgspec
 
+from labkit import parts
 from labkit.outcomes import Study
 from labkit.record import Record
 
 NAMES = ("target", "transport", "strategy", "loop", "requests", "limit", "delay")
 _KINDS = NAMES[:4]
 Described = Mapping[str, Any]
+Measured = Sequence[tuple[Described, Record]]
+"""Records, each with what names its arm."""
 
 
-def described(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """What names the arm of a trial, which is given as plain data."""
+def strategy(name: str, *, own: bool, version: int = 1) -> str:
+    """The strategy as arms and tick boxes name it: told from the lab's own of the same name."""
+    whose = " (yours)" if own and name in parts.STRATEGIES else ""
+    return f"{name}{whose}" if version == 1 else f"{name}{whose}, version {version}"
+
+
+def described(trial: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
+    """What names the arm of a trial, which is given as plain data.
+
+    `version`: how many codes a function of the user's own has had.
+    """
     target, workload = trial["target"], trial["workload"]
     return {
         "target": target.get("url") or target["kind"],
         "transport": trial["transport"]["kind"],
-        "strategy": trial["strategy"],
+        "strategy": strategy(trial["strategy"], own=trial["own_strategy"], version=version),
         "loop": trial["loop"],
         "requests": workload["requests"],
         "limit": workload["limit"],
@@ -46,10 +58,7 @@ def label(arm: Described, names: Sequence[str]) -> str:
     return ", ".join(str(arm[name]) if name in _KINDS else f"{name} {arm[name]}" for name in names)
 
 
-def study_of(records: Sequence[Record]) -> Study:
+def study_of(measured: Measured) -> Study:
     """The records as one study, each arm named by what differs among them."""
-    arms = [described(record.trial) for record in records]
-    named = [
-        msgspec.structs.replace(record, axes=arm) for record, arm in zip(records, arms, strict=True)
-    ]
-    return Study(named, differing(arms))
+    named = [msgspec.structs.replace(record, axes=dict(arm)) for arm, record in measured]
+    return Study(named, differing(arm for arm, _ in measured))

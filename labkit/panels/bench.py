@@ -65,12 +65,12 @@ class Bench:
     @property
     def records(self) -> list[Record]:
         """What was measured since the panel was last cleared, in the order in which it ended."""
-        return list(self._watching.records)
+        return [record for _, record in self._watching.measured]
 
     @property
     def study(self) -> Study:
         """The same as a study, whose arms are named by whatever differs among them."""
-        return arms.study_of(self.records)
+        return arms.study_of(self._watching.measured)
 
     @property
     def code(self) -> str:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from labkit import parts, preflight, spec
 from labkit.errors import BadInput, NotInstalled
+from labkit.panels import arms, own
 from labkit.panels.settings import Strategy
 from labkit.spec import Trial
 
@@ -16,11 +17,20 @@ _LOOPS = ("asyncio", "uvloop")
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """Targets with the transports that speak with each, strategies by their label, loops."""
+    """Targets with the transports that speak with each, strategies by their label, loops.
+
+    `homes`: where each function of one's own is found again, which may have been written anew.
+    """
 
     transports: Mapping[str, Sequence[str]]
     strategies: Mapping[str, Strategy]
     loops: Sequence[str]
+    homes: Mapping[str, own.Namespace]
+
+    def strategy(self, label: str) -> Strategy:
+        """What the label means now."""
+        chosen = self.strategies[label]
+        return chosen if isinstance(chosen, str) else own.now(chosen, self.homes[label])
 
 
 def here(given: Sequence[Strategy] = ()) -> Choices:
@@ -28,11 +38,12 @@ def here(given: Sequence[Strategy] = ()) -> Choices:
     speak = {target: _spoken(target) for target in parts.TARGETS}
     installed = [name for name in parts.STRATEGIES if _is_installed(Trial(strategy=name))]
     functions = [*spec.OWN.values(), *(one for one in given if callable(one))]
-    own = {_label(Trial(strategy=function)): function for function in functions}
+    yours = {_label(Trial(strategy=function)): function for function in functions}
     return Choices(
         transports={target: spoken for target, spoken in speak.items() if spoken},
-        strategies={**{name: name for name in installed}, **own},
+        strategies={**{name: name for name in installed}, **yours},
         loops=[loop for loop in _LOOPS if loop == "asyncio" or _has_uvloop()],
+        homes={label: own.home_of(function) for label, function in yours.items()},
     )
 
 
@@ -68,5 +79,4 @@ def _is_installed(trial: Trial) -> bool:
 
 
 def _label(trial: Trial) -> str:
-    taken = trial.strategy in parts.STRATEGIES
-    return f"{trial.strategy} (yours)" if taken else trial.strategy
+    return arms.strategy(trial.strategy, own=trial.own_strategy)

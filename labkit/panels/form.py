@@ -62,7 +62,7 @@ class Form:
             target=self.target.value,
             transport=self.transport.value,
             url=self.url.value,
-            strategies=[self._choices.strategies[label] for label in ticked],
+            strategies=[self._choices.strategy(label) for label in ticked],
             loops=[name for name, box in self.loops.items() if box.value],
             **{name: box.value for name, box in self.texts.items()},
         )

@@ -14,6 +14,7 @@ from labkit import guards
 from labkit.displays.live import Arm, Points
 from labkit.launch import Progress
 from labkit.panels import arms
+from labkit.panels.own import Versions
 from labkit.plan import Step
 from labkit.progress import Reporter, remaining
 from labkit.progress.pace import POINTS, Pace
@@ -28,7 +29,8 @@ class Watching(Reporter):
     """The arms and records of a panel since it was last cleared."""
 
     def __init__(self, drawn: Callable[[], None], joined: Callable[[], None]) -> None:
-        self.records: list[Record] = []
+        self.measured: list[tuple[Mapping[str, Any], Record]] = []
+        self._versions = Versions()
         self.status = self.fault = ""
         self.trials = self.done = 0
         self._drawn, self._joined = drawn, joined
@@ -40,7 +42,7 @@ class Watching(Reporter):
     def clear(self) -> None:
         """Forget all arms and records."""
         self.fault = ""
-        self.records.clear()
+        self.measured.clear()
         self._seen.clear()
 
     def begin(self, trials: int) -> None:
@@ -51,7 +53,8 @@ class Watching(Reporter):
 
     def started(self, step: Step) -> None:
         """Its arm is drawn anew: of several repeats the last is seen."""
-        arm = arms.described(step.trial.to_dict())
+        version = self._versions.of(step.trial.function)
+        arm = arms.described(step.trial.to_dict(), version)
         self._running = tuple(map(str, arm.values()))
         self._seen.pop(self._running, None)
         self._seen[self._running] = (arm, Points(POINTS))
@@ -70,10 +73,12 @@ class Watching(Reporter):
 
     def finished(self, record: Record) -> None:
         """A trial has ended; one that was stopped half-way joins nothing."""
+        assert self._running is not None
+        arm, _ = self._seen[self._running]
         self._running = None
         if not guards.interrupted(record):
             self.done += 1
-            self.records.append(record)
+            self.measured.append((arm, record))
             self._show(self._joined)
 
     def end(self) -> None:
