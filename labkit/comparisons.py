@@ -16,7 +16,7 @@ from labkit.record import Record
 
 COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
 """The metrics that arms are compared by where none is named."""
-_OF_BOTH_SIDES = ("wall_s", "throughput_rps")
+_OF_BOTH_SIDES = ("wall_s", "throughput_rps", "efficiency")
 """Metrics that the server sets where it is the bottleneck."""
 _OF_FAILURES = ("ok", "failures")
 MOST_FAILED = 0.01

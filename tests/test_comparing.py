@@ -180,7 +180,8 @@ def test_what_the_server_held_up_is_no_property_of_the_client() -> None:
         for repeat in range(5)
     ]
     study = Study(records)
-    assert "held up by the other side" in study.compare("time", of=FAST, to=SLOW).reason
+    for metric in ("time", "throughput_rps", "efficiency"):
+        assert "held up by the other side" in study.compare(metric, of=FAST, to=SLOW).reason
     assert study.compare("cpu_us_per_request", of=FAST, to=SLOW).ratio is not None
 
 
