@@ -76,6 +76,15 @@ def _doubtful(record: Record, metric: str) -> str:
     return f"over {MOST_FAILED:.0%} failed" if failed and metric not in _OF_FAILURES else ""
 
 
+def doubt(record: Record, metric: str) -> str:
+    """Why a record counts for nothing in a comparison by the metric; empty where it counts."""
+    if record.verdict == "invalid":
+        return "invalid"
+    value = stats.metric(metric).of(record)
+    usable = math.isfinite(value) and value > 0
+    return _doubtful(record, metric) or ("" if usable else "not measured")
+
+
 def against_first(
     records: Sequence[Record], by: Sequence[str], metrics: Sequence[str] = COMPARED
 ) -> list[Against]:

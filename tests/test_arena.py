@@ -21,7 +21,7 @@ from labkit.examining.sitting import examined
 from labkit.parts.examination import Evidence, Held, Sitting
 from labkit.plan import Step
 from labkit.progress import Reporter
-from labkit.record import Note, Record
+from labkit.record import Counts, Note, Record
 from labkit.spec import Trial
 from tests.factories import make_record
 
@@ -248,7 +248,80 @@ def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
         "mine": "-",
         "queue": "1",
     }
-    assert arena.says()[-1] == "Too few repeats of mine can be used: run it again."
+    assert arena.says()[-1] == (
+        "mine has no place by efficiency, CPU, memory, time to the first request: "
+        "1 of 5 repeats cannot be used (invalid)."
+    )
+
+
+def changed(records: Sequence[Record], name: str, repeats: int, **changes: Any) -> list[Record]:
+    """The records, with changes in the first so many repeats of one strategy."""
+    return [
+        msgspec.structs.replace(one, **changes)
+        if one.axes["strategy"] == name and one.repeat < repeats
+        else one
+        for one in records
+    ]
+
+
+FAILED = Counts(planned=100, sent=100, not_sent=0, ok=80, failed={"reset": 20}, cancelled=0)
+
+
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_who_did_not_do_the_work_has_no_place(repeats: int) -> None:
+    arms = {"mine": around(0.5), "queue": around(0.9), "wait": around(0.9)[::-1]}
+    found = changed(records(arms), "mine", repeats, counts=FAILED)
+    arena = Arena([Examined(name="mine", faults=[])], found)
+
+    assert {one.name: [place.text for place in one.places] for one in arena.standings} == {
+        "queue": ["1=", "1=", "1=", "1="],
+        "wait": ["1=", "1=", "1=", "1="],
+        "mine": ["-", "-", "-", "-"],
+    }
+    assert "mine is" not in arena.text()
+    assert f"{repeats} of 5 repeats cannot be used (over 1% failed)." in arena.says()[-1]
+
+
+def test_of_more_repeats_than_are_needed_each_must_be_usable() -> None:
+    many = [*NOISE, 1.001, 0.998]
+    arms = {"mine": [0.5 * noise for noise in many], "queue": [0.9 * noise for noise in many]}
+    found = changed(records(arms), "mine", 1, counts=FAILED)
+
+    assert {one.name: one.by("efficiency").text for one in ranked(found, ["mine"])} == {
+        "queue": "1",
+        "mine": "-",
+    }
+
+
+def test_where_the_server_set_the_rate_nobody_has_a_place_by_efficiency() -> None:
+    held = [
+        msgspec.structs.replace(
+            one,
+            client=msgspec.structs.replace(one.client, cpu_percent=40.0),
+            server=msgspec.structs.replace(one.server, cpu_percent=99.0),
+        )
+        for one in records({"mine": around(0.9), "queue": around(0.8)})
+    ]
+    arena = Arena([Examined(name="mine", faults=[])], held)
+
+    assert {one.by("efficiency").text for one in arena.standings} == {"-"}
+    assert {one.by("cpu_us_per_request").text for one in arena.standings} == {"1="}
+    assert arena.says()[-1] == (
+        "Nobody has a place by efficiency: "
+        "5 of 5 repeats cannot be used (held up by the other side)."
+    )
+
+
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> None:
+    arms = {"mine": around(0.9)[:repeats], "queue": around(0.9)[:repeats]}
+    bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
+    says = Arena([Examined(name="mine", faults=[])], bare).says()
+
+    assert says[-1] == "Nobody has a place by efficiency: not measured."
+    assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)
+    assert ("first by CPU with 1 other" in says[0]) == (repeats == 5)
+    assert not any("With 0 repeats" in said for said in says)
 
 
 def spoilt(arms: dict[str, Sequence[float]], name: str) -> list[Record]:

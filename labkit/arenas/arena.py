@@ -6,7 +6,7 @@ It runs nothing. It shows itself as HTML in a notebook and as text anywhere else
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -181,21 +181,37 @@ _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "s
 
 
 def _how_to_read(standings: Sequence[Standing]) -> list[str]:
-    usable = {one.name: one.places[0].repeats for one in standings}
-    most, needed = max(usable.values()), stats.LEAST_REPEATS
-    if most < needed:
-        few = f"{most} repeat{'' if most == 1 else 's'}"
-        return [f"With {few} nothing is decided, and nobody has a place: {needed} are needed."]
+    places = [place for one in standings for place in one.places]
+    made, needed = max(place.made for place in places), stats.LEAST_REPEATS
+    if made < needed:
+        few = f"{made} repeat{'' if made == 1 else 's'}"
+        said = f"With {few} nothing is decided, and nobody has a place: {needed} are needed."
+        return [said, *_unplaced(standings, lambda place: place.value is None)]
+    without = _unplaced(standings, lambda place: place.rank is None)
+    if all(place.rank is None for place in places):
+        return without
     pairs = len(standings) * (len(standings) - 1) // 2
-    said = [
+    return [
         "A place is one more than how many are better for sure: the whole interval of the ratio "
         f"lies beyond a difference of {MARGIN - 1:.0%}. A place that several have is marked by =.",
-        f"There are {pairs} pairs: of those that are alike one in twenty is told apart by chance.",
+        f"There are {pairs} pairs: of those that are alike at most one in twenty is told apart by "
+        "chance.",
+        *without,
     ]
-    short = [name for name, repeats in usable.items() if repeats < needed]
-    if short:
-        said.append(f"Too few repeats of {', '.join(short)} can be used: run it again.")
-    return said
+
+
+def _unplaced(standings: Sequence[Standing], concerns: Callable[[Place], bool]) -> list[str]:
+    """A sentence for those that have no place by some metrics, for the same reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for metric in METRICS:
+        found = [(one.name, one.by(metric)) for one in standings]
+        found = [(name, place) for name, place in found if concerns(place)]
+        for why in dict.fromkeys(place.why for _, place in found):
+            names = [name for name, place in found if place.why == why]
+            has = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no place"
+            who = "Nobody has a place" if len(names) == len(standings) else has
+            reasons.setdefault((who, why), []).append(_BY[metric])
+    return [f"{who} by {', '.join(by)}: {why}." for (who, why), by in reasons.items()]
 
 
 def _panel(metric: str, standings: Sequence[Standing]) -> charts.Panel:

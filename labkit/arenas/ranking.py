@@ -1,7 +1,8 @@
 """Records of those who passed -> places by each metric, shared where they are alike. Pure.
 
 An arm's place is one more than the number of arms that are better for sure: the 95 % interval of
-the paired ratio lies beyond a margin on the better side. There is no sum of places: what they are
+the paired ratio lies beyond a margin on the better side. An arm that cannot be compared is better
+and worse than nobody, which is no place: it has none. There is no sum of places: what they are
 worth beside each other depends on what one is short of.
 """
 
@@ -24,21 +25,23 @@ MARGIN = 1.02
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy by one metric, in base units; None where it was not measured.
+    """One strategy by one metric, in base units; None where no repeat can be compared.
 
-    `rank` is 1 for those than which none is better for sure, None where too few repeats can be
-    used; `among` is who shares it.
+    `rank` is 1 for those than which none is better for sure, None where it cannot be compared, and
+    `why` it cannot; `among` is who shares it. `made` is how many repeats there were.
     """
 
     metric: str
     value: float | None
     interval: Interval | None
     rank: int | None
+    made: int
     among: Sequence[str] = ()
+    why: str = ""
 
     @property
     def repeats(self) -> int:
-        """How many repeats could be used."""
+        """How many repeats can be compared."""
         return self.interval.n if self.interval else 0
 
     @property
@@ -88,33 +91,57 @@ def _order(standing: Standing) -> list[float]:
 def _places(
     metric: str, names: Sequence[str], records: Sequence[Record], compared: Sequence[Against]
 ) -> dict[str, Place]:
-    values = {name: _values(metric, name, records) for name in names}
-    # With fewer it is told apart from nobody, which is no reason to put it first.
-    placed = [name for name in names if len(values[name]) >= stats.LEAST_REPEATS]
+    found = {name: _Arm(metric, name, records) for name in names}
     ranks = {
         name: 1 + sum(_is_worse(one) for one in compared if _is(one, metric, name))
-        for name in placed
+        for name in names
+        if not found[name].why
     }
     return {
         name: Place(
             metric=metric,
-            value=_interval(values[name]).value if values[name] else None,
-            interval=_interval(values[name]) if values[name] else None,
+            value=arm.interval.value if arm.interval else None,
+            interval=arm.interval,
             rank=ranks.get(name),
-            among=[other for other in ranks if other != name and ranks[other] == ranks.get(name)],
+            made=arm.made,
+            among=[
+                other
+                for other, rank in ranks.items()
+                if other != name and name in ranks and rank == ranks[name]
+            ],
+            why=arm.why,
         )
-        for name in names
+        for name, arm in found.items()
     }
 
 
-def _values(metric: str, name: str, records: Sequence[Record]) -> list[float]:
-    of = [one for one in records if one.axes["strategy"] == name and one.verdict != "invalid"]
-    found = [stats.metric(metric).of(record) for record in of]
-    return [value for value in found if math.isfinite(value)]
+class _Arm:
+    """The repeats of one strategy that can be compared by a metric; `why` it has no place by it."""
+
+    def __init__(self, metric: str, name: str, records: Sequence[Record]) -> None:
+        of = [one for one in records if one.axes["strategy"] == name]
+        doubts = [comparisons.doubt(record, metric) for record in of]
+        known = zip(of, doubts, strict=True)
+        values = [stats.metric(metric).of(record) for record, doubt in known if not doubt]
+        blocks = {(record.study, record.repeat) for record in records}
+        doubts += ["missing"] * (len(blocks) - len(of))
+        self.made = len(of)
+        self.interval = stats.of_value(values) if values else None
+        self.why = _why(len(values), doubts)
 
 
-def _interval(values: Sequence[float]) -> Interval:
-    return stats.of_value(values)
+def _why(usable: int, doubts: Sequence[str]) -> str:
+    """Why an arm of so many usable repeats cannot be compared; empty where it can.
+
+    One repeat that cannot be used leaves every comparison undecided, as anywhere in the lab.
+    """
+    made, lost, reasons = len(doubts), len(doubts) - usable, stats.codes_text(doubts)
+    if reasons == "not measured" and not usable:
+        return reasons
+    if lost:
+        return f"{lost} of {made} repeats cannot be used ({reasons})"
+    few = f"{made} repeat{'' if made == 1 else 's'}; {stats.LEAST_REPEATS} needed"
+    return few if made < stats.LEAST_REPEATS else ""
 
 
 def _is(one: Against, metric: str, name: str) -> bool:

@@ -25,7 +25,7 @@ _LEAST_SPAN = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """One strategy by one metric, in the unit that is shown; None where it was not measured."""
+    """One strategy by one metric, in the unit that is shown; None where there is no figure."""
 
     name: str
     value: float | None
@@ -90,7 +90,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE)
     for place, one in enumerate(panel.dots):
-        text = one.rank if one.value is not None else "not measured"
+        text = one.rank if one.value is not None else "no figure"
         colour, weight = (VERMILLION, "bold") if one.is_mine else (INK, "normal")
         ax.text(
             0.97,
