@@ -323,6 +323,27 @@ async def with_an_import(fetch, items, limit):
         await fetch(item)
 
 
+@sound
+async def counts_among_other_figures(fetch, items, limit):
+    errors = await workers_on_an_iterator(fetch, items, limit)
+    failed = len(errors)
+    return {
+        "results": [None] * len(items),
+        "report": {"planned": len(items), "ok": len(items) - failed, "failed": failed, "limit": 1},
+    }
+
+
+@sound
+async def names_of_the_errors(fetch, items, limit):
+    errors = await workers_on_an_iterator(fetch, items, limit)
+    return [type(error).__name__ for error in errors]
+
+
+@sound
+async def a_line_of_text(fetch, items, limit):
+    return f"errors: {len(await workers_on_an_iterator(fetch, items, limit))}"
+
+
 class AnObject:
     """An object with a method, as well as a function."""
 

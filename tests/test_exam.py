@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -158,6 +160,23 @@ def test_each_sitting_is_told_as_it_ends() -> None:
 # --- what its caller is told
 
 FAILING = {1, 4, 5}
+
+
+@dataclass
+class Report:
+    """As a learner may write it, with more than a few figures."""
+
+    planned: int = 10
+    limit: int = 2
+    ok: int = 7
+    failed: int = 3
+    began_s: float = 1.5
+    ended_s: float = 2.5
+    first_item: int = 0
+    last_item: int = 9
+    note: str = ""
+
+
 TOLD = {
     "the exceptions": [None, ValueError(), None],
     "a group": {"errors": ExceptionGroup("some", [ValueError()])},
@@ -174,6 +193,15 @@ TOLD = {
     "a word for each": [(item, "bad" if item in FAILING else "ok") for item in range(10)],
     "a word by item": {item: "bad" if item in FAILING else "ok" for item in range(10)},
     "which came": {0, 2, 3, 6, 7, 8, 9},
+    "counts among other figures": {"planned": 10, "ok": 7, "failed": 3, "limit": 2, "seconds": 0.5},
+    "counts beside the results": {"results": [None] * 10, "counts": {"ok": 7, "failed": 3}},
+    "a report of nine fields": Report(),
+    "a class for each that failed": [ValueError, OSError, ValueError],
+    "a name for each that failed": ["ValueError", "OSError", "ValueError"],
+    "a number in a text": "errors: 3",
+    "a number in a text among others": (10, "planned 10, came 7."),
+    "how many of each kind": Counter({"ValueError": 1, "came": 7}),
+    "how many of each class": {ValueError: 3},
 }
 NOT_TOLD = {
     "nothing": None,
@@ -184,6 +212,12 @@ NOT_TOLD = {
     "a word for all": ["ok"] * 10,
     "all items, in pairs": [(item, None) for item in range(10)],
     "whether it is done": True,
+    "all items, in rounds of few": [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]],
+    "a text for each item": [f"item {item}" for item in range(10)],
+    "a text of all items": " ".join(map(str, range(10))),
+    "another number in a text": "10 items in 3.5 s, 1,003 ms, at 7x",
+    "other texts": ["begun", "done"],
+    "a figure for each item": {item: item for item in range(10)},
 }
 
 
