@@ -344,6 +344,67 @@ async def a_line_of_text(fetch, items, limit):
     return f"errors: {len(await workers_on_an_iterator(fetch, items, limit))}"
 
 
+@sound
+@strategy
+async def paced_by_a_clock(fetch, items, limit):
+    """Two a second, by looking at the clock again and again."""
+    due = time.perf_counter()
+    for item in items:
+        while time.perf_counter() < due:
+            await asyncio.sleep(0.01)
+        due += 0.5
+        await fetch(item)
+
+
+@sound
+@strategy
+async def five_in_each_second(fetch, items, limit):
+    """A window of a second by time.monotonic, waited for exactly."""
+    recent, slots = [], asyncio.Semaphore(limit)
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            while len(recent := [at for at in recent if time.monotonic() - at < 1]) >= 5:
+                await asyncio.sleep(recent[0] + 1 - time.monotonic())
+            recent.append(time.monotonic())
+            await slots.acquire()
+            group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
+
+
+def window_of(size, pause_s=None):
+    async def window(fetch, items, limit):
+        """However large, it does not grow with the items."""
+        room, slots = asyncio.Semaphore(size(limit)), asyncio.Semaphore(limit)
+
+        async def one(item):
+            async with slots:
+                await fetch(item)
+
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                await room.acquire()
+                group.create_task(one(item)).add_done_callback(lambda _: room.release())
+                if pause_s is not None:
+                    await asyncio.sleep(pause_s)
+
+    return window
+
+
+async def a_window_of_a_thousand(fetch, items, limit):
+    await window_of(lambda _: 1_000)(fetch, items, limit)
+
+
+async def a_window_of_ten_limits(fetch, items, limit):
+    await window_of(lambda limit: 10 * limit)(fetch, items, limit)
+
+
+async def a_window_filled_slowly(fetch, items, limit):
+    await window_of(lambda _: 1_000, pause_s=0.01)(fetch, items, limit)
+
+
+for windowed in (a_window_of_a_thousand, a_window_of_ten_limits, a_window_filled_slowly):
+    sound(strategy(windowed))
+
+
 class AnObject:
     """An object with a method, as well as a function."""
 
@@ -700,6 +761,66 @@ async def a_tenth_of_the_items_at_a_time(fetch, items, limit):
             await fetch(item)
 
     part = -(-len(items) // 10)
+    for start in range(0, len(items), part):
+        await asyncio.gather(*(one(item) for item in items[start : start + part]))
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_pause_after_each_task(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
+            await asyncio.sleep(0.001)
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_pause_after_many_tasks(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    async with asyncio.TaskGroup() as group:
+        for made, item in enumerate(items, 1):
+            group.create_task(one(item))
+            if made % 500 == 0:
+                await asyncio.sleep(0.1)
+
+
+@broken("unbounded-tasks")
+@strategy
+async def a_second_before_each_task(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await asyncio.sleep(1)
+            group.create_task(one(item))
+
+
+@broken("unbounded-tasks")
+@strategy
+async def some_percent_of_the_items_at_a_time(fetch, items, limit):
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item):
+        async with slots:
+            await fetch(item)
+
+    part = max(len(items) // 25, 1)
     for start in range(0, len(items), part):
         await asyncio.gather(*(one(item) for item in items[start : start + part]))
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from labkit import strategies
 from labkit.arenas import Examined, judged
 from labkit.experiments.exam import examine
 from labkit.experiments.exam.calls import Calls, Items
+from labkit.experiments.exam.clocks import hurried
 from labkit.experiments.exam.telling import told
 from labkit.experiments.exam.turns import Loop, Stillness, Turns
 from labkit.parts.examination import Evidence
@@ -33,9 +35,9 @@ FAULTS = (
     "leaves-tasks-behind",
     "polls-hot",
 )
-SECONDS = {"never-ends", "blocks-the-loop"}
+SECONDS = {"never-ends", "blocks-the-loop", "a_second_before_each_task"}
 VARIANTS = [
-    pytest.param(code, name, marks=pytest.mark.slow if code in SECONDS else ())
+    pytest.param(code, name, marks=pytest.mark.slow if {code, name} & SECONDS else ())
     for code, variants in BROKEN.items()
     for name in variants
 ]
@@ -63,11 +65,7 @@ def test_each_fault_is_tested_in_several_forms() -> None:
     assert len(SOUND) >= 10
 
 
-SLOW = {"one_a_second"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SOUND]
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SOUND)
 def test_a_sound_strategy_passes(name: str) -> None:
     assert examined(SOUND[name]).faults == []
 
@@ -155,6 +153,64 @@ def test_each_sitting_is_told_as_it_ends() -> None:
     )
 
     assert seen == ["few", "one", "many", "more", "failing", "end", "small", "large"]
+
+
+# --- clocks, and what is left of one sitting for the next
+
+
+async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
+    """Paced by a clock that is not hurried."""
+    due = datetime.now(UTC)
+    for item in items:
+        while datetime.now(UTC) < due:  # noqa: ASYNC110  # as learners write it
+            await asyncio.sleep(0.01)
+        due += timedelta(seconds=0.05)
+        await fetch(item)
+
+
+def test_whose_time_is_up_is_not_said_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.experiments.exam.sitting.SITTING_S", 0.5)
+    found = judged("x", examine(by_the_wall, guarded=True, held_s=HELD_S))
+
+    assert found.codes == ["too-slow"]
+    assert "still at it when the time of an examination was up" in found.faults[0].seen
+
+
+def test_who_is_busy_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.experiments.exam.sitting.FRUITLESS_S", 0.2)
+
+    async def waits_for_what_never_comes(fetch: Any, items: Any, limit: int) -> None:
+        while True:  # noqa: ASYNC110  # what is ended
+            await asyncio.sleep(0.01)
+
+    found = judged("x", examine(waits_for_what_never_comes, held_s=HELD_S))
+
+    assert found.codes == ["never-ends"]
+    assert (
+        "it was busy for seconds, and none of 3 items was fetched any more" in found.faults[0].seen
+    )
+
+
+def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
+    names = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns", "time_ns")
+    real = {name: getattr(time, name) for name in names}
+    turns = Turns(hurried=True)
+
+    async def waits() -> float:
+        start = asyncio.get_running_loop().time()
+        await asyncio.sleep(3_600)
+        return asyncio.get_running_loop().time() - start
+
+    with hurried(turns):
+        before = {name: getattr(time, name)() for name in names}
+        with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
+            waited_s = runner.run(waits())
+        passed = {name: getattr(time, name)() - before[name] for name in names}
+
+    assert 3_600 <= waited_s < 3_700
+    assert all(3_600 <= passed[name] < 3_700 for name in names[:3])
+    assert all(3_600e9 <= passed[name] < 3_700e9 for name in names[3:])
+    assert {name: getattr(time, name) for name in names} == real
 
 
 # --- what its caller is told

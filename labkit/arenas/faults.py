@@ -28,6 +28,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "again.",
         "never-ends": "Look at what it waits for at its end: a queue that nobody fills or "
         "acknowledges any more, or a worker that was never told to stop.",
+        "too-slow": "Pace it by asyncio.sleep, the loop's time or time.monotonic: an examination "
+        "lets these pass quickly, and for any other clock it can only wait.",
         "blocks-the-loop": "Write `await asyncio.sleep(...)` for time.sleep, and hand what "
         "computes for long to asyncio.to_thread: meanwhile no other call goes on.",
         "raises": "Run it on a few items with a fetch of your own, such as `async def fetch(item): "

@@ -19,6 +19,8 @@ WAKING_TURNS_PER_S = 60
 """From here on it is worth a remark."""
 GROWTH_SHARE = 0.05
 """Of the items that there were more, how many more may be waiting: bounded is none at all."""
+PROPORTION, NO_MATTER_LIMITS = 0.9, 2
+"""Of what twice the items would bring, and how many limits may be waiting anyway."""
 BLOCKED_S, BLOCKED_LONG_S = 0.1, 10.0
 """How long the loop may stand still in a sitting. Once may be the machine, or an import within the
 function: it takes two of them, or a very long one."""
@@ -67,6 +69,8 @@ def _lost(evidence: Evidence) -> Iterator[Fault]:
             "It kept the event loop to itself and never gave it back: there is a loop in it "
             "without an await, or with one that never waits.",
         )
+    elif kind == "too-slow":
+        yield _fault("too-slow", "It was still at it when the time of its examination was up.")
     elif kind:
         yield _fault("ends-its-process", f"The process in which it ran ended: {why}.")
 
@@ -81,15 +85,26 @@ def _broken(plain: Sequence[Sitting]) -> Iterator[Fault]:
         if one.end in _NEVER:
             yield _fault("never-ends", f"{on} it did not return: {_stuck(one)}.")
             return
+        if one.end == "late":
+            yield _late(one, on)
+            return
         if one.end == "endless":
             said = f"{on} it made more than thirty calls for each item and was ended."
             yield _fault("repeats-items", said)
             return
 
 
+def _late(one: Sitting, on: str) -> Fault:
+    return _fault(
+        "too-slow",
+        f"{on} it was still at it when the time of an examination was up, "
+        f"{one.planned - one.missing} of the items fetched.",
+    )
+
+
 def _stuck(one: Sitting) -> str:
-    if one.end == "slow":
-        return "after minutes of its own time it was still at it"
+    if one.end == "slow" and one.missing:
+        return f"it was busy for seconds, and none of {_items(one.missing)} was fetched any more"
     if not one.missing:
         return "every item had been fetched, and it went on waiting"
     return f"{_items(one.missing)} were not fetched, and nothing happened any more"
@@ -168,6 +183,8 @@ def _failing(sittings: Iterable[Sitting], known: set[str]) -> Iterator[Fault]:
         if one.end == "endless":
             said = "An item that failed was tried again and again, without an end."
             yield _fault("never-ends", said)
+        elif one.end == "late":
+            yield _late(one, f"With {_items(one.planned)}, of which {one.failing} failed,")
         elif stopped:
             yield _stopped(one)
         elif one.end in _NEVER:
@@ -209,7 +226,8 @@ def _growing(sittings: Iterable[Sitting]) -> Iterator[Fault]:
     if pair is None:
         return
     (small, few), (large, many) = pair
-    if _grew(few.waiting, many.waiting, small, large):
+    waited = (few.waiting, many.waiting, small, large)
+    if _grew(*waited) or _in_proportion(*waited):
         yield _fault(
             "unbounded-tasks",
             f"With a limit of {large.limit} and {large.planned:,} items {many.waiting:,} tasks or "
@@ -232,6 +250,16 @@ def _pair(
 
 def _grew(few: int, many: int, small: Sitting, large: Sitting) -> bool:
     return many - few > GROWTH_SHARE * (large.planned - small.planned)
+
+
+def _in_proportion(few: int, many: int, small: Sitting, large: Sitting) -> bool:
+    """Whether it grew as the items did, however small a share of them it is.
+
+    A window of its own, however large, is the same with more items, and one of a few limits is no
+    matter.
+    """
+    least = NO_MATTER_LIMITS * large.limit
+    return few > least and many >= PROPORTION * few * large.planned / small.planned
 
 
 def _hot(sittings: Iterable[Sitting]) -> Iterator[Fault]:

@@ -50,7 +50,8 @@ async def _evidence(asked: Any) -> Evidence:
         await child.exited(GRACE_S)
         return Evidence(sittings=sittings, lost=f"ended: {failed(child, 'it died')}")
     except TimeoutError:
-        return Evidence(sittings=sittings, lost="never-ends")
+        # Who came through some of it gave the loop back.
+        return Evidence(sittings=sittings, lost="too-slow" if sittings else "never-ends")
     finally:
         await surely_ended(child)
 

@@ -10,9 +10,10 @@ from typing import Literal
 
 import msgspec
 
-End = Literal["returned", "raised", "stuck", "slow", "endless"]
-"""How a sitting ended: `stuck` while nothing happened any more, `slow` while something still did,
-`endless` with far more calls than items; these three were ended by the examiner."""
+End = Literal["returned", "raised", "stuck", "slow", "late", "endless"]
+"""How a sitting ended: `stuck` while nothing happened any more, `slow` while it was busy, and for
+long nothing came of it, `late` while it still came along and its time was up, `endless` with far
+more calls than items; these four were ended by the examiner."""
 
 AT_SERVER = "server"
 """The sitting whose calls go to the synthetic server, which counts for itself."""

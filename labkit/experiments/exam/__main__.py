@@ -11,8 +11,8 @@ import os
 import pickle
 import sys
 import threading
-import time
 import traceback
+from time import monotonic, sleep
 from typing import Any
 
 import msgspec
@@ -34,11 +34,11 @@ class _Parent:
         self._fd = os.dup(1)
         # What the strategy prints goes to standard error.
         os.dup2(2, 1)
-        self._told_s = time.monotonic()
+        self._told_s = monotonic()
 
     def saw(self, sitting: Sitting) -> None:
         """A sitting has ended."""
-        self._told_s = time.monotonic()
+        self._told_s = monotonic()
         self._say(sitting=sitting)
 
     def end(self, lost: str = "") -> None:
@@ -50,8 +50,8 @@ class _Parent:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        while (left_s := self._told_s + LONGEST_S - time.monotonic()) > 0:
-            time.sleep(left_s)
+        while (left_s := self._told_s + LONGEST_S - monotonic()) > 0:
+            sleep(left_s)
         self.end("never-ends")
         os._exit(1)
 
@@ -76,7 +76,12 @@ def main() -> int:
         return LabError.exit_code
     parent.watch()
     try:
-        examine(strategy, guarded=paper.guarded, url=paper.url, saw=parent.saw)
+        examine(
+            strategy,
+            guarded=paper.guarded,
+            url=paper.url,
+            saw=parent.saw,
+        )
     except BaseException as error:  # noqa: BLE001  # a strategy may raise SystemExit
         traceback.print_exc()
         parent.end(f"ended: {_said(error)}")

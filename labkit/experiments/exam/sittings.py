@@ -13,9 +13,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from labkit.experiments.exam import clocks
 from labkit.experiments.exam.calls import Calls, Items
 from labkit.experiments.exam.sitting import TICK_S, Run, Strategy, hold
 from labkit.experiments.exam.turns import Loop, Turns
@@ -29,7 +31,7 @@ MANY, MORE = 61, 181
 """Neither is a multiple of the limit: what works in rounds must not lose the last one."""
 FAILING = frozenset({3, 4, 9, 12, 20, 25, 26, 31, 38, 44, 50, 51, 57})
 HELD = (3_000, 6_000)
-PATIENCE_TICKS = 200
+PATIENCE_S = 10.0
 """At the server: what hangs was ended before, and who is slow on purpose is not waited for."""
 HELD_S, BRIEFLY_S = 0.3, 0.0
 MOST_STILL_S, MOST_AT_ONCE_S = 0.5, 10.0
@@ -45,16 +47,19 @@ def examine(
     guarded: bool = False,
     url: str | None = None,
     held_s: float = HELD_S,
+    anew: Callable[[], Strategy] | None = None,
     saw: Saw = lambda sitting: None,
 ) -> Evidence:
     """Run the strategy in all sittings, those at the server where there is one at `url`.
 
     `guarded`: under the lab's decorator where calls fail, as it would be called; elsewhere without,
-    as in a trial. `saw` is told each sitting as it ends. It runs event loops of its own.
+    as in a trial. `saw` is told each sitting as it ends. It runs event loops of its own, and takes
+    the strategy `anew` for each, if it can: a lock of its module knows the loop it was used in.
     """
     seen: list[Sitting] = []
-    careful = _careful(strategy) if guarded else strategy
-    for sitting in _sittings(strategy, careful, url, held_s):
+    fresh = anew or (lambda: strategy)
+    careful = (lambda: _careful(fresh())) if guarded else fresh
+    for sitting in _sittings(fresh, careful, url, held_s):
         seen.append(sitting)
         saw(sitting)
         if not _goes_on(seen):
@@ -79,28 +84,29 @@ def _goes_on(seen: Sequence[Sitting]) -> bool:
 
 
 def _sittings(
-    strategy: Strategy, careful: Strategy, url: str | None, held_s: float
+    fresh: Callable[[], Strategy], careful: Callable[[], Strategy], url: str | None, held_s: float
 ) -> Iterable[Sitting]:
-    yield _sat(lambda turns: _plain("few", strategy, 3, LIMIT, turns))
-    yield _sat(lambda turns: _plain("one", strategy, 12, 1, turns))
-    yield _sat(lambda turns: _plain("many", strategy, MANY, LIMIT, turns))
-    yield _sat(lambda turns: _plain("more", strategy, MORE, LIMIT, turns))
-    yield _sat(lambda turns: _failing(careful, turns))
-    yield _sat(lambda turns: _held("end", strategy, 5, held_s, turns), hurried=False)
-    yield _sat(lambda turns: _held("small", strategy, HELD[0], held_s, turns), hurried=False)
-    yield _sat(lambda turns: _held("large", strategy, HELD[1], BRIEFLY_S, turns), hurried=False)
+    yield _sat(lambda turns: _plain("few", fresh(), 3, LIMIT, turns))
+    yield _sat(lambda turns: _plain("one", fresh(), 12, 1, turns))
+    yield _sat(lambda turns: _plain("many", fresh(), MANY, LIMIT, turns))
+    yield _sat(lambda turns: _plain("more", fresh(), MORE, LIMIT, turns))
+    yield _sat(lambda turns: _failing(careful(), turns))
+    yield _sat(lambda turns: _held("end", fresh(), 5, held_s, turns))
+    yield _sat(lambda turns: _held("small", fresh(), HELD[0], held_s, turns))
+    yield _sat(lambda turns: _held("large", fresh(), HELD[1], BRIEFLY_S, turns))
     if url is not None:
-        yield _sat(lambda turns: _at_server(strategy, url, turns), hurried=False)
+        yield _sat(lambda turns: _at_server(fresh(), url, turns), hurried=False)
 
 
 def _sat(sitting: Callable[[Turns], Awaitable[Sitting]], *, hurried: bool = True) -> Sitting:
-    """One sitting, in a loop of its own; `hurried` where no time is measured in it."""
+    """One sitting, in a loop of its own; `hurried` where nothing is waited for but the strategy."""
     turns = Turns(hurried=hurried)
 
     async def sat() -> Sitting:
         return await sitting(turns)
 
-    with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
+    ahead = clocks.hurried(turns) if hurried else contextlib.nullcontext()
+    with ahead, asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
         # What a task raised that nobody waited for is judged by what the strategy's caller is told.
         runner.get_loop().set_exception_handler(lambda loop, context: None)
         return runner.run(sat())
@@ -135,5 +141,5 @@ async def _at_server(strategy: Strategy, url: str, turns: Turns) -> Sitting:
 
     async with open_transport(WireTransport(), url) as fetch:
         run = Run(strategy, Calls(fetch=fetch), range(MANY), LIMIT, turns)
-        await run.finish(tick_s=TICK_S, longest=PATIENCE_TICKS)
+        await run.finish(tick_s=TICK_S, longest_s=PATIENCE_S)
         return run.seen(AT_SERVER)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
-from time import perf_counter, thread_time
+import threading
+from time import monotonic, perf_counter, thread_time
 
 from labkit.probes.memory import Watched
 
@@ -21,8 +22,8 @@ HURRIED_S = 0.001
 class Turns(selectors.DefaultSelector):
     """A selector: the loop asks it once a turn. Between two questions it runs callbacks.
 
-    Where time is `hurried`, a wait in which nothing happens ends after `HURRIED_S`, and the loop's
-    time is as far `ahead_s` as was left of it. Not at once: a thread may be at work.
+    Where time is `hurried`, a wait in which nothing happens ends at once, and the loop's time is as
+    far `ahead_s` as was left of it; after `HURRIED_S` where a thread is at work, or a socket open.
 
     A callback that sleeps takes time without CPU, and one that computes takes CPU: `still_s` is the
     first, over all turns; `longest_s` the second, of the longest turn.
@@ -30,7 +31,8 @@ class Turns(selectors.DefaultSelector):
 
     def __init__(self, *, hurried: bool = False) -> None:
         super().__init__()
-        self.count, self.ahead_s, self._hurried = 0, 0.0, hurried
+        self.count, self.ahead_s, self.hurried = 0, 0.0, hurried
+        self._threads = threading.active_count()
         self.restart()
 
     def restart(self) -> None:
@@ -47,13 +49,17 @@ class Turns(selectors.DefaultSelector):
         return ready
 
     def _ready(self, timeout: float | None) -> list[Event]:
-        if timeout is None or not self._hurried:
+        if timeout is None or not self.hurried:
             return super().select(timeout)
-        shortly = min(timeout, HURRIED_S)
+        shortly = min(timeout, HURRIED_S) if self._others() else 0.0
         ready = super().select(shortly)
         if not ready:
             self.ahead_s += timeout - shortly if timeout > 0 else 0.0
         return ready
+
+    def _others(self) -> bool:
+        """Whether anything but this thread may bring something about; one socket is the loop's."""
+        return threading.active_count() > self._threads or len(self.get_map()) > 1
 
     def _end(self) -> None:
         if self._began is None:
@@ -89,4 +95,5 @@ class Loop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         """Seconds; as far ahead of the clock as its waits were cut short."""
-        return super().time() + self._turns.ahead_s
+        # Not asyncio's: the clock that it reads may be ahead itself.
+        return monotonic() + self._turns.ahead_s
