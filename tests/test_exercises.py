@@ -455,6 +455,50 @@ def test_a_function_that_waits_for_ever_is_told_so() -> None:
     assert "waits for something that never happens" in said_of(mine)
 
 
+def test_work_in_a_thread_is_waited_for_while_the_clock_stands() -> None:
+    async def mine() -> tuple[Any, float]:
+        slow = asyncio.wait_for(asyncio.to_thread(time.sleep, 0.02), timeout=5)
+        found = await asyncio.gather(asyncio.to_thread(sum, [1, 2]), slow)
+        return found, asyncio.get_running_loop().time()
+
+    assert trying.call(mine) == ([3, None], 0)
+
+
+def test_a_function_that_waits_for_ever_beside_a_thread_is_told_so() -> None:
+    async def mine() -> None:
+        await asyncio.to_thread(sum, [])
+        await asyncio.Event().wait()
+
+    assert "waits for something that never happens" in said_of(mine)
+
+
+def test_a_thread_that_does_not_end_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trying, "DEADLINE_S", 0.05)
+    let_go = threading.Event()
+
+    async def mine() -> None:
+        await asyncio.to_thread(let_go.wait, 10)
+
+    try:
+        assert "never came to an end" in said_of(mine)
+    finally:
+        let_go.set()
+
+
+def test_a_file_may_be_written_to_in_a_thread() -> None:
+    async def pass_on(chunks: Any, file: Any) -> int:
+        total = 0
+        async for chunk in chunks:
+            total += await asyncio.to_thread(file.write, chunk)
+        return total
+
+    checked = lab.check("ex-06-2", pass_on)
+
+    assert checked, checked
+
+
 def test_a_function_that_never_gives_up_is_told_so() -> None:
     async def mine() -> None:
         while True:  # noqa: ASYNC110  # the fault that is to be seen

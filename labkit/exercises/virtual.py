@@ -1,18 +1,27 @@
 """An event loop whose waiting takes no time, for functions that are tried and reach no network.
 
 Its clock stands while code runs and leaps to the next timer when all wait, so that a schedule takes
-exactly as long as its delays say, on any machine. It notices what would hang a real loop.
+exactly as long as its delays say, on any machine. It notices what would hang a real loop. Work that
+is given to a thread is code that runs: it is really waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
+
+Args = TypeVarTuple("Args")
+Result = TypeVar("Result")
 
 FREE_TURNS = 50
 """Turns after which everything that can go on at one moment has: from then on a turn takes time."""
 TURN_S = 0.01
 MOST_TURNS = 50_000
+THREAD_S = 0.3
+"""Of real time, the longest wait for a thread before the loop looks again."""
 
 
 class Deadlock(Exception):
@@ -28,14 +37,18 @@ class _Leaping(selectors.DefaultSelector):
 
     now_s = 0.0
     turns = idle_turns = polled_turns = 0
+    in_threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        # A thread that is ready wakes the loop by a socket, as it does a real one.
+        busy = self.in_threads > 0 and timeout != 0
+        ready = super().select(THREAD_S if busy else 0)
         if ready:
             return ready
-        if timeout is None:
+        if timeout is not None:
+            self._leap(timeout)
+        elif not busy:
             raise Deadlock
-        self._leap(timeout)
         return ready
 
     def _leap(self, timeout: float) -> None:
@@ -61,6 +74,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """The seconds that have passed in it."""
         return self._leaping.now_s
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Args], Result], *args: *Args
+    ) -> asyncio.Future[Result]:
+        """Run a function in a thread, and know until it has ended that it may wake the loop."""
+        # Popped, as a thread would else hold what it was given for a moment after it has said that
+        # it is done: an exercise counts what is still held.
+        work = [(func, args)]
+
+        def once() -> Result:
+            one, given = work.pop()
+            return one(*given)
+
+        found = super().run_in_executor(executor, once)
+        self._leaping.in_threads += 1
+        found.add_done_callback(self._thread_ended)
+        return found
+
+    def _thread_ended(self, _future: asyncio.Future[Any]) -> None:
+        self._leaping.in_threads -= 1
 
     def begin_anew(self) -> None:
         """Allow as many turns again."""
