@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import inspect
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
@@ -39,11 +40,11 @@ class Stopped(KeyboardInterrupt):
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
-    """What the function returns, awaited where it is a coroutine's; `Wrong` where it raises."""
+    """What the function returns, awaited where it can be; `Wrong` where it raises."""
 
     async def called() -> Any:
         found = function(*args)
-        return await found if asyncio.iscoroutine(found) else found
+        return await found if inspect.isawaitable(found) else found
 
     return run(called, of=function)
 
