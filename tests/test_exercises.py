@@ -165,6 +165,31 @@ def test_solutions_that_measure_pass_too(
     assert stored(path).get(checked.exercise) in (None, checked._repr_mimebundle_())
 
 
+LEDGER = next(path for path in SOURCES if path.name.startswith("12_"))
+
+
+@pytest.mark.parametrize("answer", ["text", "HEAD + text"])
+def test_a_claim_may_come_with_its_head_or_without(answer: str) -> None:
+    source = solutions(LEDGER)[-1]
+
+    checked = run_cells(setup(LEDGER), source.replace(", text)", f", {answer})"))[-1]
+
+    assert checked, checked
+
+
+@pytest.mark.slow
+def test_the_claim_of_an_answer_is_run_as_the_check_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+    source = solutions(LEDGER)[-1]
+    (command,) = re.findall("`(await .+?)`", run_cells(setup(LEDGER), source)[-1].says)
+
+    claims = run_cells(setup(LEDGER), source, command)[-1]
+
+    assert [one.status for one in claims.results] == ["holds"]
+
+
 # What is made of them
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from labkit import ledger
 from labkit.errors import BadInput
@@ -28,6 +29,8 @@ about = "A claim of my own."
 source = { own = "I have heard it said" }
 repeats = { smoke = 5, workshop = 10, paper = 20 }
 """
+"""As the notebook gives it: an answer may come with it or without."""
+_HAS_HEAD = re.compile(r"^\s*repeats\b", re.MULTILINE)
 
 
 def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> str:
@@ -97,13 +100,14 @@ def claim_that_counts(answer: object) -> str:
     _check_arm(checks[0])
     return (
         "a count needs no interval: one run outside of the band refutes it. Run it with "
-        "`await lab.check_claims(claims=ledger.parse(text))`, and then with a band that it breaks"
+        "`await lab.check_claims(claims=ledger.parse(HEAD + text))`, and then with a band that it "
+        "breaks"
     )
 
 
 def _parsed(text: str) -> ledger.Claims:
     try:
-        return ledger.parse(text if "repeats" in text else HEAD + text)
+        return ledger.parse(text if _HAS_HEAD.search(text) else HEAD + text)
     except BadInput as error:
         raise Wrong(f"the lab refuses it: {' '.join(str(error).split())}") from None
 
