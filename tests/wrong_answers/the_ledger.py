@@ -29,6 +29,8 @@ WRONG = [
     ("ex-12-1", but(1, "inconclusive"), "row 1"),
     ("ex-12-1", but(2, "holds"), "row 2"),
     ("ex-12-1", but(3, "inconclusive"), "row 3"),
+    ("ex-12-1", but(3, "holds"), "row 3: both ends of the interval are below the band"),
+    ("ex-12-1", but(6, "refuted"), "row 6: both ends of the interval are within the band"),
     ("ex-12-1", but(4, "holds"), "without an interval"),
     ("ex-12-1", but(5, "refuted"), "row 5: if it is refuted"),
     ("ex-12-1", but(6, "yes"), "choose one of"),

@@ -49,21 +49,25 @@ def statuses_of_intervals(answer: object) -> str:
     words = [grading.choice(one, STATUSES) for one in given]
     for number, (word, (interval, band)) in enumerate(zip(words, FOUND, strict=True), start=1):
         if word != status(interval, band):
-            raise Wrong(f"row {number}: {_why(interval, word)}")
+            raise Wrong(f"row {number}: {_why(interval, band, word)}")
     return (
         "row 3 is a real gain, above 1 in any case, and refutes the claim all the same: what was "
         "claimed is more. And *inconclusive* is not a weak *holds*"
     )
 
 
-def _why(interval: tuple[float, float] | None, word: str) -> str:
+def _why(interval: tuple[float, float] | None, band: tuple[float, float], word: str) -> str:
     if interval is None:
         return "what may be decided without an interval?"
     if word == "inconclusive":
         return "both ends of the interval are on the same side of the band's edges, or within"
-    return (
-        f"if it {'holds' if word == 'holds' else 'is refuted'}, what of the interval's other end?"
-    )
+    if (right := status(interval, band)) == "inconclusive":
+        claimed = "holds" if word == "holds" else "is refuted"
+        return f"if it {claimed}, what of the interval's other end?"
+    if right == "holds":
+        return "both ends of the interval are within the band: what is there that refutes it?"
+    side = "below" if interval[1] < band[0] else "above"
+    return f"both ends of the interval are {side} the band: is what it shows what was claimed?"
 
 
 @exercise("ex-12-2")
