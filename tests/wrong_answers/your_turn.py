@@ -105,5 +105,7 @@ WRONG = [
     ("ex-13-3", lab.Trial(requests=10, limit=10, delay="0.1"), "nothing to go round"),
     ("ex-13-3", lab.Trial(requests=40, limit=1, delay="0.1"), "nothing to go round"),
     ("ex-13-3", lab.Trial(requests=4_000, limit=10, delay="0.1"), "are allowed"),
+    ("ex-13-3", lab.Trial(requests=3, limit=2, delay="0.1"), "fill two rounds"),
+    ("ex-13-3", lab.Trial(requests=5, limit=2, delay="randint(0,3)", seed=6), "by luck only"),
     ("ex-13-3", "0.1", "give a lab.Trial"),
 ]

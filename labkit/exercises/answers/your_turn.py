@@ -86,11 +86,16 @@ def hides_the_rounds(answer: object) -> str:
         raise Wrong(f"it has {trial.requests:,} requests, and {MOST_REQUESTS} are allowed")
     if not trial.floor_s:
         raise Wrong("it has no floor, as its server answers at once: give it a delay")
-    if trial.limit < 2 or trial.requests <= trial.limit:
-        raise Wrong("there is nothing to go round: let there be two rounds of two or more items")
+    if trial.limit < 2 or trial.requests < 2 * trial.limit:
+        raise Wrong("there is nothing to go round: fill two rounds, each with two or more items")
     lost_s = rounds_s(trial) - trial.floor_s
     if lost_s > 1e-3 * trial.floor_s:
         raise Wrong(f"in rounds it takes {lost_s:.3g} s longer than its floor: who waits for whom?")
+    drawn = delays_s(trial)
+    if max(drawn) - min(drawn) > 1e-3 * max(drawn):
+        raise Wrong(
+            "its delays differ, and nobody waits by luck only: what if they are drawn anew?"
+        )
     return (
         "all wait equally long, and so nobody waits for anybody. Before you believe that two are "
         "equal, ask whether the trial could have told them apart"
@@ -99,7 +104,12 @@ def hides_the_rounds(answer: object) -> str:
 
 def rounds_s(trial: Trial) -> float:
     """The time in seconds of a strategy that gathers `limit` items, then the next."""
-    delay = delays.parse(getattr(trial.target, "delay", "0"))
-    drawn = list(delays.of_items(delay, trial.seed, trial.requests))
+    drawn = delays_s(trial)
     starts = range(0, trial.requests, trial.limit)
     return sum(max(drawn[start : start + trial.limit]) for start in starts)
+
+
+def delays_s(trial: Trial) -> list[float]:
+    """The delay of each item in seconds."""
+    delay = delays.parse(getattr(trial.target, "delay", "0"))
+    return list(delays.of_items(delay, trial.seed, trial.requests))
