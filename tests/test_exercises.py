@@ -524,6 +524,23 @@ def test_a_file_may_be_written_to_in_a_thread() -> None:
     assert checked, checked
 
 
+def test_a_lock_where_none_is_needed_is_no_fault() -> None:
+    def shared(load: Any) -> Any:
+        lock, pending = asyncio.Lock(), {}
+
+        async def get(key: str) -> Any:
+            async with lock:
+                if key not in pending:
+                    pending[key] = asyncio.ensure_future(load(key))
+                    pending[key].add_done_callback(lambda _: pending.pop(key))
+                task = pending[key]
+            return await asyncio.shield(task)
+
+        return get
+
+    assert lab.check("ex-09-2", shared)
+
+
 def test_a_function_that_never_gives_up_is_told_so() -> None:
     async def mine() -> None:
         while True:  # noqa: ASYNC110  # the fault that is to be seen

@@ -63,6 +63,7 @@ def gives_way(answer: object) -> str:
     turns: list[int] = []
 
     def compute(piece: int) -> int:
+        _check_on_the_loop()
         done.append(piece)
         return piece * piece
 
@@ -87,6 +88,13 @@ def gives_way(answer: object) -> str:
         "the work takes as long as before, and nobody waits for more than ten pieces of it. Where "
         "a single piece is too long, a thread or a process of its own is what is left"
     )
+
+
+def _check_on_the_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise Wrong("a thread computes: let others have their turn on the loop itself") from None
 
 
 def _check_computed(found: Any, done: list[int]) -> None:
