@@ -91,6 +91,15 @@ async def test_each_thing_is_looked_at_once_and_a_good_laptop_is_ready() -> None
     )
 
 
+async def test_notebooks_that_give_no_minutes_are_named() -> None:
+    readiness = await workshop.examine(NEEDS._replace(uncounted=["12_the_ledger"]))
+
+    assert readiness.conclusion() == (
+        "Ready; scale workshop will take about 60 minutes of computing in all, "
+        "besides 12_the_ledger (see its opening)."
+    )
+
+
 @pytest.mark.parametrize(
     ("cores", "cpu_us", "minutes", "ready"),
     [
@@ -257,6 +266,7 @@ def test_command_says_it_in_a_dozen_lines(run: Callable[..., tuple[int, str]]) -
     assert status == 0
     assert len(lines) == len(NAMES) + 2
     assert lines[-1].startswith("Ready; scale workshop will take about ")
+    assert "besides 12_the_ledger" in lines[-1]
 
 
 def test_command_fails_where_the_laptop_is_not_ready(

@@ -51,20 +51,26 @@ Ready = Literal["workshop", "smoke", "no"]
 class Needs(NamedTuple):
     """What the notebooks need: megabytes of the largest at each scale, and the machine's minutes.
 
-    `databases` are the numbers of those that want a database.
+    `databases` are the numbers of those that want a database, `uncounted` the names of those that
+    give no minutes.
     """
 
     peak_mb: int
     workshop_mb: int
     minutes: float
     databases: Sequence[str]
+    uncounted: Sequence[str] = ()
 
 
 class Readiness(NamedTuple):
-    """What was found. `minutes` is what all notebooks take here at scale workshop, in computing."""
+    """What was found. `minutes` is what the notebooks take here at scale workshop, in computing.
+
+    It is that of all but those that are `uncounted`.
+    """
 
     checks: Sequence[Check]
     minutes: float
+    uncounted: Sequence[str] = ()
 
     @property
     def ready(self) -> Ready:
@@ -76,14 +82,18 @@ class Readiness(NamedTuple):
 
     def conclusion(self) -> str:
         """The last line: whether it is ready, and what to do where it is not."""
-        takes = f"scale workshop will take about {self.minutes:,.0f} minutes of computing"
         if self.ready == "no":
             bad = [one for one in self.checks if one.status == "bad"]
             return "Not ready: " + "; ".join(f"{one.advice} ({one.name})" for one in bad) + "."
         known = ("", _WORKSHOP_SCALE)
         lost = [one.spoils for one in self.checks if one.spoils not in known]
         but = f", but not for {' and '.join(lost)}" if lost else ""
-        return f"Ready{' for smoke' if self.ready == 'smoke' else ''}{but}; {takes} in all."
+        return f"Ready{' for smoke' if self.ready == 'smoke' else ''}{but}; {self._takes()}."
+
+    def _takes(self) -> str:
+        takes = f"scale workshop will take about {self.minutes:,.0f} minutes of computing in all"
+        besides = " and ".join(self.uncounted)
+        return f"{takes}, besides {besides} (see its opening)" if besides else takes
 
 
 async def examine(needs: Needs) -> Readiness:
@@ -93,7 +103,7 @@ async def examine(needs: Needs) -> Readiness:
     before = [*_python(), *_cores(slower), *_memory(needs), *_disk()]
     after = [*_widgets(), trial, *machine.descriptors(), *_databases(needs), *machine.clock()]
     checks = [*before, await _jupyterlab(), await _kernel(), *after]
-    return Readiness(checks, needs.minutes * slower)
+    return Readiness(checks, needs.minutes * slower, needs.uncounted)
 
 
 def _slower(record: Record | None) -> float:

@@ -53,16 +53,17 @@ def read_all(folder: Path) -> list[About]:
     return [read(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
 
 
-def needs(abouts: Sequence[About]) -> tuple[int, int, float, list[str]]:
+def needs(abouts: Sequence[About]) -> tuple[int, int, float, list[str], list[str]]:
     """Of all of them: megabytes at scale smoke and workshop, minutes at workshop, with databases.
 
-    The minutes are the machine's, of those that give any.
+    The minutes are the machine's, of those that give any; the names of the others come last.
     """
     return (
         max((one.peak_mb for one in abouts), default=0),
         max((one.workshop_mb for one in abouts), default=0),
         sum(one.workshop_minutes or 0 for one in abouts),
         [one.name.partition("_")[0] for one in abouts if one.databases],
+        [one.name for one in abouts if one.workshop_minutes is None],
     )
 
 
