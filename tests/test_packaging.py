@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from itertools import chain
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+import labkit
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -192,3 +195,11 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         "labkit",
         f"labkit-{PROJECT['version']}.dist-info",
     }
+
+
+def test_each_module_stands_once_in_the_picture_of_the_layers() -> None:
+    picture = (ROOT / "CONTRIBUTING.md").read_text().partition("## The layers")[2].split("```")[1]
+    words = re.findall(r"[a-z_]+", picture)
+    modules = [one.name for one in iter_modules(labkit.__path__) if one.name != "__main__"]
+
+    assert {name: words.count(name) for name in modules} == dict.fromkeys(modules, 1)
