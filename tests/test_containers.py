@@ -81,13 +81,38 @@ def test_the_dev_container_takes_a_python_that_labkit_supports() -> None:
 
 
 def test_the_dev_container_is_made_by_commands_that_exist() -> None:
-    made = CONTAINER["postCreateCommand"]
-    settings = CONTAINER["customizations"]["vscode"]["settings"]
-
-    assert made == "make setup && .venv/bin/labkit lab --copy-only"
     assert re.search(r"^setup:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
+    assert CONTAINER["postCreateCommand"].endswith("/bin/labkit lab --copy-only")
     assert CONTAINER["forwardPorts"] == [8888]
+
+
+def test_the_dev_container_installs_outside_of_the_checkout() -> None:
+    """The checkout may come with a `.venv`, whose programs are for the machine around it."""
+    made, remote = CONTAINER["postCreateCommand"], CONTAINER["remoteEnv"]
+    settings = CONTAINER["customizations"]["vscode"]["settings"]
+    [venv] = set(re.findall(r"VENV=(\S+)", made + " " + remote["MAKEFLAGS"]))
+
+    assert venv.startswith("/opt/")
+    assert f"{venv}/bin/labkit lab" in made
+    assert remote["PATH"].startswith(f"{venv}/bin:")
+    assert settings["python.defaultInterpreterPath"] == f"{venv}/bin/python"
+
+
+def test_where_make_installs_can_be_chosen(tmp_path: Path) -> None:
+    """Also where the checkout has a `.venv` that seems to be ready."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    for name in ("pyproject.toml", "requirements.lock", ".venv/bin/uv", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def would_make(flags: str) -> int:
+        asked = ["make", "--question", "--directory", str(tmp_path), "setup"]
+        return subprocess.run(
+            asked, env={**os.environ, "MAKEFLAGS": flags}, check=False, capture_output=True
+        ).returncode
+
+    assert would_make("") == 0
+    assert would_make(CONTAINER["remoteEnv"]["MAKEFLAGS"]) == 1
 
 
 def test_containers_are_for_smoke_and_say_so() -> None:
