@@ -83,13 +83,17 @@ def test_run_watch_stop_and_take_the_code_along(bench: Bench, lab: Lab) -> None:
 
     tab(bench, "Code")
     code = page.locator(".labkit-code pre").inner_text()
+    page.locator(".labkit-copy").click()
+    page.locator(".labkit-copy").get_by_text(re.compile("^(copied|selected)")).wait_for()
     bench.pictures("panel-code")
     bench.type(2, code)
     bench.ran(2)
     assert bench.ran(3).strip() == "the code repeats it"
 
     tab(bench, "Chart")
+    # An hour for each arm: none ends before it is stopped, however busy the machine is.
     page.locator(".labkit-requests input").fill("20000")
+    page.locator(".labkit-delay input").fill("4")
     page.locator(".labkit-chart").evaluate(WATCH)
     page.locator(".labkit-run").click()
     says(bench, "in flight")
