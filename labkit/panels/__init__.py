@@ -31,8 +31,9 @@ def panel(
     """A panel to choose what is run, run it, watch it, stop it, and take it along as Python.
 
     Its fields begin as `trial` says; what has no field stays as it is there. `strategies` are
-    ticked: names, or functions of your own. Of what comes back, `study` is what was measured so
-    far and `code` the Python that repeats it; `await run()` and `stop()` do what the buttons do.
+    ticked: names, or functions of your own, each run as it is written by then. Of what comes back,
+    `study` is what was measured so far and `code` the Python that repeats it; `await run()` and
+    `stop()` do what the buttons do.
     Without a live kernel it is a page that stands still. Raises `BadInput` for a strategy that does
     not exist, and `NotInstalled` without ipywidgets or what else is asked for.
     """

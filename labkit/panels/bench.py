@@ -103,7 +103,10 @@ class Bench:
         self._home.do(self._stop)
 
     def clear(self) -> None:
-        """What Clear does: forget what was measured; the records stay in the store."""
+        """What Clear does: forget what was measured; the records stay in the store.
+
+        Nothing while trials run.
+        """
         self._home.do(self._clear)
 
     def _stop(self) -> None:
