@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 MOST = 240
+SHORTEST_S = 0.05
+"""Over less, as before the last point of a trial, a rate is that of one burst."""
 COLUMNS = (
     "rate_rps",
     "client_rss_bytes",
@@ -106,11 +108,14 @@ class Points:
         return [point[place] for point in self._points]
 
     def _rates(self) -> Column:
-        """Requests a second since the point before, or since the start."""
+        """Requests a second since the point before, or since the start; None over a moment."""
         before_s, before, rates = 0.0, 0.0, Column()
         for point in self._points:
             took_s = point.t_s - before_s
-            rates.append((point.done - before) / took_s if took_s > 0 else None)
+            if took_s < SHORTEST_S:
+                rates.append(None)
+                continue
+            rates.append((point.done - before) / took_s)
             before_s, before = point.t_s, point.done
         return rates
 
