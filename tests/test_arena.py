@@ -456,6 +456,40 @@ async def test_each_fault_is_found_from_another_process(code: str) -> None:
     assert judged("x", await examined(trial_of(function))).codes == [code]
 
 
+def in_a_cell(source: str) -> Any:
+    """The function `one` of a notebook cell, with globals of its own."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, cell)  # noqa: S102  # as a kernel does
+    return cell["one"]
+
+
+LOCK_IN_A_CELL = """
+import asyncio
+from time import perf_counter
+LOCK = asyncio.Lock()
+
+async def one(fetch, items, limit):
+    due = perf_counter()
+    async def call(item):
+        async with LOCK:
+            return await fetch(item)
+    failed = 0
+    for start in range(0, len(items), 2):
+        while perf_counter() < due:
+            await asyncio.sleep(0.01)
+        due += 0.02
+        found = await asyncio.gather(*map(call, items[start : start + 2]), return_exceptions=True)
+        failed += sum(isinstance(each, Exception) for each in found)
+    return {"planned": len(items), "ok": len(items) - failed, "failed": failed, "limit": limit}
+"""
+
+
+async def test_a_lock_and_a_clock_of_a_cell_are_no_fault() -> None:
+    function = in_a_cell(LOCK_IN_A_CELL)
+
+    assert judged("one", await examined(trial_of(function))).faults == []
+
+
 async def exits(fetch: Any, items: Any, limit: int) -> None:
     raise SystemExit(3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+import cloudpickle
 import pytest
 from entrants import BROKEN, SOUND
 
@@ -211,6 +213,34 @@ def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
     assert all(3_600 <= passed[name] < 3_700 for name in names[:3])
     assert all(3_600e9 <= passed[name] < 3_700e9 for name in names[3:])
     assert {name: getattr(time, name) for name in names} == real
+
+
+LOCK_IN_A_CELL = """
+import asyncio
+LOCK = asyncio.Lock()
+
+async def with_a_lock(fetch, items, limit):
+    source = iter(items)
+    async def work():
+        for item in source:
+            async with LOCK:
+                await fetch(item)
+    await asyncio.gather(*(work() for _ in range(limit)))
+"""
+
+
+def test_a_lock_of_a_cell_is_new_in_each_sitting() -> None:
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    exec(LOCK_IN_A_CELL, cell)  # noqa: S102  # as a kernel does
+    sent = cloudpickle.dumps(cell["with_a_lock"])
+
+    def anew() -> Any:
+        return pickle.loads(sent)  # noqa: S301  # pickled above
+
+    found = judged("x", examine(anew(), guarded=True, held_s=HELD_S, anew=anew))
+
+    assert found.codes == []
+    assert judged("x", examine(anew(), guarded=True, held_s=HELD_S)).codes == ["raises"]
 
 
 # --- what its caller is told

@@ -80,6 +80,7 @@ def main() -> int:
             strategy,
             guarded=paper.guarded,
             url=paper.url,
+            anew=lambda: _strategy(paper),
             saw=parent.saw,
         )
     except BaseException as error:  # noqa: BLE001  # a strategy may raise SystemExit
