@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -154,6 +155,20 @@ def held(planned: int, waiting: int, **changes: Any) -> Sitting:
 def test_what_does_not_grow_is_bounded() -> None:
     assert codes(held(3_000, 992), held(6_000, 992)) == []
     assert codes(held(3_000, 292), held(6_000, 592)) == ["unbounded-tasks"]
+
+
+def test_what_grows_in_proportion_is_unbounded_however_small_its_share() -> None:
+    assert codes(held(3_000, 112), held(6_000, 232)) == ["unbounded-tasks"]
+    assert codes(held(3_000, 72), held(6_000, 72)) == []
+    assert codes(held(3_000, 72), held(6_000, 102)) == []
+    assert codes(held(3_000, 8), held(6_000, 16)) == []
+
+
+def test_whose_time_was_up_while_items_failed_did_not_stop_at_a_failure() -> None:
+    failing = sitting("failing", failing=13, missing=40, end="late")
+
+    assert codes(sitting(), failing) == ["too-slow"]
+    assert codes(sitting(), lost="too-slow") == ["too-slow"]
 
 
 def test_waiting_that_uses_a_core_is_polling_however_slow_the_machine() -> None:
@@ -520,6 +535,20 @@ async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.Monkey
     monkeypatch.setattr("labkit.examining.sitting.DEADLINE_S", 2.0)
 
     assert judged("loops", await examined(trial_of(loops))).codes == ["never-ends"]
+
+
+async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
+    for item in items:
+        due = datetime.now(UTC) + timedelta(seconds=0.1)
+        while datetime.now(UTC) < due:  # noqa: ASYNC110  # as learners write it
+            await asyncio.sleep(0.01)
+        await fetch(item)
+
+
+async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labkit.examining.sitting.DEADLINE_S", 4.0)
+
+    assert judged("slow", await examined(trial_of(by_the_wall))).codes == ["too-slow"]
 
 
 async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
