@@ -191,11 +191,11 @@ def _how_to_read(standings: Sequence[Standing]) -> list[str]:
     if all(place.rank is None for place in places):
         return without
     pairs = len(standings) * (len(standings) - 1) // 2
+    there = "is 1 pair" if pairs == 1 else f"are {pairs} pairs"
     return [
         "A place is one more than how many are better for sure: the whole interval of the ratio "
         f"lies beyond a difference of {MARGIN - 1:.0%}. A place that several have is marked by =.",
-        f"There are {pairs} pairs: of those that are alike at most one in twenty is told apart by "
-        "chance.",
+        f"There {there}: of those that are alike at most one in twenty is told apart by chance.",
         *without,
     ]
 
