@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import inspect
 import json
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from decimal import Decimal
@@ -379,6 +381,16 @@ def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
 
     assert isinstance(checked, lab.Checked)
     assert "\n" not in repr(checked)
+
+
+@pytest.mark.parametrize("exercise", every())
+def test_no_coroutine_of_an_answer_is_left_unawaited(exercise: str) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert not lab.check(exercise, awaits_wrongly)
+        gc.collect()
+
+    assert not [one for one in told if "never awaited" in str(one.message)]
 
 
 @pytest.mark.parametrize("exercise", every())

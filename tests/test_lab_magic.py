@@ -207,7 +207,10 @@ def test_help_and_lists_are_printed(
         ("run --chart ", "", []),
     ],
 )
-def test_completions(typed: str, replaces: str, offers: list[str] | None) -> None:
+def test_completions(
+    monkeypatch: pytest.MonkeyPatch, typed: str, replaces: str, offers: list[str] | None
+) -> None:
+    monkeypatch.setattr("labkit.spec.OWN", {})  # other tests have made strategies
     fragment, found = completions(typed, line.parser())
     assert fragment == replaces
     if offers is None:

@@ -68,6 +68,9 @@ class _Loads:
     def __init__(self, shared: Callable[..., Any]) -> None:
         self.keys: list[str] = []
         self._get = shared(self.load)
+        if inspect.iscoroutine(self._get):
+            self._get.close()
+            raise Wrong("the function is async: a plain one makes `get`, which is awaited")
         if not callable(self._get):
             raise Wrong("the function returned no function: is it still to be written?")
 
