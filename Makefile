@@ -22,7 +22,7 @@ NOTEBOOKS_STRICT :=
 NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.ipynb)))
 # A notebook is no Python module, its cells have an order, and one cell may hold a whole study.
 # The cells of one notebook need the same kernel, which is what `loadscope` keeps.
-NBVAL := $(BIN)/pytest -p no:python -p no:randomly --nbval-current-env \
+NBVAL := $(BIN)/pytest -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
 .PHONY: help setup reproduce test lab notebooks exercises browser format lock clean
@@ -49,6 +49,7 @@ lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab ther
 
 notebooks: export LABKIT_SCALE := smoke
 notebooks: export LABKIT_LIVE := 0
+notebooks: export PYTHONPATH := tests
 notebooks: export LABKIT_STORE := $(CURDIR)/results/notebooks
 notebooks: $(READY) ## run the notebooks and compare what they say with what is stored
 	@test -n "$(NOTEBOOKS_STRICT)$(NOTEBOOKS_LAX)" || { echo "notebooks/ is empty" >&2; exit 1; }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import nbval_kernels
 import pytest
 from nbstripout import strip_output
 
@@ -266,7 +267,7 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-c", "pyproject.toml", "--nbval-lax", path],
         cwd=ROOT,
-        env={**os.environ, "LABKIT_LIVE": "0", "LABKIT_SCALE": "smoke"},
+        env={**os.environ, "LABKIT_LIVE": "0", "LABKIT_SCALE": "smoke", "PYTHONPATH": "tests"},
         capture_output=True,
         text=True,
         check=False,
@@ -305,3 +306,24 @@ def test_nbval_notices_a_spoilt_verdict(stored: str | None, outcome: str, tmp_pa
 
     assert outcome in run.stdout
     assert run.returncode == ("failed" in outcome)
+
+
+@pytest.mark.parametrize(("deaths", "starts"), [(0, 1), (2, 3), (9, 3)])
+def test_a_kernel_that_dies_as_it_starts_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, deaths: int, starts: int
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def start(**settings: str) -> str:
+        asked.append(settings)
+        if len(asked) <= deaths:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return "a kernel"
+
+    monkeypatch.setattr(nbval_kernels, "_start", start)
+    if deaths < nbval_kernels.ATTEMPTS:
+        assert nbval_kernels.started(kernel_name="python3") == "a kernel"
+    else:
+        with pytest.raises(RuntimeError, match="Kernel died"):
+            nbval_kernels.started(kernel_name="python3")
+    assert asked == [{"kernel_name": "python3"}] * starts
