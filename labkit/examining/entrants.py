@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labkit import launch, preflight
+from labkit import pickling, preflight
 from labkit.errors import BadInput
 from labkit.parts.examination import Paper
 from labkit.spec import Trial
@@ -43,7 +43,7 @@ def _trial(base: Trial, strategy: Strategy) -> Trial:
     if trial.function is not None:
         _check_signature(trial.strategy, trial.function)
     preflight.check(trial)
-    launch.pickled(trial)
+    pickling.pickled(trial)
     return trial
 
 
@@ -83,7 +83,7 @@ def paper(trial: Trial, *, path: list[str]) -> Paper:
     function = trial.function
     return Paper(
         name=trial.strategy,
-        function=launch.pickled(trial),
-        guarded=function is None or launch.unguarded(function) is not function,
+        function=pickling.pickled(trial),
+        guarded=function is None or pickling.unguarded(function) is not function,
         path=path,
     )
