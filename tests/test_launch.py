@@ -656,7 +656,7 @@ class Unusable:
 
 async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     pickled = base64.b64encode(pickle.dumps(Unusable())).decode()
-    monkeypatch.setattr(launch, "pickled", lambda _: pickled)
+    monkeypatch.setattr("labkit.pickling.pickled", lambda _: pickled)
     with watched() as seen, pytest.raises(BadInput, match="delay is 'nonsense': it does not parse"):
         await launch.run(TINY, keep=keep_nothing)
 
