@@ -9,11 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.arenas import Arena
-    from labkit.climb import Climb
     from labkit.errors import BadInput, LabError, RecordDamaged, RecordNotFound, TrialFailed
-    from labkit.exercises import Checked, check
-    from labkit.lab import (
+    from labkit.lab.facade import (
         arena,
         check_claims,
         compare,
@@ -28,10 +25,22 @@ if TYPE_CHECKING:
         serving,
         sweep,
     )
-    from labkit.ledgers import Ledger
-    from labkit.outcomes import Run, Study
-    from labkit.panels import panel
-    from labkit.parts import (
+    from labkit.measured import patterns, strategies
+    from labkit.measured.strategies import Tally, strategy
+    from labkit.notebook.exercises import Checked, check
+    from labkit.notebook.panel import panel
+    from labkit.profiler.slow_callbacks import SlowCallbacks
+    from labkit.profiler.timers import Timers, timer
+    from labkit.record.record import Record
+    from labkit.record.store import Store
+    from labkit.report.arena import Arena
+    from labkit.report.ladder import Climb
+    from labkit.report.ledger import Ledger
+    from labkit.report.profile import Profile
+    from labkit.report.reproduction import Reproduction
+    from labkit.report.study import Run, Study
+    from labkit.report.sweep import Sweep
+    from labkit.spec.parts import (
         AiohttpTransport,
         HttpTarget,
         StreamsTransport,
@@ -39,22 +48,14 @@ if TYPE_CHECKING:
         WireTransport,
         Workload,
     )
-    from labkit.probes.slow_callbacks import SlowCallbacks
-    from labkit.probes.timers import Timers, timer
-    from labkit.profiling import Profile
-    from labkit.record import Record
-    from labkit.reproduction import Reproduction
-    from labkit.spec import Trial
-    from labkit.store import Store
-    from labkit.strategies import Tally, strategy
-    from labkit.sweeps import Sweep
+    from labkit.spec.trial import Trial
 
 _HOME = {
-    "labkit.arenas": ("Arena",),
-    "labkit.climb": ("Climb",),
+    "labkit.report.arena": ("Arena",),
+    "labkit.report.ladder": ("Climb",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
-    "labkit.exercises": ("Checked", "check"),
-    "labkit.lab": (
+    "labkit.notebook.exercises": ("Checked", "check"),
+    "labkit.lab.facade": (
         "arena",
         "check_claims",
         "compare",
@@ -69,10 +70,10 @@ _HOME = {
         "serving",
         "sweep",
     ),
-    "labkit.ledgers": ("Ledger",),
-    "labkit.outcomes": ("Run", "Study"),
-    "labkit.panels": ("panel",),
-    "labkit.parts": (
+    "labkit.report.ledger": ("Ledger",),
+    "labkit.report.study": ("Run", "Study"),
+    "labkit.notebook.panel": ("panel",),
+    "labkit.spec.parts": (
         "AiohttpTransport",
         "HttpTarget",
         "StreamsTransport",
@@ -80,17 +81,19 @@ _HOME = {
         "WireTransport",
         "Workload",
     ),
-    "labkit.probes.slow_callbacks": ("SlowCallbacks",),
-    "labkit.probes.timers": ("Timers", "timer"),
-    "labkit.profiling": ("Profile",),
-    "labkit.record": ("Record",),
-    "labkit.reproduction": ("Reproduction",),
-    "labkit.spec": ("Trial",),
-    "labkit.store": ("Store",),
-    "labkit.strategies": ("Tally", "strategy"),
-    "labkit.sweeps": ("Sweep",),
+    "labkit.profiler.slow_callbacks": ("SlowCallbacks",),
+    "labkit.profiler.timers": ("Timers", "timer"),
+    "labkit.report.profile": ("Profile",),
+    "labkit.record.record": ("Record",),
+    "labkit.report.reproduction": ("Reproduction",),
+    "labkit.spec.trial": ("Trial",),
+    "labkit.record.store": ("Store",),
+    "labkit.measured.strategies": ("Tally", "strategy"),
+    "labkit.report.sweep": ("Sweep",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+_MODULES = ("patterns", "strategies")
 
 __version__ = "0.1.0"
 __all__ = [
@@ -128,12 +131,14 @@ __all__ = [
     "kept",
     "ladder",
     "panel",
+    "patterns",
     "profile",
     "reference",
     "reproduce",
     "results",
     "run",
     "serving",
+    "strategies",
     "strategy",
     "sweep",
     "timer",
@@ -141,8 +146,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in __all__:
         raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"labkit.measured.{name}")
     value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
@@ -150,7 +157,7 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """What `%load_ext labkit` calls: gives the shell the magics `%lab` and `%%labprof`."""
-    from labkit import magics
+    from labkit.notebook import magics
 
     magics.load(shell)
 

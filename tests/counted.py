@@ -17,7 +17,7 @@ import pytest
 import uvloop
 from clocks import VirtualLoop
 
-from labkit.strategies import NAMES
+from labkit.measured.strategies import NAMES
 
 ALL_AT_ONCE = {"gather"}
 ONE_BY_ONE = {"sequential"}

@@ -36,7 +36,7 @@ class Database:
 def started(**settings: Any) -> Database:
     """One that nobody ends but the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "labkit.targets.postgres", json.dumps(settings)],
+        [sys.executable, "-m", "labkit.measured.targets.postgres", json.dumps(settings)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

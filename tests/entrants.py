@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from labkit import spec
-from labkit.strategies import strategy
+from labkit.measured.strategies import strategy
+from labkit.spec import trial
 
 SOUND: dict[str, Callable[..., Any]] = {}
 BROKEN: dict[str, dict[str, Callable[..., Any]]] = {}
-before = dict(spec.OWN)
+before = dict(trial.OWN)
 
 
 def sound(function: Any) -> Any:
@@ -1026,5 +1026,5 @@ async def cancels_itself(fetch, items, limit):
 
 
 # What the decorator registered is not for other tests.
-spec.OWN.clear()
-spec.OWN.update(before)
+trial.OWN.clear()
+trial.OWN.update(before)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from hdrh.histogram import HdrHistogram
 
-from labkit.record import (
+from labkit.record.record import (
     PHASES,
     Arrivals,
     Client,
@@ -27,7 +27,7 @@ from labkit.record import (
     Timeline,
     Traced,
 )
-from labkit.spec import Trial
+from labkit.spec.trial import Trial
 
 HOUR_US = 3_600 * 10**6
 REQUESTS = 100_000

@@ -10,9 +10,9 @@ import sys
 
 import atheris
 
-from labkit import framing
-from labkit.targets.http import requests
-from labkit.transports import responses
+from labkit.measured import http_framing
+from labkit.measured.targets.http import requests
+from labkit.measured.transports import responses
 
 MOST_HEAD, MOST_BODY, MOST_KEPT = 256, 512, 64
 SEEDS = (
@@ -67,7 +67,7 @@ def answers(pieces: list[bytes], method: str, known: bool) -> list[object]:
         for piece in pieces:
             reader.receive(piece)
         reader.end()
-    except framing.BadMessage:
+    except http_framing.BadMessage:
         told.append("refused")
     assert len(heads[method]) <= responses.MOST_HEADS_KNOWN
     return told
@@ -81,7 +81,7 @@ def asked(pieces: list[bytes], known: bool) -> list[object]:
         for piece in pieces:
             reader.receive(piece)
         listener.told.append(reader.between)
-    except framing.BadMessage:
+    except http_framing.BadMessage:
         listener.told.append("refused")
     assert len(blocks) <= requests.MOST_BLOCKS_KNOWN
     return listener.told
@@ -118,8 +118,8 @@ def guide() -> None:
         (responses, ("parsed",)),
         (responses.Reader, ("receive", "plain_body")),
         (requests, ("parsed", "plain_names")),
-        (framing, ("_chunk_size",)),
-        (framing.Framing, ("on_header",)),
+        (http_framing, ("_chunk_size",)),
+        (http_framing.Framing, ("on_header",)),
     ):
         for name in names:
             setattr(owner, name, atheris.instrument_func(getattr(owner, name)))

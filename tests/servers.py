@@ -63,7 +63,7 @@ class Running:
 
 def command(settings: str) -> list[str]:
     """The command line of a server with these settings."""
-    return [sys.executable, "-m", "labkit.targets.http", settings]
+    return [sys.executable, "-m", "labkit.measured.targets.http", settings]
 
 
 def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[str]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import addresses
-from labkit.addresses import check_dsn, check_remote, check_url, is_loopback, is_remote
 from labkit.errors import BadInput
+from labkit.spec import addresses
+from labkit.spec.addresses import check_dsn, check_remote, check_url, is_loopback, is_remote
 
 LOOPBACK = ["127.0.0.1", "127.255.0.9", "::1", "localhost", "a.localhost"]
 ELSEWHERE = [

@@ -12,8 +12,8 @@ from clocks import ByHand
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import alarm
-from labkit.alarm import Alarm, LoopClock, SystemClock
+from labkit.measured import timerfd
+from labkit.measured.timerfd import Alarm, LoopClock, SystemClock
 
 CLOCKS = (SystemClock, LoopClock) if sys.platform == "linux" else (LoopClock,)
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -22,7 +22,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 @pytest.fixture
 def hand(monkeypatch: pytest.MonkeyPatch) -> ByHand:
     clock = ByHand()
-    monkeypatch.setattr(alarm, "perf_counter_ns", lambda: clock.now_ns)
+    monkeypatch.setattr(timerfd, "perf_counter_ns", lambda: clock.now_ns)
     return clock
 
 
@@ -99,10 +99,10 @@ def test_without_a_timerfd_the_loop_keeps_time(monkeypatch: pytest.MonkeyPatch) 
         raise OSError
 
     async def clock() -> object:
-        return alarm.best_clock(lambda: None)
+        return timerfd.best_clock(lambda: None)
 
     assert isinstance(asyncio.run(clock()), CLOCKS[0])
-    monkeypatch.setattr(alarm, "SystemClock", none_here)
+    monkeypatch.setattr(timerfd, "SystemClock", none_here)
     assert isinstance(asyncio.run(clock()), LoopClock)
 
 
@@ -112,8 +112,8 @@ def test_every_call_is_made_once_at_the_first_ring_that_is_late_enough(
 ) -> None:
     hand, called, expected = ByHand(), list[int](), list[int]()
     rings = Alarm(hand)
-    now, real = 0, alarm.perf_counter_ns
-    alarm.perf_counter_ns = lambda: hand.now_ns  # type: ignore[assignment] # a clock by hand
+    now, real = 0, timerfd.perf_counter_ns
+    timerfd.perf_counter_ns = lambda: hand.now_ns  # type: ignore[assignment] # a clock by hand
     try:
         for wait, step in steps:
             rings.at(now + wait, lambda _, due=now + wait: called.append(due))
@@ -124,4 +124,4 @@ def test_every_call_is_made_once_at_the_first_ring_that_is_late_enough(
             assert sorted(called) == sorted(due for due in expected if due <= now)
             assert hand.due_ns == min((due for due in expected if due > now), default=None)
     finally:
-        alarm.perf_counter_ns = real
+        timerfd.perf_counter_ns = real

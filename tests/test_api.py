@@ -9,7 +9,9 @@ import sys
 import pytest
 
 import labkit as lab
-from labkit import charts, parts, patterns, strategies
+from labkit import charts
+from labkit.measured import patterns, strategies
+from labkit.spec import parts
 
 HEAVY = ("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop")
 
@@ -55,7 +57,10 @@ def test_importing_labkit_imports_nothing_heavy() -> None:
 
 
 def test_a_lab_that_draws_nothing_is_light() -> None:
-    assert not loaded_after("import labkit.lab, labkit.commands.app") & {"matplotlib", "pandas"}
+    assert not loaded_after("import labkit.lab.facade, labkit.cli.commands.app") & {
+        "matplotlib",
+        "pandas",
+    }
 
 
 @pytest.mark.parametrize("name", charts.__all__)
@@ -69,22 +74,26 @@ def test_an_unknown_chart_is_an_attribute_error() -> None:
 
 
 def test_the_worker_imports_nothing_of_the_parent() -> None:
-    held = loaded_after("import labkit.worker, labkit.transports.aiohttp")
+    held = loaded_after("import labkit.measured.worker, labkit.measured.transports.aiohttp")
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 
 
 def test_what_profiles_imports_nothing_of_the_parent() -> None:
-    held = loaded_after("import labkit.worker, labkit.probes.profiler, labkit.probes.timers")
+    held = loaded_after(
+        "import labkit.measured.worker, labkit.profiler.profiler, labkit.profiler.timers"
+    )
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 
 
 def test_an_experiment_imports_nothing_of_the_parent() -> None:
-    held = loaded_after("import labkit.experiments.__main__, labkit.experiments.reading")
+    held = loaded_after(
+        "import labkit.measured.experiments.__main__, labkit.measured.experiments.reading"
+    )
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 
 
 def test_the_patterns_need_the_standard_library_alone() -> None:
-    new = loaded_after("import labkit.patterns") - loaded_after("pass")
+    new = loaded_after("import labkit.measured.patterns") - loaded_after("pass")
     assert new - sys.stdlib_module_names == {"labkit"}
 
 

@@ -13,17 +13,19 @@ import pytest
 from entrants import BROKEN, SOUND
 
 import labkit as lab
-from labkit import charts, plan
-from labkit.arenas import CODES, METRICS, Arena, Examined, Fault, judged, ranked
-from labkit.children import Child
+from labkit import charts
 from labkit.errors import BadInput
-from labkit.examining import contest, default_trial
-from labkit.examining.sitting import examined
-from labkit.parts.examination import Evidence, Held, Sitting
-from labkit.plan import Step
-from labkit.progress import Reporter
-from labkit.record import Counts, Note, Record
-from labkit.spec import Trial
+from labkit.lab import arena as contest
+from labkit.lab.arena import default_trial
+from labkit.lab.progress import Reporter
+from labkit.launch.exam import examined
+from labkit.launch.process import Child
+from labkit.record.exam import Evidence, Held, Sitting
+from labkit.record.record import Counts, Note, Record
+from labkit.report.arena import CODES, METRICS, Arena, Examined, Fault, judged, ranked
+from labkit.spec import plan
+from labkit.spec.plan import Step
+from labkit.spec.trial import Trial
 from tests.factories import make_record
 
 TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")
@@ -82,7 +84,7 @@ async def test_bad_input_is_refused_before_anything_starts(
     def started(*_: Any) -> None:
         raise AssertionError("something was started")
 
-    monkeypatch.setattr("labkit.examining.contest.examined", started)
+    monkeypatch.setattr("labkit.lab.arena.examined", started)
     with pytest.raises(BadInput, match=message):
         await lab.arena(*strategies, **more)
 
@@ -532,7 +534,7 @@ async def loops(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.examining.sitting.DEADLINE_S", 2.0)
+    monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 2.0)
 
     assert judged("loops", await examined(trial_of(loops))).codes == ["never-ends"]
 
@@ -546,7 +548,7 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.examining.sitting.DEADLINE_S", 4.0)
+    monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 4.0)
 
     assert judged("slow", await examined(trial_of(by_the_wall))).codes == ["too-slow"]
 
@@ -559,7 +561,7 @@ async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -
             super().__init__(*args)
             children.append(self)
 
-    monkeypatch.setattr("labkit.examining.sitting.Child", Noted)
+    monkeypatch.setattr("labkit.launch.exam.Child", Noted)
     task = asyncio.create_task(examined(trial_of(loops)))
     while not children:  # noqa: ASYNC110  # what is awaited tells nobody
         await asyncio.sleep(0.01)

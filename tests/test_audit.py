@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from labkit import audit, auditing, lab
-from labkit.audit import Audit, Figure
 from labkit.errors import BadInput, TrialFailed
-from labkit.plan import Step
-from labkit.record import Arrivals, Record
-from labkit.store import Store
+from labkit.lab import audit as auditing
+from labkit.lab import facade
+from labkit.record.record import Arrivals, Record
+from labkit.record.store import Store
+from labkit.report import audit
+from labkit.report.audit import Audit, Figure
+from labkit.spec.plan import Step
 from tests.factories import arrivals, make_record
 
 STEADY = [100.0, 103.0, 98.0, 101.0, 99.0]
@@ -137,7 +139,7 @@ async def test_an_audit_runs_each_part_and_reads_each(
 
     monkeypatch.setattr(auditing, "run_all", run_all)
     monkeypatch.setattr(auditing.fresh, "measured", measured)
-    found = await lab.audit(3, store=Store(tmp_path))
+    found = await facade.audit(3, store=Store(tmp_path))
     assert len(asked) == 3 * 5 * 2 + 3 * 5
     names = [figure.name for figure in found.figures]
     assert names[0] == "a thing compared with itself"
@@ -152,4 +154,4 @@ async def test_an_audit_runs_each_part_and_reads_each(
 @pytest.mark.parametrize("comparisons", [0, -1, 2.5, True])
 async def test_a_number_of_comparisons_that_is_none_is_refused(comparisons: Any) -> None:
     with pytest.raises(BadInput, match="comparisons"):
-        await lab.audit(comparisons)
+        await facade.audit(comparisons)

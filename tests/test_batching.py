@@ -11,10 +11,10 @@ from databases import Database, postgres
 
 import labkit as lab
 from labkit.errors import BadInput
-from labkit.parts import AsyncpgTransport
-from labkit.patterns import Batcher
-from labkit.strategies import load
-from labkit.transports.asyncpg import Asyncpg
+from labkit.measured.patterns import Batcher
+from labkit.measured.strategies import load
+from labkit.measured.transports.asyncpg import Asyncpg
+from labkit.spec.parts import AsyncpgTransport
 
 ROWS = 50
 

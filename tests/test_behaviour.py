@@ -12,12 +12,12 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import delays
-from labkit.parts import Server
-from labkit.targets.http import behaviour, compression, documents, messages
-from labkit.targets.http.behaviour import Behaviour
-from labkit.targets.http.messages import Answer, Chunks, Request
-from labkit.targets.http.stats import Histogram, Stats
+from labkit.measured.targets.http import behaviour, compression, documents, messages
+from labkit.measured.targets.http.behaviour import Behaviour
+from labkit.measured.targets.http.messages import Answer, Chunks, Request
+from labkit.measured.targets.http.stats import Histogram, Stats
+from labkit.spec import delays
+from labkit.spec.parts import Server
 
 RANDOM = "randint(0,3)*0.1"
 DECODERS = {

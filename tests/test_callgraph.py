@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.callgraph import Call, CallGraph, Function
-from labkit.profiling import formats
+from labkit.profiler.callgraph import Call, CallGraph, Function
+from labkit.report.profile import formats
 
 
 def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Call:

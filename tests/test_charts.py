@@ -23,10 +23,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.callgraph import Call, CallGraph, Function
 from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
 from labkit.errors import BadInput
-from labkit.record import PHASES, Note, Record, Timeline
+from labkit.profiler.callgraph import Call, CallGraph, Function
+from labkit.record.record import PHASES, Note, Record, Timeline
 from tests.factories import make_record, make_study, phases
 
 KIB = 1024

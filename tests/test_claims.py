@@ -12,12 +12,13 @@ from factories import make_record
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from labkit import claims, stats
-from labkit.claims import Verdict, judge, values
+from labkit import stats
 from labkit.errors import BadInput
-from labkit.published import Relation
-from labkit.record import Note, Record
-from labkit.spec import Trial
+from labkit.record.record import Note, Record
+from labkit.spec.trial import Trial
+from labkit.studies import relations
+from labkit.studies.published import Relation
+from labkit.studies.relations import Verdict, judge, values
 
 MB = 1_000_000
 
@@ -161,7 +162,7 @@ def test_several_rows_are_judged_by_what_is_taken_of_them(
 ) -> None:
     times = {"a": 11.0, "b": 10.0, "c": 12.0}
     records = [record(row, n, wall_s=wall_s) for n in range(3) for row, wall_s in times.items()]
-    (verdict,) = claims.verdicts([several(take, **band)], records, "paper")
+    (verdict,) = relations.verdicts([several(take, **band)], records, "paper")
     assert (verdict.verdict, verdict.measured) == (answer, measured)
     assert words in verdict.reason
 
@@ -222,14 +223,14 @@ def test_a_verdict_that_is_open_says_what_kept_it_open() -> None:
         record("else", 0, verdict="invalid", warnings=[lost]),
     ]
     rate = relation(measure="throughput_rps", to=None, published=None)
-    (verdict,) = claims.verdicts([rate], records, "paper")
+    (verdict,) = relations.verdicts([rate], records, "paper")
     assert verdict.reason.startswith(
         "2 of 3 repeats have no valid value (invalid records: 1, core-lost; rates that the other "
         "side may have set: 1)"
     )
-    (verdict,) = claims.verdicts([cpu()], records, "paper")
+    (verdict,) = relations.verdicts([cpu()], records, "paper")
     assert "(invalid records: 1, core-lost)" in verdict.reason
-    assert claims.causes(cpu(), records[2:]) == ""
+    assert relations.causes(cpu(), records[2:]) == ""
 
 
 def test_a_number_that_was_not_measured_has_no_value() -> None:
@@ -246,7 +247,7 @@ def test_verdicts_of_a_study_come_in_the_order_of_the_relations() -> None:
     records = [
         memory(row, n, peak) for n in range(3) for row, peak in (("one", 90 + n), ("other", 30))
     ]
-    found = claims.verdicts([relation(says="first"), cpu(says="second")], records, "paper")
+    found = relations.verdicts([relation(says="first"), cpu(says="second")], records, "paper")
     assert [(one.says, one.verdict) for one in found] == [
         ("first", "agrees"),
         ("second", "disagrees"),
@@ -256,7 +257,7 @@ def test_verdicts_of_a_study_come_in_the_order_of_the_relations() -> None:
 
 def test_a_metric_that_does_not_exist_is_refused_even_before_anything_was_measured() -> None:
     with pytest.raises(BadInput, match="did you mean 'wall_s'"):
-        claims.verdicts([relation(measure="wal_s")], [], "paper")
+        relations.verdicts([relation(measure="wal_s")], [], "paper")
 
 
 def test_as_json_the_range_is_no_interval() -> None:

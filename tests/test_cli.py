@@ -18,7 +18,8 @@ from unittest import mock
 
 import pytest
 
-from labkit import cli, published
+from labkit import cli
+from labkit.studies import published
 
 SMALL = ("--requests", "60", "--limit", "10")
 
@@ -362,9 +363,9 @@ def test_ctrl_c_exits_130_and_keeps_what_was_measured(store: Path) -> None:
         text=True,
     )
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not _children(process.pid, "labkit.worker"):
+    while time.monotonic() < deadline and not _children(process.pid, "labkit.measured.worker"):
         time.sleep(0.05)
-    assert _children(process.pid, "labkit.worker"), "the worker never started"
+    assert _children(process.pid, "labkit.measured.worker"), "the worker never started"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130

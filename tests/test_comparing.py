@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from labkit import comparisons, stats, tables
+from labkit import stats
 from labkit.errors import BadInput
-from labkit.outcomes import Study
-from labkit.record import Counts, Note, Record
-from labkit.stats.comparing import cliffs_delta
+from labkit.record.record import Counts, Note, Record
+from labkit.report import tables
+from labkit.report.study import Study
+from labkit.stats import baseline
+from labkit.stats.effect import cliffs_delta
 from tests.factories import make_record, make_study
 
 POSITIVE = st.floats(1e-3, 1e3)
@@ -228,7 +230,7 @@ def test_one_arm_has_none_either() -> None:
 def test_comparisons_as_json() -> None:
     study = Study(make_study(TIMES), ["strategy"])
     found = msgspec.json.decode(msgspec.json.encode(study.to_dict()))["comparisons"]
-    assert [one["metric"] for one in found] == list(comparisons.COMPARED)
+    assert [one["metric"] for one in found] == list(baseline.COMPARED)
     assert found[0]["of"] == FAST
     assert found[0]["to"] == SLOW
     assert found[0]["answer"] == "lower"

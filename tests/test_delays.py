@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import delays
-from labkit.delays import FORMS, LONGEST_S, Delay, floor_of, floor_s, parse
 from labkit.errors import BadInput
+from labkit.spec import delays
+from labkit.spec.delays import FORMS, LONGEST_S, Delay, floor_of, floor_s, parse
 
 SEEDS = [0, 1, 2**63 - 1]
 EXPRESSIONS = [

@@ -22,21 +22,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from labkit import stats
-from labkit.audit import Audit, Figure
-from labkit.callgraph import CallGraph, Function
-from labkit.charts.ground import GREY, lifted, off_ground
 from labkit.charts.style import INK, ON_FILL, PALE, PALETTE
-from labkit.climb import Climb, Conditions
-from labkit.displays.html import MOST_BYTES, prose
-from labkit.ledgers import Ledger
-from labkit.outcomes import Run, Study
-from labkit.profiled import Profiled
-from labkit.profiling import Profile
-from labkit.record import Timeline
-from labkit.references import load
-from labkit.rungs import Reading
-from labkit.rungs import load as rungs
-from labkit.sweeps import Sweep
+from labkit.charts.theme import GREY, lifted, off_ground
+from labkit.profiler.callgraph import CallGraph, Function
+from labkit.profiler.result import Profiled
+from labkit.record.record import Timeline
+from labkit.report.audit import Audit, Figure
+from labkit.report.html import MOST_BYTES, prose
+from labkit.report.ladder import Climb, Conditions
+from labkit.report.ledger import Ledger
+from labkit.report.profile import Profile
+from labkit.report.reference import load
+from labkit.report.study import Run, Study
+from labkit.report.sweep import Sweep
+from labkit.studies.ladder import Reading
+from labkit.studies.ladder import load as rungs
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 MOST_CHARACTERS = 200_000

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from labkit import plan
-from labkit.spec import Trial
+from labkit.spec import plan
+from labkit.spec.trial import Trial
 
 client = pytest.importorskip("jupyter_client.manager")
 

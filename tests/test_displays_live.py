@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.displays.live import ARMS, COLUMNS, Arm, Points, strips
-from labkit.displays.points import SHORTEST_S
-from labkit.displays.ticks import label, ticks
+from labkit.lab.progress.live import ARMS, COLUMNS, Arm, Points, strips
+from labkit.lab.progress.points import SHORTEST_S
+from labkit.lab.progress.ticks import label, ticks
 
 LINE = "{http://www.w3.org/2000/svg}polyline"
 
@@ -175,7 +175,7 @@ def test_of_many_arms_the_last_are_drawn() -> None:
 
 def test_drawing_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from labkit.displays import live; "
+        "import sys; from labkit.lab.progress import live; "
         "print({'numpy', 'pandas', 'matplotlib', 'IPython', 'jinja2'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,12 +14,13 @@ import aiohttp
 import psutil
 import pytest
 
-from labkit import environment, kernel, preflight
 from labkit.cli import doctor as command
-from labkit.codes import CODES
-from labkit.doctor import Check, Status
-from labkit.doctor import machine as doctor
-from labkit.kernel import Reading
+from labkit.lab.doctor import Check, Status
+from labkit.lab.doctor import machine as doctor
+from labkit.launch import environment, preflight
+from labkit.record import interference
+from labkit.record.codes import CODES
+from labkit.record.interference import Reading
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def test_load(monkeypatch: pytest.MonkeyPatch, load: float, status: Status) -> N
 def counters(monkeypatch: pytest.MonkeyPatch, *readings: Reading) -> None:
     """Let the kernel count this, reading by reading."""
     left = iter(readings)
-    monkeypatch.setattr(kernel, "read", lambda cores: next(left))
+    monkeypatch.setattr(interference, "read", lambda cores: next(left))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_steal_is_that_of_the_last_second(
 def test_steal_and_throttling_where_the_system_does_not_tell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel, "read", lambda cores: Reading(None, None, None, None, None))
+    monkeypatch.setattr(interference, "read", lambda cores: Reading(None, None, None, None, None))
 
     by_name = {check.name: check for check in doctor.examine()}
 
@@ -179,7 +180,7 @@ def test_throttling(
     shown: str,
 ) -> None:
     counters(monkeypatch, Reading(before, 0, 0, 1, 0), Reading(after, 0, 0, 3, 0))
-    monkeypatch.setattr(kernel, "quota_cores", lambda: quota)
+    monkeypatch.setattr(interference, "quota_cores", lambda: quota)
 
     check = found("cgroup throttling")
 
@@ -294,7 +295,7 @@ def test_the_command_fails_only_where_something_is_bad(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: Status, bad: bool
 ) -> None:
     found = [check("a", status, "times")]
-    monkeypatch.setattr("labkit.doctor.examine", lambda: found)
+    monkeypatch.setattr("labkit.lab.doctor.examine", lambda: found)
 
     try:
         command.doctor(json="-")

@@ -13,12 +13,12 @@ from typing import Any, get_args
 import psutil
 import pytest
 
-from labkit import environment, launch, preflight, programs
 from labkit.cli import doctor as command
-from labkit.doctor import Check, Status, workshop
-from labkit.doctor.workshop import Needs
 from labkit.errors import TrialFailed
-from labkit.programs import Ended
+from labkit.lab.doctor import Check, Status, workshop
+from labkit.lab.doctor.workshop import Needs
+from labkit.launch import environment, launcher, preflight, program
+from labkit.launch.program import Ended
 
 NEEDS = Needs(peak_mb=300, workshop_mb=450, minutes=60, databases=["08", "09"])
 NAMES = [
@@ -40,7 +40,7 @@ def _ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workshop.shutil, "disk_usage", lambda path: disk)
     monkeypatch.setattr(preflight, "descriptors", lambda: 20_000)
     started(monkeypatch)
-    answering(monkeypatch, launch, measured())
+    answering(monkeypatch, launcher, measured())
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, module: Any, answer: Any) -> None:
@@ -63,7 +63,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *, lab: Any = None, kernel: Any = N
             raise good
         return good
 
-    monkeypatch.setattr(programs, "run", run)
+    monkeypatch.setattr(program, "run", run)
 
 
 def measured(ok: int = 2_000, cpu_us: float = 100.0, efficiency: float = 0.95) -> Any:
@@ -114,7 +114,7 @@ async def test_a_slow_laptop_or_one_core_is_ready_for_smoke(
     monkeypatch: pytest.MonkeyPatch, cores: list[int], cpu_us: float, minutes: int, ready: str
 ) -> None:
     monkeypatch.setattr(environment, "usable_cores", lambda: cores)
-    answering(monkeypatch, launch, measured(cpu_us=cpu_us))
+    answering(monkeypatch, launcher, measured(cpu_us=cpu_us))
 
     readiness = await workshop.examine(NEEDS)
 
@@ -212,7 +212,7 @@ async def test_widgets_without_their_front_end(
 async def test_trial(
     monkeypatch: pytest.MonkeyPatch, answer: Any, status: Status, shown: str, ready: str
 ) -> None:
-    answering(monkeypatch, launch, answer)
+    answering(monkeypatch, launcher, answer)
 
     one, readiness = await found("trial"), await workshop.examine(NEEDS)
 

@@ -12,14 +12,19 @@ from factories import make_record, make_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import charts, guards, stats, tables
-from labkit.codes import CODES
-from labkit.record import LoopLag, Note
-from labkit.stats.doubts import DEVIATION_SHARE, EXTREME_SHARE, said, spreads
+from labkit import charts, stats
+from labkit.record import guards
+from labkit.record.codes import CODES
+from labkit.record.record import LoopLag, Note
+from labkit.report import tables
 from labkit.stats.intervals import LEAST_REPEATS
+from labkit.stats.stability import DEVIATION_SHARE, EXTREME_SHARE, said, spreads
 
-PACKAGE = Path(guards.__file__).parent
-MEASURED = ("worker.py", "probes", "strategies", "transports", "targets", "framing.py", "kernel.py")
+PACKAGE = Path(guards.__file__).parents[1]
+MEASURED = (
+    *(f"measured/{name}" for name in ("worker.py", "http_framing.py", "probes", "strategies")),
+    *("measured/transports", "measured/targets", "record/interference.py"),
+)
 DATES = {"engine_wire.py": {"time.time"}}
 """The header Date of an answer tells the time of day; no duration is taken from it."""
 ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}

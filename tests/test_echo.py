@@ -19,14 +19,15 @@ import pytest
 import uvloop
 from servers import PATIENCE_S, ROOT
 
-from labkit import children, launch
 from labkit.errors import TrialFailed
-from labkit.parts import EchoTransport
-from labkit.record import Record
-from labkit.spec import Trial
-from labkit.targets.echo import LONGEST_LINE
-from labkit.transports import Fetch, open_transport
-from labkit.transports.echo import NUMBER_BYTES, Echo
+from labkit.launch import launcher
+from labkit.launch import process as children
+from labkit.measured.targets.echo import LONGEST_LINE
+from labkit.measured.transports import Fetch, open_transport
+from labkit.measured.transports.echo import NUMBER_BYTES, Echo
+from labkit.record.record import Record
+from labkit.spec.parts import EchoTransport
+from labkit.spec.trial import Trial
 
 APIS = ("sockets", "streams", "protocol")
 LOOPS = ("asyncio", "uvloop")
@@ -43,7 +44,7 @@ def start(**settings: Any) -> subprocess.Popen[str]:
     """A target's process, not waited for. It ends when its standard input is closed."""
     words = json.dumps({"die_with_stdin": True, **settings})
     return subprocess.Popen(
-        [sys.executable, "-m", "labkit.targets.echo", words],
+        [sys.executable, "-m", "labkit.measured.targets.echo", words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -401,7 +402,7 @@ async def test_the_end_leaves_no_connection() -> None:
 
 async def kept(trial: Trial) -> Record:
     records: list[Record] = []
-    record = await launch.run(trial, keep=records.append)
+    record = await launcher.run(trial, keep=records.append)
     assert records == [record]
     return record
 
@@ -431,11 +432,11 @@ async def test_a_target_that_dies_loses_no_count(monkeypatch: pytest.MonkeyPatch
     class Noted(children.Child):
         def __init__(self, module: str, *args: str) -> None:
             super().__init__(module, *args)
-            targets.extend([self] if module == "labkit.targets.echo" else [])
+            targets.extend([self] if module == "labkit.measured.targets.echo" else [])
 
-    monkeypatch.setattr(launch, "Child", Noted)
+    monkeypatch.setattr(launcher, "Child", Noted)
     trial = Trial(target="echo", requests=10_000, limit=1)
-    record = await launch.run(
+    record = await launcher.run(
         trial, watch=lambda _: targets[0].signal(signal.SIGKILL), keep=lambda _: None
     )
 
@@ -448,6 +449,6 @@ async def test_a_target_that_dies_loses_no_count(monkeypatch: pytest.MonkeyPatch
 async def test_a_target_that_cannot_start_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launch, "_cores", lambda _: (None, 10**6))
+    monkeypatch.setattr(launcher, "_cores", lambda _: (None, 10**6))
     with pytest.raises(TrialFailed, match=r"serve\.core is 1000000"):
-        await launch.run(Trial(target="echo"), keep=lambda _: None)
+        await launcher.run(Trial(target="echo"), keep=lambda _: None)

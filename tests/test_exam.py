@@ -16,15 +16,15 @@ import cloudpickle
 import pytest
 from entrants import BROKEN, SOUND
 
-from labkit import strategies
-from labkit.arenas import Examined, judged
-from labkit.experiments.exam import examine
-from labkit.experiments.exam.calls import Calls, Items
-from labkit.experiments.exam.clocks import hurried
-from labkit.experiments.exam.telling import told
-from labkit.experiments.exam.turns import Loop, Stillness, Turns
-from labkit.parts.examination import Evidence
-from labkit.strategies import Tally
+from labkit.measured import strategies
+from labkit.measured.exam import examine
+from labkit.measured.exam.accelerated_loop import Loop, Stillness, Turns
+from labkit.measured.exam.calls import Calls, Items
+from labkit.measured.exam.failure_reports import told
+from labkit.measured.exam.patched_time import hurried
+from labkit.measured.strategies import Tally
+from labkit.record.exam import Evidence
+from labkit.report.arena import Examined, judged
 
 HELD_S = 0.06
 FAULTS = (
@@ -171,7 +171,7 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 
 def test_whose_time_is_up_is_not_said_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.experiments.exam.sitting.SITTING_S", 0.5)
+    monkeypatch.setattr("labkit.measured.exam.runner.SITTING_S", 0.5)
     found = judged("x", examine(by_the_wall, guarded=True, held_s=HELD_S))
 
     assert found.codes == ["too-slow"]
@@ -179,7 +179,7 @@ def test_whose_time_is_up_is_not_said_to_hang(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_who_is_busy_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.experiments.exam.sitting.FRUITLESS_S", 0.2)
+    monkeypatch.setattr("labkit.measured.exam.runner.FRUITLESS_S", 0.2)
 
     async def waits_for_what_never_comes(fetch: Any, items: Any, limit: int) -> None:
         while True:  # noqa: ASYNC110  # what is ended

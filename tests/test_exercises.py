@@ -32,10 +32,10 @@ from hypothesis import strategies as st
 from nbstripout import strip_output
 
 import labkit as lab
-from labkit import places
-from labkit.exercises import generating, grading, service, trying
-from labkit.exercises.__main__ import generated, main
-from labkit.exercises.register import every
+from labkit import paths
+from labkit.notebook.exercises import generating, grading, service, trying
+from labkit.notebook.exercises.__main__ import generated, main
+from labkit.notebook.exercises.register import every
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = [
@@ -635,7 +635,7 @@ def test_what_an_exercise_writes_is_written_once(tmp_path: Path, monkeypatch: An
     (tmp_path / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "exercises").mkdir()
     (tmp_path / "exercises" / "gone.ipynb").write_text("{}")
-    monkeypatch.setattr(places, "notebooks", lambda: tmp_path)
+    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
 
     said = []
     for _ in range(2):

@@ -12,9 +12,9 @@ from servers import Running, serving
 
 from labkit import Trial
 from labkit.errors import BadInput
-from labkit.launch import run
-from labkit.targets.http import faults, pacing
-from labkit.targets.http.messages import Request
+from labkit.launch.launcher import run
+from labkit.measured.targets.http import faults, pacing
+from labkit.measured.targets.http.messages import Request
 
 PATIENCE_S = 10.0
 RAW = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"

@@ -22,8 +22,8 @@ from time import monotonic
 import pytest
 from servers import PATIENCE_S
 
-from labkit.parts import StreamsTransport, Transport, WireTransport
-from labkit.transports import open_transport
+from labkit.measured.transports import open_transport
+from labkit.spec.parts import StreamsTransport, Transport, WireTransport
 
 REQUESTS, LIMIT, CONNECTIONS = 500, 64, 8
 

@@ -12,9 +12,9 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import guards
-from labkit.codes import CODES
-from labkit.guards import (
+from labkit.record import guards
+from labkit.record.codes import CODES
+from labkit.record.guards import (
     FAILED,
     INVALID,
     SAID,
@@ -25,7 +25,7 @@ from labkit.guards import (
     verdict,
     verdict_of,
 )
-from labkit.record import (
+from labkit.record.record import (
     Arrivals,
     Client,
     Counts,
@@ -37,9 +37,9 @@ from labkit.record import (
     Server,
     Timeline,
 )
-from labkit.spec import Trial
+from labkit.spec.trial import Trial
 
-PACKAGE = Path(guards.__file__).parent
+PACKAGE = Path(guards.__file__).parents[1]
 TRIAL = Trial(requests=100, limit=10)
 IN_FORCE = {
     "loop": "asyncio",
@@ -421,7 +421,7 @@ def test_each_code_that_the_lab_gives_is_in_the_table() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     given = set(re.findall(r'Note\(code="([a-z-]+)"', sources))
     given |= set(re.findall(r'codes = \["([a-z-]+)"\]', sources))
-    given |= set(re.findall(r'yield\s*\(?\s*"([a-z-]+)",', (PACKAGE / "guards.py").read_text()))
+    given |= set(re.findall(r'yield\s*\(?\s*"([a-z-]+)",', Path(guards.__file__).read_text()))
 
     assert {"deadline", "tasks-left-behind", "server-contended", "steal", "failures"} <= given
     assert given | {"core-lost", "core-contended"} | INVALID <= set(CODES)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import kernel
-from labkit.kernel import Reading
-from labkit.record import Interference
+from labkit.record import interference
+from labkit.record.interference import Reading
+from labkit.record.record import Interference
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 STAT = """\
@@ -31,8 +31,8 @@ IpExt: 9
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(kernel, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(kernel, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(interference, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(interference, "CGROUPS", tmp_path / "cgroup")
     return tmp_path
 
 
@@ -44,8 +44,8 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
-    assert kernel.read() == Reading(None, None, None, None, None)
-    assert kernel.quota_cores() is None
+    assert interference.read() == Reading(None, None, None, None, None)
+    assert interference.quota_cores() is None
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
 def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, str]) -> None:
     write(root, files)
 
-    assert kernel.throttled() == (3, 0.25)
+    assert interference.throttled() == (3, 0.25)
 
 
 def test_a_file_that_counts_no_throttling_says_nothing(root: Path) -> None:
     write(root, {"proc/self/cgroup": "0::/\n", "cgroup/cpu.stat": "what is this\nalone\n"})
 
-    assert kernel.throttled() == (None, None)
+    assert interference.throttled() == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_file_that_counts_no_throttling_says_nothing(root: Path) -> None:
 def test_the_tightest_quota_counts(root: Path, files: dict[str, str], cores: float | None) -> None:
     write(root, {"proc/self/cgroup": "0::/a\n", **files})
 
-    assert kernel.quota_cores() == cores
+    assert interference.quota_cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_steal_is_of_the_cores_that_were_asked_for(
 ) -> None:
     write(root, {"proc/stat": STAT})
 
-    stolen = kernel.stolen(cores)
+    stolen = interference.stolen(cores)
 
     assert stolen == ((None, None) if ticks is None else tuple(n / TICKS_PER_S for n in ticks))
 
@@ -118,13 +118,13 @@ def test_steal_is_of_the_cores_that_were_asked_for(
 def test_a_kernel_that_knows_no_steal(root: Path) -> None:
     write(root, {"proc/stat": "cpu  1 2 3 4\n"})
 
-    assert kernel.stolen() == (None, None)
+    assert interference.stolen() == (None, None)
 
 
 def test_connections_that_a_full_queue_dropped(root: Path) -> None:
     write(root, {"proc/net/netstat": NETSTAT})
 
-    assert kernel.listen_drops() == 4
+    assert interference.listen_drops() == 4
 
 
 COUNTERS = st.tuples(*[st.integers(0, 10**6)] * 5)
@@ -137,7 +137,7 @@ def test_what_happened_between_is_the_growth(
     after = Reading(*(old + new for old, new in zip(start, grown, strict=True)))
     periods, throttled_s, stolen_s, cores_s, drops = grown
 
-    assert kernel.between(Reading(*start), after) == Interference(
+    assert interference.between(Reading(*start), after) == Interference(
         throttled_periods=periods,
         throttled_s=throttled_s,
         stolen_s=stolen_s,
@@ -151,14 +151,14 @@ def test_what_was_not_told_once_is_not_known(known: int) -> None:
     readings = [Reading(None, None, None, None, None)] * 2
     readings[known] = Reading(1, 1.0, 1.0, 1.0, 1)
 
-    assert kernel.between(*readings) == Interference()
+    assert interference.between(*readings) == Interference()
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux only")
 def test_this_machine_is_read() -> None:
     cores = os.sched_getaffinity(0)
 
-    before, after = kernel.read(cores), kernel.read(cores)
+    before, after = interference.read(cores), interference.read(cores)
 
     assert before.cores_s is not None
     assert after.cores_s is not None

@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from labkit import children, launch
 from labkit.errors import TrialFailed
-from labkit.launch import Progress
-from labkit.record import Record
-from labkit.spec import Trial
-from labkit.store import Store
+from labkit.launch import launcher
+from labkit.launch import process as children
+from labkit.launch.launcher import Progress
+from labkit.record.record import Record
+from labkit.record.store import Store
+from labkit.spec.trial import Trial
 
 PATIENCE_S = 60.0
 GONE_WITHIN_S = 2.0
@@ -31,9 +32,9 @@ LONG = Trial(requests=30, limit=3, delay="60", deadline_s=100)
 SCRIPT = """
 import asyncio, os, sys
 from pathlib import Path
-from labkit import launch
-from labkit.spec import Trial
-from labkit.store import Store
+from labkit.launch import launcher
+from labkit.spec.trial import Trial
+from labkit.record.store import Store
 
 kind, folder = sys.argv[1:]
 mark = str(Path(folder).parent / "blocked")
@@ -52,10 +53,10 @@ def watch(progress):
 async def main():
     store = Store(folder)
     if kind == "waits":
-        await launch.run(Trial(requests=5), keep=store.add)
+        await launcher.run(Trial(requests=5), keep=store.add)
     strategy = blocks if kind == "blocks" else "worker_pool"
     trial = Trial(requests=30, limit=3, delay="60", strategy=strategy)
-    await launch.run(trial, watch=watch, keep=store.add)
+    await launcher.run(trial, watch=watch, keep=store.add)
 
 asyncio.run(main())
 """
@@ -182,7 +183,7 @@ class Killing:
                 super().__init__(module, *args)
                 killing.started[module] = self
 
-        monkeypatch.setattr(launch, "Child", Noted)
+        monkeypatch.setattr(launcher, "Child", Noted)
 
     def __call__(self, progress: Progress) -> None:
         if not self.killed and progress.counts.ok:
@@ -195,11 +196,11 @@ class Killing:
 
 
 async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    killing, kept = Killing(monkeypatch, "labkit.worker"), []
+    killing, kept = Killing(monkeypatch, "labkit.measured.worker"), []
     trial = Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100)
 
     with pytest.raises(TrialFailed) as caught:
-        await launch.run(trial, watch=killing, keep=kept.append)
+        await launcher.run(trial, watch=killing, keep=kept.append)
 
     [record] = kept
     assert caught.value.record is record
@@ -219,10 +220,10 @@ async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.Monke
 async def test_a_server_that_is_killed_fails_requests_and_loses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killing, kept = Killing(monkeypatch, "labkit.targets.http"), []
+    killing, kept = Killing(monkeypatch, "labkit.measured.targets.http"), []
     trial = Trial(requests=600, limit=3, delay="0.02", deadline_s=100)
 
-    record = await launch.run(trial, watch=killing, keep=kept.append)
+    record = await launcher.run(trial, watch=killing, keep=kept.append)
 
     assert kept == [record]
     assert record.counts.conserved
@@ -246,7 +247,7 @@ async def test_a_cancelled_trial_is_kept_as_interrupted(monkeypatch: pytest.Monk
         if progress.in_flight == 3:
             running.set()
 
-    task = asyncio.ensure_future(launch.run(LONG, watch=watch, keep=kept.append))
+    task = asyncio.ensure_future(launcher.run(LONG, watch=watch, keep=kept.append))
     await running.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -270,8 +271,8 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
         loop.call_soon_threadsafe(measured.set)
         gate.wait(30)
 
-    monkeypatch.setattr(launch, "_stats", asking_the_server)
-    task = asyncio.ensure_future(launch.run(Trial(requests=10, limit=3), keep=kept.append))
+    monkeypatch.setattr(launcher, "_stats", asking_the_server)
+    task = asyncio.ensure_future(launcher.run(Trial(requests=10, limit=3), keep=kept.append))
     await measured.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -284,7 +285,7 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
     assert record.latency_s is not None
 
 
-@pytest.mark.parametrize("module", ["labkit.targets.http", "labkit.worker"])
+@pytest.mark.parametrize("module", ["labkit.measured.targets.http", "labkit.measured.worker"])
 async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(
     monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
@@ -307,7 +308,7 @@ async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(
 
     monkeypatch.setattr(children.Child, "write_line", writing)
     monkeypatch.setattr(children.Child, "read_line", reading)
-    task = asyncio.ensure_future(launch.run(LONG, keep=kept.append))
+    task = asyncio.ensure_future(launcher.run(LONG, keep=kept.append))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -329,9 +330,9 @@ async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline(
 ) -> None:
     noted = Killing(monkeypatch, "none")
     with pytest.raises(TrialFailed):
-        await launch.run(LONG.replace(strategy=blocks, deadline_s=2), keep=lambda _: None)
+        await launcher.run(LONG.replace(strategy=blocks, deadline_s=2), keep=lambda _: None)
 
     assert noted.all_gone
-    lived_s = noted.started["labkit.worker"].wall_s
+    lived_s = noted.started["labkit.measured.worker"].wall_s
     assert lived_s is not None
     assert lived_s < 2 + GONE_WITHIN_S + 0.5

@@ -19,12 +19,13 @@ from IPython.core.inputtransformer2 import TransformerManager
 from kernels import Kernel, kernel
 
 import labkit as lab
-from labkit import cli, parts
-from labkit.commands import options
-from labkit.commands.completing import completions
+from labkit import cli
+from labkit.cli.commands import options
+from labkit.cli.commands.completing import completions
 from labkit.errors import BadInput
-from labkit.magics import line
-from labkit.magics.awaiting import awaited
+from labkit.notebook.magics import line
+from labkit.notebook.magics.awaiting import awaited
+from labkit.spec import parts
 
 SMALL = "--requests 60 --limit 10"
 
@@ -210,7 +211,7 @@ def test_help_and_lists_are_printed(
 def test_completions(
     monkeypatch: pytest.MonkeyPatch, typed: str, replaces: str, offers: list[str] | None
 ) -> None:
-    monkeypatch.setattr("labkit.spec.OWN", {})  # other tests have made strategies
+    monkeypatch.setattr("labkit.spec.trial.OWN", {})  # other tests have made strategies
     fragment, found = completions(typed, line.parser())
     assert fragment == replaces
     if offers is None:
@@ -222,7 +223,7 @@ def test_completions(
 
 
 def test_a_strategy_of_one_s_own_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.spec.OWN", {"my_strategy": None})
+    monkeypatch.setattr("labkit.spec.trial.OWN", {"my_strategy": None})
     assert completions("run --strategy my", line.parser()) == ("my", ["my_strategy"])
 
 
@@ -253,7 +254,7 @@ def test_a_line_gives_the_object(cells: Kernel) -> None:
     said = cells.run(f"%lab run {SMALL}")
     assert "60 ok" in said["execute_result"][0]["data"]["text/plain"]
     assert cells.value(f"run = %lab run {SMALL} --strategy task_pool # it's one\ntype(run)") == (
-        "labkit.outcomes.Run"
+        "labkit.report.study.Run"
     )
     assert cells.value("run.counts.ok, run.record.trial['strategy']") == "(60, 'task_pool')"
     assert "execute_result" not in cells.run(f"%lab run {SMALL};")
@@ -355,7 +356,7 @@ async def test_the_job_of_a_line_is_what_lab_is_asked_for(
         await asyncio.sleep(0)
         asked.extend([trial, reporter])
 
-    monkeypatch.setattr("labkit.lab.run", run)
+    monkeypatch.setattr("labkit.lab.facade.run", run)
     await line.parsed("run --strategy queue --requests 70 --set transport.limit=3").start(None)
     assert asked == [lab.Trial(strategy="queue", requests=70, **{"transport.limit": 3}), None]
 

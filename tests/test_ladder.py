@@ -15,13 +15,17 @@ import msgspec
 import pytest
 
 import labkit as lab
-from labkit import charts, environment, programs, rivals, rungs, standings
+from labkit import charts
 from labkit.charts import Bar
-from labkit.climb import Climb, Conditions
 from labkit.errors import BadInput, TrialFailed
-from labkit.rivals import Counted, Load
-from labkit.rungs import Reading
-from labkit.store import Store
+from labkit.launch import environment, load_generators
+from labkit.launch import program as programs
+from labkit.launch.load_generators import Counted, Load
+from labkit.record.store import Store
+from labkit.report.ladder import Climb, Conditions
+from labkit.studies import ladder as rungs
+from labkit.studies import standings
+from labkit.studies.ladder import Reading
 
 LADDER = rungs.load()
 OWN = ("one-session", "worker-pool", "wire")
@@ -145,27 +149,27 @@ def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_output_is_read(name: str, text: str, ok: int, failed: int, wall_s: float) -> None:
-    counted = rivals.RIVALS[name].read(text, LOAD)
+    counted = load_generators.RIVALS[name].read(text, LOAD)
 
     assert counted == Counted(ok=ok, failed=failed, wall_s=pytest.approx(wall_s, rel=1e-3))
     assert counted.throughput_rps == pytest.approx(ok / wall_s, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", rivals.RIVALS)
+@pytest.mark.parametrize("name", load_generators.RIVALS)
 @pytest.mark.parametrize("text", ["", "[]", "unable to connect to 127.0.0.1:1\n"])
 def test_output_without_figures_is_refused(name: str, text: str) -> None:
     with pytest.raises(TrialFailed, match=r"does not hold the figures|had no answer"):
-        rivals.RIVALS[name].read(text, LOAD)
+        load_generators.RIVALS[name].read(text, LOAD)
 
 
 def test_a_program_that_was_never_answered_has_no_figures() -> None:
     with pytest.raises(TrialFailed, match="had no answer"):
-        rivals.read_molotov("SUCCESSES: 0 | FAILURES: 0", LOAD)
+        load_generators.read_molotov("SUCCESSES: 0 | FAILURES: 0", LOAD)
 
 
-@pytest.mark.parametrize("name", rivals.RIVALS)
+@pytest.mark.parametrize("name", load_generators.RIVALS)
 def test_programs_get_the_server_and_the_connections(name: str) -> None:
-    rival = rivals.RIVALS[name]
+    rival = load_generators.RIVALS[name]
     words = list(rival.words(LOAD))
     if rival.scenario is not None:
         file, text = rival.scenario(LOAD)
@@ -235,7 +239,7 @@ async def test_a_program_that_is_none_is_a_failure(tmp_path: Path) -> None:
 def test_every_rung_is_a_trial_or_a_program_that_is_known() -> None:
     assert [rung.id for rung in LADDER.rung][:2] == ["session-each", "one-session"]
     for rung in LADDER.rung:
-        assert rung.program is None or rung.program in rivals.RIVALS
+        assert rung.program is None or rung.program in load_generators.RIVALS
         assert rung.own or rung.install
         trial = rung.trial(0.5, LADDER.connections, "http://127.0.0.1:1")
         assert trial.url == "http://127.0.0.1:1/{item}"
@@ -272,7 +276,7 @@ def test_chosen_rungs_keep_the_order_of_the_ladder() -> None:
     ],
 )
 def test_a_ladder_that_is_wrong_is_refused(change: str, message: str) -> None:
-    text = Path(rungs.places.file("ladder.toml")).read_text(encoding="utf-8")
+    text = Path(rungs.paths.file("ladder.toml")).read_text(encoding="utf-8")
 
     with pytest.raises(BadInput, match=message):
         rungs.parse(f"{text}\n{change}\n")
@@ -488,7 +492,7 @@ async def test_bad_input_is_refused(named: dict[str, Any], message: str) -> None
 async def test_rungs_of_which_none_is_installed_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rivals, "find", lambda name: None)
+    monkeypatch.setattr(load_generators, "find", lambda name: None)
 
     with pytest.raises(BadInput, match="apt install hey"):
         await lab.ladder(["hey"])

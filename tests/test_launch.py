@@ -22,12 +22,15 @@ from typing import Any
 import pytest
 from servers import serving
 
-from labkit import children, delays, guards, launch, parts
-from labkit.assembly import Place
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import Progress
-from labkit.record import Record, decode, encode
-from labkit.spec import Trial
+from labkit.launch import launcher
+from labkit.launch import process as children
+from labkit.launch.assembly import Place
+from labkit.launch.launcher import Progress
+from labkit.record import guards
+from labkit.record.record import Record, decode, encode
+from labkit.spec import delays, parts
+from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
 # What a machine that others use as well may bring into any record.
@@ -67,7 +70,7 @@ def watched() -> Iterator[Children]:
             seen.pids[module] = self.pid
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "Child", Noted)
+        patch.setattr(launcher, "Child", Noted)
         yield seen
 
 
@@ -98,7 +101,7 @@ async def seen_through(trial: Trial, place: Place | None, seen: Children) -> Ran
         seen.look()
 
     try:
-        result = await launch.run(trial, place=place, watch=watch, keep=kept.append)
+        result = await launcher.run(trial, place=place, watch=watch, keep=kept.append)
     except TrialFailed as failed:
         error, result = failed, failed.record
     [record] = kept
@@ -222,7 +225,8 @@ def test_what_was_in_force(usual: Ran) -> None:
 @pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
 def test_client_and_server_have_a_core_each(usual: Ran) -> None:
     client, server = (
-        usual.children.cores[name] for name in ("labkit.worker", "labkit.targets.http")
+        usual.children.cores[name]
+        for name in ("labkit.measured.worker", "labkit.measured.targets.http")
     )
 
     assert len(client) == len(server) == 1
@@ -418,8 +422,8 @@ async def test_a_decorator_of_ones_own_is_part_of_the_strategy() -> None:
 
 SCRIPT = """
 import asyncio, json, sys
-from labkit import launch
-from labkit.spec import Trial
+from labkit.launch import launcher
+from labkit.spec.trial import Trial
 
 CALLS = 2  # a global of the script travels with the function
 
@@ -430,12 +434,11 @@ async def mine(fetch, items, limit):
 
 async def main():
     kept = []
-    await launch.run(Trial(strategy=mine, requests=9), keep=kept.append)
+    await launcher.run(Trial(strategy=mine, requests=9), keep=kept.append)
     print(json.dumps({"record": kept[0].to_dict(), "modules": sorted(sys.modules)}))
 
 asyncio.run(main())
 """
-CHILD = ("worker", "strategies", "transports", "targets", "patterns", "probes")
 
 
 def test_a_function_of_a_script_is_measured_and_the_parent_holds_nothing_measured(
@@ -453,23 +456,22 @@ def test_a_function_of_a_script_is_measured_and_the_parent_holds_nothing_measure
     assert said["record"]["trial"]["strategy"] == "mine"
     assert said["record"]["trial"]["own_strategy"] is True
     assert said["record"]["counts"]["ok"] == 9
-    measured = tuple(f"labkit.{name}" for name in CHILD)
-    assert not [name for name in said["modules"] if name.startswith(measured)]
+    assert not [name for name in said["modules"] if name.startswith("labkit.measured")]
     assert not {"matplotlib", "pandas", "aiohttp"} & set(said["modules"])
 
 
 HELPED = """
 import asyncio, json, sys
 from helper import calls
-from labkit import launch
-from labkit.spec import Trial
+from labkit.launch import launcher
+from labkit.spec.trial import Trial
 
 async def mine(fetch, items, limit):
     for item in calls(items):
         await fetch(item)
 
 async def main():
-    await launch.run(Trial(strategy=mine, requests=9), keep=lambda record: print(record.counts.ok))
+    await launcher.run(Trial(strategy=mine, requests=9), keep=lambda record: print(record.counts.ok))
 
 asyncio.run(main())
 """
@@ -498,9 +500,8 @@ async def test_a_file_in_the_current_folder_hides_nothing_of_the_standard_librar
 
 def test_the_whole_lab_imports_nothing_measured() -> None:
     script = (
-        "import sys, labkit.cli, labkit.lab, labkit.doctor, labkit.report, labkit.charts;"
-        f"print([m for m in sys.modules if m.split('.')[1:2] and m.split('.')[0] == 'labkit' "
-        f"and m.split('.')[1] in {CHILD!r}])"
+        "import sys, labkit.cli, labkit.lab.facade, labkit.lab.doctor, labkit.charts;"
+        "print([m for m in sys.modules if m.startswith('labkit.measured')])"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
@@ -560,22 +561,22 @@ def keep_nothing(record: Record) -> None:
 
 async def test_a_url_off_loopback_is_refused() -> None:
     async with refused():
-        await launch.run(Trial(target="http://example.invalid/"), keep=keep_nothing)
+        await launcher.run(Trial(target="http://example.invalid/"), keep=keep_nothing)
 
 
 async def test_a_name_that_leads_off_loopback_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = Trial(target="http://localhost/")
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("192.0.2.1", 80))])
     async with refused():
-        await launch.run(trial, keep=keep_nothing)
+        await launcher.run(trial, keep=keep_nothing)
 
 
 async def test_a_trial_that_this_machine_cannot_run_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labkit.preflight.descriptors", lambda: 65)
+    monkeypatch.setattr("labkit.launch.preflight.descriptors", lambda: 65)
     async with refused():
-        await launch.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=keep_nothing)
 
 
 LOCK = threading.Lock()
@@ -588,7 +589,7 @@ async def holds_a_lock(fetch: Any, items: Any, limit: int) -> None:
 
 async def test_a_function_that_cannot_travel_is_refused() -> None:
     async with refused() as caught:
-        await launch.run(Trial(strategy=holds_a_lock), keep=keep_nothing)
+        await launcher.run(Trial(strategy=holds_a_lock), keep=keep_nothing)
 
     assert "strategy is 'holds_a_lock': it cannot be sent to another process" in caught[0]
 
@@ -626,23 +627,23 @@ async def test_a_client_that_dies_is_a_failed_trial() -> None:
 async def test_a_server_that_does_not_start_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launch, "_cores", lambda _: (None, 10**6))
+    monkeypatch.setattr(launcher, "_cores", lambda _: (None, 10**6))
     with watched() as seen, pytest.raises(TrialFailed) as caught:
-        await launch.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=keep_nothing)
 
     assert str(caught.value).startswith("the target did not start (exit status 2): ")
     assert "serve.core is 1000000" in str(caught.value)
     assert caught.value.record is None
-    assert set(seen.pids) == {"labkit.targets.http"}
+    assert set(seen.pids) == {"labkit.measured.targets.http"}
     assert seen.alive == []
 
 
 async def test_a_server_that_says_nothing_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launch, "START_S", 0)
+    monkeypatch.setattr(launcher, "START_S", 0)
     with watched() as seen, pytest.raises(TrialFailed, match=r"the target said .* 0 s"):
-        await launch.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=keep_nothing)
 
     assert seen.alive == []
 
@@ -656,16 +657,16 @@ class Unusable:
 
 async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     pickled = base64.b64encode(pickle.dumps(Unusable())).decode()
-    monkeypatch.setattr("labkit.pickling.pickled", lambda _: pickled)
+    monkeypatch.setattr("labkit.launch.pickling.pickled", lambda _: pickled)
     with watched() as seen, pytest.raises(BadInput, match="delay is 'nonsense': it does not parse"):
-        await launch.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=keep_nothing)
 
     assert seen.alive == []
 
 
 async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    child = children.Child("labkit.worker")
+    child = children.Child("labkit.measured.worker")
     try:
         async with asyncio.timeout(2):
             await asyncio.to_thread(int)
@@ -685,7 +686,7 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
 def test_children_find_the_package(
     monkeypatch: pytest.MonkeyPatch, home: str, before: str | None, expected: str | None
 ) -> None:
-    monkeypatch.setattr(children, "__file__", f"{home}/labkit/children.py")
+    monkeypatch.setattr(children, "__file__", f"{home}/labkit/launch/process.py")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if before is not None:
         monkeypatch.setenv("PYTHONPATH", before)

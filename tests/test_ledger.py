@@ -18,25 +18,20 @@ from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import (
-    checking,
-    environment,
-    experiments,
-    findings,
-    fresh,
-    lab,
-    ledger,
-    preflight,
-    wording,
-)
 from labkit.charts import Claimed, forest
 from labkit.errors import BadInput, NotInstalled, TrialFailed
-from labkit.figures import EXPERIMENTS
-from labkit.findings import Finding, Result
-from labkit.ledger import Check, Claim, Claims
-from labkit.ledgers import Ledger
-from labkit.readings import Reading, of_record
+from labkit.lab import claims as checking
+from labkit.lab import facade
+from labkit.launch import environment, preflight
+from labkit.launch import experiment as fresh
+from labkit.measured import experiments
+from labkit.report.ledger import Ledger
+from labkit.spec.experiments import EXPERIMENTS
 from labkit.stats import intervals
+from labkit.studies import ledger, verdicts, wording
+from labkit.studies.ledger import Check, Claim, Claims
+from labkit.studies.readings import Reading, of_record
+from labkit.studies.verdicts import Finding, Result
 
 IDS = [
     "session-reuse",
@@ -131,11 +126,11 @@ def readings(measure: str, values: list[float], **changes: Any) -> list[Reading]
 
 def judged(of: list[float], to: list[float], **changes: Any) -> Finding:
     sides: dict[Any, Any] = {"of": readings("wall_s", of), "to": readings("wall_s", to)}
-    return findings.found(check(**changes), sides)
+    return verdicts.found(check(**changes), sides)
 
 
 def counted(values: list[float], **changes: Any) -> Finding:
-    return findings.found(count(**changes), {"of": readings("connections_opened", values)})
+    return verdicts.found(count(**changes), {"of": readings("connections_opened", values)})
 
 
 def result(status: str = "holds", **changes: Any) -> Result:
@@ -327,7 +322,7 @@ def test_an_interval_wholly_inside_the_band_holds() -> None:
     assert "×2.1 (×2 to ×2.23 at 95 %)" in found.reason
     sides: dict[Any, Any] = {"of": readings("cpu_percent", [96.8, 98.0, 99.2, 98.0, 98.0])}
     of_cpu = count(measure="cpu_percent", at_least=95, at_most=None, exact=False)
-    told = findings.found(of_cpu, sides)
+    told = verdicts.found(of_cpu, sides)
     assert told.effect.startswith("98 % of a core (96.5 to 99.5 at 95 %)")
     assert "medians 2.1 s and 1 s" in found.reason
 
@@ -363,14 +358,14 @@ def test_what_cannot_be_trusted_decides_nothing(
 ) -> None:
     of, to = readings(measure, [9.0] * 5), readings(measure, [1.0] * 5)
     of[2] = msgspec.structs.replace(of[2], **changes)
-    found = findings.found(check(measure=measure), {"of": of, "to": to})
+    found = verdicts.found(check(measure=measure), {"of": of, "to": to})
     assert found.status == "inconclusive"
     assert why in found.reason
 
 
 def test_a_busy_server_or_a_lost_core_does_not_spoil_a_count() -> None:
     held = readings("connections_opened", [10.0] * 5, held_up=True, lost_core=True)
-    assert findings.found(count(), {"of": held}).status == "holds"
+    assert verdicts.found(count(), {"of": held}).status == "holds"
 
 
 def test_a_missing_run_and_a_missing_figure_decide_nothing() -> None:
@@ -379,7 +374,7 @@ def test_a_missing_run_and_a_missing_figure_decide_nothing() -> None:
         {"of": of, "to": to[:4]},
         {"of": of, "to": [*to[:4], Reading(arm="a", repeat=4)]},
     ):
-        found = findings.found(check(), sides)  # type: ignore[arg-type]
+        found = verdicts.found(check(), sides)  # type: ignore[arg-type]
         assert found.status == "inconclusive"
         assert found.n == 4
 
@@ -428,10 +423,10 @@ def test_a_claim_is_refuted_by_one_check_and_holds_by_all() -> None:
     }
     for values, status in (([10.0] * 5, "holds"), ([9.0] * 5, "refuted"), ([10.0], "inconclusive")):
         sides: list[Mapping[Any, Any]] = [fast, {"of": readings("connections_opened", values)}]
-        found = findings.judge(claim, "a document", sides, "smoke")
+        found = verdicts.judge(claim, "a document", sides, "smoke")
         assert found.status == status
     waiting = Claim(id="w", seed="000", says="It is so", needs="a database")
-    waits = findings.judge(waiting, "a document", [], "smoke")
+    waits = verdicts.judge(waiting, "a document", [], "smoke")
     assert (waits.status, waits.reason) == ("not yet measurable", "needs a database")
 
 
@@ -631,18 +626,18 @@ async def test_an_experiment_that_takes_too_long_is_ended(monkeypatch: pytest.Mo
 
 
 async def test_a_small_check_runs_trials_and_experiments(tmp_path: Path) -> None:
-    book = await lab.check_claims(
+    book = await facade.check_claims(
         ["pool-limit", "body-cap"],
         scale="smoke",
         repeats=1,
-        store=lab.Store(tmp_path),
+        store=facade.Store(tmp_path),
     )
     assert [one.id for one in book.results] == ["pool-limit", "body-cap"]
     assert [one.status for one in book.results] == ["inconclusive", "inconclusive"]
     assert book["pool-limit"].findings[0].value == 10
     assert [finding.value for finding in book["body-cap"].findings] == [200, 413] * 2
     # A run whose core others had is made again.
-    assert {record.experiment for record in lab.Store(tmp_path).records()} == {"claims"}
+    assert {record.experiment for record in facade.Store(tmp_path).records()} == {"claims"}
     assert len(book.readings) >= 3
 
 
@@ -673,13 +668,13 @@ async def test_a_ledger_of_ones_own_is_checked_in_place_of_the_labs(tmp_path: Pa
         needs = "a moon"
         """
     )
-    book = await lab.check_claims(scale="smoke", claims=mine, store=lab.Store(tmp_path))
+    book = await facade.check_claims(scale="smoke", claims=mine, store=facade.Store(tmp_path))
     assert [(one.id, one.source, one.status) for one in book.results] == [
         ("mine", "a guess", "holds"),
         ("later", "a guess", "not yet measurable"),
     ]
     with pytest.raises(BadInput, match="claim"):
-        await lab.check_claims(["body-cap"], claims=mine, store=lab.Store(tmp_path))
+        await facade.check_claims(["body-cap"], claims=mine, store=facade.Store(tmp_path))
 
 
 async def test_a_claim_waits_for_a_package_that_is_missing(
@@ -705,18 +700,20 @@ async def test_a_claim_waits_for_a_package_that_is_missing(
         exact = true
         """
     )
-    book = await lab.check_claims(scale="smoke", claims=mine, store=lab.Store(tmp_path))
+    book = await facade.check_claims(scale="smoke", claims=mine, store=facade.Store(tmp_path))
     assert book["pooled"].status == "not yet measurable"
     assert book["pooled"].reason == "needs the package redis"
     with pytest.raises(NotInstalled, match="install it with"):
-        await lab.check_claims(["pooled"], scale="smoke", claims=mine, store=lab.Store(tmp_path))
+        await facade.check_claims(
+            ["pooled"], scale="smoke", claims=mine, store=facade.Store(tmp_path)
+        )
 
 
 async def test_an_experiment_that_fails_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fresh, "DEADLINE_S", 0.0)
-    book = await lab.check_claims(["body-cap"], scale="smoke", store=lab.Store(tmp_path))
+    book = await facade.check_claims(["body-cap"], scale="smoke", store=facade.Store(tmp_path))
     assert book["body-cap"].status == "inconclusive"
     assert "took over" in book["body-cap"].reason
 
@@ -732,7 +729,7 @@ async def test_an_experiment_that_fails_decides_nothing(
 )
 def test_bad_input_is_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=message):
-        asyncio.run(lab.check_claims(**given, store=lab.Store(tmp_path)))
+        asyncio.run(facade.check_claims(**given, store=facade.Store(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 

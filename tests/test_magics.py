@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from kernels import Said, kernel
 
-from labkit.callgraph import Call, CallGraph, Function
 from labkit.errors import BadInput
-from labkit.magics import labprof as magics
+from labkit.notebook.magics import labprof as magics
+from labkit.profiler.callgraph import Call, CallGraph, Function
 
 Run = Callable[[str], Said]
 

@@ -14,14 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from labkit import alarm, arrivals, lab, open_workload
-from labkit.open_workload import OpenWorkload
-from labkit.parts import Workload
-from labkit.probes.meter import Meter, metered
-from labkit.probes.window import Window
-from labkit.record import Arrivals, Counts
-from labkit.spec import Trial
-from labkit.store import Store
+from labkit.lab import facade
+from labkit.measured import open_loop, timerfd
+from labkit.measured.open_loop import OpenWorkload
+from labkit.measured.probes.meter import Meter, metered
+from labkit.measured.probes.window import Window
+from labkit.record.record import Arrivals, Counts
+from labkit.record.store import Store
+from labkit.spec import arrivals
+from labkit.spec.parts import Workload
+from labkit.spec.trial import Trial
 
 # Due
 
@@ -68,8 +70,8 @@ async def settled() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     hand = Clock()
-    monkeypatch.setattr(open_workload, "best_clock", hand)
-    for module in (alarm, open_workload):
+    monkeypatch.setattr(open_loop, "best_clock", hand)
+    for module in (timerfd, open_loop):
         monkeypatch.setattr(module, "perf_counter_ns", lambda: hand.now_ns)
     return hand
 
@@ -195,7 +197,7 @@ async def test_cancelled_it_leaves_nothing(clock: Clock) -> None:
 @pytest.mark.parametrize("transport", ["aiohttp", "wire", "streams"])
 async def test_a_stall_shows_since_due_and_hides_since_sent(transport: str, tmp_path: Any) -> None:
     trial = Trial(transport=transport, rate=100, requests=150, limit=2, stall_at=50, stall_s=0.5)
-    record = (await lab.run(trial, store=Store(tmp_path))).record
+    record = (await facade.run(trial, store=Store(tmp_path))).record
     assert record.counts.ok == 150
     assert record.arrivals is not None
     assert record.arrivals.latency_s is not None
@@ -210,7 +212,7 @@ async def test_a_stall_shows_since_due_and_hides_since_sent(transport: str, tmp_
 
 async def test_poisson_on_uvloop_over_an_echo(tmp_path: Any) -> None:
     trial = Trial(target="echo", rate=500, arrival="poisson", requests=100, loop="uvloop")
-    run = await lab.run(trial, store=Store(tmp_path))
+    run = await facade.run(trial, store=Store(tmp_path))
     assert run.counts.ok == 100
     assert "500 a second, poisson" in run.text()
     assert "since due" in run.text()

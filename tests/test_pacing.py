@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Running, serving
 
-from labkit.targets.http import pacing
-from labkit.targets.http.messages import PIECE_BYTES, Chunks, body_of, length
+from labkit.measured.targets.http import pacing
+from labkit.measured.targets.http.messages import PIECE_BYTES, Chunks, body_of, length
 
 S = 1_000_000_000
 bodies = st.one_of(

@@ -19,16 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit as lab
-from labkit import plan
 from labkit.errors import BadInput, NotInstalled
-from labkit.panels import arms, choices, code, entries, view
-from labkit.panels.entries import Entries
-from labkit.panels.settings import Settings
-from labkit.plan import Step
-from labkit.progress.pace import Pace
-from labkit.record import Note
-from labkit.spec import OWN, Trial
-from labkit.strategies.queue import queue
+from labkit.lab.progress.pace import Pace
+from labkit.measured.strategies.queue import queue
+from labkit.notebook.panel import arms, choices, code, entries, view
+from labkit.notebook.panel.entries import Entries
+from labkit.notebook.panel.settings import Settings
+from labkit.record.record import Note
+from labkit.spec import plan
+from labkit.spec.plan import Step
+from labkit.spec.trial import OWN, Trial
 
 QUICK = Trial(requests=40, limit=10)
 LONG = Trial(requests=50, limit=1, delay="0.4")
@@ -246,7 +246,7 @@ def test_only_what_is_installed_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.panels.find_spec", lambda name: None)
+    monkeypatch.setattr("labkit.notebook.panel.find_spec", lambda name: None)
     with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
         lab.panel()
 
@@ -272,7 +272,7 @@ def test_what_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         if trial.strategy == "anyio":
             raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
 
-    monkeypatch.setattr("labkit.preflight.check", refuse)
+    monkeypatch.setattr("labkit.launch.preflight.check", refuse)
     with pytest.raises(NotInstalled, match="anyio"):
         lab.panel(strategies=["anyio"])
     assert "anyio" not in lab.panel().form.strategies
@@ -455,7 +455,7 @@ async def test_a_panel_whose_loop_was_closed_runs_again(monkeypatch: pytest.Monk
         loop.close()
 
     with monkeypatch.context() as stuck:
-        stuck.setattr("labkit.lab.run", never)
+        stuck.setattr("labkit.lab.facade.run", never)
         await asyncio.to_thread(abandoned)
     assert len((await bench.run()).records) == 1
 
@@ -542,7 +542,7 @@ async def test_what_is_refused_at_the_start_is_said_at_its_field(
     async def refuse(*_: Any, **__: Any) -> None:
         raise BadInput("limit is 10: the server refuses the others")
 
-    monkeypatch.setattr("labkit.lab.compare", refuse)
+    monkeypatch.setattr("labkit.lab.facade.compare", refuse)
     with pytest.raises(BadInput, match="the server refuses"):
         await bench.run()
     assert list(bench.form.wrong) == ["limit"]

@@ -13,7 +13,7 @@ from kernels import Kernel, kernel
 PANEL = """\
 import threading
 import labkit as lab
-from labkit import lab as inner
+from labkit.lab import facade as inner
 
 if "through" not in globals():
     through = inner.run

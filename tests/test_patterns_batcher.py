@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.experiments import held_lock
-from labkit.patterns import Batcher, CallCancelled
-from labkit.strategies import load
+from labkit.measured.experiments import held_lock
+from labkit.measured.patterns import Batcher, CallCancelled
+from labkit.measured.strategies import load
 
 
 @dataclass(kw_only=True)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.experiments import priority as experiment
-from labkit.patterns import PriorityQueue, PrioritySlots, prioritised
-from labkit.strategies import load
+from labkit.measured.experiments import priority as experiment
+from labkit.measured.patterns import PriorityQueue, PrioritySlots, prioritised
+from labkit.measured.strategies import load
 
 # The queue
 

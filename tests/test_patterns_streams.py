@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.patterns import as_completed, in_chunks, in_order
-from labkit.strategies import strategy
+from labkit.measured.patterns import as_completed, in_chunks, in_order
+from labkit.measured.strategies import strategy
 
 Stream = Callable[..., Any]
 either = pytest.mark.parametrize("stream", [in_order, as_completed], ids=["in order", "completed"])

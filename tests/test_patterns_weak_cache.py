@@ -13,9 +13,9 @@ from counted import PLENTY, for_every_strategy, now, on_every_loop, run, turns, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.experiments import weak_cache
-from labkit.patterns import Box, CallCancelled, Unreferable, WeakCache, boxed
-from labkit.strategies import load
+from labkit.measured.experiments import weak_cache
+from labkit.measured.patterns import Box, CallCancelled, Unreferable, WeakCache, boxed
+from labkit.measured.strategies import load
 
 
 class Value:

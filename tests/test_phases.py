@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from scripted import Peer, answer, echo, scripted
 
 from labkit.errors import BadInput
-from labkit.parts import AiohttpTransport
-from labkit.probes import phases
-from labkit.probes.phases import FIRST, MOST_LATER, Tracer
-from labkit.record import PHASES, Phases, Spent, Traced
-from labkit.spec import Trial
-from labkit.transports import Tracing, open_transport
-from labkit.transports.aiohttp import Aiohttp
-from labkit.transports.resolver import Known
-from labkit.transports.tracing import events, traced
+from labkit.measured.probes import phases
+from labkit.measured.probes.phases import FIRST, MOST_LATER, Tracer
+from labkit.measured.transports import Tracing, open_transport
+from labkit.measured.transports.aiohttp import Aiohttp
+from labkit.measured.transports.resolver import Known
+from labkit.measured.transports.tracing import events, traced
+from labkit.record.record import PHASES, Phases, Spent, Traced
+from labkit.spec.parts import AiohttpTransport
+from labkit.spec.trial import Trial
 
 EARLY = 0.9
 """A delay of asyncio's may end a little before its time."""

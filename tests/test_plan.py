@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import parts, plan
 from labkit.errors import BadInput
-from labkit.plan import MOST_TRIALS, Step, arms, interleave
-from labkit.spec import Trial
+from labkit.spec import parts, plan
+from labkit.spec.plan import MOST_TRIALS, Step, arms, interleave
+from labkit.spec.trial import Trial
 
 BASE = Trial(requests=100, delay="randint(0,3)")
 Arm = tuple[Mapping[str, Any], Trial]

@@ -17,8 +17,8 @@ import pytest
 from databases import PATIENCE_S, Database, postgres, started
 from test_kills import GONE_WITHIN_S, Ends, children_of, until
 
-from labkit.probes.memory import Family, Watched, watched
-from labkit.targets.postgres import embedded, items
+from labkit.measured.probes.memory import Family, Watched, watched
+from labkit.measured.targets.postgres import embedded, items
 
 pytestmark = pytest.mark.service
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import preflight
-from labkit.addresses import REDIS_URL, is_remote
 from labkit.errors import BadInput
-from labkit.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
-from labkit.spec import Trial
+from labkit.launch import preflight
+from labkit.launch.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
+from labkit.spec.addresses import REDIS_URL, is_remote
+from labkit.spec.trial import Trial
 
 
 async def mine(fetch: Any, items: Any, limit: int) -> None:

@@ -19,12 +19,13 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.probes import latency, memory, sampler
-from labkit.probes import meter as meter_module
-from labkit.probes.memory import Watched
-from labkit.probes.meter import MOST_EXAMPLES, Fetch, Meter, counted, metered
-from labkit.probes.sampler import Row, Sampler, thinned, to_timeline
-from labkit.probes.window import Window
+from labkit.measured.probes import memory, sampler
+from labkit.measured.probes import meter as meter_module
+from labkit.measured.probes.memory import Watched
+from labkit.measured.probes.meter import MOST_EXAMPLES, Fetch, Meter, counted, metered
+from labkit.measured.probes.sampler import Row, Sampler, thinned, to_timeline
+from labkit.measured.probes.window import Window
+from labkit.record import histogram as latency
 
 WRAPS = pytest.mark.parametrize("wrap", [metered, counted], ids=["metered", "counted"])
 VALUES = st.integers(0, latency.HIGHEST_NS)

@@ -15,11 +15,11 @@ import pytest
 import yappi
 
 import labkit as lab
-from labkit import profiling
-from labkit.callgraph import CallGraph, Function
 from labkit.errors import BadInput, TrialFailed
-from labkit.probes.profiler import Profiler
-from labkit.profiled import Held, Profiled, held_text
+from labkit.profiler.callgraph import CallGraph, Function
+from labkit.profiler.profiler import Profiler
+from labkit.profiler.result import Held, Profiled, held_text
+from labkit.report import profile as profiling
 
 WAIT_S = 0.05
 

@@ -13,15 +13,14 @@ from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import progress, running
-from labkit.displays import card
-from labkit.launch import Progress
-from labkit.outcomes import Run
-from labkit.plan import Step
-from labkit.progress import Careful, Reporter
-from labkit.progress.notebook import Notebook, Spot
-from labkit.record import Counts
-from labkit.spec import Trial
+from labkit.lab import progress, runner
+from labkit.lab.progress import Careful, Reporter, card
+from labkit.lab.progress.notebook import Notebook, Spot
+from labkit.launch.launcher import Progress
+from labkit.record.record import Counts
+from labkit.report.study import Run
+from labkit.spec.plan import Step
+from labkit.spec.trial import Trial
 
 TRIAL = Trial(requests=1_000, limit=10)
 
@@ -214,7 +213,7 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
     reporter, reached = Noted(), asyncio.Event()
 
     async def work() -> None:
-        with running.shown(reporter, 3, [make_record()], "20261120-study"):
+        with runner.shown(reporter, 3, [make_record()], "20261120-study"):
             reached.set()
             await asyncio.Event().wait()
 
@@ -237,7 +236,7 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
 async def test_a_timeout_around_work_is_still_a_timeout() -> None:
     async def work() -> None:
         async with asyncio.timeout(0):
-            with running.shown(Reporter(), 1, [], None):
+            with runner.shown(Reporter(), 1, [], None):
                 await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
@@ -247,9 +246,7 @@ async def test_a_timeout_around_work_is_still_a_timeout() -> None:
 def test_of_one_trial_its_requests_are_told() -> None:
     counts = Counts(planned=1_000, sent=40, not_sent=960, ok=30, failed={}, cancelled=10)
 
-    said = running.kept_of([make_record(counts=counts)], 1, None)
+    said = runner.kept_of([make_record(counts=counts)], 1, None)
 
     assert said.startswith("interrupted after 30 of 1,000 requests: the record is kept")
-    assert running.kept_of([], 1, None) == (
-        "interrupted: no trial was finished, so nothing is kept"
-    )
+    assert runner.kept_of([], 1, None) == ("interrupted: no trial was finished, so nothing is kept")

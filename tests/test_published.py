@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import delays, plan, published, stats
+from labkit import stats
 from labkit.errors import BadInput
-from labkit.published import SCALES, Benchmark, Relation
-from labkit.spec import Trial
+from labkit.spec import delays, plan
+from labkit.spec.trial import Trial
+from labkit.studies import published
+from labkit.studies.published import SCALES, Benchmark, Relation
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
 MINUTE_S = 60.0

@@ -14,7 +14,7 @@ import pytest
 from kernels import kernel
 from servers import serving
 
-from labkit.targets.http import faults
+from labkit.measured.targets.http import faults
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput, RecordDamaged
-from labkit.record import SCHEMA_VERSION, Record, Verdict, decode, encode
+from labkit.record.record import SCHEMA_VERSION, Record, Verdict, decode, encode
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import charts, report, stats
-from labkit.claims import Verdict
-from labkit.record import Note
-from labkit.report import Picture, Section
-from labkit.tables import Table
+from labkit import charts, stats
+from labkit.record.record import Note
+from labkit.report import page as report
+from labkit.report.page import Picture, Section
+from labkit.report.tables import Table
+from labkit.studies.relations import Verdict
 from tests.factories import make_record
 
 EVIL = "<script>alert('&amp;')</script> | `x` *y* [z](http://127.0.0.1:9/)"
@@ -171,7 +172,7 @@ def test_verdict_is_a_word_and_a_sign_with_its_reason(answer: str) -> None:
 def test_every_answer_of_a_claim_has_a_sign() -> None:
     from typing import get_args
 
-    from labkit.claims import Answer
+    from labkit.studies.relations import Answer
 
     assert set(report.MARKS) == set(get_args(Answer))
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from labkit import lab, progress
 from labkit.errors import BadInput
-from labkit.reproduction import Reproduction
-from labkit.store import Store
+from labkit.lab import facade, progress
+from labkit.record.store import Store
+from labkit.report.reproduction import Reproduction
 
 RATES = """
 id = "rates"
@@ -89,7 +89,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
     path = folder / "rates.toml"
     path.write_text(RATES)
     return asyncio.run(
-        lab.reproduce(
+        facade.reproduce(
             str(path),
             scale="smoke",
             store=Store(folder / "runs"),

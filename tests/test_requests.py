@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from labkit.framing import BadMessage
-from labkit.targets.http.requests import (
+from labkit.measured.http_framing import BadMessage
+from labkit.measured.targets.http.requests import (
     MOST_BLOCKS_KNOWN,
     MOST_HEAD_BYTES,
     Head,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.framing import BadMessage
-from labkit.transports.responses import MOST_HEADS_KNOWN, Head, Reader, parsed
+from labkit.measured.http_framing import BadMessage
+from labkit.measured.transports.responses import MOST_HEADS_KNOWN, Head, Reader, parsed
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"

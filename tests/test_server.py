@@ -18,10 +18,10 @@ import pytest
 from servers import PATIENCE_S, ROOT, Running, command, launch, serving
 
 import labkit as lab
-from labkit.parts import Server
-from labkit.targets.http import documents
-from labkit.targets.http.behaviour import Behaviour
-from labkit.targets.http.messages import Chunks, Request
+from labkit.measured.targets.http import documents
+from labkit.measured.targets.http.behaviour import Behaviour
+from labkit.measured.targets.http.messages import Chunks, Request
+from labkit.spec.parts import Server
 
 ENGINES = ["wire", "aiohttp"]
 LOOPS = ["uvloop", "asyncio"]
@@ -389,7 +389,8 @@ def test_it_listens_on_ipv6_too() -> None:
 
 def test_the_process_loads_nothing_heavy() -> None:
     heavy = "{'IPython', 'matplotlib', 'numpy', 'pandas', 'psutil', 'rich', 'typer', 'hypothesis'}"
-    code = f"import sys, labkit.targets.http.engine_aiohttp; print({heavy} & set(sys.modules))"
+    module = "labkit.measured.targets.http.engine_aiohttp"
+    code = f"import sys, {module}; print({heavy} & set(sys.modules))"
     process = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 import labkit as lab
-from labkit.probes.slow_callbacks import ITSELF, THREAD, Sample, holders, seen
+from labkit.profiler.slow_callbacks import ITSELF, THREAD, Sample, holders, seen
 
 LOOPS = pytest.mark.parametrize(
     "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]

@@ -58,9 +58,9 @@ from servers import Running, serving
 from test_behaviour import USER
 from valkeys import running as valkey
 
-from labkit.experiments.served import served
-from labkit.patterns import Batcher, PriorityQueue, WeakCache, in_chunks
-from labkit.probes.timers import Timers, timer
+from labkit.measured.experiments.served import served
+from labkit.measured.patterns import Batcher, PriorityQueue, WeakCache, in_chunks
+from labkit.profiler.timers import Timers, timer
 
 POST = {"userId", "id", "title", "body"}
 MESSAGE = {"message": "Hello, World!" * 1_000}

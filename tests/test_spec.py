@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import fields, parts, spec, strategies
 from labkit.errors import BadInput, LabError, TrialFailed
-from labkit.spec import Trial
+from labkit.measured import strategies
+from labkit.spec import parts, validation
+from labkit.spec import trial as spec
+from labkit.spec.trial import Trial
 
 MANY = 100_000_000
 DAY = 86_400
@@ -195,8 +197,10 @@ def is_one_sentence(message: str) -> bool:
 
 
 def test_every_field_of_every_part_is_stated_here() -> None:
-    listed = {f"{role}.{name}" for role, kind in PARTS.items() for name in fields.types_of(kind)}
-    of_urls = {f"target.{name}" for name in fields.types_of(parts.UrlTarget)}
+    listed = {
+        f"{role}.{name}" for role, kind in PARTS.items() for name in validation.types_of(kind)
+    }
+    of_urls = {f"target.{name}" for name in validation.types_of(parts.UrlTarget)}
 
     assert set(FIELDS) == listed
     assert set(URL_FIELDS) == of_urls
@@ -319,7 +323,7 @@ def test_errors_carry_what_a_front_needs() -> None:
         (parts.Seconds, "a number above 0 and at most 86,400"),
         (parts.Seconds | None, "a number above 0 and at most 86,400 or none"),
         (strategies._guard.AtLeastOne, "a whole number of at least 1"),
-        (fields.Annotated[float, fields.Meta(gt=0)], "a number above 0"),
+        (validation.Annotated[float, validation.Meta(gt=0)], "a number above 0"),
         (float, "a number"),
         (parts.Loop, "one of asyncio, uvloop"),
         (bool, "true or false"),
@@ -329,14 +333,14 @@ def test_errors_carry_what_a_front_needs() -> None:
 )
 def test_a_refusal_says_what_is_allowed(type_: Any, sentence: str) -> None:
     with pytest.raises(BadInput) as caught:
-        fields.check("x", object(), type_)
+        validation.check("x", object(), type_)
 
     assert str(caught.value).endswith(f": it must be {sentence}")
 
 
 def test_a_refusal_names_the_nearest_choice() -> None:
     with pytest.raises(BadInput, match="did you mean 'uvloop'"):
-        fields.check("trial.loop", "uvlop", parts.Loop)
+        validation.check("trial.loop", "uvlop", parts.Loop)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +373,7 @@ def test_a_refusal_names_the_nearest_choice() -> None:
 def test_text_of_a_command_line_becomes_the_value_that_it_writes(
     text: str, type_: Any, value: Any
 ) -> None:
-    converted = fields.from_text("x", text, type_)
+    converted = validation.from_text("x", text, type_)
 
     assert converted == value
     assert type(converted) is type(value)
@@ -387,7 +391,7 @@ def test_text_of_a_command_line_becomes_the_value_that_it_writes(
 )  # fmt: skip
 def test_text_that_writes_no_such_value_is_refused(text: str, type_: Any) -> None:
     with pytest.raises(BadInput) as caught:
-        fields.from_text("the.field", text, type_)
+        validation.from_text("the.field", text, type_)
 
     assert str(caught.value).startswith("the.field is ")
     assert "it must be" in str(caught.value)
@@ -395,12 +399,12 @@ def test_text_that_writes_no_such_value_is_refused(text: str, type_: Any) -> Non
 
 def test_a_choice_is_not_found_by_dropping_underscores() -> None:
     with pytest.raises(BadInput):
-        fields.from_text("trial.loop", "uv_loop", parts.Loop)
+        validation.from_text("trial.loop", "uv_loop", parts.Loop)
 
 
 @given(st.lists(st.sampled_from(["0.1", "randint(0,3)", "uniform(1,2)*3", "a", ""]), min_size=1))
 def test_a_list_is_split_at_the_commas_outside_brackets(values: list[str]) -> None:
-    assert fields.split_list(",".join(values)) == values
+    assert validation.split_list(",".join(values)) == values
 
 
 # Strategies
@@ -955,7 +959,7 @@ def test_what_is_set_is_got(settings: dict[str, Any], strategy: Any) -> None:
 
     for name in settings.keys() - {"workload.requests"}:
         assert trial.get(name) == settings[name]
-        fields.check(name, trial.get(name), trial.type_of(name))
+        validation.check(name, trial.get(name), trial.type_of(name))
 
 
 @settings(max_examples=40)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
-from labkit.probes import latency
-from labkit.record import Counts, Note, Record, Timeline
+from labkit.record import histogram as latency
+from labkit.record.record import Counts, Note, Record, Timeline
 from tests.factories import arrivals, encoded, histogram, make_record, make_study, phases
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lab
-from labkit import places, store
-from labkit.assembly import new_id
+from labkit import paths as places
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
-from labkit.record import Record, Timeline, encode
-from labkit.store import Damaged, Store
+from labkit.launch.assembly import new_id
+from labkit.record import store
+from labkit.record.record import Record, Timeline, encode
+from labkit.record.store import Damaged, Store
 
 # How a file is given its name; which of them the store uses is its own affair.
 NAMING = ["os.replace", "os.rename", "os.link"]
@@ -194,7 +195,7 @@ def test_a_process_killed_while_writing_leaves_nothing_half(kept: Store, moment:
     kept.add(small("a"))
     script = (
         "import os, pathlib, sys\n"
-        "from labkit.store import _write\n"
+        "from labkit.record.store import _write\n"
         f"{moment} = lambda *_, **__: os._exit(9)\n"
         "_write(pathlib.Path(sys.argv[1]), b'{')\n"
     )

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.strategies import NAMES, Tally, load
+from labkit.measured.strategies import NAMES, Tally, load
 
 # All items
 

@@ -22,7 +22,7 @@ from counted import (
     turns,
 )
 
-from labkit.strategies import load
+from labkit.measured.strategies import load
 
 
 @on_every_loop

@@ -15,11 +15,12 @@ import cloudpickle
 import pytest
 
 import labkit
-from labkit import strategies
 from labkit.errors import BadInput
-from labkit.strategies import NAMES, Tally, load, strategy
+from labkit.measured import strategies
+from labkit.measured.strategies import NAMES, Tally, load, strategy
 
 FILES = Path(inspect.getfile(strategies)).parent
+HOME = "labkit.measured.strategies"
 ROOT = Path(inspect.getfile(labkit)).parent.parent
 for_every_strategy = pytest.mark.parametrize("name", NAMES)
 
@@ -71,12 +72,12 @@ def test_a_name_gives_the_function(name: str) -> None:
 @pytest.mark.parametrize(
     "imports",
     [
-        "from labkit.strategies import queue",
-        "import labkit.strategies.queue; from labkit.strategies import queue",
-        "from labkit.strategies import queue; import labkit.strategies.queue",
-        "from labkit.strategies.queue import queue as own; from labkit.strategies import queue",
+        f"from {HOME} import queue",
+        f"import {HOME}.queue; from {HOME} import queue",
+        f"from {HOME} import queue; import {HOME}.queue",
+        f"from {HOME}.queue import queue as own; from {HOME} import queue",
         "from labkit import strategies; strategies.load('queue'); queue = strategies.queue",
-        "import labkit.strategies as s; queue = s.queue; import labkit.strategies.queue",
+        f"import {HOME} as s; queue = s.queue; import {HOME}.queue",
     ],
 )
 def test_a_name_gives_the_function_in_every_order_of_imports(imports: str) -> None:
@@ -87,14 +88,12 @@ def test_a_name_gives_the_function_in_every_order_of_imports(imports: str) -> No
 def test_a_strategy_imports_no_other() -> None:
     code = """
 import sys
-from labkit.strategies import worker_pool
+from labkit.measured.strategies import worker_pool
 others = {"aiometer", "aiostream", "anyio", "pypeln"}
-print(sorted(name for name in sys.modules if name.startswith("labkit.strategies.")))
+print(sorted(name for name in sys.modules if name.startswith("labkit.measured.strategies.")))
 print(sorted(others & set(sys.modules)))
 """
-    loaded = (
-        "['labkit.strategies._guard', 'labkit.strategies._tasks', 'labkit.strategies.worker_pool']"
-    )
+    loaded = [f"{HOME}.{name}" for name in ("_guard", "_tasks", "worker_pool")]
     assert python(code) == f"{loaded}\n[]\n"
 
 
@@ -119,7 +118,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
 def test_a_missing_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, name: str, package: str, install: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"labkit.strategies.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"labkit.measured.strategies.{name}", raising=False)
     for module in [loaded for loaded in sys.modules if loaded.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
@@ -177,7 +176,7 @@ def test_a_tally_does_not_change() -> None:
 def test_a_strategy_of_a_notebook_reaches_another_process() -> None:
     code = """
 import cloudpickle
-from labkit.strategies import strategy
+from labkit.measured.strategies import strategy
 
 pause = 3  # a global of the notebook
 

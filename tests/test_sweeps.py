@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from labkit import charts, lab, sweeps
+from labkit import charts
 from labkit.errors import BadInput
-from labkit.record import Record
-from labkit.spec import Trial
-from labkit.store import Store
-from labkit.sweeps import Sweep
+from labkit.lab import facade
+from labkit.record.record import Record
+from labkit.record.store import Store
+from labkit.report import sweep as sweeps
+from labkit.report.sweep import Sweep
+from labkit.spec.trial import Trial
 from tests.factories import make_record
 
 LIMITS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -180,16 +182,16 @@ def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -
 @pytest.mark.parametrize("strategy", ["gather", "sequential"])
 async def test_a_strategy_that_heeds_no_limit_is_refused(strategy: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="heeds no limit"):
-        await lab.sweep(Trial(strategy=strategy), store=Store(tmp_path))
+        await facade.sweep(Trial(strategy=strategy), store=Store(tmp_path))
 
 
 async def test_a_rate_is_what_a_sweep_finds(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"workload\.rate is 5 in a sweep"):
-        await lab.sweep(Trial(rate=5), store=Store(tmp_path))
+        await facade.sweep(Trial(rate=5), store=Store(tmp_path))
 
 
 async def test_a_sweep_runs_each_limit_in_every_repeat(tmp_path: Path) -> None:
-    sweep = await lab.sweep(
+    sweep = await facade.sweep(
         Trial(requests=20, delay="0.002"), [4, 1], repeats=2, store=Store(tmp_path)
     )
     assert [(one.axes["limit"], one.repeat) for one in sweep.records] == [

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from labkit import places
+from labkit import paths
 from labkit.cli import app
 
-NOTEBOOKS = places.notebooks()
+NOTEBOOKS = paths.notebooks()
 TEXT = (NOTEBOOKS / "TEACHING.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (\d+):(\d\d) \| (\d+) \| (.+?) \| (.*?) ?\|$", re.MULTILINE)
 LINK = re.compile(r"\[(\d\d_\w+)\]\((\w+)\.ipynb\)")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import labkit as lab
 from labkit.errors import BadInput
-from labkit.probes import timers as module
+from labkit.profiler import timers as module
 
 
 class Clock:

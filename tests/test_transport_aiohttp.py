@@ -19,14 +19,14 @@ from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.parts import AiohttpTransport
-from labkit.probes import bare
-from labkit.record import FAILURES, Received
-from labkit.transports import Fetch, open_transport, spelled
-from labkit.transports.aiohttp import Aiohttp, kind_of
-from labkit.transports.failures import BadStatus
-from labkit.transports.pacing import paced
-from labkit.transports.resolver import NAME, Known
+from labkit.measured.probes import bare
+from labkit.measured.transports import Fetch, open_transport, spelled
+from labkit.measured.transports.aiohttp import Aiohttp, kind_of
+from labkit.measured.transports.failures import BadStatus
+from labkit.measured.transports.pacing import paced
+from labkit.measured.transports.resolver import NAME, Known
+from labkit.record.record import FAILURES, Received
+from labkit.spec.parts import AiohttpTransport
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"

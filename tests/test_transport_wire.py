@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from scripted import Peer, Scripted, answer, echo, scripted
 
-from labkit.parts import WireTransport
-from labkit.transports import Fetch
-from labkit.transports.wire import Wire
+from labkit.measured.transports import Fetch
+from labkit.measured.transports.wire import Wire
+from labkit.spec.parts import WireTransport
 
 SHORT_S, AMPLE_S = 0.05, 10.0
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

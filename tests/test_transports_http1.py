@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from scripted import Peer, Scripted, answer, echo, scripted
 
-from labkit.parts import StreamsTransport, WireTransport
-from labkit.record import FAILURES
-from labkit.transports import Open, open_transport
+from labkit.measured.transports import Open, open_transport
+from labkit.record.record import FAILURES
+from labkit.spec.parts import StreamsTransport, WireTransport
 
 KINDS = {"wire": WireTransport, "streams": StreamsTransport}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

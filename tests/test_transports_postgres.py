@@ -12,15 +12,21 @@ import psycopg
 import pytest
 from databases import Database, postgres
 
-from labkit import launch
 from labkit.errors import BadInput
-from labkit.parts import AsyncpgTransport, PsycopgTransport, Transport
-from labkit.record import FAILURES
-from labkit.spec import Trial
-from labkit.transports import open_transport
-from labkit.transports.asyncpg import Asyncpg
-from labkit.transports.postgres import NotConnected, PoolTimeout, WrongRow, checked, kind_of_state
-from labkit.transports.psycopg import Psycopg
+from labkit.launch import launcher
+from labkit.measured.transports import open_transport
+from labkit.measured.transports.asyncpg import Asyncpg
+from labkit.measured.transports.postgres import (
+    NotConnected,
+    PoolTimeout,
+    WrongRow,
+    checked,
+    kind_of_state,
+)
+from labkit.measured.transports.psycopg import Psycopg
+from labkit.record.record import FAILURES
+from labkit.spec.parts import AsyncpgTransport, PsycopgTransport, Transport
+from labkit.spec.trial import Trial
 
 pytestmark = pytest.mark.service
 ROWS, MOST = 30, 6
@@ -66,7 +72,7 @@ async def kinds(settings: Transport, database: Database, items: range) -> list[s
 @contextlib.asynccontextmanager
 async def slow(database: Database, query_s: float) -> Any:
     """Each query takes its time meanwhile."""
-    from labkit.targets.postgres import items
+    from labkit.measured.targets.postgres import items
 
     connection = await asyncpg.connect(database.url)
     await connection.execute(f"DROP VIEW labkit.items; {items.view(query_s)}")
@@ -285,7 +291,7 @@ async def test_a_trial_counts_what_the_server_saw(settings: dict[str, Any], sess
     trial = Trial(target="postgres", requests=60, limit=5, **{"target.rows": 40, **settings})
     kept: list[Any] = []
 
-    record = await launch.run(trial, keep=kept.append)
+    record = await launcher.run(trial, keep=kept.append)
 
     assert kept == [record]
     assert (record.counts.ok, record.counts.conserved) == (60, True)
@@ -307,9 +313,9 @@ async def test_a_trial_on_a_server_of_the_user_s_own(
     monkeypatch.setenv("PGHOST", "/nowhere")
     trial = Trial(target="postgres", requests=10, limit=2, **{"target.rows": ROWS})
 
-    record = await launch.run(trial.replace(**{"transport.max_size": 2}), keep=lambda _: None)
+    record = await launcher.run(trial.replace(**{"transport.max_size": 2}), keep=lambda _: None)
     with pytest.raises(BadInput, match=f"transport.max_size is 10 with {MOST} connections"):
-        await launch.run(trial, keep=lambda _: None)
+        await launcher.run(trial, keep=lambda _: None)
 
     assert record.counts.ok == 10
     assert record.effective["server"]["own"] is False

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from labkit import launch
-from labkit.record import Record
-from labkit.spec import Trial
+from labkit.launch import launcher
+from labkit.record.record import Record
+from labkit.spec.trial import Trial
 
 REQUESTS = 400
 
@@ -16,7 +16,7 @@ REQUESTS = 400
 async def ran(**settings: Any) -> Record:
     kept: list[Record] = []
     trial = Trial(requests=REQUESTS, limit=32, pin=False, **settings)
-    record = await launch.run(trial, keep=kept.append)
+    record = await launcher.run(trial, keep=kept.append)
     assert kept == [record]
     return record
 

@@ -22,15 +22,16 @@ from servers import PATIENCE_S
 from test_kills import GONE_WITHIN_S, Ends, Killing, children_of
 from valkeys import Running, running, started
 
-from labkit import launch, stats
-from labkit.addresses import REDIS_URL
+from labkit import stats
 from labkit.errors import TrialFailed
-from labkit.parts import RedisTransport
-from labkit.record import FAILURES, Record
-from labkit.spec import Trial
-from labkit.targets.valkey import value
-from labkit.transports import open_transport
-from labkit.transports.redis import Batches, Missing, Redis, keys_of, kind_of
+from labkit.launch import launcher
+from labkit.measured.targets.valkey import value
+from labkit.measured.transports import open_transport
+from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of, kind_of
+from labkit.record.record import FAILURES, Record
+from labkit.spec.addresses import REDIS_URL
+from labkit.spec.parts import RedisTransport
+from labkit.spec.trial import Trial
 
 MODES = ("client", "pool", "blocking", "pipeline")
 PREFIX = "labkit-valkey-"
@@ -43,7 +44,7 @@ def valkey() -> Iterator[Running]:
 
 
 async def ran(trial: Trial, **watching: Any) -> Record:
-    return await launch.run(trial, keep=lambda _: None, **watching)
+    return await launcher.run(trial, keep=lambda _: None, **watching)
 
 
 # The target
@@ -140,15 +141,15 @@ def test_it_is_gone_with_the_process_that_looks_after_it(how: str) -> None:
 
 SCRIPT = """
 import asyncio
-from labkit import launch
-from labkit.spec import Trial
+from labkit.launch import launcher
+from labkit.spec.trial import Trial
 
 def watch(progress):
     if progress.counts.ok:
         print("running", flush=True)
 
 trial = Trial(target="valkey", requests=100_000_000, limit=1)
-asyncio.run(launch.run(trial, watch=watch, keep=print))
+asyncio.run(launcher.run(trial, watch=watch, keep=print))
 """
 
 
@@ -521,7 +522,7 @@ async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> No
 async def test_a_server_that_is_killed_fails_calls_and_loses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killing = Killing(monkeypatch, "labkit.targets.valkey")
+    killing = Killing(monkeypatch, "labkit.measured.targets.valkey")
 
     record = await ran(Trial(target="valkey", requests=4_000, limit=1), watch=killing)
 
@@ -536,7 +537,7 @@ async def test_a_server_that_is_killed_fails_calls_and_loses_none(
 async def test_of_a_client_that_is_killed_the_server_still_tells(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killing = Killing(monkeypatch, "labkit.worker")
+    killing = Killing(monkeypatch, "labkit.measured.worker")
 
     with pytest.raises(TrialFailed) as caught:
         await ran(Trial(target="valkey", requests=10_000_000, limit=1), watch=killing)

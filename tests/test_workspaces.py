@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import places, store
+from labkit import paths as places
+from labkit.cli.workspace import copying, index, jupyter, manifest, openings, prepare
+from labkit.cli.workspace.copying import DiskFull
+from labkit.cli.workspace.planning import beside, steps
 from labkit.errors import BadInput, LabError, NotInstalled
-from labkit.workspaces import copying, index, jupyter, manifest, openings, prepare
-from labkit.workspaces.copying import DiskFull
-from labkit.workspaces.planning import beside, steps
+from labkit.record import store
 
 NOTEBOOKS = places.notebooks()
 OPENING = """# {title}

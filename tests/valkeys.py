@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from servers import PATIENCE_S, ROOT
 
-from labkit.addresses import REDIS_URL
+from labkit.spec.addresses import REDIS_URL
 
 
 @dataclass
@@ -59,7 +59,7 @@ def started(environment: dict[str, str] | None = None, **settings: Any) -> subpr
     """A target's process, not waited for. It ends when its standard input is closed."""
     others = {name: value for name, value in os.environ.items() if name != REDIS_URL}
     return subprocess.Popen(
-        [sys.executable, "-m", "labkit.targets.valkey", json.dumps(settings)],
+        [sys.executable, "-m", "labkit.measured.targets.valkey", json.dumps(settings)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

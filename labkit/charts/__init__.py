@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.charts.bar_chart import bars
-    from labkit.charts.batches_chart import Batched, batches
     from labkit.charts.board_chart import Dot, Panel, board
-    from labkit.charts.chart import Chart
-    from labkit.charts.classes_chart import by_class
-    from labkit.charts.codec_chart import Coded, break_even, break_even_rate, codecs
+    from labkit.charts.figure import Chart
     from labkit.charts.flame_chart import flame
     from labkit.charts.forest_chart import Claimed, forest
+    from labkit.charts.kinds import plot
     from labkit.charts.knee_chart import knee
     from labkit.charts.ladder_chart import Bar, ladder
     from labkit.charts.latency_chart import latency
+    from labkit.charts.lessons.batches_chart import Batched, batches
+    from labkit.charts.lessons.classes_chart import by_class
+    from labkit.charts.lessons.codec_chart import Coded, break_even, break_even_rate, codecs
+    from labkit.charts.lessons.turns_chart import turns
     from labkit.charts.phases_chart import phases, waterfall
-    from labkit.charts.plots import plot
+    from labkit.charts.quality import trust
     from labkit.charts.scaling_chart import over_axis
     from labkit.charts.throughput_chart import Rate, throughput
     from labkit.charts.timeline_chart import timeline
     from labkit.charts.triptych_chart import Row, rows, triptych
-    from labkit.charts.turns_chart import turns
-    from labkit.charts.verdicts import trust
 
 _HOME = {
     "bar_chart": ("bars",),
-    "batches_chart": (
+    "lessons.batches_chart": (
         "Batched",
         "batches",
     ),
@@ -41,9 +41,9 @@ _HOME = {
         "Panel",
         "board",
     ),
-    "chart": ("Chart",),
-    "classes_chart": ("by_class",),
-    "codec_chart": (
+    "figure": ("Chart",),
+    "lessons.classes_chart": ("by_class",),
+    "lessons.codec_chart": (
         "Coded",
         "break_even",
         "break_even_rate",
@@ -64,7 +64,7 @@ _HOME = {
         "phases",
         "waterfall",
     ),
-    "plots": ("plot",),
+    "kinds": ("plot",),
     "scaling_chart": ("over_axis",),
     "throughput_chart": (
         "Rate",
@@ -76,8 +76,8 @@ _HOME = {
         "rows",
         "triptych",
     ),
-    "turns_chart": ("turns",),
-    "verdicts": ("trust",),
+    "lessons.turns_chart": ("turns",),
+    "quality": ("trust",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from labkit import stats
-from labkit.charts import conditions, marks, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import conditions, marks, quality
+from labkit.charts.figure import Chart
 from labkit.charts.marks import Group
 from labkit.charts.style import MEASURED, applied, look
 
@@ -29,9 +29,9 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     colours = list(stats.by_label(frame, inner))
     looks = [look(index, label) for index, label in enumerate(colours)] if inner else [MEASURED]
     arms = stats.by_label(frame, by)
-    trusts = [verdicts.trust(label, rows) for label, rows in arms.items()]
+    trusts = [quality.trust(label, rows) for label, rows in arms.items()]
     groups = [
-        Group(label=verdicts.trust(label, rows).marked, values=_values(rows, inner, colours, shown))
+        Group(label=quality.trust(label, rows).marked, values=_values(rows, inner, colours, shown))
         for label, rows in stats.by_label(frame, outer).items()
     ]
     title = _title(shown, by)
@@ -42,8 +42,8 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         height_in=_BAR_IN * len(groups) * len(looks) + _AROUND_IN,
         notes=[
             *conditions.sentences(conditions.of_frame(frame), marks.how_to_read(repeats)),
-            *verdicts.notes(trusts),
-            *verdicts.doubts(frame, by),
+            *quality.notes(trusts),
+            *quality.doubts(frame, by),
         ],
         legend=marks.legend(looks) if inner else (),
     )

@@ -9,11 +9,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from labkit.charts import axes, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import axes, quality
 from labkit.charts.conditions import sentences
+from labkit.charts.figure import Chart
+from labkit.charts.quality import Trust
 from labkit.charts.style import BLUE, FONT_PT, INK, PALE, VERMILLION, applied
-from labkit.charts.verdicts import Trust
 from labkit.errors import BadInput
 
 _ROW_IN, _AROUND_IN = 0.42, 1.7
@@ -63,7 +63,7 @@ def board(
         title=title,
         alt=f"{title}. {'; '.join(map(_said, panels))}.",
         height_in=_ROW_IN * len(rows) + _AROUND_IN,
-        notes=[*sentences(conditions), *notes, *verdicts.notes(trusts)],
+        notes=[*sentences(conditions), *notes, *quality.notes(trusts)],
         legend=_legend(rows),
     )
     drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from labkit.callgraph import Block, CallGraph
 from labkit.charts import axes
-from labkit.charts.chart import Chart
+from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, ON_FILL, applied
 from labkit.errors import BadInput
+from labkit.profiler.callgraph import Block, CallGraph
 
 _ROW_IN = 0.34
 _AROUND_IN = 1.5

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from labkit.charts import axes
-from labkit.charts.chart import Chart
+from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
 from labkit.errors import BadInput
 

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import axes, conditions, style, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import axes, conditions, quality, style
+from labkit.charts.figure import Chart
 from labkit.charts.marks import finite
 from labkit.errors import BadInput
 
@@ -46,7 +46,7 @@ def knee(
     if not finite(list(frame["throughput_rps"])):
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit")
-    trusts = [verdicts.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")]
+    trusts = [quality.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")]
     title = "Throughput, latency and efficiency over the limit"
     chart = Chart(
         title=title,
@@ -55,7 +55,7 @@ def knee(
         notes=[
             *conditions.sentences(conditions.of_frame(frame), _HOW, _LITTLE),
             *notes,
-            *verdicts.notes(trusts),
+            *quality.notes(trusts),
         ],
     )
     panels = chart.body.subplots(3, 1, sharex=True)

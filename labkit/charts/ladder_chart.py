@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
 from labkit.charts import axes, marks
-from labkit.charts.chart import Chart
+from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, INK, ORANGE, PALE, Look, applied
 from labkit.errors import BadInput
 

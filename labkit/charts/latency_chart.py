@@ -9,12 +9,13 @@ from typing import Literal
 
 from matplotlib.axes import Axes
 
-from labkit import guards, stats
-from labkit.charts import axes, style, verdicts
-from labkit.charts.chart import Chart
+from labkit import stats
+from labkit.charts import axes, quality, style
 from labkit.charts.conditions import sentences
+from labkit.charts.figure import Chart
 from labkit.errors import BadInput
-from labkit.record import Record
+from labkit.record import guards
+from labkit.record.record import Record
 
 _HOW = (
     "All repeats of an arm are merged into one histogram; a line ends at the last percentile that "
@@ -63,7 +64,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
         notes=[
             *sentences(_HOW, *guards.of_latency(all_of_them)),
             *_left_out(curves),
-            *verdicts.notes(trusts),
+            *quality.notes(trusts),
             *_doubts(records_by_label),
         ],
     )
@@ -74,8 +75,8 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
     return chart
 
 
-def _trust(label: str, records: Sequence[Record]) -> verdicts.Trust:
-    return verdicts.Trust(
+def _trust(label: str, records: Sequence[Record]) -> quality.Trust:
+    return quality.Trust(
         label=label,
         verdict=stats.worst(record.verdict for record in records),
         codes=stats.codes_of(note.code for record in records for note in record.warnings),
@@ -146,7 +147,7 @@ def _nines(nines: int) -> str:
 
 def _doubts(records_by_label: Mapping[str, Sequence[Record]]) -> list[str]:
     frames = {label: stats.frame(records) for label, records in records_by_label.items()}
-    return stats.doubts.said(frames)
+    return stats.stability.said(frames)
 
 
 def _left_out(curves: Sequence[_Curve]) -> list[str]:

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from labkit import stats
-from labkit.charts import axes, conditions, style, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import axes, conditions, quality, style
+from labkit.charts.figure import Chart
 from labkit.errors import BadInput
-from labkit.record import PHASES, Phases, Record, Traced
+from labkit.record.record import PHASES, Phases, Record, Traced
 
 _NAMES = {
     "prepare": "preparing",
@@ -105,12 +105,12 @@ def _rows(ax: Axes, rows: Sequence[Traced], starts_ms: Sequence[float], title: s
 
 def _waterfall_notes(record: Record, shown: Sequence[Traced]) -> list[str]:
     codes = stats.codes_of(note.code for note in record.warnings)
-    trust = verdicts.Trust(label=record.id, verdict=record.verdict, codes=codes)
+    trust = quality.Trust(label=record.id, verdict=record.verdict, codes=codes)
     failed = any(one.failed for one in shown)
     return [
         "A row is a request, as the client saw it. A dot beside its number: no open connection was "
         "there for it." + (" A cross: it failed there." if failed else ""),
-        *verdicts.notes([trust]),
+        *quality.notes([trust]),
     ]
 
 
@@ -225,6 +225,6 @@ def _notes(by_label: Mapping[str, Sequence[Record]], bars: Sequence[_Bar]) -> li
         "Means over the requests of all repeats that succeeded; a phase that few of them had is "
         "spread over all. Tracing itself costs CPU, which is in these times.",
         *([left_out] if untraced else []),
-        *verdicts.notes([verdicts.trust(label, rows) for label, rows in frames.items()]),
-        *stats.doubts.said(frames),
+        *quality.notes([quality.trust(label, rows) for label, rows in frames.items()]),
+        *stats.stability.said(frames),
     ]

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from labkit import stats
-from labkit.charts import axes, conditions, style, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import axes, conditions, quality, style
+from labkit.charts.figure import Chart
 from labkit.charts.marks import finite
 from labkit.errors import BadInput
 
@@ -41,15 +41,15 @@ def over_axis(
     _check_measured(frame, metric)
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
-    trusts = [verdicts.trust(label, rows) for label, rows in arms.items()]
+    trusts = [quality.trust(label, rows) for label, rows in arms.items()]
     title = f"{metric.label[0].upper()}{metric.label[1:]} over {x}"
     chart = Chart(
         title=title,
         alt=f"{title}. {_ends(arms, x, metric)}.",
         height_in=5.2,
         notes=conditions.sentences(conditions.of_frame(frame), _how(frame, x, by))
-        + verdicts.notes(trusts)
-        + verdicts.doubts(frame, list(dict.fromkeys([*by, x]))),
+        + quality.notes(trusts)
+        + quality.doubts(frame, list(dict.fromkeys([*by, x]))),
     )
     ax = chart.body.subplots()
     labels = dict.fromkeys([*arms, *elsewhere])

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import marks, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import marks, quality
 from labkit.charts.conditions import sentences
+from labkit.charts.figure import Chart
 from labkit.charts.marks import Group, finite
+from labkit.charts.quality import Trust
 from labkit.charts.style import Look, applied, look
-from labkit.charts.verdicts import Trust
 from labkit.errors import BadInput
 
 METRIC = replace(stats.metric("throughput_rps"), unit="thousand requests/s", scale=1e-3)
@@ -65,7 +65,7 @@ def throughput(
         height_in=sum(heights) + 0.4,
         notes=[
             *sentences(conditions, marks.how_to_read(max(len(one.repeats) for one in rates))),
-            *verdicts.notes(one.trust for one in rates),
+            *quality.notes(one.trust for one in rates),
         ],
         legend=marks.legend(_looks(rates, bars, published_label)),
     )

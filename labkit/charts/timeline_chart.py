@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import axes, conditions, style, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import axes, conditions, quality, style
+from labkit.charts.figure import Chart
 from labkit.errors import BadInput
-from labkit.record import Record, Timeline
+from labkit.record.record import Record, Timeline
 
 _PANEL_IN = 1.4
 _MOST_MESSAGES = 4
@@ -111,11 +111,11 @@ def _limit(ax: Axes, record: Record) -> None:
 
 
 def _notes(record: Record) -> list[str]:
-    trust = verdicts.Trust(label=record.id, verdict=record.verdict)
+    trust = quality.Trust(label=record.id, verdict=record.verdict)
     told = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(told) - _MOST_MESSAGES
     return [
-        *verdicts.notes([trust]),
+        *quality.notes([trust]),
         *told[:_MOST_MESSAGES],
         *([f"and {more} more"] if more > 0 else []),
     ]

@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from labkit import stats
-from labkit.charts import marks, verdicts
-from labkit.charts.chart import Chart
+from labkit.charts import marks, quality
 from labkit.charts.conditions import sentences
+from labkit.charts.figure import Chart
 from labkit.charts.marks import Group, finite
 from labkit.charts.style import INK, MEASURED, PUBLISHED, REFERENCE, Look, applied
 from labkit.errors import BadInput
@@ -98,7 +98,7 @@ def triptych(
         raise BadInput("there are no clients to draw: give a row for each")
     sets = _sets(rows, replace(PUBLISHED, label=published_label), apart=bool(differs))
     heights = [_BAR_IN * len(rows) * len(looks) + _AROUND_IN for looks in sets]
-    trusts = [verdicts.Trust(label=r.label, verdict=r.verdict, codes=r.warnings) for r in rows]
+    trusts = [quality.Trust(label=r.label, verdict=r.verdict, codes=r.warnings) for r in rows]
     chart = Chart(
         title=title,
         alt=_alt(rows, shown, title),
@@ -106,7 +106,7 @@ def triptych(
         notes=[
             *sentences(conditions, marks.how_to_read(max(len(row.repeats) for row in rows))),
             *_apart(sets, differs),
-            *verdicts.notes(trusts),
+            *quality.notes(trusts),
         ],
         legend=_legend(rows, [look for looks in sets for look in looks], metrics),
     )

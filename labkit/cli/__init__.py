@@ -1,6 +1,6 @@
 """The command line: translates words into calls of `lab`, and results into lines worth reading.
 
-What a notebook has as well is in `labkit.commands`; here is a module for each other command.
+What a notebook has as well is in `labkit.cli.commands`; here is a module for each other command.
 Results go to standard output, progress and errors to standard error.
 Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
 """
@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
-from labkit import terminal
-from labkit.cli import doctor, notebooks, performing, serve
-from labkit.commands.app import application
+from labkit.cli import doctor, notebooks, performing, serve, terminal
+from labkit.cli.commands.app import application
 from labkit.errors import LabError
 
 __all__ = ["main"]

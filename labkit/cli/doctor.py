@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from labkit.cli.commands import options
+from labkit.cli.commands.options import Json, example
 from labkit.cli.performing import wait
-from labkit.commands import options
-from labkit.commands.options import Json, example
 
 
 @example("labkit doctor --json -")
@@ -43,8 +43,8 @@ def doctor(
 
 
 def _list_guards(json: str | None) -> None:
-    from labkit import terminal
-    from labkit.codes import CODES
+    from labkit.cli import terminal
+    from labkit.record.codes import CODES
 
     if json != "-":
         terminal.codes(CODES.values())
@@ -52,19 +52,21 @@ def _list_guards(json: str | None) -> None:
 
 
 def _audit(comparisons: int, json: str | None) -> None:
-    from labkit import lab, terminal
+    from labkit.cli import terminal
+    from labkit.lab import facade
 
-    found = wait(lab.audit(comparisons, reporter=terminal.reporter()))
+    found = wait(facade.audit(comparisons, reporter=terminal.reporter()))
     if json != "-":
         terminal.say(found.text())
     options.write_json(json, found.to_dict())
 
 
 def _workshop(json: str | None) -> None:
-    from labkit import places, terminal, workspaces
-    from labkit.doctor import workshop
+    from labkit import paths
+    from labkit.cli import terminal, workspace
+    from labkit.lab.doctor import workshop
 
-    needs = workshop.Needs(*workspaces.needs(workspaces.read_all(places.notebooks())))
+    needs = workshop.Needs(*workspace.needs(workspace.read_all(paths.notebooks())))
     found = wait(workshop.examine(needs), kept="nothing is kept of it")
     if json != "-":
         terminal.findings(found.checks, found.conclusion())
@@ -82,8 +84,8 @@ def _workshop(json: str | None) -> None:
 
 
 def _examine(json: str | None) -> None:
-    from labkit import doctor as checks
-    from labkit import terminal
+    from labkit.cli import terminal
+    from labkit.lab import doctor as checks
 
     found = checks.examine()
     said, bad = checks.conclusion(found), any(check.status == "bad" for check in found)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from labkit.commands.options import example
+from labkit.cli.commands.options import example
 
 _Workspace = Annotated[
     Path | None,
@@ -43,7 +43,8 @@ def open_lab(
     What you changed there is never written over: a newer version is put beside it. What you measure
     is kept there too, in data/runs.
     """
-    from labkit import terminal, workspaces
+    from labkit.cli import terminal
+    from labkit.cli import workspace as workspaces
 
     if not copy_only:
         workspaces.check_jupyterlab()

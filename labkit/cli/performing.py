@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from labkit.commands import options
-from labkit.commands.job import KEPT, Job
+from labkit.cli.commands import options
+from labkit.cli.commands.job import KEPT, Job
 from labkit.errors import Interrupted
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ def perform(job: Job) -> None:
 
     Ends with status 1 where no trial did what it was to do.
     """
-    from labkit import terminal
+    from labkit.cli import terminal
 
     outcome = wait(job.start(terminal.reporter()), kept=job.kept)
     note = job.save(outcome)

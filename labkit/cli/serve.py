@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from labkit import fields, parts
-from labkit.commands.options import example
+from labkit.cli.commands.options import example
+from labkit.spec import parts, validation
 
 
 @example("labkit serve --port 8080 --delay 'randint(0,3)'")
@@ -45,7 +45,7 @@ def serve(
     json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
 ) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
-    types = fields.types_of(parts.Server)
+    types = validation.types_of(parts.Server)
     texts = {
         "host": host,
         "port": port,
@@ -57,9 +57,14 @@ def serve(
         "keep_log": keep_log,
         "client_max_size": client_max_size,
     } | ({"body_bytes": body_bytes} if body_bytes is not None else {})
-    values = {name: fields.from_text(name, text, types[name]) for name, text in texts.items()}
+    values = {name: validation.from_text(name, text, types[name]) for name, text in texts.items()}
     settings = parts.Server(**values, announce_json=json)
     parts.check_listening(settings.host, allow_remote)
     # The server replaces this process: it carries nothing of this one and gets its signals.
-    command = [sys.executable, "-m", "labkit.targets.http", msgspec.json.encode(settings).decode()]
+    command = [
+        sys.executable,
+        "-m",
+        "labkit.measured.targets.http",
+        msgspec.json.encode(settings).decode(),
+    ]
     os.execv(sys.executable, command)  # noqa: S606  # our own interpreter and module

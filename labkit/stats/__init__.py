@@ -5,8 +5,8 @@ Pure: nothing here runs a trial, reads a file or knows what was claimed.
 
 from __future__ import annotations
 
-from labkit.stats import doubts
-from labkit.stats.comparing import Comparison, compare
+from labkit.stats import stability
+from labkit.stats.effect import Comparison, compare
 from labkit.stats.frames import (
     DESCRIPTION,
     VERDICTS,
@@ -24,8 +24,8 @@ from labkit.stats.frames import (
     worst,
 )
 from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio, of_value
-from labkit.stats.latency import corrected, merge_latency, percentile_curve, summary_of
 from labkit.stats.metrics import ALIASES, METRICS, NOT_MEASURED, Metric, metric, number
+from labkit.stats.percentiles import corrected, merge_latency, percentile_curve, summary_of
 from labkit.stats.scaling import Fit, Knee, Usl, fit_usl, in_flight, knee, knee_says, usl_says
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "codes_text",
     "compare",
     "corrected",
-    "doubts",
     "fit_usl",
     "frame",
     "in_flight",
@@ -64,6 +63,7 @@ __all__ = [
     "percentile_curve",
     "plain",
     "ratios",
+    "stability",
     "summary",
     "summary_of",
     "summary_rows",

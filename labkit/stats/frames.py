@@ -9,10 +9,10 @@ import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
-from labkit import fields
 from labkit.errors import BadInput
-from labkit.record import Record, Verdict
-from labkit.stats import doubts
+from labkit.record.record import Record, Verdict
+from labkit.spec import validation
+from labkit.stats import stability
 from labkit.stats.metrics import METRICS
 from labkit.stats.metrics import metric as metric_named
 
@@ -107,7 +107,7 @@ def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
 def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         if name not in frame.columns:
-            raise fields.unknown("a column to group by", name, map(str, frame.columns))
+            raise validation.unknown("a column to group by", name, map(str, frame.columns))
 
 
 def arm_label(settings: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
         "n": len(arm),
         "verdict": worst(arm["verdict"]),
         "warnings": codes_text(codes_of(arm["warnings"])),
-        "doubts": codes_text(doubts.of_arm(arm)),
+        "doubts": codes_text(stability.of_arm(arm)),
         **spread,
     }
 

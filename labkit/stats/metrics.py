@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from labkit import fields
-from labkit.record import PHASES, Record
+from labkit.record.record import PHASES, Record
+from labkit.spec import validation
 
 NOT_MEASURED = "n/a"
 BEYOND = 10
@@ -153,5 +153,5 @@ def metric(name: str) -> Metric:
     """The metric called `name`, or that `name` is short for. Raises `BadInput`."""
     full = ALIASES.get(name, name)
     if full not in METRICS:
-        raise fields.unknown("metric", name, [*ALIASES, *METRICS])
+        raise validation.unknown("metric", name, [*ALIASES, *METRICS])
     return METRICS[full]

@@ -5,7 +5,7 @@ from typing import Any
 from factories import make_record
 
 import labkit as lab
-from labkit.record import Record
+from labkit.record.record import Record
 
 
 def run(requests: int = 300, **changes: Any) -> Record:

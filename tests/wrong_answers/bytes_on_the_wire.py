@@ -4,7 +4,7 @@ from typing import Any
 
 from factories import make_record
 
-from labkit.record import Received, Record
+from labkit.record.record import Received, Record
 
 
 async def joins(chunks: Any, file: Any) -> int:

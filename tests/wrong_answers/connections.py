@@ -4,7 +4,7 @@ from typing import Any
 
 from factories import make_record
 
-from labkit.record import Record
+from labkit.record.record import Record
 
 
 def run(requests: int = 60, **changes: Any) -> Record:

@@ -1,0 +1,3 @@
+"""Charts of single lessons."""
+
+from __future__ import annotations

@@ -1,0 +1,55 @@
+"""`labkit claims`: the ledger of what others claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.cli.commands import options
+from labkit.cli.commands.job import Job
+from labkit.cli.commands.options import Json, Repeats, example
+
+
+@example("labkit claims list")
+def list_claims(json: Json = None) -> None:
+    """List every claim: where it is made, and whether it can be measured yet."""
+    from labkit.cli import terminal
+    from labkit.studies import ledger
+
+    options.check_json(json)
+    listed = ledger.listed(ledger.load())
+    if json != "-":
+        terminal.claims(listed)
+    options.write_json(json, {"claims": listed})
+
+
+@example("labkit claims check session-reuse dns-cache --scale smoke --chart forest.svg")
+def check(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which claims. [all]")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
+    ] = None,
+    repeats: Repeats = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the forest plot (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> Job:
+    """Check claims by experiment: holds, refuted or inconclusive, with the measured effect."""
+    from labkit.lab import facade
+
+    options.check_json(json)
+    options.check_chart(chart)
+    return Job(
+        start=lambda reporter: facade.check_claims(
+            ids, scale=scale, repeats=repeats, reporter=reporter
+        ),
+        save=options.saving(chart),
+        failed=lambda ledger: bool(ledger.readings) and all(one.why for one in ledger.readings),
+        json=json,
+    )

@@ -1,0 +1,50 @@
+"""`labkit ladder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labkit.cli.commands import options
+from labkit.cli.commands.job import Job
+from labkit.cli.commands.options import Json, example
+
+
+@example("labkit ladder --short --chart ladder.svg")
+def ladder(
+    short: Annotated[
+        bool, typer.Option("--short", help="Under a minute, in shorter runs.")
+    ] = False,
+    rungs: Annotated[
+        str | None,
+        typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]"),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> Job | None:
+    """Climb from a new session for each request to pipelining, and on to the tools of others."""
+    from labkit.cli import terminal
+    from labkit.lab import facade
+    from labkit.studies import ladder as ladders
+
+    if rungs == "list":
+        terminal.rungs(ladders.load().rung)
+        return None
+    options.check_json(json)
+    options.check_chart(chart)
+    chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
+    return Job(
+        start=lambda reporter: facade.ladder(
+            chosen, short=short, repeats=repeats, reporter=reporter
+        ),
+        save=options.saving(chart),
+        failed=lambda climb: not any(one.throughput_rps for one in climb.standings),
+        json=json,
+    )

@@ -1,0 +1,322 @@
+"""The facade: run, compare, sweep, reproduce, check, audit: what a front asks for, put together.
+
+Everything here is async because a notebook awaits it; in a script, `asyncio.run(lab.run(trial))`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from labkit.errors import BadInput, TrialFailed
+from labkit.lab import arena as examining
+from labkit.lab import audit as auditing
+from labkit.lab import claims as checking
+from labkit.lab import ladder as climbing
+from labkit.lab.progress import Reporter
+from labkit.lab.runner import profiled, run_all
+from labkit.launch import launcher, preflight
+from labkit.profiler.result import SLOW_S, Ask
+from labkit.record.record import Record
+from labkit.record.store import Store
+from labkit.report import reference as references
+from labkit.report import sweep as sweeps
+from labkit.report.arena import Arena
+from labkit.report.audit import Audit
+from labkit.report.ladder import Climb
+from labkit.report.ledger import Ledger
+from labkit.report.profile import Profile
+from labkit.report.reproduction import Reproduction
+from labkit.report.study import Run, Study
+from labkit.report.sweep import Sweep
+from labkit.spec import parts, plan, validation
+from labkit.spec.plan import Step
+from labkit.spec.trial import Trial
+from labkit.studies import published
+from labkit.studies.ledger import Claims
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCALES = ("smoke", "workshop", "paper")
+
+
+def default_scale() -> str:
+    """The size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
+    named = os.environ.get("LABKIT_SCALE", "smoke")
+    if named not in SCALES:
+        raise validation.unknown("LABKIT_SCALE", named, SCALES)
+    return named
+
+
+async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None) -> Run:
+    """Run one trial in fresh processes and keep its record.
+
+    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    """
+    steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
+    records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
+    return Run(records[0])
+
+
+async def profile(
+    trial: Trial | None = None,
+    *,
+    clock: str = "wall",
+    slow_s: float = SLOW_S,
+    reporter: Reporter | None = None,
+) -> Profile:
+    """Run a trial under the profiler yappi, in processes that nothing is measured in.
+
+    By the clock `wall` a coroutine's waiting is its time, by `cpu` it is not. `slow_s`: from how
+    long on a callback that holds the event loop is named. The record of the run is kept nowhere.
+    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    """
+    chosen, look = trial or Trial(), launcher.Look(Ask.by(clock, slow_s))
+    if chosen.probes == "bare":
+        raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
+    record = await profiled(chosen, look, reporter)
+    if look.found is None:
+        raise TrialFailed("the profiled process ended without a profile", record)
+    return Profile(look.found, record, f"{chosen.strategy}: where the time went")
+
+
+class Serving:
+    """A synthetic server that is running; see `serving`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def stats(self) -> dict[str, Any]:
+        """What it counted, as at `/-/stats`."""
+        return await self._asked("/-/stats")
+
+    async def log(self) -> list[dict[str, Any]]:
+        """The last requests in the order in which their turns came, as at `/-/log`."""
+        requests: list[dict[str, Any]] = (await self._asked("/-/log"))["requests"]
+        return requests
+
+    async def _asked(self, path: str) -> dict[str, Any]:
+        answer = await asyncio.to_thread(launcher.asked, self.url, path)
+        if answer is None:
+            raise TrialFailed(f"the synthetic server at {self.url} no longer answers")
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Serving]:
+    """A synthetic server in a process of its own, as `labkit serve` starts it, gone at the end.
+
+    For a look at what a client does, where no figure is taken: `async with lab.serving(
+    delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
+    """
+    for name in settings:
+        if name not in validation.types_of(parts.Server):
+            raise validation.unknown("a setting of serve", name, validation.types_of(parts.Server))
+    async with launcher.serving(parts.Server(**settings)) as served:
+        yield Serving(served.url)
+
+
+async def compare(
+    trial: Trial | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+    **more_axes: Sequence[Any],
+) -> Study:
+    """Every combination of the axes' values, `repeats` times each, interleaved in random order.
+
+    An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or in
+    `axes` where the name is dotted, as in `{"transport.limit": [10, 30]}`. A trial that fails is
+    kept as invalid and the others go on.
+    """
+    varied = {**(axes or {}), **more_axes}
+    arms = plan.arms(trial or Trial(), varied)
+    steps = plan.interleave(arms, repeats=repeats, seed=seed)
+    records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
+    return Study(_by_arm(records, arms), list(varied))
+
+
+async def sweep(
+    trial: Trial | None = None,
+    limit: Sequence[int] | None = None,
+    *,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Sweep:
+    """The trial at each limit, `repeats` times each, interleaved: where the knee is.
+
+    Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
+    a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
+    """
+    base = trial or Trial()
+    sweeps.check(base)
+    arms = plan.arms(base, {"limit": _limits(base) if limit is None else limit})
+    steps = plan.interleave(arms, repeats=repeats, seed=seed)
+    return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
+
+
+async def arena(
+    *strategies: Callable[..., Any] | str,
+    among: Sequence[str] | None = None,
+    trial: Trial | None = None,
+    scale: str | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Arena:
+    """Examine strategies, functions or names, and rank those without a fault among the lab's own.
+
+    Examined is whether each item is fetched once, never more than `limit` at a time (as the server
+    saw it), whether failing items are survived and told of, memory stays bounded, no task is left
+    behind and waiting costs no CPU. `among` are the strategies of the lab to rank with, `trial`
+    replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
+    started.
+    """
+    return await examining.arena(
+        strategies,
+        among=among,
+        trial=trial or examining.default_trial(scale or default_scale()),
+        repeats=repeats,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
+
+
+async def reproduce(
+    name: str,
+    *,
+    scale: str | None = None,
+    repeats: int | None = None,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Reproduction:
+    """Run a published benchmark again; its figures beside the measured ones, with verdicts.
+
+    `name` is one that `labkit reproduce list` shows, or the path of a TOML file of your own.
+    """
+    benchmark = published.named(name)
+    size = scale or default_scale()
+    times = benchmark.repeats(size) if repeats is None else repeats
+    arms = benchmark.arms(size)
+    steps = plan.interleave(arms, repeats=times)
+    records = await run_all(steps, store=store, reporter=reporter, experiment=name)
+    return Reproduction(benchmark, size, _by_arm(records, arms))
+
+
+async def ladder(
+    rungs: Sequence[str] | None = None,
+    *,
+    short: bool = False,
+    repeats: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Climb:
+    """Climb from a new session for each request to pipelining, and on to the tools of others.
+
+    `rungs` are ids of `data/ladder.toml` (all that are installed, where not given). `short` takes
+    less than a minute; `repeats`, and `seconds` of measuring each time, replace the size's own.
+    """
+    return await climbing.climb(
+        rungs,
+        short=short,
+        repeats=repeats,
+        seconds=seconds,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
+
+
+async def check_claims(
+    ids: Sequence[str] | None = None,
+    *,
+    scale: str | None = None,
+    claims: Claims | None = None,
+    repeats: int | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Ledger:
+    """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
+
+    `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a ledger of
+    your own, from `labkit.studies.ledger.parse`. `repeats` replaces the scale's own; fewer than
+    five decide nothing.
+    """
+    return await checking.check(
+        ids,
+        scale=scale or default_scale(),
+        claims=claims,
+        repeats=repeats,
+        seed=seed,
+        store=store,
+        reporter=reporter,
+    )
+
+
+async def audit(
+    comparisons: int = 20, *, store: Store | None = None, reporter: Reporter | None = None
+) -> Audit:
+    """Measure the lab's own error on this machine: in about five minutes.
+
+    Compares a trial with itself `comparisons` times, takes the probes' own cost, and holds
+    percentiles against delays that the server knows it gave.
+    """
+    return await auditing.run(comparisons, store=store, reporter=reporter)
+
+
+def _limits(trial: Trial) -> list[int]:
+    """Of the limits that a sweep tries unless told otherwise, those that this machine allows."""
+    limits = sweeps.limits_for(trial)
+    return [n for n in limits if preflight.has_descriptors(trial.replace(limit=n))]
+
+
+def results(store: Store | None = None) -> pd.DataFrame:
+    """Every readable record in the store as a tidy DataFrame, one row each, oldest first."""
+    from labkit import stats
+
+    return stats.frame((store or Store()).records())
+
+
+def kept(name: str | None = None, *, store: Store | None = None) -> Run | Study:
+    """What was measured and kept: a study by its id, or one trial by its record's id.
+
+    Without a name the last one, also where it was interrupted before its end. Raises
+    `RecordNotFound` or `RecordDamaged`.
+    """
+    found = store or Store()
+    if name is None:
+        last = found.get((found.ids() or ["none"])[-1])
+        name = last.study or last.id
+    records = found.of_study(name)
+    if not records:
+        return Run(found.get(name))
+    by = list(dict.fromkeys(axis for record in records for axis in record.axes))
+    return Sweep(records) if records[0].experiment == "sweep" else Study(records, by)
+
+
+def reference(name: str) -> Reproduction:
+    """A published benchmark as measured at paper scale on the machine that the file names.
+
+    Raises `BadInput` where no reference was stored for it.
+    """
+    return references.load(name)
+
+
+def _by_arm(records: list[Record], arms: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[Record]:
+    """Records in the order in which their arms were named: tables and charts keep it."""
+    named = [dict(axes) for axes, _ in arms]
+    return sorted(records, key=lambda record: (named.index(record.axes), record.order))

@@ -1,0 +1,140 @@
+"""A measurement, and what the parent knows besides -> the record. Pure, but for the record's id."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from labkit.record import guards
+from labkit.record.record import Counts, Measurement, Note, Process, Record, Server, Timeline
+from labkit.spec.trial import Trial
+
+_IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a trial stands in an experiment; see `Record`."""
+
+    study: str | None = None
+    experiment: str | None = None
+    axes: dict[str, Any] | None = None
+    repeat: int = 0
+    order: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What is known of a trial before it starts."""
+
+    trial: Trial
+    place: Place
+    started_at: datetime
+    floor_s: float | None
+    environment: dict[str, Any]
+
+
+def record(
+    began: Beginning,
+    measured: Measurement,
+    *,
+    process: Process | None,
+    stats: dict[str, Any] | None,
+    note: Note | None,
+) -> Record:
+    """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
+    trial, place, floor_s = began.trial, began.place, began.floor_s
+    noted = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
+    notes = guards.advised(noted)
+    whole = measured.counts.ok == measured.counts.planned
+    wall_s, known = measured.wall_s, msgspec.structs.asdict(measured)
+    for name in ("warnings", "process_peak_rss_bytes"):
+        del known[name]
+    return Record(
+        **known
+        | {
+            "effective": {**measured.effective, "server": _in_force(stats)},
+            "server": _server(measured.server, stats),
+        },
+        id=new_id(began.started_at),
+        started_at=began.started_at.isoformat(timespec="milliseconds"),
+        study=place.study,
+        experiment=place.experiment,
+        axes=dict(place.axes or {}),
+        repeat=place.repeat,
+        order=place.order,
+        trial=trial.to_dict(),
+        floor_s=floor_s,
+        # Nothing to be efficient against without a delay, nor where work was left undone.
+        efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
+        throughput_rps=measured.counts.ok / wall_s if wall_s else None,
+        process=process,
+        environment=began.environment,
+        warnings=notes,
+        verdict=guards.verdict(notes),
+    )
+
+
+def lost(trial: Trial, counts: Counts | None) -> Measurement:
+    """What is known of a client that gave no measurement: the counts it last told, if any."""
+    planned = trial.requests
+    none = Counts(planned=planned, sent=0, not_sent=planned, ok=0, failed={}, cancelled=0)
+    return Measurement(
+        counts=counts or none,
+        wall_s=None,
+        client=None,
+        server=None,
+        latency_s=None,
+        latency_hdr=None,
+        loop_lag_s=None,
+        timeline=Timeline(),
+        effective={},
+    )
+
+
+def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
+    if stats is None:
+        return seen
+    # A client that died took its window with it; what the server counted is still the truth.
+    unseen = Server(
+        cpu_percent=None,
+        peak_rss_bytes=None,
+        requests=None,
+        max_in_flight=None,
+        connections_opened=None,
+    )
+    return msgspec.structs.replace(
+        seen or unseen,
+        requests=stats.get("requests"),
+        max_in_flight=stats.get("max_in_flight"),
+        connections_opened=stats.get("connections_opened"),
+        bytes_out=stats.get("bytes_out"),
+        delay_error_s=_known(stats.get("delay_error_s", {})),
+        commands=stats.get("commands"),
+        connections_left=stats.get("connections_left"),
+    )
+
+
+def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What was in force in the target; None where it is not ours or did not say.
+
+    One that counts and is set apart says it under `in_force`.
+    """
+    if not stats:
+        return None
+    apart: dict[str, Any] = stats.get("in_force", {})
+    return {name: stats[name] for name in _IN_FORCE if name in stats} | apart
+
+
+def _known(figures: dict[str, float | None]) -> dict[str, float] | None:
+    """The figures that are there; None where no request was delayed."""
+    return {name: value for name, value in figures.items() if value is not None} or None
+
+
+def new_id(at: datetime) -> str:
+    """An id that sorts by time: 20261120T101500123-3f9a2c."""
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(3)}"

@@ -1,0 +1,110 @@
+"""What machine and which versions a record was measured with. Nothing personal, no variables."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from labkit.record import interference
+
+LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
+BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
+NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
+SIBLINGS = Path("/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def now() -> dict[str, Any]:
+    """The environment at this moment: the machine, the versions and the load on it."""
+    periods, throttled_s = interference.throttled()
+    stolen_s, cores_s = interference.stolen()
+    return {
+        **machine(),
+        "turbo": turbo(),
+        "load_average_1min": round(os.getloadavg()[0], 2),
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        # Since the machine, or the container, was started; a record has those of its window too.
+        "stolen_percent": round(100 * stolen_s / cores_s, 3) if stolen_s and cores_s else stolen_s,
+        "throttled_periods": periods,
+        "throttled_s": throttled_s,
+        "quota_cores": interference.quota_cores(),
+    }
+
+
+def turbo() -> str | None:
+    """Whether the clock may go above its nominal rate: on, off or unknown; None: not told."""
+    states = {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}
+    for path, names in states.items():
+        if (state := _text(path)) is not None:
+            return names.get(state, "unknown")
+    return None
+
+
+@lru_cache(maxsize=1)
+def machine() -> dict[str, Any]:
+    """What does not change while a process lives."""
+    return {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count() or 0,
+        "cores_usable": len(usable_cores()),
+        "governor": _text(_GOVERNOR),
+        "memory_bytes": psutil.virtual_memory().total,
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on; empty where the system does not tell (macOS)."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def core_each() -> tuple[int | None, int | None]:
+    """The cores of client and server: one each where there are two, no particular one elsewhere.
+
+    Two that are no threads of one core, where there are such.
+    """
+    usable = usable_cores()
+    if len(usable) < 2:
+        return None, None
+    first, *others = usable
+    apart = [core for core in others if core not in threads_with(first)]
+    return first, (apart or others)[0]
+
+
+def threads_with(core: int) -> set[int]:
+    """The cores, as the system counts them, that are threads of the same core as this one."""
+    listed = _text(Path(str(SIBLINGS).format(core))) or str(core)
+    ends = [one.partition("-") for one in listed.split(",")]
+    return {n for low, _, high in ends for n in range(int(low), int(high or low) + 1)}
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

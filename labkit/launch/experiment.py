@@ -1,0 +1,52 @@
+"""One experiment in code, measured once in a fresh process, with a server of its own or none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from labkit.errors import TrialFailed
+from labkit.launch import environment, launcher
+from labkit.launch.process import GRACE_S, Child, failed, surely_ended
+from labkit.spec import parts
+
+DEADLINE_S = 120.0
+
+
+async def measured(
+    name: str, settings: Mapping[str, Any], server: Mapping[str, Any] | None
+) -> dict[str, float]:
+    """The figures of one run of the experiment `name`; its processes are gone at the end.
+
+    `server` are the settings of a synthetic server to start for it, None for none. Raises
+    `TrialFailed` where it gives none within `DEADLINE_S`.
+    """
+    cores = environment.core_each()
+    async with contextlib.AsyncExitStack() as stack:
+        url = None
+        if server is not None:
+            started = launcher.serving(parts.Server(**{"core": cores[1], **server}))
+            url = (await stack.enter_async_context(started)).url
+        job = {"settings": dict(settings), "url": url, "core": cores[0]}
+        return await _answer(name, job)
+
+
+async def _answer(name: str, job: dict[str, Any]) -> dict[str, float]:
+    child = Child("labkit.measured.experiments", name)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await child.write_line(job)
+            line = await child.read_line()
+        if line is None:
+            await child.exited(GRACE_S)
+            raise failed(child, f"the experiment {name} died")
+    except TimeoutError:
+        raise failed(child, f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
+    finally:
+        await surely_ended(child)
+    if "figures" not in line:
+        raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
+    figures: dict[str, float] = line["figures"]
+    return figures

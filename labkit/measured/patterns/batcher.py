@@ -1,0 +1,94 @@
+"""Many calls for one key each become one call for many keys.
+
+A batch is sent once it holds `most` keys, or `delay_s` after its first. So `n` callers at a time
+make about `total / min(n, most)` calls: with fewer callers than `most` no batch fills, and each
+waits for the delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from labkit.measured.patterns import _checked
+from labkit.measured.patterns._flight import Flight
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Batcher(Generic[Key, Value]):
+    """`get(key)` is a `fetch` over `call(keys)`, which answers many keys with a mapping.
+
+    Callers for one key in a batch share its answer. A key that is missing from the mapping is a
+    `KeyError` for its callers alone, a batch that fails raises in all of its own, and neither
+    touches another batch. A key that nobody waits for any more is not sent, and a batch without
+    callers is cancelled. Batches may overlap: how many, the number of callers bounds.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[tuple[Key, ...]], Awaitable[Mapping[Key, Value]]],
+        *,
+        most: int = 100,
+        delay_s: float = 0.01,
+    ) -> None:
+        _checked.at_least_one("most", most)
+        _checked.seconds("delay_s", delay_s)
+        self._call, self._most, self._delay_s = call, most, delay_s
+        self._batch: _Batch[Key, Value] | None = None
+
+    async def get(self, key: Key) -> Value:
+        """The answer to one key, asked for together with others."""
+        hash(key)  # refuses a key that has none, before there is a batch for it
+        batch = self._joinable()
+        with batch.asked(key):
+            if len(batch.callers) >= self._most:
+                batch.close()
+            found = await batch.flight.result()
+        return found[key]
+
+    def _joinable(self) -> _Batch[Key, Value]:
+        # That of a batch which all have left is done too: cancelled.
+        if self._batch is None or self._batch.closed.done():
+            self._batch = _Batch(self._sent)
+        return self._batch
+
+    async def _sent(self, batch: _Batch[Key, Value]) -> Mapping[Key, Value]:
+        timer = asyncio.get_running_loop().call_later(self._delay_s, batch.close)
+        try:
+            await batch.closed
+        finally:
+            timer.cancel()
+            if self._batch is batch:  # which would keep its answers until the next one
+                self._batch = None
+        return await self._call(tuple(batch.callers))
+
+
+class _Batch(Generic[Key, Value]):
+    """The keys asked for together, each with the number of its callers, and the call for them."""
+
+    def __init__(
+        self, sent: Callable[[_Batch[Key, Value]], Coroutine[Any, Any, Mapping[Key, Value]]]
+    ) -> None:
+        self.callers: dict[Key, int] = {}
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.flight = Flight(sent(self))
+
+    def close(self) -> None:
+        """Take no more keys."""
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    @contextmanager
+    def asked(self, key: Key) -> Iterator[None]:
+        """A caller waits for `key` as long as this lasts."""
+        self.callers[key] = self.callers.get(key, 0) + 1
+        try:
+            yield
+        finally:
+            self.callers[key] -= 1
+            if not self.callers[key]:
+                del self.callers[key]

@@ -1,0 +1,147 @@
+"""Phases of requests: a request is in exactly one at any time, so their times add up to its own.
+
+Pure: it is told when a request enters a phase, by a transport that knows. Memory is constant: sums
+and a histogram of each phase, the first requests whole, and an even sample of those behind them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from time import perf_counter_ns
+
+from labkit.record import histogram
+from labkit.record.record import PHASES, Phase, Phases, Spent, Traced
+
+PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
+FIRST = 32
+"""Requests that are kept whole from the start on."""
+MOST_LATER = 64
+"""How many are kept at most of those that come later."""
+
+
+class Request:
+    """One request under way, in its phase `phase` since `since_ns`."""
+
+    __slots__ = ("began_ns", "item", "number", "phase", "reused", "since_ns", "spent_ns")
+
+    def __init__(self, item: int, number: int, now_ns: int) -> None:
+        self.item, self.number = item, number
+        self.began_ns = self.since_ns = now_ns
+        self.phase = PREPARE
+        self.spent_ns = [0] * len(PHASES)
+        self.reused = False
+
+    def enter(self, phase: int, now_ns: int) -> None:
+        """It is in `phase` from now on; a phase may come again."""
+        self.spent_ns[self.phase] += now_ns - self.since_ns
+        self.phase, self.since_ns = phase, now_ns
+
+
+class Tracer:
+    """What happened to the requests so far. `clock` gives nanoseconds that never go back."""
+
+    def __init__(self, clock: Callable[[], int] = perf_counter_ns) -> None:
+        self.clock = clock
+        self.ok = self._begun = 0
+        self._ended_in: Counter[int] = Counter()
+        self._sums_ns = [0] * len(PHASES)
+        # Sparse, as most phases of most trials lie in a few buckets: at most what latencies have.
+        self._buckets: list[Counter[int]] = [Counter() for _ in PHASES]
+        self._longest_ns = [0] * len(PHASES)
+        self.opened = self.reused = self.redirects = self.lookups = self.cached = 0
+        self._first_ns: int | None = None
+        self._first: list[Traced] = []
+        self._later: dict[int, Traced] = {}
+        self._every = 1
+
+    def begin(self, item: int) -> Request:
+        """A request for `item` begins now."""
+        now_ns = self.clock()
+        if self._first_ns is None:
+            self._first_ns = now_ns
+        request = Request(item, self._begun, now_ns)
+        self._begun += 1
+        return request
+
+    def enter(self, request: Request, phase: int) -> None:
+        """The request is in `phase` from now on, unless it is over.
+
+        What is done on its behalf may go on after a request has given up.
+        """
+        if request.phase != OVER:
+            request.enter(phase, self.clock())
+
+    def succeed(self, request: Request) -> None:
+        """The request was answered, and the answer read."""
+        request.enter(OVER, self.clock())
+        self.ok += 1
+        for phase, spent_ns in enumerate(request.spent_ns):
+            if spent_ns:
+                self._sums_ns[phase] += spent_ns
+                self._buckets[phase][histogram.index(spent_ns)] += 1
+                self._longest_ns[phase] = max(self._longest_ns[phase], spent_ns)
+        self._sample(request, failed=False)
+
+    def fail(self, request: Request) -> None:
+        """The request came to another end, in the phase that it is in."""
+        self._ended_in[request.phase] += 1
+        request.enter(OVER, self.clock())
+        self._sample(request, failed=True)
+
+    def _sample(self, request: Request, *, failed: bool) -> None:
+        behind = request.number - FIRST
+        if behind < 0:
+            self._first.append(self._traced(request, failed=failed))
+        elif behind % self._every == 0:
+            self._later[behind] = self._traced(request, failed=failed)
+            while len(self._later) > MOST_LATER:
+                self._every *= 2
+                kept = self._later.items()
+                self._later = {place: one for place, one in kept if place % self._every == 0}
+
+    def _traced(self, request: Request, *, failed: bool) -> Traced:
+        assert self._first_ns is not None
+        return Traced(
+            item=request.item,
+            began_s=(request.began_ns - self._first_ns) / 1e9,
+            spent_s=[spent_ns / 1e9 for spent_ns in request.spent_ns],
+            reused=request.reused,
+            failed=failed,
+        )
+
+    def summary(self) -> Phases:
+        """The phases of all requests that have ended."""
+        sample = [*self._first, *self._later.values()]
+        phases = {name: self._phase(phase) for phase, name in enumerate(PHASES)}
+        return Phases(
+            n=self.ok,
+            spent_s=Spent(**phases),
+            ended_in={PHASES[phase]: n for phase, n in sorted(self._ended_in.items())},
+            opened=self.opened,
+            reused=self.reused,
+            redirects=self.redirects,
+            lookups=self.lookups,
+            cached=self.cached,
+            sample=sorted(sample, key=lambda one: one.began_s),
+        )
+
+    def _phase(self, phase: int) -> Phase:
+        buckets = self._buckets[phase]
+        if not buckets:
+            return Phase(n=0, mean=0.0)
+        counts = histogram.empty()
+        for bucket, count in buckets.items():
+            counts[bucket] = count
+        longest_ns = self._longest_ns[phase]
+        # A bucket's middle may lie above the longest time in it.
+        p50, p99 = (
+            min(histogram.percentile(counts, share) or 0.0, longest_ns) for share in (0.5, 0.99)
+        )
+        return Phase(
+            n=sum(buckets.values()),
+            mean=self._sums_ns[phase] / self.ok / 1e9,
+            p50=round(p50 / 1e9, 9),
+            p99=round(p99 / 1e9, 9),
+            max=longest_ns / 1e9,
+        )

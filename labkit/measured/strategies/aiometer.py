@@ -1,0 +1,20 @@
+"""The peer aiometer as its users call it: `run_on_each`, which keeps no results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from aiometer import run_on_each
+
+from labkit.measured.strategies import Fetch, strategy
+
+T = TypeVar("T")
+
+
+@strategy
+async def aiometer(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Run aiometer's `run_on_each` with `max_at_once=limit`."""
+    # Its contract asks for a sequence: a range is one, a generator has to become a list.
+    every = items if isinstance(items, Sequence) else list(items)
+    await run_on_each(fetch, every, max_at_once=limit)

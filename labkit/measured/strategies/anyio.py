@@ -1,0 +1,26 @@
+"""The peer anyio's idiom: a task for every item in one group, a capacity limiter inside each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from anyio import CapacityLimiter, create_task_group
+
+from labkit.measured.strategies import Fetch, strategy
+
+T = TypeVar("T")
+
+
+@strategy
+async def anyio(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Start every item in anyio's task group, and let each wait for one `CapacityLimiter`."""
+    slots = CapacityLimiter(limit)
+
+    async def bounded(item: T) -> None:
+        async with slots:
+            await fetch(item)
+
+    async with create_task_group() as group:
+        for item in items:
+            group.start_soon(bounded, item)

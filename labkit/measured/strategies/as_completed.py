@@ -1,0 +1,37 @@
+"""Balaam 2017: a bounded list of futures, so memory is flat, and polling, so one core is busy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeVar
+
+from labkit.measured.strategies import Fetch, strategy
+from labkit.measured.strategies._tasks import cancel_and_wait
+
+T = TypeVar("T")
+
+
+@strategy
+async def as_completed(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Keep `limit` futures in a list, and scan it on each turn of the loop for one that is done."""
+    source = iter(items)
+    futures: list[asyncio.Future[object]] = []
+
+    def start(count: int) -> None:
+        futures.extend(asyncio.ensure_future(fetch(item)) for item in islice(source, count))
+
+    try:
+        start(limit)
+        while futures:
+            # Polling and scanning waste a whole core; they stay because that is the claim to test.
+            await asyncio.sleep(0)
+            for future in futures:
+                if future.done():
+                    futures.remove(future)
+                    start(1)
+                    future.result()
+                    break
+    finally:
+        await cancel_and_wait(futures)

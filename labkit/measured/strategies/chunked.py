@@ -1,0 +1,36 @@
+"""Chunk by chunk: memory is flat, and each chunk waits for its slowest item."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeVar
+
+from labkit.measured.strategies import Fetch, strategy
+from labkit.measured.strategies._guard import AtLeastOne
+from labkit.measured.strategies._tasks import cancel_and_wait
+from labkit.spec.validation import check
+
+T = TypeVar("T")
+
+
+@strategy
+async def chunked(
+    fetch: Fetch[T], items: Iterable[T], limit: int, *, chunk_size: int = 1000
+) -> None:
+    """Gather `chunk_size` items at a time, with a semaphore inside each task."""
+    check("chunk_size", chunk_size, AtLeastOne)
+    slots = asyncio.Semaphore(limit)
+    source = iter(items)
+
+    async def bounded(item: T) -> None:
+        async with slots:
+            await fetch(item)
+
+    while chunk := list(islice(source, chunk_size)):
+        tasks = [asyncio.create_task(bounded(item)) for item in chunk]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await cancel_and_wait(tasks)

@@ -1,0 +1,138 @@
+"""Garcia 2018: the real pypeln library, called as its users call it.
+
+A thread drains the items into the loop without waiting for room, so memory grows with their number;
+in 0.4.9 `maxsize` does not change that: what finds its queue full waits as a task of its own.
+Everything here beside that call is about the end: pypeln does not wait for what it cancels, and
+with a small `maxsize` it loses items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from labkit.errors import TrialFailed
+from labkit.measured.strategies import Fetch, strategy
+from labkit.measured.strategies._guard import NotNegative
+from labkit.measured.strategies._tasks import cancel_and_wait, this_task
+from labkit.spec.validation import check
+
+with warnings.catch_warnings():
+    # pypeln's dependency stopit imports pkg_resources, which warns that it will go away; the
+    # environment pins a setuptools that still has it, and a learner can do nothing about it.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    from pypeln.task import each
+
+T = TypeVar("T")
+
+
+class _Size(int):
+    """A queue size that is recognised by identity: it marks the queues of one run."""
+
+
+class _Run(Generic[T]):
+    """The items and the function that pypeln is given, and how its run is brought to an end."""
+
+    def __init__(self, fetch: Fetch[T], items: Iterable[T], maxsize: int) -> None:
+        self.size = _Size(maxsize)
+        self._fetch = fetch
+        self._items = items
+        self._taken = self._called = 0
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._ending = self._reading = False
+        self._go_on = threading.Event()
+        self._released = asyncio.Event()
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the items, in pypeln's thread; held back while the run is being ended."""
+        # Only the thread refers to this generator, so it is closed as soon as the thread lets go.
+        self._reading = True
+        try:
+            for item in self._items:
+                if self._ending:
+                    self._go_on.wait()
+                self._taken += 1
+                yield item
+        finally:
+            self._loop.call_soon_threadsafe(self._released.set)
+
+    async def call(self, item: T) -> None:
+        """Do one item; pypeln wraps each call in a task."""
+        if self._ending:
+            return  # pypeln may still start a call after it has cancelled the others
+        self._called += 1
+        task = this_task()
+        self._calls.add(task)
+        try:
+            await self._fetch(item)
+        finally:
+            self._calls.discard(task)
+
+    async def end(self, work: asyncio.Future[Any]) -> None:
+        """Cancel `work` if it still runs, and leave neither task nor reading thread behind."""
+        self._ending = True
+        try:
+            # A thread that puts items faster than the loop takes them would put this off.
+            await cancel_and_wait([work])
+        finally:
+            self._go_on.set()
+        if self._reading:
+            await self._released.wait()
+        await cancel_and_wait([*self._calls, *self._blocked_puts()])
+        await asyncio.sleep(0)  # the done callbacks of the last tasks belong to this run
+
+    def _blocked_puts(self) -> list[asyncio.Task[Any]]:
+        """Tasks of this run that wait to put into a full queue which nobody reads any more."""
+        return [task for task in asyncio.all_tasks() if self._is_put(task)] if self.size else []
+
+    def _is_put(self, task: asyncio.Task[Any]) -> bool:
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        queue = frame.f_locals.get("self") if frame else None
+        return isinstance(queue, asyncio.Queue) and queue.maxsize is self.size
+
+    def check_complete(self) -> None:
+        """Raise `TrialFailed` where pypeln has taken items that it never called."""
+        if self._called < self._taken:
+            raise TrialFailed(
+                f"pypeln lost {self._taken - self._called} of {self._taken} items: with "
+                f"maxsize={self.size} its end marker can overtake waiting items; set maxsize to 0"
+            )
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Drop the errors of pypeln's done callbacks, which look for tasks that it has forgotten."""
+    loop = asyncio.get_running_loop()
+    outer = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, KeyError) and isinstance(error.args[0], asyncio.Task):
+            return
+        (outer or type(loop).default_exception_handler)(loop, context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(outer)
+
+
+@strategy
+async def pypeln(fetch: Fetch[T], items: Iterable[T], limit: int, *, maxsize: int = 0) -> None:
+    """Await pypeln's `task.each` with `workers=limit`; `TrialFailed` if it loses items."""
+    check("maxsize", maxsize, NotNegative)
+    run = _Run(fetch, items, maxsize)
+    with _quiet_end():
+        work = asyncio.ensure_future(each(run.call, run, workers=limit, maxsize=run.size))
+        try:
+            await asyncio.wait([work])
+            work.result()
+        finally:
+            await run.end(work)
+    run.check_complete()

@@ -1,0 +1,28 @@
+"""Structured concurrency: the group owns its tasks, so cancelling them needs no code here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TypeVar
+
+from labkit.measured.strategies import Fetch, strategy
+
+T = TypeVar("T")
+
+
+@strategy
+async def task_group(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Create tasks in a `TaskGroup`, each once a semaphore has a slot for it."""
+    slots = asyncio.Semaphore(limit)
+
+    async def release_after(item: T) -> None:
+        try:
+            await fetch(item)
+        finally:
+            slots.release()
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await slots.acquire()
+            group.create_task(release_after(item))

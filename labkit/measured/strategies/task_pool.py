@@ -1,0 +1,34 @@
+"""Garcia 2018: the semaphore bounds the tasks, not only the requests, so memory is flat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TypeVar
+
+from labkit.measured.strategies import Fetch, strategy
+from labkit.measured.strategies._tasks import cancel_and_wait
+
+T = TypeVar("T")
+
+
+@strategy
+async def task_pool(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Take a semaphore before a task is created, and release it in the task's done callback."""
+    slots = asyncio.Semaphore(limit)
+    # The event loop refers to a task weakly: this set keeps those that run alive.
+    tasks: set[asyncio.Future[object]] = set()
+
+    def release(task: asyncio.Future[object]) -> None:
+        tasks.discard(task)
+        slots.release()
+
+    try:
+        for item in items:
+            await slots.acquire()
+            task = asyncio.ensure_future(fetch(item))
+            tasks.add(task)
+            task.add_done_callback(release)
+        await asyncio.gather(*tasks)
+    finally:
+        await cancel_and_wait(tasks)

@@ -1,0 +1,35 @@
+"""What 2017 could have been: the loop says which future is done, instead of being asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeVar
+
+from labkit.measured.strategies import Fetch, strategy
+from labkit.measured.strategies._tasks import cancel_and_wait
+
+T = TypeVar("T")
+
+
+@strategy
+async def wait(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+    """Fill a set up to `limit` tasks each time that `asyncio.wait` reports the first completed."""
+    source = iter(items)
+    running: set[asyncio.Future[object]] = set()
+
+    def fill() -> None:
+        free = islice(source, limit - len(running))
+        running.update(asyncio.ensure_future(fetch(item)) for item in free)
+
+    try:
+        fill()
+        while running:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            running -= done
+            for task in done:
+                task.result()
+            fill()
+    finally:
+        await cancel_and_wait(running)

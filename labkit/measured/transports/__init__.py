@@ -1,0 +1,116 @@
+"""How one call is made: async context managers that yield `fetch(item)`.
+
+`fetch` raises where the call failed; `kind_of(error)` names the failure as records count it, and
+`effective` says, once entered, what is really in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, runtime_checkable
+
+from labkit.record.record import Phases, Received
+from labkit.spec import parts
+
+Fetch = Callable[[int], Awaitable[object]]
+
+
+class Open(Protocol):
+    """A transport, not yet entered."""
+
+    async def __aenter__(self) -> Fetch: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """What is in force, read back; empty until entered."""
+        ...
+
+    def kind_of(self, error: BaseException) -> str:
+        """The kind of a failure, one of `record.FAILURES`."""
+        ...
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A transport that can tell in which phases its requests spent their time."""
+
+    @property
+    def phases(self) -> Phases | None:
+        """The phases of the requests so far; None where they are not traced."""
+        ...
+
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A transport that counts the bodies that it reads, as they came and unpacked."""
+
+    @property
+    def received(self) -> Received:
+        """The bodies that were read so far."""
+        ...
+
+
+def open_transport(
+    settings: parts.Transport,
+    url: str,
+    path: str = "/{item}",
+    addresses: Sequence[str] = (),
+    *,
+    rows: int = 1,
+) -> Open:
+    """The transport that `settings` describe, for calls on `url` + `path`.
+
+    `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
+    `rows` is how many keys a database has, from 0.
+    """
+    # Imported where it is opened: a measured process holds the client that it measures.
+    if isinstance(settings, parts.WireTransport):
+        from labkit.measured.transports.wire import Wire
+
+        return Wire(settings, url, path, addresses)
+    if isinstance(settings, parts.StreamsTransport):
+        from labkit.measured.transports.streams import Streams
+
+        return Streams(settings, url, path, addresses)
+    if isinstance(settings, parts.EchoTransport):
+        from labkit.measured.transports.echo import Echo
+
+        return Echo(settings, url)
+    if isinstance(settings, parts.AiohttpTransport):
+        from labkit.measured.transports.aiohttp import Aiohttp
+
+        return Aiohttp(settings, url, path, addresses)
+    return _of_a_database(settings, url, rows)
+
+
+def _of_a_database(settings: parts.Transport, url: str, rows: int) -> Open:
+    if isinstance(settings, parts.AsyncpgTransport):
+        from labkit.measured.transports.asyncpg import Asyncpg
+
+        return Asyncpg(settings, url, rows)
+    if isinstance(settings, parts.PsycopgTransport):
+        from labkit.measured.transports.psycopg import Psycopg
+
+        return Psycopg(settings, url, rows)
+    assert isinstance(settings, parts.RedisTransport)
+    from labkit.measured.transports.redis import Redis
+
+    return Redis(settings, url)
+
+
+def spelled(url: str, path: str) -> Callable[[int], str]:
+    """What is requested for an item: `{item}` in URL or path stands for its number."""
+    before, *after = (url.rstrip("/") + path if path else url).split("{item}")
+    if not after:
+        return lambda item: before
+    if len(after) == 1:
+        return lambda item: f"{before}{item}{after[0]}"
+    return lambda item: str(item).join([before, *after])

@@ -1,0 +1,124 @@
+"""The client of the target `echo`: an `asyncio.Protocol` that sends a message and awaits its echo.
+
+A message begins with the number of its item, so that the echo of another is noticed, and ends with
+a newline, for servers that read lines. As little as can be is done here: the server is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import cast
+from urllib.parse import urlsplit
+
+from labkit.measured.http_framing import BadMessage
+from labkit.measured.transports.client import OneAtATime
+from labkit.measured.transports.failures import Unanswered
+from labkit.spec import parts
+
+NUMBER_BYTES = 12
+_NUMBER = b"%012d"
+
+
+class Echo(OneAtATime[parts.EchoTransport]):
+    """`async with Echo(settings, url) as fetch: size = await fetch(item)`."""
+
+    def __init__(self, settings: parts.EchoTransport, url: str) -> None:
+        super().__init__(settings)
+        split = urlsplit(url)
+        self._host, self._port = split.hostname or "", split.port or 0
+        self._size = settings.message_bytes
+        self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
+        self.connections: set[Connection] = set()
+        self.idle: list[Connection] = []
+
+    def _connections(self) -> Iterable[Connection]:
+        return self.connections
+
+    def _pending(self) -> Iterable[asyncio.Future[None]]:
+        return [one.waiter for one in self.connections if one.waiter and not one.waiter.done()]
+
+    def _expire(self, pending: asyncio.Future[None]) -> None:
+        # Whoever awaits it ends its connection.
+        if not pending.done():
+            pending.set_exception(TimeoutError("no whole echo in time"))
+
+    async def _fetch(self, item: int) -> int:
+        connection = self.idle.pop() if self.idle else await self._open()
+        try:
+            await connection.ask(_NUMBER % item, self._filler)
+        except BaseException:
+            connection.abort()  # what still comes back on it belongs to nobody
+            raise
+        if connection in self.connections:
+            self.idle.append(connection)
+        return self._size
+
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._settings.connect_timeout_s):
+            _, connection = await loop.create_connection(
+                lambda: Connection(self, self._size), self._host, self._port
+            )
+        self._count += 1
+        return connection
+
+
+class Connection(asyncio.Protocol):
+    """One connection, and the message that is on its way there and back."""
+
+    def __init__(self, owner: Echo, message_bytes: int) -> None:
+        self.waiter: asyncio.Future[None] | None = None
+        self._owner, self._size = owner, message_bytes
+        self._transport: asyncio.Transport
+        self._new_waiter = asyncio.get_running_loop().create_future
+        self._number = self._came = b""
+        self._left = 0
+
+    def ask(self, number: bytes, filler: bytes) -> asyncio.Future[None]:
+        """Send a message; done when its echo has come."""
+        self.waiter = waiter = self._new_waiter()
+        self._number, self._came, self._left = number, b"", self._size
+        if self in self._owner.connections:
+            self._transport.write(number + filler)
+        else:
+            waiter.set_exception(Unanswered("the connection ended before the message was sent"))
+        return waiter
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop once connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._owner.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what the server sent."""
+        if len(self._came) < NUMBER_BYTES:
+            self._came += data[: NUMBER_BYTES - len(self._came)]
+        self._left -= len(data)
+        if self._left > 0:
+            return
+        waiter = self.waiter
+        if waiter is None or waiter.done() or self._left < 0:
+            self._fail(BadMessage("more came back than had been sent"))
+        elif self._came != self._number:
+            self._fail(BadMessage("what came back is not what was sent"))
+        else:
+            waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection is gone."""
+        owner = self._owner
+        owner.connections.discard(self)
+        if self in owner.idle:
+            owner.idle.remove(self)
+        why = exc or "closed by the server"
+        self._fail(Unanswered(f"the connection ended before the whole echo had come ({why})"))
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
+
+    def _fail(self, error: Exception) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_exception(error)
+        self._transport.abort()

@@ -1,0 +1,287 @@
+"""An HTTP/1.1 client of the lab's own: `asyncio.Protocol`, httptools, keep-alive and pipelining.
+
+It does what a transport needs and nothing else, and so shows what the event loop itself allows. A
+request is sent once: where its connection ends before the answer, it has failed. Answers belong to
+requests by their order (RFC 9112, section 9.3), so nothing is ever paired by guessing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Any, cast
+
+import httptools
+
+from labkit.measured.http_framing import BadMessage
+from labkit.measured.transports import Fetch, http1
+from labkit.measured.transports.client import Client
+from labkit.measured.transports.failures import BadStatus, Unanswered
+from labkit.measured.transports.responses import Head, Reader
+from labkit.spec import parts
+
+Waiter = asyncio.Future[Any]
+
+
+class Wire(Client[parts.WireTransport]):
+    """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
+
+    def __init__(
+        self,
+        settings: parts.WireTransport,
+        url: str,
+        path: str = "/{item}",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        super().__init__(settings)
+        self._request = http1.requests(url, path, settings.method)
+        self._pool = Pool(settings, http1.endpoint(url, addresses))
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """The settings in force, how many connections they came to, and the parser."""
+        return super().effective | {"httptools": httptools.__version__}
+
+    @property
+    def _opened(self) -> int:
+        return self._pool.opened
+
+    def _connections(self) -> Iterable[Connection]:
+        return self._pool.connections
+
+    def _pending(self) -> Iterable[Waiter]:
+        return self._pool.pending()
+
+    def _expire(self, pending: Waiter) -> None:
+        self._pool.expire(pending)
+
+    def _fetcher(self) -> Fetch:
+        request, pool, ready = self._request, self._pool, self._pool.ready
+        depth, new_waiter = self._settings.depth, asyncio.get_running_loop().create_future
+
+        async def fetch(item: int) -> bytes:
+            while not ready:
+                await pool.more()
+            connection = ready[-1]
+            waiter = new_waiter()
+            waiting = connection.waiting
+            waiting.append(waiter)
+            if len(waiting) >= depth:
+                ready.pop()
+            connection.write(request(item))
+            body: bytes = await waiter
+            return body
+
+        return fetch
+
+
+class Pool:
+    """The connections of one transport; `ready` are those that take another request."""
+
+    def __init__(self, settings: parts.WireTransport, endpoint: http1.Endpoint) -> None:
+        self.settings, self._endpoint = settings, endpoint
+        self.ready: list[Connection] = []
+        self.known: dict[bytes, Head] = {}
+        self.plain: dict[bytes, int] = {}
+        self.queue: deque[Waiter] = deque()
+        self.opened = 0
+        self.connections: set[Connection] = set()
+        self._opening = 0
+
+    async def more(self) -> None:
+        """Wait until there may be a connection that is ready; open one where that is needed."""
+        most, there = self.settings.connections, len(self.connections) + self._opening
+        soon = self._opening * self.settings.depth
+        if len(self.queue) + self._opening >= soon and (not most or there < most):
+            await self._open()
+            return
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self.queue.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self.wake()  # what this one was woken for is for the next
+            raise
+
+    async def _open(self) -> None:
+        self._opening += 1
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout_s):
+                await self._connect()
+        except BaseException:
+            self.wake()  # the next in the queue may try for itself
+            raise
+        finally:
+            self._opening -= 1
+        self.opened += 1
+        self.wake(self.settings.depth - 1)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        *others, last = self._endpoint.hosts
+        for host in others:
+            with suppress(OSError):
+                await loop.create_connection(lambda: Connection(self), host, self._endpoint.port)
+                return
+        await loop.create_connection(lambda: Connection(self), last, self._endpoint.port)
+
+    def wake(self, count: int = 1) -> None:
+        """Let so many of those that wait for a connection look again."""
+        while count > 0 and self.queue:
+            waiter = self.queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    def take(self, connection: Connection) -> None:
+        """A connection was opened."""
+        self.connections.add(connection)
+        self.ready.append(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """A connection takes no more requests."""
+        if connection in self.ready:
+            self.ready.remove(connection)
+
+    def lose(self, connection: Connection) -> None:
+        """A connection is gone; there is room for another."""
+        self.drop(connection)
+        self.connections.discard(connection)
+        self.wake()
+
+    def pending(self) -> Iterator[Waiter]:
+        """All that wait for a connection or for an answer.
+
+        What was given up waits on: its answer is still to come, and holds up those behind it.
+        """
+        answers = chain.from_iterable(one.waiting for one in self.connections)
+        waiting = chain(self.queue, answers)
+        return (waiter for waiter in waiting if not waiter.done() or waiter.cancelled())
+
+    def expire(self, waiter: Waiter) -> None:
+        """Fail what has waited too long, and use its connection for nothing new."""
+        if not waiter.done():
+            waiter.set_exception(TimeoutError("no whole answer in time"))
+        for connection in [one for one in self.connections if waiter in one.waiting]:
+            connection.retire()
+
+
+class Connection(asyncio.Protocol):
+    """One connection; `waiting` are the requests sent on it and not yet answered, in order."""
+
+    def __init__(self, pool: Pool) -> None:
+        settings = pool.settings
+        self.waiting: deque[Waiter] = deque()
+        self._pool, self._ready, self._queue = pool, pool.ready, pool.queue
+        # So many wait where there was no room for another before the last answer.
+        self._but_one = settings.depth - 1
+        self._transport: asyncio.Transport
+        self._out: list[bytes] = []
+        # Takes no new requests; takes no more answers either.
+        self._retired = self._over = False
+        self._reader = Reader(
+            self._answered,
+            method=settings.method,
+            most_head_bytes=settings.most_head_bytes,
+            most_body_bytes=settings.most_body_bytes,
+            known=pool.known,
+            plain=pool.plain,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop once connected."""
+        self._transport = cast(asyncio.Transport, transport)
+        # A loop may write each request at once: those of one turn go out together.
+        self.write = self._write_soon if self._but_one else self._transport.write
+        self._pool.take(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop with what the server sent."""
+        body = self._reader.plain_body(data)
+        if body is not None and self.waiting and not self._retired:
+            waiter = self.waiting.popleft()
+            if len(self.waiting) == self._but_one:
+                self._ready.append(self)
+            if self._queue:
+                self._pool.wake()
+            if not waiter.done():
+                waiter.set_result(body)
+            return
+        try:
+            self._reader.receive(data)
+        except BadMessage as error:
+            self._break(error)
+        if not self.waiting and not self._reader.between:
+            # The start of an answer that nobody asked for: the next one would be taken for its end.
+            self.abort()
+
+    def eof_received(self) -> None:
+        """Called by the loop when the server sends no more: some bodies end so."""
+        try:
+            self._reader.end()
+        except BadMessage as error:
+            self._break(Unanswered(str(error)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop when the connection is gone."""
+        self._retired = True
+        self._pool.lose(self)
+        why = f"the connection ended before the answer ({exc or 'closed by the server'})"
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unanswered(why))
+
+    def _write_soon(self, data: bytes) -> None:
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def _answered(self, head: Head, body: bytes) -> None:
+        waiting = self.waiting
+        if self._over:
+            return
+        if not waiting:
+            raise BadMessage("an answer came that nobody had asked for")
+        waiter = waiting.popleft()
+        if not waiter.done():
+            if head.status < 300:
+                waiter.set_result(body)
+            else:
+                waiter.set_exception(BadStatus(head.status))
+        if not head.keep_alive:
+            self.abort()
+        elif self._retired:
+            self.retire()
+        else:
+            if len(waiting) == self._but_one:
+                self._ready.append(self)
+            self._pool.wake()
+
+    def retire(self) -> None:
+        """Send nothing new here, and end once nobody waits for an answer any more."""
+        self._retired = True
+        self._pool.drop(self)
+        if all(waiter.done() for waiter in self.waiting):
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection now: what still comes is no answer to anything."""
+        self._retired = self._over = True
+        self._pool.drop(self)
+        self._transport.abort()
+
+    def _break(self, error: Exception) -> None:
+        """What came cannot be understood: it was the answer to the first that waits."""
+        if self.waiting and not self.waiting[0].done():
+            self.waiting.popleft().set_exception(error)
+        self.abort()

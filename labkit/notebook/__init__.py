@@ -1,0 +1,3 @@
+"""What runs in the kernel alone: magics, live display, panel, exercises."""
+
+from __future__ import annotations

@@ -1,0 +1,141 @@
+"""Exercises of `12_the_ledger`."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from labkit.errors import BadInput
+from labkit.notebook.exercises import grading
+from labkit.notebook.exercises.grading import Wrong
+from labkit.notebook.exercises.register import exercise
+from labkit.studies import ledger
+from labkit.studies.ledger import Check
+
+STATUSES = ("holds", "refuted", "inconclusive")
+FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (
+    ((1.10, 1.60), (1.05, math.inf)),
+    ((0.98, 1.30), (1.05, math.inf)),
+    ((1.01, 1.04), (1.05, math.inf)),
+    (None, (1.05, math.inf)),
+    ((1.70, 2.10), (1.80, 2.20)),
+    ((0.40, 0.70), (-math.inf, 0.80)),
+)
+"""Of each row the interval, which four repeats have not, and the band."""
+INTERVALS, LEVEL = 30, 0.95
+MOST, MEASURE = 7, "server_max_in_flight"
+HEAD = """
+about = "A claim of my own."
+source = { own = "I have heard it said" }
+repeats = { smoke = 5, workshop = 10, paper = 20 }
+"""
+"""As the notebook gives it: an answer may come with it or without."""
+_HAS_HEAD = re.compile(r"^\s*repeats\b", re.MULTILINE)
+
+
+def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> str:
+    """What an interval decides."""
+    if interval is None:
+        return "inconclusive"
+    if band[0] <= interval[0] and interval[1] <= band[1]:
+        return "holds"
+    return "refuted" if interval[1] < band[0] or interval[0] > band[1] else "inconclusive"
+
+
+@exercise("ex-12-1")
+def statuses_of_intervals(answer: object) -> str:
+    """The status that follows from each interval and its band."""
+    given = grading.listed(answer, len(FOUND), "statuses")
+    words = [grading.choice(one, STATUSES) for one in given]
+    for number, (word, (interval, band)) in enumerate(zip(words, FOUND, strict=True), start=1):
+        if word != status(interval, band):
+            raise Wrong(f"row {number}: {_why(interval, band, word)}")
+    return (
+        "row 3 is a real gain, above 1 in any case, and refutes the claim all the same: what was "
+        "claimed is more. And *inconclusive* is not a weak *holds*"
+    )
+
+
+def _why(interval: tuple[float, float] | None, band: tuple[float, float], word: str) -> str:
+    if interval is None:
+        return "what may be decided without an interval?"
+    if word == "inconclusive":
+        return "both ends of the interval are on the same side of the band's edges, or within"
+    if (right := status(interval, band)) == "inconclusive":
+        claimed = "holds" if word == "holds" else "is refuted"
+        return f"if it {claimed}, what of the interval's other end?"
+    if right == "holds":
+        return "both ends of the interval are within the band: what is there that refutes it?"
+    side = "below" if interval[1] < band[0] else "above"
+    return f"both ends of the interval are {side} the band: is what it shows what was claimed?"
+
+
+@exercise("ex-12-2")
+def at_least_one_misses(answer: object) -> str:
+    """How often at least one of many intervals misses, in percent."""
+    none = LEVEL**INTERVALS
+    slips = {
+        100 * none: "that is how often none of them misses",
+        INTERVALS * (1 - LEVEL): "that is how many miss on average",
+        100
+        * INTERVALS
+        * (1 - LEVEL): "shares add up to more than the whole: multiply what is left",
+        100 * (1 - LEVEL): "that is for one of them",
+        1 - none: "as a share of 1 that is right: give percent",
+    }
+    percent = grading.number(answer, "percent")
+    grading.near(percent, 100 * (1 - none), unit="percent", slips=slips)
+    return (
+        "in four ledgers of five there is a miss, though each interval keeps its promise. So check "
+        "a surprise again, alone, before you tell anyone: it seldom misses twice"
+    )
+
+
+@exercise("ex-12-3")
+def claim_that_counts(answer: object) -> str:
+    """A claim in TOML: a connector's limit bounds what the server has in flight."""
+    if not isinstance(answer, str):
+        raise Wrong(f"the answer is {grading.kind(answer)}: give the entry as text, in TOML")
+    claims = _parsed(answer).claims
+    checks = [check for claim in claims for check in claim.checks if check.decides]
+    if len(claims) != 1 or len(checks) != 1:
+        raise Wrong(f"it holds {len(claims)} claims with {len(checks)} checks: write one of each")
+    _check_count(checks[0])
+    _check_arm(checks[0])
+    return (
+        "a count needs no interval: one run outside of the band refutes it. Run it with "
+        "`await lab.check_claims(claims=ledger.parse(HEAD + text))`, and then with a band that it "
+        "breaks"
+    )
+
+
+def _parsed(text: str) -> ledger.Claims:
+    try:
+        return ledger.parse(text if _HAS_HEAD.search(text) else HEAD + text)
+    except BadInput as error:
+        raise Wrong(f"the lab refuses it: {' '.join(str(error).split())}") from None
+
+
+def _check_count(check: Check) -> None:
+    if check.measure != MEASURE:
+        raise Wrong(f"it measures {check.measure!r}: what is it that the limit bounds, and where?")
+    if check.is_ratio or not check.exact:
+        raise Wrong(
+            "it is judged by an interval: how does an entry say that every run must lie in?"
+        )
+    if not MOST <= check.band[1] < MOST + 1:
+        raise Wrong("its band ends elsewhere than the sentence says")
+    if check.band[0] > MOST:
+        raise Wrong("its band begins above what the sentence allows")
+
+
+def _check_arm(check: Check) -> None:
+    trial = check.arms("smoke", 2)["of"].trial()
+    if getattr(trial.transport, "limit", None) != MOST:
+        raise Wrong("the connector of its arm has another limit: which setting is the connector's?")
+    if min(trial.limit, trial.requests) <= MOST:
+        raise Wrong("its arm begins no more requests at a time than that: what bounds them then?")
+    if not trial.floor_s:
+        raise Wrong(
+            "its server answers at once: are there ever that many at a time? Let it take time"
+        )

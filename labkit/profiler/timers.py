@@ -1,0 +1,161 @@
+"""Timers by name: how often, how long in all, and percentiles; for sync and async code alike.
+
+Times are kept in a histogram (`latency`): a name takes no more memory for a million timings than
+for a few thousand, and percentiles are within 0.05 %.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from functools import wraps
+from time import perf_counter
+from typing import Any, TypeVar
+
+from labkit.errors import BadInput
+from labkit.record import histogram
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_HEADERS = ("name", "count", "total (s)", "mean (ms)", "p50 (ms)", "p99 (ms)", "max (ms)")
+
+
+class Timing:
+    """Times a `with` or `async with` block, or each call of a function that it decorates.
+
+    `seconds` is what the last block took, also where it raised; None until one has ended.
+    """
+
+    def __init__(self, name: str, ended: Callable[[str, float], None]) -> None:
+        self.name, self._ended = name, ended
+        self.seconds: float | None = None
+        self._began: list[float] = []
+
+    def __enter__(self) -> Timing:
+        self._began.append(perf_counter())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = perf_counter() - self._began.pop()
+        self._ended(self.name, self.seconds)
+
+    async def __aenter__(self) -> Timing:
+        return self.__enter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.__exit__(*error)
+
+    def __call__(self, function: Function) -> Function:
+        """`function`, timed each time; of a coroutine function until it has been awaited.
+
+        Raises `BadInput` for a generator function: calling it takes no time, running through it
+        does, and whoever runs through it takes time of their own.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise BadInput(
+                f"timer {self.name!r} decorates {function.__name__}, a generator function: time "
+                "the block that runs through it"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def timed(*args: Any, **named: Any) -> Any:
+                # A timing of its own: calls of a coroutine overlap.
+                with Timing(self.name, self._ended):
+                    return await function(*args, **named)
+
+        else:
+
+            @wraps(function)
+            def timed(*args: Any, **named: Any) -> Any:
+                with Timing(self.name, self._ended):
+                    return function(*args, **named)
+
+        return timed  # type: ignore[return-value] # wraps: it is called as the function is
+
+
+def timer(name: str, say: Callable[[str], object] | None = print) -> Timing:
+    """Time one `with` or `async with` block: said when it ends, and kept as `seconds`.
+
+    `say` gets the line `fetch: 0.123 s`; None says nothing.
+    """
+
+    def ended(name: str, took_s: float) -> None:
+        if say is not None:
+            say(f"{name}: {took_s:.3f} s")
+
+    return Timing(name, ended)
+
+
+class Timers:
+    """Named timers and their report: `async with timers("fetch")`, then `timers.report()`."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Counter[int]] = {}
+        self._total_s: dict[str, float] = {}
+        self._max_s: dict[str, float] = {}
+
+    def __call__(self, name: str) -> Timing:
+        """A timer of that name, to be used once, or as a decorator. Raises `BadInput`."""
+        if not isinstance(name, str) or not name:
+            raise BadInput(f"name is {name!r}: a timer is named by text; name what it times")
+        return Timing(name, self.add)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count one timing that was taken elsewhere."""
+        counts = self._counts.setdefault(name, Counter())
+        counts[histogram.index(max(round(seconds * 1e9), 0))] += 1
+        self._total_s[name] = self._total_s.get(name, 0.0) + seconds
+        self._max_s[name] = max(self._max_s.get(name, 0.0), seconds)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Count, total, mean, p50, p99 and max of each name, in seconds, the largest total first.
+
+        `pandas.DataFrame(timers.rows())` is a table of them.
+        """
+        names = sorted(self._counts, key=lambda name: -self._total_s[name])
+        return [self._row(name) for name in names]
+
+    def _row(self, name: str) -> dict[str, Any]:
+        counts, total_s = self._counts[name], self._total_s[name]
+        count = sum(counts.values())
+        return {
+            "name": name,
+            "count": count,
+            "total_s": total_s,
+            "mean_s": total_s / count,
+            # A bucket's middle may lie above the longest time in it.
+            "p50_s": min(percentile_s(counts, 0.5), self._max_s[name]),
+            "p99_s": min(percentile_s(counts, 0.99), self._max_s[name]),
+            "max_s": self._max_s[name],
+        }
+
+    def report(self) -> str:
+        """The rows as text."""
+        if not self._counts:
+            return "Nothing was timed."
+        lines = [_HEADERS, *map(_words, self.rows())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
+            for first, *rest in lines
+        )
+
+    def __repr__(self) -> str:
+        return self.report()
+
+
+def percentile_s(counts: Counter[int], share: float) -> float:
+    """The time below or at which `share` of the counted ones lie (nearest rank)."""
+    left = share * sum(counts.values())
+    found = 0
+    for found in sorted(counts):
+        left -= counts[found]
+        if left <= 0:
+            break
+    return histogram.middle(found) / 1e9
+
+
+def _words(row: dict[str, Any]) -> tuple[str, ...]:
+    in_ms = [f"{row[name] * 1e3:,.3f}" for name in ("mean_s", "p50_s", "p99_s", "max_s")]
+    return (row["name"], f"{row['count']:,}", f"{row['total_s']:,.3f}", *in_ms)

@@ -1,0 +1,3 @@
+"""What was measured and how far to trust it, and its files. The worker reads only the record."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What a person holds and reads: results, tables, text, HTML. It runs nothing."""
+
+from __future__ import annotations

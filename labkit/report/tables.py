@@ -1,0 +1,340 @@
+"""Records, summaries and verdicts as tables of text, ready for a terminal, a notebook or a page.
+
+Pure. Here is decided which figures are shown together, in which unit and beside which sentence.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from labkit import stats
+from labkit.record import guards
+from labkit.record.record import Record
+from labkit.stats.baseline import Against
+from labkit.studies.relations import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = {
+    "wall_s": "time (s)",
+    "floor_s": "floor (s)",
+    "efficiency": "efficiency (%)",
+    "throughput_rps": "requests/s",
+    "cpu_percent": "CPU (%)",
+    "cpu_us_per_request": "CPU/request (µs)",
+    "process_peak_rss_bytes": "memory (MB)",
+    "latency_p50_s": "p50 (ms)",
+    "latency_p99_s": "p99 (ms)",
+    "latency_due_p50_s": "p50 since due (ms)",
+    "latency_due_p99_s": "p99 since due (ms)",
+    "sent_late": "late",
+    "dropped": "dropped",
+    "failures": "failed",
+}
+"""The metrics of a study's table, with the shortest header that still says what it is."""
+
+
+_CAPTION: Any = [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Headers, rows of text, and the sentence that says what they mean."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    says: str = ""
+    left: int = 1
+    """How many columns, from the left, hold words; the others hold numbers."""
+
+    def text(self) -> str:
+        """Aligned plain text, the sentence below."""
+        lines = [list(self.headers), *map(list, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = [
+            "  ".join(self._cell(i, word, widths[i]) for i, word in enumerate(line)).rstrip()
+            for line in lines
+        ]
+        return "\n".join([*shown, *(["", self.says] if self.says else [])])
+
+    def _cell(self, column: int, word: str, width: int) -> str:
+        return word.ljust(width) if column < self.left else word.rjust(width)
+
+    def frame(self) -> pd.DataFrame:
+        """The same as a DataFrame of text."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows), columns=list(self.headers))
+
+    def styled(self) -> Any:
+        """The same for a notebook, words to the left, and nothing in it taken for HTML."""
+        left = [{"selector": "", "props": "text-align: left"}]
+        words: dict[Any, Any] = dict.fromkeys(self.headers[: self.left], left)
+        numbers: list[Hashable] = [*self.headers[self.left :]]
+        return (
+            self.frame()
+            .style.hide(axis="index")
+            .set_table_styles(words)
+            .set_table_styles(_CAPTION, overwrite=False)
+            .set_properties(subset=numbers, **{"text-align": "right"})
+            .set_caption(html.escape(self.says))
+            .format(escape="html")
+        )
+
+
+def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
+    """One row an arm: medians, with the range over repeats of the time."""
+    table = words(stats.summary_of(records, list(by)), by, SHOWN, ranged="wall_s")
+    return replace(table, says=meaning(records, by))
+
+
+def words(
+    summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str], *, ranged: str
+) -> Table:
+    """A summary as text: one row an arm, and of the metrics `columns` those that were measured.
+
+    The metric `ranged` is shown with its range over the repeats.
+    """
+    shown = [name for name in columns if summary[name].fillna(0).any() or name == "failures"]
+    headers = [*by, "n", *(columns[name] for name in shown), "verdict"]
+    rows = [_arm(row, by, shown, ranged) for row in summary.to_dict("records")]
+    return Table(headers=headers, rows=rows, left=len(by))
+
+
+def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str], ranged: str) -> list[str]:
+    words = [str(row[name]) for name in by]
+    figures = [_median(row, name, ranged=name == ranged) for name in shown]
+    return [*words, str(row["n"]), *figures, _verdict(row)]
+
+
+def _median(row: Mapping[Any, Any], name: str, *, ranged: bool) -> str:
+    metric = stats.METRICS[name]
+    text = metric.text(row[name])
+    spread = [metric.text(row[f"{name}_{end}"]) for end in ("min", "max")]
+    if not ranged or row["n"] == 1 or spread[0] == spread[1]:
+        return text
+    return f"{text} ({spread[0]}-{spread[1]})"
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    return f"{row['verdict']}: {row['warnings']}" if row["warnings"] else str(row["verdict"])
+
+
+def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
+    """What a study's table says, in a sentence or two, without claiming more than it shows."""
+    repeats = min((n for n in _repeats(records, by)), default=0)
+    spread = (
+        f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
+        if repeats > 1
+        else "One run an arm: nothing is known of the spread, so nothing here is a comparison."
+    )
+    floor = (
+        " Efficiency is the floor (the shortest time that the server's delays allow) over the time."
+        if any(record.floor_s for record in records)
+        else ""
+    )
+    return " ".join([spread + floor, *_service_time(records), *_doubts(records, by)])
+
+
+def _service_time(records: Sequence[Record]) -> list[str]:
+    return [f"{said}." for said in guards.of_latency(records)]
+
+
+def _doubts(records: Sequence[Record], by: Sequence[str]) -> list[str]:
+    return stats.stability.said(stats.by_label(stats.frame(records), list(by)))
+
+
+def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
+    return (len(rows) for _, rows in stats.arms(stats.frame(records), list(by)))
+
+
+_RATIOS = ("wall_s", "throughput_rps")
+
+
+def of_comparisons(compared: Sequence[Against]) -> Table:
+    """One row an arm: its ratio to the first arm, with its interval, or why there is none."""
+    cells: dict[str, dict[str, str]] = {}
+    for one in compared:
+        cells.setdefault(stats.arm_label(one.of), {})[one.metric] = one.comparison.says
+    first = stats.arm_label(compared[0].to)
+    says = (
+        f"Each arm over {first}: the median ratio of its repeats and its "
+        f"{100 * stats.LEVEL:g} % interval; 'inconclusive' where that holds 1."
+    )
+    return Table(
+        headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],
+        rows=[[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()],
+        says=says,
+        left=1 + len(_RATIOS),
+    )
+
+
+def of_one(record: Record) -> Table:
+    """The main figures of one record, as a study's table has them, and what they mean."""
+    by = ["strategy"]
+    table = words(stats.summary_of([record], by), by, SHOWN, ranged="wall_s")
+    return replace(table, says=sentence(record))
+
+
+def of_run(record: Record) -> Table:
+    """One record, a line a figure."""
+    return Table(
+        headers=["", record.id], rows=list(_figures(record)), says=sentence(record), left=2
+    )
+
+
+def _figures(record: Record) -> Iterable[list[str]]:
+    trial, workload = record.trial, record.trial["workload"]
+    target = trial["target"].get("url") or _own_target(trial["target"])
+    how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
+    yield ["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"]
+    yield ["workload", _workload(workload)]
+    yield ["target", target]
+    counts = record.counts
+    failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
+    yield [
+        "requests",
+        f"{counts.ok:,} ok, {counts.failures:,} failed{failed}, {counts.cancelled:,} cancelled, "
+        f"{counts.not_sent:,} not sent",
+    ]
+    for name in stats.METRICS:
+        metric = stats.METRICS[name]
+        value = metric.of(record)
+        if not math.isnan(value) and name not in ("ok", "failures"):
+            yield [metric.label, f"{metric.text(value)} {metric.unit}".rstrip()]
+    for note in record.warnings:
+        yield [f"! {note.code}", note.message]
+    yield ["verdict", record.verdict]
+
+
+def _workload(workload: Mapping[str, Any]) -> str:
+    size = f"{workload['requests']:,} requests"
+    if workload.get("rate") is None:
+        return f"{size}, {workload['limit']:,} at a time"
+    often = f"{workload['rate']:,g} a second, {workload['arrival']}"
+    return f"{size}, {often}, at most {workload['limit']:,} at a time"
+
+
+def _own_target(target: Mapping[str, Any]) -> str:
+    if target["kind"] == "echo":
+        return f"echo, {target['api']} on {target['loop']}"
+    if target["kind"] == "postgres":
+        waits = f", {target['query_s']:g} s a query" if target["query_s"] else ""
+        return f"postgres, {target['rows']:,} rows{waits}"
+    if target["kind"] == "valkey":
+        return f"valkey, {target['keys']:,} values of {target['value_bytes']:,} bytes"
+    return f"{target['kind']}, delay {target.get('delay')}"
+
+
+def sentence(record: Record) -> str:
+    """What one record means."""
+    if record.verdict == "invalid":
+        return f"The record is invalid: {_reason(record)}."
+    if record.efficiency is None or record.wall_s is None or not record.floor_s:
+        return f"{guards.FELT_TIME if record.arrivals else guards.SERVICE_TIME}."
+    efficiency = (
+        f"The server's delays alone take {record.floor_s:.2f} s; this client took "
+        f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
+    )
+    return " ".join([efficiency, *_service_time([record])])
+
+
+def _reason(record: Record) -> str:
+    """The first of its notes that makes a record invalid."""
+    found = [note.message for note in record.warnings if note.code in guards.INVALID]
+    return (found or [note.message for note in record.warnings])[0]
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> Table:
+    """One row a relation: the verdict, what the source states, and why."""
+    return Table(
+        headers=["verdict", "what the source states", "what was found"],
+        rows=[[verdict.verdict, verdict.says, verdict.reason] for verdict in verdicts],
+        left=3,
+    )
+
+
+def of_records(records: Sequence[Record]) -> Table:
+    """One row a record, as a list shows them."""
+    rows = [_listed(record) for record in records]
+    headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
+    headers += ["efficiency (%)", "memory (MB)", "verdict"]
+    return Table(headers=headers, rows=rows, left=4)
+
+
+def _listed(record: Record) -> list[str]:
+    trial, workload = record.trial, record.trial["workload"]
+    figures = [
+        stats.METRICS[name].text(stats.METRICS[name].of(record))
+        for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
+    ]
+    words = [record.id, record.experiment or "run", trial["strategy"], trial["loop"]]
+    sizes = [f"{workload['requests']:,}", f"{workload['limit']:,}"]
+    return [*words, *sizes, *figures, record.verdict]
+
+
+def of_reproduction(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
+    """One row a published client: each figure then, and here (of the whole process)."""
+    headers = ["client", "row", "memory then (MB)", "memory now (MB)", "time then (s)"]
+    headers += ["time now (s)", "floor (s)", "efficiency (%)", "CPU then (%)", "CPU now (%)"]
+    headers += ["verdict"]
+    says = f"{says} {_WHOLE_PROCESS}"
+    return Table(headers=headers, rows=[_beside(row) for row in rows], says=says, left=2)
+
+
+_WHOLE_PROCESS = (
+    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor "
+    "over the time of the requests alone."
+)
+
+
+def _beside(row: Mapping[str, Any]) -> list[str]:
+    then, now = row["published"] or {}, row["measured"] or {}
+    memory = then.get("peak_rss_kb")
+    return [
+        row["label"],
+        row["row"],
+        _as("process_peak_rss_bytes", memory and memory * 1024),
+        _as("process_peak_rss_bytes", now.get("process_peak_rss_bytes")),
+        _as("process_wall_s", then.get("wall_s")),
+        _as("process_wall_s", now.get("process_wall_s")),
+        _as("floor_s", now.get("floor_s") or None),
+        _as("efficiency", now.get("efficiency")),
+        _as("process_cpu_percent", then.get("cpu_percent")),
+        _as("process_cpu_percent", now.get("process_cpu_percent")),
+        _verdict({**now, "warnings": ", ".join(now["warnings"])}) if now else "not run",
+    ]
+
+
+def of_throughput(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
+    """One row a program that ran: requests per second then, and here, and who was busy here."""
+    headers = ["what", "row", "then (requests/s)", "now (requests/s)", "least", "most"]
+    headers += ["client CPU (%)", "server CPU (%)", "verdict"]
+    ran = [row for row in rows if row["measured"]]
+    left_out = len(rows) - len(ran)
+    whom = f"{left_out} rows run" if left_out > 1 else "1 row runs"
+    says += f" {whom} only at a larger scale." if left_out else ""
+    return Table(headers=headers, rows=[_rate(row) for row in ran], says=says, left=2)
+
+
+def _rate(row: Mapping[str, Any]) -> list[str]:
+    then, now = row["published"] or {}, row["measured"]
+    ends = [now.get(f"throughput_rps{end}") for end in ("", "_min", "_max")]
+    return [
+        row["label"],
+        row["row"],
+        _as("throughput_rps", then.get("rps")),
+        *(_as("throughput_rps", value) for value in ends),
+        _as("cpu_percent", now.get("cpu_percent")),
+        _as("server_cpu_percent", now.get("server_cpu_percent")),
+        _verdict({**now, "warnings": ", ".join(now["warnings"])}),
+    ]
+
+
+def _as(metric: str, value: float | None) -> str:
+    return "-" if value is None else stats.METRICS[metric].text(value)

@@ -1,0 +1,3 @@
+"""What to measure: a trial and its parts, delays, the order of runs. Values only, no I/O."""
+
+from __future__ import annotations

@@ -1,0 +1,102 @@
+"""Axes to vary -> a seeded, interleaved list of trials. Pure.
+
+Repeats are blocks: every arm runs once, in random order, before any runs again, so that a machine
+that drifts (heat, other work) drifts under all arms alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from labkit.errors import BadInput
+from labkit.spec import validation
+from labkit.spec.parts import Part, UrlTarget, Workload
+from labkit.spec.trial import Trial
+
+MOST_TRIALS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One trial of an experiment: the settings that name its arm, and its place in the order."""
+
+    trial: Trial
+    axes: Mapping[str, Any]
+    repeat: int
+    order: int
+
+
+def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
+    """Every combination of the axes' values, with the settings that name it."""
+    for name, values in axes.items():
+        if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
+            raise BadInput(
+                f"axis {name!r} is {values!r}: it must be a list of at least one value, "
+                "as in strategy=['semaphore', 'task_pool']"
+            )
+    count = math.prod(map(len, axes.values()))
+    if count > MOST_TRIALS:
+        raise BadInput(
+            f"the axes have {count:,} combinations: at most {MOST_TRIALS:,} trials are run; "
+            "vary fewer values"
+        )
+    combinations = itertools.product(*axes.values())
+    return [_arm(base, dict(zip(axes, values, strict=True))) for values in combinations]
+
+
+def _arm(base: Trial, settings: dict[str, Any]) -> tuple[dict[str, Any], Trial]:
+    trial = base.replace(**settings)
+    return {name: label(trial, name) for name in settings}, trial
+
+
+def label(trial: Trial, name: str) -> Any:
+    """The value of a setting as plain data: what names an arm in tables and records."""
+    if name == "strategy":
+        return trial.strategy
+    value = trial.get(name)
+    return _part_label(value) if isinstance(value, Part) else value
+
+
+def _part_label(part: Part) -> str:
+    """A part in a few words: its URL, or its kind and the settings that are not the usual."""
+    if isinstance(part, UrlTarget):
+        return part.url
+    usual = msgspec.to_builtins(type(part)())
+    settings = msgspec.to_builtins(part)
+    changed = [f"{name}={value}" for name, value in settings.items() if value != usual[name]]
+    return " ".join([settings.get("kind", "workload"), *changed])
+
+
+def interleave(
+    listed: Sequence[tuple[Mapping[str, Any], Trial]], *, repeats: int, seed: int = 0
+) -> list[Step]:
+    """Each arm `repeats` times: block by block, each block in a random order drawn from `seed`."""
+    validation.check("repeats", repeats, validation.Repeats)
+    validation.check("seed", seed, validation.types_of(Workload)["seed"])
+    if len(listed) * repeats > MOST_TRIALS:
+        raise BadInput(
+            f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
+            f"{MOST_TRIALS:,} trials are run; vary fewer values"
+        )
+    _refuse_twins([axes for axes, _ in listed])
+    chance = random.Random(seed)
+    steps: list[Step] = []
+    for repeat in range(repeats):
+        for axes, trial in chance.sample(listed, len(listed)):
+            steps.append(Step(trial=trial, axes=axes, repeat=repeat, order=len(steps)))
+    return steps
+
+
+def _refuse_twins(axes: Sequence[Mapping[str, Any]]) -> None:
+    seen: list[Mapping[str, Any]] = []
+    for one in axes:
+        if one in seen:
+            raise BadInput(f"axes hold the same arm twice ({dict(one)}): name each value once")
+        seen.append(one)

@@ -1,0 +1,116 @@
+"""The services that a trial can call."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from labkit.errors import BadInput
+from labkit.spec import delays
+from labkit.spec.addresses import check_url
+from labkit.spec.types import Bytes, EchoApi, Engine, Loop, Part, StallSeconds
+
+MOST_VALUES_BYTES = 1 << 28
+
+
+class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
+    """The service that is called."""
+
+    role: ClassVar[str] = "target"
+    compared: ClassVar[Literal["client", "server", "both"]] = "client"
+    """Whose speed a trial on it is about: the other side is then to have time to spare."""
+    processes: ClassVar[Literal["one", "many"]] = "one"
+    """Whether it serves with the process that it announces, or with children of that as well."""
+
+    @property
+    def kind(self) -> str:
+        """The name by which a trial chooses it."""
+        return str(self.__struct_config__.tag)
+
+
+class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
+    """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes.
+
+    `stall_at` is an item: the whole server stands still for `stall_s` when its request comes.
+    """
+
+    delay: str = "0"
+    engine: Engine = "wire"
+    loop: Loop = "uvloop"
+    body_bytes: Bytes | None = None
+    client_max_size: Bytes = 1 << 20
+    stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
+    stall_s: StallSeconds = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        delays.parse(self.delay)
+
+
+class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
+    """A server that sends back what it is sent, written in one of three styles.
+
+    `api`: sockets (`loop.sock_recv` and `sock_sendall`), streams (line by line) or protocol
+    (`asyncio.Protocol`). It belongs to the transport `echo`, which decides what is sent.
+    """
+
+    compared = "server"
+
+    api: EchoApi = "protocol"
+    loop: Loop = "uvloop"
+
+
+class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
+    """A Valkey (a Redis) with `keys` values of `value_bytes` each; item i asks for key i % keys.
+
+    The lab's own, without persistence, unless `LABKIT_REDIS_URL` names one. `maxclients` is how
+    many connections the lab's own accepts; one that is named has a limit of its own.
+    """
+
+    keys: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    value_bytes: Annotated[int, Meta(ge=0, le=1 << 20)] = 64
+    maxclients: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keys * self.value_bytes > MOST_VALUES_BYTES:
+            raise BadInput(
+                f"target.keys is {self.keys:,} with target.value_bytes {self.value_bytes:,}: the "
+                f"values may take {MOST_VALUES_BYTES:,} bytes in all; lower one of the two"
+            )
+
+
+class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
+    """A server of the user's own. `{item}` in the URL stands for the item's number.
+
+    Loopback only, unless `allow_remote` repeats the host: then requests, rate and time are capped.
+    """
+
+    url: str
+    allow_remote: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_url(self.url, self.allow_remote)
+
+
+class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
+    """PostgreSQL: one of the lab's own, or the user's where `LABKIT_POSTGRES_DSN` names it.
+
+    `labkit.items` has `rows` rows, keys from 0. A query waits `query_s` on the server, which stands
+    for heavy work. `max_connections` and `auth` are of the lab's own alone.
+    """
+
+    compared = "both"
+    processes = "many"
+
+    rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    query_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    auth: Literal["trust", "scram-sha-256"] = "trust"
+
+    @property
+    def delay(self) -> str:
+        """How long each query waits, as a delay expression."""
+        return f"{self.query_s:.9f}".rstrip("0").rstrip(".")

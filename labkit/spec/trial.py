@@ -1,0 +1,356 @@
+"""`Trial`: one target, transport, strategy and workload, and the names by which each is varied.
+
+Frozen, and valid once it exists. Only what can be checked by looking at the values is checked
+here; what depends on this machine `preflight` checks before anything starts.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from labkit.errors import BadInput
+from labkit.spec import delays, names, parts, validation
+from labkit.spec.addresses import REMOTE_DEADLINE_S, REMOTE_RPS, check_remote, is_remote
+from labkit.spec.parts import Part, Switches, Target, Transport, Workload
+
+Function = Callable[..., Any]
+OWN: dict[str, Function] = {}
+"""Strategies of the user's own that a decorator registered, by name."""
+
+
+@dataclass(frozen=True, init=False)
+class Trial:
+    """One thing to measure.
+
+    Takes the parts (`target=`, `transport=`, `workload=`: an object, a kind, or for the target a
+    URL), short names (`requests`, `limit`, `delay`, `loop`, `body_bytes`, ...) and dotted ones
+    (`**{"transport.limit": 30}`). `strategy` is a name or an `async def f(fetch, items, limit)`.
+    Raises `BadInput`.
+    """
+
+    target: Target
+    transport: Transport
+    workload: Workload
+    switches: Switches
+    strategy: str
+    options: Mapping[str, int] = field(hash=False)
+    own_strategy: bool
+    function: Function | None = field(repr=False)
+
+    def __init__(self, **settings: Any) -> None:
+        start = {
+            "target": parts.HttpTarget(),
+            "transport": parts.AiohttpTransport(),
+            "workload": Workload(),
+            "switches": Switches(),
+            **_strategy_named("worker_pool"),
+        }
+        self._fill(start, settings)
+
+    def replace(self, **changes: Any) -> Trial:
+        """This trial with some settings changed; names as in the constructor."""
+        trial = object.__new__(Trial)
+        start = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        trial._fill(start, changes)
+        return trial
+
+    def _fill(self, state: dict[str, Any], settings: Mapping[str, Any]) -> None:
+        settings = dict(settings)
+        if "strategy" in settings:
+            state |= _strategy_named(settings.pop("strategy"))
+        chosen = {role: settings.pop(role) for role in names.KINDS if role in settings}
+        chosen = names.with_suited_transport(chosen, state)
+        kinds = {
+            role: names.kind_chosen(role, chosen.get(role), state[role]) for role in names.ROLES
+        }
+        changes: dict[str, dict[str, Any]] = {
+            "strategy": {},
+            **{role: {} for role in names.ROLES},
+        }
+        for name, value in settings.items():
+            role, leaf = names.resolved(name, kinds, state["options"])
+            if leaf in changes[role]:
+                raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
+            changes[role][leaf] = value
+        for role in names.ROLES:
+            state[role] = names.part(role, chosen.get(role), state[role], changes[role])
+        state["options"] = _options(state["strategy"], state["options"], changes["strategy"])
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        speak = parts.SPEAK[self.target.kind]
+        if self.transport.kind not in speak:
+            raise BadInput(
+                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: what "
+                f"speaks with that target is {' or '.join(speak)}; choose one that does"
+            )
+        if not self._has_paths and self.workload.path is not None:
+            raise BadInput(
+                f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: it "
+                "has no paths; leave it out"
+            )
+        if isinstance(self.target, parts.UrlTarget):
+            at_once = min(self.slots, self.requests)
+            check_remote(self.target.url, requests=self.requests, limit=at_once)
+            if self.target.url.startswith("https:") and self.transport.kind != "aiohttp":
+                raise BadInput(
+                    f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
+                    "speaks plain HTTP only; use http, or the transport aiohttp"
+                )
+        if isinstance(self.transport, parts.AiohttpTransport):
+            self._check_aiohttp(self.transport)
+        if self._is("gather") and self.requests > parts.GATHER_AT_MOST:
+            raise BadInput(
+                f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
+                f"so at most {parts.GATHER_AT_MOST:,} are allowed; choose a bounded strategy"
+            )
+        if self.workload.rate is not None:
+            self._check_open(self.workload.rate)
+        if self.probes == "bare" and not self._is_as_written_by_hand:
+            raise BadInput(
+                "probes is 'bare' with other settings than the hand-written loop has: leave "
+                "strategy at 'worker_pool', target at 'http', and path and transport as they are"
+            )
+
+    def _check_open(self, rate: float) -> None:
+        if not self._is("worker_pool"):
+            raise BadInput(
+                f"strategy is {self.strategy!r} with workload.rate {rate:g}: an open workload is "
+                "scheduled by its arrivals and not by a strategy; leave one of the two out"
+            )
+        if self.probes != "full":
+            raise BadInput(
+                f"probes is {self.probes!r} with workload.rate {rate:g}: what an open workload is "
+                "for is its latency, which only 'full' takes; leave probes out"
+            )
+        if self.url is not None and is_remote(self.url) and rate > REMOTE_RPS:
+            raise BadInput(
+                f"workload.rate is {rate:g} on a remote host: at most {REMOTE_RPS:g} requests a "
+                "second are sent there; ask for less"
+            )
+
+    def _check_aiohttp(self, transport: parts.AiohttpTransport) -> None:
+        if transport.resolve_s is not None and not isinstance(self.target, parts.HttpTarget):
+            raise BadInput(
+                f"transport.resolve_s is {transport.resolve_s:g} with target "
+                f"{self.target.kind!r}: only the synthetic server is given a name to look up; "
+                "leave it out"
+            )
+        if transport.trace and self.probes == "counts":
+            raise BadInput(
+                "transport.trace is on with probes 'counts': phases are parts of a latency, which "
+                "only 'full' takes; leave one of the two out"
+            )
+
+    @property
+    def _has_paths(self) -> bool:
+        return isinstance(self.target, parts.HttpTarget | parts.UrlTarget)
+
+    @property
+    def _is_as_written_by_hand(self) -> bool:
+        usual = self.transport == parts.AiohttpTransport() and self.path == "/{item}"
+        return usual and self.url is None and self._is("worker_pool")
+
+    def _is(self, strategy: str) -> bool:
+        """Whether the strategy is the lab's own of that name."""
+        return self.strategy == strategy and not self.own_strategy
+
+    @property
+    def requests(self) -> int:
+        """How many items there are."""
+        return self.workload.requests
+
+    @property
+    def limit(self) -> int:
+        """How many items may be in flight at a time."""
+        return self.workload.limit
+
+    @property
+    def seed(self) -> int:
+        """What the delays are drawn from, with each item's number."""
+        return self.workload.seed
+
+    @property
+    def loop(self) -> str:
+        """The client's event loop."""
+        return self.switches.loop
+
+    @property
+    def probes(self) -> str:
+        """How much is measured inside the client."""
+        return self.switches.probes
+
+    @property
+    def saturates(self) -> bool:
+        """Whether the client is meant to use its core up: as set, or where nothing makes it wait.
+
+        With no delay, a closed workload is as fast as client and server can be.
+        """
+        asked = self.switches.saturate
+        return not self._waits if asked is None else asked
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a rate, or the lab's own server, holds the client back."""
+        if self.workload.rate is not None:
+            return True
+        if isinstance(self.target, parts.PostgresTarget):
+            return self.target.query_s > 0
+        if not isinstance(self.target, parts.HttpTarget):
+            return False
+        delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
+        return delayed or self.path.startswith("/delay/")
+
+    @property
+    def url(self) -> str | None:
+        """The URL of a server of the user's own; None for a target that the lab starts."""
+        return self.target.url if isinstance(self.target, parts.UrlTarget) else None
+
+    @property
+    def path(self) -> str:
+        """What is requested, with `{item}` where the number of the item goes."""
+        if self.workload.path is not None:
+            return self.workload.path
+        return "/{item}" if self.url is None else ""
+
+    @property
+    def slots(self) -> int:
+        """How many requests the strategy may have in flight: `gather` heeds no limit."""
+        return self.requests if self._is("gather") else self.limit
+
+    @cached_property
+    def floor_s(self) -> float | None:
+        """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
+        if not isinstance(self.target, parts.HttpTarget | parts.PostgresTarget):
+            return None
+        if self.path != "/{item}":
+            return None
+        if self.workload.rate is not None:  # its time is set by its arrivals
+            return None
+        delay = delays.parse(self.target.delay)
+        return delays.floor_of(delay, self.seed, self.requests, self.slots)
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds after which the trial is ended: as set, or several times what it should need."""
+        remote = self.url is not None and is_remote(self.url)
+        asked_s = self.switches.deadline_s
+        if asked_s is not None or remote:
+            longest_s = REMOTE_DEADLINE_S if remote else asked_s or 0.0
+            return min(asked_s or longest_s, longest_s)
+        delay = delays.parse(getattr(self.target, "delay", "0"))
+        waiting_s = delays.floor_of(delay, self.seed, self.requests, self._at_once)
+        rate = self.workload.rate
+        arriving_s = 2 * self.requests / rate if rate is not None else 0.0
+        return 60 + arriving_s + 3 * waiting_s + 0.01 * self.requests
+
+    @property
+    def _at_once(self) -> int:
+        """The most requests that the server is asked to answer at the same time.
+
+        It answers those of one connection one after another, however deep they are pipelined.
+        """
+        held = [1] if self._is("sequential") else [self.slots]
+        held += [self.options["chunk_size"]] if "chunk_size" in self.options else []
+        return self.transport.connections_at(min(held))
+
+    def get(self, name: str) -> Any:
+        """The value of the setting called `name`, short or dotted, as `replace` would take it."""
+        if name == "strategy":
+            return self.function or self.strategy
+        if name in names.KINDS:
+            return getattr(self, name)
+        role, leaf = self._where(name)
+        return self.options[leaf] if role == "strategy" else getattr(getattr(self, role), leaf)
+
+    def type_of(self, name: str) -> Any:
+        """The annotated type of the setting called `name`; `str` for a part or a strategy."""
+        if name == "strategy" or name in names.KINDS:
+            return str
+        role, leaf = self._where(name)
+        if role == "strategy":
+            return parts.OPTION_TYPES[leaf]
+        part: Part = getattr(self, role)
+        return validation.types_of(type(part))[leaf]
+
+    def _where(self, name: str) -> tuple[str, str]:
+        kinds = {role: type(getattr(self, role)) for role in names.ROLES}
+        return names.resolved(name, kinds, self.options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This trial as plain data; a strategy of the user's own keeps its name, not its code."""
+        return {
+            "strategy": self.strategy,
+            "options": dict(self.options),
+            "own_strategy": self.own_strategy,
+            **msgspec.to_builtins(self.switches),
+            **{role: msgspec.to_builtins(getattr(self, role)) for role in names.KINDS},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trial:
+        """The trial that `to_dict` described. Raises `BadInput`."""
+        settings = dict(data)
+        name, own = (
+            settings.pop("strategy", "worker_pool"),
+            settings.pop("own_strategy", False),
+        )
+        options = settings.pop("options", {})
+        settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
+        if own:
+            trial = cls(**settings)
+            object.__setattr__(trial, "strategy", str(name))
+            object.__setattr__(trial, "own_strategy", True)
+            return trial
+        return cls(strategy=name, **settings)
+
+
+def _strategy_named(value: Any) -> dict[str, Any]:
+    function = value
+    if isinstance(value, str) and value not in parts.STRATEGIES:
+        function = OWN.get(value, value)
+    if callable(function):
+        name = getattr(function, "__name__", type(function).__name__)
+        if not (getattr(function, "__module__", None) or "").startswith(
+            "labkit.measured.strategies."
+        ):
+            _check_coroutine(name, function)
+            return {
+                "strategy": name,
+                "own_strategy": True,
+                "function": function,
+                "options": {},
+            }
+        function = name
+    if not isinstance(function, str) or function not in parts.STRATEGIES:
+        raise validation.unknown("strategy", str(value), [*parts.STRATEGIES, *OWN])
+    options = dict(parts.STRATEGIES[function])
+    return {
+        "strategy": function,
+        "own_strategy": False,
+        "function": None,
+        "options": options,
+    }
+
+
+def _check_coroutine(name: str, function: Function) -> None:
+    called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method
+    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+        raise BadInput(
+            f"strategy is {name!r}, which is not a coroutine function: write "
+            "'async def name(fetch, items, limit)'"
+        )
+
+
+def _options(strategy: str, now: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
+    for leaf, value in changes.items():
+        validation.check(f"strategy.{leaf}", value, parts.OPTION_TYPES[leaf])
+    return {**now, **changes}

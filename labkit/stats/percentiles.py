@@ -1,0 +1,186 @@
+"""Histograms of latency: merged, corrected, read by percentile. Pure; never averaged."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from hdrh.codec import HdrCookieException, HdrLengthException
+from hdrh.histogram import HdrHistogram
+
+from labkit.errors import BadInput, RecordDamaged
+from labkit.record.record import Record
+from labkit.stats import frames
+from labkit.stats.metrics import BEYOND, METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SETTINGS = {
+    "lowest_trackable_value": 1,
+    "highest_trackable_value": 3_600 * 10**6,
+    "significant_figures": 3,
+}
+_US_PER_S = 1e6
+_POINTS_PER_NINE = 50
+Since = Literal["sent", "due"]
+"""From when a latency counts; requests are due in open workloads only."""
+_PERCENTS = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
+_PERCENTILES: dict[Since, dict[str, float]] = {
+    "sent": {f"latency_{name}_s": percent for name, percent in _PERCENTS.items()},
+    "due": {f"latency_due_{name}_s": percent for name, percent in _PERCENTS.items()},
+}
+_MOST_MISSED = 10_000_000
+"""Requests that one answer may have held up: more would be an interval far too short."""
+_DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)
+
+
+def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistogram:
+    """One histogram, in microseconds, of all that the records' histograms counted.
+
+    Counted from when a request was sent, or in an open workload from when it was due.
+
+    Percentiles of several runs are read off this; they are never averaged. Raises `BadInput` where
+    no record has a latency histogram, `RecordDamaged` for one that cannot be read.
+    """
+    merged = None
+    for record in records:
+        encoded = _encoded(record, since)
+        if encoded is None:
+            continue
+        histogram = _decoded(encoded, record.id)
+        if merged is None:
+            merged = histogram
+        else:
+            merged.add(histogram)
+    if merged is None or not merged.total_count:
+        raise BadInput(
+            "there is no latency to merge: no request succeeded, or the trials were run with "
+            "probes other than 'full'"
+        )
+    return merged
+
+
+def _encoded(record: Record, since: Since) -> str | None:
+    if since == "sent":
+        return record.latency_hdr
+    return None if record.arrivals is None else record.arrivals.latency_hdr
+
+
+def _decoded(encoded: str, record_id: str) -> HdrHistogram:
+    try:
+        histogram = HdrHistogram.decode(encoded)
+    except _DAMAGED as error:
+        raise RecordDamaged(
+            f"the latency histogram of record {record_id} is damaged ({error}): "
+            "leave the record out, or restore it from a copy"
+        ) from None
+    if any(getattr(histogram, name) != value for name, value in _SETTINGS.items()):
+        raise BadInput(
+            f"the latency histogram of record {record_id} has other bounds or digits than the "
+            "lab's own: histograms that are unlike are not merged; leave the record out"
+        )
+    return histogram
+
+
+def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]:
+    """Percentiles (0 to 100, evenly spaced in nines) and the latency in seconds at each.
+
+    It ends at the last percentile that the sample supports (n >= 10 / (1 - p)), and is empty for
+    fewer than 10 values.
+    """
+    total = histogram.total_count
+    if total < BEYOND:
+        return [], []
+    nines = math.log10(total / BEYOND)
+    steps = max(math.ceil(nines * _POINTS_PER_NINE), 1)
+    percentiles = sorted({100 * (1 - 10 ** (-nines * i / steps)) for i in range(steps + 1)})
+    values = histogram.get_percentile_to_value_dict(percentiles)
+    return percentiles, [values[one] / _US_PER_S for one in percentiles]
+
+
+def summary_of(records: Sequence[Record], by: Sequence[str]) -> pd.DataFrame:
+    """As `frames.summary` of their frame, with percentiles read off each arm's merged histogram.
+
+    A median of the repeats' percentiles is none of all their answers. NaN stands where the answers
+    of the arm do not support the percentile, or its histograms cannot be merged.
+    """
+    import pandas as pd
+
+    frame = frames.frame(records)
+    summary = frames.summary(frame, by)
+    arms = [[records[place] for place in rows.index] for _, rows in frames.arms(frame, by)]
+    for since, names in _PERCENTILES.items():
+        merged = [_percentiles(arm, since) for arm in arms if arm]
+        for name in names:
+            summary[name] = pd.Series([one[name] for one in merged], dtype="float64")
+    return summary
+
+
+def _percentiles(records: Iterable[Record], since: Since) -> dict[str, float]:
+    """The percentiles, in seconds, of all that the records counted; NaN where there is none."""
+    try:
+        histogram = merge_latency(records, since)
+    except (BadInput, RecordDamaged):
+        return dict.fromkeys(_PERCENTILES[since], math.nan)
+    total = histogram.total_count
+    return {
+        name: histogram.get_value_at_percentile(percentile) / _US_PER_S
+        if total >= METRICS[name].answers
+        else math.nan
+        for name, percentile in _PERCENTILES[since].items()
+    }
+
+
+def corrected(histogram: HdrHistogram, expected_interval_us: float) -> HdrHistogram:
+    """A copy with the requests added that a closed workload left out while it waited.
+
+    Each value above the interval at which requests were meant to be sent stands for the requests
+    that were due meanwhile: they would have taken the value less one interval, less two, and so on
+    down to one interval. It is what HdrHistogram's copyCorrectedForCoordinatedOmission does, and a
+    guess at what an open workload measures. Raises `BadInput` for an interval that is not above 0
+    and finite, or so short that it cannot be meant.
+    """
+    if not (math.isfinite(expected_interval_us) and expected_interval_us > 0):
+        raise BadInput(
+            f"expected_interval_us is {expected_interval_us!r}: it must be a number above 0; take "
+            "1e6 over the requests that were to be sent in a second"
+        )
+    bounds = (histogram.lowest_trackable_value, histogram.highest_trackable_value)
+    copy = HdrHistogram(*bounds, histogram.significant_figures)
+    copy.add(histogram)
+    for value, count in _missed(histogram, expected_interval_us).items():
+        copy.record_value(max(value, bounds[0]), count)
+    return copy
+
+
+def _missed(histogram: HdrHistogram, interval_us: float) -> Counter[int]:
+    """How many requests of which latency were left out; latencies rounded within their bucket."""
+    found: Counter[int] = Counter()
+    for item in histogram.get_recorded_iterator():
+        value, count = item.value_iterated_to, item.count_at_value_iterated_to
+        due = int(value / interval_us) - 1
+        if due > _MOST_MISSED:
+            raise BadInput(
+                f"expected_interval_us is {interval_us!r}: during the longest request "
+                f"{due:,} others would have been due; take a longer interval"
+            )
+        if due > 0:
+            waits = np.floor(value - interval_us * np.arange(1, due + 1)).astype(np.int64)
+            distinct, times = np.unique(_rounded(waits, histogram), return_counts=True)
+            found.update(dict(zip(distinct.tolist(), (times * count).tolist(), strict=True)))
+    return found
+
+
+def _rounded(values: npt.NDArray[np.int64], histogram: HdrHistogram) -> npt.NDArray[np.int64]:
+    """The values without the bits that a bucket of the histogram does not tell apart."""
+    bits = histogram.sub_bucket_count.bit_length()
+    _, exponents = np.frexp(values.astype(np.float64))
+    shifts = np.maximum(exponents - bits, 0).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = (values >> shifts) << shifts
+    return rounded
