@@ -471,7 +471,8 @@ async def mine(fetch, items, limit):
         await fetch(item)
 
 async def main():
-    await launcher.run(Trial(strategy=mine, requests=9), keep=lambda record: print(record.counts.ok))
+    trial = Trial(strategy=mine, requests=9)
+    await launcher.run(trial, keep=lambda record: print(record.counts.ok))
 
 asyncio.run(main())
 """
