@@ -25,7 +25,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(BIN)/pytest -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce test lab notebooks exercises browser format lock clean
+.PHONY: help setup reproduce test lab notebooks exercises browser size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ exercises: $(READY) ## write notebooks/exercises anew from the solutions in the 
 # Each worker has a JupyterLab and a Chromium of its own. They wait far more than they compute.
 browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser
 	$(BIN)/pytest $(PARALLEL) --dist worksteal -m browser tests/browser
+
+size: $(READY) ## print the size of the package by folder, and its limits
+	$(BIN)/python tests/size.py
 
 format: $(READY) ## put code and notebooks in the project's format
 	$(BIN)/ruff check --fix
