@@ -90,15 +90,6 @@ def test_only_one_leading_underscore_is_private(name: str) -> None:
     assert private(f"def {name}(): ...\n{name}()") == []
 
 
-def test_a_function_that_calls_itself_is_counted_where_another_calls_it_once() -> None:
-    assert private("def _again(): _again()\n_again()") == ["_again"]
-    assert private("def _alone(): _alone()") == []
-
-
-def test_a_decorated_function_is_not_counted() -> None:
-    assert private("@registered\ndef _one(): ...\n_one()") == []
-
-
 def test_a_name_that_is_assigned_or_deleted_is_no_call() -> None:
     assert private("def _one(): ...\n_one()\n_one = None\ndel _one") == ["_one"]
 
@@ -116,22 +107,6 @@ def test_a_method_is_called_as_an_attribute() -> None:
             def _never(self): ...
 
         _one, _never
-        """
-
-    assert private(source) == ["_one"]
-
-
-def test_a_function_is_called_by_its_name_and_not_as_an_attribute() -> None:
-    assert private("def _one(): ...\n_one(other._one)") == ["_one"]
-    assert private("def _never(): ...\nother._never") == []
-
-
-def test_a_nested_function_is_called_by_its_name() -> None:
-    source = """
-        class Thing:
-            def go(self):
-                def _one(): ...
-                return _one
         """
 
     assert private(source) == ["_one"]
