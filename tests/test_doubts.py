@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import charts, stats
+from labkit.charts import quality
 from labkit.record import guards
 from labkit.record.codes import CODES
 from labkit.record.record import LoopLag, Note
 from labkit.report import tables
+from labkit.report.study import Study
 from labkit.stats.intervals import LEAST_REPEATS
-from labkit.stats.stability import DEVIATION_SHARE, EXTREME_SHARE, said, spreads
+from labkit.stats.stability import DEVIATION_SHARE, EXTREME_SHARE, spreads
 
 PACKAGE = Path(guards.__file__).parents[1]
 MEASURED = (
@@ -102,7 +104,7 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
         ]
     )
 
-    few, wide = said(stats.by_label(frame, ["strategy"]))
+    few, wide = quality.doubts(frame, ["strategy"])
 
     assert few.startswith("few-repeats (queue): ")
     assert wide.startswith("spread (gather): ")
@@ -112,19 +114,19 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
 def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
     records = make_study(ARMS, repeats=1)
 
-    assert said(stats.by_label(stats.frame(records), ["strategy"])) == []
-    assert "One run an arm" in tables.of_study(records, ["strategy"]).says
+    assert quality.doubts(stats.frame(records), ["strategy"]) == []
+    assert "One run an arm" in Study(records, ["strategy"]).text_table().says
 
 
 def test_tables_and_charts_show_the_doubts() -> None:
     records = make_study(ARMS, repeats=3, spread=0.3)
-    expected = said(stats.by_label(stats.frame(records), ["strategy"]))
+    expected = quality.doubts(stats.frame(records), ["strategy"])
 
     assert [one.partition(":")[0] for one in expected] == [
         "few-repeats (all arms)",
         "spread (all arms)",
     ]
-    shown = tables.of_study(records, ["strategy"]).says
+    shown = Study(records, ["strategy"]).text_table().says
     for kind in ("time", "latency"):
         notes = charts.plot(kind, records, ["strategy"]).notes
         assert set(expected) <= set(notes)
@@ -163,7 +165,7 @@ def test_latency_is_called_service_time_wherever_it_is_shown() -> None:
     records = make_study(ARMS, repeats=5)
     untimed = make_record(latency_s=None, latency_hdr=None)
 
-    assert guards.SERVICE_TIME in tables.of_study(records, ["strategy"]).says
+    assert guards.SERVICE_TIME in Study(records, ["strategy"]).text_table().says
     assert guards.SERVICE_TIME in tables.of_run(records[0]).says
     assert "closed workload" in " ".join(charts.plot("latency", records, ["strategy"]).notes)
     assert guards.SERVICE_TIME not in tables.of_run(untimed).says

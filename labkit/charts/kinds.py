@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from labkit import stats
 from labkit.charts.bar_chart import bars
@@ -13,6 +14,9 @@ from labkit.charts.timeline_chart import timeline
 from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.spec import validation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRACED = ("phases", "waterfall")
 """What only a trial shows whose transport traces its requests."""
@@ -31,26 +35,27 @@ def check(kind: str, *, of_one: bool = False) -> None:
         raise BadInput(f"plot is {kind!r}: it shows one trial, not a comparison; plot one run")
 
 
-def plot(kind: str, records: Sequence[Record], by: Sequence[str] = ()) -> Chart:
+def plot(
+    kind: str,
+    records: Sequence[Record],
+    by: Sequence[str] = (),
+    frame: pd.DataFrame | None = None,
+) -> Chart:
     """The chart called `kind`: latency, timeline, waterfall, phases, or a metric (bars of it).
 
-    `by` names the axes that tell the arms apart. Raises `BadInput` for a kind that is not one, for
-    a timeline or waterfall of several records, and for phases of requests that were not traced.
+    `by` names the axes that tell the arms apart; `frame` is `stats.frame` of the records, where the
+    caller has it. Raises `BadInput` for a kind that is not one, for a timeline or waterfall of
+    several records, and for phases of requests that were not traced.
     """
-    if kind == "latency":
-        return latency(_by_label(records, by))
-    if kind == "phases":
-        return phases(_by_label(records, by), by)
+    if kind in ("latency", "phases"):
+        rows = stats.by_label(stats.frame(records) if frame is None else frame, by)
+        arms = {label: [records[place] for place in of.index] for label, of in rows.items()}
+        return latency(arms) if kind == "latency" else phases(arms, by)
     if kind in OF_ONE:
         draw = {"timeline": timeline, "waterfall": waterfall}[kind]
         return draw(_only(kind, records))
     check(kind)
-    return bars(stats.frame(records), kind, by)
-
-
-def _by_label(records: Sequence[Record], by: Sequence[str]) -> dict[str, list[Record]]:
-    arms = stats.by_label(stats.frame(records), by)
-    return {label: [records[place] for place in rows.index] for label, rows in arms.items()}
+    return bars(stats.frame(records) if frame is None else frame, kind, by)
 
 
 def _only(kind: str, records: Sequence[Record]) -> Record:

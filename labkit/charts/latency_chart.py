@@ -44,7 +44,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
 
     Raises `BadInput` where no label has enough answers for any percentile.
     """
-    trusts = [_trust(label, records) for label, records in records_by_label.items()]
+    trusts = [quality.trust_of_records(*arm) for arm in records_by_label.items()]
     curves = [
         curve
         for trust, records in zip(trusts, records_by_label.values(), strict=True)
@@ -65,7 +65,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
             *sentences(_HOW, *guards.of_latency(all_of_them)),
             *_left_out(curves),
             *quality.notes(trusts),
-            *_doubts(records_by_label),
+            *quality.doubts_of_records(records_by_label),
         ],
     )
     ax = chart.body.subplots()
@@ -73,14 +73,6 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
         _draw(ax, curve, index, 1e3 if _longest(drawn) < 1 else 1)
     _axes(ax, drawn)
     return chart
-
-
-def _trust(label: str, records: Sequence[Record]) -> quality.Trust:
-    return quality.Trust(
-        label=label,
-        verdict=stats.worst(record.verdict for record in records),
-        codes=stats.codes_of(note.code for record in records for note in record.warnings),
-    )
 
 
 def _curves(label: str, records: Sequence[Record]) -> list[_Curve]:
@@ -143,11 +135,6 @@ def _axes(ax: Axes, curves: Sequence[_Curve]) -> None:
 def _nines(nines: int) -> str:
     """90, 99, 99.9 and so on."""
     return f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}"
-
-
-def _doubts(records_by_label: Mapping[str, Sequence[Record]]) -> list[str]:
-    frames = {label: stats.frame(records) for label, records in records_by_label.items()}
-    return stats.stability.said(frames)
 
 
 def _left_out(curves: Sequence[_Curve]) -> list[str]:

@@ -104,13 +104,11 @@ def _rows(ax: Axes, rows: Sequence[Traced], starts_ms: Sequence[float], title: s
 
 
 def _waterfall_notes(record: Record, shown: Sequence[Traced]) -> list[str]:
-    codes = stats.codes_of(note.code for note in record.warnings)
-    trust = quality.Trust(label=record.id, verdict=record.verdict, codes=codes)
     failed = any(one.failed for one in shown)
     return [
         "A row is a request, as the client saw it. A dot beside its number: no open connection was "
         "there for it." + (" A cross: it failed there." if failed else ""),
-        *quality.notes([trust]),
+        *quality.notes([quality.trust_of_records(record.id, [record])]),
     ]
 
 
@@ -218,13 +216,12 @@ def _said_of_bar(bar: _Bar) -> str:
 
 
 def _notes(by_label: Mapping[str, Sequence[Record]], bars: Sequence[_Bar]) -> list[str]:
-    frames = {label: stats.frame(records) for label, records in by_label.items()}
     untraced = [bar.label for bar in bars if not bar.requests]
     left_out = f"Not drawn, as no request was traced and succeeded: {'; '.join(untraced)}."
     return [
         "Means over the requests of all repeats that succeeded; a phase that few of them had is "
         "spread over all. Tracing itself costs CPU, which is in these times.",
         *([left_out] if untraced else []),
-        *quality.notes([quality.trust(label, rows) for label, rows in frames.items()]),
-        *stats.stability.said(frames),
+        *quality.notes([quality.trust_of_records(*arm) for arm in by_label.items()]),
+        *quality.doubts_of_records(by_label),
     ]

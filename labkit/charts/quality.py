@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from labkit import stats
+from labkit.record.record import Record
 
 MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
 
@@ -32,6 +33,15 @@ def trust(label: str, rows: pd.DataFrame) -> Trust:
     return Trust(label=label, verdict=stats.worst(rows["verdict"]), codes=codes)
 
 
+def trust_of_records(label: str, records: Sequence[Record]) -> Trust:
+    """Return the trust in an arm that these records are."""
+    return Trust(
+        label=label,
+        verdict=stats.worst(record.verdict for record in records),
+        codes=stats.codes_of(note.code for record in records for note in record.warnings),
+    )
+
+
 def notes(arms: Iterable[Trust]) -> list[str]:
     """A line for each verdict and set of codes: the mark, what it means, whom it concerns."""
     listed = list(arms)
@@ -46,7 +56,18 @@ def notes(arms: Iterable[Trust]) -> list[str]:
 
 def doubts(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """A line for each doubt about the arms of a frame: too few repeats, or a wide spread."""
-    return stats.stability.said(stats.by_label(frame, by))
+    arms = stats.by_label(frame, by)
+    doubts = {label: stats.stability.of_arm(rows) for label, rows in arms.items()}
+    return stats.stability.said(doubts, max(map(len, arms.values()), default=0))
+
+
+def doubts_of_records(arms: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Return the same lines for arms that are given as their records."""
+    doubts = {
+        label: stats.stability.of_times([one.wall_s for one in records if one.verdict != "invalid"])
+        for label, records in arms.items()
+    }
+    return stats.stability.said(doubts, max(map(len, arms.values()), default=0))
 
 
 def _line(verdict: str, codes: str, whom: str) -> str:

@@ -75,7 +75,7 @@ class Climb(Outcome):
     def plot(self, kind: str = "ladder") -> Chart:
         """`ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
-            return charts.plot(kind, self.records, self.by)
+            return charts.plot(kind, self.records, self.by, self._frame)
         return charts.ladder([_bar(one) for one in self.standings], notes=self.says())
 
     def text_table(self) -> Table:

@@ -78,7 +78,7 @@ class Ledger(Outcome):
     def plot(self, kind: str = "forest") -> Chart:
         """`forest`: the effect of every claim with its interval, and the band where it holds."""
         if kind != "forest":
-            return charts.plot(kind, self.records, self.by)
+            return charts.plot(kind, self.records, self.by, self._frame)
         return charts.forest([_claimed(one) for one in self.results], notes=self.says())
 
     def text_table(self) -> Table:

@@ -162,6 +162,7 @@ class Reproduction(Outcome):
         benchmark = self.benchmark
         source = f"{benchmark.source.author}, {benchmark.source.year}: {benchmark.source.url}"
         pictures = [report.picture(self.plot(None, reference))]
+        figures = tables.of_study(self.records, self.by, self._summary)
         first = [record for record in self.records if record.repeat == 0 and record.timeline.t_s]
         return [
             Section(title="What was published", text=[benchmark.about, source]),
@@ -169,7 +170,7 @@ class Reproduction(Outcome):
             Section(
                 title="Published beside measured", tables=[self.text_table()], pictures=pictures
             ),
-            Section(title="All figures", tables=[tables.of_study(self.records, self.by)]),
+            Section(title="All figures", tables=[figures]),
             *([_first_runs(first)] if first else []),
             Section(title="What differs from then", text=benchmark.notes),
         ]

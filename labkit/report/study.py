@@ -7,6 +7,7 @@ notebook and as text anywhere else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, stats
@@ -31,22 +32,32 @@ class Outcome(Shown):
 
     def frame(self) -> pd.DataFrame:
         """The tidy DataFrame: one row a record, metrics in base units (seconds, bytes)."""
-        return stats.frame(self.records)
+        return self._frame.copy()
 
     def summary(self) -> pd.DataFrame:
         """One row an arm: medians and ranges over its repeats, in base units.
 
         Latency percentiles are those of all its answers together.
         """
-        return stats.summary_of(self.records, self.by)
+        return self._summary.copy()
+
+    # Every table and chart of a result reads these, so each is computed once and never changed.
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return stats.frame(self.records)
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        return stats.summary_of(self.records, self.by, self._frame)
 
     def plot(self, kind: str = "time") -> Chart:
         """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
-        return charts.plot(kind, self.records, self.by)
+        return charts.plot(kind, self.records, self.by, self._frame)
 
     def text_table(self) -> Table:
         """The figures as text, in the units that people read."""
-        return tables.of_study(self.records, self.by)
+        return tables.of_study(self.records, self.by, self._summary)
 
     def table(self) -> Any:
         """The same as a styled DataFrame, for notebooks."""
@@ -121,11 +132,11 @@ class Study(Outcome):
 
         Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
         """
-        return baseline.compare(self.records, metric, of, to)
+        return baseline.compare(self.records, metric, of, to, frame=self._frame)
 
     def comparisons(self) -> list[Against]:
         """Every arm against the first, by the metrics that arms are usually compared by."""
-        return baseline.against_first(self.records, self.by)
+        return baseline.against_first(self.records, self.by, frame=self._frame)
 
     def text(self) -> str:
         """The table, and where one axis was varied each arm's ratio to the first."""

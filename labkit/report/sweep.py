@@ -78,7 +78,7 @@ class Sweep(Study):
 
     def text_table(self) -> Table:
         """A line for each limit; below it what they mean, the knee last."""
-        rows = tables.words(self.summary(), ["limit"], _COLUMNS, ranged="throughput_rps")
+        rows = tables.words(self._summary, ["limit"], _COLUMNS, ranged="throughput_rps")
         flight = [[_text(one.in_flight), _text(one.server_max_in_flight)] for one in self.levels]
         headers = [*rows.headers[:-1], "in flight", "most at server", rows.headers[-1]]
         lines = [[*row[:-1], *more, row[-1]] for row, more in zip(rows.rows, flight, strict=True)]
@@ -91,7 +91,7 @@ class Sweep(Study):
     def says(self) -> list[str]:
         """What the figures mean, in sentences; the knee is the last."""
         return [
-            tables.meaning(self.records, self.by),
+            tables.meaning(self.records, self.by, self._summary),
             "In flight is by Little's law: the rate times the mean latency.",
             stats.usl_says(self.usl),
             *self._held_up(),
@@ -109,7 +109,7 @@ class Sweep(Study):
         if kind != "knee":
             return super().plot(kind)
         said = [stats.usl_says(self.usl), *self._held_up(), self.knee_says()]
-        return charts.knee(self.frame(), self.summary(), self.knee, self.usl.usl, said)
+        return charts.knee(self._frame, self._summary, self.knee, self.usl.usl, said)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: as a study, with the knee, the law's fit and each limit's level."""

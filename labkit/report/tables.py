@@ -87,10 +87,13 @@ class Table:
         )
 
 
-def of_study(records: Sequence[Record], by: Sequence[str]) -> Table:
-    """One row an arm: medians, with the range over repeats of the time."""
-    table = words(stats.summary_of(records, list(by)), by, SHOWN, ranged="wall_s")
-    return replace(table, says=meaning(records, by))
+def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> Table:
+    """Return one row an arm: medians, with the range over repeats of the time.
+
+    `summary` is `stats.summary_of` of these records.
+    """
+    table = words(summary, by, SHOWN, ranged="wall_s")
+    return replace(table, says=meaning(records, by, summary))
 
 
 def words(
@@ -125,9 +128,9 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return f"{row['verdict']}: {row['warnings']}" if row["warnings"] else str(row["verdict"])
 
 
-def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
+def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
     """What a study's table says, in a sentence or two, without claiming more than it shows."""
-    repeats = min((n for n in _repeats(records, by)), default=0)
+    repeats = min(summary["n"], default=0)
     spread = (
         f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
         if repeats > 1
@@ -138,19 +141,21 @@ def meaning(records: Sequence[Record], by: Sequence[str]) -> str:
         if any(record.floor_s for record in records)
         else ""
     )
-    return " ".join([spread + floor, *_service_time(records), *_doubts(records, by)])
+    return " ".join([spread + floor, *_service_time(records), *_doubts(summary, by)])
 
 
 def _service_time(records: Sequence[Record]) -> list[str]:
     return [f"{said}." for said in guards.of_latency(records)]
 
 
-def _doubts(records: Sequence[Record], by: Sequence[str]) -> list[str]:
-    return stats.stability.said(stats.by_label(stats.frame(records), list(by)))
-
-
-def _repeats(records: Sequence[Record], by: Sequence[str]) -> Iterable[int]:
-    return (len(rows) for _, rows in stats.arms(stats.frame(records), list(by)))
+def _doubts(summary: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    doubts = {
+        stats.arm_label({name: stats.plain(row[name]) for name in by}): stats.codes_of(
+            [row["doubts"]]
+        )
+        for row in summary.to_dict("records")
+    }
+    return stats.stability.said(doubts, max(summary["n"], default=0))
 
 
 _RATIOS = ("wall_s", "throughput_rps")

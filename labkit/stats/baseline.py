@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labkit import stats
 from labkit.record import guards
 from labkit.record.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
 """The metrics that arms are compared by where none is named."""
@@ -34,7 +37,12 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    records: Sequence[Record], metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
+    records: Sequence[Record],
+    metric: str,
+    of: Mapping[str, Any],
+    to: Mapping[str, Any],
+    *,
+    frame: pd.DataFrame | None = None,
 ) -> stats.Comparison:
     """Compare two arms, named by settings such as {"strategy": "queue"}, by a metric.
 
@@ -43,14 +51,16 @@ def compare(
     `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
     """
     name = stats.metric(metric).name
-    return _compared(_Comparable(records, [name]), name, of, to)
+    return _compared(_Comparable(records, [name], frame), name, of, to)
 
 
 class _Comparable:
     """The frame of some records without the values that cannot be compared, and why they cannot."""
 
-    def __init__(self, records: Sequence[Record], metrics: Sequence[str]) -> None:
-        self.frame = stats.frame(records)
+    def __init__(
+        self, records: Sequence[Record], metrics: Sequence[str], frame: pd.DataFrame | None = None
+    ) -> None:
+        self.frame = stats.frame(records) if frame is None else frame.copy()
         self.why: dict[str, str] = {}
         for name in metrics:
             doubtful = [_doubtful(record, name) for record in records]
@@ -87,10 +97,13 @@ def doubt(record: Record, metric: str) -> str:
 
 
 def against_first(
-    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str] = COMPARED
+    records: Sequence[Record],
+    by: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    frame: pd.DataFrame | None = None,
 ) -> list[Against]:
     """Every arm of the axes `by` but the first, compared with the first, in order of appearance."""
-    known = _Comparable(records, metrics)
+    known = _Comparable(records, metrics, frame)
     first, *others = [settings for settings, _ in stats.arms(known.frame, by)] or [{}]
     return [
         Against(of=arm, to=first, metric=name, comparison=_compared(known, name, arm, first))

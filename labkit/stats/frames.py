@@ -144,7 +144,8 @@ def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     rows = [settings | _summary_of(arm) for settings, arm in arms(frame, by) if len(arm)]
     columns = [*by, *_summary_of(frame.head(0))]
-    return pd.DataFrame(rows, columns=columns)
+    summary = pd.DataFrame(rows, columns=columns)
+    return summary.assign(**{name: _column([row[name] for row in rows]) for name in by})
 
 
 def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Metric:
     def of(self, record: Record) -> float:
         """The value in base units; NaN where it was not measured."""
         # Where it is not known how many there were (a record of an older labkit) it is shown.
-        if _read(record, self.among) < self.answers:
+        if self.answers and _read(record, self.among) < self.answers:
             return math.nan
         less = 0.0 if self.minus is None else _read(record, self.minus)
         return _read(record, self.path) - less

@@ -104,15 +104,18 @@ def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]
     return percentiles, [values[one] / _US_PER_S for one in percentiles]
 
 
-def summary_of(records: Sequence[Record], by: Sequence[str]) -> pd.DataFrame:
+def summary_of(
+    records: Sequence[Record], by: Sequence[str], frame: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """As `frames.summary` of their frame, with percentiles read off each arm's merged histogram.
 
-    A median of the repeats' percentiles is none of all their answers. NaN stands where the answers
-    of the arm do not support the percentile, or its histograms cannot be merged.
+    `frame` is that frame, where the caller has it. A median of the repeats' percentiles is none of
+    all their answers. NaN stands where the answers of the arm do not support the percentile, or its
+    histograms cannot be merged.
     """
     import pandas as pd
 
-    frame = frames.frame(records)
+    frame = frames.frame(records) if frame is None else frame
     summary = frames.summary(frame, by)
     arms = [[records[place] for place in rows.index] for _, rows in frames.arms(frame, by)]
     for since, names in _PERCENTILES.items():

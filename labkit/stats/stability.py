@@ -5,6 +5,8 @@ No record can know this of itself; what one knows is in `guards`. What the codes
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,36 +22,40 @@ called unstable (pyperf's thresholds)."""
 
 
 def of_arm(rows: pd.DataFrame) -> list[str]:
-    """The codes of the doubts about the arm that these rows of a frame are; invalid ones are out.
+    """Return the codes of the doubts about the arm that these rows of a frame are.
 
-    What spreads is the time (`wall_s`), and with it the rate.
+    Invalid records do not count.
     """
-    usable = rows[rows["verdict"] != "invalid"]
-    found = ["few-repeats"] if len(usable) < LEAST_REPEATS else []
-    return found + (["spread"] if spreads(list(usable["wall_s"].dropna())) else [])
+    return of_times(rows.loc[rows["verdict"] != "invalid", "wall_s"].tolist())
+
+
+def of_times(times_s: Sequence[float | None]) -> list[str]:
+    """Return the codes of the doubts about an arm from the time of each of its usable repeats.
+
+    What spreads is the time, and with it the rate. None and NaN are repeats without a time.
+    """
+    found = ["few-repeats"] if len(times_s) < LEAST_REPEATS else []
+    known = [time_s for time_s in times_s if time_s is not None and not math.isnan(time_s)]
+    return found + (["spread"] if spreads(known) else [])
 
 
 def spreads(values: Sequence[float]) -> bool:
     """Whether repeats lie far apart: by their standard deviation, or by one of their extremes."""
-    import pandas as pd
-
     if len(values) < 2:
         return False
-    found = pd.Series(values)
-    mean = found.mean()
-    furthest = max(found.max() - mean, mean - found.min())
-    return bool(found.std() > DEVIATION_SHARE * mean or furthest > EXTREME_SHARE * mean)
+    mean = statistics.mean(values)
+    furthest = max(max(values) - mean, mean - min(values))
+    return statistics.stdev(values) > DEVIATION_SHARE * mean or furthest > EXTREME_SHARE * mean
 
 
-def said(arms: Mapping[str, pd.DataFrame]) -> list[str]:
-    """A sentence for each doubt about these arms: whom it concerns, what it is, what to do.
+def said(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[str]:
+    """Return a sentence for each doubt about these arms: which arms, what it is, what to do.
 
-    Nothing is said of repeats where no arm has any: then there is nothing to compare anyway.
+    `doubts` has the codes of each arm under its label, `repeats` is how many the arm with the most
+    has. Without repeats there is nothing to compare, and so nothing to doubt.
     """
-    doubts = {label: of_arm(rows) for label, rows in arms.items()}
-    repeated = any(len(rows) > 1 for rows in arms.values())
     sentences = []
-    for code in ("few-repeats", "spread") if repeated else ():
+    for code in ("few-repeats", "spread") if repeats > 1 else ():
         whom = [label for label, codes in doubts.items() if code in codes]
         if whom:
             who = "all arms" if len(whom) == len(doubts) > 1 else "; ".join(whom)

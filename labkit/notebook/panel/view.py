@@ -31,11 +31,12 @@ NOTHING = "Nothing was measured yet: press Run."
 
 def table_of(study: Study) -> Table:
     """One row an arm, medians where it was run several times."""
-    words = tables.words(study.summary(), study.by, _COLUMNS, ranged="wall_s")
+    summary = study.summary()
+    words = tables.words(summary, study.by, _COLUMNS, ranged="wall_s")
     return Table(
         headers=words.headers,
         rows=words.rows,
-        says=tables.meaning(study.records, study.by),
+        says=tables.meaning(study.records, study.by, summary),
         left=words.left,
     )
 
