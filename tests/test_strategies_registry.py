@@ -36,7 +36,9 @@ def python(code: str) -> str:
 
 def test_names_are_the_files() -> None:
     assert sorted(NAMES) == sorted(
-        path.stem for path in FILES.glob("*.py") if not path.stem.startswith("_")
+        path.stem[1:]
+        for path in FILES.glob("_*.py")
+        if path.stem not in ("__init__", "_guard", "_tasks")
     )
 
 
@@ -48,7 +50,7 @@ def test_all_is_exact() -> None:
 
 @for_every_strategy
 def test_a_file_defines_one_strategy_of_its_name_with_one_sentence(name: str) -> None:
-    tree = ast.parse((FILES / f"{name}.py").read_text())
+    tree = ast.parse((FILES / f"_{name}.py").read_text())
     decorated = [
         node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.decorator_list
     ]
@@ -73,11 +75,11 @@ def test_a_name_gives_the_function(name: str) -> None:
     "imports",
     [
         f"from {HOME} import queue",
-        f"import {HOME}.queue; from {HOME} import queue",
-        f"from {HOME} import queue; import {HOME}.queue",
-        f"from {HOME}.queue import queue as own; from {HOME} import queue",
+        f"import {HOME}._queue; from {HOME} import queue",
+        f"from {HOME} import queue; import {HOME}._queue",
+        f"from {HOME}._queue import queue as own; from {HOME} import queue",
         "from labkit import strategies; strategies.load('queue'); queue = strategies.queue",
-        f"import {HOME} as s; queue = s.queue; import {HOME}.queue",
+        f"import {HOME} as s; queue = s.queue; import {HOME}._queue",
     ],
 )
 def test_a_name_gives_the_function_in_every_order_of_imports(imports: str) -> None:
@@ -93,7 +95,7 @@ others = {"aiometer", "aiostream", "anyio", "pypeln"}
 print(sorted(name for name in sys.modules if name.startswith("labkit.measured.strategies.")))
 print(sorted(others & set(sys.modules)))
 """
-    loaded = [f"{HOME}.{name}" for name in ("_guard", "_tasks", "worker_pool")]
+    loaded = [f"{HOME}.{name}" for name in ("_guard", "_tasks", "_worker_pool")]
     assert python(code) == f"{loaded}\n[]\n"
 
 
@@ -118,7 +120,7 @@ def test_an_unknown_attribute_is_an_attribute_error() -> None:
 def test_a_missing_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, name: str, package: str, install: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"labkit.measured.strategies.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"labkit.measured.strategies._{name}", raising=False)
     for module in [loaded for loaded in sys.modules if loaded.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)

@@ -1,7 +1,7 @@
 """The decorator that makes a coroutine a strategy, and the tally that a person gets back.
 
-Here errors are counted; how calls are scheduled is in the strategies, one file each. The measuring
-worker goes round this guard (`__wrapped__`), because its own `fetch` already counts.
+Errors are counted here; how calls are scheduled is in the strategies, one file each. The measuring
+worker bypasses this guard (`__wrapped__`), because its own `fetch` counts already.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -33,7 +33,7 @@ NotNegative = Annotated[int, Meta(ge=0)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """How many items were done and how many failed, by name of the exception's class."""
+    """How many items succeeded and how many failed, by the name of the exception's class."""
 
     ok: int
     failed: int
@@ -52,48 +52,12 @@ class Strategy(Protocol):
     ) -> Coroutine[Any, Any, Tally]: ...
 
 
-@dataclass(slots=True)
-class _Counts:
-    ok: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    first_error: BaseException | None = None
-
-    def fail(self, error: BaseException) -> None:
-        self.kinds[type(error).__name__] += 1
-        if self.first_error is None:
-            self.first_error = error
-
-    def tally(self) -> Tally:
-        return Tally(
-            ok=self.ok,
-            failed=self.kinds.total(),
-            kinds=dict(self.kinds),
-            first_error=self.first_error,
-        )
-
-
-def _guard(fetch: Fetch[T], counts: _Counts) -> Fetch[T]:
-    """`fetch` that counts how each item ends and raises only when it is really cancelled."""
-
-    async def guarded(item: T) -> None:
-        try:
-            await fetch(item)
-        except asyncio.CancelledError as error:
-            # A library may leak the cancellation of its own inner task: that is one failed item,
-            # whereas a request to cancel this task must go through.
-            if this_task().cancelling():
-                raise
-            counts.fail(error)
-        except Exception as error:  # noqa: BLE001  # whatever an item raises is counted
-            counts.fail(error)
-        else:
-            counts.ok += 1
-
-    return guarded
-
-
-# Apart from the decorator, because a learner's decorated function goes to the measured process by
-# value: what stands here stays behind, and is found there by name.
+# The plan of the guard. One failing item must neither stop the strategy nor lose other items, so
+# what the strategy is given as `fetch` never raises for an item; the `Tally` counts instead. Only a
+# real cancellation goes through, or a strategy could not be ended.
+#
+# This is a function of its own, apart from the decorator, because a learner's decorated function is
+# sent to the measured process by value: what stands here is not sent, but found there by name.
 async def tallied(
     function: Callable[..., Coroutine[Any, Any, None]],
     fetch: Fetch[T],
@@ -101,11 +65,33 @@ async def tallied(
     limit: int,
     options: dict[str, Any],
 ) -> Tally:
-    """What a decorated strategy does: run `function` under the guard, and count."""
+    """Run `function` over a guarded `fetch`, and return the counts."""
     check("limit", limit, AtLeastOne)
-    counts = _Counts()
-    await function(_guard(fetch, counts), items, limit, **options)
-    return counts.tally()
+    ok, kinds = 0, Counter[str]()
+    first_error: BaseException | None = None
+
+    def fail(error: BaseException) -> None:
+        nonlocal first_error
+        kinds[type(error).__name__] += 1
+        first_error = error if first_error is None else first_error
+
+    async def guarded(item: T) -> None:
+        nonlocal ok
+        try:
+            await fetch(item)
+        except asyncio.CancelledError as error:
+            # A library may leak the cancellation of its own inner task: that is one failed item,
+            # whereas a request to cancel this task must go through.
+            if this_task().cancelling():
+                raise
+            fail(error)
+        except Exception as error:  # noqa: BLE001  # whatever an item raises is counted
+            fail(error)
+        else:
+            ok += 1
+
+    await function(guarded, items, limit, **options)
+    return Tally(ok=ok, failed=kinds.total(), kinds=dict(kinds), first_error=first_error)
 
 
 def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
@@ -113,8 +99,8 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
 
     A trial takes it as it is, or once made by its name. Awaiting it validates `limit`, applies
     `fetch` to every item and returns a `Tally`: an exception in one item is counted there and
-    neither loses nor stops the others. Cancelling it cancels what `function` started, as far as
-    `function` itself sees to that. `BadInput` is raised for a `function` that is not a coroutine
+    neither loses nor stops the others. Cancelling it cancels what `function` started, if `function`
+    itself does so. `BadInput` is raised for a `function` that is not a coroutine
     function and for a `limit` that is not a whole number of at least 1.
     """
     if not inspect.iscoroutinefunction(function):
@@ -127,11 +113,11 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
     async def guarded(fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any) -> Tally:
         return await tallied(function, fetch, items, limit, options)
 
-    # What `help` shows: the parameters are the function's, the result is the guard's.
+    # For `help`: the parameters are the function's, the result is the guard's.
     signature = inspect.signature(function).replace(return_annotation="Tally")
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     made = cast("Strategy", guarded)
-    # The measuring worker goes round this very guard, and round no wrapper of the user's own.
+    # The measuring worker bypasses exactly this guard, and no wrapper of the user's own.
     guarded.__labkit_guard__ = guarded  # type: ignore[attr-defined]
     if not function.__module__.startswith(_BUILT_IN):
         # From here on a trial takes it by name, too.

@@ -2,8 +2,8 @@
 
 A thread drains the items into the loop without waiting for room, so memory grows with their number;
 in 0.4.9 `maxsize` does not change that: what finds its queue full waits as a task of its own.
-Everything here beside that call is about the end: pypeln does not wait for what it cancels, and
-with a small `maxsize` it loses items.
+Everything else here is about the end of a run: pypeln does not wait for what it cancels, and with a
+small `maxsize` it loses items.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Size(int):
 
 
 class _Run(Generic[T]):
-    """The items and the function that pypeln is given, and how its run is brought to an end."""
+    """One call of pypeln: the items and the function that it is given, and the end of its run."""
 
     def __init__(self, fetch: Fetch[T], items: Iterable[T], maxsize: int) -> None:
         self.size = _Size(maxsize)
@@ -49,7 +49,7 @@ class _Run(Generic[T]):
         self._released = asyncio.Event()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items, in pypeln's thread; held back while the run is being ended."""
+        """Yield the items in pypeln's thread; wait there while the run is being ended."""
         # Only the thread refers to this generator, so it is closed as soon as the thread lets go.
         self._reading = True
         try:
@@ -83,17 +83,15 @@ class _Run(Generic[T]):
             self._go_on.set()
         if self._reading:
             await self._released.wait()
-        await cancel_and_wait([*self._calls, *self._blocked_puts()])
+        # Tasks of this run may wait to put into a full queue which nobody reads any more.
+        blocked = []
+        for task in asyncio.all_tasks() if self.size else ():
+            frame = getattr(task.get_coro(), "cr_frame", None)
+            queue = frame.f_locals.get("self") if frame else None
+            if isinstance(queue, asyncio.Queue) and queue.maxsize is self.size:
+                blocked.append(task)
+        await cancel_and_wait([*self._calls, *blocked])
         await asyncio.sleep(0)  # the done callbacks of the last tasks belong to this run
-
-    def _blocked_puts(self) -> list[asyncio.Task[Any]]:
-        """Tasks of this run that wait to put into a full queue which nobody reads any more."""
-        return [task for task in asyncio.all_tasks() if self._is_put(task)] if self.size else []
-
-    def _is_put(self, task: asyncio.Task[Any]) -> bool:
-        frame = getattr(task.get_coro(), "cr_frame", None)
-        queue = frame.f_locals.get("self") if frame else None
-        return isinstance(queue, asyncio.Queue) and queue.maxsize is self.size
 
     def check_complete(self) -> None:
         """Raise `TrialFailed` where pypeln has taken items that it never called."""
