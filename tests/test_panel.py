@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import labkit as lab
 from labkit.errors import BadInput, NotInstalled
-from labkit.lab.progress.pace import Pace
+from labkit.lab.progress.live import Pace
 from labkit.measured.strategies import queue
 from labkit.notebook.panel import arms, choices, code, entries, view
 from labkit.notebook.panel.entries import Entries

@@ -93,7 +93,7 @@ async def _examined(entrants: Sequence[Trial], show: Reporter) -> list[Examined]
     found: list[Examined] = []
     show.begin(len(entrants))
     try:
-        with progress.told_if_interrupted(show, lambda: _INTERRUPTED):
+        with progress.report_cancellation(show, lambda: _INTERRUPTED):
             for order, one in enumerate(entrants):
                 axes = {"examined": one.strategy}
                 show.started(Step(trial=one, axes=axes, repeat=0, order=order))

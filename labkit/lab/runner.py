@@ -69,7 +69,7 @@ def shown(
     """Around so many trials, of which `records` are kept: the reporter is told what happens."""
     show.begin(trials)
     try:
-        with progress.told_if_interrupted(show, partial(kept_of, records, trials, study)):
+        with progress.report_cancellation(show, partial(kept_of, records, trials, study)):
             yield
     finally:
         show.end()
@@ -99,7 +99,7 @@ async def profiled(trial: Trial, look: launcher.Look, reporter: Reporter | None)
     preflight.check(trial)
     show.begin(1)
     try:
-        with progress.told_if_interrupted(show, lambda: "interrupted: a profile is kept nowhere"):
+        with progress.report_cancellation(show, lambda: "interrupted: a profile is kept nowhere"):
             show.started(Step(trial=trial, axes={}, repeat=0, order=0))
             return await launcher.run(trial, watch=show.update, keep=lambda record: None, look=look)
     finally:

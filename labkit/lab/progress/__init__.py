@@ -1,35 +1,43 @@
-"""Showing how far long work has come: what a reporter is, the silent one, and the notebook's.
+"""Progress of long work: what a reporter is, the silent one, and the one that draws in a notebook.
 
-A reporter only shows; it decides nothing and measures nothing.
+A reporter only shows: it decides nothing and measures nothing.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import cast
 
-from labkit.lab.progress.interrupts import told_if_interrupted
 from labkit.lab.progress.notebook import Notebook
-from labkit.lab.progress.reporter import Careful, Reporter, remaining
+from labkit.lab.progress.reporter import (
+    Reporter,
+    SafeReporter,
+    arm_label,
+    describe,
+    remaining,
+    report_cancellation,
+)
 
 __all__ = [
-    "Careful",
-    "Notebook",
     "Reporter",
+    "SafeReporter",
+    "arm_label",
     "default",
+    "describe",
     "is_live",
     "remaining",
-    "told_if_interrupted",
+    "report_cancellation",
 ]
 
 
 def default() -> Reporter:
-    """The notebook's reporter inside a live kernel, the silent one anywhere else."""
-    return Careful(Notebook()) if is_live() else Reporter()
+    """Return the notebook's reporter inside a live kernel, the silent one anywhere else."""
+    return cast("Reporter", SafeReporter(Notebook())) if is_live() else Reporter()
 
 
 def is_live() -> bool:
-    """Whether this is a kernel that somebody looks at.
+    """Return True in a kernel that somebody looks at.
 
     `LABKIT_LIVE=0`, or a test run, means headless: outputs that are checked hold results only.
     """

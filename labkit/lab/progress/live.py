@@ -1,202 +1,231 @@
-"""Arms while they run -> one small picture: a panel for each figure, all arms on the same axes.
+"""The live picture: what trials report while they run, as one small inline SVG. Pure.
 
 It is drawn about five times a second in the kernel beside the measurement, so it is text put
-together with the standard library alone. The colours of a theme are taken from the page
-(`currentColor`); arms differ in dash and mark too, never in colour alone.
+together with the standard library alone, of a bounded number of points. Text and axes have the
+colour of the page (`currentColor`); arms differ in dash too, never in colour alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
-from labkit.lab.progress.points import COLUMNS, MOST, Arm, Points, latest
-from labkit.lab.progress.ticks import label, ticks
+from labkit.launch.launcher import Progress
 
-__all__ = ["ARMS", "COLUMNS", "MOST", "Arm", "Points", "strips"]
-
-ARMS = 8
+MAX_POINTS = 120
+"""Of an arm: a line of so many has a point for each second pixel or so."""
+MAX_ARMS = 8
 """So many arms can be told apart; of more the last ones are drawn."""
-COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("currentColor", "#888888"),
-)
+MIN_RATE_S = 0.05
+"""Over less time, as before the last point of a trial, a rate is that of one burst."""
+_BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+COLOURS = (_BLUE, _RED, _GREEN, _PINK, "#E69F00", "#56B4E9", "currentColor", "#888888")
 """Those of the charts (Okabe and Ito 2008); its black is the colour of the page's text here."""
-_DASHES = ("", "7 3", "2 2.5", "9 3 2 3")
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 264, 124, 50, 18, 22, 20
-_LEGEND, _LETTER, _FONT = 18, 6.3, 11
-_PLOT_W, _PLOT_H = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-_FINE = 4
-"""Steps a pixel that a value is rounded to."""
-_YS = [f"{_TOP + _PLOT_H - step / _FINE:g}" for step in range(_PLOT_H * _FINE + 1)]
+MAX_LABEL = 36
+"""Letters of a label in the legend; a longer one is cut."""
+DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3", "1 4", "5 2 1 2 1 2", "4 6")
+_WIDTH, _HEIGHT, _MARGIN, _TOP, _PLOT_HEIGHT = 264, 116, 12, 22, 78
+_PLOT_WIDTH = _WIDTH - 2 * _MARGIN
+_ACROSS, _LEGEND_HEIGHT = 3, 18
 _TEXT = 'stroke="none" fill="currentColor"'
 
 
+class Pace:
+    """Decides which readings, of some ten a second, are drawn: one each `every_s` seconds.
+
+    A drawing costs the page some 15 ms of a core that the trial may want.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._due = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return True if it is time to draw at `now`, in seconds of a monotonic clock."""
+        if now < self._due:
+            return False
+        # Counted from when it was due, not from now: else it waits for the reading after the next.
+        self._due = max(self._due, now - self._every_s / 2) + self._every_s
+        return True
+
+
+class Point(NamedTuple):
+    """What was read at one time, or at several that were merged; None is not known."""
+
+    t_s: float
+    done: int
+    in_flight: float | None
+    loop_lag_s: float | None
+    client_rss_bytes: float | None
+    client_cpu_percent: float | None
+    server_cpu_percent: float | None
+
+
+class Points:
+    """The readings of one arm, in bounded memory.
+
+    When they are full, each two neighbours become one, and from then on a point spans twice the
+    time. Counts are those of the later, all else keeps its highest value: a peak stays visible.
+    """
+
+    def __init__(self, max_points: int = MAX_POINTS) -> None:
+        self._max = max(max_points, 2)
+        self._span_s = 0.0
+        self.points: list[Point] = []
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def add(self, progress: Progress) -> None:
+        """Add a reading; one whose time does not advance is left out."""
+        points = self.points
+        point = Point(*(getattr(progress, name) for name in Point._fields))
+        if points and point.t_s <= points[-1].t_s:
+            return
+        before_s = points[-2].t_s if len(points) > 1 else 0.0
+        if points and point.t_s - before_s <= self._span_s:
+            points[-1] = _merged(points[-1], point)
+        else:
+            points.append(point)
+        if len(points) > self._max:
+            pairs = zip(points[::2], points[1::2], strict=False)
+            self.points = [_merged(*pair) for pair in pairs] + points[len(points) & ~1 :]
+            self._span_s = 2 * point.t_s / self._max
+
+    def column(self, name: str) -> list[float | None]:
+        """Return `rate_rps` or a field of `Point` for each point."""
+        if name != "rate_rps":
+            return [getattr(point, name) for point in self.points]
+        rates: list[float | None] = []
+        before_s, before = 0.0, 0
+        for point in self.points:
+            took_s = point.t_s - before_s
+            if took_s < MIN_RATE_S:
+                rates.append(None)
+                continue
+            rates.append((point.done - before) / took_s)
+            before_s, before = point.t_s, point.done
+        return rates
+
+
+def _merged(a: Point, b: Point) -> Point:
+    known = ([v for v in pair if v is not None] for pair in zip(a[2:], b[2:], strict=True))
+    return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Panel:
-    """What one panel shows: the column `of` times `scale`, its axis up to `least` or more."""
+class Arm:
+    """One arm to be drawn; `done` once it has ended."""
+
+    label: str
+    points: Points
+    done: bool = False
+
+
+class _Panel(NamedTuple):
+    """One panel: a column times `scale`, its axis up to `least` or more."""
 
     title: str
     unit: str
-    of: str
-    least: float = 1.0
+    column: str
     scale: float = 1.0
+    least: float = 1.0
 
 
 _PANELS = (
-    _Panel(title="throughput", unit="requests/s", of="rate_rps"),
-    _Panel(title="in flight", unit="requests", of="in_flight"),
-    _Panel(title="loop lag", unit="ms", of="loop_lag_s", scale=1e3),
-    _Panel(title="client memory", unit="MB", of="client_rss_bytes", scale=1e-6),
-    _Panel(title="client CPU", unit="% of a core", of="client_cpu_percent", least=100),
-    _Panel(title="server CPU", unit="% of a core", of="server_cpu_percent", least=100),
+    _Panel("throughput", "requests/s", "rate_rps"),
+    _Panel("in flight", "requests", "in_flight"),
+    _Panel("loop lag", "ms", "loop_lag_s", scale=1e3),
+    _Panel("client memory", "MB", "client_rss_bytes", scale=1e-6),
+    _Panel("client CPU", "% of a core", "client_cpu_percent", least=100),
+    _Panel("server CPU", "% of a core", "server_cpu_percent", least=100),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Drawn:
-    """An arm with its look, and what is the same in every panel."""
+def strips(arms: Sequence[Arm]) -> str:
+    """Return one inline SVG: a legend, and a panel for each figure with all arms on its axes.
 
-    arm: Arm
-    place: int
-    x: Sequence[str]
-
-    @property
-    def look(self) -> str:
-        """How its lines are drawn: an arm under way is drawn stronger."""
-        dash = _DASHES[self.place % len(_DASHES)]
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        weight = f'stroke-width="{1.5 if self.arm.done else 2.2}"'
-        return f'fill="none" stroke="{self.colour}" {weight}{dashes}'
-
-    @property
-    def colour(self) -> str:
-        """Of this place, with a dash and a mark that no other place has with it."""
-        return COLOURS[self.place]
-
-    def mark(self, x: str | float, y: str | float) -> str:
-        """Its mark: a dot, or a square for the second half of the places."""
-        if self.place < len(_DASHES):
-            return f'<circle cx="{x}" cy="{y}" r="3" fill="{self.colour}"/>'
-        return (
-            f'<rect x="{float(x) - 3:g}" y="{float(y) - 3:g}" width="6" height="6" '
-            f'fill="{self.colour}"/>'
-        )
-
-
-def strips(arms: Sequence[Arm], *, columns: int = 3) -> str:
-    """One inline SVG: `columns` panels side by side, a legend above them.
-
-    Of more than `ARMS` arms the last ones are drawn. Labels are escaped.
+    Of more than `MAX_ARMS` arms the last ones are drawn. Labels are escaped.
     """
-    shown = list(arms)[-ARMS:]
-    across = max(1, min(columns, len(_PANELS)))
-    times = ticks(max((t for arm in shown for t in arm.points.t_s[-1:]), default=1.0), 5)
-    drawn = [
-        _Drawn(arm=arm, place=(len(arms) - len(shown) + at) % ARMS, x=_xs(arm, times[-1]))
-        for at, arm in enumerate(shown)
-    ]
-    width = across * _WIDTH
-    legend, top = _legend(drawn, width)
-    panels = [
-        f'<g transform="translate({at % across * _WIDTH} {top + at // across * _HEIGHT})">'
-        f"{''.join(_panel(panel, drawn, times))}</g>"
-        for at, panel in enumerate(_PANELS)
-    ]
-    height = top + -(-len(_PANELS) // across) * _HEIGHT
-    said = escape(_says(shown))
+    shown = list(enumerate(arms))[-MAX_ARMS:]
+    end_s = max((point.t_s for _, arm in shown for point in arm.points.points[-1:]), default=1.0)
+    top = -(-len(shown) // _ACROSS) * _LEGEND_HEIGHT + 6
+    parts = [_legend(at, place, arm) for at, (place, arm) in enumerate(shown)]
+    for at, panel in enumerate(_PANELS):
+        left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
+        drawn = "".join(_panel(panel, shown, max(end_s, MIN_RATE_S)))
+        parts.append(f'<g transform="translate({left} {down})">{drawn}</g>')
+    latest = "; ".join(f"{arm.label}: {_latest(arm)}" for _, arm in shown)
+    words = escape(f"Over time, {latest}." if latest else "No arm has begun.")
+    width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{said}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" '
         f'viewBox="0 0 {width} {height}" width="100%" '
-        f'style="max-width:{width * 1.3:.0f}px;height:auto;display:block;'
+        'style="max-width:1030px;height:auto;display:block;'
         'color:var(--jp-content-font-color1,inherit)" '
-        f'font-family="var(--jp-ui-font-family,system-ui,sans-serif)" font-size="{_FONT}">'
-        f"<title>{said}</title>{legend}{''.join(panels)}</svg>"
+        'font-family="var(--jp-ui-font-family,system-ui,sans-serif)" font-size="11">'
+        f"<title>{words}</title>{''.join(parts)}</svg>"
     )
 
 
-def _xs(arm: Arm, end_s: float) -> list[str]:
-    wide = _PLOT_W / end_s
-    return [f"{_LEFT + t * wide:.1f}" for t in arm.points.t_s]
+def _legend(at: int, place: int, arm: Arm) -> str:
+    """Return a sample of the arm's line and its label, above the panels."""
+    x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
+    name = arm.label if len(arm.label) <= MAX_LABEL else f"{arm.label[: MAX_LABEL - 1]}…"
+    text = f'<text x="{x + 33}" y="{y + 4}" {_TEXT}>{escape(name)}</text>'
+    return f'<path d="M{x} {y}h28" {_stroke(place, arm)}/>{text}'
 
 
-def _panel(panel: _Panel, arms: Sequence[_Drawn], times: Sequence[float]) -> Iterator[str]:
-    columns = [one.arm.points.column(panel.of) for one in arms]
-    most = max((v for column in columns for v in column if v is not None), default=0.0)
-    levels = ticks(max(most * panel.scale, panel.least), 3)
-    yield f'<text x="{_LEFT}" y="{_TOP - 8}" {_TEXT}><tspan font-weight="600">{panel.title}</tspan>'
-    yield f", {panel.unit}</text>"
-    yield from _axes(levels, times)
-    if not any(v is not None for column in columns for v in column):
-        middle = _LEFT + _PLOT_W / 2
-        yield f'<text x="{middle:g}" y="{_TOP + _PLOT_H / 2:g}" text-anchor="middle" {_TEXT} '
-        yield 'opacity="0.7">nothing known yet</text>'
-    for one, column in zip(arms, columns, strict=True):
-        yield _line(one, column, panel.scale / levels[-1])
+def _panel(panel: _Panel, arms: Sequence[tuple[int, Arm]], end_s: float) -> Iterator[str]:
+    """Yield a title, an axis from 0 to a round number, the time at its end, and the lines."""
+    columns = [arm.points.column(panel.column) for _, arm in arms]
+    known = [value for column in columns for value in column if value is not None]
+    top = _round_up(max([value * panel.scale for value in known] + [panel.least]))
+    highest = f"{top:,.10g}" if known else "nothing known yet"
+    bottom, right = _TOP + _PLOT_HEIGHT, _MARGIN + _PLOT_WIDTH
+    yield f'<text x="{_MARGIN}" y="{_TOP - 8}" {_TEXT}><tspan font-weight="600">{panel.title}'
+    yield f'</tspan>, {panel.unit}</text><g fill="none" stroke="currentColor">'
+    yield f'<path d="M{_MARGIN} {bottom}H{right}"/>'
+    yield f'<path d="M{_MARGIN} {_TOP}H{right}" stroke-opacity="0.2"/></g>'
+    yield f'<g text-anchor="end" opacity="0.8" {_TEXT}><text x="{right}" y="{_TOP - 8}">'
+    yield f'{highest}</text><text x="{right}" y="{bottom + 12}">{end_s:.1f} s</text></g>'
+    for (place, arm), column in zip(arms, columns, strict=True):
+        line = [
+            # Inside its panel, whatever was reported.
+            f"{_MARGIN + point.t_s / end_s * _PLOT_WIDTH:.1f},"
+            f"{bottom - min(max(value * panel.scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
+            for point, value in zip(arm.points.points, column, strict=True)
+            if value is not None
+        ]
+        if line:
+            x, y = line[-1].split(",")
+            yield f'<polyline points="{" ".join(line)}" {_stroke(place, arm)}/>'
+            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOURS[place % MAX_ARMS]}"/>'
 
 
-def _axes(levels: Sequence[float], times: Sequence[float]) -> Iterator[str]:
-    """Lines across at the levels, with their numbers; the times below."""
-    bottom, right = _TOP + _PLOT_H, _LEFT + _PLOT_W
-    for level in levels:
-        y = bottom - level / levels[-1] * _PLOT_H
-        faint = "" if level == 0 else ' stroke-opacity="0.2"'
-        yield f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="currentColor" fill="none"{faint}/>'
-        yield f'<text x="{_LEFT - 5}" y="{y + 4:.1f}" text-anchor="end" {_TEXT}>'
-        yield f"{label(level, levels[1])}</text>"
-    for at in times:
-        x = _LEFT + at / times[-1] * _PLOT_W
-        yield f'<text x="{x:.1f}" y="{bottom + 15}" text-anchor="middle" {_TEXT}>'
-        yield f"{label(at, times[1])} s</text>"
+def _round_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 5, 7.5, 10 times a power of ten."""
+    if not 0 < value < math.inf:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    least = value * (1 - 1e-9)  # what is round already stays, whatever its last digit
+    return next((power * n for n in (1, 1.5, 2, 3, 5, 7.5) if power * n >= least), power * 10)
 
 
-def _line(one: _Drawn, column: Sequence[float | None], part: float) -> str:
-    """The column as a line through what is known, with the arm's mark at its end."""
-    high = part * _PLOT_H * _FINE
-    points = [
-        f"{x},{_YS[_step(value * high)]}"
-        for x, value in zip(one.x, column, strict=True)
-        if value is not None
-    ]
-    if not points:
-        return ""
-    end = one.mark(*points[-1].split(","))
-    return f'<polyline points="{" ".join(points)}" {one.look}/>{end}'
-
-
-def _step(height: float) -> int:
-    """The step nearest below; nothing is drawn outside of its panel, whatever was told."""
-    return min(max(int(height), 0), len(_YS) - 1)
-
-
-def _legend(arms: Sequence[_Drawn], width: int) -> tuple[str, int]:
-    """A sample and a label for each arm, in as many lines as they need, and their height."""
-    parts, x, line = [], 8.0, 0
-    for one in arms:
-        name = one.arm.label if len(one.arm.label) <= 48 else f"{one.arm.label[:47]}…"
-        takes = 50 + _LETTER * len(name)
-        if x > 8 and x + takes > width:
-            x, line = 8.0, line + 1
-        y = 12 + line * _LEGEND
-        parts.append(
-            f'<path d="M{x:g} {y}h28" {one.look}/>{one.mark(x + 14, y)}'
-            f'<text x="{x + 33:g}" y="{y + 4}" {_TEXT}>{escape(name)}</text>'
-        )
-        x += takes
-    return "".join(parts), (line + 1) * _LEGEND + 6 if arms else 0
-
-
-def _says(arms: Sequence[Arm]) -> str:
-    """The picture in words: the latest of what each arm told."""
-    told = [f"{arm.label}: {_latest(arm)}" for arm in arms]
-    return f"Over time, {'; '.join(told)}." if told else "No arm has begun."
+def _stroke(place: int, arm: Arm) -> str:
+    """Return how the lines of an arm are drawn: stronger while it runs."""
+    weight = 1.5 if arm.done else 2.2
+    colour, dash = COLOURS[place % MAX_ARMS], DASHES[place % MAX_ARMS]
+    return f'fill="none" stroke="{colour}" stroke-width="{weight}" stroke-dasharray="{dash}"'
 
 
 def _latest(arm: Arm) -> str:
-    known = [
-        f"{panel.title} {value * panel.scale:,.4g} {panel.unit}"
-        for panel in _PANELS
-        if (value := latest(arm.points.column(panel.of))) is not None
-    ]
+    """Return the last known value of each panel in words."""
+    known = []
+    for panel in _PANELS:
+        values = [value for value in arm.points.column(panel.column) if value is not None]
+        known += [f"{panel.title} {values[-1] * panel.scale:,.4g} {panel.unit}"] if values else []
     return ", ".join(known) or "nothing known yet"

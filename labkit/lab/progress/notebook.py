@@ -1,6 +1,6 @@
-"""The notebook's reporter: under the cell that waits, a live picture; at the end a line or nothing.
+"""The notebook's reporter: a live picture under the cell that waits; at the end a line or nothing.
 
-IPython is imported only here, and only in a kernel. What is shown is made in `displays`.
+IPython is imported only here, and only in a kernel.
 """
 
 from __future__ import annotations
@@ -8,19 +8,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
-from labkit.lab.progress import card
-from labkit.lab.progress.live import ARMS, Arm, Points
-from labkit.lab.progress.pace import POINTS, Pace
-from labkit.lab.progress.reporter import Reporter, left
+from labkit.lab.progress.live import MAX_ARMS, Arm, Pace, Points, strips
+from labkit.lab.progress.reporter import Reporter, arm_label, describe, remaining
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
 
 EVERY_S = 0.15
 """Between two pictures. Progress comes every 0.1 s, so that it makes six or seven a second."""
-_RECENT = 3
+RECENT_LINES = 3
+Bundle = dict[str, str]
+"""MIME type to text, the same content in each."""
+NOTHING: Bundle = {"text/html": "", "text/plain": ""}
+_SMALL = "font-size:0.9em;opacity:0.8"
 
 
 class Notebook(Reporter):
@@ -35,9 +38,8 @@ class Notebook(Reporter):
     ) -> None:
         self._spot, self._clock = spot or Spot(), clock
         self._trials = self._done = 0
-        self._began = 0.0
+        self._first = self._began = clock()
         self._pace = Pace(EVERY_S)
-        self._first = clock()
         self._label = ""
         self._arms: dict[str, Points] = {}
         self._lines: list[str] = []
@@ -51,25 +53,20 @@ class Notebook(Reporter):
 
     def started(self, step: Step) -> None:
         """Name the arm that runs."""
-        arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
-        self._label = arm or step.trial.strategy
-        if self._label not in self._arms and len(self._arms) >= ARMS:
+        self._label = arm_label(step)
+        if self._label not in self._arms and len(self._arms) >= MAX_ARMS:
             del self._arms[next(iter(self._arms))]
-        self._arms[self._label] = Points(POINTS)
+        self._arms[self._label] = Points()
         self._show("starting")
 
     def update(self, progress: Progress) -> None:
-        """Take it in, and redraw where it is time to."""
+        """Add the reading, and redraw if it is time to."""
         self._arms[self._label].add(progress)
         now = self._clock()
-        if not self._pace.is_due(now):
-            return
-        counts, planned = progress.counts, progress.counts.planned
-        share = progress.done / planned if planned else 0.0
-        failed = f", {counts.failures:,} failed" if counts.failures else ""
-        time_left = left(self._done + share, self._trials, now - self._began)
-        said = f"{counts.ok:,} of {planned:,} ok{failed}, {progress.in_flight:,} in flight"
-        self._show(f"{said}; {time_left}", share)
+        if self._pace.is_due(now):
+            share = progress.done / max(progress.counts.planned, 1)
+            time_left = remaining(self._done + share, self._trials, self._began, now)
+            self._show(f"{describe(progress)}; {time_left}", share)
 
     def finished(self, record: Record) -> None:
         """Count it."""
@@ -87,25 +84,31 @@ class Notebook(Reporter):
 
     def end(self) -> None:
         """Take the picture away, and leave one line where the cell shows no result."""
-        took_s = self._clock() - self._first
-        line = card.closing(self._lines, self._verdicts, took_s)
-        self._spot.close(card.quiet(line) if line else None)
+        line = "".join(self._lines)
+        if len(self._lines) > 1:
+            line = f"{len(self._lines):,} trials in {self._clock() - self._first:,.1f} s"
+            counted = [(self._verdicts[name], name) for name in ("valid", "warn", "invalid")]
+            line += "".join(f", {number} {name}" for number, name in counted if number)
+        html = f'<div style="{_SMALL}">{escape(line)}</div>'
+        self._spot.close({"text/html": html, "text/plain": line} if line else None)
 
-    def _show(self, said: str, share: float = 0.0) -> None:
+    def _show(self, status: str, share: float = 0.0) -> None:
+        """Show the card: which trial of how many, its arm, how far, and the last that ended."""
+        several = self._trials > 1
         place = f"{min(self._done + 1, self._trials):,} of {self._trials:,}"
-        self._spot.show(
-            card.of(
-                place=place if self._trials > 1 else "",
-                label=self._label,
-                said=said,
-                share=(self._done + share) / max(self._trials, 1),
-                arms=[
-                    Arm(label=label, points=points, done=label != self._label)
-                    for label, points in self._arms.items()
-                ],
-                recent=self._lines[-_RECENT:] if self._trials > 1 else (),
-            )
-        )
+        words = [*([f"trial {place}"] if several else []), *filter(None, [self._label])]
+        text = f"{', '.join(words)}: {status}" if words else status
+        done = min((self._done + share) / max(self._trials, 1), 1.0)
+        bar = f'<progress value="{done:.3f}" style="width:100%;max-width:1030px"></progress>'
+        arms = [
+            Arm(label=label, points=points, done=label != self._label)
+            for label, points in self._arms.items()
+        ]
+        picture = strips(arms) if any(len(arm.points) for arm in arms) else ""
+        recent = self._lines[-RECENT_LINES:] if several else []
+        ended = "".join(f"<div>{escape(line)}</div>" for line in recent)
+        html = f'<div>{escape(text)}</div>{bar}{picture}<div style="{_SMALL}">{ended}</div>'
+        self._spot.show({"text/html": html, "text/plain": text})
 
 
 class Spot:
@@ -119,16 +122,16 @@ class Spot:
         self._handle: Any = None
         self._closing = False
 
-    def show(self, bundle: card.Bundle) -> None:
+    def show(self, bundle: Bundle) -> None:
         """Show this in its place."""
         if self._handle is None:
             self._handle = self._display.display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 
-    def close(self, bundle: card.Bundle | None) -> None:
+    def close(self, bundle: Bundle | None) -> None:
         """Leave this behind, or nothing; and nothing where the cell turns out to show a result."""
-        self.show(card.NOTHING if bundle is None else bundle)
+        self.show(NOTHING if bundle is None else bundle)
         if bundle is not None and self._shell is not None and not self._closing:
             self._closing = True
             self._shell.events.register("post_run_cell", self._ended)
@@ -138,4 +141,4 @@ class Spot:
         self._shell.events.unregister("post_run_cell", self._ended)
         value = getattr(result, "result", None)
         if type(value).__module__.startswith("labkit."):
-            self.show(card.NOTHING)
+            self.show(NOTHING)

@@ -1,18 +1,24 @@
-"""`Reporter`: told of each thing as it happens. `Careful` lets none of another's faults out."""
+"""`Reporter`, whose methods are called while trials run, and what all reporters share."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
 
+WAKE_EVERY_S = 0.1
+"""The longest that the loop sleeps while work may be cancelled."""
+
 
 class Reporter:
-    """Told of each thing as it happens. This one shows nothing; others override what they show."""
+    """The silent reporter. Subclasses override what they show."""
 
     def begin(self, trials: int) -> None:
         """`trials` trials are about to run."""
@@ -21,74 +27,85 @@ class Reporter:
         """A trial starts."""
 
     def update(self, progress: Progress) -> None:
-        """About ten times a second while a trial runs."""
+        """Take a reading of the trial that runs: about ten a second."""
 
     def finished(self, record: Record) -> None:
-        """A trial has ended and its record is kept."""
+        """A trial has ended and its record is stored."""
 
     def passed(self, line: str) -> None:
-        """A program of others has ended, of which there is no record; `line` says how."""
+        """A step that leaves no record has ended; `line` says how."""
 
     def interrupted(self, says: str) -> None:
-        """The work is stopped before its end; `says` is what of it is kept."""
+        """The work is stopped before its end; `says` names what of it is stored."""
 
     def end(self) -> None:
         """No more will come, whether all trials ran or not."""
 
 
-class Careful(Reporter):
-    """Hands all on to another reporter until that one fails; what is measured notices nothing."""
+class SafeReporter:
+    """Delegates to another reporter, and drops it after its first exception."""
 
-    def __init__(self, shown: Reporter) -> None:
-        self._shown: Reporter | None = shown
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
 
-    def begin(self, trials: int) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.begin(trials))
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            try:
+                getattr(self._reporter, name)(*arguments)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the trial is worth more
+                self._reporter = Reporter()
+                reason = f"{type(error).__name__}: {error}"
+                sys.stderr.write(f"labkit: progress is shown no longer ({reason})\n")
 
-    def started(self, step: Step) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.started(step))
-
-    def update(self, progress: Progress) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.update(progress))
-
-    def finished(self, record: Record) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.finished(record))
-
-    def passed(self, line: str) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.passed(line))
-
-    def interrupted(self, says: str) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.interrupted(says))
-
-    def end(self) -> None:
-        """Hand it on."""
-        self._on(lambda shown: shown.end())
-
-    def _on(self, tell: Callable[[Reporter], None]) -> None:
-        if self._shown is None:
-            return
-        try:
-            tell(self._shown)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the trial is worth more
-            self._shown = None
-            said = f"labkit: progress is shown no longer ({type(error).__name__}: {error})\n"
-            sys.stderr.write(said)
+        return call
 
 
-def remaining(done: float, of: int, began: float) -> str:
-    """'about 40 s left', from the share done since `began` (`time.monotonic`)."""
-    return left(done, of, time.monotonic() - began)
+def arm_label(step: Step) -> str:
+    """Return the settings that tell the arm of `step` from the others, else its strategy."""
+    arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
+    return arm or step.trial.strategy
 
 
-def left(done: float, of: int, took_s: float) -> str:
-    """The same from how long it took so far."""
+def describe(progress: Progress) -> str:
+    """Return '30 of 1,000 ok, 2 failed, 10 in flight'."""
+    counts = progress.counts
+    failed = f", {counts.failures:,} failed" if counts.failures else ""
+    return f"{counts.ok:,} of {counts.planned:,} ok{failed}, {progress.in_flight:,} in flight"
+
+
+def remaining(done: float, of: int, began: float, now: float | None = None) -> str:
+    """Return 'about 40 s left', extrapolated from the time since `began` (`time.monotonic`)."""
     if done <= 0:
         return "estimating"
-    left_s = took_s * (of - done) / done
-    return f"about {left_s:,.0f} s left"
+    took_s = (time.monotonic() if now is None else now) - began
+    return f"about {took_s * (of - done) / done:,.0f} s left"
+
+
+@contextlib.contextmanager
+def report_cancellation(reporter: Reporter, message: Callable[[], str]) -> Iterator[None]:
+    """Report what is stored when the work inside is cancelled, instead of a traceback.
+
+    The same error goes on, since asyncio knows by its class and identity who asked for the end.
+
+    The kernel's signal handler puts the cancellation into the kernel's loop without waking it.
+    Where nothing else wakes the loop (the strategy blocks, no progress arrives) it would sleep on.
+    So a timer wakes it all the time.
+    """
+    timer: asyncio.TimerHandle
+
+    def wake() -> None:
+        nonlocal timer
+        timer = asyncio.get_running_loop().call_later(WAKE_EVERY_S, wake)
+
+    wake()
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        sentence = message()
+        reporter.interrupted(sentence)
+        error.args = (sentence,)
+        # IPython calls this, if the error has it, instead of making a traceback.
+        error.__dict__["_render_traceback_"] = lambda: [sentence]
+        raise
+    finally:
+        timer.cancel()

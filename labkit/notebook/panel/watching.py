@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from labkit.lab.progress import Reporter, remaining
-from labkit.lab.progress.live import Arm, Points
-from labkit.lab.progress.pace import POINTS, Pace
+from labkit.lab.progress.live import Arm, Pace, Points
 from labkit.launch.launcher import Progress
 from labkit.notebook.panel import arms
 from labkit.notebook.panel.own import Versions
@@ -57,7 +56,7 @@ class Watching(Reporter):
         arm = arms.described(step.trial.to_dict(), version)
         self._running = tuple(map(str, arm.values()))
         self._seen.pop(self._running, None)
-        self._seen[self._running] = (arm, Points(POINTS))
+        self._seen[self._running] = (arm, Points())
         self._say(self._of_trial())
 
     def update(self, progress: Progress) -> None:
@@ -92,7 +91,7 @@ class Watching(Reporter):
         return [
             Arm(label=arms.label(arm, names), points=points, done=key != self._running)
             for key, (arm, points) in self._seen.items()
-            if points.t_s or key == self._running
+            if points or key == self._running
         ]
 
     def _how_far(self, progress: Progress) -> str:
