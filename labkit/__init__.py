@@ -156,7 +156,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What `%load_ext labkit` calls: gives the shell the magics `%lab` and `%%labprof`."""
+    """Give the shell the magic `%%labprof`; `%load_ext labkit` calls this."""
     from labkit.notebook import magics
 
     magics.load(shell)

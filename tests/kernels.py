@@ -1,13 +1,11 @@
-"""A real kernel, as JupyterLab starts one: cells are run in it and completions asked of it."""
+"""A real kernel, as JupyterLab starts one, in which tests run cells."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import psutil
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
@@ -23,21 +21,6 @@ class Kernel:
     def run(self, code: str) -> Said:
         """Run a cell; what it said, by the kind of message."""
         return self._said(self._client.execute(code))
-
-    def interrupted(self, code: str, when: Callable[[], bool]) -> Said:
-        """Run a cell and interrupt it when that is true; what it said."""
-        asked = self._client.execute(code)
-        for _ in range(1_000):
-            if when():
-                break
-            time.sleep(0.01)
-        self._manager.interrupt_kernel()
-        return self._said(asked)
-
-    def children(self) -> int:
-        """How many processes the kernel's own has."""
-        process = psutil.Process(self._manager.provisioner.pid)
-        return len(process.children(recursive=True))
 
     def _said(self, asked: str) -> Said:
         said = Said()
@@ -55,17 +38,6 @@ class Kernel:
         said = self.run(code)
         assert "error" not in said, said["error"]
         return str(said["execute_result"][0]["data"]["text/plain"])
-
-    def error(self, code: str) -> dict[str, Any]:
-        """Run a cell that must fail; what is shown of its error."""
-        (found,) = self.run(code)["error"]
-        return dict(found)
-
-    def completed(self, code: str) -> list[str]:
-        """The cell as Tab at its end leaves it, for each completion."""
-        answer = self._client.complete(code, reply=True, timeout=60)["content"]
-        kept = code[: answer["cursor_start"]]
-        return [kept + match for match in answer["matches"]]
 
 
 @contextlib.contextmanager

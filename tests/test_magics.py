@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from kernels import Said, kernel
 
+import labkit as lab
 from labkit.errors import BadInput
-from labkit.notebook.magics import labprof as magics
+from labkit.notebook import magics
 from labkit.profiler.callgraph import Call, CallGraph, Function
 
 Run = Callable[[str], Said]
@@ -35,12 +37,12 @@ def test_options_are_quoted_whatever_they_hold() -> None:
 
 def test_unknown_option_is_said_and_ends_nothing() -> None:
     with pytest.raises(BadInput, match=r"%%labprof: unrecognized arguments: --bogus; usage"):
-        magics.parser().parse_args(["--bogus"])
+        magics.parsed("--bogus")
 
 
 def test_quote_that_is_not_closed_is_said() -> None:
     with pytest.raises(BadInput, match=r"%%labprof: \"--into 'x\" does not parse \(No closing"):
-        magics.words("--into 'x")
+        magics.parsed("--into 'x")
 
 
 def test_kernel_s_own_functions_are_left_out() -> None:
@@ -147,3 +149,15 @@ def test_cell_without_awaits_is_profiled_too(run: Run) -> None:
     said = run("%%labprof --sort calls\nlen(sorted(range(5), key=lambda n: -n))")
     assert said["execute_result"][0]["data"]["text/plain"] == "5"
     assert re.search(r"^<lambda> .* function +5 ", shown(said)["text/plain"], re.MULTILINE)
+
+
+def test_the_extension_is_loaded_twice_like_once() -> None:
+    named: list[str] = []
+    shell = SimpleNamespace(
+        input_transformers_cleanup=[],
+        register_magic_function=lambda function, kind, name: named.append(name),
+    )
+    lab.load_ipython_extension(shell)
+    lab.load_ipython_extension(shell)
+    assert named == ["labprof"]
+    assert shell.input_transformers_cleanup == [magics.replaced]

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from kernels import kernel
 from servers import serving
 
 from labkit.measured.targets.http import faults
@@ -105,14 +104,3 @@ def test_python() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_lines_of_a_cell(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```ipython\n(.*?)```", README, flags=re.DOTALL)
-    first, second = block.splitlines()
-    with kernel() as cells:
-        store = {"LABKIT_STORE": str(tmp_path / "store"), "LABKIT_LIVE": "0"}
-        cells.run(f"%load_ext labkit\nimport os\nos.environ |= {store}")
-        assert "500 ok" in cells.value(first)
-        assert cells.value(f"{second}\nlen(study.records)") == "4"

@@ -1,12 +1,13 @@
-"""`%%labprof`: a notebook's cell under the profiler, awaits and all. Thin; IPython is not imported.
+"""What `%load_ext labkit` adds to a shell: `%%labprof`, which profiles a cell that may await.
 
 A cell magic cannot await: IPython calls it and goes on. So the line `%%labprof` is replaced, before
-the cell is compiled, by a call that starts the profiler; the rest stays the cell that it is, with
-its awaits, its line numbers and the value of its last line. What IPython does after every cell,
-also after one that failed, ends the profiler and shows what it found.
+the cell is compiled, by a call that starts the profiler. The rest of the cell stays as it is, with
+its awaits, its line numbers and the value of its last line. IPython's event `post_execute`, which
+also comes after a cell that failed, stops the profiler and shows the profile.
 
 The kernel's loop runs the kernel's own tasks while the cell waits. A context variable, which tasks
-inherit from the cell that starts them, tells them apart.
+inherit from the cell that starts them, tells them apart. IPython is not imported: the shell that
+is given is asked, by its public names.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NUMBERS = itertools.count(1)
 
 
 def load(shell: Any) -> None:
-    """Give `shell` the magic; a second time changes nothing."""
+    """Register the magic in `shell`; a second call changes nothing."""
     if not hasattr(shell, "labprof_start"):
         shell.labprof_start = _Cells(shell).start
         shell.input_transformers_cleanup.append(replaced)
@@ -41,7 +42,7 @@ def load(shell: Any) -> None:
 
 
 def replaced(lines: list[str]) -> list[str]:
-    """The lines of a cell; those of one that begins with the magic begin with its call instead."""
+    """Return a cell's lines; where the first is the magic, a call that starts the profiler."""
     match = _LINE.fullmatch(lines[0]) if lines else None
     return lines if match is None else [_START.format(options=match["options"]), *lines[1:]]
 
@@ -56,79 +57,72 @@ def labprof(line: str, cell: str) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong as the rest of the lab does, instead of ending the kernel."""
+    """A parser that raises `BadInput` instead of ending the kernel."""
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"%%labprof: {message}; {self.format_usage().strip()}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options, named as those of `labkit profile`."""
-    found = _Parser(prog="%%labprof", add_help=False, allow_abbrev=False)
-    found.add_argument("--clock", default="wall")
-    found.add_argument("--sort", default="self")
-    found.add_argument("--rows", type=int, default=profiling.ROWS)
-    found.add_argument("--into", metavar="NAME")
+def parsed(options: str) -> argparse.Namespace:
+    """Parse the options of a cell, named as those of `labkit profile`. Raises `BadInput`."""
+    parser = _Parser(prog="%%labprof", add_help=False, allow_abbrev=False)
+    parser.add_argument("--clock", default="wall")
+    parser.add_argument("--sort", default="self")
+    parser.add_argument("--rows", type=int, default=profiling.ROWS)
+    parser.add_argument("--into", metavar="NAME")
+    try:
+        words = shlex.split(options)
+    except ValueError as error:
+        raise BadInput(f"%%labprof: {options!r} does not parse ({error})") from None
+    found = parser.parse_args(words)
+    found.clock = Ask.by(found.clock).clock
+    profiling.check_view(found.sort, found.rows)
+    if found.into is not None and not found.into.isidentifier():
+        raise BadInput(f"--into is {found.into!r}: it must be the name of a variable")
     return found
 
 
-def words(options: str) -> list[str]:
-    """The options as a shell would part them. Raises `BadInput` where a quote is not closed."""
-    try:
-        return shlex.split(options)
-    except ValueError as error:
-        raise BadInput(f"%%labprof: {options!r} does not parse ({error})") from None
-
-
 class _Cells:
-    """The cell that is profiled in one shell, if one is."""
+    """Profiles one cell at a time in one shell."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._profiler: Profiler | None = None
-        self._asked, self._file = argparse.Namespace(), ""
+        self._options, self._file = argparse.Namespace(), ""
 
     def start(self, options: str) -> None:
-        """From here on, until the cell ends. Raises `BadInput`, and then nothing is profiled."""
-        asked = parser().parse_args(words(options))
-        clock = Ask.by(asked.clock).clock
-        profiling.check_view(asked.sort, asked.rows)
-        if asked.into is not None and not asked.into.isidentifier():
-            raise BadInput(f"--into is {asked.into!r}: it must be the name of a variable")
+        """Profile from here until the cell ends. Raises `BadInput`, and profiles nothing then."""
+        self._options = parsed(options)
         self._file = sys._getframe(1).f_code.co_filename
         number = next(_NUMBERS)
-        profiler = Profiler(clock, tag_of=_OWNER.get, only=number)
+        profiler = Profiler(self._options.clock, tag_of=_OWNER.get, only=number)
         _OWNER.set(number)
         profiler.start()
-        self._profiler, self._asked = profiler, asked
+        self._profiler = profiler
         self._shell.events.register("post_execute", self._end)
 
     def _end(self) -> None:
+        """Stop the profiler and display the profile as HTML and as text, in one bundle."""
         self._shell.events.unregister("post_execute", self._end)
         assert self._profiler is not None
         self._profiler.stop()
         graph = of_cell(self._profiler.seen(), self._file)
         found = Profiled(graph=graph, wall_s=self._profiler.wall_s)
-        _show(
-            self._shell, profiling.Profile(found, title="where the cell's time went"), self._asked
-        )
         self._profiler = None
+        profile = profiling.Profile(found, title="where the cell's time went")
+        sort, rows, into = self._options.sort, self._options.rows, self._options.into
+        if into is not None:
+            self._shell.user_ns[into] = profile
+        data = {
+            "text/html": profiling.iframe(profile, sort, rows),
+            "text/plain": profile.text_table(sort, rows).text(),
+        }
+        self._shell.display_pub.publish(data=data, metadata={})
 
 
 def of_cell(graph: CallGraph, file: str) -> CallGraph:
-    """What the cell in `file` called, and the tasks that it started; nothing of the kernel's."""
+    """Return what the cell in `file` called, and its tasks; nothing of the kernel's own."""
     kernel = {place for place, one in enumerate(graph.functions) if _KERNEL.search(one.file)}
     cell = {place for place, one in enumerate(graph.functions) if one.file == file}
     tasks = {place for place, _ in graph.roots() if graph.functions[place].coroutine} - kernel
     return graph.within(cell | tasks, kernel)
-
-
-def _show(shell: Any, profile: profiling.Profile, asked: argparse.Namespace) -> None:
-    """One bundle: a frame of HTML, and the same as text."""
-    if asked.into is not None:
-        shell.user_ns[asked.into] = profile
-    data = {
-        "text/html": profiling.iframe(profile, asked.sort, asked.rows),
-        "text/plain": profile.text_table(asked.sort, asked.rows).text(),
-    }
-    shell.display_pub.publish(data=data, metadata={})
