@@ -15,7 +15,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from labkit.cli.workspace import jupyter
+from labkit.cli.lab import JUPYTER_CONFIG
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,7 +71,7 @@ def test_binder_starts_what_it_is_told_to_at_scale_smoke() -> None:
         check=True,
     )
 
-    assert started.stdout.splitlines() == ["smoke", f"{jupyter.CONFIG}:/theirs"]
+    assert started.stdout.splitlines() == ["smoke", f"{JUPYTER_CONFIG}:/theirs"]
 
 
 def test_the_dev_container_takes_a_python_that_labkit_supports() -> None:

@@ -112,7 +112,13 @@ def test_notebook_is_stored_stripped(path: Path) -> None:
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
     assert stripped(notebook) == notebook
-    assert notebook.metadata == {"kernelspec": kernel, "language_info": {"name": "python"}}
+    info = notebook.metadata.get("labkit")
+    assert info
+    assert notebook.metadata == {
+        "kernelspec": kernel,
+        "labkit": info,
+        "language_info": {"name": "python"},
+    }
     solved = {"jupyter": FOLDED, "tags": sorted({*TAGS, SOLUTION})}
     kinds = ({}, {"tags": sorted(TAGS)}, solved, {**solved, "tags": [SOLUTION]})
     assert all(cell.metadata in kinds for cell in notebook.cells)

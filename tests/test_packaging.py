@@ -189,7 +189,8 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
     assert notebooks
     assert exercises
     assert len(settings) == 2
-    data = settings | published | ladder | claims | reference | notebooks | exercises
+    helpers = moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks")
+    data = settings | published | ladder | claims | reference | notebooks | exercises | helpers
     assert moved("labkit/**/*.py", "", "") | data <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",

@@ -17,40 +17,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import paths as places
-from labkit.cli.workspace import copying, index, jupyter, manifest, openings, prepare
-from labkit.cli.workspace.copying import DiskFull
-from labkit.cli.workspace.planning import beside, steps
+from labkit.cli import lab
+from labkit.cli.lab import JUPYTER_CONFIG
+from labkit.cli.workspace import NotebookInfo, needs, prepare
+from labkit.cli.workspace import read_all as read_infos
+from labkit.cli.workspace.copying import DiskFull, beside, copied, digest, steps
+from labkit.cli.workspace.notebooks import index_page, read
 from labkit.errors import BadInput, LabError, NotInstalled
 from labkit.record import store
 
 NOTEBOOKS = places.notebooks()
-OPENING = """# {title}
-
-## What you will do
-
-Do this
-with that. And more.
-
-## What you will learn
-
-- something
-
-## What you will need
-
-{needs}
-
-**Time:** 20 minutes, of which the machine needs one. **Peak memory:** 300 MB, kernel
-included.
-**Scale:** `LABKIT_SCALE` sets: `smoke`, `workshop` (about 7
-minutes of computing, 450 MB) or `paper` (two hours, 2 GB).
-"""
+INFO = {
+    "title": "A title",
+    "does": "Do this with that.",
+    "minutes": 20,
+    "peak_mb": 300,
+    "workshop_mb": 450,
+    "workshop_minutes": 7,
+}
 
 
-def notebook(title: str = "A title", needs: str = "Nothing.") -> str:
-    source = OPENING.format(title=title, needs=needs)
+def notebook(title: str = "A title", **info: Any) -> str:
     code = {"cell_type": "code", "source": ["1 + 1"], "outputs": [], "metadata": {}}
-    cells = [{"cell_type": "markdown", "source": [source]}, code]
-    return json.dumps({"cells": cells, "metadata": {"language_info": {"name": "python"}}})
+    cells = [{"cell_type": "markdown", "source": [f"# {title}"]}, code]
+    metadata = {"language_info": {"name": "python"}, "labkit": INFO | {"title": title} | info}
+    return json.dumps({"cells": cells, "metadata": metadata})
 
 
 @pytest.fixture
@@ -59,8 +50,9 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "shipped"
     (folder / "exercises").mkdir(parents=True)
     (folder / "00_first.ipynb").write_text(notebook("First"))
-    (folder / "01_second.ipynb").write_text(notebook("Second", "[00_first](00_first.ipynb)"))
+    (folder / "01_second.ipynb").write_text(notebook("Second", after=["00_first"]))
     (folder / "exercises" / "00_first.ipynb").write_text("{}")
+    (folder / "exercises" / "answers.py").write_text("ANSWER = 42")
     (folder / "TEACHING.md").write_text("for teachers")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints" / "00_first.ipynb").write_text("{}")
@@ -178,9 +170,10 @@ def test_first_copy_brings_notebooks_exercises_and_index(source: Path, mine: Pat
 
     assert read_all(mine).keys() == {
         ".labkit.json", "index.md", "00_first.ipynb", "01_second.ipynb", "exercises/00_first.ipynb",
+        "exercises/answers.py",
     }  # fmt: skip
     assert (mine / "00_first.ipynb").read_bytes() == (source / "00_first.ipynb").read_bytes()
-    assert len(done.paths("copied")) == 4
+    assert len(done.paths("copied")) == 5
     assert done.folder == mine
 
 
@@ -191,7 +184,7 @@ def test_second_copy_changes_nothing(source: Path, mine: Path) -> None:
     done = prepare(mine, source=source)
 
     assert read_all(mine) == before
-    assert len(done.paths("current")) == len(done.steps) == 4
+    assert len(done.paths("current")) == len(done.steps) == 5
 
 
 def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mine: Path) -> None:
@@ -210,7 +203,7 @@ def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mi
     assert done.text().splitlines() == [
         f"workspace   {mine}",
         "updated       2  index.md, 01_second.ipynb",
-        "unchanged     1  exercises/00_first.ipynb",
+        "unchanged     2  exercises/00_first.ipynb, exercises/answers.py",
         "kept, yours   1  00_first.ipynb",
         "newer         1  00_first.new.ipynb",
         "                 the newer version of what is yours, beside it",
@@ -263,7 +256,7 @@ def test_to_open_a_notebook_does_not_make_it_theirs(
 def test_what_is_no_notebook_is_compared_as_it_is(text: str) -> None:
     data = text.encode("latin-1")
 
-    assert manifest.digest(data) == hashlib.sha256(data).hexdigest()
+    assert digest(data) == hashlib.sha256(data).hexdigest()
 
 
 def test_what_was_deleted_is_told_and_comes_back_only_when_asked(source: Path, mine: Path) -> None:
@@ -326,7 +319,7 @@ def test_after_a_damaged_manifest_all_that_differs_is_theirs(
 
     assert (mine / "00_first.ipynb").read_bytes() == before
     assert "00_first.ipynb" in done.paths("beside")
-    assert manifest.read(mine).keys() >= {"01_second.ipynb", "00_first.new.ipynb"}
+    assert copied(mine).keys() >= {"01_second.ipynb", "00_first.new.ipynb"}
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
@@ -362,7 +355,7 @@ def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
     assert there.keys() == {".labkit.json", "index.md", "00_first.ipynb"}
     assert there["00_first.ipynb"] == (source / "00_first.ipynb").read_bytes()
     assert prepare(mine, source=source).paths("copied") == [
-        "01_second.ipynb", "exercises/00_first.ipynb",
+        "01_second.ipynb", "exercises/00_first.ipynb", "exercises/answers.py",
     ]  # fmt: skip
 
 
@@ -435,7 +428,7 @@ def test_a_current_folder_that_is_gone_is_said(
 
     assert places.workspace() is None
     with pytest.raises(BadInput, match=r"workspace is 'labkit-workspace': it cannot be written"):
-        prepare(copying.usual(), source=source)
+        prepare(lab.default_workspace(), source=source)
     os.chdir(tmp_path)  # what is restored after the test must be there
 
 
@@ -443,7 +436,7 @@ def test_names_that_need_care_are_names(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mine = 100% #1, 'ü' ?"
 
     assert prepare(folder, source=source).folder == folder
-    start = jupyter.opening(folder, {}, page="index.md", browser=True, port=1)
+    start = lab.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
     assert f"--ServerApp.root_dir={folder}" in start.words
 
 
@@ -481,57 +474,55 @@ def test_a_checkout_within_a_workspace_keeps_its_own_records(
     assert places.workspace() is None
 
 
-# What the openings say, and the index.
+# What the notebooks say of themselves, and the index.
 
 
-def test_opening() -> None:
-    about = openings.parse(
-        "07_x", OPENING.format(title="See it", needs="[00](00_a.ipynb); the extra `databases`.")
-    )
-
-    assert about == openings.About(
-        name="07_x", title="See it", does="Do this with that.", minutes=20, peak_mb=300,
-        workshop_minutes=7, workshop_mb=450, after=("00_a",), databases=True,
-    )  # fmt: skip
+def info(**changes: Any) -> NotebookInfo:
+    return NotebookInfo(**INFO | {"name": "07_x"} | changes)  # type: ignore[arg-type]
 
 
-def test_exercises_have_minutes_of_their_own() -> None:
-    text = OPENING.format(title="See it", needs="").replace(
-        "**Scale:**", "**Exercises:** three, about 15 minutes.\n**Scale:**"
-    )
-    about = openings.parse("07_x", text)._replace(exercises="exercises/07_x.ipynb")
+def test_info_is_read_from_the_metadata(source: Path) -> None:
+    first, second = read_infos(source)
 
-    assert (about.minutes, about.exercise_minutes) == (20, 15)
-    assert "| [15 min](exercises/07_x.ipynb) |" in index.page([about])
+    assert first == info(name="00_first", title="First", exercises="exercises/00_first.ipynb")
+    assert second == info(name="01_second", title="Second", after=("00_first",))
 
 
-@pytest.mark.parametrize("cut", ["# ", "**Time:**", "**Peak memory:**"])
-def test_what_is_no_opening_is_said(cut: str) -> None:
-    with pytest.raises(LabError, match="07_x: its first cell is no opening"):
-        openings.parse("07_x", OPENING.format(title="See it", needs="").replace(cut, ""))
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"metadata": {}}', notebook(minutes="twenty"), notebook(title=None)]
+)
+def test_a_notebook_without_its_entry_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "07_x.ipynb"
+    path.write_text(text)
+
+    with pytest.raises(LabError, match=r"07_x.ipynb: its metadata has no valid entry 'labkit'"):
+        read(path)
 
 
-def test_each_notebook_says_what_the_index_needs() -> None:
-    abouts = openings.read_all(NOTEBOOKS)
+def test_needs_of_all() -> None:
+    infos = [info(), info(name="08_y", databases=True, workshop_minutes=None, peak_mb=310)]
 
-    assert [about.name for about in abouts] == [
-        path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    ]
-    for about in abouts:
-        assert about.does.endswith(".")
-        assert 5 <= about.minutes <= 60
-        assert about.exercise_minutes is None or about.exercises is not None
-        assert 100 <= about.peak_mb <= about.workshop_mb <= 1_000
-        assert (about.exercises is not None) == (
-            NOTEBOOKS / "exercises" / f"{about.name}.ipynb"
-        ).is_file()
-    # The ledger is left to run over lunch: its opening gives no minutes.
-    assert [about.name for about in abouts if about.workshop_minutes is None] == ["12_the_ledger"]
-    assert [about.name[:2] for about in abouts if about.databases] == ["08", "09"]
+    assert needs(infos) == (310, 450, 7, ["08"], ["08_y"])
+    assert needs([]) == (0, 0, 0, [], [])
+
+
+@pytest.mark.parametrize("about", read_infos(NOTEBOOKS), ids=lambda about: about.name)
+def test_each_notebook_opens_with_what_its_metadata_says(about: NotebookInfo) -> None:
+    cells = json.loads((NOTEBOOKS / f"{about.name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    opening = " ".join("".join(cells[0]["source"]).split())
+
+    assert opening.startswith(f"# {about.title} ## What you will do {about.does}")
+    assert f"**Time:** {about.minutes} minutes" in opening
+    assert f"**Peak memory:** {about.peak_mb} MB" in opening
+    assert all(f"]({name}.ipynb)" in opening for name in about.after)
+    assert ("`databases`" in opening) == about.databases
+    assert (f"{about.exercise_minutes} minutes" in opening) == (about.exercises is not None)
+    assert 5 <= about.minutes <= 60
+    assert 100 <= about.peak_mb <= about.workshop_mb <= 1_000
 
 
 def test_what_is_to_be_read_before_comes_before() -> None:
-    abouts = openings.read_all(NOTEBOOKS)
+    abouts = read_infos(NOTEBOOKS)
     names = [about.name for about in abouts]
 
     assert abouts[0].after == ()
@@ -539,7 +530,7 @@ def test_what_is_to_be_read_before_comes_before() -> None:
         assert all(names.index(earlier) < place for earlier in about.after)
 
 
-def test_the_index_holds_what_the_openings_say_and_links_that_lead_somewhere(
+def test_the_index_holds_what_the_notebooks_say_and_links_that_lead_somewhere(
     source: Path, mine: Path
 ) -> None:
     prepare(mine, source=source)
@@ -555,27 +546,28 @@ def test_the_index_holds_what_the_openings_say_and_links_that_lead_somewhere(
 
 
 def test_the_index_lists_every_notebook_of_the_lab() -> None:
-    abouts = openings.read_all(NOTEBOOKS)
-    page = index.page(abouts)
+    abouts = read_infos(NOTEBOOKS)
+    page = index_page(abouts)
 
     for about in abouts:
         assert f"**[{about.title}]({about.name}.ipynb)**" in page
         assert f"| {about.minutes} |" in page
 
 
-def test_a_bar_in_a_sentence_does_not_end_its_cell() -> None:
-    about = openings.parse(
-        "00_x", OPENING.replace("with that", "with a | b").format(title="T", needs="")
+def test_a_row_of_the_index_escapes_bars_and_names_exercises_and_the_extra() -> None:
+    page = index_page(
+        [info(does="a | b.", exercises="exercises/07_x.ipynb", exercise_minutes=15, databases=True)]
     )
 
-    assert r"with a \| b" in index.page([about])
+    assert r"a \| b. *Needs the extra `databases`.*" in page
+    assert "| [15 min](exercises/07_x.ipynb) |" in page
 
 
 # What JupyterLab is told.
 
 
 def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
-    start = jupyter.opening(Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905)
+    start = lab.jupyter_start(Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905)
 
     assert start.words[:3] == [sys.executable, "-m", "jupyterlab"]
     assert {
@@ -583,15 +575,18 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
         "--LabApp.default_url=/lab/tree/index.md", "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
     } <= set(start.words)  # fmt: skip
-    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": str(jupyter.CONFIG)}
+    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": str(JUPYTER_CONFIG)}
+
+
+def started(**environment: str) -> dict[str, str]:
+    start = lab.jupyter_start(Path("/mine"), environment, page="x", browser=True, port=1)
+    return start.environment
 
 
 def test_settings_of_the_users_own_come_after() -> None:
-    paths = jupyter.configured({"JUPYTER_CONFIG_PATH": f"/theirs{os.pathsep}/more"})
+    paths = started(JUPYTER_CONFIG_PATH=f"/theirs{os.pathsep}/more")["JUPYTER_CONFIG_PATH"]
 
-    assert paths["JUPYTER_CONFIG_PATH"].split(os.pathsep) == [
-        str(jupyter.CONFIG), "/theirs", "/more",
-    ]  # fmt: skip
+    assert paths.split(os.pathsep) == [str(JUPYTER_CONFIG), "/theirs", "/more"]
 
 
 def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -599,7 +594,7 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
     from jupyterlab_server.settings_utils import _get_overrides
 
     before = get_page_config([])
-    monkeypatch.setenv("JUPYTER_CONFIG_PATH", jupyter.configured({})["JUPYTER_CONFIG_PATH"])
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", started()["JUPYTER_CONFIG_PATH"])
     overrides, error = _get_overrides("nowhere")
 
     assert "@jupyterlab/apputils-extension:announcements" not in before["disabledExtensions"]
@@ -611,12 +606,12 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
     assert viewers == {"markdown": "Markdown Preview"}
 
 
-def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    jupyter.check_jupyterlab()
-    monkeypatch.setattr(jupyter, "find_spec", lambda name: None)
+def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch, mine: Path) -> None:
+    monkeypatch.setattr(lab, "find_spec", lambda name: None)
 
     with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
-        jupyter.check_jupyterlab()
+        lab.open_lab(mine)
+    assert not mine.exists()
 
 
 # The command.
@@ -637,7 +632,7 @@ def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert first.stdout.startswith(f"workspace   {made}\ncopied ")
     assert again.stdout.startswith(f"workspace   {made}\nunchanged ")
-    assert read_all(made)["index.md"].decode() == index.page(openings.read_all(NOTEBOOKS))
+    assert read_all(made)["index.md"].decode() == index_page(read_infos(NOTEBOOKS))
     assert [path.name for path in tmp_path.iterdir()] == ["labkit-workspace"]
 
 
@@ -654,8 +649,8 @@ def test_edit_is_for_a_checkout_alone(
     monkeypatch.setattr(places, "in_checkout", lambda: checkout)
 
     with pytest.raises(BadInput, match=says):
-        copying.sources(*map(Path, words) if words else [None])
+        lab.checkout_notebooks(*map(Path, words) if words else [None])
 
 
 def test_edit_opens_the_notebooks_where_they_are() -> None:
-    assert copying.sources(None) == NOTEBOOKS
+    assert lab.checkout_notebooks(None) == NOTEBOOKS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from labkit.cli import doctor, notebooks, performing, serve, terminal
+from labkit.cli import doctor, lab, performing, serve, terminal
 from labkit.cli.commands.app import application
 from labkit.errors import LabError
 
@@ -22,7 +22,7 @@ app = application(
     says="A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
     "reproduce published benchmarks, check what others claim.",
     before={"serve": serve.serve},
-    after={"doctor": doctor.doctor, "lab": notebooks.open_lab},
+    after={"doctor": doctor.doctor, "lab": lab.open_lab},
 )
 
 

@@ -42,7 +42,8 @@ def exercises_of(text: str, name: str) -> str:
     cells = [_opening(source, name), _setup(source), *_exercises(source)]
     made = {
         "cells": cells,
-        "metadata": source["metadata"],
+        # What the notebook takes and needs is not what its exercises do.
+        "metadata": {k: v for k, v in source["metadata"].items() if k != "labkit"},
         "nbformat": source["nbformat"],
         "nbformat_minor": source["nbformat_minor"],
     }

@@ -1,0 +1,117 @@
+"""`labkit lab`: copies the notebooks into a workspace and starts JupyterLab on it.
+
+Nothing is asked of the network. Settings that hold for this start alone lie in `jupyter_config`, a
+folder of Jupyter's own kind: Markdown opens rendered, and the question about news is switched off.
+The user's own settings are not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from labkit import paths
+from labkit.cli.commands.options import example
+from labkit.errors import BadInput, NotInstalled
+
+JUPYTER_CONFIG = Path(__file__).resolve().parent / "workspace" / "jupyter_config"
+_NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
+_Workspace = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WORKSPACE",
+        help="Your folder: made if it is not there. [./labkit-workspace, or the current folder "
+        "where that is a workspace]",
+        show_default=False,
+    ),
+]
+
+
+@example("labkit lab ~/labkit-workspace")
+def open_lab(
+    workspace: _Workspace = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Bring back the notebooks that you deleted.")
+    ] = False,
+    copy_only: Annotated[
+        bool, typer.Option("--copy-only", help="Copy the notebooks and open nothing.")
+    ] = False,
+    edit: Annotated[
+        bool,
+        typer.Option("--edit", help="Open the notebooks of the checkout instead, to edit them."),
+    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+    port: Annotated[int, typer.Option(metavar="N", help="The port of JupyterLab.")] = 8888,
+) -> None:
+    """Copy the notebooks into a folder of your own, and open JupyterLab on their index.
+
+    What you changed there is never written over: a newer version is put beside it. What you measure
+    is stored there too, in data/runs.
+    """
+    from labkit.cli import terminal
+    from labkit.cli import workspace as workspaces
+
+    if not copy_only and find_spec("jupyterlab") is None:
+        raise NotInstalled("labkit lab", "jupyterlab", "lab")
+    if edit:
+        folder, page = checkout_notebooks(workspace), "00_start_here.ipynb"
+    else:
+        done = workspaces.prepare(workspace or default_workspace(), restore=restore)
+        folder, page = done.folder, workspaces.INDEX
+        terminal.say(done.text())
+    if not copy_only:
+        start = jupyter_start(folder, os.environ, page=page, browser=browser, port=port)
+        sys.stdout.flush()
+        os.execve(sys.executable, *start)  # noqa: S606  # our own interpreter
+
+
+def default_workspace() -> Path:
+    """Return the workspace that the current folder is in, else one to be made below that folder."""
+    return paths.workspace() or Path("labkit-workspace")
+
+
+def checkout_notebooks(named: Path | None) -> Path:
+    """Return the folder of the notebooks in a checkout; raise `BadInput` where this is none."""
+    if named is not None:
+        raise BadInput(
+            f"workspace is {str(named)!r}: --edit opens the notebooks of the checkout; "
+            "leave one of the two out"
+        )
+    if not paths.in_checkout():
+        raise BadInput("edit is True: labkit is installed and no checkout; leave --edit out")
+    return paths.notebooks()
+
+
+class JupyterStart(NamedTuple):
+    """What starts JupyterLab: to be given to `os.execve` as it is."""
+
+    words: list[str]
+    environment: dict[str, str]
+
+
+def jupyter_start(
+    folder: Path, environment: Mapping[str, str], *, page: str, browser: bool, port: int
+) -> JupyterStart:
+    """Return what starts JupyterLab on `folder`, opened at its file `page`.
+
+    The environment has the settings of `JUPYTER_CONFIG` before those that it names itself.
+    """
+    words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
+    # Nothing is asked of the network: neither news, nor a newer JupyterLab, nor extensions.
+    words += ["--LabApp.news_url=None", f"--LabApp.check_for_updates_class={_NO_UPDATES}"]
+    words += ["--LabApp.extension_manager=readonly"]
+    words += [f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{page}"]
+    # Which tabs are open is remembered per workspace: tabs of another folder would not be found.
+    words += [f"--LabApp.workspaces_dir={folder / '.jupyterlab'}"]
+    words += [] if browser else ["--no-browser"]
+    # Root may not start Jupyter unless it says so; in a container it is the usual user.
+    words += ["--allow-root"] if os.geteuid() == 0 else []
+    theirs = environment.get("JUPYTER_CONFIG_PATH")
+    config = [str(JUPYTER_CONFIG), *([theirs] if theirs else [])]
+    return JupyterStart(words, {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(config)})
