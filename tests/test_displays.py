@@ -24,8 +24,7 @@ from matplotlib.patches import Rectangle
 from labkit import stats
 from labkit.charts.style import INK, ON_FILL, PALE, PALETTE
 from labkit.charts.theme import GREY, lifted, off_ground
-from labkit.profiler.callgraph import CallGraph, Function
-from labkit.profiler.result import Profiled
+from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.record.record import Timeline
 from labkit.report.audit import Audit, Figure
 from labkit.report.html import MOST_BYTES, prose
@@ -101,7 +100,7 @@ def profile() -> Profile:
         name=EVIL, file="/x.py", line=1, coroutine=True, calls=2, total_s=1.0, self_s=1.0
     )
     graph = CallGraph(clock="wall", functions=(one,))
-    return Profile(Profiled(graph=graph, wall_s=1.0, slow_s=0.05))
+    return Profile(ProfileResult(graph=graph, wall_s=1.0, slow_s=0.05))
 
 
 def comparison(n: int = 5) -> stats.Comparison:

@@ -16,9 +16,9 @@ import yappi
 
 import labkit as lab
 from labkit.errors import BadInput, TrialFailed
-from labkit.profiler.callgraph import CallGraph, Function
+from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.profiler.profiler import Profiler
-from labkit.profiler.result import Held, Profiled, held_text
+from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.report import profile as profiling
 
 WAIT_S = 0.05
@@ -38,7 +38,7 @@ async def profiled(clock: Any, **named: Any) -> CallGraph:
     profiler.start()
     await asyncio.gather(outer(), outer())
     profiler.stop()
-    return profiler.seen()
+    return profiler.graph()
 
 
 def named(graph: CallGraph, name: str) -> Function:
@@ -70,7 +70,7 @@ async def test_what_is_written_in_c_is_named_as_it_is_called() -> None:
     time.sleep(0)  # noqa: ASYNC251  # it is what is looked for
     [].append(1)  # type: ignore[var-annotated]
     profiler.stop()
-    names = {one.name for one in profiler.seen().functions}
+    names = {one.name for one in profiler.graph().functions}
     assert {"time.sleep", "list.append"} <= names
 
 
@@ -172,7 +172,7 @@ def made(name: str = EVIL, **more: Any) -> profiling.Profile:
         self_s=1.0,
     )
     graph = CallGraph(clock="wall", functions=(one,))
-    return profiling.Profile(Profiled(graph=graph, wall_s=1.0, **more))
+    return profiling.Profile(ProfileResult(graph=graph, wall_s=1.0, **more))
 
 
 class Tags(HTMLParser):
@@ -188,7 +188,7 @@ class Tags(HTMLParser):
 
 
 def test_names_are_escaped_wherever_html_is_made() -> None:
-    held = Held(callback=EVIL, where=EVIL, at_s=0.0, held_s=1.0)
+    held = SlowCallback(callback=EVIL, where=EVIL, at_s=0.0, blocked_s=1.0)
     profile = made(slow_s=0.05, slow=(held,))
     frame = Tags(profiling.iframe(profile))
     assert frame.tags == ["iframe"]
@@ -201,7 +201,7 @@ def test_a_frame_is_as_high_as_its_page() -> None:
     def height_px(*names: str) -> int:
         functions = tuple(made(name).graph.functions[0] for name in names)
         graph = CallGraph(clock="wall", functions=functions)
-        frame = profiling.iframe(profiling.Profile(Profiled(graph=graph, wall_s=1.0)))
+        frame = profiling.iframe(profiling.Profile(ProfileResult(graph=graph, wall_s=1.0)))
         return int(frame.partition('height="')[2].partition('"')[0])
 
     one, three = height_px("a"), height_px("a", "b", "c")
@@ -211,8 +211,8 @@ def test_a_frame_is_as_high_as_its_page() -> None:
 
 def test_text_says_that_it_is_no_measurement() -> None:
     assert "this is no measurement" in repr(made())
-    assert "held the loop" not in repr(made())
-    assert "No callback held the loop for 50 ms." in repr(made(slow_s=0.05))
+    assert "blocked the loop" not in repr(made())
+    assert "No callback blocked the loop for 50 ms." in repr(made(slow_s=0.05))
 
 
 def test_rows_and_sorting_are_checked() -> None:
@@ -235,7 +235,7 @@ def test_profile_is_saved_for_viewers_only(name: str, tmp_path: Path) -> None:
         made().save(tmp_path / name)
 
 
-def test_crowds_are_told_from_callbacks() -> None:
-    text = held_text([], 0.05, [0.06, 0.08])
-    assert "No callback held the loop" in text
-    assert "2 times the loop was late by 50 ms and more, at most 80 ms, with no one to name" in text
+def test_stalls_without_a_slow_callback_are_reported_as_such() -> None:
+    text = format_slow_callbacks([], 0.05, [0.06, 0.08])
+    assert "No callback blocked the loop" in text
+    assert "2 times the loop was late by 50 ms or more (at most 80 ms)" in text

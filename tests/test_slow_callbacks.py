@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 import labkit as lab
-from labkit.profiler.slow_callbacks import ITSELF, THREAD, Sample, holders, seen
+from labkit.profiler.slow_callbacks import LOOP_ITSELF, THREAD, Sample, blockers, locate
 
 LOOPS = pytest.mark.parametrize(
     "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
@@ -46,7 +46,7 @@ def test_coroutine_that_blocks_is_named_with_its_place_and_time(
     named = [held for held in slow.found if held.callback == "blocks"]
     assert named
     assert named[0].where.startswith("crunch (test_slow_callbacks.py:")
-    assert named[0].held_s >= 3 * SLOW_S
+    assert named[0].blocked_s >= 3 * SLOW_S
     assert named[0].at_s > 0
     assert "blocks in crunch" in slow.text()
 
@@ -79,28 +79,28 @@ def samples(*at: tuple[float, object]) -> list[Sample]:
 
 def test_callback_held_the_loop_from_when_the_beat_was_due_to_the_next_look() -> None:
     one, other = "one", "other"
-    (held,) = holders(samples((1.1, one), (1.2, one), (1.3, other)), due_s=1.0, ended_s=1.4)
-    assert (held.callback, held.at_s, held.held_s) == ("callback one", 1.0, pytest.approx(0.3))
+    (held,) = blockers(samples((1.1, one), (1.2, one), (1.3, other)), due_s=1.0, ended_s=1.4)
+    assert (held.callback, held.at_s, held.blocked_s) == ("callback one", 1.0, pytest.approx(0.3))
 
 
 def test_many_short_callbacks_are_none_that_is_slow() -> None:
     frames = ["one", "other", "third"]
     looks = samples(*((1.1 + n / 10, frame) for n, frame in enumerate(frames)))
-    assert list(holders(looks, due_s=1.0, ended_s=1.4)) == []
+    assert list(blockers(looks, due_s=1.0, ended_s=1.4)) == []
 
 
 def test_loop_that_waits_for_its_clock_holds_nothing() -> None:
     looks = samples((1.1, "one"), (1.2, "one"), (1.3, None), (1.4, None))
-    assert [held.held_s for held in holders(looks, 1.0, 1.5)] == [pytest.approx(0.3)]
+    assert [held.blocked_s for held in blockers(looks, 1.0, 1.5)] == [pytest.approx(0.3)]
 
 
 def test_thread_without_a_frame_is_the_loop_itself() -> None:
-    assert seen(None) == (None, ITSELF, ITSELF)
+    assert locate(None) == (None, LOOP_ITSELF, LOOP_ITSELF)
 
 
 async def test_stack_is_read_from_the_callback_to_where_it_is() -> None:
     def innermost() -> tuple[object, str, str]:
-        return seen(sys._getframe())
+        return locate(sys._getframe())
 
     frame, callback, where = innermost()
     assert frame is not None

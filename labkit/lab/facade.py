@@ -19,7 +19,8 @@ from labkit.lab import ladder as climbing
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import profiled, run_all
 from labkit.launch import launcher, preflight
-from labkit.profiler.result import SLOW_S, Ask
+from labkit.profiler.callgraph import ProfileOptions
+from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import reference as references
@@ -75,7 +76,7 @@ async def profile(
     long on a callback that holds the event loop is named. The record of the run is kept nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
-    chosen, look = trial or Trial(), launcher.Look(Ask.by(clock, slow_s))
+    chosen, look = trial or Trial(), launcher.Look(ProfileOptions.by(clock, slow_s))
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     record = await profiled(chosen, look, reporter)

@@ -25,7 +25,7 @@ from labkit.errors import BadInput, TrialFailed
 from labkit.launch import assembly, environment, pickling, preflight
 from labkit.launch.assembly import Beginning, Place
 from labkit.launch.process import GRACE_S, Child, failed, surely_ended
-from labkit.profiler.result import Ask, Profiled
+from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import parts
 from labkit.spec.trial import Trial
@@ -66,8 +66,8 @@ Keep = Callable[[Record], None]
 class Look:
     """How a run is to be profiled, and what was found: None until there is something."""
 
-    ask: Ask
-    found: Profiled | None = None
+    ask: ProfileOptions
+    found: ProfileResult | None = None
 
 
 async def run(
@@ -278,7 +278,7 @@ class _Run:
                 self.measured = msgspec.convert(line["measurement"], Measurement)
                 return self.measured
             if line["type"] == "profile" and self.look is not None:
-                self.look.found = msgspec.convert(line["profile"], Profiled)
+                self.look.found = msgspec.convert(line["profile"], ProfileResult)
             if line["type"] == "failed":
                 raise BadInput(line["message"])
             if line["type"] == "progress":

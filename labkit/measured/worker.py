@@ -32,7 +32,7 @@ from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Row, Sampler
 from labkit.measured.probes.window import Window
 from labkit.measured.transports.pacing import paced
-from labkit.profiler.result import Ask
+from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec.addresses import REMOTE_RPS, is_remote
@@ -56,7 +56,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     core: int | None = None
     function: str | None = None
     path: list[str] = []
-    profile: Ask | None = None
+    profile: ProfileOptions | None = None
 
 
 class _Parent:
@@ -177,12 +177,12 @@ async def _measured(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         return msgspec.structs.replace(measured, **more)
 
 
-def _profiled(ask: Ask, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strategy]:
+def _profiled(ask: ProfileOptions, call: Fetch, strategy: Strategy) -> tuple[Fetch, Strategy]:
     """Both under the profiler: the figures of this run are no measurement any more."""
     from labkit.profiler.profiler import ProfiledRun
 
     run = ProfiledRun(ask)
-    return run.requests(call), run.around(strategy, lambda found: say("profile", profile=found))
+    return run.time_requests(call), run.wrap(strategy, lambda found: say("profile", profile=found))
 
 
 def _together(fetch: Fetch, opened: Any, trial: Trial) -> Fetch:

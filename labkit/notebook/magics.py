@@ -21,9 +21,8 @@ import sys
 from typing import Any, NoReturn
 
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import CallGraph
+from labkit.profiler.callgraph import CallGraph, ProfileOptions, ProfileResult
 from labkit.profiler.profiler import Profiler
-from labkit.profiler.result import Ask, Profiled
 from labkit.report import profile as profiling
 
 _LINE = re.compile(r"\s*%%labprof\b[ \t]*(?P<options>.*?)\s*")
@@ -75,7 +74,7 @@ def parsed(options: str) -> argparse.Namespace:
     except ValueError as error:
         raise BadInput(f"%%labprof: {options!r} does not parse ({error})") from None
     found = parser.parse_args(words)
-    found.clock = Ask.by(found.clock).clock
+    found.clock = ProfileOptions.by(found.clock).clock
     profiling.check_view(found.sort, found.rows)
     if found.into is not None and not found.into.isidentifier():
         raise BadInput(f"--into is {found.into!r}: it must be the name of a variable")
@@ -106,8 +105,8 @@ class _Cells:
         self._shell.events.unregister("post_execute", self._end)
         assert self._profiler is not None
         self._profiler.stop()
-        graph = of_cell(self._profiler.seen(), self._file)
-        found = Profiled(graph=graph, wall_s=self._profiler.wall_s)
+        graph = of_cell(self._profiler.graph(), self._file)
+        found = ProfileResult(graph=graph, wall_s=self._profiler.wall_s)
         self._profiler = None
         profile = profiling.Profile(found, title="where the cell's time went")
         sort, rows, into = self._options.sort, self._options.rows, self._options.into

@@ -1,27 +1,33 @@
-"""A call graph: functions and coroutines, who called whom, how often and for how long. Pure.
+"""A call graph (who called whom, how often, for how long), and all that a profiled run returns.
 
 Times are in seconds of the graph's clock. `total_s` is what a function took with all that it
 called, `self_s` without. By the clock `wall`, a coroutine takes from its first step to its end,
 waiting included; several of them wait at the same time, so that totals may exceed the run's own
-time: they are seconds of tasks. By `cpu` nothing that waits takes anything.
+time: they are seconds of tasks. By `cpu` waiting takes no time. Pure: nothing here profiles.
+
+A profiler slows down what it observes, some functions more than others: these times say where time
+goes, and never how long something takes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal, cast
 
 import msgspec
 
+from labkit.profiler.slow_callbacks import SLOW_S, SlowCallback
+from labkit.spec.validation import check_all
+
 Clock = Literal["wall", "cpu"]
-MOST_ROUNDS = 50
-MOST_DEPTH = 14
+MAX_ROUNDS = 50
+MAX_DEPTH = 14
 _INSTALLED = re.compile(r".*/(?:site-packages|python3\.\d+|dist-packages)/")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What one function called: the callee's place in the graph, and what it took from there."""
+    """A function's calls of one other: the callee's index in the graph, and what it took there."""
 
     callee: int
     calls: int
@@ -30,7 +36,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
-    """One function or coroutine, by the name that its code has; `file` is empty for one in C."""
+    """A function or coroutine, by the qualified name of its code; `file` is empty for one in C."""
 
     name: str
     file: str
@@ -43,7 +49,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """File and line as people read them: from the package on, or the file's name alone."""
+        """Return file and line for display: from the package on, or the file's name alone."""
         if not self.file:
             return "in C"
         short = _INSTALLED.sub("", self.file)
@@ -63,16 +69,16 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
-    """Functions in any order; `called` refers to places among them."""
+    """Functions in any order; `callee` of their calls is an index among them."""
 
     clock: Clock
     functions: tuple[Function, ...]
 
     def calls_of(self, function: Function) -> Sequence[Call]:
-        """What a function called and waited for.
+        """Return the calls of a function that it waited for.
 
-        A plain function cannot await. Where one is seen to call a coroutine, it is the event loop
-        that makes a task's next step, and by the clock `wall` its time is none of the loop's.
+        A plain function cannot await. Where one seems to call a coroutine, it is the event loop
+        that runs a task's next step, and by the clock `wall` its time is none of the loop's.
         """
         return [
             call
@@ -86,48 +92,68 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def within(self, roots: Collection[int], hidden: Collection[int] = ()) -> CallGraph:
-        """What `roots` took themselves and on their behalf, and nothing else.
+        """Return the graph of what `roots` did, and others on their behalf.
 
-        Times and calls of a function that others call too are shared out as in `shares`. `hidden`
+        Times and calls of a function that others call too are divided as in `shares`. `hidden`
         are left out, with what they called.
         """
+        replace = msgspec.structs.replace
         shares = self.shares(roots, hidden)
-        kept = [place for place, share in enumerate(shares) if share and place not in hidden]
-        now = {place: index for index, place in enumerate(kept)}
-        functions = tuple(_scaled(self.functions[place], shares[place], now) for place in kept)
-        return CallGraph(clock=self.clock, functions=functions)
+        inside = [index for index, share in enumerate(shares) if share and index not in hidden]
+        new_index = {index: new for new, index in enumerate(inside)}
+        functions = []
+        for index in inside:
+            function, share = self.functions[index], shares[index]
+            called = tuple(
+                replace(
+                    call,
+                    callee=new_index[call.callee],
+                    total_s=share * call.total_s,
+                    self_s=share * call.self_s,
+                )
+                for call in function.called
+                if call.callee in new_index
+            )
+            functions.append(
+                replace(
+                    function,
+                    calls=max(round(share * function.calls), 1),
+                    total_s=share * function.total_s,
+                    self_s=share * function.self_s,
+                    called=called,
+                )
+            )
+        return CallGraph(clock=self.clock, functions=tuple(functions))
 
     def shares(self, roots: Collection[int], hidden: Collection[int] = ()) -> list[float]:
-        """For each function the share of its time that it took on behalf of those at `roots`.
+        """Return for each function the share of its time that it took on behalf of `roots`.
 
         A function that is called from several places takes as much of its time for each caller as
-        was seen between the two; what it calls in turn is shared out alike (as by gprof: Graham,
+        was measured between the two; what it calls in turn is divided alike (as by gprof: Graham,
         Kessler and McKusick 1982). What `hidden` call is on nobody's behalf.
+
+        Each round passes the shares one call further down, until they change no more; recursion
+        needs several rounds, so their number is bounded.
         """
-        shares = [float(place in roots) for place in range(len(self.functions))]
-        for _ in range(MOST_ROUNDS):
-            found = self._shared_out(shares, roots, hidden)
+        shares = [float(index in roots) for index in range(len(self.functions))]
+        for _ in range(MAX_ROUNDS):
+            taken_s = [0.0] * len(self.functions)
+            for index, (function, share) in enumerate(zip(self.functions, shares, strict=True)):
+                for call in self.calls_of(function) if share and index not in hidden else ():
+                    taken_s[call.callee] += share * call.total_s
+            found = [
+                1.0 if index in roots else min(taken_s[index] / (function.total_s or 1.0), 1.0)
+                for index, function in enumerate(self.functions)
+            ]
             if max((abs(a - b) for a, b in zip(shares, found, strict=True)), default=0) < 1e-9:
                 break
             shares = found
         return shares
 
-    def _shared_out(
-        self, shares: list[float], roots: Collection[int], hidden: Collection[int]
-    ) -> list[float]:
-        taken_s = [0.0] * len(self.functions)
-        for place, (function, share) in enumerate(zip(self.functions, shares, strict=True)):
-            for call in self.calls_of(function) if share and place not in hidden else ():
-                taken_s[call.callee] += share * call.total_s
-        return [
-            1.0 if place in roots else min(taken_s[place] / (function.total_s or 1.0), 1.0)
-            for place, function in enumerate(self.functions)
-        ]
-
     def in_coroutines_s(self, root: int) -> float:
-        """Seconds below `root` that are some coroutine's own: it computed, or it waited.
+        """Return the seconds below `root` in which a coroutine itself computed or waited.
 
-        What is not counted: the own time of plain functions, and what the profiler saw nobody in.
+        Not counted: the own time of plain functions, and time in which no function was seen.
         """
         return sum(
             share * function.self_s
@@ -136,18 +162,18 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def uncalled(self) -> list[tuple[int, float]]:
-        """Functions that nobody is seen to call, with the seconds that no caller accounts for."""
+        """Return the functions with seconds that no caller accounts for, and these seconds."""
         left_s = [function.total_s for function in self.functions]
         for function in self.functions:
             for call in self.calls_of(function):
                 left_s[call.callee] -= call.total_s
-        # Sums of rounded numbers: what is left of nothing is nothing.
-        return [(place, took_s) for place, took_s in enumerate(left_s) if took_s > 1e-7]
+        # The differences of rounded numbers are not exactly 0.
+        return [(index, took_s) for index, took_s in enumerate(left_s) if took_s > 1e-7]
 
     def roots(self) -> list[tuple[int, float]]:
-        """Those that nobody calls, the longest first.
+        """Return the functions that nobody calls with their seconds, the longest first.
 
-        By the clock `wall` the coroutines among them, where there are any: they are the tasks.
+        By the clock `wall` only the coroutines among them, if there are any: they are the tasks.
         """
         found = self.uncalled()
         tasks = [one for one in found if self.functions[one[0]].coroutine]
@@ -155,10 +181,10 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(chosen, key=lambda one: -one[1])
 
     def blocks(self, least: float = 0.003) -> list[Block]:
-        """The flame chart: each root and what it called, depth by depth, longest first.
+        """Return the flame chart: each root and what it called, depth by depth, longest first.
 
-        Blocks of less than `least` of the whole are left out, and so is what is deeper than
-        `MOST_DEPTH`.
+        Blocks of less than `least` of the whole are left out, and so are those deeper than
+        `MAX_DEPTH`.
         """
         roots = self.roots()
         whole_s = sum(took_s for _, took_s in roots)
@@ -183,32 +209,44 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         blocks.append(Block(function=function, start_s=start_s, took_s=took_s, depth=depth))
         calls = [call for call in self.calls_of(function) if call.callee not in path]
         called_s = sum(call.total_s for call in calls)
-        # No more than the caller has: what it started and did not wait for is not within it.
+        # The callees get no more than the caller has: it did not wait for all that it started.
         scale = took_s / max(function.total_s, called_s) if called_s else 0.0
         for call in sorted(calls, key=lambda one: -one.total_s):
             within_s = call.total_s * scale
-            if within_s < least_s or depth + 1 >= MOST_DEPTH:
+            if within_s < least_s or depth + 1 >= MAX_DEPTH:
                 break
             self._stack(blocks, (*path, call.callee), start_s, within_s, least_s)
             start_s += within_s
 
 
-def _scaled(function: Function, share: float, now: Mapping[int, int]) -> Function:
-    replace = msgspec.structs.replace
-    called = tuple(
-        replace(
-            call,
-            callee=now[call.callee],
-            total_s=share * call.total_s,
-            self_s=share * call.self_s,
-        )
-        for call in function.called
-        if call.callee in now
-    )
-    return replace(
-        function,
-        calls=max(round(share * function.calls), 1),
-        total_s=share * function.total_s,
-        self_s=share * function.self_s,
-        called=called,
-    )
+class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is to be profiled: by which clock, and from how long on a callback is slow."""
+
+    clock: Clock = "wall"
+    slow_s: Annotated[float, msgspec.Meta(ge=0.002, le=60)] = SLOW_S
+
+    def __post_init__(self) -> None:
+        check_all(self, "profile")
+
+    @classmethod
+    def by(cls, clock: str, slow_s: float = SLOW_S) -> ProfileOptions:
+        """Create the options from text, which may be no clock. Raises `BadInput`."""
+        return cls(clock=cast("Clock", clock), slow_s=slow_s)
+
+
+class ProfileResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The call graph of one run, and the same times by a clock that is not the profiler's.
+
+    `requests_s` is the sum over requests of the time from a request's call to its end,
+    `request_name` the coroutine that took it, `wall_s` the time that was profiled. `slow` are the
+    callbacks that blocked the loop for `slow_s` or more, `unattributed_stalls_s` the times for
+    which no single one was the cause; `slow_s` is None where the loop was not watched.
+    """
+
+    graph: CallGraph
+    wall_s: float
+    requests_s: float | None = None
+    request_name: str | None = None
+    slow_s: float | None = None
+    slow: tuple[SlowCallback, ...] = ()
+    unattributed_stalls_s: tuple[float, ...] = ()

@@ -1,6 +1,6 @@
-"""yappi around what runs in this thread, and what it found as a call graph.
+"""Run yappi around the code of this thread, and turn its statistics into a call graph.
 
-For a process that is profiled, and is never the one that is timed: yappi looks at every call.
+For a process that is profiled and never measured: yappi intercepts every call.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from typing import Any
 import yappi
 
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import Call, CallGraph, Clock, Function
-from labkit.profiler.result import Ask, Profiled
+from labkit.profiler.callgraph import (
+    Call,
+    CallGraph,
+    Clock,
+    Function,
+    ProfileOptions,
+    ProfileResult,
+)
 from labkit.profiler.slow_callbacks import SlowCallbacks
 
 Fetch = Callable[[int], Awaitable[object]]
@@ -31,8 +37,8 @@ _UNSEEN = ("profiler/profiler.py", "profiler/slow_callbacks.py", "yappi.py")
 class Profiler:
     """Profiles this thread from `start` to `stop`.
 
-    `tag_of` says whose a call is; then only calls of the tag `only` are seen. It is asked at every
-    call and gives a number.
+    `tag_of` is called at every call and returns a number; then only calls with the number `only`
+    are in the graph.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class Profiler:
         self._began_s = self.wall_s = 0.0
 
     def start(self) -> None:
-        """Raises `BadInput` where yappi is at work already: there is one of it in a process."""
+        """Start yappi. Raises `BadInput` where it runs already: a process has only one."""
         if yappi.is_running():
             raise BadInput(
                 "the profiler yappi is running in this process already: there is only one; "
@@ -55,17 +61,23 @@ class Profiler:
         if self._tag_of is not None:
             yappi.set_tag_callback(self._tag_of)
         self._began_s = perf_counter()
-        # With what is written in C: yappi takes its time from its callers anyway, seen or not.
+        # Functions written in C too: yappi takes their time from their callers in any case.
         yappi.start(builtins=True, profile_threads=False)
 
     def stop(self) -> None:
-        """Until here."""
+        """Stop yappi."""
         yappi.stop()
         self.wall_s = perf_counter() - self._began_s
 
-    def seen(self) -> CallGraph:
-        """What was seen, once it has been stopped. Leaves yappi as it was found, and empty."""
-        graph = _graph(self.clock, yappi.get_func_stats(tag=self._only, filter_callback=_shown))
+    def graph(self) -> CallGraph:
+        """Return the call graph once stopped. Leaves yappi with its former settings, and empty."""
+
+        def is_shown(stat: Any) -> bool:
+            # Not the profiler's own calls; but its two coroutines belong to the run.
+            return not stat.module.endswith(_UNSEEN) or stat.name in ("request", _AROUND)
+
+        stats = yappi.get_func_stats(tag=self._only, filter_callback=is_shown)
+        graph = _graph(self.clock, stats)
         yappi.clear_stats()
         yappi.set_tag_callback(None)
         yappi.set_clock_type(self._before)
@@ -73,14 +85,14 @@ class Profiler:
 
 
 class ProfiledRun:
-    """One strategy's run under the profiler, with the requests' time by a clock of its own."""
+    """One strategy's run under the profiler, with the requests' time by another clock."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._profiler, self._slow = Profiler(ask.clock), SlowCallbacks(ask.slow_s)
+    def __init__(self, options: ProfileOptions) -> None:
+        self._profiler, self._slow = Profiler(options.clock), SlowCallbacks(options.slow_s)
         self._requests_s, self._name = 0.0, ""
 
-    def requests(self, fetch: Fetch) -> Fetch:
-        """`fetch`, with its time added up: the coroutine that stands for a request."""
+    def time_requests(self, fetch: Fetch) -> Fetch:
+        """Wrap `fetch` in the coroutine that stands for a request, and add up its time."""
 
         async def request(item: int) -> None:
             began = perf_counter()
@@ -92,8 +104,8 @@ class ProfiledRun:
         self._name = _name(request.__code__)
         return request
 
-    def around(self, strategy: Strategy, tell: Callable[[Profiled], None]) -> Strategy:
-        """`strategy` under the profiler; `tell` gets what was found, however it ended."""
+    def wrap(self, strategy: Strategy, on_result: Callable[[ProfileResult], None]) -> Strategy:
+        """Wrap `strategy` in the profiler; `on_result` gets the result, however it ended."""
 
         async def around_strategy(fetch: Fetch, items: range, limit: int) -> None:
             try:
@@ -104,65 +116,58 @@ class ProfiledRun:
                     finally:
                         self._profiler.stop()
             finally:
-                tell(self._found(self._profiler.seen()))
+                on_result(
+                    ProfileResult(
+                        graph=self._profiler.graph(),
+                        wall_s=self._profiler.wall_s,
+                        requests_s=self._requests_s,
+                        request_name=self._name,
+                        slow_s=self._slow.slow_s,
+                        slow=tuple(self._slow.found),
+                        unattributed_stalls_s=tuple(self._slow.unattributed_stalls_s),
+                    )
+                )
 
         return around_strategy
 
-    def _found(self, graph: CallGraph) -> Profiled:
-        return Profiled(
-            graph=graph,
-            wall_s=self._profiler.wall_s,
-            requests_s=self._requests_s,
-            request_name=self._name,
-            slow_s=self._slow.slow_s,
-            slow=tuple(self._slow.found),
-            crowds_s=tuple(self._slow.crowds_s),
-        )
-
-
-def _shown(stat: Any) -> bool:
-    """Not the profiler's own calls; the two coroutines above are the run's."""
-    return not stat.module.endswith(_UNSEEN) or stat.name in ("request", _AROUND)
-
 
 def _graph(clock: Clock, stats: Any) -> CallGraph:
-    """Without the coroutine around the strategy: what called it is shown as the strategy's caller.
+    """Turn yappi's statistics into a graph without the coroutine around the strategy.
 
-    It has not ended when the profiler stops, so that yappi knows no total of it.
+    That one has not ended when the profiler stops, so that yappi has no total of it: what called it
+    becomes the caller of the strategy.
     """
     around = {stat.index: list(stat.children) for stat in stats if stat.name == _AROUND}
-    seen = [stat for stat in stats if stat.index not in around]
-    places = {stat.index: place for place, stat in enumerate(seen)}
-    return CallGraph(clock=clock, functions=tuple(_function(one, places, around) for one in seen))
-
-
-def _function(stat: Any, places: dict[int, int], around: dict[int, list[Any]]) -> Function:
-    code = _code(stat)
-    children = [one for child in stat.children for one in around.get(child.index, [child])]
-    return Function(
-        name=_built_in(stat) if code is None else _name(code),
-        file="" if code is None else stat.module,
-        line=stat.lineno,
-        coroutine=code is not None and bool(code.co_flags & _COROUTINE),
-        calls=stat.ncall,
-        total_s=stat.ttot,
-        self_s=stat.tsub,
-        called=tuple(
-            Call(callee=places[one.index], calls=one.ncall, total_s=one.ttot, self_s=one.tsub)
+    functions = [stat for stat in stats if stat.index not in around]
+    index_of = {stat.index: index for index, stat in enumerate(functions)}
+    made = []
+    for stat in functions:
+        children = [one for child in stat.children for one in around.get(child.index, [child])]
+        # yappi keeps the code object, and shows it nowhere else.
+        code = yappi._fn_descriptor_dict.get(stat.full_name)
+        code = code if isinstance(code, CodeType) else None
+        called = tuple(
+            Call(callee=index_of[one.index], calls=one.ncall, total_s=one.ttot, self_s=one.tsub)
             for one in children
-            if one.index in places
-        ),
-    )
+            if one.index in index_of
+        )
+        made.append(
+            Function(
+                name=_name_in_c(stat) if code is None else _name(code),
+                file="" if code is None else stat.module,
+                line=stat.lineno,
+                coroutine=code is not None and bool(code.co_flags & _COROUTINE),
+                calls=stat.ncall,
+                total_s=stat.ttot,
+                self_s=stat.tsub,
+                called=called,
+            )
+        )
+    return CallGraph(clock=clock, functions=tuple(made))
 
 
-def _code(stat: Any) -> CodeType | None:
-    """The code that was profiled: yappi keeps it, and shows it nowhere else."""
-    found = yappi._fn_descriptor_dict.get(stat.full_name)
-    return found if isinstance(found, CodeType) else None
-
-
-def _built_in(stat: Any) -> str:
-    """What is written in C, by a name like those of what is not: `socket.send`, `time.sleep`."""
+def _name_in_c(stat: Any) -> str:
+    """Return the name of a function written in C in Python's style: `socket.send`, `time.sleep`."""
     method = _METHOD.fullmatch(stat.name)
     if method is not None:
         return f"{method['type'].rpartition('.')[2]}.{method['name']}"

@@ -1,11 +1,14 @@
-"""Which callback or coroutine holds the event loop, and for how long: on asyncio and on uvloop.
+"""Find which callback or coroutine blocks the event loop, and for how long: asyncio and uvloop.
 
-A timer in the loop beats; a thread watches it. While a beat is overdue the thread looks at the
-stack of the loop's thread, which is there whatever the loop is. Debug mode with its
-`slow_callback_duration` finds slow callbacks too, on both loops: it makes every task and callback
-remember where it was made, and names the task but not the line. What the thread cannot see is code
-that keeps the interpreter's lock all the time: then there is no name, and the time counts among
-the crowds.
+The plan. A timer in the loop ticks four times within `slow_s`; a thread watches the ticks. While a
+tick is overdue, the thread samples the stack of the loop's thread (`sys._current_frames`), which
+works whatever the loop is. The outermost frame below the loop's own is the callback; where several
+samples in turn show the same frame, that callback blocked the loop from the first to the last.
+
+Rejected: asyncio's debug mode (`slow_callback_duration`) finds slow callbacks on both loops too,
+but it makes every task and callback remember where it was created, and names the task, not the
+line. Not seen: code that never releases the interpreter's lock, for the thread cannot run then; and
+many short callbacks in turn, of which none is slow. Both are counted as unattributed stalls.
 """
 
 from __future__ import annotations
@@ -22,23 +25,32 @@ from typing import NamedTuple
 
 import msgspec
 
-from labkit.profiler.result import SLOW_S, Held, held_text
-
-BEATS = 4
-"""Beats within the time from which on a callback is slow."""
-MOST_FOUND = 100
+SLOW_S = 0.05
+"""How long a callback may block the loop, by default, before it is reported."""
+TICKS = 4
+"""Ticks of the timer within the time from which on a callback is slow."""
+MAX_FOUND = 100
 THREAD = "labkit-slow-callbacks"
-ITSELF = "(the loop itself)"
-_RUNS = {
+LOOP_ITSELF = "(the loop itself)"
+_RUNS_CALLBACKS = {
     "asyncio/events.py": ("_run",),
     "asyncio/base_events.py": ("_run_once", "run_forever", "run_until_complete"),
     "asyncio/runners.py": ("run",),
 }
-"""Frames from which a loop calls back; uvloop's own are not Python's."""
+"""Functions in which a loop calls back, by file; uvloop's own have no Python frames."""
+
+
+class SlowCallback(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback that blocked the event loop: its name, the line it was at, when, how long."""
+
+    callback: str
+    where: str
+    at_s: float
+    blocked_s: float
 
 
 class Sample(NamedTuple):
-    """Who held the loop at one moment."""
+    """Who blocked the loop at one moment."""
 
     at_s: float
     frame: FrameType | None
@@ -47,18 +59,18 @@ class Sample(NamedTuple):
 
 
 class SlowCallbacks:
-    """Watches the running loop within a `with` block; `found` are those that held it, in order.
+    """Watches the running loop within a `with` block; `found` are the slow callbacks, in order.
 
-    `slow_s` is how long a callback may run; times are at most half of that off.
-    `crowds_s` are the times in which no one callback was slow, and many in turn were.
+    `slow_s` is how long a callback may run; measured times are at most half of that off.
+    `unattributed_stalls_s` are times in which the loop was late and no one callback was slow.
     """
 
     def __init__(self, slow_s: float = SLOW_S) -> None:
         self.slow_s = slow_s
-        self.found: list[Held] = []
-        self.crowds_s: list[float] = []
-        self._every_s = slow_s / BEATS
-        self._began_s = self._beat_s = 0.0
+        self.found: list[SlowCallback] = []
+        self.unattributed_stalls_s: list[float] = []
+        self._every_s = slow_s / TICKS
+        self._began_s = self._tick_s = 0.0
         self._ended = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,7 +81,7 @@ class SlowCallbacks:
         self._thread_id = threading.get_ident()
         self._ended.clear()
         self._began_s = perf_counter()
-        self._beat()
+        self._tick()
         self._thread = threading.Thread(target=self._watch, name=THREAD, daemon=True)
         self._thread.start()
         return self
@@ -81,78 +93,77 @@ class SlowCallbacks:
         self._thread.join()
 
     def text(self) -> str:
-        """What was found, a line each."""
-        return held_text(self.found, self.slow_s, self.crowds_s)
+        """Return what was found, a line each."""
+        return format_slow_callbacks(self.found, self.slow_s, self.unattributed_stalls_s)
 
     def __repr__(self) -> str:
         return self.text()
 
-    def _beat(self) -> None:
+    def _tick(self) -> None:
         assert self._loop is not None
-        self._beat_s = perf_counter()
-        self._timer = self._loop.call_later(self._every_s, self._beat)
+        self._tick_s = perf_counter()
+        self._timer = self._loop.call_later(self._every_s, self._tick)
 
     def _watch(self) -> None:
+        """Sample the loop's thread while a tick is overdue; run in a thread of its own."""
         while not self._ended.wait(self._every_s):
-            beat_s = self._beat_s
-            if perf_counter() - beat_s > 2 * self._every_s:
-                samples = list(self._samples(beat_s))
-                ended_s = perf_counter() if self._beat_s == beat_s else self._beat_s
-                self._note(samples, beat_s + self._every_s, ended_s)
+            tick_s = self._tick_s
+            if perf_counter() - tick_s <= 2 * self._every_s:
+                continue
+            samples = []
+            while self._tick_s == tick_s:
+                frame, callback, where = locate(sys._current_frames().get(self._thread_id))
+                samples.append(Sample(perf_counter(), frame, callback, where))
+                if self._ended.wait(self._every_s):
+                    break
+            due_s = tick_s + self._every_s
+            ended_s = perf_counter() if self._tick_s == tick_s else self._tick_s
+            slow = [
+                msgspec.structs.replace(one, at_s=one.at_s - self._began_s)
+                for one in blockers(samples, due_s, ended_s)
+                if one.blocked_s >= self.slow_s
+            ]
+            self.found = [*self.found, *slow][-MAX_FOUND:]
+            if not slow and ended_s - due_s >= self.slow_s:
+                stalls_s = [*self.unattributed_stalls_s, ended_s - due_s]
+                self.unattributed_stalls_s = stalls_s[-MAX_FOUND:]
 
-    def _samples(self, beat_s: float) -> Iterator[Sample]:
-        """One each time this thread gets its turn, until the loop beats again."""
-        while self._beat_s == beat_s:
-            frame, callback, where = seen(sys._current_frames().get(self._thread_id))
-            yield Sample(perf_counter(), frame, callback, where)
-            if self._ended.wait(self._every_s):
-                break
 
-    def _note(self, samples: list[Sample], due_s: float, ended_s: float) -> None:
-        """What was seen while a beat was late: who held the loop, or else that many did."""
-        held = [one for one in holders(samples, due_s, ended_s) if one.held_s >= self.slow_s]
-        since = [msgspec.structs.replace(one, at_s=one.at_s - self._began_s) for one in held]
-        self.found = [*self.found, *since][-MOST_FOUND:]
-        if not held and ended_s - due_s >= self.slow_s:
-            self.crowds_s = [*self.crowds_s, ended_s - due_s][-MOST_FOUND:]
+def blockers(samples: Sequence[Sample], due_s: float, ended_s: float) -> Iterator[SlowCallback]:
+    """Yield each callback that several samples in turn show, from its first to the one after it.
 
-
-def holders(samples: Sequence[Sample], due_s: float, ended_s: float) -> Iterator[Held]:
-    """Each callback that was there at several looks in turn, from its first to the one after it.
-
-    At one look only, nothing is known: it may have been one of many, or the system let the whole
-    process wait.
+    One sample alone shows nothing: it may have been one of many short callbacks, or the system let
+    the whole process wait.
     """
     ends_s = [*(sample.at_s for sample in samples[1:]), ended_s]
-    looks = zip(samples, ends_s, strict=False)
-    for index, (_, group) in enumerate(groupby(looks, key=lambda look: id(look[0].frame))):
+    sampled = zip(samples, ends_s, strict=False)
+    for index, (_, group) in enumerate(groupby(sampled, key=lambda one: id(one[0].frame))):
         run = list(group)
         first, last_s = run[0][0], run[-1][1]
         if first.frame is None or len(run) < 2:
             continue
         at_s = first.at_s if index else due_s
         where = Counter(sample.where for sample, _ in run).most_common(1)[0][0]
-        yield Held(callback=first.callback, where=where, at_s=at_s, held_s=last_s - at_s)
+        blocked_s = last_s - at_s
+        yield SlowCallback(callback=first.callback, where=where, at_s=at_s, blocked_s=blocked_s)
 
 
-def seen(frame: FrameType | None) -> tuple[FrameType | None, str, str]:
-    """Of a thread's innermost frame: the callback that the loop runs, its name, and the place.
+def locate(frame: FrameType | None) -> tuple[FrameType | None, str, str]:
+    """Return the callback's frame, its name and the current line, given a thread's innermost frame.
 
-    The callback is the outermost frame within the loop's own.
+    The callback is the outermost frame below the loop's own; None where the loop itself runs.
     """
-    innermost, inside = frame, None
-    while frame is not None and not _calls_back(frame):
-        # The profiler's own coroutine, around a strategy, is not what holds the loop.
-        inside = inside if _file(frame) == "profiler.py" else frame
+    innermost, callback = frame, None
+    while frame is not None:
+        if frame.f_code.co_name in _RUNS_CALLBACKS.get(_file(frame, 2), ()):
+            break
+        # The profiler's own coroutine, around a strategy, is not what blocks the loop.
+        callback = callback if _file(frame) == "profiler.py" else frame
         frame = frame.f_back
-    if innermost is None or inside is None or _file(inside) == "selectors.py":
-        return None, ITSELF, ITSELF
+    if innermost is None or callback is None or _file(callback) == "selectors.py":
+        return None, LOOP_ITSELF, LOOP_ITSELF
     where = f"{_name(innermost)} ({_file(innermost)}:{innermost.f_lineno})"
-    return inside, _name(inside), where
-
-
-def _calls_back(frame: FrameType) -> bool:
-    return frame.f_code.co_name in _RUNS.get(_file(frame, 2), ())
+    return callback, _name(callback), where
 
 
 def _file(frame: FrameType, parts: int = 1) -> str:
@@ -161,3 +172,25 @@ def _file(frame: FrameType, parts: int = 1) -> str:
 
 def _name(frame: FrameType) -> str:
     return frame.f_code.co_qualname.replace(".<locals>", "")
+
+
+def format_slow_callbacks(
+    found: Sequence[SlowCallback], slow_s: float, unattributed_stalls_s: Sequence[float] = ()
+) -> str:
+    """Format slow callbacks as lines of text, the longest first; then the unattributed stalls."""
+    limit = f"{slow_s * 1e3:,.0f} ms"
+    lines = [f"No callback blocked the loop for {limit}."]
+    if found:
+        lines = [f"{'blocked (ms)':>12}  {'at (s)':>8}  callback, and where it was"]
+        for one in sorted(found, key=lambda one: -one.blocked_s):
+            took = f"{one.blocked_s * 1e3:>12,.1f}  {one.at_s:>8.3f}"
+            lines.append(f"{took}  {one.callback} in {one.where}")
+    if unattributed_stalls_s:
+        number = len(unattributed_stalls_s)
+        times = "Once" if number == 1 else f"{number:,} times"
+        lines.append(
+            f"{times} the loop was late by {limit} or more "
+            f"(at most {max(unattributed_stalls_s) * 1e3:,.0f} ms), and no single callback was the "
+            "cause: many short ones ran in turn, or the machine was busy."
+        )
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Timers by name: how often, how long in all, and percentiles; for sync and async code alike.
+"""Timers by name: count, total and percentiles; for sync and async code alike.
 
-Times are kept in a histogram (`latency`): a name takes no more memory for a million timings than
-for a few thousand, and percentiles are within 0.05 %.
+Each name has a histogram (`labkit.record.histogram`), so a million timings take no more memory
+than a few thousand, and percentiles are exact within 0.05 %. Count, total and maximum are exact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from labkit.errors import BadInput
 from labkit.record import histogram
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_HEADERS = ("name", "count", "total (s)", "mean (ms)", "p50 (ms)", "p99 (ms)", "max (ms)")
+_MS = ("mean", "p50", "p99", "max")
 
 
 class Timing:
@@ -46,10 +46,10 @@ class Timing:
         self.__exit__(*error)
 
     def __call__(self, function: Function) -> Function:
-        """`function`, timed each time; of a coroutine function until it has been awaited.
+        """Wrap `function` so that each call is timed; a coroutine function until it has ended.
 
-        Raises `BadInput` for a generator function: calling it takes no time, running through it
-        does, and whoever runs through it takes time of their own.
+        Raises `BadInput` for a generator function: calling it takes no time, and the loop over it
+        takes time of its own.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise BadInput(
@@ -75,9 +75,9 @@ class Timing:
 
 
 def timer(name: str, say: Callable[[str], object] | None = print) -> Timing:
-    """Time one `with` or `async with` block: said when it ends, and kept as `seconds`.
+    """Time one `with` or `async with` block; its `seconds` are there when it has ended.
 
-    `say` gets the line `fetch: 0.123 s`; None says nothing.
+    `say` is called with the line `fetch: 0.123 s`, unless it is None.
     """
 
     def ended(name: str, took_s: float) -> None:
@@ -96,45 +96,49 @@ class Timers:
         self._max_s: dict[str, float] = {}
 
     def __call__(self, name: str) -> Timing:
-        """A timer of that name, to be used once, or as a decorator. Raises `BadInput`."""
+        """Return a timer of that name, for one block or as a decorator. Raises `BadInput`."""
         if not isinstance(name, str) or not name:
             raise BadInput(f"name is {name!r}: a timer is named by text; name what it times")
         return Timing(name, self.add)
 
     def add(self, name: str, seconds: float) -> None:
-        """Count one timing that was taken elsewhere."""
+        """Add one timing that was taken elsewhere."""
         counts = self._counts.setdefault(name, Counter())
         counts[histogram.index(max(round(seconds * 1e9), 0))] += 1
         self._total_s[name] = self._total_s.get(name, 0.0) + seconds
         self._max_s[name] = max(self._max_s.get(name, 0.0), seconds)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Count, total, mean, p50, p99 and max of each name, in seconds, the largest total first.
+        """Return count, total, mean, p50, p99 and max of each name in seconds, largest total first.
 
         `pandas.DataFrame(timers.rows())` is a table of them.
         """
-        names = sorted(self._counts, key=lambda name: -self._total_s[name])
-        return [self._row(name) for name in names]
-
-    def _row(self, name: str) -> dict[str, Any]:
-        counts, total_s = self._counts[name], self._total_s[name]
-        count = sum(counts.values())
-        return {
-            "name": name,
-            "count": count,
-            "total_s": total_s,
-            "mean_s": total_s / count,
-            # A bucket's middle may lie above the longest time in it.
-            "p50_s": min(percentile_s(counts, 0.5), self._max_s[name]),
-            "p99_s": min(percentile_s(counts, 0.99), self._max_s[name]),
-            "max_s": self._max_s[name],
-        }
+        rows = []
+        for name in sorted(self._counts, key=lambda name: -self._total_s[name]):
+            counts, total_s, max_s = self._counts[name], self._total_s[name], self._max_s[name]
+            count = sum(counts.values())
+            rows.append(
+                {
+                    "name": name,
+                    "count": count,
+                    "total_s": total_s,
+                    "mean_s": total_s / count,
+                    # A bucket's middle may lie above the longest time in it.
+                    "p50_s": min(percentile_s(counts, 0.5), max_s),
+                    "p99_s": min(percentile_s(counts, 0.99), max_s),
+                    "max_s": max_s,
+                }
+            )
+        return rows
 
     def report(self) -> str:
-        """The rows as text."""
+        """Return the rows as a table of text."""
         if not self._counts:
             return "Nothing was timed."
-        lines = [_HEADERS, *map(_words, self.rows())]
+        lines = [("name", "count", "total (s)", *(f"{name} (ms)" for name in _MS))]
+        for row in self.rows():
+            in_ms = [f"{row[f'{name}_s'] * 1e3:,.3f}" for name in _MS]
+            lines.append((row["name"], f"{row['count']:,}", f"{row['total_s']:,.3f}", *in_ms))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
@@ -146,7 +150,7 @@ class Timers:
 
 
 def percentile_s(counts: Counter[int], share: float) -> float:
-    """The time below or at which `share` of the counted ones lie (nearest rank)."""
+    """Return the time below or at which the share `share` of the timings lies (nearest rank)."""
     left = share * sum(counts.values())
     found = 0
     for found in sorted(counts):
@@ -154,8 +158,3 @@ def percentile_s(counts: Counter[int], share: float) -> float:
         if left <= 0:
             break
     return histogram.middle(found) / 1e9
-
-
-def _words(row: dict[str, Any]) -> tuple[str, ...]:
-    in_ms = [f"{row[name] * 1e3:,.3f}" for name in ("mean_s", "p50_s", "p99_s", "max_s")]
-    return (row["name"], f"{row['count']:,}", f"{row['total_s']:,.3f}", *in_ms)

@@ -10,8 +10,8 @@ import msgspec
 
 from labkit import charts
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import Function
-from labkit.profiler.result import Held, Profiled, held_text
+from labkit.profiler.callgraph import Function, ProfileResult
+from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.report import html
 from labkit.report.profile import formats
 from labkit.report.shown import Shown
@@ -38,13 +38,13 @@ class Profile(Shown):
     slowed down. None for what ran in this process.
     """
 
-    def __init__(self, found: Profiled, record: Record | None = None, title: str = "") -> None:
+    def __init__(self, found: ProfileResult, record: Record | None = None, title: str = "") -> None:
         self.found, self.record, self.title = found, record, title
         self.graph, self.clock, self.wall_s = found.graph, found.graph.clock, found.wall_s
 
     @property
-    def slow(self) -> Sequence[Held]:
-        """The callbacks that held the event loop for long."""
+    def slow(self) -> Sequence[SlowCallback]:
+        """The callbacks that blocked the event loop for long."""
         return self.found.slow
 
     @property
@@ -122,15 +122,15 @@ class Profile(Shown):
         return self.text_table(sort, rows).styled()
 
     def text(self, sort: str = "self", rows: int = ROWS) -> str:
-        """The whole profile as a terminal shows it: the table, then who held the loop."""
+        """The whole profile as a terminal shows it: the table, then what blocked the loop."""
         texts = [self.text_table(sort, rows).text(), self.slow_text()]
         return "\n\n".join(filter(None, texts))
 
     def slow_text(self) -> str:
-        """Which callbacks held the event loop, a line each; empty where nobody watched it."""
+        """Return the callbacks that blocked the loop, a line each; empty if it was not watched."""
         if self.found.slow_s is None:
             return ""
-        return held_text(self.slow, self.found.slow_s, self.found.crowds_s)
+        return format_slow_callbacks(self.slow, self.found.slow_s, self.found.unattributed_stalls_s)
 
     def plot(self) -> Chart:
         """The flame chart: what each task's time consists of."""
