@@ -322,7 +322,7 @@ def test_errors_carry_what_a_front_needs() -> None:
         (parts.Count, "a whole number from 1 to 100,000,000"),
         (parts.Seconds, "a number above 0 and at most 86,400"),
         (parts.Seconds | None, "a number above 0 and at most 86,400 or none"),
-        (strategies._guard.AtLeastOne, "a whole number of at least 1"),
+        (validation.AtLeastOne, "a whole number of at least 1"),
         (validation.Annotated[float, validation.Meta(gt=0)], "a number above 0"),
         (float, "a number"),
         (parts.Loop, "one of asyncio, uvloop"),

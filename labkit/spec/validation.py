@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 Repeats = Annotated[int, Meta(ge=1, le=1_000)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

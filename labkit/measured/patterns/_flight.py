@@ -16,46 +16,43 @@ class CallCancelled(LabError):
 
 
 class Flight(Generic[T]):
-    """A call in a task of its own, so that no caller's cancellation is the call's.
+    """A call in a task of its own, so that the cancellation of one caller does not cancel it.
 
-    `ending` is true from the moment the last caller has left: who comes now needs another flight.
+    `ending` is true once the last caller has left: a new caller needs another flight.
     """
 
     def __init__(self, call: Coroutine[Any, Any, T]) -> None:
         self.ending = False
         self._callers: set[asyncio.Future[None]] = set()
         self.task = asyncio.create_task(call)
-        self.task.add_done_callback(self._land)
+        self.task.add_done_callback(self._wake_callers)
 
     async def result(self) -> T:
-        """What the call returns or raises; `CallCancelled` where something else cancelled it."""
+        """Return or raise what the call does; `CallCancelled` if something else cancelled it."""
         if not self.task.done():
-            await self._landing()
+            caller = asyncio.get_running_loop().create_future()
+            self._callers.add(caller)
+            try:
+                await caller
+            except asyncio.CancelledError:
+                self._callers.discard(caller)
+                if not self._callers and not self.task.done():
+                    self.ending = True
+                    self.task.cancel()
+                    await self.ended()
+                raise
         if self.task.cancelled():
             raise CallCancelled("the call was cancelled while others waited for it: call again")
         return self.task.result()
 
     async def ended(self) -> None:
-        """Wait for the end of the call, whatever it is."""
+        """Wait until the call has ended, in whatever way."""
         await asyncio.wait([self.task])
 
-    async def _landing(self) -> None:
-        caller = asyncio.get_running_loop().create_future()
-        self._callers.add(caller)
-        try:
-            await caller
-        except asyncio.CancelledError:
-            self._callers.discard(caller)
-            if not self._callers and not self.task.done():
-                self.ending = True
-                self.task.cancel()
-                await self.ended()
-            raise
-
-    def _land(self, task: asyncio.Task[T]) -> None:
+    def _wake_callers(self, task: asyncio.Task[T]) -> None:
         for caller in self._callers:
             if not caller.done():
                 caller.set_result(None)
         if not task.cancelled() and not self.ending:
-            # Callers cancelled in this very turn will not ask for it: it is no error unseen.
+            # Retrieve it: callers cancelled in this very turn will not, and asyncio would warn.
             task.exception()

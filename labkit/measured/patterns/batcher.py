@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from labkit.measured.patterns import _checked
+from msgspec import Meta
+
 from labkit.measured.patterns._flight import Flight
+from labkit.spec.validation import AtLeastOne, check
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -35,47 +37,44 @@ class Batcher(Generic[Key, Value]):
         most: int = 100,
         delay_s: float = 0.01,
     ) -> None:
-        _checked.at_least_one("most", most)
-        _checked.seconds("delay_s", delay_s)
+        check("most", most, AtLeastOne)
+        check("delay_s", delay_s, Annotated[float, Meta(ge=0)])
         self._call, self._most, self._delay_s = call, most, delay_s
         self._batch: _Batch[Key, Value] | None = None
 
     async def get(self, key: Key) -> Value:
-        """The answer to one key, asked for together with others."""
-        hash(key)  # refuses a key that has none, before there is a batch for it
-        batch = self._joinable()
-        with batch.asked(key):
+        """Return the answer to one key, which is sent together with others."""
+        hash(key)  # raises for an unhashable key before there is a batch for it
+        batch = self._batch
+        if batch is None or batch.closed.done():
+            batch = self._batch = _Batch(self._send)
+        with batch.waiting_for(key):
             if len(batch.callers) >= self._most:
                 batch.close()
             found = await batch.flight.result()
         return found[key]
 
-    def _joinable(self) -> _Batch[Key, Value]:
-        # That of a batch which all have left is done too: cancelled.
-        if self._batch is None or self._batch.closed.done():
-            self._batch = _Batch(self._sent)
-        return self._batch
-
-    async def _sent(self, batch: _Batch[Key, Value]) -> Mapping[Key, Value]:
+    async def _send(self, batch: _Batch[Key, Value]) -> Mapping[Key, Value]:
         timer = asyncio.get_running_loop().call_later(self._delay_s, batch.close)
         try:
             await batch.closed
         finally:
             timer.cancel()
-            if self._batch is batch:  # which would keep its answers until the next one
+            if self._batch is batch:  # else its answers would stay in memory until the next batch
                 self._batch = None
         return await self._call(tuple(batch.callers))
 
 
 class _Batch(Generic[Key, Value]):
-    """The keys asked for together, each with the number of its callers, and the call for them."""
+    """Keys that are sent together, each with the number of its callers, and the call for them."""
 
     def __init__(
-        self, sent: Callable[[_Batch[Key, Value]], Coroutine[Any, Any, Mapping[Key, Value]]]
+        self, send: Callable[[_Batch[Key, Value]], Coroutine[Any, Any, Mapping[Key, Value]]]
     ) -> None:
         self.callers: dict[Key, int] = {}
+        # Cancelled, and so done, when all callers have left.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.flight = Flight(sent(self))
+        self.flight = Flight(send(self))
 
     def close(self) -> None:
         """Take no more keys."""
@@ -83,8 +82,8 @@ class _Batch(Generic[Key, Value]):
             self.closed.set_result(None)
 
     @contextmanager
-    def asked(self, key: Key) -> Iterator[None]:
-        """A caller waits for `key` as long as this lasts."""
+    def waiting_for(self, key: Key) -> Iterator[None]:
+        """Count a caller of `key` within the block."""
         self.callers[key] = self.callers.get(key, 0) + 1
         try:
             yield

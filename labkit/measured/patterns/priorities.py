@@ -1,7 +1,7 @@
-"""The lowest number first, and equals in the order in which they came.
+"""A priority queue and a semaphore with priorities: lowest number first, equals in their order.
 
-Strict: as long as there is something urgent, what is not waits. A place in flight is never taken
-away again.
+Strict: as long as something urgent waits, nothing else starts. What is in flight is never
+interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Generic, TypeVar
 
-from labkit.measured.patterns import _checked
+from labkit.spec.validation import AtLeastOne, check
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,18 +27,18 @@ class PriorityQueue(Generic[Item]):
     """
 
     def __init__(self, maxsize: int = 0) -> None:
-        _checked.whole("maxsize", maxsize)
+        check("maxsize", maxsize, int)
         self._entries: asyncio.PriorityQueue[tuple[int, int, Item]] = asyncio.PriorityQueue(maxsize)
-        # A heap alone lets equals overtake each other: the ticket is what keeps them in order.
+        # A heap alone lets equals overtake each other: the ticket number keeps them in order.
         self._tickets = count()
 
     def __len__(self) -> int:
-        """How many items wait."""
+        """Return how many items wait."""
         return self._entries.qsize()
 
     async def put(self, priority: int, item: Item) -> None:
         """Add an item, once there is room."""
-        _checked.whole("priority", priority)
+        check("priority", priority, int)
         await self._entries.put((priority, next(self._tickets), item))
 
     async def get(self) -> Item:
@@ -47,48 +47,45 @@ class PriorityQueue(Generic[Item]):
 
 
 class PrioritySlots:
-    """A semaphore whose next free place goes to the lowest priority, first come among equals.
+    """A semaphore whose next free slot goes to the lowest priority, first come among equals.
 
-    Priorities are classes, few of them: giving a place away looks at each that waits.
+    Priorities are meant as a few classes: freeing a slot looks at each class that waits.
     """
 
     def __init__(self, number: int) -> None:
-        _checked.at_least_one("number", number)
+        check("number", number, AtLeastOne)
         self._free = number
         self._lines: dict[int, OrderedDict[asyncio.Future[None], None]] = {}
 
     @property
     def waiting(self) -> int:
-        """How many wait for a place."""
+        """How many callers wait for a slot."""
         return sum(map(len, self._lines.values()))
 
     @asynccontextmanager
     async def at(self, priority: int) -> AsyncIterator[None]:
-        """`async with slots.at(priority)`: a place for as long as this lasts."""
-        _checked.whole("priority", priority)
-        await self._take(priority)
+        """Occupy a slot within the block: `async with slots.at(priority)`."""
+        check("priority", priority, int)
+        if self._free:  # then nobody waits
+            self._free -= 1
+        else:
+            turn = asyncio.get_running_loop().create_future()
+            self._lines.setdefault(priority, OrderedDict())[turn] = None
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.cancelled():
+                    self._leave(priority, turn)
+                else:
+                    self._pass_on()  # its turn came just as it was cancelled
+                raise
         try:
             yield
         finally:
-            self._give()
+            self._pass_on()
 
-    async def _take(self, priority: int) -> None:
-        if self._free:  # then nobody waits
-            self._free -= 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(priority, OrderedDict())[turn] = None
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                self._leave(priority, turn)
-            else:
-                self._give()  # its turn came as it was cancelled: the place is another's
-            raise
-
-    def _give(self) -> None:
-        """Hand a place to who is next, without setting it free in between."""
+    def _pass_on(self) -> None:
+        """Give a slot to the next that waits; it is free only if nobody does."""
         while self._lines:
             line = self._lines[first := min(self._lines)]
             turn = next(iter(line))
@@ -110,9 +107,9 @@ def prioritised(
     slots: PrioritySlots,
     priority_of: Callable[[Item], int],
 ) -> Callable[[Item], Awaitable[Result]]:
-    """`fetch` in a place of `slots`.
+    """Wrap `fetch` so that each call occupies a slot of `slots`.
 
-    The strategy around it lets more calls begin than there are places, or nobody waits here and
+    The strategy around it has to start more calls than there are slots: else nobody waits here, and
     there is nothing to choose from.
     """
 

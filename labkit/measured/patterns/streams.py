@@ -1,35 +1,50 @@
-"""Results as an async iterator, in bounded memory: who takes them sets the pace.
+"""Chunks of items, and results as an async iterator; both in bounded memory.
 
-At most `limit` items are in flight, or finished and not yet taken; `items` is read no further than
-that. Whoever may leave early closes the iterator, or what is in flight goes on until it is
-collected:
+The consumer of an iterator sets the pace: at most `limit` items are in flight, or finished and not
+yet consumed, and `items` is read no further than that. A consumer that may leave early closes the
+iterator, or the calls in flight go on until it is garbage-collected:
 
     async with aclosing(as_completed(fetch, items, limit)) as results:
         async for item, result in results: ...
 
 The first call that fails ends the iterator with its error and cancels the others; a `fetch` that
 returns its error instead lets the rest go on.
+
+`for chunk in in_chunks(items, 100): await gather(...)` has a barrier: each chunk waits for its
+slowest item, and nothing takes the place of those that are done. Without a barrier:
+`as_completed(call, in_chunks(items, 100), limit)` for a call that takes a chunk, or
+`as_completed(fetch, items, limit)`, which needs no chunks.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from labkit.measured.patterns import _checked
+from labkit.spec.validation import AtLeastOne, check
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def in_chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Yield `items` in order, `size` at a time; the last chunk may be shorter.
+
+    An item is taken from its source no earlier than its chunk is asked for.
+    """
+    check("size", size, AtLeastOne)
+    source = iter(items)
+    return iter(lambda: tuple(islice(source, size)), ())
+
+
 async def in_order(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
-    """Each item and its result, in the order of `items`: one that is slow holds the rest up."""
-    _checked.at_least_one("limit", limit)
+    """Yield each item and its result in the order of `items`: a slow one delays the rest."""
+    check("limit", limit, AtLeastOne)
     source = iter(items)
     window: deque[tuple[Item, asyncio.Future[Result]]] = deque()
     try:
@@ -49,8 +64,8 @@ async def in_order(
 async def as_completed(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
-    """Each item and its result, the first that is done first."""
-    _checked.at_least_one("limit", limit)
+    """Yield each item and its result as soon as it is done."""
+    check("limit", limit, AtLeastOne)
     source = iter(items)
     running: dict[asyncio.Future[Result], Item] = {}
     done: asyncio.Queue[asyncio.Future[Result]] = asyncio.Queue()

@@ -1,11 +1,11 @@
-"""A cache that holds a value for as long as somebody else does, and loads each once at a time.
+"""A cache with weak references: an entry lives as long as something else refers to its value.
 
-An entry goes when the last reference to its value does. So nothing has to be thrown out, and what
-nobody holds is loaded again: it shares what is in use, and is no store of what was.
+So nothing has to be evicted, and a value that is no longer in use is loaded again: the cache shares
+what is in use, and stores nothing beyond that. A key is loaded by one call at a time.
 
-Only objects of classes with room for a weak reference can be values: those of one's own, not str,
-bytes, int, tuple, list, dict or None. `WeakCache(boxed(load))` takes any: its values are `Box`es,
-and whoever wants to keep the entry keeps the box.
+Values must support weak references: objects of classes of one's own do; str, bytes, int, tuple,
+list, dict and None do not. `WeakCache(boxed(load))` takes any: its values are `Box`es, and a caller
+that wants the entry to stay keeps a reference to the box.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ class Unreferable(LabError, TypeError):
 
 
 class WeakCache(Generic[Key, Value]):
-    """`get(key)` is a `fetch` over `load(key)`: one load of a key at a time, whoever asks.
+    """`get(key)` is a `fetch` over `load(key)`; callers of one key share one load.
 
-    A load that fails raises in all who waited for it and is not remembered. It is cancelled when
-    the last of them has left, not before, and a new one begins only when it has ended. Nothing is
-    kept of a key but its value. Raises `Unreferable` for a value without weak references.
+    A load that fails raises in all callers that waited for it and is not remembered. It is
+    cancelled when the last of them has left, and a new one begins only when it has ended. Raises
+    `Unreferable` for a value without weak references.
     """
 
     def __init__(self, load: Callable[[Key], Awaitable[Value]]) -> None:
         self._load = load
-        self._held: WeakValueDictionary[Key, Value] = WeakValueDictionary()
+        self._values: WeakValueDictionary[Key, Value] = WeakValueDictionary()
         self._flights: dict[Key, Flight[Value]] = {}
 
     def __len__(self) -> int:
-        """How many values it holds now."""
-        return len(self._held)
+        """Return how many values are in the cache now."""
+        return len(self._values)
 
     @property
     def loading(self) -> int:
@@ -49,24 +49,22 @@ class WeakCache(Generic[Key, Value]):
         return len(self._flights)
 
     async def get(self, key: Key) -> Value:
-        """The value of `key`: the one in use, or one that is loaded."""
-        while (value := self._held.get(key)) is None:
-            flight = self._flights.get(key) or self._begin(key)
+        """Return the value of `key`: the one in use, or one that is loaded now."""
+        while (value := self._values.get(key)) is None:
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._flights[key] = Flight(self._load_and_store(key))
+                # Not in the call itself: one cancelled before it starts never reaches its end.
+                flight.task.add_done_callback(lambda _: self._flights.pop(key))
             if not flight.ending:
                 return await flight.result()
             await flight.ended()
         return value
 
-    def _begin(self, key: Key) -> Flight[Value]:
-        flight = self._flights[key] = Flight(self._loaded(key))
-        # Not in the call itself: one that is cancelled before it starts never comes to its end.
-        flight.task.add_done_callback(lambda _: self._flights.pop(key))
-        return flight
-
-    async def _loaded(self, key: Key) -> Value:
+    async def _load_and_store(self, key: Key) -> Value:
         value = await self._load(key)
         try:
-            self._held[key] = value
+            self._values[key] = value
         except TypeError:
             raise Unreferable(
                 f"the value of {key!r} is of type {type(value).__name__}, which has no weak "
@@ -77,7 +75,7 @@ class WeakCache(Generic[Key, Value]):
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Box(Generic[Value]):
-    """Any value, in an object that can be referred to weakly."""
+    """Any value, in an object that supports weak references."""
 
     value: Value
 
@@ -85,7 +83,7 @@ class Box(Generic[Value]):
 def boxed(
     load: Callable[[Key], Awaitable[Value]],
 ) -> Callable[[Key], Coroutine[Any, Any, Box[Value]]]:
-    """`load`, whose values come in a `Box` each."""
+    """Wrap `load` so that it returns each value in a `Box`."""
 
     async def load_boxed(key: Key) -> Box[Value]:
         return Box(await load(key))

@@ -8,9 +8,8 @@ from itertools import islice
 from typing import TypeVar
 
 from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._guard import AtLeastOne
 from labkit.measured.strategies._tasks import cancel_and_wait
-from labkit.spec.validation import check
+from labkit.spec.validation import AtLeastOne, check
 
 T = TypeVar("T")
 

@@ -12,14 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, cast
-
-from msgspec import Meta
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from labkit.errors import BadInput
 from labkit.measured.strategies._tasks import this_task
 from labkit.spec import trial
-from labkit.spec.validation import check
+from labkit.spec.validation import AtLeastOne, check
 
 T = TypeVar("T")
 
@@ -27,8 +25,6 @@ Fetch: TypeAlias = Callable[[T], Awaitable[object]]
 """One operation on the target, for one item."""
 
 _BUILT_IN = "labkit.measured.strategies."
-AtLeastOne = Annotated[int, Meta(ge=1)]
-NotNegative = Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._guard import AtLeastOne
 from labkit.measured.strategies._tasks import cancel_and_wait
-from labkit.spec.validation import check
+from labkit.spec.validation import AtLeastOne, check
 
 T = TypeVar("T")
 

@@ -17,9 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from labkit.errors import TrialFailed
 from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._guard import NotNegative
 from labkit.measured.strategies._tasks import cancel_and_wait, this_task
-from labkit.spec.validation import check
+from labkit.spec.validation import NotNegative, check
 
 with warnings.catch_warnings():
     # pypeln's dependency stopit imports pkg_resources, which warns that it will go away; the
