@@ -6,12 +6,12 @@ strategy decides when calls start, the pattern what a call does. `in_order` and 
 loops of their own, and yield results.
 
 None needs a lock: what must not be interrupted has no `await` in it. Each survives the cancellation
-of any of its callers, and leaves no task behind.
+of any of its callers, and leaves no task behind. The standard library is all they need.
 """
 
 from __future__ import annotations
 
-from labkit.measured.patterns._flight import CallCancelled
+from labkit.measured.patterns._shared import CallCancelled
 from labkit.measured.patterns.batcher import Batcher
 from labkit.measured.patterns.priorities import PriorityQueue, PrioritySlots, prioritised
 from labkit.measured.patterns.streams import as_completed, in_chunks, in_order

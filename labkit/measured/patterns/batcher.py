@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from msgspec import Meta
-
-from labkit.measured.patterns._flight import Flight
-from labkit.spec.validation import AtLeastOne, check
+from labkit.measured.patterns._shared import Flight, check_seconds, check_whole
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -37,8 +34,8 @@ class Batcher(Generic[Key, Value]):
         most: int = 100,
         delay_s: float = 0.01,
     ) -> None:
-        check("most", most, AtLeastOne)
-        check("delay_s", delay_s, Annotated[float, Meta(ge=0)])
+        check_whole("most", most, 1)
+        check_seconds("delay_s", delay_s)
         self._call, self._most, self._delay_s = call, most, delay_s
         self._batch: _Batch[Key, Value] | None = None
 

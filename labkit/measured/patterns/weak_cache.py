@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from labkit.errors import LabError
-from labkit.measured.patterns._flight import Flight
+from labkit.measured.patterns._shared import Flight
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -37,7 +37,7 @@ class WeakCache(Generic[Key, Value]):
     def __init__(self, load: Callable[[Key], Awaitable[Value]]) -> None:
         self._load = load
         self._values: WeakValueDictionary[Key, Value] = WeakValueDictionary()
-        self._flights: dict[Key, Flight[Value]] = {}
+        self._shareds: dict[Key, Flight[Value]] = {}
 
     def __len__(self) -> int:
         """Return how many values are in the cache now."""
@@ -46,16 +46,16 @@ class WeakCache(Generic[Key, Value]):
     @property
     def loading(self) -> int:
         """How many keys are being loaded now."""
-        return len(self._flights)
+        return len(self._shareds)
 
     async def get(self, key: Key) -> Value:
         """Return the value of `key`: the one in use, or one that is loaded now."""
         while (value := self._values.get(key)) is None:
-            flight = self._flights.get(key)
+            flight = self._shareds.get(key)
             if flight is None:
-                flight = self._flights[key] = Flight(self._load_and_store(key))
+                flight = self._shareds[key] = Flight(self._load_and_store(key))
                 # Not in the call itself: one cancelled before it starts never reaches its end.
-                flight.task.add_done_callback(lambda _: self._flights.pop(key))
+                flight.task.add_done_callback(lambda _: self._shareds.pop(key))
             if not flight.ending:
                 return await flight.result()
             await flight.ended()

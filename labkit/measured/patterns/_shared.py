@@ -1,14 +1,31 @@
-"""One call that several callers wait for; each may leave, and the last to leave ends the call."""
+"""What patterns share: checks of arguments, and a call that several callers wait for.
+
+The checks are not those of `labkit.spec.validation`, which need msgspec.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar
 
-from labkit.errors import LabError
+from labkit.errors import BadInput, LabError
 
 T = TypeVar("T")
+
+
+def check_whole(field: str, value: int, least: float = -math.inf) -> None:
+    """Raise `BadInput` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        limit = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise BadInput(f"{field} is {value!r}: it must be a whole number{limit}")
+
+
+def check_seconds(field: str, value: float) -> None:
+    """Raise `BadInput` unless `value` is a finite number of seconds, of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise BadInput(f"{field} is {value!r}: it must be a number of seconds of at least 0")
 
 
 class CallCancelled(LabError):
