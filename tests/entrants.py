@@ -36,6 +36,13 @@ def broken(code: str) -> Callable[[Any], Any]:
     return named
 
 
+def in_a_cell(source: str) -> Any:
+    """Return the function `one` of a notebook's cell, with globals of its own."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, cell)  # noqa: S102  # as a kernel does
+    return cell["one"]
+
+
 async def quietly(fetch, item, errors):
     try:
         await fetch(item)

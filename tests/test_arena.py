@@ -10,20 +10,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from entrants import BROKEN, SOUND
+from entrants import BROKEN, SOUND, in_a_cell
 
 import labkit as lab
 from labkit import charts
 from labkit.errors import BadInput
-from labkit.lab import arena as contest
 from labkit.lab.arena import default_trial
 from labkit.lab.progress import Reporter
-from labkit.launch.exam import examined
+from labkit.launch.exam import run_exam
 from labkit.launch.process import Child
-from labkit.record.exam import Evidence, Held, Sitting
+from labkit.record.exam import Backlog, ExamResult, ScenarioResult
 from labkit.record.record import Counts, Note, Record
-from labkit.report.arena import CODES, METRICS, Arena, Examined, Fault, judged, ranked
-from labkit.spec import plan
+from labkit.report.arena import METRICS, Arena, rank_all
+from labkit.report.exam_faults import RULES, Examined, Fault, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from tests.factories import make_record
@@ -84,7 +83,7 @@ async def test_bad_input_is_refused_before_anything_starts(
     def started(*_: Any) -> None:
         raise AssertionError("something was started")
 
-    monkeypatch.setattr("labkit.lab.arena.examined", started)
+    monkeypatch.setattr("labkit.lab.arena.run_exam", started)
     with pytest.raises(BadInput, match=message):
         await lab.arena(*strategies, **more)
 
@@ -101,93 +100,99 @@ def test_what_is_ranked_by_has_delays_of_unlike_length_at_every_scale() -> None:
     assert all(default_trial(scale).floor_s for scale in ("smoke", "workshop"))
 
 
-# --- evidence, judged
+# --- an exam's result, judged
 
 
-def sitting(name: str = "many", **changes: Any) -> Sitting:
-    return Sitting(**{"name": name, "planned": 61, "limit": 8, "end": "returned", **changes})
+def scenario(name: str = "many", **changes: Any) -> ScenarioResult:
+    return ScenarioResult(**{"name": name, "planned": 61, "limit": 8, "end": "returned", **changes})
 
 
-def codes(*sittings: Sitting, lost: str = "") -> list[str]:
-    return judged("mine", Evidence(sittings=list(sittings), lost=lost)).codes
+def codes(*scenarios: ScenarioResult, lost: str = "") -> list[str]:
+    return judge("mine", ExamResult(scenarios=list(scenarios), lost=lost)).codes
 
 
-def test_every_fault_has_its_advice() -> None:
-    for code, advice in CODES.items():
-        assert advice.endswith("."), code
-        assert Fault(code=code, seen="It did.").says == f"It did. {advice}"
+def unanswered(planned: int, waiting: int, **changes: Any) -> ScenarioResult:
+    usual = {"waiting": waiting, "items_read": 9, "turns": 2, "cpu_s": 0.001, "duration_s": 0.3}
+    return scenario("waits", planned=planned, backlog=Backlog(**{**usual, **changes}))
+
+
+def test_there_are_fourteen_codes_and_each_has_its_advice() -> None:
+    assert len({rule.code for rule in RULES}) == 14
+    assert all(rule.advice.endswith(".") for rule in RULES)
 
 
 def test_what_the_server_saw_comes_first() -> None:
-    (fault,) = judged(
-        "mine",
-        Evidence(
-            sittings=[sitting(most_in_flight=20), sitting("server", at_server=9, most_in_flight=9)]
-        ),
-    ).faults
+    counted = scenario("server", at_server=9, max_in_flight=9)
+    found = judge("mine", ExamResult(scenarios=[scenario(max_in_flight=20), counted]))
 
+    (fault,) = found.faults
     assert fault.code == "over-limit"
-    assert fault.seen == "With a limit of 8 the server saw 9 requests at once."
+    assert fault.seen == "With a limit of 8 the server counted 9 calls in flight at once."
+    assert fault.says == f"{fault.seen} {fault.advice}"
 
 
-@pytest.mark.parametrize(
-    ("lost", "code"),
-    [
-        ("not-loaded: ModuleNotFoundError: No module named 'x'", "not-loaded"),
-        ("never-ends", "never-ends"),
-        ("ended: SystemExit: 3", "ends-its-process"),
-    ],
-)
-def test_what_is_lost_is_a_fault(lost: str, code: str) -> None:
-    assert codes(lost=lost) == [code]
+FAILED = {"name": "failing", "planned": 60, "failing": 13}
+JUDGED: dict[str, tuple[list[ScenarioResult], str, list[str]]] = {
+    "not loaded": ([], "not-loaded: ModuleNotFoundError: No module named 'x'", ["not-loaded"]),
+    "kept the loop": ([], "never-ends", ["never-ends"]),
+    "ended the process": ([], "ended: SystemExit: 3", ["ends-its-process"]),
+    "was slow in all": ([scenario()], "too-slow", ["too-slow"]),
+    "one long turn may be the machine": (
+        [scenario(blocked_s=2.0), scenario(longest_turn_s=0.05)],
+        "",
+        [],
+    ),
+    "two long turns": (
+        [scenario(blocked_s=0.5), scenario(longest_turn_s=0.5)],
+        "",
+        ["blocks-the-loop"],
+    ),
+    "a very long turn": ([scenario(blocked_s=12.0)], "", ["blocks-the-loop"]),
+    "a window": ([unanswered(3_000, 992), unanswered(6_000, 992)], "", []),
+    "more with more items": (
+        [unanswered(3_000, 292), unanswered(6_000, 592)],
+        "",
+        ["unbounded-tasks"],
+    ),
+    "in proportion": ([unanswered(3_000, 112), unanswered(6_000, 232)], "", ["unbounded-tasks"]),
+    "a small window": ([unanswered(3_000, 72), unanswered(6_000, 72)], "", []),
+    "hardly more": ([unanswered(3_000, 72), unanswered(6_000, 102)], "", []),
+    "a few limits": ([unanswered(3_000, 8), unanswered(6_000, 16)], "", []),
+    "late while items failed": (
+        [scenario(), scenario(**FAILED, missing=40, end="late")],
+        "",
+        ["too-slow"],
+    ),
+    "a timer of 1 ms": ([unanswered(3_000, 0, turns=300)], "", []),
+    "many turns": ([unanswered(3_000, 0, turns=1_000)], "", ["polls-hot"]),
+    "a core in few turns": ([unanswered(3_000, 0, cpu_s=0.1)], "", ["polls-hot"]),
+    "lost, failing or not": (
+        [scenario(missing=5, missing_item=56), scenario(**FAILED, missing=4)],
+        "",
+        ["loses-items"],
+    ),
+    "lost where items fail": (
+        [scenario(), scenario(**FAILED, missing=4)],
+        "",
+        ["stops-at-first-failure"],
+    ),
+    "hangs where items fail": (
+        [scenario(), scenario(**FAILED, end="stuck")],
+        "",
+        ["never-ends"],
+    ),
+    "calls without an end": ([scenario(end="endless", calls=2_000)], "", ["repeats-items"]),
+}
 
 
-def test_one_long_turn_may_be_the_machine() -> None:
-    assert codes(sitting(blocked_s=0.5), sitting(), sitting(longest_s=0.05)) == []
-    assert codes(sitting(blocked_s=0.5), sitting(longest_s=0.5)) == ["blocks-the-loop"]
-    assert codes(sitting(blocked_s=2.0), sitting()) == []
-    assert codes(sitting(blocked_s=12.0)) == ["blocks-the-loop"]
+@pytest.mark.parametrize("what", JUDGED)
+def test_faults_follow_from_what_was_observed(what: str) -> None:
+    scenarios, lost, expected = JUDGED[what]
+
+    assert codes(*scenarios, lost=lost) == expected
 
 
-def held(planned: int, waiting: int, **changes: Any) -> Sitting:
-    usual = {"waiting": waiting, "read": 9, "turns": 2, "cpu_s": 0.001, "held_s": 0.3}
-    return sitting("held", planned=planned, held=Held(**{**usual, **changes}))
-
-
-def test_what_does_not_grow_is_bounded() -> None:
-    assert codes(held(3_000, 992), held(6_000, 992)) == []
-    assert codes(held(3_000, 292), held(6_000, 592)) == ["unbounded-tasks"]
-
-
-def test_what_grows_in_proportion_is_unbounded_however_small_its_share() -> None:
-    assert codes(held(3_000, 112), held(6_000, 232)) == ["unbounded-tasks"]
-    assert codes(held(3_000, 72), held(6_000, 72)) == []
-    assert codes(held(3_000, 72), held(6_000, 102)) == []
-    assert codes(held(3_000, 8), held(6_000, 16)) == []
-
-
-def test_whose_time_was_up_while_items_failed_did_not_stop_at_a_failure() -> None:
-    failing = sitting("failing", failing=13, missing=40, end="late")
-
-    assert codes(sitting(), failing) == ["too-slow"]
-    assert codes(sitting(), lost="too-slow") == ["too-slow"]
-
-
-def test_waiting_that_uses_a_core_is_polling_however_slow_the_machine() -> None:
-    assert codes(held(3_000, 0, turns=300)) == []
-    assert codes(held(3_000, 0, turns=1_000)) == ["polls-hot"]
-    assert codes(held(3_000, 0, cpu_s=0.1)) == ["polls-hot"]
-
-
-def test_a_failing_item_that_is_lost_anyway_is_named_once() -> None:
-    lost = {"missing": 5, "examples": {56: 0}}
-    failing = sitting("failing", failing=13, missing=4)
-
-    assert codes(sitting(**lost), failing) == ["loses-items"]
-    assert codes(sitting(), failing) == ["stops-at-first-failure"]
-
-
-# --- places
+# --- ranks
 
 
 def records(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> list[Record]:
@@ -206,8 +211,8 @@ def records(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> lis
     ]
 
 
-def places(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> dict[str, str]:
-    found = ranked(records(arms, metric), ["mine"])
+def ranks(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> dict[str, str]:
+    found = rank_all(records(arms, metric), ["mine"])
     return {one.name: one.by(metric).text for one in found}
 
 
@@ -218,34 +223,35 @@ def around(value: float) -> list[float]:
     return [value * noise for noise in NOISE]
 
 
-def test_the_better_come_first_and_those_alike_share_a_place() -> None:
-    found = places({"mine": around(0.8), "queue": around(0.9), "wait": around(0.9)[::-1]})
+def test_the_better_come_first_and_those_alike_share_a_rank() -> None:
+    found = ranks({"mine": around(0.8), "queue": around(0.9), "wait": around(0.9)[::-1]})
 
     assert found == {"queue": "1=", "wait": "1=", "mine": "3"}
 
 
 def test_less_memory_is_better() -> None:
-    found = places({"mine": around(40e6), "queue": around(30e6)}, "process_peak_rss_bytes")
+    found = ranks({"mine": around(40e6), "queue": around(30e6)}, "process_peak_rss_bytes")
 
     assert found == {"mine": "2", "queue": "1"}
 
 
 def test_a_difference_of_a_percent_is_a_tie() -> None:
-    assert set(places({"mine": around(0.9), "queue": around(0.891)}).values()) == {"1="}
+    assert set(ranks({"mine": around(0.9), "queue": around(0.891)}).values()) == {"1="}
 
 
 def test_too_few_repeats_decide_nothing() -> None:
     arena = Arena([Examined(name="mine", faults=[])], records({"mine": [0.1], "queue": [0.9]}))
 
-    assert {one.by("efficiency").text for one in arena.standings} == {"-"}
+    assert {one.by("efficiency").text for one in arena.board} == {"-"}
     assert arena.says() == [
-        "With 1 repeat nothing is decided, and nobody has a place: 5 are needed."
+        "With 1 repeat nothing is decided, and nobody has a rank: 5 are needed."
     ]
 
 
-def test_what_was_not_measured_has_no_place() -> None:
+def test_what_was_not_measured_has_no_rank() -> None:
     arms = {"mine": around(0.9), "queue": around(0.8)}
-    found = {one.name: one.by("efficiency") for one in ranked(spoilt(arms, "mine"), ["mine"])}
+    spoilt = changed(records(arms), "mine", 5, verdict="invalid")
+    found = {one.name: one.by("efficiency") for one in rank_all(spoilt, ["mine"])}
 
     assert (found["mine"].text, found["mine"].value) == ("-", None)
     assert found["queue"].text == "1"
@@ -261,12 +267,12 @@ def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
     ]
     arena = Arena([Examined(name="mine", faults=[])], damaged)
 
-    assert {one.name: one.by("efficiency").text for one in arena.standings} == {
+    assert {one.name: one.by("efficiency").text for one in arena.board} == {
         "mine": "-",
         "queue": "1",
     }
     assert arena.says()[-1] == (
-        "mine has no place by efficiency, CPU, memory, time to the first request: "
+        "mine has no rank by efficiency, CPU, memory, time to the first request: "
         "1 of 5 repeats cannot be used (invalid)."
     )
 
@@ -281,16 +287,16 @@ def changed(records: Sequence[Record], name: str, repeats: int, **changes: Any) 
     ]
 
 
-FAILED = Counts(planned=100, sent=100, not_sent=0, ok=80, failed={"reset": 20}, cancelled=0)
+FAILED_COUNTS = Counts(planned=100, sent=100, not_sent=0, ok=80, failed={"reset": 20}, cancelled=0)
 
 
 @pytest.mark.parametrize("repeats", [1, 5])
-def test_who_did_not_do_the_work_has_no_place(repeats: int) -> None:
+def test_who_did_not_do_the_work_has_no_rank(repeats: int) -> None:
     arms = {"mine": around(0.5), "queue": around(0.9), "wait": around(0.9)[::-1]}
-    found = changed(records(arms), "mine", repeats, counts=FAILED)
+    found = changed(records(arms), "mine", repeats, counts=FAILED_COUNTS)
     arena = Arena([Examined(name="mine", faults=[])], found)
 
-    assert {one.name: [place.text for place in one.places] for one in arena.standings} == {
+    assert {one.name: [rank.text for rank in one.ranks] for one in arena.board} == {
         "queue": ["1=", "1=", "1=", "1="],
         "wait": ["1=", "1=", "1=", "1="],
         "mine": ["-", "-", "-", "-"],
@@ -302,15 +308,15 @@ def test_who_did_not_do_the_work_has_no_place(repeats: int) -> None:
 def test_of_more_repeats_than_are_needed_each_must_be_usable() -> None:
     many = [*NOISE, 1.001, 0.998]
     arms = {"mine": [0.5 * noise for noise in many], "queue": [0.9 * noise for noise in many]}
-    found = changed(records(arms), "mine", 1, counts=FAILED)
+    found = changed(records(arms), "mine", 1, counts=FAILED_COUNTS)
 
-    assert {one.name: one.by("efficiency").text for one in ranked(found, ["mine"])} == {
+    assert {one.name: one.by("efficiency").text for one in rank_all(found, ["mine"])} == {
         "queue": "1",
         "mine": "-",
     }
 
 
-def test_where_the_server_set_the_rate_nobody_has_a_place_by_efficiency() -> None:
+def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None:
     held = [
         msgspec.structs.replace(
             one,
@@ -321,10 +327,10 @@ def test_where_the_server_set_the_rate_nobody_has_a_place_by_efficiency() -> Non
     ]
     arena = Arena([Examined(name="mine", faults=[])], held)
 
-    assert {one.by("efficiency").text for one in arena.standings} == {"-"}
-    assert {one.by("cpu_us_per_request").text for one in arena.standings} == {"1="}
+    assert {one.by("efficiency").text for one in arena.board} == {"-"}
+    assert {one.by("cpu_us_per_request").text for one in arena.board} == {"1="}
     assert arena.says()[-1] == (
-        "Nobody has a place by efficiency: "
+        "Nobody has a rank by efficiency: "
         "5 of 5 repeats cannot be used (held up by the other side)."
     )
 
@@ -335,23 +341,16 @@ def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> Non
     bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
     says = Arena([Examined(name="mine", faults=[])], bare).says()
 
-    assert says[-1] == "Nobody has a place by efficiency: not measured."
+    assert says[-1] == "Nobody has a rank by efficiency: not measured."
     assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)
     assert ("first by CPU with 1 other" in says[0]) == (repeats == 5)
     assert not any("With 0 repeats" in said for said in says)
 
 
-def spoilt(arms: dict[str, Sequence[float]], name: str) -> list[Record]:
-    return [
-        msgspec.structs.replace(one, verdict="invalid") if one.axes["strategy"] == name else one
-        for one in records(arms)
-    ]
-
-
 # --- as it is shown
 
 
-FAULT = Fault(code="polls-hot", seen="It asks <again> & again.")
+FAULT = Fault(code="polls-hot", seen="It asks <again> & again.", advice="Wait for it.")
 REFUSED_ONE = Examined(name="eager_<b>", faults=[FAULT])
 PASSED = Examined(name="mine", faults=[], remarks=["It reads ahead."])
 
@@ -366,7 +365,7 @@ def test_the_text_names_faults_places_and_what_they_mean() -> None:
     text = arena.text()
 
     assert repr(arena) == text
-    assert "mine: passed the examination.\n  - It reads ahead." in text
+    assert "mine: passed the exam.\n  - It reads ahead." in text
     assert "eager_<b>: not ranked.\n  - polls-hot. It asks <again> & again. Wait for" in text
     assert "mine *" in text
     assert "mine is third by efficiency, first by CPU with 2 others" in text.replace("\n", " ")
@@ -388,7 +387,7 @@ def test_the_data_are_plain() -> None:
 
     assert [one["passed"] for one in data["examined"]] == [True, False]
     assert data["examined"][1]["faults"][0]["code"] == "polls-hot"
-    assert [one["name"] for one in data["standings"]] == ["queue", "wait", "mine"]
+    assert [one["name"] for one in data["board"]] == ["queue", "wait", "mine"]
     assert len(data["records"]) == 15
 
 
@@ -422,12 +421,10 @@ def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
 
 
 async def test_a_run_whose_core_others_had_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = [({"strategy": name}, TRIAL.replace(strategy=name)) for name in ("queue", "wait")]
-    steps = plan.interleave(arms, repeats=5)
     asked: list[int] = []
 
-    async def run(listed: Sequence[Step], **_: Any) -> list[Record]:
-        asked.append(len(listed))
+    async def run(steps: Sequence[Step], **_: Any) -> list[Record]:
+        asked.append(len(steps))
         notes = [Note(code="core-lost", message="others had it")] if len(asked) == 1 else []
         return [
             make_record(
@@ -437,16 +434,19 @@ async def test_a_run_whose_core_others_had_is_made_again(monkeypatch: pytest.Mon
                 repeat=step.repeat,
                 warnings=notes if step.order < 6 else [],
             )
-            for step in listed
+            for step in steps
         ]
 
-    monkeypatch.setattr(contest, "run_all", run)
-    found = await contest._records(steps, None, Reporter())
+    async def passes(trial: Trial) -> ExamResult:
+        return ExamResult(scenarios=[scenario()])
+
+    monkeypatch.setattr("labkit.lab.arena.run_all", run)
+    monkeypatch.setattr("labkit.lab.arena.run_exam", passes)
+    found = (await lab.arena("wait", among=["queue"], trial=TRIAL, reporter=Reporter())).records
 
     assert asked == [10, 3]
     assert [one.id for one in found[:4]] == ["2-0", "2-1", "2-2", "1-3"]
     assert {one.study for one in found} == {"study 1"}
-    assert [(one.axes, one.repeat) for one in found] == [(s.axes, s.repeat) for s in steps]
 
 
 # --- in fresh processes
@@ -457,12 +457,12 @@ def trial_of(strategy: Any) -> Trial:
 
 
 async def test_the_server_is_asked_what_it_saw() -> None:
-    evidence = await examined(trial_of(BROKEN["over-limit"]["off_by_one"]))
-    found = judged("off_by_one", evidence)
+    result = await run_exam(trial_of(BROKEN["over-limit"]["off_by_one"]))
+    found = judge("off_by_one", result)
 
-    assert evidence.sittings[-1].at_server == 9
+    assert result.scenarios[-1].at_server == 9
     assert found.codes == ["over-limit"]
-    assert "the server saw 9 requests" in found.faults[0].seen
+    assert "the server counted 9 calls" in found.faults[0].seen
 
 
 @pytest.mark.slow
@@ -470,14 +470,7 @@ async def test_the_server_is_asked_what_it_saw() -> None:
 async def test_each_fault_is_found_from_another_process(code: str) -> None:
     function = next(iter(BROKEN[code].values()))
 
-    assert judged("x", await examined(trial_of(function))).codes == [code]
-
-
-def in_a_cell(source: str) -> Any:
-    """The function `one` of a notebook cell, with globals of its own."""
-    cell: dict[str, Any] = {"__name__": "__main__"}
-    exec(source, cell)  # noqa: S102  # as a kernel does
-    return cell["one"]
+    assert judge("x", await run_exam(trial_of(function))).codes == [code]
 
 
 LOCK_IN_A_CELL = """
@@ -504,7 +497,7 @@ async def one(fetch, items, limit):
 async def test_a_lock_and_a_clock_of_a_cell_are_no_fault() -> None:
     function = in_a_cell(LOCK_IN_A_CELL)
 
-    assert judged("one", await examined(trial_of(function))).faults == []
+    assert judge("one", await run_exam(trial_of(function))).faults == []
 
 
 async def exits(fetch: Any, items: Any, limit: int) -> None:
@@ -522,7 +515,7 @@ async def imports(fetch: Any, items: Any, limit: int) -> None:
 async def test_what_kills_its_process_is_a_fault_and_no_crash(
     function: Any, code: str, seen: str
 ) -> None:
-    (fault,) = judged("x", await examined(trial_of(function))).faults
+    (fault,) = judge("x", await run_exam(trial_of(function))).faults
 
     assert fault.code == code
     assert seen in fault.seen
@@ -536,7 +529,7 @@ async def loops(fetch: Any, items: Any, limit: int) -> None:
 async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 2.0)
 
-    assert judged("loops", await examined(trial_of(loops))).codes == ["never-ends"]
+    assert judge("loops", await run_exam(trial_of(loops))).codes == ["never-ends"]
 
 
 async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
@@ -550,7 +543,7 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 4.0)
 
-    assert judged("slow", await examined(trial_of(by_the_wall))).codes == ["too-slow"]
+    assert judge("slow", await run_exam(trial_of(by_the_wall))).codes == ["too-slow"]
 
 
 async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,7 +555,7 @@ async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -
             children.append(self)
 
     monkeypatch.setattr("labkit.launch.exam.Child", Noted)
-    task = asyncio.create_task(examined(trial_of(loops)))
+    task = asyncio.create_task(run_exam(trial_of(loops)))
     while not children:  # noqa: ASYNC110  # what is awaited tells nobody
         await asyncio.sleep(0.01)
     task.cancel()
@@ -572,8 +565,8 @@ async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -
     assert all(child.status is not None for child in children)
 
 
-class Told(Reporter):
-    """Keeps what it is told."""
+class Recorder(Reporter):
+    """Records what it is given."""
 
     def __init__(self) -> None:
         self.arms: list[Any] = []
@@ -588,7 +581,7 @@ class Told(Reporter):
 
 @pytest.mark.slow
 async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) -> None:
-    store, told = lab.Store(tmp_path), Told()
+    store, reporter = lab.Store(tmp_path), Recorder()
     arena = await lab.arena(
         SOUND["workers_on_an_iterator"],
         BROKEN["loses-items"]["without_the_first"],
@@ -596,19 +589,19 @@ async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) 
         trial=TRIAL,
         repeats=1,
         store=store,
-        reporter=told,
+        reporter=reporter,
     )
 
     assert arena.passed == ["workers_on_an_iterator"]
-    assert {one.name for one in arena.standings} == {"workers_on_an_iterator", "queue"}
-    assert all(place.value for one in arena.standings for place in one.places)
+    assert {one.name for one in arena.board} == {"workers_on_an_iterator", "queue"}
+    assert all(rank.value for one in arena.board for rank in one.ranks)
     assert len(list(store.records())) == 2
-    assert told.lines == [
+    assert reporter.lines == [
         "examined workers_on_an_iterator: passed",
         "examined without_the_first: loses-items",
     ]
-    assert told.arms[:2] == [
+    assert reporter.arms[:2] == [
         {"examined": "workers_on_an_iterator"},
         {"examined": "without_the_first"},
     ]
-    assert len(told.arms) == 4
+    assert len(reporter.arms) == 4

@@ -17,14 +17,13 @@ import pytest
 from entrants import BROKEN, SOUND
 
 from labkit.measured import strategies
-from labkit.measured.exam import examine
-from labkit.measured.exam.accelerated_loop import Loop, Stillness, Turns
+from labkit.measured.exam.accelerated_loop import BlockedTime, Loop, Turns, accelerated_clocks
 from labkit.measured.exam.calls import Calls, Items
-from labkit.measured.exam.failure_reports import told
-from labkit.measured.exam.patched_time import hurried
+from labkit.measured.exam.examiner import examine
+from labkit.measured.exam.run import reports_failures
 from labkit.measured.strategies import Tally
-from labkit.record.exam import Evidence
-from labkit.report.arena import Examined, judged
+from labkit.record.exam import ExamResult
+from labkit.report.exam_faults import Examined, judge
 
 HELD_S = 0.06
 FAULTS = (
@@ -50,15 +49,15 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def evidence(function: Callable[..., Any]) -> Evidence:
+def evidence(function: Callable[..., Any]) -> ExamResult:
     """As the examiner's process would take it, in this one, without a server."""
     guarded = hasattr(function, "__labkit_guard__")
-    return examine(getattr(function, "__wrapped__", function), guarded=guarded, held_s=HELD_S)
+    return examine(getattr(function, "__wrapped__", function), guarded=guarded, unanswered_s=HELD_S)
 
 
 @cache
 def examined(function: Callable[..., Any]) -> Examined:
-    return judged(getattr(function, "__name__", ""), evidence(function))
+    return judge(getattr(function, "__name__", ""), evidence(function))
 
 
 def test_each_fault_is_tested_in_several_forms() -> None:
@@ -116,7 +115,7 @@ def test_to_poll_now_and_then_is_a_remark() -> None:
             running.add(asyncio.create_task(fetch(item)))
         return await asyncio.gather(*running, return_exceptions=True)
 
-    found = judged("looks_often", examine(looks_often, guarded=True, held_s=HELD_S))
+    found = judge("looks_often", examine(looks_often, guarded=True, unanswered_s=HELD_S))
 
     assert found.codes == []
     assert "times a second" in found.remarks[0]
@@ -132,26 +131,29 @@ def test_two_faults_are_both_named() -> None:
 
         await asyncio.gather(*(one(item) for item in items[:-1]))
 
-    found = judged("twice", examine(twice, guarded=True, held_s=HELD_S))
+    found = judge("twice", examine(twice, guarded=True, unanswered_s=HELD_S))
 
     assert found.codes == ["over-limit", "loses-items", "unbounded-tasks"]
 
 
 def test_what_the_sentence_says_is_what_was_seen() -> None:
     says = {fault.code: fault.says for fault in examined(BROKEN["over-limit"]["off_by_one"]).faults}
-    assert "With a limit of 8 it had 9 calls in flight at once." in says["over-limit"]
+    assert "With a limit of 8 the exam counted 9 calls in flight at once." in says["over-limit"]
 
     (fault,) = examined(BROKEN["repeats-items"]["the_last_once_more"]).faults
-    assert "1 of 3 items came more than once: item 2 was fetched 2 times." in fault.seen
+    assert "4 calls for 3 items" in fault.seen
+    assert "item 2 2 times" in fault.seen
 
     (fault,) = examined(BROKEN["leaves-tasks-behind"]["workers_that_never_end"]).faults
-    assert "while 8 tasks of its own were still running" in fault.seen
+    assert "still running: 8." in fault.seen
 
 
 def test_each_sitting_is_told_as_it_ends() -> None:
     seen: list[str] = []
     examine(
-        strategies.load("sequential"), held_s=0.01, saw=lambda sitting: seen.append(sitting.name)
+        strategies.load("sequential"),
+        unanswered_s=0.01,
+        report=lambda sitting: seen.append(sitting.name),
     )
 
     assert seen == ["few", "one", "many", "more", "failing", "end", "small", "large"]
@@ -171,39 +173,37 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 
 def test_whose_time_is_up_is_not_said_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.measured.exam.runner.SITTING_S", 0.5)
-    found = judged("x", examine(by_the_wall, guarded=True, held_s=HELD_S))
+    monkeypatch.setattr("labkit.measured.exam.run.MAX_SCENARIO_S", 0.5)
+    found = judge("x", examine(by_the_wall, guarded=True, unanswered_s=HELD_S))
 
     assert found.codes == ["too-slow"]
-    assert "still at it when the time of an examination was up" in found.faults[0].seen
+    assert "still running when the time of an exam was over" in found.faults[0].seen
 
 
 def test_who_is_busy_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.measured.exam.runner.FRUITLESS_S", 0.2)
+    monkeypatch.setattr("labkit.measured.exam.run.MAX_FRUITLESS_S", 0.2)
 
     async def waits_for_what_never_comes(fetch: Any, items: Any, limit: int) -> None:
         while True:  # noqa: ASYNC110  # what is ended
             await asyncio.sleep(0.01)
 
-    found = judged("x", examine(waits_for_what_never_comes, held_s=HELD_S))
+    found = judge("x", examine(waits_for_what_never_comes, unanswered_s=HELD_S))
 
     assert found.codes == ["never-ends"]
-    assert (
-        "it was busy for seconds, and none of 3 items was fetched any more" in found.faults[0].seen
-    )
+    assert "after 0 calls 3 items were not fetched" in found.faults[0].seen
 
 
 def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
     names = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns", "time_ns")
     real = {name: getattr(time, name) for name in names}
-    turns = Turns(hurried=True)
+    turns = Turns(accelerated=True)
 
     async def waits() -> float:
         start = asyncio.get_running_loop().time()
         await asyncio.sleep(3_600)
         return asyncio.get_running_loop().time() - start
 
-    with hurried(turns):
+    with accelerated_clocks(turns):
         before = {name: getattr(time, name)() for name in names}
         with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
             waited_s = runner.run(waits())
@@ -237,10 +237,10 @@ def test_a_lock_of_a_cell_is_new_in_each_sitting() -> None:
     def anew() -> Any:
         return pickle.loads(sent)  # noqa: S301  # pickled above
 
-    found = judged("x", examine(anew(), guarded=True, held_s=HELD_S, anew=anew))
+    found = judge("x", examine(anew(), guarded=True, unanswered_s=HELD_S, load=anew))
 
     assert found.codes == []
-    assert judged("x", examine(anew(), guarded=True, held_s=HELD_S)).codes == ["raises"]
+    assert judge("x", examine(anew(), guarded=True, unanswered_s=HELD_S)).codes == ["raises"]
 
 
 # --- what its caller is told
@@ -298,7 +298,7 @@ NOT_TOLD = {
     "a word for all": ["ok"] * 10,
     "all items, in pairs": [(item, None) for item in range(10)],
     "whether it is done": True,
-    "all items, in rounds of few": [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]],
+    "all items, in rounds of few": [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]],
     "a text for each item": [f"item {item}" for item in range(10)],
     "a text of all items": " ".join(map(str, range(10))),
     "another number in a text": "10 items in 3.5 s, 1,003 ms, at 7x",
@@ -309,12 +309,12 @@ NOT_TOLD = {
 
 @pytest.mark.parametrize("how", TOLD)
 def test_told(how: str) -> None:
-    assert told(TOLD[how], FAILING, 10)
+    assert reports_failures(TOLD[how], 3, 10)
 
 
 @pytest.mark.parametrize("how", NOT_TOLD)
 def test_not_told(how: str) -> None:
-    assert not told(NOT_TOLD[how], FAILING, 10)
+    assert not reports_failures(NOT_TOLD[how], 3, 10)
 
 
 async def test_a_task_tells_by_its_exception() -> None:
@@ -327,8 +327,8 @@ async def test_a_task_tells_by_its_exception() -> None:
     tasks = [asyncio.create_task(fails()), asyncio.create_task(succeeds())]
     await asyncio.wait(tasks)
 
-    assert told(tasks, FAILING, 10)
-    assert not told(tasks[1:], FAILING, 10)
+    assert reports_failures(tasks, 3, 10)
+    assert not reports_failures(tasks[1:], 3, 10)
 
 
 # --- what it is examined on
@@ -355,12 +355,12 @@ async def test_calls_count_what_is_made_begun_and_ended() -> None:
 
     assert [type(one).__name__ for one in found] == ["NoneType", "ItemFailed"]
     assert (calls.begun, calls.ended, calls.open, calls.in_flight) == (2, 2, 0, 0)
-    assert calls.most_in_flight == 2
-    assert calls.came == {0: 1, 1: 1}
+    assert calls.max_in_flight == 2
+    assert calls.fetched == {0: 1, 1: 1}
 
 
 def test_hurried_time_runs_ahead_only_while_nothing_happens() -> None:
-    turns = Turns(hurried=True)
+    turns = Turns(accelerated=True)
 
     async def waits() -> float:
         start = asyncio.get_running_loop().time()
@@ -383,7 +383,7 @@ def test_turns_tell_sleeping_from_computing() -> None:
     turns = Turns()
 
     async def sleeps() -> float | None:
-        still = Stillness(turns)
+        still = BlockedTime(turns)
         await asyncio.sleep(0)
         time.sleep(0.05)  # noqa: ASYNC251  # what is looked for
         await asyncio.sleep(0)

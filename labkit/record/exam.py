@@ -1,7 +1,6 @@
-"""What an examination asks for, and what was seen of the strategy: plain data for both sides.
+"""What an exam of a strategy asks for, and what it observes: plain data for both processes.
 
-One `Sitting` is one run of the strategy. Nothing is judged here: what is a fault, `report.arena`
-says.
+Nothing is judged here: `report.exam_faults` decides what is a fault.
 """
 
 from __future__ import annotations
@@ -11,25 +10,23 @@ from typing import Literal
 import msgspec
 
 End = Literal["returned", "raised", "stuck", "slow", "late", "endless"]
-"""How a sitting ended: `stuck` while nothing happened any more, `slow` while it was busy, and for
-long nothing came of it, `late` while it still came along and its time was up, `endless` with far
-more calls than items; these four were ended by the examiner."""
+"""How a scenario ended. The examiner ended the last four: `stuck` while nothing happened any more,
+`slow` while the strategy was busy for long without a call, `late` while it made progress and its
+time was over, `endless` after far more calls than items."""
 
 AT_SERVER = "server"
-"""The sitting whose calls go to the synthetic server, which counts for itself."""
-EXAMPLES = 3
-"""How many items of a kind are named."""
+"""The scenario whose calls go to the synthetic server, which counts for itself."""
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of what the two sides tell each other."""
+    """Base of the messages between the two processes."""
 
 
-class Paper(Struct, frozen=True, kw_only=True):
-    """Whom to examine: a function as cloudpickle bytes in base64, or a strategy of the lab's.
+class ExamRequest(Struct, frozen=True, kw_only=True):
+    """The strategy to examine: a function as cloudpickle bytes in base64, or a name of the lab's.
 
     `guarded` is whether the function is examined under the lab's decorator, as its user had it.
-    `url` is that of a synthetic server for this examination alone.
+    `url` is that of a synthetic server for this exam alone.
     """
 
     name: str
@@ -40,29 +37,30 @@ class Paper(Struct, frozen=True, kw_only=True):
     core: int | None = None
 
 
-class Held(Struct, frozen=True, kw_only=True):
-    """What there was while no call was answered.
+class Backlog(Struct, frozen=True, kw_only=True):
+    """What was observed while no call was answered.
 
-    `waiting` is how many tasks, or calls that were made, stood behind those in flight; `read` how
-    many items had been taken. `turns` of the loop and `cpu_s` are of `held_s` seconds in which
-    nothing happened.
+    `waiting` is how many tasks, or calls already made, waited behind those in flight; `items_read`
+    how many items had been taken. `turns` of the loop and `cpu_s` were used in `duration_s` seconds
+    in which nothing happened.
     """
 
     waiting: int
-    read: int
+    items_read: int
     turns: int
     cpu_s: float
-    held_s: float
+    duration_s: float
 
 
-class Sitting(Struct, frozen=True, kw_only=True):
-    """One run: `planned` items at `limit`, of which `failing` failed.
+class ScenarioResult(Struct, frozen=True, kw_only=True):
+    """One run of the strategy: `planned` items at `limit`, of which `failing` failed.
 
     `missing` and `repeated` are how many items were never fetched to their end, and how many more
-    than once; `examples` names some, with how often each was fetched. `left` tasks were running
-    when the strategy returned. `told` is whether its caller can know of the failures. `kept` is how
-    many tasks, done or not, it still referred to at its last call. `blocked_s` is for how long the
-    loop stood still without computing, `longest_s` the most CPU that it took without a pause.
+    than once; one of the missing is named, and the one that was fetched most often. `tasks_left`
+    were running when the strategy returned. `failures_reported` is whether its caller can know of
+    the failures. `tasks_referenced` is how many tasks, done or not, it still referred to at its
+    last call. `blocked_s` is for how long the loop stood still without computing, `longest_turn_s`
+    the most CPU of one turn of the loop.
     """
 
     name: str
@@ -70,27 +68,42 @@ class Sitting(Struct, frozen=True, kw_only=True):
     limit: int
     end: End
     raised: str = ""
-    most_in_flight: int = 0
+    calls: int = 0
+    max_in_flight: int = 0
     at_server: int | None = None
     missing: int = 0
+    missing_item: int | None = None
     repeated: int = 0
-    examples: dict[int, int] = {}
-    left: int = 0
+    most_fetched_item: int | None = None
+    most_fetched_times: int = 0
+    tasks_left: int = 0
     failing: int = 0
-    told: bool = True
-    kept: int = 0
+    failures_reported: bool = True
+    tasks_referenced: int = 0
     blocked_s: float | None = None
-    longest_s: float = 0.0
-    held: Held | None = None
+    longest_turn_s: float = 0.0
+    backlog: Backlog | None = None
 
     @property
-    def still_s(self) -> float:
-        """For how long it held the loop up, sleeping or computing, where that was looked at."""
-        return 0.0 if self.held else max(self.blocked_s or 0.0, self.longest_s)
+    def succeeding(self) -> int:
+        """How many of the planned items do not fail."""
+        return self.planned - self.failing
+
+    @property
+    def ending(self) -> str:
+        """How the run ended, as it goes on from 'it': 'returned', or what it raised."""
+        if self.end == "raised":
+            return f"raised {self.raised}"
+        return "returned" if self.end == "returned" else "did not return"
+
+    @property
+    def standstill_s(self) -> float:
+        """How long the strategy blocked the loop, asleep or computing, where that is judged."""
+        return 0.0 if self.backlog else max(self.blocked_s or 0.0, self.longest_turn_s)
 
 
-class Evidence(Struct, frozen=True, kw_only=True):
-    """All that was seen of one strategy. `lost` says why the rest is missing, where it is."""
+class ExamResult(Struct, frozen=True, kw_only=True):
+    """All that was observed of one strategy. `lost` says why the rest is missing, if it is."""
 
-    sittings: list[Sitting]
+    scenarios: list[ScenarioResult]
     lost: str = ""

@@ -3,8 +3,8 @@
 It runs in virtual time, in the very thread of the function, and reaches no network.
 
 The arena judges strategies too, on a service and a loop of its own (`labkit.measured.exam`,
-`labkit.report.arena.judging`). There are two, as an examination sees what only real time and a real
-server show (processor time, a loop that stands still): that takes a process and seconds. An
+`labkit.report.exam_faults`). There are two, as an exam sees what only real time and a real server
+show (processor time, a loop that stands still): that takes a process and seconds. An
 exercise has to answer in milliseconds, in the kernel, and judges what its task asks. So they
 differ: ex-01-2 takes no polling at all and ex-13-2 wants the failed items back, where an
 examination names polling only if it is hot, and asks just whether a caller can know of a failure.

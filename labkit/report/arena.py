@@ -1,0 +1,348 @@
+"""`Arena`: what exams found, and the board, on which those that passed are ranked. Pure.
+
+A rank by a metric is one more than the number of strategies that are better for sure: the 95 %
+interval of the paired ratio lies beyond a margin on the better side. A strategy that cannot be
+compared is better and worse than none, which is no rank: it has none. Ranks by different metrics
+are not added up: what they are worth beside each other depends on what one is short of.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labkit import charts, stats
+from labkit.errors import BadInput
+from labkit.record.record import Record
+from labkit.report import html
+from labkit.report.exam_faults import Examined, Fault
+from labkit.report.study import Outcome
+from labkit.report.tables import Table
+from labkit.stats import Interval, baseline
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart
+
+MARGIN = 1.02
+"""A ratio nearer to 1 than this is a tie: to be 1 % better is no reason to choose."""
+WIDTH = 100
+_ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
+
+
+class RankedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric to rank by, as a sentence and a column name it, in units of 1 / `scale`."""
+
+    name: str
+    header: str
+    scale: float
+
+
+METRICS = {
+    "efficiency": RankedBy(name="efficiency", header="efficiency (%)", scale=100),
+    "cpu_us_per_request": RankedBy(name="CPU", header="CPU/request (\N{MICRO SIGN}s)", scale=1),
+    "process_peak_rss_bytes": RankedBy(name="memory", header="memory (MB)", scale=1e-6),
+    "to_first_send_s": RankedBy(
+        name="time to the first request", header="first request (ms)", scale=1e3
+    ),
+}
+"""What strategies are ranked by, the most important first."""
+
+
+class Rank(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy by one metric, in base units; None where no repeat can be compared.
+
+    `position` is 1 where none is better for sure, None where it cannot be compared, and `why` it
+    cannot; `tied_with` are those that share it. `made` is how many repeats there were.
+    """
+
+    metric: str
+    value: float | None
+    interval: Interval | None
+    position: int | None
+    made: int
+    tied_with: Sequence[str] = ()
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """The rank as a table shows it: '2', or '2=' where it is shared."""
+        return "-" if self.position is None else f"{self.position}{'=' if self.tied_with else ''}"
+
+    @property
+    def says(self) -> str:
+        """The rank in words: 'second by CPU with 1 other'."""
+        by = METRICS[self.metric].name
+        if self.position is None:
+            return f"not ranked by {by}"
+        others = len(self.tied_with)
+        shared = f" with {others} other{'s' if others > 1 else ''}" if others else ""
+        return f"{_ORDINALS.get(self.position, f'{self.position}th')} by {by}{shared}"
+
+    @property
+    def cell(self) -> str:
+        """Value and rank, as a cell of the board shows them."""
+        if self.value is None:
+            return stats.NOT_MEASURED
+        return f"{stats.number(self.value * METRICS[self.metric].scale)} ({self.text})"
+
+
+class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy by every metric; `is_mine` is whether it is one that was examined."""
+
+    name: str
+    is_mine: bool
+    ranks: Sequence[Rank]
+
+    def by(self, metric: str) -> Rank:
+        """Return its rank by a metric."""
+        return next(rank for rank in self.ranks if rank.metric == metric)
+
+
+def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
+    """Rank the strategies of these records by every metric, the best by the first metric first."""
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(str(record.axes["strategy"]), []).append(record)
+    worse = _losses(records) if records else {}
+    by_metric = {metric: _ranks(metric, by_name, worse) for metric in METRICS}
+    rows = [
+        BoardRow(name=name, is_mine=name in mine, ranks=[by_metric[each][name] for each in METRICS])
+        for name in by_name
+    ]
+
+    def order(row: BoardRow) -> list[float]:
+        ranks = [math.inf if rank.position is None else rank.position for rank in row.ranks]
+        # Those that share every rank keep an order that does not change from run to run: by value.
+        return [*ranks, -(row.ranks[0].value or 0.0)]
+
+    return sorted(rows, key=order)
+
+
+def _losses(records: Sequence[Record]) -> dict[tuple[str, str], int]:
+    """Count, by metric and strategy, the others that are better for sure, beyond the margin."""
+    lost: dict[tuple[str, str], int] = {}
+    for each in baseline.each_other(records, ["strategy"], list(METRICS)):
+        ratio = each.comparison.ratio
+        if each.comparison.answer == "inconclusive" or ratio is None:
+            continue
+        assert ratio.low is not None
+        assert ratio.high is not None
+        higher_is_better = stats.metric(each.metric).better == "higher"
+        if ratio.high < 1 / MARGIN if higher_is_better else ratio.low > MARGIN:
+            key = (each.metric, each.of["strategy"])
+            lost[key] = lost.get(key, 0) + 1
+    return lost
+
+
+def _ranks(
+    metric: str, by_name: dict[str, list[Record]], losses: dict[tuple[str, str], int]
+) -> dict[str, Rank]:
+    """Rank every strategy by one metric; one that cannot be compared has no rank, but a reason."""
+    repeats = {(record.study, record.repeat) for of in by_name.values() for record in of}
+    ranks: dict[str, Rank] = {}
+    for name, records in by_name.items():
+        doubts = [baseline.doubt(record, metric) for record in records]
+        values = [
+            stats.metric(metric).of(record)
+            for record, doubt in zip(records, doubts, strict=True)
+            if not doubt
+        ]
+        interval = stats.of_value(values) if values else None
+        why = _why_not(len(values), [*doubts, *["missing"] * (len(repeats) - len(records))])
+        ranks[name] = Rank(
+            metric=metric,
+            value=interval.value if interval else None,
+            interval=interval,
+            position=None if why else 1 + losses.get((metric, name), 0),
+            made=len(records),
+            why=why,
+        )
+    for name, rank in ranks.items():
+        tied = [each for each, of in ranks.items() if each != name and of.position == rank.position]
+        if rank.position is not None and tied:
+            ranks[name] = msgspec.structs.replace(rank, tied_with=tied)
+    return ranks
+
+
+def _why_not(usable: int, doubts: Sequence[str]) -> str:
+    """Return why a strategy with so many usable repeats cannot be compared; empty where it can.
+
+    One repeat that cannot be used leaves every comparison undecided, as anywhere in the lab.
+    """
+    made, reasons = len(doubts), stats.codes_text(doubts)
+    if reasons == "not measured" and not usable:
+        return reasons
+    if usable < made:
+        return f"{made - usable} of {made} repeats cannot be used ({reasons})"
+    few = f"{made} repeat{'' if made == 1 else 's'}; {stats.LEAST_REPEATS} needed"
+    return few if made < stats.LEAST_REPEATS else ""
+
+
+class Arena(Outcome):
+    """Who was examined, with their faults, and the board of those who passed.
+
+    It runs nothing. It shows itself as HTML in a notebook and as text anywhere else.
+    """
+
+    def __init__(self, examined: Sequence[Examined], records: Sequence[Record] = ()) -> None:
+        super().__init__(records, ["strategy"])
+        self.examined = list(examined)
+        self.board: list[BoardRow] = rank_all(self.records, [each.name for each in self.examined])
+
+    @property
+    def passed(self) -> list[str]:
+        """The names of those without a fault."""
+        return [each.name for each in self.examined if each.passed]
+
+    @property
+    def faults(self) -> dict[str, list[Fault]]:
+        """The faults of each who was examined, by name; an empty list where there is none."""
+        return {each.name: list(each.faults) for each in self.examined}
+
+    def plot(self, kind: str = "board") -> Chart:
+        """Draw the `board`, the four metrics beside each other; or any kind of a study.
+
+        Raises `BadInput` where nobody is on the board.
+        """
+        if not self.records:
+            raise BadInput("there is no board to draw: nobody has passed the exam")
+        return super().plot(kind) if kind != "board" else self._drawn(self.says())
+
+    def _drawn(self, notes: Sequence[str]) -> Chart:
+        from labkit.charts import conditions  # here: it brings pandas along
+
+        frame = self.frame()
+        return charts.board(
+            [_panel(metric, self.board) for metric in METRICS],
+            title="The board",
+            trusts=[
+                charts.trust(row.name, frame[frame["strategy"] == row.name]) for row in self.board
+            ],
+            conditions=conditions.of_frame(frame),
+            notes=notes,
+        )
+
+    def text_table(self) -> Table:
+        """Return the board: a row a strategy, each figure with its rank in brackets."""
+        return Table(
+            headers=["strategy", *(metric.header for metric in METRICS.values())],
+            rows=[
+                [f"{row.name} *" if row.is_mine else row.name, *(rank.cell for rank in row.ranks)]
+                for row in self.board
+            ],
+            says="In brackets the rank; * was examined here.",
+        )
+
+    def says(self) -> list[str]:
+        """Return what the board means, in sentences."""
+        if not self.board:
+            nobody = "Nobody is on the board: a strategy is ranked once its exam finds no fault."
+            return [nobody] if self.examined else []
+        ranks = [rank for row in self.board for rank in row.ranks]
+        made, needed = max(rank.made for rank in ranks), stats.LEAST_REPEATS
+        if made < needed:
+            few = f"{made} repeat{'' if made == 1 else 's'}"
+            says = f"With {few} nothing is decided, and nobody has a rank: {needed} are needed."
+            return [says, *_unranked(self.board, lambda rank: rank.value is None)]
+        without = _unranked(self.board, lambda rank: rank.position is None)
+        if all(rank.position is None for rank in ranks):
+            return without
+        pairs = len(self.board) * (len(self.board) - 1) // 2
+        return [
+            *(
+                f"{row.name} is {', '.join(rank.says for rank in row.ranks)}."
+                for row in self.board
+                if row.is_mine and any(rank.position for rank in row.ranks)
+            ),
+            "A rank is one more than how many are better for sure: the whole interval of the ratio "
+            f"lies beyond a difference of {MARGIN - 1:.0%}. A rank that several have is marked by "
+            "=.",
+            f"There {'is 1 pair' if pairs == 1 else f'are {pairs} pairs'}: of those that are alike "
+            "at most one in twenty is told apart by chance.",
+            *without,
+        ]
+
+    def text(self) -> str:
+        """Return what the exams found, the board, and what it means."""
+        parts: list[str] = []
+        for each in self.examined:
+            points = [
+                textwrap.fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ")
+                for line in _findings(each)
+            ]
+            parts.append("\n".join([_verdict(each), *points]))
+        if self.board:
+            parts.append(self.text_table().text())
+        return "\n\n".join([*parts, textwrap.fill(" ".join(self.says()), WIDTH)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the exams, the board, the records and their summary."""
+        examined = [
+            {
+                "name": each.name,
+                "passed": each.passed,
+                "faults": [{"code": fault.code, "says": fault.says} for fault in each.faults],
+                "remarks": list(each.remarks),
+            }
+            for each in self.examined
+        ]
+        known = super().to_dict() if self.records else {"records": [], "summary": []}
+        board = msgspec.to_builtins(self.board)
+        return {"examined": examined, "board": board, "says": self.says(), **known}
+
+    def html_parts(self) -> Iterator[str]:
+        """Yield what the exams found, the board and its picture, and what it means."""
+        for each in self.examined:
+            yield html.heading(_verdict(each))
+            yield html.listed(_findings(each))
+        if self.board:
+            yield html.table(self.text_table())
+            yield html.picture(lambda: self._drawn([]))
+        yield html.sentences(self.says())
+
+
+def _verdict(examined: Examined) -> str:
+    return f"{examined.name}: {'passed the exam' if examined.passed else 'not ranked'}."
+
+
+def _findings(examined: Examined) -> list[str]:
+    """Return the faults with their codes, or the remarks of one without any."""
+    return [f"{fault.code}. {fault.says}" for fault in examined.faults] or list(examined.remarks)
+
+
+def _unranked(board: Sequence[BoardRow], concerns: Callable[[Rank], bool]) -> list[str]:
+    """Return a sentence for those that have no rank by some metrics, for the same reason."""
+    metrics_of: dict[tuple[str, str], list[str]] = {}
+    for metric, ranked_by in METRICS.items():
+        names_of: dict[str, list[str]] = {}
+        for row in board:
+            if concerns(row.by(metric)):
+                names_of.setdefault(row.by(metric).why, []).append(row.name)
+        for why, names in names_of.items():
+            has = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no rank"
+            who = "Nobody has a rank" if len(names) == len(board) else has
+            metrics_of.setdefault((who, why), []).append(ranked_by.name)
+    return [f"{who} by {', '.join(by)}: {why}." for (who, why), by in metrics_of.items()]
+
+
+def _panel(metric: str, board: Sequence[BoardRow]) -> charts.Panel:
+    scale = METRICS[metric].scale
+    dots: list[charts.Dot] = []
+    for row in board:
+        rank = row.by(metric)
+        low, high = (rank.interval.low, rank.interval.high) if rank.interval else (None, None)
+        dots.append(
+            charts.Dot(
+                name=row.name,
+                value=None if rank.value is None else rank.value * scale,
+                interval=None if low is None or high is None else (low * scale, high * scale),
+                rank=rank.text,
+                is_mine=row.is_mine,
+            )
+        )
+    better = stats.metric(metric).better or "lower"
+    return charts.Panel(title=METRICS[metric].header, better=better, dots=dots)
