@@ -294,7 +294,7 @@ def test_a_chart_keeps_its_picture_where_figures_have_a_formatter() -> None:
 
     data, _ = shell.display_formatter.format(chart)
 
-    assert base64.b64decode(data["image/png"]) == chart.png_without_ground()
+    assert base64.b64decode(data["image/png"]) == chart.png_transparent()
 
 
 def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
@@ -304,7 +304,7 @@ def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
     data, metadata = formatters.DisplayFormatter().format(chart)
 
     assert data.keys() == {"image/png", "text/plain"}
-    assert base64.b64decode(data["image/png"]) == chart.png_without_ground()
+    assert base64.b64decode(data["image/png"]) == chart.png_transparent()
     assert data["text/plain"] == f"Chart: {chart.alt}"
     assert metadata["image/png"]["width"] < chart.get_figwidth() * 100
 

@@ -22,8 +22,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from labkit import stats
-from labkit.charts.style import INK, ON_FILL, PALE, PALETTE
-from labkit.charts.theme import GREY, lifted, off_ground
+from labkit.charts.style import (
+    GREY,
+    INK,
+    ON_FILL,
+    PALE,
+    PALETTE,
+    on_any_page,
+    transparent_background,
+)
 from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.record.record import Timeline
 from labkit.report.audit import Audit, Figure
@@ -237,8 +244,8 @@ def test_a_comparison_is_a_sentence_with_its_mark() -> None:
 
 
 def test_white_is_no_ground_and_ink_stands_out_from_light_and_dark() -> None:
-    assert off_ground("white")[3] == 0
-    assert off_ground(INK) == (GREY, GREY, GREY, 1)
+    assert on_any_page("white")[3] == 0
+    assert on_any_page(INK) == (GREY, GREY, GREY, 1)
     for ground in (0x11, 255):
         assert _contrast(round(GREY * 255), ground) > 4
 
@@ -249,12 +256,12 @@ def test_a_colour_looks_on_white_as_it_was_drawn(colour: str) -> None:
         *parts, alpha = to_rgba(colour)
         return [1 - (1 - part) * alpha for part in parts]
 
-    assert on_white(off_ground(colour)) == pytest.approx(on_white(colour), abs=0.01)
+    assert on_white(on_any_page(colour)) == pytest.approx(on_white(colour), abs=0.01)
 
 
 @pytest.mark.parametrize("name", PALETTE[:-1])
 def test_the_colours_that_tell_arms_apart_stay_what_they_are(name: str) -> None:
-    assert to_hex(off_ground(name)) == name.lower()
+    assert to_hex(on_any_page(name)) == name.lower()
 
 
 def _contrast(grey: int, ground: int) -> float:
@@ -267,7 +274,7 @@ def _luminance(grey: int) -> float:
 
 
 def test_pictures_are_made_to_fit() -> None:
-    assert len(load("garcia-2018").plot().png_without_ground()) < MOST_BYTES
+    assert len(load("garcia-2018").plot().png_transparent()) < MOST_BYTES
 
 
 def test_to_import_the_lab_draws_nothing() -> None:
@@ -284,7 +291,7 @@ def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
     chart = load("garcia-2018").plot()
     before = chart.png()
 
-    pixels = imread(io.BytesIO(chart.png_without_ground()))
+    pixels = imread(io.BytesIO(chart.png_transparent()))
 
     assert pixels[0, 0, 3] == 0
     assert (pixels[..., 3] == 1).any()
@@ -300,7 +307,7 @@ def test_what_is_drawn_on_a_filled_area_stays_as_it_is() -> None:
     drawn = [on, beside, light, grid]
     before = [(one.get_color(), one.get_alpha()) for one in drawn]
 
-    with lifted(figure):
+    with transparent_background(figure):
         assert [one.get_color() for one in (on, light)] == [ON_FILL, "white"]
         assert beside.get_color() == (GREY, GREY, GREY, 1)
         assert bar.get_facecolor() == to_rgba(PALETTE[0], 0.5)

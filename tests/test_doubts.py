@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import charts, stats
-from labkit.charts import quality
+from labkit.charts import notes
 from labkit.record import guards
 from labkit.record.codes import CODES
 from labkit.record.record import LoopLag, Note
@@ -104,7 +104,7 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
         ]
     )
 
-    few, wide = quality.doubts(frame, ["strategy"])
+    few, wide = notes.doubts(frame, ["strategy"])
 
     assert few.startswith("few-repeats (queue): ")
     assert wide.startswith("spread (gather): ")
@@ -114,13 +114,13 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
 def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
     records = make_study(ARMS, repeats=1)
 
-    assert quality.doubts(stats.frame(records), ["strategy"]) == []
+    assert notes.doubts(stats.frame(records), ["strategy"]) == []
     assert "One run an arm" in Study(records, ["strategy"]).text_table().says
 
 
 def test_tables_and_charts_show_the_doubts() -> None:
     records = make_study(ARMS, repeats=3, spread=0.3)
-    expected = quality.doubts(stats.frame(records), ["strategy"])
+    expected = notes.doubts(stats.frame(records), ["strategy"])
 
     assert [one.partition(":")[0] for one in expected] == [
         "few-repeats (all arms)",
@@ -128,8 +128,7 @@ def test_tables_and_charts_show_the_doubts() -> None:
     ]
     shown = Study(records, ["strategy"]).text_table().says
     for kind in ("time", "latency"):
-        notes = charts.plot(kind, records, ["strategy"]).notes
-        assert set(expected) <= set(notes)
+        assert set(expected) <= set(charts.plot(kind, records, ["strategy"]).notes)
     assert all(sentence in shown for sentence in expected)
 
 

@@ -1,54 +1,102 @@
-"""Axes whose ticks are plain numbers: thousands separated, no powers of ten, no offsets."""
+"""What axes have in common: plain numbers at ticks, scales that fit, rows of names, a legend.
+
+Ticks are whole numbers with thousands separated: no powers of ten and no offsets.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from labkit.charts.style import PALE
 
-_MOST_MARKED = 9
+_TICK = "{x:,.10g}"
+
+
+def finite(values: Sequence[float | None]) -> list[float]:
+    """Return the values that were measured."""
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def linear(axis: Axis, *, most: int) -> None:
-    """A linear axis with at most so many ticks."""
+    """Give a linear axis at most so many ticks."""
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(tick_text))
+    axis.set_major_formatter(StrMethodFormatter(_TICK))
 
 
 def logarithmic(axis: Axis, marks: Sequence[float] = (1, 2, 5)) -> None:
-    """A logarithmic axis with ticks at these of each decade."""
+    """Give a logarithmic axis ticks at these of each decade."""
     axis.set_major_locator(LogLocator(10, subs=marks))
-    axis.set_major_formatter(FuncFormatter(tick_text))
+    axis.set_major_formatter(StrMethodFormatter(_TICK))
     axis.set_minor_locator(NullLocator())
 
 
-def marked(axis: Axis, values: Sequence[float]) -> None:
-    """Ticks at the values themselves, where they are few."""
-    distinct = sorted(set(values))
-    if len(distinct) <= _MOST_MARKED:
-        axis.set_major_locator(FixedLocator(distinct))
-
-
 def from_zero(ax: Axes) -> None:
-    """The y axis from 0 to a little more than the greatest value."""
+    """Let the y axis reach from 0 to a little more than the greatest value."""
     ax.set_ylim(0, ax.dataLim.y1 * 1.08 or 1)
 
 
+def scale_up(
+    ax: Axes,
+    values: Sequence[float],
+    label: str,
+    *,
+    log_from: float,
+    most: int,
+    marks: Sequence[float] = (1, 2, 5),
+) -> None:
+    """Scale and label the y axis for what is drawn on it.
+
+    It is logarithmic, and its label says so, where the greatest of the values is at least
+    `log_from` times the least; else it is linear from 0, with at most so many ticks.
+    """
+    if spans(values, log_from):
+        ax.set_yscale("log")
+        logarithmic(ax.yaxis, marks)
+        label = f"{label}, logarithmic"
+    else:
+        linear(ax.yaxis, most=most)
+        from_zero(ax)
+    ax.set_ylabel(label)
+
+
 def spans(values: Sequence[float], times: float) -> bool:
-    """Whether all are above 0 and the greatest is at least so many `times` the least."""
+    """Return True if all are above 0 and the greatest is at least so many `times` the least."""
     return bool(values) and min(values) > 0 and max(values) / min(values) >= times
 
 
-def tick_text(value: float, place: int | None = None) -> str:
-    """A tick's value as text."""
-    return f"{value:,.10g}"
+def tick_text(value: float) -> str:
+    """Return a number as the ticks show it."""
+    return _TICK.format(x=value)
+
+
+def rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Name the rows 0, 1, ... of a chart of horizontal marks, from top to bottom."""
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=PALE)
+
+
+def beside(ax: Axes, x: float, y: float, text: str, gap_pt: float = 8, **more: Any) -> Annotation:
+    """Write a text to the right of a place; it returns the text."""
+    at: dict[str, Any] = {"textcoords": "offset points", "va": "center", **more}
+    return ax.annotate(text, (x, y), xytext=(gap_pt, 0), **at)
+
+
+def not_measured(ax: Axes) -> None:
+    """Say in a panel without data that nothing was measured."""
+    ax.set_yticks([])
+    ax.text(0.01, 0.5, "not measured", transform=ax.transAxes, va="center")
 
 
 def legend_outside(ax: Axes) -> None:
-    """The legend to the right of the axes, where it hides no data; and a light grid."""
+    """Put the legend to the right of the axes, where it hides no data, and draw a light grid."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
     ax.grid(color=PALE)

@@ -10,7 +10,7 @@ import base64
 import io
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 
 from labkit.charts import style
-from labkit.charts.theme import lifted
 from labkit.errors import BadInput
 
 WIDTH_IN = 12.0
@@ -64,9 +63,13 @@ class Chart(Figure):
         notes: Sequence[str] = (),
         legend: Sequence[tuple[Artist, str]] = (),
     ) -> None:
-        width = round(WIDTH_IN * _CHARACTERS_PER_IN)
-        lines = [line for note in notes for line in textwrap.wrap(note, width)]
-        columns = _columns([label for _, label in legend])
+        letters = round(WIDTH_IN * _CHARACTERS_PER_IN)
+        lines = [line for note in notes for line in textwrap.wrap(note, letters)]
+        widths_in = [len(label) * _LETTER_IN + _HANDLE_IN for _, label in legend]
+        # All labels of the legend stand beside each other where they fit, else in columns.
+        columns = len(legend) or 1
+        if sum(widths_in) > WIDTH_IN:
+            columns = max(int(WIDTH_IN / max(widths_in)), 1)
         legend_in = _LEGEND_IN * -(-len(legend) // columns)
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
         super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
@@ -88,22 +91,22 @@ class Chart(Figure):
 
     @style.applied()
     def svg(self) -> str:
-        """This chart as SVG; the same data give the same text."""
+        """Return this chart as SVG; the same data give the same text."""
         buffer = io.StringIO()
         self.savefig(buffer, format="svg", metadata={"Date": None})
         return buffer.getvalue()
 
     @style.applied()
     def png(self, dpi: int = style.PNG_DPI) -> bytes:
-        """This chart as PNG."""
+        """Return this chart as PNG."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=dpi)
         return buffer.getvalue()
 
     @style.applied()
-    def png_without_ground(self, dpi: int = style.PNG_DPI) -> bytes:
-        """This chart as PNG for a page that may be light or dark, as a notebook shows it."""
-        with lifted(self):
+    def png_transparent(self, dpi: int = style.PNG_DPI) -> bytes:
+        """Return this chart as PNG for a page that may be light or dark, as a notebook is."""
+        with style.transparent_background(self):
             return self.png(dpi)
 
     def save(self, path: str | Path) -> Path:
@@ -121,9 +124,14 @@ class Chart(Figure):
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
-        _keep_own_picture()
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython is not None else None
+        if shell is not None:
+            # Once a plain figure was shown IPython has a formatter for every figure, and that one
+            # would draw ours smaller and stretch it.
+            shell.display_formatter.formatters["image/png"].for_type(Chart, lambda chart: None)
         width, height = (round(inches * style.SHOWN_DPI) for inches in self.get_size_inches())
-        image = base64.b64encode(self.png_without_ground()).decode("ascii")
+        image = base64.b64encode(self.png_transparent()).decode("ascii")
         size = {"image/png": {"width": width, "height": height}}
         return {"image/png": image, "text/plain": repr(self)}, size
 
@@ -133,20 +141,6 @@ class Chart(Figure):
     __str__ = __repr__
 
 
-def _keep_own_picture() -> None:
-    """Let IPython show a chart's own picture, also once it has a formatter for every figure.
-
-    It gets one where a plain figure is shown, and that one would draw ours smaller and stretch it.
-    """
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is not None:
-        shell.display_formatter.formatters["image/png"].for_type(Chart, lambda chart: None)
-
-
-def _columns(labels: Sequence[str]) -> int:
-    """In how many columns labels of a legend fit beside each other: all of them where possible."""
-    widths_in = [len(label) * _LETTER_IN + _HANDLE_IN for label in labels] or [WIDTH_IN]
-    if sum(widths_in) <= WIDTH_IN:
-        return len(widths_in)
-    return max(int(WIDTH_IN / max(widths_in)), 1)
+def describe(title: str, parts: Iterable[str]) -> str:
+    """Return the alternative text of a chart: its title, then what each of its parts shows."""
+    return f"{title}. {'; '.join(parts)}."

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from typing import Any
+
 from matplotlib.patches import Patch
 
 from labkit.charts import axes
 from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, ON_FILL, applied
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import Block, CallGraph
+from labkit.profiler.callgraph import CallGraph
 
 _ROW_IN = 0.34
-_AROUND_IN = 1.5
-_THICKNESS = 0.92
 _LETTERS = 160
 """How many letters fit into the whole width, at this size."""
 _LETTERS_PT = 9
 _COROUTINE, _FUNCTION = BLUE, "#F2D7A0"
-_READ = {
+_HOW = {
     "wall": (
         "Width is time from first step to end, waiting included, summed over calls. Many tasks "
         "wait at once, so that it exceeds the run's time. What is empty below a block is its own."
@@ -32,7 +31,7 @@ _READ = {
 
 @applied()
 def flame(graph: CallGraph, title: str) -> Chart:
-    """Blocks of time, depth by depth; the order from left to right has no meaning but size.
+    """Draw blocks of time, depth by depth, each depth from its largest block to its smallest.
 
     Raises `BadInput` where nothing took any time.
     """
@@ -41,11 +40,14 @@ def flame(graph: CallGraph, title: str) -> Chart:
         raise BadInput("there is nothing to draw: the profiler saw no function that took any time")
     whole_s = sum(took_s for _, took_s in graph.roots())
     depths = 1 + max(block.depth for block in blocks)
+    own_s = sum(one.self_s for one in graph.functions) or 1.0
+    longest = sorted(graph.functions, key=lambda one: -one.self_s)[:5]
+    shares = [f"{one.name} {one.self_s / own_s:.0%}" for one in longest]
     chart = Chart(
         title=title,
-        alt=f"{title}, by the clock {graph.clock}. Own time: {_said(graph)}.",
-        height_in=_ROW_IN * depths + _AROUND_IN,
-        notes=[_READ[graph.clock], f"Blocks below {0.003:.1%} of the width are left out."],
+        alt=f"{title}, by the clock {graph.clock}. Own time: {'; '.join(shares)}.",
+        height_in=_ROW_IN * depths + 1.5,
+        notes=[_HOW[graph.clock], f"Blocks below {0.003:.1%} of the width are left out."],
         legend=[
             (Patch(facecolor=_COROUTINE), "coroutine"),
             (Patch(facecolor=_FUNCTION), "plain function"),
@@ -53,7 +55,11 @@ def flame(graph: CallGraph, title: str) -> Chart:
     )
     ax = chart.body.subplots()
     for block in blocks:
-        _draw(ax, block, whole_s)
+        fill, ink = (_COROUTINE, "white") if block.function.coroutine else (_FUNCTION, ON_FILL)
+        box: dict[str, Any] = {"facecolor": fill, "edgecolor": "white", "linewidth": 0.8}
+        ax.barh(block.depth, block.took_s, 0.92, block.start_s, **box)
+        name = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)
+        axes.beside(ax, block.start_s, block.depth, name, 4, fontsize=_LETTERS_PT, color=ink)
     ax.set_xlim(0, whole_s)
     ax.set_ylim(depths - 0.5, -0.5)
     ax.set_yticks([])
@@ -63,40 +69,10 @@ def flame(graph: CallGraph, title: str) -> Chart:
     return chart
 
 
-def _draw(ax: Axes, block: Block, whole_s: float) -> None:
-    coroutine = block.function.coroutine
-    ax.barh(
-        block.depth,
-        block.took_s,
-        _THICKNESS,
-        block.start_s,
-        facecolor=_COROUTINE if coroutine else _FUNCTION,
-        edgecolor="white",
-        linewidth=0.8,
-    )
-    label = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)
-    ax.annotate(
-        label,
-        (block.start_s, block.depth),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=_LETTERS_PT,
-        color="white" if coroutine else ON_FILL,
-    )
-
-
 def fitted(name: str, letters: int) -> str:
-    """As much of a name as fits: all of it, its last part, or the start of that; or nothing."""
+    """Return as much of a name as fits: all of it, its last part, the start of that; or nothing."""
     last = name.rpartition(".")[2]
     for one in (name, last):
         if len(one) <= letters:
             return one
     return last[: letters - 1] + "…" if letters >= 4 else ""
-
-
-def _said(graph: CallGraph) -> str:
-    """Whose own time is most of it."""
-    whole_s = sum(one.self_s for one in graph.functions) or 1.0
-    longest = sorted(graph.functions, key=lambda one: -one.self_s)[:5]
-    return "; ".join(f"{one.name} {one.self_s / whole_s:.0%}" for one in longest)

@@ -1,4 +1,4 @@
-"""One name for each picture: which chart is meant, and what it needs."""
+"""The names of charts: which chart a name means, and what it needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRACED = ("phases", "waterfall")
-"""What only a trial shows whose transport traces its requests."""
+"""These need a transport that traces its requests."""
 OF_ONE = ("timeline", "waterfall")
-"""What shows a single trial."""
+"""These show a single trial."""
 _SPECIAL = ("latency", "timeline", *TRACED)
 KINDS = (*_SPECIAL, *stats.ALIASES, *stats.METRICS)
-"""All that can be drawn."""
+"""Every chart that can be drawn by its name."""
 
 
 def check(kind: str, *, of_one: bool = False) -> None:
@@ -41,26 +41,22 @@ def plot(
     by: Sequence[str] = (),
     frame: pd.DataFrame | None = None,
 ) -> Chart:
-    """The chart called `kind`: latency, timeline, waterfall, phases, or a metric (bars of it).
+    """Draw the chart called `kind`: latency, timeline, waterfall, phases, or a metric (bars of it).
 
     `by` names the axes that tell the arms apart; `frame` is `stats.frame` of the records, where the
     caller has it. Raises `BadInput` for a kind that is not one, for a timeline or waterfall of
     several records, and for phases of requests that were not traced.
     """
-    if kind in ("latency", "phases"):
-        rows = stats.by_label(stats.frame(records) if frame is None else frame, by)
-        arms = {label: [records[place] for place in of.index] for label, of in rows.items()}
-        return latency(arms) if kind == "latency" else phases(arms, by)
     if kind in OF_ONE:
-        draw = {"timeline": timeline, "waterfall": waterfall}[kind]
-        return draw(_only(kind, records))
+        if len(records) != 1:
+            raise BadInput(
+                f"plot is {kind!r} of {len(records)} records: it shows one trial; plot one run"
+            )
+        return timeline(records[0]) if kind == "timeline" else waterfall(records[0])
     check(kind)
-    return bars(stats.frame(records) if frame is None else frame, kind, by)
-
-
-def _only(kind: str, records: Sequence[Record]) -> Record:
-    if len(records) != 1:
-        raise BadInput(
-            f"plot is {kind!r} of {len(records)} records: it shows one trial; plot one run"
-        )
-    return records[0]
+    frame = stats.frame(records) if frame is None else frame
+    if kind not in _SPECIAL:
+        return bars(frame, kind, by)
+    rows = stats.by_label(frame, by)
+    arms = {label: [records[place] for place in of.index] for label, of in rows.items()}
+    return latency(arms) if kind == "latency" else phases(arms, by)

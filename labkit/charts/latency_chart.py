@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import axes, quality, style
-from labkit.charts.conditions import sentences
-from labkit.charts.figure import Chart
+from labkit.charts import axes, notes, style
+from labkit.charts.figure import Chart, describe
 from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
+from labkit.stats.percentiles import Since
 
 _HOW = (
     "All repeats of an arm are merged into one histogram; a line ends at the last percentile that "
@@ -28,123 +25,90 @@ _LOG_FROM = 20
 @dataclass(frozen=True, kw_only=True)
 class _Curve:
     label: str
-    answers: int
-    percentiles: list[float]
-    seconds: list[float]
+    answers: int = 0
+    percentiles: Sequence[float] = ()
+    seconds: Sequence[float] = ()
 
     @property
     def nines(self) -> list[float]:
         """0 for percentile 0, 1 for 90, 2 for 99, and so on."""
         return [-math.log10(1 - one / 100) for one in self.percentiles]
 
+    def __str__(self) -> str:
+        return f"{self.label} {self.seconds[-1]:.3g} s at percentile {self.percentiles[-1]:.6g}"
+
 
 @style.applied()
 def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
-    """A line for each label, of the merged histograms of its records.
+    """Draw a line for each label, of the merged histograms of its records.
 
     Raises `BadInput` where no label has enough answers for any percentile.
     """
-    trusts = [quality.trust_of_records(*arm) for arm in records_by_label.items()]
-    curves = [
-        curve
-        for trust, records in zip(trusts, records_by_label.values(), strict=True)
-        for curve in _curves(trust.marked, records)
-    ]
+    trusts = [notes.trust_records(*arm) for arm in records_by_label.items()]
+    curves: list[_Curve] = []
+    for trust, records in zip(trusts, records_by_label.values(), strict=True):
+        if any(record.arrivals for record in records):
+            # An open workload has two curves: since the send leaves out what its requests waited.
+            curves.append(_curve(f"{trust.marked}, since due", records, "due"))
+            curves.append(_curve(f"{trust.marked}, since sent", records, "sent"))
+        else:
+            curves.append(_curve(trust.marked, records, "sent"))
     drawn = [curve for curve in curves if curve.seconds]
     if not drawn:
         raise BadInput(
             "there is no latency to draw: no arm has 10 answers that were timed; "
             "run more requests, with probes 'full'"
         )
+    few = [curve.label for curve in curves if not curve.seconds]
+    left_out = f"Not drawn, for too few answers that were timed: {'; '.join(few)}."
     all_of_them = [record for records in records_by_label.values() for record in records]
+    title = "Latency by percentile"
     chart = Chart(
-        title="Latency by percentile",
-        alt=_alt(drawn),
+        title=title,
+        alt=describe(title, map(str, drawn)),
         height_in=5.2,
         notes=[
-            *sentences(_HOW, *guards.of_latency(all_of_them)),
-            *_left_out(curves),
-            *quality.notes(trusts),
-            *quality.doubts_of_records(records_by_label),
+            *notes.sentences(_HOW, *guards.of_latency(all_of_them)),
+            *([left_out] if few else []),
+            *notes.verdicts(trusts),
+            *notes.record_doubts(records_by_label),
         ],
     )
-    ax = chart.body.subplots()
-    for index, curve in enumerate(drawn):
-        _draw(ax, curve, index, 1e3 if _longest(drawn) < 1 else 1)
-    _axes(ax, drawn)
+    _draw(chart, drawn)
     return chart
 
 
-def _curves(label: str, records: Sequence[Record]) -> list[_Curve]:
-    """One curve; of an open workload two, as that leaves out what its requests waited."""
-    if not any(record.arrivals for record in records):
-        return [_curve(label, records, "sent")]
-    return [
-        _curve(f"{label}, since due", records, "due"),
-        _curve(f"{label}, since sent", records, "sent"),
-    ]
-
-
-def _curve(label: str, records: Sequence[Record], since: Literal["sent", "due"]) -> _Curve:
+def _curve(label: str, records: Sequence[Record], since: Since) -> _Curve:
     timed = [record for record in records if record.latency_hdr is not None]
     if not timed:
-        return _Curve(label=label, answers=0, percentiles=[], seconds=[])
+        return _Curve(label=label)
     merged = stats.merge_latency(timed, since)
     percentiles, seconds = stats.percentile_curve(merged)
     return _Curve(label=label, answers=merged.total_count, percentiles=percentiles, seconds=seconds)
 
 
-def _longest(curves: Sequence[_Curve]) -> float:
-    return max(curve.seconds[-1] for curve in curves)
-
-
-def _draw(ax: Axes, curve: _Curve, index: int, scale: float) -> None:
-    seconds = [second * scale for second in curve.seconds]
-    # One marker, where the line ends.
-    ax.plot(
-        curve.nines,
-        seconds,
-        label=f"{curve.label} (n = {curve.answers:,})",
-        markevery=[len(seconds) - 1],
-        markersize=8,
-        linewidth=2.2,
-        **style.line(index),
-    )
-
-
-def _axes(ax: Axes, curves: Sequence[_Curve]) -> None:
+def _draw(chart: Chart, curves: Sequence[_Curve]) -> None:
+    """Draw the lines, each with one marker where it ends, and name the nines."""
+    ax = chart.body.subplots()
+    in_ms = max(curve.seconds[-1] for curve in curves) < 1
+    unit, scale = ("ms", 1e3) if in_ms else ("s", 1)
+    for index, curve in enumerate(curves):
+        ax.plot(
+            curve.nines,
+            [second * scale for second in curve.seconds],
+            label=f"{curve.label} (n = {curve.answers:,})",
+            markevery=[len(curve.seconds) - 1],
+            markersize=8,
+            linewidth=2.2,
+            **style.line(index),
+        )
     furthest = max(curve.nines[-1] for curve in curves)
     # A little more than the furthest, as n need not be a power of ten to the last bit.
     whole = range(1, int(furthest + 0.01) + 1)
-    ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *(_nines(one) for one in whole)])
+    names = [f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}" for nines in whole]
+    ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *names])
     ax.set_xlim(0, max(furthest * 1.03, 0.5))
     ax.set_xlabel("percentile")
-    in_ms = _longest(curves) < 1
-    label = f"latency ({'ms' if in_ms else 's'})"
-    ax.set_ylabel(label)
-    if axes.spans([second for curve in curves for second in curve.seconds], _LOG_FROM):
-        ax.set_yscale("log")
-        ax.set_ylabel(f"{label}, logarithmic")
-        axes.logarithmic(ax.yaxis)
-    else:
-        axes.linear(ax.yaxis, most=7)
-        axes.from_zero(ax)
+    every = [second for curve in curves for second in curve.seconds]
+    axes.scale_up(ax, every, f"latency ({unit})", log_from=_LOG_FROM, most=7)
     axes.legend_outside(ax)
-
-
-def _nines(nines: int) -> str:
-    """90, 99, 99.9 and so on."""
-    return f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}"
-
-
-def _left_out(curves: Sequence[_Curve]) -> list[str]:
-    few = [curve.label for curve in curves if not curve.seconds]
-    return [f"Not drawn, for too few answers that were timed: {'; '.join(few)}."] if few else []
-
-
-def _alt(curves: Sequence[_Curve]) -> str:
-    last = "; ".join(
-        f"{one.label} {one.seconds[-1]:.3g} s at percentile {one.percentiles[-1]:.6g}"
-        for one in curves
-    )
-    return f"Latency by percentile. {last}."

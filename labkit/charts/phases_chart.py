@@ -10,122 +10,100 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from labkit import stats
-from labkit.charts import axes, conditions, quality, style
-from labkit.charts.figure import Chart
+from labkit.charts import axes, notes, style
+from labkit.charts.figure import Chart, describe
 from labkit.errors import BadInput
-from labkit.record.record import PHASES, Phases, Record, Traced
+from labkit.record.record import PHASES, Record, Traced
 
-_NAMES = {
-    "prepare": "preparing",
-    "queue": "queued for a connection",
-    "dns": "looking up the name",
-    "connect": "connecting",
-    "send": "sending",
-    "wait": "waiting for the first byte",
-    "read": "reading the body",
-    "release": "giving back",
+_LOOKS = {
+    "prepare": ("preparing", "#999999"),
+    "queue": ("queued for a connection", style.ORANGE),
+    "dns": ("looking up the name", style.GREEN),
+    "connect": ("connecting", style.PURPLE),
+    "send": ("sending", style.BLACK),
+    "wait": ("waiting for the first byte", style.SKY),
+    "read": ("reading the body", style.BLUE),
+    "release": ("giving back", style.VERMILLION),
 }
-_COLOURS = {
-    "prepare": "#999999",
-    "queue": style.ORANGE,
-    "dns": style.GREEN,
-    "connect": style.PURPLE,
-    "send": style.BLACK,
-    "wait": style.SKY,
-    "read": style.BLUE,
-    "release": style.VERMILLION,
-}
-_MOST_FIRST, _MOST_LATER = 20, 14
+_DARK = ("send", "read", "release")
+_MAX_FIRST, _MAX_LATER = 20, 14
 """Requests in each panel of a waterfall."""
-_ROW_IN, _BAR_IN, _AROUND_IN = 0.24, 0.55, 1.5
-_THICKNESS = 0.74
-_LEAST_SHOWN = 0.07
+_ROW_IN, _BAR_IN = 0.24, 0.55
+_MIN_LABELLED = 0.07
 """Share of the longest bar from which on a part has room for its number."""
+_NOT_TRACED = (
+    "there are no phases to draw: the requests were not traced; run the trial with "
+    "transport.trace on (the transport aiohttp has it)"
+)
+
+
+def _stack(ax: Axes, row: int, start_s: float, spent_s: Sequence[float]) -> float:
+    """Draw the phases of a row one behind the other; return where they end, in milliseconds."""
+    at_ms = start_s * 1e3
+    for phase, seconds in zip(PHASES, spent_s, strict=True):
+        ax.barh(row, seconds * 1e3, 0.74, at_ms, facecolor=_LOOKS[phase][1])
+        at_ms += seconds * 1e3
+    return at_ms
+
+
+def _in_words(label: str, spent_s: Sequence[float]) -> str:
+    spent = zip(PHASES, spent_s, strict=True)
+    return f"{label}: {', '.join(f'{name} {stats.number(s * 1e3)}' for name, s in spent if s)} ms"
+
+
+def _legend(spent_s: Sequence[Sequence[float]]) -> list[tuple[Artist, str]]:
+    """Return the colours of those phases that any of these spent time in."""
+    columns = zip(PHASES, zip(*spent_s, strict=True), strict=True)
+    looks = [_LOOKS[phase] for phase, column in columns if any(column)]
+    return [(Patch(facecolor=colour), name) for name, colour in looks]
 
 
 @style.applied()
 def waterfall(record: Record) -> Chart:
-    """The phases of whole requests: the first on one axis of time, later ones each from its start.
+    """Draw the phases of whole requests: the first on one axis of time, later ones each from 0.
 
     Raises `BadInput` for a record whose requests were not traced.
     """
-    (sample,) = [one.sample for one in _traced([record])]
-    first, later = sample[:_MOST_FIRST], _evenly(sample[_MOST_FIRST:], _MOST_LATER)
-    title = f"Phases of {conditions.of_trial(record.trial)}"
+    if record.phases is None:
+        raise BadInput(_NOT_TRACED)
+    first, later = record.phases.sample[:_MAX_FIRST], record.phases.sample[_MAX_FIRST:]
+    step = -(-len(later) // _MAX_LATER) or 1
+    later = later[::step]
+    shown = [*first, *later]
+    title = f"Phases of {notes.trial_conditions(record.trial)}"
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
+    crosses = " A cross: it failed there." if any(one.failed for one in shown) else ""
     chart = Chart(
         title=title,
-        alt=f"{title}. {'; '.join(map(_said, first))}.",
+        alt=describe(title, (_in_words(f"item {one.item:,}", one.spent_s) for one in first)),
         height_in=sum(heights) + 0.7,
-        notes=_waterfall_notes(record, first + later),
-        legend=_legend(_present([one.spent_s for one in first + later])),
+        notes=[
+            "A row is a request, as the client saw it. A dot beside its number: no open connection "
+            f"was there for it.{crosses}",
+            *notes.verdicts([notes.trust_records(record.id, [record])]),
+        ],
+        legend=_legend([one.spent_s for one in shown]),
     )
     panels = chart.body.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-    _rows(panels[0], first, [one.began_s * 1e3 for one in first], "The first requests")
+    _requests(panels[0], first, [one.began_s for one in first], "The first requests")
     panels[0].set_xlabel("time since the first request began (ms)")
     if later:
-        _rows(panels[1], later, [0.0] * len(later), "An even sample of those behind them")
+        _requests(panels[1], later, [0.0] * len(later), "An even sample of those behind them")
         panels[1].set_xlabel("time since each began (ms)")
     return chart
 
 
-def _traced(records: Sequence[Record]) -> list[Phases]:
-    found = [record.phases for record in records if record.phases is not None]
-    if not found:
-        raise BadInput(
-            "there are no phases to draw: the requests were not traced; run the trial with "
-            "transport.trace on (the transport aiohttp has it)"
-        )
-    return found
-
-
-def _evenly(listed: Sequence[Traced], most: int) -> list[Traced]:
-    step = -(-len(listed) // most) or 1
-    return list(listed[::step])
-
-
-def _rows(ax: Axes, rows: Sequence[Traced], starts_ms: Sequence[float], title: str) -> None:
-    for place, (one, start_ms) in enumerate(zip(rows, starts_ms, strict=True)):
-        at_ms = start_ms
-        for phase, spent_s in zip(PHASES, one.spent_s, strict=True):
-            ax.barh(place, spent_s * 1e3, _THICKNESS, at_ms, facecolor=_COLOURS[phase])
-            at_ms += spent_s * 1e3
+def _requests(ax: Axes, rows: Sequence[Traced], starts_s: Sequence[float], title: str) -> None:
+    """Draw a row for each request."""
+    for row, (one, start_s) in enumerate(zip(rows, starts_s, strict=True)):
+        end_ms = _stack(ax, row, start_s, one.spent_s)
         if one.failed:
-            ax.plot([at_ms], [place], marker="X", color=style.INK, mec="white", markersize=11)
-    names = [f"{one.item:,}" + ("" if one.reused else " \N{BULLET}") for one in rows]
-    ax.set_yticks(range(len(rows)), names)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+            ax.plot([end_ms], [row], marker="X", color=style.INK, mec="white", markersize=11)
+    axes.rows(ax, [f"{one.item:,}" + ("" if one.reused else " \N{BULLET}") for one in rows])
+    axes.linear(ax.xaxis, most=10)
     ax.set_xlim(left=0)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color=style.PALE)
     ax.set_title(title)
     ax.set_ylabel("item")
-    axes.linear(ax.xaxis, most=10)
-
-
-def _waterfall_notes(record: Record, shown: Sequence[Traced]) -> list[str]:
-    failed = any(one.failed for one in shown)
-    return [
-        "A row is a request, as the client saw it. A dot beside its number: no open connection was "
-        "there for it." + (" A cross: it failed there." if failed else ""),
-        *quality.notes([quality.trust_of_records(record.id, [record])]),
-    ]
-
-
-def _said(one: Traced) -> str:
-    spent = zip(PHASES, one.spent_s, strict=True)
-    parts = [f"{phase} {stats.number(s * 1e3)}" for phase, s in spent if s]
-    return f"item {one.item:,}: {', '.join(parts)} ms"
-
-
-def _present(spent_s: Sequence[Sequence[float]]) -> list[str]:
-    """The phases that any of these spent time in, in their order."""
-    columns = zip(*spent_s, strict=True)
-    return [phase for phase, column in zip(PHASES, columns, strict=True) if any(column)]
-
-
-def _legend(present: Sequence[str]) -> list[tuple[Artist, str]]:
-    return [(Patch(facecolor=_COLOURS[phase]), _NAMES[phase]) for phase in present]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,92 +114,59 @@ class _Bar:
     means_s: list[float]
     requests: int
 
-    @property
-    def total_s(self) -> float:
-        return sum(self.means_s)
-
 
 @style.applied()
 def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()) -> Chart:
-    """A stacked bar for each label: its mean latency, split into phases, over all its requests.
+    """Draw a stacked bar for each label: its mean latency over all its requests, split by phase.
 
     `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
     """
-    _traced([record for records in records_by_label.values() for record in records])
-    bars = [_bar(label, records) for label, records in records_by_label.items()]
+    bars = []
+    for label, records in records_by_label.items():
+        traced = [record.phases for record in records if record.phases is not None]
+        requests = sum(one.n for one in traced)
+        sums_s = [sum(one.n * getattr(one.spent_s, name).mean for one in traced) for name in PHASES]
+        means_s = [sum_s / (requests or 1) for sum_s in sums_s]
+        bars.append(_Bar(label=label, means_s=means_s, requests=requests))
+    if all(one.phases is None for records in records_by_label.values() for one in records):
+        raise BadInput(_NOT_TRACED)
     drawn = [bar for bar in bars if bar.requests]
     if not drawn:
         raise BadInput("there are no phases to draw: no request that was traced succeeded")
-    title = " for each ".join(["Mean latency by phase", *([" and ".join(by)] if by else [])])
+    untraced = [bar.label for bar in bars if not bar.requests]
+    left_out = f"Not drawn, as no request was traced and succeeded: {'; '.join(untraced)}."
+    title = "Mean latency by phase" + (f" for each {' and '.join(by)}" if by else "")
     chart = Chart(
         title=title,
-        alt=f"{title}. {'; '.join(map(_said_of_bar, drawn))}.",
-        height_in=_BAR_IN * len(drawn) + _AROUND_IN,
-        notes=_notes(records_by_label, bars),
-        legend=_legend(_present([bar.means_s for bar in drawn])),
+        alt=describe(title, (_in_words(bar.label, bar.means_s) for bar in drawn)),
+        height_in=_BAR_IN * len(drawn) + 1.5,
+        notes=[
+            "Means over the requests of all repeats that succeeded; a phase that few of them had "
+            "is spread over all. Tracing itself costs CPU, which is in these times.",
+            *([left_out] if untraced else []),
+            *notes.verdicts([notes.trust_records(*arm) for arm in records_by_label.items()]),
+            *notes.record_doubts(records_by_label),
+        ],
+        legend=_legend([bar.means_s for bar in drawn]),
     )
-    _stack(chart.body.subplots(), drawn)
+    _arms(chart.body.subplots(), drawn)
     return chart
 
 
-def _bar(label: str, records: Sequence[Record]) -> _Bar:
-    found = [record.phases for record in records if record.phases is not None]
-    requests = sum(one.n for one in found)
-    means_s = [
-        sum(one.n * getattr(one.spent_s, phase).mean for one in found) / (requests or 1)
-        for phase in PHASES
-    ]
-    return _Bar(label=label, means_s=means_s, requests=requests)
-
-
-def _stack(ax: Axes, bars: Sequence[_Bar]) -> None:
-    longest_s = max(bar.total_s for bar in bars)
-    for place, bar in enumerate(bars):
-        at_ms = 0.0
+def _arms(ax: Axes, bars: Sequence[_Bar]) -> None:
+    """Draw a row for each arm, with the numbers of its longer parts and their sum."""
+    longest_s = max(sum(bar.means_s) for bar in bars)
+    for row, bar in enumerate(bars):
+        end_ms = _stack(ax, row, 0.0, bar.means_s)
+        axes.beside(ax, end_ms, row, f"{stats.number(end_ms)} ms", 6)
+        at_s = 0.0
         for phase, mean_s in zip(PHASES, bar.means_s, strict=True):
-            ax.barh(place, mean_s * 1e3, _THICKNESS, at_ms, facecolor=_COLOURS[phase])
-            if mean_s >= _LEAST_SHOWN * longest_s:
-                _inside(ax, at_ms + mean_s * 5e2, place, mean_s * 1e3, phase)
-            at_ms += mean_s * 1e3
-        _beside(ax, at_ms, place)
-    ax.set_yticks(range(len(bars)), [bar.label for bar in bars])
-    ax.set_ylim(len(bars) - 0.5, -0.5)
+            if mean_s >= _MIN_LABELLED * longest_s:
+                ink = "white" if phase in _DARK else style.ON_FILL
+                centre_ms, text = 1e3 * (at_s + mean_s / 2), stats.number(mean_s * 1e3)
+                ax.text(centre_ms, row, text, ha="center", va="center", color=ink)
+            at_s += mean_s
+    axes.rows(ax, [bar.label for bar in bars])
+    axes.linear(ax.xaxis, most=10)
     ax.set_xlim(0, longest_s * 1e3 * 1.16 or 1)
     ax.set_xlabel("mean latency (ms)")
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color=style.PALE)
-    axes.linear(ax.xaxis, most=10)
-
-
-def _inside(ax: Axes, x_ms: float, place: int, mean_ms: float, phase: str) -> None:
-    dark = phase in ("send", "read", "release")
-    colour = "white" if dark else style.ON_FILL
-    ax.text(x_ms, place, stats.number(mean_ms), ha="center", va="center", color=colour)
-
-
-def _beside(ax: Axes, total_ms: float, place: int) -> None:
-    ax.annotate(
-        f"{stats.number(total_ms)} ms",
-        (total_ms, place),
-        xytext=(6, 0),
-        textcoords="offset points",
-        va="center",
-    )
-
-
-def _said_of_bar(bar: _Bar) -> str:
-    means = zip(PHASES, bar.means_s, strict=True)
-    parts = [f"{phase} {stats.number(mean_s * 1e3)}" for phase, mean_s in means if mean_s]
-    return f"{bar.label}: {', '.join(parts)} ms"
-
-
-def _notes(by_label: Mapping[str, Sequence[Record]], bars: Sequence[_Bar]) -> list[str]:
-    untraced = [bar.label for bar in bars if not bar.requests]
-    left_out = f"Not drawn, as no request was traced and succeeded: {'; '.join(untraced)}."
-    return [
-        "Means over the requests of all repeats that succeeded; a phase that few of them had is "
-        "spread over all. Tracing itself costs CPU, which is in these times.",
-        *([left_out] if untraced else []),
-        *quality.notes([quality.trust_of_records(*arm) for arm in by_label.items()]),
-        *quality.doubts_of_records(by_label),
-    ]

@@ -213,7 +213,7 @@ class Arena(Outcome):
         return super().plot(kind) if kind != "board" else self._drawn(self.says())
 
     def _drawn(self, notes: Sequence[str]) -> Chart:
-        from labkit.charts import conditions  # here: it brings pandas along
+        from labkit.charts.notes import shared_conditions  # here: it brings pandas along
 
         frame = self.frame()
         return charts.board(
@@ -222,7 +222,7 @@ class Arena(Outcome):
             trusts=[
                 charts.trust(row.name, frame[frame["strategy"] == row.name]) for row in self.board
             ],
-            conditions=conditions.of_frame(frame),
+            conditions=shared_conditions(frame),
             notes=notes,
         )
 

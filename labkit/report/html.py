@@ -84,7 +84,7 @@ def picture(draw: Callable[[], Chart]) -> str:
     except LabError:
         return ""
     width = round(chart.get_figwidth() * _DPI[-1])
-    images = (chart.png_without_ground(dpi) for dpi in _DPI)
+    images = (chart.png_transparent(dpi) for dpi in _DPI)
     image = next((one for one in images if len(one) <= MOST_BYTES), b"")
     return (
         f'<p><img alt="{escape(chart.alt)}" width="{width}" '

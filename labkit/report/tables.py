@@ -155,7 +155,7 @@ def _doubts(summary: pd.DataFrame, by: Sequence[str]) -> list[str]:
         )
         for row in summary.to_dict("records")
     }
-    return stats.stability.said(doubts, max(summary["n"], default=0))
+    return stats.stability.sentences(doubts, max(summary["n"], default=0))
 
 
 _RATIOS = ("wall_s", "throughput_rps")

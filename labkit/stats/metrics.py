@@ -57,7 +57,7 @@ class Metric:
             return NOT_MEASURED
         return number(value * self.scale)
 
-    def said(self, value: float | None) -> str:
+    def format(self, value: float | None) -> str:
         """`value` (in base units) as people read it, with its unit."""
         text = self.text(value)
         return text if text == NOT_MEASURED else f"{text} {self.unit}".rstrip()

@@ -48,16 +48,16 @@ def spreads(values: Sequence[float]) -> bool:
     return statistics.stdev(values) > DEVIATION_SHARE * mean or furthest > EXTREME_SHARE * mean
 
 
-def said(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[str]:
+def sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[str]:
     """Return a sentence for each doubt about these arms: which arms, what it is, what to do.
 
     `doubts` has the codes of each arm under its label, `repeats` is how many the arm with the most
     has. Without repeats there is nothing to compare, and so nothing to doubt.
     """
-    sentences = []
+    found = []
     for code in ("few-repeats", "spread") if repeats > 1 else ():
         whom = [label for label, codes in doubts.items() if code in codes]
         if whom:
             who = "all arms" if len(whom) == len(doubts) > 1 else "; ".join(whom)
-            sentences.append(f"{code} ({who}): {CODES[code].when}; {CODES[code].do}.")
-    return sentences
+            found.append(f"{code} ({who}): {CODES[code].when}; {CODES[code].do}.")
+    return found

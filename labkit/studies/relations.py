@@ -251,7 +251,7 @@ def _medians(relation: Relation, *sides: Values) -> str:
     known = [[value for value in side if _usable(value)] for side in sides]
     if not relation.is_ratio or not all(known):
         return ""
-    said = [stats.metric(relation.measure).said(median(side)) for side in known]
+    said = [stats.metric(relation.measure).format(median(side)) for side in known]
     return f" (medians {' and '.join(said)})"
 
 
@@ -269,5 +269,5 @@ def _yardstick(relation: Relation, known: Sequence[float]) -> str:
 def _shown(relation: Relation, value: float) -> str:
     """A ratio with four digits, as bands near 1 need them; anything else as its metric is said."""
     if not relation.is_ratio:
-        return stats.metric(relation.measure).said(value)
+        return stats.metric(relation.measure).format(value)
     return f"{value:.4g}" if abs(value) < 1_000 else stats.number(value)

@@ -79,7 +79,7 @@ def said_of(measure: str, value: float) -> str:
     """A figure in the unit that people read."""
     if measure in stats.METRICS:
         metric = stats.METRICS[measure]
-        return metric.said(value) if metric.unit else f"{value:,.6g}"
+        return metric.format(value) if metric.unit else f"{value:,.6g}"
     for end, (unit, scale) in _UNITS.items():
         if measure.endswith(end):
             return f"{_plain(value * scale)} {unit}"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from labkit.charts import axes, style
+from labkit.charts.axes import finite
 from labkit.charts.figure import Chart
-from labkit.charts.marks import finite
 from labkit.errors import BadInput
 
 _PANEL_IN = 2.7

@@ -1,0 +1,296 @@
+"""Values with their intervals, row by row: the board of the arena, and the forest of the claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from labkit.charts import axes
+from labkit.charts import notes as trusting
+from labkit.charts.figure import Chart, describe
+from labkit.charts.notes import Trust
+from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
+from labkit.errors import BadInput
+
+
+def _interval(
+    ax: Axes, row: int, ends: tuple[float, float] | None, value: float, marker: str, colour: str
+) -> Line2D:
+    """Draw a value with its interval in a row; return the mark of the value."""
+    if ends is not None:
+        ax.plot(ends, [row, row], color=colour, linewidth=2.5, solid_capstyle="butt")
+    (mark,) = ax.plot([value], [row], marker, color=colour, markersize=8)
+    return mark
+
+
+def _legend(marks: Mapping[str, tuple[str, str]]) -> list[tuple[Artist, str]]:
+    """Return what a legend shows for each mark: its label, its marker, its colour."""
+    return [
+        (Line2D([], [], marker=marker, color=colour, markersize=9, linewidth=2.5), label)
+        for label, (marker, colour) in marks.items()
+    ]
+
+
+_ROOM = 0.35
+"""Share of a panel of the board, at its right, for the ranks."""
+_LOGARITHMIC_FROM = 20.0
+_MIN_SPAN = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One strategy by one metric, in the unit that is shown; None where there is no figure."""
+
+    name: str
+    value: float | None
+    interval: tuple[float, float] | None
+    rank: str
+    is_mine: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One metric: its title with the unit, which way is `better`, a dot for each strategy."""
+
+    title: str
+    better: str
+    dots: Sequence[Dot]
+
+    def __str__(self) -> str:
+        dots = ", ".join(
+            f"{one.name} {axes.tick_text(float(f'{one.value:.3g}'))} ({one.rank})"
+            for one in self.dots
+            if one.value is not None
+        )
+        return f"{self.title}: {dots}"
+
+
+@applied()
+def board(
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    trusts: Sequence[Trust],
+    conditions: str = "",
+    notes: Sequence[str] = (),
+) -> Chart:
+    """Draw the panels beside each other, with the same rows in each.
+
+    `trusts` is how far to trust each row. Raises `BadInput` where there are no rows.
+    """
+    if not panels or not panels[0].dots:
+        raise BadInput("there is no board to draw: rank at least one strategy")
+    rows = panels[0].dots
+    marks = {
+        label: mark
+        for is_mine, label, mark in (
+            (True, "examined here", ("D", VERMILLION)),
+            (False, "built in", ("o", BLUE)),
+        )
+        if is_mine in {one.is_mine for one in rows}
+    }
+    chart = Chart(
+        title=title,
+        alt=describe(title, map(str, panels)),
+        height_in=0.42 * len(rows) + 1.7,
+        notes=[*trusting.sentences(conditions), *notes, *trusting.verdicts(trusts)],
+        legend=_legend(marks),
+    )
+    drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, panel in zip(drawn, panels, strict=True):
+        axes.rows(ax, [one.marked for one in trusts])
+        _panel(ax, panel)
+    for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
+        if one.is_mine:
+            label.set(color=VERMILLION, weight="bold")
+    return chart
+
+
+def _panel(ax: Axes, panel: Panel) -> None:
+    """Draw the dots and ranks of a metric, with room for the ranks at the right."""
+    known: list[float] = []
+    for row, one in enumerate(panel.dots):
+        colour, ink, weight = BLUE, INK, "normal"
+        if one.is_mine:
+            colour, ink, weight = VERMILLION, VERMILLION, "bold"
+        if one.value is not None:
+            _interval(ax, row, one.interval, one.value, "D" if one.is_mine else "o", colour)
+            known += [one.value, *(one.interval or ())]
+        ax.text(
+            0.97,
+            row,
+            "no figure" if one.value is None else one.rank,
+            transform=ax.get_yaxis_transform(),
+            ha="right",
+            va="center",
+            color=ink,
+            weight=weight,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+    ax.set_title(panel.title, fontsize=FONT_PT)
+    ax.set_xlabel(f"{panel.better} is better")
+    if not known:
+        ax.set_xticks([])
+        return
+    low, high = min(known), max(known)
+    if axes.spans(known, _LOGARITHMIC_FROM):
+        ax.set_xscale("log")
+        reach = high / low
+        ax.set_xlim(low / reach**0.08, high * reach ** (_ROOM / (1 - _ROOM)))
+        axes.logarithmic(ax.xaxis, marks=(1,) if reach > 100 else (1, 3))
+        return
+    reach = max(high - low, _MIN_SPAN * abs(high)) or 1.0
+    start = low - 0.08 * reach
+    ax.set_xlim(max(start, 0.0) if low >= 0 else start, high + reach * _ROOM / (1 - _ROOM))
+    axes.linear(ax.xaxis, most=4)
+
+
+# The forest. Ratios stand on one logarithmic axis. Counts and other numbers have a panel of their
+# own, where a mark shows how many of the runs lie in the band. The rest is named below.
+
+_SMALL_PT = FONT_PT - 2
+_BAND = BLUE + "24"
+_TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),
+    (30, (1, 2, 5)),
+    (300, (1, 3)),
+    (math.inf, (1,)),
+)
+"""Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale."""
+_MARKERS: Mapping[str, tuple[str, str]] = {
+    "holds": ("o", BLUE),
+    "refuted": ("s", VERMILLION),
+    "inconclusive": ("^", ORANGE),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A claim as it is drawn: its status, and the effect that decided it.
+
+    `band` is where it holds (None: open), `inside` how many of `n` runs lie there. `says` is what
+    was looked at, `text` the effect in words, `why` the reason where nothing was measured.
+    """
+
+    id: str
+    status: str
+    says: str
+    why: str = ""
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    band: tuple[float | None, float | None] = (None, None)
+    is_ratio: bool = False
+    inside: int = 0
+    n: int = 0
+    text: str = ""
+
+    def __str__(self) -> str:
+        known = self.value is not None and math.isfinite(self.value)
+        return f"{self.id} {self.status}" + (f", {self.text}" if known else "")
+
+
+@applied()
+def forest(
+    claims: Sequence[Claimed],
+    *,
+    title: str = "What others claim, and what was measured",
+    notes: Sequence[str] = (),
+) -> Chart:
+    """Draw all claims below each other, ratios first. Raises `BadInput` where there is none."""
+    if not claims:
+        raise BadInput("there are no claims to draw: check at least one")
+    measured = [one for one in claims if one.status in _MARKERS and one.value is not None]
+    ratios = sorted((one for one in measured if one.is_ratio), key=lambda one: -(one.value or 0))
+    counts = [one for one in measured if not one.is_ratio]
+    rest = [one for one in claims if one not in measured]
+    panels = [
+        (rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts), (rest, _rest)) if rows
+    ]
+    heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
+    found = {one.status for one in measured}
+    legend = _legend({name: mark for name, mark in _MARKERS.items() if name in found})
+    chart = Chart(
+        title=title,
+        alt=describe(title, map(str, claims)),
+        height_in=sum(heights) + 0.4,
+        notes=notes,
+        legend=[*legend, (Patch(facecolor=_BAND), "where the claim holds")] if legend else [],
+    )
+    drawn = chart.body.subplots(
+        len(panels), 2, squeeze=False, width_ratios=[5, 6], height_ratios=heights
+    )
+    for (rows, draw), (marks, words) in zip(panels, drawn, strict=True):
+        axes.rows(marks, [one.id for one in rows])
+        marks.grid(visible=False)
+        words.set_ylim(marks.get_ylim())
+        words.axis("off")
+        for row, one in enumerate(rows):
+            found_text = one.text or one.why
+            above = f"{one.status}: {found_text}" if found_text else one.status
+            bold = {"weight": "bold", "fontsize": _SMALL_PT + 1}
+            for line in (
+                words.text(0, row - 0.04, above, va="bottom", **bold),
+                words.text(0, row + 0.04, one.says, va="top", fontsize=_SMALL_PT),
+            ):
+                # The marks keep their width, however long the words are.
+                line.set_in_layout(False)
+        draw(marks, rows)
+    return chart
+
+
+def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
+    """Draw ratios on an axis that holds every interval and every edge of a band."""
+    ax.set_title("Ratios, with their 95 % interval")
+    ax.set_xscale("log")
+    known = [1.0]
+    for one in rows:
+        known += [end for end in (one.value, *(one.interval or ()), *one.band) if end]
+    more = max((max(known) / min(known)) ** 0.05, 2**0.25)
+    low, high = min(known) / more, max(known) * more
+    ax.set_xlim(low, high)
+    for row, one in enumerate(rows):
+        start, end = (low if one.band[0] is None else one.band[0]), one.band[1] or high
+        _band(ax, row, max(start, low), min(end, high))
+        assert one.value is not None
+        _forest_mark(ax, row, one, one.value)
+    ax.axvline(1, color=INK, linewidth=1, linestyle=":")
+    axes.logarithmic(ax.xaxis, marks=next(ticks for most, ticks in _TICKS if high / low < most))
+    ax.grid(axis="x", color=PALE)
+    ax.set_xlabel("ratio, logarithmic; 1 is no difference")
+
+
+def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
+    """Draw in how many of its runs each claim holds."""
+    ax.set_title("Counts and other numbers")
+    ax.set_xlim(-0.08, 1.08)
+    for row, one in enumerate(rows):
+        _band(ax, row, 0.94, 1.06)
+        ax.plot([0, 1], [row, row], color=PALE, linewidth=1, zorder=1)
+        _forest_mark(ax, row, one, one.inside / max(one.n, 1))
+    ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
+    ax.set_xlabel("runs in which the claim holds")
+
+
+def _rest(ax: Axes, rows: Sequence[Claimed]) -> None:
+    """Draw an empty row for each claim that was not measured."""
+    ax.set_title("Not measured")
+    ax.set_xticks([])
+    ax.set_xlim(0, 1)
+    for row in range(len(rows)):
+        ax.plot([0, 1], [row, row], color=PALE, linewidth=1, linestyle=":")
+    ax.spines["bottom"].set_visible(False)
+
+
+def _band(ax: Axes, row: int, start: float, end: float) -> None:
+    ax.add_patch(Rectangle((start, row - 0.4), end - start, 0.8, facecolor=_BAND, linewidth=0))
+
+
+def _forest_mark(ax: Axes, row: int, one: Claimed, x: float) -> None:
+    mark = _interval(ax, row, one.interval if one.is_ratio else None, x, *_MARKERS[one.status])
+    mark.set(markersize=9, markeredgecolor="white", zorder=3)

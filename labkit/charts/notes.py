@@ -1,0 +1,110 @@
+"""What a chart says below its axes: under which conditions, and how far to trust each arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from labkit import stats
+from labkit.errors import BadInput
+from labkit.record.record import Record
+
+MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
+_FORMS = {"requests": "{:,} requests", "limit": "limit {:,}", "delay": "delay {}"}
+
+
+def shared_conditions(frame: pd.DataFrame) -> str:
+    """Return the settings that all records of a frame share, without what varies.
+
+    Such as '20,000 requests, limit 1,000, delay randint(0,3), asyncio'. Raises `BadInput` where
+    there is no record, as then there is nothing to draw.
+    """
+    if frame.empty:
+        raise BadInput("there are no records to draw: run the experiment first, or filter less")
+    names = ("requests", "limit", "delay", "loop")
+    shared = [name for name in names if frame[name].nunique(dropna=False) == 1]
+    return _in_words({name: frame[name].iloc[0] for name in shared})
+
+
+def trial_conditions(trial: Mapping[str, Any]) -> str:
+    """Return the same of a record's trial, led by the strategy."""
+    workload, target = trial.get("workload", {}), trial.get("target", {})
+    settings = {name: workload.get(name) for name in ("requests", "limit")}
+    settings |= {"delay": target.get("delay"), "loop": trial.get("loop")}
+    return _in_words({"strategy": trial.get("strategy"), **settings})
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    known = {name: value for name, value in settings.items() if value is not None}
+    return ", ".join(_FORMS.get(name, "{}").format(value) for name, value in known.items())
+
+
+def sentences(*parts: str) -> list[str]:
+    """Return the parts that are not empty, as one note."""
+    known = [part.rstrip(".") for part in parts if part]
+    return [". ".join(known) + "."] if known else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """How far to trust an arm: the worst verdict of its records, the codes of their warnings."""
+
+    label: str
+    verdict: str = "valid"
+    codes: Sequence[str] = ()
+
+    @property
+    def marked(self) -> str:
+        """The label, with a mark where the arm is in doubt."""
+        return f"{self.label} {MARKS[self.verdict]}".rstrip()
+
+
+def trust(label: str, rows: pd.DataFrame) -> Trust:
+    """Return the trust in an arm that these rows of a frame are."""
+    codes = stats.codes_of(rows["warnings"])
+    return Trust(label=label, verdict=stats.worst(rows["verdict"]), codes=codes)
+
+
+def trust_records(label: str, records: Sequence[Record]) -> Trust:
+    """Return the trust in an arm that these records are."""
+    return Trust(
+        label=label,
+        verdict=stats.worst(record.verdict for record in records),
+        codes=stats.codes_of(note.code for record in records for note in record.warnings),
+    )
+
+
+def verdicts(arms: Iterable[Trust]) -> list[str]:
+    """Return a line for each verdict and set of codes: its mark, the codes, the arms that have it.
+
+    The arms are not named where they are all alike.
+    """
+    listed = list(arms)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for arm in listed:
+        alike.setdefault((arm.verdict, stats.codes_text(arm.codes)), []).append(arm.label)
+    lines = []
+    for (verdict, codes), labels in alike.items():
+        word = f"{MARKS[verdict]} {verdict}".strip() + (f" ({codes})" if codes else "")
+        all_alike = len(labels) == len(listed)
+        lines.append(f"verdict: {word}" if all_alike else f"{word}: {'; '.join(labels)}")
+    return lines
+
+
+def doubts(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return a line for each doubt about the arms of a frame: too few repeats, or a wide spread."""
+    arms = stats.by_label(frame, by)
+    codes = {label: stats.stability.of_arm(rows) for label, rows in arms.items()}
+    return stats.stability.sentences(codes, max(map(len, arms.values()), default=0))
+
+
+def record_doubts(arms: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Return the same lines for arms that are given as their records."""
+    codes = {
+        label: stats.stability.of_times([one.wall_s for one in records if one.verdict != "invalid"])
+        for label, records in arms.items()
+    }
+    return stats.stability.sentences(codes, max(map(len, arms.values()), default=0))
