@@ -57,7 +57,7 @@ def test_importing_labkit_imports_nothing_heavy() -> None:
 
 
 def test_a_lab_that_draws_nothing_is_light() -> None:
-    assert not loaded_after("import labkit.lab.facade, labkit.cli.commands.app") & {
+    assert not loaded_after("import labkit.lab.facade, labkit.cli") & {
         "matplotlib",
         "pandas",
     }

@@ -181,7 +181,7 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
     reference = moved("data/reference/*.*", "data", "labkit/_data")
     notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
     exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
-    settings = moved("labkit/cli/workspace/jupyter_config/labconfig/*.json", "", "")
+    settings = moved("labkit/cli/jupyter_config/labconfig/*.json", "", "")
 
     assert published
     assert ladder

@@ -17,12 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import paths as places
-from labkit.cli import lab
-from labkit.cli.lab import JUPYTER_CONFIG
-from labkit.cli.workspace import NotebookInfo, needs, prepare
-from labkit.cli.workspace import read_all as read_infos
-from labkit.cli.workspace.copying import DiskFull, beside, copied, digest, steps
-from labkit.cli.workspace.notebooks import index_page, read
+from labkit.cli import notebooks, servers
+from labkit.cli.notebooks import NotebookInfo, index_page
+from labkit.cli.servers import JUPYTER_CONFIG
+from labkit.cli.workspace import DiskFull, beside, copied, digest, prepare, steps
 from labkit.errors import BadInput, LabError, NotInstalled
 from labkit.record import store
 
@@ -428,7 +426,7 @@ def test_a_current_folder_that_is_gone_is_said(
 
     assert places.workspace() is None
     with pytest.raises(BadInput, match=r"workspace is 'labkit-workspace': it cannot be written"):
-        prepare(lab.default_workspace(), source=source)
+        prepare(servers.default_workspace(), source=source)
     os.chdir(tmp_path)  # what is restored after the test must be there
 
 
@@ -436,7 +434,7 @@ def test_names_that_need_care_are_names(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "mine = 100% #1, 'ü' ?"
 
     assert prepare(folder, source=source).folder == folder
-    start = lab.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
+    start = servers.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
     assert f"--ServerApp.root_dir={folder}" in start.words
 
 
@@ -482,7 +480,7 @@ def info(**changes: Any) -> NotebookInfo:
 
 
 def test_info_is_read_from_the_metadata(source: Path) -> None:
-    first, second = read_infos(source)
+    first, second = notebooks.read_all(source)
 
     assert first == info(name="00_first", title="First", exercises="exercises/00_first.ipynb")
     assert second == info(name="01_second", title="Second", after=("00_first",))
@@ -496,17 +494,17 @@ def test_a_notebook_without_its_entry_is_said(tmp_path: Path, text: str) -> None
     path.write_text(text)
 
     with pytest.raises(LabError, match=r"07_x.ipynb: its metadata has no valid entry 'labkit'"):
-        read(path)
+        notebooks.read(path)
 
 
 def test_needs_of_all() -> None:
     infos = [info(), info(name="08_y", databases=True, workshop_minutes=None, peak_mb=310)]
 
-    assert needs(infos) == (310, 450, 7, ["08"], ["08_y"])
-    assert needs([]) == (0, 0, 0, [], [])
+    assert notebooks.needs(infos) == (310, 450, 7, ["08"], ["08_y"])
+    assert notebooks.needs([]) == (0, 0, 0, [], [])
 
 
-@pytest.mark.parametrize("about", read_infos(NOTEBOOKS), ids=lambda about: about.name)
+@pytest.mark.parametrize("about", notebooks.read_all(NOTEBOOKS), ids=lambda about: about.name)
 def test_each_notebook_opens_with_what_its_metadata_says(about: NotebookInfo) -> None:
     cells = json.loads((NOTEBOOKS / f"{about.name}.ipynb").read_text(encoding="utf-8"))["cells"]
     opening = " ".join("".join(cells[0]["source"]).split())
@@ -522,7 +520,7 @@ def test_each_notebook_opens_with_what_its_metadata_says(about: NotebookInfo) ->
 
 
 def test_what_is_to_be_read_before_comes_before() -> None:
-    abouts = read_infos(NOTEBOOKS)
+    abouts = notebooks.read_all(NOTEBOOKS)
     names = [about.name for about in abouts]
 
     assert abouts[0].after == ()
@@ -546,7 +544,7 @@ def test_the_index_holds_what_the_notebooks_say_and_links_that_lead_somewhere(
 
 
 def test_the_index_lists_every_notebook_of_the_lab() -> None:
-    abouts = read_infos(NOTEBOOKS)
+    abouts = notebooks.read_all(NOTEBOOKS)
     page = index_page(abouts)
 
     for about in abouts:
@@ -567,7 +565,9 @@ def test_a_row_of_the_index_escapes_bars_and_names_exercises_and_the_extra() -> 
 
 
 def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
-    start = lab.jupyter_start(Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905)
+    start = servers.jupyter_start(
+        Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905
+    )
 
     assert start.words[:3] == [sys.executable, "-m", "jupyterlab"]
     assert {
@@ -579,7 +579,7 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
 
 
 def started(**environment: str) -> dict[str, str]:
-    start = lab.jupyter_start(Path("/mine"), environment, page="x", browser=True, port=1)
+    start = servers.jupyter_start(Path("/mine"), environment, page="x", browser=True, port=1)
     return start.environment
 
 
@@ -607,10 +607,10 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
 
 
 def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch, mine: Path) -> None:
-    monkeypatch.setattr(lab, "find_spec", lambda name: None)
+    monkeypatch.setattr(servers, "find_spec", lambda name: None)
 
     with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
-        lab.open_lab(mine)
+        servers.open_lab(mine)
     assert not mine.exists()
 
 
@@ -632,7 +632,7 @@ def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert first.stdout.startswith(f"workspace   {made}\ncopied ")
     assert again.stdout.startswith(f"workspace   {made}\nunchanged ")
-    assert read_all(made)["index.md"].decode() == index_page(read_infos(NOTEBOOKS))
+    assert read_all(made)["index.md"].decode() == index_page(notebooks.read_all(NOTEBOOKS))
     assert [path.name for path in tmp_path.iterdir()] == ["labkit-workspace"]
 
 
@@ -649,8 +649,8 @@ def test_edit_is_for_a_checkout_alone(
     monkeypatch.setattr(places, "in_checkout", lambda: checkout)
 
     with pytest.raises(BadInput, match=says):
-        lab.checkout_notebooks(*map(Path, words) if words else [None])
+        servers.checkout_notebooks(*map(Path, words) if words else [None])
 
 
 def test_edit_opens_the_notebooks_where_they_are() -> None:
-    assert lab.checkout_notebooks(None) == NOTEBOOKS
+    assert servers.checkout_notebooks(None) == NOTEBOOKS

@@ -1,6 +1,5 @@
-"""The command line: translates words into calls of `lab`, and results into lines worth reading.
+"""The command line: translates words into calls of `lab`, and shows what comes of them.
 
-What a notebook has as well is in `labkit.cli.commands`; here is a module for each other command.
 Results go to standard output, progress and errors to standard error.
 Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
 """
@@ -9,25 +8,65 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from labkit.cli import doctor, lab, performing, serve, terminal
-from labkit.cli.commands.app import application
+import typer
+
+from labkit.cli import doctor, results, servers, terminal, trials
+from labkit.cli.commands import claims, ladder, reproduce
 from labkit.errors import LabError
 
 __all__ = ["main"]
 
-app = application(
+Commands = Mapping[str, Callable[..., Any]]
+
+# In the order in which help lists them.
+COMMANDS: Commands = {
+    "serve": servers.serve,
+    "run": trials.run,
+    "compare": trials.compare,
+    "sweep": trials.sweep,
+    "reproduce": reproduce.reproduce,
+    "profile": trials.profile,
+    "ladder": ladder.ladder,
+    "doctor": doctor.doctor,
+    "lab": servers.open_lab,
+}
+GROUPS: Mapping[str, tuple[str, Commands]] = {
+    "claims": (
+        "What others claim, and what became of it.",
+        {"list": claims.list_claims, "check": claims.check},
+    ),
+    "results": (
+        "The records that are stored.",
+        {"list": results.list_records, "show": results.show, "export": results.export},
+    ),
+}
+
+
+def _application(name: str, about: str, commands: Commands, **options: Any) -> typer.Typer:
+    app = typer.Typer(
+        name=name, help=about, no_args_is_help=True, rich_markup_mode=None,
+        pretty_exceptions_enable=False, **options,
+    )  # fmt: skip
+    for word, command in commands.items():
+        app.command(word, epilog=vars(command)["epilog"])(command)
+    return app
+
+
+app = _application(
     "labkit",
-    performing.perform,
-    says="A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
+    "A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
     "reproduce published benchmarks, check what others claim.",
-    before={"serve": serve.serve},
-    after={"doctor": doctor.doctor, "lab": lab.open_lab},
+    COMMANDS,
 )
+for _group, (_about, _commands) in GROUPS.items():
+    app.add_typer(_application(_group, _about, _commands), name=_group)
 
 
 def main() -> None:
-    """The entry point of the `labkit` command."""
+    """Run the `labkit` command."""
     try:
         app()
     except LabError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli.commands import options
-from labkit.cli.commands.options import Json, example
-from labkit.cli.performing import wait
+from labkit.cli import notebooks, options, terminal
+from labkit.cli.options import Json, example
+
+if TYPE_CHECKING:
+    from labkit.lab.doctor import Check
+    from labkit.record.codes import Code
 
 
 @example("labkit doctor --json -")
@@ -43,34 +47,49 @@ def doctor(
 
 
 def _list_guards(json: str | None) -> None:
-    from labkit.cli import terminal
     from labkit.record.codes import CODES
 
     if json != "-":
-        terminal.codes(CODES.values())
-    options.write_json(json, {"guards": list(CODES.values())})
+        show_codes(CODES.values())
+    terminal.write_json(json, {"guards": list(CODES.values())})
+
+
+def show_codes(codes: Iterable[Code]) -> None:
+    """Print each code that a record may have: its verdict, when it is given, what to do."""
+    for one in codes:
+        verdict = terminal.coloured(one.verdict, 9)
+        terminal.say(f"{verdict}  {one.code:<17}  {one.when}\n{'':<28}  -> {one.do}")
+
+
+def show_checks(checks: Sequence[Check], conclusion: str) -> None:
+    """Print what was found, aligned, and what to do."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        terminal.say(f"{terminal.coloured(check.status, 4)}  {check.name:<{width}}  {check.found}")
+        if check.advice:
+            terminal.say(f"{'':<6}{'':<{width}}  -> {check.advice}")
+    terminal.say(f"\n{conclusion}")
 
 
 def _audit(comparisons: int, json: str | None) -> None:
-    from labkit.cli import terminal
+    from labkit.cli.reporters import reporter
     from labkit.lab import facade
 
-    found = wait(facade.audit(comparisons, reporter=terminal.reporter()))
+    found = terminal.wait(facade.audit(comparisons, reporter=reporter()))
     if json != "-":
         terminal.say(found.text())
-    options.write_json(json, found.to_dict())
+    terminal.write_json(json, found.to_dict())
 
 
 def _workshop(json: str | None) -> None:
     from labkit import paths
-    from labkit.cli import terminal, workspace
     from labkit.lab.doctor import workshop
 
-    needs = workshop.Needs(*workspace.needs(workspace.read_all(paths.notebooks())))
-    found = wait(workshop.examine(needs), kept="nothing is kept of it")
+    needs = workshop.Needs(*notebooks.needs(notebooks.read_all(paths.notebooks())))
+    found = terminal.wait(workshop.examine(needs), stored="nothing of it is stored")
     if json != "-":
-        terminal.findings(found.checks, found.conclusion())
-    options.write_json(
+        show_checks(found.checks, found.conclusion())
+    terminal.write_json(
         json,
         {
             "checks": found.checks,
@@ -84,13 +103,12 @@ def _workshop(json: str | None) -> None:
 
 
 def _examine(json: str | None) -> None:
-    from labkit.cli import terminal
     from labkit.lab import doctor as checks
 
     found = checks.examine()
     said, bad = checks.conclusion(found), any(check.status == "bad" for check in found)
     if json != "-":
-        terminal.findings(found, said)
-    options.write_json(json, {"checks": found, "conclusion": said, "can_measure": not bad})
+        show_checks(found, said)
+    terminal.write_json(json, {"checks": found, "conclusion": said, "can_measure": not bad})
     if bad:
         raise SystemExit(1)

@@ -7,22 +7,30 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.commands import options
-from labkit.cli.commands.job import Job
-from labkit.cli.commands.options import Json, Repeats, example
+from labkit.cli import options, terminal
+from labkit.cli.options import Json, OwnRepeats, example
 
 
 @example("labkit claims list")
 def list_claims(json: Json = None) -> None:
     """List every claim: where it is made, and whether it can be measured yet."""
-    from labkit.cli import terminal
+    from labkit.report import tables
     from labkit.studies import ledger
 
     options.check_json(json)
     listed = ledger.listed(ledger.load())
     if json != "-":
-        terminal.claims(listed)
-    options.write_json(json, {"claims": listed})
+        rows = [
+            [
+                *(one["id"], one["seed"], one["status"]),
+                one["says"] + (f" (needs {one['needs']})" if one["needs"] else ""),
+            ]
+            for one in listed
+        ]
+        headers = ["claim", "seed", "status", "what is claimed"]
+        says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
+        terminal.say(tables.Table(headers=headers, rows=rows, says=says, left=4).text())
+    terminal.write_json(json, {"claims": listed})
 
 
 @example("labkit claims check session-reuse dns-cache --scale smoke --chart forest.svg")
@@ -34,22 +42,20 @@ def check(
         str | None,
         typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
     ] = None,
-    repeats: Repeats = None,
+    repeats: OwnRepeats = None,
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the forest plot (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> Job:
+) -> None:
     """Check claims by experiment: holds, refuted or inconclusive, with the measured effect."""
     from labkit.lab import facade
 
     options.check_json(json)
     options.check_chart(chart)
-    return Job(
-        start=lambda reporter: facade.check_claims(
-            ids, scale=scale, repeats=repeats, reporter=reporter
-        ),
-        save=options.saving(chart),
+    terminal.perform(
+        lambda reporter: facade.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
+        save=terminal.saving(chart),
         failed=lambda ledger: bool(ledger.readings) and all(one.why for one in ledger.readings),
         json=json,
     )

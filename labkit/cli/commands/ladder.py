@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from labkit.cli.commands import options
-from labkit.cli.commands.job import Job
-from labkit.cli.commands.options import Json, example
+from labkit.cli import options, terminal
+from labkit.cli.options import Json, example
 
 
 @example("labkit ladder --short --chart ladder.svg")
@@ -28,23 +27,24 @@ def ladder(
         Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
     ] = None,
     json: Json = None,
-) -> Job | None:
+) -> None:
     """Climb from a new session for each request to pipelining, and on to the tools of others."""
-    from labkit.cli import terminal
     from labkit.lab import facade
+    from labkit.report import tables
     from labkit.studies import ladder as ladders
 
     if rungs == "list":
-        terminal.rungs(ladders.load().rung)
-        return None
+        rows = [[one.id, one.why] for one in ladders.load().rung]
+        says = "'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed."
+        table = tables.Table(headers=["rung", "what it changes"], rows=rows, says=says, left=2)
+        terminal.say(table.text())
+        return
     options.check_json(json)
     options.check_chart(chart)
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
-    return Job(
-        start=lambda reporter: facade.ladder(
-            chosen, short=short, repeats=repeats, reporter=reporter
-        ),
-        save=options.saving(chart),
+    terminal.perform(
+        lambda reporter: facade.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
+        save=terminal.saving(chart),
         failed=lambda climb: not any(one.throughput_rps for one in climb.standings),
         json=json,
     )

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labkit.cli.commands import options
-from labkit.cli.commands.job import Job
-from labkit.cli.commands.options import Json, Repeats, example
+from labkit.cli import options, terminal
+from labkit.cli.options import Json, OwnRepeats, example
 
 if TYPE_CHECKING:
     from labkit.report.reproduction import Reproduction
@@ -22,7 +21,7 @@ def reproduce(
         str | None,
         typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
     ] = None,
-    repeats: Repeats = None,
+    repeats: OwnRepeats = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the report and charts go.")
     ] = None,
@@ -30,16 +29,18 @@ def reproduce(
         Path | None, typer.Option(metavar="FILE", help="Store as a reference result, too.")
     ] = None,
     json: Json = None,
-) -> Job | None:
+) -> None:
     """Run a published benchmark again: published beside measured, with verdicts and a report."""
-    from labkit.cli import terminal
     from labkit.lab import facade
-    from labkit.report import reference
+    from labkit.report import reference, tables
     from labkit.studies import published
 
     if name == "list":
-        terminal.benchmarks([published.named(one) for one in published.names()])
-        return None
+        rows = [[one, published.named(one).title] for one in published.names()]
+        says = "'labkit reproduce NAME --scale smoke' runs one again."
+        table = tables.Table(headers=["benchmark", "what it is"], rows=rows, says=says, left=2)
+        terminal.say(table.text())
+        return
     options.check_json(json)
 
     def save(found: Reproduction) -> str:
@@ -48,10 +49,8 @@ def reproduce(
             reference.save(found, save_reference)
         return f"The report is {report}"
 
-    return Job(
-        start=lambda reporter: facade.reproduce(
-            name, scale=scale, repeats=repeats, reporter=reporter
-        ),
+    terminal.perform(
+        lambda reporter: facade.reproduce(name, scale=scale, repeats=repeats, reporter=reporter),
         save=save,
         json=json,
     )

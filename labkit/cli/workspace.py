@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from labkit import paths
-from labkit.cli.workspace.notebooks import index_page, read_all
+from labkit.cli.notebooks import index_page, read_all
 from labkit.errors import BadInput, LabError
 from labkit.launch import environment
 

@@ -1,6 +1,6 @@
-"""`labkit lab`: copies the notebooks into a workspace and starts JupyterLab on it.
+"""`labkit serve` and `labkit lab`: commands that end as another process, a server's.
 
-Nothing is asked of the network. Settings that hold for this start alone lie in `jupyter_config`, a
+JupyterLab asks the network for nothing. Settings for this start alone lie in `jupyter_config`, a
 folder of Jupyter's own kind: Markdown opens rendered, and the question about news is switched off.
 The user's own settings are not touched.
 """
@@ -10,17 +10,59 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import typer
 
 from labkit import paths
-from labkit.cli.commands.options import example
+from labkit.cli import terminal
+from labkit.cli.options import Setting, example, setting_options, takes
 from labkit.errors import BadInput, NotInstalled
+from labkit.spec import parts, validation
 
-JUPYTER_CONFIG = Path(__file__).resolve().parent / "workspace" / "jupyter_config"
+SERVER: Mapping[str, Setting] = {
+    "host": Setting("HOST", "The address to listen on."),
+    "port": Setting("N", "The port; 0 takes any that is free.", "8080"),
+    "delay": Setting("EXPR", "The delay of GET /{name} in seconds."),
+    "seed": Setting("N", "The seed of the delays."),
+    "engine": Setting("NAME", "The front-end: wire or aiohttp."),
+    "loop": Setting("NAME", "The event loop: uvloop or asyncio."),
+    "workers": Setting("N", "How many processes share the port."),
+    "body_bytes": Setting("N", "Answer GET /{name} with N bytes.", "Hello, World!"),
+    "client_max_size": Setting("BYTES", "The largest body that POST /echo takes."),
+    "keep_log": Setting("N", "Show the last N requests at /-/log."),
+}
+_TYPES = validation.types_of(parts.Server)
+
+
+def _values(texts: Mapping[str, str]) -> dict[str, Any]:
+    texts = {"port": "8080", **texts}
+    return {name: validation.from_text(name, text, _TYPES[name]) for name, text in texts.items()}
+
+
+@example("labkit serve --port 8080 --delay 'randint(0,3)'")
+@takes(setting_options(SERVER, partial(getattr, parts.Server()), _TYPES.__getitem__), _values)
+def serve(
+    settings: dict[str, Any],
+    *,
+    allow_remote: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Allow listening on this address.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
+) -> None:
+    """Run the synthetic HTTP server until Ctrl-C."""
+    server = parts.Server(**settings, announce_json=json)
+    parts.check_listening(server.host, allow_remote)
+    # The server replaces this process: it carries nothing of this one and gets its signals.
+    module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
+    os.execv(sys.executable, [sys.executable, "-m", module, job])  # noqa: S606  # our own
+
+
+JUPYTER_CONFIG = Path(__file__).resolve().parent / "jupyter_config"
 _NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
 _Workspace = Annotated[
     Path | None,
@@ -54,16 +96,15 @@ def open_lab(
     What you changed there is never written over: a newer version is put beside it. What you measure
     is stored there too, in data/runs.
     """
-    from labkit.cli import terminal
-    from labkit.cli import workspace as workspaces
-
     if not copy_only and find_spec("jupyterlab") is None:
         raise NotInstalled("labkit lab", "jupyterlab", "lab")
     if edit:
         folder, page = checkout_notebooks(workspace), "00_start_here.ipynb"
     else:
-        done = workspaces.prepare(workspace or default_workspace(), restore=restore)
-        folder, page = done.folder, workspaces.INDEX
+        from labkit.cli import workspace as copies  # takes a while
+
+        done = copies.prepare(workspace or default_workspace(), restore=restore)
+        folder, page = done.folder, copies.INDEX
         terminal.say(done.text())
     if not copy_only:
         start = jupyter_start(folder, os.environ, page=page, browser=browser, port=port)

@@ -1,0 +1,219 @@
+"""Options that several commands share, and the values that their words stand for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+import typer
+
+from labkit.errors import BadInput
+from labkit.spec import parts, validation
+from labkit.spec.trial import Trial
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': stdout)."),
+]
+Chart = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")]
+Metric = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What --chart draws: timeline, waterfall, phases, latency or a metric.",
+    ),
+]
+_REPEATS = typer.Option(metavar="N", help="Repeats of each arm, each in fresh processes.")
+Repeats = Annotated[int, _REPEATS]
+OwnRepeats = Annotated[int | None, _REPEATS]
+"""None leaves them to the study."""
+
+
+class Setting(NamedTuple):
+    """A setting as an option: its metavar, its help, its default where no field has it."""
+
+    metavar: str
+    help: str
+    default: str | None = None
+
+
+TRIAL: Mapping[str, Setting] = {
+    "strategy": Setting("NAME", "How calls are scheduled."),
+    "requests": Setting("N", "How many requests."),
+    "limit": Setting("N", "How many requests at a time."),
+    "rate": Setting("RPS", "Send so many a second, whatever the answers do.", "as answers come"),
+    "arrival": Setting("NAME", "How --rate is spaced: constant or poisson."),
+    "delay": Setting("EXPR", "The server's delay in seconds, as in 'randint(0,3)*0.1'.", "0"),
+    "loop": Setting("NAME", "The client's event loop: asyncio or uvloop."),
+    "seed": Setting("N", "The seed of the delays."),
+    "target": Setting("NAME", "http (synthetic), echo, postgres, valkey, or a URL.", "http"),
+    "transport": Setting(
+        "NAME", "What makes one call.", "aiohttp, or the first that the target has"
+    ),
+    "deadline_s": Setting("SECONDS", "End a trial after this time.", "3 times what it needs"),
+    "allow_remote": Setting("HOST", "Allow this host, which is not loopback.", "loopback only"),
+}
+_PIN = Annotated[bool | None, typer.Option(help="Give client and server a core each. [pin]")]
+_SET = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, as in transport.limit=30."),
+]
+
+
+def example(text: str) -> Callable[[Command], Command]:
+    """Show `text` at the end of the command's help."""
+
+    def decorate(command: Command) -> Command:
+        command.epilog = f"Example: {text}"  # type: ignore[attr-defined] # ours, on a function
+        return command
+
+    return decorate
+
+
+def setting_options(
+    settings: Mapping[str, Setting], default: Callable[[str], Any], type_of: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Return an annotated option for each setting; `default` and `type_of` know the fields.
+
+    Values stay text here: their fields check them, in one sentence.
+    """
+    options = {}
+    kinds = {"strategy": parts.STRATEGIES, "target": parts.TARGETS, "transport": parts.TRANSPORTS}
+    for name, setting in settings.items():
+        usual = default(name) if setting.default is None else setting.default
+        type_ = type_of(name) if setting.default is None else str
+        words = list(get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ()))
+        options[name] = Annotated[
+            str | None,
+            typer.Option(
+                f"--{name.removesuffix('_s').replace('_', '-')}",
+                metavar=setting.metavar,
+                help=f"{setting.help} [{usual}]",
+                autocompletion=_completer(words),
+            ),
+        ]
+    return options
+
+
+def _completer(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what a shell asks for the values that complete a word."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def takes(
+    options: Mapping[str, Any], first: Callable[[dict[str, Any]], Any]
+) -> Callable[[Command], Command]:
+    """Give a command more options; `first` makes its first argument of those that were given.
+
+    typer makes an option of each parameter in a function's signature, and asks its annotations for
+    the types: so the returned function has a signature with the options. The command's own without
+    a default come before them, since help lists all in this order.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        _, *others = own.parameters.values()
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.items()
+        ]
+        required = [one for one in others if one.default is inspect.Parameter.empty]
+        parameters = [*required, *added, *(one for one in others if one not in required)]
+
+        @wraps(command)
+        def with_options(**given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in options}
+            return command(first({k: v for k, v in chosen.items() if v is not None}), **given)
+
+        signature = own.replace(parameters=parameters)
+        with_options.__signature__ = signature  # type: ignore[attr-defined] # as above
+        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_options  # type: ignore[return-value] # the same command, as typer sees it
+
+    return decorate
+
+
+def trial(given: Mapping[str, Any]) -> Trial:
+    """Return the trial of the options: the kinds first, as they decide which settings exist."""
+    texts = {name: str(value) for name, value in given.items() if name != "set_"}
+    texts |= dict(_pair(text, "--set") for text in given.get("set_", ()))
+    first = ("target", "transport", "strategy", "allow_remote")
+    made = Trial(**{name: texts.pop(name) for name in first if name in texts})
+    return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})
+
+
+_USUAL = Trial()
+takes_trial = takes(
+    setting_options(TRIAL, _USUAL.get, _USUAL.type_of) | {"pin": _PIN, "set_": _SET}, trial
+)
+"""Gives a command the options that describe a trial; it gets the `Trial` as first argument."""
+
+
+def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
+    """Return the axes in the order they were named.
+
+    Values of a part's own settings are read by the kind that an axis before it names first.
+    """
+    axes: dict[str, list[Any]] = {}
+    for text in listed:
+        name, values = _pair(text, "--axis")
+        words = [word.strip() for word in validation.split_list(values)]
+        if not all(words):
+            raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
+        if name in axes:
+            raise BadInput(f"--axis names {name!r} twice: list all its values in one")
+        first = trial.replace(**{axis: values[0] for axis, values in axes.items()})
+        axes[name] = [_value(first, name, word) for word in words]
+    return axes
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise BadInput(f"{option} is {text!r}: write NAME=VALUE, as in transport.limit=30")
+    return name.strip(), value.strip()
+
+
+def _value(trial: Trial, name: str, text: str) -> Any:
+    return validation.from_text(name, text, trial.type_of(name))
+
+
+def check_json(where: str | None) -> None:
+    """Refuse a place that cannot be written before any time is spent on measuring."""
+    if where not in (None, "-") and (
+        not Path(str(where)).absolute().parent.is_dir() or Path(str(where)).is_dir()
+    ):
+        raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
+
+
+def check_chart(
+    where: Path | None, metric: str = "latency", *, of_one: bool = False, traced: bool = True
+) -> None:
+    """Refuse a chart that cannot be drawn or written before any time is spent on measuring.
+
+    `of_one` says that it is of a single trial, `traced` that requests are traced.
+    """
+    if where is not None or metric not in ("latency", "time", "timeline"):
+        from labkit.charts import kinds  # takes a while
+
+        kinds.check(metric, of_one=of_one)
+        if metric in kinds.TRACED and not traced:
+            raise BadInput(
+                f"--metric is {metric!r}: it shows phases of requests, which are not traced here; "
+                "add --set transport.trace=true"
+            )
+    if where is not None and (
+        where.suffix not in (".svg", ".png") or not where.absolute().parent.is_dir()
+    ):
+        raise BadInput(
+            f"--chart is {str(where)!r}: it must be a .svg or .png file in a folder that exists"
+        )

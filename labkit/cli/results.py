@@ -1,0 +1,87 @@
+"""`labkit results`: the records that are stored."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from labkit.cli import options, terminal
+from labkit.cli.options import Chart, Json, Metric, example
+
+LISTED = ("id", "started_at", "experiment", "study", "axes", "wall_s", "efficiency", "verdict")
+"""Fields of a record in the JSON of the list, beside its strategy."""
+
+
+@example("labkit results list --last 20")
+def list_records(
+    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
+    json: Json = None,
+) -> None:
+    """List the records that are stored, oldest first."""
+    from labkit.record.record import Record
+    from labkit.record.store import Store
+    from labkit.report import tables
+
+    options.check_json(json)
+    store = Store()
+    found = list(store.scan())
+    shown = found[-last:]
+    if json != "-" and not found:
+        terminal.say(f"No record in {store.folder} yet; 'labkit run' makes one.")
+    elif json != "-":
+        terminal.say(tables.of_records([one for one in shown if isinstance(one, Record)]).text())
+        terminal.say(
+            f"\n{len(shown)} of {len(found)} records in {store.folder}; 'labkit results show ID'"
+        )
+        for one in shown:
+            if not isinstance(one, Record):
+                terminal.error(one.why)
+    listed: list[dict[str, Any]] = [
+        {name: getattr(one, name) for name in LISTED} | {"strategy": one.trial["strategy"]}
+        if isinstance(one, Record)
+        else {"id": one.id, "damaged": one.why}
+        for one in found
+    ]
+    terminal.write_json(json, {"records": listed})
+
+
+@example("labkit results show 20261120T101500-3f9a2c")
+def show(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it starts.")],
+    chart: Chart = None,
+    metric: Metric = "timeline",
+    json: Json = None,
+) -> None:
+    """Show one record whole."""
+    from labkit.record.store import Store
+    from labkit.report.study import Run
+
+    options.check_json(json)
+    options.check_chart(chart, metric, of_one=True)
+    run = Run(Store().get(record_id))
+    terminal.saving(chart, metric)(run)
+    if json != "-":
+        terminal.say(run.text())
+    terminal.write_json(json, run.record.to_dict())
+
+
+@example("labkit results export --csv records.csv")
+def export(
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
+    json: Json = None,
+) -> None:
+    """Write all records out: one table as CSV, or the whole records as JSON."""
+    from labkit.lab import facade
+    from labkit.record.store import Store
+
+    options.check_json(csv)
+    options.check_json(json)
+    if csv is None and json is None:
+        csv = "-"
+    if csv is not None:
+        facade.results().to_csv(sys.stdout if csv == "-" else csv, index=False)
+    if json is not None:
+        records = [record.to_dict() for record in Store().records()]
+        terminal.write_json(json, {"records": records})

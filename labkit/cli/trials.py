@@ -1,0 +1,176 @@
+"""`labkit run`, `compare`, `sweep` and `profile`: the commands that take a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from labkit.cli import options, terminal
+from labkit.cli.options import Chart, Json, Metric, Repeats, example, takes_trial
+from labkit.errors import BadInput
+from labkit.spec import validation
+from labkit.spec.trial import Trial
+
+if TYPE_CHECKING:
+    from labkit.report.profile import Profile
+    from labkit.report.sweep import Sweep
+
+REPEATS = 5
+"""As many as an interval needs."""
+
+
+@example(
+    "labkit run --strategy task_pool --requests 20000 --limit 1000 "
+    "--delay 'randint(0,3)*0.1' --loop uvloop --json -"
+)
+@takes_trial
+def run(
+    trial: Trial, *, chart: Chart = None, metric: Metric = "timeline", json: Json = None
+) -> None:
+    """Run one trial and store its record."""
+    from labkit.lab import facade
+
+    options.check_json(json)
+    options.check_chart(chart, metric, of_one=True, traced=_traces(trial))
+    terminal.perform(
+        lambda reporter: facade.run(trial, reporter=reporter),
+        save=terminal.saving(chart, metric),
+        json=json,
+    )
+
+
+@example(
+    "labkit compare --axis strategy=semaphore,task_pool,worker_pool "
+    "--axis loop=asyncio,uvloop --requests 5000 --limit 500 --repeats 5"
+)
+@takes_trial
+def compare(
+    trial: Trial,
+    *,
+    axis: Annotated[
+        list[str], typer.Option(metavar="NAME=V1,V2", help="A setting to vary; may be repeated.")
+    ],
+    repeats: Repeats = REPEATS,
+    chart: Chart = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What --chart draws: time, memory, cpu, latency, phases, a metric.",
+        ),
+    ] = "time",
+    json: Json = None,
+) -> None:
+    """Run every combination of the axes' values, interleaved, several repeats each."""
+    from labkit.lab import facade
+
+    options.check_json(json)
+    traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
+    options.check_chart(chart, metric, traced=traced)
+    axes = options.axes(trial, axis)
+    terminal.perform(
+        lambda reporter: facade.compare(trial, axes, repeats=repeats, reporter=reporter),
+        save=terminal.saving(chart, metric),
+        json=json,
+    )
+
+
+@example(
+    "labkit sweep --strategy worker_pool --delay 0.01 --requests 5000 "
+    "--limits 1,2,5,10,20,50,100,200 --repeats 5 --chart knee.svg"
+)
+@takes_trial
+def sweep(
+    trial: Trial,
+    *,
+    limits: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="The limits. [1, 2, 4, ... up to --requests]"),
+    ] = None,
+    repeats: Repeats = REPEATS,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the knee (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Run one trial at several limits, interleaved, and find the smallest that is enough."""
+    from labkit.lab import facade
+
+    options.check_json(json)
+    options.check_chart(chart)
+    if trial.limit != Trial().limit:
+        raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
+    listed = None
+    if limits is not None:
+        words = [word.strip() for word in limits.split(",")]
+        if not all(words):
+            raise BadInput(f"--limits is {limits!r}: write N,N,N, as in 1,10,100")
+        kind = trial.type_of("limit")
+        listed = [validation.from_text("limit", word, kind) for word in words]
+
+    def save(found: Sweep) -> None:
+        if chart is not None and found.knee is not None:
+            found.plot().save(chart)
+
+    terminal.perform(
+        lambda reporter: facade.sweep(trial, listed, repeats=repeats, reporter=reporter),
+        save=save,
+        json=json,
+    )
+
+
+@example("labkit profile --strategy as_completed --requests 5000 --limit 500")
+@takes_trial
+def profile(
+    trial: Trial,
+    *,
+    clock: Annotated[str, typer.Option(metavar="NAME", help="wall or cpu.")] = "wall",
+    slow: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Name callbacks that block the loop so long.")
+    ] = 0.05,
+    sort: Annotated[str, typer.Option(metavar="NAME", help="self, total, calls, mean.")] = "self",
+    rows: Annotated[int, typer.Option(metavar="N", help="How many functions to show.")] = 15,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write profile.pstat, .callgrind and .svg there."),
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the flame chart (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Run one trial under a profiler: where its time goes. Nothing of it counts as measured."""
+    from labkit.lab import facade
+    from labkit.report import profile as profiling
+
+    options.check_json(json)
+    options.check_chart(chart)
+    profiling.check_view(sort, rows)
+    if out is not None and (out.is_file() or not out.absolute().parent.is_dir()):
+        raise BadInput(
+            f"--out is {str(out)!r}: it must be a folder, or a new one in one that exists"
+        )
+
+    def save(found: Profile) -> None:
+        if out is not None:
+            out.mkdir(exist_ok=True)
+            found.save(out / "profile.pstat")
+            found.save(out / "profile.callgrind")
+            found.plot().save(out / "profile.svg")
+        if chart is not None:
+            found.plot().save(chart)
+
+    terminal.perform(
+        lambda reporter: facade.profile(trial, clock=clock, slow_s=slow, reporter=reporter),
+        save=save,
+        text=lambda found: found.text(sort, rows),
+        failed=lambda found: terminal.all_failed([found.record] if found.record else []),
+        json=json,
+        stored="a profile that is cut short is not stored",
+    )
+
+
+def _traces(trial: Trial) -> bool:
+    return bool(getattr(trial.transport, "trace", False))
