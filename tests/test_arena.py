@@ -22,7 +22,7 @@ from labkit.launch.process import Child
 from labkit.record.exam import Backlog, ExamResult, ScenarioResult
 from labkit.record.record import Counts, Note, Record
 from labkit.report.arena import METRICS, Arena, rank_all
-from labkit.report.exam_faults import RULES, Examined, Fault, judge
+from labkit.report.exam_faults import FAULTS, Examined, Fault, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from tests.factories import make_record
@@ -64,8 +64,8 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "a function that is not async": ([not_async], {}, "not_async.*async def"),
     "a generator": ([generates], {}, "generates.*async def"),
     "two arguments": ([of_two], {}, r"takes \(fetch.*write 'async def of_two\(fetch, items"),
-    "two of a name": ([make("a"), make("a")], {}, "2 functions called 'a'"),
-    "one of the lab's names": ([make("queue")], {}, "'queue'.*rename it"),
+    "two of a name": ([make("a"), make("a")], {}, "2 called 'a'"),
+    "one of the lab's names": ([make("queue")], {}, "2 called 'queue'.*rename"),
     "among a word": ([mine], {"among": "queue"}, "must be a list"),
     "among nobody known": ([mine], {"among": ["queues"]}, "did you mean 'queue'"),
     "no seed": ([mine], {"seed": -1}, "seed is -1"),
@@ -117,8 +117,8 @@ def unanswered(planned: int, waiting: int, **changes: Any) -> ScenarioResult:
 
 
 def test_there_are_fourteen_codes_and_each_has_its_advice() -> None:
-    assert len({rule.code for rule in RULES}) == 14
-    assert all(rule.advice.endswith(".") for rule in RULES)
+    assert len(FAULTS) == 14
+    assert all(advice.endswith(".") for _, advice in FAULTS.values())
 
 
 def test_what_the_server_saw_comes_first() -> None:
@@ -272,8 +272,8 @@ def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
         "queue": "1",
     }
     assert arena.says()[-1] == (
-        "mine has no rank by efficiency, CPU, memory, time to the first request: "
-        "1 of 5 repeats cannot be used (invalid)."
+        "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
+        "request: 1 of 5 repeats cannot be used (invalid)."
     )
 
 
@@ -330,7 +330,7 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
     assert {one.by("cpu_us_per_request").text for one in arena.board} == {"1="}
     assert arena.says()[-1] == (
-        "Nobody has a rank by efficiency: "
+        "No rank for mine by efficiency, queue by efficiency: "
         "5 of 5 repeats cannot be used (held up by the other side)."
     )
 
@@ -341,9 +341,9 @@ def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> Non
     bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
     says = Arena([Examined(name="mine", faults=[])], bare).says()
 
-    assert says[-1] == "Nobody has a rank by efficiency: not measured."
+    assert says[-1] == "No rank for mine by efficiency, queue by efficiency: not measured."
     assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)
-    assert ("first by CPU with 1 other" in says[0]) == (repeats == 5)
+    assert ("first by CPU/request with 1 other" in says[0]) == (repeats == 5)
     assert not any("With 0 repeats" in said for said in says)
 
 
@@ -368,7 +368,9 @@ def test_the_text_names_faults_places_and_what_they_mean() -> None:
     assert "mine: passed the exam.\n  - It reads ahead." in text
     assert "eager_<b>: not ranked.\n  - polls-hot. It asks <again> & again. Wait for" in text
     assert "mine *" in text
-    assert "mine is third by efficiency, first by CPU with 2 others" in text.replace("\n", " ")
+    assert "mine is third by efficiency, first by CPU/request with 2 others" in text.replace(
+        "\n", " "
+    )
     assert max(map(len, text.splitlines())) <= 110
 
 
@@ -527,7 +529,7 @@ async def loops(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 2.0)
+    monkeypatch.setattr("labkit.launch.exam.MAX_SILENCE_S", 2.0)
 
     assert judge("loops", await run_exam(trial_of(loops))).codes == ["never-ends"]
 
@@ -541,7 +543,7 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.exam.DEADLINE_S", 4.0)
+    monkeypatch.setattr("labkit.launch.exam.MAX_EXAM_S", 4.0)
 
     assert judge("slow", await run_exam(trial_of(by_the_wall))).codes == ["too-slow"]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from entrants import BROKEN, SOUND
+from entrants import BROKEN, SOUND, in_a_cell
 
 from labkit.measured import strategies
 from labkit.measured.exam.accelerated_loop import BlockedTime, Loop, Turns, accelerated_clocks
@@ -25,7 +25,7 @@ from labkit.measured.strategies import Tally
 from labkit.record.exam import ExamResult
 from labkit.report.exam_faults import Examined, judge
 
-HELD_S = 0.06
+UNANSWERED_S = 0.06
 FAULTS = (
     "over-limit",
     "loses-items",
@@ -49,15 +49,16 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def evidence(function: Callable[..., Any]) -> ExamResult:
-    """As the examiner's process would take it, in this one, without a server."""
-    guarded = hasattr(function, "__labkit_guard__")
-    return examine(getattr(function, "__wrapped__", function), guarded=guarded, unanswered_s=HELD_S)
+def exam(load: Callable[[], Any], *, guarded: bool = True) -> Examined:
+    """Examine as the examiner's process would, in this one and without a server; judge it."""
+    results = list(examine(load, guarded=guarded, unanswered_s=UNANSWERED_S))
+    return judge("mine", ExamResult(scenarios=results))
 
 
 @cache
 def examined(function: Callable[..., Any]) -> Examined:
-    return judge(getattr(function, "__name__", ""), evidence(function))
+    guarded = hasattr(function, "__labkit_guard__")
+    return exam(lambda: getattr(function, "__wrapped__", function), guarded=guarded)
 
 
 def test_each_fault_is_tested_in_several_forms() -> None:
@@ -115,7 +116,7 @@ def test_to_poll_now_and_then_is_a_remark() -> None:
             running.add(asyncio.create_task(fetch(item)))
         return await asyncio.gather(*running, return_exceptions=True)
 
-    found = judge("looks_often", examine(looks_often, guarded=True, unanswered_s=HELD_S))
+    found = exam(lambda: looks_often)
 
     assert found.codes == []
     assert "times a second" in found.remarks[0]
@@ -131,7 +132,7 @@ def test_two_faults_are_both_named() -> None:
 
         await asyncio.gather(*(one(item) for item in items[:-1]))
 
-    found = judge("twice", examine(twice, guarded=True, unanswered_s=HELD_S))
+    found = exam(lambda: twice)
 
     assert found.codes == ["over-limit", "loses-items", "unbounded-tasks"]
 
@@ -148,22 +149,18 @@ def test_what_the_sentence_says_is_what_was_seen() -> None:
     assert "still running: 8." in fault.seen
 
 
-def test_each_sitting_is_told_as_it_ends() -> None:
-    seen: list[str] = []
-    examine(
-        strategies.load("sequential"),
-        unanswered_s=0.01,
-        report=lambda sitting: seen.append(sitting.name),
-    )
+def test_each_scenario_gives_its_result_as_it_ends() -> None:
+    strategy = strategies.load("sequential").__wrapped__
+    names = [result.name for result in examine(lambda: strategy, unanswered_s=0.01)]
 
-    assert seen == ["few", "one", "many", "more", "failing", "end", "small", "large"]
+    assert names == ["few", "one", "many", "more", "failing", "end", "small", "large"]
 
 
-# --- clocks, and what is left of one sitting for the next
+# --- clocks, and what is left of one scenario for the next
 
 
 async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
-    """Paced by a clock that is not hurried."""
+    """Paced by a clock that is not accelerated."""
     due = datetime.now(UTC)
     for item in items:
         while datetime.now(UTC) < due:  # noqa: ASYNC110  # as learners write it
@@ -174,7 +171,7 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 def test_whose_time_is_up_is_not_said_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.measured.exam.run.MAX_SCENARIO_S", 0.5)
-    found = judge("x", examine(by_the_wall, guarded=True, unanswered_s=HELD_S))
+    found = exam(lambda: by_the_wall)
 
     assert found.codes == ["too-slow"]
     assert "still running when the time of an exam was over" in found.faults[0].seen
@@ -187,10 +184,10 @@ def test_who_is_busy_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) ->
         while True:  # noqa: ASYNC110  # what is ended
             await asyncio.sleep(0.01)
 
-    found = judge("x", examine(waits_for_what_never_comes, unanswered_s=HELD_S))
+    found = exam(lambda: waits_for_what_never_comes)
 
     assert found.codes == ["never-ends"]
-    assert "after 0 calls 3 items were not fetched" in found.faults[0].seen
+    assert "3 were not fetched after 0 calls" in found.faults[0].seen
 
 
 def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
@@ -219,7 +216,7 @@ LOCK_IN_A_CELL = """
 import asyncio
 LOCK = asyncio.Lock()
 
-async def with_a_lock(fetch, items, limit):
+async def one(fetch, items, limit):
     source = iter(items)
     async def work():
         for item in source:
@@ -229,21 +226,15 @@ async def with_a_lock(fetch, items, limit):
 """
 
 
-def test_a_lock_of_a_cell_is_new_in_each_sitting() -> None:
-    cell: dict[str, Any] = {"__name__": "__main__"}
-    exec(LOCK_IN_A_CELL, cell)  # noqa: S102  # as a kernel does
-    sent = cloudpickle.dumps(cell["with_a_lock"])
+def test_a_lock_of_a_cell_is_new_in_each_scenario() -> None:
+    sent = cloudpickle.dumps(in_a_cell(LOCK_IN_A_CELL))
+    kept = pickle.loads(sent)  # noqa: S301  # pickled above
 
-    def anew() -> Any:
-        return pickle.loads(sent)  # noqa: S301  # pickled above
-
-    found = judge("x", examine(anew(), guarded=True, unanswered_s=HELD_S, load=anew))
-
-    assert found.codes == []
-    assert judge("x", examine(anew(), guarded=True, unanswered_s=HELD_S)).codes == ["raises"]
+    assert exam(lambda: pickle.loads(sent)).codes == []  # noqa: S301  # pickled above
+    assert exam(lambda: kept).codes == ["raises"]
 
 
-# --- what its caller is told
+# --- whether failures are reported
 
 FAILING = {1, 4, 5}
 
@@ -263,7 +254,7 @@ class Report:
     note: str = ""
 
 
-TOLD = {
+REPORTS = {
     "the exceptions": [None, ValueError(), None],
     "a group": {"errors": ExceptionGroup("some", [ValueError()])},
     "how many failed": 3,
@@ -289,7 +280,7 @@ TOLD = {
     "how many of each kind": Counter({"ValueError": 1, "came": 7}),
     "how many of each class": {ValueError: 3},
 }
-NOT_TOLD = {
+SILENT = {
     "nothing": None,
     "a list of nothing": [None] * 10,
     "all items": list(range(10)),
@@ -307,17 +298,17 @@ NOT_TOLD = {
 }
 
 
-@pytest.mark.parametrize("how", TOLD)
-def test_told(how: str) -> None:
-    assert reports_failures(TOLD[how], 3, 10)
+@pytest.mark.parametrize("how", REPORTS)
+def test_a_result_that_reports_failures(how: str) -> None:
+    assert reports_failures(REPORTS[how], 3, 10)
 
 
-@pytest.mark.parametrize("how", NOT_TOLD)
-def test_not_told(how: str) -> None:
-    assert not reports_failures(NOT_TOLD[how], 3, 10)
+@pytest.mark.parametrize("how", SILENT)
+def test_a_result_that_does_not(how: str) -> None:
+    assert not reports_failures(SILENT[how], 3, 10)
 
 
-async def test_a_task_tells_by_its_exception() -> None:
+async def test_a_task_reports_by_its_exception() -> None:
     async def fails() -> None:
         raise ValueError
 
@@ -359,7 +350,7 @@ async def test_calls_count_what_is_made_begun_and_ended() -> None:
     assert calls.fetched == {0: 1, 1: 1}
 
 
-def test_hurried_time_runs_ahead_only_while_nothing_happens() -> None:
+def test_accelerated_time_runs_ahead_only_while_nothing_happens() -> None:
     turns = Turns(accelerated=True)
 
     async def waits() -> float:

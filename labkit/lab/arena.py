@@ -84,22 +84,16 @@ def _checked(
         )
     entrants = [_trial(base, strategy) for strategy in strategies]
     known = [_trial(base, name) for name in among]
-    names = [entrant.strategy for entrant in entrants]
-    for entrant in entrants:
-        name = entrant.strategy
+    # One of the lab's that is examined is not ranked twice.
+    known = [one for one in known if one not in entrants]
+    names = [one.strategy for one in (*entrants, *known)]
+    for name in names:
         if names.count(name) > 1:
             raise BadInput(
-                f"strategies has {names.count(name)} functions called {name!r}: the board could "
-                "not tell them apart; give each a name of its own"
+                f"strategies and among have {names.count(name)} called {name!r}: the board could "
+                "not tell them apart; rename your own, or leave that one out of among"
             )
-        if entrant.own_strategy and any(
-            one.strategy == name and not one.own_strategy for one in known
-        ):
-            raise BadInput(
-                f"strategy is {name!r}, a function of your own with the name of one of the "
-                "lab's that it is compared with: rename it, or leave that one out of among"
-            )
-    return entrants, [one for one in known if one.strategy not in names]
+    return entrants, known
 
 
 def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:

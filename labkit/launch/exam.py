@@ -14,7 +14,8 @@ from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResul
 from labkit.spec import parts
 from labkit.spec.trial import Trial
 
-DEADLINE_S = 90.0
+MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
+"""A scenario ends by itself well before the second, unless the loop never gets to run again."""
 SERVER_DELAY_S = 0.02
 """Long enough for what is sent in one turn of the loop to be at the server together."""
 
@@ -54,16 +55,19 @@ async def _run(request: ExamRequest) -> ExamResult:
     child = Child("labkit.measured.exam.examiner")
     scenarios: list[ScenarioResult] = []
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(MAX_EXAM_S) as whole:
             await child.write_line(request)
-            while (line := await child.read_line()) is not None:
+            while True:
+                async with asyncio.timeout(MAX_SILENCE_S):
+                    line = await child.read_line()
+                if line is None:
+                    break
                 if "lost" in line:
                     return ExamResult(scenarios=scenarios, lost=line["lost"])
                 scenarios.append(msgspec.convert(line["result"], ScenarioResult))
         await child.exited(GRACE_S)
         return ExamResult(scenarios=scenarios, lost=f"ended: {failed(child, 'it died')}")
     except TimeoutError:
-        # A strategy that came through a scenario gave the loop back.
-        return ExamResult(scenarios=scenarios, lost="too-slow" if scenarios else "never-ends")
+        return ExamResult(scenarios=scenarios, lost="too-slow" if whole.expired() else "never-ends")
     finally:
         await surely_ended(child)

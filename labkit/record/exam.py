@@ -9,10 +9,10 @@ from typing import Literal
 
 import msgspec
 
-End = Literal["returned", "raised", "stuck", "slow", "late", "endless"]
-"""How a scenario ended. The examiner ended the last four: `stuck` while nothing happened any more,
-`slow` while the strategy was busy for long without a call, `late` while it made progress and its
-time was over, `endless` after far more calls than items."""
+End = Literal["returned", "raised", "stuck", "late", "endless"]
+"""How a scenario ended. The examiner ended the last three: `stuck` while for long no call was made
+or ended, `late` while it made progress and its time was over, `endless` after far more calls than
+items."""
 
 AT_SERVER = "server"
 """The scenario whose calls go to the synthetic server, which counts for itself."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,23 +34,13 @@ WIDTH = 100
 _ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
 
 
-class RankedBy(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric to rank by, as a sentence and a column name it, in units of 1 / `scale`."""
-
-    name: str
-    header: str
-    scale: float
-
-
 METRICS = {
-    "efficiency": RankedBy(name="efficiency", header="efficiency (%)", scale=100),
-    "cpu_us_per_request": RankedBy(name="CPU", header="CPU/request (\N{MICRO SIGN}s)", scale=1),
-    "process_peak_rss_bytes": RankedBy(name="memory", header="memory (MB)", scale=1e-6),
-    "to_first_send_s": RankedBy(
-        name="time to the first request", header="first request (ms)", scale=1e3
-    ),
+    "efficiency": "efficiency",
+    "cpu_us_per_request": "CPU/request",
+    "process_peak_rss_bytes": "memory",
+    "to_first_send_s": "first request",
 }
-"""What strategies are ranked by, the most important first."""
+"""What strategies are ranked by, the most important first, and how it is called for short."""
 
 
 class Rank(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +66,7 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def says(self) -> str:
         """The rank in words: 'second by CPU with 1 other'."""
-        by = METRICS[self.metric].name
+        by = METRICS[self.metric]
         if self.position is None:
             return f"not ranked by {by}"
         others = len(self.tied_with)
@@ -85,9 +76,8 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cell(self) -> str:
         """Value and rank, as a cell of the board shows them."""
-        if self.value is None:
-            return stats.NOT_MEASURED
-        return f"{stats.number(self.value * METRICS[self.metric].scale)} ({self.text})"
+        shown = stats.metric(self.metric).text(self.value)
+        return shown if self.value is None else f"{shown} ({self.text})"
 
 
 class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +97,8 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(str(record.axes["strategy"]), []).append(record)
-    worse = _losses(records) if records else {}
-    by_metric = {metric: _ranks(metric, by_name, worse) for metric in METRICS}
+    losses = _losses(records) if records else Counter[tuple[str, str]]()
+    by_metric = {metric: _ranks(metric, by_name, losses) for metric in METRICS}
     rows = [
         BoardRow(name=name, is_mine=name in mine, ranks=[by_metric[each][name] for each in METRICS])
         for name in by_name
@@ -122,9 +112,9 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
     return sorted(rows, key=order)
 
 
-def _losses(records: Sequence[Record]) -> dict[tuple[str, str], int]:
+def _losses(records: Sequence[Record]) -> Counter[tuple[str, str]]:
     """Count, by metric and strategy, the others that are better for sure, beyond the margin."""
-    lost: dict[tuple[str, str], int] = {}
+    losses: Counter[tuple[str, str]] = Counter()
     for each in baseline.each_other(records, ["strategy"], list(METRICS)):
         ratio = each.comparison.ratio
         if each.comparison.answer == "inconclusive" or ratio is None:
@@ -133,31 +123,36 @@ def _losses(records: Sequence[Record]) -> dict[tuple[str, str], int]:
         assert ratio.high is not None
         higher_is_better = stats.metric(each.metric).better == "higher"
         if ratio.high < 1 / MARGIN if higher_is_better else ratio.low > MARGIN:
-            key = (each.metric, each.of["strategy"])
-            lost[key] = lost.get(key, 0) + 1
-    return lost
+            losses[each.metric, each.of["strategy"]] += 1
+    return losses
 
 
 def _ranks(
-    metric: str, by_name: dict[str, list[Record]], losses: dict[tuple[str, str], int]
+    metric: str, by_name: dict[str, list[Record]], losses: Counter[tuple[str, str]]
 ) -> dict[str, Rank]:
-    """Rank every strategy by one metric; one that cannot be compared has no rank, but a reason."""
-    repeats = {(record.study, record.repeat) for of in by_name.values() for record in of}
+    """Rank every strategy by one metric; one that cannot be compared has no rank, but a reason.
+
+    One repeat that cannot be used leaves every comparison undecided, as anywhere in the lab.
+    """
+    needed = len({(record.study, record.repeat) for of in by_name.values() for record in of})
     ranks: dict[str, Rank] = {}
     for name, records in by_name.items():
-        doubts = [baseline.doubt(record, metric) for record in records]
-        values = [
-            stats.metric(metric).of(record)
-            for record, doubt in zip(records, doubts, strict=True)
-            if not doubt
-        ]
+        doubts = {record.id: baseline.doubt(record, metric) for record in records}
+        values = [stats.metric(metric).of(each) for each in records if not doubts[each.id]]
+        reasons = stats.codes_text([*doubts.values(), *["missing"] * (needed - len(records))])
+        why = ""
+        if reasons == "not measured" and not values:
+            why = reasons
+        elif reasons:
+            why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
+        elif needed < stats.LEAST_REPEATS:
+            why = f"{needed} repeat{'' if needed == 1 else 's'}; {stats.LEAST_REPEATS} needed"
         interval = stats.of_value(values) if values else None
-        why = _why_not(len(values), [*doubts, *["missing"] * (len(repeats) - len(records))])
         ranks[name] = Rank(
             metric=metric,
             value=interval.value if interval else None,
             interval=interval,
-            position=None if why else 1 + losses.get((metric, name), 0),
+            position=None if why else 1 + losses[metric, name],
             made=len(records),
             why=why,
         )
@@ -166,20 +161,6 @@ def _ranks(
         if rank.position is not None and tied:
             ranks[name] = msgspec.structs.replace(rank, tied_with=tied)
     return ranks
-
-
-def _why_not(usable: int, doubts: Sequence[str]) -> str:
-    """Return why a strategy with so many usable repeats cannot be compared; empty where it can.
-
-    One repeat that cannot be used leaves every comparison undecided, as anywhere in the lab.
-    """
-    made, reasons = len(doubts), stats.codes_text(doubts)
-    if reasons == "not measured" and not usable:
-        return reasons
-    if usable < made:
-        return f"{made - usable} of {made} repeats cannot be used ({reasons})"
-    few = f"{made} repeat{'' if made == 1 else 's'}; {stats.LEAST_REPEATS} needed"
-    return few if made < stats.LEAST_REPEATS else ""
 
 
 class Arena(Outcome):
@@ -229,7 +210,7 @@ class Arena(Outcome):
     def text_table(self) -> Table:
         """Return the board: a row a strategy, each figure with its rank in brackets."""
         return Table(
-            headers=["strategy", *(metric.header for metric in METRICS.values())],
+            headers=["strategy", *map(_header, METRICS)],
             rows=[
                 [f"{row.name} *" if row.is_mine else row.name, *(rank.cell for rank in row.ranks)]
                 for row in self.board
@@ -242,14 +223,21 @@ class Arena(Outcome):
         if not self.board:
             nobody = "Nobody is on the board: a strategy is ranked once its exam finds no fault."
             return [nobody] if self.examined else []
-        ranks = [rank for row in self.board for rank in row.ranks]
-        made, needed = max(rank.made for rank in ranks), stats.LEAST_REPEATS
+        ranks = [(row, rank) for row in self.board for rank in row.ranks]
+        made, needed = max(rank.made for _, rank in ranks), stats.LEAST_REPEATS
+        reasons: dict[str, list[str]] = {}
+        for row, rank in ranks:
+            # Too few repeats is one reason for all.
+            if rank.why and (made >= needed or rank.value is None):
+                reasons.setdefault(rank.why, []).append(f"{row.name} by {METRICS[rank.metric]}")
+        without = [f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items()]
         if made < needed:
             few = f"{made} repeat{'' if made == 1 else 's'}"
-            says = f"With {few} nothing is decided, and nobody has a rank: {needed} are needed."
-            return [says, *_unranked(self.board, lambda rank: rank.value is None)]
-        without = _unranked(self.board, lambda rank: rank.position is None)
-        if all(rank.position is None for rank in ranks):
+            return [
+                f"With {few} nothing is decided, and nobody has a rank: {needed} are needed.",
+                *without,
+            ]
+        if all(rank.why for _, rank in ranks):
             return without
         pairs = len(self.board) * (len(self.board) - 1) // 2
         return [
@@ -260,9 +248,8 @@ class Arena(Outcome):
             ),
             "A rank is one more than how many are better for sure: the whole interval of the ratio "
             f"lies beyond a difference of {MARGIN - 1:.0%}. A rank that several have is marked by "
-            "=.",
-            f"There {'is 1 pair' if pairs == 1 else f'are {pairs} pairs'}: of those that are alike "
-            "at most one in twenty is told apart by chance.",
+            f"=. Of pairs that are alike, here at most {pairs}, at most one in twenty is told "
+            "apart by chance.",
             *without,
         ]
 
@@ -314,35 +301,25 @@ def _findings(examined: Examined) -> list[str]:
     return [f"{fault.code}. {fault.says}" for fault in examined.faults] or list(examined.remarks)
 
 
-def _unranked(board: Sequence[BoardRow], concerns: Callable[[Rank], bool]) -> list[str]:
-    """Return a sentence for those that have no rank by some metrics, for the same reason."""
-    metrics_of: dict[tuple[str, str], list[str]] = {}
-    for metric, ranked_by in METRICS.items():
-        names_of: dict[str, list[str]] = {}
-        for row in board:
-            if concerns(row.by(metric)):
-                names_of.setdefault(row.by(metric).why, []).append(row.name)
-        for why, names in names_of.items():
-            has = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'} no rank"
-            who = "Nobody has a rank" if len(names) == len(board) else has
-            metrics_of.setdefault((who, why), []).append(ranked_by.name)
-    return [f"{who} by {', '.join(by)}: {why}." for (who, why), by in metrics_of.items()]
+def _header(metric: str) -> str:
+    return f"{METRICS[metric]} ({stats.metric(metric).unit})"
 
 
 def _panel(metric: str, board: Sequence[BoardRow]) -> charts.Panel:
-    scale = METRICS[metric].scale
     dots: list[charts.Dot] = []
+    known = stats.metric(metric)
     for row in board:
         rank = row.by(metric)
         low, high = (rank.interval.low, rank.interval.high) if rank.interval else (None, None)
         dots.append(
             charts.Dot(
                 name=row.name,
-                value=None if rank.value is None else rank.value * scale,
-                interval=None if low is None or high is None else (low * scale, high * scale),
+                value=None if rank.value is None else rank.value * known.scale,
+                interval=None
+                if low is None or high is None
+                else (low * known.scale, high * known.scale),
                 rank=rank.text,
                 is_mine=row.is_mine,
             )
         )
-    better = stats.metric(metric).better or "lower"
-    return charts.Panel(title=METRICS[metric].header, better=better, dots=dots)
+    return charts.Panel(title=_header(metric), better=known.better or "lower", dots=dots)

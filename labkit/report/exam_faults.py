@@ -1,4 +1,4 @@
-"""The faults that an exam finds: a table of codes, when each is named, what is said, what to do.
+"""The faults that an exam finds: what is said of each, what to write instead, when it is named.
 
 Pure: an `ExamResult` in, faults and remarks out. A fault that another one brings with it is not
 named: a call in flight has a task, so that too many in flight are no unbounded tasks as well.
@@ -8,12 +8,97 @@ time that a busy machine could stretch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from labkit.record.exam import AT_SERVER, Backlog, ExamResult, ScenarioResult
+
+FAULTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "not-loaded": (
+            "It could not be loaded in a process of its own: {s}.",
+            "Import what it needs inside of it, and let it use nothing that exists only in this "
+            "notebook's process.",
+        ),
+        "ends-its-process": (
+            "The process in which it ran ended: {s}.",
+            "A strategy returns; it neither exits nor kills the process it is in.",
+        ),
+        "raises": (
+            "With {s.planned} items, none of which failed, it raised {s.raised}.",
+            "Run it on a few items with a fetch of your own, such as `async def fetch(item): "
+            "print(item)`, until it comes through.",
+        ),
+        "never-ends": (
+            "It did not return: {s}.",
+            "Look for a loop that never waits, a queue that nobody fills or acknowledges any more, "
+            "a worker that was never told to stop, or an item that is tried again for ever.",
+        ),
+        "too-slow": (
+            "It was still running when the time of an exam was over: {s}.",
+            "Pace it by asyncio.sleep, the loop's time or time.monotonic: an exam lets these pass "
+            "quickly, and for any other clock it can only wait.",
+        ),
+        "blocks-the-loop": (
+            "It blocked the event loop for {s:.1f} s in a single run on a few items.",
+            "Write `await asyncio.sleep(...)` for time.sleep, and hand what computes for long to "
+            "asyncio.to_thread: meanwhile no other call goes on.",
+        ),
+        "over-limit": (
+            "With a limit of {s[1]} {s[2]} counted {s[0]:,} calls in flight at once.",
+            "Take a slot before a call is made, and give it back when the call has ended: one "
+            "semaphore for all calls, or `limit` workers.",
+        ),
+        "loses-items": (
+            "With a limit of {s.limit} it never fetched {s.missing} of {s.planned} items, such as "
+            "item {s.missing_item}.",
+            "Look at the end of the loop: a last round that is not full, and a queue that is left "
+            "before it is empty, are the usual places.",
+        ),
+        "repeats-items": (
+            "It made {s.calls:,} calls for {s.planned} items, of which {s.failing} failed: it "
+            "fetched {s.repeated} of the others more than once, and item {s.most_fetched_item} "
+            "{s.most_fetched_times} times.",
+            "Let all workers take from one and the same iterator, `source = iter(items)`, so that "
+            "each item is handed out once.",
+        ),
+        "leaves-tasks-behind": (
+            "With {s.planned} items, of which {s.failing} failed, it returned while tasks of its "
+            "own were still running: {s.tasks_left:,}.",
+            "Wait for every task before you return; cancel those that would never end, and wait "
+            "for them as well. A TaskGroup does both.",
+        ),
+        "stops-at-first-failure": (
+            "{s.failing} of {s.planned} items failed, and {s.missing} items were not fetched any "
+            "more: it {s.ending}.",
+            "Catch the exception around each call, keep it, and go on; or write @lab.strategy "
+            "above the function, which does that for every call.",
+        ),
+        "swallows-failures": (
+            "{s.failing} of {s.planned} items failed, and its caller cannot know: it raised "
+            "nothing, and what it returned holds no exception and counts neither {s.failing} "
+            "failures nor {s.succeeding} successes.",
+            "Count the failures and return the count, return the exceptions, or raise them at the "
+            "end; the decorator @lab.strategy returns a Tally that counts them.",
+        ),
+        "unbounded-tasks": (
+            "With {s[1]:,} items {s[3]:,} tasks or calls waited behind those in flight, with "
+            "{s[0]:,} items {s[2]:,}: memory grows with the number of items.",
+            "Wait for a free slot before a task is made, and not inside the task: then there are "
+            "never more tasks than slots.",
+        ),
+        "polls-hot": (
+            "While every call was waiting for its answer it ran {s[0]:,.0f} turns of the event "
+            "loop a second and used {s[1]:.0%} of a core, to find out that nothing had happened.",
+            "Wait for what you are waiting for: await the task, a semaphore, or asyncio.wait(..., "
+            "return_when=asyncio.FIRST_COMPLETED), instead of looking again and again.",
+        ),
+    }
+)
+"""Each fault by its code: a sentence, which `_observed` fills in, and what to write instead."""
 
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
 """Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
@@ -61,284 +146,128 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
         return [fault.code for fault in self.faults]
 
 
-class Observed:
-    """The results of an exam by what they are good for."""
-
-    def __init__(self, result: ExamResult) -> None:
-        self.scenarios = result.scenarios
-        self.lost, _, self.lost_why = result.lost.partition(": ")
-        self.failing = next((each for each in self.scenarios if each.failing), None)
-        # At the server, whose time is real, a strategy is not waited for long.
-        self.plain = [
-            each
-            for each in self.scenarios
-            if not each.failing
-            and each.backlog is None
-            and (each.name != AT_SERVER or each.end == "returned")
-        ]
-        self.came_through = not self.lost and all(each.end == "returned" for each in self.plain)
-        backlogs = [(each, each.backlog) for each in self.scenarios if each.backlog is not None]
-        self.waits = [backlog for _, backlog in backlogs if backlog.duration_s]
-        many = sorted(
-            (pair for pair in backlogs if pair[0].planned > 10 * pair[0].limit),
-            key=lambda pair: pair[0].planned,
-        )
-        self.growth = _Growth(*many[0], *many[1]) if len(many) > 1 else None
-
-    def ended(self, *ends: str) -> ScenarioResult | None:
-        """Return the first scenario without failing items that ended in one of these ways."""
-        return next((each for each in self.plain if each.end in ends), None)
-
-    def failing_ended(self, *ends: str) -> ScenarioResult | None:
-        """Return the scenario of failing items if it ended in one of these ways."""
-        return self.failing if self.failing and self.failing.end in ends else None
+def judge(name: str, result: ExamResult) -> Examined:
+    """Return the faults that the result shows, each once; where there is none, remarks."""
+    faults: dict[str, Fault] = {}
+    for code, shown in _observed(result):
+        sentence, advice = FAULTS[code]
+        faults.setdefault(code, Fault(code=code, seen=sentence.format(s=shown), advice=advice))
+    remarks = [] if faults else list(_remarks(result.scenarios))
+    return Examined(name=name, faults=list(faults.values()), remarks=remarks)
 
 
-class _Growth(NamedTuple):
-    """The two scenarios of many items in which no call was answered, the smaller first."""
-
-    small: ScenarioResult
-    few: Backlog
-    large: ScenarioResult
-    many: Backlog
-
-    def grew(self, few: int, many: int) -> bool:
-        """Return True if more was waiting, or read, with more items."""
-        return many - few > MIN_GROWTH * (self.large.planned - self.small.planned)
-
-    def is_unbounded(self) -> bool:
-        """Return True if what waits grew, or grew in proportion, however small its share.
-
-        A window of its own, however large, is the same with more items, and one of a few limits is
-        no matter.
-        """
-        few, many = self.few.waiting, self.many.waiting
-        proportional = MIN_PROPORTION * few * self.large.planned / self.small.planned
-        ignored = IGNORED_LIMITS * self.large.limit
-        return self.grew(few, many) or (few > ignored and many >= proportional)
-
-
-class Rule(NamedTuple):
-    """When a fault is named, and how; `always` also for a strategy that did not come through.
-
-    `when` returns what shows the fault, which is `s` in the sentence, or None.
-    """
-
-    code: str
-    when: Callable[[Observed], Any]
-    sentence: str
-    advice: str
-    always: bool = False
-
-
-def _most(scenarios: Iterable[ScenarioResult], field: str) -> ScenarioResult | None:
-    """Return the scenario with the most of something, None where all have none of it."""
-    found = max(scenarios, key=lambda each: getattr(each, field), default=None)
-    return found if found is not None and getattr(found, field) else None
+def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
+    """Yield codes of faults with what fills in their sentences; of a code the first counts."""
+    runs = result.scenarios
+    failing = next((run for run in runs if run.failing), None)
+    # At the server, whose time is real, a strategy is not waited for long.
+    plain = [
+        run
+        for run in runs
+        if not (run.failing or run.backlog or (run.name == AT_SERVER and run.end != "returned"))
+    ]
+    lost, _, why = result.lost.partition(": ")
+    if lost == "not-loaded":
+        yield "not-loaded", why
+    elif lost == "ended":
+        yield "ends-its-process", why
+    elif lost == "never-ends":
+        yield "never-ends", "it kept the event loop to itself and never gave it back"
+    elif lost == "too-slow":
+        yield "too-slow", f"it came through {len(runs)} scenarios"
+    early = next((run for run in plain if run.end != "returned"), None)
+    if early:
+        yield from _ended(early)
+    yield from _over_limit(runs)
+    # A strategy that does not come through without failing items is judged no further.
+    if lost or early:
+        return
+    standstill_s = sorted((run.standstill_s for run in runs), reverse=True)
+    if standstill_s[:1] >= [BLOCKED_ONCE_S] or standstill_s[1:2] >= [BLOCKED_S]:
+        yield "blocks-the-loop", standstill_s[0]
+    missing = _most(plain, "missing")
+    if missing:
+        yield "loses-items", missing
+    if repeated := _most(plain, "repeated"):
+        yield "repeats-items", repeated
+    if left := _most(plain, "tasks_left"):
+        yield "leaves-tasks-behind", left
+    if failing:
+        yield from _with_failures(failing, loses_anyway=missing is not None)
+    yield from _waiting(runs)
 
 
-def _stopped(seen: Observed) -> ScenarioResult | None:
-    """Return the scenario of failing items if others were lost in it that are not lost anyway."""
-    failing = seen.failing_ended("returned", "raised", "stuck", "slow")
-    return failing if failing and failing.missing and not _most(seen.plain, "missing") else None
+def _ended(run: ScenarioResult) -> Iterator[tuple[str, Any]]:
+    """Yield the fault of a run that did not return."""
+    so_far = (
+        f"with {run.planned} items, of which {run.failing} failed, and a limit of {run.limit}, "
+        f"{run.missing} were not fetched after {run.calls:,} calls"
+    )
+    if run.end == "raised":
+        yield "raises", run
+    elif run.end == "stuck":
+        yield "never-ends", so_far
+    elif run.end == "late":
+        yield "too-slow", so_far
+    elif run.end == "endless":
+        yield ("never-ends", so_far) if run.failing else ("repeats-items", run)
 
 
-def _most_in_any(seen: Observed, field: str) -> ScenarioResult | None:
-    """Return the scenario with the most of something; of failing items only if no other has any."""
-    if not seen.came_through:
-        return None
-    failing = None if _stopped(seen) else seen.failing_ended("returned")
-    return _most(seen.plain, field) or (_most([failing], field) if failing else None)
+def _over_limit(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
+    """Yield the fault as the server counted it, or else as the exam did."""
+    server = [(run.at_server or 0, run.limit, "the server") for run in runs]
+    own = [(run.max_in_flight, run.limit, "the exam") for run in runs]
+    for counted in (server, own):
+        most = max(counted, key=lambda each: (each[0] - each[1], each[1]), default=(0, 0, ""))
+        if most[0] > most[1]:
+            yield "over-limit", most
 
 
-def _never_ends(seen: Observed) -> ScenarioResult | None:
-    ends = ("endless",) if _stopped(seen) else ("endless", "stuck", "slow")
-    return seen.ended("stuck", "slow") or (seen.came_through and seen.failing_ended(*ends)) or None
+def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the faults of a run in which items failed."""
+    stopped = run.missing and not loses_anyway and run.end in ("returned", "raised", "stuck")
+    if stopped:
+        yield "stops-at-first-failure", run
+    elif run.end != "raised":
+        yield from _ended(run)
+    if not run.failures_reported:
+        yield "swallows-failures", run
+    if run.end == "returned" and not stopped:
+        # What it does once items have failed, and not before.
+        if run.repeated:
+            yield "repeats-items", run
+        if run.tasks_left:
+            yield "leaves-tasks-behind", run
 
 
-def _blocks(seen: Observed) -> str:
-    worst_s = sorted((each.standstill_s for each in seen.scenarios), reverse=True)
-    twice = len(worst_s) > 1 and worst_s[1] >= BLOCKED_S
-    return f"{worst_s[0]:.1f}" if twice or (worst_s and worst_s[0] >= BLOCKED_ONCE_S) else ""
-
-
-def _over_limit(seen: Observed) -> tuple[int, str, int] | None:
-    """Return the limit, and by whom how many calls in flight were counted: best by the server."""
-    own = [(each.max_in_flight, each.limit, "the exam") for each in seen.scenarios]
-    server = [(each.at_server or 0, each.limit, "the server") for each in seen.scenarios]
-    for counts in (server, own):
-        most, limit, who = max(
-            counts, key=lambda each: (each[0] - each[1], each[1]), default=(0, 0, "")
-        )
-        if most > limit:
-            return limit, who, most
-    return None
-
-
-def _polls(seen: Observed) -> tuple[float, float] | None:
-    """Return turns a second and share of a core of the first wait that used too much."""
-    for wait in seen.waits:
+def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
+    """Yield the faults that show while no call is answered."""
+    small, large, few, many = _of_many_items(runs, "waiting")
+    # A window of its own, however large, is the same with more items, and one of a few limits does
+    # not matter; what grows as the items do is unbounded, however small a share of them it is.
+    ignored = IGNORED_LIMITS * max((run.limit for run in runs), default=0)
+    in_proportion = few > ignored and many * small >= MIN_PROPORTION * few * large
+    if in_proportion or many - few > MIN_GROWTH * (large - small):
+        yield "unbounded-tasks", (small, large, few, many)
+    for wait in _waits(runs):
         turns, cpu = wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s
         if turns >= HOT_TURNS_PER_S or cpu >= HOT_CPU_SHARE:
-            return turns, cpu
-    return None
+            yield "polls-hot", (turns, cpu)
 
 
-_PACE = (
-    "Pace it by asyncio.sleep, the loop's time or time.monotonic: an exam lets these pass quickly, "
-    "and for any other clock it can only wait."
-)
-
-RULES = (
-    Rule(
-        "not-loaded",
-        lambda seen: seen.lost == "not-loaded" and seen.lost_why,
-        "It could not be loaded in a process of its own: {s}.",
-        "It runs in a process of its own: import what it needs inside of it, and let it use "
-        "nothing that exists only in this notebook's process.",
-        always=True,
-    ),
-    Rule(
-        "ends-its-process",
-        lambda seen: seen.lost == "ended" and seen.lost_why,
-        "The process in which it ran ended: {s}.",
-        "A strategy returns; it neither exits nor kills the process it is in.",
-        always=True,
-    ),
-    Rule(
-        "never-ends",
-        lambda seen: seen.lost == "never-ends",
-        "It kept the event loop to itself and never gave it back.",
-        "Look for a loop without an await, or with one that never waits.",
-        always=True,
-    ),
-    Rule(
-        "too-slow",
-        lambda seen: seen.lost == "too-slow",
-        "It was still running when the time of its exam was over.",
-        _PACE,
-        always=True,
-    ),
-    Rule(
-        "raises",
-        lambda seen: seen.ended("raised"),
-        "With {s.planned} items and a limit of {s.limit}, none of which failed, it raised "
-        "{s.raised}.",
-        "Run it on a few items with a fetch of your own, such as `async def fetch(item): "
-        "print(item)`, until it comes through.",
-        always=True,
-    ),
-    Rule(
-        "never-ends",
-        _never_ends,
-        "With {s.planned} items, of which {s.failing} failed, it did not return: after {s.calls:,} "
-        "calls {s.missing} items were not fetched.",
-        "Look at what it waits for at its end: a queue that nobody fills or acknowledges any more, "
-        "a worker that was never told to stop, or an item that fails each time it is tried.",
-        always=True,
-    ),
-    Rule(
-        "too-slow",
-        lambda seen: seen.ended("late") or (seen.came_through and seen.failing_ended("late")),
-        "With {s.planned} items, of which {s.failing} failed, it was still running when the time "
-        "of an exam was over, and {s.missing} items were not fetched.",
-        _PACE,
-        always=True,
-    ),
-    Rule(
-        "blocks-the-loop",
-        _blocks,
-        "It blocked the event loop for {s} s in a single run on a few items.",
-        "Write `await asyncio.sleep(...)` for time.sleep, and hand what computes for long to "
-        "asyncio.to_thread: meanwhile no other call goes on.",
-    ),
-    Rule(
-        "over-limit",
-        _over_limit,
-        "With a limit of {s[0]} {s[1]} counted {s[2]:,} calls in flight at once.",
-        "Take a slot before a call is made, and give it back when the call has ended: one "
-        "semaphore for all calls, or `limit` workers.",
-        always=True,
-    ),
-    Rule(
-        "loses-items",
-        lambda seen: _most(seen.plain, "missing"),
-        "With a limit of {s.limit} it never fetched {s.missing} of {s.planned} items, such as item "
-        "{s.missing_item}.",
-        "Look at the end of the loop: a last round that is not full, and a queue that is left "
-        "before it is empty, are the usual places.",
-    ),
-    Rule(
-        "repeats-items",
-        lambda seen: seen.ended("endless") or _most_in_any(seen, "repeated"),
-        "It made {s.calls:,} calls for {s.planned} items, of which {s.failing} failed: it fetched "
-        "{s.repeated} of the others more than once, and item {s.most_fetched_item} "
-        "{s.most_fetched_times} times.",
-        "Let all workers take from one and the same iterator, `source = iter(items)`, so that each "
-        "item is handed out once.",
-        always=True,
-    ),
-    Rule(
-        "leaves-tasks-behind",
-        lambda seen: _most_in_any(seen, "tasks_left"),
-        "With {s.planned} items, of which {s.failing} failed, it returned while tasks of its own "
-        "were still running: {s.tasks_left:,}.",
-        "Wait for every task before you return; cancel those that would never end, and wait for "
-        "them as well. A TaskGroup does both.",
-    ),
-    Rule(
-        "stops-at-first-failure",
-        _stopped,
-        "{s.failing} of {s.planned} items failed, and {s.missing} items were not fetched any more: "
-        "it {s.ending}.",
-        "Catch the exception around each call, keep it, and go on; or write @lab.strategy above "
-        "the function, which does that for every call.",
-    ),
-    Rule(
-        "swallows-failures",
-        lambda seen: seen.failing if seen.failing and not seen.failing.failures_reported else None,
-        "{s.failing} of {s.planned} items failed, and its caller cannot know: it raised nothing, "
-        "and what it returned holds no exception and counts neither {s.failing} failures nor "
-        "{s.succeeding} successes.",
-        "Count the failures and return the count, return the exceptions, or raise them at the end; "
-        "the decorator @lab.strategy returns a Tally that counts them.",
-    ),
-    Rule(
-        "unbounded-tasks",
-        lambda seen: seen.growth if seen.growth and seen.growth.is_unbounded() else None,
-        "With a limit of {s.large.limit} and {s.large.planned:,} items {s.many.waiting:,} tasks or "
-        "calls stood waiting behind those in flight, with {s.small.planned:,} items "
-        "{s.few.waiting:,}: memory grows with the number of items.",
-        "Wait for a free slot before a task is made, and not inside the task: then there are never "
-        "more tasks than slots.",
-    ),
-    Rule(
-        "polls-hot",
-        _polls,
-        "While every call was waiting for its answer it ran {s[0]:,.0f} turns of the event loop a "
-        "second and used {s[1]:.0%} of a core, to find out that nothing had happened.",
-        "Wait for what you are waiting for: await the task, a semaphore, or "
-        "asyncio.wait(..., return_when=asyncio.FIRST_COMPLETED), instead of looking again and "
-        "again.",
-    ),
-)
-"""The faults, in the order in which they are named. Of a code the first rule that fits names it."""
-
-
-def _remarks(seen: Observed) -> Iterator[str]:
-    turns = max((wait.turns / wait.duration_s for wait in seen.waits), default=0.0)
+def _remarks(runs: Sequence[ScenarioResult]) -> Iterator[str]:
+    turns = max((wait.turns / wait.duration_s for wait in _waits(runs)), default=0.0)
     if turns >= WAKING_TURNS_PER_S:
         yield f"It wakes up {turns:,.0f} times a second while nothing happens: await what it polls."
-    growth = seen.growth
-    if growth and growth.grew(growth.few.items_read, growth.many.items_read):
+    small, large, few, many = _of_many_items(runs, "items_read")
+    if many - few > MIN_GROWTH * (large - small):
         yield (
-            f"It read {growth.many.items_read:,} items before the first was done, into a list or a "
-            "queue: some tens of bytes for each number, and whatever it is for larger items. Take "
-            "them one by one from the iterator."
+            f"It read {many:,} items before the first was done, into a list or a queue: some tens "
+            "of bytes for each number, and whatever it is for larger items. Take them one by one "
+            "from the iterator."
         )
     elif any(
-        each.tasks_referenced >= REFERENCED_SHARE * each.planned > 10 * each.limit
-        for each in seen.scenarios
+        run.tasks_referenced >= REFERENCED_SHARE * run.planned > 10 * run.limit for run in runs
     ):
         yield (
             "It keeps every task to the end, also those that are done: a few hundred bytes for "
@@ -346,14 +275,24 @@ def _remarks(seen: Observed) -> Iterator[str]:
         )
 
 
-def judge(name: str, result: ExamResult) -> Examined:
-    """Return the faults that the result shows, each once; where there is none, remarks."""
-    seen, faults = Observed(result), dict[str, Fault]()
-    for rule in RULES:
-        if rule.code in faults or not (seen.came_through or rule.always):
-            continue
-        if shown := rule.when(seen):
-            text = rule.sentence.format(s=shown)
-            faults[rule.code] = Fault(code=rule.code, seen=text, advice=rule.advice)
-    remarks = [] if faults else list(_remarks(seen))
-    return Examined(name=name, faults=list(faults.values()), remarks=remarks)
+def _most(runs: Sequence[ScenarioResult], field: str) -> ScenarioResult | None:
+    """Return the run with the most of something, None where all have none of it."""
+    found = max(runs, key=lambda run: getattr(run, field), default=None)
+    return found if found and getattr(found, field) else None
+
+
+def _waits(runs: Sequence[ScenarioResult]) -> list[Backlog]:
+    return [run.backlog for run in runs if run.backlog and run.backlog.duration_s]
+
+
+def _of_many_items(runs: Sequence[ScenarioResult], field: str) -> tuple[int, int, int, int]:
+    """Return two numbers of items, the smaller first, and a field of the backlog for each."""
+    found = sorted(
+        (run.planned, getattr(run.backlog, field))
+        for run in runs
+        if run.backlog and run.planned > 10 * run.limit
+    )
+    if len(found) < 2:
+        return 0, 0, 0, 0
+    (small, few), (large, many) = found[:2]
+    return small, large, few, many

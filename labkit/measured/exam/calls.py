@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, overload
 from weakref import WeakSet
 
-Fetch = Callable[[int], Awaitable[object]]
-
 
 class ItemFailed(Exception):
     """Raised by a call on a failing item, as by a server that answers with an error."""
@@ -18,8 +16,8 @@ class ItemFailed(Exception):
 class Calls:
     """Counts of calls made, begun and ended. A call takes a few turns, more for some items."""
 
-    def __init__(self, *, failing: Collection[int] = (), fetch: Fetch | None = None) -> None:
-        self.failing, self._fetch = failing, fetch
+    def __init__(self, *, failing: Collection[int] = ()) -> None:
+        self.failing = failing
         self.made = self.in_flight = self.max_in_flight = self.begun = self.ended = 0
         self.fetched: Counter[int] = Counter()
         """How often each item was fetched to its end."""
@@ -27,6 +25,8 @@ class Calls:
         self.tasks_referenced = 0
         self.gate: asyncio.Event | None = None
         """While it is closed no call is answered."""
+        self.through: Callable[[int], Awaitable[object]] | None = None
+        """What really fetches an item, if anything does."""
 
     @property
     def open(self) -> int:
@@ -49,8 +49,8 @@ class Calls:
         try:
             if self.gate is not None:
                 await self.gate.wait()
-            elif self._fetch is not None:
-                await self._fetch(item)
+            elif self.through is not None:
+                await self.through(item)
             for _ in range(1 + item * 7 % 5):
                 await asyncio.sleep(0)
             self.fetched[item] += 1

@@ -24,14 +24,13 @@ and they are many, as a pause of seconds may be meant. In accelerated time they 
 MAX_FRUITLESS_S, MIN_FRUITLESS_TURNS = 5.0, 1_000
 """So long by the clock, and so many turns, busy without a call that is made or ends: it may pace
 itself by a clock that nobody accelerates, but hardly so slowly."""
-MAX_SCENARIO_S = 18.0
-"""By the clock, for a strategy that makes progress."""
+MAX_SCENARIO_S, MAX_SERVER_S = 18.0, 10.0
+"""By the clock, for a strategy that makes progress. With the server it does not matter if it is
+slow: one that hangs was ended before."""
 MAX_CALLS = 30
 """Calls for each item after which a run is ended: workers may each take every item."""
-GRACE_TURNS = 10
+GRACE_TURNS, MAX_LEFT_TICKS = 10, 10
 """A task that was cancelled, and not waited for, is gone after a turn or two."""
-MAX_LEFT_TICKS = 10
-TURNS_OF_A_CHECK = 2
 MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 2.0, 1.2
 SETTLED_S, SETTLED_TURNS = 2.5, 3_000
 """So long in accelerated time, or so many turns of one that polls, without a change: settled."""
@@ -49,7 +48,7 @@ class Run:
         self, strategy: Strategy, calls: Calls, items: Sequence[int], limit: int, turns: Turns
     ) -> None:
         self.calls, self.items, self.limit, self.turns = calls, items, limit, turns
-        self._before, self._threads = asyncio.all_tasks(), threading.active_count()
+        self._before = asyncio.all_tasks()
         self._blocked = BlockedTime(turns)
         self.end: End = "returned"
         self._left = 0
@@ -64,35 +63,32 @@ class Run:
         """Return the tasks that the strategy started and that have not ended."""
         return asyncio.all_tasks() - self._before - {self.task}
 
-    def is_idle(self) -> bool:
-        """Return True if no call is in flight and no thread is at work."""
-        return not self.calls.in_flight and threading.active_count() <= self._threads
-
     def progress(self) -> tuple[int, int]:
         """Return what grows as long as the strategy makes progress."""
         return self.calls.made, self.calls.ended
 
-    async def finish(
-        self, *, tick_s: float = ACCELERATED_TICK_S, max_s: float | None = None
-    ) -> None:
+    async def finish(self) -> None:
         """Wait for the strategy's end; end it where it stalls or makes far too many calls."""
-        stall, until_s = StallDetector(self), perf_counter() + (max_s or MAX_SCENARIO_S)
-        while True:
+        accelerated = self.turns.accelerated
+        tick_s = ACCELERATED_TICK_S if accelerated else TICK_S
+        until_s = perf_counter() + (MAX_SCENARIO_S if accelerated else MAX_SERVER_S)
+        stall = StallDetector(self)
+        while self.end == "returned":
             await asyncio.wait({self.task}, timeout=tick_s)
             if self.task.done():
                 break
-            end: End | None = "late" if perf_counter() > until_s else None
-            end = stall.check() or end
             if self.calls.made > MAX_CALLS * (len(self.items) + 1):
-                end = "endless"
-            if end is not None:
-                self.end = end
-                return await self.cancel()
-        if self.task.cancelled() or self.task.exception() is not None:
-            self.end = "raised"
+                self.end = "endless"
+            elif stall.check():
+                self.end = "stuck"
+            elif perf_counter() > until_s:
+                self.end = "late"
+        if self.end == "returned" and (self.task.cancelled() or self.task.exception()):
             # Its caller has the error now: what was not fetched until then was given up.
-            return await self._end_tasks()
-        await self._count_tasks_left()
+            self.end = "raised"
+        if self.end == "returned":
+            await self._count_tasks_left()
+        await self.cancel()
 
     async def _count_tasks_left(self) -> None:
         """Count the tasks still running; what they fetch now came late and is not missing."""
@@ -106,21 +102,18 @@ class Run:
                 return
             await asyncio.wait(self.tasks(), timeout=TICK_S)
             if before == self.progress() and not self.calls.in_flight:
-                break
-        await self._end_tasks()
+                return
 
     async def cancel(self) -> None:
-        """Cancel the strategy and what it started, and wait a little for their end."""
-        self.task.cancel()
-        await asyncio.wait({self.task}, timeout=MAX_CLEAN_UP_S)
-        await self._end_tasks()
-
-    async def _end_tasks(self) -> None:
-        tasks = self.tasks()
-        for task in tasks:
+        """Cancel the strategy, then what it left running; wait a little for the end of each."""
+        if not self.task.done():
+            self.task.cancel()
+            await asyncio.wait({self.task}, timeout=MAX_CLEAN_UP_S)
+        left = self.tasks()
+        for task in left:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=MAX_CLEAN_UP_S)
+        if left:
+            await asyncio.wait(left, timeout=MAX_CLEAN_UP_S)
 
     def result(self, name: str, backlog: Backlog | None = None) -> ScenarioResult:
         """Return what was observed, once the run has ended."""
@@ -164,29 +157,31 @@ def error_text(error: BaseException | None) -> str:
 
 
 class StallDetector:
-    """Decides, check by check, whether a run without progress is stuck or fruitlessly busy."""
+    """Decides, check by check, whether a run without progress is idle or fruitlessly busy."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._threads = run, threading.active_count()
         self._restart()
 
     def _restart(self) -> None:
         self._before, self._checks = self._run.progress(), 0
         self._turns, self._since_s = self._run.turns.count, perf_counter()
 
-    def check(self) -> End | None:
-        """Return how the run ends here, None where it may go on."""
-        if self._run.progress() != self._before:
+    def check(self) -> bool:
+        """Return True if the run will not go on."""
+        run = self._run
+        if run.progress() != self._before:
             self._restart()
-            return None
+            return False
         self._checks += 1
-        turns = self._run.turns.count - self._turns
+        turns = run.turns.count - self._turns
         # A check takes two turns of its own: a run that takes more is asking for something, such
         # as a clock that nobody accelerates.
-        if self._run.is_idle() and turns <= TURNS_OF_A_CHECK * (self._checks + 1):
-            return "stuck" if self._checks >= MAX_IDLE_TICKS else None
+        is_quiet = turns <= 2 * (self._checks + 1)
+        if is_quiet and not run.calls.in_flight and threading.active_count() <= self._threads:
+            return self._checks >= MAX_IDLE_TICKS
         fruitless_s = perf_counter() - self._since_s
-        return "slow" if fruitless_s >= MAX_FRUITLESS_S and turns >= MIN_FRUITLESS_TURNS else None
+        return fruitless_s >= MAX_FRUITLESS_S and turns >= MIN_FRUITLESS_TURNS
 
 
 async def observe_backlog(run: Run, duration_s: float) -> Backlog:
