@@ -34,8 +34,9 @@ GRACE_TURNS, MAX_LEFT_TICKS = 10, 10
 MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 2.0, 1.2
 SETTLED_S, SETTLED_TURNS = 2.5, 3_000
 """So long in accelerated time, or so many turns of one that polls, without a change: settled."""
-MAX_SETTLING_S, MAX_CLEAN_UP_S = 4.0, 1.0
-"""By the clock."""
+MAX_SETTLING_CPU_S, MAX_SETTLING_S = 4.0, 10.0
+"""By processor time, of which a busy machine gives little, and by the clock."""
+MAX_CLEAN_UP_S = 1.0
 
 MAX_DEPTH = 4
 _NUMBER = re.compile(r"(?<![\w.,])\d+(?!\w|[.,]\d)")
@@ -194,8 +195,9 @@ async def observe_backlog(run: Run, duration_s: float) -> Backlog:
     items = run.items
     assert isinstance(items, Items)
     waiting, before, check_s = 0, (-1, -1, -1, -1), MIN_CHECK_S
-    since_s, since_turns, until_s = loop.time(), turns.count, perf_counter() + MAX_SETTLING_S
-    while not run.task.done() and perf_counter() < until_s:
+    since_s, since_turns = loop.time(), turns.count
+    until_s, until_cpu_s = perf_counter() + MAX_SETTLING_S, process_time() + MAX_SETTLING_CPU_S
+    while not run.task.done() and perf_counter() < until_s and process_time() < until_cpu_s:
         tasks = len(run.tasks())
         waiting = max(waiting, max(tasks, run.calls.open) - run.calls.in_flight)
         now = (run.calls.begun, run.calls.made, items.read, tasks)
