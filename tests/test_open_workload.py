@@ -16,13 +16,12 @@ from scipy.stats import kstest
 
 from labkit.lab import facade
 from labkit.measured import open_loop, timerfd
-from labkit.measured.open_loop import OpenWorkload
+from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
 from labkit.record.record import Arrivals, Counts
 from labkit.record.store import Store
 from labkit.spec import arrivals
-from labkit.spec.parts import Workload
 from labkit.spec.trial import Trial
 
 # Due
@@ -99,12 +98,14 @@ class Server:
 class Sending:
     """A trial of an open workload within this process, begun."""
 
-    def __init__(self, server: Server, requests: int, **settings: Any) -> None:
+    def __init__(
+        self, server: Server, requests: int, *, rate: float, limit: int, drops: bool = False
+    ) -> None:
         self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
-        self.workload = OpenWorkload(Workload(requests=requests, **settings), self.meter)
-        call = metered(self.workload.noted(server.fetch), self.meter)
-        items = range(requests)
-        self.task = asyncio.create_task(self.workload.send(call, items, settings["limit"]))
+        due_s = arrivals.due_s(rate, "constant", 0, requests)
+        self.open_loop = OpenLoop(rate, due_s, self.meter, drops=drops)
+        call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
+        self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))
 
     @property
     def counts(self) -> Counts:
@@ -112,7 +113,7 @@ class Sending:
 
     @property
     def summary(self) -> Arrivals:
-        return self.workload.summary()
+        return self.open_loop.summary()
 
 
 async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: Clock) -> None:
@@ -126,7 +127,7 @@ async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(cloc
     await sending.task
     assert (sending.counts.ok, sending.counts.failed) == (90, {"ValueError": 10})
     assert sending.counts.conserved
-    assert sending.meter.each_item_once
+    assert not sending.meter.has_repeated_items
     assert (sending.summary.late, sending.summary.dropped) == (0, 0)
     assert sending.summary.achieved_rps == pytest.approx(10)
     # Item i was due i / 10 s after the first, and all were answered at 9.9 s.
@@ -153,7 +154,7 @@ async def test_what_is_due_without_room_waits(clock: Clock) -> None:
 
 async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: Clock) -> None:
     server = Server()
-    sending = Sending(server, 100, rate=10, limit=7, overflow="drop")
+    sending = Sending(server, 100, rate=10, limit=7, drops=True)
     await settled()
     await clock.to(5.05)
     assert sending.summary.dropped == 51 - 7

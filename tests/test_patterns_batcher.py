@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from clocks import Deadlock
 from counted import PLENTY, clean, for_every_strategy, now, on_every_loop, run, turns, virtually
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.measured.experiments import held_lock
 from labkit.measured.patterns import Batcher, CallCancelled
 from labkit.measured.strategies import load
 
@@ -192,18 +190,6 @@ async def test_callers_for_one_key_share_one_answer() -> None:
     answers = await asyncio.gather(*(batcher.get(7) for _ in range(20)))
     assert answers == [(0, 7)] * 20
     assert service.sent == [(7,)]
-
-
-def test_the_printed_form_deadlocks_where_this_one_answers() -> None:
-    async def call(keys: Any) -> dict[str, str]:
-        return {key: key.upper() for key in keys}
-
-    async def both(batcher: Any) -> list[str]:
-        return list(await asyncio.gather(batcher.get("a"), batcher.get("a")))
-
-    assert virtually(both(Batcher(call))) == ["A", "A"]
-    with pytest.raises(Deadlock):
-        virtually(both(held_lock.Batcher(call)))
 
 
 # Failures

@@ -13,7 +13,6 @@ from counted import PLENTY, for_every_strategy, now, on_every_loop, run, turns, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.measured.experiments import weak_cache
 from labkit.measured.patterns import Box, CallCancelled, Unreferable, WeakCache, boxed
 from labkit.measured.strategies import load
 
@@ -171,16 +170,6 @@ async def test_a_key_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(TypeError, match="unhashable"):
         await cache.get([1])
     assert (source.begun, cache.loading) == (0, 0)
-
-
-async def test_the_printed_form_leaks_a_lock_for_each_key_and_this_one_nothing() -> None:
-    printed = weak_cache.Cache(weak_cache.loader("object"))
-    own = WeakCache(weak_cache.loader("object"))
-    for key in range(50):
-        await printed.get(key)
-        await own.get(key)
-    assert len(printed.locks) == 50
-    assert (len(own), own.loading) == (0, 0)
 
 
 # Failures

@@ -19,7 +19,7 @@ from scripted import Peer, answer, echo, scripted
 
 from labkit.errors import BadInput
 from labkit.measured.probes import phases
-from labkit.measured.probes.phases import FIRST, MOST_LATER, Tracer
+from labkit.measured.probes.phases import FIRST, MAX_LATER, Tracer
 from labkit.measured.transports import Tracing, open_transport
 from labkit.measured.transports.aiohttp import Aiohttp
 from labkit.measured.transports.resolver import Known
@@ -152,7 +152,7 @@ def test_the_sample_is_the_first_and_an_even_choice_of_the_others(count: int, se
     items = sorted(one.item for one in tracer.summary().sample)
     later = items[FIRST:]
     assert items[:FIRST] == list(range(min(count, FIRST)))
-    assert len(later) <= MOST_LATER
+    assert len(later) <= MAX_LATER
     gaps = {after - before for before, after in pairwise(later)}
     assert len(gaps) <= 1
     if count > FIRST:
@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_requests() -> None:
         clock.now_ns += 1_000_000 + item % 100
         tracer.succeed(request)
 
-    assert len(tracer.summary().sample) <= FIRST + MOST_LATER
+    assert len(tracer.summary().sample) <= FIRST + MAX_LATER
     assert sum(map(len, tracer._buckets)) <= 2
 
 

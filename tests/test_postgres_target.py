@@ -17,7 +17,7 @@ import pytest
 from databases import PATIENCE_S, Database, postgres, started
 from test_kills import GONE_WITHIN_S, Ends, children_of, until
 
-from labkit.measured.probes.memory import Family, Watched, watched
+from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, reader_of
 from labkit.measured.targets.postgres import embedded, items
 
 pytestmark = pytest.mark.service
@@ -131,7 +131,7 @@ async def test_a_table_that_is_there_is_kept_and_another_size_is_made() -> None:
 
 
 async def test_its_cpu_and_memory_are_those_of_all_its_processes(database: Database) -> None:
-    family, alone = Family(database.pid), Watched(database.pid)
+    family, alone = ProcessTreeReader(database.pid), ProcessReader(database.pid)
     before_s = family.cpu_s()
     async with connected(database) as connection:
         await connection.fetchval("SELECT sum(sqrt(i)) FROM generate_series(1, 2000000) i")
@@ -151,11 +151,11 @@ async def test_its_cpu_and_memory_are_those_of_all_its_processes(database: Datab
     alone.close()
 
 
-def test_who_is_watched() -> None:
-    assert isinstance(watched(None, "many"), Watched)
-    assert isinstance(watched(os.getpid(), "one"), Watched)
-    family = watched(os.getpid(), "many")
-    assert isinstance(family, Family)
+def test_who_is_reader_of() -> None:
+    assert isinstance(reader_of(None, "many"), ProcessReader)
+    assert isinstance(reader_of(os.getpid(), "one"), ProcessReader)
+    family = reader_of(os.getpid(), "many")
+    assert isinstance(family, ProcessTreeReader)
     assert (family.peak_bytes() or 0) > 1_000_000
     family.close()
 

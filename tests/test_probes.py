@@ -19,12 +19,12 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.measured.probes import memory, sampler
 from labkit.measured.probes import meter as meter_module
-from labkit.measured.probes.memory import Watched
-from labkit.measured.probes.meter import MOST_EXAMPLES, Fetch, Meter, counted, metered
+from labkit.measured.probes import sampler
+from labkit.measured.probes import window as window_module
+from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Row, Sampler, thinned, to_timeline
-from labkit.measured.probes.window import Window
+from labkit.measured.probes.window import ProcessReader, Window
 from labkit.record import histogram as latency
 
 WRAPS = pytest.mark.parametrize("wrap", [metered, counted], ids=["metered", "counted"])
@@ -328,7 +328,7 @@ def test_latency_is_the_time_of_the_call(took_s: float) -> None:
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.integers(1, 5))
 def test_latencies_are_counted_whenever_they_are_put_away(tooks_s: list[float], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meter_module, "MOST_WORDS", most)
+        patch.setattr(meter_module, "MAX_WORDS", most)
         often = timed([])
         for took_s in tooks_s:
             often.unsettled.append(took_s)
@@ -351,20 +351,27 @@ async def test_some_examples_of_failures_are_kept_and_cut() -> None:
     for item in range(20):
         await metered(fail, meter)(item)
 
-    assert len(meter.examples) == MOST_EXAMPLES
+    assert len(meter.examples) == MAX_EXAMPLES
     assert meter.examples[0].startswith("Refused: Refused: item 0 xxx")
     assert all(len(example) == 300 for example in meter.examples)
 
 
 @pytest.mark.parametrize(
-    ("items", "once"), [([0, 1, 2], True), ([2, 0, 1], True), ([0, 0, 2], False), ([1, 2], True)]
+    ("items", "repeated"),
+    [
+        ([0, 1, 2], False),
+        ([2, 0, 1], False),
+        ([0, 0, 2], True),
+        ([1, 2], False),
+        ([0, 1, 2, 0], True),
+    ],
 )
-async def test_repeated_items_are_noticed(items: list[int], once: bool) -> None:
+async def test_repeated_items_are_noticed(items: list[int], repeated: bool) -> None:
     meter = meter_of(3)
     for item in items:
         await metered(ok, meter)(item)
 
-    assert meter.each_item_once == once
+    assert meter.has_repeated_items == repeated
 
 
 # The sampler
@@ -401,7 +408,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row on each turn of the loop, and at most 16 of them."""
     monkeypatch.setattr(sampler, "TICK_S", 0)
     monkeypatch.setattr(sampler, "TICKS_PER_ROW", 1)
-    monkeypatch.setattr(sampler, "MOST_ROWS", 16)
+    monkeypatch.setattr(sampler, "MAX_ROWS", 16)
 
 
 async def sampled(rows: int, meter: Meter) -> tuple[Sampler, list[Row]]:
@@ -454,7 +461,7 @@ async def test_a_long_trial_is_told_as_often_as_a_short_one_and_loses_no_lag() -
 
 
 async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "MOST_ROWS", 2)
+    monkeypatch.setattr(sampler, "MAX_ROWS", 2)
     meter = meter_of(1)
     taken = Sampler(meter, None, lambda _: None)
     taken.start()
@@ -513,11 +520,11 @@ def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:
 
 
 def test_this_process_is_watched() -> None:
-    watched = Watched(os.getpid())
+    watched = ProcessReader(os.getpid())
     rss_bytes, cpu_s = watched.rss_bytes(), watched.cpu_s()
 
     assert rss_bytes is not None
-    assert 1_000_000 < rss_bytes <= (memory.high_water_bytes() or 0)
+    assert 1_000_000 < rss_bytes <= (window_module.high_water_bytes() or 0)
     assert cpu_s == pytest.approx(sum(os.times()[:2]), abs=1)
     waited_s = watched.waited_s()
     assert waited_s is not None
@@ -529,30 +536,30 @@ def test_this_process_is_watched() -> None:
 
 def test_a_process_that_is_gone_reads_as_none() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    watched = Watched(child.pid)
+    watched = ProcessReader(child.pid)
     assert watched.rss_bytes() is not None
-    assert memory.high_water_bytes(child.pid) is not None
+    assert window_module.high_water_bytes(child.pid) is not None
 
     child.communicate(b"")
 
     assert (watched.rss_bytes(), watched.cpu_s(), watched.waited_s()) == (None, None, None)
-    assert memory.high_water_bytes(child.pid) is None
-    gone = Watched(child.pid)
+    assert window_module.high_water_bytes(child.pid) is None
+    gone = ProcessReader(child.pid)
     assert (gone.rss_bytes(), gone.cpu_s()) == (None, None)
     watched.close()
 
 
 def test_no_process_reads_as_none() -> None:
-    nobody = Watched(None)
+    nobody = ProcessReader(None)
 
     assert (nobody.rss_bytes(), nobody.cpu_s()) == (None, None)
-    assert memory.high_water_bytes(None) is None
+    assert window_module.high_water_bytes(None) is None
 
 
 def test_the_name_of_a_command_confuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = f"{3 * memory.TICKS_PER_S} {4 * memory.TICKS_PER_S}"
+    times = f"{3 * window_module.TICKS_PER_S} {4 * window_module.TICKS_PER_S}"
     line = f"7 (a) b (c) 9) S {' '.join('1' * 10)} {times} 5 5".encode()
-    watched = Watched(os.getpid())
+    watched = ProcessReader(os.getpid())
     monkeypatch.setattr(os, "pread", lambda *_: line)
 
     assert watched.cpu_s() == 7
@@ -565,15 +572,15 @@ def test_the_peak_without_a_high_water_mark(
 ) -> None:
     (tmp_path / "status").write_text(status or "")
     there = tmp_path / "status" if status else tmp_path / "nowhere"
-    monkeypatch.setattr(memory, "Path", lambda _: there)
+    monkeypatch.setattr(window_module, "Path", lambda _: there)
 
-    assert memory.high_water_bytes() is None
-    assert memory.own_peak_bytes() > 0
+    assert window_module.high_water_bytes() is None
+    assert window_module.own_peak_bytes() > 0
 
 
 def test_a_window_holds_cpu_memory_and_time() -> None:
     window = Window(os.getpid())
-    window.start(5_000)
+    window.start()
     window.open()
     window.close()
     closed_ns = window.closed_ns
@@ -584,11 +591,11 @@ def test_a_window_holds_cpu_memory_and_time() -> None:
     assert window.closed_ns == closed_ns
     assert window.wall_s == (closed_ns - window.opened_ns) / 1e9
     assert client is not None
-    assert client.rss_before_bytes == 5_000
+    assert client.rss_before_bytes == pytest.approx(window_module.own_rss_bytes(), rel=0.2)
     assert client.to_first_send_s == pytest.approx(
         (window.opened_ns - window.started_ns) / 1e9, abs=1e-6
     )
-    assert client.peak_rss_bytes == pytest.approx(memory.own_peak_bytes(), rel=0.2)
+    assert client.peak_rss_bytes == pytest.approx(window_module.own_peak_bytes(), rel=0.2)
     assert client.waited_percent is not None
     assert client.waited_percent >= 0
     cpu_s = client.cpu_user_s + client.cpu_system_s
@@ -600,7 +607,7 @@ def test_a_window_holds_cpu_memory_and_time() -> None:
 
 def test_a_window_that_never_opened_holds_nothing() -> None:
     window = Window(None)
-    window.start(None)
+    window.start()
     window.close()
 
     assert (window.wall_s, window.client(0), window.server()) == (None, None, None)
@@ -610,7 +617,7 @@ def test_a_window_on_a_server_that_is_gone_knows_no_figures() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     window = Window(child.pid)
-    window.start(None)
+    window.start()
     window.open()
     window.close()
 

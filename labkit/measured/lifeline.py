@@ -1,48 +1,96 @@
-"""What a process that measures owes the one that started it: one line in, and an end with it."""
+"""The child's side of the process protocol: read one job, and end when the parent is gone.
+
+Everything that the lab starts runs below the process that started it, and must end with it, however
+that one ends. A process of the lab's own watches its standard input, whose other end the parent
+has: it closes when the parent ends, even by SIGKILL. It does so in a thread, as an event loop that
+is blocked could not. A program of others reads no standard input: the kernel kills it (Linux only).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
+import resource
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+
+from labkit.errors import BadInput
 
 _PR_SET_PDEATHSIG = 1
 
 
-def first_line() -> bytes:
-    """The first line of standard input, which says what to do."""
-    # Unbuffered: what follows it belongs to the thread that waits for the end.
+def read_job() -> bytes:
+    """Read the first line of standard input: what to do."""
+    # Unbuffered: what follows the line belongs to the thread that waits for the end.
     line = bytearray()
-    while not line.endswith(b"\n") and (byte := os.read(0, 1 << 16)):
-        line += byte
+    while not line.endswith(b"\n") and (data := os.read(0, 1 << 16)):
+        line += data
     return bytes(line)
 
 
-def end_with_parent() -> None:
-    """From now on end this process, whatever it does, when its standard input ends."""
-    threading.Thread(target=_wait, daemon=True).start()
+def take_stdout() -> int:
+    """Return a descriptor to the parent; what is printed from now on goes to standard error."""
+    fd = os.dup(1)
+    os.dup2(2, 1)
+    return fd
 
 
-def _wait() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+def end_with_parent(status: int = 1, *, grace_s: float = 0.0) -> None:
+    """From now on end this process when its standard input ends, whatever it is doing.
+
+    With a `grace_s` by SIGTERM, so that it can clean up, and only after so many seconds at once.
+    """
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        if grace_s:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(grace_s)
+        os._exit(status)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
-def bound() -> Callable[[], None]:
-    """What to call in a child, between fork and exec, so that it is killed when this process ends.
+def killed_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """Return a `preexec_fn`: the kernel sends a child the signal when the calling thread ends.
 
-    By the system, and so also when this process is killed. For programs that read no standard
-    input. Only Linux has it: elsewhere nothing is called.
+    Safe beside the one other thread that there may be, which waits in `read` and holds no lock. The
+    kernel forgets this where the user changes: `Popen` sets the user before it calls this. Systems
+    other than Linux have nothing like it, and nothing is asked there.
     """
     prctl, parent = getattr(ctypes.CDLL(None), "prctl", None), os.getpid()
 
-    def bind() -> None:
+    def ask_kernel() -> None:
         if prctl is not None:
-            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:  # it ended before it could be asked for
             os._exit(1)
 
-    return bind
+    return ask_kernel
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system allows without privileges."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def loop_factory(loop: str, field: str = "trial.loop") -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes an event loop of this kind. Raises `BadInput` where uvloop is missing."""
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
+        raise BadInput(
+            f"{field} is 'uvloop': it is not installed here; install it, or write asyncio"
+        ) from None
+    return factory

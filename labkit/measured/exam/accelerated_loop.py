@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from time import monotonic, perf_counter, thread_time
 from typing import Any
 
-from labkit.measured.probes.memory import Watched
+from labkit.measured.probes.window import ProcessReader
 
 Event = tuple[selectors.SelectorKey, int]
 
@@ -87,7 +87,7 @@ class BlockedTime:
     """Measures how long the loop stood still without computing while it had a core."""
 
     def __init__(self, turns: Turns) -> None:
-        self._turns, self._own = turns, Watched(os.getpid())
+        self._turns, self._own = turns, ProcessReader(os.getpid())
         turns.restart()
         self._waited = self._own.waited_s()
 

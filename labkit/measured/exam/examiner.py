@@ -135,10 +135,8 @@ async def _result(
 
 def main() -> int:
     """Examine one strategy; return 2 for one that cannot be loaded here."""
-    request = msgspec.json.decode(lifeline.first_line(), type=ExamRequest)
-    output = os.fdopen(os.dup(1), "wb")
-    # What the strategy prints goes to standard error.
-    os.dup2(2, 1)
+    request = msgspec.json.decode(lifeline.read_job(), type=ExamRequest)
+    output = os.fdopen(lifeline.take_stdout(), "wb")
     lifeline.end_with_parent()
     sys.path.extend(entry for entry in request.path if entry not in sys.path)
     if request.core is not None:

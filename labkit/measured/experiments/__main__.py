@@ -1,6 +1,6 @@
 """`python -m labkit.measured.experiments NAME`: read a line of JSON, write one with its figures.
 
-The line that comes in holds `settings`, the `url` of a server and the `core` to run on. When
+The line that comes in contains `settings`, the `url` of a server and the `core` to run on. When
 standard input ends, because the parent is gone, so does the process.
 """
 
@@ -26,31 +26,28 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main(arguments: list[str]) -> int:
-    """Measure once and print the figures; 2 for what cannot be measured."""
-    job = msgspec.json.decode(lifeline.first_line(), type=Job)
-    # What the experiment itself prints goes to standard error.
-    out = os.dup(1)
-    os.dup2(2, 1)
+    """Measure once and print the figures; return 2 for what cannot be measured."""
+    job = msgspec.json.decode(lifeline.read_job(), type=Job)
+    out = lifeline.take_stdout()
     lifeline.end_with_parent()
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
+
+    async def measure() -> experiments.Figures:
+        if len(arguments) != 1:
+            raise BadInput("usage: python -m labkit.measured.experiments NAME")
+        try:
+            return await experiments.load(arguments[0])(job.url, **job.settings)
+        except TypeError as error:
+            raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
+
     try:
-        figures = asyncio.run(_measured(arguments, job))
+        figures = asyncio.run(measure())
     except LabError as error:
         os.write(out, msgspec.json.encode({"failed": str(error)}) + b"\n")
         return error.exit_code
     os.write(out, msgspec.json.encode({"figures": figures}) + b"\n")
     return 0
-
-
-async def _measured(arguments: list[str], job: Job) -> experiments.Figures:
-    if len(arguments) != 1:
-        raise BadInput("usage: python -m labkit.measured.experiments NAME")
-    measure = experiments.load(arguments[0])
-    try:
-        return await measure(job.url, **job.settings)
-    except TypeError as error:
-        raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
 
 
 if __name__ == "__main__":

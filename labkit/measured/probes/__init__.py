@@ -1,5 +1,4 @@
-"""What looks at a running trial from inside the measured process, as cheaply as it can.
+"""Observe a running trial from inside the measured process, as cheaply as possible.
 
-Nothing here imports more than the standard library before the window closes; only `profiler`
-does, in a process that is not measured.
+Nothing here imports more than the standard library and msgspec before the window closes.
 """

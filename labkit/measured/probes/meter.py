@@ -1,7 +1,18 @@
-"""Counting and timing each request. This is the hot path of every measurement: it is kept short.
+"""Counts and times each request. This is the hot path of every measurement, and so it is short.
 
 `metered` wraps a transport's `fetch`; strategies call the wrapper. It never raises but for
 cancellation, so that no strategy can lose an item to another item's failure.
+
+The plan. Timed is the `await fetch(item)` alone, of requests that succeed: from the call to the
+return, with the transport's own queue and without the strategy's. Not timed: failed and cancelled
+requests, which are counted, and the meter's own counting, which lies outside the two clock reads.
+The first send opens the window and the last answer closes it, whatever the strategy does before and
+after.
+
+A latency is first appended to a list, the cheapest thing that Python can do with it. Adding it to
+the histogram at once costs several times as much, because the processor's caches are full of the
+request's work then; so `settle`, called by the sampler's timer, does it for many at a time, in two
+steps: floats become 16-bit words, and once there are `MAX_WORDS` of these they are counted.
 """
 
 from __future__ import annotations
@@ -17,13 +28,13 @@ from labkit.record import histogram
 from labkit.record.record import Counts
 
 Fetch = Callable[[int], Awaitable[object]]
-MOST_EXAMPLES = 5
-MOST_WORDS = 32_768
-"""Latencies kept, in 64 KiB, before they are counted: by then the histogram's cost is shared."""
+MAX_EXAMPLES = 5
+MAX_WORDS = 32_768
+"""Latencies that wait as words, in 64 KiB, before they are counted."""
 
 
 class Meter:
-    """What happened to the requests so far; opens and closes the window that is measured."""
+    """Counts the requests and their latencies; opens and closes the window that is measured."""
 
     __slots__ = (
         "_counted",
@@ -57,13 +68,13 @@ class Meter:
         """Count a request that failed, by kind."""
         kind = self.kind_of(error)
         self.failed[kind] = self.failed.get(kind, 0) + 1
-        if len(self.examples) < MOST_EXAMPLES:
+        if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
 
     def cancel(self, error: CancelledError) -> None:
-        """Count a request that was cancelled, and go on being cancelled.
+        """Count a request that was cancelled, and raise its error again.
 
-        A `CancelledError` that nobody asked this task for leaked out of the call: a failure.
+        A `CancelledError` in a task that nobody cancelled leaked out of the call: a failure.
         """
         task = current_task()
         if task is None or not task.cancelling():
@@ -73,7 +84,7 @@ class Meter:
         raise error
 
     def drop(self) -> None:
-        """One request less is to come: it will never be sent."""
+        """Note that one request will never be sent; close the window if it was the last one."""
         self.left -= 1
         if not self.left:
             self.window.close()
@@ -86,14 +97,10 @@ class Meter:
         return histogram.of_words(self._counted)
 
     def settle(self) -> None:
-        """Put away what took how long since the last time, in one go.
-
-        Counting each request as it ends would cost several times as much: by then the processor's
-        caches hold the request's work, and not the histogram. Called often, this keeps little.
-        """
+        """Move the latencies since the last call from the list to the words; see the plan above."""
         self._words.extend(histogram.words(self.unsettled))
         self.unsettled.clear()
-        if len(self._words) >= MOST_WORDS:
+        if len(self._words) >= MAX_WORDS:
             self._count()
 
     def _count(self) -> None:
@@ -111,12 +118,13 @@ class Meter:
         return self.sent - self.done
 
     @property
-    def each_item_once(self) -> bool:
-        """Whether what was sent is items 0 to planned - 1, as far as a sum can tell."""
-        return self.items == self.planned * (self.planned - 1) // 2
+    def has_repeated_items(self) -> bool:
+        """Whether an item was sent twice, as far as the number and the sum of the items show."""
+        each_once = self.items == self.planned * (self.planned - 1) // 2
+        return self.sent > self.planned or (self.sent == self.planned and not each_once)
 
     def counts(self) -> Counts:
-        """The counts as the record holds them. Requests still in flight are counted cancelled."""
+        """Return the counts as in a record. Requests still in flight are counted as cancelled."""
         return Counts(
             planned=self.planned,
             sent=self.sent,
@@ -128,7 +136,7 @@ class Meter:
 
 
 def metered(fetch: Fetch, meter: Meter) -> Fetch:
-    """`fetch`, counted, timed and never raising but for cancellation."""
+    """Wrap `fetch` so that it is counted and timed, and raises nothing but cancellation."""
     # A list, because the interpreter has an instruction of its own for appending to one.
     clock, took = perf_counter, meter.unsettled
 
@@ -155,7 +163,7 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
 
 
 def counted(fetch: Fetch, meter: Meter) -> Fetch:
-    """`fetch`, counted but not timed: what remains when the probes are switched off."""
+    """Wrap `fetch` so that it is counted but not timed, for trials with the probes switched off."""
 
     async def measured(item: int) -> None:
         if not meter.sent:

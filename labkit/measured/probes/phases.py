@@ -16,7 +16,7 @@ from labkit.record.record import PHASES, Phase, Phases, Spent, Traced
 PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
 FIRST = 32
 """Requests that are kept whole from the start on."""
-MOST_LATER = 64
+MAX_LATER = 64
 """How many are kept at most of those that come later."""
 
 
@@ -95,7 +95,7 @@ class Tracer:
             self._first.append(self._traced(request, failed=failed))
         elif behind % self._every == 0:
             self._later[behind] = self._traced(request, failed=failed)
-            while len(self._later) > MOST_LATER:
+            while len(self._later) > MAX_LATER:
                 self._every *= 2
                 kept = self._later.items()
                 self._later = {place: one for place, one in kept if place % self._every == 0}

@@ -1,10 +1,10 @@
-"""Event-loop lag and the timeline: one timer in the measured loop, rows of a bounded number.
+"""Measure event-loop lag and the timeline with one timer in the measured loop.
 
 The timer ticks every `TICK_S`; how late it fires is the loop's lag. Every `TICKS_PER_ROW` ticks a
-row is taken, told, and kept while there are few. When `MOST_ROWS` are kept every second one is
-dropped and the interval between those to keep doubles, so that a trial of any length keeps between
-half and all of that many. A loop that is blocked takes no rows: the gap, and the lag of the row
-after it, are the truth about it.
+row is read and reported. The timeline has a bounded number of rows: when there are `MAX_ROWS`,
+every second one is dropped and the interval to the next doubles, so that a trial of any length ends
+with between half and all of that many. A blocked loop has no rows: the gap, and the lag of the row
+after it, show it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import NamedTuple
 
-from labkit.measured.probes.memory import Watched, watched
 from labkit.measured.probes.meter import Meter
+from labkit.measured.probes.window import ProcessReader, reader_of
 from labkit.record import histogram
 from labkit.record.record import LoopLag, Timeline
 
 TICK_S = 0.02
 TICKS_PER_ROW = 5
-MOST_ROWS = 600
+MAX_ROWS = 600
 
 
 class Row(NamedTuple):
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 class Sampler:
-    """Samples from `start` to `stop`; `on_row` is told each row that is taken, kept or not."""
+    """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not."""
 
     def __init__(
         self,
@@ -49,24 +49,24 @@ class Sampler:
         processes: str = "one",
     ) -> None:
         self._meter, self._on_row = meter, on_row
-        self._client, self._server = Watched(os.getpid()), watched(server_pid, processes)
+        self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
         self._lags = histogram.empty()
         self._rows: list[Row] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
-        self._worst_unkept_s = 0.0
+        self._worst_since_kept_s = 0.0
         self._start_ns = self._due_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Begin in the running loop; this moment is 0 on the time axis."""
+        """Start the timer in the running loop; this moment is 0 on the time axis."""
         self._loop = asyncio.get_running_loop()
         self._start_ns = perf_counter_ns()
         self._take()
         self.resume()
 
     def pause(self) -> None:
-        """Let the timer rest until `resume`."""
+        """Stop the timer until `resume`."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -74,7 +74,10 @@ class Sampler:
         """Take the last row and end."""
         if self._timer is not None:
             self._timer.cancel()
-            self._tick_missed()
+            # A timer that is overdue now was blocked: its lag so far counts.
+            late_ns = perf_counter_ns() - self._due_ns
+            if late_ns > 0:
+                self._add_lag(late_ns)
             self._take()
         self._client.close()
         self._server.close()
@@ -86,24 +89,18 @@ class Sampler:
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
-        self._late(perf_counter_ns() - self._due_ns)
+        self._add_lag(perf_counter_ns() - self._due_ns)
         self._meter.settle()
         self._ticks += 1
         if self._ticks % TICKS_PER_ROW == 0:
             self._take(keep=self._ticks % self._every == 0)
         self.resume()
 
-    def _late(self, late_ns: int) -> None:
+    def _add_lag(self, late_ns: int) -> None:
         # uvloop counts in whole milliseconds and may fire a little early: that is no lag.
         late_ns = max(late_ns, 0)
         self._lags[histogram.index(late_ns)] += 1
         self._worst_ns = max(self._worst_ns, late_ns)
-
-    def _tick_missed(self) -> None:
-        """A timer that is overdue at the end was blocked: its lag so far counts."""
-        late_ns = perf_counter_ns() - self._due_ns
-        if late_ns > 0:
-            self._late(late_ns)
 
     def _take(self, *, keep: bool = True) -> None:
         row = Row(
@@ -117,21 +114,18 @@ class Sampler:
             self._worst_ns / 1e9,
         )
         self._worst_ns = 0
-        self._worst_unkept_s = max(self._worst_unkept_s, row.loop_lag_s)
-        self._meter.window.saw_server(row.server_rss_bytes)
+        self._worst_since_kept_s = max(self._worst_since_kept_s, row.loop_lag_s)
+        self._meter.window.note_server_memory(row.server_rss_bytes)
         if keep:
-            self._keep(row._replace(loop_lag_s=self._worst_unkept_s))
+            self._rows.append(row._replace(loop_lag_s=self._worst_since_kept_s))
+            self._worst_since_kept_s = 0.0
+            if len(self._rows) >= MAX_ROWS:
+                self._rows = thinned(self._rows)
+                self._every *= 2
         self._on_row(row)
 
-    def _keep(self, row: Row) -> None:
-        self._worst_unkept_s = 0.0
-        self._rows.append(row)
-        if len(self._rows) >= MOST_ROWS:
-            self._rows = thinned(self._rows)
-            self._every *= 2
-
     def lag(self) -> LoopLag | None:
-        """Percentiles of the loop's lag; None where no timer came due."""
+        """Return percentiles of the loop's lag; None if the timer never fired."""
         found = histogram.summary(self._lags)
         if found is None:
             return None
@@ -139,20 +133,20 @@ class Sampler:
         return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
 
     def timeline(self) -> Timeline:
-        """The rows as columns, CPU as percent of one core since the row before."""
+        """Return the rows as columns, CPU in percent of one core since the row before."""
         return to_timeline(self._rows)
 
 
 def thinned(rows: list[Row]) -> list[Row]:
-    """Every second row, and the last; a row takes over the worst lag of the one before it."""
-    kept = rows[:1]
+    """Return every second row, and the last; each has the worse lag of it and the dropped one."""
+    result = rows[:1]
     for before, row in zip(rows[1::2], rows[2::2], strict=False):
-        kept.append(row._replace(loop_lag_s=max(before.loop_lag_s, row.loop_lag_s)))
-    return kept if len(rows) % 2 or not rows else [*kept, rows[-1]]
+        result.append(row._replace(loop_lag_s=max(before.loop_lag_s, row.loop_lag_s)))
+    return result if len(rows) % 2 or not rows else [*result, rows[-1]]
 
 
 def to_timeline(rows: list[Row]) -> Timeline:
-    """Rows to columns."""
+    """Turn rows into columns."""
     return Timeline(
         t_s=[round(row.t_s, 4) for row in rows],
         completed=[row.completed for row in rows],
@@ -166,7 +160,7 @@ def to_timeline(rows: list[Row]) -> Timeline:
 
 
 def _percent(rows: list[Row], cpu_s: list[float | None]) -> list[float | None]:
-    # The first sample of a rate means nothing: there is no row before it.
+    # A rate needs a row before it: the first has none.
     percents: list[float | None] = [None]
     for i in range(1, len(rows)):
         now, before, wall = cpu_s[i], cpu_s[i - 1], rows[i].t_s - rows[i - 1].t_s

@@ -1,66 +1,246 @@
-"""The window that is measured: from just before the first send to just after the last answer."""
+"""CPU and memory of client and server: read at any time, and over the window that is measured.
+
+The window lasts from just before the first send to just after the last answer. `ProcessReader`
+reads a process from /proc; what is not there (another system, a process that ended) is None.
+
+Peak memory is the process's own high-water mark (VmHWM): `ru_maxrss` of a child starts at what its
+parent used when it was forked.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import resource
+from pathlib import Path
 from time import perf_counter_ns
 
-from labkit.measured.probes.memory import Watched, own_peak_bytes, watched
-from labkit.record import interference as kernel
+from labkit.record import interference
 from labkit.record.record import Client, Interference, Server
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
+
+
+class ProcessReader:
+    """Memory and CPU of one process. Its files stay open, so that a read is one system call."""
+
+    def __init__(self, pid: int | None) -> None:
+        self.pid = pid
+        self._statm = _open(pid, "statm")
+        self._stat = _open(pid, "stat")
+        self._schedstat = _open(pid, "schedstat")
+
+    def rss_bytes(self) -> int | None:
+        """Return resident memory now."""
+        pages = self.pages()
+        return pages[0] * PAGE_BYTES if pages else None
+
+    def pages(self) -> tuple[int, int] | None:
+        """Return resident pages, and how many of them are of files or shared."""
+        data = _read(self._statm)
+        if not data:
+            return None
+        _, resident, shared = data.split()[:3]
+        return int(resident), int(shared)
+
+    def cpu_s(self) -> float | None:
+        """Return CPU seconds so far, user and system, in steps of a clock tick."""
+        return self._ticks_s(11, 13)
+
+    def ended_children_s(self) -> float | None:
+        """Return the CPU seconds of its children that have ended."""
+        return self._ticks_s(13, 15)
+
+    def _ticks_s(self, first: int, end: int) -> float | None:
+        data = _read(self._stat)
+        if not data:
+            return None
+        # The command's name may contain spaces: fields are counted from its closing bracket.
+        fields = data[data.rindex(b")") + 2 :].split()
+        return sum(map(int, fields[first:end])) / TICKS_PER_S
+
+    def ran_s(self) -> float | None:
+        """Return the seconds that its first thread has run, to the nanosecond."""
+        data = _read(self._schedstat)
+        return int(data.split()[0]) / 1e9 if data else None
+
+    def waited_s(self) -> float | None:
+        """Return the seconds in which it was ready to run and no core was free for it."""
+        data = _read(self._schedstat)
+        return int(data.split()[1]) / 1e9 if data else None
+
+    def peak_bytes(self) -> int | None:
+        """Return peak resident memory since it was started."""
+        return high_water_bytes(self.pid)
+
+    def close(self) -> None:
+        """Close the files."""
+        for fd in (self._statm, self._stat, self._schedstat):
+            if fd is not None:
+                os.close(fd)
+        self._statm = self._stat = self._schedstat = None
+
+
+class ProcessTreeReader:
+    """Memory and CPU of a process and its children, of which some end and others start.
+
+    Memory is the pages of each that it shares with nobody, and once those that are shared: as many
+    as the process that maps most of them. CPU is that of all, each with one thread; the kernel adds
+    a child that has ended to its parent.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._children = _open(pid, f"task/{pid}/children")
+        self._members: dict[int, ProcessReader] = {}
+
+    def rss_bytes(self) -> int | None:
+        """Return resident memory now."""
+        found = [pages for one in self._read_members() if (pages := one.pages())]
+        if not found:
+            return None
+        alone = sum(resident - shared for resident, shared in found)
+        return (alone + max(shared for _, shared in found)) * PAGE_BYTES
+
+    def peak_bytes(self) -> int | None:
+        """Return resident memory now: of several processes together the kernel knows no peak."""
+        return self.rss_bytes()
+
+    def cpu_s(self) -> float | None:
+        """Return CPU seconds so far, not in ticks: each process may have less than one."""
+        members = self._read_members()
+        ended = members[0].ended_children_s() if members else None
+        # One that ends just now is missed, or counted by its parent already.
+        return None if ended is None else ended + sum(one.ran_s() or 0.0 for one in members)
+
+    ran_s = cpu_s
+
+    def close(self) -> None:
+        """Close the files."""
+        for one in self._members.values():
+            one.close()
+        self._members.clear()
+        if self._children is not None:
+            os.close(self._children)
+        self._children = None
+
+    def _read_members(self) -> list[ProcessReader]:
+        """Return readers of the process and its present children; none where it cannot be read."""
+        if self._children is None:
+            return []
+        data = b""
+        while more := _read(self._children, len(data)):  # it may be longer than one read
+            data += more
+        pids = [self.pid, *map(int, data.split())]
+        for gone in self._members.keys() - set(pids):
+            self._members.pop(gone).close()
+        for new in pids:
+            if new not in self._members:
+                self._members[new] = ProcessReader(new)
+        return [self._members[pid] for pid in pids]
+
+
+def reader_of(pid: int | None, processes: str = "one") -> ProcessReader | ProcessTreeReader:
+    """Return the reader of a target: of one process, or ("many") of it and all its children."""
+    return ProcessTreeReader(pid) if pid and processes == "many" else ProcessReader(pid)
+
+
+def high_water_bytes(pid: int | str | None = "self") -> int | None:
+    """Return the peak resident memory of a process since it was started."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return None
+    match = _HIGH_WATER.search(status)
+    return int(match[1]) * 1024 if match else None
+
+
+def own_peak_bytes() -> int:
+    """Return the peak resident memory of this process; from `getrusage` where /proc is missing."""
+    peak = high_water_bytes()
+    return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def own_rss_bytes() -> int:
+    """Return the resident memory of this process now, or its peak where /proc is missing."""
+    reader = ProcessReader(os.getpid())
+    rss_bytes = reader.rss_bytes()
+    reader.close()
+    return rss_bytes or own_peak_bytes()
+
+
+def _open(pid: int | None, name: str) -> int | None:
+    try:
+        return os.open(f"/proc/{pid}/{name}", os.O_RDONLY) if pid else None
+    except OSError:
+        return None
+
+
+def _read(fd: int | None, offset: int = 0) -> bytes:
+    try:
+        return os.pread(fd, 4_096, offset) if fd is not None else b""
+    except OSError:  # the process is gone
+        return b""
 
 
 class Window:
-    """CPU and memory of client and server, read when the window opens and when it closes."""
+    """What client and server used between the first send and the last answer.
+
+    `start` comes before the strategy starts, `open` and `close` are called by the `Meter`. What
+    takes long to read (the counters of the kernel) is read outside; within, the clock is read last
+    at the start and first at the end, so that the readings themselves are not in the wall time.
+    """
 
     def __init__(self, server_pid: int | None, processes: str = "one") -> None:
-        self._server, self._server_pid = watched(server_pid, processes), server_pid
-        self._own = Watched(os.getpid())
-        self._waited: list[float | None] = [None, None]
+        self._server, self._server_pid = reader_of(server_pid, processes), server_pid
+        self._own = ProcessReader(os.getpid())
         self.started_ns = self.opened_ns = self.closed_ns = 0
-        self._cpu = [(0.0, 0.0), (0.0, 0.0)]
-        self._server_cpu: list[float | None] = [None, None]
-        self._server_ran: list[float | None] = [None, None]
+        # Each is read twice: when the window opens, and when it closes.
+        self._cpu_s: list[tuple[float, float]] = []
+        self._waited_s: list[float | None] = []
+        self._server_cpu_s: list[float | None] = []
+        self._server_ran_s: list[float | None] = []
+        self._kernel: list[interference.Reading] = []
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
         self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
-        self._kernel: list[kernel.Reading] = []
 
-    def start(self, rss_bytes: int | None) -> None:
-        """The strategy is about to be started; this process holds `rss_bytes`."""
-        self._rss_before_bytes = rss_bytes or own_peak_bytes()
+    def start(self) -> None:
+        """Read memory and the kernel's counters before the strategy starts."""
+        self._rss_before_bytes = own_rss_bytes()
         # Here and not where the window opens: it takes a good part of a millisecond.
-        self._kernel = [kernel.read(self._cores)]
+        self._kernel = [interference.read(self._cores)]
         self.started_ns = perf_counter_ns()
 
     def open(self) -> None:
-        """The first request is about to be sent."""
-        self._server_cpu[0] = self._server.cpu_s()
-        self._server_ran[0] = self._server.ran_s()
-        self._waited[0] = self._own.waited_s()
-        self._cpu[0] = own_cpu_s()
+        """Read the counters just before the first request is sent."""
+        self._server_cpu_s.append(self._server.cpu_s())
+        self._server_ran_s.append(self._server.ran_s())
+        self._waited_s.append(self._own.waited_s())
+        self._cpu_s.append(_own_cpu_s())
         self.opened_ns = perf_counter_ns()
 
     def close(self) -> None:
-        """The last answer is there, or nothing more will come; only the first call counts."""
+        """Read the counters after the last answer, or when nothing more will come; once only."""
         if self.closed_ns or not self.opened_ns:
             return
         self.closed_ns = perf_counter_ns()
-        self._cpu[1] = own_cpu_s()
-        self._waited[1] = self._own.waited_s()
-        self._server_cpu[1] = self._server.cpu_s()
-        self._server_ran[1] = self._server.ran_s()
+        self._cpu_s.append(_own_cpu_s())
+        self._waited_s.append(self._own.waited_s())
+        self._server_cpu_s.append(self._server.cpu_s())
+        self._server_ran_s.append(self._server.ran_s())
         self._peak_bytes = own_peak_bytes()
-        self._server_peak_bytes = _most(self._server_peak_bytes, self._server.peak_bytes())
-        self._kernel.append(kernel.read(self._cores))
+        self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
+        self._kernel.append(interference.read(self._cores))
         self._server.close()
         self._own.close()
 
-    def saw_server(self, rss_bytes: int | None) -> None:
-        """The target holds so much memory now. Of many processes the kernel keeps no peak."""
+    def note_server_memory(self, rss_bytes: int | None) -> None:
+        """Raise the target's peak to `rss_bytes`: of many processes the kernel knows no peak."""
         if not self.closed_ns:
-            self._server_peak_bytes = _most(self._server_peak_bytes, rss_bytes)
+            self._server_peak_bytes = _larger(self._server_peak_bytes, rss_bytes)
 
     @property
     def wall_s(self) -> float | None:
@@ -68,11 +248,11 @@ class Window:
         return (self.closed_ns - self.opened_ns) / 1e9 if self.closed_ns else None
 
     def client(self, sent: int) -> Client | None:
-        """The client's side of the window in which `sent` requests were sent."""
+        """Return what the client used in the window, in which `sent` requests were sent."""
         wall_s = self.wall_s
         if not wall_s:
             return None
-        user_s, system_s = (after - before for before, after in zip(*self._cpu, strict=True))
+        user_s, system_s = (after - before for before, after in zip(*self._cpu_s, strict=True))
         cpu_s = user_s + system_s
         return Client(
             cpu_user_s=round(user_s, 6),
@@ -81,52 +261,51 @@ class Window:
             cpu_us_per_request=round(1e6 * cpu_s / sent, 3) if sent else None,
             peak_rss_bytes=self._peak_bytes,
             rss_before_bytes=self._rss_before_bytes,
-            waited_percent=_percent(self._waited, wall_s),
+            waited_percent=_percent(self._waited_s, wall_s),
             to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
         )
 
     def server(self) -> Server | None:
-        """The target's side, where its process could be watched; its own counts come later."""
+        """Return what the target used, if its process could be read; its own counts come later."""
         if self._server_pid is None or not self.wall_s:
             return None
         return Server(
-            cpu_percent=_percent(self._server_cpu, self.wall_s),
+            cpu_percent=_percent(self._server_cpu_s, self.wall_s),
             peak_rss_bytes=self._server_peak_bytes,
             requests=None,
             max_in_flight=None,
             connections_opened=None,
-            cpu_s=_grown(self._server_ran),
+            cpu_s=_difference(self._server_ran_s),
         )
 
     def interference(self) -> Interference | None:
-        """What disturbed both sides since the start; None where the window did not close."""
-        return kernel.between(*self._kernel) if len(self._kernel) == 2 else None
+        """Return what disturbed both sides since the start; None if the window did not close."""
+        return interference.between(*self._kernel) if len(self._kernel) == 2 else None
+
+
+def _own_cpu_s() -> tuple[float, float]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime, usage.ru_stime
 
 
 def _cores(pid: int) -> set[int]:
-    """The cores that a process (0: this one) may run on; empty where that cannot be known."""
+    """Return the cores that a process (0: this one) may run on; none where that is unknown."""
     try:
         return os.sched_getaffinity(pid)
     except (AttributeError, OSError):  # macOS, or a process of someone else or that is gone
         return set()
 
 
-def _most(*bytes_seen: int | None) -> int | None:
-    return max((one for one in bytes_seen if one is not None), default=None)
+def _larger(*seen: int | None) -> int | None:
+    return max((one for one in seen if one is not None), default=None)
 
 
 def _percent(readings: list[float | None], wall_s: float) -> float | None:
-    """What a counter of seconds grew by between two readings, as a share of `wall_s`."""
-    grown = _grown(readings)
+    """Return the growth of a counter of seconds between two readings, in percent of `wall_s`."""
+    grown = _difference(readings)
     return None if grown is None else round(100 * grown / wall_s, 2)
 
 
-def _grown(readings: list[float | None]) -> float | None:
+def _difference(readings: list[float | None]) -> float | None:
     before, after = readings
     return None if before is None or after is None else after - before
-
-
-def own_cpu_s() -> tuple[float, float]:
-    """CPU seconds of this process so far: (user, system)."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime, usage.ru_stime

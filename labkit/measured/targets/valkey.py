@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -62,7 +61,8 @@ def _prepared_and_served(settings: ValkeyServer) -> int:
 def _serve(settings: ValkeyServer) -> int:
     url = os.environ.get(REDIS_URL)
     with _named(url) if url else _started(settings) as (url, pid, client):
-        _end_with_stdin()
+        # The end of standard input ends this process as a signal does: keys are removed first.
+        lifeline.end_with_parent(grace_s=GRACE_S)
         with _keys(client, settings, temporary=pid is None) as prefix:
             in_force = _in_force(client, settings, own=pid is not None)
             counted = _counter(client) if pid else dict  # others use theirs at the same time
@@ -142,7 +142,7 @@ def _spawned(configuration: str) -> subprocess.Popen[bytes]:
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=2,  # what it says belongs with the errors
-            preexec_fn=lifeline.bound(),  # noqa: PLW1509  # no other thread has been started yet
+            preexec_fn=lifeline.killed_with_parent(),  # noqa: PLW1509  # no other thread has been started yet
         )
     finally:
         os.rmdir(folder)  # noqa: PTH106
@@ -196,19 +196,6 @@ def _accepts(server: subprocess.Popen[bytes], client: redis.Redis) -> bool:
 def _end(server: subprocess.Popen[bytes]) -> None:
     server.kill()  # it holds nothing that is worth an orderly end
     server.wait()
-
-
-def _end_with_stdin() -> None:
-    """The end of standard input, when the parent is gone, ends this process as a signal does."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-stdin", daemon=True).start()
 
 
 def _questions() -> SimpleQueue[None]:

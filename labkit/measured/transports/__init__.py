@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,17 @@ from labkit.record.record import Phases, Received
 from labkit.spec import parts
 
 Fetch = Callable[[int], Awaitable[object]]
+
+# Kind of transport -> its class, in the module of the kind's name.
+_CLASSES: Mapping[str, str] = {
+    "aiohttp": "Aiohttp",
+    "asyncpg": "Asyncpg",
+    "echo": "Echo",
+    "psycopg": "Psycopg",
+    "redis": "Redis",
+    "streams": "Streams",
+    "wire": "Wire",
+}
 
 
 class Open(Protocol):
@@ -71,39 +83,14 @@ def open_transport(
     `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
     `rows` is how many keys a database has, from 0.
     """
-    # Imported where it is opened: a measured process holds the client that it measures.
-    if isinstance(settings, parts.WireTransport):
-        from labkit.measured.transports.wire import Wire
-
-        return Wire(settings, url, path, addresses)
-    if isinstance(settings, parts.StreamsTransport):
-        from labkit.measured.transports.streams import Streams
-
-        return Streams(settings, url, path, addresses)
-    if isinstance(settings, parts.EchoTransport):
-        from labkit.measured.transports.echo import Echo
-
-        return Echo(settings, url)
-    if isinstance(settings, parts.AiohttpTransport):
-        from labkit.measured.transports.aiohttp import Aiohttp
-
-        return Aiohttp(settings, url, path, addresses)
-    return _of_a_database(settings, url, rows)
-
-
-def _of_a_database(settings: parts.Transport, url: str, rows: int) -> Open:
-    if isinstance(settings, parts.AsyncpgTransport):
-        from labkit.measured.transports.asyncpg import Asyncpg
-
-        return Asyncpg(settings, url, rows)
-    if isinstance(settings, parts.PsycopgTransport):
-        from labkit.measured.transports.psycopg import Psycopg
-
-        return Psycopg(settings, url, rows)
-    assert isinstance(settings, parts.RedisTransport)
-    from labkit.measured.transports.redis import Redis
-
-    return Redis(settings, url)
+    # Imported when it is opened: a measured process contains the client that it measures, only.
+    kind = settings.kind
+    make: Callable[..., Open] = getattr(import_module(f"{__name__}.{kind}"), _CLASSES[kind])
+    if isinstance(settings, parts.EchoTransport | parts.RedisTransport):
+        return make(settings, url)
+    if isinstance(settings, parts.AsyncpgTransport | parts.PsycopgTransport):
+        return make(settings, url, rows)
+    return make(settings, url, path, addresses)
 
 
 def spelled(url: str, path: str) -> Callable[[int], str]:

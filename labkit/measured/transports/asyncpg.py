@@ -40,6 +40,15 @@ class Asyncpg:
         self._pool: Any = None
 
     async def __aenter__(self) -> Fetch:
+        fetch = await self._open()
+        if self._settings.batch == 1:
+            return fetch
+        from labkit.measured.patterns import Batcher
+
+        most, delay_s = self._settings.batch, self._settings.batch_delay_s
+        return Batcher(self.fetch_many, most=most, delay_s=delay_s).get
+
+    async def _open(self) -> Fetch:
         if self._settings.mode == "connect":
             return self._fetch_connecting
         if self._settings.mode == "single":

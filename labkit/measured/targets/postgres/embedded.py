@@ -8,15 +8,15 @@ of the server holds the other end of a pipe any more, removes the folder.
 
 from __future__ import annotations
 
-import ctypes
 import os
+import platform
 import pwd
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +25,13 @@ from typing import Any
 from urllib.parse import quote
 
 from labkit.errors import BadInput, TrialFailed
+from labkit.measured import lifeline
 from labkit.spec.parts import PostgresServer
 
 USER = "labkit"
 READY_WITHIN_S, GONE_WITHIN_S, LOOK_AGAIN_S = 20.0, 1.0, 0.005
 LONGEST_SOCKET_PATH = 100
 """The system allows 107 bytes, with the name that the server gives its socket."""
-_PR_SET_PDEATHSIG = 1
 _REMOVE = 'cat >/dev/null; exec rm -rf -- "$1"'
 
 SETTINGS = {
@@ -56,6 +56,11 @@ SETTINGS = {
 @contextmanager
 def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
     """Its DSN and the process id of its postmaster, once it accepts connections."""
+    if platform.system() != "Linux":
+        raise BadInput(
+            "target is 'postgres': without Linux the lab's own could be left running; name a "
+            "server in LABKIT_POSTGRES_DSN"
+        )
     programs = _programs()
     folder = _private_folder()
     with _removed_at_the_end(folder) as held, _unprivileged(folder) as who:
@@ -225,35 +230,13 @@ class _Starting:
                 user=self._who.pw_uid if self._who else None,
                 group=self._who.pw_gid if self._who else None,
                 extra_groups=[] if self._who else None,
-                preexec_fn=_with_this_process(at_death),  # noqa: PLW1509  # see there
+                preexec_fn=lifeline.killed_with_parent(at_death),  # noqa: PLW1509  # see there
             )
 
     def _failed(self, what: str) -> TrialFailed:
         lines = self.log.read_text("utf-8", "replace").strip().splitlines()
         last = lines[-1][:300] if lines else "it said nothing"
         return TrialFailed(f"PostgreSQL did not start: {what} ({last})")
-
-
-def _with_this_process(at_death: signal.Signals) -> Callable[[], None]:
-    """What a child runs before its program: it is sent a signal when this thread ends.
-
-    Safe beside the one other thread that there may be, which waits in `read` and holds no lock. The
-    kernel forgets this where the user changes: it is set after that.
-    """
-    try:
-        prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-    except AttributeError:
-        raise BadInput(
-            "target is 'postgres': without Linux the lab's own could be left running; name a "
-            "server in LABKIT_POSTGRES_DSN"
-        ) from None
-
-    def promise() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(at_death), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return promise
 
 
 def _end(postmaster: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,134 @@
+"""What observing costs, or misses: the lab's probes, polling for results, a profiler's clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from statistics import median
+from time import perf_counter, perf_counter_ns, process_time, thread_time_ns
+
+from labkit.measured import lifeline, strategies
+from labkit.measured.experiments import Figures
+from labkit.measured.probes.meter import Meter, counted, metered
+from labkit.measured.probes.sampler import Sampler
+from labkit.measured.probes.window import Window
+from labkit.measured.transports import open_transport
+from labkit.spec import parts, validation
+
+LIMIT, REQUESTS_PER_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400}
+"""By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial."""
+WARM_UP_TURNS = 5
+_UNLIMITED = 1 << 40
+POLLED_S = 0.3
+WAIT_S, WORK_S = 0.1, 0.02
+
+
+async def overhead(
+    url: str, *, transport: str = "aiohttp", loop: str = "asyncio", turns: int = 50
+) -> Figures:
+    """Compare throughput and CPU with all probes to those with the counters alone: medians.
+
+    Both run in turns of some milliseconds, in random order, in one process and over the same
+    connections: what the machine does to one it does to the other, so that a percent can be seen.
+    """
+
+    def in_own_loop() -> Figures:
+        with asyncio.Runner(loop_factory=lifeline.loop_factory(loop)) as runner:
+            return runner.run(_compare_probes(url, transport, turns))
+
+    # In a thread of its own: this loop may not be the one that was asked for.
+    return await asyncio.to_thread(in_own_loop)
+
+
+async def _compare_probes(url: str, transport: str, turns: int) -> Figures:
+    opened = open_transport(parts.TRANSPORTS[transport](), url, "/{item}", [])
+    items = range(REQUESTS_PER_TURN[transport])
+    send = partial(strategies.load("worker_pool").__wrapped__, items=items, limit=LIMIT)
+    async with opened as fetch:
+        meters = [Meter(_UNLIMITED, opened.kind_of, Window(None)) for _ in range(2)]
+        sampler = Sampler(meters[0], None, lambda _: None)
+        all_probes, counters = metered(fetch, meters[0]), counted(fetch, meters[1])
+
+        async def with_all_probes() -> None:
+            sampler.resume()
+            await send(all_probes)
+            sampler.pause()
+
+        async def with_counters() -> None:
+            await send(counters)
+
+        for meter in meters:
+            meter.window.start()
+        sampler.start()
+        sampler.pause()
+        arms: list[Callable[[], Awaitable[None]]] = [with_all_probes, with_counters]
+        chance, pairs = random.Random(0), []
+        for _ in range(WARM_UP_TURNS + turns):
+            wall_ns, cpu_ns = [0, 0], [0, 0]
+            for arm in chance.sample(range(2), 2):
+                began_ns, cpu_began_ns = perf_counter_ns(), thread_time_ns()
+                await arms[arm]()
+                wall_ns[arm] = perf_counter_ns() - began_ns
+                cpu_ns[arm] = thread_time_ns() - cpu_began_ns
+            pairs.append((wall_ns[1] / wall_ns[0], cpu_ns[0] / cpu_ns[1]))
+        sampler.stop()
+    throughput_ratios, cpu_ratios = zip(*pairs[WARM_UP_TURNS:], strict=True)
+    return {"throughput_ratio": median(throughput_ratios), "cpu_ratio": median(cpu_ratios)}
+
+
+async def polling(url: str | None, *, limit: int) -> Figures:
+    """Measure the CPU of one turn of the loop while `limit` calls of `as_completed` wait.
+
+    The strategy is the lab's own; nothing is sent, so that the turns consist of its polls alone.
+    """
+    loop, turns, over = asyncio.get_running_loop(), 0, False
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not over:
+            loop.call_soon(turn)
+
+    end: asyncio.Future[None] = loop.create_future()
+
+    async def wait(_: int) -> None:
+        await end
+
+    began_s = process_time()
+    loop.call_soon(turn)
+    loop.call_later(POLLED_S, end.set_result, None)
+    poll = strategies.load("as_completed").__wrapped__
+    work = asyncio.ensure_future(poll(wait, range(limit), limit))
+    await end
+    cost_us = 1e6 * (process_time() - began_s) / turns
+    over = True
+    await work
+    return {"poll_us": cost_us}
+
+
+async def waits_and_works() -> None:
+    """Wait, then compute: five times as long the one as the other."""
+    await asyncio.sleep(WAIT_S)
+    until_s = perf_counter() + WORK_S
+    while perf_counter() < until_s:
+        pass
+
+
+async def clocks(url: str | None, *, clock: str) -> Figures:
+    """Measure the share of a mostly waiting coroutine's time that yappi attributes to it."""
+    import yappi  # here: the other experiments do without it
+
+    if clock not in ("wall", "cpu"):
+        raise validation.unknown("clock", clock, ("wall", "cpu"))
+    yappi.set_clock_type(clock)
+    yappi.start()
+    try:
+        began_s = perf_counter()
+        await waits_and_works()
+        took_s = perf_counter() - began_s
+    finally:
+        yappi.stop()
+    stats = yappi.get_func_stats(filter_callback=lambda one: one.name == "waits_and_works")
+    return {"seen_share": sum(one.ttot for one in stats) / took_s}
