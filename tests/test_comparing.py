@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
 import msgspec
 import numpy as np
@@ -50,8 +49,6 @@ def test_a_difference_in_every_repeat_is_claimed() -> None:
     assert found.answer == "higher"
     assert found.ratio == stats.of_ratio(of, to)
     assert (found.n, found.effect, found.effect_size) == (5, 1.0, "large")
-    # Of the 252 orders of five and five, two are as extreme.
-    assert found.p == pytest.approx(2 / 252)
     assert "lies above 1" in found.reason
     assert stats.compare(to, of).answer == "lower"
 
@@ -59,7 +56,7 @@ def test_a_difference_in_every_repeat_is_claimed() -> None:
 def test_one_repeat_that_goes_the_other_way_leaves_five_undecided() -> None:
     found = stats.compare([2.0, 2.1, 1.9, 2.2, 0.9], [1.0] * 5)
     assert found.answer == "inconclusive"
-    assert "holds 1" in found.reason
+    assert "contains 1" in found.reason
     assert found.says.endswith("inconclusive")
 
 
@@ -73,7 +70,7 @@ def test_fewer_than_five_repeats_claim_nothing() -> None:
 
 def test_counts_that_are_exactly_equal_show_no_difference() -> None:
     found = stats.compare([3.0] * 5, [3.0] * 5)
-    assert (found.answer, found.p, found.effect_size) == ("inconclusive", None, "negligible")
+    assert (found.answer, found.effect_size) == ("inconclusive", "negligible")
 
 
 def test_counts_that_are_exactly_double_are_higher() -> None:
@@ -105,13 +102,6 @@ def test_numbers_of_numpy_are_numbers() -> None:
     of, to = np.array([3.0, 3.1, 3.2, 3.3, 3.4]), np.array([1.0, 1.1, 1.2, 1.3, 1.4])
     assert stats.compare(list(of), list(to)) == stats.compare(of.tolist(), to.tolist())
     assert stats.compare(list(of), list(to)).answer == "higher"
-
-
-def test_a_test_that_fails_is_inconclusive() -> None:
-    with mock.patch("scipy.stats.mannwhitneyu", side_effect=FloatingPointError("overflow")):
-        found = stats.compare([2.0, 3.0, 4.0, 5.0, 6.0], [1.0] * 5)
-    assert found.answer == "inconclusive"
-    assert "overflow" in found.reason
 
 
 @given(st.lists(ANYTHING, max_size=9), st.lists(ANYTHING, max_size=9))

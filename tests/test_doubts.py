@@ -19,8 +19,8 @@ from labkit.record.codes import CODES
 from labkit.record.record import LoopLag, Note
 from labkit.report import tables
 from labkit.report.study import Study
-from labkit.stats.intervals import LEAST_REPEATS
-from labkit.stats.stability import DEVIATION_SHARE, EXTREME_SHARE, spreads
+from labkit.stats.frames import DEVIATION_SHARE, EXTREME_SHARE, spreads
+from labkit.stats.intervals import MIN_REPEATS
 
 PACKAGE = Path(guards.__file__).parents[1]
 MEASURED = (
@@ -149,7 +149,7 @@ def test_a_line_over_an_axis_has_an_arm_at_each_of_its_points() -> None:
 @pytest.mark.parametrize(
     ("code", "numbers"),
     [
-        ("few-repeats", [LEAST_REPEATS]),
+        ("few-repeats", [MIN_REPEATS]),
         ("spread", [100 * DEVIATION_SHARE, 100 * EXTREME_SHARE]),
     ],
 )

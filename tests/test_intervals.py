@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from labkit.errors import BadInput
-from labkit.stats.intervals import LEVEL, Interval, of_ratio, of_value
+from labkit.stats.intervals import LEVEL, Interval, of_ratio, of_ratios, of_value
 
 Arms = tuple[NDArray[np.float64], NDArray[np.float64]]
 World = Callable[[np.random.Generator, tuple[int, int]], Arms]
@@ -252,6 +252,11 @@ def test_swapping_the_arms_gives_the_reciprocals(pairs: list[tuple[float, float]
     if there.is_known:
         low, high = ends(back)
         assert ends(there) == pytest.approx((1 / high, 1 / low))
+
+
+@given(st.lists(POSITIVE, min_size=1, max_size=12))
+def test_ratios_that_are_known_are_those_to_one(ratios: list[float]) -> None:
+    assert of_ratios(ratios) == of_ratio(ratios, [1.0] * len(ratios))
 
 
 @given(PAIRS, POSITIVE)

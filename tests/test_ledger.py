@@ -189,7 +189,7 @@ def test_a_database_has_room_for_the_pools_of_a_machine_with_many_cores() -> Non
 
 @pytest.mark.parametrize("scale", ledger.SCALES)
 def test_the_ledger_repeats_often_enough_to_decide(scale: str) -> None:
-    assert ledger.load().repeats_at(scale) >= intervals.LEAST_REPEATS
+    assert ledger.load().repeats_at(scale) >= intervals.MIN_REPEATS
 
 
 @pytest.mark.parametrize(

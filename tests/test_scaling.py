@@ -149,7 +149,7 @@ def test_a_rate_that_only_levels_off_has_no_peak() -> None:
     fit = stats.fit_usl(exact(usl(kappa=0)))
     assert fit.usl is not None
     assert fit.usl.peak is None
-    assert "no peak can be told" in stats.usl_says(fit)
+    assert "no peak is known" in stats.usl_says(fit)
 
 
 @pytest.mark.parametrize(

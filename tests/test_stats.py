@@ -22,6 +22,7 @@ from tests.factories import arrivals, encoded, histogram, make_record, make_stud
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)
 MAYBE_SECONDS = st.none() | SECONDS
+GATHER = {"strategy": "gather"}
 LATENCIES_US = st.lists(st.integers(1, 60_000_000), min_size=1, max_size=60)
 
 
@@ -287,11 +288,13 @@ def test_label_of_an_arm(settings: dict[str, Any], label: str) -> None:
     assert stats.arm_label(settings) == label
 
 
-# Ratios
+# Pairs
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=12), st.randoms())
-def test_ratios_pair_the_arms_of_each_repeat(pairs: list[tuple[float, float]], chance: Any) -> None:
+def test_pairs_are_of_the_arms_of_each_repeat(
+    pairs: list[tuple[float, float]], chance: Any
+) -> None:
     records = [
         make_record(axes={"strategy": arm}, study="s", repeat=repeat, wall_s=wall_s)
         for repeat, pair in enumerate(pairs)
@@ -299,62 +302,41 @@ def test_ratios_pair_the_arms_of_each_repeat(pairs: list[tuple[float, float]], c
     ]
     chance.shuffle(records)
 
-    found = stats.ratios(stats.frame(records), "time", {"strategy": "gather"}, {"strategy": "wait"})
+    found = stats.pairs(stats.frame(records), "time", GATHER, {"strategy": "wait"})
 
-    assert sorted(found) == sorted(above / below for above, below in pairs)
-
-
-def test_ratio_of_an_arm_to_itself_is_one() -> None:
-    frame = stats.frame(make_study({"gather": {"process.peak_rss_bytes": 10**8}}, repeats=5))
-    arm = {"strategy": "gather"}
-
-    assert stats.ratios(frame, "memory", arm, arm) == [1.0] * 5
+    assert sorted(zip(*found, strict=True)) == sorted(pairs)
 
 
-def test_ratios_leave_out_blocks_that_lack_a_usable_number() -> None:
-    def run(arm: str, repeat: int, **changes: Any) -> Record:
-        return make_record(axes={"strategy": arm}, repeat=repeat, **changes)
-
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({}, 3.0),
+        ({"wall_s": None}, None),
+        ({"verdict": "invalid"}, None),
+        ({"repeat": 1}, None),
+        ({"study": "another"}, None),
+    ],
+)
+def test_a_block_without_a_trusted_number_has_none(
+    changes: dict[str, Any], other: float | None
+) -> None:
     records = [
-        *(run("gather", repeat, wall_s=6.0) for repeat in range(5)),
-        run("wait", 0, wall_s=3.0),
-        run("wait", 1, wall_s=2.0, verdict="invalid"),
-        run("wait", 2, wall_s=None),
-        run("wait", 3, wall_s=0.0),
+        make_record(axes=GATHER, study="s", wall_s=6.0),
+        make_record(axes={"strategy": "wait"}, **({"study": "s", "wall_s": 3.0} | changes)),
     ]
 
-    found = stats.ratios(
-        stats.frame(records), "wall_s", {"strategy": "gather"}, {"strategy": "wait"}
-    )
+    of, to = stats.pairs(stats.frame(records), "wall_s", GATHER, {"strategy": "wait"})
 
-    assert found == [2.0]
-
-
-def test_ratios_keep_studies_apart() -> None:
-    records = [
-        make_record(axes={"strategy": arm}, study=study, wall_s=wall_s)
-        for study, arm, wall_s in [
-            ("a", "gather", 2.0),
-            ("a", "wait", 1.0),
-            ("b", "gather", 9.0),
-            ("b", "wait", 3.0),
-        ]
-    ]
-
-    found = stats.ratios(
-        stats.frame(records), "wall_s", {"strategy": "gather"}, {"strategy": "wait"}
-    )
-
-    assert found == [2.0, 3.0]
+    assert (of[0], to[0]) == (6.0, other)
+    assert of[1:] == [None] * (len(of) - 1)
 
 
-def test_ratios_find_an_arm_that_is_named_by_none() -> None:
-    records = [
-        make_record(axes={"limit": None}, wall_s=4.0),
-        make_record(axes={"limit": 10}, wall_s=2.0),
-    ]
+def test_an_arm_may_be_named_by_none() -> None:
+    records = [make_record(axes={"limit": limit}, wall_s=4.0) for limit in (None, 10)]
 
-    assert stats.ratios(stats.frame(records), "wall_s", {"limit": None}, {"limit": 10}) == [2.0]
+    found = stats.pairs(stats.frame(records), "wall_s", {"limit": None}, {"limit": 10})
+
+    assert found == ([4.0], [4.0])
 
 
 @pytest.mark.parametrize(
@@ -365,11 +347,11 @@ def test_ratios_find_an_arm_that_is_named_by_none() -> None:
         ({"limit": 1_000}, "several records of repeat 0"),
     ],
 )
-def test_ratios_refuse_an_arm_that_is_not_one(of: dict[str, Any], says: str) -> None:
+def test_pairs_refuse_an_arm_that_is_not_one(of: dict[str, Any], says: str) -> None:
     frame = stats.frame(make_study({"gather": {}, "wait": {}}))
 
     with pytest.raises(BadInput, match=says):
-        stats.ratios(frame, "wall_s", of, {"strategy": "wait"})
+        stats.pairs(frame, "wall_s", of, {"strategy": "wait"})
 
 
 # Latency

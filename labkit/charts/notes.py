@@ -97,14 +97,14 @@ def verdicts(arms: Iterable[Trust]) -> list[str]:
 def doubts(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """Return a line for each doubt about the arms of a frame: too few repeats, or a wide spread."""
     arms = stats.by_label(frame, by)
-    codes = {label: stats.stability.of_arm(rows) for label, rows in arms.items()}
-    return stats.stability.sentences(codes, max(map(len, arms.values()), default=0))
+    codes = {label: stats.doubts_of(rows) for label, rows in arms.items()}
+    return stats.doubt_sentences(codes, max(map(len, arms.values()), default=0))
 
 
 def record_doubts(arms: Mapping[str, Sequence[Record]]) -> list[str]:
     """Return the same lines for arms that are given as their records."""
     codes = {
-        label: stats.stability.of_times([one.wall_s for one in records if one.verdict != "invalid"])
+        label: stats.doubts_of_times([one.wall_s for one in records if one.verdict != "invalid"])
         for label, records in arms.items()
     }
-    return stats.stability.sentences(codes, max(map(len, arms.values()), default=0))
+    return stats.doubt_sentences(codes, max(map(len, arms.values()), default=0))

@@ -145,8 +145,8 @@ def _ranks(
             why = reasons
         elif reasons:
             why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
-        elif needed < stats.LEAST_REPEATS:
-            why = f"{needed} repeat{'' if needed == 1 else 's'}; {stats.LEAST_REPEATS} needed"
+        elif needed < stats.MIN_REPEATS:
+            why = f"{needed} repeat{'' if needed == 1 else 's'}; {stats.MIN_REPEATS} needed"
         interval = stats.of_value(values) if values else None
         ranks[name] = Rank(
             metric=metric,
@@ -224,7 +224,7 @@ class Arena(Outcome):
             nobody = "Nobody is on the board: a strategy is ranked once its exam finds no fault."
             return [nobody] if self.examined else []
         ranks = [(row, rank) for row in self.board for rank in row.ranks]
-        made, needed = max(rank.made for _, rank in ranks), stats.LEAST_REPEATS
+        made, needed = max(rank.made for _, rank in ranks), stats.MIN_REPEATS
         reasons: dict[str, list[str]] = {}
         for row, rank in ranks:
             # Too few repeats is one reason for all.

@@ -48,7 +48,7 @@ def false_positives(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) ->
 
     Each pair is two arms' values, paired by repeat; those too few for an interval do not count.
     """
-    ratios = [stats.of_ratio(of, to) for of, to in pairs if len(of) >= intervals.LEAST_REPEATS]
+    ratios = [stats.of_ratio(of, to) for of, to in pairs if len(of) >= intervals.MIN_REPEATS]
     found = sum(ratio.excludes(1) for ratio in ratios)
     widest = [ratio.high / ratio.low for ratio in ratios if ratio.low and ratio.high]
     share = found / len(ratios) if ratios else None
@@ -68,7 +68,7 @@ def simulated(pairs: Sequence[tuple[Sequence[float], Sequence[float]]], seed: in
     told = len(noise) >= LEAST_NOISE
     # Of a thing with itself either arm may be called the first.
     noise += [1 / ratio for ratio in noise]
-    n, chance = intervals.LEAST_REPEATS, random.Random(seed)
+    n, chance = intervals.MIN_REPEATS, random.Random(seed)
     drawn = [stats.of_ratio(chance.choices(noise, k=n), [1.0] * n) for _ in range(SIMULATED)]
     found = sum(ratio.excludes(1) for ratio in drawn)
     return Figure(

@@ -155,7 +155,7 @@ def _doubts(summary: pd.DataFrame, by: Sequence[str]) -> list[str]:
         )
         for row in summary.to_dict("records")
     }
-    return stats.stability.sentences(doubts, max(summary["n"], default=0))
+    return stats.doubt_sentences(doubts, max(summary["n"], default=0))
 
 
 _RATIOS = ("wall_s", "throughput_rps")
@@ -169,7 +169,7 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     first = stats.arm_label(compared[0].to)
     says = (
         f"Each arm over {first}: the median ratio of its repeats and its "
-        f"{100 * stats.LEVEL:g} % interval; 'inconclusive' where that holds 1."
+        f"{100 * stats.LEVEL:g} % interval; 'inconclusive' where that contains 1."
     )
     return Table(
         headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],

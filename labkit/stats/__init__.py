@@ -5,7 +5,6 @@ Pure: nothing here runs a trial, reads a file or knows what was claimed.
 
 from __future__ import annotations
 
-from labkit.stats import stability
 from labkit.stats.effect import Comparison, compare
 from labkit.stats.frames import (
     DESCRIPTION,
@@ -15,15 +14,17 @@ from labkit.stats.frames import (
     by_label,
     codes_of,
     codes_text,
+    doubt_sentences,
+    doubts_of,
+    doubts_of_times,
     frame,
     pairs,
     plain,
-    ratios,
     summary,
     summary_rows,
     worst,
 )
-from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio, of_value
+from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio, of_ratios, of_value
 from labkit.stats.metrics import ALIASES, METRICS, NOT_MEASURED, Metric, metric, number
 from labkit.stats.percentiles import corrected, merge_latency, percentile_curve, summary_of
 from labkit.stats.scaling import Fit, Knee, Usl, fit_usl, in_flight, knee, knee_says, usl_says
@@ -31,9 +32,9 @@ from labkit.stats.scaling import Fit, Knee, Usl, fit_usl, in_flight, knee, knee_
 __all__ = [
     "ALIASES",
     "DESCRIPTION",
-    "LEAST_REPEATS",
     "LEVEL",
     "METRICS",
+    "MIN_REPEATS",
     "NOT_MEASURED",
     "VERDICTS",
     "Comparison",
@@ -49,6 +50,9 @@ __all__ = [
     "codes_text",
     "compare",
     "corrected",
+    "doubt_sentences",
+    "doubts_of",
+    "doubts_of_times",
     "fit_usl",
     "frame",
     "in_flight",
@@ -58,12 +62,11 @@ __all__ = [
     "metric",
     "number",
     "of_ratio",
+    "of_ratios",
     "of_value",
     "pairs",
     "percentile_curve",
     "plain",
-    "ratios",
-    "stability",
     "summary",
     "summary_of",
     "summary_rows",

@@ -1,4 +1,4 @@
-"""Records -> tidy frame, summary of each arm, paired ratios. Pure; judges nothing.
+"""Records -> tidy frame, summary of each arm, paired values of two arms. Pure; judges nothing.
 
 Frames hold base units (seconds, bytes) and NaN where something was not measured.
 """
@@ -6,13 +6,15 @@ Frames hold base units (seconds, bytes) and NaN where something was not measured
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from labkit.errors import BadInput
+from labkit.record.codes import CODES
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
-from labkit.stats import stability
+from labkit.stats.intervals import MIN_REPEATS
 from labkit.stats.metrics import METRICS
 from labkit.stats.metrics import metric as metric_named
 
@@ -29,18 +31,22 @@ DESCRIPTION = (
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a record: what describes it, a column for each axis, each metric in base units."""
+    """Return one row a record: what describes it, a column for each axis, and for each metric.
+
+    Metrics are in base units.
+    """
     import pandas as pd
 
     listed = list(records)
-    rows = [_row(record) for record in listed]
+    described = [_describe(record) | record.axes for record in listed]
     columns = dict.fromkeys([*DESCRIPTION, *(name for record in listed for name in record.axes)])
-    described = {name: _column([row.get(name) for row in rows]) for name in columns}
-    measured = {name: pd.Series([row[name] for row in rows], dtype="float64") for name in METRICS}
-    return pd.DataFrame({**described, **measured})
+    found = {name: _column([row.get(name) for row in described]) for name in columns}
+    for name, metric in METRICS.items():
+        found[name] = pd.Series([metric.of(record) for record in listed], dtype="float64")
+    return pd.DataFrame(found)
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _describe(record: Record) -> dict[str, Any]:
     trial, workload = record.trial, record.trial.get("workload", {})
     target, transport = trial.get("target", {}), trial.get("transport", {})
     return {
@@ -59,8 +65,6 @@ def _row(record: Record) -> dict[str, Any]:
         "delay": target.get("delay"),
         "transport": transport.get("kind"),
         "target": target.get("kind"),
-        **record.axes,
-        **{name: known.of(record) for name, known in METRICS.items()},
     }
 
 
@@ -74,22 +78,22 @@ def _column(values: list[Any]) -> pd.Series[Any]:
 
 
 def codes_text(codes: Iterable[str]) -> str:
-    """Codes as one text, each once, in order of first appearance."""
+    """Return codes as one text, each once, in order of first appearance."""
     return ", ".join(dict.fromkeys(code for code in codes if code))
 
 
 def codes_of(texts: Iterable[str]) -> list[str]:
-    """The codes in several texts of `codes_text`, each once, in order of first appearance."""
+    """Return the codes in several texts of `codes_text`, each once, in order of appearance."""
     return list(dict.fromkeys(code for text in texts for code in text.split(", ") if code))
 
 
 def worst(verdicts: Iterable[str]) -> str:
-    """The worst of some verdicts; `valid` where there are none."""
+    """Return the worst of some verdicts; `valid` where there are none."""
     return max(verdicts, key=VERDICTS.index, default=VERDICTS[0])
 
 
 def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """Each arm: its settings of the columns `by`, and its rows. In order of first appearance."""
+    """Yield each arm: its settings of the columns `by`, and its rows. In order of appearance."""
     _check_columns(frame, by)
     if not by:
         yield {}, frame
@@ -100,7 +104,7 @@ def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any
 
 
 def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The rows of each arm under its `arm_label`, in order of first appearance."""
+    """Return the rows of each arm under its `arm_label`, in order of first appearance."""
     return {arm_label(settings): rows for settings, rows in arms(frame, by)}
 
 
@@ -111,30 +115,31 @@ def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
 
 
 def arm_label(settings: Mapping[str, Any]) -> str:
-    """The settings of an arm as one short text: words alone, other values with their names."""
-    words = [_word(name, value, alone=len(settings) == 1) for name, value in settings.items()]
+    """Return the settings of an arm as one short text: words alone, other values with names."""
+    words = []
+    for name, value in settings.items():
+        if isinstance(value, str):
+            words.append(value)
+        elif len(settings) == 1 and isinstance(value, int | float) and not isinstance(value, bool):
+            words.append(f"{value:,}")
+        elif len(settings) > 1 or value is None or isinstance(value, bool):
+            words.append(f"{name} {str(value).lower()}")
+        else:
+            words.append(str(value).lower())
     return ", ".join(words) or "all"
 
 
-def _word(name: str, value: Any, *, alone: bool) -> str:
-    if isinstance(value, str):
-        return value
-    named = isinstance(value, bool) or value is None or not alone
-    shown = f"{value:,}" if isinstance(value, int | float) and not named else str(value).lower()
-    return f"{name} {shown}" if named else shown
-
-
 def plain(value: Any) -> Any:
-    """`value` as JSON knows it: NaN is None, and no number is one of numpy's."""
+    """Return `value` as JSON knows it: NaN is None, and no number is one of numpy's."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row an arm, in order of first appearance.
+    """Return one row an arm, in order of first appearance.
 
     Columns: `by`, repeats `n`, the worst `verdict`, the codes of all `warnings`, those of `doubts`
-    about the arm as a whole, and of each metric the median under its name and the extremes under
+    about the arm as a whole, and for each metric the median under its name and the extremes under
     its name with `_min` and `_max`.
 
     Records of every verdict count: an arm whose verdict is `invalid` is to be read with that in
@@ -161,13 +166,62 @@ def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
         "n": len(arm),
         "verdict": worst(arm["verdict"]),
         "warnings": codes_text(codes_of(arm["warnings"])),
-        "doubts": codes_text(stability.of_arm(arm)),
+        "doubts": codes_text(doubts_of(arm)),
         **spread,
     }
 
 
+# Doubts about an arm as a whole, which no record of it can know: what one knows is in `guards`.
+
+DEVIATION_SHARE, EXTREME_SHARE = 0.1, 0.5
+"""Of the mean: the standard deviation, and the distance of an extreme, from which on repeats are
+called unstable (pyperf's thresholds)."""
+
+
+def doubts_of(rows: pd.DataFrame) -> list[str]:
+    """Return the codes of the doubts about the arm that these rows of a frame are.
+
+    Invalid records do not count.
+    """
+    return doubts_of_times(rows.loc[rows["verdict"] != "invalid", "wall_s"].tolist())
+
+
+def doubts_of_times(times_s: Sequence[float | None]) -> list[str]:
+    """Return the codes of the doubts about an arm from the time of each of its usable repeats.
+
+    What spreads is the time, and with it the rate. None and NaN are repeats without a time.
+    """
+    found = ["few-repeats"] if len(times_s) < MIN_REPEATS else []
+    known = [time_s for time_s in times_s if time_s is not None and not math.isnan(time_s)]
+    return found + (["spread"] if spreads(known) else [])
+
+
+def spreads(values: Sequence[float]) -> bool:
+    """Whether repeats lie far apart: by their standard deviation, or by one of their extremes."""
+    if len(values) < 2:
+        return False
+    mean = statistics.mean(values)
+    furthest = max(max(values) - mean, mean - min(values))
+    return statistics.stdev(values) > DEVIATION_SHARE * mean or furthest > EXTREME_SHARE * mean
+
+
+def doubt_sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[str]:
+    """Return a sentence for each doubt about these arms: which arms, what it is, what to do.
+
+    `doubts` has the codes of each arm under its label, `repeats` is how many the arm with the most
+    has. Without repeats there is nothing to compare, and so nothing to doubt.
+    """
+    found = []
+    for code in ("few-repeats", "spread") if repeats > 1 else ():
+        whom = [label for label, codes in doubts.items() if code in codes]
+        if whom:
+            who = "all arms" if len(whom) == len(doubts) > 1 else "; ".join(whom)
+            found.append(f"{code} ({who}): {CODES[code].when}; {CODES[code].do}.")
+    return found
+
+
 def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """A summary as plain data for JSON: None where nothing was measured, codes as lists."""
+    """Return a summary as plain data for JSON: None for what was not measured, codes as lists."""
     rows = [
         {str(name): plain(value) for name, value in row.items()}
         for row in summary.to_dict("records")
@@ -176,24 +230,10 @@ def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
     return [row | {name: codes_of([row[name]]) for name in lists} for row in rows]
 
 
-def ratios(
-    frame: pd.DataFrame, metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
-) -> list[float]:
-    """metric(of) / metric(to) of each interleaved block (study and repeat) that holds both arms.
-
-    Invalid records, and blocks that lack a number or would divide by 0, are left out. It is for the
-    caller to judge whether what remains is enough. Raises `BadInput` for an arm that does not exist
-    or that settings leave ambiguous.
-    """
-    ofs, tos = pairs(frame, metric, of, to)
-    both = zip(ofs, tos, strict=True)
-    return [above / below for above, below in both if above is not None and below]
-
-
 def pairs(
     frame: pd.DataFrame, metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
 ) -> tuple[list[float | None], list[float | None]]:
-    """The metric of two arms, a pair for each interleaved block (study and repeat) of either.
+    """Return the metric of two arms, a pair for each interleaved block (study and repeat).
 
     None stands where a block lacks an arm, and where its record is invalid or has no number. Raises
     `BadInput` for an arm that does not exist or that settings leave ambiguous.

@@ -1,4 +1,4 @@
-"""Every metric: its name, where in a record it stands, and how people read it. Pure.
+"""Every metric: its name, where a record has it, and how people read it. Pure.
 
 The only place that names metrics. Values are in base units (seconds, bytes); the unit that people
 read is applied where a number is shown.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from labkit.record.record import PHASES, Record
 from labkit.spec import validation
@@ -22,7 +22,7 @@ BEYOND = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that a record holds at `path`, less the one at `minus`, in base units.
+    """A number that a record has at `path`, less the one at `minus`, in base units.
 
     It is shown times `scale`, in `unit`. `answers` is how many requests must have succeeded for it
     to mean anything, or what is counted at `among`: with fewer it counts as not measured.
@@ -44,30 +44,35 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def of(self, record: Record) -> float:
-        """The value in base units; NaN where it was not measured."""
-        # Where it is not known how many there were (a record of an older labkit) it is shown.
+        """Return the value in base units; NaN where it was not measured."""
+        # A record of an older labkit may not know how many there were: then it is shown.
         if self.answers and _read(record, self.among) < self.answers:
             return math.nan
         less = 0.0 if self.minus is None else _read(record, self.minus)
         return _read(record, self.path) - less
 
     def text(self, value: float | None) -> str:
-        """`value` (in base units) as people read it, without its unit."""
+        """Return `value` (in base units) as people read it, without its unit."""
         if value is None or not math.isfinite(value):
             return NOT_MEASURED
         return number(value * self.scale)
 
     def format(self, value: float | None) -> str:
-        """`value` (in base units) as people read it, with its unit."""
+        """Return `value` (in base units) as people read it, with its unit."""
         text = self.text(value)
         return text if text == NOT_MEASURED else f"{text} {self.unit}".rstrip()
 
 
 def number(value: float) -> str:
-    """`value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
+    """Return `value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
     if abs(value) >= 1_000:
         return f"{value:,.0f}"
     return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.3g}"
+
+
+def is_usable(value: float | None) -> TypeGuard[float]:
+    """Return True for a number above 0: only those have a logarithm, and so a ratio."""
+    return value is not None and math.isfinite(value) and value > 0
 
 
 def _read(record: Record, path: str) -> float:
@@ -146,11 +151,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 ALIASES: Mapping[str, str] = MappingProxyType(
     {"memory": "process_peak_rss_bytes", "time": "wall_s", "cpu": "cpu_percent"}
 )
-"""Short names that plots take."""
+"""Short names of metrics."""
 
 
 def metric(name: str) -> Metric:
-    """The metric called `name`, or that `name` is short for. Raises `BadInput`."""
+    """Return the metric called `name`, or that `name` is short for. Raises `BadInput`."""
     full = ALIASES.get(name, name)
     if full not in METRICS:
         raise validation.unknown("metric", name, [*ALIASES, *METRICS])

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
@@ -35,13 +34,13 @@ _PERCENTILES: dict[Since, dict[str, float]] = {
     "sent": {f"latency_{name}_s": percent for name, percent in _PERCENTS.items()},
     "due": {f"latency_due_{name}_s": percent for name, percent in _PERCENTS.items()},
 }
-_MOST_MISSED = 10_000_000
-"""Requests that one answer may have held up: more would be an interval far too short."""
+_MAX_MISSED = 10_000_000
+"""Requests that were due during one answer: more would mean an interval far too short."""
 _DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)
 
 
 def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistogram:
-    """One histogram, in microseconds, of all that the records' histograms counted.
+    """Return one histogram, in microseconds, of all that the records' histograms counted.
 
     Counted from when a request was sent, or in an open workload from when it was due.
 
@@ -50,7 +49,8 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
     """
     merged = None
     for record in records:
-        encoded = _encoded(record, since)
+        source = record if since == "sent" else record.arrivals
+        encoded = None if source is None else source.latency_hdr
         if encoded is None:
             continue
         histogram = _decoded(encoded, record.id)
@@ -64,12 +64,6 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
             "probes other than 'full'"
         )
     return merged
-
-
-def _encoded(record: Record, since: Since) -> str | None:
-    if since == "sent":
-        return record.latency_hdr
-    return None if record.arrivals is None else record.arrivals.latency_hdr
 
 
 def _decoded(encoded: str, record_id: str) -> HdrHistogram:
@@ -89,7 +83,7 @@ def _decoded(encoded: str, record_id: str) -> HdrHistogram:
 
 
 def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]:
-    """Percentiles (0 to 100, evenly spaced in nines) and the latency in seconds at each.
+    """Return percentiles (0 to 100, evenly spaced in nines) and the latency in seconds at each.
 
     It ends at the last percentile that the sample supports (n >= 10 / (1 - p)), and is empty for
     fewer than 10 values.
@@ -107,7 +101,7 @@ def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]
 def summary_of(
     records: Sequence[Record], by: Sequence[str], frame: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """As `frames.summary` of their frame, with percentiles read off each arm's merged histogram.
+    """Return `frames.summary` of their frame, with percentiles of each arm's merged histogram.
 
     `frame` is that frame, where the caller has it. A median of the repeats' percentiles is none of
     all their answers. NaN stands where the answers of the arm do not support the percentile, or its
@@ -126,7 +120,7 @@ def summary_of(
 
 
 def _percentiles(records: Iterable[Record], since: Since) -> dict[str, float]:
-    """The percentiles, in seconds, of all that the records counted; NaN where there is none."""
+    """Return the percentiles, in seconds, of all that the records counted; NaN for none."""
     try:
         histogram = merge_latency(records, since)
     except (BadInput, RecordDamaged):
@@ -141,7 +135,7 @@ def _percentiles(records: Iterable[Record], since: Since) -> dict[str, float]:
 
 
 def corrected(histogram: HdrHistogram, expected_interval_us: float) -> HdrHistogram:
-    """A copy with the requests added that a closed workload left out while it waited.
+    """Return a copy with the requests added that a closed workload left out while it waited.
 
     Each value above the interval at which requests were meant to be sent stands for the requests
     that were due meanwhile: they would have taken the value less one interval, less two, and so on
@@ -154,36 +148,28 @@ def corrected(histogram: HdrHistogram, expected_interval_us: float) -> HdrHistog
             f"expected_interval_us is {expected_interval_us!r}: it must be a number above 0; take "
             "1e6 over the requests that were to be sent in a second"
         )
-    bounds = (histogram.lowest_trackable_value, histogram.highest_trackable_value)
-    copy = HdrHistogram(*bounds, histogram.significant_figures)
+    lowest = histogram.lowest_trackable_value
+    copy = HdrHistogram(lowest, histogram.highest_trackable_value, histogram.significant_figures)
     copy.add(histogram)
-    for value, count in _missed(histogram, expected_interval_us).items():
-        copy.record_value(max(value, bounds[0]), count)
-    return copy
-
-
-def _missed(histogram: HdrHistogram, interval_us: float) -> Counter[int]:
-    """How many requests of which latency were left out; latencies rounded within their bucket."""
-    found: Counter[int] = Counter()
+    # Many waits fall into one bucket: they are counted by their value without the bits that a
+    # bucket does not tell apart, and recorded once a bucket.
+    bits = histogram.sub_bucket_count.bit_length()
+    missed: Counter[int] = Counter()
     for item in histogram.get_recorded_iterator():
         value, count = item.value_iterated_to, item.count_at_value_iterated_to
-        due = int(value / interval_us) - 1
-        if due > _MOST_MISSED:
+        due = int(value / expected_interval_us) - 1
+        if due > _MAX_MISSED:
             raise BadInput(
-                f"expected_interval_us is {interval_us!r}: during the longest request "
+                f"expected_interval_us is {expected_interval_us!r}: during the longest request "
                 f"{due:,} others would have been due; take a longer interval"
             )
         if due > 0:
-            waits = np.floor(value - interval_us * np.arange(1, due + 1)).astype(np.int64)
-            distinct, times = np.unique(_rounded(waits, histogram), return_counts=True)
-            found.update(dict(zip(distinct.tolist(), (times * count).tolist(), strict=True)))
-    return found
-
-
-def _rounded(values: npt.NDArray[np.int64], histogram: HdrHistogram) -> npt.NDArray[np.int64]:
-    """The values without the bits that a bucket of the histogram does not tell apart."""
-    bits = histogram.sub_bucket_count.bit_length()
-    _, exponents = np.frexp(values.astype(np.float64))
-    shifts = np.maximum(exponents - bits, 0).astype(np.int64)
-    rounded: npt.NDArray[np.int64] = (values >> shifts) << shifts
-    return rounded
+            steps = np.arange(1, due + 1)
+            waits = np.floor(value - expected_interval_us * steps).astype(np.int64)
+            _, exponents = np.frexp(waits.astype(np.float64))
+            shifts = np.maximum(exponents - bits, 0).astype(np.int64)
+            distinct, times = np.unique((waits >> shifts) << shifts, return_counts=True)
+            missed.update(dict(zip(distinct.tolist(), (times * count).tolist(), strict=True)))
+    for value, count in missed.items():
+        copy.record_value(max(value, lowest), count)
+    return copy

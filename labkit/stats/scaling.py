@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import TypeGuard
 from warnings import catch_warnings, simplefilter
 
 import msgspec
@@ -17,36 +16,36 @@ import numpy as np
 import numpy.typing as npt
 
 from labkit.errors import BadInput
-from labkit.stats.intervals import LEAST_REPEATS, LEVEL, Interval, of_ratio
-from labkit.stats.metrics import number
+from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio
+from labkit.stats.metrics import is_usable, number
 
 Rates = Mapping[int, Sequence[float | None]]
 Array = npt.NDArray[np.float64]
 
 WITHIN = 0.05
 """How far below the best a rate may be at the knee, as a share of the best."""
-LEAST_LEVELS = 6
+MIN_LEVELS = 6
 """Fewer limits would fit the law's three coefficients whatever they were."""
 _ROUNDING = 1e-9
-MOST_OFF = 0.10
+MAX_OFF = 0.10
 """How far a fitted curve may be off, as a share of each rate (the root of the mean square)."""
-LEAST_BEND = 0.10
+MIN_BEND = 0.10
 """Below this share of lost proportionality, at the largest limit, nothing is seen of the law."""
 
 
 def in_flight(throughput_rps: float, latency_s: float) -> float:
-    """How many requests are under way on average (Little 1961): rate times mean latency."""
+    """Return how many requests are in flight on average (Little 1961): rate times mean latency."""
     return throughput_rps * latency_s
 
 
 class Knee(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest limit whose rate is within 5 % of the best.
 
-    In `level` of sweeps or more, low to high holds that of the true rates, among the limits tried.
-    `low` and `high` are None unless each limit has five repeats with a rate; `n` is how many the
-    one with the fewest has, and `left_out` holds the limits with none. `best` is the limit with the
-    best rate, `rate` and `best_rate` are medians. `at_end` says that the largest limit is the knee,
-    so that it may lie beyond.
+    In `level` of sweeps or more, low to high contains that of the true rates, among the limits
+    tried. `low` and `high` are None unless each limit has five repeats with a rate; `n` is how many
+    the one with the fewest has, and `left_out` lists the limits with none. `best` is the limit with
+    the best rate, `rate` and `best_rate` are medians. `at_end` is True where the largest limit is
+    the knee, so that it may lie beyond.
     """
 
     limit: int
@@ -62,7 +61,7 @@ class Knee(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def knee(rates: Rates, within: float = WITHIN) -> Knee:
-    """The knee of rates over limits.
+    """Find the knee of rates over limits.
 
     Each limit's rate is compared with that of the best limit, repeat by repeat. The knee is the
     smallest limit whose median ratio is 1 - `within` or more. With the 95 % intervals of the
@@ -71,21 +70,29 @@ def knee(rates: Rates, within: float = WITHIN) -> Knee:
 
     Raises `BadInput` where no limit has a rate above 0.
     """
-    medians = {limit: median(known) for limit, values in rates.items() if (known := _known(values))}
+    medians = _medians(rates)
     if not medians:
         raise BadInput("there is no knee: no limit has a rate above 0 from a valid trial")
     limits = sorted(medians)
     best = max(limits, key=medians.__getitem__)
-    ratios = _ratios(rates, limits, best)
     near = (1 - within) * (1 - _ROUNDING)
-    found = _first(ratios, "value", near)
-    sure = all(ratio is not None and ratio.is_known for ratio in ratios.values())
-    # Which limit is the best is itself uncertain: each that may be has its say.
-    rivals = [_ratios(rates, limits, n) for n in limits if n == best or _may_be_best(ratios[n])]
+
+    def first(ratios: Mapping[int, Interval | None], end: str) -> int:
+        """Return the first limit that is near by this end: the best limit's ratio always is 1."""
+        return next(n for n, ratio in ratios.items() if (getattr(ratio, end, None) or 0) >= near)
+
+    ratios = {limit: _ratio(rates[limit], rates[best]) for limit in limits}
+    found = first(ratios, "value")
+    low = high = None
+    if all(ratio is not None and ratio.is_known for ratio in ratios.values()):
+        # Which limit is the best is uncertain too: each that may be is compared with in turn.
+        rivals = [n for n, ratio in ratios.items() if ratio and ratio.high and ratio.high >= 1]
+        each = [{limit: _ratio(rates[limit], rates[rival]) for limit in limits} for rival in rivals]
+        low, high = min(first(one, "high") for one in each), max(first(one, "low") for one in each)
     return Knee(
         limit=found,
-        low=min(_first(one, "high", near) for one in rivals) if sure else None,
-        high=max(_first(one, "low", near) for one in rivals) if sure else None,
+        low=low,
+        high=high,
         rate=medians[found],
         best=best,
         best_rate=medians[best],
@@ -95,31 +102,16 @@ def knee(rates: Rates, within: float = WITHIN) -> Knee:
     )
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if _usable(value)]
-
-
-def _usable(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value) and value > 0
+def _medians(rates: Rates) -> dict[int, float]:
+    """Return the median rate of each limit that has a usable one."""
+    known = {limit: [one for one in values if is_usable(one)] for limit, values in rates.items()}
+    return {limit: median(values) for limit, values in known.items() if values}
 
 
 def _ratio(of: Sequence[float | None], to: Sequence[float | None]) -> Interval | None:
-    """The ratio over the repeats that have both; None where there is none."""
-    pairs = [(a, b) for a, b in zip(of, to, strict=True) if _usable(a) and _usable(b)]
+    """Return the ratio over the repeats that have both; None where there is none."""
+    pairs = [(a, b) for a, b in zip(of, to, strict=True) if is_usable(a) and is_usable(b)]
     return of_ratio([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
-
-
-def _ratios(rates: Rates, limits: Sequence[int], best: int) -> dict[int, Interval | None]:
-    return {limit: _ratio(rates[limit], rates[best]) for limit in limits}
-
-
-def _may_be_best(ratio: Interval | None) -> bool:
-    return ratio is not None and ratio.high is not None and ratio.high >= 1
-
-
-def _first(ratios: Mapping[int, Interval | None], end: str, least: float) -> int:
-    """The first limit where this end of the ratio is so much: the best's own ratio always is 1."""
-    return next(n for n, ratio in ratios.items() if (getattr(ratio, end, None) or 0) >= least)
 
 
 class Usl(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +121,7 @@ class Usl(msgspec.Struct, frozen=True, kw_only=True):
     `rate_1` is the rate of one at a time, sigma the share that is done one after another
     (contention), kappa the cost of each pair that must agree (coherency). `off` is how far the law
     is off, as a share of the rates. `peak` is the limit of the highest rate, None where kappa is
-    within two standard errors of 0, so that no peak can be told.
+    within two standard errors of 0, so that no peak is known.
     """
 
     rate_1: float
@@ -139,7 +131,7 @@ class Usl(msgspec.Struct, frozen=True, kw_only=True):
     peak: float | None
 
     def at(self, limit: float) -> float:
-        """The rate at a limit."""
+        """Return the rate at a limit."""
         return float(_usl(np.array([limit]), self.rate_1, self.sigma, self.kappa)[0])
 
 
@@ -157,11 +149,11 @@ def fit_usl(rates: Rates) -> Fit:
     Refused: fewer than six limits, a curve that is off by more than 10 %, and rates that determine
     no coefficients.
     """
-    medians = {limit: median(_known(values)) for limit, values in rates.items() if _known(values)}
-    if len(medians) < LEAST_LEVELS:
+    medians = _medians(rates)
+    if len(medians) < MIN_LEVELS:
         return _refused(
-            f"it has three coefficients, and {len(medians)} limits with a rate are few "
-            f"to tell them by: sweep {LEAST_LEVELS} or more"
+            f"it has three coefficients, and {len(medians)} limits with a rate are too few: "
+            f"sweep {MIN_LEVELS} or more"
         )
     limits = np.array(sorted(medians), dtype=np.float64)
     measured = np.array([medians[int(limit)] for limit in limits])
@@ -169,7 +161,7 @@ def fit_usl(rates: Rates) -> Fit:
         # What overflows, or determines no coefficients, is not to pass with a warning.
         with np.errstate(over="raise", invalid="raise", divide="raise"), catch_warnings():
             simplefilter("error", UserWarning)
-            return _judged(*_fitted(limits, measured), limits, measured)
+            return _fitted(limits, measured)
     except (RuntimeError, ValueError, ArithmeticError, Warning) as error:
         return _refused(f"no coefficients were found ({error})")
 
@@ -179,8 +171,8 @@ def _usl(limits: Array, rate_1: float, sigma: float, kappa: float) -> Array:
     return law
 
 
-def _fitted(limits: Array, measured: Array) -> tuple[Array, Array]:
-    """The coefficients and their standard errors."""
+def _fitted(limits: Array, measured: Array) -> Fit:
+    """Fit the law, in units of the best rate per request in flight, and judge the fit."""
     from scipy.optimize import curve_fit  # here: half a second that only a sweep needs
 
     each = float(np.max(measured / limits))
@@ -191,25 +183,21 @@ def _fitted(limits: Array, measured: Array) -> tuple[Array, Array]:
     found, covariance = curve_fit(
         law, limits, measured, p0=(1, 0.01, 1e-5), sigma=measured, bounds=(0, np.inf)
     )
-    scale = np.array([each, 1, 1])
-    return found * scale, np.sqrt(np.diag(covariance)) * scale
-
-
-def _judged(found: Array, errors: Array, limits: Array, measured: Array) -> Fit:
-    rate_1, sigma, kappa = map(float, found)
-    off = float(np.sqrt(np.mean((_usl(limits, *found) / measured - 1) ** 2)))
-    if not off <= MOST_OFF:
-        return _refused(f"its curve is off by {off:.1%}, and at most {MOST_OFF:.0%} is a fit")
-    end = limits[-1]
-    if float(_usl(end, *found)) > (1 - LEAST_BEND) * rate_1 * end:
+    rate_1, sigma, kappa = each * float(found[0]), float(found[1]), float(found[2])
+    errors = np.sqrt(np.diag(covariance))
+    curve = _usl(limits, rate_1, sigma, kappa)
+    off = float(np.sqrt(np.mean((curve / measured - 1) ** 2)))
+    if not off <= MAX_OFF:
+        return _refused(f"its curve is off by {off:.1%}, and at most {MAX_OFF:.0%} is a fit")
+    if float(curve[-1]) > (1 - MIN_BEND) * rate_1 * limits[-1]:
         return _refused(
-            f"up to the limit {end:,.0f} the rate rises in proportion, so that nothing is seen of "
-            "what bends it: sweep further"
+            f"up to the limit {limits[-1]:,.0f} the rate rises in proportion, so that nothing is "
+            "seen of what bends it: sweep further"
         )
-    if not np.all(np.isfinite(errors)) or errors[0] > 0.5 * rate_1:
+    if not np.all(np.isfinite(errors)) or errors[0] > 0.5 * found[0]:
         return _refused("the rates determine no coefficients: sweep smaller limits as well")
-    told = kappa > 2 * float(errors[2]) and sigma < 1
-    peak = math.sqrt((1 - sigma) / kappa) if told else None
+    has_peak = kappa > 2 * float(errors[2]) and sigma < 1
+    peak = math.sqrt((1 - sigma) / kappa) if has_peak else None
     return Fit(usl=Usl(rate_1=rate_1, sigma=sigma, kappa=kappa, off=off, peak=peak))
 
 
@@ -218,7 +206,7 @@ def _refused(reason: str) -> Fit:
 
 
 def knee_says(found: Knee) -> str:
-    """The knee in a sentence or two."""
+    """Return the knee in a sentence or two."""
     rate = f"{number(found.rate)} requests/s"
     if found.left_out:
         listed = ", ".join(f"{limit:,}" for limit in found.left_out)
@@ -233,21 +221,21 @@ def knee_says(found: Knee) -> str:
     says += f"within {WITHIN:.0%} of the best ({number(found.best_rate)} at {found.best:,})"
     if found.low is None or found.high is None:
         return (
-            f"{says}; it has no interval, for which each limit needs {LEAST_REPEATS} valid repeats "
+            f"{says}; it has no interval, for which each limit needs {MIN_REPEATS} valid repeats "
             f"(one has {found.n})."
         )
-    held = f"from {found.low:,} to {found.high:,}"
-    held = held if found.low != found.high else f"{found.low:,} alone"
-    return f"{says}; its {100 * found.level:g} % interval, of the limits tried, is {held}."
+    both = f"from {found.low:,} to {found.high:,}"
+    ends = both if found.low != found.high else f"{found.low:,} alone"
+    return f"{says}; its {100 * found.level:g} % interval, of the limits tried, is {ends}."
 
 
 def usl_says(fit: Fit) -> str:
-    """The law's coefficients, or why it was refused, in a sentence."""
+    """Return the law's coefficients, or why it was refused, in a sentence."""
     law = "Universal Scalability Law"
     if fit.usl is None:
         return f"The {law} was not fitted: {fit.reason}."
     usl = fit.usl
-    peak = "no peak can be told" if usl.peak is None else f"its peak is at {number(usl.peak)}"
+    peak = "no peak is known" if usl.peak is None else f"its peak is at {number(usl.peak)}"
     return (
         f"The {law} fits to {usl.off:.1%}: {number(usl.rate_1)} requests/s one at a time, "
         f"contention {usl.sigma:.2g}, coherency {usl.kappa:.2g}; {peak}."

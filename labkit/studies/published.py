@@ -23,7 +23,7 @@ from labkit.spec import validation
 from labkit.spec.trial import Trial
 
 SCALES = ("smoke", "workshop", "paper")
-LEAST_REPEATS = 3
+MIN_REPEATS = 3
 """Repeats, of fresh processes each, below which no relation is decided."""
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
@@ -118,7 +118,7 @@ class Scale(_Part, frozen=True, kw_only=True):
     """
 
     about: Text
-    repeats: Annotated[int, Meta(ge=LEAST_REPEATS, le=1_000)]
+    repeats: Annotated[int, Meta(ge=MIN_REPEATS, le=1_000)]
     minutes: Positive
     time_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0
     requests_factor: Annotated[float, Meta(gt=0, le=1)] = 1.0

@@ -20,7 +20,7 @@ import msgspec
 from labkit import stats
 from labkit.record import guards
 from labkit.record.record import Record
-from labkit.studies.published import LEAST_REPEATS, Relation
+from labkit.studies.published import MIN_REPEATS, Relation
 
 RATE = "throughput_rps"
 
@@ -166,7 +166,7 @@ def judge(
 def _interval(relation: Relation, judged: Values) -> stats.Interval | None:
     """The interval of the ratio, which decides nothing here; None where there is none to give."""
     ratios = [value for value in judged if value is not None and value > 0]
-    if not relation.is_ratio or not len(ratios) == len(judged) >= stats.LEAST_REPEATS:
+    if not relation.is_ratio or not len(ratios) == len(judged) >= stats.MIN_REPEATS:
         return None
     return stats.of_ratio(ratios, [1.0] * len(ratios))
 
@@ -192,10 +192,10 @@ def _decide(
     if scale in relation.undecidable:
         why = relation.undecidable[scale]
         return "not decided", f"scale {scale} cannot decide it, because {why}"
-    if len(judged) < LEAST_REPEATS:
+    if len(judged) < MIN_REPEATS:
         return (
             "not decided",
-            f"a verdict needs {LEAST_REPEATS} repeats, and there are {len(judged)}",
+            f"a verdict needs {MIN_REPEATS} repeats, and there are {len(judged)}",
         )
     if len(known) < len(judged):
         why = why_missing or "a record is missing, a value was not measured, or a divisor is 0"

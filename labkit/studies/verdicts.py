@@ -19,7 +19,7 @@ from labkit.studies.ledger import Check, Claim, Side
 from labkit.studies.readings import Reading
 from labkit.studies.wording import Pair, Words
 
-LEAST_REPEATS = intervals.LEAST_REPEATS
+MIN_REPEATS = intervals.MIN_REPEATS
 Status = Literal["holds", "refuted", "inconclusive", "not yet measurable"]
 Answer = Literal["holds", "refuted", "inconclusive", "told"]
 
@@ -206,8 +206,8 @@ def _decide(
     """The answer, and for 'inconclusive' what stands in the way."""
     if not check.decides:
         return "told", ""
-    if repeats < LEAST_REPEATS:
-        return "inconclusive", f"it takes {LEAST_REPEATS} repeats, and there are {repeats}"
+    if repeats < MIN_REPEATS:
+        return "inconclusive", f"it takes {MIN_REPEATS} repeats, and there are {repeats}"
     if len(known) < repeats:
         why = "; ".join(doubts) or "a divisor is not above 0"
         return "inconclusive", f"{repeats - len(known)} of {repeats} repeats have no value: {why}"
