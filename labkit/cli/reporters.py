@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 
-from labkit.lab.progress import Reporter, arm_label, describe, remaining
+from labkit.lab.progress.reporter import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -34,8 +34,9 @@ class Lines(Reporter):
     def passed(self, line: str) -> None:
         """Write the line."""
         self._done += 1
-        left = remaining(self._done, self._trials, self._began)
-        sys.stderr.write(f"[{self._done}/{self._trials}] {line}; {left}\n")
+        if self._done < self._trials:
+            line += f"; {remaining(self._done, self._trials, self._began)}"
+        sys.stderr.write(f"[{self._done}/{self._trials}] {line}\n")
 
 
 class Live(Lines):
@@ -43,7 +44,7 @@ class Live(Lines):
 
     def started(self, step: Step) -> None:
         """Name the arm."""
-        self._label = arm_label(step)
+        self._label = step_label(step)
         self._draw("starting", 0.0)
 
     def update(self, progress: Progress) -> None:

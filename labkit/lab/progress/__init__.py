@@ -10,25 +10,9 @@ import sys
 from typing import cast
 
 from labkit.lab.progress.notebook import Notebook
-from labkit.lab.progress.reporter import (
-    Reporter,
-    SafeReporter,
-    arm_label,
-    describe,
-    remaining,
-    report_cancellation,
-)
+from labkit.lab.progress.reporter import Reporter, SafeReporter, remaining, report_cancellation
 
-__all__ = [
-    "Reporter",
-    "SafeReporter",
-    "arm_label",
-    "default",
-    "describe",
-    "is_live",
-    "remaining",
-    "report_cancellation",
-]
+__all__ = ["Reporter", "SafeReporter", "default", "is_live", "remaining", "report_cancellation"]
 
 
 def default() -> Reporter:

@@ -158,8 +158,8 @@ def strips(arms: Sequence[Arm]) -> str:
         left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
         drawn = "".join(_panel(panel, shown, max(end_s, MIN_RATE_S)))
         parts.append(f'<g transform="translate({left} {down})">{drawn}</g>')
-    latest = "; ".join(f"{arm.label}: {_latest(arm)}" for _, arm in shown)
-    words = escape(f"Over time, {latest}." if latest else "No arm has begun.")
+    titles = ", ".join(panel.title for panel in _PANELS)
+    words = escape(f"{titles} over time: {'; '.join(arm.label for _, arm in shown)}")
     width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" '
@@ -220,12 +220,3 @@ def _stroke(place: int, arm: Arm) -> str:
     weight = 1.5 if arm.done else 2.2
     colour, dash = COLOURS[place % MAX_ARMS], DASHES[place % MAX_ARMS]
     return f'fill="none" stroke="{colour}" stroke-width="{weight}" stroke-dasharray="{dash}"'
-
-
-def _latest(arm: Arm) -> str:
-    """Return the last known value of each panel in words."""
-    known = []
-    for panel in _PANELS:
-        values = [value for value in arm.points.column(panel.column) if value is not None]
-        known += [f"{panel.title} {values[-1] * panel.scale:,.4g} {panel.unit}"] if values else []
-    return ", ".join(known) or "nothing known yet"

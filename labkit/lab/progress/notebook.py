@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from labkit.lab.progress.live import MAX_ARMS, Arm, Pace, Points, strips
-from labkit.lab.progress.reporter import Reporter, arm_label, describe, remaining
+from labkit.lab.progress.reporter import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -53,7 +53,7 @@ class Notebook(Reporter):
 
     def started(self, step: Step) -> None:
         """Name the arm that runs."""
-        self._label = arm_label(step)
+        self._label = step_label(step)
         if self._label not in self._arms and len(self._arms) >= MAX_ARMS:
             del self._arms[next(iter(self._arms))]
         self._arms[self._label] = Points()

@@ -60,7 +60,7 @@ class SafeReporter:
         return call
 
 
-def arm_label(step: Step) -> str:
+def step_label(step: Step) -> str:
     """Return the settings that tell the arm of `step` from the others, else its strategy."""
     arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
     return arm or step.trial.strategy
