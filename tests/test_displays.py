@@ -34,7 +34,7 @@ from labkit.charts.style import (
 from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.record.record import Timeline
 from labkit.report.audit import Audit, Figure
-from labkit.report.html import MOST_BYTES, prose
+from labkit.report.html import MAX_BYTES, prose
 from labkit.report.ladder import Climb, Conditions
 from labkit.report.ledger import Ledger
 from labkit.report.profile import Profile
@@ -274,7 +274,7 @@ def _luminance(grey: int) -> float:
 
 
 def test_pictures_are_made_to_fit() -> None:
-    assert len(load("garcia-2018").plot().png_transparent()) < MOST_BYTES
+    assert len(load("garcia-2018").plot().png_transparent()) < MAX_BYTES
 
 
 def test_to_import_the_lab_draws_nothing() -> None:

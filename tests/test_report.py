@@ -1,4 +1,4 @@
-"""The report as a browser and a Markdown reader take it: whole, escaped, and standing alone."""
+"""The report as a browser takes it: whole, escaped, and standing alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from labkit import charts, stats
 from labkit.record.record import Note
@@ -50,7 +48,7 @@ def whole(**changes: Any) -> dict[str, Any]:
         text=["Two clients.", "Each five times."],
         verdicts=[verdict(one) for one in report.MARKS],
         tables=[TABLE],
-        pictures=[report.picture(chart, caption="Memory of one client.", file="memory.svg")],
+        pictures=[report.picture(chart, caption="Memory of one client.")],
     )
     return {
         "title": "Garcia 2018",
@@ -232,80 +230,3 @@ def test_page_of_nothing_has_no_empty_sections() -> None:
 
 def test_same_data_give_the_same_report() -> None:
     assert report.page(**whole()) == report.page(**whole())
-    assert report.markdown(**whole()) == report.markdown(**whole())
-
-
-def rendered(markdown: str) -> Page:
-    """Markdown as a reader with tables shows it; raw HTML would go through to the page."""
-    reader = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
-    return Page(reader.render(markdown))
-
-
-def test_markdown_has_the_same_tables() -> None:
-    page = rendered(report.markdown(**whole()))
-
-    assert page.rows[:3] == [list(TABLE.headers), *(list(row) for row in TABLE.rows)]
-    assert page.rows[3:] == [
-        ["name", "value"],
-        ["machine.cores", "2"],
-        ["machine.cpus", "0, 1"],
-        ["turbo", "not known"],
-    ]
-    assert page.of("th")[:3] == [
-        {"style": f"text-align:{one}"} for one in ("left", "right", "right")
-    ]
-
-
-def test_markdown_has_every_part_and_names_the_image() -> None:
-    text = report.markdown(**whole())
-
-    page = rendered(text)
-    assert [one["src"] for one in page.of("img")] == ["memory.svg"]
-    assert "labkit reproduce garcia-2018 --scale paper\n" in page.texts
-    assert {"agrees", "disagrees", "not decided"} <= set(page.texts)
-    says = "the semaphore needs many times the memory. The ratio was 6.8 to 7.1 in 5 repeats."
-    assert page.texts.count(f": {says}") == 3
-    for part in ("Two clients.", "Each five times.", "Medians of 5 repeats."):
-        assert part in page.texts
-
-
-def test_markdown_of_a_picture_without_a_file_says_it_in_words() -> None:
-    section = Section(title="t", pictures=[Picture(svg="<svg/>", alt="Memory: 58 MB")])
-
-    page = rendered(report.markdown("t", [section]))
-
-    assert page.of("img") == []
-    assert "Memory: 58 MB" in page.texts
-
-
-def test_markdown_from_a_server_is_shown_and_never_taken_for_markup() -> None:
-    page = rendered(report.markdown(**evil()))
-
-    harmless = "h1 h2 p ul li strong table thead tbody tr th td pre code"
-    assert {name for name, _ in page.elements} <= set(harmless.split())
-    assert page.texts.count(EVIL) >= 9
-
-
-@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=40))
-def test_escaped_text_is_shown_as_it_is(text: str) -> None:
-    page = rendered(f"before\n\n{report.escape(text)}\n\n| a |\n| - |\n| {report.escape(text)} |\n")
-
-    shown = " ".join(text.split())
-    assert "".join(page.texts).split("\n") == [
-        *["before"],
-        *([shown] if shown else []),
-        *["", "", "", "a", "", "", "", "", shown, "", "", "", ""],
-    ]
-
-
-@pytest.mark.parametrize("text", ["361.1", "-3.5", "as_completed", "100,000 (99 to 101)"])
-def test_plain_figures_and_names_are_not_escaped(text: str) -> None:
-    assert report.escape(text) == text
-
-
-@given(st.text(st.sampled_from("`a\n"), max_size=20))
-def test_command_with_backticks_stays_one_block(command: str) -> None:
-    page = rendered(report.markdown("t", [], command=f"x{command}"))
-
-    assert [name for name, _ in page.elements] == ["h1", "h2", "pre", "code"]
-    assert f"x{command}\n" in page.texts

@@ -19,73 +19,74 @@ from labkit.report.tables import Table
 if TYPE_CHECKING:
     from labkit.charts import Chart
 
-MOST_BYTES = 140_000
-"""Of a picture; a larger one is drawn coarser. A third more than that goes into the page."""
+MAX_BYTES = 140_000
+"""Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger."""
 _DPI = (160, 110, 80)
 _CODE = re.compile(r"`([^`]+)`")
-_WHOLE = 20
+_MAX_WHOLE = 20
 """Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
 
 def table(shown: Table) -> str:
-    """The table, and what it says as a paragraph for each line."""
-    head = _line("th", shown.headers, shown.left)
-    body = "".join(_line("td", row, shown.left) for row in shown.rows)
+    """Return the table, and what it says as a paragraph for each line."""
+    head = _row("th", shown.headers, shown.left)
+    body = "".join([_row("td", row, shown.left) for row in shown.rows])
     grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
     return grid + sentences(shown.says.splitlines())
 
 
-def _line(tag: str, words: Sequence[str], left: int) -> str:
-    cells = [_cell(tag, word, "left" if at < left else "right") for at, word in enumerate(words)]
+def _row(tag: str, words: Sequence[str], left: int) -> str:
+    cells = []
+    for at, word in enumerate(words):
+        side = "left" if at < left else "right"
+        # The side is there twice: a notebook's style is stronger than `align`, and GitHub knows no
+        # `style`.
+        whole = ";white-space:nowrap" if tag == "td" and len(word) <= _MAX_WHOLE else ""
+        style = f'align="{side}" style="text-align:{side}{whole}"'
+        cells.append(f"<{tag} {style}>{escape(word)}</{tag}>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(tag: str, word: str, side: str) -> str:
-    # Said twice: a notebook's own style is stronger than `align`, GitHub knows no `style`.
-    whole = ";white-space:nowrap" if tag == "td" and len(word) <= _WHOLE else ""
-    return f'<{tag} align="{side}" style="text-align:{side}{whole}">{escape(word)}</{tag}>'
+def prose(text: str) -> str:
+    """Return a sentence as HTML, with text between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
-def prose(said: str) -> str:
-    """A sentence, with what stands between backticks as code."""
-    return _CODE.sub(r"<code>\1</code>", escape(said))
+def sentences(texts: Iterable[str]) -> str:
+    """Return a paragraph for each text that is not empty."""
+    return "".join([f"<p>{prose(text)}</p>" for text in texts if text])
 
 
-def sentences(said: Iterable[str]) -> str:
-    """A paragraph for each."""
-    return "".join(f"<p>{prose(one)}</p>" for one in said if one)
+def listed(texts: Sequence[str]) -> str:
+    """Return a list with a point for each text; nothing where there is none."""
+    return f"<ul>{''.join([f'<li>{prose(text)}</li>' for text in texts])}</ul>" if texts else ""
 
 
-def listed(said: Sequence[str]) -> str:
-    """A list with a point for each; nothing where there is none."""
-    return f"<ul>{''.join(f'<li>{prose(one)}</li>' for one in said)}</ul>" if said else ""
+def heading(text: str) -> str:
+    """Return a line in bold: it is no heading of the notebook."""
+    return f"<p><b>{escape(text)}</b></p>"
 
 
-def heading(said: str) -> str:
-    """A line that stands out, and is no heading of the notebook."""
-    return f"<p><b>{escape(said)}</b></p>"
-
-
-def verdict(mark: str, word: str, *said: str) -> str:
-    """A paragraph: mark and word, then the sentences."""
-    rest = " ".join(f"{one.rstrip('.')}." for one in said if one)
+def verdict(mark: str, word: str, *texts: str) -> str:
+    """Return a paragraph: mark and word, then the sentences."""
+    rest = " ".join([f"{text.rstrip('.')}." for text in texts if text])
     return f"<p>{escape(mark)} <b>{escape(word)}</b>: {escape(rest)}</p>"
 
 
 def folded(summary: str, inner: str) -> str:
-    """What is shown on a click."""
+    """Return HTML that is shown on a click."""
     return f"<details><summary>{escape(summary)}</summary>{inner}</details>"
 
 
 def picture(draw: Callable[[], Chart]) -> str:
-    """The chart as part of the page, readable on light and on dark; nothing where there is none."""
+    """Return the chart as part of the page, for light and dark; nothing where there is none."""
     try:
         chart = draw()
     except LabError:
         return ""
     width = round(chart.get_figwidth() * _DPI[-1])
     images = (chart.png_transparent(dpi) for dpi in _DPI)
-    image = next((one for one in images if len(one) <= MOST_BYTES), b"")
+    image = next((one for one in images if len(one) <= MAX_BYTES), b"")
     return (
         f'<p><img alt="{escape(chart.alt)}" width="{width}" '
         f'src="data:image/png;base64,{base64.b64encode(image).decode("ascii")}"></p>'

@@ -44,35 +44,34 @@ _CAPTION: Any = [{"selector": "caption", "props": "caption-side: bottom; text-al
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Headers, rows of text, and the sentence that says what they mean."""
+    """Headers, rows of text, and the sentences that explain them."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     says: str = ""
     left: int = 1
-    """How many columns, from the left, hold words; the others hold numbers."""
+    """How many columns, from the left, are words; the others are numbers."""
 
     def text(self) -> str:
-        """Aligned plain text, the sentence below."""
+        """Return aligned plain text, the sentences below."""
         lines = [list(self.headers), *map(list, self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = [
-            "  ".join(self._cell(i, word, widths[i]) for i, word in enumerate(line)).rstrip()
-            for line in lines
-        ]
+        shown = []
+        for line in lines:
+            pairs = list(zip(line, widths, strict=True))
+            cells = [word.ljust(width) for word, width in pairs[: self.left]]
+            cells += [word.rjust(width) for word, width in pairs[self.left :]]
+            shown.append("  ".join(cells).rstrip())
         return "\n".join([*shown, *(["", self.says] if self.says else [])])
 
-    def _cell(self, column: int, word: str, width: int) -> str:
-        return word.ljust(width) if column < self.left else word.rjust(width)
-
     def frame(self) -> pd.DataFrame:
-        """The same as a DataFrame of text."""
+        """Return the same as a DataFrame of text."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows), columns=list(self.headers))
 
     def styled(self) -> Any:
-        """The same for a notebook, words to the left, and nothing in it taken for HTML."""
+        """Return the same for a notebook: words to the left, and all text escaped."""
         left = [{"selector": "", "props": "text-align: left"}]
         words: dict[Any, Any] = dict.fromkeys(self.headers[: self.left], left)
         numbers: list[Hashable] = [*self.headers[self.left :]]
@@ -99,29 +98,20 @@ def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame
 def words(
     summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str], *, ranged: str
 ) -> Table:
-    """A summary as text: one row an arm, and of the metrics `columns` those that were measured.
+    """Return a summary as text: one row an arm, with those of `columns` that were measured.
 
     The metric `ranged` is shown with its range over the repeats.
     """
     shown = [name for name in columns if summary[name].fillna(0).any() or name == "failures"]
     headers = [*by, "n", *(columns[name] for name in shown), "verdict"]
-    rows = [_arm(row, by, shown, ranged) for row in summary.to_dict("records")]
+    rows = []
+    for row in summary.to_dict("records"):
+        figures = [stats.METRICS[name].text(row[name]) for name in shown]
+        if ranged in shown and row["n"] > 1:
+            ends = [stats.METRICS[ranged].text(row[f"{ranged}_{end}"]) for end in ("min", "max")]
+            figures[shown.index(ranged)] += f" ({'-'.join(ends)})" if ends[0] != ends[1] else ""
+        rows.append([*(str(row[name]) for name in by), str(row["n"]), *figures, _verdict(row)])
     return Table(headers=headers, rows=rows, left=len(by))
-
-
-def _arm(row: Mapping[Any, Any], by: Sequence[str], shown: Sequence[str], ranged: str) -> list[str]:
-    words = [str(row[name]) for name in by]
-    figures = [_median(row, name, ranged=name == ranged) for name in shown]
-    return [*words, str(row["n"]), *figures, _verdict(row)]
-
-
-def _median(row: Mapping[Any, Any], name: str, *, ranged: bool) -> str:
-    metric = stats.METRICS[name]
-    text = metric.text(row[name])
-    spread = [metric.text(row[f"{name}_{end}"]) for end in ("min", "max")]
-    if not ranged or row["n"] == 1 or spread[0] == spread[1]:
-        return text
-    return f"{text} ({spread[0]}-{spread[1]})"
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
@@ -129,40 +119,35 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 
 def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
-    """What a study's table says, in a sentence or two, without claiming more than it shows."""
+    """Return what a study's table means, in sentences, without claiming more than it shows."""
+    texts = ["One run an arm: nothing is known of the spread, so nothing here is a comparison."]
     repeats = min(summary["n"], default=0)
-    spread = (
-        f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
-        if repeats > 1
-        else "One run an arm: nothing is known of the spread, so nothing here is a comparison."
-    )
-    floor = (
-        " Efficiency is the floor (the shortest time that the server's delays allow) over the time."
-        if any(record.floor_s for record in records)
-        else ""
-    )
-    return " ".join([spread + floor, *_service_time(records), *_doubts(summary, by)])
-
-
-def _service_time(records: Sequence[Record]) -> list[str]:
-    return [f"{said}." for said in guards.of_latency(records)]
-
-
-def _doubts(summary: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    doubts = {
-        stats.arm_label({name: stats.plain(row[name]) for name in by}): stats.codes_of(
-            [row["doubts"]]
+    if repeats > 1:
+        texts = [
+            f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
+        ]
+    if any(record.floor_s for record in records):
+        texts.append(
+            "Efficiency is the floor (the shortest time that the server's delays allow) over the "
+            "time."
         )
-        for row in summary.to_dict("records")
-    }
-    return stats.doubt_sentences(doubts, max(summary["n"], default=0))
+    texts += _of_latency(records)
+    doubts = {}
+    for row in summary.to_dict("records"):
+        label = stats.arm_label({name: stats.plain(row[name]) for name in by})
+        doubts[label] = stats.codes_of([row["doubts"]])
+    return " ".join([*texts, *stats.doubt_sentences(doubts, max(summary["n"], default=0))])
+
+
+def _of_latency(records: Sequence[Record]) -> list[str]:
+    return [f"{text}." for text in guards.of_latency(records)]
 
 
 _RATIOS = ("wall_s", "throughput_rps")
 
 
 def of_comparisons(compared: Sequence[Against]) -> Table:
-    """One row an arm: its ratio to the first arm, with its interval, or why there is none."""
+    """Return one row an arm: its ratio to the first, with the interval, or why there is none."""
     cells: dict[str, dict[str, str]] = {}
     for one in compared:
         cells.setdefault(stats.arm_label(one.of), {})[one.metric] = one.comparison.says
@@ -180,14 +165,14 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
 
 
 def of_one(record: Record) -> Table:
-    """The main figures of one record, as a study's table has them, and what they mean."""
+    """Return the main figures of one record, as a study's table has them, and their meaning."""
     by = ["strategy"]
     table = words(stats.summary_of([record], by), by, SHOWN, ranged="wall_s")
     return replace(table, says=sentence(record))
 
 
 def of_run(record: Record) -> Table:
-    """One record, a line a figure."""
+    """Return one record, a line a figure."""
     return Table(
         headers=["", record.id], rows=list(_figures(record)), says=sentence(record), left=2
     )
@@ -237,7 +222,7 @@ def _own_target(target: Mapping[str, Any]) -> str:
 
 
 def sentence(record: Record) -> str:
-    """What one record means."""
+    """Return what one record means."""
     if record.verdict == "invalid":
         return f"The record is invalid: {_reason(record)}."
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
@@ -246,7 +231,7 @@ def sentence(record: Record) -> str:
         f"The server's delays alone take {record.floor_s:.2f} s; this client took "
         f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
     )
-    return " ".join([efficiency, *_service_time([record])])
+    return " ".join([efficiency, *_of_latency([record])])
 
 
 def _reason(record: Record) -> str:

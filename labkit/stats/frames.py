@@ -42,7 +42,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     columns = dict.fromkeys([*DESCRIPTION, *(name for record in listed for name in record.axes)])
     found = {name: _column([row.get(name) for row in described]) for name in columns}
     for name, metric in METRICS.items():
-        found[name] = pd.Series([metric.of(record) for record in listed], dtype="float64")
+        found[name] = pd.Series(list(map(metric.of, listed)), dtype="float64")
     return pd.DataFrame(found)
 
 

@@ -1,8 +1,13 @@
-"""`Profile`: where the time of a profiled run went, by function and by coroutine."""
+"""`Profile`: where the time of a profiled run went, as a table, a flame chart, a page, a file.
+
+It runs nothing. Profiles are kept apart from records: none is stored, and none is compared.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +17,7 @@ from labkit import charts
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import Function, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
-from labkit.report import html
-from labkit.report.profile import formats
+from labkit.report import html, profile_formats
 from labkit.report.shown import Shown
 from labkit.report.tables import Table
 from labkit.spec import validation
@@ -49,35 +53,26 @@ class Profile(Shown):
 
     @property
     def requests_s(self) -> float | None:
-        """The sum of what each request took, from call to end, by the lab's own clock."""
+        """The sum of the requests' times, from call to end, by the lab's own clock."""
         return self.found.requests_s
 
     @property
     def attributed(self) -> float | None:
         """The share of the requests' time that the profiler finds inside coroutines, by name.
 
-        Counted is what some coroutine below the request took itself, waiting or computing, over
+        It is the own time of the coroutines below the request, waiting or computing, over
         `requests_s`. The rest is the own time of plain functions, and what was lost. None where no
         request was made.
         """
-        place = self._request
-        if place is None or not self.requests_s:
-            return None
-        return self.graph.in_coroutines_s(place) / self.requests_s
-
-    @property
-    def _request(self) -> int | None:
-        named = [
-            place
-            for place, one in enumerate(self.graph.functions)
-            if one.coroutine and one.name == self.found.request_name
-        ]
-        return named[0] if named else None
+        for place, one in enumerate(self.graph.functions):
+            if one.coroutine and one.name == self.found.request_name and self.requests_s:
+                return self.graph.in_coroutines_s(place) / self.requests_s
+        return None
 
     def frame(self) -> pd.DataFrame:
-        """One row a function, the longest own time first; times in seconds.
+        """Return one row a function, the longest own time first; times in seconds.
 
-        `share` is of the own time of all of them, `kind` tells coroutines from functions. By the
+        `share` is of the own time of all of them, `kind` is coroutine or function. By the
         clock `wall` what the event loop itself takes is not to be read from this: the steps of its
         tasks are in it (`Context.run`), and in the tasks' own coroutines again.
         """
@@ -100,40 +95,49 @@ class Profile(Shown):
         return pd.DataFrame(rows)
 
     def coroutines(self) -> pd.DataFrame:
-        """Those rows of `frame()` that are coroutines: where tasks wait, and for how long."""
+        """Return the rows of `frame()` that are coroutines: where tasks wait, and for how long."""
         frame = self.frame()
         return frame[frame["kind"] == "coroutine"].reset_index(drop=True)
 
     def text_table(self, sort: str = "self", rows: int = ROWS) -> Table:
-        """The first rows as text. Raises `BadInput` for a column that rows are not sorted by."""
+        """Return the first rows as text. Raises `BadInput` for a column that cannot sort."""
         check_view(sort, rows)
         shown = self._sorted(sort)[:rows]
         left_out = len(self.graph.functions) - len(shown)
         more = f" {left_out:,} more functions are not shown." if left_out else ""
+        says = (
+            f"Profiled for {self.wall_s:.2f} s by the clock '{self.clock}'; this is no measurement."
+        )
+        share = self.attributed
+        if share is not None and self.requests_s is not None:
+            says += (
+                f" The requests took {self.requests_s:,.2f} s together, of which {share:.1%} are "
+                "some coroutine's own."
+            )
         return Table(
             headers=("function", "place", "kind", "calls", "self (ms)", "total (ms)", "mean (ms)"),
             rows=[_row(one) for one in shown],
-            says=f"{self._says()}{more}",
+            says=f"{says}{more}",
             left=3,
         )
 
     def table(self, sort: str = "self", rows: int = ROWS) -> Any:
-        """The same as a styled DataFrame, for notebooks."""
+        """Return the same as a styled DataFrame, for notebooks."""
         return self.text_table(sort, rows).styled()
 
     def text(self, sort: str = "self", rows: int = ROWS) -> str:
-        """The whole profile as a terminal shows it: the table, then what blocked the loop."""
+        """Return the whole profile as a terminal shows it: the table, then the slow callbacks."""
         texts = [self.text_table(sort, rows).text(), self.slow_text()]
         return "\n\n".join(filter(None, texts))
 
     def slow_text(self) -> str:
-        """Return the callbacks that blocked the loop, a line each; empty if it was not watched."""
+        """Return a line for each callback that blocked the loop; empty where nobody watched it."""
         if self.found.slow_s is None:
             return ""
         return format_slow_callbacks(self.slow, self.found.slow_s, self.found.unattributed_stalls_s)
 
     def plot(self) -> Chart:
-        """The flame chart: what each task's time consists of."""
+        """Draw the flame chart: what each task's time consists of."""
         return charts.flame(self.graph, self.title or "where the time went")
 
     def save(self, path: str | Path) -> Path:
@@ -145,13 +149,13 @@ class Profile(Shown):
                 ".callgrind (for KCachegrind), in a folder that exists"
             )
         if path.suffix == ".pstat":
-            path.write_bytes(formats.pstat(self.graph))
+            path.write_bytes(profile_formats.pstat(self.graph))
         else:
-            path.write_text(formats.callgrind(self.graph), encoding="utf-8")
+            path.write_text(profile_formats.callgrind(self.graph), encoding="utf-8")
         return path
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the trial, the shares, a row for each function."""
+        """Return plain data for JSON: the trial, the shares, a row for each function."""
         counts = None if self.record is None else msgspec.to_builtins(self.record.counts)
         return {
             "profiled": True,
@@ -174,18 +178,8 @@ class Profile(Shown):
         }
         return sorted(self.graph.functions, key=keys[by], reverse=True)
 
-    def _says(self) -> str:
-        ran = f"Profiled for {self.wall_s:.2f} s by the clock '{self.clock}'"
-        share = self.attributed
-        if share is None or self.requests_s is None:
-            return f"{ran}; this is no measurement."
-        return (
-            f"{ran}; this is no measurement. The requests took {self.requests_s:,.2f} s together, "
-            f"of which {share:.1%} are some coroutine's own."
-        )
-
     def html_parts(self) -> Iterator[str]:
-        """The first rows, who held the loop, and the flame chart."""
+        """Yield the first rows, the slow callbacks, and the flame chart."""
         yield html.table(self.text_table())
         yield html.sentences(self.slow_text().splitlines())
         yield html.picture(self.plot)
@@ -203,3 +197,41 @@ def _row(one: Function) -> list[str]:
     times = [f"{seconds * 1e3:,.3f}" for seconds in (one.self_s, one.total_s, mean_s)]
     kind = "coroutine" if one.coroutine else "function"
     return [one.name, one.place, kind, f"{one.calls:,}", *times]
+
+
+_LINE_PX, _ROW_PX, _MARGIN_PX = 16, 21, 8
+_LETTERS = 100
+"""In a line of the sentence, where the notebook is narrow."""
+# A frame does not know the notebook's theme: it is transparent, and its grey suits both themes.
+_STYLE = f"""
+body {{ font: 12px/{_LINE_PX}px system-ui, sans-serif; color: #797979; }}
+body {{ margin: {_MARGIN_PX}px; background: transparent; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 2px 6px; white-space: nowrap; border-bottom: 1px solid #8884; }}
+p, pre {{ margin: {_MARGIN_PX}px 0 0; }}
+pre {{ font-size: 12px; white-space: pre-wrap; }}
+"""
+
+
+def iframe(profile: Profile, sort: str = "self", rows: int = ROWS) -> str:
+    """Return a page with the first rows and the slow callbacks, in a frame; all text is escaped.
+
+    The page loads nothing and runs nothing. Its style does not reach the notebook, nor the
+    notebook's the page. The frame is as high as the page: no script may run that could measure it.
+    """
+    table, slow = profile.text_table(sort, rows), profile.slow_text()
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Profile</title>'
+        f"<style>{_STYLE}</style></head><body>{html.table(table)}<pre>{escape(slow)}</pre>"
+        "</body></html>"
+    )
+    lines = sum(math.ceil(len(one) / _LETTERS) for one in (table.says, *slow.splitlines()))
+    # One line more than there is, for the bar by which a wide table is moved.
+    text_px = _LINE_PX * (lines + 1) + 4 * _MARGIN_PX
+    # An empty `sandbox` allows nothing: no script runs in it, whatever a name may contain.
+    return (
+        f'<iframe srcdoc="{escape(page, quote=True)}" sandbox="" width="100%" '
+        f'height="{_ROW_PX * (1 + len(table.rows)) + text_px}" '
+        # A frame of another scheme than its page would get a background of its own.
+        'style="border: 0; resize: vertical; color-scheme: light"></iframe>'
+    )

@@ -1,4 +1,8 @@
-"""A call graph in the formats that other viewers read: pstat and callgrind. Pure."""
+"""A call graph in the formats that other viewers read: pstat and callgrind. Pure.
+
+yappi writes both too, but only from its own statistics, in the process that was profiled. The graph
+comes from a worker as plain data, and only the part below the requests is in it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ _Times = tuple[int, int, float, float]
 
 
 def pstat(graph: CallGraph) -> bytes:
-    """What `pstats.Stats` loads, and snakeviz and gprof2dot with it: marshal, as the format is.
+    """Return what `pstats.Stats` loads, and snakeviz and gprof2dot with it (the format is marshal).
 
-    A function's callers are kept, with what it took when each of them called it.
+    Each function has its callers, with what it took when each of them called it.
     """
     callers: dict[_Key, dict[_Key, _Times]] = defaultdict(dict)
     for function in graph.functions:
@@ -34,20 +38,14 @@ def _key(function: Function) -> _Key:
 
 
 def callgrind(graph: CallGraph) -> str:
-    """What KCachegrind and QCachegrind read; times in whole microseconds."""
+    """Return what KCachegrind and QCachegrind read; times in whole microseconds."""
     lines = ["version: 1", "creator: labkit", "positions: line", f"events: {graph.clock}_us"]
     for function in graph.functions:
-        lines += ["", *_at(function, ""), f"{function.line} {_us(function.self_s)}"]
+        lines += ["", f"fl={function.file or '~'}", f"fn={function.name}"]
+        lines += [f"{function.line} {round(function.self_s * 1e6)}"]
         for call in function.called:
             callee = graph.functions[call.callee]
-            lines += [*_at(callee, "c"), f"calls={call.calls} {callee.line}"]
-            lines += [f"{function.line} {_us(call.total_s)}"]
+            lines += [f"cfl={callee.file or '~'}", f"cfn={callee.name}"]
+            lines += [f"calls={call.calls} {callee.line}"]
+            lines += [f"{function.line} {round(call.total_s * 1e6)}"]
     return "\n".join(lines) + "\n"
-
-
-def _at(function: Function, prefix: str) -> list[str]:
-    return [f"{prefix}fl={function.file or '~'}", f"{prefix}fn={function.name}"]
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1e6)
