@@ -35,15 +35,14 @@ def of(environment: dict[str, Any], name: str) -> str:
     return str(entry)
 
 
-def supported(version: str) -> bool:
-    return f"{version}.0" in SpecifierSet(PROJECT["requires-python"])
-
-
-def test_binder_takes_a_python_that_labkit_supports() -> None:
+def test_containers_take_a_python_that_labkit_supports() -> None:
     # repo2docker finds the version by a single `=`; a range it would not see.
-    [version] = re.findall(r"^python=(3\.\d+)$", of(BINDER, "python"))
+    [binder] = re.findall(r"^python=(3\.\d+)$", of(BINDER, "python"))
+    [container] = re.findall(r"^python:(3\.\d+)-", CONTAINER["image"])
 
-    assert supported(version)
+    supported = SpecifierSet(PROJECT["requires-python"])
+    assert f"{binder}.0" in supported
+    assert f"{container}.0" in supported
 
 
 def test_binder_takes_what_the_environment_of_conda_takes() -> None:
@@ -72,12 +71,6 @@ def test_binder_starts_what_it_is_told_to_at_scale_smoke() -> None:
     )
 
     assert started.stdout.splitlines() == ["smoke", f"{JUPYTER_CONFIG}:/theirs"]
-
-
-def test_the_dev_container_takes_a_python_that_labkit_supports() -> None:
-    [version] = re.findall(r"^python:(3\.\d+)-", CONTAINER["image"])
-
-    assert supported(version)
 
 
 def test_the_dev_container_is_made_by_commands_that_exist() -> None:

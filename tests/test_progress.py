@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.cli import reporters
 from labkit.lab import progress, runner
 from labkit.lab.progress import Reporter, SafeReporter
-from labkit.lab.progress.notebook import NOTHING, Bundle, Notebook, Spot
+from labkit.lab.progress.notebook import Bundle, Notebook, Spot
 from labkit.launch.launcher import Progress
 from labkit.record.record import Counts
 from labkit.report.study import Run
@@ -115,28 +117,18 @@ def test_the_card_says_which_trial_how_far_and_how_long() -> None:
     assert "<i>" not in html
 
 
-def test_a_cell_without_a_result_keeps_one_line() -> None:
+@pytest.mark.parametrize("result", [None, Run(make_record())], ids=["none", "a run"])
+def test_one_line_is_left_where_the_cell_shows_no_result(result: Any) -> None:
     reporter, shown, _ = notebook()
     record = make_record()
     reporter.begin(1)
     reporter.started(step())
     reporter.finished(record)
     reporter.end()
-    shown.cell_ends(None)
+    shown.cell_ends(result)
 
-    assert shown.last == record.says
+    assert shown.last == (record.says if result is None else "")
     assert not shown.at_end
-
-
-def test_a_cell_that_shows_its_result_keeps_nothing_else() -> None:
-    reporter, shown, _ = notebook()
-    reporter.begin(1)
-    reporter.started(step())
-    reporter.finished(make_record())
-    reporter.end()
-    shown.cell_ends(Run(make_record()))
-
-    assert shown.bundles[-1] == NOTHING
 
 
 def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
@@ -193,6 +185,38 @@ def test_a_reporter_that_fails_is_asked_no_more_and_stops_nothing(
 
 def test_nothing_is_shown_where_nobody_looks() -> None:
     assert type(progress.default()) is Reporter
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("screen", [Screen, io.StringIO])
+def test_a_terminal_has_one_line_that_is_rewritten_and_a_log_one_a_trial(
+    screen: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, record = screen(), make_record()
+    monkeypatch.setattr("sys.stderr", out)
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = reporters.reporter()
+    shown.begin(2)
+    for strategy in ("queue", "semaphore"):
+        shown.started(step(strategy=strategy))
+        shown.update(told(1.0, done=500))
+        shown.finished(record)
+    shown.end()
+
+    drawn = out.getvalue().split("\r\x1b[K")
+    if screen is Screen:
+        assert drawn[2].startswith("1/2 ████████░░░░░░░░ strategy=queue: 500 of 1,000 ok, 10 in")
+        assert max(len(line) for line in drawn if "\n" not in line) == 69
+        assert f"[2/2] {record.says}\n" in drawn
+        assert drawn[-1] == ""
+    else:
+        first, second = out.getvalue().splitlines()
+        assert first.startswith(f"[1/2] {record.says}; about ")
+        assert second == f"[2/2] {record.says}"
 
 
 # What is said of work that is interrupted

@@ -8,9 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -65,10 +65,6 @@ def mine(tmp_path: Path) -> Path:
 # What becomes of a file.
 
 
-def fates(shipped: dict[str, str], copied: dict[str, str], there: dict[str, str]) -> list[str]:
-    return [step.fate for step in steps(shipped, copied, there)]
-
-
 @pytest.mark.parametrize(
     ("copied", "there", "fate", "target"),
     [
@@ -106,12 +102,6 @@ def test_fate(copied: dict[str, str], there: dict[str, str], fate: str, target: 
     [step] = steps({"a.ipynb": "2"}, copied, there)
 
     assert (step.fate, step.target) == (fate, target)
-
-
-def test_what_was_deleted_comes_back_when_asked_for() -> None:
-    [step] = steps({"a.ipynb": "2"}, {"a.ipynb": "1"}, {}, restore=True)
-
-    assert (step.fate, step.target) == ("copied", "a.ipynb")
 
 
 def test_a_newer_version_keeps_its_folder() -> None:
@@ -163,10 +153,11 @@ def read_all(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_first_copy_brings_notebooks_exercises_and_index(source: Path, mine: Path) -> None:
+def test_first_copy_brings_all_and_a_second_changes_nothing(source: Path, mine: Path) -> None:
     done = prepare(mine, source=source)
+    first = read_all(mine)
 
-    assert read_all(mine).keys() == {
+    assert first.keys() == {
         ".labkit.json", "index.md", "00_first.ipynb", "01_second.ipynb", "exercises/00_first.ipynb",
         "exercises/answers.py",
     }  # fmt: skip
@@ -174,15 +165,10 @@ def test_first_copy_brings_notebooks_exercises_and_index(source: Path, mine: Pat
     assert len(done.paths("copied")) == 5
     assert done.folder == mine
 
+    again = prepare(mine, source=source)
 
-def test_second_copy_changes_nothing(source: Path, mine: Path) -> None:
-    prepare(mine, source=source)
-    before = read_all(mine)
-
-    done = prepare(mine, source=source)
-
-    assert read_all(mine) == before
-    assert len(done.paths("current")) == len(done.steps) == 5
+    assert read_all(mine) == first
+    assert len(again.paths("current")) == len(again.steps) == 5
 
 
 def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mine: Path) -> None:
@@ -208,43 +194,30 @@ def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mi
     ]
 
 
-def changed(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    stored = json.loads(path.read_text())
-    change(stored)
-    path.write_text(json.dumps(stored, indent=1))
-
-
-def looked_at(stored: dict[str, Any]) -> None:
-    """What JupyterLab saves by itself."""
-    stored["metadata"]["language_info"]["version"] = "3.11.7"
-    stored["cells"][1] |= {"execution_count": None, "metadata": {"collapsed": True}}
-
-
-def ran(stored: dict[str, Any]) -> None:
-    stored["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "2"}]
-
-
-def rewritten(stored: dict[str, Any]) -> None:
-    stored["cells"][1]["source"] = ["1 + 2"]
-
-
-def noted(stored: dict[str, Any]) -> None:
-    stored["cells"].append({"cell_type": "markdown", "source": ["mine"]})
-
-
-def pasted(stored: dict[str, Any]) -> None:
-    stored["cells"][0]["attachments"] = {"image.png": {"image/png": "AA=="}}
+RAN = [{"output_type": "stream", "name": "stdout", "text": "2"}]
+NOTE = {"cell_type": "markdown", "source": ["mine"]}
 
 
 @pytest.mark.parametrize(
-    ("change", "fate"),
-    [(looked_at, "updated"), *((one, "beside") for one in (ran, rewritten, noted, pasted))],
+    ("cell", "change", "fate"),
+    [
+        # What JupyterLab saves by itself.
+        (1, {"execution_count": None, "metadata": {"collapsed": True}}, "updated"),
+        (1, {"outputs": RAN}, "beside"),
+        (1, {"source": ["1 + 2"]}, "beside"),
+        (0, {"attachments": {"image.png": {"image/png": "AA=="}}}, "beside"),
+        (2, NOTE, "beside"),
+    ],
 )
 def test_to_open_a_notebook_does_not_make_it_theirs(
-    source: Path, mine: Path, change: Callable[[dict[str, Any]], None], fate: Any
+    source: Path, mine: Path, cell: int, change: dict[str, Any], fate: Any
 ) -> None:
     prepare(mine, source=source)
-    changed(mine / "00_first.ipynb", change)
+    stored = json.loads((mine / "00_first.ipynb").read_text())
+    stored["metadata"]["language_info"]["version"] = "3.11.7"
+    stored["cells"] += [{}] if cell == 2 else []
+    stored["cells"][cell] |= change
+    (mine / "00_first.ipynb").write_text(json.dumps(stored, indent=1))
     (source / "00_first.ipynb").write_text(notebook("Newer"))
 
     assert "00_first.ipynb" in prepare(mine, source=source).paths(fate)
@@ -277,22 +250,15 @@ def test_links_and_folders_in_the_place_of_a_notebook_are_theirs(source: Path, m
     mine.mkdir()
     (mine / "00_first.ipynb").symlink_to(elsewhere)
     (mine / "01_second.ipynb").mkdir()
+    (mine / "index.md").symlink_to(mine / "gone")
 
     done = prepare(mine, source=source)
 
     assert elsewhere.read_text() == "not ours"
     assert (mine / "00_first.ipynb").is_symlink()
-    assert done.paths("beside") == ["00_first.ipynb", "01_second.ipynb"]
-
-
-def test_a_dangling_link_is_theirs_too(source: Path, mine: Path) -> None:
-    mine.mkdir()
-    (mine / "00_first.ipynb").symlink_to(mine / "gone")
-
-    prepare(mine, source=source)
-
-    assert (mine / "00_first.ipynb").is_symlink()
+    assert (mine / "index.md").is_symlink()
     assert not (mine / "gone").exists()
+    assert done.paths("beside") == ["index.md", "00_first.ipynb", "01_second.ipynb"]
 
 
 def test_a_workspace_may_be_reached_through_a_link(source: Path, mine: Path) -> None:
@@ -320,18 +286,6 @@ def test_after_a_damaged_manifest_all_that_differs_is_theirs(
     assert copied(mine).keys() >= {"01_second.ipynb", "00_first.new.ipynb"}
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
-    """Let writing the file `name` fail half way."""
-    real = Path.replace
-
-    def replace(part: Path, place: Any) -> Path:
-        if Path(place).name == name:
-            raise error
-        return real(part, place)
-
-    monkeypatch.setattr(Path, "replace", replace)
-
-
 @pytest.mark.parametrize(
     ("error", "raised", "says"),
     [
@@ -344,10 +298,15 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) ->
 def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
     source: Path, mine: Path, error: BaseException, raised: type[BaseException], says: str | None
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        failing(patch, "01_second.ipynb", error)
-        with pytest.raises(raised, match=says):
-            prepare(mine, source=source)
+    real = Path.replace
+
+    def replace(part: Path, place: Path) -> Path:
+        if place.name == "01_second.ipynb":
+            raise error
+        return real(part, place)
+
+    with mock.patch.object(Path, "replace", replace), pytest.raises(raised, match=says):
+        prepare(mine, source=source)
 
     there = read_all(mine)
     assert there.keys() == {".labkit.json", "index.md", "00_first.ipynb"}
@@ -370,28 +329,18 @@ def test_a_place_that_may_not_be_written_is_refused(source: Path, mine: Path) ->
         prepare(mine, source=source)
 
 
-def as_file(mine: Path) -> None:
-    mine.write_text("")
-
-
-def below_a_file(mine: Path) -> None:
-    mine.parent.joinpath("file").write_text("")
-
-
 @pytest.mark.parametrize(
-    ("make", "folder", "says"),
+    ("folder", "says"),
     [
-        (as_file, "workspace", "it is a file; name a folder"),
-        (below_a_file, "file/workspace", r"cannot be written \(Not a directory"),
+        ("file", "it is a file; name a folder"),
+        ("file/workspace", r"cannot be written \(Not a directory"),
     ],
 )
-def test_a_file_is_no_workspace(
-    source: Path, mine: Path, make: Callable[[Path], None], folder: str, says: str
-) -> None:
-    make(mine)
+def test_a_file_is_no_workspace(source: Path, tmp_path: Path, folder: str, says: str) -> None:
+    (tmp_path / "file").write_text("")
 
     with pytest.raises(BadInput, match=says):
-        prepare(mine.parent / folder, source=source)
+        prepare(tmp_path / folder, source=source)
 
 
 @pytest.mark.parametrize(
@@ -541,15 +490,6 @@ def test_the_index_holds_what_the_notebooks_say_and_links_that_lead_somewhere(
         "| 01 | **[Second](01_second.ipynb)**<br>Do this with that. | 20 | 00 | 300 MB |  |",
     ]
     assert "shared container mean little" in text
-
-
-def test_the_index_lists_every_notebook_of_the_lab() -> None:
-    abouts = notebooks.read_all(NOTEBOOKS)
-    page = index_page(abouts)
-
-    for about in abouts:
-        assert f"**[{about.title}]({about.name}.ipynb)**" in page
-        assert f"| {about.minutes} |" in page
 
 
 def test_a_row_of_the_index_escapes_bars_and_names_exercises_and_the_extra() -> None:
