@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         default_scale,
         kept,
         ladder,
+        load,
         profile,
         reference,
         reproduce,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from labkit.record.record import Record
     from labkit.record.store import Store
     from labkit.report.arena import Arena
-    from labkit.report.ladder import Climb
+    from labkit.report.ladder import Ladder
     from labkit.report.ledger import Ledger
     from labkit.report.profile import Profile
     from labkit.report.reproduction import Reproduction
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "labkit.report.arena": ("Arena",),
-    "labkit.report.ladder": ("Climb",),
+    "labkit.report.ladder": ("Ladder",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
     "labkit.notebook.exercises": ("Checked", "check"),
     "labkit.lab.facade": (
@@ -62,6 +63,7 @@ _HOME = {
         "default_scale",
         "kept",
         "ladder",
+        "load",
         "profile",
         "reference",
         "reproduce",
@@ -101,9 +103,9 @@ __all__ = [
     "Arena",
     "BadInput",
     "Checked",
-    "Climb",
     "HttpTarget",
     "LabError",
+    "Ladder",
     "Ledger",
     "Profile",
     "Record",
@@ -130,6 +132,7 @@ __all__ = [
     "default_scale",
     "kept",
     "ladder",
+    "load",
     "panel",
     "patterns",
     "profile",

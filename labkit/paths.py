@@ -31,7 +31,7 @@ def notebooks() -> Path:
 
 def in_checkout() -> bool:
     """Whether this is a checkout, and not an installed package."""
-    return (CHECKOUT / "data" / "published").is_dir()
+    return (CHECKOUT / "data" / "studies").is_dir()
 
 
 def workspace() -> Path | None:

@@ -20,7 +20,7 @@ from labkit.lab.progress import Reporter
 from labkit.launch.exam import run_exam
 from labkit.launch.process import Child
 from labkit.record.exam import Backlog, ExamResult, ScenarioResult
-from labkit.record.record import Counts, Note, Record
+from labkit.record.record import Counts, Record
 from labkit.report.arena import METRICS, Arena, rank_all
 from labkit.report.exam_faults import FAULTS, Examined, Fault, judge
 from labkit.spec.plan import Step
@@ -417,38 +417,6 @@ def test_without_anybody_on_the_board_there_is_none_to_draw() -> None:
         arena.plot()
     with pytest.raises(BadInput, match="no board"):
         charts.board([], title="The board", trusts=[])
-
-
-# --- runs that others disturbed
-
-
-async def test_a_run_whose_core_others_had_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    async def run(steps: Sequence[Step], **_: Any) -> list[Record]:
-        asked.append(len(steps))
-        notes = [Note(code="core-lost", message="others had it")] if len(asked) == 1 else []
-        return [
-            make_record(
-                id=f"{len(asked)}-{step.order}",
-                study=f"study {len(asked)}",
-                axes=dict(step.axes),
-                repeat=step.repeat,
-                warnings=notes if step.order < 6 else [],
-            )
-            for step in steps
-        ]
-
-    async def passes(trial: Trial) -> ExamResult:
-        return ExamResult(scenarios=[scenario()])
-
-    monkeypatch.setattr("labkit.lab.arena.run_all", run)
-    monkeypatch.setattr("labkit.lab.arena.run_exam", passes)
-    found = (await lab.arena("wait", among=["queue"], trial=TRIAL, reporter=Reporter())).records
-
-    assert asked == [10, 3]
-    assert [one.id for one in found[:4]] == ["2-0", "2-1", "2-2", "1-3"]
-    assert {one.study for one in found} == {"study 1"}
 
 
 # --- in fresh processes

@@ -21,7 +21,7 @@ from unittest import mock
 import pytest
 
 from labkit import cli
-from labkit.studies import published
+from labkit.studies import study_file
 
 SMALL = "--requests 60 --limit 10"
 
@@ -360,9 +360,13 @@ def _children(pid: int, module: str) -> list[int]:
 @pytest.fixture
 def tiny_benchmark(tmp_path: Path) -> str:
     """The benchmark of 2018 in a file of its own, with a workload that takes no time."""
-    text = (published.folder() / "garcia-2018.toml").read_text(encoding="utf-8")
-    for old, new in {"requests = 1_500": "requests = 60", '"garcia-2018"': '"tiny"'}.items():
-        assert text.count(old) == 1
+    text = (study_file.folder() / "garcia-2018.toml").read_text(encoding="utf-8")
+    for old, new in {
+        "requests = 1_500": "requests = 60",
+        "requests = 4_500": "requests = 90",
+        '"garcia-2018"': '"tiny"',
+    }.items():
+        assert old in text
         text = text.replace(old, new)
     (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
     return str(tmp_path / "tiny.toml")
@@ -375,8 +379,16 @@ def test_reproduce_writes_a_report(store: Path, tmp_path: Path, tiny_benchmark: 
     result = json.loads((tmp_path / "r.json").read_text())
     assert set(result) >= {"records", "summary", "published", "verdicts"}
     for verdict in result["verdicts"]:
-        assert set(verdict) >= {"id", "says", "published", "measured", "interval", "verdict"}
-        assert verdict["verdict"] in ("agrees", "disagrees", "not decided")
+        assert set(verdict) >= {
+            "id",
+            "source",
+            "says",
+            "published",
+            "measured",
+            "interval",
+            "verdict",
+        }
+        assert verdict["verdict"] in ("holds", "refuted", "inconclusive")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<svg" in page or "data:image/svg+xml" in page
     assert not re.search(r"(src|href)=.https?:", page)

@@ -33,16 +33,15 @@ from labkit.charts.style import (
 )
 from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.record.record import Timeline
-from labkit.report.audit import Audit, Figure
+from labkit.report.audit import Audit
 from labkit.report.html import MAX_BYTES, prose
-from labkit.report.ladder import Climb, Conditions
+from labkit.report.ladder import Ladder
 from labkit.report.ledger import Ledger
 from labkit.report.profile import Profile
-from labkit.report.reference import load
+from labkit.report.stored import reference as load
 from labkit.report.study import Run, Study
 from labkit.report.sweep import Sweep
-from labkit.studies.ladder import Reading
-from labkit.studies.ladder import load as rungs
+from labkit.studies import study_file
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 MOST_CHARACTERS = 200_000
@@ -78,28 +77,13 @@ def sweep() -> Sweep:
     )
 
 
-def climb() -> Climb:
-    found = [rung for rung in rungs().rung if rung.program is None][:2]
-    readings = [
-        Reading(rung=one.id, repeat=0, order=at, throughput_rps=1e3, requests=10, wall_s=0.01)
-        for at, one in enumerate(found)
-    ]
-    under = Conditions(
-        connections=10,
-        seconds=1,
-        repeats=1,
-        seed=0,
-        apart=True,
-        server={},
-        environment={},
-        versions={},
-    )
-    return Climb(found, readings, [make_record()], under)
+def ladder() -> Ladder:
+    records = [make_record(axes={"arm": arm}, throughput_rps=1e3) for arm in ("semaphore", "wire")]
+    return Ladder(study_file.load("ladder"), "short", records)
 
 
 def audit() -> Audit:
-    figure = Figure(name="<b>", found="1 %", allowed="2 %", status="ok", value=0.01)
-    return Audit([figure], [])
+    return Audit(study_file.load("audit"), "full", [make_record(axes={"arm": "paced-wire"})])
 
 
 def profile() -> Profile:
@@ -120,8 +104,8 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "study": study,
     "sweep": sweep,
     "reproduction": partial(load, "garcia-2018"),
-    "climb": climb,
-    "ledger": lambda: Ledger([], [], [], "smoke", {}),
+    "ladder": ladder,
+    "ledger": lambda: Ledger(study_file.load("claims"), "smoke", [make_record()]),
     "audit": audit,
     "profile": profile,
     "comparison": comparison,
@@ -129,7 +113,7 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "verdict": lambda: load("garcia-2018").verdicts[0],
     "record": make_record,
 }
-WITH_PICTURE = ("run", "study", "sweep", "reproduction", "climb", "profile")
+WITH_PICTURE = ("run", "study", "sweep", "reproduction", "ladder", "profile")
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -192,7 +176,7 @@ def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> No
     assert Tags(left).tags == Tags(source).tags
 
 
-@pytest.mark.parametrize("kind", ["run", "study", "sweep", "reproduction", "climb", "profile"])
+@pytest.mark.parametrize("kind", ["run", "study", "sweep", "reproduction", "ladder", "profile"])
 def test_the_text_is_what_a_repl_shows_too(kind: str) -> None:
     found = KINDS[kind]()
 

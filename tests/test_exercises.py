@@ -189,7 +189,7 @@ def test_the_claim_of_an_answer_is_run_as_the_check_says(
 
     claims = run_cells(setup(LEDGER), source, command)[-1]
 
-    assert [one.status for one in claims.results] == ["holds"]
+    assert [one.verdict for one in claims.verdicts] == ["holds"]
 
 
 # What is made of them

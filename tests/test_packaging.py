@@ -175,22 +175,18 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         paths = (path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
         return {destination + path.removeprefix(source) for path in paths}
 
-    published = moved("data/published/*.toml", "data", "labkit/_data")
-    ladder = moved("data/ladder.toml", "data", "labkit/_data")
-    claims = moved("data/claims.toml", "data", "labkit/_data")
+    studies = moved("data/studies/*.toml", "data", "labkit/_data")
     reference = moved("data/reference/*.*", "data", "labkit/_data")
     notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
     exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
     settings = moved("labkit/cli/jupyter_config/labconfig/*.json", "", "")
 
-    assert published
-    assert ladder
-    assert claims
+    assert studies
     assert notebooks
     assert exercises
     assert len(settings) == 2
     helpers = moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks")
-    data = settings | published | ladder | claims | reference | notebooks | exercises | helpers
+    data = settings | studies | reference | notebooks | exercises | helpers
     assert moved("labkit/**/*.py", "", "") | data <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",

@@ -33,7 +33,7 @@ def told(t_s: float, done: int = 100) -> Progress:
 
 
 def step(**axes: Any) -> Step:
-    return Step(trial=TRIAL, axes=axes, repeat=0, order=0)
+    return Step(work=TRIAL, axes=axes, repeat=0, order=0)
 
 
 class Shown(Spot):

@@ -359,7 +359,7 @@ def test_the_folder_else_is_in_the_checkout_or_here(
     monkeypatch.delenv(store.ENVIRONMENT, raising=False)
     root = tmp_path / "there"
     monkeypatch.setattr(places, "CHECKOUT", root)
-    (root / "data" / ("published" if checkout else "")).mkdir(parents=True)
+    (root / "data" / ("studies" if checkout else "")).mkdir(parents=True)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

@@ -39,7 +39,7 @@ def list_records(
             if not isinstance(one, Record):
                 terminal.error(one.why)
     listed: list[dict[str, Any]] = [
-        {name: getattr(one, name) for name in LISTED} | {"strategy": one.trial["strategy"]}
+        {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
         if isinstance(one, Record)
         else {"id": one.id, "damaged": one.why}
         for one in found

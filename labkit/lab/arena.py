@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import msgspec
 
 from labkit.errors import BadInput
 from labkit.lab import progress
@@ -15,7 +12,6 @@ from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all
 from labkit.launch import pickling, preflight
 from labkit.launch.exam import run_exam
-from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report.arena import Arena
 from labkit.report.exam_faults import Examined, judge
@@ -29,8 +25,6 @@ LIMIT, DELAY = 50, "uniform(0.005,0.03)"
 """Delays of unlike length, so that to wait for the slowest of a round shows; and a client that has
 time to spare, so that efficiency is the strategy's."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
-MAX_RETRY_SHARE = 0.25
-"""How many runs may be made again, as a share of all."""
 
 
 def default_trial(scale: str) -> Trial:
@@ -67,7 +61,9 @@ async def arena(
     passed = [one for one, found in zip(entrants, examined, strict=True) if found.passed]
     if not passed:
         return Arena(examined)
-    return Arena(examined, await _run_steps(steps([*passed, *known]), store, show))
+    ranked = steps([*passed, *known])
+    records = await run_all(ranked, store=store, reporter=show, experiment="arena")
+    return Arena(examined, records)
 
 
 def _checked(
@@ -127,7 +123,7 @@ async def _examine_all(entrants: Sequence[Trial], show: Reporter) -> list[Examin
         with progress.report_cancellation(show, lambda: stopped):
             for order, trial in enumerate(entrants):
                 axes = {"examined": trial.strategy}
-                show.started(Step(trial=trial, axes=axes, repeat=0, order=order))
+                show.started(Step(work=trial, axes=axes, repeat=0, order=order))
                 found = judge(trial.strategy, await run_exam(trial))
                 examined.append(found)
                 verdict = "passed" if found.passed else ", ".join(found.codes)
@@ -135,24 +131,3 @@ async def _examine_all(entrants: Sequence[Trial], show: Reporter) -> list[Examin
     finally:
         show.end()
     return examined
-
-
-async def _run_steps(steps: Sequence[Step], store: Store | None, show: Reporter) -> list[Record]:
-    """Run all steps; a run that lost its core is made again, once, and only a few of them.
-
-    Its figures are not the strategy's, whatever they are: to replace it favours nobody.
-    """
-    records = await run_all(steps, store=store, reporter=show, experiment="arena")
-    lost = [
-        index
-        for index, record in enumerate(records)
-        if any(note.code == "core-lost" for note in record.warnings)
-    ]
-    lost = lost[: math.ceil(MAX_RETRY_SHARE * len(steps))]
-    if lost:
-        again = [steps[index] for index in lost]
-        replaced = await run_all(again, store=store, reporter=show, experiment="arena")
-        for index, record in zip(lost, replaced, strict=True):
-            # In the block of the one that it replaces.
-            records[index] = msgspec.structs.replace(record, study=records[index].study)
-    return records

@@ -12,37 +12,32 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.lab import arena as examining
-from labkit.lab import audit as auditing
-from labkit.lab import claims as checking
-from labkit.lab import ladder as climbing
+from labkit.lab import arena as _arena
 from labkit.lab.progress import Reporter
-from labkit.lab.runner import profiled, run_all
+from labkit.lab.runner import profiled, run_all, run_file
 from labkit.launch import launcher, preflight
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store
-from labkit.report import reference as references
+from labkit.report import stored
 from labkit.report import sweep as sweeps
 from labkit.report.arena import Arena
 from labkit.report.audit import Audit
-from labkit.report.ladder import Climb
-from labkit.report.ledger import Ledger
+from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
 from labkit.report.reproduction import Reproduction
-from labkit.report.study import Run, Study
+from labkit.report.study import FileStudy, Run, Study
 from labkit.report.sweep import Sweep
 from labkit.spec import parts, plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
-from labkit.studies import published
-from labkit.studies.ledger import Claims
+from labkit.stats import MIN_REPEATS
+from labkit.studies import study_file
+from labkit.studies.study_file import SCALES, StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCALES = ("smoke", "workshop", "paper")
 
 
 def default_scale() -> str:
@@ -58,7 +53,7 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
 
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
-    steps = [Step(trial=trial, axes={}, repeat=0, order=0)]
+    steps = [Step(work=trial, axes={}, repeat=0, order=0)]
     records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
 
@@ -183,10 +178,10 @@ async def arena(
     replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
     started.
     """
-    return await examining.arena(
+    return await _arena.arena(
         strategies,
         among=among,
-        trial=trial or examining.default_trial(scale or default_scale()),
+        trial=trial or _arena.default_trial(scale or default_scale()),
         repeats=repeats,
         seed=seed,
         store=store,
@@ -201,18 +196,18 @@ async def reproduce(
     repeats: int | None = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
-) -> Reproduction:
+) -> FileStudy:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
-    `name` is one that `labkit reproduce list` shows, or the path of a TOML file of your own.
+    `name` is one that `labkit reproduce list` shows, or the path of a study file of your own.
     """
-    benchmark = published.named(name)
-    size = scale or default_scale()
-    times = benchmark.repeats(size) if repeats is None else repeats
-    arms = benchmark.arms(size)
-    steps = plan.interleave(arms, repeats=times)
-    records = await run_all(steps, store=store, reporter=reporter, experiment=name)
-    return Reproduction(benchmark, size, _by_arm(records, arms))
+    return await run_file(
+        study_file.load(name),
+        scale or default_scale(),
+        repeats=repeats,
+        store=store,
+        reporter=reporter,
+    )
 
 
 async def ladder(
@@ -224,43 +219,47 @@ async def ladder(
     seed: int = 0,
     store: Store | None = None,
     reporter: Reporter | None = None,
-) -> Climb:
+) -> Ladder:
     """Climb from a new session for each request to pipelining, and on to the tools of others.
 
-    `rungs` are ids of `data/ladder.toml` (all that are installed, where not given). `short` takes
-    less than a minute; `repeats`, and `seconds` of measuring each time, replace the size's own.
+    `rungs` are arms of `data/studies/ladder.toml` (all that are installed, where not given).
+    `short` takes less than a minute; `repeats`, and `seconds` of measuring each time, replace the
+    scale's own.
     """
-    return await climbing.climb(
-        rungs,
-        short=short,
+    found = await run_file(
+        study_file.load("ladder"),
+        "short" if short else "full",
+        only=rungs,
         repeats=repeats,
         seconds=seconds,
         seed=seed,
         store=store,
         reporter=reporter,
     )
+    assert isinstance(found, Ladder)
+    return found
 
 
 async def check_claims(
     ids: Sequence[str] | None = None,
     *,
     scale: str | None = None,
-    claims: Claims | None = None,
+    claims: StudyFile | None = None,
     repeats: int | None = None,
     seed: int = 0,
     store: Store | None = None,
     reporter: Reporter | None = None,
-) -> Ledger:
+) -> FileStudy:
     """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
 
-    `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a ledger of
-    your own, from `labkit.studies.ledger.parse`. `repeats` replaces the scale's own; fewer than
+    `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a study of
+    your own, from `labkit.studies.study_file.parse`. `repeats` replaces the scale's own; fewer than
     five decide nothing.
     """
-    return await checking.check(
-        ids,
-        scale=scale or default_scale(),
-        claims=claims,
+    return await run_file(
+        claims or study_file.load("claims"),
+        scale or default_scale(),
+        only=ids,
         repeats=repeats,
         seed=seed,
         store=store,
@@ -273,10 +272,21 @@ async def audit(
 ) -> Audit:
     """Measure the lab's own error on this machine: in about five minutes.
 
-    Compares a trial with itself `comparisons` times, takes the probes' own cost, and holds
-    percentiles against delays that the server knows it gave.
+    Compares a trial with itself `comparisons` times, 10 s each, takes the probes' own cost, and
+    holds percentiles against delays that the server knows it gave.
     """
-    return await auditing.run(comparisons, store=store, reporter=reporter)
+    validation.check("comparisons", comparisons, validation.Repeats)
+    file, scale = study_file.load("audit"), "full"
+    same = ["same", "same-again"]
+    others = [arm.id for arm in file.arms if arm.id not in same]
+    repeats = {len(same): comparisons * MIN_REPEATS, len(others): None}
+    records: list[Record] = []
+    for only in (same, others):
+        part = await run_file(
+            file, scale, only=only, repeats=repeats[len(only)], store=store, reporter=reporter
+        )
+        records += part.records
+    return Audit(file, scale, records)
 
 
 def _limits(trial: Trial) -> list[int]:
@@ -292,8 +302,8 @@ def results(store: Store | None = None) -> pd.DataFrame:
     return stats.frame((store or Store()).records())
 
 
-def kept(name: str | None = None, *, store: Store | None = None) -> Run | Study:
-    """What was measured and kept: a study by its id, or one trial by its record's id.
+def load(name: str | None = None, *, store: Store | None = None) -> Run | Study:
+    """Return what was measured and kept: a study by its id, or one trial by its record's id.
 
     Without a name the last one, also where it was interrupted before its end. Raises
     `RecordNotFound` or `RecordDamaged`.
@@ -303,18 +313,18 @@ def kept(name: str | None = None, *, store: Store | None = None) -> Run | Study:
         last = found.get((found.ids() or ["none"])[-1])
         name = last.study or last.id
     records = found.of_study(name)
-    if not records:
-        return Run(found.get(name))
-    by = list(dict.fromkeys(axis for record in records for axis in record.axes))
-    return Sweep(records) if records[0].experiment == "sweep" else Study(records, by)
+    return stored.study_of(records) if records else Run(found.get(name))
+
+
+kept = load
 
 
 def reference(name: str) -> Reproduction:
-    """A published benchmark as measured at paper scale on the machine that the file names.
+    """Return a published benchmark as measured at paper scale, on the machine that the file names.
 
     Raises `BadInput` where no reference was stored for it.
     """
-    return references.load(name)
+    return stored.reference(name)
 
 
 def _by_arm(records: list[Record], arms: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[Record]:

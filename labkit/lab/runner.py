@@ -1,21 +1,42 @@
-"""Trials one after another: checked before the first starts, kept as each ends, always shown."""
+"""The one runner: checked before anything starts, kept as each run ends, always shown.
+
+Whatever an arm is (a trial, a coded experiment, a program of others), a run of it leaves a record.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
-from labkit.errors import TrialFailed
+import msgspec
+
+from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
-from labkit.launch import assembly, launcher, preflight
+from labkit.launch import assembly, environment, launcher, load_generators, preflight
+from labkit.launch.experiment import run as run_coded
+from labkit.launch.launcher import Served
 from labkit.record import guards
-from labkit.record.record import Record
+from labkit.record.record import Note, Record
 from labkit.record.store import Store
-from labkit.spec.plan import Step
+from labkit.report import stored
+from labkit.report.study import ARM, FileStudy
+from labkit.spec import parts, plan, validation
+from labkit.spec.plan import Coded, Program, Step
 from labkit.spec.trial import Trial
+from labkit.studies.study_file import Seconds, StudyFile
+
+MAX_RETRIES = 2
+"""Retries of a run whose core was contended. Its figures are not the client's, whatever they are:
+to replace it favours no arm."""
+MAX_RETRY_SHARE = 0.25
+"""Retries in all, as a share of the runs that are planned: it must end."""
 
 
 async def run_all(
@@ -25,27 +46,33 @@ async def run_all(
     reporter: Reporter | None,
     experiment: str | None = None,
     stop_at_failure: bool = False,
+    served: Served | None = None,
 ) -> list[Record]:
-    """The records of the trials, in the order of `steps`; `experiment` names what they are of.
+    """Run the steps one after another; return their records in the same order.
 
-    Raises `BadInput` before anything is started. A trial that fails is kept as invalid and the
-    others go on, unless `stop_at_failure`: then `TrialFailed` is raised.
+    `experiment` names the study that the records are of; only those of a study are retried, where
+    others had the client's core. The store keeps every record, the list has the last of each step.
+    With `served`, trials and programs are sent to that server. Raises `BadInput` before anything is
+    started. A run that fails is kept as invalid and the others go on, unless `stop_at_failure`:
+    then `TrialFailed` is raised.
     """
     kept, show = store or Store(), reporter or progress.default()
-    for step in steps:
-        preflight.check(step.trial)
+    for trial in {id(step.work): step.work for step in steps}.values():
+        if isinstance(trial, Trial):
+            preflight.check(trial)
     kept.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
+    left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
+    programs = load_generators.Programs(served) if served else None
     records: list[Record] = []
+    every: list[Record] = []
 
     def keep(record: Record) -> None:
         kept.add(record)
-        records.append(record)
-        show.finished(record)
+        every.append(record)
 
-    with shown(show, len(steps), records, study):
+    with shown(show, len(steps), every, study):
         for step in steps:
-            show.started(step)
             place = assembly.Place(
                 study=study,
                 experiment=experiment,
@@ -53,20 +80,83 @@ async def run_all(
                 repeat=step.repeat,
                 order=step.order,
             )
-            try:
-                await launcher.run(step.trial, place=place, watch=show.update, keep=keep)
-            except TrialFailed as error:
-                # The record says what happened; the other arms are still worth having.
-                if stop_at_failure or error.record is None:
-                    raise
+            for _ in range(1 + MAX_RETRIES):
+                if not isinstance(step.work, Coded):
+                    # Each run begins anew what is shown of it, also one that is made again.
+                    show.started(step)
+                try:
+                    await _run(step, place, show, keep, served, programs)
+                except TrialFailed as error:
+                    # The record says what happened; the other arms are still worth having.
+                    if stop_at_failure or error.record is None:
+                        raise
+                if left <= 0 or not disturbed(every[-1]):
+                    break
+                left -= 1
+            records.append(every[-1])
+            show.finished(every[-1])
     return records
+
+
+async def _run(
+    step: Step,
+    place: assembly.Place,
+    show: Reporter,
+    keep: launcher.Keep,
+    served: Served | None,
+    programs: load_generators.Programs | None,
+) -> None:
+    """Run one step; its record is given to `keep`."""
+    waited_s = None if served is None else load_generators.waited_s(served.pid)
+
+    def keep_with_wait(record: Record) -> None:
+        # Of a server that several runs share, the share of this run in which others had its core.
+        now_s = None if served is None else load_generators.waited_s(served.pid)
+        if waited_s is not None and now_s is not None and record.wall_s:
+            record = _with_server_wait(record, 100 * (now_s - waited_s) / record.wall_s)
+        keep(record)
+
+    work = step.work
+    if isinstance(work, Coded):
+        keep_with_wait(await run_coded(work, place))
+    elif isinstance(work, Program):
+        assert programs is not None
+        keep_with_wait(await programs.run(work, place))
+    else:
+        trial = work if served is None else work.replace(target=f"{served.url}/{{item}}")
+        await launcher.run(
+            trial, place=place, watch=show.update, keep=keep_with_wait, served=served
+        )
+
+
+def _with_server_wait(record: Record, percent: float) -> Record:
+    notes = list(record.warnings)
+    if percent > guards.CONTENDED_PERCENT:
+        message = f"other processes had the server's core for {percent:.0f} % of the time"
+        notes += guards.advised([Note(code="server-contended", message=message)])
+    return msgspec.structs.replace(
+        record,
+        figures={**record.figures, "server_waited_percent": percent},
+        warnings=notes,
+        verdict=guards.verdict(notes),
+    )
+
+
+def disturbed(record: Record) -> bool:
+    """Return True if others had the client's core for too long, in a window of any length.
+
+    A short window may say so wrongly; then a run is made again in vain.
+    """
+    waited = record.client.waited_percent if record.client else None
+    lost = any(note.code == "core-lost" for note in record.warnings)
+    return not guards.failed(record) and (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT)
 
 
 @contextmanager
 def shown(
     show: Reporter, trials: int, records: Sequence[Record], study: str | None
 ) -> Iterator[None]:
-    """Around so many trials, of which `records` are kept: the reporter is told what happens."""
+    """Around so many runs, of which `records` are kept: the reporter is told what happens."""
     show.begin(trials)
     try:
         with progress.report_cancellation(show, partial(kept_of, records, trials, study)):
@@ -76,31 +166,109 @@ def shown(
 
 
 def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
-    """What is kept of work that was interrupted, and how to get at it, in a sentence."""
+    """Return in a sentence what is kept of work that was interrupted, and how to load it."""
     whole = [record for record in records if not guards.interrupted(record)]
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
         return (
             f"interrupted: {len(whole)} of {trials} trials {were} finished and kept; "
-            f"lab.kept({study!r}) gives what there is"
+            f"lab.load({study!r}) gives what there is"
         )
     if not records:
         return "interrupted: no trial was finished, so nothing is kept"
     counts = records[-1].counts
     return (
         f"interrupted after {counts.ok:,} of {counts.planned:,} requests: the record is kept, as "
-        f"invalid; lab.kept({records[-1].id!r}) gives it"
+        f"invalid; lab.load({records[-1].id!r}) gives it"
     )
 
 
 async def profiled(trial: Trial, look: launcher.Look, reporter: Reporter | None) -> Record:
-    """The record of a trial under the profiler: neither stored nor shown among those measured."""
+    """Return the record of a trial under the profiler: it is neither stored nor shown."""
     show = reporter or progress.default()
     preflight.check(trial)
     show.begin(1)
     try:
         with progress.report_cancellation(show, lambda: "interrupted: a profile is kept nowhere"):
-            show.started(Step(trial=trial, axes={}, repeat=0, order=0))
+            show.started(Step(work=trial, axes={}, repeat=0, order=0))
             return await launcher.run(trial, watch=show.update, keep=lambda record: None, look=look)
     finally:
         show.end()
+
+
+async def run_file(
+    file: StudyFile,
+    scale: str,
+    *,
+    only: Sequence[str] | None = None,
+    repeats: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> FileStudy:
+    """Run a study that a file states, or of it `only` these arms; of one without arms, claims.
+
+    `repeats`, and `seconds` of each run where an arm has a guessed rate, replace the scale's own.
+    What misses a package or a program is left out, and the result says so; where a claim was named,
+    `NotInstalled` is raised. Raises `BadInput` before anything is started.
+    """
+    arms, claims = (only, None) if file.arms else (None, only)
+    if seconds is not None:
+        validation.check("seconds", seconds, Seconds)
+    times = file.scale(scale).repeats if repeats is None else repeats
+    cores = environment.core_each()
+    plan_here = file.plan(scale, len(environment.usable_cores()) or 1, seconds)
+    chosen, absent = file.chosen(claims), dict[str, str]()
+    for claim in chosen:
+        try:
+            for arm in plan_here.arms_of(claim.id):
+                work = plan_here.arms[arm]
+                if isinstance(work, Trial):
+                    preflight.check(work)
+        except NotInstalled as missing:
+            if claims:
+                raise
+            absent[claim.id] = f"the package {missing.package}"
+    named = [] if claims else _arms_here(file, scale, arms, absent)
+    judged = [] if arms else [claim.id for claim in chosen if claim.id not in absent]
+    groups = [
+        [({ARM: arm}, plan_here.arms[arm]) for arm in group]
+        for group in plan_here.groups(named, judged)
+    ]
+    steps = plan.interleave_groups(groups, repeats=times, seed=seed)
+    async with contextlib.AsyncExitStack() as stack:
+        served = None
+        if file.server is not None:
+            settings: dict[str, Any] = {"core": cores[1], **file.server}
+            serving = launcher.serving(parts.Server(**settings))
+            served = await stack.enter_async_context(serving)
+        records = await run_all(
+            steps, store=store, reporter=reporter, experiment=file.id, served=served
+        )
+    order = list(plan_here.arms)
+    records.sort(key=lambda record: (order.index(record.axes[ARM]), record.order))
+    return stored.of_file(file, scale, records, claims=claims, absent=absent)
+
+
+def _arms_here(
+    file: StudyFile, scale: str, arms: Sequence[str] | None, absent: dict[str, str]
+) -> list[str]:
+    """Return the ids of the named arms, or all, that can run here; the others go to `absent`."""
+    listed = file.arms_at(scale)
+    names = [arm.id for arm in listed]
+    for one in arms or ():
+        if one not in names:
+            raise validation.unknown("arms", one, names)
+    if arms is not None and not arms:
+        raise BadInput(f"arms is empty: name at least one of {', '.join(names)}")
+    here: list[str] = []
+    for arm in [arm for arm in listed if arms is None or arm.id in arms]:
+        found = load_generators.find(arm.program) if arm.program else None
+        if found or (not arm.program and (arm.needs is None or find_spec(arm.needs))):
+            here.append(arm.id)
+        else:
+            absent[arm.id] = arm.install or f"needs {arm.needs or arm.program}"
+    if absent and not here and arms is not None:
+        raise BadInput(f"arms has none that is installed: {next(iter(absent.values()))}")
+    return here

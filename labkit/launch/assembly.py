@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from labkit.launch import environment
 from labkit.record import guards
 from labkit.record.record import Counts, Measurement, Note, Process, Record, Server, Timeline
 from labkit.spec.trial import Trial
@@ -77,6 +79,51 @@ def record(
         warnings=notes,
         verdict=guards.verdict(notes),
     )
+
+
+def record_of_others(
+    place: Place,
+    trial: dict[str, Any],
+    started_at: datetime,
+    *,
+    figures: dict[str, float],
+    notes: Sequence[Note],
+    **known: Any,
+) -> Record:
+    """Return the record of what is no trial of the lab's: a coded experiment, a program of others.
+
+    `trial` says what was asked for, `known` holds fields of the record that were measured.
+    """
+    counts = Counts(planned=0, sent=0, not_sent=0, ok=0, failed={}, cancelled=0)
+    found = guards.advised(notes)
+    bare = Record(
+        counts=counts,
+        wall_s=None,
+        throughput_rps=None,
+        client=None,
+        process=None,
+        server=None,
+        id=new_id(started_at),
+        started_at=started_at.isoformat(timespec="milliseconds"),
+        study=place.study,
+        experiment=place.experiment,
+        axes=dict(place.axes or {}),
+        repeat=place.repeat,
+        order=place.order,
+        trial=trial,
+        effective={},
+        floor_s=None,
+        efficiency=None,
+        latency_s=None,
+        latency_hdr=None,
+        loop_lag_s=None,
+        timeline=Timeline(),
+        figures=figures,
+        environment=environment.now(),
+        warnings=found,
+        verdict=guards.verdict(found),
+    )
+    return msgspec.structs.replace(bare, **known)
 
 
 def lost(trial: Trial, counts: Counts | None) -> Measurement:

@@ -1,18 +1,35 @@
-"""One experiment in code, measured once in a fresh process, with a server of its own or none."""
+"""One coded experiment, measured once in a fresh process, with a server of its own or none."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from labkit.errors import TrialFailed
-from labkit.launch import environment, launcher
+from labkit.launch import assembly, environment, launcher
+from labkit.launch.assembly import Place
 from labkit.launch.process import GRACE_S, Child, failed, surely_ended
+from labkit.record.record import Note, Record
 from labkit.spec import parts
+from labkit.spec.plan import Coded
 
 DEADLINE_S = 120.0
+
+
+async def run(coded: Coded, place: Place) -> Record:
+    """Return the record of one run. One that gives no figures has a note that says why."""
+    started, note, figures = datetime.now(UTC), None, {}
+    try:
+        figures = await measured(coded.name, coded.settings, coded.server)
+    except TrialFailed as error:
+        note = Note(code="program-failed", message=str(error))
+    trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}
+    return assembly.record_of_others(
+        place, trial, started, figures=figures, notes=[note] if note else []
+    )
 
 
 async def measured(

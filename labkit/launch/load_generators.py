@@ -1,6 +1,6 @@
-"""The programs of others that the ladder runs: how each is called, and how its output is read.
+"""Load generators that others wrote: how each is called, how its output is read, its record.
 
-The readers are pure: text in, `Counted` out. A program runs in a folder of its own, by `programs`.
+The readers are pure: text in, `Counted` out. A program runs in a folder of its own, by `program`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
+import psutil
 
 from labkit.errors import TrialFailed
-from labkit.launch.program import START_S, run
+from labkit.launch import assembly, environment
+from labkit.launch.assembly import Place
+from labkit.launch.launcher import Served
+from labkit.launch.program import START_S, Ended, run
+from labkit.record import guards
+from labkit.record.record import Counts, Note, Process, Record, Server
+from labkit.spec.plan import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +220,7 @@ def find(name: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class _Version:
     """What is learnt of a program once: its version, and the CPU that it takes to start and end."""
 
     path: str
@@ -220,38 +228,117 @@ class Known:
     start_cpu_s: float
 
 
-async def known(name: str, path: str, core: int | None) -> Known:
-    """Ask a program for its version. Raises `TrialFailed` where it cannot be run."""
-    rival = RIVALS[name]
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        ended = await run([path, *rival.version.split()], core=core, folder=folder)
-    said = re.search(rival.versioned, ended.out + ended.errors, flags=re.MULTILINE)
-    return Known(path=path, version=said[1] if said else None, start_cpu_s=ended.cpu_s)
+class Programs:
+    """Runs programs of others against one server; each is asked for its version once."""
+
+    def __init__(self, served: Served) -> None:
+        self._served, self._core = served, environment.core_each()[0]
+        self._known: dict[str, _Version] = {}
+
+    async def run(self, asked: Program, place: Place) -> Record:
+        """Return the record of one run. One that gives no figures has a note that says why."""
+        started, name = datetime.now(UTC), asked.name
+        trial = asked.workload.to_dict() | {"program": name}
+        load = Load(
+            url=f"{self._served.url}/x",
+            connections=asked.workload.limit,
+            seconds=asked.seconds,
+            requests=asked.workload.requests,
+        )
+        before_s = _cpu_s(self._served.pid)
+        try:
+            version = await self._version(name)
+            ended, counted = await _measured(name, version.path, load, self._core)
+        except TrialFailed as error:
+            note = Note(code="program-failed", message=str(error))
+            return assembly.record_of_others(place, trial, started, figures={}, notes=[note])
+        server_s, wall_s = _cpu_s(self._served.pid) - before_s, counted.wall_s
+        done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
+        codes = {"failures": f"{counted.failed:,} of {done:,} requests failed"}
+        kept = [Note(code=code, message=said) for code, said in codes.items() if counted.failed]
+        if code := guards.contention(ended.others_percent, wall_s):
+            percent = ended.others_percent or 0.0
+            said = f"other processes had the client's core for {percent:.0f} % of the time"
+            kept.append(Note(code=code, message=said))
+        record = assembly.record_of_others(
+            place,
+            trial,
+            started,
+            figures={"cpu_us_per_request": 1e6 * cpu_s / done},
+            notes=kept,
+            counts=Counts(
+                planned=done,
+                sent=done,
+                not_sent=0,
+                ok=counted.ok,
+                failed={"other": counted.failed} if counted.failed else {},
+                cancelled=0,
+            ),
+            wall_s=wall_s,
+            throughput_rps=counted.throughput_rps,
+            process=Process(
+                wall_s=ended.wall_s,
+                cpu_user_s=ended.cpu_s,
+                cpu_system_s=0.0,
+                cpu_percent=round(100 * ended.cpu_s / ended.wall_s, 2),
+                peak_rss_bytes=ended.peak_rss_bytes,
+            ),
+            server=Server(
+                cpu_percent=100 * server_s / wall_s,
+                peak_rss_bytes=None,
+                requests=None,
+                max_in_flight=None,
+                connections_opened=None,
+            ),
+        )
+        about = {"name": name, "version": version.version}
+        return msgspec.structs.replace(record, effective={"program": about})
+
+    async def _version(self, name: str) -> _Version:
+        """Ask a program for its version, the first time. Raises `TrialFailed`."""
+        if name not in self._known:
+            path, rival = find(name), RIVALS[name]
+            if path is None:
+                raise TrialFailed(f"{name} is not installed")
+            with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+                words = [path, *rival.version.split()]
+                ended = await run(words, core=self._core, folder=folder)
+            found = re.search(rival.versioned, ended.out + ended.errors, flags=re.MULTILINE)
+            self._known[name] = _Version(
+                path=path, version=found[1] if found else None, start_cpu_s=ended.cpu_s
+            )
+        return self._known[name]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a program counted, its CPU seconds without those of its start, who else had its core."""
-
-    counted: Counted
-    cpu_s: float
-    others_percent: float | None
-
-
-async def measured(name: str, program: Known, load: Load, core: int | None) -> Result:
+async def _measured(name: str, path: str, load: Load, core: int | None) -> tuple[Ended, Counted]:
     """Let a program put `load` on a server. Raises `TrialFailed` where it gives no figures."""
     rival = RIVALS[name]
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         if rival.scenario is not None:
             file, text = rival.scenario(load)
             (Path(folder) / file).write_text(text, encoding="utf-8")
-        words = [program.path, *rival.words(load)]
+        words = [path, *rival.words(load)]
         ended = await run(words, core=core, folder=folder, within_s=START_S + 3 * load.seconds)
     try:
-        counted = rival.read(ended.out, load)
+        return ended, rival.read(ended.out, load)
     except TrialFailed as error:
-        said = (ended.errors.strip().splitlines() or [""])[-1][:200]
-        why = f"{name} (exit status {ended.status}): {error}{': ' + said if said else ''}"
+        last = (ended.errors.strip().splitlines() or [""])[-1][:200]
+        why = f"{name} (exit status {ended.status}): {error}{': ' + last if last else ''}"
         raise TrialFailed(why) from None
-    cpu_s = max(ended.cpu_s - program.start_cpu_s, 0.0)
-    return Result(counted=counted, cpu_s=cpu_s, others_percent=ended.others_percent)
+
+
+def waited_s(pid: int | None) -> float | None:
+    """Return the seconds that a process was ready to run and had no core; None outside Linux."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Return the CPU seconds of a process so far."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        raise TrialFailed("the synthetic server died") from None
+    return float(times.user + times.system)

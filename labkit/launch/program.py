@@ -34,6 +34,7 @@ class Ended:
     errors: str
     cpu_s: float
     wall_s: float
+    peak_rss_bytes: int
     others_percent: float | None
     """The share of that time in which other processes had its core; None without a core."""
 
@@ -64,6 +65,7 @@ async def run(
         errors=output[1],
         cpu_s=process.usage.ru_utime + process.usage.ru_stime,
         wall_s=process.wall_s,
+        peak_rss_bytes=process.usage.ru_maxrss * 1024,
         others_percent=process.others_percent,
     )
 

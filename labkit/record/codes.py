@@ -36,6 +36,8 @@ _TABLE = (
          "do not use the record; run it again, and report it if it comes back"),
     Code("not-sent", "some requests were never sent", "invalid",
          "look for what ended the strategy early, and run it again"),
+    Code("program-failed", "a program of others, or a coded experiment, gave no figures", "invalid",
+         "read what it said last, and whether its version is one that the lab knows"),
     Code("strategy-failed", "the strategy itself raised an exception", "invalid",
          "mend the strategy: fetch never raises, so the exception is its own"),
     Code("worker-lost", "the client's process died", "invalid",

@@ -76,6 +76,7 @@ FAILED = frozenset(
         "items-repeated",
         "not-conserved",
         "not-sent",
+        "program-failed",
         "strategy-failed",
         "worker-lost",
     }

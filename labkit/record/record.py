@@ -336,6 +336,10 @@ class Record(Struct, frozen=True, kw_only=True):
     `efficiency` is floor_s / wall_s. `study` is the id shared by the trials of one experiment,
     `axes` the settings that it varied in this one, `repeat` which repeat this is (from 0),
     `order` its place in the interleaved order.
+
+    Of a coded experiment, `trial` holds its name as `experiment`, its `settings` and those of its
+    `server`, and `figures` what it measured, by name. Of a program that others wrote, `trial` is
+    what it was asked for, with its name as `program`, and all figures but its CPU are its own word.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -363,11 +367,51 @@ class Record(Struct, frozen=True, kw_only=True):
     phases: Phases | None = None
     received: Received | None = None
     timeline: Timeline
+    figures: dict[str, float] = {}
     environment: dict[str, Any]
     interference: Interference | None = None
     warnings: list[Note] = []
     first_errors: list[str] = []
     verdict: Verdict
+
+    @property
+    def ran(self) -> str:
+        """The name of what ran: a strategy, a program that others wrote, a coded experiment."""
+        names = (self.trial.get(name) for name in ("program", "experiment", "strategy"))
+        return next((str(name) for name in names if name), "")
+
+    @property
+    def busy_percent(self) -> float | None:
+        """Share of the window in which the client ran, or was ready to run and others had its core.
+
+        100 of a client that never sleeps, whatever others do. None where others had the core for
+        over three quarters of the time: any client would have been behind then.
+        """
+        client = self.client
+        if client is None or client.waited_percent is None or client.waited_percent > 75:
+            return None
+        return client.cpu_percent + client.waited_percent
+
+    @property
+    def latency_error_p50_s(self) -> float | None:
+        """By how much the median latency exceeds the fixed delay that the server really gave."""
+        return self._latency_error_s("p50")
+
+    @property
+    def latency_error_p99_s(self) -> float | None:
+        """The same of the 99th percentile."""
+        return self._latency_error_s("p99")
+
+    def _latency_error_s(self, percentile: str) -> float | None:
+        late_s = (self.server.delay_error_s if self.server else None) or {}
+        delay = str(self.trial.get("target", {}).get("delay", ""))
+        if (
+            self.latency_s is None
+            or percentile not in late_s
+            or not delay.replace(".", "").isdigit()
+        ):
+            return None
+        return float(getattr(self.latency_s, percentile)) - float(delay) - late_s[percentile]
 
     @property
     def says(self) -> str:
@@ -377,7 +421,10 @@ class Record(Struct, frozen=True, kw_only=True):
         codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
         trust = f"{self.verdict} ({codes})" if codes else self.verdict
         counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok"
-        return f"{arm or self.trial['strategy']}: {counts}, {took}, {trust}"
+        if "experiment" in self.trial:
+            found = [f"{name} {value:,.4g}" for name, value in self.figures.items()]
+            return f"{arm or self.ran}: {', '.join([*found, trust])}"
+        return f"{arm or self.ran}: {counts}, {took}, {trust}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         from html import escape  # nothing that is measured shows itself

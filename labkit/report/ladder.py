@@ -1,276 +1,322 @@
-"""`Climb`: what a ladder gave, with its table, its sentences and its picture. It runs nothing."""
+"""`Ladder`: what the ladder gave: a row a rung with its gain, sentences, and a picture.
+
+A gain is taken block by block, a block being one repeat of every rung, and invalid records are left
+out of it: a machine that drifts then drifts under both of its sides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from labkit import charts, stats
+from labkit.charts import Bar, Chart
 from labkit.record import guards
 from labkit.record.record import Record
-from labkit.report.study import Outcome
+from labkit.report.study import ARM, FileStudy
 from labkit.report.tables import Table
-from labkit.studies.ladder import Reading, Rung
-from labkit.studies.standings import BOTTLENECK_PERCENT, Bound, Spread, Standing, standings
+from labkit.studies.judge import times
+from labkit.studies.study_file import Arm
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Bar, Chart
-
+BOTTLENECK_PERCENT = 90.0
+"""Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""
+YARDSTICK = "wire"
+"""The rung that what others made is compared with."""
+_SHOWN_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-queue")
+"""Warnings that have a column of their own, or that a rung is there to show."""
 _HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)")
-_YARDSTICK = "wire"
 _NONE = "-"
 
+Bound = Literal["", "maybe", "server"]
 
-class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """Under what a ladder was climbed.
 
-    `apart` says whether client and server had a core each, `versions` are those of the programs of
-    others (None: it does not tell).
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """A number over its repeats."""
+
+    median: float
+    min: float
+    max: float
+
+
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """One rung over its repeats; None where nothing was measured. CPU figures are medians.
+
+    `invalid` of the `n` records are of no use for a gain. `gain` is the ratio of its rate to that
+    of the rung `against`. `bound` says whether the server was the bottleneck. `warnings` are codes,
+    `failures` say why there are no figures.
     """
 
-    connections: int
-    seconds: float
-    repeats: int
-    seed: int
-    apart: bool
-    server: dict[str, Any]
-    environment: dict[str, Any]
-    versions: dict[str, str | None]
+    arm: str
+    label: str
+    why: str
+    own: bool
+    n: int
+    invalid: int
+    throughput_rps: Spread | None
+    cpu_us_per_request: float | None
+    server_cpu_percent: float | None
+    server_waited_percent: float | None
+    bound: Bound
+    against: str | None
+    gain: Spread | None
+    failed: int
+    verdict: str
+    warnings: list[str]
+    failures: list[str]
 
 
-class Climb(Outcome):
-    """A ladder that was climbed: `standings` has a row a rung, `readings` a row a repeat of one."""
+def bound(server_cpu_percent: float | None) -> Bound:
+    """Return whether a server that used so much of its core was the bottleneck."""
+    busy = server_cpu_percent or 0.0
+    if busy > BOTTLENECK_PERCENT:
+        return "server"
+    return "maybe" if busy > guards.SERVER_BUSY_PERCENT else ""
 
-    def __init__(
-        self,
-        rungs: Sequence[Rung],
-        readings: Sequence[Reading],
-        records: Sequence[Record],
-        conditions: Conditions,
-        missing: Sequence[Rung] = (),
-    ) -> None:
-        super().__init__(records, ["rung"])
-        self.conditions, self.missing = conditions, list(missing)
-        places = [rung.id for rung in rungs]
-        self.readings = sorted(readings, key=lambda one: (places.index(one.rung), one.order))
-        self.standings = standings(rungs, self.readings)
 
-    def frame(self) -> pd.DataFrame:
-        """The tidy DataFrame: one row a rung and repeat, in base units."""
-        import pandas as pd
+def rungs(arms: Sequence[Arm], records: Sequence[Record]) -> list[Rung]:
+    """Summarise the records of each arm that has any: medians, gain over the rung before, bound."""
+    by_arm: dict[str, list[Record]] = {}
+    for record in records:
+        by_arm.setdefault(str(record.axes[ARM]), []).append(record)
+    found: list[Rung] = []
+    for arm in arms:
+        if arm.id in by_arm:
+            against = arm.against or (found[-1].arm if found else None)
+            below = by_arm.get(against or "", [])
+            found.append(_rung(arm, against if below else None, by_arm[arm.id], below))
+    return found
 
-        rows = [msgspec.to_builtins(reading) for reading in self.readings]
-        return pd.DataFrame(rows, columns=list(Reading.__struct_fields__))
+
+def _rung(arm: Arm, against: str | None, mine: Sequence[Record], below: Sequence[Record]) -> Rung:
+    rates, others = (
+        {r.repeat: r.throughput_rps for r in side if r.verdict != "invalid" and r.throughput_rps}
+        for side in (mine, below)
+    )
+    gains = [rate / others[block] for block, rate in rates.items() if block in others]
+    busy = _median(stats.METRICS["server_cpu_percent"].of(one) for one in mine)
+    codes = [
+        note.code for one in mine for note in one.warnings if note.code not in _SHOWN_ELSEWHERE
+    ]
+    cost = stats.METRICS["cpu_us_per_request"]
+    return Rung(
+        arm=arm.id,
+        label=arm.label,
+        why=arm.why,
+        own=not arm.by_others,
+        n=len(mine),
+        invalid=sum(one.verdict == "invalid" for one in mine),
+        throughput_rps=_spread(one.throughput_rps for one in mine),
+        cpu_us_per_request=_median(cost.of(one) for one in mine),
+        server_cpu_percent=busy,
+        server_waited_percent=_median(one.figures.get("server_waited_percent") for one in mine),
+        bound=bound(busy),
+        against=against,
+        gain=_spread(gains),
+        failed=sum(one.counts.failures for one in mine),
+        verdict=stats.worst(one.verdict for one in mine),
+        warnings=list(dict.fromkeys(codes)),
+        failures=list(
+            dict.fromkeys(one.warnings[0].message for one in mine if one.throughput_rps is None)
+        ),
+    )
+
+
+def _spread(values: Iterable[float | None]) -> Spread | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return Spread(median=median(known), min=min(known), max=max(known)) if known else None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    spread = _spread(values)
+    return spread.median if spread else None
+
+
+class Ladder(FileStudy):
+    """A ladder that was climbed: `rungs` has a row a rung; `absent` says what brings the others."""
+
+    @cached_property
+    def rungs(self) -> list[Rung]:
+        """Every rung that ran, in the order of the file."""
+        return rungs(self.file.arms, self.records)
 
     def summary(self) -> pd.DataFrame:
-        """One row a rung: medians, and of rate and gain the extremes too."""
+        """Return one row a rung: medians, and of rate and gain the extremes too."""
         import pandas as pd
 
-        return pd.DataFrame([_flat(one) for one in self.standings])
+        return pd.DataFrame([_flat(one) for one in self.rungs])
 
     def plot(self, kind: str = "ladder") -> Chart:
         """`ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
-            return charts.plot(kind, self.records, self.by, self._frame)
-        return charts.ladder([_bar(one) for one in self.standings], notes=self.says())
+            own = [one for one in self.records if "program" not in one.trial]
+            return charts.plot(kind, own, self.by)
+        return charts.ladder([_bar(one) for one in self.rungs], notes=self.sentences())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: as a study, with a row a rung and what was missing."""
+        return super().to_dict() | {
+            "summary": [_flat(one) for one in self.rungs],
+            "missing": [{ARM: name, "install": how} for name, how in self.absent.items()],
+            "says": self.sentences(),
+        }
 
     def text_table(self) -> Table:
         """One row a rung; the sentences below."""
         headers = [*_HEADERS, "server CPU (%)", "failed", "in doubt"]
-        rows = [_row(one) for one in self.standings]
-        return Table(headers=headers, rows=rows, says="\n".join(self.says()))
+        rows = [_row(one) for one in self.rungs]
+        return Table(headers=headers, rows=rows, says="\n".join(self.sentences()))
 
-    def says(self) -> list[str]:
-        """What the figures mean and how far to trust them, in sentences."""
+    def text(self) -> str:
+        """The table and its sentences."""
+        return self.text_table().text()
+
+    def sentences(self) -> list[str]:
+        """What the figures mean and how far to trust them."""
+        beside = [
+            f"{times(1 / one.gain.median)} of {one.arm}"
+            for one in self.rungs
+            if one.gain and not one.own and one.against == YARDSTICK
+        ]
+        programs = [one.effective.get("program", {}) for one in self.records]
+        versions = {one["name"]: one["version"] for one in programs if one}
+        told = [f"{name} {versions[name] or '(version not known)'}" for name in sorted(versions)]
+        missing = [f"{name} ({install})" for name, install in self.absent.items()]
         return [
-            _conditions(self.conditions),
-            f"Gain (×) is over the step before, and for what others made over {_YARDSTICK}: the "
+            self._conditions(),
+            f"Gain (×) is over the step before, and for what others made over {YARDSTICK}: the "
             "median over the blocks.",
-            *_yardstick(self.standings),
-            *_bottleneck(self.standings),
-            *_contention(self.standings),
-            *_programs(self.conditions),
-            *_failures(self.standings),
-            *_missing(self.missing),
+            *([f"The rung {YARDSTICK} does {_listed(beside)}."] if beside else []),
+            *self._bottleneck(),
+            *(
+                [
+                    f"Programs of others: {', '.join(told)}. Their rates are their own counts; "
+                    "their CPU is that of the whole process, less what it takes to start."
+                ]
+                if told
+                else []
+            ),
+            *self._failures(),
+            *([f"Not found, so not run: {', '.join(missing)}."] if missing else []),
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: conditions, a row a rung, every reading, the lab's own records."""
-        return {
-            "conditions": msgspec.to_builtins(self.conditions),
-            "summary": [_flat(one) for one in self.standings],
-            "readings": msgspec.to_builtins(self.readings),
-            "missing": [{"rung": rung.id, "install": rung.install} for rung in self.missing],
-            "says": self.says(),
-            "records": [record.to_dict() for record in self.records],
-        }
+    def _conditions(self) -> str:
+        apart = int(self.environment.get("cores_usable") or 0) > 1
+        cores = "a core each for client and server" if apart else "client and server on one core"
+        took = _median(one.wall_s for one in self.records)
+        lasts = f"about {took:.2g} s a run, " if took else ""
+        shared = f"{lasts}{self.file.settings.get('limit')} connections, {cores}"
+        repeats = max((one.n for one in self.rungs), default=0)
+        if repeats <= 1:
+            return f"One run of each rung: nothing is known of the spread. {shared.capitalize()}."
+        return f"Medians of {repeats} repeats, interleaved in random order; {shared}."
+
+    def _bottleneck(self) -> Iterable[str]:
+        for which, sentence in _BOUND.items():
+            under = [one for one in self.rungs if one.bound == which]
+            if under:
+                most = max(one.server_cpu_percent or 0.0 for one in under)
+                yield sentence.format(named=_listed([one.arm for one in under]), most=most)
+        limit = guards.CONTENDED_PERCENT
+        waited = [one for one in self.rungs if (one.server_waited_percent or 0.0) > limit]
+        idle = all(one.bound == "" and one.server_cpu_percent is not None for one in self.rungs)
+        # A server that has to wait for its core is slow without using much of it.
+        if idle and not waited:
+            yield (
+                "The server was never the bottleneck: it used "
+                f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core at most."
+            )
+        if waited:
+            most = max(one.server_waited_percent or 0.0 for one in waited)
+            every = len(waited) == len(self.rungs) > 1
+            named = "all rungs" if every else _listed([one.arm for one in waited])
+            yield (
+                f"Other processes had the server's core for up to {most:.0f} % of the time (under "
+                f"{named}): with it to itself it could have answered more."
+            )
+
+    def _failures(self) -> Iterable[str]:
+        invalid, runs = sum(one.invalid for one in self.rungs), sum(one.n for one in self.rungs)
+        if invalid:
+            yield (
+                f"{invalid} of {runs} runs are invalid and make no gain: where it is 'core-lost', "
+                "end what else runs on this machine and run the ladder again."
+            )
+        for one in self.rungs:
+            for why in one.failures:
+                yield f"{one.arm}: {why.rstrip('.')}."
 
 
-def _flat(one: Standing) -> dict[str, Any]:
-    """A standing as one flat row, named as summaries of studies are."""
+_BOUND: Mapping[Bound, str] = {
+    "server": (
+        f"(!) The server was the bottleneck under {{named}} (above {BOTTLENECK_PERCENT:.0f} % of "
+        "its core, up to {most:.0f} %): these clients could do more."
+    ),
+    "maybe": (
+        "(?) The server may have been the bottleneck under {named} (above "
+        f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core, up to {{most:.0f}} %)."
+    ),
+}
+
+
+def _flat(one: Rung) -> dict[str, Any]:
+    """Return a rung as one flat row, named as summaries of studies are."""
     data = msgspec.structs.asdict(one)
     for name in ("throughput_rps", "gain"):
         spread: Spread | None = data[name]
         data[name] = spread and spread.median
-        data[f"{name}_min"] = spread and spread.least
-        data[f"{name}_max"] = spread and spread.most
+        data[f"{name}_min"] = spread and spread.min
+        data[f"{name}_max"] = spread and spread.max
     return data
 
 
-def _row(one: Standing) -> list[str]:
+def _row(one: Rung) -> list[str]:
     rate, several = one.throughput_rps, one.n > 1
+    mark = {"": "", "maybe": " (?)", "server": " (!)"}[one.bound]
+    busy = one.server_cpu_percent
     return [
-        one.rung,
+        one.arm,
         str(one.n),
         _NONE if rate is None else stats.number(rate.median),
-        f"{_whole(rate.least)}-{_whole(rate.most)}" if rate and several else _NONE,
-        gain(one.gain, spread=several),
+        f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and several else _NONE,
+        gain_text(one.gain, spread=several),
         one.against if one.gain and one.against else _NONE,
         _NONE if one.cpu_us_per_request is None else stats.number(one.cpu_us_per_request),
-        _busy(one),
+        _NONE if busy is None else f"{busy:.0f}{mark}",
         f"{one.failed:,}",
         ", ".join([one.verdict] * (one.verdict == "invalid") + one.warnings) or _NONE,
     ]
 
 
-def _whole(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _busy(one: Standing) -> str:
-    mark = {"": "", "maybe": " (?)", "server": " (!)"}[one.bound]
-    return _NONE if one.server_cpu_percent is None else f"{one.server_cpu_percent:.0f}{mark}"
-
-
-def gain(ratio: Spread | None, *, spread: bool = False) -> str:
-    """Such as '×2.9', with its range '×2.9 (2.7-3.1)'; a dash where it is not known."""
+def gain_text(ratio: Spread | None, *, spread: bool = False) -> str:
+    """Return such as '×2.9', with its range '×2.9 (2.7-3.1)'; a dash where it is not known."""
     if ratio is None:
         return _NONE
     # One block alone, where the others are invalid, has no range either.
-    several = spread and ratio.least < ratio.most
-    reach = f" ({_times(ratio.least)}-{_times(ratio.most)})" if several else ""
-    return f"×{_times(ratio.median)}{reach}"
+    several = spread and ratio.min < ratio.max
+    reach = f" ({times(ratio.min)[1:]}-{times(ratio.max)[1:]})" if several else ""
+    return f"{times(ratio.median)}{reach}"
 
 
-def _times(value: float) -> str:
-    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if value < 2 else f"{value:.1f}"
-
-
-def _bar(one: Standing) -> Bar:
+def _bar(one: Rung) -> Bar:
     rate = one.throughput_rps
     return charts.Bar(
         label=one.label,
         own=one.own,
         rate=rate.median if rate else None,
-        reach=(rate.least, rate.most) if rate else None,
-        gain=gain(one.gain) if one.gain else "",
+        reach=(rate.min, rate.max) if rate else None,
+        gain=gain_text(one.gain) if one.gain else "",
         over="" if one.own else one.against or "",
         cpu_us=one.cpu_us_per_request,
         bound=one.bound,
     )
-
-
-def _conditions(under: Conditions) -> str:
-    cores = "a core each for client and server" if under.apart else "client and server on one core"
-    shared = f"about {under.seconds:g} s a rung, {under.connections:,} connections, {cores}"
-    if under.repeats == 1:
-        return f"One run of each rung: nothing is known of the spread. {shared.capitalize()}."
-    return f"Medians of {under.repeats} repeats, interleaved in random order; {shared}."
-
-
-def _yardstick(rungs: Sequence[Standing]) -> Iterable[str]:
-    """How the lab's own plain client stands beside each of the others."""
-    beside = [
-        f"×{_times(1 / one.gain.median)} of {one.rung}"
-        for one in rungs
-        if one.gain and not one.own and one.against == _YARDSTICK
-    ]
-    if beside:
-        yield f"The rung {_YARDSTICK} does {_listed(beside)}."
-
-
-def _bottleneck(rungs: Sequence[Standing]) -> Iterable[str]:
-    for bound, least, sentence in _BOUND:
-        under = [one for one in rungs if one.bound == bound]
-        if under:
-            most = max(one.server_cpu_percent or 0.0 for one in under)
-            named = _listed([one.rung for one in under])
-            yield sentence.format(named=named, least=least, most=most)
-    # A server that has to wait for its core is slow without using much of it.
-    idle = all(one.bound == "" and one.server_cpu_percent is not None for one in rungs)
-    if idle and not _contended(rungs):
-        yield (
-            f"The server was never the bottleneck: it used {guards.SERVER_BUSY_PERCENT:.0f} % of "
-            "its core at most."
-        )
-
-
-_BOUND: tuple[tuple[Bound, float, str], ...] = (
-    (
-        "server",
-        BOTTLENECK_PERCENT,
-        "(!) The server was the bottleneck under {named} (above {least:.0f} % of its core, up to "
-        "{most:.0f} %): these clients could do more.",
-    ),
-    (
-        "maybe",
-        guards.SERVER_BUSY_PERCENT,
-        "(?) The server may have been the bottleneck under {named} (above {least:.0f} % of its "
-        "core, up to {most:.0f} %).",
-    ),
-)
-
-
-def _contention(rungs: Sequence[Standing]) -> Iterable[str]:
-    under = _contended(rungs)
-    if under:
-        most = max(one.server_waited_percent or 0.0 for one in under)
-        named = "all rungs" if len(under) == len(rungs) > 1 else _listed([o.rung for o in under])
-        yield (
-            f"Other processes had the server's core for up to {most:.0f} % of the time (under "
-            f"{named}): with it to itself it could have answered more."
-        )
-
-
-def _contended(rungs: Sequence[Standing]) -> list[Standing]:
-    """The rungs under which the server had to wait for its core."""
-    limit = guards.CONTENDED_PERCENT
-    return [one for one in rungs if (one.server_waited_percent or 0.0) > limit]
-
-
-def _programs(under: Conditions) -> Iterable[str]:
-    if under.versions:
-        told = [f"{name} {version or '(version not told)'}" for name, version in _sorted(under)]
-        yield (
-            f"Programs of others: {', '.join(told)}. Their rates are their own counts; their CPU "
-            "is that of the whole process, less what it takes to start."
-        )
-
-
-def _sorted(under: Conditions) -> list[tuple[str, str | None]]:
-    return sorted(under.versions.items())
-
-
-def _failures(rungs: Sequence[Standing]) -> Iterable[str]:
-    invalid, all_ = sum(one.invalid for one in rungs), sum(one.n for one in rungs)
-    if invalid:
-        yield (
-            f"{invalid} of {all_} readings are invalid and make no gain: where it is 'core-lost', "
-            "end what else runs on this machine and climb again."
-        )
-    for one in rungs:
-        for why in one.says:
-            yield f"{one.rung}: {why}."
-
-
-def _missing(rungs: Sequence[Rung]) -> Iterable[str]:
-    if rungs:
-        named = [f"{rung.id} ({rung.install})" for rung in rungs]
-        yield f"Not found, so not climbed: {', '.join(named)}."
 
 
 def _listed(words: Sequence[str]) -> str:

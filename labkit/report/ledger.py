@@ -1,160 +1,81 @@
-"""`Ledger`: what checking claims gave, with its table, sentences and picture. It runs nothing."""
+"""`Ledger`: what checking claims gave: a table with a row a check, sentences, the forest plot."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from collections.abc import Iterator
 
 from labkit import charts
-from labkit.record.record import Record
-from labkit.report.study import Outcome
+from labkit.charts import Chart, Claimed
+from labkit.report import html
+from labkit.report.study import FileStudy
 from labkit.report.tables import Table
-from labkit.studies.readings import Reading
-from labkit.studies.verdicts import Finding, Result
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from labkit.charts import Chart, Claimed
-
-STATUSES = ("holds", "refuted", "inconclusive", "not yet measurable")
-MARKS: Mapping[str, str] = {
-    "holds": "\N{CHECK MARK}",
-    "refuted": "\N{BALLOT X}",
-    "inconclusive": "?",
-    "not yet measurable": "-",
-    "told": " ",
-}
+from labkit.studies.judge import MARKS, Verdict
 
 
-class Ledger(Outcome):
-    """Claims that were checked: `results` has one each, `readings` a row a run of an arm."""
-
-    def __init__(
-        self,
-        results: Sequence[Result],
-        readings: Sequence[Reading],
-        records: Sequence[Record],
-        scale: str,
-        environment: Mapping[str, Any],
-        lost: int = 0,
-    ) -> None:
-        super().__init__(records, ["claim", "check", "side"])
-        self.results, self.readings = list(results), list(readings)
-        self.scale, self.environment, self.lost = scale, dict(environment), lost
-
-    def __getitem__(self, claim: str) -> Result:
-        """The result for the claim with this id."""
-        return {one.id: one for one in self.results}[claim]
-
-    def frame(self) -> pd.DataFrame:
-        """The tidy DataFrame: one row a check, effects as ratios or in base units."""
-        import pandas as pd
-
-        rows = [
-            {"claim": one.id, "claim_status": one.status, **msgspec.to_builtins(finding)}
-            for one in self.results
-            for finding in one.findings
-        ]
-        return pd.DataFrame(rows, columns=["claim", "claim_status", *Finding.__struct_fields__])
-
-    def summary(self) -> pd.DataFrame:
-        """One row a claim: its status, the effect that decided it and its interval."""
-        import pandas as pd
-
-        return pd.DataFrame([self._flat(one) for one in self.results])
-
-    def _flat(self, result: Result) -> dict[str, Any]:
-        data = result.to_dict({})
-        low, high = data.pop("interval") or (None, None)
-        least, most = data.pop("band") or (None, None)
-        for name in ("findings", "environment"):
-            del data[name]
-        return {**data, "low": low, "high": high, "at_least": least, "at_most": most}
+class Ledger(FileStudy):
+    """Claims that were checked, each with its verdict and what its checks found."""
 
     def plot(self, kind: str = "forest") -> Chart:
         """`forest`: the effect of every claim with its interval, and the band where it holds."""
         if kind != "forest":
-            return charts.plot(kind, self.records, self.by, self._frame)
-        return charts.forest([_claimed(one) for one in self.results], notes=self.says())
+            return super().plot(kind)
+        return charts.forest([claimed(one) for one in self.verdicts], notes=self.sentences())
 
     def text_table(self) -> Table:
         """One row a claim and one a check below it; the sentences at the end."""
-        rows = [row for one in self.results for row in _rows(one)]
-        return Table(
-            headers=["", "claim", "status", "what was found"],
-            rows=rows,
-            says="\n".join(self.says()),
-            left=4,
-        )
+        rows: list[list[str]] = []
+        for one in self.verdicts:
+            reason = "" if one.findings else f" ({one.reason})"
+            rows.append([MARKS[one.verdict], one.id, one.verdict, f"{one.says}{reason}"])
+            rows += [
+                ["", "", f"{MARKS[found.verdict]} {found.verdict}", found.reason]
+                for found in one.findings
+            ]
+            rows += [["", "", "", one.remark]] if one.findings and one.remark else []
+        headers = ["", "claim", "verdict", "what was found"]
+        return Table(headers=headers, rows=rows, says="\n".join(self.sentences()), left=4)
 
-    def says(self) -> list[str]:
-        """How many of each status, how to read them, and under what they were found."""
+    def text(self) -> str:
+        """The table and its sentences."""
+        return self.text_table().text()
+
+    def sentences(self) -> list[str]:
+        """How many of each verdict, how to read them, and under what they were found."""
+        found = self.environment
+        versions = found.get("versions", {})
+        named = [f"{name} {versions[name]}" for name in ("aiohttp", "uvloop") if versions.get(name)]
         return [
-            self._counts(),
-            "Effects are medians over repeats in fresh processes, paired by repeat, with "
-            "their 95 % interval: it lies wholly where the claim holds, wholly outside (refuted), "
-            "or neither. Counts must hold in every run.",
-            _conditions(self.scale, self.environment),
-            *_again(self.lost),
+            self.tally(),
+            "Effects are medians over repeats in fresh processes, paired by repeat, with their "
+            "95 % interval: it lies wholly in the band (holds), outside (refuted), or neither "
+            "(inconclusive). Counts must be in the band in every run.",
+            f"Scale {self.scale}; Python {found.get('python')}, {', '.join(named)}; "
+            f"{found.get('cpu')}, {found.get('cores_usable')} cores; loopback only.",
         ]
 
-    def _counts(self) -> str:
-        counted = Counter(one.status for one in self.results)
-        told = [f"{counted[status]} {status}" for status in STATUSES if counted[status]]  # type: ignore[index] # the same words
-        return (
-            f"{len(self.results)} claim{'' if len(self.results) == 1 else 's'}: {', '.join(told)}."
-        )
+    def html_parts(self) -> Iterator[str]:
+        """The table with its sentences."""
+        yield html.table(self.text_table())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: a row a claim, every reading, and the ids of the records."""
-        return {
-            "claims": [one.to_dict(self.environment) for one in self.results],
-            "scale": self.scale,
-            "says": self.says(),
-            "readings": msgspec.to_builtins(self.readings),
-            "records": [record.id for record in self.records],
-        }
+    def joined(self, *others: Ledger) -> Ledger:
+        """Return the claims of several checks as one result, in the order of the file."""
+        parts = (self, *others)
+        whole = Ledger(self.file, self.scale, [one for part in parts for one in part.records])
+        order = [claim.id for claim in self.file.claims]
+        found = {one.id: one for part in parts for one in part.verdicts}
+        whole.__dict__["verdicts"] = sorted(found.values(), key=lambda one: order.index(one.id))
+        return whole
 
 
-def _rows(result: Result) -> list[list[str]]:
-    head = [MARKS[result.status], result.id, result.status]
-    if not result.findings:
-        return [[*head, f"{result.says} ({result.reason})"]]
-    return [
-        [*head, result.says],
-        *(["", "", f"{MARKS[one.status]} {one.status}", one.reason] for one in result.findings),
-        *([["", "", "", result.remark]] if result.remark else []),
-    ]
-
-
-def _conditions(scale: str, environment: Mapping[str, Any]) -> str:
-    versions = environment.get("versions", {})
-    told = [f"{name} {versions[name]}" for name in ("aiohttp", "uvloop") if versions.get(name)]
-    return (
-        f"Scale {scale}; Python {environment.get('python')}, {', '.join(told)}; "
-        f"{environment.get('cpu')}, {environment.get('cores_usable')} cores; loopback only."
-    )
-
-
-def _again(lost: int) -> list[str]:
-    if not lost:
-        return []
-    runs = "1 run was" if lost == 1 else f"{lost} runs were"
-    return [f"{runs} made again, because other processes had the client's core: end them."]
-
-
-def _claimed(result: Result) -> Claimed:
-    found = result.deciding
-    return charts.Claimed(
-        id=result.id,
-        status=result.status,
-        says=found.says if found else result.says,
-        why=result.reason,
-        value=found.value if found else None,
+def claimed(one: Verdict) -> Claimed:
+    """Return a verdict as the forest plot draws it."""
+    found = one.deciding
+    return Claimed(
+        id=one.id,
+        status=one.verdict,
+        says=(found.says if found else "") or one.says,
+        why=one.reason,
+        value=found.measured if found else None,
         interval=found.interval if found else None,
         band=(found.at_least, found.at_most) if found else (None, None),
         is_ratio=bool(found and found.is_ratio),

@@ -16,7 +16,7 @@ import jinja2
 
 from labkit.record.record import Note
 from labkit.report.tables import Table
-from labkit.studies.relations import MARKS, Verdict
+from labkit.studies.judge import MARKS, Verdict
 
 if TYPE_CHECKING:
     from labkit.charts import Chart

@@ -1,112 +1,130 @@
-"""`Reproduction`: a published benchmark, run again, as `lab.reproduce` hands it out.
-
-It runs nothing, and writes files only where it is told to.
-"""
+"""`Reproduction`: a published benchmark, run again: published beside measured, with verdicts."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from labkit import charts, stats
-from labkit.errors import BadInput
-from labkit.record.record import Record
-from labkit.report import html, tables
-from labkit.report import page as report
-from labkit.report.page import Section
-from labkit.report.study import Outcome
+from labkit.report.study import ARM, FileStudy
 from labkit.report.tables import Table
-from labkit.studies import relations as claims
-from labkit.studies.published import Benchmark
-from labkit.studies.relations import Verdict
+from labkit.studies.study_file import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.charts import Chart
 
-ROW = ["row"]
+_WHOLE_PROCESS = (
+    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor "
+    "over the time of the requests alone."
+)
+_COLUMNS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "triptych": (
+        ("memory then (MB)", "published", "process_peak_rss_bytes"),
+        ("memory now (MB)", "measured", "process_peak_rss_bytes"),
+        ("time then (s)", "published", "process_wall_s"),
+        ("time now (s)", "measured", "process_wall_s"),
+        ("floor (s)", "measured", "floor_s"),
+        ("efficiency (%)", "measured", "efficiency"),
+        ("CPU then (%)", "published", "process_cpu_percent"),
+        ("CPU now (%)", "measured", "process_cpu_percent"),
+    ),
+    "throughput": (
+        ("then (requests/s)", "published", "throughput_rps"),
+        ("now (requests/s)", "measured", "throughput_rps"),
+        ("least", "measured", "throughput_rps_min"),
+        ("most", "measured", "throughput_rps_max"),
+        ("client CPU (%)", "measured", "cpu_percent"),
+        ("server CPU (%)", "measured", "server_cpu_percent"),
+    ),
+}
+"""The columns of the table beside each chart: its header, published or measured, the metric."""
 
 
-class Reproduction(Outcome):
+class Reproduction(FileStudy):
     """A published benchmark, run again: its figures beside the measured ones, with verdicts."""
 
-    def __init__(self, benchmark: Benchmark, scale: str, records: Sequence[Record]) -> None:
-        super().__init__(records, ROW)
-        self.benchmark, self.scale = benchmark, scale
-        self.verdicts: list[Verdict] = claims.verdicts(
-            benchmark.relations_at(scale), self.records, scale
-        )
-
     def published(self) -> list[dict[str, Any]]:
-        """One row a published client: its figures then (`published`) and here (`measured`)."""
-        measured = {row["row"]: row for row in stats.summary_rows(self.summary())}
-        published = {row["row"]: row for row in self.benchmark.published()}
+        """Return a row for each arm: its figures then (`published`) and here (`measured`)."""
+        measured = {row[ARM]: row for row in stats.summary_rows(self._summary)}
+        published = {row[ARM]: row for row in self.file.published()}
         return [
             {
-                "row": row.id,
-                "label": row.label,
-                "own": row.own,
-                "published": published.get(row.id),
-                "measured": _measured(measured.get(row.id)),
+                ARM: arm.id,
+                "label": arm.label,
+                "own": arm.own,
+                "published": published.get(arm.id),
+                "measured": measured.get(arm.id),
             }
-            for row in self.benchmark.all_rows
+            for arm in self.file.arms
+            if arm.chart
         ]
 
     def text_table(self) -> Table:
         """Published beside measured."""
-        of = {"triptych": tables.of_reproduction, "throughput": tables.of_throughput}
-        return of[self.benchmark.chart](self.published(), self.scale_says())
+        columns, rows = _COLUMNS[self.file.chart], self.published()
+        said = [self.scale_text(), self.server_text()]
+        if self.file.chart == "throughput":
+            ran = [row for row in rows if row["measured"]]
+            left_out, rows = len(rows) - len(ran), ran
+            whom = f"{left_out} arms run" if left_out > 1 else "1 arm runs"
+            said += [f"{whom} only at a larger scale."] if left_out else []
+        else:
+            said.append(_WHOLE_PROCESS)
+        return Table(
+            headers=["client", ARM, *(header for header, _, _ in columns), "verdict"],
+            rows=[_row(row, columns) for row in rows],
+            says=" ".join(filter(None, said)),
+            left=2,
+        )
 
-    def scale_says(self) -> str:
+    def scale_text(self) -> str:
         """The sentence that says how this run differs from the published one."""
-        return self.benchmark.scale(self.scale).about
+        return self.file.scale(self.scale).about
+
+    def server_text(self) -> str:
+        """On which engine of the lab's own server it was measured, in a sentence."""
+        targets = [record.trial.get("target", {}) for record in self.records]
+        engines = dict.fromkeys(one["engine"] for one in targets if one.get("engine"))
+        return f"Server engine: {', '.join(engines)}." if engines else ""
 
     def text(self) -> str:
-        """The table, and each verdict with its reason; what this scale cannot decide as one."""
-        ran = {row.id for row in self.benchmark.rows(self.scale)}
-        larger = [one.id for one in self.benchmark.relations if not ran.issuperset(one.rows)]
+        """The table, and each verdict with its reason; what this scale cannot run, as one."""
+        ran = {arm.id for arm in self.file.arms_at(self.scale)}
+        larger = [
+            claim.id
+            for claim in self.file.claims
+            if not ran.issuperset(arm for check in claim.checks for arm in check.arms)
+        ]
         reasons = [
-            f"{one.verdict:>11}  {one.says}\n{'':13}{one.reason}."
+            f"{one.verdict:>12}  {one.says}\n{'':14}{one.reason}."
             for one in self.verdicts
             if one.id not in larger
         ]
         if larger:
-            reasons.append(f"{'not decided':>11}  {_need_more(larger)}")
-        return "\n\n".join(
-            [self._title(), self.text_table().text(), "\n".join(reasons), self.tally()]
-        )
-
-    def _title(self) -> str:
-        source = self.benchmark.source
-        return f"{self.benchmark.title} ({source.author}, {source.year}), scale {self.scale}"
-
-    def tally(self) -> str:
-        """How many verdicts there are of each kind, in a sentence."""
-        answers: list[str] = [verdict.verdict for verdict in self.verdicts]
-        counted = [
-            f"{answers.count(answer)} {words}"
-            for answer, words in (
-                ("agrees", "agree with the source"),
-                ("disagrees", "disagree"),
-                ("not decided", "not decided"),
-            )
-        ]
-        return f"Of {len(answers)} relations: {', '.join(counted)}."
+            listed = textwrap.wrap(", ".join(larger), 86, break_on_hyphens=False)
+            need = "claims need" if len(larger) > 1 else "claim needs"
+            said = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
+            reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(said))
+        table = self.text_table().text()
+        return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally()])
 
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:
         """The benchmark's own chart beside the published figures, or any kind that a study has.
 
-        Its own is `triptych` (memory, time and CPU) or `throughput`; see `Benchmark.chart`.
+        Its own is `triptych` (memory, time and CPU) or `throughput`; see the file's `chart`.
         """
-        if kind not in (None, self.benchmark.chart):
+        if kind not in (None, self.file.chart):
             return super().plot(str(kind))
-        own = {"triptych": self._triptych, "throughput": self._throughput}
-        return own[self.benchmark.chart](reference)
+        source = next(iter(self.file.sources.values()))
+        year = f" {source.year}" if isinstance(source, Source) and source.year else ""
+        conditions = f"Scale {self.scale}: {self.scale_text()} {self.server_text()}".rstrip()
+        if reference is not None:
+            conditions += f" The reference machine: {reference.server_text().lower()}"
+        draw = self._triptych if self.file.chart == "triptych" else self._throughput
+        return draw(reference, conditions, f"published{year}")
 
     def over(
         self,
@@ -116,154 +134,75 @@ class Reproduction(Outcome):
         reference: pd.DataFrame | None = None,
     ) -> Chart:
         """As `Study.over`; the arms are told apart by their strategy unless `by` says otherwise."""
-        return charts.over_axis(self.frame(), x, y, by, reference)
+        return charts.over_axis(self._frame, x, y, by, reference)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: as a study, with the published figures and the verdicts."""
-        return super().to_dict() | {
-            "benchmark": self.benchmark.id,
-            "scale": self.scale,
-            "published": self.published(),
-            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
-        }
+        """Plain data for JSON: `published` holds each arm's figures then, and here."""
+        return super().to_dict() | {"published": self.published()}
 
-    def report(self, reference: Reproduction | None = None) -> str:
-        """One self-contained HTML page: tables, verdicts, pictures, and how to repeat it."""
-        return report.page(
-            f"{self.benchmark.title}: run again at scale {self.scale}",
-            self._sections(reference),
-            lead=self.tally(),
-            command=f"labkit reproduce {self.benchmark.id} --scale {self.scale}",
-            environment=self.records[0].environment if self.records else {},
-            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
-            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
-        )
+    def _drawn(self) -> pd.DataFrame:
+        frame = self._frame
+        return frame[~frame[ARM].isin([arm.id for arm in self.file.arms if not arm.chart])]
 
-    def write(self, folder: Path, reference: Reproduction | None = None) -> Path:
-        """Write the report, the picture (SVG and PNG) and the JSON; the path of the report.
-
-        Raises `BadInput` where the folder cannot be written.
-        """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            chart, name = self.plot(None, reference), self.benchmark.chart
-            chart.save(folder / f"{name}.svg")
-            chart.save(folder / f"{name}.png")
-            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
-            (folder / "report.html").write_text(self.report(reference), encoding="utf-8")
-        except OSError as error:
-            raise BadInput(
-                f"the report cannot be written to {folder} ({error.strerror}): "
-                "name another folder with --out"
-            ) from None
-        return folder / "report.html"
-
-    def _sections(self, reference: Reproduction | None) -> list[Section]:
-        benchmark = self.benchmark
-        source = f"{benchmark.source.author}, {benchmark.source.year}: {benchmark.source.url}"
-        pictures = [report.picture(self.plot(None, reference))]
-        figures = tables.of_study(self.records, self.by, self._summary)
-        first = [record for record in self.records if record.repeat == 0 and record.timeline.t_s]
-        return [
-            Section(title="What was published", text=[benchmark.about, source]),
-            Section(title="Verdicts", verdicts=self.verdicts),
-            Section(
-                title="Published beside measured", tables=[self.text_table()], pictures=pictures
-            ),
-            Section(title="All figures", tables=[figures]),
-            *([_first_runs(first)] if first else []),
-            Section(title="What differs from then", text=benchmark.notes),
-        ]
-
-    def html_parts(self) -> Iterator[str]:
-        """What was run again, then against now, and each verdict with its reason."""
-        yield html.heading(self._title())
-        yield html.picture(self.plot)
-        yield html.table(self.text_table())
-        yield html.sentences([self.tally()])
-        for one in self.verdicts:
-            yield html.verdict(claims.MARKS[one.verdict], one.verdict, one.says, one.reason)
-
-    def _triptych(self, reference: Reproduction | None) -> Chart:
+    def _triptych(self, reference: Reproduction | None, conditions: str, label: str) -> Chart:
         rows = charts.rows(
-            self.frame(),
-            ROW,
-            published=self._figures(),
-            reference=None if reference is None else reference.frame(),
+            self._drawn(),
+            [ARM],
+            published={row[ARM]: _then(row) for row in self.file.published()},
+            reference=None if reference is None else reference._frame,
         )
         return charts.triptych(
             rows,
-            title=self.benchmark.title,
-            conditions=f"Scale {self.scale}: {self.scale_says()}",
-            differs="" if self.scale == "paper" else self.benchmark.scale("paper").about,
-            published_label=f"published {self.benchmark.source.year}",
+            title=self.file.title,
+            conditions=conditions,
+            differs="" if self.scale == "paper" else self.file.scale("paper").about,
+            published_label=label,
         )
 
-    def _throughput(self, reference: Reproduction | None) -> Chart:
-        measured = stats.by_label(self.frame(), ROW)
-        elsewhere = {} if reference is None else stats.by_label(reference.frame(), ROW)
-        nothing = self.frame().head(0)
+    def _throughput(self, reference: Reproduction | None, conditions: str, label: str) -> Chart:
+        measured = stats.by_label(self._frame, [ARM])
+        elsewhere = {} if reference is None else stats.by_label(reference._frame, [ARM])
+        nothing = self._frame.head(0)
         rates = [
             charts.Rate(
-                panel=row.spot.panel,
-                group=row.spot.group,
-                bar=row.spot.bar,
-                repeats=list(measured.get(row.id, nothing)["throughput_rps"]),
-                reference=list(elsewhere.get(row.id, nothing)["throughput_rps"]),
-                published=row.published.rps if row.published else None,
-                trust=charts.trust(row.id, measured.get(row.id, nothing)),
+                panel=arm.spot.panel,
+                group=arm.spot.group,
+                bar=arm.spot.bar,
+                repeats=list(measured.get(arm.id, nothing)["throughput_rps"]),
+                reference=list(elsewhere.get(arm.id, nothing)["throughput_rps"]),
+                published=arm.published.rps if arm.published else None,
+                trust=charts.trust(arm.id, measured.get(arm.id, nothing)),
             )
-            for row in self.benchmark.rows(self.scale)
-            if row.spot is not None
+            for arm in self.file.arms_at(self.scale)
+            if arm.spot is not None
         ]
         return charts.throughput(
-            rates,
-            title=self.benchmark.title,
-            conditions=f"Scale {self.scale}: {self.scale_says()}",
-            published_label=f"published {self.benchmark.source.year}",
+            rates, title=self.file.title, conditions=conditions, published_label=label
         )
 
-    def _figures(self) -> dict[str, dict[str, float | None]]:
-        """The published figures by row, under the metrics' names and in base units."""
-        return {
-            row.id: {
-                "process_peak_rss_bytes": _kib(row.published.peak_rss_kb),
-                "process_wall_s": row.published.wall_s,
-                "process_cpu_percent": row.published.cpu_percent,
-            }
-            for row in self.benchmark.all_rows
-            if row.published is not None
-        }
+
+def _row(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return an arm's line of the table."""
+    now = row["measured"]
+    figures = {"published": _then(row["published"] or {}), "measured": now or {}}
+    cells = []
+    for _, when, name in columns:
+        value = figures[when].get(name)
+        metric = stats.METRICS[name.removesuffix("_min").removesuffix("_max")]
+        nothing = value is None or (name == "floor_s" and not value)
+        cells.append("-" if nothing else metric.text(value))
+    verdict = "not run"
+    if now:
+        verdict = ": ".join(filter(None, [now["verdict"], ", ".join(now["warnings"])]))
+    return [row["label"], row[ARM], *cells, verdict]
 
 
-def _first_runs(records: Sequence[Record]) -> Section:
-    pictures = [
-        report.picture(charts.timeline(record), caption=str(record.axes["row"]))
-        for record in records
-    ]
-    return Section(title="The first run of each client", pictures=pictures)
-
-
-def _need_more(relations: Sequence[str]) -> str:
-    listed = "\n".join(textwrap.wrap(", ".join(relations), 87, break_on_hyphens=False))
-    said = "relations need" if len(relations) > 1 else "relation needs"
-    return f"{len(relations)} {said} rows that run only at a larger scale:\n{listed}".replace(
-        "\n", f"\n{'':13}"
-    )
-
-
-def _kib(value: float | None) -> float | None:
-    return None if value is None else value * 1024
-
-
-def _measured(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
-    names = ("n", "verdict", "warnings", "wall_s", "floor_s", "efficiency", "cpu_percent")
-    rates = ("throughput_rps", "throughput_rps_min", "throughput_rps_max", "server_cpu_percent")
+def _then(published: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the published figures of an arm under the metrics' names and in base units."""
+    kb = published.get("peak_rss_kb")
     return {
-        **{name: row[name] for name in (*names, *rates)},
-        "process_wall_s": row["process_wall_s"],
-        "process_cpu_percent": row["process_cpu_percent"],
-        "process_peak_rss_bytes": row["process_peak_rss_bytes"],
+        "process_peak_rss_bytes": None if kb is None else kb * 1024,
+        "process_wall_s": published.get("wall_s"),
+        "process_cpu_percent": published.get("cpu_percent"),
+        "throughput_rps": published.get("rps"),
     }

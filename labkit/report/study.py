@@ -1,6 +1,6 @@
-"""`Run` and `Study`: records with their tables and pictures, as `lab` hands them out.
+"""`Run`, `Study` and `FileStudy`: records with their tables and pictures, as `lab` returns them.
 
-They run nothing, and write files only where they are told to. Each shows itself as HTML in a
+They run nothing, and write files only where they are asked to. Each shows itself as HTML in a
 notebook and as text anywhere else.
 """
 
@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from labkit import charts, stats
+from labkit.errors import BadInput
 from labkit.record.record import Record
-from labkit.report import html, tables
+from labkit.report import html, page, tables
+from labkit.report.page import Section
 from labkit.report.shown import Shown
 from labkit.report.tables import Table
 from labkit.stats import baseline
 from labkit.stats.baseline import Against
+from labkit.studies import judge
+from labkit.studies.judge import Verdict
+from labkit.studies.study_file import StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,3 +166,157 @@ class Study(Outcome):
         yield html.table(self.text_table())
         yield html.table(compared) if compared else ""
         yield html.picture(self.plot)
+
+
+ARM = "arm"
+"""The axis of every study that a file states."""
+
+
+class FileStudy(Study):
+    """A study that a file states: its arms, and a verdict for each of its claims.
+
+    `claims` are those that were checked (all, where not given); `absent` says of claims and arms
+    what they miss here. A chart of the file's own kind, and a table, are in the subclasses.
+    """
+
+    def __init__(
+        self,
+        file: StudyFile,
+        scale: str,
+        records: Sequence[Record],
+        *,
+        claims: Sequence[str] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__([_with_arm(record) for record in records], [ARM])
+        self.file, self.scale = file, scale
+        self.claims, self.absent = claims, dict(absent or {})
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The verdict on each claim, in the order of the file."""
+        machine = self.records[0].environment if self.records else {}
+        return judge.verdicts(
+            self.file,
+            self.scale,
+            self.records,
+            cores=int(machine.get("cores_usable") or 0) or 1,
+            claims=self.claims,
+            absent=self.absent,
+        )
+
+    def __getitem__(self, claim: str) -> Verdict:
+        """The verdict on the claim with this id."""
+        return {one.id: one for one in self.verdicts}[claim]
+
+    def findings(self) -> pd.DataFrame:
+        """Return one row a check: what it found, as a ratio or in base units."""
+        import pandas as pd
+
+        rows = [
+            {"claim": one.id, "claim_verdict": one.verdict, **msgspec.structs.asdict(found)}
+            for one in self.verdicts
+            for found in one.findings
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The machine and the versions of the first record."""
+        return self.records[0].environment if self.records else {}
+
+    def title(self) -> str:
+        """The study, its source and its scale in a line."""
+        source = next(iter(self.file.sources.values()), None)
+        known = [getattr(source, name, None) for name in ("author", "year")]
+        whose = ", ".join(str(one) for one in known if one)
+        return f"{self.file.title}{f' ({whose})' if whose else ''}, scale {self.scale}"
+
+    def tally(self) -> str:
+        """How many verdicts there are of each word, in a sentence."""
+        return judge.tally(self.verdicts)
+
+    def text(self) -> str:
+        """The title, the table, each verdict with its reason, and the tally."""
+        reasons = [f"{one.verdict:>12}  {one.says}\n{'':14}{one.reason}." for one in self.verdicts]
+        listed = ["\n".join(reasons), self.tally()] if reasons else []
+        return "\n\n".join([self.title(), self.text_table().text(), *listed])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: records, summary, published figures and verdicts."""
+        return {
+            "records": [record.to_dict() for record in self.records],
+            "summary": stats.summary_rows(self._summary),
+            "study": self.file.id,
+            "scale": self.scale,
+            "published": self.file.published(),
+            "verdicts": [one.to_dict() for one in self.verdicts],
+        }
+
+    def html_parts(self) -> Iterator[str]:
+        """The title, the picture, the table, and each verdict with its reason."""
+        yield html.heading(self.title())
+        yield html.picture(self.plot)
+        yield html.table(self.text_table())
+        yield html.sentences([self.tally()] if self.verdicts else [])
+        for one in self.verdicts:
+            yield html.verdict(judge.MARKS[one.verdict], one.verdict, one.says, one.reason)
+
+    def report(self, picture: Chart | None = None) -> str:
+        """One self-contained HTML page: tables, verdicts, pictures, and how to repeat it.
+
+        `picture` takes the place of the study's own.
+        """
+        file = self.file
+        first = [one for one in self.records if one.repeat == 0 and one.timeline.t_s]
+        timelines = [page.picture(charts.timeline(r), caption=str(r.axes[ARM])) for r in first]
+        return page.page(
+            f"{file.title}: run again at scale {self.scale}",
+            [
+                Section(title="What was published", text=[file.about, file.source_text()]),
+                Section(title="Verdicts", verdicts=self.verdicts),
+                Section(
+                    title="Published beside measured",
+                    tables=[self.text_table()],
+                    pictures=[page.picture(picture or self.plot())],
+                ),
+                Section(
+                    title="All figures",
+                    tables=[tables.of_study(self.records, self.by, self._summary)],
+                ),
+                *([Section(title="The first run of each", pictures=timelines)] if first else []),
+                Section(title="What differs from then", text=file.notes),
+            ],
+            lead=self.tally(),
+            command=f"labkit reproduce {file.id} --scale {self.scale}",
+            environment=self.environment,
+            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
+            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
+        )
+
+    def write(self, folder: Path, picture: Chart | None = None) -> Path:
+        """Write the report, the picture (SVG and PNG) and the JSON; return the report's path.
+
+        Raises `BadInput` where the folder cannot be written.
+        """
+        chart = picture or self.plot()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            chart.save(folder / f"{self.file.chart}.svg")
+            chart.save(folder / f"{self.file.chart}.png")
+            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
+            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"the report cannot be written to {folder} ({error.strerror}): "
+                "name another folder with --out"
+            ) from None
+        return folder / "report.html"
+
+
+def _with_arm(record: Record) -> Record:
+    """Name the arm of a record that an older version measured as it is named now."""
+    old = next((record.axes[name] for name in ("row", "rung") if name in record.axes), None)
+    if old is None:
+        return record
+    return msgspec.structs.replace(record, axes={ARM: old})

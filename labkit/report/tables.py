@@ -15,7 +15,6 @@ from labkit import stats
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.stats.baseline import Against
-from labkit.studies.relations import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,12 +178,24 @@ def of_run(record: Record) -> Table:
 
 
 def _figures(record: Record) -> Iterable[list[str]]:
-    trial, workload = record.trial, record.trial["workload"]
-    target = trial["target"].get("url") or _own_target(trial["target"])
-    how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
-    yield ["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"]
-    yield ["workload", _workload(workload)]
-    yield ["target", target]
+    trial = record.trial
+    if "experiment" in trial:
+        yield ["coded experiment", record.ran]
+        yield [
+            "settings",
+            ", ".join(f"{name}={value}" for name, value in trial["settings"].items()),
+        ]
+        yield from ([name, stats.number(value)] for name, value in record.figures.items())
+        yield from ([f"! {note.code}", note.message] for note in record.warnings)
+        yield ["verdict", record.verdict]
+        return
+    if "program" in trial:
+        yield ["program", record.ran]
+    else:
+        how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
+        yield ["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"]
+    yield ["workload", _workload(trial["workload"])]
+    yield ["target", trial["target"].get("url") or _own_target(trial["target"])]
     counts = record.counts
     failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
     yield [
@@ -240,15 +251,6 @@ def _reason(record: Record) -> str:
     return (found or [note.message for note in record.warnings])[0]
 
 
-def of_verdicts(verdicts: Sequence[Verdict]) -> Table:
-    """One row a relation: the verdict, what the source states, and why."""
-    return Table(
-        headers=["verdict", "what the source states", "what was found"],
-        rows=[[verdict.verdict, verdict.says, verdict.reason] for verdict in verdicts],
-        left=3,
-    )
-
-
 def of_records(records: Sequence[Record]) -> Table:
     """One row a record, as a list shows them."""
     rows = [_listed(record) for record in records]
@@ -258,73 +260,11 @@ def of_records(records: Sequence[Record]) -> Table:
 
 
 def _listed(record: Record) -> list[str]:
-    trial, workload = record.trial, record.trial["workload"]
+    workload = record.trial.get("workload", {})
     figures = [
         stats.METRICS[name].text(stats.METRICS[name].of(record))
         for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
     ]
-    words = [record.id, record.experiment or "run", trial["strategy"], trial["loop"]]
-    sizes = [f"{workload['requests']:,}", f"{workload['limit']:,}"]
+    words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
+    sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
     return [*words, *sizes, *figures, record.verdict]
-
-
-def of_reproduction(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
-    """One row a published client: each figure then, and here (of the whole process)."""
-    headers = ["client", "row", "memory then (MB)", "memory now (MB)", "time then (s)"]
-    headers += ["time now (s)", "floor (s)", "efficiency (%)", "CPU then (%)", "CPU now (%)"]
-    headers += ["verdict"]
-    says = f"{says} {_WHOLE_PROCESS}"
-    return Table(headers=headers, rows=[_beside(row) for row in rows], says=says, left=2)
-
-
-_WHOLE_PROCESS = (
-    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor "
-    "over the time of the requests alone."
-)
-
-
-def _beside(row: Mapping[str, Any]) -> list[str]:
-    then, now = row["published"] or {}, row["measured"] or {}
-    memory = then.get("peak_rss_kb")
-    return [
-        row["label"],
-        row["row"],
-        _as("process_peak_rss_bytes", memory and memory * 1024),
-        _as("process_peak_rss_bytes", now.get("process_peak_rss_bytes")),
-        _as("process_wall_s", then.get("wall_s")),
-        _as("process_wall_s", now.get("process_wall_s")),
-        _as("floor_s", now.get("floor_s") or None),
-        _as("efficiency", now.get("efficiency")),
-        _as("process_cpu_percent", then.get("cpu_percent")),
-        _as("process_cpu_percent", now.get("process_cpu_percent")),
-        _verdict({**now, "warnings": ", ".join(now["warnings"])}) if now else "not run",
-    ]
-
-
-def of_throughput(rows: Sequence[Mapping[str, Any]], says: str) -> Table:
-    """One row a program that ran: requests per second then, and here, and who was busy here."""
-    headers = ["what", "row", "then (requests/s)", "now (requests/s)", "least", "most"]
-    headers += ["client CPU (%)", "server CPU (%)", "verdict"]
-    ran = [row for row in rows if row["measured"]]
-    left_out = len(rows) - len(ran)
-    whom = f"{left_out} rows run" if left_out > 1 else "1 row runs"
-    says += f" {whom} only at a larger scale." if left_out else ""
-    return Table(headers=headers, rows=[_rate(row) for row in ran], says=says, left=2)
-
-
-def _rate(row: Mapping[str, Any]) -> list[str]:
-    then, now = row["published"] or {}, row["measured"]
-    ends = [now.get(f"throughput_rps{end}") for end in ("", "_min", "_max")]
-    return [
-        row["label"],
-        row["row"],
-        _as("throughput_rps", then.get("rps")),
-        *(_as("throughput_rps", value) for value in ends),
-        _as("cpu_percent", now.get("cpu_percent")),
-        _as("server_cpu_percent", now.get("server_cpu_percent")),
-        _verdict({**now, "warnings": ", ".join(now["warnings"])}),
-    ]
-
-
-def _as(metric: str, value: float | None) -> str:
-    return "-" if value is None else stats.METRICS[metric].text(value)

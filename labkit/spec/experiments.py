@@ -1,7 +1,8 @@
-"""The experiments in code, and the figures that each gives: what the ledger may name.
+"""The coded experiments by name, and the figures that each gives: what a study file may name.
 
-Here because the ledger may not import what runs in a measured process. `measured.experiments` has
-the code, and a test holds the two together. The end of a figure's name is its unit.
+They are named here because a study file may not import what runs in a measured process.
+`measured.experiments` has the code, and a test holds the two together. The end of a figure's name
+is its unit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Axes to vary -> a seeded, interleaved list of trials. Pure.
+"""What an arm may run, and axes to vary -> a seeded, interleaved list of runs. Pure.
 
 Repeats are blocks: every arm runs once, in random order, before any runs again, so that a machine
 that drifts (heat, other work) drifts under all arms alike.
@@ -23,14 +23,40 @@ from labkit.spec.trial import Trial
 MOST_TRIALS = 10_000
 
 
+class Coded(msgspec.Struct, frozen=True, kw_only=True):
+    """A coded experiment: its name, its settings, and those of a server for it (None: none)."""
+
+    name: str
+    settings: dict[str, Any] = {}
+    server: dict[str, Any] | None = None
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """A load generator that others wrote: its name, what it is asked for, and for how long."""
+
+    name: str
+    workload: Trial
+    seconds: float
+
+
+Work = Trial | Coded | Program
+"""What an arm runs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One trial of an experiment: the settings that name its arm, and its place in the order."""
+    """One run of an arm: what is run, the settings that name the arm, its place in the order."""
 
-    trial: Trial
+    work: Work
     axes: Mapping[str, Any]
     repeat: int
     order: int
+
+    @property
+    def trial(self) -> Trial:
+        """The trial; of a program, what it is asked for. A coded experiment has none."""
+        assert not isinstance(self.work, Coded)
+        return self.work.workload if isinstance(self.work, Program) else self.work
 
 
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
@@ -75,11 +101,19 @@ def _part_label(part: Part) -> str:
 
 
 def interleave(
-    listed: Sequence[tuple[Mapping[str, Any], Trial]], *, repeats: int, seed: int = 0
+    listed: Sequence[tuple[Mapping[str, Any], Work]], *, repeats: int, seed: int = 0
 ) -> list[Step]:
     """Each arm `repeats` times: block by block, each block in a random order drawn from `seed`."""
+    return interleave_groups([listed], repeats=repeats, seed=seed)
+
+
+def interleave_groups(
+    groups: Sequence[Sequence[tuple[Mapping[str, Any], Work]]], *, repeats: int, seed: int = 0
+) -> list[Step]:
+    """Group after group, each interleaved: what is compared runs near each other in time."""
     validation.check("repeats", repeats, validation.Repeats)
     validation.check("seed", seed, validation.types_of(Workload)["seed"])
+    listed = [arm for group in groups for arm in group]
     if len(listed) * repeats > MOST_TRIALS:
         raise BadInput(
             f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
@@ -88,9 +122,10 @@ def interleave(
     _refuse_twins([axes for axes, _ in listed])
     chance = random.Random(seed)
     steps: list[Step] = []
-    for repeat in range(repeats):
-        for axes, trial in chance.sample(listed, len(listed)):
-            steps.append(Step(trial=trial, axes=axes, repeat=repeat, order=len(steps)))
+    for group in groups:
+        for repeat in range(repeats):
+            for axes, work in chance.sample(group, len(group)):
+                steps.append(Step(work=work, axes=axes, repeat=repeat, order=len(steps)))
     return steps
 
 

@@ -45,6 +45,8 @@ class Metric:
 
     def of(self, record: Record) -> float:
         """Return the value in base units; NaN where it was not measured."""
+        if self.name in record.figures:
+            return record.figures[self.name]
         # A record of an older labkit may not know how many there were: then it is shown.
         if self.answers and _read(record, self.among) < self.answers:
             return math.nan
@@ -92,6 +94,7 @@ _MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
 _B: dict[str, Any] = {"unit": "bytes"}
 _SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
 _CPU: dict[str, Any] = {"unit": "% of a core"}
+_SPENT: dict[str, Any] = {"unit": "% of the time", "better": None}
 _US: dict[str, Any] = {"unit": "\N{MICRO SIGN}s"}
 _TIMERS: dict[str, Any] = {"among": "loop_lag_s.n", "answers": 100 * BEYOND}
 _COUNT: dict[str, Any] = {"better": None}
@@ -104,6 +107,7 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("efficiency", "efficiency", "efficiency", _SHARE),
     ("throughput_rps", "throughput_rps", "throughput", _RATE),
     ("cpu_percent", "client.cpu_percent", "client CPU", _CPU),
+    ("busy_percent", "busy_percent", "client running or ready to run", _SPENT),
     ("process_cpu_percent", "process.cpu_percent", "CPU of the process", _CPU),
     ("cpu_us_per_request", "client.cpu_us_per_request", "client CPU per request", _US),
     ("peak_rss_bytes", "client.peak_rss_bytes", "client peak memory", _MB),
@@ -116,6 +120,8 @@ _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("latency_p99_s", "latency_s.p99", "latency p99", _P99),
     ("latency_p999_s", "latency_s.p999", "latency p99.9", _P999),
     ("latency_max_s", "latency_s.max", "latency, longest", _ONE),
+    ("latency_error_p50_s", "latency_error_p50_s", "latency p50 beyond the server's delay", _P50),
+    ("latency_error_p99_s", "latency_error_p99_s", "latency p99 beyond the server's delay", _P99),
     ("latency_due_mean_s", "arrivals.latency_s.mean", "latency since due, mean", _ONE),
     ("latency_due_p50_s", "arrivals.latency_s.p50", "latency since due p50", _P50),
     ("latency_due_p90_s", "arrivals.latency_s.p90", "latency since due p90", _P90),

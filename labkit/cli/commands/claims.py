@@ -1,9 +1,9 @@
-"""`labkit claims`: the ledger of what others claim."""
+"""`labkit claims`: what others claim, and the experiment behind each."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,19 +15,31 @@ from labkit.cli.options import Json, OwnRepeats, example
 def list_claims(json: Json = None) -> None:
     """List every claim: where it is made, and whether it can be measured yet."""
     from labkit.report import tables
-    from labkit.studies import ledger
+    from labkit.studies import study_file
 
     options.check_json(json)
-    listed = ledger.listed(ledger.load())
+    file = study_file.load("claims")
+    listed: list[dict[str, Any]] = [
+        {
+            "id": claim.id,
+            "source": file.source_text(file.sources_of(claim)),
+            "says": claim.says,
+            "status": "not testable here" if claim.needs else "not checked",
+            "needs": claim.needs,
+            "checks": [check.says or claim.says for check in claim.checks],
+        }
+        for claim in file.claims
+    ]
     if json != "-":
         rows = [
             [
-                *(one["id"], one["seed"], one["status"]),
-                one["says"] + (f" (needs {one['needs']})" if one["needs"] else ""),
+                *(one["id"], one["status"]),
+                f"{one['says']} (needs {one['needs']})" if one["needs"] else one["says"],
+                one["source"],
             ]
             for one in listed
         ]
-        headers = ["claim", "seed", "status", "what is claimed"]
+        headers = ["claim", "status", "what is claimed", "source"]
         says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
         terminal.say(tables.Table(headers=headers, rows=rows, says=says, left=4).text())
     terminal.write_json(json, {"claims": listed})
@@ -56,6 +68,5 @@ def check(
     terminal.perform(
         lambda reporter: facade.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
         save=terminal.saving(chart),
-        failed=lambda ledger: bool(ledger.readings) and all(one.why for one in ledger.readings),
         json=json,
     )

@@ -11,7 +11,7 @@ from labkit.cli import options, terminal
 from labkit.cli.options import Json, OwnRepeats, example
 
 if TYPE_CHECKING:
-    from labkit.report.reproduction import Reproduction
+    from labkit.report.study import FileStudy
 
 
 @example("labkit reproduce garcia-2018 --scale smoke --out results")
@@ -32,21 +32,21 @@ def reproduce(
 ) -> None:
     """Run a published benchmark again: published beside measured, with verdicts and a report."""
     from labkit.lab import facade
-    from labkit.report import reference, tables
-    from labkit.studies import published
+    from labkit.report import stored, tables
+    from labkit.studies import study_file
 
     if name == "list":
-        rows = [[one, published.named(one).title] for one in published.names()]
+        rows = [[one.id, one.title] for one in study_file.benchmarks()]
         says = "'labkit reproduce NAME --scale smoke' runs one again."
         table = tables.Table(headers=["benchmark", "what it is"], rows=rows, says=says, left=2)
         terminal.say(table.text())
         return
     options.check_json(json)
 
-    def save(found: Reproduction) -> str:
+    def save(found: FileStudy) -> str:
         report = found.write(out or Path("results") / f"{name}-{found.scale}")
         if save_reference is not None:
-            reference.save(found, save_reference)
+            stored.save_reference(found, save_reference)
         return f"The report is {report}"
 
     terminal.perform(

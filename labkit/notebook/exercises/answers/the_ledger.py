@@ -9,8 +9,9 @@ from labkit.errors import BadInput
 from labkit.notebook.exercises import grading
 from labkit.notebook.exercises.grading import Wrong
 from labkit.notebook.exercises.register import exercise
-from labkit.studies import ledger
-from labkit.studies.ledger import Check
+from labkit.spec.trial import Trial
+from labkit.studies import study_file
+from labkit.studies.study_file import Check, StudyFile
 
 STATUSES = ("holds", "refuted", "inconclusive")
 FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (
@@ -25,12 +26,15 @@ FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (
 INTERVALS, LEVEL = 30, 0.95
 MOST, MEASURE = 7, "server_max_in_flight"
 HEAD = """
+id = "mine"
+title = "A claim of my own"
 about = "A claim of my own."
+chart = "forest"
 source = { own = "I have heard it said" }
-repeats = { smoke = 5, workshop = 10, paper = 20 }
+scale = { smoke = { repeats = 5 }, workshop = { repeats = 10 }, paper = { repeats = 20 } }
 """
 """As the notebook gives it: an answer may come with it or without."""
-_HAS_HEAD = re.compile(r"^\s*repeats\b", re.MULTILINE)
+_HAS_HEAD = re.compile(r"^\s*scale\b", re.MULTILINE)
 
 
 def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> str:
@@ -96,22 +100,28 @@ def claim_that_counts(answer: object) -> str:
     """A claim in TOML: a connector's limit bounds what the server has in flight."""
     if not isinstance(answer, str):
         raise Wrong(f"the answer is {grading.kind(answer)}: give the entry as text, in TOML")
-    claims = _parsed(answer).claims
-    checks = [check for claim in claims for check in claim.checks if check.decides]
-    if len(claims) != 1 or len(checks) != 1:
-        raise Wrong(f"it holds {len(claims)} claims with {len(checks)} checks: write one of each")
+    study = _parsed(answer)
+    checks = [check for claim in study.claims for check in claim.checks if check.decides]
+    if len(study.claims) != 1 or len(checks) != 1:
+        found = f"{len(study.claims)} claims with {len(checks)} checks"
+        raise Wrong(f"it holds {found}: write one of each")
     _check_count(checks[0])
-    _check_arm(checks[0])
+    plan = study.plan("smoke", 2)
+    [judged] = [one for one in plan.judged[study.claims[0].id] if one.check.decides]
+    arm = plan.arms[judged.of[0]]
+    if not isinstance(arm, Trial):
+        raise Wrong("it asks for an experiment in code: a trial can show it")
+    _check_arm(arm)
     return (
         "a count needs no interval: one run outside of the band refutes it. Run it with "
-        "`await lab.check_claims(claims=ledger.parse(HEAD + text))`, and then with a band that it "
-        "breaks"
+        "`await lab.check_claims(claims=study_file.parse(HEAD + text))`, and then with a band "
+        "that it breaks"
     )
 
 
-def _parsed(text: str) -> ledger.Claims:
+def _parsed(text: str) -> StudyFile:
     try:
-        return ledger.parse(text if _HAS_HEAD.search(text) else HEAD + text)
+        return study_file.parse(text if _HAS_HEAD.search(text) else HEAD + text)
     except BadInput as error:
         raise Wrong(f"the lab refuses it: {' '.join(str(error).split())}") from None
 
@@ -129,8 +139,7 @@ def _check_count(check: Check) -> None:
         raise Wrong("its band begins above what the sentence allows")
 
 
-def _check_arm(check: Check) -> None:
-    trial = check.arms("smoke", 2)["of"].trial()
+def _check_arm(trial: Trial) -> None:
     if getattr(trial.transport, "limit", None) != MOST:
         raise Wrong("the connector of its arm has another limit: which setting is the connector's?")
     if min(trial.limit, trial.requests) <= MOST:

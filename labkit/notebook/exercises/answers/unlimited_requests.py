@@ -11,7 +11,7 @@ REQUESTS, LIMIT, LONGEST_S = 100_000, 1_000, 3
 BAND = (3.0, 12.0)
 REPEATS = ((4.1, 4.4, 3.6), (2.1, 2.8, 2.6), (2.7, 3.3, 3.4), (5.0, 5.2), (2.0, 13.0, 2.5))
 """What the task gives: of each statement, the ratios that were measured."""
-VERDICTS = ("agrees", "disagrees", "not decided")
+VERDICTS = ("holds", "refuted", "inconclusive")
 
 
 @exercise("ex-01-1")
@@ -53,7 +53,7 @@ def told_and_not_asking(answer: object) -> str:
 
 @exercise("ex-01-3")
 def verdicts_of_repeats(answer: object) -> str:
-    """The verdict that each row of repeats gives: agrees, disagrees or not decided."""
+    """The verdict that each row of repeats gives: holds, refuted or inconclusive."""
     given = grading.listed(answer, len(REPEATS), "verdicts")
     words = [grading.choice(one, VERDICTS) for one in given]
     for number, (word, repeats) in enumerate(zip(words, REPEATS, strict=True), start=1):

@@ -1,0 +1,125 @@
+"""Results from what is stored: the records of a study, and the reference results of benchmarks.
+
+A reference is a benchmark at paper scale, measured on a machine that its records name: one JSON
+file a benchmark in `data/reference`, with the records themselves, so that whatever is drawn of them
+is computed as for the reader's own. Only the first repeat keeps its timeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from labkit import paths
+from labkit.errors import BadInput, RecordDamaged
+from labkit.record.record import Record, Timeline
+from labkit.report.audit import Audit
+from labkit.report.ladder import Ladder
+from labkit.report.ledger import Ledger
+from labkit.report.reproduction import Reproduction
+from labkit.report.study import ARM, FileStudy, Study
+from labkit.report.sweep import Sweep
+from labkit.spec.plan import Coded
+from labkit.spec.trial import Trial
+from labkit.studies import study_file
+from labkit.studies.study_file import StudyFile, StudyPlan
+
+_KINDS: Mapping[str, type[FileStudy]] = {
+    "triptych": Reproduction,
+    "throughput": Reproduction,
+    "forest": Ledger,
+    "ladder": Ladder,
+    "audit": Audit,
+}
+
+
+def of_file(
+    file: StudyFile,
+    scale: str,
+    records: Sequence[Record],
+    *,
+    claims: Sequence[str] | None = None,
+    absent: Mapping[str, str] | None = None,
+) -> FileStudy:
+    """Return the result of a study that a file states, with the table and the chart it asks for."""
+    return _KINDS[file.chart](file, scale, records, claims=claims, absent=absent)
+
+
+def study_of(records: Sequence[Record]) -> Study:
+    """Return the result that these records of one study are.
+
+    A run that was made again counts once, by its last record. Where a study file has changed since,
+    or is no longer there, the records are shown as a comparison of arms, without verdicts.
+    """
+    records = list({(str(record.axes), record.repeat): record for record in records}.values())
+    if records[0].experiment == "sweep":
+        return Sweep(records)
+    return _file_study(records) or Study(
+        records, list(dict.fromkeys(axis for record in records for axis in record.axes))
+    )
+
+
+def _file_study(records: Sequence[Record]) -> FileStudy | None:
+    """Return the study of the file and the scale whose arms these records are of, if any is."""
+    name = records[0].experiment or ""
+    if name not in study_file.names():
+        return None
+    file, cores = study_file.load(name), int(records[0].environment.get("cores_usable") or 1)
+    for scale in file.scales:
+        plan = file.plan(scale, cores)
+        if all(_is_of(record, plan, file) for record in records):
+            ran = {record.axes[ARM] for record in records}
+            whole = [one.id for one in file.claims if plan.arms_of(one.id) <= ran]
+            return of_file(file, scale, records, claims=None if file.arms else whole)
+    return None
+
+
+def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
+    """Return whether a record is of an arm of this plan, with the settings that it has there."""
+    work = plan.arms.get(record.axes.get(ARM, ""))
+    if isinstance(work, Trial):
+        # On a server that serves all arms the target is where it happened to listen.
+        asked, ran = work.to_dict(), dict(record.trial)
+        return all(asked[k] == ran.get(k) for k in asked if k != "target" or file.server is None)
+    if isinstance(work, Coded):
+        return (work.name, work.settings) == (record.ran, record.trial.get("settings"))
+    return work is not None and work.name == record.ran
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    benchmark: str
+    scale: str
+    records: list[Record]
+
+
+def references() -> list[str]:
+    """Return the benchmarks that have a reference."""
+    return sorted(path.stem for path in paths.data("reference").glob("*.json"))
+
+
+def reference(name: str) -> Reproduction:
+    """Return the stored reference of a benchmark. Raises `BadInput` where there is none."""
+    file = study_file.load(name)
+    path = paths.data("reference") / f"{file.id}.json"
+    if not path.is_file():
+        listed = ", ".join(references()) or "none"
+        raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
+    except msgspec.DecodeError as error:
+        raise RecordDamaged(
+            f"reference {path.name} is damaged ({error}): restore it from a copy"
+        ) from None
+    return Reproduction(file, stored.scale, stored.records)
+
+
+def save_reference(study: FileStudy, path: Path) -> None:
+    """Store a study as a reference."""
+    records = [
+        record if record.repeat == 0 else msgspec.structs.replace(record, timeline=Timeline())
+        for record in study.records
+    ]
+    stored = _Stored(benchmark=study.file.id, scale=study.scale, records=records)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n")

@@ -1,0 +1,649 @@
+"""Study files: TOML text -> `StudyFile`, and at a scale the arms that it runs and what judges them.
+
+A study is data: a published benchmark, the claims of tutorials, the ladder and the audit are files
+in `data/studies`, and adding one takes no code. A file that is read is valid, its trials included.
+Nothing is run or judged here. Only `names` and `load` read the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from labkit import paths, stats
+from labkit.errors import BadInput
+from labkit.spec import parts, validation
+from labkit.spec.experiments import EXPERIMENTS
+from labkit.spec.plan import Coded, Program, Work
+from labkit.spec.trial import Trial
+
+SCALES = ("smoke", "workshop", "paper")
+"""The scales of every file but the ladder's, smallest first."""
+EFFECTIVE = "effective."
+"""A measure that starts so is a setting as it was in force; true counts as 1."""
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+Text = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Seconds = Annotated[float, Meta(ge=0.01, le=60)]
+Settings = dict[str, str | int | float | bool]
+Side = Name | list[Name] | Settings
+
+_CORES = re.compile(r"cores\*([1-9][0-9]?)")
+_ANY_CORES = 2
+"""Cores that a file is checked with: how many there are decides nothing about its form."""
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a file consists of."""
+
+
+class Source(_Part, frozen=True, kw_only=True):
+    """Who published it, when and where; `code` is the address of the programs, where known."""
+
+    author: Text
+    year: Annotated[int, Meta(ge=1990, le=2100)] | None = None
+    url: Text | None = None
+    code: Text | None = None
+
+    @property
+    def text(self) -> str:
+        """Author, year and address, as far as they are known."""
+        known = ", ".join(str(one) for one in (self.author, self.year) if one)
+        return f"{known}: {self.url}" if self.url else known
+
+
+class Scale(_Part, frozen=True, kw_only=True):
+    """How much is run, and that it takes about so many `minutes`.
+
+    `time_factor` multiplies the server's delays, `requests_factor` the requests. An arm with a rate
+    (`rps`) is sized to last `seconds`. `settings` hold for every arm that does not set its own.
+    """
+
+    about: Text = "The study as its file says."
+    repeats: validation.Repeats
+    minutes: Positive | None = None
+    seconds: Seconds | None = None
+    time_factor: Share = 1.0
+    requests_factor: Share = 1.0
+    settings: Settings = {}
+
+
+class Figures(_Part, frozen=True, kw_only=True, omit_defaults=True):
+    """Published figures of one arm; None where the source gives none.
+
+    `peak_rss_kb` is in KB as `/usr/bin/time` prints them, 1,024 bytes each; CPU is of one core;
+    `rps` is requests per second.
+    """
+
+    peak_rss_kb: Positive | None = None
+    wall_s: Positive | None = None
+    cpu_percent: Positive | None = None
+    cpu_user_s: Positive | None = None
+    rps: Positive | None = None
+
+
+class Spot(_Part, frozen=True, kw_only=True):
+    """Where a chart of throughput shows an arm: its panel, its group there, its colour."""
+
+    panel: Text
+    group: Text
+    bar: Text
+
+
+class Arm(_Part, frozen=True, kw_only=True):
+    """What is run: a trial (`settings`), a coded `experiment`, or a `program` that others wrote.
+
+    `label` is the source's name for it, `why` what it changes, `remark` what to know of it. `own`:
+    the source does not have it, and `peer`: a library of others in a trial of ours. `chart` false
+    leaves it out of table and chart: it is run to judge by. `scales` are those at which it runs
+    (all, where not given). An arm with a guessed rate `rps` lasts the scale's `seconds`, with
+    `max_requests` at most; `against` names the arm that its gain is over. Without the module or
+    program `needs` it cannot run, and `install` brings it.
+    """
+
+    id: Name
+    label: str = ""
+    why: str = ""
+    settings: Settings = {}
+    experiment: Name | None = None
+    server: Settings | None = None
+    program: Name | None = None
+    published: Figures | None = None
+    own: bool = False
+    peer: bool = False
+    chart: bool = True
+    remark: Text | None = None
+    spot: Spot | None = None
+    scales: tuple[Name, ...] = ()
+    rps: Annotated[float, Meta(gt=0, le=1e8)] | None = None
+    max_requests: Annotated[int, Meta(ge=1)] | None = None
+    against: Name | None = None
+    needs: Text | None = None
+    install: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.experiment is not None and self.program is not None:
+            raise BadInput(
+                f"arm {self.id!r} has an experiment and a program: leave one of them out"
+            )
+        if self.program is not None and self.rps is None:
+            raise BadInput(f"arm {self.id!r} has a program and no rps: guess its requests a second")
+        late = bool(self.scales) and "paper" not in self.scales
+        if self.published is not None and (self.own or late):
+            raise BadInput(
+                f"arm {self.id!r} has published figures with own {self.own!r} and scales "
+                f"{list(self.scales)!r}: such an arm is the source's, and runs at scale paper"
+            )
+
+    @property
+    def by_others(self) -> bool:
+        """Whether it is a program or a library that others made, in the ladder."""
+        return self.peer or self.program is not None
+
+    def runs_at(self, scale: str) -> bool:
+        """Return True if it runs at this scale."""
+        return not self.scales or scale in self.scales
+
+
+class At(_Part, frozen=True, kw_only=True):
+    """What is different about a check at one scale.
+
+    `settings` are those of its arms; `of.` or `to.` before a name means one side alone.
+    `undecidable` says why this scale cannot decide it. The others replace what the check says: a
+    small scale judges by what shows there. With `measure` or a bound both bounds are replaced, and
+    with `measure` or `of` what was published too.
+    """
+
+    settings: Settings = {}
+    undecidable: Text | None = None
+    measure: Text | None = None
+    of: Side | None = None
+    to: Side | None = None
+    take: Literal["smallest", "largest", "spread", "slope"] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    published: Positive | None = None
+    despite_disturbance: bool | None = None
+
+
+class Check(_Part, frozen=True, kw_only=True):
+    """One number, and the band in which it counts for the claim; without a band it only informs.
+
+    The number is `measure` (a metric, a figure of the experiment, or `effective.` and a setting) of
+    the arm `of`, with `to` its ratio to that of the arm `to`. A side is the id of an arm or the
+    settings of one; both sides then share `shared`, `experiment` and `server`, and a text 'cores*2'
+    is a multiple of the cores that can be used. With a list in `of`, `take` says what is made of
+    the arms: the smallest, the largest, the spread (largest over smallest), or of two arms the
+    slope, the difference of the measure for each further request; with `to`, less the slope of
+    those. `exact`: every run must lie in the band. `published` is the source's own figure in the
+    metric's base unit. `despite_disturbance` says that others on the client's core can only move
+    the number out of the band: then a disturbed run inside of it counts. `at` holds what is
+    different at a scale. Raises `BadInput`.
+    """
+
+    says: str = ""
+    measure: Text
+    experiment: Name | None = None
+    server: Settings | None = None
+    shared: Settings = {}
+    of: Side = {}
+    to: Side | None = None
+    take: Literal["smallest", "largest", "spread", "slope"] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    exact: bool = False
+    published: Positive | None = None
+    despite_disturbance: bool = False
+    at: dict[Name, At] = {}
+
+    def __post_init__(self) -> None:
+        self._check_band()
+        self._check_sides()
+
+    def _check_band(self) -> None:
+        ends = [end for end in (self.at_least, self.at_most) if end is not None]
+        if not all(map(math.isfinite, ends)) or ends != sorted(ends):
+            raise BadInput(
+                f"the band of {self.name!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
+                "and at_most to finite numbers, the lower one first"
+            )
+        if self.exact and (self.is_ratio or not ends):
+            raise BadInput(
+                f"exact of {self.name!r} is true: it belongs to a number with a band, not to a "
+                "ratio; leave out one of the two"
+            )
+        low, high = self.band
+        if self.published is not None and not low <= self.published <= high:
+            raise BadInput(
+                f"published of {self.name!r} is {self.published!r}, outside its band of {low} to "
+                f"{high}: the source's own figure must agree with it; widen the band"
+            )
+
+    def _check_sides(self) -> None:
+        lists = [side for side in (self.of, self.to) if isinstance(side, list)]
+        slopes = all(
+            isinstance(side, list) and len(side) == 2 for side in (self.of, self.to) if side
+        )
+        whole = self.to is None and len(lists) == 1 and len(lists[0]) > 1
+        right = {None: not lists, "slope": slopes and bool(lists)}.get(self.take, whole)
+        if not right:
+            raise BadInput(
+                f"of {self.name!r}, of is {self.of!r}, to {self.to!r} and take {self.take!r}: name "
+                "one arm (and another in to, for a ratio), or a list of arms and what to take of it"
+            )
+        named = self.arms
+        if len(set(named)) < len(named) or (self.of == self.to and isinstance(self.of, str)):
+            raise BadInput(f"{self.name!r} names {named!r}: name different arms, each once")
+        if self.server is not None and self.experiment is None:
+            raise BadInput(
+                f"server of {self.name!r} is set, but only an experiment in code takes one: "
+                "a trial starts its own; leave it out"
+            )
+
+    @property
+    def name(self) -> str:
+        """What the check is called in an error."""
+        return self.says or self.measure
+
+    @property
+    def arms(self) -> list[str]:
+        """The ids of the arms that it names."""
+        sides = [[side] if isinstance(side, str) else side for side in (self.of, self.to)]
+        return [name for side in sides if isinstance(side, list) for name in side]
+
+    @property
+    def decides(self) -> bool:
+        """Whether it has a band to be judged by."""
+        return self.at_least is not None or self.at_most is not None
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The lowest and the highest number that count for the claim."""
+        low = -math.inf if self.at_least is None else self.at_least
+        return low, math.inf if self.at_most is None else self.at_most
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether one value is divided by another."""
+        return self.take == "spread" or (self.to is not None and self.take != "slope")
+
+    def at_scale(self, scale: str) -> Check:
+        """Return the check as it is judged at this scale."""
+        here = self.at.get(scale)
+        if here is None:
+            return self
+        given = {
+            name: getattr(here, name)
+            for name in At.__struct_fields__
+            if name not in ("settings", "undecidable") and getattr(here, name) is not None
+        }
+        if not given:
+            return self
+        if here.of is not None:
+            given = {"to": None, "take": None} | given
+        if here.measure or here.at_least is not None or here.at_most is not None:
+            given |= {"at_least": here.at_least, "at_most": here.at_most}
+        if here.measure or here.of:
+            given["published"] = here.published
+        return msgspec.structs.replace(self, **given)
+
+
+class Claim(_Part, frozen=True, kw_only=True):
+    """What a source claims, in the lab's own words, and how it is checked.
+
+    It holds where all its checks do, and is refuted where one is. A claim of a single check may
+    hold the fields of the check itself. `source` names one source or more, comma between (all,
+    where not given). `needs` says what a claim waits for that cannot be checked yet, `remark` how
+    its checks are to be read. Raises `BadInput`.
+    """
+
+    id: Name
+    says: Text
+    source: Text | None = None
+    needs: Text | None = None
+    remark: Text | None = None
+    checks: list[Check] = msgspec.field(name="check", default_factory=list)
+
+    def __post_init__(self) -> None:
+        decided = any(check.decides for check in self.checks)
+        if (self.needs is None) != decided or (self.needs and self.checks):
+            raise BadInput(
+                f"claim {self.id!r} has needs {self.needs!r} and {len(self.checks)} checks: give "
+                "it a check with a band, or say in needs what it waits for"
+            )
+        said = [check.says for check in self.checks]
+        if len(set(said)) < len(said):
+            raise BadInput(f"claim {self.id!r} has two checks with the same says: tell them apart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A check as it stands at a scale, with the ids of the arms that it compares.
+
+    `undecidable` is why this scale cannot decide it; empty where it can. `instead` says that the
+    scale has a measure or a band of its own.
+    """
+
+    check: Check
+    instead: bool
+    of: tuple[str, ...]
+    to: tuple[str, ...]
+    undecidable: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """A study at one scale: every arm by its id, and the checks of every claim by the claim's."""
+
+    arms: Mapping[str, Work]
+    judged: Mapping[str, list[Judged]]
+
+    def arms_of(self, claim: str) -> set[str]:
+        """Return the ids of the arms that the claim's checks compare here."""
+        return {arm for one in self.judged[claim] for arm in (*one.of, *one.to)} & {*self.arms}
+
+    def groups(self, named: Iterable[str], claims: Iterable[str]) -> list[list[str]]:
+        """Return ids of arms, grouped: those of one group are run near each other in time.
+
+        The arms `named` are one group; claims that share an arm are in one.
+        """
+        found: list[set[str]] = [{*named}] if named else []
+        for keys in filter(None, map(self.arms_of, claims)):
+            shared = [group for group in found if group & keys]
+            found = [group for group in found if group not in shared] + [keys.union(*shared)]
+        return [[arm for arm in self.arms if arm in group] for group in found]
+
+
+class StudyFile(_Part, frozen=True, kw_only=True):
+    """A study as its file states it.
+
+    `settings` are those that all its trials share, in the names that `Trial` takes. `chart` is what
+    its table and its picture show. `min_repeats` is from how many repeats on something is decided:
+    from 3, where all of them lie on one side of the band (published benchmarks), else from 5, by
+    the 95 % interval. With `server`, one server with these settings serves all arms.
+    """
+
+    id: Name
+    title: Text
+    about: Text
+    notes: list[Text] = []
+    chart: Literal["triptych", "throughput", "forest", "ladder", "audit"] = "triptych"
+    min_repeats: Literal[3, 5] = 5
+    sources: dict[str, Source | Text] = msgspec.field(name="source", default_factory=dict)
+    settings: Settings = {}
+    server: Settings | None = None
+    scales: dict[Name, Scale] = msgspec.field(name="scale")
+    arms: list[Arm] = msgspec.field(name="arm", default_factory=list)
+    claims: list[Claim] = msgspec.field(name="claim", default_factory=list)
+
+    def __post_init__(self) -> None:
+        ids = [arm.id for arm in self.arms]
+        for what, listed in (("arm", ids), ("claim", [claim.id for claim in self.claims])):
+            twice = sorted({name for name in listed if listed.count(name) > 1})
+            if twice:
+                raise BadInput(
+                    f"{what} id {twice[0]!r} is there twice: give each {what} its own id"
+                )
+        for claim in self.claims:
+            for name in self.sources_of(claim):
+                if name not in self.sources:
+                    raise validation.unknown(f"source of claim {claim.id!r}", name, self.sources)
+        for arm in self.arms:
+            self._check_arm(arm, ids)
+        for scale in self.scales:
+            if self.scales[scale].repeats < self.min_repeats:
+                raise BadInput(
+                    f"repeats of scale {scale} is {self.scales[scale].repeats}: with fewer than "
+                    f"{self.min_repeats} nothing is decided; set more"
+                )
+            self.plan(scale, _ANY_CORES)
+
+    def _check_arm(self, arm: Arm, ids: Sequence[str]) -> None:
+        for scale in arm.scales:
+            self.scale(scale)
+        if arm.against is not None and arm.against not in ids:
+            raise validation.unknown(f"against of arm {arm.id!r}", arm.against, ids)
+        if arm.program is not None and self.server is None:
+            raise BadInput(
+                f"arm {arm.id!r} has a program: programs of others need a server that all arms "
+                "share; set server"
+            )
+        if (arm.spot is not None) != (self.chart == "throughput"):
+            raise BadInput(
+                f"arm {arm.id!r} has the spot {arm.spot!r} with chart {self.chart!r}: every "
+                "arm has one where chart is 'throughput', and none elsewhere"
+            )
+
+    def scale(self, name: str) -> Scale:
+        """Return the scale called `name`; raises `BadInput`."""
+        if name not in self.scales:
+            raise validation.unknown("scale", name, self.scales)
+        return self.scales[name]
+
+    def sources_of(self, claim: Claim) -> list[str]:
+        """Return the names of the sources of a claim."""
+        return claim.source.split(", ") if claim.source else list(self.sources)
+
+    def source_text(self, names: Iterable[str] | None = None) -> str:
+        """Return where something is published: by these sources, or all."""
+        told = [self.sources[name] for name in (self.sources if names is None else names)]
+        return "; ".join(one.text if isinstance(one, Source) else one for one in told)
+
+    def chosen(self, ids: Sequence[str] | None = None) -> list[Claim]:
+        """Return the claims with these ids, or all; in the order of the file. Raises `BadInput`."""
+        known = [claim.id for claim in self.claims]
+        for one in ids or ():
+            if one not in known:
+                raise validation.unknown("claim", one, known)
+        return [claim for claim in self.claims if not ids or claim.id in ids]
+
+    def arms_at(self, scale: str) -> list[Arm]:
+        """Return the arms that run at `scale`, in the order of the file."""
+        self.scale(scale)
+        return [arm for arm in self.arms if arm.runs_at(scale)]
+
+    def published(self) -> list[dict[str, Any]]:
+        """Return the published figures: arm, label, requests then, and each figure."""
+        return [
+            {"arm": arm.id, "label": arm.label, "requests": self._trial(arm, "paper").requests}
+            | msgspec.to_builtins(arm.published)
+            for arm in self.arms
+            if arm.published is not None
+        ]
+
+    def plan(self, scale: str, cores: int, seconds: float | None = None) -> StudyPlan:
+        """Return what runs at `scale` on so many cores, and what judges it. Raises `BadInput`.
+
+        Settings written in a claim become arms too, named by claim, check and side. Those that are
+        written alike are one arm, so they run once.
+        """
+        self.scale(scale)
+        arms = {arm.id: self._work(arm, scale, seconds) for arm in self.arms_at(scale)}
+        inline: dict[bytes, str] = {}
+        judged: dict[str, list[Judged]] = {}
+        for claim in self.claims:
+            judged[claim.id] = []
+            for number, check in enumerate(claim.checks, start=1):
+                here = check.at_scale(scale)
+                sides: list[tuple[str, ...]] = []
+                for side, value in (("of", here.of), ("to", here.to)):
+                    if not isinstance(value, dict):
+                        sides.append((value,) if isinstance(value, str) else tuple(value or ()))
+                        continue
+                    work = self._inline(here, side, value, scale, cores)
+                    key = msgspec.json.encode(_plain(work), order="sorted")
+                    name = inline.setdefault(key, f"{claim.id}/{number}/{side}")
+                    arms.setdefault(name, work)
+                    sides.append((name,))
+                if sides[0] == sides[1]:
+                    raise BadInput(
+                        f"of and to of {check.name!r} are the same at {scale}: let them differ"
+                    )
+                judged[claim.id].append(
+                    Judged(
+                        check=here,
+                        instead=here is not check,
+                        of=sides[0],
+                        to=sides[1],
+                        undecidable=self._undecidable(check, here, scale, claim.id),
+                    )
+                )
+        return StudyPlan(arms=arms, judged=judged)
+
+    def _undecidable(self, check: Check, here: Check, scale: str, claim: str) -> str:
+        """Return why a scale cannot decide a check; checks the names of arms and measure too."""
+        known = {arm.id: arm for arm in self.arms}
+        reason = check.at[scale].undecidable if scale in check.at else None
+        for name in check.at:
+            self.scale(name)
+        for name in here.arms:
+            if name not in known:
+                raise validation.unknown(f"an arm of claim {claim}", name, known)
+            experiment = known[name].experiment
+            _check_measure(here, experiment)
+            if not known[name].runs_at(scale) and reason is None:
+                reason = f"arm {name} runs only at scale {', '.join(known[name].scales)}"
+        if not here.arms:
+            _check_measure(here, here.experiment)
+        return f"scale {scale} cannot decide it, because {reason}" if reason else ""
+
+    def _work(self, arm: Arm, scale: str, seconds: float | None) -> Work:
+        if arm.experiment is not None:
+            return Coded(name=arm.experiment, settings=arm.settings, server=arm.server)
+        trial = self._trial(arm, scale, seconds)
+        if arm.program is None:
+            return trial
+        for_s = seconds or self.scale(scale).seconds or 1.0
+        return Program(name=arm.program, workload=trial, seconds=for_s)
+
+    def _trial(self, arm: Arm, scale: str, seconds: float | None = None) -> Trial:
+        """Return the trial of an arm: its own settings come before the scale's, then the base's."""
+        chosen = self.scale(scale)
+        settings: dict[str, Any] = {**self.settings, **chosen.settings, **arm.settings}
+        if "delay" in settings and chosen.time_factor != 1:
+            settings["delay"] = f"{settings['delay']}*{chosen.time_factor:g}"
+        requests = settings.get("requests")
+        if isinstance(requests, int) and chosen.requests_factor != 1:
+            settings["requests"] = max(round(requests * chosen.requests_factor), 1)
+        if arm.rps is not None:
+            # About as long as the scale says, and at least one request in each place.
+            wanted = math.ceil(arm.rps * (seconds or chosen.seconds or 1.0))
+            wanted = max(wanted, int(settings.get("limit", 1)))
+            settings["requests"] = min(wanted, arm.max_requests or wanted)
+        if self.server is not None:
+            settings["target"] = "http://127.0.0.1/{item}"  # the study's server, once it runs
+        return _made(f"arm {arm.id!r} at scale {scale}", settings)
+
+    def _inline(self, check: Check, side: str, own: Settings, scale: str, cores: int) -> Work:
+        """Return the arm whose settings stand in a check."""
+        given = check.at[scale].settings if scale in check.at else {}
+        for name in given:
+            start, dot, _ = name.partition(".")
+            if dot and start in ("of", "to") and not isinstance(getattr(check, start), dict):
+                raise BadInput(f"{name!r} of {check.name!r} at {scale}: there is no such arm")
+        both = {name: value for name, value in given.items() if name[:3] not in ("of.", "to.")}
+        alone = {name[3:]: value for name, value in given.items() if name[:3] == f"{side}."}
+        settings: dict[str, Any] = {**self.settings, **check.shared, **both, **own, **alone}
+        for name, value in settings.items():
+            if isinstance(value, str) and (found := _CORES.fullmatch(value)):
+                settings[name] = int(found[1]) * cores
+        if check.experiment is None:
+            return _made(f"{side} of {check.name!r} at {scale}", settings)
+        if check.server is not None:
+            parts.Server(**dict[str, Any](check.server))
+        return Coded(name=check.experiment, settings=settings, server=check.server)
+
+
+def _made(what: str, settings: Mapping[str, Any]) -> Trial:
+    try:
+        return Trial(**settings)
+    except BadInput as error:
+        raise BadInput(f"{what}: {error}") from None
+
+
+def _plain(work: Work) -> Any:
+    return work.to_dict() if isinstance(work, Trial) else work
+
+
+def _check_measure(check: Check, experiment: str | None) -> None:
+    if experiment is None:
+        if not check.measure.startswith(EFFECTIVE):
+            stats.metric(check.measure)
+        return
+    if experiment not in EXPERIMENTS:
+        raise validation.unknown(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
+    if check.measure not in EXPERIMENTS[experiment]:
+        known = EXPERIMENTS[experiment]
+        raise validation.unknown(f"measure of {check.name!r}", check.measure, known)
+
+
+def parse(text: str, name: str | None = None) -> StudyFile:
+    """Return the study that this TOML states; `name` is that of its file, without .toml.
+
+    Raises `BadInput`, which names the place in the file and what is wrong there.
+    """
+    where = f"{name}.toml" if name else "the study"
+    try:
+        data = tomllib.loads(text)
+        for claim in _tables(data.get("claim")):
+            _nest_check(claim)
+        study = msgspec.convert(data, StudyFile)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        message = str(error)
+        unknown = re.search(r"unknown field `(.+?)`", message)
+        models = (StudyFile, Source, Scale, Figures, Spot, Arm, At, Check, Claim)
+        known = [field for model in models for field in model.__struct_encode_fields__]
+        nearest = validation.did_you_mean(unknown[1], known) if unknown else ""
+        raise BadInput(f"{where} cannot be read: {message}{nearest}") from None
+    if name is not None and study.id != name:
+        raise BadInput(f"id of {name}.toml is {study.id!r}: it must be {name!r}, as the file")
+    return study
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _nest_check(claim: dict[str, Any]) -> None:
+    """Make a list of one check of the fields of a check that stand in the claim itself."""
+    if "check" in claim or "needs" in claim:
+        return
+    fields = {*Check.__struct_encode_fields__} - {"says"}
+    claim["check"] = [{name: claim.pop(name) for name in list(claim) if name in fields}]
+
+
+def folder() -> Path:
+    """Return the folder of the lab's own study files."""
+    return paths.data("studies")
+
+
+def names(where: Path | None = None) -> list[str]:
+    """Return the names of the study files in a folder, in order."""
+    return sorted(path.stem for path in (where or folder()).glob("*.toml"))
+
+
+def benchmarks(where: Path | None = None) -> list[StudyFile]:
+    """Return the studies that run a published benchmark again."""
+    files = [load(name, where) for name in names(where)]
+    return [one for one in files if one.chart in ("triptych", "throughput")]
+
+
+def load(name: str, where: Path | None = None) -> StudyFile:
+    """Return the study called `name`, or in the TOML file of that path.
+
+    Raises `BadInput`, which names the nearest where there is none.
+    """
+    path = Path(name) if name.endswith(".toml") else (where or folder()) / f"{name}.toml"
+    if not path.is_file():
+        raise validation.unknown("study", name, names(where))
+    return parse(path.read_text(encoding="utf-8"), path.stem)

@@ -1,0 +1,567 @@
+"""Study files: what they say is what was published or claimed, and every arm of them can be run.
+
+The facts are written down here a second time, so that a slip in a file shows.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import stats
+from labkit.errors import BadInput
+from labkit.launch import load_generators, preflight
+from labkit.spec import delays
+from labkit.spec.experiments import EXPERIMENTS
+from labkit.spec.plan import Coded, Program
+from labkit.spec.trial import Trial
+from labkit.studies import study_file
+from labkit.studies.study_file import SCALES, Check, StudyFile
+
+NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
+MINUTE_S = 60.0
+
+# Requests, then KB, seconds, CPU percent and user seconds as published (None: not given).
+Fact = tuple[int, int | None, float | None, int | None, float | None]
+FACTS: dict[str, dict[str, Fact]] = {
+    "balaam-2017": {},
+    "uvloop-2016": {},
+    "garcia-2018": {
+        "semaphore": (100_000, 352_684, 154.87, 38, None),
+        "as_completed": (100_000, 57_548, 154.91, 100, None),
+        "task_pool": (100_000, 58_188, 153.40, 36, None),
+        "pypeln": (100_000, 63_624, 154.39, 37, None),
+    },
+    "unlimited-2024": {
+        "pypeln-10k": (10_000, 75_920, 18.33, None, None),
+        "pypeln-100k": (100_000, 402_924, 157.43, None, None),
+        "pypeln-1m": (1_000_000, 3_639_804, 1551.67, None, None),
+        "semaphore-10k": (10_000, 62_888, 17.75, None, None),
+        "semaphore-100k": (100_000, 206_204, 154.36, None, None),
+        "semaphore-1m": (1_000_000, 1_607_608, 1522.06, None, None),
+    },
+    "miech-2016": {
+        "sync-100": (100, None, 2 * MINUTE_S + 45.54, None, None),
+        "async-100": (100, None, 3.48, None, None),
+        "each-1k": (1_000, 53_704, 7.14, 40, None),
+        "each-10k": (10_000, None, 23, None, None),
+        "each-1m": (1_000_000, 5_194_260, 52 * MINUTE_S + 6.87, None, None),
+        "one-100k": (100_000, 419_216, 55.53, 99, None),
+        "one-1m": (1_000_000, 3_811_640, 9 * MINUTE_S + 5.17, None, 530.86),
+    },
+}
+
+# Requests per second as published: of 1, 10 and 100 KiB on asyncio, then on uvloop.
+RATES: dict[str, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
+    "uvloop-2016": {
+        "sockets": ((13_500, 11_400, 8_700), (52_000, 47_000, 20_700)),
+        "streams": ((17_500, 13_000, 8_700), (44_000, 37_500, 12_000)),
+        "protocol": ((43_000, 35_000, 12_700), (106_000, 83_000, 23_500)),
+    }
+}
+KIB = {"1k": 1_024, "10k": 10_240, "100k": 102_400}
+
+
+def rates(name: str) -> dict[str, float]:
+    """The published requests per second of each row."""
+    return {
+        f"{style}-{size}-{loop}": of_loop[place]
+        for style, loops in RATES.get(name, {}).items()
+        for loop, of_loop in zip(("asyncio", "uvloop"), loops, strict=True)
+        for place, size in enumerate(KIB)
+    }
+
+
+SMALL = """
+id = "small"
+title = "Two clients"
+about = "One against the other."
+min_repeats = 3
+[source.somebody]
+author = "Somebody"
+year = 2020
+url = "https://example.org/"
+[settings]
+delay = "randint(0,3)"
+limit = 10
+[scale.smoke]
+about = "a tenth"
+repeats = 3
+minutes = 1
+time_factor = 0.1
+settings = { requests = 10 }
+[scale.workshop]
+repeats = 3
+settings = { requests = 50 }
+[scale.paper]
+repeats = 5
+settings = { requests = 100, limit = 20 }
+[[arm]]
+id = "one"
+label = "client-one"
+settings = { strategy = "semaphore" }
+published = { wall_s = 2 }
+[[arm]]
+id = "other"
+label = "client-other"
+settings = { strategy = "pypeln", maxsize = 7, limit = 30 }
+scales = ["workshop", "paper"]
+[[claim]]
+id = "slower"
+says = "One takes longer than the other."
+measure = "wall_s"
+of = "one"
+to = "other"
+at_least = 1
+"""
+CLAIM = """
+id = "mine"
+title = "One claim"
+about = "One claim."
+chart = "forest"
+source.own = "a document"
+scale.smoke.repeats = 5
+[[claim]]
+id = "lean"
+source = "own"
+says = "One is leaner than the other"
+[[claim.check]]
+says = "Memory"
+measure = "rss_growth_bytes"
+of = { strategy = "task_pool" }
+to = { strategy = "semaphore" }
+at_most = 0.5
+"""
+
+
+def parse(*changes: tuple[str, str], text: str = SMALL) -> StudyFile:
+    """A valid study, with some of its text replaced."""
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return study_file.parse(text)
+
+
+def trials(study: StudyFile, scale: str) -> dict[str, Trial]:
+    """The trials of the arms that run at a scale."""
+    found = study.plan(scale, cores=2).arms
+    return {name: work for name, work in found.items() if isinstance(work, Trial)}
+
+
+def cases() -> list[tuple[str, str]]:
+    return [(name, scale) for name in NAMES for scale in SCALES]
+
+
+def mean_s(trial: Trial) -> float:
+    """Mean delay of the server of a trial whose delays are fixed or drawn from a range."""
+    delay = delays.parse(getattr(trial.target, "delay", "0"))
+    return delay.factor * (delay.a + max(delay.a, delay.b)) / 2
+
+
+# The lab's own files
+
+
+def test_the_studies_are_those_whose_facts_are_known() -> None:
+    assert study_file.names() == sorted([*FACTS, "audit", "claims", "ladder"])
+    assert [one.id for one in study_file.benchmarks()] == NAMES == sorted(FACTS)
+
+
+@pytest.mark.parametrize("name", study_file.names())
+def test_every_arm_can_be_run_at_every_scale(name: str) -> None:
+    study = study_file.load(name)
+    for scale in study.scales:
+        plan = study.plan(scale, cores=128)
+        for arm in plan.arms.values():
+            if isinstance(arm, Coded):
+                assert arm.name in EXPERIMENTS
+            elif isinstance(arm, Program):
+                assert arm.name in load_generators.RIVALS
+            else:
+                assert arm.requests > 0
+        named = [arm.id for arm in study.arms_at(scale)]
+        groups = plan.groups(named, [claim.id for claim in study.claims])
+        listed = [arm for group in groups for arm in group]
+        assert sorted(listed) == sorted(set(listed)) == sorted(plan.arms)
+        for claim in study.claims:
+            assert any(plan.arms_of(claim.id) <= set(group) for group in groups)
+
+
+def test_a_database_has_room_for_the_pools_of_a_machine_with_many_cores() -> None:
+    arms = study_file.load("claims").plan("smoke", cores=128).arms.values()
+    pools = [
+        t for t in arms if isinstance(t, Trial) and t.to_dict()["target"]["kind"] == "postgres"
+    ]
+    assert any(getattr(trial.transport, "max_size", 0) == 512 for trial in pools)
+    for trial in pools:
+        preflight.check(trial)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_published_figures_are_the_facts(name: str) -> None:
+    keys = ("requests", "peak_rss_kb", "wall_s", "cpu_percent", "cpu_user_s")
+    listed = study_file.load(name).published()
+    timed = [arm for arm in listed if "rps" not in arm]
+    assert {arm["arm"]: tuple(arm.get(key) for key in keys) for arm in timed} == FACTS[name]
+    assert {arm["arm"]: arm["rps"] for arm in listed if "rps" in arm} == rates(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_arm_without_figures_says_why_or_its_source_gives_none(name: str) -> None:
+    for arm in study_file.load(name).arms:
+        has_figures = arm.id in {*FACTS[name], *rates(name)}
+        assert has_figures == (arm.published is not None)
+        assert has_figures or arm.own or arm.remark or name == "balaam-2017"
+
+
+@pytest.mark.parametrize(("name", "scale"), cases())
+def test_checks_compare_metrics_that_exist_between_arms_that_run(name: str, scale: str) -> None:
+    plan = study_file.load(name).plan(scale, cores=2)
+    for claim, judged in plan.judged.items():
+        for one in judged:
+            assert one.check.measure in stats.METRICS
+            assert {*one.of, *one.to} <= {*plan.arms} or one.undecidable, claim
+            assert scale != "paper" or not one.undecidable
+
+
+def figure(name: str, arm: str, measure: str) -> float | None:
+    """The published figure of an arm as the metric `measure`; None where there is none."""
+    if arm in rates(name) and measure == "throughput_rps":
+        return rates(name)[arm]
+    if arm not in FACTS[name]:
+        return None
+    requests, peak_rss_kb, wall_s, cpu_percent, _ = FACTS[name][arm]
+    return {
+        "process_peak_rss_bytes": peak_rss_kb and peak_rss_kb * 1024.0,
+        "wall_s": wall_s,
+        "cpu_percent": cpu_percent,
+        "throughput_rps": wall_s and requests / wall_s,
+    }.get(measure)
+
+
+def expected(name: str, check: Check) -> float | None:
+    figures = [figure(name, arm, check.measure) for arm in check.arms]
+    known = [value for value in figures if value is not None]
+    if len(known) < len(figures):
+        return None
+    if check.take is not None:
+        return {"spread": max(known) / min(known), "smallest": min(known)}[check.take]
+    return known[0] if check.to is None else known[0] / known[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_claim_quotes_what_its_arms_have_published(name: str) -> None:
+    for claim in study_file.load(name).claims:
+        if claim.id.startswith("rerun-"):
+            continue  # it quotes someone else's figures for these arms
+        [check] = claim.checks
+        wanted = expected(name, check)
+        assert check.published == (wanted and pytest.approx(wanted, rel=3e-3)), claim.id
+
+
+def test_what_the_smallest_garcia_judges_instead_follows_from_what_was_published() -> None:
+    found = {name: one[0].check for name, one in
+             study_file.load("garcia-2018").plan("smoke", cores=2).judged.items()}  # fmt: skip
+    facts = FACTS["garcia-2018"]
+    pool_bytes = facts["task_pool"][1] * 1024  # type: ignore[operator] # it is published
+    more = 1024 * (facts["semaphore"][1] - facts["task_pool"][1]) / 100_000  # type: ignore[operator] # as above
+    assert found["semaphore-memory"].published == pytest.approx(more, rel=1e-3)
+    assert found["semaphore-memory"].at_least == pytest.approx(pool_bytes / 100_000, rel=1e-2)
+    assert found["pypeln-lean"].at_most == pytest.approx(0.5 * pool_bytes / 100_000, rel=1e-2)
+    for name, percent in (("task-pool-cpu", 36), ("pypeln-cpu", 37)):
+        assert found[name].published == pytest.approx(percent / 100 / 1_000 * 1.5e6)
+        assert found[name].at_most == pytest.approx(60 / 100 / 1_000 * 1.5e6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_paper_scale_is_the_published_run(name: str) -> None:
+    ran = trials(study_file.load(name), "paper")
+    for arm, (requests, *_) in FACTS[name].items():
+        assert ran[arm].requests == requests
+        assert ran[arm].limit == (1 if ran[arm].strategy == "sequential" else 1_000)
+        assert mean_s(ran[arm]) in (0.0, 1.5)
+        assert ran[arm].get("transport.limit") == 0
+
+
+def test_the_arms_of_uvloop_differ_in_nothing_but_the_loop() -> None:
+    ran = trials(study_file.load("uvloop-2016"), "paper")
+    assert len(ran) == 36
+    for arm in [arm.removesuffix("-asyncio") for arm in ran if arm.endswith("-asyncio")]:
+        slow, fast = ran[f"{arm}-asyncio"], ran[f"{arm}-uvloop"]
+        http, _, size = arm.rpartition("-")
+        if http.startswith("http-"):
+            assert fast == slow.replace(**{"switches.loop": "uvloop"})
+            assert (fast.get("target.loop"), f"http-{fast.transport.kind}") == ("uvloop", http)
+            assert fast.get("body_bytes") == KIB[size]
+        else:
+            assert fast == slow.replace(**{"target.loop": "uvloop"})
+            assert (slow.loop, slow.get("target.loop")) == ("uvloop", "asyncio")
+            assert (slow.get("target.api"), slow.get("message_bytes")) == (http, KIB[size])
+        assert slow.limit == 10
+
+
+def test_each_pair_of_loops_is_judged_once_by_each_source() -> None:
+    study = study_file.load("uvloop-2016")
+    judged = [tuple(claim.checks[0].arms) for claim in study.claims]
+    slow = [arm.id for arm in study.arms if arm.id.endswith("-asyncio")]
+    pairs = {(f"{arm.removesuffix('-asyncio')}-uvloop", arm) for arm in slow}
+    echoed = {pair for pair in pairs if not pair[0].startswith("http-")}
+    assert sorted(judged) == sorted([*pairs, *echoed])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_garcia_keeps_the_published_request_rate_at_every_scale(scale: str) -> None:
+    ran = trials(study_file.load("garcia-2018"), scale)
+    for arm in ("semaphore", "as_completed", "task_pool", "pypeln"):
+        assert ran[arm].limit / mean_s(ran[arm]) == pytest.approx(1_000 / 1.5)
+
+
+@pytest.mark.parametrize(("name", "scale"), cases())
+def test_the_minutes_of_a_scale_are_no_fewer_than_its_delays_take(name: str, scale: str) -> None:
+    study = study_file.load(name)
+    ran = trials(study, scale).values()
+    once_s = sum(0.8 + trial.requests * mean_s(trial) / trial.limit for trial in ran)
+    whole = study.scale(scale)
+    assert whole.minutes is not None
+    assert whole.repeats * once_s <= 60 * whole.minutes
+
+
+def test_rungs_share_a_server_and_keep_their_connections() -> None:
+    ladder = study_file.load("ladder")
+    assert [arm.id for arm in ladder.arms][:2] == ["session-each", "one-session"]
+    for arm, work in ladder.plan("full", cores=2, seconds=0.5).arms.items():
+        trial = work.workload if isinstance(work, Program) else work
+        assert isinstance(trial, Trial)
+        assert trial.url == "http://127.0.0.1/{item}"
+        assert trial.transport.connections_at(trial.limit) == 100, arm
+        assert trial.requests >= trial.limit
+    first = ladder.arms[0]
+    longest = ladder.plan("full", cores=2, seconds=60).arms[first.id]
+    assert isinstance(longest, Trial)
+    assert longest.requests == first.max_requests
+
+
+def test_the_stall_of_the_audit_is_as_late_as_its_arithmetic_supposes() -> None:
+    stalled = trials(study_file.load("audit"), "full")["stalled"]
+    rate, stall_s = stalled.workload.rate, stalled.get("stall_s")
+    assert rate
+    assert 0.01 < stall_s * rate / stalled.requests < 0.2  # within p99, and what a guard allows
+    [claim] = study_file.load("audit").chosen(["stall"])
+    low, high = claim.checks[0].band
+    assert (low + high) / 2 == pytest.approx(stall_s - 0.01 * stalled.requests / rate)
+
+
+# The format
+
+
+def test_settings_of_an_arm_come_before_those_of_the_scale_and_the_base() -> None:
+    one, other = trials(parse(), "paper").values()
+    assert (one.requests, one.limit, one.strategy) == (100, 20, "semaphore")
+    assert (other.limit, other.options) == (30, {"maxsize": 7})
+    assert [trial.limit for trial in trials(parse(), "smoke").values()] == [10]
+
+
+def test_a_scale_shrinks_delays_and_requests_by_its_factors() -> None:
+    shown = [trials(parse(), scale)["one"].get("delay") for scale in SCALES]
+    assert shown == ["randint(0,3)*0.1", "randint(0,3)", "randint(0,3)"]
+    without = parse(('delay = "randint(0,3)"', ""))
+    assert trials(without, "smoke")["one"].get("delay") == "0"
+    fewer = ("settings = { requests = 50 }", "settings = { requests = 50 }\nrequests_factor = 0.3")
+    assert [trial.requests for trial in trials(parse(fewer), "workshop").values()] == [15, 15]
+
+
+def test_settings_of_one_side_come_before_those_of_the_scale_before_the_shared_ones() -> None:
+    study = parse(
+        ('of = { strategy = "task_pool" }', "shared = { limit = 1, requests = 1 }\nof.limit = 5"),
+        ('to = { strategy = "semaphore" }', "to = {}"),
+        (
+            "at_most = 0.5",
+            'at_most = 0.5\nat.smoke.settings = { requests = 7, limit = 2, "to.requests" = 9 }',
+        ),
+        text=CLAIM,
+    )
+    of, to = trials(study, "smoke").values()
+    assert [(one.limit, one.requests) for one in (of, to)] == [(5, 7), (2, 9)]
+
+
+def test_a_limit_may_be_a_multiple_of_the_cores() -> None:
+    study = parse(('strategy = "task_pool"', 'limit = "cores*2"'), text=CLAIM)
+    plan = study.plan("smoke", cores=8)
+    assert plan.arms["lean/1/of"].limit == 16  # type: ignore[union-attr] # a trial
+
+
+def test_arms_that_are_written_alike_run_once_and_bring_their_claims_together() -> None:
+    claim = CLAIM[CLAIM.index("[[claim]]") :]
+    other = claim.replace('"lean"', '"also"').replace("rss_growth_bytes", "wall_s")
+    third = claim.replace('"lean"', '"apart"').replace("task_pool", "queue")
+    third = third.replace("semaphore", "gather")
+    plan = study_file.parse(CLAIM + other + third).plan("smoke", cores=2)
+    assert list(plan.arms) == ["lean/1/of", "lean/1/to", "apart/1/of", "apart/1/to"]
+    assert plan.groups([], ["lean", "also", "apart"]) == [
+        ["lean/1/of", "lean/1/to"],
+        ["apart/1/of", "apart/1/to"],
+    ]
+
+
+def test_a_claim_whose_arm_does_not_run_is_undecidable_there() -> None:
+    (smoke,) = parse().plan("smoke", cores=2).judged["slower"]
+    assert "arm other runs only at scale workshop, paper" in smoke.undecidable
+    assert not parse().plan("paper", cores=2).judged["slower"][0].undecidable
+    own = parse(("at_least = 1", 'at_least = 1\nat.smoke.undecidable = "too short"'))
+    (smoke,) = own.plan("smoke", cores=2).judged["slower"]
+    assert smoke.undecidable == "scale smoke cannot decide it, because too short"
+
+
+def test_a_scale_may_judge_by_another_measure_or_another_band() -> None:
+    study = parse(
+        (
+            'to = "other"\nat_least = 1',
+            'to = "other"\npublished = 2\nat_least = 1\n'
+            'at.smoke = { measure = "cpu_percent", of = "one", at_most = 50 }\n'
+            "at.workshop.at_most = 3",
+        )
+    )
+    smoke, workshop, paper = (study.plan(s, cores=2).judged["slower"][0] for s in SCALES)
+    assert (smoke.check.measure, smoke.of, smoke.to) == ("cpu_percent", ("one",), ())
+    assert (smoke.check.at_least, smoke.check.at_most, smoke.check.published) == (None, 50, None)
+    assert (workshop.check.at_least, workshop.check.at_most) == (None, 3)
+    assert (workshop.check.published, paper.check.published) == (2, 2)
+    assert [one.instead for one in (smoke, workshop, paper)] == [True, True, False]
+
+
+def test_a_new_study_takes_a_file_and_no_code(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    assert study_file.names(tmp_path) == ["small"]
+    assert study_file.load("small", tmp_path) == study_file.parse(SMALL)
+    assert study_file.load(str(tmp_path / "small.toml")) == study_file.parse(SMALL)
+    with pytest.raises(BadInput, match=r"absent\.toml"):
+        study_file.load(str(tmp_path / "absent.toml"))
+
+
+def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> None:
+    claims = study_file.load("claims")
+    chosen = claims.chosen(["dns-cache", "pool-limit"])
+    assert [claim.id for claim in chosen] == ["pool-limit", "dns-cache"]
+    assert claims.chosen() == claims.chosen([]) == claims.claims
+    [pool] = claims.chosen(["db-pool"])
+    both = [claims.source_text([name]) for name in ("000", "003")]
+    assert claims.source_text(claims.sources_of(pool)) == "; ".join(both)
+    assert parse().source_text() == "Somebody, 2020: https://example.org/"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: study_file.load("garcia-2017"), "did you mean 'garcia-2018'"),
+        (lambda: parse().plan("smok", cores=2), "did you mean 'smoke'"),
+        (lambda: study_file.load("claims").chosen(["dns-cahce"]), "did you mean 'dns-cache'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(call: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        call()
+
+
+REFUSED: list[tuple[tuple[str, str], str]] = [
+    (('title = "Two clients"', "title = "), "small.toml cannot be read: Invalid value"),
+    (('title = "Two clients"', ""), "missing required field `title`"),
+    (('title = "Two clients"', 'titel = "x"'), "did you mean 'title'?"),
+    (('label = "client-one"', 'label = "x"\nsettigns = {}'), "did you mean 'settings'?"),
+    (("minutes = 1\n", "minutes = nan\n"), "`$.scale[...].minutes`"),
+    (("repeats = 5", "repeats = 2"), "repeats of scale paper is 2: with fewer than 3"),
+    (('id = "small"', 'id = "large"'), "id of small.toml is 'large': it must be 'small'"),
+    (('id = "other"', 'id = "one"'), "arm id 'one' is there twice"),
+    (('of = "one"', 'of = "onw"'), "an arm of claim slower is 'onw'"),
+    (('to = "other"', 'to = "one"'), "name different arms"),
+    (('to = "other"', 'take = "spread"'), "or a list of arms and what to take of it"),
+    (('of = "one"', 'of = ["one", "other"]'), "or a list of arms and what to take of it"),
+    (('to = "other"\n', 'to = "other"\npublished = 0.5\n'), "outside its band of 1.0 to inf"),
+    (("at_least = 1", "at_least = nan"), "to finite numbers"),
+    (("at_least = 1", ""), "a check with a band"),
+    (('measure = "wall_s"', 'measure = "wal_s"'), "did you mean 'wall_s'"),
+    (('scales = ["workshop", "paper"]', 'scales = ["huge"]'), "scale is 'huge'"),
+    (('settings = { strategy = "semaphore" }', 'settings = { strategy = "sem" }'), "arm 'one'"),
+    (('label = "client-one"', 'label = "x"\nown = true'), "such an arm is the source's"),
+    (('label = "client-one"', 'label = "x"\nprogram = "wrk"\nrps = 1'), "need a server"),
+    (
+        ('label = "client-one"', 'label = "x"\nspot = { panel = "a", group = "b", bar = "c" }'),
+        "with chart 'triptych'",
+    ),
+    (('label = "client-one"', 'label = "x"\nagainst = "othr"'), "did you mean 'other'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_a_faulty_file_is_refused_with_the_place_and_the_reason(
+    change: tuple[str, str], message: str
+) -> None:
+    text = SMALL.replace(*change)
+    assert text != SMALL
+    with pytest.raises(BadInput, match=re.escape(message)):
+        study_file.parse(text, "small")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("at_most = 0.5", "at_most = 0.5\nat_least = 2"), "lower one first"),
+        (("at_most = 0.5", "at_most = 0.5\nexact = true"), "belongs to a number"),
+        (("at_most", "at_mots"), "did you mean 'at_most'"),
+        (("rss_growth_bytes", "rss_growth"), "did you mean 'rss_growth_bytes'"),
+        (('strategy = "semaphore"', 'strategy = "semaphor"'), "did you mean 'semaphore'"),
+        (('strategy = "semaphore"', 'strategy = "task_pool"'), "the same"),
+        (('says = "Memory"', 'says = "Memory"\nserver = {}'), "only an experiment"),
+        (('says = "Memory"', 'says = "Memory"\nat.smok.settings = {}'), "did you mean 'smoke'"),
+        (('says = "Memory"', 'says = "Memory"\nexperiment = "readin"'), "did you mean 'reading'"),
+        (('says = "Memory"', 'says = "Memory"\nexperiment = "reading"'), "growth_bytes"),
+        (('source = "own"', 'source = "owm"'), "source of claim 'lean'"),
+        (('source = "own"', 'source = "own"\nneeds = "a database"'), "or say in needs"),
+        (("[[claim]]", "[[claim"), "cannot be read"),
+    ],
+)
+def test_a_claim_that_is_wrong_is_refused(change: tuple[str, str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        parse(change, text=CLAIM)
+
+
+def test_a_side_that_is_not_there_cannot_be_set() -> None:
+    alone = CLAIM.replace('to = { strategy = "semaphore" }\n', "")
+    with pytest.raises(BadInput, match=r"'to\.limit'.*no such arm"):
+        study_file.parse(f'{alone}at.smoke.settings = {{ "to.limit" = 3 }}\n')
+
+
+def test_the_same_claim_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match="claim id 'slower' is there twice"):
+        study_file.parse(SMALL + SMALL[SMALL.index("[[claim]]") :])
+
+
+VALUES: Any = st.one_of(st.integers(), st.floats(), st.text(max_size=5), st.booleans())
+
+
+@given(
+    st.sampled_from(["of", "to", "take", "published", "at_least", "at_most", "exact"]),
+    st.one_of(VALUES, st.lists(VALUES, max_size=3)),
+)
+def test_a_check_is_accepted_only_with_different_arms_and_a_band_that_holds_its_figure(
+    name: str, value: object
+) -> None:
+    given_: dict[str, object] = {"measure": "wall_s", "of": "a", "to": "b", "at_least": 1.0}
+    try:
+        check = msgspec.convert(given_ | {"published": 2.0} | {name: value}, Check)
+    except (msgspec.ValidationError, BadInput):
+        return
+    low, high = check.band
+    assert low <= high
+    assert check.published is None or low <= check.published <= high
+    assert len(check.arms) == len(set(check.arms))
+
+
+@given(st.text())
+def test_any_other_text_is_refused_as_bad_input(text: str) -> None:
+    with pytest.raises(BadInput, match=r"small\.toml"):
+        study_file.parse(text, "small")
