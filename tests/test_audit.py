@@ -1,20 +1,20 @@
-"""The audit: what it says of readings, and that it fails closed."""
+"""The audit: what it makes of records, and that it fails closed."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from msgspec.structs import replace
 
-from labkit.errors import BadInput, TrialFailed
-from labkit.lab import audit as auditing
-from labkit.lab import facade
-from labkit.record.record import Arrivals, Record
+from labkit.errors import BadInput
+from labkit.lab import facade, runner
+from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import audit
-from labkit.report.audit import Audit, Figure
-from labkit.spec.plan import Step
+from labkit.report.audit import Audit
+from labkit.spec.plan import Coded, Step
+from labkit.studies import study_file
 from tests.factories import arrivals, make_record
 
 STEADY = [100.0, 103.0, 98.0, 101.0, 99.0]
@@ -23,95 +23,89 @@ SAME = ([100.0, 101.0, 99.0, 102.0, 98.0], [101.0, 99.0, 100.0, 98.0, 103.0])
 
 def test_comparisons_that_claim_a_difference_are_counted() -> None:
     twice = (STEADY, [value / 2 for value in STEADY])
-    figure = audit.false_positives([SAME] * 19 + [twice])
-    assert (figure.status, figure.value) == ("ok", 0.05)
-    assert figure.found.startswith("1 of 20 comparisons claim a difference")
-    assert audit.false_positives([SAME] * 18 + [twice] * 2).status == "warn"
+    found = audit.false_positives([SAME] * 19 + [twice])
+    assert (found.verdict, found.measured) == ("holds", 0.05)
+    assert found.says.startswith("1 of 20 comparisons claim a difference")
+    assert audit.false_positives([SAME] * 18 + [twice] * 2).verdict == "refuted"
 
 
 @pytest.mark.parametrize("pairs", [[], [([1.0] * 4, [1.0] * 4)]])
 def test_nothing_is_shown_by_too_few_repeats(pairs: Any) -> None:
-    figure = audit.false_positives(pairs)
-    assert (figure.status, figure.value) == ("not shown", None)
+    found = audit.false_positives(pairs)
+    assert (found.verdict, found.measured) == ("inconclusive", None)
 
 
 def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
-    figure = audit.simulated([SAME, (STEADY, SAME[0])] * 5)
-    assert figure.status == "ok"
-    assert figure.value is not None
-    assert 0 <= figure.value <= 0.1
-    assert figure == audit.simulated([SAME, (STEADY, SAME[0])] * 5)
-    assert audit.simulated([SAME, (STEADY, SAME[0])]).status == "not shown"
+    found = audit.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert found.verdict == "holds"
+    assert found.measured is not None
+    assert 0 <= found.measured <= 0.1
+    assert found == audit.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert audit.simulated([SAME, (STEADY, SAME[0])]).verdict == "inconclusive"
+
+
+def record(arm: str, repeat: int = 0, **changes: Any) -> Record:
+    settings = {"delay": "0.02"} if arm.startswith("paced") else None
+    return make_record(axes={"arm": arm}, repeat=repeat, settings=settings, **changes)
+
+
+def audited(arm: str, changes: list[dict[str, Any]]) -> Audit:
+    """An audit of these records of one arm, a repeat each."""
+    listed = [record(arm, repeat, **one) for repeat, one in enumerate(changes)]
+    return Audit(study_file.load("audit"), "full", listed)
 
 
 @pytest.mark.parametrize(
-    ("ratios", "status"),
+    ("ratios", "answer"),
     [
-        ([0.99, 0.991, 0.992, 0.99, 0.991], "ok"),
-        ([0.95, 0.951, 0.952, 0.95, 0.951], "warn"),
-        ([0.97, 0.99, 1.0, 0.96, 0.985], "not shown"),
-        ([0.99, 0.99, 0.99, 0.99], "not shown"),
+        ([0.99, 0.991, 0.992, 0.99, 0.991], "holds"),
+        ([0.95, 0.951, 0.952, 0.95, 0.951], "refuted"),
+        ([0.97, 0.99, 1.0, 0.96, 0.985], "inconclusive"),
+        ([0.99, 0.99, 0.99, 0.99], "inconclusive"),
     ],
 )
-def test_the_cost_of_probes_is_judged_by_its_interval(ratios: list[float], status: str) -> None:
-    figure = audit.overhead("wire on uvloop", ratios)
-    assert figure.status == status
-    assert figure.interval is not None
-    assert figure.value == figure.interval.value
-
-
-def record(p50_s: float, *, of_server_s: float | None = 0.0002, **changes: Any) -> Record:
-    told = None if of_server_s is None else {"p50": of_server_s, "p99": 0.001, "max": 0.002}
-    figures = {"latency_s.p50": p50_s, "server.delay_error_s": told}
-    return make_record(**figures, **changes)
+def test_the_cost_of_probes_is_judged_by_its_interval(ratios: list[float], answer: str) -> None:
+    found = audited("probes-wire-uvloop", [{"figures": {"throughput_ratio": r}} for r in ratios])
+    assert found["probes-wire-uvloop"].verdict == answer
+    assert found["probes-wire"].verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
-    ("p50_s", "status"), [(0.0205, "ok"), (0.0212, "ok"), (0.0213, "warn"), (0.0191, "warn")]
+    ("p50_s", "answer"),
+    [(0.0205, "holds"), (0.0211, "holds"), (0.0214, "refuted"), (0.0191, "refuted")],
 )
-def test_percentiles_are_held_against_what_the_server_knows(p50_s: float, status: str) -> None:
-    figure = audit.percentile_error("wire", "p50", 0.02, [record(p50_s)] * 3)
-    assert figure.status == status
-    assert figure.value == pytest.approx(p50_s - 0.0202)
-
-
-@pytest.mark.parametrize("records", [[], [record(0.02, of_server_s=None)]])
-def test_without_the_servers_word_no_percentile_is_judged(records: list[Record]) -> None:
-    figure = audit.percentile_error("wire", "p50", 0.02, records)
-    assert (figure.status, figure.value) == ("not shown", None)
-
-
-def stalled(p99_s: float) -> Record:
-    whole: Arrivals = arrivals()
-    assert whole.latency_s is not None
-    return make_record(arrivals=arrivals(latency_s=replace(whole.latency_s, p99=p99_s)))
+def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answer: str) -> None:
+    late = {"p50": 0.0002, "p99": 0.001, "max": 0.002}
+    one = {"latency_s.p50": p50_s, "server.delay_error_s": late, "client.waited_percent": 0.0}
+    found = audited("paced-wire", [one] * 5)["p50-wire"]
+    assert found.verdict == answer
+    assert found.measured == pytest.approx(p50_s - 0.0202)
+    unknown = {**one, "server.delay_error_s": None}
+    assert audited("paced-wire", [unknown] * 5)["p50-wire"].verdict == "inconclusive"
+    alone = [record("paced-wire", **one)]
+    assert audit.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
 
 
 @pytest.mark.parametrize(
-    ("p99_s", "status"), [(0.45, "ok"), (0.4544, "ok"), (0.456, "warn"), (0.44, "warn")]
+    ("p99_s", "answer"), [(0.45, "holds"), (0.4544, "holds"), (0.456, "refuted"), (0.44, "refuted")]
 )
-def test_a_stall_is_held_against_arithmetic(p99_s: float, status: str) -> None:
-    assert audit.stall_error(0.45, [stalled(p99_s)]).status == status
-    assert audit.stall_error(0.45, []).status == "not shown"
-    assert audit.stall_error(0.45, [make_record()]).status == "not shown"
+def test_a_stall_is_compared_with_arithmetic(p99_s: float, answer: str) -> None:
+    late = arrivals(latency_s=_p99(p99_s))
+    one = {"arrivals": late, "client.waited_percent": 0.0, "client.cpu_percent": 80.0}
+    assert audited("stalled", [one] * 5)["stall"].verdict == answer
+    assert audited("stalled", [{}] * 5)["stall"].verdict == "inconclusive"
+
+
+def _p99(p99_s: float) -> Any:
+    return msgspec.structs.replace(arrivals().latency_s, p99=p99_s)
 
 
 def test_an_audit_says_what_is_beyond_and_what_is_not_shown() -> None:
-    def figure(name: str, status: Any) -> Figure:
-        return Figure(name=name, found="x", allowed="y", status=status, value=None)
-
-    assert "within what is allowed" in Audit([figure("a", "ok")], []).says()
-    said = Audit([figure("a", "ok"), figure("b", "warn"), figure("c", "not shown")], []).says()
-    assert "beyond what is allowed: b" in said
-    assert "not shown either way: c" in said
-    assert "a;" not in said
-
-
-def test_the_stall_of_the_audit_is_as_late_as_its_arithmetic_supposes() -> None:
-    trial = auditing.STALLED
-    assert trial.workload.rate == auditing.STALL_RATE
-    late = auditing.STALL_S * auditing.STALL_RATE / trial.requests
-    assert 0.01 < late < 0.2  # within p99, and within what a guard lets pass
+    ratios = {"figures": {"throughput_ratio": 0.9}}
+    found = audited("probes-wire", [ratios] * 5)
+    assert "beyond what is allowed: probes-wire," in found.conclusion()
+    assert "not shown either way: same; probes-aiohttp;" in found.conclusion()
+    assert found.text().endswith(found.conclusion())
 
 
 async def test_an_audit_runs_each_part_and_reads_each(
@@ -126,29 +120,18 @@ async def test_an_audit_runs_each_part_and_reads_each(
                 axes=dict(step.axes),
                 repeat=step.repeat,
                 throughput_rps=1_000.0 + step.order % 7,
-                arrivals=None if step.trial.workload.rate is None else arrivals(),
+                figures={"throughput_ratio": 0.99} if isinstance(step.work, Coded) else {},
             )
             for step in steps
         ]
 
-    async def measured(name: str, settings: Any, server: Any) -> dict[str, float]:
-        assert (name, server) == ("overhead", {})
-        if settings["transport"] == "aiohttp":
-            raise TrialFailed("it died")
-        return {"throughput_ratio": 0.99, "cpu_ratio": 1.01}
-
-    monkeypatch.setattr(auditing, "run_all", run_all)
-    monkeypatch.setattr(auditing.fresh, "measured", measured)
+    monkeypatch.setattr(runner, "run_all", run_all)
     found = await facade.audit(3, store=Store(tmp_path))
-    assert len(asked) == 3 * 5 * 2 + 3 * 5
-    names = [figure.name for figure in found.figures]
-    assert names[0] == "a thing compared with itself"
-    assert "throughput with the probes, wire on uvloop" in names
-    died = next(figure for figure in found.figures if "probes, aiohttp" in figure.name)
-    assert (died.status, died.found) == ("not shown", "nothing was measured")
-    assert found.figures[0].found.startswith("0 of 3")
-    assert found.to_dict()["conclusion"] == found.says()
-    assert found.text() == repr(found)
+    assert len(asked) == 3 * 5 * 2 + 6 * 5
+    assert [one.id for one in found.verdicts][:3] == ["same", "same-simulated", "probes-aiohttp"]
+    assert found["same"].reason.startswith("0 of 3 comparisons")
+    assert found["probes-wire"].verdict == "holds"
+    assert {row["id"] for row in found.to_dict()["verdicts"]} >= {"same", "p99-wire", "stall"}
 
 
 @pytest.mark.parametrize("comparisons", [0, -1, 2.5, True])

@@ -1,381 +1,238 @@
-"""Verdicts: what decides one, what keeps it open, and that nothing else does."""
+"""Checking claims, whole: what is run and kept, what is left out, what is shown, the commands."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import math
-import statistics
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from factories import make_record
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
-from labkit import stats
-from labkit.errors import BadInput
-from labkit.record.record import Note, Record
+import labkit as lab
+from labkit.charts import Claimed, forest
+from labkit.errors import BadInput, NotInstalled
+from labkit.launch import experiment, preflight
+from labkit.record.store import Store
+from labkit.report.ledger import Ledger
 from labkit.spec.trial import Trial
-from labkit.studies import relations
-from labkit.studies.published import Relation
-from labkit.studies.relations import Verdict, judge, values
+from labkit.studies import study_file
 
-MB = 1_000_000
+HEAD = """
+id = "mine"
+title = "My claims"
+about = "My claims."
+chart = "forest"
+source.own = "a guess"
+scale.smoke.repeats = 5
+"""
+MINE = study_file.parse(
+    HEAD
+    + """
+    [[claim]]
+    id = "mine"
+    says = "A limit of 2 sends two at a time"
+    measure = "server_max_in_flight"
+    of = { requests = 8, limit = 2, delay = "0.02" }
+    at_least = 2
+    at_most = 2
+    exact = true
 
+    [[claim]]
+    id = "slow"
+    says = "A limit of 1 is slow"
+    measure = "wall_s"
+    of = { requests = 8, limit = 1, delay = "0.02" }
+    to = { requests = 8, limit = 2, delay = "0.02" }
+    at_least = 1.5
 
-def relation(**changes: Any) -> Relation:
-    """'One needs at least twice the memory of the other', published as 6.06, with changes."""
-    usual: dict[str, Any] = {
-        "id": "memory",
-        "says": "One needs several times the memory of the other.",
-        "measure": "process_peak_rss_bytes",
-        "of": "one",
-        "to": "other",
-        "published": 6.06,
-        "at_least": 2.0,
-    }
-    return Relation(**usual | changes)
-
-
-def cpu(**changes: Any) -> Relation:
-    """'One uses about a core', without another to compare it with."""
-    usual = {"measure": "cpu_percent", "to": None, "published": 100.0, "at_least": 80.0}
-    return relation(**usual | changes)
-
-
-def record(row: str, repeat: int, **changes: Any) -> Record:
-    return make_record(axes={"row": row}, repeat=repeat, **changes)
-
-
-def memory(row: str, repeat: int, peak_mb: float) -> Record:
-    return record(row, repeat, **{"process.peak_rss_bytes": int(peak_mb * MB)})
-
-
-def asked(of: list[Any], to: list[Any] | None = None, **changes: Any) -> Verdict:
-    return judge(relation(**changes), of, [1.0] * len(of) if to is None else to, "paper")
-
-
-def test_agrees_where_every_repeat_lies_in_the_band() -> None:
-    verdict = judge(relation(), [420 * MB, 410 * MB, 430 * MB], [100 * MB] * 3, "paper")
-    assert verdict.verdict == "agrees"
-    assert (verdict.measured, verdict.low, verdict.high) == (4.2, 4.1, 4.3)
-    assert verdict.reason == (
-        "The peak memory of one was 4.1 to 4.3 times that of other (medians 420 MB and 100 MB) in "
-        "3 repeats; at least 2 agrees, and the source found 6.06, of which this is 0.69"
-    )
-
-
-def test_disagrees_where_every_repeat_lies_on_one_side_of_the_band() -> None:
-    verdict = asked([1.5, 1.6, 1.4], published=None)
-    assert verdict.verdict == "disagrees"
-    assert verdict.reason.startswith("The peak memory of one was 1.4 to 1.6 times that of other")
-    assert verdict.reason.endswith("at least 2 agrees, and the source gives no figure")
-    assert asked([4, 5, 6], published=None, at_most=3.0).verdict == "disagrees"
-
-
-def test_agreement_is_about_the_band_and_the_published_size_is_told_apart() -> None:
-    verdict = asked([60.6, 60.6, 60.6])
-    assert verdict.verdict == "agrees"
-    assert "was 60.6 times that" in verdict.reason
-    assert verdict.reason.endswith("the source found 6.06, of which this is 10")
-
-
-@pytest.mark.parametrize(
-    ("of", "to", "reason"),
-    [
-        ([3, 3], [1, 1], "A verdict needs 3 repeats, and there are 2"),
-        ([3], [1], "A verdict needs 3 repeats, and there are 1; the peak memory"),
-        ([], [], "A verdict needs 3 repeats, and there are 0; at least 2 agrees"),
-        ([3, 3, None], [1, 1, 1], "1 of 3 repeats have no valid value"),
-        ([3, 3, 3], [1, None, 1], "1 of 3 repeats have no valid value"),
-        ([3, 3, 3, 3], [1, 1, 1], "1 of 4 repeats have no valid value"),
-        ([3, 3, math.nan], [1, 1, 1], "1 of 3 repeats have no valid value"),
-        ([3, 3, 3], [1, math.nan, 1], "1 of 3 repeats have no valid value"),
-        ([3, 3, math.inf], [1, 1, 1], "1 of 3 repeats have no valid value"),
-        ([3, 3, 3], [0, 1, -1], "2 of 3 repeats have no valid value"),
-        ([3, 3, 3], [1, 1, math.inf], "1 of 3 repeats have no valid value"),
-        ([3, 3, 1e308], [1, 1, 1e-300], "1 of 3 repeats have no valid value"),
-        ([None] * 3, [None] * 3, "3 of 3 repeats have no valid value"),
-        ([3, 3, 1.9], [1, 1, 1], "The repeats fall on different sides of what agrees"),
-    ],
+    [[claim]]
+    id = "later"
+    says = "A moon would help"
+    needs = "a moon"
+    """
 )
-def test_not_decided(of: list[float | None], to: list[float | None], reason: str) -> None:
-    verdict = asked(of, to)
-    assert verdict.verdict == "not decided"
-    assert verdict.reason.startswith(reason)
 
 
-def test_not_decided_where_repeats_miss_the_band_on_both_sides() -> None:
-    assert asked([1, 1, 9], published=None, at_most=3.0).verdict == "not decided"
-
-
-def test_a_ratio_without_its_other_side_is_not_decided() -> None:
-    verdict = judge(relation(), [3, 3, 3], None, "paper")
-    assert (verdict.verdict, verdict.measured) == ("not decided", None)
-
-
-def test_a_scale_that_cannot_decide_says_why_and_shows_what_was_measured() -> None:
-    hidden = relation(undecidable={"smoke": "tasks weigh too little"})
-    verdict = judge(hidden, [3, 3, 3], [1, 1, 1], "smoke")
-    assert (verdict.verdict, verdict.measured, verdict.scale) == ("not decided", 3.0, "smoke")
-    assert verdict.reason.startswith(
-        "Scale smoke cannot decide it, because tasks weigh too little; the peak memory of one was 3"
-    )
-    assert judge(hidden, [3, 3, 3], [1, 1, 1], "paper").verdict == "agrees"
-
-
-def test_a_single_row_is_judged_by_its_own_value_with_its_unit() -> None:
-    verdict = judge(cpu(), [99.5, 98.0, 100.0], None, "smoke")
-    assert (verdict.verdict, verdict.measured) == ("agrees", 99.5)
-    assert verdict.reason == (
-        "The client CPU of one was 98 to 100 % of a core in 3 repeats; at least 80 % of a core "
-        "agrees, and the source found 100 % of a core, of which this is 0.99"
-    )
-
-
-def test_equal_repeats_are_shown_as_one_number_and_large_ratios_without_exponent() -> None:
-    assert " was 12,345 times that" in asked([12_345.0] * 3).reason
-    assert " was 90 % of a core in 3" in judge(cpu(), [90.0] * 3, None, "paper").reason
-
-
-def several(take: str, **changes: Any) -> Relation:
-    usual = {"measure": "wall_s", "of": ["a", "b", "c"], "to": None, "take": take}
-    return relation(**usual | {"published": None} | changes)
-
-
-@pytest.mark.parametrize(
-    ("take", "band", "words", "answer", "measured"),
-    [
-        ("spread", {"at_least": None, "at_most": 1.3}, "was 1.2 times the sm", "agrees", 1.2),
-        (
-            "smallest",
-            {"at_least": 11.0},
-            "The smallest time of a, b and c was 10 s",
-            "disagrees",
-            10,
-        ),
-        ("largest", {"at_least": 11.0}, "The largest time of a, b and c was 12 s", "agrees", 12),
-    ],
-)
-def test_several_rows_are_judged_by_what_is_taken_of_them(
-    take: str, band: dict[str, Any], words: str, answer: str, measured: float
-) -> None:
-    times = {"a": 11.0, "b": 10.0, "c": 12.0}
-    records = [record(row, n, wall_s=wall_s) for n in range(3) for row, wall_s in times.items()]
-    (verdict,) = relations.verdicts([several(take, **band)], records, "paper")
-    assert (verdict.verdict, verdict.measured) == (answer, measured)
-    assert words in verdict.reason
-
-
-def test_values_are_paired_by_repeat_in_whatever_order_the_records_come() -> None:
-    records = [memory("other", 1, 20), memory("one", 0, 50), memory("one", 1, 60)]
-    records += [memory("else", 2, 1), memory("other", 0, 10)]
-    assert values(relation(), records) == ([50 * MB, 60 * MB], [10 * MB, 20 * MB])
-
-
-def test_a_side_that_is_missing_in_one_repeat_leaves_that_repeat_without_value() -> None:
-    records = [memory("one", 0, 50), memory("other", 0, 10), memory("one", 1, 60)]
-    assert values(relation(), records) == ([50 * MB, None], [10 * MB, None])
-
-
-def test_a_record_that_is_invalid_or_there_twice_has_no_value() -> None:
-    fine, again = memory("one", 0, 50), memory("one", 0, 50)
-    invalid = record("one", 1, verdict="invalid")
-    alone = relation(to=None, published=None)
-    assert values(alone, [fine, invalid]) == ([50 * MB, None], None)
-    assert values(alone, [fine, again, again]) == ([None], None)
-
-
-def busy(client: float, server: float, **changes: Any) -> Record:
-    figures = {"client.cpu_percent": client, "server.cpu_percent": server}
-    return record("one", 0, throughput_rps=900.0, **figures, **changes)
-
-
-@pytest.mark.parametrize(
-    ("client", "server", "is_its_own"),
-    [
-        (50.0, 60.0, True),  # neither: a delay, or something else, sets the rate
-        (98.0, 60.0, True),
-        (98.0, 85.0, True),  # the client does what it can, the server has more to spare
-        (85.0, 80.0, False),
-        (60.0, 95.0, False),
-        (95.0, 97.0, False),
-    ],
-)
-def test_a_rate_that_the_other_side_may_have_set_has_no_value(
-    client: float, server: float, *, is_its_own: bool
-) -> None:
-    rate = relation(measure="throughput_rps", to=None, published=None)
-    expected = [900.0] if is_its_own else [None]
-    assert values(rate, [busy(client, server)]) == (expected, None)
-    # Of an echo it is the server that is compared.
-    of_server = busy(server, client, trial=Trial(target="echo", transport="echo").to_dict())
-    assert values(rate, [of_server]) == (expected, None)
-    assert values(cpu(), [busy(client, server)])[0] == [client]
-
-
-def test_a_verdict_that_is_open_says_what_kept_it_open() -> None:
-    lost = Note(code="core-lost", message="others had its core")
+def ledger() -> Ledger:
+    """What records that nobody measured make of these claims."""
+    arms = MINE.plan("smoke", 2).arms
+    walls = {"mine/1/of": 1.0, "slow/1/of": 2.0}
     records = [
-        record("one", 0, verdict="invalid", warnings=[lost]),
-        record("one", 1, **{"client.cpu_percent": 60.0, "server.cpu_percent": 95.0}),
-        record("one", 2),
-        record("else", 0, verdict="invalid", warnings=[lost]),
+        make_record(
+            axes={"arm": arm},
+            repeat=repeat,
+            trial=work.to_dict(),
+            wall_s=walls[arm],
+            experiment="mine",
+            **{"server.max_in_flight": 2, "client.waited_percent": 0.0},
+        )
+        for arm, work in arms.items()
+        for repeat in range(5)
+        if isinstance(work, Trial)
     ]
-    rate = relation(measure="throughput_rps", to=None, published=None)
-    (verdict,) = relations.verdicts([rate], records, "paper")
-    assert verdict.reason.startswith(
-        "2 of 3 repeats have no valid value (invalid records: 1, core-lost; rates that the other "
-        "side may have set: 1)"
+    return Ledger(MINE, "smoke", records)
+
+
+def test_a_ledger_shows_every_claim_in_every_form() -> None:
+    book = ledger()
+    assert [one.verdict for one in book.verdicts] == ["holds", "holds", "inconclusive"]
+    data = json.loads(msgspec.json.encode(book.to_dict()))
+    assert [row["id"] for row in data["verdicts"]] == ["mine", "slow", "later"]
+    assert len(data["records"]) == len(book.records) == 10
+    for shown in (book.text(), book._repr_html_()):
+        assert all(one.id in shown for one in book.verdicts)
+        assert "not testable here: it needs a moon" in shown
+    assert list(book.findings()["claim"]) == ["mine", "slow"]
+    assert book["later"].deciding is None
+    assert "3 claims: 2 holds, 1 inconclusive" in book.sentences()[0]
+    alone = Ledger(MINE, "smoke", book.records, claims=["mine"])
+    joined = Ledger(MINE, "smoke", book.records, claims=["slow"]).joined(alone)
+    assert [one.id for one in joined.verdicts] == ["mine", "slow"]
+
+
+def test_the_forest_names_every_claim_and_is_the_same_twice() -> None:
+    first, second = ledger().plot(), ledger().plot()
+    assert all(name in first.alt for name in ("mine holds", "slow holds", "later inconclusive"))
+    assert first.svg() == second.svg()
+    rest = [Claimed(id="a", status="inconclusive", says="It is so", why="needs a database")]
+    assert forest(rest).png()
+    with pytest.raises(BadInput, match="no claims"):
+        forest([])
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.6, 0.97, 1.0, 1.06, 1.4, 1.95, 8, 40, 2_000])
+def test_the_axis_of_the_forest_has_two_ticks_or_more(ratio: float) -> None:
+    one = Claimed(id="a", status="holds", says="It is so", value=ratio, is_ratio=True, n=5)
+    (marks,) = [ax for ax in forest([one], title="Mine").axes if ax.get_xscale() == "log"]
+    low, high = marks.get_xlim()
+    assert 2 <= sum(low <= tick <= high for tick in marks.get_xticks()) <= 9
+
+
+# Runs
+
+
+async def test_a_small_check_keeps_a_record_of_every_run_and_is_loaded_again(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    book = await lab.check_claims(["pool-limit", "body-cap"], scale="smoke", repeats=1, store=store)
+    assert [(one.id, one.verdict) for one in book.verdicts] == [
+        ("pool-limit", "inconclusive"),
+        ("body-cap", "inconclusive"),
+    ]
+    assert book["pool-limit"].findings[0].measured == 10
+    assert [finding.measured for finding in book["body-cap"].findings] == [200, 413] * 2
+    assert {record.experiment for record in store.records()} == {"claims"}
+    assert len({record.study for record in store.records()}) == 1
+    again = lab.load(book.records[0].study, store=store)
+    assert isinstance(again, Ledger)
+    assert [one.to_dict() for one in again.verdicts] == [one.to_dict() for one in book.verdicts]
+    assert lab.kept is lab.load
+
+
+async def test_claims_of_ones_own_are_checked_in_place_of_the_labs(tmp_path: Path) -> None:
+    book = await lab.check_claims(["mine"], scale="smoke", claims=MINE, store=Store(tmp_path))
+    assert [(one.id, one.source, one.verdict) for one in book.verdicts] == [
+        ("mine", "a guess", "holds")
+    ]
+    # An arm that another claim of the file has too is run once.
+    assert len({record.axes["arm"] for record in book.records}) == 1
+    with pytest.raises(BadInput, match="claim"):
+        await lab.check_claims(["body-cap"], claims=MINE, store=Store(tmp_path))
+
+
+async def test_a_claim_waits_for_a_package_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "redis" else name)
+    study = study_file.parse(
+        HEAD
+        + """
+        [[claim]]
+        id = "pooled"
+        says = "A pool of two opens two connections"
+        measure = "connections_opened"
+        of = { target = "valkey", "transport.max_connections" = 2, requests = 4, limit = 2 }
+        at_most = 2
+        exact = true
+        """
     )
-    (verdict,) = relations.verdicts([cpu()], records, "paper")
-    assert "(invalid records: 1, core-lost)" in verdict.reason
-    assert relations.causes(cpu(), records[2:]) == ""
+    book = await lab.check_claims(scale="smoke", claims=study, store=Store(tmp_path))
+    assert book["pooled"].verdict == "inconclusive"
+    assert book["pooled"].reason == "not testable here: it needs the package redis"
+    with pytest.raises(NotInstalled, match="install it with"):
+        await lab.check_claims(["pooled"], scale="smoke", claims=study, store=Store(tmp_path))
 
 
-def test_a_number_that_was_not_measured_has_no_value() -> None:
-    assert values(cpu(), [record("one", 0, client=None)]) == ([None], None)
+async def test_an_experiment_that_fails_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "DEADLINE_S", 0.0)
+    book = await lab.check_claims(["body-cap"], scale="smoke", store=Store(tmp_path))
+    assert book["body-cap"].verdict == "inconclusive"
+    assert "a run failed (program-failed): 5" in book["body-cap"].reason
 
 
-def test_growth_is_memory_above_the_start() -> None:
-    grown = {"client.peak_rss_bytes": 50 * MB, "client.rss_before_bytes": 38 * MB}
-    growth = relation(measure="rss_growth_bytes", to=None, published=None)
-    assert values(growth, [record("one", 0, **grown)]) == ([12 * MB], None)
-
-
-def test_verdicts_of_a_study_come_in_the_order_of_the_relations() -> None:
-    records = [
-        memory(row, n, peak) for n in range(3) for row, peak in (("one", 90 + n), ("other", 30))
-    ]
-    found = relations.verdicts([relation(says="first"), cpu(says="second")], records, "paper")
-    assert [(one.says, one.verdict) for one in found] == [
-        ("first", "agrees"),
-        ("second", "disagrees"),
-    ]
-    assert found[0].measured == pytest.approx(91 / 30)
-
-
-def test_a_metric_that_does_not_exist_is_refused_even_before_anything_was_measured() -> None:
-    with pytest.raises(BadInput, match="did you mean 'wall_s'"):
-        relations.verdicts([relation(measure="wal_s")], [], "paper")
-
-
-def test_as_json_the_range_is_no_interval() -> None:
-    verdict = asked([3.0, 4.0, 5.0])
-    data = verdict.to_dict()
-    assert json.loads(json.dumps(data)) == data
-    assert data == {
-        "id": "memory",
-        "says": "One needs several times the memory of the other.",
-        "published": 6.06,
-        "measured": 4.0,
-        "interval": None,
-        "range": [3.0, 5.0],
-        "verdict": "agrees",
-        "reason": verdict.reason,
-        "scale": "paper",
-    }
-    assert asked([]).to_dict()["range"] is None
-
-
-def test_five_repeats_give_a_ratio_an_interval_that_decides_nothing() -> None:
-    ratios = [3.0, 4.0, 5.0, 6.0, 7.0]
-    verdict = asked(ratios)
-    found = stats.of_ratio(ratios, [1.0] * 5)
-    assert verdict.to_dict()["interval"] == [found.low, found.high]
-    assert verdict.verdict == asked(ratios[:3]).verdict == "agrees"
-    assert asked(ratios[:4]).interval is None
-
-
-def test_no_interval_without_every_repeat_or_of_what_is_no_ratio() -> None:
-    assert asked([3.0, 4.0, 5.0, 6.0, None, 7.0]).interval is None
-    assert asked([3.0, 4.0, 5.0, 6.0, 0.0]).interval is None
-    assert judge(cpu(), [99.0] * 6, None, "paper").interval is None
-
-
-ANYTHING = st.one_of(st.none(), st.floats(), st.floats(min_value=0.01, max_value=100))
-MEASURED = st.floats(min_value=1e-3, max_value=1e9)
-PAIRS = st.lists(st.tuples(MEASURED, MEASURED), min_size=3, max_size=8)
-BANDS = st.sampled_from(
+@pytest.mark.parametrize(
+    ("given", "message"),
     [
-        {"at_least": 2.0},
-        {"at_least": None, "at_most": 1.0},
-        {"at_least": 0.5, "at_most": 2.0},
-    ]
+        ({"ids": ["body-cp"]}, "did you mean 'body-cap'"),
+        ({"scale": "smok"}, "did you mean 'smoke'"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
 )
+def test_bad_input_is_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        asyncio.run(lab.check_claims(**given, store=Store(tmp_path)))
+    assert not list(tmp_path.iterdir())
 
 
-def of_pairs(pairs: list[tuple[float, float]], band: dict[str, Any]) -> Verdict:
-    of, to = zip(*pairs, strict=True)
-    return judge(relation(published=None, **band), of, to, "paper")
+# Commands
 
 
-@given(st.lists(st.tuples(ANYTHING, ANYTHING), max_size=2), BANDS)
-def test_fewer_than_three_repeats_never_decide(
-    pairs: list[tuple[float | None, float | None]], band: dict[str, Any]
-) -> None:
-    of, to = [of for of, _ in pairs], [to for _, to in pairs]
-    assert judge(relation(published=None, **band), of, to, "paper").verdict == "not decided"
-
-
-@given(PAIRS, BANDS, st.sampled_from([None, math.nan, math.inf, 0.0]), st.data())
-def test_one_divisor_that_is_none_keeps_any_claim_open(
-    pairs: list[tuple[float, float]], band: dict[str, Any], bad: float | None, data: st.DataObject
-) -> None:
-    of, to = [of for of, _ in pairs], list[float | None](to for _, to in pairs)
-    to[data.draw(st.integers(0, len(to) - 1))] = bad
-    assert judge(relation(published=None, **band), of, to, "paper").verdict == "not decided"
-
-
-@given(st.lists(st.tuples(ANYTHING, ANYTHING)), BANDS)
-def test_whatever_is_measured_there_is_a_verdict_and_it_is_json(
-    pairs: list[tuple[float | None, float | None]], band: dict[str, Any]
-) -> None:
-    of, to = [of for of, _ in pairs], [to for _, to in pairs]
-    verdict = judge(relation(published=None, **band), of, to, "paper")
-    json.dumps(verdict.to_dict(), allow_nan=False)
-    assert verdict.reason
-
-
-@given(PAIRS, BANDS, st.randoms())
-def test_the_order_of_the_repeats_does_not_matter(
-    pairs: list[tuple[float, float]], band: dict[str, Any], chance: Any
-) -> None:
-    assert of_pairs(chance.sample(pairs, len(pairs)), band) == of_pairs(pairs, band)
-
-
-@given(PAIRS, BANDS, st.randoms())
-def test_no_other_pairing_of_the_same_values_turns_a_verdict_into_its_opposite(
-    pairs: list[tuple[float, float]], band: dict[str, Any], chance: Any
-) -> None:
-    of, to = zip(*pairs, strict=True)
-    ratios = [a / b for a, b in pairs]
-    # At the very edge of a band the last digit of a division decides.
-    assume(all(abs(ratio / edge - 1) > 1e-9 for ratio in ratios for edge in (0.5, 1.0, 2.0)))
-    other = of_pairs(list(zip(of, chance.sample(to, len(to)), strict=True)), band)
-    assert {of_pairs(pairs, band).verdict, other.verdict} != {"agrees", "disagrees"}
-
-
-@given(PAIRS, BANDS, st.integers(-20, 20))
-def test_a_ratio_does_not_depend_on_the_unit(
-    pairs: list[tuple[float, float]], band: dict[str, Any], power: int
-) -> None:
-    scaled = [(of * 2.0**power, to * 2.0**power) for of, to in pairs]
-    first, second = of_pairs(pairs, band), of_pairs(scaled, band)
-    assert (first.verdict, first.measured, first.low, first.high) == (
-        (second.verdict, second.measured, second.low, second.high)
+def labkit(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labkit", *words],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "LABKIT_STORE": str(store)},
     )
 
 
-@given(PAIRS, BANDS)
-def test_an_answer_holds_for_every_single_repeat(
-    pairs: list[tuple[float, float]], band: dict[str, Any]
-) -> None:
-    verdict = of_pairs(pairs, band)
-    ratios = [of / to for of, to in pairs]
-    low, high = relation(published=None, **band).band
-    inside = {low <= ratio <= high for ratio in ratios}
-    assert verdict.measured == statistics.median(ratios)
-    assert (verdict.low, verdict.high) == (min(ratios), max(ratios))
-    assert (verdict.verdict == "agrees") == (inside == {True})
-    assert verdict.verdict != "disagrees" or inside == {False}
+def test_the_command_lists_every_claim(tmp_path: Path) -> None:
+    ids = sorted(claim.id for claim in study_file.load("claims").claims)
+    done = labkit("claims", "list", "--json", "-", store=tmp_path)
+    assert done.returncode == 0
+    rows = json.loads(done.stdout)["claims"]
+    assert sorted(row["id"] for row in rows) == ids
+    assert len(ids) == 35
+    assert {row["status"] for row in rows} == {"not checked"}
+    shown = labkit("claims", "list", store=tmp_path)
+    assert all(name in shown.stdout for name in ids)
+
+
+def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
+    out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
+    words = ["claims", "check", "body-cap", "--scale", "smoke", "--json", str(out)]
+    done = labkit(*words, "--chart", str(chart), store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(out.read_text())["verdicts"]
+    assert (row["id"], row["verdict"], row["n"]) == ("body-cap", "holds", 5)
+    assert "body-cap" in done.stdout
+    assert chart.stat().st_size > 0
+
+
+def test_the_command_refuses_a_claim_that_there_is_not(tmp_path: Path) -> None:
+    done = labkit("claims", "check", "body-cp", store=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'body-cap'" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -21,13 +21,13 @@ from labkit.errors import BadInput, TrialFailed
 from labkit.launch import environment, load_generators
 from labkit.launch import program as programs
 from labkit.launch.load_generators import Counted, Load
+from labkit.record.record import Note, Record
 from labkit.record.store import Store
-from labkit.report.ladder import Climb, Conditions
-from labkit.studies import ladder as rungs
-from labkit.studies import standings
-from labkit.studies.ladder import Reading
+from labkit.report.ladder import Ladder, Spread, bound
+from labkit.studies import study_file
+from tests.factories import make_record
 
-LADDER = rungs.load()
+LADDER = study_file.load("ladder")
 OWN = ("one-session", "worker-pool", "wire")
 LOAD = Load(url="http://127.0.0.1:1/x", connections=20, seconds=0.2, requests=3_000)
 
@@ -233,167 +233,105 @@ async def test_a_program_that_is_none_is_a_failure(tmp_path: Path) -> None:
         await programs.run([str(tmp_path / "no-such")], core=None, folder=str(tmp_path))
 
 
-# The rungs
+# What records mean
 
 
-def test_every_rung_is_a_trial_or_a_program_that_is_known() -> None:
-    assert [rung.id for rung in LADDER.rung][:2] == ["session-each", "one-session"]
-    for rung in LADDER.rung:
-        assert rung.program is None or rung.program in load_generators.RIVALS
-        assert rung.own or rung.install
-        trial = rung.trial(0.5, LADDER.connections, "http://127.0.0.1:1")
-        assert trial.url == "http://127.0.0.1:1/{item}"
-        in_flight = trial.limit
-        assert trial.transport.connections_at(in_flight) == LADDER.connections
-        assert trial.requests >= in_flight
+def record(arm: str, repeat: int, rps: float | None, **more: Any) -> Record:
+    usual = {"counts.ok": 1_000, "wall_s": 1.0, "server.cpu_percent": 50.0}
+    return make_record(axes={"arm": arm}, repeat=repeat, throughput_rps=rps, **usual | more)
 
 
-def test_a_rung_is_not_longer_than_it_says() -> None:
-    first = LADDER.rung[0]
-
-    assert first.requests(1e3, 100) == first.most_requests
-    assert first.requests(0.01, 100) == 100
+def failed(arm: str, repeat: int, why: str) -> Record:
+    note = Note(code="program-failed", message=why)
+    return record(arm, repeat, None, verdict="invalid", warnings=[note])
 
 
-def test_chosen_rungs_keep_the_order_of_the_ladder() -> None:
-    assert [rung.id for rung in LADDER.chosen(["wire", "semaphore"])] == ["semaphore", "wire"]
-    assert LADDER.chosen(None) == LADDER.rung
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("[[rung]]", "cannot be read"),
-        ('[[rung]]\nid = "a"\nlabel = "a"\nwhy = "a"\nrps = 1', "either settings or a program"),
-        (
-            '[[rung]]\nid = "b"\nlabel = "b"\nwhy = "b"\nrps = 1\nprogram = "b"\nagainst = "wier"',
-            "did you mean 'wire'",
-        ),
-        (
-            '[[rung]]\nid = "wire"\nlabel = "b"\nwhy = "b"\nrps = 1\nprogram = "b"',
-            "no two with one id",
-        ),
-    ],
-)
-def test_a_ladder_that_is_wrong_is_refused(change: str, message: str) -> None:
-    text = Path(rungs.paths.file("ladder.toml")).read_text(encoding="utf-8")
-
-    with pytest.raises(BadInput, match=message):
-        rungs.parse(f"{text}\n{change}\n")
-
-
-# What readings mean
-
-
-def reading(rung: str, repeat: int, rps: float | None, **more: Any) -> Reading:
-    usual = {"requests": 1_000, "wall_s": 1.0, "server_cpu_percent": 50.0}
-    return Reading(rung=rung, repeat=repeat, order=repeat, throughput_rps=rps, **usual | more)
-
-
-def climbed(readings: list[Reading], ids: tuple[str, ...], missing: tuple[str, ...] = ()) -> Climb:
-    conditions = Conditions(
-        connections=100,
-        seconds=0.25,
-        repeats=max(one.repeat for one in readings) + 1,
-        seed=0,
-        apart=True,
-        server={"engine": "wire"},
-        environment={},
-        versions={"wrk": "4.1.0", "hey": None} if "wrk" in ids else {},
-    )
-    absent = LADDER.chosen(missing) if missing else []
-    return Climb(LADDER.chosen(ids), readings, [], conditions, absent)
+def climbed(records: list[Record], missing: dict[str, str] | None = None) -> Ladder:
+    return Ladder(LADDER, "short", records, absent=missing)
 
 
 def test_gain_is_judged_block_by_block_over_the_step_before() -> None:
     blocks = [(100.0, 200.0), (1_000.0, 3_000.0), (50.0, 500.0)]
-    readings = [
-        reading(rung, repeat, rps)
+    records = [
+        record(arm, repeat, rps)
         for repeat, pair in enumerate(blocks)
-        for rung, rps in zip(("worker-pool", "uvloop"), pair, strict=True)
+        for arm, rps in zip(("worker-pool", "uvloop"), pair, strict=True)
     ]
 
-    first, second = standings.standings(LADDER.chosen(["worker-pool", "uvloop"]), readings)
+    first, second = climbed(records).rungs
 
     assert (first.against, first.gain) == (None, None)
     assert second.against == "worker-pool"
-    assert second.gain == standings.Spread(median=3, least=2, most=10)
-    assert second.throughput_rps == standings.Spread(median=500, least=200, most=3_000)
+    assert second.gain == Spread(median=3, min=2, max=10)
+    assert second.throughput_rps == Spread(median=500, min=200, max=3_000)
 
 
-def test_invalid_and_missing_readings_make_no_gain() -> None:
-    readings = [
-        reading("wire", 0, 100.0),
-        reading("wire", 1, 100.0, verdict="invalid"),
-        reading("wrk", 0, None, verdict="invalid", says="wrk: it had no answer"),
-        reading("wrk", 1, 200.0),
+def test_invalid_and_missing_records_make_no_gain() -> None:
+    records = [
+        record("wire", 0, 100.0),
+        record("wire", 1, 100.0, verdict="invalid"),
+        failed("wrk", 0, "wrk: it had no answer"),
+        record("wrk", 1, 200.0),
     ]
 
-    _, wrk = standings.standings(LADDER.chosen(["wire", "wrk"]), readings)
+    _, wrk = climbed(records).rungs
 
     assert wrk.gain is None
-    assert (wrk.verdict, wrk.says) == ("invalid", ["wrk: it had no answer"])
-
-
-def test_without_the_rung_it_is_counted_from_a_rung_has_no_gain() -> None:
-    (wrk,) = standings.standings(LADDER.chosen(["wrk"]), [reading("wrk", 0, 5.0)])
-
-    assert (wrk.against, wrk.gain) == (None, None)
+    assert (wrk.verdict, wrk.failures) == ("invalid", ["wrk: it had no answer"])
+    (alone,) = climbed([record("wrk", 0, 5.0)]).rungs
+    assert (alone.against, alone.gain) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("percent", "bound"), [(None, ""), (70, ""), (70.1, "maybe"), (90, "maybe"), (90.1, "server")]
+    ("percent", "expected"),
+    [(None, ""), (70, ""), (70.1, "maybe"), (90, "maybe"), (90.1, "server")],
 )
-def test_who_was_the_bottleneck(percent: float | None, bound: str) -> None:
-    assert standings.bound(percent) == bound
+def test_who_was_the_bottleneck(percent: float | None, expected: str) -> None:
+    assert bound(percent) == expected
 
 
 def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> None:
-    readings = [
-        reading("streams", 0, 30.0, server_cpu_percent=75.0),
-        reading("wire", 0, 100.0, server_cpu_percent=97.0, server_waited_percent=30.0),
-        reading("wrk", 0, 50.0, server_cpu_percent=95.0, failed=3),
+    waited = {"figures": {"server_waited_percent": 30.0}}
+    wrk = {"effective": {"program": {"name": "wrk", "version": "4.1.0"}}}
+    hey = {"effective": {"program": {"name": "hey", "version": None}}}
+    records = [
+        record("streams", 0, 30.0, **{"server.cpu_percent": 75.0}),
+        record("wire", 0, 100.0, **{"server.cpu_percent": 97.0}, **waited),
+        record("wrk", 0, 50.0, **{"server.cpu_percent": 95.0}, **wrk),
+        record("hey", 0, 50.0, **{"server.cpu_percent": 20.0}, **hey),
     ]
 
-    climb = climbed(readings, ("streams", "wire", "wrk"), missing=("hey",))
-    text = climb.text()
+    text = climbed(records, missing={"ab": "apt install apache2-utils"}).text()
 
     assert "The server was the bottleneck under wire and wrk (above 90 %" in text
     assert "up to 97 %" in text
     assert "may have been the bottleneck under streams (above 70 %" in text
     assert "Other processes had the server's core for up to 30 % of the time (under wire)" in text
-    assert "The rung wire does ×2.0 of wrk." in text
-    assert "hey (version not told), wrk 4.1.0" in text
-    assert "Not found, so not climbed: hey (apt install hey)." in text
+    assert "The rung wire does ×2 of wrk and ×2 of hey." in text
+    assert "hey (version not known), wrk 4.1.0" in text
+    assert "Not found, so not run: ab (apt install apache2-utils)." in text
     assert "nothing is known of the spread" in text
 
 
 def test_nothing_is_said_of_a_server_that_had_to_wait_for_its_core() -> None:
-    text = climbed([reading("wire", 0, 1.0, server_waited_percent=40.0)], ("wire",)).text()
-
+    waited = {"figures": {"server_waited_percent": 40.0}}
+    text = climbed([record("wire", 0, 1.0, **waited)]).text()
     assert "never the bottleneck" not in text
     assert "up to 40 % of the time (under wire)" in text
 
-
-def test_it_says_when_the_server_was_not_the_bottleneck() -> None:
-    text = climbed([reading("wire", repeat, 1.0) for repeat in range(3)], ("wire",)).text()
-
+    text = climbed([record("wire", repeat, 1.0) for repeat in range(3)]).text()
     assert "The server was never the bottleneck" in text
     assert "Medians of 3 repeats" in text
 
 
 def test_a_rung_that_failed_is_shown_with_its_reason() -> None:
-    readings = [
-        reading("wire", 0, 100.0),
-        Reading(rung="wrk", repeat=0, order=1, verdict="invalid", says="wrk did not end"),
-    ]
-    climb = climbed(readings, ("wire", "wrk"))
+    ladder = climbed([record("wire", 0, 100.0), failed("wrk", 0, "wrk did not end")])
 
-    assert "wrk: wrk did not end." in climb.text()
-    assert "1 of 2 readings are invalid and make no gain" in climb.text()
-    assert "not measured" in climb.plot().alt
-    assert climb.to_dict()["summary"][1]["throughput_rps"] is None
-    assert "<table" in climb._repr_html_()
+    assert "wrk: wrk did not end." in ladder.text()
+    assert "1 of 2 runs are invalid and make no gain" in ladder.text()
+    assert "not measured" in ladder.plot().alt
+    assert ladder.to_dict()["summary"][1]["throughput_rps"] is None
+    assert "<table" in ladder._repr_html_()
 
 
 # The picture
@@ -427,58 +365,47 @@ def test_a_ladder_without_figures_is_not_drawn() -> None:
         charts.ladder([Bar(label="a", own=True, rate=None)])
 
 
-# A climb
+# Runs
 
 
-async def test_a_small_climb(tmp_path: Path) -> None:
-    wrk = ("wrk",) if shutil.which("wrk") else ()
-    store = Store(tmp_path / "kept")
-
-    climb = await lab.ladder([*OWN, *wrk], repeats=2, seconds=0.01, store=store)
-
-    assert [one.rung for one in climb.standings] == [*OWN, *wrk]
-    assert [one.n for one in climb.standings] == [2] * (3 + len(wrk))
-    assert all(one.throughput_rps and one.failed == 0 for one in climb.standings)
-    assert all(one.cpu_us_per_request is not None for one in climb.standings)
-    assert [one.against for one in climb.standings[:3]] == [None, *OWN[:2]]
-    assert sorted(one.order for one in climb.readings) == list(range(2 * (3 + len(wrk))))
-    for repeat in range(2):
-        orders = [one.order // (3 + len(wrk)) for one in climb.readings if one.repeat == repeat]
-        assert set(orders) == {repeat}
-    assert set(store.ids()) == {one.record for one in climb.readings if one.record}
-    assert {record.experiment for record in climb.records} == {"ladder"}
-    assert len({record.trial["target"]["url"] for record in climb.records}) == 1
-    assert set(climb.conditions.versions) == set(wrk)
-    for record in climb.records:
-        assert record.counts.ok == record.counts.planned
-    assert json.loads(msgspec.json.encode(climb.to_dict()))["summary"][0]["rung"] == "one-session"
-    assert climb.plot().alt.startswith("Requests a second")
-    assert len(climb.frame()) == len(climb.readings)
-    assert len(climb.summary()) == len(climb.standings)
-
-
-async def test_a_program_that_fails_leaves_the_others_their_figures(
+async def test_a_small_ladder_keeps_a_record_of_every_run_and_is_loaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    false = tmp_path / "wrk"
+    false = tmp_path / "hey"
     false.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
     false.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    wrk = ("wrk",) if shutil.which("wrk") else ()
+    store = Store(tmp_path / "kept")
 
-    climb = await lab.ladder(["wire", "wrk"], repeats=1, seconds=0.01)
+    ladder = await lab.ladder([*OWN, *wrk, "hey"], repeats=2, seconds=0.01, store=store)
 
-    wire, wrk = climb.standings
-    assert wire.throughput_rps is not None
-    assert (wrk.throughput_rps, wrk.verdict) == (None, "invalid")
-    assert "wrk (exit status 3)" in climb.text()
-    assert "out of order" in climb.text()
+    assert [one.arm for one in ladder.rungs] == [*OWN, *wrk, "hey"]
+    assert [one.n for one in ladder.rungs] == [2] * (4 + len(wrk))
+    *good, hey = ladder.rungs
+    assert all(one.throughput_rps and one.failed == 0 for one in good)
+    assert (hey.throughput_rps, hey.verdict) == (None, "invalid")
+    assert "hey (exit status 3)" in ladder.text()
+    assert "out of order" in ladder.text()
+    assert {record.experiment for record in ladder.records} == {"ladder"}
+    trials = [one for one in ladder.records if "program" not in one.trial]
+    assert len({record.trial["target"]["url"] for record in trials}) == 1
+    assert all(record.counts.ok == record.counts.planned for record in ladder.records)
+    programs = [one for one in ladder.records if one.ran == "wrk"]
+    assert all(one.process and one.process.peak_rss_bytes for one in programs)
+    assert json.loads(msgspec.json.encode(ladder.to_dict()))["summary"][0]["arm"] == "one-session"
+    assert ladder.plot().alt.startswith("Requests a second")
+    assert len(ladder.frame()) == len(ladder.records) == 2 * len(ladder.summary())
+    # Of other lengths than the file's: a comparison of its arms.
+    again = lab.load(ladder.records[0].study, store=store)
+    assert {record.id for record in ladder.records} <= {record.id for record in again.records}
 
 
 @pytest.mark.parametrize(
     ("named", "message"),
     [
         ({"rungs": ["wier"]}, "did you mean 'wire'"),
-        ({"rungs": []}, "rungs is empty"),
+        ({"rungs": []}, "arms is empty"),
         ({"repeats": 0}, "repeats is 0: it must be a whole number from 1"),
         ({"seconds": 0}, "seconds is 0: it must be a number from 0.01"),
         ({"seed": -1}, "seed is -1"),
@@ -490,7 +417,7 @@ async def test_bad_input_is_refused(named: dict[str, Any], message: str) -> None
 
 
 async def test_rungs_of_which_none_is_installed_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(load_generators, "find", lambda name: None)
 
@@ -521,14 +448,15 @@ def test_the_command_climbs_draws_and_writes(tmp_path: Path) -> None:
     assert "[2/2]" in done.stderr
     assert chart.read_text(encoding="utf-8").startswith("<?xml")
     result = json.loads(out.read_text())
-    assert [row["rung"] for row in result["summary"]] == ["streams", "wire"]
-    assert len(result["records"]) == len(result["readings"]) == 2
+    assert [row["arm"] for row in result["summary"]] == ["streams", "wire"]
+    assert len(result["records"]) == 2
+    assert result["verdicts"] == []
 
 
 def test_the_command_lists_the_rungs() -> None:
     listed = labkit("--rungs", "list").stdout
 
-    assert all(rung.id in listed and rung.why in listed for rung in LADDER.rung)
+    assert all(arm.id in listed and arm.why in listed for arm in LADDER.arms)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
 
     sentence = (
         "interrupted: 1 of 3 trials was finished and kept; "
-        "lab.kept('20261120-study') gives what there is"
+        "lab.load('20261120-study') gives what there is"
     )
     assert reporter.said == [sentence, "end"]
     assert str(caught.value) == sentence

@@ -23,11 +23,12 @@ title = "Two loops"
 about = "One against the other."
 notes = ["nothing differs"]
 chart = "throughput"
-[source]
+min_repeats = 3
+[source.somebody]
 author = "Somebody"
 year = 2016
 url = "https://example.org/"
-[trial]
+[settings]
 limit = 3
 loop = "uvloop"
 probes = "counts"
@@ -45,26 +46,26 @@ minutes = 1
 about = "All of them."
 repeats = 3
 minutes = 1
-[[row]]
+[[arm]]
 id = "slow"
 label = "echo on asyncio"
 settings = { "target.loop" = "asyncio", requests = 100 }
 spot = { panel = "echo", group = "1 KiB", bar = "asyncio" }
 published = { rps = 43_000 }
-[[row]]
+[[arm]]
 id = "fast"
 label = "echo on uvloop"
 settings = { "target.loop" = "uvloop", requests = 100 }
 spot = { panel = "echo", group = "1 KiB", bar = "uvloop" }
 published = { rps = 106_000 }
-[[row]]
+[[arm]]
 id = "large"
 label = "a large echo"
 settings = { message_bytes = 100_000, requests = 100 }
 spot = { panel = "echo", group = "100 KB", bar = "uvloop" }
 own = true
 scales = ["paper"]
-[[relation]]
+[[claim]]
 id = "faster"
 says = "uvloop serves more."
 measure = "throughput_rps"
@@ -72,7 +73,7 @@ of = "fast"
 to = "slow"
 published = 2.465
 at_least = 2
-[[relation]]
+[[claim]]
 id = "larger"
 says = "A large echo is slower."
 measure = "throughput_rps"
@@ -98,8 +99,8 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
     )
 
 
-def test_every_row_of_the_scale_ran_its_repeats(again: Reproduction) -> None:
-    assert [record.axes["row"] for record in again.records] == ["slow"] * 3 + ["fast"] * 3
+def test_every_arm_of_the_scale_ran_its_repeats(again: Reproduction) -> None:
+    assert [record.axes["arm"] for record in again.records] == ["slow"] * 3 + ["fast"] * 3
     assert all(record.counts.ok == record.counts.planned == 50 for record in again.records)
 
 
@@ -111,13 +112,13 @@ def test_the_table_has_rates_then_and_now(again: Reproduction) -> None:
         ["echo on uvloop", "fast", "106,000"],
     ]
     assert all(len(row) == len(table.headers) for row in table.rows)
-    assert table.says == "Few messages. 1 row runs only at a larger scale."
+    assert table.says == "Few messages. 1 arm runs only at a larger scale."
 
 
 def test_published_and_measured_stand_beside_each_other_as_data(again: Reproduction) -> None:
     data = json.loads(msgspec.json.encode(again.to_dict()))
 
-    assert [row["row"] for row in data["published"]] == ["slow", "fast", "large"]
+    assert [row["arm"] for row in data["published"]] == ["slow", "fast", "large"]
     assert data["published"][0]["published"]["rps"] == 43_000
     assert data["published"][2]["measured"] is None
     for row in data["published"][:2]:
@@ -131,7 +132,7 @@ def test_what_the_scale_cannot_decide_is_said_once(again: Reproduction) -> None:
 
     assert text.count("uvloop serves more.") == 1
     assert "A large echo is slower." not in text
-    assert "1 relation needs rows that run only at a larger scale:\n             larger" in text
+    assert "1 claim needs arms that run only at a larger scale:\n              larger" in text
 
 
 def test_its_own_chart_shows_rates_and_others_can_be_asked_for(again: Reproduction) -> None:
@@ -160,4 +161,4 @@ def test_the_report_holds_the_chart(again: Reproduction, tmp_path: Path) -> None
     assert names == {"report.html", "result.json", "throughput.png", "throughput.svg"}
     assert "echo on uvloop" in page.read_text()
     # Rates are measured without timelines, so there is nothing to show of single runs.
-    assert "The first run of each client" not in page.read_text()
+    assert "The first run of each" not in page.read_text()

@@ -430,7 +430,7 @@ class Record(Struct, frozen=True, kw_only=True):
         from html import escape  # nothing that is measured shows itself
 
         text = f"Record {self.id}: {self.says}"
-        more = f"<code>lab.kept({escape(self.id)!r})</code>"
+        more = f"<code>lab.load({escape(self.id)!r})</code>"
         html = f"<p>{escape(text)}. All of it: {more}</p>"
         return {"text/html": html, "text/plain": text}
 

@@ -36,7 +36,11 @@ Positive = Annotated[float, Meta(gt=0, le=1e15)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0.01, le=60)]
 Settings = dict[str, str | int | float | bool]
-Side = Name | list[Name] | Settings
+Side = str | list[str] | Settings
+"""One side of a check: the id of an arm, several, or the settings of one.
+
+Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
+"""
 
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 _ANY_CORES = 2
@@ -388,6 +392,8 @@ class StudyFile(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         ids = [arm.id for arm in self.arms]
+        if not self.arms and not self.claims:
+            raise BadInput(f"study {self.id!r} has no arm and no claim: give it one")
         for what, listed in (("arm", ids), ("claim", [claim.id for claim in self.claims])):
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:

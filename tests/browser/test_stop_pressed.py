@@ -16,7 +16,7 @@ import labkit as lab
 
 trial = lab.Trial(requests=100, limit=10, delay="0.03")
 study = await lab.compare(trial, strategy=["worker_pool", "semaphore"], repeats=200)"""
-KEPT = "len(lab.kept().records)"
+KEPT = "len(lab.load().records)"
 
 
 def test_what_was_finished_is_kept_and_nothing_runs_on(bench: Bench, lab: Lab) -> None:

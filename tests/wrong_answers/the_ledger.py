@@ -4,7 +4,7 @@ STATUSES = ["holds", "inconclusive", "refuted", "inconclusive", "inconclusive", 
 CLAIM = """
 [[claim]]
 id = "connector-limit"
-seed = "own"
+source = "own"
 says = "No more than seven"
 
 [[claim.check]]

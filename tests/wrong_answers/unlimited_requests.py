@@ -40,7 +40,7 @@ async def without_a_bound(fetch: Any, items: Any, limit: int) -> None:
     await asyncio.wait(running)
 
 
-RIGHT = ["agrees", "disagrees", "not decided", "not decided", "not decided"]
+RIGHT = ["holds", "refuted", "inconclusive", "inconclusive", "inconclusive"]
 
 
 def but(row: int, word: str) -> list[str]:
@@ -59,13 +59,13 @@ WRONG = [
     ("ex-01-2", without_a_bound, "were in flight at once"),
     ("ex-01-2", batches, "places stood idle"),
     ("ex-01-2", one_by_one, "places stood idle"),
-    ("ex-01-3", "agrees", "give a list of 5"),
+    ("ex-01-3", "holds", "give a list of 5"),
     ("ex-01-3", RIGHT[:4], "holds 4"),
     ("ex-01-3", but(1, "yes"), "choose one of"),
     ("ex-01-3", [1, 2, 3, 4, 5], "in quotes"),
-    ("ex-01-3", but(1, "not decided"), "row 1: all of its repeats say the same"),
-    ("ex-01-3", but(2, "agrees"), "row 2: look again at which side"),
-    ("ex-01-3", but(3, "agrees"), "row 3: do all of its repeats say the same"),
-    ("ex-01-3", but(4, "agrees"), "row 4: how many repeats"),
-    ("ex-01-3", but(5, "disagrees"), "row 5: do all"),
+    ("ex-01-3", but(1, "inconclusive"), "row 1: all of its repeats say the same"),
+    ("ex-01-3", but(2, "holds"), "row 2: look again at which side"),
+    ("ex-01-3", but(3, "holds"), "row 3: do all of its repeats say the same"),
+    ("ex-01-3", but(4, "holds"), "row 4: how many repeats"),
+    ("ex-01-3", but(5, "refuted"), "row 5: do all"),
 ]

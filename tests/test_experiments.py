@@ -1,0 +1,113 @@
+"""Coded experiments: each gives its figures, leaves a record, and sees the fault it is about."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from labkit.errors import BadInput, TrialFailed
+from labkit.launch import experiment
+from labkit.launch.assembly import Place
+from labkit.measured import experiments
+from labkit.record.record import decode, encode
+from labkit.report import tables
+from labkit.report.study import Run
+from labkit.spec.experiments import EXPERIMENTS
+from labkit.spec.plan import Coded
+from labkit.studies import study_file
+
+
+def test_every_experiment_can_be_loaded() -> None:
+    assert all(callable(experiments.load(name)) for name in EXPERIMENTS)
+    with pytest.raises(BadInput, match="did you mean 'reading'"):
+        experiments.load("readin")
+
+
+def coded() -> dict[str, Coded]:
+    """An arm of each experiment that a study file asks for."""
+    files = [(name, scale) for name, scale in (("claims", "smoke"), ("audit", "full"))]
+    arms = [a for name, s in files for a in study_file.load(name).plan(s, cores=2).arms.values()]
+    return {arm.name: arm for arm in arms if isinstance(arm, Coded)}
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: str) -> None:
+    arm = coded()[name]
+    if name == "overhead":
+        arm = msgspec.structs.replace(arm, settings={**arm.settings, "turns": 2})
+    record = await experiment.run(arm, Place(study="s", axes={"arm": name}, repeat=2))
+    assert set(record.figures) == set(EXPERIMENTS[name])
+    assert all(math.isfinite(value) and value >= 0 for value in record.figures.values())
+    assert (record.ran, record.verdict, record.study, record.repeat) == (name, "valid", "s", 2)
+    assert decode(encode(record)) == record
+    assert name in record.says
+    for shown in (Run(record).text(), tables.of_records([record]).text()):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "expected"),
+    [
+        ("held_lock", {"twice": True}, {"answered": 0.0, "calls": 0.0}),
+        ("held_lock", {"twice": False}, {"answered": 2.0, "calls": 1.0}),
+        ("held_lock", {"twice": True, "printed": False}, {"answered": 2.0, "calls": 1.0}),
+        ("weak_cache", {"kind": "str"}, {"kept": 0.0, "locks_left": 100.0}),
+        ("weak_cache", {"kind": "dict"}, {"kept": 0.0, "locks_left": 100.0}),
+        ("weak_cache", {"kind": "object"}, {"kept": 100.0, "locks_left": 100.0}),
+        ("weak_cache", {"kind": "str", "printed": False}, {"kept": 100.0, "locks_left": 0.0}),
+        ("weak_cache", {"kind": "dict", "printed": False}, {"kept": 100.0, "locks_left": 0.0}),
+        ("body_cap", {"beyond_bytes": 1}, {"status": 413.0}),
+    ],
+)
+async def test_faults_are_seen_every_time(
+    name: str, settings: dict[str, Any], expected: dict[str, float]
+) -> None:
+    assert await experiments.load(name)(None, **settings) == expected
+
+
+async def test_urgent_work_waits_less_in_a_priority_queue_and_equals_keep_their_order() -> None:
+    measure = experiments.load("priority")
+    kinds = ("fifo", "printed", "priority")
+    plain, printed, own = [await measure(None, queue=kind) for kind in kinds]
+    assert own["urgent_wait_s"] < plain["urgent_wait_s"]
+    assert (plain["overtaken"], own["overtaken"]) == (0, 0)
+    assert printed["overtaken"] > 100
+
+
+async def test_a_stream_holds_no_more_results_than_its_limit_and_the_printed_list_all() -> None:
+    measure = experiments.load("chunk_results")
+    assert (await measure(None, how="printed", items=60))["most_held"] == 60
+    assert (await measure(None, how="stream", items=60))["most_held"] <= 10 + 1
+
+
+async def test_a_weak_cache_gives_back_what_nobody_uses() -> None:
+    weak = await experiment.measured("cache_memory", {"how": "weak", "values": 20}, None)
+    kept = await experiment.measured("cache_memory", {"how": "dict", "values": 20}, None)
+    assert min(weak["in_use_bytes"], kept["in_use_bytes"], kept["left_bytes"]) > 15 << 20
+    assert weak["left_bytes"] < 5 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("nonsense", {}, "experiment is 'nonsense'"),
+        ("priority", {"queue": "lifo"}, "queue is 'lifo'"),
+        ("priority", {"colour": "red"}, "cannot be run so"),
+    ],
+)
+async def test_an_experiment_that_cannot_be_run_says_so(
+    name: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TrialFailed, match=message):
+        await experiment.measured(name, settings, None)
+
+
+async def test_an_experiment_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "DEADLINE_S", 0.0)
+    record = await experiment.run(Coded(name="held_lock", settings={"twice": True}), Place())
+    assert (record.verdict, record.figures) == ("invalid", {})
+    assert [note.code for note in record.warnings] == ["program-failed"]
+    assert "took over" in record.warnings[0].message

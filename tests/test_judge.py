@@ -1,0 +1,471 @@
+"""How records become verdicts: the two rules, what counts, and the sentence that says why."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from labkit import stats
+from labkit.errors import BadInput
+from labkit.record.record import Note, Record
+from labkit.spec.trial import Trial
+from labkit.studies import judge, study_file
+from labkit.studies.judge import Finding
+from labkit.studies.study_file import Check, Judged
+from tests.factories import make_record
+
+MB = 1_000_000
+ONES = {"of": "one", "to": "other"}
+
+
+def check(**changes: Any) -> Check:
+    """'One takes at least 1.05 times as long as the other', with changes."""
+    usual: dict[str, Any] = {"measure": "wall_s", "at_least": 1.05, **ONES}
+    return Check(**usual | changes)
+
+
+def judged(undecidable: str = "", *, instead: bool = False, **changes: Any) -> Judged:
+    one = check(**changes)
+    sides = [[side] if isinstance(side, str) else side or [] for side in (one.of, one.to)]
+    of, to = (tuple(side) for side in sides if isinstance(side, list))
+    return Judged(check=one, instead=instead, of=of, to=to, undecidable=undecidable)
+
+
+def decided(values: list[float | None], min_repeats: int = 3, **changes: Any) -> Finding:
+    return judge.decide(judged(**changes), values, min_repeats)
+
+
+def counted(values: list[float | None], **changes: Any) -> Finding:
+    usual = {"measure": "connections_opened", "to": None, "at_least": 10, "at_most": 10}
+    return decided(values, 5, **{**usual, "exact": True, **changes})
+
+
+def records(arm: str, measure: str, values: list[float], **changes: Any) -> list[Record]:
+    """A record for each repeat of an arm, with these figures."""
+    quiet = {"client.waited_percent": 0.0, "server.cpu_percent": 20.0}
+    return [
+        make_record(axes={"arm": arm}, repeat=repeat, **{measure: value, **quiet, **changes})
+        for repeat, value in enumerate(values)
+    ]
+
+
+def found(of: list[Record], to: list[Record] | None = None, **changes: Any) -> Finding:
+    one = judged(**({} if to else {"to": None}) | changes)
+    return judge.finding(one, {"one": of, "other": to or []}, 3)
+
+
+# Two rules
+
+
+def test_three_repeats_decide_where_all_lie_on_one_side() -> None:
+    assert decided([1.1, 1.2, 1.3]).verdict == "holds"
+    assert decided([1.0, 0.9, 1.0]).verdict == "refuted"
+    assert decided([4, 5, 6], at_most=3.0).verdict == "refuted"
+    for values in ([1.0, 1.2, 1.3], [1, 1, 9]):
+        open_ = decided(list(values), at_most=3.0)
+        assert open_.verdict == "inconclusive"
+        assert "different sides" in open_.reason
+
+
+def test_five_repeats_decide_by_their_interval() -> None:
+    holds = decided([2.0, 2.1, 2.2, 2.0, 2.1], 5)
+    assert (holds.verdict, holds.n, holds.inside) == ("holds", 5, 5)
+    interval = stats.of_ratio([2.0, 2.1, 2.2, 2.0, 2.1], [1.0] * 5)
+    assert holds.interval == (interval.low, interval.high)
+    assert "×2.1 (×2 to ×2.23 at 95 %) in 5 repeats" in holds.reason
+    assert decided([1.0, 0.99, 1.0, 1.01, 1.0], 5).verdict == "refuted"
+    across = decided([1.06, 1.2, 1.051, 1.3, 1.1], 5)
+    assert (across.verdict, across.inside) == ("inconclusive", 5)
+    assert "across the edge" in across.reason
+    cpu = decided([96.8, 98.0, 99.2, 98.0, 98.0], 5, measure="cpu_percent", to=None, at_least=95)
+    assert cpu.effect.startswith("98 % of a core (96.5 to 99.5 at 95 %)")
+
+
+@pytest.mark.parametrize(("least", "values"), [(3, [9.0] * 2), (5, [9.0] * 4), (5, []), (3, [])])
+def test_fewer_repeats_than_a_file_asks_for_decide_nothing(least: int, values: list[Any]) -> None:
+    finding = decided(values, least)
+    assert finding.verdict == "inconclusive"
+    assert f"a verdict needs {least} repeats, and there are {len(values)}" in finding.reason.lower()
+
+
+def test_a_count_holds_in_every_run_or_in_none() -> None:
+    assert counted([10.0] * 5).verdict == "holds"
+    assert counted([11.0] * 5).verdict == counted([9.0, 11.0] * 3).verdict == "refuted"
+    assert counted([10.0] * 4).verdict == "inconclusive"
+    mixed = counted([10.0, 10.0, 11.0, 10.0, 10.0])
+    assert (mixed.verdict, mixed.inside, mixed.interval) == ("inconclusive", 4, None)
+    assert "nly 4 of 5" in mixed.reason
+
+
+@pytest.mark.parametrize("bad", [None, math.nan, math.inf])
+@pytest.mark.parametrize("n", [3, 6])
+def test_one_value_that_is_none_keeps_any_claim_open(bad: float | None, n: int) -> None:
+    finding = decided([9.0] * (n - 1) + [bad])
+    assert finding.verdict == "inconclusive"
+    assert f"1 of {n} repeats have no value" in finding.reason
+
+
+def test_a_ratio_to_nothing_has_no_interval() -> None:
+    finding = decided([0.0] * 5, 5, at_least=None, at_most=0.5)
+    assert (finding.verdict, finding.interval) == ("inconclusive", None)
+    assert decided([-1.0, 0.0, 1.0, -1.0, 0.5], 5, to=None, at_least=-9).interval is not None
+
+
+def test_a_check_without_a_band_is_informational() -> None:
+    assert decided([9.0] * 5, at_least=None).verdict == "informational"
+
+
+def test_what_a_scale_cannot_decide_says_why_and_shows_what_was_measured() -> None:
+    one = judged("scale smoke cannot decide it, because tasks weigh too little")
+    finding = judge.decide(one, [3.0, 3.0, 3.0], 3)
+    assert (finding.verdict, finding.measured) == ("inconclusive", 3.0)
+    assert finding.reason.startswith(
+        "Scale smoke cannot decide it, because tasks weigh too little; time of one over other: ×3"
+    )
+
+
+RATIOS = st.lists(st.floats(min_value=1e-3, max_value=1e3), min_size=3, max_size=12)
+BANDS = st.sampled_from(
+    [
+        {"at_least": 2.0},
+        {"at_least": None, "at_most": 1.0},
+        {"at_least": 0.5, "at_most": 2.0},
+    ]
+)
+
+
+@given(RATIOS, BANDS)
+def test_an_answer_follows_from_the_rule_alone(values: list[float], band: dict[str, Any]) -> None:
+    finding = decided(list(values), **band)
+    low, high = check(**band).band
+    if len(values) < 5:
+        least, most = min(values), max(values)
+        assert finding.interval is None
+    else:
+        whole = stats.of_ratio(values, [1.0] * len(values))
+        assert whole.low is not None
+        assert whole.high is not None
+        least, most = whole.low, whole.high
+    holds, refuted = low <= least and most <= high, most < low or least > high
+    assert finding.verdict == ("holds" if holds else "refuted" if refuted else "inconclusive")
+    assert finding.measured == statistics.median(values)
+    assert (finding.low, finding.high) == (min(values), max(values))
+
+
+@given(RATIOS, BANDS, st.randoms())
+def test_the_order_of_the_repeats_does_not_matter(
+    values: list[float], band: dict[str, Any], chance: Any
+) -> None:
+    mixed = chance.sample(values, len(values))
+    assert decided(mixed, **band) == decided(list(values), **band)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(), st.floats(0.01, 100)), max_size=8), BANDS)
+def test_whatever_is_measured_there_is_a_reason_and_it_is_json(
+    values: list[float | None], band: dict[str, Any]
+) -> None:
+    finding = decided(values, **band)
+    json.dumps(msgspec.to_builtins(finding), allow_nan=False)
+    assert finding.reason
+    assert len(values) >= 3 or finding.verdict == "inconclusive"
+
+
+@given(RATIOS, st.integers(-20, 20))
+def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) -> None:
+    sides = [records(a, "wall_s", v) for a, v in (("one", values), ("other", [1.5] * len(values)))]
+    scaled = [
+        [msgspec.structs.replace(r, wall_s=(r.wall_s or 0) * 2.0**power) for r in side]
+        for side in sides
+    ]
+    first, second = found(*sides), found(*scaled)
+    assert (first.verdict, first.measured) == (second.verdict, second.measured)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=3, max_size=4))
+def test_values_are_paired_by_repeat(pairs: list[tuple[float, float]]) -> None:
+    ratios = [of / to for of, to in pairs]
+    assume(all(abs(ratio / 1.05 - 1) > 1e-9 for ratio in ratios))
+    of, to = (records(arm, "wall_s", [pair[side] for pair in pairs])
+              for side, arm in enumerate(("one", "other")))  # fmt: skip
+    finding = found(of[::-1], to)
+    assert (finding.low, finding.high) == (min(ratios), max(ratios))
+
+
+# What is made of several arms
+
+
+@pytest.mark.parametrize(
+    ("take", "band", "words", "answer", "measured"),
+    [
+        ("spread", {"at_least": None, "at_most": 1.3}, "largest over smallest t", "holds", 1.2),
+        ("smallest", {"at_least": 11.0}, "smallest time of a, b and c: 10 s", "refuted", 10),
+        ("largest", {"at_least": 11.0}, "largest time of a, b and c: 12 s", "holds", 12),
+    ],
+)
+def test_several_arms_are_judged_by_what_is_taken_of_them(
+    take: str, band: dict[str, Any], words: str, answer: str, measured: float
+) -> None:
+    times = {"a": 11.0, "b": 10.0, "c": 12.0}
+    by_arm = {arm: records(arm, "wall_s", [wall_s] * 3) for arm, wall_s in times.items()}
+    one = judged(of=["a", "b", "c"], to=None, take=take, **band)
+    finding = judge.finding(one, by_arm, 3)
+    assert (finding.verdict, finding.measured) == (answer, measured)
+    assert words in finding.reason.lower()
+    del by_arm["b"]
+    assert judge.finding(one, by_arm, 3).n == 0
+
+
+def test_a_slope_is_what_a_further_request_takes() -> None:
+    def grown(arm: str, requests: int, growth_mb: float) -> list[Record]:
+        peak = {"client.rss_before_bytes": 40 * MB}
+        values = [40 * MB + growth_mb * MB] * 3
+        return records(
+            arm, "client.peak_rss_bytes", values, settings={"requests": requests}, **peak
+        )
+
+    by_arm = {
+        "few": grown("few", 1_000, 2),
+        "many": grown("many", 5_000, 10),
+        "flat": grown("flat", 1_000, 1),
+        "flat-many": grown("flat-many", 5_000, 1.2),
+    }
+    slope = {"measure": "rss_growth_bytes", "of": ["few", "many"], "take": "slope", "to": None}
+    alone = judge.finding(judged(**{**slope, "at_least": 500}), by_arm, 3)
+    assert (alone.verdict, alone.measured) == ("holds", 2_000)
+    assert "for each further request of few: 2,000 bytes" in alone.reason
+    less = judged(**{**slope, "to": ["flat", "flat-many"], "at_least": 500})
+    assert judge.finding(less, by_arm, 3).measured == pytest.approx(1_950)
+    by_arm["many"] = grown("many", 1_000, 10)
+    assert judge.finding(less, by_arm, 3).verdict == "inconclusive"
+
+
+# What counts
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"warnings": [Note(code="deadline", message="late")]}, "a run failed (deadline): 1"),
+        ({"verdict": "invalid"}, "invalid: 1"),
+        ({"client.waited_percent": 30.0}, "other processes had the client's core: 1"),
+        ({"client.cpu_percent": 60.0, "server.cpu_percent": 95.0}, "may have set the speed: 1"),
+        ({"counts.failed": {"timeout": 2_000}}, "2% of the requests failed: 1"),
+        ({"wall_s": None}, "it was not measured: 1"),
+    ],
+)
+def test_what_cannot_be_trusted_decides_nothing(changes: dict[str, Any], why: str) -> None:
+    of, to = (records(arm, "wall_s", [value] * 3) for arm, value in (("one", 9.0), ("other", 1.0)))
+    of[1:2] = records("one", "wall_s", [9.0], **changes)
+    of[1] = msgspec.structs.replace(of[1], repeat=1)
+    finding = found(of, to)
+    assert (finding.verdict, finding.n) == ("inconclusive", 2)
+    assert why in finding.reason
+
+
+def test_a_run_that_is_missing_or_there_twice_decides_nothing() -> None:
+    of, to = records("one", "wall_s", [9.0] * 3), records("other", "wall_s", [1.0] * 3)
+    assert "a run is missing: 1" in found(of, to[:2]).reason
+    assert "a run is there twice: 1" in found([*of, of[0]], to).reason
+    assert found(of, to).verdict == "holds"
+
+
+def test_a_disturbed_run_spoils_times_but_neither_counts_nor_memory() -> None:
+    lost = {"client.waited_percent": 40.0, "verdict": "invalid",
+            "warnings": [Note(code="core-lost", message="others had it")]}  # fmt: skip
+    for measure, field in (
+        ("connections_opened", "server.connections_opened"),
+        ("process_peak_rss_bytes", "process.peak_rss_bytes"),
+    ):
+        runs = records("one", field, [10, 10, 10], **lost)
+        assert found(runs, measure=measure, at_least=10).verdict == "holds"
+    assert found(records("one", "wall_s", [9.0] * 3, **lost)).n == 0
+
+
+def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> None:
+    lost = {"client.waited_percent": 40.0}
+    near = {"measure": "efficiency", "at_least": 0.9, "despite_disturbance": True}
+    assert (
+        found(records("one", "efficiency", [0.95, 0.93, 0.99], **lost), **near).verdict == "holds"
+    )
+    beyond = found(records("one", "efficiency", [0.8, 0.7, 0.8], **lost), **near)
+    assert (beyond.verdict, beyond.n) == ("inconclusive", 0)
+    assert "had the client's core: 3" in beyond.reason
+    undisturbed = found(records("one", "efficiency", [0.8, 0.7, 0.8]), **near)
+    assert undisturbed.verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "is_its_own"),
+    [
+        (75.0, 60.0, True),  # neither: something else sets the rate, and the client is busy
+        (60.0, 60.0, False),  # neither, though no answer is delayed
+        (98.0, 85.0, True),  # the client does what it can, the server has more to spare
+        (85.0, 80.0, False),
+        (60.0, 95.0, False),
+        (95.0, 97.0, False),
+    ],
+)
+def test_a_rate_that_the_other_side_may_have_set_has_no_value(
+    client: float, server: float, *, is_its_own: bool
+) -> None:
+    busy = {"client.cpu_percent": client, "server.cpu_percent": server, "settings": {"delay": "0"}}
+    rate = {"measure": "throughput_rps", "at_least": 1}
+    finding = found(records("one", "throughput_rps", [900.0] * 3, **busy), **rate)
+    assert (finding.n == 3) == is_its_own
+    cpu = found(records("one", "client.cpu_percent", [client] * 3), measure="cpu_percent")
+    assert cpu.n == 3
+    delayed = {**busy, "settings": {"delay": "0.02"}}
+    waits = found(records("one", "throughput_rps", [900.0] * 3, **delayed), **rate)
+    assert (waits.n == 3) == (is_its_own or (client, server) == (60.0, 60.0))
+
+
+def test_of_an_echo_it_is_the_server_whose_rate_it_is() -> None:
+    echo = {"trial": Trial(target="echo", transport="echo").to_dict()}
+    rate = {"measure": "throughput_rps", "at_least": 1}
+    for client, server, n in ((60.0, 98.0, 3), (95.0, 60.0, 0)):
+        busy = {"client.cpu_percent": client, "server.cpu_percent": server, **echo}
+        assert found(records("one", "throughput_rps", [900.0] * 3, **busy), **rate).n == n
+
+
+def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
+    effective = {"transport": {"enable_cleanup_closed": False, "limit": 7}}
+    record = make_record(effective=effective, figures={"kept": 3.0, "wall_s": 1.0})
+    assert judge.figure(record, "kept") == 3
+    assert judge.figure(record, "wall_s") == 1
+    assert judge.figure(record, "effective.transport.enable_cleanup_closed") == 0
+    assert judge.figure(record, "effective.transport.limit") == 7
+    assert judge.figure(record, "effective.transport.no_such") is None
+    assert judge.figure(record, "throughput_rps") == record.throughput_rps
+
+
+# Sentences
+
+
+@pytest.mark.parametrize(
+    ("measure", "value", "text"),
+    [
+        ("latency_s", 0.0025, "2.5 ms"),
+        ("body_bytes", 13015, "13,015 bytes"),
+        ("cpu_us", 12.34, "12.3 µs"),
+        ("seen_share", 0.5, "50 %"),
+        ("connections_opened", 10, "10"),
+        ("wall_s", 2.5, "2.5 s"),
+    ],
+)
+def test_figures_are_shown_in_the_unit_that_people_read(
+    measure: str, value: float, text: str
+) -> None:
+    assert judge.show(measure, value) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(4.2, "×4.2"), (1.0304, "×1.030"), (12_345, "×12,345"), (0.5, "×0.5")]
+)
+def test_a_ratio_has_more_digits_near_1(ratio: float, text: str) -> None:
+    assert judge.times(ratio) == text
+
+
+def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published() -> None:
+    of = records("one", "process.peak_rss_bytes", [420 * MB, 410 * MB, 430 * MB])
+    to = records("other", "process.peak_rss_bytes", [100 * MB] * 3)
+    memory = {"measure": "process_peak_rss_bytes", "at_least": 2.0, "published": 6.06}
+    assert found(of, to, **memory).reason == (
+        "Peak memory of one over other: ×4.1 to ×4.3 in 3 repeats (medians 420 MB and 100 MB); at "
+        "least ×2 holds; the source found ×6.06, of which this is 0.69"
+    )
+    named = found(of, to, **memory, says="Memory", instead=True).reason
+    assert named.startswith("Judged by what shows at this scale: Memory: ×4.1")
+
+
+# Whole claims
+
+
+def ok(count: int | None) -> dict[str, Any]:
+    """So many requests answered; None: the last run failed."""
+    return {
+        "counts.ok": count or 10,
+        "warnings": [] if count else [Note(code="deadline", message="late")],
+    }
+
+
+CLAIMS = """
+id = "two"
+title = "Two claims"
+about = "Two claims."
+source.own = "a document"
+scale.smoke.repeats = 5
+[[arm]]
+id = "one"
+settings = { limit = 10 }
+[[arm]]
+id = "other"
+settings = { limit = 20 }
+[[claim]]
+id = "both"
+says = "It is so"
+remark = "Read it well."
+check = [
+    { says = "slower", measure = "wall_s", of = "one", to = "other", at_least = 1.05 },
+    { says = "ten", measure = "ok", of = "one", at_least = 10, at_most = 10, exact = true },
+]
+[[claim]]
+id = "later"
+says = "A moon would help"
+needs = "a moon"
+"""
+
+
+@pytest.mark.parametrize(
+    ("opened", "answer", "deciding"),
+    [(10, "holds", "slower"), (9, "refuted", "ten"), (None, "inconclusive", "slower")],
+)
+def test_a_claim_is_refuted_by_one_check_and_holds_by_all(
+    opened: int | None, answer: str, deciding: str
+) -> None:
+    study = study_file.parse(CLAIMS)
+    runs = records("one", "wall_s", [2.0] * 5, **ok(opened))
+    runs += records("other", "wall_s", [1.0] * 5)
+    both, later = judge.verdicts(study, "smoke", runs, cores=2)
+    assert (both.verdict, both.remark, both.source) == (answer, "Read it well.", "a document")
+    assert both.deciding is not None
+    assert both.deciding.says == deciding
+    assert both.measured == both.deciding.measured
+    assert (later.verdict, later.measured) == ("inconclusive", None)
+    assert later.reason == "not testable here: it needs a moon"
+    [absent] = judge.verdicts(
+        study, "smoke", [], cores=2, claims=["both"], absent={"both": "the package redis"}
+    )
+    assert absent.reason == "not testable here: it needs the package redis"
+    with pytest.raises(BadInput, match="did you mean 'both'"):
+        judge.verdicts(study, "smoke", [], cores=2, claims=["bot"])
+
+
+def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:
+    study = study_file.parse(CLAIMS)
+    runs = records("one", "wall_s", [2.0] * 5, **ok(10))
+    both, later = judge.verdicts(
+        study, "smoke", [*runs, *records("other", "wall_s", [1.0] * 5)], cores=2
+    )
+    data = json.loads(msgspec.json.encode(both.to_dict()))
+    names = [
+        "id",
+        "source",
+        "says",
+        "published",
+        "measured",
+        "interval",
+        "verdict",
+        "reason",
+        "scale",
+    ]
+    assert {*names, "scale", "range", "findings"} <= set(data)
+    assert (data["measured"], data["range"], data["scale"]) == (2.0, [2.0, 2.0], "smoke")
+    assert later.to_dict()["range"] is None
+    assert judge.tally([both, later]) == "2 claims: 1 holds, 1 inconclusive."
