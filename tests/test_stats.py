@@ -45,7 +45,12 @@ def unmeasured(**changes: Any) -> Record:
 
 @pytest.mark.parametrize("name", stats.METRICS)
 def test_each_metric_stands_in_a_whole_record(name: str) -> None:
-    assert math.isfinite(stats.METRICS[name].of(make_record(arrivals=arrivals(), phases=phases())))
+    late = {"p50": 0.001, "p99": 0.002, "max": 0.01}
+    figures = {"client.waited_percent": 0.0, "server.delay_error_s": late}
+    record = make_record(
+        settings={"delay": "0.02"}, arrivals=arrivals(), phases=phases(), **figures
+    )
+    assert math.isfinite(stats.METRICS[name].of(record))
 
 
 def test_metrics_that_name_promised_values() -> None:

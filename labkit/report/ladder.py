@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from labkit import charts, stats
-from labkit.charts import Bar, Chart
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.study import ARM, FileStudy
@@ -25,6 +24,8 @@ from labkit.studies.study_file import Arm
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.charts import Bar, Chart
 
 BOTTLENECK_PERCENT = 90.0
 """Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""

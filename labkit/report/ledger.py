@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from labkit import charts
-from labkit.charts import Chart, Claimed
 from labkit.report import html
 from labkit.report.study import FileStudy
 from labkit.report.tables import Table
 from labkit.studies.judge import MARKS, Verdict
+
+if TYPE_CHECKING:
+    from labkit.charts import Chart, Claimed
 
 
 class Ledger(FileStudy):
@@ -70,7 +73,7 @@ class Ledger(FileStudy):
 def claimed(one: Verdict) -> Claimed:
     """Return a verdict as the forest plot draws it."""
     found = one.deciding
-    return Claimed(
+    return charts.Claimed(
         id=one.id,
         status=one.verdict,
         says=(found.says if found else "") or one.says,
