@@ -18,7 +18,8 @@ from databases import PATIENCE_S, Database, postgres, started
 from test_kills import GONE_WITHIN_S, Ends, children_of, until
 
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, reader_of
-from labkit.measured.targets.postgres import embedded, items
+from labkit.measured.targets import postgres_items as items
+from labkit.measured.targets import postgres_server as embedded
 
 pytestmark = pytest.mark.service
 

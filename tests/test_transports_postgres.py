@@ -72,7 +72,7 @@ async def kinds(settings: Transport, database: Database, items: range) -> list[s
 @contextlib.asynccontextmanager
 async def slow(database: Database, query_s: float) -> Any:
     """Each query takes its time meanwhile."""
-    from labkit.measured.targets.postgres import items
+    from labkit.measured.targets import postgres_items as items
 
     connection = await asyncpg.connect(database.url)
     await connection.execute(f"DROP VIEW labkit.items; {items.view(query_s)}")

@@ -14,7 +14,8 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from queue import SimpleQueue
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -115,6 +116,19 @@ def run(arguments: list[str], kind: type[Work], work: Callable[[Work], int], usa
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def serve_counts(announcement: dict[str, Any], count: Callable[[], dict[str, int]]) -> NoReturn:
+    """Announce a server that runs beside this process; print its counts at each SIGUSR1.
+
+    For targets that only look after the server. It ends when a signal ends the process.
+    """
+    asked: SimpleQueue[None] = SimpleQueue()
+    signal.signal(signal.SIGUSR1, lambda *_: asked.put(None))
+    print(json.dumps(announcement), flush=True)
+    while True:
+        asked.get()
+        print(json.dumps(count()), flush=True)
 
 
 def say(announce: Announce[Settings], settings: Settings, address: Sequence[Any]) -> None:

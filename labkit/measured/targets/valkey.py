@@ -9,17 +9,14 @@ and the end of standard input is the end of it all.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urldefrag, urlencode
 
@@ -48,39 +45,27 @@ USAGE = """usage: python -m labkit.measured.targets.valkey '{"keys": 1000, "valu
 
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.run(arguments, ValkeyServer, _prepared_and_served, USAGE)
-
-
-def _prepared_and_served(settings: ValkeyServer) -> int:
-    try:
-        return _serve(settings)
-    except redis.RedisError as error:
-        raise TrialFailed(f"Valkey could not be used ({error})") from None
+    return process.run(arguments, ValkeyServer, _serve, USAGE)
 
 
 def _serve(settings: ValkeyServer) -> int:
-    url = os.environ.get(REDIS_URL)
-    with _named(url) if url else _started(settings) as (url, pid, client):
-        # The end of standard input ends this process as a signal does: keys are removed first.
-        lifeline.end_with_parent(grace_s=GRACE_S)
-        with _keys(client, settings, temporary=pid is None) as prefix:
-            in_force = _in_force(client, settings, own=pid is not None)
-            counted = _counter(client) if pid else dict  # others use theirs at the same time
-            asked = _questions()
-            _say(
-                {
-                    "url": f"{url}#{urlencode({'prefix': prefix, 'keys': settings.keys})}",
+    named = os.environ.get(REDIS_URL)
+    try:
+        with _named(named) if named else _started(settings) as (url, pid, client):
+            # The end of standard input ends this process as a signal does: keys are removed first.
+            lifeline.end_with_parent(grace_s=GRACE_S)
+            with _keys(client, settings, temporary=pid is None) as prefix:
+                keys = urlencode({"prefix": prefix, "keys": settings.keys})
+                announcement = {
+                    "url": f"{url}#{keys}",
                     "pid": pid,
                     "counts": True,
-                    "in_force": in_force,
+                    "in_force": _in_force(client, settings, own=pid is not None),
                 }
-            )
-            while True:
-                asked.get()
-                try:
-                    _say(counted())
-                except redis.RedisError:  # it is gone, and what it had counted with it
-                    _say({})
+                # Of a server that others use at the same time nothing is counted.
+                process.serve_counts(announcement, _counter(client) if pid else dict)
+    except redis.RedisError as error:
+        raise TrialFailed(f"Valkey could not be used ({error})") from None
 
 
 Reached = tuple[str, int | None, redis.Redis]
@@ -102,7 +87,10 @@ def _named(url: str) -> Iterator[Reached]:
 @contextlib.contextmanager
 def _started(settings: ValkeyServer) -> Iterator[Reached]:
     for _ in range(TRIES):
-        port, password = _free_port(), secrets.token_hex(16)
+        with socket.socket() as free:
+            free.bind((HOST, 0))
+            port = int(free.getsockname()[1])
+        password = secrets.token_hex(16)
         url = f"redis://:{password}@{HOST}:{port}/0"
         server = _spawned(_configuration(settings, port, password))
         try:
@@ -111,7 +99,8 @@ def _started(settings: ValkeyServer) -> Iterator[Reached]:
                     yield url, server.pid, client
                     return
         finally:
-            _end(server)
+            server.kill()  # nothing in it is worth an orderly end
+            server.wait()
     raise BadInput(f"Valkey did not start in {TRIES} tries (exit status {server.returncode})")
 
 
@@ -169,12 +158,6 @@ def _binary() -> str:
         raise BadInput(f"{error} Name a server in {REDIS_URL} instead.") from None
 
 
-def _free_port() -> int:
-    with socket.socket() as looking:
-        looking.bind((HOST, 0))
-        return int(looking.getsockname()[1])
-
-
 def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S)
 
@@ -191,18 +174,6 @@ def _accepts(server: subprocess.Popen[bytes], client: redis.Redis) -> bool:
             server.wait(LOOK_S)
             return False
     raise BadInput(f"Valkey did not answer within {START_S:.0f} s of its start")
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    server.kill()  # it holds nothing that is worth an orderly end
-    server.wait()
-
-
-def _questions() -> SimpleQueue[None]:
-    """Something for each SIGUSR1: the question what has been counted."""
-    asked: SimpleQueue[None] = SimpleQueue()
-    signal.signal(signal.SIGUSR1, lambda *_: asked.put(None))
-    return asked
 
 
 @contextlib.contextmanager
@@ -238,7 +209,10 @@ def _counter(client: redis.Redis) -> Callable[[], dict[str, int]]:
 
     def counted() -> dict[str, int]:
         nonlocal asked
-        now, asked = _counts(client), asked + 1
+        try:
+            now, asked = _counts(client), asked + 1
+        except redis.RedisError:  # the server is gone, and its counts with it
+            return {}
         return {
             "requests": now["gets"] - before["gets"],
             "connections_opened": now["connections"] - before["connections"],
@@ -274,10 +248,6 @@ def _in_force(client: redis.Redis, settings: ValkeyServer, *, own: bool) -> dict
         "keys": settings.keys,
         "value_bytes": settings.value_bytes,
     }
-
-
-def _say(message: dict[str, Any]) -> None:
-    print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ makes it print, as one line of JSON, what the server counted since then.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.measured.targets import process
-from labkit.measured.targets.postgres import embedded
+from labkit.measured.targets import postgres_server, process
 from labkit.spec import addresses
 from labkit.spec.parts import PostgresServer
 
@@ -35,11 +32,9 @@ def _serve(settings: PostgresServer) -> int:
     with _server(settings) as (dsn, pid):
         in_force, before = asyncio.run(_prepared(dsn, settings))
         own = pid is not None
-        signal.signal(signal.SIGUSR1, lambda *_: _say(asyncio.run(_counted(dsn, before, own=own))))
         in_force |= {"auth": settings.auth if own else None, "own": own}
-        _say({"url": dsn, "pid": pid, "in_force": in_force, "counts": True})
-        while True:
-            signal.pause()
+        announcement = {"url": dsn, "pid": pid, "in_force": in_force, "counts": True}
+        process.serve_counts(announcement, lambda: asyncio.run(_counted(dsn, before, own=own)))
 
 
 @contextmanager
@@ -57,12 +52,12 @@ def _server(settings: PostgresServer) -> Iterator[tuple[str, int | None]]:
         addresses.check_dsn(own)
         yield own, None
         return
-    with embedded.running(settings) as there:
+    with postgres_server.running(settings) as there:
         yield there
 
 
 async def _prepared(dsn: str, settings: PostgresServer) -> tuple[dict[str, Any], dict[str, int]]:
-    from labkit.measured.targets.postgres import items
+    from labkit.measured.targets import postgres_items as items
 
     try:
         return await items.prepared(dsn, settings)
@@ -75,17 +70,13 @@ async def _counted(dsn: str, before: Mapping[str, int], *, own: bool) -> dict[st
 
     Nothing where it cannot be asked: it is gone, or all of its connections are in use.
     """
-    from labkit.measured.targets.postgres import items
+    from labkit.measured.targets import postgres_items as items
 
     try:
         counts = await items.since(dsn, before)
     except (OSError, items.InterfaceError, items.PostgresError):
         return {}
     return counts if own else {"requests": counts["requests"]}
-
-
-def _say(line: Mapping[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
