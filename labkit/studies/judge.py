@@ -337,9 +337,13 @@ def decide(
     """Judge a check by one number for each repeat; `sides` and `causes` are as in `observed`."""
     check = judged.check
     known = [value for value in values if value is not None and math.isfinite(value)]
-    interval = None
-    if not check.exact and len(known) == len(values) >= stats.MIN_REPEATS:
-        interval = _interval(check, known)
+    measured, interval = median(known) if known else None, None
+    enough = not check.exact and len(known) == len(values) >= stats.MIN_REPEATS
+    # There is no ratio to nothing, nor one below it.
+    if enough and not (check.is_ratio and min(known) <= 0):
+        found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
+        if found.low is not None and found.high is not None:
+            measured, interval = found.value, (found.low, found.high)
     word: Literal["holds", "refuted", "inconclusive", "informational"] = "inconclusive"
     why = ""
     if not check.decides:
@@ -356,7 +360,6 @@ def decide(
         word, why = by_every_repeat(check, known)
     else:
         word, why = by_interval(check, interval)
-    measured = median(known) if known else None
     effect = _effect(check, known, measured, interval)
     low, high = check.band
     return Finding(
@@ -377,14 +380,6 @@ def decide(
         is_ratio=check.is_ratio,
         effect=effect,
     )
-
-
-def _interval(check: Check, known: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % interval of the median; None for ratios that are not all above 0."""
-    if check.is_ratio and min(known) <= 0:
-        return None
-    found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
-    return None if found.low is None or found.high is None else (found.low, found.high)
 
 
 # The words of a finding.

@@ -1,0 +1,105 @@
+"""The one runner: what is kept, what is made again, and in which order records come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labkit as lab
+from labkit.errors import TrialFailed
+from labkit.lab import runner
+from labkit.lab.progress import Reporter
+from labkit.record.record import Note, Record
+from labkit.record.store import Store
+from labkit.spec import plan
+from labkit.spec.trial import Trial
+from tests.factories import make_record
+
+TRIAL = Trial(requests=10, limit=2)
+
+
+class Launches:
+    """Takes the place of the launcher: says of each run what the script says of its number."""
+
+    def __init__(self, *lost: int, failing: int = -1) -> None:
+        self.lost, self.failing, self.ran = lost, failing, 0
+
+    async def run(self, trial: Trial, *, place: Any, keep: Any, **_: Any) -> Record:
+        number, self.ran = self.ran, self.ran + 1
+        codes = ["core-lost"] if number in self.lost else []
+        codes += ["deadline"] if number == self.failing else []
+        record = make_record(
+            id=f"20991120T000000-{number:03}",
+            study=place.study,
+            experiment=place.experiment,
+            axes=place.axes,
+            repeat=place.repeat,
+            order=place.order,
+            warnings=[Note(code=code, message=code) for code in codes],
+        )
+        keep(record)
+        if number == self.failing:
+            raise TrialFailed("it failed", record)
+        return record
+
+
+async def run(
+    launches: Launches, monkeypatch: pytest.MonkeyPatch, store: Store, **more: Any
+) -> list[Record]:
+    monkeypatch.setattr(runner.launcher, "run", launches.run)
+    steps = plan.interleave(plan.arms(TRIAL, {"limit": [1, 2, 3, 4]}), repeats=2)
+    return await runner.run_all(steps, store=store, reporter=Reporter(), **more)
+
+
+def numbers(records: list[Record]) -> list[int]:
+    return [int(record.id[-3:]) for record in records]
+
+
+async def test_a_run_whose_core_others_had_is_made_again_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launches, store = Launches(1, 5), Store(tmp_path)
+    records = await run(launches, monkeypatch, store, experiment="compare")
+
+    assert numbers(records) == [0, 2, 3, 4, 6, 7, 8, 9]
+    assert [record.order for record in records] == list(range(8))
+    assert len({record.study for record in records}) == 1
+    assert numbers(list(store.records())) == list(range(10))
+    loaded = lab.load(records[0].study, store=store)
+    assert numbers(loaded.records) == numbers(records)
+
+
+async def test_retries_end_for_a_run_and_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always = Launches(*range(100))
+    records = await run(always, monkeypatch, Store(tmp_path), experiment="compare")
+
+    assert len(records) == 8
+    assert always.ran == 8 + 2  # a quarter of eight
+    alone = Launches(*range(100))
+    await run(alone, monkeypatch, Store(tmp_path / "alone"))
+    assert alone.ran == 8  # no study, nothing to compare
+
+
+async def test_a_failed_run_is_kept_and_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = await run(Launches(failing=3), monkeypatch, Store(tmp_path), experiment="compare")
+    assert numbers(records) == list(range(8))
+
+    with pytest.raises(TrialFailed):
+        await run(Launches(failing=3), monkeypatch, Store(tmp_path / "alone"), stop_at_failure=True)
+
+
+async def test_each_trial_is_checked_once_and_before_any_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Trial] = []
+    launches = Launches()
+    monkeypatch.setattr(runner.preflight, "check", checked.append)
+    await run(launches, monkeypatch, Store(tmp_path))
+    assert [trial.limit for trial in checked] == [trial.limit for trial in dict.fromkeys(checked)]
+    assert len(checked) == 4
