@@ -410,11 +410,7 @@ def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
     assert boxes(chart.axes[0]) == []
     assert "not measured" in words(chart)
     assert "task_pool n/a" in chart.alt
-
-
-def test_bars_of_zero_are_drawn() -> None:
     (ax,) = charts.bars(stats.frame([make_record()]), "failures", ["strategy"]).axes
-
     assert widths(ax) == [0]
 
 
@@ -422,20 +418,6 @@ def test_conditions_name_what_is_shared_and_not_what_varies() -> None:
     chart = charts.bars(stats.frame(by_requests()), "memory", ["strategy"])
 
     assert chart.notes[0].startswith("limit 1,000, delay randint(0,3), asyncio. Bars are medians")
-
-
-@pytest.mark.parametrize(
-    ("metric", "by", "says"),
-    [("memry", ["strategy"], "did you mean 'memory'"), ("memory", ["strategi"], "'strategy'")],
-)
-def test_bars_of_what_is_not_there_are_refused(metric: str, by: list[str], says: str) -> None:
-    with pytest.raises(BadInput, match=says):
-        charts.bars(stats.frame(garcia()), metric, by)
-
-
-def test_bars_of_no_records_are_refused() -> None:
-    with pytest.raises(BadInput, match="no records to draw"):
-        charts.bars(stats.frame([]), "memory", ["strategy"])
 
 
 # Throughput
@@ -453,17 +435,8 @@ def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None
     assert [bool(box.get_hatch()) for box in boxes(echo)] == [False, False, True, True] * 2
     assert {"asyncio, measured here", "uvloop, published 2016"} <= set(words(chart))
     assert "streams, 1 KiB, uvloop 44,000 requests/s (published 80,000 requests/s)" in chart.alt
-
-
-def test_throughput_that_was_not_measured_is_said() -> None:
-    one = replace(rates()[0], repeats=[])
-
-    assert "streams, 1 KiB, asyncio n/a (published" in charts.throughput([one]).alt
-
-
-def test_throughput_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match="no programs to draw"):
-        charts.throughput([])
+    alone = charts.throughput([replace(rates()[0], repeats=[])])
+    assert "streams, 1 KiB, asyncio n/a (published" in alone.alt
 
 
 # Triptych
@@ -555,11 +528,6 @@ def test_client_without_a_published_figure_leaves_its_place_empty() -> None:
     assert widths(time) == [9, 8, 7]
 
 
-def test_triptych_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match="no clients"):
-        charts.triptych([])
-
-
 # Timeline
 
 
@@ -578,13 +546,9 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
     assert column(line(lag, "event loop")) == pytest.approx([v * 1e3 for v in data.loop_lag_s])
     assert all(column(one, "x") == data.t_s for one in memory.lines)
     assert lag.get_xlim() == (0, data.t_s[-1])
-
-
-def test_no_line_of_a_timeline_lies_on_the_edge() -> None:
-    for ax in charts.timeline(make_record()).axes:
-        highest = ax.dataLim.y1
+    for ax in (memory, cpu, in_flight, completed, lag):
         assert ax.get_ylim()[0] == 0
-        assert ax.get_ylim()[1] > 1.05 * highest
+        assert ax.get_ylim()[1] > 1.05 * ax.dataLim.y1
 
 
 def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
@@ -595,12 +559,8 @@ def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
         "verdict: \N{WARNING SIGN} warn",
         "server-busy: the server used 75 % of its core",
     )
-
-
-def test_timeline_shows_a_bounded_number_of_warnings() -> None:
-    chart = charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6))
-
-    assert chart.notes[-1] == "and 2 more"
+    many = charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6))
+    assert many.notes[-1] == "and 2 more"
 
 
 def test_timeline_of_a_server_that_was_not_watched() -> None:
@@ -619,13 +579,6 @@ def test_timeline_of_a_server_that_was_not_watched() -> None:
     assert "not measured" in words(chart)
 
 
-def test_record_without_a_timeline_is_refused() -> None:
-    record = make_record(settings={"probes": "counts"}, timeline=Timeline())
-
-    with pytest.raises(BadInput, match=r"no timeline .probes was 'counts'.*probes 'full'"):
-        charts.timeline(record)
-
-
 # Latency
 
 
@@ -641,10 +594,7 @@ def test_latency_line_ends_where_the_answers_do() -> None:
     assert labels(ax, "x") == ["0", "50", "90", "99", "99.9"]
     assert ax.get_ylabel() == "latency (ms), logarithmic"
 
-
-def test_latency_of_seconds_is_in_seconds() -> None:
     (ax,) = charts.latency({"a": [make_record(latencies_us=[2_000_000] * 100)]}).axes
-
     assert ax.get_ylabel() == "latency (s)"
     assert ax.get_ylim()[0] == 0
     assert column(ax.lines[0])[-1] == pytest.approx(2, rel=2e-3)
@@ -657,11 +607,6 @@ def test_arms_with_too_few_answers_are_named_and_not_drawn() -> None:
 
     assert len(chart.axes[0].lines) == 2
     assert "Not drawn, for too few answers that were timed: tiny; bare." in chart.notes
-
-
-def test_latency_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match="no arm has 10 answers"):
-        charts.latency({"a": [make_record(latency_hdr=None)]})
 
 
 # Over an axis
@@ -706,12 +651,8 @@ def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> N
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "throughput (requests/s), logarithmic"
 
-
-def test_numbers_that_lie_close_are_on_a_linear_axis() -> None:
-    records = [make_record(axes={"limit": n}) for n in (10, 20, 30)]
-
-    (ax,) = charts.over_axis(stats.frame(records), "limit", "time").axes
-
+    near = [make_record(axes={"limit": n}) for n in (10, 20, 30)]
+    (ax,) = charts.over_axis(stats.frame(near), "limit", "time").axes
     assert ax.get_xscale() == "linear"
     assert ax.get_xlabel() == "limit"
 
@@ -732,21 +673,6 @@ def test_ticks_of_many_values_are_round_numbers() -> None:
     (ax,) = charts.over_axis(stats.frame(records), "limit", "time").axes
 
     assert {"1", "2", "5", "10", "20"} <= set(labels(ax, "x"))
-
-
-def test_metric_that_no_record_has_is_refused() -> None:
-    frame = stats.frame([make_record(process=None)])
-
-    with pytest.raises(BadInput, match="no record has a value of it"):
-        charts.over_axis(frame, "limit", "memory")
-
-
-@pytest.mark.parametrize("x", ["strategy", "eager", "no_such_column"])
-def test_axis_that_is_no_number_is_refused(x: str) -> None:
-    frame = stats.frame([make_record(axes={"eager": True}), make_record(axes={"eager": False})])
-
-    with pytest.raises(BadInput, match=f"x is '{x}': it must be a column of numbers"):
-        charts.over_axis(frame, x, "memory")
 
 
 # Phases
@@ -811,17 +737,6 @@ def test_an_arm_that_was_not_traced_is_named() -> None:
     assert any("Not drawn" in note and "blind" in note for note in chart.notes)
 
 
-@pytest.mark.parametrize("kind", ["phases", "waterfall"])
-def test_requests_that_were_not_traced_have_no_phases(kind: str) -> None:
-    with pytest.raises(BadInput, match=r"transport\.trace"):
-        charts.plot(kind, [make_record()])
-
-
-def test_where_none_succeeded_there_are_no_means() -> None:
-    with pytest.raises(BadInput, match="no request that was traced succeeded"):
-        charts.plot("phases", [make_record(phases=phases(2, n=0))])
-
-
 # By name
 
 
@@ -853,19 +768,6 @@ def test_plot_of_latency_merges_the_repeats_of_each_arm() -> None:
     (ax,) = charts.plot("latency", records, ["strategy"]).axes
 
     assert [one.get_label() for one in ax.lines] == ["a (n = 20)", "b (n = 20)"]
-
-
-@pytest.mark.parametrize("kind", ["timeline", "waterfall"])
-def test_plot_of_a_trial_is_of_one_run(kind: str) -> None:
-    assert charts.plot(kind, [make_record(phases=phases())]).axes
-
-    with pytest.raises(BadInput, match=f"plot is '{kind}' of 10 records"):
-        charts.plot(kind, garcia())
-
-
-def test_unknown_plot_is_refused_with_the_nearest() -> None:
-    with pytest.raises(BadInput, match=r"plot is 'timelin'.*did you mean 'timeline'"):
-        charts.plot("timelin", garcia())
 
 
 LOG = [
@@ -994,11 +896,6 @@ def test_name_in_a_flame_is_shown_as_far_as_it_fits(letters: int, shown: str) ->
     assert flame_chart.fitted("Client.fetch", letters) == shown
 
 
-def test_flames_of_nothing_are_refused() -> None:
-    with pytest.raises(BadInput, match="no function that took any time"):
-        charts.flame(CallGraph(clock="cpu", functions=()), "Nothing")
-
-
 def test_names_that_are_handed_on_are_those_that_exist() -> None:
     assert sorted(charts.__all__, key=str.lower) == sorted(set(charts.__all__), key=str.lower)
     assert all(
@@ -1046,3 +943,54 @@ def test_batches_show_round_trips_and_latency_over_the_size() -> None:
     assert chart.svg() == charts.batches(runs, delay_s=0.01).svg()
     with pytest.raises(BadInput, match="nothing to draw"):
         charts.batches([], delay_s=0.01)
+
+
+def bare(**changes: Any) -> list[Record]:
+    """One record in which something was not measured."""
+    return [make_record(**changes)]
+
+
+EAGER = stats.frame([make_record(axes={"eager": True}), make_record(axes={"eager": False})])
+REFUSED: list[tuple[Callable[[], Chart], str]] = [
+    (lambda: charts.bars(stats.frame(garcia()), "memry", ["strategy"]), "did you mean 'memory'"),
+    (lambda: charts.bars(stats.frame(garcia()), "memory", ["strategi"]), "'strategy'"),
+    (lambda: charts.bars(stats.frame([]), "memory", ["strategy"]), "no records to draw"),
+    (lambda: charts.over_axis(stats.frame([]), "limit", "memory"), "no records to draw"),
+    (lambda: charts.throughput([]), "no programs to draw"),
+    (lambda: charts.triptych([]), "no clients"),
+    (
+        lambda: charts.timeline(*bare(settings={"probes": "counts"}, timeline=Timeline())),
+        r"no timeline .probes was 'counts'.*probes 'full'",
+    ),
+    (lambda: charts.latency({"a": bare(latency_hdr=None)}), "no arm has 10 answers"),
+    (
+        lambda: charts.over_axis(stats.frame(bare(process=None)), "limit", "memory"),
+        "no record has a value of it",
+    ),
+    *(
+        (
+            lambda x=x: charts.over_axis(EAGER, x, "memory"),
+            f"x is '{x}': it must be a column of numbers",
+        )
+        for x in ("strategy", "eager", "no_such_column")
+    ),
+    (lambda: charts.plot("phases", bare()), r"transport\.trace"),
+    (lambda: charts.plot("waterfall", bare()), r"transport\.trace"),
+    (
+        lambda: charts.plot("phases", bare(phases=phases(2, n=0))),
+        "no request that was traced succeeded",
+    ),
+    (lambda: charts.plot("timelin", garcia()), r"plot is 'timelin'.*did you mean 'timeline'"),
+    (lambda: charts.plot("timeline", garcia()), "plot is 'timeline' of 10 records"),
+    (lambda: charts.plot("waterfall", garcia()), "plot is 'waterfall' of 10 records"),
+    (
+        lambda: charts.flame(CallGraph(clock="cpu", functions=()), "Nothing"),
+        "no function that took any time",
+    ),
+]
+
+
+@pytest.mark.parametrize(("draw", "says"), REFUSED, ids=range(len(REFUSED)))
+def test_what_cannot_be_drawn_is_refused(draw: Callable[[], Chart], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        draw()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
@@ -47,11 +48,15 @@ class Metric:
         """Return the value in base units; NaN where it was not measured."""
         if self.name in record.figures:
             return record.figures[self.name]
-        # A record of an older labkit may not know how many there were: then it is shown.
-        if self.answers and _read(record, self.among) < self.answers:
+        paths = (self.path, self.minus or self.path, self.among)
+        try:
+            value, less, among = attrgetter(*paths)(record)
+        except AttributeError:  # a part of the record that was not measured is None
             return math.nan
-        less = 0.0 if self.minus is None else _read(record, self.minus)
-        return _read(record, self.path) - less
+        # A record of an older labkit may not know how many there were: then it is shown.
+        if value is None or less is None or (among is not None and among < self.answers):
+            return math.nan
+        return float(value - less if self.minus else value)
 
     def text(self, value: float | None) -> str:
         """Return `value` (in base units) as people read it, without its unit."""
@@ -75,13 +80,6 @@ def number(value: float) -> str:
 def is_usable(value: float | None) -> TypeGuard[float]:
     """Return True for a number above 0: only those have a logarithm, and so a ratio."""
     return value is not None and math.isfinite(value) and value > 0
-
-
-def _read(record: Record, path: str) -> float:
-    value: Any = record
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return math.nan if value is None else float(value)
 
 
 _S: dict[str, Any] = {"unit": "s"}
