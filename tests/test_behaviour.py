@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from labkit.measured.targets.http import behaviour, compression, documents, messages
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
-from labkit.measured.targets.http.stats import Histogram, Stats
+from labkit.measured.targets.http.stats import Stats
 from labkit.spec import delays
 from labkit.spec.parts import Server
 
@@ -83,7 +83,7 @@ def test_the_same_request_gets_the_same_answer(target: str, method: str) -> None
     assert ask(target, method, server) == ask(target, method, server)
 
 
-@pytest.mark.parametrize("size", [0, 1, 64, 100_000, messages.WHOLE_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, 64, 100_000, messages.MAX_WHOLE_BYTES + 1])
 def test_body_bytes_replaces_the_text_by_that_many_bytes(size: int) -> None:
     assert len(whole(ask("/x", server=Server(body_bytes=size)))) == size
 
@@ -206,10 +206,10 @@ def test_stream_cuts_the_same_bytes_into_chunks(size: int, chunk: int) -> None:
     assert len(pieces) == math.ceil(size / chunk)
 
 
-@pytest.mark.parametrize("size", [messages.WHOLE_BYTES + extra for extra in (-1, 0, 1, 65_537)])
+@pytest.mark.parametrize("size", [messages.MAX_WHOLE_BYTES + extra for extra in (-1, 0, 1, 65_537)])
 def test_bytes_are_exact_on_both_sides_of_what_is_held(size: int) -> None:
     body = ask(f"/bytes/{size}").body
-    assert isinstance(body, Chunks) == (size > messages.WHOLE_BYTES)
+    assert isinstance(body, Chunks) == (size > messages.MAX_WHOLE_BYTES)
     assert len(whole(ask(f"/bytes/{size}"))) == size
 
 
@@ -418,37 +418,26 @@ def test_some_statuses_have_no_body(code: int) -> None:
     ],
 )
 def test_which_requests_ask_for_the_counters(target: str, expected: bool) -> None:
-    assert behaviour.is_inside(target) is expected
+    assert behaviour.asks_for_counters(target) is expected
 
 
 def test_counters_are_json_and_refuse_posts() -> None:
-    assert json.loads(whole(behaviour.inside("GET", {"requests": 3}))) == {"requests": 3}
-    assert behaviour.inside("POST", {}).status == 405
+    assert json.loads(whole(behaviour.counters("GET", {"requests": 3}))) == {"requests": 3}
+    assert behaviour.counters("POST", {}).status == 405
 
 
-@given(
-    values=st.lists(st.integers(0, 2**41), min_size=1),
-    percent=st.one_of(st.integers(0, 100), st.floats(0, 100)),
-)
-def test_a_percentile_is_at_most_a_bucket_above_the_nearest_rank(
-    values: list[int], percent: float
-) -> None:
-    histogram = Histogram()
-    for value in values:
-        histogram.add(value)
-    rank = max(math.ceil(len(values) * percent / 100), 1)
-    exact = sorted(values)[rank - 1]
-    given_ns = histogram.percentile_s(percent) * 1e9  # type: ignore[operator]
-    assert exact <= round(given_ns) <= exact * (1 + 1 / 32) + 1
-
-
-def test_the_largest_duration_is_exact_and_bounded() -> None:
-    histogram = Histogram()
-    assert histogram.percentile_s(50) is None
-    histogram.add(123_456_789)
-    assert histogram.percentile_s(100) == 0.123456789
-    histogram.add(2**60)
-    assert histogram.percentile_s(100) == pytest.approx(2**42 / 1e9)
+@given(late_ns=st.lists(st.integers(0, 2**41), min_size=1))
+def test_how_late_delays_fired_is_exact_to_a_thousandth(late_ns: list[int]) -> None:
+    one, total = Stats(), Stats()
+    assert one.snapshot()["delay_error_s"] == {"p50": None, "p99": None, "max": None}
+    for late in late_ns:
+        one.delay_ended(late)
+    total.add(json.loads(msgspec.json.encode(one.raw())))
+    found, ordered = total.snapshot()["delay_error_s"], sorted(late_ns)
+    assert found == one.snapshot()["delay_error_s"]
+    for name, percent in (("p50", 50), ("p99", 99), ("max", 100)):
+        exact_s = ordered[math.ceil(len(ordered) * percent / 100) - 1] / 1e9
+        assert found[name] == pytest.approx(exact_s, rel=0.001)
 
 
 def test_requests_in_flight_now_and_at_most() -> None:

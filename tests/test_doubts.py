@@ -27,7 +27,7 @@ MEASURED = (
     *(f"measured/{name}" for name in ("worker.py", "http_framing.py", "probes", "strategies")),
     *("measured/transports", "measured/targets", "record/interference.py"),
 )
-DATES = {"engine_wire.py": {"time.time"}}
+DATES = {"protocol.py": {"time.time"}}
 """The header Date of an answer tells the time of day; no duration is taken from it."""
 ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
 

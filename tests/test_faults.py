@@ -1,32 +1,33 @@
-"""The faults of `/fault/{kind}`: on the wire of both engines, and as clients count them."""
+"""The faults of `/fault/{kind}`: as bytes on the wire, and as clients count them."""
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 from servers import Running, serving
 
 from labkit import Trial
-from labkit.errors import BadInput
 from labkit.launch.launcher import run
-from labkit.measured.targets.http import faults, pacing
-from labkit.measured.targets.http.messages import Request
+from labkit.measured.targets.http import pacing
+from labkit.measured.targets.http.behaviour import FAULTS, Behaviour
+from labkit.measured.targets.http.messages import Answer, Request
+from labkit.spec.parts import Server
 
 PATIENCE_S = 10.0
 RAW = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"
 
 
-def asked(target: str) -> Request:
-    return Request(method="GET", target=target)
+def ask(target: str, seed: int = 0) -> Answer:
+    return Behaviour(Server(seed=seed)).answer(Request(method="GET", target=target))
 
 
-@pytest.fixture(scope="module", params=["wire", "aiohttp"])
-def server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    with serving(engine=request.param) as running:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with serving() as running:
         yield running
 
 
@@ -63,7 +64,7 @@ def test_an_answer_that_ends_too_soon(server: Running) -> None:
 def test_garbage_is_no_http(server: Running) -> None:
     said, was_reset = heard(server, "/fault/garbage")
 
-    assert said == faults.GARBAGE
+    assert said == pacing.GARBAGE
     assert not said.startswith(b"HTTP/")
     assert not was_reset
 
@@ -78,7 +79,7 @@ def test_a_head_that_comes_slowly_is_whole_in_the_end(server: Running) -> None:
     assert b"Connection: close" in said
 
 
-@pytest.mark.parametrize("kind", sorted(faults.BROKEN))
+@pytest.mark.parametrize("kind", sorted(pacing.BROKEN))
 def test_nothing_is_answered_after_a_broken_answer(server: Running, kind: str) -> None:
     said, _ = heard(server, f"/fault/{kind}?seconds=0", "/bytes/5", "/bytes/5")
 
@@ -115,7 +116,7 @@ def test_bytes_drip_evenly_and_never_early() -> None:
 def test_the_same_items_fail_every_time_and_about_as_many_as_asked() -> None:
     def statuses(seed: int) -> list[int]:
         targets = [f"/fault/error_rate?p=0.2&item={i}" for i in range(2000)]
-        return [faults.answer("error_rate", asked(t), seed).status for t in targets]
+        return [ask(target, seed).status for target in targets]
 
     assert statuses(0) == statuses(0)
     assert statuses(0) != statuses(1)
@@ -124,19 +125,20 @@ def test_the_same_items_fail_every_time_and_about_as_many_as_asked() -> None:
     assert set(statuses(0)) == {200, 500}
 
 
-@pytest.mark.parametrize("kind", faults.KINDS)
+@pytest.mark.parametrize("kind", FAULTS)
 def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> None:
-    answer = faults.answer(kind, asked(f"/fault/{kind}?seconds=0&p=0"), seed=0)
-    sent = b"".join(one for one in faults.sent(answer, RAW) if isinstance(one, bytes))
+    answer = ask(f"/fault/{kind}?seconds=0&p=0")
+    sent = b"".join(one for one in pacing.broken(answer, RAW) if isinstance(one, bytes))
 
-    assert sent == faults.GARBAGE or RAW.startswith(sent)
-    assert (answer.fault in faults.BROKEN) == (kind in faults.BROKEN)
-    assert all(a < b for a, b in pairwise(sorted(faults.KINDS)))
+    assert sent == pacing.GARBAGE or RAW.startswith(sent)
+    assert (answer.fault in pacing.BROKEN) == (kind in pacing.BROKEN)
+    assert len(set(FAULTS)) == len(FAULTS)
 
 
 def test_an_unknown_fault_lists_those_there_are() -> None:
-    with pytest.raises(BadInput, match=r"fault is 'x': there are reset, close, .*error_rate$"):
-        faults.answer("x", asked("/fault/x"), seed=0)
+    answer = ask("/fault/x")
+    assert answer.status == 400
+    assert re.fullmatch(rb"fault is 'x': there are reset, close, .*error_rate", answer.body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "streams", "wire"])

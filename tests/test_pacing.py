@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from servers import Running, serving
 
 from labkit.measured.targets.http import pacing
-from labkit.measured.targets.http.messages import PIECE_BYTES, Chunks, body_of, length
+from labkit.measured.targets.http.messages import PIECE_BYTES, Chunks, body_of
 
 S = 1_000_000_000
 bodies = st.one_of(
@@ -39,7 +39,7 @@ class Waiting:
         found = []
         for piece in pieces:
             if isinstance(piece, int):
-                assert self.now_ns < piece <= self.now_ns + pacing.LONGEST_NAP_NS
+                assert self.now_ns < piece <= self.now_ns + pacing.MAX_NAP_NS
                 self.now_ns = piece
             else:
                 found.append((self.now_ns, piece))
@@ -56,7 +56,7 @@ def test_no_byte_comes_before_a_link_would_have_brought_it(body: bytes | Chunks,
         assert at_ns * rate >= passed * S > (at_ns - 1) * rate
     whole = body if isinstance(body, bytes) else b"".join(body.pieces())
     assert b"".join(piece for _, piece in sent) == whole
-    assert clock.now_ns * rate >= length(body) * S
+    assert clock.now_ns * rate >= len(whole) * S
 
 
 @given(body=bodies)
@@ -85,7 +85,7 @@ def test_a_piece_takes_a_hundredth_of_a_second(rate: int, size: int) -> None:
     assert len(next(pacing.pieces(body_of(1 << 30), rate))) == size
 
 
-# Both engines
+# On the wire
 
 TARGETS = [
     "/bytes/20000", "/bytes/2000000", "/stream/20000?chunk=3000", "/json/300?encoding=gzip",
@@ -93,9 +93,9 @@ TARGETS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["wire", "aiohttp"])
-def server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    with serving(engine=request.param) as running:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with serving() as running:
         yield running
 
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from servers import serving
 
-from labkit.measured.targets.http import faults
+from labkit.measured.targets.http import pacing
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
@@ -60,7 +60,7 @@ def test_command(command: str, url: str) -> None:
 
 
 VALUES = {"seconds": "0", "n": "10", "i": "1", "code": "200", "name": "x", "item": "0"}
-BROKEN = [one for one in ROUTES if one.rpartition("/")[2] in faults.BROKEN]
+BROKEN = [one for one in ROUTES if one.rpartition("/")[2] in pacing.BROKEN]
 
 
 @pytest.mark.parametrize("route", BROKEN)

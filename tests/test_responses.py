@@ -10,29 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.responses import MOST_HEADS_KNOWN, Head, Reader, parsed
+from labkit.measured.transports.responses import MAX_HEADS_KNOWN, ResponseHead, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
-MOST_HEAD, MOST_BODY = 200, 1000
+MAX_HEAD, MAX_BODY = 200, 1000
 
 Answer = tuple[int, bytes, bool]
-Known = dict[bytes, Head]
+Known = dict[bytes, ResponseHead]
 
 
 class Read:
     """A reader with the limits of these tests, and the `answers` it has told of."""
 
-    def __init__(self, method: str = "GET", known: Known | None = None) -> None:
+    def __init__(self, known: Known | None = None) -> None:
         self.answers: list[Answer] = []
-        self.reader = Reader(
+        self.reader = ResponseReader(
             lambda head, body: self.answers.append((head.status, body, head.keep_alive)),
-            method=method,
-            most_head_bytes=MOST_HEAD,
-            most_body_bytes=MOST_BODY,
+            max_head_bytes=MAX_HEAD,
+            max_body_bytes=MAX_BODY,
             known=known,
         )
 
@@ -41,9 +40,9 @@ class Read:
             self.reader.receive(piece)
 
 
-def read(pieces: Iterable[bytes], method: str = "GET", known: Known | None = None) -> list[Answer]:
+def read(pieces: Iterable[bytes], known: Known | None = None) -> list[Answer]:
     """The answers in these pieces, after which the server sends no more."""
-    read = Read(method, known)
+    read = Read(known)
     read.receive(pieces)
     read.reader.end()
     return read.answers
@@ -75,7 +74,7 @@ ANSWERS: dict[str, tuple[bytes, Answer]] = {
         (304, b"", True),
     ),
     "without a reason": (b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", (200, b"x", True)),
-    "after an empty line": (b"\r\n" + HELLO, (200, b"hello", True)),
+    "after empty lines": (b"\r\n\r\n" + HELLO, (200, b"hello", True)),
     "after one 1xx": (CONTINUE + HELLO, (200, b"hello", True)),
     "after several 1xx": (
         CONTINUE + b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + CONTINUE + HELLO,
@@ -89,15 +88,15 @@ ANSWERS: dict[str, tuple[bytes, Answer]] = {
     "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", (200, b"abcde", True)),
     "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", (200, b"", True)),
     "chunked, sizes in all spellings": (
-        CHUNKED + b"0A\r\n0123456789\r\na  \r\n0123456789\r\n000\r\n\r\n",
+        CHUNKED + b"0A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n",
         (200, b"0123456789" * 2, True),
     ),
     "chunked, with extensions": (
-        CHUNKED + b'3;a\r\nabc\r\n1 ; b="c;d";e=f\r\nd\r\n0;last\r\n\r\n',
+        CHUNKED + b'3;a\r\nabc\r\n1;b="c;d";e=f\r\nd\r\n0;last\r\n\r\n',
         (200, b"abcd", True),
     ),
     "chunked, with trailers": (
-        CHUNKED + b"1\r\na\r\n0\r\nDigest: x\r\nContent-Length: 7\r\n\r\n",
+        CHUNKED + b"1\r\na\r\n0\r\nDigest: x\r\nX-Length: 7\r\n\r\n",
         (200, b"a", True),
     ),
     "chunked, with what ends a head in it": (
@@ -157,38 +156,6 @@ def test_an_answer_is_what_it_says_wherever_it_is_split(name: str) -> None:
             assert read(pair) == read(pair, known=known) == [expected]
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        OK + b"Content-Length: 5\r\n\r\n",
-        OK + b"Content-Length: 5000\r\n\r\n",
-        CHUNKED,
-        OK + b"\r\n",
-        EMPTY,
-        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\n",
-    ],
-)
-def test_an_answer_to_head_has_no_body_and_the_connection_stays(head: bytes) -> None:
-    status = parsed(head).status
-
-    for known in (None, {}):
-        assert read([head * 2], "HEAD", known) == [(status, b"", True)] * 2
-        assert read(single(head * 2), "HEAD", known) == [(status, b"", True)] * 2
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        OK + b"Connection: close\r\n\r\n",
-        OK + b"Connection: x, Close\r\nContent-Length: 5\r\n\r\n",
-        OK + b"Connection: keep-alive\r\nConnection: close\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n",
-    ],
-)
-def test_an_answer_to_head_may_be_the_last(head: bytes) -> None:
-    assert read([head], "HEAD") == [(200, b"", False)]
-
-
 def test_nothing_is_no_answer() -> None:
     assert read([]) == read([b"", b""]) == read([CONTINUE]) == []
 
@@ -202,7 +169,7 @@ def test_nothing_is_no_answer() -> None:
 def test_an_answer_that_is_cut_anywhere_is_refused(name: str) -> None:
     raw, _ = ANSWERS[name]
 
-    for at in range(1, len(raw)):
+    for at in range(1 + len(raw) - len(raw.lstrip()), len(raw)):
         begun = Read()
         begun.reader.receive(raw[:at])
         with pytest.raises(BadMessage):
@@ -213,12 +180,10 @@ def test_an_answer_that_is_cut_anywhere_is_refused(name: str) -> None:
 REFUSED = {
     "no HTTP": b"what is this\r\n\r\n",
     "a request": b"GET / HTTP/1.1\r\n\r\n",
-    "two empty lines": b"\r\n\r\n" + HELLO,
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
     "an old version": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "another protocol": b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "yet another protocol": b"ICE/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "another protocol": b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
     "a status below 100": b"HTTP/1.1 042 X\r\n\r\n",
     "a status of four digits": b"HTTP/1.1 2000 X\r\nContent-Length: 0\r\n\r\n",
     "a status of two": b"HTTP/1.1 20 X\r\nContent-Length: 0\r\n\r\n",
@@ -245,7 +210,7 @@ REFUSED = {
     "a size of a chunk below nothing": CHUNKED + b"-1\r\n",
     "a size of a chunk in Python": CHUNKED + b"0x1\r\na\r\n0\r\n\r\n",
     "a size of a chunk after a space": CHUNKED + b" 1\r\na\r\n0\r\n\r\n",
-    "a size of a chunk without end": CHUNKED + b"1" * 16 + b"\r\n",
+    "a size of a chunk without end": CHUNKED + b"1" * 17 + b"\r\n",
     "a size of a chunk that ends in LF": CHUNKED + b"1\na\r\n0\r\n\r\n",
     "a chunk longer than it says": CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
     "a chunk without an end": CHUNKED + b"1\r\na0\r\n\r\n",
@@ -264,26 +229,25 @@ def test_what_is_no_answer_is_refused_wherever_it_is_split(name: str) -> None:
             assert len(begun.answers) == bool(before)
 
 
-def filled(head: bytes, size: int) -> bytes:
-    """The head with a header that makes it `size` bytes."""
-    return head + b"X: " + b"x" * (size - len(head) - 7) + b"\r\n\r\n"
+def padded(over: int, before: int = 0) -> bytes:
+    """A header that brings names and values up to the limit."""
+    return b"X: " + b"x" * (MAX_HEAD - 1 - before + over) + b"\r\n\r\n"
 
 
 LIMITED = {
-    "the head": lambda over: filled(EMPTY[:-2], MOST_HEAD + over),
-    "the head of 1xx": lambda over: filled(CONTINUE[:-2], MOST_HEAD + over) + EMPTY,
+    "the head": lambda over: EMPTY[:-2] + padded(over),
+    "the head of 1xx": lambda over: CONTINUE[:-2] + padded(over) + EMPTY,
     "a body with a length": lambda over: (
-        OK + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + over) + b"x" * (MOST_BODY + over)
+        OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + over) + b"x" * (MAX_BODY + over)
     ),
     "a body in chunks": lambda over: (
-        CHUNKED + b"%x\r\n" % (MOST_BODY - 1) + b"x" * (MOST_BODY - 1) + b"\r\n"
+        CHUNKED + b"%x\r\n" % (MAX_BODY - 1) + b"x" * (MAX_BODY - 1) + b"\r\n"
         b"%x\r\n" % (1 + over) + b"x" * (1 + over) + b"\r\n0\r\n\r\n"
     ),
-    "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MOST_BODY + over),
-    "a line of a chunk": lambda over: CHUNKED + b"0;" + b"x" * (4092 + over) + b"\r\n\r\n",
-    "the trailer": lambda over: CHUNKED + b"0\r\nX: " + b"x" * (MOST_HEAD - 7 + over) + b"\r\n\r\n",
+    "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MAX_BODY + over),
+    "head and trailer": lambda over: CHUNKED + b"0\r\n" + padded(over, before=24),
     "the lines of the trailer": lambda over: (
-        CHUNKED + b"0\r\n" + b"a:\r\n" * 48 + b"b:" + b"b" * (2 + over) + b"\r\n\r\n"
+        CHUNKED + b"0\r\n" + b"a:\r\n" * 9 + padded(over, before=33)
     ),
 }  # fmt: skip
 
@@ -304,7 +268,7 @@ def test_what_has_no_end_is_refused_before_it_fills_memory(begin: bytes) -> None
     begun.reader.receive(begin)
 
     with pytest.raises(BadMessage, match="longer than"):
-        begun.receive([b"x: y\r" if begin.endswith(b";") else b"x: y\r\n"] * 1000)
+        begun.receive([b"xyz" if begin.endswith(b";") else b"x: y\r\n"] * 1000)
     assert begun.answers == []
 
 
@@ -315,7 +279,7 @@ def test_a_head_is_parsed_once() -> None:
     known: Known = {}
     read([HELLO, EMPTY, HELLO], known=known)
 
-    assert known == {HELLO[:-5]: Head(200, 5, True), EMPTY: Head(204, 0, True)}
+    assert known == {HELLO[:-5]: ResponseHead(200, 5, True), EMPTY: ResponseHead(204, 0, True)}
 
 
 @pytest.mark.parametrize("raw", [CHUNKED + b"0\r\n\r\n", OK + b"\r\n", CONTINUE])
@@ -326,21 +290,22 @@ def test_a_head_that_does_not_say_where_the_next_begins_is_not_kept(raw: bytes) 
     assert known == {}
 
 
-def test_the_head_of_a_body_that_is_too_large_is_not_kept() -> None:
-    raw, known = LIMITED["a body with a length"](1), {}
-    for _ in range(2):
-        with pytest.raises(BadMessage, match="body"):
-            read([raw], known=known)
-
-    assert known == {}
+def test_a_trailer_says_nothing_of_the_framing() -> None:
+    known: Known = {}
+    begun = Read(known)
+    begun.reader.receive(CHUNKED + b"1\r\na\r\n0\r\nTransfer-Encoding: x\r\n")
+    with pytest.raises(BadMessage):
+        begun.reader.end()
+    begun.reader.receive(b"\r\n")
+    assert (begun.answers, known) == ([(200, b"a", True)], {})
 
 
 def test_only_so_many_heads_are_known() -> None:
     known: Known = {}
-    for number in range(3 * MOST_HEADS_KNOWN):
+    for number in range(3 * MAX_HEADS_KNOWN):
         raw = OK + b"X: %d\r\nContent-Length: 1\r\n\r\nx" % number
         assert read([raw], known=known) == [(200, b"x", True)]
-        assert len(known) <= MOST_HEADS_KNOWN
+        assert len(known) <= MAX_HEADS_KNOWN
 
 
 def test_readers_share_what_they_know_and_nothing_else() -> None:
@@ -384,7 +349,7 @@ def responses(draw: st.DrawFn) -> tuple[bytes, Answer]:
         return before + head + b"Content-Length: 9\r\n\r\n", (status, b"", True)
     cuts = sorted({0, len(body), *draw(st.lists(st.integers(0, len(body)), max_size=3))})
     pieces = [body[start:end] for start, end in pairwise(cuts)]
-    extension = draw(st.sampled_from([b"", b";a", b' ;b="c"']))
+    extension = draw(st.sampled_from([b"", b";a", b';b="c"']))
     chunks = b"".join(b"%x%b\r\n%b\r\n" % (len(one), extension, one) for one in pieces)
     end = b"0%b\r\n%b\r\n" % (extension, draw(others))
     return before + head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + end, (200, body, True)
@@ -398,7 +363,8 @@ sequences = st.lists(responses(), max_size=6).map(
 def known_from(raw: bytes) -> Known:
     """Every head in these answers that can be known."""
     known: Known = {}
-    read([raw], known=known)
+    for _ in range(raw.count(b"HTTP/1.1") + 1):  # each time the first that is not known yet
+        read([raw], known=known)
     return known
 
 
@@ -480,10 +446,10 @@ def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool
 def both_ways(pieces: Iterable[bytes], learnt: bytes) -> list[tuple[bool, bytes, bool]]:
     """Of each answer whether it is a success, its body, whether the connection stays."""
     found: list[tuple[bool, bytes, bool]] = []
-    reader = Reader(
+    reader = ResponseReader(
         lambda head, body: found.append((head.status < 300, body, head.keep_alive)),
-        most_head_bytes=MOST_HEAD,
-        most_body_bytes=MOST_BODY,
+        max_head_bytes=MAX_HEAD,
+        max_body_bytes=MAX_BODY,
     )
     reader.receive(learnt)
     found.clear()

@@ -151,25 +151,6 @@ SPELLINGS: list[Callable[[bytes], bytes]] = [
 ]
 
 
-async def test_answers_to_head_are_counted_by_their_heads_alone() -> None:
-    async def script(peer: Peer) -> None:
-        for item in range(12):
-            target = await peer.asked()
-            assert peer.heads[-1].startswith("HEAD ")
-            status = 404 if item == 5 else 200
-            await peer.send(answer(target * 100, status=status)[: -100 * len(target)])
-            await peer.asked()
-            await peer.send(CHUNKED)
-        await peer.end()
-
-    async with scripted(script) as server:
-        transport = over(server, connections=1, depth=4, method="HEAD")
-        async with transport as fetch:
-            found = await outcomes(transport, fetch, 24)
-        assert server.connections == 1
-    assert found == [b""] * 10 + ["status"] + [b""] * 13
-
-
 # Connections that end in mid-pipeline
 
 
@@ -362,10 +343,10 @@ async def test_a_transport_that_is_left_ends_its_pipelines() -> None:
 
 async def test_what_is_in_force_is_read_back() -> None:
     async with scripted(echo) as server:
-        transport = over(server, connections=3, depth=2, method="HEAD", connect_timeout_s=7.0)
+        transport = over(server, connections=3, depth=2, connect_timeout_s=7.0)
         async with transport:
             found = transport.effective
-    expected = {"connections": 3, "depth": 2, "method": "HEAD", "connect_timeout_s": 7.0}
+    expected = {"connections": 3, "depth": 2, "connect_timeout_s": 7.0}
     assert {**expected, "timeout_s": AMPLE_S, "connections_opened": 0}.items() <= found.items()
 
 

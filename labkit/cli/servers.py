@@ -29,7 +29,6 @@ SERVER: Mapping[str, Setting] = {
     "port": Setting("N", "The port; 0 takes any that is free.", "8080"),
     "delay": Setting("EXPR", "The delay of GET /{name} in seconds."),
     "seed": Setting("N", "The seed of the delays."),
-    "engine": Setting("NAME", "The front-end: wire or aiohttp."),
     "loop": Setting("NAME", "The event loop: uvloop or asyncio."),
     "workers": Setting("N", "How many processes share the port."),
     "body_bytes": Setting("N", "Answer GET /{name} with N bytes.", "Hello, World!"),

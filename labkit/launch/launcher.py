@@ -160,7 +160,7 @@ async def _target(trial: Trial, core: int | None, there: Served | None) -> Async
 
 
 def _http_server(trial: Trial, core: int | None) -> parts.TargetProcess:
-    names = ("delay", "engine", "loop", "body_bytes", "client_max_size", "stall_at", "stall_s")
+    names = ("delay", "loop", "body_bytes", "client_max_size", "stall_at", "stall_s")
     return parts.Server(
         **{name: getattr(trial.target, name) for name in names},
         seed=trial.seed,

@@ -9,7 +9,7 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.addresses import is_loopback
-from labkit.spec.types import Bytes, EchoApi, Engine, Loop, Part, Port, StallSeconds
+from labkit.spec.types import Bytes, EchoApi, Loop, Part, Port, StallSeconds
 
 
 class Process(Part, frozen=True, kw_only=True):
@@ -55,20 +55,19 @@ class ValkeyServer(Process, frozen=True, kw_only=True):
 class Server(TargetProcess, frozen=True, kw_only=True):
     """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
 
-    `keep_log` is how many requests `/-/log` shows; `board` is where one of several workers finds
-    the others.
+    `keep_log` is how many requests `/-/log` shows; in `counters_folder` several workers share what
+    they count.
     """
 
     delay: str = "0"
     seed: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] = 0
-    engine: Engine = "wire"
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
     stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
     stall_s: StallSeconds = 1.0
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    board: str | None = None
+    counters_folder: str | None = None
     announce_json: bool = False
 
     def __post_init__(self) -> None:

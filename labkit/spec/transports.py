@@ -110,7 +110,6 @@ class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):
     """
 
     depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
-    method: Literal["GET", "HEAD"] = "GET"
 
     def connections_at(self, in_flight: int) -> int:
         """One for each `depth` requests."""

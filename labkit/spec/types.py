@@ -10,7 +10,6 @@ from msgspec import Meta
 from labkit.spec import validation
 
 Loop = Literal["asyncio", "uvloop"]
-Engine = Literal["wire", "aiohttp"]
 EchoApi = Literal["sockets", "streams", "protocol"]
 Coding = Literal["identity", "gzip", "deflate", "br", "zstd"]
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]

@@ -18,7 +18,7 @@ from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports import http1
 from labkit.measured.transports.client import OneAtATime
 from labkit.measured.transports.failures import BadStatus, Unanswered
-from labkit.measured.transports.responses import Head, Reader
+from labkit.measured.transports.responses import ResponseHead, ResponseReader
 from labkit.spec import parts
 
 
@@ -35,7 +35,7 @@ class Streams(OneAtATime[parts.StreamsTransport]):
         super().__init__(settings)
         self._request = http1.requests(url, path, "GET")
         self._endpoint = http1.endpoint(url, addresses)
-        self._known: dict[bytes, Head] = {}
+        self._known: dict[bytes, ResponseHead] = {}
         self._idle: list[Connection] = []
         self._busy: dict[Connection, None] = {}
 
@@ -103,22 +103,22 @@ class Connection:
     def __init__(
         self,
         settings: parts.StreamsTransport,
-        known: dict[bytes, Head],
+        known: dict[bytes, ResponseHead],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._reader, self._writer, self._size = reader, writer, settings.buffer_bytes
-        self._answers: deque[tuple[Head, bytes]] = deque()
-        self._responses = Reader(
+        self._answers: deque[tuple[ResponseHead, bytes]] = deque()
+        self._responses = ResponseReader(
             lambda head, body: self._answers.append((head, body)),
-            most_head_bytes=settings.most_head_bytes,
-            most_body_bytes=settings.most_body_bytes,
+            max_head_bytes=settings.most_head_bytes,
+            max_body_bytes=settings.most_body_bytes,
             known=known,
         )
         self._expired = False
         self.asked = 0
 
-    async def ask(self, request: bytes) -> tuple[Head, bytes]:
+    async def ask(self, request: bytes) -> tuple[ResponseHead, bytes]:
         """Send a request and read its answer."""
         self.asked += 1
         self._writer.write(request)

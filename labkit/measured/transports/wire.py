@@ -20,7 +20,7 @@ from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports import Fetch, http1
 from labkit.measured.transports.client import Client
 from labkit.measured.transports.failures import BadStatus, Unanswered
-from labkit.measured.transports.responses import Head, Reader
+from labkit.measured.transports.responses import ResponseHead, ResponseReader
 from labkit.spec import parts
 
 Waiter = asyncio.Future[Any]
@@ -37,7 +37,7 @@ class Wire(Client[parts.WireTransport]):
         addresses: Sequence[str] = (),
     ) -> None:
         super().__init__(settings)
-        self._request = http1.requests(url, path, settings.method)
+        self._request = http1.requests(url, path, "GET")
         self._pool = Pool(settings, http1.endpoint(url, addresses))
 
     @property
@@ -84,7 +84,7 @@ class Pool:
     def __init__(self, settings: parts.WireTransport, endpoint: http1.Endpoint) -> None:
         self.settings, self._endpoint = settings, endpoint
         self.ready: list[Connection] = []
-        self.known: dict[bytes, Head] = {}
+        self.known: dict[bytes, ResponseHead] = {}
         self.plain: dict[bytes, int] = {}
         self.queue: deque[Waiter] = deque()
         self.opened = 0
@@ -183,11 +183,10 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         # Takes no new requests; takes no more answers either.
         self._retired = self._over = False
-        self._reader = Reader(
+        self._reader = ResponseReader(
             self._answered,
-            method=settings.method,
-            most_head_bytes=settings.most_head_bytes,
-            most_body_bytes=settings.most_body_bytes,
+            max_head_bytes=settings.most_head_bytes,
+            max_body_bytes=settings.most_body_bytes,
             known=pool.known,
             plain=pool.plain,
         )
@@ -246,7 +245,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(self._out))
         self._out.clear()
 
-    def _answered(self, head: Head, body: bytes) -> None:
+    def _answered(self, head: ResponseHead, body: bytes) -> None:
         waiting = self.waiting
         if self._over:
             return

@@ -1,1 +1,1 @@
-"""The synthetic HTTP server: `behaviour` decides each answer, an engine sends it."""
+"""The synthetic HTTP server: `behaviour` decides each answer, `protocol` sends it."""

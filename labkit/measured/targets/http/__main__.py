@@ -1,21 +1,31 @@
 """`python -m labkit.measured.targets.http '<JSON of Server>'`: run one synthetic server.
 
 What a process owes whoever started it is in `targets.process`. What the server answers is in
-`behaviour`, how that is sent in the engine.
+`behaviour`, how that is sent in `protocol`. Several workers share a port: the system deals
+connections out among them (SO_REUSEPORT), and `stats.SharedCounters` adds up what they count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
+import subprocess
 import sys
-from importlib import import_module
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import msgspec
+
+from labkit.errors import TrialFailed
 from labkit.measured.targets import process
-from labkit.measured.targets.http.workers import supervise
+from labkit.measured.targets.http.protocol import Engine, ServerConnection
 from labkit.spec.parts import Server
 
+GRACE_S = 2.0
 USAGE = (
     """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay": "randint(0,3)"}'"""
 )
@@ -23,33 +33,104 @@ USAGE = (
 
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.main(arguments, Server, _start, announcement, USAGE, _supervised)
+    return process.main(arguments, Server, start, announcement, USAGE, supervise)
 
 
-def _supervised(settings: Server) -> int | None:
-    return supervise(settings) if settings.workers > 1 and settings.board is None else None
-
-
-async def _start(settings: Server) -> asyncio.Server:
-    engine: Any = import_module(f"labkit.measured.targets.http.engine_{settings.engine}")
-    server: asyncio.Server = await engine.start(settings)
-    return server
-
-
-def announcement(settings: Server, host: str, port: int) -> str | dict[str, Any]:
-    """What is said once the server accepts connections, to a program or to a human."""
-    url = f"http://{host}:{port}"
-    if settings.announce_json:
-        return {"url": url, "pid": os.getpid()}
-    return (
-        f"serving {url} with a delay of {settings.delay} s "
-        f"(engine {settings.engine}, loop {settings.loop}, {_workers(settings)}seed "
-        f"{settings.seed}); Ctrl-C stops it"
+async def start(settings: Server) -> asyncio.Server:
+    """Listen where `settings` say; connections are accepted when this returns."""
+    engine = Engine(settings)
+    return await asyncio.get_running_loop().create_server(
+        lambda: ServerConnection(engine),
+        settings.host,
+        settings.port,
+        backlog=process.BACKLOG,
+        reuse_port=settings.workers > 1 or None,
     )
 
 
-def _workers(settings: Server) -> str:
-    return f"{settings.workers} workers, " if settings.workers > 1 else ""
+def announcement(settings: Server, host: str, port: int) -> str | dict[str, Any]:
+    """Return what to print once the server accepts connections, for a program or a person."""
+    url = f"http://{host}:{port}"
+    if settings.announce_json:
+        return {"url": url, "pid": os.getpid()}
+    workers = f"{settings.workers} workers, " if settings.workers > 1 else ""
+    return (
+        f"serving {url} with a delay of {settings.delay} s "
+        f"(loop {settings.loop}, {workers}seed {settings.seed}); Ctrl-C stops it"
+    )
+
+
+def supervise(settings: Server) -> int | None:
+    """Run several workers until a signal comes, which raises `SystemExit`.
+
+    Return 1 where one of them died, and None where this process is to serve by itself.
+    """
+    if settings.workers == 1 or settings.counters_folder is not None:
+        return None
+    try:
+        reserved = _reserve_port(settings)
+    except OSError as error:
+        raise process.cannot_listen(settings, error) from None
+    with reserved, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        address = reserved.getsockname()
+        changes = {"port": address[1], "announce_json": True, "die_with_stdin": True}
+        each = msgspec.structs.replace(settings, counters_folder=folder, **changes)
+        workers = [stack.enter_context(_worker(each)) for _ in range(settings.workers)]
+        process.say(announcement, settings, address)
+        pid, _ = os.wait()
+        for worker in workers:
+            if worker.pid == pid:
+                worker.returncode = 1
+        print(f"error: worker {pid} of the server ended by itself", file=sys.stderr)
+    return 1
+
+
+def _reserve_port(settings: Server) -> socket.socket:
+    """Return a socket that reserves the port for the workers, and does not listen."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    if settings.port:
+        # Without the option that lets others in: the port may not be someone else's.
+        with socket.socket(family) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((settings.host, settings.port))
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise OSError(errno.ENOTSUP, "this system cannot share a port among processes")
+    shared = socket.socket(family)
+    try:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind((settings.host, settings.port))
+    except OSError:
+        shared.close()
+        raise
+    return shared
+
+
+@contextmanager
+def _worker(settings: Server) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a worker, and end it with the block."""
+    command = [
+        sys.executable,
+        "-m",
+        "labkit.measured.targets.http",
+        msgspec.json.encode(settings).decode(),
+    ]
+    worker = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    try:
+        if not worker.stdout.readline():
+            worker.wait()
+            raise TrialFailed("a worker of the server did not start")
+        yield worker
+    finally:
+        # It ends with its standard input; and if its loop is blocked, at once.
+        worker.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(GRACE_S)
+        worker.kill()
+        worker.wait()
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """What the synthetic server answers: a pure function of the request and of the server's settings.
 
-No clock, no sockets, no event loop, and no engine's types: engines ask here and send what they are
-told, so that all of them answer alike. What the server counts is in `stats`.
+No clock, no sockets, no event loop: `protocol` asks here and sends what it gets. A route that
+depends on the request alone is a function, one that depends on the settings a method. Each takes
+the last segment of the path and the request; a value that is not allowed raises `BadInput`, which
+becomes a 400. What the server counts is in `stats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.measured.targets.http import faults, messages, routes
-from labkit.measured.targets.http.messages import Answer, Request
+from labkit.measured.targets.http import compression, documents, messages
+from labkit.measured.targets.http.messages import Answer, Chunks, Request
+from labkit.measured.targets.http.pacing import BROKEN
 from labkit.spec import delays, parts, validation
 
 STATS, LOG = "/-/stats", "/-/log"
@@ -24,27 +28,35 @@ NO_ROUTE = (
     "/message/{n}, /echo, /status/{code}, /fault/{kind}, /-/stats and /-/log; all but "
     "the last two take ?rate=, in bytes per second"
 )
+# Statuses that never have a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
+EMPTY = frozenset({204, 205, 304})
+DEFAULT_CHUNK = "8192"
+FAULTS = ("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate")
+
+ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 24)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[int, Meta(ge=1, le=1 << 40)]
+Records = Annotated[int, Meta(ge=0, le=documents.MAX_RECORDS)]
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.LONGEST_S))]
+Status = Annotated[int, Meta(ge=200, le=599)]
+Times = Annotated[int, Meta(ge=0, le=documents.MAX_TIMES)]
+Route = Callable[[str, Request], Answer]
 
 _GET = ("GET", "HEAD")
 _POST = ("POST",)
-_NAMED = frozenset({b"posts", b"users", b"echo"})
 
 
 class Behaviour:
     """The answers of one server. `hello` is the answer to `GET /{name}`, but for its delay.
 
-    `named` is what is no such name: it has a route, or a stall, of its own.
+    `special_names` are no such name: they have a route, or a stall, of their own.
     """
 
     def __init__(self, settings: parts.Server) -> None:
         self._delay = delays.parse(settings.delay)
         self._seed = settings.seed
-        self._stall = None if settings.stall_at is None else str(settings.stall_at)
+        self._stall_at = None if settings.stall_at is None else str(settings.stall_at)
         self._stall_s = settings.stall_s
-        stalls = set() if self._stall is None else {self._stall.encode()}
-        self.named = _NAMED | stalls
-        self._named = frozenset({"/", *(f"/{name.decode()}" for name in self.named)})
         self.client_max_size = settings.client_max_size
         size = settings.body_bytes
         self.hello = Answer(body=messages.HELLO if size is None else messages.body_of(size))
@@ -53,16 +65,25 @@ class Behaviour:
             "the body is too large: the server's client_max_size is "
             f"{validation.number(self.client_max_size)} bytes",
         )
-        self._one: Mapping[str, tuple[routes.Handler, tuple[str, ...]]] = {
-            "posts": (routes.all_posts, _GET),
-            "users": (routes.all_users, _GET),
-            "echo": (self._echo, _POST),
+        self._one: Mapping[str, tuple[Route, tuple[str, ...]]] = {
+            "posts": (lambda *_: _documents(documents.posts()), _GET),
+            "users": (lambda *_: _documents(documents.users()), _GET),
+            "echo": (self.echo, _POST),
         }
-        self._two: Mapping[str, routes.Handler] = {
-            **routes.TABLE,
-            "delay": self._after,
-            "fault": self._fault,
+        self._two: Mapping[str, Route] = {
+            "posts": lambda text, _: _document(documents.posts(), text),
+            "users": lambda text, _: _document(documents.users(), text),
+            "delay": self.delay,
+            "bytes": body_bytes,
+            "stream": stream,
+            "json": json,
+            "message": message,
+            "status": status,
+            "fault": self.fault,
         }
+        special = set(self._one) | ({self._stall_at} if self._stall_at is not None else set())
+        self.special_names = frozenset(name.encode() for name in special)
+        self._special_targets = frozenset({"/", *(f"/{name}" for name in special)})
 
     @property
     def is_at_once(self) -> bool:
@@ -71,13 +92,13 @@ class Behaviour:
         return undelayed and isinstance(self.hello.body, bytes)
 
     def hello_delay_s(self, target: str) -> float | None:
-        """The delay in seconds where `GET target` surely is `hello`; None: ask `answer`.
+        """Return the delay in seconds where `GET target` surely is `hello`; None: ask `answer`.
 
         The short way for the route that benchmarks call: it costs about a microsecond.
         """
         if (
             target.rfind("/")
-            or target in self._named
+            or target in self._special_targets
             or "%" in target
             or "?" in target
             or not target.isascii()
@@ -86,47 +107,45 @@ class Behaviour:
         return self._delay.draw(self._seed, target[1:])
 
     def takes_body(self, method: str, target: str) -> bool:
-        """Whether the answer depends on the request's body; else it is not worth reading."""
+        """Return whether the answer depends on the request's body; else it need not be kept."""
         return method == "POST" and messages.split(target)[0] == ["echo"]
 
     def answer(self, request: Request) -> Answer:
-        """The answer to any request but those that `is_inside` is true of."""
+        """Return the answer to any request but those that `asks_for_counters` is true of."""
         segments, _ = messages.split(request.target)
-        handler, allowed = self._find(segments)
-        if handler is None:
+        route: Route | None = None
+        allowed: tuple[str, ...] = _GET
+        if len(segments) == 1 and segments[0]:
+            route, allowed = self._one.get(segments[0], (self.greet, _GET))
+        elif len(segments) == 2 and all(segments):
+            route = self._two.get(segments[0])
+        if route is None:
             return messages.text(404, NO_ROUTE)
         if request.method not in allowed:
             return _not_allowed(allowed)
         try:
-            answer = handler(segments[-1], request)
-            rate = routes.rate(request)
+            answer = route(segments[-1], request)
+            rate = query(request, "rate") if "?" in request.target else None
+            if rate is None:
+                return answer
+            return msgspec.structs.replace(answer, rate=number("rate", rate, Rate))
         except BadInput as error:
             return messages.text(400, str(error))
-        return answer if rate is None else msgspec.structs.replace(answer, rate=rate)
 
-    def _find(self, segments: list[str]) -> tuple[routes.Handler | None, tuple[str, ...]]:
-        if not all(segments) or len(segments) > 2:
-            return None, ()
-        if len(segments) == 2:
-            return self._two.get(segments[0]), _GET
-        return self._one.get(segments[0], (self._hello, _GET))
+    def greet(self, name: str, _: Request) -> Answer:
+        """Return the greeting after its delay; at one name the whole server stands still first."""
+        return msgspec.structs.replace(
+            self.hello,
+            delay_s=self._delay.draw(self._seed, name),
+            stall_s=self._stall_s if name == self._stall_at else 0.0,
+        )
 
-    def _hello(self, name: str, _: Request) -> Answer:
-        answer = self._delayed(self._delay.draw(self._seed, name))
-        if name != self._stall:
-            return answer
-        return msgspec.structs.replace(answer, stall_s=self._stall_s)
+    def delay(self, text: str, _: Request) -> Answer:
+        """Return the greeting after that many seconds."""
+        return msgspec.structs.replace(self.hello, delay_s=number("seconds", text, Seconds))
 
-    def _fault(self, kind: str, request: Request) -> Answer:
-        return faults.answer(kind, request, self._seed)
-
-    def _after(self, text: str, _: Request) -> Answer:
-        return self._delayed(routes.number("seconds", text, Seconds))
-
-    def _delayed(self, delay_s: float) -> Answer:
-        return msgspec.structs.replace(self.hello, delay_s=delay_s)
-
-    def _echo(self, _: str, request: Request) -> Answer:
+    def echo(self, _: str, request: Request) -> Answer:
+        """Return the body that was sent, with its type."""
         if len(request.body) > self.client_max_size:
             return self.too_large
         content_type = request.headers.get("content-type") or messages.BINARY
@@ -135,22 +154,123 @@ class Behaviour:
         headers = (("Content-Type", content_type), ("X-Content-Type-Options", "nosniff"))
         return Answer(headers=headers, body=request.body)
 
+    def fault(self, kind: str, request: Request) -> Answer:
+        """Return the answer of `/fault/{kind}`: each fault does the same every time.
 
-def is_inside(target: str) -> bool:
-    """Whether a request for `target` asks the server about itself (and is not counted itself)."""
+        `error_rate` draws from the seed and the whole target, so that the same request always has
+        the same fate: an item's number belongs into its query.
+        """
+        if kind not in FAULTS:
+            raise BadInput(f"fault is {kind[:40]!r}: there are {', '.join(FAULTS)}")
+        if kind == "error_rate":
+            share = number("p", query(request, "p") or "", Probability)
+            if delays.uniform(self._seed, request.target) < share:
+                return messages.text(500, "an error, as error_rate was asked for")
+            return Answer(body=messages.HELLO)
+        asked = query(request, "seconds")
+        seconds = 1.0 if asked is None else number("seconds", asked, parts.StallSeconds)
+        if kind in BROKEN:
+            return Answer(body=messages.HELLO, fault=kind, fault_s=seconds)
+        if kind == "stall":
+            return Answer(body=messages.HELLO, stall_s=seconds)
+        return Answer(body=messages.HELLO, drip_s=seconds)
+
+
+def number(field: str, text: str, type_: Any) -> Any:
+    """Return the number that `text` writes; raise `BadInput` out of the bounds of `type_`."""
+    try:
+        return msgspec.convert(text, type_, strict=False)
+    except msgspec.ValidationError:
+        allowed = validation.allowed(type_)
+        raise BadInput(f"{field} is {text[:40]!r}: it must be {allowed}") from None
+
+
+def query(request: Request, name: str) -> str | None:
+    """Return the first value of that name in the query; None where there is none."""
+    pairs = parse_qsl(messages.split(request.target)[1], keep_blank_values=True)
+    return next((value for key, value in pairs if key == name), None)
+
+
+def body_bytes(text: str, _: Request) -> Answer:
+    """Return a body of that many bytes, with a Content-Length."""
+    body = messages.body_of(number("n", text, parts.Bytes))
+    return Answer(headers=(("Content-Type", messages.BINARY),), body=body)
+
+
+def stream(text: str, request: Request) -> Answer:
+    """Return the same bytes, chunked; `?chunk=` is the size of a chunk."""
+    asked = query(request, "chunk")
+    body = Chunks(
+        total_bytes=number("n", text, parts.Bytes),
+        chunk_bytes=number("chunk", DEFAULT_CHUNK if asked is None else asked, ChunkBytes),
+        framed=True,
+    )
+    return Answer(headers=(("Content-Type", messages.BINARY),), body=body)
+
+
+def json(text: str, request: Request) -> Answer:
+    """Return that many records, in the coding that the client prefers or `?encoding=` forces."""
+    return _coded(documents.records(number("n", text, Records)), request)
+
+
+def message(text: str, request: Request) -> Answer:
+    """Return one greeting that many times, coded likewise."""
+    return _coded(documents.message(number("n", text, Times)), request)
+
+
+def status(text: str, _: Request) -> Answer:
+    """Return that status, with a body that says so where the status may have one."""
+    code = number("code", text, Status)
+    if code in EMPTY:
+        return Answer(status=code, headers=())
+    return messages.text(code, f"status {code}")
+
+
+def asks_for_counters(target: str) -> bool:
+    """Return whether a request asks the server about itself (and is not counted itself)."""
     return target.startswith("/-/") and target.partition("?")[0] in (STATS, LOG)
 
 
-def is_log(target: str) -> bool:
-    """Whether such a request asks for the log, and not for the counters."""
+def asks_for_log(target: str) -> bool:
+    """Return whether such a request asks for the log, and not for the counters."""
     return target.partition("?")[0] == LOG
 
 
-def inside(method: str, known: Mapping[str, Any]) -> Answer:
-    """The answer to a request that `is_inside` is true of, from a server that knows `known`."""
+def counters(method: str, counted: Mapping[str, Any]) -> Answer:
+    """Return the answer to a request that `asks_for_counters` is true of."""
     if method not in _GET:
         return _not_allowed(_GET)
-    return messages.json(msgspec.json.encode(known), extra=(("Cache-Control", "no-store"),))
+    return messages.json(msgspec.json.encode(counted), extra=(("Cache-Control", "no-store"),))
+
+
+def _documents(all_of_them: tuple[dict[str, Any], ...]) -> Answer:
+    return messages.json(msgspec.json.encode(all_of_them))
+
+
+def _document(all_of_them: tuple[dict[str, Any], ...], text: str) -> Answer:
+    index = number("i", text, int)
+    if not 1 <= index <= len(all_of_them):
+        return messages.json(b"{}", 404)
+    return messages.json(msgspec.json.encode(all_of_them[index - 1]))
+
+
+def _coded(body: bytes, request: Request) -> Answer:
+    asked, vary = query(request, "encoding"), (("Vary", "Accept-Encoding"),)
+    coding = asked
+    if asked is None:
+        coding = compression.negotiate(request.headers.get("accept-encoding"))
+    if coding is None:
+        return messages.text(406, compression.NOT_ACCEPTABLE, vary)
+    coder = compression.CODERS.get(coding)
+    if coder is None:
+        names = ", ".join(compression.CODERS)
+        raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
+    level, written = coder.level, query(request, "level")
+    if written is not None:
+        allowed = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
+        level = number(f"level of {coding}", written, allowed)
+    coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
+    return messages.json(coder.code(body, level), extra=vary + coded)
 
 
 def _not_allowed(allowed: tuple[str, ...]) -> Answer:

@@ -1,25 +1,32 @@
-"""What the synthetic server is asked and what it answers, as data: `Request`, `Answer`, `Chunks`.
+"""What the synthetic server is asked and what it answers: as data, and as bytes of HTTP/1.1.
 
-Nothing here decides or sends anything. The headers of an answer are those of its content; framing
-(Content-Length, Transfer-Encoding, Connection), Date and Server belong to the engine that sends it.
+Nothing here decides or sends anything, and the date is given. The headers of an answer are those of
+its content; framing (Content-Length, Transfer-Encoding, Connection), Date and Server are added
+where it is encoded (RFC 9112).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+
+from labkit.measured.targets.http.requests import RequestHead
 
 SERVER = "labkit"
 HELLO = b"Hello, World!"
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 BINARY = "application/octet-stream"
-WHOLE_BYTES = 1 << 20
+MAX_WHOLE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 16
 PATTERN = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_LENGTH = frozenset({204, 304})
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -39,7 +46,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunks(msgspec.Struct, frozen=True, kw_only=True):
-    """A body that is described, not held: `total_bytes` of `PATTERN` over and over.
+    """A body that is described, not stored: `total_bytes` of `PATTERN` over and over.
 
     It is sent in pieces of `chunk_bytes` (the last may be shorter). `framed`: each piece is one
     chunk of a chunked body; else the body goes out with a Content-Length.
@@ -50,7 +57,7 @@ class Chunks(msgspec.Struct, frozen=True, kw_only=True):
     framed: bool = False
 
     def pieces(self) -> Iterator[bytes]:
-        """The pieces, made one at a time."""
+        """Yield the pieces, made one at a time."""
         block = PATTERN * (self.chunk_bytes // len(PATTERN) + 2)
         for start in range(0, self.total_bytes, self.chunk_bytes):
             phase = start % len(PATTERN)
@@ -60,17 +67,12 @@ class Chunks(msgspec.Struct, frozen=True, kw_only=True):
 Body = bytes | Chunks
 
 
-def length(body: Body) -> int:
-    """How many bytes a body has."""
-    return len(body) if isinstance(body, bytes) else body.total_bytes
-
-
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send, and after how many seconds. For HEAD the engine leaves the body out.
+    """What to send, and after how many seconds. The answer to HEAD goes out without its body.
 
-    For `stall_s` the engine first stands still, with all that it serves. `rate` is at how many
-    bytes a second the body goes out, at most; None is as fast as the client reads. With `drip_s` it
-    goes out byte by byte over so many seconds. `fault` is one of `faults.BROKEN`, or none.
+    For `stall_s` the server first stands still, with all that it serves. `rate` is the most bytes
+    of the body that go out in a second; None is as fast as the client reads. With `drip_s` the body
+    goes out byte by byte over so many seconds. `fault` is one of `pacing.BROKEN`, or none.
     """
 
     status: int = 200
@@ -84,32 +86,32 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     fault_s: float = 0.0
 
     @property
-    def is_slow(self) -> bool:
-        """Whether its body is held back on purpose."""
-        return self.rate is not None or self.drip_s is not None
+    def is_whole(self) -> bool:
+        """Whether its body is there and goes out at once."""
+        return isinstance(self.body, bytes) and self.rate is None and self.drip_s is None
 
 
 @lru_cache(maxsize=8)
 def body_of(size_bytes: int) -> Body:
-    """A body of `size_bytes`: held (and shared) up to `WHOLE_BYTES`, described above it."""
-    if size_bytes > WHOLE_BYTES:
+    """Return a body of that size: stored (and shared) up to `MAX_WHOLE_BYTES`, else described."""
+    if size_bytes > MAX_WHOLE_BYTES:
         return Chunks(total_bytes=size_bytes)
     return (PATTERN * (size_bytes // len(PATTERN) + 1))[:size_bytes]
 
 
 def text(status: int, sentence: str, extra: Headers = ()) -> Answer:
-    """An answer in plain text: what it repeats from the request never becomes HTML."""
+    """Return an answer in plain text: what it repeats from the request never becomes HTML."""
     body = sentence.encode("utf-8", "backslashreplace")
     return Answer(status=status, headers=(("Content-Type", TEXT), *extra), body=body)
 
 
 def json(body: bytes, status: int = 200, extra: Headers = ()) -> Answer:
-    """An answer whose body is JSON already encoded (and perhaps compressed)."""
+    """Return an answer whose body is JSON already encoded (and perhaps compressed)."""
     return Answer(status=status, headers=(("Content-Type", JSON), *extra), body=body)
 
 
 def split(target: str) -> tuple[list[str], str]:
-    """The decoded segments of a target's path, and its query undecoded.
+    """Split a target into the decoded segments of its path, and its query undecoded.
 
     A target in absolute form loses its scheme and authority. A slash that is percent-encoded is
     part of its segment.
@@ -117,11 +119,47 @@ def split(target: str) -> tuple[list[str], str]:
     if not target.startswith("/"):
         target = "/" + target.partition("://")[2].partition("/")[2]
     path, _, query = target.partition("?")
-    return [_decoded(segment) for segment in path.split("/")[1:]], query
+    segments = path.split("/")[1:]
+    if "%" in path or not path.isascii():
+        # Bytes that are not UTF-8 come as surrogates.
+        raw = (segment.encode("utf-8", "surrogateescape") for segment in segments)
+        segments = [unquote_to_bytes(segment).decode("utf-8", "replace") for segment in raw]
+    return segments, query
 
 
-def _decoded(segment: str) -> str:
-    if "%" not in segment and segment.isascii():
-        return segment
-    # Bytes that are not UTF-8 reach an engine's strings as surrogates.
-    return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+def encode(answer: Answer, asked: RequestHead, date: str, *, last: bool = False) -> bytes:
+    """Return an answer with a stored body as bytes; `last`: the connection ends after it."""
+    assert isinstance(answer.body, bytes)
+    body = b"" if asked.method == "HEAD" else answer.body
+    return encode_head(answer, asked, date, last=last) + body
+
+
+def encode_head(answer: Answer, asked: RequestHead, date: str, *, last: bool) -> bytes:
+    """Return the head of an answer as bytes."""
+    lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers]
+    if is_chunked(answer.body, asked):
+        # The framing of a body that is not sent says nothing.
+        lines += ["Transfer-Encoding: chunked"] if asked.method != "HEAD" else []
+    elif answer.status not in _NO_LENGTH:
+        body = answer.body
+        size = len(body) if isinstance(body, bytes) else body.total_bytes
+        lines.append(f"Content-Length: {size}")
+    if last:
+        lines.append("Connection: close")
+    elif asked.version == "1.0":
+        lines.append("Connection: keep-alive")
+    lines += [f"Date: {date}", f"Server: {SERVER}", "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def is_chunked(body: Body, asked: RequestHead) -> bool:
+    """Return whether the body goes out in chunks, which HTTP/1.0 does not know."""
+    return isinstance(body, Chunks) and body.framed and asked.version == "1.1"
+
+
+def encode_chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield each piece as one chunk, and the end of them."""
+    for piece in pieces:
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"

@@ -1,29 +1,24 @@
 """HTTP/1.1 requests out of a stream of bytes. No sockets, no event loop, no clock.
 
-httptools parses each head; where a message ends is decided in `http_framing`. A client repeats its
-headers with every request, so a block of headers that was parsed once is known by its bytes:
-`GET /{name}` with a known, plain block is recognised without parsing it again.
+A client repeats its headers with every request, so a block of headers that was parsed once is known
+by its bytes: `GET /{name}` with a known, plain block is recognised without parsing it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Protocol
 
 import httptools
 import msgspec
 
-from labkit.measured.http_framing import HEAD_ENDS, BadMessage, Frames, Framing, Steps
+from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader
 
-MOST_HEAD_BYTES = 16_384
-MOST_BLOCKS_KNOWN = 256
-_VERSIONS = ("1.0", "1.1")
-
-
-_LINE_ENDS = b" HTTP/1.1\r\n"
+MAX_HEAD_BYTES = 16_384
+MAX_BLOCKS_KNOWN = 256
+_LINE_END = b" HTTP/1.1\r\n"
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     """The head of a request. `length` of its body in bytes; None where it comes in chunks."""
 
     method: str
@@ -35,7 +30,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expects(self) -> bool:
-        """Whether the client waits to be told before it sends the body."""
+        """Whether the client waits for a 100 before it sends the body."""
         asked = self.headers.get("expect", "").lower() == "100-continue"
         return asked and self.version == "1.1" and self.length != 0
 
@@ -45,102 +40,112 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         return self.length == 0 and self.keep_alive and self.version == "1.1"
 
 
-def plain_head(target: str) -> Head:
-    """The head of `GET target` as `Listener.plain` is told of it."""
-    return Head(method="GET", target=target, version="1.1", headers={}, length=0, keep_alive=True)
+def plain_head(target: str) -> RequestHead:
+    """Return the head of a plain `GET target`."""
+    return RequestHead(
+        method="GET", target=target, version="1.1", headers={}, length=0, keep_alive=True
+    )
 
 
 class Listener(Protocol):
-    """Who is told what came. What `plain` is told and what `asked` is told come in order."""
+    """Who takes the requests of a `RequestReader`, in the order in which they came."""
 
-    def plain(self, name: bytes) -> None:
-        """`GET /{name}` came, with letters and digits only, from a client that stays."""
+    def plain_received(self, name: bytes) -> None:
+        """Take `GET /{name}`, with letters and digits only, from a client that stays."""
         ...
 
-    def most_kept(self, head: Head) -> int:
-        """A head came: how many bytes of its body to keep. The rest is passed over."""
+    def head_received(self, head: RequestHead) -> int:
+        """Return how many bytes of the body that follows to keep; the rest is passed over."""
         ...
 
-    def asked(self, head: Head, body: bytes) -> None:
-        """Any other request came, whole; of its body at most one byte more than is to be kept."""
+    def request_received(self, head: RequestHead, body: bytes) -> None:
+        """Take any other request, whole; of its body at most one byte more than is to be kept."""
         ...
 
 
-class Reader:
-    """Tells `listener` of each request in what it `receive`s, in order.
+class RequestReader(MessageReader):
+    """Calls `listener` for each request in what it `receive`s, in order.
 
     Raises `BadMessage`, after which nothing more may be given to it. Readers may share the set
     `known` of plain header blocks.
     """
 
     def __init__(self, listener: Listener, known: set[bytes]) -> None:
+        super().__init__(httptools.HttpRequestParser, MAX_HEAD_BYTES)
         self._listener, self._known = listener, known
-        self._frames: Frames | None = None
-        self._steps: Steps | None = None
-        # At the start of a message, with nothing of it received.
-        self._between = True
+        self._first_head = b""
 
     def receive(self, data: bytes) -> None:
         """Take the bytes that follow those before, split anywhere."""
-        if not self._between:
-            self._slowly(data)
-            return
-        names, at = plain_names(data, self._known)
-        for name in names:
-            self._listener.plain(name)
-        if at < len(data):
-            self._slowly(data[at:])
+        while data:
+            if self.between:
+                names, at = plain_names(data, self._known)
+                for name in names:
+                    self._listener.plain_received(name)
+                data = data[at:]
+                self._first_head = data[: data.find(HEAD_END) + 4]
+            data = self.feed(data)
 
-    @property
-    def between(self) -> bool:
-        """Whether what comes next is the start of a request."""
-        return self._between
+    def on_message_begin(self) -> None:
+        """Called by httptools with the first byte of a request."""
+        super().on_message_begin()
+        self._target, self._headers = b"", dict[str, str]()
+        self._body, self._max_body = bytearray(), 0
 
-    def _slowly(self, data: bytes) -> None:
-        if self._frames is None or self._steps is None:
-            self._frames = Frames()
-            self._steps = self._messages(self._frames)
-        self._frames.buffer += data
-        next(self._steps)
+    def on_url(self, url: bytes) -> None:
+        """Called by httptools with a part of the target."""
+        self.count_head(len(url))
+        self._target += url
 
-    def _messages(self, frames: Frames) -> Steps:
-        while True:
-            while not frames.buffer:
-                self._between = True
-                yield
-            self._between = False
-            raw = yield from frames.through(HEAD_ENDS, MOST_HEAD_BYTES, "the head")
-            head = parsed(raw)
-            # Where an empty line came first, the block would not begin in the request line.
-            if head.is_plain and raw.startswith(b"GET "):
-                self._know(raw)
-            body = yield from self._body(frames, head)
-            self._listener.asked(head, body)
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by httptools with each header, those of a trailer among them."""
+        self.count_head(len(name) + len(value))
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
+        before = self._headers.get(key)
+        self._headers[key] = text if before is None else f"{before}, {text}"
 
-    def _know(self, raw: bytes) -> None:
-        if len(self._known) >= MOST_BLOCKS_KNOWN:
-            self._known.clear()
-        self._known.add(raw[raw.index(_LINE_ENDS) :])
+    def on_headers_complete(self) -> None:
+        """Called by httptools at the end of a head."""
+        self._pending_bytes = 0
+        parser, headers = self._parser, self._headers
+        if (version := parser.get_http_version()) not in ("1.0", "1.1"):
+            raise BadMessage(f"the version of HTTP is {version}: send 1.1 or 1.0")
+        chunked = "transfer-encoding" in headers
+        self._head = head = RequestHead(
+            method=parser.get_method().decode("ascii"),
+            target=self._target.decode("utf-8", "surrogateescape"),
+            version=version,
+            headers=headers,
+            length=None if chunked else int(headers.get("content-length", 0)),
+            keep_alive=parser.should_keep_alive(),
+        )
+        # What follows in a trailer is not of the head.
+        self._headers = {}
+        raw, self._first_head = self._first_head, b""
+        if head.is_plain and raw.startswith(b"GET "):
+            if len(self._known) >= MAX_BLOCKS_KNOWN:
+                self._known.clear()
+            self._known.add(raw[raw.index(_LINE_END) :])
+        self._max_body = self._listener.head_received(head) + 1
 
-    def _body(self, frames: Frames, head: Head) -> Generator[None, None, bytes]:
-        kept, most = bytearray(), self._listener.most_kept(head) + 1
+    def on_body(self, piece: bytes) -> None:
+        """Called by httptools with a part of the body."""
+        self._pending_bytes = 0
+        self._body += piece[: self._max_body - len(self._body)]
 
-        def take(piece: bytes) -> None:
-            kept.extend(piece[: most - len(kept)])
-
-        if head.length is None:
-            yield from frames.chunked(MOST_HEAD_BYTES, take)
-        else:
-            yield from frames.sized(head.length, take)
-        return bytes(kept)
+    def on_message_complete(self) -> None:
+        """Called by httptools at the end of a request."""
+        self.between = True
+        self._pending_bytes = 0
+        self._listener.request_received(self._head, bytes(self._body))
 
 
 def plain_name(data: bytes, known: set[bytes]) -> bytes:
-    """The name where `data` is one `GET /{name}` and nothing else, else the empty string.
+    """Return the name where `data` is one `GET /{name}` and nothing else, else the empty string.
 
     Only a name of letters and digits, and a header block that is `known`.
     """
-    line_end = data.find(_LINE_ENDS)
+    line_end = data.find(_LINE_END)
     if data[line_end:] in known and data.startswith(b"GET /"):
         name = data[5:line_end]
         if name.isalnum():
@@ -149,12 +154,12 @@ def plain_name(data: bytes, known: set[bytes]) -> bytes:
 
 
 def plain_names(data: bytes, known: set[bytes]) -> tuple[list[bytes], int]:
-    """The names of all such requests that `data` begins with, and where what follows begins."""
+    """Return the names of all such requests that `data` begins with, and where the rest begins."""
     names: list[bytes] = []
     at, size = 0, len(data)
     while at < size:
-        line_end = data.find(_LINE_ENDS, at)
-        end = data.find(HEAD_ENDS, line_end) + 4
+        line_end = data.find(_LINE_END, at)
+        end = data.find(HEAD_END, line_end) + 4
         name = data[at + 5 : line_end]
         if (
             data[line_end:end] not in known
@@ -165,50 +170,3 @@ def plain_names(data: bytes, known: set[bytes]) -> tuple[list[bytes], int]:
         names.append(name)
         at = end
     return names, at
-
-
-def parsed(raw: bytes) -> Head:
-    """The head of one request, given whole. Raises `BadMessage`."""
-    headers = _Headers()
-    parser = headers.parser = httptools.HttpRequestParser(headers)
-    try:
-        parser.feed_data(raw)
-    except httptools.HttpParserUpgrade:
-        pass  # an offer that need not be taken (RFC 9110, section 7.8)
-    except httptools.HttpParserError as error:
-        raise BadMessage(f"the head is not HTTP/1.1: {error}") from None
-    version = parser.get_http_version()
-    if not headers.complete or version not in _VERSIONS:
-        raise BadMessage("the head is not HTTP/1.1: it begins or ends in another way")
-    if headers.codings and not headers.chunked:
-        raise BadMessage("the body has a Transfer-Encoding that is not chunked")
-    return Head(
-        method=parser.get_method().decode("ascii"),
-        target=headers.target.decode("utf-8", "surrogateescape"),
-        version=version,
-        headers=headers.joined,
-        length=None if headers.chunked else headers.length or 0,
-        keep_alive=headers.keep_alive,
-    )
-
-
-class _Headers(Framing):
-    parser: httptools.HttpRequestParser
-    keep_alive = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.target = b""
-        self.joined: dict[str, str] = {}
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
-        self.joined[key] = f"{self.joined[key]}, {text}" if key in self.joined else text
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-        self.keep_alive = self.parser.should_keep_alive()

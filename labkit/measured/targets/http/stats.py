@@ -1,68 +1,30 @@
-"""What a running server counts. No clock, no sockets: an engine reports what happened.
+"""What a running server knows of itself: its counters, the log of its requests, what is in force.
 
 Requests for the counters themselves, and connections that carry nothing else, are never counted.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
+import platform
+import sys
+from collections import Counter, deque
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
-# A bucket is at most 1/32 of its value wide; the last one begins above an hour.
-_SUB_BITS = 5
-_SUB = 1 << _SUB_BITS
-_LARGEST_NS = (1 << 42) - 1
+import httptools
+import msgspec
 
+from labkit.measured.targets import process
+from labkit.measured.targets.http import behaviour
+from labkit.measured.targets.http.messages import Answer
+from labkit.record import histogram
+from labkit.spec import parts
 
-def _bucket(value_ns: int) -> int:
-    shift = max(value_ns.bit_length() - _SUB_BITS - 1, 0)
-    return shift * _SUB + (value_ns >> shift)
-
-
-def _top_of(bucket: int) -> int:
-    shift = max(bucket // _SUB - 1, 0)
-    return ((bucket - shift * _SUB + 1) << shift) - 1
-
-
-class Histogram:
-    """Counts of durations in nanoseconds, in logarithmic buckets: constant in size, 3 % exact."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (_bucket(_LARGEST_NS) + 1)
-        self._total = 0
-        self._max_ns = 0
-
-    def add(self, value_ns: int) -> None:
-        """Count one duration of at least 0 ns; above `_LARGEST_NS` it counts as that."""
-        value_ns = min(value_ns, _LARGEST_NS)
-        self._counts[_bucket(value_ns)] += 1
-        self._total += 1
-        self._max_ns = max(self._max_ns, value_ns)
-
-    def raw(self) -> dict[str, Any]:
-        """The counts of the buckets that hold any, and the largest value, as plain data."""
-        counts = {str(bucket): count for bucket, count in enumerate(self._counts) if count}
-        return {"counts": counts, "max_ns": self._max_ns}
-
-    def merge(self, raw: dict[str, Any]) -> None:
-        """Count what another histogram counted."""
-        for bucket, count in raw["counts"].items():
-            self._counts[int(bucket)] += count
-            self._total += count
-        self._max_ns = max(self._max_ns, raw["max_ns"])
-
-    def percentile_s(self, percent: float) -> float | None:
-        """The smallest duration in seconds that `percent` of all do not exceed, None if empty.
-
-        The upper edge of its bucket is given, so it is never below the true (nearest-rank) value.
-        """
-        remaining = max(self._total * percent / 100, 1)
-        for bucket, count in enumerate(self._counts):
-            remaining -= count
-            if count and remaining <= 0:
-                return min(_top_of(bucket), self._max_ns) / 1e9
-        return None
-
-
+SHARE_EVERY_S = 0.1
 _COUNTERS = (
     "requests",
     "in_flight",
@@ -74,10 +36,9 @@ _COUNTERS = (
 
 
 class Stats:
-    """The counters of one server. A connection is whatever hashable object an engine has for it.
+    """The counters of one server. A connection is any hashable object.
 
-    An engine adds the bytes of bodies to `bytes_out` and the lateness of delays to `delay_error`
-    as they happen.
+    The server adds the bytes of bodies to `bytes_out` as they go out.
     """
 
     def __init__(self) -> None:
@@ -87,18 +48,19 @@ class Stats:
         self.connections_opened = 0
         self.connections_open = 0
         self.bytes_out = 0
-        self.delay_error = Histogram()
+        # How many delays ended so late, by the bucket of `histogram`.
+        self._late: Counter[int] = Counter()
         # Connections without a request yet, and those that have asked for the counters only.
         self._fresh: set[object] = set()
         self._observers: set[object] = set()
 
     def connected(self, connection: object) -> None:
-        """A client opened `connection`."""
+        """Count a connection that a client opened."""
         self._count()
         self._fresh.add(connection)
 
     def disconnected(self, connection: object) -> None:
-        """`connection` is gone."""
+        """Count a connection out that is gone."""
         self._fresh.discard(connection)
         if connection in self._observers:
             self._observers.discard(connection)
@@ -106,7 +68,7 @@ class Stats:
             self.connections_open -= 1
 
     def observed(self, connection: object) -> None:
-        """A request for the counters came; where it is the first, its connection stops counting."""
+        """Count a connection out whose first request asks for the counters."""
         if connection in self._fresh:
             self._fresh.discard(connection)
             self._observers.add(connection)
@@ -114,7 +76,7 @@ class Stats:
             self.connections_open -= 1
 
     def began(self, connection: object) -> None:
-        """The head of a request was read."""
+        """Count a request whose head was read."""
         if self._fresh:
             self._fresh.discard(connection)
         if self._observers and connection in self._observers:
@@ -126,7 +88,7 @@ class Stats:
             self.max_in_flight = self.in_flight
 
     def at_once(self, connection: object, requests: int, bytes_out: int) -> None:
-        """So many requests were read and answered, one after another, without a wait."""
+        """Count so many requests that were read and answered one after another, without a wait."""
         if self._fresh or self._observers:
             self.began(connection)
             self.ended()
@@ -137,30 +99,140 @@ class Stats:
             self.max_in_flight = self.in_flight + 1
 
     def ended(self) -> None:
-        """A request is over: answered, or given up."""
+        """Count a request that is over: answered, or given up."""
         self.in_flight -= 1
+
+    def delay_ended(self, late_ns: int) -> None:
+        """Count a delay that ended so late."""
+        self._late[histogram.index(late_ns)] += 1
 
     def _count(self) -> None:
         self.connections_opened += 1
         self.connections_open += 1
 
     def raw(self) -> dict[str, Any]:
-        """All that was counted, as plain data."""
-        counters = {name: getattr(self, name) for name in _COUNTERS}
-        return {**counters, "delay_error": self.delay_error.raw()}
+        """Return all that was counted, as plain data."""
+        return {**{name: getattr(self, name) for name in _COUNTERS}, "late": self._late}
 
     def add(self, raw: dict[str, Any]) -> None:
         """Count what another process counted."""
         for name in _COUNTERS:
             setattr(self, name, getattr(self, name) + raw[name])
-        self.delay_error.merge(raw["delay_error"])
+        self._late.update({int(bucket): count for bucket, count in raw["late"].items()})
 
     def snapshot(self) -> dict[str, Any]:
-        """The counters now; `delay_error_s` is by how much delays ended late, in seconds."""
-        names = ("p50", 50), ("p99", 99), ("max", 100)
+        """Return the counters now; `delay_error_s` is by how much delays ended late, in seconds."""
+        late = histogram.empty()
+        for bucket, count in self._late.items():
+            late[bucket] = count
+        shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+        found = {name: histogram.percentile(late, share) for name, share in shares.items()}
         return {
             **{name: getattr(self, name) for name in _COUNTERS},
             "delay_error_s": {
-                name: self.delay_error.percentile_s(percent) for name, percent in names
+                name: None if late_ns is None else late_ns / 1e9 for name, late_ns in found.items()
             },
         }
+
+
+class SharedCounters:
+    """The counters of several processes that serve one port.
+
+    Each writes its own to a file in `folder` several times a second; who is asked adds up its own
+    and what the others wrote last, so that theirs are up to `SHARE_EVERY_S` old.
+    """
+
+    def __init__(self, folder: str, stats: Stats) -> None:
+        self._folder, self._stats, self._last = Path(folder), stats, b""
+        self._own = self._folder / f"{os.getpid()}.json"
+        self._write()
+
+    def _write(self) -> None:
+        data = msgspec.json.encode(self._stats.raw())
+        if data != self._last:
+            self._last, new = data, self._own.with_suffix(".new")
+            with suppress(OSError):  # the folder is gone: so is the server
+                new.write_bytes(data)
+                new.replace(self._own)
+        asyncio.get_running_loop().call_later(SHARE_EVERY_S, self._write)
+
+    def total(self) -> Stats:
+        """Add up all that the server counted: the most in flight is an upper bound."""
+        total = Stats()
+        total.add(self._stats.raw())
+        for path in self._folder.glob("*.json"):
+            if path != self._own:
+                with suppress(OSError, msgspec.DecodeError):
+                    total.add(msgspec.json.decode(path.read_bytes()))
+        return total
+
+
+class Log:
+    """The last requests, at most so many. Times are seconds since the log began.
+
+    Off unless asked for, as it costs every request. It shows what a client really does: what shares
+    a connection, what overtakes what.
+    """
+
+    def __init__(self, max_requests: int) -> None:
+        self._max, self._start = max_requests, perf_counter()
+        self._requests: deque[dict[str, Any]] = deque(maxlen=max_requests)
+        self._connections: dict[object, int] = {}
+        self._opened = 0
+
+    def opened(self, connection: object) -> None:
+        """Number a connection, from 1; those that only ask for the counters have numbers too."""
+        self._opened += 1
+        self._connections[connection] = self._opened
+
+    def closed(self, connection: object) -> None:
+        """Forget a connection that is gone."""
+        self._connections.pop(connection, None)
+
+    def began(self, connection: object, target: str) -> dict[str, Any]:
+        """Log a request whose turn came, and return its entry for `ended`."""
+        entry = {
+            "connection": self._connections.get(connection),
+            "target": target,
+            "began_s": round(perf_counter() - self._start, 6),
+            "ended_s": None,
+        }
+        self._requests.append(entry)
+        return entry
+
+    def ended(self, entry: dict[str, Any]) -> None:
+        """Log that a request was answered, or given up."""
+        entry["ended_s"] = round(perf_counter() - self._start, 6)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the requests in the order in which their turns came."""
+        return {"kept_at_most": self._max, "requests": list(self._requests)}
+
+
+class Introspection:
+    """Answers `/-/stats` and `/-/log`."""
+
+    def __init__(self, settings: parts.Server, stats: Stats) -> None:
+        self.log = Log(settings.keep_log) if settings.keep_log else None
+        self._stats = stats
+        folder = settings.counters_folder
+        self._shared = SharedCounters(folder, stats) if folder else None
+        loop = process.loop_name()
+        self._in_force = {
+            "engine": "wire",  # records name it; those of other versions have others
+            "loop": loop,
+            "python": platform.python_version(),
+            "httptools": httptools.__version__,
+            "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
+            "pid": os.getpid(),
+            "workers": settings.workers,
+            "delay": settings.delay,
+            "seed": settings.seed,
+        }
+
+    def answer(self, method: str, target: str) -> Answer:
+        """Return the answer to a request that `behaviour.asks_for_counters` is true of."""
+        if behaviour.asks_for_log(target):
+            return behaviour.counters(method, (self.log or Log(0)).snapshot())
+        counted = self._shared.total() if self._shared else self._stats
+        return behaviour.counters(method, {**counted.snapshot(), **self._in_force})

@@ -1,0 +1,440 @@
+"""The synthetic server's connections, byte by byte; the standard library's client is the oracle."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Running, serving
+
+from labkit.measured.targets.http.behaviour import Behaviour
+from labkit.measured.targets.http.messages import Chunks, Request
+from labkit.spec.parts import Server
+
+LAST = b"GET /sentinel HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+MIB = 1 << 20
+TALK_S = 10.0  # a server that has sent nothing for so long hangs
+Answers = list[tuple[int, bytes]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with serving(client_max_size=1000) as running:
+        yield running
+
+
+class Unclosed(io.BufferedReader):
+    """A file that outlives the `HTTPResponse` which reads from it."""
+
+    def close(self) -> None:
+        """Leave the socket open."""
+
+
+class Client:
+    """A connection, and what comes on it, read by the standard library's parser."""
+
+    def __init__(self, server: Running) -> None:
+        self.socket = socket.create_connection(server.address, timeout=TALK_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = Unclosed(socket.SocketIO(self.socket, "r"))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        """What `HTTPResponse` reads from."""
+        return self._file
+
+    def send(self, *pieces: bytes) -> None:
+        # A server that has refused what came before may be gone already.
+        with suppress(ConnectionError):
+            for piece in pieces:
+                self.socket.sendall(piece)
+
+    def answer(self, method: str = "GET") -> HTTPResponse:
+        """The next answer, whose body is its `content`."""
+        response = HTTPResponse(self, method=method)  # type: ignore[arg-type]
+        response.begin()
+        response.content = response.read()  # type: ignore[attr-defined]
+        return response
+
+    def body(self, method: str = "GET") -> bytes:
+        return bytes(self.answer(method).content)  # type: ignore[attr-defined]
+
+    def line(self) -> bytes:
+        return self._file.readline()
+
+    def rest(self) -> bytes:
+        """All that comes until the server ends the connection."""
+        received = bytearray()
+        with suppress(ConnectionError):
+            while data := self._file.read1(MIB):
+                received += data
+        return bytes(received)
+
+
+def talk(server: Running, raw: bytes, *methods: str) -> tuple[Answers, bool]:
+    """The answers to requests of these methods, and whether the connection is there after them.
+
+    The same whether they come in one piece or, where they are short, in single bytes.
+    """
+    splits: list[Sequence[bytes]] = [[raw]]
+    if len(raw) < 300:
+        splits.append([raw[at : at + 1] for at in range(len(raw))])
+    found = []
+    for pieces in splits:
+        with Client(server) as client:
+            client.send(*pieces)
+            answers = []
+            for method in methods:
+                response = client.answer(method)
+                answers.append((response.status, response.content))  # type: ignore[attr-defined]
+            client.send(LAST)
+            rest = client.rest()
+        assert rest == b"" or rest.endswith(b"\r\n\r\nHello, World!")
+        found.append((answers, bool(rest)))
+    assert all(one == found[0] for one in found)
+    return found[0]
+
+
+def expected(method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Status and body of the answer that `behaviour` decides on."""
+    answer = Behaviour(Server()).answer(Request(method=method, target=target, body=body))
+    whole = answer.body
+    if isinstance(whole, Chunks):
+        whole = b"".join(whole.pieces())
+    return answer.status, b"" if method == "HEAD" else whole
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        (b"GET /x HTTP/1.1\r\nHost: h\r\n", True),
+        (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n", True),
+        (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", False),
+        (b"GET /x HTTP/1.1\r\nHost: h\r\nconnection: Close\r\n", False),
+        (b"GET /x HTTP/1.0\r\n", False),
+        (b"GET /x HTTP/1.0\r\nConnection: close\r\n", False),
+        (b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n", True),
+        (b"GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n", True),
+        (b"GET /stream/9 HTTP/1.0\r\n", False),
+        (b"GET /stream/9 HTTP/1.0\r\nConnection: keep-alive\r\n", True),
+        (b"HEAD /bytes/9 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", False),
+        (b"GET /status/204 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", False),
+        (b"\r\nGET /x HTTP/1.1\r\nHost: h\r\n", True),
+    ],
+)
+def test_a_connection_is_kept_as_asked(server: Running, lines: bytes, kept: bool) -> None:
+    method, target = (word.decode() for word in lines.split()[:2])
+
+    assert talk(server, lines + b"\r\n", method) == ([expected(method, target)], kept)
+
+
+def requests(*targets: str) -> bytes:
+    return b"".join(b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n" % one.encode() for one in targets)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["/x"] * 50,
+        ["/posts", "/x", "/status/204", "/x", "/stream/9?chunk=2", "/x", "/status/404"],
+        ["/delay/0.05", "/x", "/posts/1", "/bytes/100", "/stream/10", "/delay/0", "/x"],
+        ["/delay/0.02", *(f"/bytes/{size}" for size in range(30))],
+        ["/x", "/bytes/1500000", "/x", "/stream/300000", "/bytes/1"],
+    ],
+    ids=["hello", "routes", "slow first", "lengths", "large"],
+)
+def test_pipelined_requests_are_answered_in_order(server: Running, targets: list[str]) -> None:
+    answers, stays = talk(server, requests(*targets), *["GET"] * len(targets))
+
+    assert stays
+    assert answers == [expected("GET", target) for target in targets]
+
+
+def test_what_follows_the_last_request_is_not_answered(server: Running) -> None:
+    with Client(server) as client:
+        client.send(requests("/bytes/1") + LAST + requests("/bytes/2", "/bytes/3"))
+        assert [client.body() for _ in range(2)] == [b"0", b"Hello, World!"]
+        assert client.rest() == b""
+
+
+def test_heads_and_bodies_among_pipelined_requests(server: Running) -> None:
+    post = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+    head = b"HEAD /bytes/1500000 HTTP/1.1\r\nHost: h\r\n\r\n"
+    raw = requests("/delay/0.01") + head + post + requests("/x") + post + head
+
+    answers, stays = talk(server, raw, "GET", "HEAD", "POST", "GET", "POST", "HEAD")
+    hello, abc, nothing = (200, b"Hello, World!"), (200, b"abc"), (200, b"")
+    assert (answers, stays) == ([hello, nothing, abc, hello, abc, nothing], True)
+
+
+def test_many_chunked_answers_follow_a_slow_one() -> None:
+    with serving() as server, Client(server) as client:
+        client.send(requests("/delay/0.05", *(f"/stream/{size}" for size in range(1000))) + LAST)
+        assert client.body() == b"Hello, World!"
+        sizes = [len(client.body()) for _ in range(1000)]
+        assert sizes == list(range(1000))
+        assert client.body() == b"Hello, World!"
+        assert client.rest() == b""
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20, 40])
+def test_what_comes_in_during_a_delay_is_answered_after_it(cut: int) -> None:
+    with serving(delay="0.03") as server, Client(server) as client:
+        client.send(requests("/a"))
+        assert client.answer().status == 200  # from now on the header block is known
+        following = requests("/b", "/bytes/7", "/c") + LAST
+        client.send(requests("/x"), following[:cut])
+        assert client.body() == b"Hello, World!"
+        client.send(following[cut:])
+        bodies = [client.body() for _ in range(4)]
+        assert bodies == [b"Hello, World!", b"0123456", b"Hello, World!", b"Hello, World!"]
+        assert client.rest() == b""
+        assert server.stats()["in_flight"] == 0
+        assert server.stats()["requests"] == 6
+
+
+@pytest.mark.parametrize("how", ["route", "item"])
+def test_a_stalled_server_stands_still_for_everyone(how: str) -> None:
+    stall_s = 0.4
+    with serving(stall_at=7, stall_s=stall_s) as server:
+        with Client(server) as one, Client(server) as other:
+            other.send(requests("/x"))
+            other.answer()  # now the header block is known, and takes the short way
+            began = time.monotonic()
+            one.send(requests("/7" if how == "item" else f"/fault/stall?seconds={stall_s}"))
+            assert one.body() == b"Hello, World!"
+            took_s = time.monotonic() - began
+            other.send(requests("/x"))
+            assert other.body() == b"Hello, World!"
+        assert took_s >= stall_s
+        # All who come meanwhile wait as well: its own delays are the witness.
+        with Client(server) as waiting, Client(server) as one:
+            waiting.send(requests("/delay/0.05"))
+            one.send(requests(f"/fault/stall?seconds={stall_s}"))
+            waiting.answer()
+            one.answer()
+        assert server.stats()["requests"] == 5
+
+
+# Bodies
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("target", [b"/echo", b"/x", b"/-/stats"])
+@pytest.mark.parametrize(
+    ("framed", "body"),
+    [
+        (b"\r\n", b""),
+        (b"Content-Length: 0\r\n\r\n", b""),
+        (b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, b"x" * 1000),
+        (b"Content-Type: image/png\r\nContent-Length: 3\r\n\r\n\0\1\2", b"\0\1\2"),
+        (b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", b"abc"),
+        (CHUNKED + b"0\r\n\r\n", b""),
+        (CHUNKED + b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n", b"abc0123456789"),
+        (CHUNKED + b'3;a="b"\r\nabc\r\n0\r\nX: y\r\n\r\n', b"abc"),
+        (CHUNKED + b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n", b"x" * 1000),
+    ],
+)
+def test_bodies_come_back_or_are_passed_over(
+    server: Running, target: bytes, framed: bytes, body: bytes
+) -> None:
+    answers, stays = talk(server, b"POST %b HTTP/1.1\r\nHost: h\r\n" % target + framed, "POST")
+
+    assert stays
+    assert answers[0][0] == (200 if target == b"/echo" else 405)
+    assert target != b"/echo" or answers[0][1] == body
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 1001\r\n\r\n" + b"x" * 1001,
+        CHUNKED + b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n",
+        CHUNKED + b"64\r\n%b\r\n" % (b"x" * 100) * 11 + b"0\r\n\r\n",
+    ],
+)
+def test_a_body_above_the_limit_is_refused(server: Running, framed: bytes) -> None:
+    with Client(server) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: h\r\n", framed)
+        refusal = client.answer("POST")
+    assert (refusal.status, b"1,000 bytes" in refusal.content) == (413, True)  # type: ignore[attr-defined]
+
+
+# Expect: 100-continue
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 3\r\n\r\n", b"abc"),
+        (CHUNKED, b"3\r\nabc\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_client_that_waits_is_told_to_go_on(server: Running, framing: bytes, body: bytes) -> None:
+    with Client(server) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n" + framing)
+        assert (client.line(), client.line()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
+        client.send(body)
+        assert client.body("POST") == b"abc"
+        client.send(LAST)
+        assert client.rest().endswith(b"Hello, World!")
+
+
+@pytest.mark.parametrize(
+    ("target", "length", "status"),
+    [("/echo", 1001, b"413 Request Entity Too Large"), ("/x", 3, b"405 Method Not Allowed")],
+)
+def test_a_client_that_waits_in_vain_is_answered_before_it_sends(
+    server: Running, target: str, length: int, status: bytes
+) -> None:
+    head = f"POST {target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+    with Client(server) as client:
+        client.send(f"{head}Content-Length: {length}\r\n\r\n".encode())
+        assert client.line() == b"HTTP/1.1 " + status + b"\r\n"
+
+
+# What is no request
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /x HTTP/1.1\r\n: no name\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nA : b\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nA: \0\r\n\r\n",
+        b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\na",
+        b"POST /echo HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+    ids=lambda raw: repr(raw[:60]),
+)
+def test_what_is_no_request_is_refused_and_the_connection_closed(
+    server: Running, raw: bytes
+) -> None:
+    with Client(server) as client:
+        client.send(raw)
+        refusal = client.answer()
+        assert refusal.status == 400
+        assert refusal.getheader("Content-Type") == "text/plain; charset=utf-8"
+        assert client.rest() == b""
+
+
+def test_requests_before_what_is_no_request_are_answered_first() -> None:
+    with serving() as server, Client(server) as client:
+        client.send(requests("/delay/0.02", "/bytes/1") + b"nonsense\r\n\r\n" + requests("/x"))
+        assert client.body() == b"Hello, World!"
+        assert client.body() == b"0"
+        assert client.answer().status == 400
+        assert client.rest() == b""
+        left = server.wait_for(in_flight=0, connections_open=0)
+    assert left["requests"] == 2
+
+
+# Back-pressure, and clients that go away
+
+
+def rss_bytes(pid: int) -> int:
+    """The most memory that the process has had."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [
+        ("/x", {"body_bytes": 200_000}),
+        ("/x", {"body_bytes": 200_000, "delay": "0.0001"}),
+        ("/bytes/200000", {}),
+        ("/stream/200000", {}),
+        ("/bytes/1500000", {}),
+    ],
+)
+def test_a_client_that_does_not_read_fills_no_memory(
+    loop: str, target: str, settings: dict[str, Any]
+) -> None:
+    count = 2000
+    with serving(loop=loop, **settings) as server, Client(server) as client:
+        client.socket.settimeout(0.5)
+        one = requests(target)
+        with suppress(TimeoutError):  # the server takes no more than it can hold
+            client.socket.sendall(one)
+            client.socket.sendall(one * count)
+        with Client(server) as other:  # another client is answered meanwhile
+            other.send(LAST)
+            assert other.rest()[-1:]
+        assert rss_bytes(server.pid) < 150 * MIB
+
+
+@pytest.mark.parametrize("target", ["/x", "/bytes/50000", "/stream/50000", "/x?rate=1000000000"])
+def test_a_client_that_reads_late_gets_every_answer_in_order(target: str) -> None:
+    count = 1000
+    with serving(body_bytes=50_000) as server, Client(server) as client:
+        client.send(requests(target))
+        expected = client.body()
+        # Few enough bytes for the buffers of the sockets: nobody has to read for this to be sent.
+        client.send(requests(target) * count + LAST)
+        assert server.stats()["bytes_out"] < count * 25_000
+        for number in range(count):
+            assert client.body() == expected, number
+        assert len(client.body()) == 50_000
+        assert client.rest() == b""
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        requests("/delay/60"),
+        requests("/delay/60") + requests("/x") * 100,
+        requests("/bytes/100000000"),
+        requests("/stream/100000000"),
+        requests("/stream/100000000") + requests("/x") * 100,
+        b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab",
+        b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+        b"POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+        requests("/x") + b"GET /y HT",
+        b"",
+    ],
+    ids=lambda raw: repr(raw[:70]),
+)
+def test_a_client_that_goes_away_leaves_nothing_behind(loop: str, how: str, raw: bytes) -> None:
+    with serving(loop=loop) as server:
+        with Client(server) as client:
+            client.send(raw)
+            seen = server.wait_for(connections_open=1)
+            assert seen["connections_open"] == 1
+            if how == "half":
+                client.socket.shutdown(socket.SHUT_WR)
+                client.rest()
+            elif how == "reset":
+                linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        left = server.wait_for(in_flight=0, connections_open=0)
+        assert (left["in_flight"], left["connections_open"]) == (0, 0)
