@@ -143,7 +143,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.loop": (["asyncio", "uvloop"], NOT_LOOP),
     "serve.workers": ([1, 2, 64], [0, -1, 65, *NOT_WHOLE]),
     "serve.keep_log": ([0, 5, 100_000], [-1, 100_001, *NOT_WHOLE]),
-    "serve.board": ([None, "x"], NOT_TEXT),
+    "serve.counters_folder": ([None, "x"], NOT_TEXT),
     "serve.body_bytes": ([None, 0, 1 << 30], but_none(NOT_BYTES)),
     "serve.stall_at": ([None, 0, 7], [-1, *but_none(NOT_WHOLE)]),
     "serve.stall_s": ([0, 0.5, 60], [-1, 60.1, *NOT_NUMBERS]),

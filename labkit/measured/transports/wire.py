@@ -213,7 +213,8 @@ class Connection(asyncio.Protocol):
         try:
             self._reader.receive(data)
         except BadMessage as error:
-            self._break(error)
+            if not self._over:  # else it stands behind the last answer, and is of no request
+                self._break(error)
         if not self.waiting and not self._reader.between:
             # The start of an answer that nobody asked for: the next one would be taken for its end.
             self.abort()
