@@ -13,8 +13,7 @@ from typing import Any
 
 import typer
 
-from labkit.cli import doctor, results, servers, terminal, trials
-from labkit.cli.commands import claims, ladder, reproduce
+from labkit.cli import doctor, results, servers, studies, terminal, trials
 from labkit.errors import LabError
 
 __all__ = ["main"]
@@ -27,16 +26,16 @@ COMMANDS: Commands = {
     "run": trials.run,
     "compare": trials.compare,
     "sweep": trials.sweep,
-    "reproduce": reproduce.reproduce,
+    "reproduce": studies.reproduce,
     "profile": trials.profile,
-    "ladder": ladder.ladder,
+    "ladder": studies.ladder,
     "doctor": doctor.doctor,
     "lab": servers.open_lab,
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
     "claims": (
         "What others claim, and what became of it.",
-        {"list": claims.list_claims, "check": claims.check},
+        {"list": studies.list_claims, "check": studies.check},
     ),
     "results": (
         "The records that are stored.",

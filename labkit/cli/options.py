@@ -195,14 +195,16 @@ def check_json(where: str | None) -> None:
         raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
 
 
-def check_chart(
-    where: Path | None, metric: str = "latency", *, of_one: bool = False, traced: bool = True
-) -> None:
-    """Refuse a chart that cannot be drawn or written before any time is spent on measuring.
+def chart_writer(
+    where: Path | None, metric: str | None = None, *, of_one: bool = False, traced: bool = True
+) -> Callable[[Any], None]:
+    """Return what draws an outcome into the file `where`, if there is one.
 
-    `of_one` says that it is of a single trial, `traced` that requests are traced.
+    Refuses a chart that cannot be drawn or written before any time is spent on measuring. `of_one`
+    says that it is of a single trial, `traced` that requests are traced; an outcome without a
+    `metric` has but one chart.
     """
-    if where is not None or metric not in ("latency", "time", "timeline"):
+    if metric is not None and (where is not None or metric not in ("time", "timeline")):
         from labkit.charts import kinds  # takes a while
 
         kinds.check(metric, of_one=of_one)
@@ -217,3 +219,9 @@ def check_chart(
         raise BadInput(
             f"--chart is {str(where)!r}: it must be a .svg or .png file in a folder that exists"
         )
+
+    def write(outcome: Any) -> None:
+        if where is not None:
+            outcome.plot(*([] if metric is None else [metric])).save(where)
+
+    return write

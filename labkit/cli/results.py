@@ -59,9 +59,9 @@ def show(
     from labkit.report.study import Run
 
     options.check_json(json)
-    options.check_chart(chart, metric, of_one=True)
+    write_chart = options.chart_writer(chart, metric, of_one=True)
     run = Run(Store().get(record_id))
-    terminal.saving(chart, metric)(run)
+    write_chart(run)
     if json != "-":
         terminal.say(run.text())
     terminal.write_json(json, run.record.to_dict())

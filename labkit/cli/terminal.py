@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from labkit.cli import options
 from labkit.errors import BadInput, Interrupted
 
 if TYPE_CHECKING:
@@ -60,11 +61,14 @@ def perform(
 ) -> None:
     """Wait for what `start` makes, write the files that were asked for, show the outcome.
 
+    Refuses a place for `json` that cannot be written before it starts.
+
     `save` writes files, and returns a line where there is something to say of them. `stored` says
     what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`.
     """
     from labkit.cli.reporters import reporter  # takes a while
 
+    options.check_json(json)
     outcome = wait(start(reporter()), stored=stored)
     remark = save(outcome)
     if json != "-":
@@ -82,16 +86,6 @@ def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {stored}") from None
-
-
-def saving(chart: Path | None, *metric: str) -> Callable[[Any], None]:
-    """Return what writes the chart of an outcome, where `--chart` asks for it."""
-
-    def save(outcome: Any) -> None:
-        if chart is not None:
-            outcome.plot(*metric).save(chart)
-
-    return save
 
 
 def all_failed(records: list[Record]) -> bool:

@@ -32,11 +32,10 @@ def run(
     """Run one trial and store its record."""
     from labkit.lab import facade
 
-    options.check_json(json)
-    options.check_chart(chart, metric, of_one=True, traced=_traces(trial))
+    save = options.chart_writer(chart, metric, of_one=True, traced=_traces(trial))
     terminal.perform(
         lambda reporter: facade.run(trial, reporter=reporter),
-        save=terminal.saving(chart, metric),
+        save=save,
         json=json,
     )
 
@@ -66,13 +65,12 @@ def compare(
     """Run every combination of the axes' values, interleaved, several repeats each."""
     from labkit.lab import facade
 
-    options.check_json(json)
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
-    options.check_chart(chart, metric, traced=traced)
+    save = options.chart_writer(chart, metric, traced=traced)
     axes = options.axes(trial, axis)
     terminal.perform(
         lambda reporter: facade.compare(trial, axes, repeats=repeats, reporter=reporter),
-        save=terminal.saving(chart, metric),
+        save=save,
         json=json,
     )
 
@@ -98,8 +96,7 @@ def sweep(
     """Run one trial at several limits, interleaved, and find the smallest that is enough."""
     from labkit.lab import facade
 
-    options.check_json(json)
-    options.check_chart(chart)
+    write_chart = options.chart_writer(chart)
     if trial.limit != Trial().limit:
         raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
     listed = None
@@ -111,8 +108,8 @@ def sweep(
         listed = [validation.from_text("limit", word, kind) for word in words]
 
     def save(found: Sweep) -> None:
-        if chart is not None and found.knee is not None:
-            found.plot().save(chart)
+        if found.knee is not None:
+            write_chart(found)
 
     terminal.perform(
         lambda reporter: facade.sweep(trial, listed, repeats=repeats, reporter=reporter),
@@ -145,8 +142,7 @@ def profile(
     from labkit.lab import facade
     from labkit.report import profile as profiling
 
-    options.check_json(json)
-    options.check_chart(chart)
+    write_chart = options.chart_writer(chart)
     profiling.check_view(sort, rows)
     if out is not None and (out.is_file() or not out.absolute().parent.is_dir()):
         raise BadInput(
@@ -159,8 +155,7 @@ def profile(
             found.save(out / "profile.pstat")
             found.save(out / "profile.callgrind")
             found.plot().save(out / "profile.svg")
-        if chart is not None:
-            found.plot().save(chart)
+        write_chart(found)
 
     terminal.perform(
         lambda reporter: facade.profile(trial, clock=clock, slow_s=slow, reporter=reporter),

@@ -101,12 +101,8 @@ def digest(data: bytes) -> str:
     """
     try:
         cells = msgspec.json.decode(data)["cells"]
-        data = msgspec.json.encode(
-            [
-                {name: cell[name] for name in sorted(cell.keys() - _SAVED_BY_JUPYTER)}
-                for cell in cells
-            ]
-        )
+        own = [{n: cell[n] for n in sorted(cell.keys() - _SAVED_BY_JUPYTER)} for cell in cells]
+        data = msgspec.json.encode(own)
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, AttributeError, LookupError):
         pass
     return hashlib.sha256(data).hexdigest()

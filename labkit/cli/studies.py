@@ -1,0 +1,156 @@
+"""`labkit reproduce`, `claims` and `ladder`: the commands that run a study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labkit.cli import options, terminal
+from labkit.cli.options import Json, OwnRepeats, example
+
+if TYPE_CHECKING:
+    from labkit.report.study import FileStudy
+
+Scale = Annotated[
+    str | None,
+    typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
+]
+
+
+@example("labkit reproduce garcia-2018 --scale smoke --out results")
+def reproduce(
+    name: Annotated[str, typer.Argument(help="The benchmark; 'list' names them all.")],
+    scale: Scale = None,
+    repeats: OwnRepeats = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report and charts go.")
+    ] = None,
+    save_reference: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store as a reference result, too.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Run a published benchmark again: published beside measured, with verdicts and a report."""
+    from labkit.lab import facade
+    from labkit.report import stored
+    from labkit.studies import study_file
+
+    if name == "list":
+        rows = [[one.id, one.title] for one in study_file.benchmarks()]
+        says = "'labkit reproduce NAME --scale smoke' runs one again."
+        _list(["benchmark", "what it is"], rows, says)
+        return
+
+    def save(found: FileStudy) -> str:
+        report = found.write(out or Path("results") / f"{name}-{found.scale}")
+        if save_reference is not None:
+            stored.save_reference(found, save_reference)
+        return f"The report is {report}"
+
+    terminal.perform(
+        lambda reporter: facade.reproduce(name, scale=scale, repeats=repeats, reporter=reporter),
+        save=save,
+        json=json,
+    )
+
+
+@example("labkit claims list")
+def list_claims(json: Json = None) -> None:
+    """List every claim: where it is made, and whether it can be measured yet."""
+    from labkit.studies import study_file
+
+    options.check_json(json)
+    file = study_file.load("claims")
+    listed: list[dict[str, Any]] = [
+        {
+            "id": claim.id,
+            "source": file.source_text(file.sources_of(claim)),
+            "says": claim.says,
+            "status": "not testable here" if claim.needs else "not checked",
+            "needs": claim.needs,
+            "checks": [check.says or claim.says for check in claim.checks],
+        }
+        for claim in file.claims
+    ]
+    if json != "-":
+        rows = [
+            [
+                one["id"],
+                one["status"],
+                f"{one['says']} (needs {one['needs']})" if one["needs"] else one["says"],
+                one["source"],
+            ]
+            for one in listed
+        ]
+        headers = ["claim", "status", "what is claimed", "source"]
+        says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
+        _list(headers, rows, says)
+    terminal.write_json(json, {"claims": listed})
+
+
+@example("labkit claims check session-reuse dns-cache --scale smoke --chart forest.svg")
+def check(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Which claims. [all]")
+    ] = None,
+    scale: Scale = None,
+    repeats: OwnRepeats = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the forest plot (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Check claims by experiment: holds, refuted or inconclusive, with the measured effect."""
+    from labkit.lab import facade
+
+    save = options.chart_writer(chart)
+    terminal.perform(
+        lambda reporter: facade.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
+        save=save,
+        json=json,
+    )
+
+
+@example("labkit ladder --short --chart ladder.svg")
+def ladder(
+    short: Annotated[
+        bool, typer.Option("--short", help="Under a minute, in shorter runs.")
+    ] = False,
+    rungs: Annotated[
+        str | None,
+        typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]"),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Climb from a new session for each request to pipelining, and on to the tools of others."""
+    from labkit.lab import facade
+    from labkit.studies import study_file
+
+    if rungs == "list":
+        rows = [[arm.id, arm.why] for arm in study_file.load("ladder").arms]
+        says = "'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed."
+        _list(["rung", "what it changes"], rows, says)
+        return
+    save = options.chart_writer(chart)
+    chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
+    terminal.perform(
+        lambda reporter: facade.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
+        save=save,
+        json=json,
+    )
+
+
+def _list(headers: list[str], rows: list[list[str]], says: str) -> None:
+    """Print a table of words."""
+    from labkit.report import tables
+
+    table = tables.Table(headers=headers, rows=rows, says=says, left=len(headers))
+    terminal.say(table.text())
