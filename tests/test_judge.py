@@ -16,9 +16,10 @@ from labkit import stats
 from labkit.errors import BadInput
 from labkit.record.record import Note, Record
 from labkit.spec.trial import Trial
-from labkit.studies import judge, study_file
+from labkit.studies import judge, sentences, study_file
 from labkit.studies.judge import Finding
-from labkit.studies.study_file import Check, Judged
+from labkit.studies.parts import Check
+from labkit.studies.study_file import Judged
 from tests.factories import make_record
 
 MB = 1_000_000
@@ -364,14 +365,14 @@ def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
 def test_figures_are_shown_in_the_unit_that_people_read(
     measure: str, value: float, text: str
 ) -> None:
-    assert judge.show(measure, value) == text
+    assert sentences.show(measure, value) == text
 
 
 @pytest.mark.parametrize(
     ("ratio", "text"), [(4.2, "×4.2"), (1.0304, "×1.030"), (12_345, "×12,345"), (0.5, "×0.5")]
 )
 def test_a_ratio_has_more_digits_near_1(ratio: float, text: str) -> None:
-    assert judge.times(ratio) == text
+    assert sentences.times(ratio) == text
 
 
 def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published() -> None:

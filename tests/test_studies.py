@@ -22,7 +22,8 @@ from labkit.spec.experiments import EXPERIMENTS
 from labkit.spec.plan import Coded, Program
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
-from labkit.studies.study_file import SCALES, Check, StudyFile
+from labkit.studies.parts import Check
+from labkit.studies.study_file import SCALES, StudyFile
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
 MINUTE_S = 60.0

@@ -30,7 +30,8 @@ from labkit.report.study import ARM, FileStudy
 from labkit.spec import parts, plan, validation
 from labkit.spec.plan import Coded, Program, Step
 from labkit.spec.trial import Trial
-from labkit.studies.study_file import Seconds, StudyFile
+from labkit.studies.parts import Seconds
+from labkit.studies.study_file import StudyFile
 
 MAX_RETRIES = 2
 """Retries of a run whose core was contended. Its figures are not the client's, whatever they are:

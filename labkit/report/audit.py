@@ -19,7 +19,8 @@ from labkit.report.study import ARM, FileStudy
 from labkit.report.tables import Table
 from labkit.studies import judge
 from labkit.studies.judge import MARKS, Finding, Verdict
-from labkit.studies.study_file import Check, Judged
+from labkit.studies.parts import Check
+from labkit.studies.study_file import Judged
 
 MAX_FALSE_POSITIVE_RATE = 0.05
 """Share of comparisons of a thing with itself that may claim a difference."""

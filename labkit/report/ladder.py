@@ -19,8 +19,8 @@ from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.study import ARM, FileStudy
 from labkit.report.tables import Table
-from labkit.studies.judge import times
-from labkit.studies.study_file import Arm
+from labkit.studies.parts import Arm
+from labkit.studies.sentences import times
 
 if TYPE_CHECKING:
     import pandas as pd

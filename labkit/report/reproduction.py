@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import charts, stats
 from labkit.report.study import ARM, FileStudy
 from labkit.report.tables import Table
-from labkit.studies.study_file import Source
+from labkit.studies.parts import Source
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,10 +13,9 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 
 from labkit import paths, stats
 from labkit.errors import BadInput
@@ -24,310 +23,28 @@ from labkit.spec import parts, validation
 from labkit.spec.experiments import EXPERIMENTS
 from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.trial import Trial
+from labkit.studies.parts import (
+    Arm,
+    At,
+    Check,
+    Claim,
+    Figures,
+    Name,
+    Scale,
+    Settings,
+    Source,
+    Spot,
+    Text,
+)
 
 SCALES = ("smoke", "workshop", "paper")
 """The scales of every file but the ladder's, smallest first."""
 EFFECTIVE = "effective."
 """A measure that starts so is a setting as it was in force; true counts as 1."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
-Text = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[float, Meta(gt=0, le=1e15)]
-Share = Annotated[float, Meta(gt=0, le=1)]
-Seconds = Annotated[float, Meta(ge=0.01, le=60)]
-Settings = dict[str, str | int | float | bool]
-Side = str | list[str] | Settings
-"""One side of a check: the id of an arm, several, or the settings of one.
-
-Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
-"""
-
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 _ANY_CORES = 2
 """Cores that a file is checked with: how many there are decides nothing about its form."""
-
-
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what a file consists of."""
-
-
-class Source(_Part, frozen=True, kw_only=True):
-    """Who published it, when and where; `code` is the address of the programs, where known."""
-
-    author: Text
-    year: Annotated[int, Meta(ge=1990, le=2100)] | None = None
-    url: Text | None = None
-    code: Text | None = None
-
-    @property
-    def text(self) -> str:
-        """Author, year and address, as far as they are known."""
-        known = ", ".join(str(one) for one in (self.author, self.year) if one)
-        return f"{known}: {self.url}" if self.url else known
-
-
-class Scale(_Part, frozen=True, kw_only=True):
-    """How much is run, and that it takes about so many `minutes`.
-
-    `time_factor` multiplies the server's delays, `requests_factor` the requests. An arm with a rate
-    (`rps`) is sized to last `seconds`. `settings` hold for every arm that does not set its own.
-    """
-
-    about: Text = "The study as its file says."
-    repeats: validation.Repeats
-    minutes: Positive | None = None
-    seconds: Seconds | None = None
-    time_factor: Share = 1.0
-    requests_factor: Share = 1.0
-    settings: Settings = {}
-
-
-class Figures(_Part, frozen=True, kw_only=True, omit_defaults=True):
-    """Published figures of one arm; None where the source gives none.
-
-    `peak_rss_kb` is in KB as `/usr/bin/time` prints them, 1,024 bytes each; CPU is of one core;
-    `rps` is requests per second.
-    """
-
-    peak_rss_kb: Positive | None = None
-    wall_s: Positive | None = None
-    cpu_percent: Positive | None = None
-    cpu_user_s: Positive | None = None
-    rps: Positive | None = None
-
-
-class Spot(_Part, frozen=True, kw_only=True):
-    """Where a chart of throughput shows an arm: its panel, its group there, its colour."""
-
-    panel: Text
-    group: Text
-    bar: Text
-
-
-class Arm(_Part, frozen=True, kw_only=True):
-    """What is run: a trial (`settings`), a coded `experiment`, or a `program` that others wrote.
-
-    `label` is the source's name for it, `why` what it changes, `remark` what to know of it. `own`:
-    the source does not have it, and `peer`: a library of others in a trial of ours. `chart` false
-    leaves it out of table and chart: it is run to judge by. `scales` are those at which it runs
-    (all, where not given). An arm with a guessed rate `rps` lasts the scale's `seconds`, with
-    `max_requests` at most; `against` names the arm that its gain is over. Without the module or
-    program `needs` it cannot run, and `install` brings it.
-    """
-
-    id: Name
-    label: str = ""
-    why: str = ""
-    settings: Settings = {}
-    experiment: Name | None = None
-    server: Settings | None = None
-    program: Name | None = None
-    published: Figures | None = None
-    own: bool = False
-    peer: bool = False
-    chart: bool = True
-    remark: Text | None = None
-    spot: Spot | None = None
-    scales: tuple[Name, ...] = ()
-    rps: Annotated[float, Meta(gt=0, le=1e8)] | None = None
-    max_requests: Annotated[int, Meta(ge=1)] | None = None
-    against: Name | None = None
-    needs: Text | None = None
-    install: Text | None = None
-
-    def __post_init__(self) -> None:
-        if self.experiment is not None and self.program is not None:
-            raise BadInput(
-                f"arm {self.id!r} has an experiment and a program: leave one of them out"
-            )
-        if self.program is not None and self.rps is None:
-            raise BadInput(f"arm {self.id!r} has a program and no rps: guess its requests a second")
-        late = bool(self.scales) and "paper" not in self.scales
-        if self.published is not None and (self.own or late):
-            raise BadInput(
-                f"arm {self.id!r} has published figures with own {self.own!r} and scales "
-                f"{list(self.scales)!r}: such an arm is the source's, and runs at scale paper"
-            )
-
-    @property
-    def by_others(self) -> bool:
-        """Whether it is a program or a library that others made, in the ladder."""
-        return self.peer or self.program is not None
-
-    def runs_at(self, scale: str) -> bool:
-        """Return True if it runs at this scale."""
-        return not self.scales or scale in self.scales
-
-
-class At(_Part, frozen=True, kw_only=True):
-    """What is different about a check at one scale.
-
-    `settings` are those of its arms; `of.` or `to.` before a name means one side alone.
-    `undecidable` says why this scale cannot decide it. The others replace what the check says: a
-    small scale judges by what shows there. With `measure` or a bound both bounds are replaced, and
-    with `measure` or `of` what was published too.
-    """
-
-    settings: Settings = {}
-    undecidable: Text | None = None
-    measure: Text | None = None
-    of: Side | None = None
-    to: Side | None = None
-    take: Literal["smallest", "largest", "spread", "slope"] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    published: Positive | None = None
-    despite_disturbance: bool | None = None
-
-
-class Check(_Part, frozen=True, kw_only=True):
-    """One number, and the band in which it counts for the claim; without a band it only informs.
-
-    The number is `measure` (a metric, a figure of the experiment, or `effective.` and a setting) of
-    the arm `of`, with `to` its ratio to that of the arm `to`. A side is the id of an arm or the
-    settings of one; both sides then share `shared`, `experiment` and `server`, and a text 'cores*2'
-    is a multiple of the cores that can be used. With a list in `of`, `take` says what is made of
-    the arms: the smallest, the largest, the spread (largest over smallest), or of two arms the
-    slope, the difference of the measure for each further request; with `to`, less the slope of
-    those. `exact`: every run must lie in the band. `published` is the source's own figure in the
-    metric's base unit. `despite_disturbance` says that others on the client's core can only move
-    the number out of the band: then a disturbed run inside of it counts. `at` holds what is
-    different at a scale. Raises `BadInput`.
-    """
-
-    says: str = ""
-    measure: Text
-    experiment: Name | None = None
-    server: Settings | None = None
-    shared: Settings = {}
-    of: Side = {}
-    to: Side | None = None
-    take: Literal["smallest", "largest", "spread", "slope"] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    exact: bool = False
-    published: Positive | None = None
-    despite_disturbance: bool = False
-    at: dict[Name, At] = {}
-
-    def __post_init__(self) -> None:
-        self._check_band()
-        self._check_sides()
-
-    def _check_band(self) -> None:
-        ends = [end for end in (self.at_least, self.at_most) if end is not None]
-        if not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            raise BadInput(
-                f"the band of {self.name!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
-                "and at_most to finite numbers, the lower one first"
-            )
-        if self.exact and (self.is_ratio or not ends):
-            raise BadInput(
-                f"exact of {self.name!r} is true: it belongs to a number with a band, not to a "
-                "ratio; leave out one of the two"
-            )
-        low, high = self.band
-        if self.published is not None and not low <= self.published <= high:
-            raise BadInput(
-                f"published of {self.name!r} is {self.published!r}, outside its band of {low} to "
-                f"{high}: the source's own figure must agree with it; widen the band"
-            )
-
-    def _check_sides(self) -> None:
-        lists = [side for side in (self.of, self.to) if isinstance(side, list)]
-        slopes = all(
-            isinstance(side, list) and len(side) == 2 for side in (self.of, self.to) if side
-        )
-        whole = self.to is None and len(lists) == 1 and len(lists[0]) > 1
-        right = {None: not lists, "slope": slopes and bool(lists)}.get(self.take, whole)
-        if not right:
-            raise BadInput(
-                f"of {self.name!r}, of is {self.of!r}, to {self.to!r} and take {self.take!r}: name "
-                "one arm (and another in to, for a ratio), or a list of arms and what to take of it"
-            )
-        named = self.arms
-        if len(set(named)) < len(named) or (self.of == self.to and isinstance(self.of, str)):
-            raise BadInput(f"{self.name!r} names {named!r}: name different arms, each once")
-        if self.server is not None and self.experiment is None:
-            raise BadInput(
-                f"server of {self.name!r} is set, but only an experiment in code takes one: "
-                "a trial starts its own; leave it out"
-            )
-
-    @property
-    def name(self) -> str:
-        """What the check is called in an error."""
-        return self.says or self.measure
-
-    @property
-    def arms(self) -> list[str]:
-        """The ids of the arms that it names."""
-        sides = [[side] if isinstance(side, str) else side for side in (self.of, self.to)]
-        return [name for side in sides if isinstance(side, list) for name in side]
-
-    @property
-    def decides(self) -> bool:
-        """Whether it has a band to be judged by."""
-        return self.at_least is not None or self.at_most is not None
-
-    @property
-    def band(self) -> tuple[float, float]:
-        """The lowest and the highest number that count for the claim."""
-        low = -math.inf if self.at_least is None else self.at_least
-        return low, math.inf if self.at_most is None else self.at_most
-
-    @property
-    def is_ratio(self) -> bool:
-        """Whether one value is divided by another."""
-        return self.take == "spread" or (self.to is not None and self.take != "slope")
-
-    def at_scale(self, scale: str) -> Check:
-        """Return the check as it is judged at this scale."""
-        here = self.at.get(scale)
-        if here is None:
-            return self
-        given = {
-            name: getattr(here, name)
-            for name in At.__struct_fields__
-            if name not in ("settings", "undecidable") and getattr(here, name) is not None
-        }
-        if not given:
-            return self
-        if here.of is not None:
-            given = {"to": None, "take": None} | given
-        if here.measure or here.at_least is not None or here.at_most is not None:
-            given |= {"at_least": here.at_least, "at_most": here.at_most}
-        if here.measure or here.of:
-            given["published"] = here.published
-        return msgspec.structs.replace(self, **given)
-
-
-class Claim(_Part, frozen=True, kw_only=True):
-    """What a source claims, in the lab's own words, and how it is checked.
-
-    It holds where all its checks do, and is refuted where one is. A claim of a single check may
-    hold the fields of the check itself. `source` names one source or more, comma between (all,
-    where not given). `needs` says what a claim waits for that cannot be checked yet, `remark` how
-    its checks are to be read. Raises `BadInput`.
-    """
-
-    id: Name
-    says: Text
-    source: Text | None = None
-    needs: Text | None = None
-    remark: Text | None = None
-    checks: list[Check] = msgspec.field(name="check", default_factory=list)
-
-    def __post_init__(self) -> None:
-        decided = any(check.decides for check in self.checks)
-        if (self.needs is None) != decided or (self.needs and self.checks):
-            raise BadInput(
-                f"claim {self.id!r} has needs {self.needs!r} and {len(self.checks)} checks: give "
-                "it a check with a band, or say in needs what it waits for"
-            )
-        said = [check.says for check in self.checks]
-        if len(set(said)) < len(said):
-            raise BadInput(f"claim {self.id!r} has two checks with the same says: tell them apart")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +85,7 @@ class StudyPlan:
         return [[arm for arm in self.arms if arm in group] for group in found]
 
 
-class StudyFile(_Part, frozen=True, kw_only=True):
+class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A study as its file states it.
 
     `settings` are those that all its trials share, in the names that `Trial` takes. `chart` is what

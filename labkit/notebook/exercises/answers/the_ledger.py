@@ -11,7 +11,8 @@ from labkit.notebook.exercises.grading import Wrong
 from labkit.notebook.exercises.register import exercise
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
-from labkit.studies.study_file import Check, StudyFile
+from labkit.studies.parts import Check
+from labkit.studies.study_file import StudyFile
 
 STATUSES = ("holds", "refuted", "inconclusive")
 FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (
