@@ -59,7 +59,7 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 # They are made from the solutions in the notebooks and fail until they are solved, so that they are
 # not among those that `make notebooks` runs. A test makes them again and compares.
 exercises: $(READY) ## write notebooks/exercises anew from the solutions in the notebooks
-	$(BIN)/python -m labkit.notebook.exercises
+	$(BIN)/python notebooks/make_exercises.py
 
 # Each worker has a JupyterLab and a Chromium of its own. They wait far more than they compute.
 browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser

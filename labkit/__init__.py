@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from labkit.measured import patterns, strategies
     from labkit.measured.strategies import Tally, strategy
-    from labkit.notebook.exercises import Checked, check
+    from labkit.notebook.exercises.checking import Checked, check
     from labkit.notebook.panel import panel
     from labkit.profiler.slow_callbacks import SlowCallbacks
     from labkit.profiler.timers import Timers, timer
@@ -55,7 +55,7 @@ _HOME = {
     "labkit.report.arena": ("Arena",),
     "labkit.report.ladder": ("Ladder",),
     "labkit.errors": ("BadInput", "LabError", "RecordDamaged", "RecordNotFound", "TrialFailed"),
-    "labkit.notebook.exercises": ("Checked", "check"),
+    "labkit.notebook.exercises.checking": ("Checked", "check"),
     "labkit.lab.facade": (
         "arena",
         "check_claims",

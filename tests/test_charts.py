@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import itertools
 import statistics
 import struct
@@ -770,89 +769,6 @@ def test_plot_of_latency_merges_the_repeats_of_each_arm() -> None:
     assert [one.get_label() for one in ax.lines] == ["a (n = 20)", "b (n = 20)"]
 
 
-LOG = [
-    {"connection": 4, "target": "/slow", "began_s": 5.0, "ended_s": 5.2},
-    {"connection": 7, "target": "/other", "began_s": 5.05, "ended_s": 5.06},
-    {"connection": 4, "target": "/behind", "began_s": 5.2, "ended_s": 5.2},
-    {"connection": 7, "target": "/unanswered", "began_s": 5.07, "ended_s": None},
-]
-
-
-def test_turns_stand_by_connection_and_in_order() -> None:
-    chart = charts.turns(LOG, "A log")
-    (ax,) = chart.axes
-
-    assert [text.get_text() for text in ax.get_yticklabels()] == [
-        "/slow on connection 4",
-        "/behind on connection 4",
-        "/other on connection 7",
-    ]
-    assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 200, 50])
-    assert [bar.get_width() for bar in ax.patches] == pytest.approx([200, 0, 10])
-    assert [bar.get_facecolor() for bar in ax.patches].count(ax.patches[0].get_facecolor()) == 2
-    assert "/slow on connection 4 0 to 200 ms" in chart.alt
-    assert "/behind on connection 4 at 200 ms" in chart.alt
-    assert chart.svg() == charts.turns(LOG, "A log").svg()
-
-
-def test_turns_of_requests_that_were_sent_together_show_the_waiting() -> None:
-    (ax,) = charts.turns(LOG, "A log", sent_together=True).axes
-
-    waiting = ax.patches[::2]
-    assert [(bar.get_x(), bar.get_width()) for bar in waiting] == [
-        (0, pytest.approx(length)) for length in (0, 200, 50)
-    ]
-
-
-def test_log_without_an_answer_is_refused() -> None:
-    with pytest.raises(BadInput, match="no request that has ended"):
-        charts.turns(LOG[-1:], "A log")
-
-
-PLAIN = charts.Coded(coding="identity", wire_bytes=10_000, cpu_us=200, latency_s=0.0003)
-PACKED = charts.Coded(coding="gzip", wire_bytes=2_000, cpu_us=1_000, latency_s=0.001)
-
-
-def over(one: charts.Coded, rate: float, latency_s: float) -> charts.Coded:
-    return dataclasses.replace(one, rate=rate, latency_s=latency_s)
-
-
-def test_a_coding_breaks_even_where_the_bytes_saved_take_as_long_as_its_cpu() -> None:
-    rate = charts.break_even_rate(PLAIN, PACKED)
-
-    assert rate == pytest.approx(8_000 / 800e-6)
-    assert PLAIN.over_s(rate) == pytest.approx(PACKED.over_s(rate))
-    assert PLAIN.over_s(rate / 2) > PACKED.over_s(rate / 2)
-    assert charts.break_even_rate(PACKED, PLAIN) is None
-    assert charts.break_even_rate(PLAIN, dataclasses.replace(PACKED, cpu_us=1)) is None
-
-
-def test_codecs_stand_by_their_bytes_and_cpu() -> None:
-    chart = charts.codecs([PLAIN, PACKED, dataclasses.replace(PACKED, label="level 9")], "Cost")
-    (ax,) = chart.axes
-
-    plain, packed = ax.lines
-    assert [*plain.get_xydata()[0]] == [10_000, 200]
-    assert len(packed.get_xydata()) == 2
-    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert "gzip level 9 2,000 bytes" in chart.alt
-    with pytest.raises(BadInput, match="nothing to draw"):
-        charts.codecs([], "Cost")
-
-
-def test_break_even_draws_lines_from_what_is_free_and_marks_as_measured() -> None:
-    points = [PLAIN, PACKED, over(PLAIN, 1e5, 0.11), over(PACKED, 1e5, 0.022)]
-    (ax,) = charts.break_even(points, "Time").axes
-
-    line, mark, _, packed = ax.lines
-    rate, first_ms = line.get_xydata()[0]
-    assert first_ms == pytest.approx(1e3 * PLAIN.over_s(rate))
-    assert [*mark.get_xydata()[0]] == [1e5, pytest.approx(110)]
-    assert [*packed.get_xydata()[0]] == [1e5, pytest.approx(22)]
-    with pytest.raises(BadInput, match="no rate to draw over"):
-        charts.break_even([PLAIN, PACKED], "Time")
-
-
 def called(callee: int, total_s: float) -> Call:
     return Call(callee=callee, calls=1, total_s=total_s, self_s=total_s)
 
@@ -901,48 +817,6 @@ def test_names_that_are_handed_on_are_those_that_exist() -> None:
     assert all(
         getattr(charts, name).__module__.startswith("labkit.charts.") for name in charts.__all__
     )
-
-
-def test_classes_have_a_panel_for_each_arm_and_a_line_for_each_class() -> None:
-    arms = {
-        "plain": {"urgent": [0.1, 0.3, 0.2], "other": [0.2]},
-        "by priority": {"urgent": [0.01], "other": [0.4, 0.2], "none": []},
-    }
-    chart = charts.by_class(arms, "Who waits")
-    plain, ranked = chart.axes
-    assert [ax.get_title(loc="left") for ax in chart.axes] == list(arms)
-    urgent = plain.lines[0]
-    assert list(urgent.get_xdata()) == [100, 200, 300]
-    assert list(urgent.get_ydata()) == pytest.approx([1 / 3, 2 / 3, 1])
-    assert [line.get_color() for line in ranked.lines[::2]] == [
-        line.get_color() for line in plain.lines[::2]
-    ]
-    assert "plain: urgent 200 ms; plain: other 200 ms; by priority: urgent 10 ms" in chart.alt
-    assert chart.svg() == charts.by_class(arms, "Who waits").svg()
-    with pytest.raises(BadInput, match="no latency to draw"):
-        charts.by_class({"plain": {"urgent": []}})
-
-
-def test_batches_show_round_trips_and_latency_over_the_size() -> None:
-    def run(size: int, at_once: int, trips: int) -> charts.Batched:
-        return charts.Batched(
-            size=size, calls=1_000, at_once=at_once, round_trips=trips, p50_s=0.002, p99_s=0.05
-        )
-
-    runs = [run(1, 20, 1_000), run(100, 20, 50), run(1, 100, 1_000), run(100, 100, 10)]
-    chart = charts.batches(runs, delay_s=0.01)
-    trips, latency = chart.axes
-    least = next(line for line in trips.lines if line.get_label() == "calls / size")
-    assert list(least.get_ydata()) == [1_000, 10]
-    named = {str(line.get_label()): list(line.get_ydata()) for line in trips.lines}
-    assert named["20 at a time"] == [1_000, 50]
-    assert named["100 at a time"] == [1_000, 10]
-    assert "100, p99" in {str(line.get_label()) for line in latency.lines}
-    assert "10 ms after its first key" in chart.notes[0]
-    assert "20 at a time in batches of 100: 50 round trips" in chart.alt
-    assert chart.svg() == charts.batches(runs, delay_s=0.01).svg()
-    with pytest.raises(BadInput, match="nothing to draw"):
-        charts.batches([], delay_s=0.01)
 
 
 def bare(**changes: Any) -> list[Record]:

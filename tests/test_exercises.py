@@ -1,6 +1,6 @@
-"""Exercises: solved they pass, unsolved they fail, and what is said gives nothing away.
+"""Exercises: solved they pass, unsolved they fail, and no message gives the answer away.
 
-What is tried is tried in virtual time; a real one passes only where a function hangs.
+Learners' functions run in virtual time; a real second passes only where a function hangs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import make_exercises as making
 import nbformat
 import numpy as np
 import pytest
@@ -32,108 +33,93 @@ from hypothesis import strategies as st
 from nbstripout import strip_output
 
 import labkit as lab
-from labkit import paths
-from labkit.notebook.exercises import generating, grading, service, trying
-from labkit.notebook.exercises.__main__ import generated, main
-from labkit.notebook.exercises.register import every
+from labkit.notebook.exercises import grading, sandbox, schedules
+from labkit.notebook.exercises.checking import names
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = [
     path
     for path in sorted(NOTEBOOKS.glob("*.ipynb"))
-    if generating.solutions(generating.loaded(path.read_text(encoding="utf-8")))
+    if making.solutions(making.loaded(path.read_text(encoding="utf-8")))
 ]
 MADE = sorted((NOTEBOOKS / "exercises").glob("*.ipynb"))
+LEDGER = next(path for path in SOURCES if path.name.startswith("12_"))
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 for_each_notebook = pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+for_each_made = pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+
+
+def cells(path: Path) -> list[Any]:
+    return list(nbformat.read(path, as_version=4).cells)
+
+
+def is_solution(cell: Any) -> bool:
+    return making.TAG in cell.metadata.get("tags", [])
 
 
 def solutions(path: Path) -> list[str]:
-    notebook = generating.loaded(path.read_text(encoding="utf-8"))
-    return [generating.source_of(cell) for cell in generating.solutions(notebook)]
+    return [cell.source for cell in cells(path) if is_solution(cell)]
 
 
 def setup(path: Path) -> str:
-    cells = generating.loaded(path.read_text(encoding="utf-8"))["cells"]
-    return next(generating.source_of(cell) for cell in cells if cell["id"] == generating.SETUP)
+    return next(str(cell.source) for cell in cells(path) if cell.id == making.SETUP)
 
 
 def run_cells(*sources: str) -> list[Any]:
-    """The last value of each cell, run one after another as a kernel does."""
+    """Return the last value of each cell, run one after another as a kernel does."""
     names: dict[str, Any] = {"__name__": "__main__"}
+
+    async def value(source: str) -> Any:
+        tree = compile(source, "a cell", "exec", FLAGS | ast.PyCF_ONLY_AST)
+        last = tree.body.pop()
+        assert isinstance(last, ast.Expr)
+        expression = compile(ast.Expression(last.value), "a cell", "eval", FLAGS)
+        for code in (compile(tree, "a cell", "exec", FLAGS), expression):
+            found = eval(code, names)  # noqa: S307  # the notebooks are our own
+            found = await found if inspect.iscoroutine(found) else found
+        return found
+
     with asyncio.Runner() as runner, redirect_stdout(StringIO()):
-        return [runner.run(_value(source, names)) for source in sources]
-
-
-async def _value(source: str, names: dict[str, Any]) -> Any:
-    tree = compile(source, "a cell", "exec", FLAGS | ast.PyCF_ONLY_AST)
-    last = tree.body.pop()
-    assert isinstance(last, ast.Expr)
-    parts = (compile(tree, "a cell", "exec", FLAGS), _expression(last))
-    for code in parts:
-        found = eval(code, names)  # noqa: S307  # the notebooks are our own
-        value = await found if inspect.iscoroutine(found) else found
-    return value
-
-
-def _expression(last: ast.Expr) -> Any:
-    return compile(ast.Expression(last.value), "a cell", "eval", FLAGS)
+        return [runner.run(value(source)) for source in sources]
 
 
 # The notebooks
 
 
 @for_each_notebook
-def test_notebook_has_two_to_four_exercises_of_its_own_number(path: Path) -> None:
-    ids = [generating.checked_in(source)[0] for source in solutions(path)]
+def test_notebook_has_two_to_four_exercises_with_two_hints_each(path: Path) -> None:
+    """Of a folded cell JupyterLab shows the first line: `# Solution`, or what is given."""
+    solved = solutions(path)
+    ids = [making.checked_in(source)[0] for source in solved]
+    (said,) = re.findall(r"\*\*Exercises:\*\* (\w+), about \d+ minutes", cells(path)[0].source)
 
-    assert 2 <= len(ids) <= 4
     assert ids == [f"ex-{path.name[:2]}-{n}" for n in range(1, len(ids) + 1)]
-
-
-def test_each_check_belongs_to_one_solution() -> None:
-    solved = [generating.checked_in(source)[0] for path in SOURCES for source in solutions(path)]
-
-    assert solved == list(every())
-
-
-@for_each_notebook
-def test_each_solution_follows_its_task_with_two_hints(path: Path) -> None:
-    cells = nbformat.read(path, as_version=4).cells
-    for task, solution in pairwise(cells):
-        if "solution" in solution.metadata.get("tags", []):
-            exercise = generating.checked_in(solution.source)[0]
-            assert task.source.startswith(f"### Exercise {exercise[-1]}: ")
+    assert said == {2: "two", 3: "three", 4: "four"}[len(ids)]
+    for source in solved:
+        before, mark, _ = source.rpartition(f"{making.MARK}\n")
+        assert mark, source
+        assert not before or before.endswith("\n")
+    for task, solution in pairwise(cells(path)):
+        if is_solution(solution):
+            number = making.checked_in(solution.source)[0][-1]
+            assert task.source.startswith(f"### Exercise {number}: ")
             assert re.findall(r"<summary>(.+?)</summary>", task.source) == ["Hint 1", "Hint 2"]
             assert task.source.count("</details>") == 2
 
 
-@for_each_notebook
-def test_a_folded_solution_does_not_show_it_in_its_first_line(path: Path) -> None:
-    """Of a folded cell JupyterLab shows that line: `# Solution`, or what is given."""
-    for source in solutions(path):
-        given, mark, _ = source.rpartition(f"{generating.MARK}\n")
-        assert mark, source
-        assert not given or given.endswith("\n")
+def test_each_check_belongs_to_one_solution() -> None:
+    solved = [making.checked_in(source)[0] for path in SOURCES for source in solutions(path)]
 
-
-@for_each_notebook
-def test_notebook_says_in_its_opening_how_many_exercises_it_has(path: Path) -> None:
-    words = {2: "two", 3: "three", 4: "four"}
-    opening = nbformat.read(path, as_version=4).cells[0].source
-
-    (said,) = re.findall(r"\*\*Exercises:\*\* (\w+), about \d+ minutes", opening)
-    assert said == words[len(solutions(path))]
+    assert solved == list(names())
 
 
 def stored(path: Path) -> dict[str, dict[str, str]]:
-    """What is stored below each solution, by its exercise."""
-    cells = nbformat.read(path, as_version=4).cells
-    solved = [cell for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    """Return what is stored below each solution, by its exercise."""
     return {
-        generating.checked_in(cell.source)[0]: output.data
-        for cell in solved
+        making.checked_in(cell.source)[0]: output.data
+        for cell in cells(path)
+        if is_solution(cell)
         for output in cell.outputs
     }
 
@@ -148,7 +134,7 @@ def test_solutions_pass_with_nothing_but_what_the_exercises_import(path: Path) -
 
 
 MEASURED = [
-    pytest.param(path, source, id=generating.checked_in(source)[0])
+    pytest.param(path, source, id=making.checked_in(source)[0])
     for path in SOURCES
     for source in solutions(path)
     if "await lab." in source
@@ -165,9 +151,6 @@ def test_solutions_that_measure_pass_too(
 
     assert checked, checked
     assert stored(path).get(checked.exercise) in (None, checked._repr_mimebundle_())
-
-
-LEDGER = next(path for path in SOURCES if path.name.startswith("12_"))
 
 
 @pytest.mark.parametrize("answer", ["text", "HEAD + text"])
@@ -197,42 +180,35 @@ def test_the_claim_of_an_answer_is_run_as_the_check_says(
 
 def test_exercises_are_those_that_the_notebooks_make() -> None:
     """`make exercises` makes them again."""
-    kept = {path.name: path.read_text(encoding="utf-8") for path in MADE}
+    assert {path.name: path.read_text(encoding="utf-8") for path in MADE} == making.generated(
+        NOTEBOOKS
+    )
 
-    assert kept == generated(NOTEBOOKS)
 
-
-@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
-def test_notebook_of_exercises_is_valid_and_stripped(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+@for_each_made
+def test_notebook_of_exercises_is_stripped_and_has_no_solution(path: Path) -> None:
+    notebook, text = nbformat.read(path, as_version=4), path.read_text(encoding="utf-8")
 
     nbformat.validate(notebook)
     again = nbformat.read(path, as_version=4)
     assert strip_output(again, keep_output=False, keep_count=True, keep_id=True) == notebook
-    assert nbformat.writes(notebook) + "\n" == path.read_text(encoding="utf-8")
+    assert nbformat.writes(notebook) + "\n" == text
     links = re.findall(r"\]\(([^)]+)\)", "\n".join(cell.source for cell in notebook.cells))
     assert links
     assert all((path.parent / link).is_file() for link in links)
+    assert making.MARK not in text
+    assert text.count(making.DOTS) >= len(solutions(NOTEBOOKS / path.name))
 
 
-@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+@for_each_made
 def test_each_unsolved_exercise_fails_its_own_check(path: Path) -> None:
-    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    ids = [generating.checked_in(cell.source)[0] for cell in code[1:]]
+    code = [cell.source for cell in cells(path) if cell.cell_type == "code"]
 
-    found = run_cells(*(cell.source for cell in code))[1:]
+    found = run_cells(*code)[1:]
 
-    assert [one.exercise for one in found] == ids
+    assert [one.exercise for one in found] == [making.checked_in(one)[0] for one in code[1:]]
     assert not any(found)
     assert all(re.search(r"Not answered yet|still to be written", one.says) for one in found)
-
-
-@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
-def test_nothing_of_a_solution_is_left_in_the_exercises(path: Path) -> None:
-    left = path.read_text(encoding="utf-8")
-
-    assert "# Solution" not in left
-    assert left.count("...  # your answer") >= len(solutions(NOTEBOOKS / path.name))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +241,7 @@ def test_nothing_of_a_solution_is_left_in_the_exercises(path: Path) -> None:
     ],
 )
 def test_a_stub_keeps_what_is_given_and_nothing_of_the_solution(solution: str, stub: str) -> None:
-    assert generating.stub(solution) == stub
+    assert making.stub(solution) == stub
 
 
 @pytest.mark.parametrize(
@@ -278,7 +254,7 @@ def test_a_stub_keeps_what_is_given_and_nothing_of_the_solution(solution: str, s
 )
 def test_a_solution_that_makes_no_exercise_is_refused(solution: str, said: str) -> None:
     with pytest.raises(lab.BadInput, match=said):
-        generating.stub(solution)
+        making.stub(solution)
 
 
 # What is said
@@ -300,7 +276,7 @@ def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, said: 
 
 
 def test_each_exercise_is_tried_with_wrong_answers() -> None:
-    assert {exercise for exercise, _, _ in wrong_answers.every()} == set(every())
+    assert {exercise for exercise, _, _ in wrong_answers.every()} == set(names())
 
 
 @for_each_notebook
@@ -319,7 +295,7 @@ def test_what_is_said_of_a_wrong_answer_does_not_hold_the_right_one(path: Path) 
 def right_answers(path: Path) -> Iterator[tuple[str, Any]]:
     """What solves those exercises whose answer is a value."""
     for source in solutions(path):
-        exercise, names = generating.checked_in(source)
+        exercise, names = making.checked_in(source)
         if names == ["answer"] and "await lab." not in source:
             yield exercise, run_cells(setup(path), f"{source}\nanswer")[-1]
 
@@ -375,7 +351,7 @@ ANSWERS = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(exercise=st.sampled_from(every()), answer=ANSWERS)
+@given(exercise=st.sampled_from(names()), answer=ANSWERS)
 def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
     checked = lab.check(exercise, answer)
 
@@ -383,7 +359,7 @@ def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
     assert "\n" not in repr(checked)
 
 
-@pytest.mark.parametrize("exercise", every())
+@pytest.mark.parametrize("exercise", names())
 def test_no_coroutine_of_an_answer_is_left_unawaited(exercise: str) -> None:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -393,7 +369,7 @@ def test_no_coroutine_of_an_answer_is_left_unawaited(exercise: str) -> None:
     assert not [one for one in told if "never awaited" in str(one.message)]
 
 
-@pytest.mark.parametrize("exercise", every())
+@pytest.mark.parametrize("exercise", names())
 def test_an_answer_that_raises_whatever_it_is_asked_is_only_wrong(exercise: str) -> None:
     assert not lab.check(exercise, Hostile())
 
@@ -459,60 +435,69 @@ def test_a_number_near_enough_is_right(truth: float, factor: float) -> None:
     grading.near(truth * factor, truth, unit="seconds")
 
 
-# Trying functions
+# Running a learner's function
 
 
 def said_of(function: Any) -> str:
     with pytest.raises(grading.Wrong) as wrong:
-        trying.call(function)
+        sandbox.call(function)
     return str(wrong.value)
 
 
-async def test_a_function_is_tried_beside_a_loop_that_runs() -> None:
+async def test_a_function_runs_beside_a_loop_that_runs() -> None:
     async def mine() -> int:
         await asyncio.sleep(3_600)
         return 42
 
-    assert trying.call(mine) == 42
-    assert trying.call(lambda: 42) == 42
+    assert sandbox.call(mine) == 42
+    assert sandbox.call(lambda: 42) == 42
 
 
-def test_a_function_that_raises_is_told_where() -> None:
-    async def mine() -> None:
+async def fails() -> None:
+    await asyncio.sleep(0)
+    {}["nothing"]
+
+
+async def waits_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def waits_for_ever_beside_a_thread() -> None:
+    await asyncio.to_thread(sum, [])
+    await asyncio.Event().wait()
+
+
+async def never_gives_up() -> None:
+    while True:  # noqa: ASYNC110  # the fault that is to be seen
         await asyncio.sleep(0)
-        {}["nothing"]
-
-    assert said_of(mine) == "The function raised KeyError in its line 3: 'nothing'."
 
 
-def test_a_function_that_waits_for_ever_is_told_so() -> None:
-    async def mine() -> None:
-        await asyncio.Event().wait()
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (fails, "The function raised KeyError in its line 3: 'nothing'."),
+        (waits_for_ever, "waits for something that never happens"),
+        (waits_for_ever_beside_a_thread, "waits for something that never happens"),
+        (never_gives_up, "never came to an end"),
+    ],
+)
+def test_a_faulty_function_is_told_its_fault(function: Any, said: str) -> None:
+    assert said in said_of(function)
 
-    assert "waits for something that never happens" in said_of(mine)
 
-
-def test_work_in_a_thread_is_waited_for_while_the_clock_stands() -> None:
+def test_the_clock_stands_still_while_a_thread_works() -> None:
     async def mine() -> tuple[Any, float]:
         slow = asyncio.wait_for(asyncio.to_thread(time.sleep, 0.02), timeout=5)
         found = await asyncio.gather(asyncio.to_thread(sum, [1, 2]), slow)
         return found, asyncio.get_running_loop().time()
 
-    assert trying.call(mine) == ([3, None], 0)
-
-
-def test_a_function_that_waits_for_ever_beside_a_thread_is_told_so() -> None:
-    async def mine() -> None:
-        await asyncio.to_thread(sum, [])
-        await asyncio.Event().wait()
-
-    assert "waits for something that never happens" in said_of(mine)
+    assert sandbox.call(mine) == ([3, None], 0)
 
 
 def test_a_thread_that_does_not_end_is_not_waited_for_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trying, "DEADLINE_S", 0.05)
+    monkeypatch.setattr(sandbox, "DEADLINE_S", 0.05)
     let_go = threading.Event()
 
     async def mine() -> None:
@@ -553,16 +538,8 @@ def test_a_lock_where_none_is_needed_is_no_fault() -> None:
     assert lab.check("ex-09-2", shared)
 
 
-def test_a_function_that_never_gives_up_is_told_so() -> None:
-    async def mine() -> None:
-        while True:  # noqa: ASYNC110  # the fault that is to be seen
-            await asyncio.sleep(0)
-
-    assert "never came to an end" in said_of(mine)
-
-
 def test_a_function_that_never_gives_way_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "DEADLINE_S", 0.05)
+    monkeypatch.setattr(sandbox, "DEADLINE_S", 0.05)
     alive = []
 
     async def spinning() -> None:
@@ -595,7 +572,7 @@ def test_a_function_that_refuses_to_be_cancelled_does_not_hold_the_check() -> No
         await asyncio.sleep(0)
         return f"left {task.done()}"
 
-    assert trying.call(mine) == "left False"
+    assert sandbox.call(mine) == "left False"
 
 
 def test_a_schedule_takes_what_its_delays_say() -> None:
@@ -603,10 +580,10 @@ def test_a_schedule_takes_what_its_delays_say() -> None:
         for item in items:
             await fetch(item)
 
-    tried = service.schedule(mine, limit=1, delays=[1.0, 2.0, 0.5])
+    done = schedules.run(mine, limit=1, delays=[1.0, 2.0, 0.5])
 
-    assert (tried.wall_s, tried.most_in_flight, tried.polled_turns) == (3.5, 1, 0)
-    assert tried.began == [0, 1, 2]
+    assert (done.wall_s, done.max_in_flight, done.polled_turns) == (3.5, 1, 0)
+    assert done.started == [0, 1, 2]
 
 
 def test_a_schedule_that_polls_is_noticed_and_ends() -> None:
@@ -615,10 +592,10 @@ def test_a_schedule_that_polls_is_noticed_and_ends() -> None:
         while not all(task.done() for task in tasks):  # noqa: ASYNC110  # likewise
             await asyncio.sleep(0)
 
-    tried = service.schedule(mine, limit=9, items=3)
+    done = schedules.run(mine, limit=9, items=3)
 
-    assert tried.polled_turns > 50
-    assert tried.wall_s == pytest.approx(1, rel=0.05)
+    assert done.polled_turns > 50
+    assert done.wall_s == pytest.approx(1, rel=0.05)
 
 
 def test_a_schedule_that_goes_round_in_circles_is_told_so() -> None:
@@ -627,23 +604,19 @@ def test_a_schedule_that_goes_round_in_circles_is_told_so() -> None:
             await fetch(0)
 
     with pytest.raises(grading.Wrong, match="once is enough"):
-        service.schedule(mine, limit=1, items=3)
+        schedules.run(mine, limit=1, items=3)
 
 
-def test_what_an_exercise_writes_is_written_once(tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_exercise_is_written_once(tmp_path: Path) -> None:
     source = SOURCES[0]
     (tmp_path / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "exercises").mkdir()
     (tmp_path / "exercises" / "gone.ipynb").write_text("{}")
-    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
 
-    said = []
-    for _ in range(2):
+    for said in (["removed gone.ipynb", f"wrote {source.name}"], []):
         with redirect_stdout(StringIO()) as out:
-            main()
-        said.append(out.getvalue().splitlines())
-
-    assert said == [["removed gone.ipynb", f"wrote {source.name}"], []]
+            making.main(tmp_path)
+        assert out.getvalue().splitlines() == said
     assert [path.name for path in (tmp_path / "exercises").iterdir()] == [source.name]
 
 
@@ -655,8 +628,8 @@ def test_what_an_exercise_writes_is_written_once(tmp_path: Path, monkeypatch: An
     ],
 )
 def test_a_notebook_that_exercises_cannot_be_made_of_is_refused(spoil: Any, said: str) -> None:
-    notebook = generating.loaded(SOURCES[0].read_text(encoding="utf-8"))
+    notebook = making.loaded(SOURCES[0].read_text(encoding="utf-8"))
     spoil(notebook["cells"])
 
     with pytest.raises(lab.BadInput, match=said):
-        generating.exercises_of(json.dumps(notebook), "00_start_here")
+        making.exercises_of(json.dumps(notebook), "00_start_here")

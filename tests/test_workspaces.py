@@ -50,7 +50,9 @@ def source(tmp_path: Path) -> Path:
     (folder / "00_first.ipynb").write_text(notebook("First"))
     (folder / "01_second.ipynb").write_text(notebook("Second", after=["00_first"]))
     (folder / "exercises" / "00_first.ipynb").write_text("{}")
-    (folder / "exercises" / "answers.py").write_text("ANSWER = 42")
+    for name in ("lesson_charts", "answers"):
+        (folder / name).mkdir()
+        (folder / name / "first.py").write_text("ANSWER = 42")
     (folder / "TEACHING.md").write_text("for teachers")
     (folder / ".ipynb_checkpoints").mkdir()
     (folder / ".ipynb_checkpoints" / "00_first.ipynb").write_text("{}")
@@ -159,7 +161,7 @@ def test_first_copy_brings_all_and_a_second_changes_nothing(source: Path, mine: 
 
     assert first.keys() == {
         ".labkit.json", "index.md", "00_first.ipynb", "01_second.ipynb", "exercises/00_first.ipynb",
-        "exercises/answers.py",
+        "lesson_charts/first.py",
     }  # fmt: skip
     assert (mine / "00_first.ipynb").read_bytes() == (source / "00_first.ipynb").read_bytes()
     assert len(done.paths("copied")) == 5
@@ -187,7 +189,7 @@ def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mi
     assert done.text().splitlines() == [
         f"workspace   {mine}",
         "updated       2  index.md, 01_second.ipynb",
-        "unchanged     2  exercises/00_first.ipynb, exercises/answers.py",
+        "unchanged     2  exercises/00_first.ipynb, lesson_charts/first.py",
         "kept, yours   1  00_first.ipynb",
         "newer         1  00_first.new.ipynb",
         "                 the newer version of what is yours, beside it",
@@ -312,7 +314,7 @@ def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
     assert there.keys() == {".labkit.json", "index.md", "00_first.ipynb"}
     assert there["00_first.ipynb"] == (source / "00_first.ipynb").read_bytes()
     assert prepare(mine, source=source).paths("copied") == [
-        "01_second.ipynb", "exercises/00_first.ipynb", "exercises/answers.py",
+        "01_second.ipynb", "exercises/00_first.ipynb", "lesson_charts/first.py",
     ]  # fmt: skip
 
 

@@ -11,21 +11,14 @@ from typing import Any
 
 _MODULE_OF = {
     "Bar": "throughput_chart",
-    "Batched": "lessons.batches_chart",
     "Chart": "figure",
     "Claimed": "interval_chart",
-    "Coded": "lessons.codec_chart",
     "Dot": "interval_chart",
     "Panel": "interval_chart",
     "Rate": "throughput_chart",
     "Row": "bar_chart",
     "bars": "bar_chart",
-    "batches": "lessons.batches_chart",
     "board": "interval_chart",
-    "break_even": "lessons.codec_chart",
-    "break_even_rate": "lessons.codec_chart",
-    "by_class": "lessons.classes_chart",
-    "codecs": "lessons.codec_chart",
     "flame": "flame_chart",
     "forest": "interval_chart",
     "knee": "scaling_chart",
@@ -39,7 +32,6 @@ _MODULE_OF = {
     "timeline": "timeline_chart",
     "triptych": "bar_chart",
     "trust": "notes",
-    "turns": "lessons.turns_chart",
     "waterfall": "phases_chart",
 }
 __all__ = list(_MODULE_OF)

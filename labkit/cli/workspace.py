@@ -160,7 +160,8 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     workspace, `DiskFull` where there is no room.
     """
     source = source or paths.notebooks()
-    found = [*source.rglob("*.ipynb"), *source.rglob("*.py")]
+    # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
+    found = [*source.rglob("*.ipynb"), *source.glob("lesson_charts/*.py")]
     places = {path.relative_to(source): path for path in sorted(found)}
     files = {INDEX: index_page(read_all(source)).encode()} | {
         place.as_posix(): path.read_bytes()

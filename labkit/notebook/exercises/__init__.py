@@ -1,13 +1,15 @@
-"""The notebooks' exercises: what counts as an answer, and what is said of one that does not.
+"""The notebooks' exercises: what an answer is checked with. The checks lie with the notebooks.
 
-`answers` holds a module a notebook; the rest is what they share. Nothing here is measured, no
-answer is judged by a time, and no answer whatever makes `check` raise.
-`python -m labkit.notebook.exercises` writes `notebooks/exercises` from the notebooks' solutions.
+`notebooks/answers` has a module for each notebook and a function for each exercise. They are
+written with what this package hands on: `grading` reads an answer, `sandbox` runs a learner's
+function in virtual time, `schedules` runs a learner's strategy on a service with known delays.
+No answer is judged by a real time, and no answer makes `check` raise.
 """
 
 from __future__ import annotations
 
-from labkit.notebook.exercises.checked import Checked
-from labkit.notebook.exercises.register import check
+from labkit.notebook.exercises import grading, sandbox, schedules
+from labkit.notebook.exercises.checking import Checked, check, exercise
+from labkit.notebook.exercises.grading import Wrong
 
-__all__ = ["Checked", "check"]
+__all__ = ["Checked", "Wrong", "check", "exercise", "grading", "sandbox", "schedules"]

@@ -1,4 +1,4 @@
-"""Reading an answer and comparing it: each function returns what it read, or raises `Wrong`.
+"""Reads an answer and compares it: each function returns what it read, or raises `Wrong`.
 
 Pure. A `Wrong` is one sentence that says what to think of, and never what the answer is.
 """
@@ -9,7 +9,7 @@ import inspect
 import math
 import numbers
 import reprlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
     from labkit.record.record import Record
     from labkit.spec.trial import Trial
 
-LONGEST = 60
-"""As much of an answer as a sentence shows."""
+MAX_SHOWN = 60
+"""Characters of an answer that a sentence shows."""
 
 
 class Wrong(Exception):
-    """The answer is not right; the sentence says why."""
+    """Raised for an answer that is not right; the sentence says why."""
 
     def __init__(self, says: str) -> None:
         super().__init__(sentence(says))
 
 
 def sentence(says: str) -> str:
-    """`says` with the capital and the full stop of a sentence."""
+    """Return `says` with the capital and the full stop of a sentence."""
     end = "" if says.endswith((".", "?", "!")) else "."
     return says[:1].upper() + says[1:] + end
 
 
 def shown(answer: object) -> str:
-    """An answer as a sentence shows it: short, on one line."""
+    """Return an answer as a sentence shows it: short, on one line."""
     short = reprlib.Repr()
-    short.maxstring = short.maxother = LONGEST
+    short.maxstring = short.maxother = MAX_SHOWN
     return " ".join(short.repr(answer).split())
 
 
 def kind(answer: object) -> str:
-    """The type of an answer as a sentence names it."""
+    """Return the type of an answer as a sentence names it."""
     return "None" if answer is None else f"of the type {type(answer).__name__}"
 
 
 def number(answer: object, unit: str) -> float:
-    """A finite number, from any type that is one; `unit` names what is counted, in the plural."""
+    """Return a finite number, read from any number type; `unit` is a plural, such as 'seconds'."""
     if isinstance(answer, str):
         raise Wrong(f"the answer is text, {shown(answer)}: give a number of {unit}, without quotes")
     if isinstance(answer, bool) or not isinstance(answer, numbers.Real | Decimal):
@@ -62,7 +62,7 @@ def number(answer: object, unit: str) -> float:
 
 
 def whole(answer: object, unit: str) -> int:
-    """A whole number, also where it is written as a float."""
+    """Return a whole number, also where it is written as a float."""
     value = number(answer, unit)
     if not value.is_integer():
         raise Wrong(f"the answer has a fraction: {unit} come in whole numbers, so which way round?")
@@ -70,7 +70,7 @@ def whole(answer: object, unit: str) -> int:
 
 
 def close(value: float, truth: float, tolerance: float = 0.01) -> bool:
-    """Whether two numbers differ by at most `tolerance`, as a share of the second."""
+    """Return whether two numbers differ by at most `tolerance`, as a share of the second."""
     return math.isclose(value, truth, rel_tol=0, abs_tol=abs(truth) * tolerance + 1e-12)
 
 
@@ -80,34 +80,32 @@ def near(
     *,
     unit: str,
     tolerance: float = 0.01,
-    slips: Mapping[float, str] | None = None,
+    mistakes: Mapping[float, str] | None = None,
 ) -> None:
     """Raise `Wrong` unless `value` is `truth`, within `tolerance`.
 
-    `slips` are what usual mistakes give, each with what to think of then.
+    `mistakes` are the values that common mistakes give, each with what to think of then.
     """
     if close(value, truth, tolerance):
         return
-    for slip, why in (slips or {}).items():
-        if close(value, slip, min(tolerance, 0.01)):
+    for mistake, why in (mistakes or {}).items():
+        if close(value, mistake, min(tolerance, 0.01)):
             raise Wrong(why)
-    raise Wrong(_distance(value, truth, unit))
-
-
-def _distance(value: float, truth: float, unit: str) -> str:
     if value * truth <= 0:
-        return f"this cannot be: is it a number of {unit} that can happen?"
+        raise Wrong(f"this cannot be: is it a number of {unit} that can happen?")
     for power, units in ((3, "thousand"), (6, "million"), (2, "hundred")):
         if any(close(value, truth * 10.0**sign) for sign in (power, -power)):
-            return f"the digits are right, and it is off by a factor of a {units}: give {unit}"
+            raise Wrong(
+                f"the digits are right, and it is off by a factor of a {units}: give {unit}"
+            )
     if not 0.1 <= value / truth <= 10:
-        return f"this is another order of magnitude: go through the units again, and give {unit}"
+        raise Wrong(f"this is another order of magnitude: go through the units, and give {unit}")
     far = "close, but a little" if 0.9 <= value / truth <= 1.1 else "this is"
-    return f"{far} too {'high' if value > truth else 'low'}: look at the hints"
+    raise Wrong(f"{far} too {'high' if value > truth else 'low'}: look at the hints")
 
 
 def choice(answer: object, among: Collection[str]) -> str:
-    """One word of `among`, however it is written."""
+    """Return one word of `among`; case and surrounding blanks do not matter."""
     if not isinstance(answer, str):
         raise Wrong(f"the answer is {kind(answer)}: give one of {', '.join(among)}, in quotes")
     found = {one.casefold(): one for one in among}.get(answer.strip().casefold())
@@ -117,7 +115,7 @@ def choice(answer: object, among: Collection[str]) -> str:
 
 
 def listed(answer: object, length: int, of: str) -> list[Any]:
-    """A list, or a tuple, of so many; `of` names what they are."""
+    """Return a list of `length` values; `of` is what they are, in the plural."""
     if not isinstance(answer, list | tuple):
         raise Wrong(f"the answer is {kind(answer)}: give a list of {length} {of}")
     if len(answer) != length:
@@ -125,15 +123,35 @@ def listed(answer: object, length: int, of: str) -> list[Any]:
     return list(answer)
 
 
+def words(answer: object, length: int, *, among: Collection[str], of: str = "words") -> list[str]:
+    """Return a list of `length` words of `among`; `of` is what they are, in the plural."""
+    return [choice(one, among) for one in listed(answer, length, of)]
+
+
+def match_words(
+    answer: object,
+    right: Sequence[str],
+    hints: Sequence[str],
+    *,
+    among: Collection[str],
+    of: str = "words",
+) -> None:
+    """Raise `Wrong` with its hint for the first word that is not the right one for its place."""
+    given = words(answer, len(right), among=among, of=of)
+    for word, expected, hint in zip(given, right, hints, strict=True):
+        if word != expected:
+            raise Wrong(hint)
+
+
 def function(answer: object, parameters: str) -> Callable[..., Any]:
-    """A function, of either kind; `parameters` says how it is called."""
+    """Return a function, plain or async; `parameters` says how it is called."""
     if not callable(answer) or inspect.isclass(answer):
         raise Wrong(f"the answer is {kind(answer)}: give a function that takes {parameters}")
     return answer
 
 
 def coroutine_function(answer: object, parameters: str) -> Callable[..., Any]:
-    """A function written with `async def`."""
+    """Return a function that was written with `async def`."""
     found = function(answer, parameters)
     if not inspect.iscoroutinefunction(found):
         raise Wrong("the function is no coroutine function: write it with `async def`")
@@ -141,7 +159,7 @@ def coroutine_function(answer: object, parameters: str) -> Callable[..., Any]:
 
 
 def trial(answer: object) -> Trial:
-    """A `lab.Trial`, which need not have run."""
+    """Return a `lab.Trial`, which need not have run."""
     from labkit.spec.trial import Trial
 
     if not isinstance(answer, Trial):
@@ -150,7 +168,7 @@ def trial(answer: object) -> Trial:
 
 
 def record(answer: object) -> Record:
-    """What one trial measured: what `await lab.run(...)` gave, or its record."""
+    """Return the record of one trial, given itself or as what `await lab.run(...)` returned."""
     from labkit.record.record import Record
     from labkit.report.study import Run
 

@@ -8,9 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 LOOKUPS, CALLERS, BATCH, BATCH_DELAY_S = 6_000, 30, 50, 0.01
 ARRIVED = ((2, "A"), (1, "B"), (2, "C"), (1, "D"), (0, "E"), (1, "F"))
@@ -20,7 +18,7 @@ LOAD_S, MISSING = 1.0, "missing"
 
 @exercise("ex-09-1")
 def batches_that_do_not_fill(answer: object) -> str:
-    """The round trips, and the least time in seconds, of lookups by few callers."""
+    """Check the round trips, and the least time in seconds, of lookups by few callers."""
     trips, seconds = grading.listed(answer, 2, "numbers: round trips, and seconds")
     right = LOOKUPS / min(BATCH, CALLERS)
     grading.near(
@@ -28,7 +26,7 @@ def batches_that_do_not_fill(answer: object) -> str:
         right,
         unit="round trips",
         tolerance=1e-6,
-        slips={
+        mistakes={
             LOOKUPS / BATCH: "the first number supposes batches that fill: who could fill them?",
             LOOKUPS: "the first number supposes no batches at all",
             BATCH * CALLERS: "callers and batch are not multiplied: which of them is the smaller?",
@@ -38,7 +36,7 @@ def batches_that_do_not_fill(answer: object) -> str:
         grading.number(seconds, "seconds"),
         right * BATCH_DELAY_S,
         unit="seconds",
-        slips={
+        mistakes={
             BATCH_DELAY_S: "the second number is that of one batch: how many follow each other?",
             LOOKUPS
             * BATCH_DELAY_S: "the second number has each lookup wait alone: who waits with it?",
@@ -53,9 +51,9 @@ def batches_that_do_not_fill(answer: object) -> str:
 
 @exercise("ex-09-2")
 def one_load_for_all(answer: object) -> str:
-    """A function that makes a `get` whose callers share a load that is under way."""
+    """Check a function that makes a `get` whose callers share a load that is under way."""
     shared = grading.function(answer, "(load)")
-    trying.run(lambda: _tried(shared), of=shared)
+    sandbox.run(lambda: _tried(shared), of=shared)
     return (
         "without an await between looking up the load and joining it, nothing can come between, "
         "and no lock is needed. The task belongs to nobody, so nobody takes it along"
@@ -139,7 +137,7 @@ async def _outlives(loads: _Loads) -> None:
 
 @exercise("ex-09-3")
 def order_of_a_line(answer: object) -> str:
-    """The order in which requests begin on one place, by rank and fair among equals."""
+    """Check the order in which requests begin on one place, by rank and fair among equals."""
     letters = "".join(answer) if isinstance(answer, list | tuple) else answer
     if not isinstance(letters, str):
         raise Wrong(f"the answer is {grading.kind(answer)}: give the letters in order, as a text")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 PLAIN_BYTES, PACKED_BYTES, CPU_S = 100_000, 20_000, 0.002
 BODY_BYTES = 13_015
@@ -16,16 +14,16 @@ CHUNK_BYTES, CHUNKS = 4_096, 40
 
 @exercise("ex-06-1")
 def rate_that_breaks_even(answer: object) -> str:
-    """The rate of a link below which a coding pays, in megabytes per second."""
+    """Check the rate of a link below which a coding pays, in megabytes per second."""
     saved = PLAIN_BYTES - PACKED_BYTES
-    slips = {
+    mistakes = {
         PLAIN_BYTES / CPU_S / 1e6: "that is with all bytes: only those that are saved count",
         PACKED_BYTES / CPU_S / 1e6: "that is with the bytes that are still sent: which are saved?",
         8 * saved / CPU_S / 1e6: "that is in megabits: megabytes are asked for",
         CPU_S / saved * 1e6: "that is seconds per byte: turn it round",
     }
     rate = grading.number(answer, "megabytes per second")
-    grading.near(rate, saved / CPU_S / 1e6, unit="megabytes per second", slips=slips)
+    grading.near(rate, saved / CPU_S / 1e6, unit="megabytes per second", mistakes=mistakes)
     return (
         "over a slower link the bytes saved take longer than the CPU added, and over a faster one "
         "the answer comes later for being packed. 100 Mbit/s are 12.5 MB/s"
@@ -62,11 +60,11 @@ class _File:
 
 @exercise("ex-06-2")
 def pass_on_what_comes(answer: object) -> str:
-    """A coroutine function that writes chunks to a file, holds none of them, and counts bytes."""
+    """Check a coroutine function that writes chunks to a file, keeps none, and counts bytes."""
     pass_on = grading.coroutine_function(answer, "(chunks, file)")
     kind = type("Chunk", (_Chunk,), {"alive": 0})
     file = _File(kind)
-    total = trying.call(pass_on, _chunks(kind), file)
+    total = sandbox.call(pass_on, _chunks(kind), file)
     if not file.written:
         raise Wrong("nothing was written to the file: is the function still to be written?")
     if file.longest > CHUNK_BYTES:
@@ -91,7 +89,7 @@ async def _chunks(kind: type[_Chunk]) -> AsyncIterator[bytes]:
 
 @exercise("ex-06-3")
 def small_on_the_wire(answer: object) -> str:
-    """A run whose bodies were a tenth on the wire, or less, of what they were once unpacked."""
+    """Check a run whose bodies had at most a tenth of their bytes on the wire."""
     record = grading.record(answer)
     received = record.received
     if not record.counts.ok or received is None or not received.bodies:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading, service
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, schedules
 from labkit.spec import delays
 
 WAITS_S, SLOTS = (3.0, 1.0, 2.0, 2.0, 1.0, 3.0), 2
@@ -13,16 +11,16 @@ FLOOR_S, MOST_REQUESTS = 2.0, 40
 
 @exercise("ex-00-1")
 def floor_by_hand(answer: object) -> str:
-    """The floor of six items on two slots, in seconds."""
+    """Check the floor of six items on two slots, in seconds."""
     batches_s = sum(max(pair) for pair in zip(WAITS_S[::2], WAITS_S[1::2], strict=True))
-    slips = {
+    mistakes = {
         sum(WAITS_S): "that is one after another: two requests may be in flight",
         sum(WAITS_S) / SLOTS: "that is all the waiting, halved: is there work for both to the end?",
         batches_s: "that is in pairs: must a free place wait until its neighbour is free, too?",
         max(WAITS_S): "that is with a place for each item: there are fewer places than items",
     }
     floor_s = delays.floor_s(WAITS_S, SLOTS)
-    grading.near(grading.number(answer, "seconds"), floor_s, unit="seconds", slips=slips)
+    grading.near(grading.number(answer, "seconds"), floor_s, unit="seconds", mistakes=mistakes)
     return (
         "one place idles while the last item waits, so the floor is above the mean load of a "
         "place. The lab computes it in the same way, item by item"
@@ -31,7 +29,7 @@ def floor_by_hand(answer: object) -> str:
 
 @exercise("ex-00-2")
 def trial_of_a_floor(answer: object) -> str:
-    """A trial whose floor is two seconds, with few requests and more than one at a time."""
+    """Check a trial whose floor is two seconds, with few requests and more than one at a time."""
     trial = grading.trial(answer)
     if trial.requests > MOST_REQUESTS:
         raise Wrong(f"it has {trial.requests:,} requests, and {MOST_REQUESTS} are allowed")
@@ -50,18 +48,18 @@ def trial_of_a_floor(answer: object) -> str:
 
 @exercise("ex-00-3")
 def no_idle_place(answer: object) -> str:
-    """A strategy that gives a free place to the next item at once."""
+    """Check a strategy that gives a free place to the next item at once."""
     limit, waits = 4, [1.0, 3.0, 1.0, 2.0, 3.0, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 1.0, 3.0, 2.0]
-    tried = service.sound(service.schedule(answer, limit=limit, delays=waits))
-    if tried.most_in_flight < limit:
-        raise Wrong(f"at most {tried.most_in_flight} of {limit} places were used at a time")
+    done = schedules.check_schedule(schedules.run(answer, limit=limit, delays=waits))
+    if done.max_in_flight < limit:
+        raise Wrong(f"at most {done.max_in_flight} of {limit} places were used at a time")
     floor_s = delays.floor_s(waits, limit)
-    if tried.wall_s > 1.02 * floor_s:
+    if done.wall_s > 1.02 * floor_s:
         raise Wrong(
             f"every item was fetched once, within the limit, at an efficiency of "
-            f"{floor_s / tried.wall_s:.0%}: a place stood idle while items were left"
+            f"{floor_s / done.wall_s:.0%}: a place stood idle while items were left"
         )
-    if service.schedule(answer, limit=9, delays=[1.0, 2.0, 1.0]).wall_s > 2.1:
+    if schedules.run(answer, limit=9, delays=[1.0, 2.0, 1.0]).wall_s > 2.1:
         raise Wrong("with fewer items than places it is slower than its longest item")
     return (
         "every item once, within the limit, and no place idle: at the floor. Who finishes first "

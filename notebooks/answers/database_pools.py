@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading
 
 RATE, QUERIES_S, THINKING_S = 300, (0.005, 0.010), 0.025
 CAUSES = ("small pool", "no pool", "full server", "slow query")
@@ -21,9 +19,9 @@ BOUND_RPS, QUERY_S = 2_000.0, 0.004
 
 @exercise("ex-08-1")
 def connections_in_use(answer: object) -> str:
-    """How many connections are in use on average."""
+    """Check how many connections are in use on average."""
     in_queries = sum(QUERIES_S)
-    slips = {
+    mistakes = {
         RATE * in_queries: "that counts the queries alone: who has the connection in between?",
         RATE * QUERIES_S[0]: "that is the first query alone",
         RATE * QUERIES_S[1]: "that is the second query alone",
@@ -34,7 +32,7 @@ def connections_in_use(answer: object) -> str:
     }
     held_s = in_queries + THINKING_S
     given = grading.number(answer, "connections")
-    grading.near(given, RATE * held_s, unit="connections", slips=slips)
+    grading.near(given, RATE * held_s, unit="connections", mistakes=mistakes)
     return (
         "most of them stand idle while your own code computes. Give the connection back in "
         "between, where no transaction forbids it, and fewer than half will do. It is a mean: a "
@@ -44,12 +42,8 @@ def connections_in_use(answer: object) -> str:
 
 @exercise("ex-08-2")
 def what_is_exhausted(answer: object) -> str:
-    """The cause behind each of five readings."""
-    given = grading.listed(answer, len(READ), "causes")
-    words = [grading.choice(one, CAUSES) for one in given]
-    for word, right, why in zip(words, READ, THINK_OF, strict=True):
-        if word != right:
-            raise Wrong(why)
+    """Check the cause behind each of five readings."""
+    grading.match_words(answer, READ, THINK_OF, among=CAUSES, of="causes")
     return (
         "compare what the caller waits with what the server works, and what was sent with what the "
         "server has seen. Only row 4 is a matter for whoever looks after the database"
@@ -58,23 +52,21 @@ def what_is_exhausted(answer: object) -> str:
 
 @exercise("ex-08-3")
 def trial_of_a_bound(answer: object) -> str:
-    """A trial whose queries wait on the server only, at a rate of at most 2,000 a second."""
-    from labkit.spec.parts import AsyncpgTransport, PostgresTarget
-
+    """Check a trial whose queries wait on the server only, at a rate of at most 2,000 a second."""
     trial = grading.trial(answer)
-    target, transport = trial.target, trial.transport
-    if not isinstance(target, PostgresTarget):
-        raise Wrong(f"its target is {target.kind!r}: whom do the queries ask?")
-    if not isinstance(transport, AsyncpgTransport) or transport.mode != "pool":
+    if trial.target.kind != "postgres":
+        raise Wrong(f"its target is {trial.target.kind!r}: whom do the queries ask?")
+    if trial.transport.kind != "asyncpg" or trial.get("transport.mode") != "pool":
         raise Wrong("it has no pool: leave the transport and its mode as the target brings them")
-    if not grading.close(target.query_s, QUERY_S, 1e-6):
-        raise Wrong(f"its queries wait {target.query_s:g} s each: the task says how long")
-    if trial.limit > transport.max_size:
+    query_s, max_size = trial.get("target.query_s"), trial.get("transport.max_size")
+    if not grading.close(query_s, QUERY_S, 1e-6):
+        raise Wrong(f"its queries wait {query_s:g} s each: the task says how long")
+    if trial.limit > max_size:
         raise Wrong(
-            f"{trial.limit} queries are begun at a time, and there are {transport.max_size} "
+            f"{trial.limit} queries are begun at a time, and there are {max_size} "
             "connections: some wait in the client for one"
         )
-    bound = min(trial.limit, transport.max_size) / target.query_s
+    bound = min(trial.limit, max_size) / query_s
     grading.near(bound, BOUND_RPS, unit="queries a second", tolerance=1e-6)
     return (
         "connections / wait bounds the rate, and what is begun at a time bounds the connections in "

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 DELAYS_S, CONNECTIONS = (0.1, 0.5, 0.2, 0.0, 0.1, 0.1), 2
 IN_FLIGHT, DEPTH, DELAY_S = 96, 12, 0.004
@@ -63,14 +61,14 @@ def done_s(delays: tuple[float, ...], connections: int) -> list[float]:
 
 @exercise("ex-07-1")
 def behind_the_slow_one(answer: object) -> str:
-    """When each of six pipelined requests is answered, in seconds."""
+    """Check when each of six pipelined requests is answered, in seconds."""
     given = grading.listed(answer, len(DELAYS_S), "times, in seconds")
     times_s = [grading.number(one, "seconds") for one in given]
-    for slip, why in (
+    for mistake, why in (
         (list(DELAYS_S), "those are the delays: who begins with a request before the one ahead?"),
         (done_s(DELAYS_S, 1), "that is one line for all: the two connections work side by side"),
     ):
-        if all(map(grading.close, times_s, slip)):
+        if all(map(grading.close, times_s, mistake)):
             raise Wrong(why)
     right = done_s(DELAYS_S, CONNECTIONS)
     for place, (time_s, right_s) in enumerate(zip(times_s, right, strict=True), start=1):
@@ -85,8 +83,8 @@ def behind_the_slow_one(answer: object) -> str:
 
 @exercise("ex-07-2")
 def bound_of_a_pipeline(answer: object) -> str:
-    """The highest rate that so many requests in flight can reach at a depth, a second."""
-    slips = {
+    """Check the highest rate that so many requests in flight can reach at a depth, a second."""
+    mistakes = {
         IN_FLIGHT / DELAY_S: "that is with all of them being worked on: how many lines are there?",
         DEPTH / DELAY_S: "that is the depth over the delay: what works at the same time?",
         1 / DELAY_S: "that is what one connection gives: how many are there?",
@@ -94,7 +92,7 @@ def bound_of_a_pipeline(answer: object) -> str:
     }
     rate = grading.number(answer, "requests a second")
     right = IN_FLIGHT / DEPTH / DELAY_S
-    grading.near(rate, right, unit="requests a second", slips=slips)
+    grading.near(rate, right, unit="requests a second", mistakes=mistakes)
     return (
         "only the head of each line is worked on, so the rate is connections / delay. At depth 1 "
         "the same requests in flight could reach twelve times as much"
@@ -103,11 +101,11 @@ def bound_of_a_pipeline(answer: object) -> str:
 
 @exercise("ex-07-3")
 def answers_by_their_order(answer: object) -> str:
-    """A function that parts the bytes of a pipelined connection into bodies."""
+    """Check a function that parts the bytes of a pipelined connection into bodies."""
     bodies = grading.function(answer, "(stream)")
     for stream, right, why in CASES:
         try:
-            found = trying.value(bodies, stream)
+            found = sandbox.value(bodies, stream)
         except Wrong as wrong:
             raise Wrong(f"for {grading.shown(stream)}: {wrong}") from None
         if not isinstance(found, list | tuple):

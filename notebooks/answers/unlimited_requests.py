@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading, service
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, schedules
 from labkit.spec import delays
 
 REQUESTS, LIMIT, LONGEST_S = 100_000, 1_000, 3
@@ -16,16 +14,16 @@ VERDICTS = ("holds", "refuted", "inconclusive")
 
 @exercise("ex-01-1")
 def published_time(answer: object) -> str:
-    """The time of the published workload as the mean delay foretells it, in seconds."""
+    """Check the time of the published workload as the mean delay foretells it, in seconds."""
     rounds = REQUESTS / LIMIT
-    slips = {
+    mistakes = {
         rounds * LONGEST_S: "that is rounds that wait for their slowest: must the others wait?",
         rounds: "that is a second for each round: randint(0,3) draws both ends, too. On average?",
         REQUESTS * LONGEST_S / 2: "that is one after another",
     }
     seconds = grading.number(answer, "seconds")
     # Who asks the lab for the exact floor of a seed is right as well.
-    grading.near(seconds, rounds * LONGEST_S / 2, unit="seconds", tolerance=0.02, slips=slips)
+    grading.near(seconds, rounds * LONGEST_S / 2, unit="seconds", tolerance=0.02, mistakes=mistakes)
     return (
         "four clients, and 153 to 155 s each: what differs between them is in the last three or "
         "four seconds, and the rest is the server's sleep"
@@ -34,16 +32,16 @@ def published_time(answer: object) -> str:
 
 @exercise("ex-01-2")
 def told_and_not_asking(answer: object) -> str:
-    """A bounded strategy that neither polls nor holds a task for every item."""
+    """Check a bounded strategy that neither polls nor holds a task for every item."""
     limit, waits = 5, [3.0, 1.0, 2.0, 1.0, 3.0, 2.0, 2.0, 1.0] * 5
-    tried = service.sound(service.schedule(answer, limit=limit, delays=waits))
-    if tried.polled_turns:
+    done = schedules.check_schedule(schedules.run(answer, limit=limit, delays=waits))
+    if done.polled_turns:
         raise Wrong("it asks again and again while nothing has happened: let it be told")
-    if tried.most_tasks > limit + 2:
+    if done.max_tasks > limit + 2:
         raise Wrong(
-            f"{tried.most_tasks} tasks existed at once for a limit of {limit}: when is one made?"
+            f"{done.max_tasks} tasks existed at once for a limit of {limit}: when is one made?"
         )
-    if tried.wall_s > 1.02 * delays.floor_s(waits, limit):
+    if done.wall_s > 1.02 * delays.floor_s(waits, limit):
         raise Wrong("places stood idle: it need not wait for more than one of them to be free")
     return (
         "the loop sleeps until a call has ended, and only as many tasks exist as are in flight: "
@@ -53,9 +51,8 @@ def told_and_not_asking(answer: object) -> str:
 
 @exercise("ex-01-3")
 def verdicts_of_repeats(answer: object) -> str:
-    """The verdict that each row of repeats gives: holds, refuted or inconclusive."""
-    given = grading.listed(answer, len(REPEATS), "verdicts")
-    words = [grading.choice(one, VERDICTS) for one in given]
+    """Check the verdict that each row of repeats gives: holds, refuted or inconclusive."""
+    words = grading.words(answer, len(REPEATS), among=VERDICTS, of="verdicts")
     for number, (word, repeats) in enumerate(zip(words, REPEATS, strict=True), start=1):
         if word != (right := _verdict(repeats)):
             raise Wrong(f"row {number}: {_why(repeats, word, right)}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 SHARE, TIMES = 0.3, 3.0
 LINES = range(1, 10)
@@ -21,8 +19,8 @@ def gain(share: float, times: float) -> float:
 
 @exercise("ex-03-1")
 def gain_of_a_share(answer: object) -> str:
-    """How many times as fast a client becomes."""
-    slips = {
+    """Check how many times as fast a client becomes."""
+    mistakes = {
         TIMES: "that is the loop's own gain: the rest of the client stays as it is",
         1 / (1 - SHARE): "that is with a loop that costs nothing at all",
         1 / gain(SHARE, TIMES): "that is the new time as a share of the old: turn it round",
@@ -30,7 +28,7 @@ def gain_of_a_share(answer: object) -> str:
         1 + SHARE * (1 - 1 / TIMES): "that is one plus the time saved: divide the times instead",
     }
     times = grading.number(answer, "times")
-    grading.near(times, gain(SHARE, TIMES), unit="times as fast, as in 2.0", slips=slips)
+    grading.near(times, gain(SHARE, TIMES), unit="times as fast, as in 2.0", mistakes=mistakes)
     return (
         "of 1 s there remain 0.7 s and a third of 0.3 s. No loop could bring more than 1.43 times "
         "to this client, as the 0.7 s are not the loop's"
@@ -39,10 +37,10 @@ def gain_of_a_share(answer: object) -> str:
 
 @exercise("ex-03-2")
 def share_of_a_gain(answer: object) -> str:
-    """A function that solves Amdahl's law for the share."""
+    """Check a function that solves Amdahl's law for the share."""
     share_of = grading.function(answer, "(gain, k)")
     for gained, times in CASES:
-        share = grading.number(trying.value(share_of, gained, times), "shares, from 0 to 1")
+        share = grading.number(sandbox.value(share_of, gained, times), "shares, from 0 to 1")
         right = (1 - 1 / gained) / (1 - 1 / times)
         if grading.close(share, 1 - 1 / gained, 1e-6) and not grading.close(share, right, 1e-6):
             raise Wrong("that is the share of the time that was saved: the loop still takes some")
@@ -66,7 +64,7 @@ def _gain_text(share: float, times: float) -> str:
 
 @exercise("ex-03-3")
 def lines_that_hold_up(answer: object) -> str:
-    """The numbers of the lines that hold up the event loop."""
+    """Check the numbers of the lines that hold up the event loop."""
     if not isinstance(answer, set | frozenset | list | tuple):
         raise Wrong(
             f"the answer is {grading.kind(answer)}: give a set of line numbers, as in {{1}}"

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from labkit.charts import axes, style
-from labkit.charts.figure import Chart
-from labkit.errors import BadInput
+import labkit as lab
+from labkit.charts import Chart, axes, style
 
 _CURVE_POINTS = 100
 _BEYOND = 2.0
@@ -54,7 +53,7 @@ def codecs(points: Sequence[Coded], title: str) -> Chart:
     """
     chart = Chart(
         title=title,
-        alt=f"{title}. {'; '.join(_said(one) for one in _drawable(points))}.",
+        alt=f"{title}. {'; '.join(_words(one) for one in _drawable(points))}.",
         height_in=5.2,
         notes=["Further left is fewer bytes, further down is less CPU (client and server)."],
     )
@@ -79,10 +78,10 @@ def break_even(points: Sequence[Coded], title: str) -> Chart:
     """
     rates = sorted({one.rate for one in _drawable(points) if one.rate is not None})
     if not rates:
-        raise BadInput("there is no rate to draw over: measure some of the points at a rate")
+        raise lab.BadInput("there is no rate to draw over: measure some of the points at a rate")
     chart = Chart(
         title=title,
-        alt=f"{title}. {'; '.join(_said(one) for one in points)}.",
+        alt=f"{title}. {'; '.join(_words(one) for one in points)}.",
         height_in=5.2,
         notes=[
             "Lines: CPU of both ends, as measured without a link, and the time of the bytes on it. "
@@ -132,11 +131,11 @@ def _by_coding(points: Sequence[Coded]) -> Mapping[str, list[Coded]]:
 
 def _drawable(points: Sequence[Coded]) -> Sequence[Coded]:
     if not points:
-        raise BadInput("there is nothing to draw: measure at least one coding")
+        raise lab.BadInput("there is nothing to draw: measure at least one coding")
     return points
 
 
-def _said(one: Coded) -> str:
+def _words(one: Coded) -> str:
     name = " ".join(filter(None, [one.coding, one.label]))
     at = "" if one.rate is None else f" at {axes.tick_text(one.rate)} bytes/s"
     return (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 LATENCY_S, RATE = 0.08, 500
 MEAN_S, SEEN_RATE, AT_SERVER = 1.2, 300, 100
@@ -20,15 +18,15 @@ SWEEPS: tuple[dict[int, float], ...] = (
 
 @exercise("ex-05-1")
 def in_flight_for_a_rate(answer: object) -> str:
-    """How many requests have to be in flight for a rate, by Little's law."""
-    slips = {
+    """Check how many requests have to be in flight for a rate, by Little's law."""
+    mistakes = {
         RATE / LATENCY_S: "that is rate / latency: does a slower service need fewer in flight?",
         1 / LATENCY_S: "that is what one request at a time gives in a second",
         LATENCY_S / RATE: "that is latency / rate: a faster rate would need fewer in flight",
         RATE: "that would do if each answer took a whole second",
     }
     requests = grading.number(answer, "requests")
-    grading.near(requests, RATE * LATENCY_S, unit="requests", slips=slips)
+    grading.near(requests, RATE * LATENCY_S, unit="requests", mistakes=mistakes)
     return (
         "in flight = rate x latency. Begin there, and with up to twice that where answers are "
         "sometimes late. No number of cores enters"
@@ -37,9 +35,9 @@ def in_flight_for_a_rate(answer: object) -> str:
 
 @exercise("ex-05-2")
 def in_the_hidden_line(answer: object) -> str:
-    """How many requests stand in a line that the server does not see."""
+    """Check how many requests stand in a line that the server does not see."""
     begun = SEEN_RATE * MEAN_S
-    slips = {
+    mistakes = {
         begun: "that is all that the client has begun: some of them have reached the server",
         AT_SERVER: "that is what the server has: who is still on the way there?",
         begun + AT_SERVER: "the server's are among the client's already",
@@ -47,7 +45,7 @@ def in_the_hidden_line(answer: object) -> str:
         SEEN_RATE - AT_SERVER: "a rate and a number in flight cannot be subtracted: mind the units",
     }
     grading.near(
-        grading.number(answer, "requests"), begun - AT_SERVER, unit="requests", slips=slips
+        grading.number(answer, "requests"), begun - AT_SERVER, unit="requests", mistakes=mistakes
     )
     return (
         "more than two of three wait inside the client, for a limit that nobody meant to set. "
@@ -57,10 +55,10 @@ def in_the_hidden_line(answer: object) -> str:
 
 @exercise("ex-05-3")
 def knee_of_a_sweep(answer: object) -> str:
-    """A function that finds the smallest limit whose rate is within 5 % of the best."""
+    """Check a function that finds the smallest limit whose rate is within 5 % of the best."""
     knee = grading.function(answer, "(rates)")
     for rates in SWEEPS:
-        found = grading.whole(trying.value(knee, dict(rates)), "requests in flight")
+        found = grading.whole(sandbox.value(knee, dict(rates)), "requests in flight")
         if found == _knee(rates):
             continue
         of = f"of {rates} it names {found}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading, service
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+import labkit as lab
+from labkit.notebook.exercises import Wrong, exercise, grading, schedules
 from labkit.spec import delays
-from labkit.spec.trial import Trial
 
 CODES = (
     "over-limit",
@@ -38,12 +36,8 @@ MOST_REQUESTS = 100
 
 @exercise("ex-13-1")
 def faults_by_reading(answer: object) -> str:
-    """The fault of each of five loops, by its code."""
-    given = grading.listed(answer, len(FAULTS), "codes")
-    codes = [grading.choice(one, CODES) for one in given]
-    for code, right, why in zip(codes, FAULTS, THINK_OF, strict=True):
-        if code != right:
-            raise Wrong(why)
+    """Check the fault of each of five loops, by its code."""
+    grading.match_words(answer, FAULTS, THINK_OF, among=CODES, of="codes")
     return (
         "each of them seems to work, with few items and a server that never fails. Look at the "
         "end of a loop, at its comparison, and at what it does with an exception"
@@ -52,16 +46,16 @@ def faults_by_reading(answer: object) -> str:
 
 @exercise("ex-13-2")
 def tells_what_failed(answer: object) -> str:
-    """A strategy without a decorator that survives failing items and returns them."""
-    tried = service.sound(
-        service.schedule(answer, limit=LIMIT, delays=1.0, items=ITEMS, failing=FAILING)
+    """Check a strategy without a decorator that survives failing items and returns them."""
+    done = schedules.check_schedule(
+        schedules.run(answer, limit=LIMIT, delays=1.0, items=ITEMS, failing=FAILING)
     )
-    if tried.most_tasks > LIMIT + 2:
-        raise Wrong(f"{tried.most_tasks} tasks existed at once for a limit of {LIMIT}")
-    if tried.wall_s > ITEMS / LIMIT + 0.5:
+    if done.max_tasks > LIMIT + 2:
+        raise Wrong(f"{done.max_tasks} tasks existed at once for a limit of {LIMIT}")
+    if done.wall_s > ITEMS / LIMIT + 0.5:
         raise Wrong("places stood idle: does a failure cost its worker the rest of its work?")
-    _check_told(tried.returned)
-    if service.schedule(answer, limit=LIMIT, items=ITEMS).returned not in ([], ()):
+    _check_told(done.returned)
+    if schedules.run(answer, limit=LIMIT, items=ITEMS).returned not in ([], ()):
         raise Wrong("where nothing fails it is to return an empty list")
     return (
         "a failure ends neither the worker nor the others, and the caller knows what to do again. "
@@ -80,7 +74,7 @@ def _check_told(returned: object) -> None:
 
 @exercise("ex-13-3")
 def hides_the_rounds(answer: object) -> str:
-    """A trial in which going in rounds costs nothing, so that the board cannot show it."""
+    """Check a trial in which going in rounds costs nothing, so that the board cannot show it."""
     trial = grading.trial(answer)
     if trial.requests > MOST_REQUESTS:
         raise Wrong(f"it has {trial.requests:,} requests, and {MOST_REQUESTS} are allowed")
@@ -102,14 +96,14 @@ def hides_the_rounds(answer: object) -> str:
     )
 
 
-def rounds_s(trial: Trial) -> float:
+def rounds_s(trial: lab.Trial) -> float:
     """The time in seconds of a strategy that gathers `limit` items, then the next."""
     drawn = delays_s(trial)
     starts = range(0, trial.requests, trial.limit)
     return sum(max(drawn[start : start + trial.limit]) for start in starts)
 
 
-def delays_s(trial: Trial) -> list[float]:
+def delays_s(trial: lab.Trial) -> list[float]:
     """The delay of each item in seconds."""
     delay = delays.parse(getattr(trial.target, "delay", "0"))
     return list(delays.of_items(delay, trial.seed, trial.requests))

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from labkit.charts import axes, style
-from labkit.charts.axes import finite
-from labkit.charts.figure import Chart
-from labkit.errors import BadInput
+import labkit as lab
+from labkit.charts import Chart, axes, style
 
 _PANEL_IN = 2.7
 _LOG_FROM = 10
@@ -37,11 +35,11 @@ def batches(runs: Sequence[Batched], delay_s: float) -> Chart:
     `delay_s` is how long a batch waits to be filled. Raises `BadInput` without any run.
     """
     if not runs:
-        raise BadInput("there is nothing to draw: no run was made in batches; run some first")
+        raise lab.BadInput("there is nothing to draw: no run was made in batches; run some first")
     title = "Round trips and latency over the size of a batch"
     chart = Chart(
         title=title,
-        alt=f"{title}. {_said(runs)}.",
+        alt=f"{title}. {_words(runs)}.",
         height_in=2 * _PANEL_IN + 0.6,
         notes=[
             f"{_HOW} A batch is sent when it is full, or {delay_s * 1e3:g} ms after its first key: "
@@ -79,7 +77,7 @@ def _draw(
 ) -> None:
     look = {**style.line(index), "linestyle": dashes}
     sizes = sorted({run.size for run in runs})
-    values = {size: finite([of(run) for run in runs if run.size == size]) for size in sizes}
+    values = {size: axes.finite([of(run) for run in runs if run.size == size]) for size in sizes}
     known = [size for size in sizes if values[size]]
     medians = [statistics.median(values[size]) for size in known]
     ax.plot(known, medians, label=label, linewidth=2.2, markersize=7, **look)
@@ -96,7 +94,7 @@ def _least(ax: Axes, runs: Sequence[Batched]) -> None:
 
 
 def _up(ax: Axes, seconds: Sequence[float]) -> None:
-    if axes.spans(finite(seconds), _LOG_FROM):
+    if axes.spans(axes.finite(seconds), _LOG_FROM):
         ax.set_yscale("log")
         axes.logarithmic(ax.yaxis)
         ax.set_ylabel("latency (ms),\nlogarithmic")
@@ -113,7 +111,7 @@ def _along(ax: Axes, sizes: Sequence[int]) -> None:
     ax.set_xticks(sizes, [axes.tick_text(size) for size in sizes])
 
 
-def _said(runs: Sequence[Batched]) -> str:
+def _words(runs: Sequence[Batched]) -> str:
     found: dict[tuple[int, int], list[int]] = {}
     for run in runs:
         found.setdefault((run.at_once, run.size), []).append(run.round_trips)

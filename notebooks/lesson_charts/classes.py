@@ -9,9 +9,8 @@ from itertools import accumulate, repeat
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from labkit.charts import axes, style
-from labkit.charts.figure import Chart
-from labkit.errors import BadInput
+import labkit as lab
+from labkit.charts import Chart, axes, style
 
 _PANEL_IN = 2.3
 _LOG_FROM = 20
@@ -35,7 +34,7 @@ def by_class(arms: Mapping[str, Classes], title: str = "Latency by class") -> Ch
         one for classes in drawn.values() for latencies in classes.values() for one in latencies
     ]
     if not every:
-        raise BadInput("there is no latency to draw: no class of any arm has one; run it first")
+        raise lab.BadInput("there is no latency to draw: no class of any arm has one; run it first")
     chart = Chart(
         title=title,
         alt=f"{title}. {_medians(drawn)}.",

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from labkit.errors import BadInput
-from labkit.notebook.exercises import grading
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
-from labkit.spec.trial import Trial
+import labkit as lab
+from labkit.notebook.exercises import Wrong, exercise, grading
 from labkit.studies import study_file
 from labkit.studies.parts import Check
 from labkit.studies.study_file import StudyFile
@@ -49,9 +46,8 @@ def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> s
 
 @exercise("ex-12-1")
 def statuses_of_intervals(answer: object) -> str:
-    """The status that follows from each interval and its band."""
-    given = grading.listed(answer, len(FOUND), "statuses")
-    words = [grading.choice(one, STATUSES) for one in given]
+    """Check the status that follows from each interval and its band."""
+    words = grading.words(answer, len(FOUND), among=STATUSES, of="statuses")
     for number, (word, (interval, band)) in enumerate(zip(words, FOUND, strict=True), start=1):
         if word != status(interval, band):
             raise Wrong(f"row {number}: {_why(interval, band, word)}")
@@ -77,9 +73,9 @@ def _why(interval: tuple[float, float] | None, band: tuple[float, float], word: 
 
 @exercise("ex-12-2")
 def at_least_one_misses(answer: object) -> str:
-    """How often at least one of many intervals misses, in percent."""
+    """Check how often at least one of many intervals misses, in percent."""
     none = LEVEL**INTERVALS
-    slips = {
+    mistakes = {
         100 * none: "that is how often none of them misses",
         INTERVALS * (1 - LEVEL): "that is how many miss on average",
         100
@@ -89,7 +85,7 @@ def at_least_one_misses(answer: object) -> str:
         1 - none: "as a share of 1 that is right: give percent",
     }
     percent = grading.number(answer, "percent")
-    grading.near(percent, 100 * (1 - none), unit="percent", slips=slips)
+    grading.near(percent, 100 * (1 - none), unit="percent", mistakes=mistakes)
     return (
         "in four ledgers of five there is a miss, though each interval keeps its promise. So check "
         "a surprise again, alone, before you tell anyone: it seldom misses twice"
@@ -98,7 +94,7 @@ def at_least_one_misses(answer: object) -> str:
 
 @exercise("ex-12-3")
 def claim_that_counts(answer: object) -> str:
-    """A claim in TOML: a connector's limit bounds what the server has in flight."""
+    """Check a claim in TOML: a connector's limit bounds what the server has in flight."""
     if not isinstance(answer, str):
         raise Wrong(f"the answer is {grading.kind(answer)}: give the entry as text, in TOML")
     study = _parsed(answer)
@@ -110,7 +106,7 @@ def claim_that_counts(answer: object) -> str:
     plan = study.plan("smoke", 2)
     [judged] = [one for one in plan.judged[study.claims[0].id] if one.check.decides]
     arm = plan.arms[judged.of[0]]
-    if not isinstance(arm, Trial):
+    if not isinstance(arm, lab.Trial):
         raise Wrong("it asks for an experiment in code: a trial can show it")
     _check_arm(arm)
     return (
@@ -123,7 +119,7 @@ def claim_that_counts(answer: object) -> str:
 def _parsed(text: str) -> StudyFile:
     try:
         return study_file.parse(text if _HAS_HEAD.search(text) else HEAD + text)
-    except BadInput as error:
+    except lab.BadInput as error:
         raise Wrong(f"the lab refuses it: {' '.join(str(error).split())}") from None
 
 
@@ -140,7 +136,7 @@ def _check_count(check: Check) -> None:
         raise Wrong("its band begins above what the sentence allows")
 
 
-def _check_arm(trial: Trial) -> None:
+def _check_arm(trial: lab.Trial) -> None:
     if getattr(trial.transport, "limit", None) != MOST:
         raise Wrong("the connector of its arm has another limit: which setting is the connector's?")
     if min(trial.limit, trial.requests) <= MOST:

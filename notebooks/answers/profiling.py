@@ -6,9 +6,7 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 LOOKS = ("wall", "cpu", "lag", "none")
 RIGHT = ("wall", "cpu", "none", "lag", "wall")
@@ -25,12 +23,8 @@ PIECES, AT_MOST = 95, 10
 
 @exercise("ex-10-1")
 def what_to_look_with(answer: object) -> str:
-    """What answers each of five questions: a profile by one clock, the loop's lag, or neither."""
-    given = grading.listed(answer, len(RIGHT), "words")
-    words = [grading.choice(one, LOOKS) for one in given]
-    for word, right, why in zip(words, RIGHT, THINK_OF, strict=True):
-        if word != right:
-            raise Wrong(why)
+    """Check which tool answers each of five questions: a profile by one clock, the lag, or none."""
+    grading.match_words(answer, RIGHT, THINK_OF, among=LOOKS)
     return (
         "the wall clock for waiting, the CPU's for work, the lag for what stops everybody. How "
         "much faster a version is, only runs without a profiler say, repeated and in turns"
@@ -39,8 +33,8 @@ def what_to_look_with(answer: object) -> str:
 
 @exercise("ex-10-2")
 def in_progress(answer: object) -> str:
-    """How many calls were in progress on average."""
-    slips = {
+    """Check how many calls were in progress on average."""
+    mistakes = {
         CALLS: "that would be all of them, from the first moment to the last",
         TOTAL_S / CALLS: "that is how long one call took",
         WHOLE_S / TOTAL_S: "turn it round",
@@ -48,7 +42,7 @@ def in_progress(answer: object) -> str:
         CALLS * WHOLE_S: "do the calls take as long as the whole?",
     }
     calls = grading.number(answer, "calls")
-    grading.near(calls, TOTAL_S / WHOLE_S, unit="calls", slips=slips)
+    grading.near(calls, TOTAL_S / WHOLE_S, unit="calls", mistakes=mistakes)
     return (
         "a total is time of tasks: divided by the clock on the wall it says how many of them there "
         "were at a time. It is Little's law again, 250 calls a second of 0.12 s each"
@@ -57,7 +51,7 @@ def in_progress(answer: object) -> str:
 
 @exercise("ex-10-3")
 def gives_way(answer: object) -> str:
-    """A coroutine function that computes all pieces and gives way after at most ten."""
+    """Check a coroutine function that computes all pieces and gives way after at most ten."""
     in_pieces = grading.coroutine_function(answer, "(compute, pieces)")
     done: list[int] = []
     turns: list[int] = []
@@ -79,7 +73,7 @@ def gives_way(answer: object) -> str:
         other.cancel()
         return found
 
-    found = trying.run(tried, of=in_pieces)
+    found = sandbox.run(tried, of=in_pieces)
     _check_computed(found, done)
     most = max(after - before for before, after in pairwise([*turns, len(done)]))
     if most > AT_MOST:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading
 
 REQUESTS, LIMIT, CONNECT_S, ANSWER_S = 1_000, 20, 0.03, 0.01
 CAUSES = ("pool", "session", "loop", "server")
@@ -19,34 +17,34 @@ THINK_OF = (
 
 @exercise("ex-04-1")
 def times_with_and_without(answer: object) -> str:
-    """The times of a client that connects for each request, and of one that keeps connections."""
+    """Check the times of a client that connects for each request and of one that does not."""
     fresh, kept = (grading.number(one, "seconds") for one in grading.listed(answer, 2, "times"))
     rounds = REQUESTS / LIMIT
     each_s = CONNECT_S + ANSWER_S
     if grading.close(fresh, rounds * ANSWER_S + CONNECT_S) and grading.close(kept, rounds * each_s):
         raise Wrong("the two are the other way round: first the client that keeps nothing")
-    slips = {
+    mistakes = {
         REQUESTS * each_s: "the first time is one request after another: how many at a time?",
         rounds * CONNECT_S: "the first time is only what connecting takes",
         rounds * ANSWER_S: "the first time leaves out what connecting takes",
     }
-    _about("the first time", fresh, rounds * each_s, slips)
-    slips = {
+    _about("the first time", fresh, rounds * each_s, mistakes)
+    mistakes = {
         rounds * ANSWER_S: "the second time leaves out that connections have to be opened once",
         rounds * ANSWER_S + LIMIT * CONNECT_S: "the second time opens connections one by one: do "
         "the workers wait for each other?",
         rounds * each_s: "the second time opens a connection for each request as well",
     }
-    _about("the second time", kept, rounds * ANSWER_S + CONNECT_S, slips)
+    _about("the second time", kept, rounds * ANSWER_S + CONNECT_S, mistakes)
     return (
         "connecting is paid once by each worker instead of by each request. Over a network the "
         "same request takes a quarter of the time, and no server has become faster"
     )
 
 
-def _about(which: str, value: float, right: float, slips: dict[float, str]) -> None:
+def _about(which: str, value: float, right: float, mistakes: dict[float, str]) -> None:
     try:
-        grading.near(value, right, unit="seconds", tolerance=0.005, slips=slips)
+        grading.near(value, right, unit="seconds", tolerance=0.005, mistakes=mistakes)
     except Wrong as wrong:
         says = str(wrong)
         named = says.casefold().startswith(which)
@@ -55,7 +53,7 @@ def _about(which: str, value: float, right: float, slips: dict[float, str]) -> N
 
 @exercise("ex-04-2")
 def one_session_and_no_reuse(answer: object) -> str:
-    """A run with one session in which every request opened a connection."""
+    """Check a run with one session in which every request opened a connection."""
     record = grading.record(answer)
     transport = record.trial["transport"]
     if record.server is None or transport["kind"] != "aiohttp":
@@ -78,12 +76,8 @@ def one_session_and_no_reuse(answer: object) -> str:
 
 @exercise("ex-04-3")
 def causes_of_phases(answer: object) -> str:
-    """What four clients suffer from, by their phases."""
-    given = grading.listed(answer, len(CAUSED), "words")
-    words = [grading.choice(one, CAUSES) for one in given]
-    for word, right, why in zip(words, CAUSED, THINK_OF, strict=True):
-        if word != right:
-            raise Wrong(why)
+    """Check what four clients suffer from, by their phases."""
+    grading.match_words(answer, CAUSED, THINK_OF, among=CAUSES)
     return (
         "queue is the client's own pool, dns and connect come back where nothing is kept, and a "
         "long wait is the server's only if the server says so, too"

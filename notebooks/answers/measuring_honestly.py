@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.notebook.exercises import grading, trying
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
 
 RATE, REQUESTS, STALL_S, SHARE = 200, 10_000, 4.0, 0.05
 CHANCE = 0.01
@@ -22,9 +20,9 @@ LINES: tuple[tuple[list[float], list[float]], ...] = (
 
 @exercise("ex-11-1")
 def percentile_of_a_stall(answer: object) -> str:
-    """The p95 since due of an open workload whose server stood still, in seconds."""
+    """Check the p95 since due of an open workload whose server stood still, in seconds."""
     held = SHARE * REQUESTS / RATE
-    slips = {
+    mistakes = {
         STALL_S: "that is how long the first of them waited, and nobody else",
         STALL_S - 0.01 * REQUESTS / RATE: "that is p99: how many waited longer than p95 says?",
         (1 - SHARE) * STALL_S: "p95 is of the requests, and not of the stall",
@@ -33,7 +31,7 @@ def percentile_of_a_stall(answer: object) -> str:
         REQUESTS / RATE: "that is how long the run took",
     }
     right = STALL_S - held
-    grading.near(grading.number(answer, "seconds"), right, unit="seconds", slips=slips)
+    grading.near(grading.number(answer, "seconds"), right, unit="seconds", mistakes=mistakes)
     return (
         "the 500 who waited longest fell due in the first 2.5 s of the stall. 800 fell due in it, "
         "which is 8 %, so p90 shows nothing: a percentile is silent about what is rarer than itself"
@@ -42,15 +40,15 @@ def percentile_of_a_stall(answer: object) -> str:
 
 @exercise("ex-11-2")
 def repeats_against_chance(answer: object) -> str:
-    """How many repeats all lie on one side by chance in fewer than one in a hundred cases."""
+    """Check how many repeats all lie on one side by chance in fewer than one in a hundred cases."""
     right = next(n for n in range(1, 100) if 2.0 ** (1 - n) < CHANCE)
-    slips = {
+    mistakes = {
         right - 1: "that many all on *one given* side: there are two sides to fall on",
         right - 2: "it is still more than one in a hundred: count both sides",
         1 / CHANCE: "how many cases there are is not how many repeats: halve and halve again",
     }
     repeats = grading.whole(answer, "repeats")
-    grading.near(repeats, right, unit="repeats", tolerance=1e-6, slips=slips)
+    grading.near(repeats, right, unit="repeats", tolerance=1e-6, mistakes=mistakes)
     return (
         "two sides, and a half for each repeat: 2 x 0.5^8 is 0.8 %. It costs three repeats more "
         "than five, and no cleverness instead of them comes cheaper"
@@ -68,17 +66,17 @@ def since_due(due: Sequence[float], took: Sequence[float]) -> list[float]:
 
 @exercise("ex-11-3")
 def latencies_since_due(answer: object) -> str:
-    """A function that computes latencies since due from due times and service times."""
+    """Check a function that computes latencies since due from due times and service times."""
     latencies = grading.function(answer, "(due, took)")
     for due, took in LINES:
-        found = trying.value(latencies, list(due), list(took))
+        found = sandbox.value(latencies, list(due), list(took))
         if not isinstance(found, list | tuple) or len(found) != len(due):
             raise Wrong(
                 f"for {len(due)} requests it returns {grading.shown(found)}: give a list of as many"
             )
         seconds = [grading.number(one, "seconds") for one in found]
         if not _same(seconds, since_due(due, took)):
-            raise Wrong(_slip(seconds, due, took))
+            raise Wrong(_mistake(seconds, due, took))
     return (
         "one slow answer, and those behind it are late although the server was quick for each of "
         "them. `took` alone is what a closed benchmark reports"
@@ -89,7 +87,7 @@ def _same(found: Sequence[float], right: Sequence[float]) -> bool:
     return all(map(grading.close, found, right, [1e-6] * len(right)))
 
 
-def _slip(found: list[float], due: list[float], took: list[float]) -> str:
+def _mistake(found: list[float], due: list[float], took: list[float]) -> str:
     right = since_due(due, took)
     of = f"with due {due} and took {took} it gives {[round(one, 3) for one in found]}"
     if _same(found, took):

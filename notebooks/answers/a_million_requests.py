@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import grading
-from labkit.notebook.exercises.grading import Wrong
-from labkit.notebook.exercises.register import exercise
+from labkit.notebook.exercises import Wrong, exercise, grading
 
 SMALL, LARGE = (10_000, 40.0), (100_000, 220.0)
 """What the task gives: requests, and megabytes of growth."""
@@ -20,18 +18,20 @@ THINK_OF = (
 
 @exercise("ex-02-1")
 def memory_of_a_million(answer: object) -> str:
-    """Megabytes of growth at a million requests, along the line through two measurements."""
+    """Check megabytes of growth at a million requests, along the line through two measurements."""
     million = 1_000_000
     slope = (LARGE[1] - SMALL[1]) / (LARGE[0] - SMALL[0])
     start = SMALL[1] - slope * SMALL[0]
-    slips = {
+    mistakes = {
         LARGE[1] / LARGE[0] * million: "that is in proportion: is there no growth at no requests?",
         SMALL[1] / SMALL[0] * million: "that is in proportion: is there no growth at no requests?",
         slope * million: "that is the slope alone: the line does not begin at nothing",
         slope * (million - LARGE[0]): "that is what comes on top of the larger measurement",
     }
     megabytes = grading.number(answer, "megabytes")
-    grading.near(megabytes, start + slope * million, unit="megabytes", tolerance=0.002, slips=slips)
+    grading.near(
+        megabytes, start + slope * million, unit="megabytes", tolerance=0.002, mistakes=mistakes
+    )
     return (
         "two thousand bytes for each request, and a start that has nothing to do with their "
         "number. Ten times as far as you measured is an expectation, and no result"
@@ -40,12 +40,8 @@ def memory_of_a_million(answer: object) -> str:
 
 @exercise("ex-02-2")
 def what_stops_a_client(answer: object) -> str:
-    """What each of three clients runs out of first."""
-    given = grading.listed(answer, len(STOPPED), "words")
-    words = [grading.choice(one, STOPS) for one in given]
-    for word, right, why in zip(words, STOPPED, THINK_OF, strict=True):
-        if word != right:
-            raise Wrong(why)
+    """Check what each of three clients runs out of first."""
+    grading.match_words(answer, STOPPED, THINK_OF, among=STOPS)
     return (
         "tasks that exist hold memory, open connections hold files, and connections that come and "
         "go hold ports for a while after them. One session and a limit spare all three"
@@ -54,7 +50,7 @@ def what_stops_a_client(answer: object) -> str:
 
 @exercise("ex-02-3")
 def so_many_connections(answer: object) -> str:
-    """A run of so many requests over so many connections, as the server counted them."""
+    """Check a run of so many requests over so many connections, as the server counted them."""
     record = grading.record(answer)
     if record.counts.ok != REQUESTS:
         raise Wrong(f"{record.counts.ok} requests were answered: {REQUESTS} are asked for")

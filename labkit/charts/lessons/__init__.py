@@ -1,3 +1,0 @@
-"""Charts of single lessons."""
-
-from __future__ import annotations

@@ -1,0 +1,110 @@
+"""`check`, the register of exercises that it looks in, and the verdict that it returns."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from importlib.util import module_from_spec, spec_from_file_location
+from types import EllipsisType
+from typing import Any, TypeAlias
+
+import msgspec
+
+from labkit import paths
+from labkit.errors import BadInput
+from labkit.notebook.exercises.grading import Wrong, sentence
+from labkit.report.html import prose
+from labkit.spec.validation import did_you_mean
+
+Grade: TypeAlias = Callable[[Any], str]
+"""Takes an answer. Returns what to know about the right one; raises `Wrong` for any other."""
+
+_GRADES: dict[str, Grade] = {}
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an answer is right, which is also the truth value, and a sentence about it."""
+
+    exercise: str
+    right: bool
+    says: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __repr__(self) -> str:
+        return f"{'PASS' if self.right else 'FAIL'} {self.exercise}: {self.says}"
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        # The text takes the page's own colour; only the mark and the bar have one of their own.
+        colour, mark = (
+            ("var(--jp-success-color1, #388e3c)", "\N{HEAVY CHECK MARK}")
+            if self.right
+            else ("var(--jp-error-color1, #d32f2f)", "\N{HEAVY BALLOT X}")
+        )
+        html = (
+            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px;">'
+            f'<b style="color: {colour};">{mark} {escape(self.exercise)}</b> '
+            f"{prose(self.says)}</div>"
+        )
+        return {"text/plain": repr(self), "text/html": html}
+
+
+def exercise(name: str) -> Callable[[Grade], Grade]:
+    """Register a grade under the name of its exercise, as in `@exercise("ex-03-2")`."""
+
+    def registered(grade: Grade) -> Grade:
+        if name in _GRADES:
+            raise ValueError(f"exercise {name} is there twice")
+        _GRADES[name] = grade
+        return grade
+
+    return registered
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Load the answers of all notebooks; return the exercises' names in order.
+
+    They are loaded from the folder that labkit ships, never from a learner's copy.
+    """
+    _GRADES.clear()
+    for path in sorted((paths.notebooks() / "answers").glob("*.py")):
+        spec = spec_from_file_location(f"labkit_answers.{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(module_from_spec(spec))
+    return tuple(sorted(_GRADES))
+
+
+def check(exercise: str, answer: Any = ...) -> Checked:
+    """Return whether `answer` solves the exercise, as in `lab.check("ex-03-2", answer)`.
+
+    The result is true for a right answer, and says in a sentence what a wrong one lacks. An answer
+    may be anything, a coroutine function too: it is run in a thread, for a few seconds at most.
+    Raises `BadInput` for an exercise that does not exist, and nothing for any answer.
+    """
+    if exercise not in names():
+        # 'ex-3-2' and '3-2' are as near to 'ex-03-2' as can be.
+        meant = re.sub(r"\D*(\d)\D+(\d)", r"ex-0\1-\2", str(exercise))
+        near = [name for name in names() if name[:5] == meant[:5]]
+        allowed = ", ".join(near or [names()[0], "...", names()[-1]])
+        raise BadInput(
+            f"exercise is {exercise!r}: it must be one of {allowed}{did_you_mean(meant, names())}"
+        )
+    try:
+        if isinstance(answer, EllipsisType):
+            raise Wrong("Not answered yet: put your answer in place of the three dots.")
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise Wrong("This is a coroutine that has not run: put `await` before the call.")
+        says = _GRADES[exercise](answer)
+    except Wrong as wrong:
+        return Checked(exercise=exercise, right=False, says=str(wrong))
+    except Exception as error:  # noqa: BLE001  # an answer may raise anything when it is read
+        says = f"the answer cannot be read: looking at it raised {type(error).__name__}"
+        return Checked(exercise=exercise, right=False, says=sentence(says))
+    return Checked(exercise=exercise, right=True, says=sentence(says))

@@ -1,0 +1,19 @@
+"""Charts of single lessons: data in, a chart of labkit's kind out. Notebook cells import them."""
+
+from __future__ import annotations
+
+from lesson_charts.batch_sizes import Batched, batches
+from lesson_charts.classes import by_class
+from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
+from lesson_charts.server_log import turns
+
+__all__ = [
+    "Batched",
+    "Coded",
+    "batches",
+    "break_even",
+    "break_even_rate",
+    "by_class",
+    "codecs",
+    "turns",
+]
