@@ -19,7 +19,6 @@ from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.measured.probes import bare
 from labkit.measured.transports import Fetch, open_transport, spelled
 from labkit.measured.transports.aiohttp import Aiohttp, kind_of
 from labkit.measured.transports.failures import BadStatus
@@ -415,21 +414,6 @@ async def test_a_redirect_is_not_followed(server: Server, read: str) -> None:
     assert isinstance(error, BadStatus)
     assert str(error) == "status 302"
     assert server.targets == ["/moved/0"]
-
-
-async def test_the_hand_written_loop_follows_no_redirect_either(server: Server) -> None:
-    await bare.run(f"{server.url}/moved", 2, 1)
-
-    assert "/elsewhere" not in server.targets
-
-
-async def test_the_hand_written_loop_counts_answers_of_200(server: Server) -> None:
-    assert await bare.run(f"{server.url}/hello", 5, 2) == 5
-    assert await bare.run(f"{server.url}/error", 3, 2) == 0
-    assert sorted(server.targets) == [
-        *(f"/error/{item}" for item in range(3)),
-        *(f"/hello/{item}" for item in range(5)),
-    ]
 
 
 KEY = ConnectionKey("h", 80, False, True, None, None, None)
