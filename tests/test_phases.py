@@ -21,8 +21,7 @@ from labkit.errors import BadInput
 from labkit.measured.probes import phases
 from labkit.measured.probes.phases import FIRST, MAX_LATER, Tracer
 from labkit.measured.transports import Tracing, open_transport
-from labkit.measured.transports.aiohttp import Aiohttp
-from labkit.measured.transports.resolver import Known
+from labkit.measured.transports.aiohttp import Aiohttp, KnownAddresses
 from labkit.measured.transports.tracing import events, traced
 from labkit.record.record import PHASES, Phases, Spent, Traced
 from labkit.spec.parts import AiohttpTransport
@@ -377,7 +376,7 @@ async def test_cancelled_requests_are_counted_where_they_were() -> None:
     assert found.ended_in == {"wait": 1}
 
 
-class Failing(Known):
+class Failing(KnownAddresses):
     async def resolve(self, *args: Any, **kwargs: Any) -> Any:
         await asyncio.sleep(0)
         raise OSError("no such name")

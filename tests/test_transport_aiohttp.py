@@ -19,11 +19,10 @@ from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.measured.transports import Fetch, open_transport, spelled
-from labkit.measured.transports.aiohttp import Aiohttp, kind_of
+from labkit.measured.transports import Fetch, open_transport, url_template
+from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses, kind_of
 from labkit.measured.transports.failures import BadStatus
 from labkit.measured.transports.pacing import paced
-from labkit.measured.transports.resolver import NAME, Known
 from labkit.record.record import FAILURES, Received
 from labkit.spec.parts import AiohttpTransport
 
@@ -505,7 +504,7 @@ async def test_a_checked_name_whose_addresses_do_not_answer_is_not_looked_up(
 
 
 async def test_addresses_are_of_their_family() -> None:
-    found = await Known(["127.0.0.1", "::1"]).resolve("target.invalid", 80)
+    found = await KnownAddresses(["127.0.0.1", "::1"]).resolve("target.invalid", 80)
 
     assert [(one["host"], one["family"], one["port"]) for one in found] == [
         ("127.0.0.1", socket.AF_INET, 80),
@@ -566,14 +565,14 @@ async def test_requests_at_once_share_a_look_up_only_with_the_cache(
     ],
 )
 def test_the_number_of_the_item_stands_in_url_or_path(url: str, path: str, spelt: str) -> None:
-    assert spelled(url, path)(7) == spelt
+    assert url_template(url, path)(7) == spelt
 
 
 @pytest.mark.parametrize(
     ("url", "path"), [("http://h", "/{item}/{item}"), ("http://h/{item}", "/{item}")]
 )
 def test_it_stands_wherever_it_is_written(url: str, path: str) -> None:
-    assert spelled(url, path)(7) == "http://h/7/7"
+    assert url_template(url, path)(7) == "http://h/7/7"
 
 
 # Pacing

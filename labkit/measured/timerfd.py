@@ -1,9 +1,15 @@
-"""When delays end and sends are due: never before their time, as soon after it as can be told.
+"""A high-resolution timer: never early, usually less than 0.1 ms late.
 
-The timers of an event loop are coarse: uvloop counts whole milliseconds and may end one early,
-asyncio's selectors round up to the next. Linux has a finer clock, the timerfd, for which any loop
-waits as it waits for a socket; one serves all that a process waits for. Elsewhere the loop's
-timers do.
+Plan. A delay of the server must last its whole time, as the floor of a trial is a bound only then;
+and what it is late counts as time of the client. The timers of an event loop are no use for that:
+uvloop counts whole milliseconds and may end one early, asyncio's selectors round up to the next.
+Linux has a finer clock, the timerfd, a descriptor for which any loop waits as it waits for
+a socket. One serves all that a process waits for (`Alarm` has a heap), and is set a little after
+the first call is due, so that one wake-up serves several. Elsewhere the loop's timer does, with as
+much added as it may end early (`LoopClock`).
+
+Rejected: a busy loop takes the core from what is measured; a thread that sleeps needs a wake-up of
+the loop for each call; a timerfd for each call costs two system calls more.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from time import perf_counter_ns
 from typing import Protocol
 
 SLACK_NS = 100_000
-"""How long the first call waits for others, so that one wake-up of the process serves them all."""
+"""How long the first call waits for others, so that one wake-up serves several."""
 LOOP_TICK_S = 0.001
 """By how much a loop's own timer may end early: uvloop's count whole milliseconds."""
 
@@ -31,7 +37,7 @@ Call = Callable[[int], None]
 
 
 class Clock(Protocol):
-    """What wakes the process: `set` it to a time of `perf_counter_ns`, None for never."""
+    """Wakes the process: `set` it to a time of `perf_counter_ns`, None for never."""
 
     def set(self, due_ns: int | None) -> None:
         """Ring once at `due_ns` or after it, and not at the time set before."""
@@ -51,7 +57,7 @@ class Alarm:
         self._order = count()
 
     def at(self, due_ns: int, call: Call) -> None:
-        """Have `call` made at `due_ns` or after it, with the time that it is then."""
+        """Call `call` at `due_ns` or after it, with the time that it is then."""
         entry = (due_ns, next(self._order), call)
         heappush(self._waiting, entry)
         if self._waiting[0] is entry:
@@ -108,7 +114,7 @@ class SystemClock:
 
 
 def best_clock(ring: Callable[[], None]) -> Clock:
-    """The finest clock that this system has for the running loop."""
+    """Return the finest clock that this system has for the running loop."""
     try:
         return SystemClock(ring)
     except (OSError, AttributeError, NotImplementedError):

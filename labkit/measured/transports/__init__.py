@@ -93,8 +93,8 @@ def open_transport(
     return make(settings, url, path, addresses)
 
 
-def spelled(url: str, path: str) -> Callable[[int], str]:
-    """What is requested for an item: `{item}` in URL or path stands for its number."""
+def url_template(url: str, path: str) -> Callable[[int], str]:
+    """Return a function from an item's number to its URL, in which `{item}` stands for it."""
     before, *after = (url.rstrip("/") + path if path else url).split("{item}")
     if not after:
         return lambda item: before

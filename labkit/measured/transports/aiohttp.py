@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import warnings
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import aiohttp.abc
 from aiohttp import hdrs
 from yarl import URL
 
 from labkit.measured.probes.phases import Tracer
-from labkit.measured.transports import Fetch, failures, resolver, spelled, tracing
+from labkit.measured.transports import Fetch, failures, tracing, url_template
 from labkit.measured.transports.failures import BadStatus
 from labkit.record.record import Phases, Received
 from labkit.spec import parts
@@ -28,6 +32,10 @@ _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
 )
 
 
+NAME = "lab.test"
+"""What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761)."""
+
+
 class Aiohttp:
     """`async with Aiohttp(settings, url, path) as fetch: await fetch(item)`."""
 
@@ -39,10 +47,13 @@ class Aiohttp:
         addresses: Sequence[str] = (),
     ) -> None:
         self._settings = settings
-        self._resolver = resolver.Known(addresses) if addresses else None
+        self._resolver = KnownAddresses(addresses) if addresses else None
         if settings.resolve_s is not None:
-            url, self._resolver = resolver.named(url, settings.resolve_s)
-        self._spell = spelled(url, path)
+            split = urlsplit(url)
+            port = "" if split.port is None else f":{split.port}"
+            url = split._replace(netloc=f"{NAME}{port}").geturl()
+            self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
+        self._url_of = url_template(url, path)
         self._tracer = Tracer() if settings.trace else None
         self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
         self._stack = AsyncExitStack()
@@ -52,8 +63,13 @@ class Aiohttp:
     async def __aenter__(self) -> Fetch:
         session = await self._stack.enter_async_context(self._session())
         self._effective = _in_force(session, self._settings)
-        each = self._settings.session_per_request
-        fetch = self._fetch_in_new_session() if each else self._fetch_in(session)
+        fetch = self._fetch_in(session)
+        if self._settings.session_per_request:
+
+            async def fetch(item: int) -> None:
+                async with self._session() as session:
+                    await self._fetch_in(session)(item)
+
         return fetch if self._tracer is None else tracing.traced(fetch, self._tracer)
 
     async def __aexit__(
@@ -89,18 +105,32 @@ class Aiohttp:
         )
 
     def kind_of(self, error: BaseException) -> str:
-        """The kind of failure, as records count it."""
+        """Return the kind of a failure, as records count it."""
         return kind_of(error)
 
     def _session(self) -> aiohttp.ClientSession:
         asked = self._settings
+        with warnings.catch_warnings():
+            # A setting that is ignored is read back: the record says so.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            connector = aiohttp.TCPConnector(
+                limit=asked.limit,
+                limit_per_host=asked.limit_per_host,
+                force_close=asked.force_close,
+                # aiohttp refuses the two together.
+                keepalive_timeout=None if asked.force_close else asked.keepalive_timeout,
+                ttl_dns_cache=asked.ttl_dns_cache,
+                use_dns_cache=asked.use_dns_cache,
+                enable_cleanup_closed=asked.enable_cleanup_closed,
+                resolver=self._resolver,
+            )
         more: dict[str, Any] = {}
         if asked.accept_encoding is not None:
             more["headers"] = {hdrs.ACCEPT_ENCODING: asked.accept_encoding}
         if asked.read_bufsize is not None:
             more["read_bufsize"] = asked.read_bufsize
         session = aiohttp.ClientSession(
-            connector=self._connector(),
+            connector=connector,
             **more,
             timeout=aiohttp.ClientTimeout(
                 total=asked.timeout_s,
@@ -114,45 +144,21 @@ class Aiohttp:
         session._retry_connection = asked.retry_dropped
         return session
 
-    def _connector(self) -> aiohttp.TCPConnector:
-        asked = self._settings
-        with warnings.catch_warnings():
-            # That a setting is ignored is read back and recorded; the record is where it is said.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return aiohttp.TCPConnector(
-                limit=asked.limit,
-                limit_per_host=asked.limit_per_host,
-                force_close=asked.force_close,
-                # aiohttp refuses the two together.
-                keepalive_timeout=None if asked.force_close else asked.keepalive_timeout,
-                ttl_dns_cache=asked.ttl_dns_cache,
-                use_dns_cache=asked.use_dns_cache,
-                enable_cleanup_closed=asked.enable_cleanup_closed,
-                resolver=self._resolver,
-            )
-
     def _fetch_in(self, session: aiohttp.ClientSession) -> Fetch:
-        get, spell, add = session.get, self._spell, self._bodies.add
-        if self._settings.read != "read":
-            return self._fetch_otherwise(session)
+        # Two functions, and not one that asks each time how to read: the first is measured most.
+        get, url_of, add = session.get, self._url_of, self._bodies.add
+        size, by_chunk = self._settings.chunk_bytes, self._settings.read == "stream"
 
         async def fetch(item: int) -> None:
-            url = URL(spell(item), encoded=True)
+            url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
                 await response.read()
                 add(response.content)
                 if response.status >= 300:
                     raise BadStatus(response.status)
 
-        return fetch
-
-    def _fetch_otherwise(self, session: aiohttp.ClientSession) -> Fetch:
-        get, spell, size = session.get, self._spell, self._settings.chunk_bytes
-        add = self._bodies.add
-        by_chunk = self._settings.read == "stream"
-
-        async def fetch(item: int) -> None:
-            url = URL(spell(item), encoded=True)
+        async def fetch_otherwise(item: int) -> None:
+            url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
                 if by_chunk:
                     async for _ in response.content.iter_chunked(size):
@@ -162,14 +168,7 @@ class Aiohttp:
                     raise BadStatus(response.status)
             # Leaving the block releases the response: what was not read is not waited for.
 
-        return fetch
-
-    def _fetch_in_new_session(self) -> Fetch:
-        async def fetch(item: int) -> None:
-            async with self._session() as session:
-                await self._fetch_in(session)(item)
-
-        return fetch
+        return fetch if self._settings.read == "read" else fetch_otherwise
 
 
 class Bodies:
@@ -179,7 +178,7 @@ class Bodies:
         self.count = self.wire_bytes = self.decoded_bytes = 0
 
     def add(self, content: aiohttp.StreamReader) -> None:
-        """One body more."""
+        """Count one body."""
         self.count += 1
         decoded = content.total_bytes
         self.decoded_bytes += decoded
@@ -189,7 +188,7 @@ class Bodies:
 
 
 def kind_of(error: BaseException) -> str:
-    """The kind of failure, as records count it; the most specific kind wins."""
+    """Return the kind of a failure, as records count it; the most specific kind wins."""
     for types, kind in _KINDS:
         if isinstance(error, types):
             return kind
@@ -225,3 +224,36 @@ def _in_force(session: aiohttp.ClientSession, asked: parts.AiohttpTransport) -> 
         "trace": bool(session.trace_configs),
         "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
     }
+
+
+class KnownAddresses(aiohttp.abc.AbstractResolver):
+    """A resolver that asks no one: every name has these addresses, found in `lookup_s`.
+
+    `lookups` counts how often it was asked. Several connectors may share one: it opens nothing.
+    """
+
+    def __init__(self, addresses: Sequence[str], lookup_s: float = 0.0) -> None:
+        self._addresses, self._lookup_s = addresses, lookup_s
+        self.lookups = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Return all the addresses, whatever the family that was asked for."""
+        self.lookups += 1
+        if self._lookup_s:
+            await asyncio.sleep(self._lookup_s)
+        return [
+            aiohttp.abc.ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""

@@ -29,21 +29,25 @@ class Echo(OneAtATime[parts.EchoTransport]):
         self._host, self._port = split.hostname or "", split.port or 0
         self._size = settings.message_bytes
         self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
-        self.connections: set[Connection] = set()
-        self.idle: list[Connection] = []
+        self.connections: set[EchoConnection] = set()
+        self.idle: list[EchoConnection] = []
 
-    def _connections(self) -> Iterable[Connection]:
+    def open_connections(self) -> Iterable[EchoConnection]:
+        """Return the connections that are open."""
         return self.connections
 
-    def _pending(self) -> Iterable[asyncio.Future[None]]:
+    def pending(self) -> Iterable[asyncio.Future[None]]:
+        """Return the messages whose echo has not come."""
         return [one.waiter for one in self.connections if one.waiter and not one.waiter.done()]
 
-    def _expire(self, pending: asyncio.Future[None]) -> None:
+    def expire(self, pending: asyncio.Future[None]) -> None:
+        """Fail one that has waited too long."""
         # Whoever awaits it ends its connection.
         if not pending.done():
             pending.set_exception(TimeoutError("no whole echo in time"))
 
-    async def _fetch(self, item: int) -> int:
+    async def fetch(self, item: int) -> int:
+        """Send a message, await its echo, and return its size."""
         connection = self.idle.pop() if self.idle else await self._open()
         try:
             await connection.ask(_NUMBER % item, self._filler)
@@ -54,17 +58,17 @@ class Echo(OneAtATime[parts.EchoTransport]):
             self.idle.append(connection)
         return self._size
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> EchoConnection:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._settings.connect_timeout_s):
+        async with asyncio.timeout(self.settings.connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(self, self._size), self._host, self._port
+                lambda: EchoConnection(self, self._size), self._host, self._port
             )
-        self._count += 1
+        self.opened += 1
         return connection
 
 
-class Connection(asyncio.Protocol):
+class EchoConnection(asyncio.Protocol):
     """One connection, and the message that is on its way there and back."""
 
     def __init__(self, owner: Echo, message_bytes: int) -> None:

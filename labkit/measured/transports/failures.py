@@ -29,12 +29,12 @@ class Unanswered(Exception):
 
 
 def of_errno(error: OSError, otherwise: str) -> str:
-    """The kind of an error of the system's, by its number."""
+    """Return the kind of an error of the system's, by its number."""
     return _ERRNO.get(error.errno or 0, otherwise)
 
 
 def kind_of(error: BaseException) -> str:
-    """The kind of a failure of the lab's own HTTP/1.1 clients, one of `record.FAILURES`."""
+    """Return the kind of a failure of the lab's own clients, one of `record.FAILURES`."""
     for type_, kind in _KINDS:
         if isinstance(error, type_):
             return kind

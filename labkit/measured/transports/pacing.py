@@ -16,7 +16,7 @@ def paced(
     clock: Callable[[], float] = monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Fetch:
-    """`fetch`, started at most `per_second` times a second, evenly spaced."""
+    """Return `fetch`, started at most `per_second` times a second, evenly spaced."""
     next_at = float("-inf")
 
     async def slowly(item: int) -> None:

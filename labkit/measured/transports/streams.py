@@ -1,4 +1,4 @@
-"""HTTP/1.1 over `asyncio.open_connection`: what the loop's stream API costs above its protocols.
+"""HTTP/1.1 over `asyncio.open_connection`: the cost of the loop's streams above its protocols.
 
 The same requests, the same parsing as the transport `wire`; between them lies only the API. There
 is no pipelining: each connection has one request at a time.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httptools
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports import http1
-from labkit.measured.transports.client import OneAtATime
+from labkit.measured.transports.client import OneAtATime, endpoint, request_template
 from labkit.measured.transports.failures import BadStatus, Unanswered
 from labkit.measured.transports.responses import ResponseHead, ResponseReader
 from labkit.spec import parts
@@ -33,30 +33,39 @@ class Streams(OneAtATime[parts.StreamsTransport]):
         addresses: Sequence[str] = (),
     ) -> None:
         super().__init__(settings)
-        self._request = http1.requests(url, path, "GET")
-        self._endpoint = http1.endpoint(url, addresses)
+        self._request = request_template(url, path)
+        self._endpoint = endpoint(url, addresses)
         self._known: dict[bytes, ResponseHead] = {}
-        self._idle: list[Connection] = []
-        self._busy: dict[Connection, None] = {}
+        self._idle: list[StreamConnection] = []
+        self._busy: dict[StreamConnection, None] = {}
 
     @property
     def effective(self) -> dict[str, Any]:
         """The settings in force, how many connections they came to, and the parser."""
         return super().effective | {"httptools": httptools.__version__}
 
-    def _connections(self) -> Iterable[Connection]:
+    def open_connections(self) -> list[StreamConnection]:
+        """Return the connections that are open."""
         return [*self._idle, *self._busy]
 
-    def _pending(self) -> Iterable[tuple[Connection, int]]:
-        # A connection may be found busy each time, and each time with another request.
+    def pending(self) -> list[tuple[StreamConnection, int]]:
+        """Return the connections that wait for an answer, each with the number of its request."""
         return [(connection, connection.asked) for connection in self._busy]
 
-    def _expire(self, pending: tuple[Connection, int]) -> None:
-        connection, _ = pending
-        connection.expire()
+    def expire(self, pending: tuple[StreamConnection, int]) -> None:
+        """Fail what has waited too long, with its connection."""
+        pending[0].expire()
 
-    async def _fetch(self, item: int) -> bytes:
-        connection = self._usable() or await self._open()
+    async def fetch(self, item: int) -> bytes:
+        """Make one request and return the body of its answer."""
+        connection = None
+        while self._idle and connection is None:
+            connection = self._idle.pop()
+            if not connection.usable:
+                connection.abort()
+                connection = None
+        if connection is None:
+            connection = await self._open()
         self._busy[connection] = None
         try:
             head, body = await connection.ask(self._request(item))
@@ -73,31 +82,24 @@ class Streams(OneAtATime[parts.StreamsTransport]):
             raise BadStatus(head.status)
         return body
 
-    def _usable(self) -> Connection | None:
-        """An idle connection on which nothing has come meanwhile, nor its end."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-            connection.abort()
-        return None
-
-    async def _open(self) -> Connection:
-        async with asyncio.timeout(self._settings.connect_timeout_s):
-            reader, writer = await self._connected()
-        self._count += 1
-        return Connection(self._settings, self._known, reader, writer)
-
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(self) -> StreamConnection:
+        """Open a connection, to the last of several addresses where no other answers."""
         *others, last = self._endpoint.hosts
-        port, limit = self._endpoint.port, self._settings.buffer_bytes
-        for host in others:
-            with suppress(OSError):
-                return await asyncio.open_connection(host, port, limit=limit)
-        return await asyncio.open_connection(last, port, limit=limit)
+        connect = partial(
+            asyncio.open_connection, port=self._endpoint.port, limit=self.settings.buffer_bytes
+        )
+        async with asyncio.timeout(self.settings.connect_timeout_s):
+            for host in others:
+                with suppress(OSError):
+                    reader, writer = await connect(host)
+                    break
+            else:
+                reader, writer = await connect(last)
+        self.opened += 1
+        return StreamConnection(self.settings, self._known, reader, writer)
 
 
-class Connection:
+class StreamConnection:
     """One connection, and the answer that comes on it."""
 
     def __init__(
@@ -119,33 +121,26 @@ class Connection:
         self.asked = 0
 
     async def ask(self, request: bytes) -> tuple[ResponseHead, bytes]:
-        """Send a request and read its answer."""
+        """Send a request and return its answer."""
         self.asked += 1
         self._writer.write(request)
         try:
             while not self._answers:
                 if data := await self._reader.read(self._size):
-                    self._receive(data)
-                else:
-                    self._end()
-        except OSError as error:
-            raise self._lost(error) from None
-        return self._answers.popleft()
-
-    def _receive(self, data: bytes) -> None:
-        try:
-            self._responses.receive(data)
+                    self._responses.receive(data)
+                    continue
+                try:
+                    self._responses.end()
+                except BadMessage as error:
+                    raise self._lost(error) from None
+                if not self._answers:
+                    raise self._lost(None)
         except BadMessage:
             if not self._answers:  # else it stands behind the answer, and is of no request
                 raise
-
-    def _end(self) -> None:
-        try:
-            self._responses.end()
-        except BadMessage as error:
+        except OSError as error:
             raise self._lost(error) from None
-        if not self._answers:
-            raise self._lost(None)
+        return self._answers.popleft()
 
     def _lost(self, error: Exception | None) -> Exception:
         if self._expired:
