@@ -237,7 +237,8 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
     reporter, reached = Noted(), asyncio.Event()
 
     async def work() -> None:
-        with runner.shown(reporter, 3, [make_record()], "20261120-study"):
+        disturbed_and_again = [make_record(), make_record()]
+        with runner.shown(reporter, 3, disturbed_and_again, "20261120-study"):
             reached.set()
             await asyncio.Event().wait()
 

@@ -168,7 +168,8 @@ def shown(
 
 def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
     """Return in a sentence what is kept of work that was interrupted, and how to load it."""
-    whole = [record for record in records if not guards.interrupted(record)]
+    # A run that others disturbed was made again: both records are of one trial.
+    whole = {record.order for record in records if not guards.interrupted(record)}
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
         return (
