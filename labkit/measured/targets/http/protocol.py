@@ -11,7 +11,8 @@ What a benchmark sends nearly always is `GET /{name}` with headers that were see
 a connection at rest. That is recognised by comparing bytes, answered with bytes that are made once
 a second (they hold the date), and touches hardly any state: `data_received` has this short way
 twice, for answers with a delay and without. Everything else goes through the reader, `_enqueue`,
-`_go_on` and `_start`. Measured: the short way serves three to four times as many requests.
+`_go_on` and `_start`. Measured without a socket: 0.7 us at once, 2 us with a delay of nothing that
+goes through `_start_plain`, 13 us where a request is parsed.
 
 Backpressure both ways: above `MAX_WAITING` requests a connection is not read; while the client does
 not read, nothing is made for it; and a large body yields to other connections every `PIECE_BYTES`.
