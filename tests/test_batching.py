@@ -14,7 +14,7 @@ from labkit.errors import BadInput
 from labkit.measured.patterns import Batcher
 from labkit.measured.strategies import load
 from labkit.measured.transports.asyncpg import Asyncpg
-from labkit.spec.parts import AsyncpgTransport
+from labkit.spec.transports import AsyncpgTransport
 
 ROWS = 50
 

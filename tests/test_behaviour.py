@@ -17,7 +17,7 @@ from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
 from labkit.measured.targets.http.stats import Stats
 from labkit.spec import delays
-from labkit.spec.parts import Server
+from labkit.spec.targets import HttpServer
 
 RANDOM = "randint(0,3)*0.1"
 DECODERS = {
@@ -33,9 +33,11 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def ask(target: str, method: str = "GET", server: Server | None = None, **rest: object) -> Answer:
+def ask(
+    target: str, method: str = "GET", server: HttpServer | None = None, **rest: object
+) -> Answer:
     request = Request(method=method, target=target, **rest)  # type: ignore[arg-type]
-    return Behaviour(server or Server()).answer(request)
+    return Behaviour(server or HttpServer()).answer(request)
 
 
 def whole(answer: Answer) -> bytes:
@@ -54,7 +56,7 @@ def test_a_name_is_greeted_as_the_published_servers_do() -> None:
 
 @given(name=st.text(min_size=1), seed=st.integers(0, 2**63 - 1))
 def test_the_delay_is_drawn_from_seed_and_decoded_name(name: str, seed: int) -> None:
-    server = Server(delay=RANDOM, seed=seed)
+    server = HttpServer(delay=RANDOM, seed=seed)
     answer = ask("/" + quote(name, safe="", errors="replace"), server=server)
     shown = name.encode("utf-8", "replace").decode()
     if shown not in ("posts", "users", "echo"):
@@ -63,7 +65,7 @@ def test_the_delay_is_drawn_from_seed_and_decoded_name(name: str, seed: int) -> 
 
 @given(target=st.one_of(st.text(), st.from_regex(r"/[!-~]{0,9}", fullmatch=True)))
 def test_the_short_way_agrees_with_the_long_one(target: str) -> None:
-    here = Behaviour(Server(delay=RANDOM, body_bytes=7))
+    here = Behaviour(HttpServer(delay=RANDOM, body_bytes=7))
     delay_s = here.hello_delay_s(target)
     answer = here.answer(Request(method="GET", target=target))
     if delay_s is not None:
@@ -71,7 +73,7 @@ def test_the_short_way_agrees_with_the_long_one(target: str) -> None:
 
 
 def test_the_short_way_is_taken_for_plain_names_only() -> None:
-    here = Behaviour(Server())
+    here = Behaviour(HttpServer())
     assert here.hello_delay_s("/17") == 0
     others = ("/", "/posts", "/users", "/echo", "/a/b", "/a%20b", "/a?b", "/é", "a", "", "*")
     assert [here.hello_delay_s(target) for target in others] == [None] * len(others)
@@ -79,17 +81,17 @@ def test_the_short_way_is_taken_for_plain_names_only() -> None:
 
 @given(target=st.one_of(st.text(), st.sampled_from(ROUTES)), method=st.sampled_from(["GET", "PUT"]))
 def test_the_same_request_gets_the_same_answer(target: str, method: str) -> None:
-    server = Server(delay=RANDOM, seed=5)
+    server = HttpServer(delay=RANDOM, seed=5)
     assert ask(target, method, server) == ask(target, method, server)
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, 100_000, messages.MAX_WHOLE_BYTES + 1])
 def test_body_bytes_replaces_the_text_by_that_many_bytes(size: int) -> None:
-    assert len(whole(ask("/x", server=Server(body_bytes=size)))) == size
+    assert len(whole(ask("/x", server=HttpServer(body_bytes=size)))) == size
 
 
 def test_other_routes_do_not_wait() -> None:
-    server = Server(delay="1")
+    server = HttpServer(delay="1")
     assert [ask(route, server=server).delay_s for route in ROUTES if route.count("/") > 1] == [
         0.5 if "delay" in route else 0 for route in ROUTES if route.count("/") > 1
     ]
@@ -135,12 +137,12 @@ def test_an_unknown_path_is_not_found_whatever_the_method(target: str) -> None:
     ],
 )
 def test_two_ways_to_write_a_target(target: str, same: str) -> None:
-    server = Server(delay=RANDOM)
+    server = HttpServer(delay=RANDOM)
     assert ask(target, server=server) == ask(same, server=server)
 
 
 def test_an_encoded_slash_belongs_to_the_name() -> None:
-    server = Server(delay="uniform(0,1)")
+    server = HttpServer(delay="uniform(0,1)")
     assert ask("/a%2Fb", server=server).delay_s == delays.parse("uniform(0,1)").draw(0, "a/b")
 
 
@@ -377,7 +379,7 @@ def test_echo_refuses_a_content_type_that_is_no_header(content_type: str) -> Non
 
 @pytest.mark.parametrize("size", [0, 1, 1000])
 def test_client_max_size_is_exact(size: int) -> None:
-    server = Server(client_max_size=size)
+    server = HttpServer(client_max_size=size)
     assert ask("/echo", "POST", server, body=b"x" * size).status == 200
     refused = ask("/echo", "POST", server, body=b"x" * (size + 1))
     assert refused == Behaviour(server).too_large
@@ -386,7 +388,7 @@ def test_client_max_size_is_exact(size: int) -> None:
 
 
 def test_only_echo_takes_a_body() -> None:
-    here = Behaviour(Server())
+    here = Behaviour(HttpServer())
     assert here.takes_body("POST", "/echo")
     assert here.takes_body("POST", "/echo?x=1")
     assert not here.takes_body("PUT", "/echo")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import BadInput
 from labkit.spec import delays
-from labkit.spec.delays import FORMS, LONGEST_S, Delay, floor_of, floor_s, parse
+from labkit.spec.delays import FORMS, MAX_DELAY_S, Delay, floor_of, floor_s, parse
 
 SEEDS = [0, 1, 2**63 - 1]
 EXPRESSIONS = [
@@ -129,7 +129,7 @@ def bounds(delay: Delay) -> tuple[float, float]:
         return delay.a * delay.factor, delay.a * delay.factor
     if delay.kind in ("randint", "uniform"):
         return delay.a * delay.factor, delay.b * delay.factor
-    return 0.0, LONGEST_S
+    return 0.0, MAX_DELAY_S
 
 
 @given(expressions(), st.integers(0, 2**63 - 1), st.text(max_size=8))
@@ -224,7 +224,7 @@ def test_a_lognormal_of_any_width_is_refused_or_drawn_below_the_longest() -> Non
     except BadInput:
         return
 
-    assert all(0 <= drawn <= LONGEST_S for drawn in delays.of_items(delay, 0, 100))
+    assert all(0 <= drawn <= MAX_DELAY_S for drawn in delays.of_items(delay, 0, 100))
 
 
 # The floor

@@ -26,7 +26,7 @@ from labkit.measured.targets.echo import LONGEST_LINE
 from labkit.measured.transports import Fetch, open_transport
 from labkit.measured.transports.echo import NUMBER_BYTES, Echo
 from labkit.record.record import Record
-from labkit.spec.parts import EchoTransport
+from labkit.spec.transports import EchoTransport
 from labkit.spec.trial import Trial
 
 APIS = ("sockets", "streams", "protocol")

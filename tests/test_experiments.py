@@ -15,8 +15,8 @@ from labkit.measured import experiments
 from labkit.record.record import decode, encode
 from labkit.report import tables
 from labkit.report.study import Run
-from labkit.spec.experiments import EXPERIMENTS
 from labkit.spec.plan import Coded
+from labkit.spec.registry import EXPERIMENTS
 from labkit.studies import study_file
 
 

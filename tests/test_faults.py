@@ -15,14 +15,14 @@ from labkit.launch.launcher import run
 from labkit.measured.targets.http import pacing
 from labkit.measured.targets.http.behaviour import FAULTS, Behaviour
 from labkit.measured.targets.http.messages import Answer, Request
-from labkit.spec.parts import Server
+from labkit.spec.targets import HttpServer
 
 PATIENCE_S = 10.0
 RAW = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"
 
 
 def ask(target: str, seed: int = 0) -> Answer:
-    return Behaviour(Server(seed=seed)).answer(Request(method="GET", target=target))
+    return Behaviour(HttpServer(seed=seed)).answer(Request(method="GET", target=target))
 
 
 @pytest.fixture(scope="module")

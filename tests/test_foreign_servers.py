@@ -23,7 +23,7 @@ import pytest
 from servers import PATIENCE_S
 
 from labkit.measured.transports import open_transport
-from labkit.spec.parts import StreamsTransport, Transport, WireTransport
+from labkit.spec.transports import StreamsTransport, Transport, WireTransport
 
 REQUESTS, LIMIT, CONNECTIONS = 500, 64, 8
 

@@ -29,7 +29,8 @@ from labkit.launch.assembly import Place
 from labkit.launch.launcher import Progress
 from labkit.record import guards
 from labkit.record.record import Record, decode, encode
-from labkit.spec import delays, parts
+from labkit.spec import delays
+from labkit.spec.registry import STRATEGIES
 from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
@@ -249,12 +250,12 @@ def by_strategy() -> dict[str, Ran]:
             async with turns:
                 return await seen_through(trial, None, Children())
 
-        return await asyncio.gather(*map(run, parts.STRATEGIES))
+        return await asyncio.gather(*map(run, STRATEGIES))
 
-    return dict(zip(parts.STRATEGIES, asyncio.run(run_all()), strict=True))
+    return dict(zip(STRATEGIES, asyncio.run(run_all()), strict=True))
 
 
-@pytest.mark.parametrize("name", parts.STRATEGIES)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_each_strategy_does_all_and_heeds_the_limit(by_strategy: dict[str, Ran], name: str) -> None:
     record = by_strategy[name].record
 

@@ -21,7 +21,7 @@ from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
 from labkit.record.record import Arrivals, Counts
 from labkit.record.store import Store
-from labkit.spec import arrivals
+from labkit.spec import delays
 from labkit.spec.trial import Trial
 
 # Due
@@ -29,12 +29,12 @@ from labkit.spec.trial import Trial
 
 @given(st.floats(0.1, 1e5), st.integers(0, 50))
 def test_constant_arrivals_are_evenly_spaced(rate: float, requests: int) -> None:
-    due_s = list(arrivals.due_s(rate, "constant", 0, requests))
+    due_s = list(delays.due_s(rate, "constant", 0, requests))
     assert due_s == [pytest.approx(item / rate) for item in range(requests)]
 
 
 def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> None:
-    due_s = list(arrivals.due_s(50, "poisson", 3, 20_000))
+    due_s = list(delays.due_s(50, "poisson", 3, 20_000))
     gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
     assert due_s[0] == 0
     assert kstest(gaps_s, "expon", args=(0, 1 / 50)).pvalue > 0.01
@@ -42,9 +42,9 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> 
 
 
 def test_arrivals_are_a_function_of_the_seed_alone() -> None:
-    one = list(arrivals.due_s(50, "poisson", 3, 100))
-    assert one == list(arrivals.due_s(50, "poisson", 3, 200))[:100]
-    assert one != list(arrivals.due_s(50, "poisson", 4, 100))
+    one = list(delays.due_s(50, "poisson", 3, 100))
+    assert one == list(delays.due_s(50, "poisson", 3, 200))[:100]
+    assert one != list(delays.due_s(50, "poisson", 4, 100))
 
 
 # Sent
@@ -102,7 +102,7 @@ class Sending:
         self, server: Server, requests: int, *, rate: float, limit: int, drops: bool = False
     ) -> None:
         self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
-        due_s = arrivals.due_s(rate, "constant", 0, requests)
+        due_s = delays.due_s(rate, "constant", 0, requests)
         self.open_loop = OpenLoop(rate, due_s, self.meter, drops=drops)
         call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
         self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))

@@ -24,7 +24,7 @@ from labkit.measured.transports import Tracing, open_transport
 from labkit.measured.transports.aiohttp import Aiohttp, KnownAddresses
 from labkit.measured.transports.tracing import events, traced
 from labkit.record.record import PHASES, Phases, Spent, Traced
-from labkit.spec.parts import AiohttpTransport
+from labkit.spec.transports import AiohttpTransport
 from labkit.spec.trial import Trial
 
 EARLY = 0.9

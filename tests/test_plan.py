@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.spec import parts, plan
-from labkit.spec.plan import MOST_TRIALS, Step, arms, interleave
+from labkit.spec import plan
+from labkit.spec.plan import MAX_TRIALS, Step, arms, interleave
+from labkit.spec.targets import HttpTarget
+from labkit.spec.transports import AiohttpTransport
 from labkit.spec.trial import Trial
 
 BASE = Trial(requests=100, delay="randint(0,3)")
@@ -64,7 +66,7 @@ def test_dotted_axes_and_values_of_every_kind() -> None:
 
 
 def test_an_arm_is_named_by_what_its_trial_holds() -> None:
-    [(axes, _)] = arms(BASE, {"target": [parts.HttpTarget(delay="1")], "strategy": ["wait"]})
+    [(axes, _)] = arms(BASE, {"target": [HttpTarget(delay="1")], "strategy": ["wait"]})
 
     assert axes == {"target": "http delay=1", "strategy": "wait"}
 
@@ -95,7 +97,7 @@ def test_an_axis_that_no_trial_has_is_refused(axes: dict[str, list[Any]]) -> Non
     ("name", "values"),
     [
         ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"]),
-        ("transport", [parts.AiohttpTransport(limit=1), parts.AiohttpTransport(limit=2)]),
+        ("transport", [AiohttpTransport(limit=1), AiohttpTransport(limit=2)]),
     ],
 )
 def test_two_parts_of_one_kind_are_two_arms(name: str, values: list[Any]) -> None:
@@ -162,9 +164,9 @@ def test_repeats_are_a_whole_number(repeats: Any) -> None:
 @settings(max_examples=20)
 @given(st.integers(2, 40))
 def test_an_experiment_has_a_bounded_number_of_trials(count: int) -> None:
-    most = MOST_TRIALS // count
+    most = MAX_TRIALS // count
 
-    assert len(interleave(listed(count), repeats=min(most, 1_000))) <= MOST_TRIALS
+    assert len(interleave(listed(count), repeats=min(most, 1_000))) <= MAX_TRIALS
     if most < 1_000:
         with pytest.raises(BadInput, match="at most 10,000 trials are run; vary fewer values"):
             interleave(listed(count), repeats=most + 1)

@@ -21,7 +21,7 @@ import labkit as lab
 from labkit.measured.targets.http import documents
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.messages import Chunks, Request
-from labkit.spec.parts import Server
+from labkit.spec.targets import HttpServer
 
 LOOPS = ["uvloop", "asyncio"]
 MIB = 1 << 20
@@ -70,7 +70,7 @@ def waiting(running: Running, count: int) -> list[socket.socket]:
 async def test_what_is_sent_is_what_behaviour_answers(
     server: Running, method: str, target: str
 ) -> None:
-    expected = Behaviour(Server()).answer(Request(method=method, target=target))
+    expected = Behaviour(HttpServer()).answer(Request(method=method, target=target))
     body = expected.body
     whole = b"".join(body.pieces()) if isinstance(body, Chunks) else body
     headers = {"Accept-Encoding": "identity"}

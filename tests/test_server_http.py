@@ -16,7 +16,7 @@ from servers import Running, serving
 
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.messages import Chunks, Request
-from labkit.spec.parts import Server
+from labkit.spec.targets import HttpServer
 
 LAST = b"GET /sentinel HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 MIB = 1 << 20
@@ -109,7 +109,7 @@ def talk(server: Running, raw: bytes, *methods: str) -> tuple[Answers, bool]:
 
 def expected(method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
     """Status and body of the answer that `behaviour` decides on."""
-    answer = Behaviour(Server()).answer(Request(method=method, target=target, body=body))
+    answer = Behaviour(HttpServer()).answer(Request(method=method, target=target, body=body))
     whole = answer.body
     if isinstance(whole, Chunks):
         whole = b"".join(whole.pieces())

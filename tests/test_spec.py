@@ -14,9 +14,34 @@ from hypothesis import strategies as st
 
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.measured import strategies
-from labkit.spec import parts, validation
 from labkit.spec import trial as spec
+from labkit.spec import validation
+from labkit.spec.parts import Switches, Workload
+from labkit.spec.registry import OPTION_TYPES, STRATEGIES
+from labkit.spec.targets import (
+    TARGETS,
+    EchoServer,
+    EchoTarget,
+    HttpServer,
+    HttpTarget,
+    PostgresServer,
+    PostgresTarget,
+    UrlTarget,
+    ValkeyTarget,
+    check_listening,
+)
+from labkit.spec.transports import (
+    TRANSPORTS,
+    AiohttpTransport,
+    AsyncpgTransport,
+    EchoTransport,
+    PsycopgTransport,
+    RedisTransport,
+    StreamsTransport,
+    WireTransport,
+)
 from labkit.spec.trial import Trial
+from labkit.spec.validation import Count, Loop, Part, Seconds
 
 MANY = 100_000_000
 DAY = 86_400
@@ -167,23 +192,23 @@ URL_FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "target.url": (["http://127.0.0.1:9000/{item}"], [*NOT_TEXT, None]),
     "target.allow_remote": ([None, "example.invalid"], NOT_TEXT),
 }
-PARTS: dict[str, type[parts.Part]] = {
-    "workload": parts.Workload,
-    "target": parts.HttpTarget,
-    "transport": parts.AiohttpTransport,
-    "wire": parts.WireTransport,
-    "streams": parts.StreamsTransport,
-    "echo": parts.EchoTransport,
-    "echo-target": parts.EchoTarget,
-    "postgres-target": parts.PostgresTarget,
-    "asyncpg": parts.AsyncpgTransport,
-    "psycopg": parts.PsycopgTransport,
-    "trial": parts.Switches,
-    "serve": parts.Server,
-    "serve-echo": parts.EchoServer,
-    "serve-postgres": parts.PostgresServer,
-    "redis": parts.RedisTransport,
-    "valkey": parts.ValkeyTarget,
+PARTS: dict[str, type[Part]] = {
+    "workload": Workload,
+    "target": HttpTarget,
+    "transport": AiohttpTransport,
+    "wire": WireTransport,
+    "streams": StreamsTransport,
+    "echo": EchoTransport,
+    "echo-target": EchoTarget,
+    "postgres-target": PostgresTarget,
+    "asyncpg": AsyncpgTransport,
+    "psycopg": PsycopgTransport,
+    "trial": Switches,
+    "serve": HttpServer,
+    "serve-echo": EchoServer,
+    "serve-postgres": PostgresServer,
+    "redis": RedisTransport,
+    "valkey": ValkeyTarget,
 }
 
 
@@ -198,21 +223,21 @@ def test_every_field_of_every_part_is_stated_here() -> None:
     listed = {
         f"{role}.{name}" for role, kind in PARTS.items() for name in validation.types_of(kind)
     }
-    of_urls = {f"target.{name}" for name in validation.types_of(parts.UrlTarget)}
+    of_urls = {f"target.{name}" for name in validation.types_of(UrlTarget)}
 
     assert set(FIELDS) == listed
     assert set(URL_FIELDS) == of_urls
-    assert {type(part) for part in known_kinds()} <= {*PARTS.values(), parts.UrlTarget}
+    assert {type(part) for part in known_kinds()} <= {*PARTS.values(), UrlTarget}
 
 
-def known_kinds() -> Iterator[parts.Part]:
-    yield from (kind() for kind in parts.TRANSPORTS.values())
-    yield parts.HttpTarget()
-    yield parts.EchoTarget()
-    yield parts.PostgresTarget()
-    yield parts.ValkeyTarget()
-    yield parts.UrlTarget(url="http://127.0.0.1/")
-    assert set(parts.TARGETS) == {"http", "echo", "url", "postgres", "valkey"}
+def known_kinds() -> Iterator[Part]:
+    yield from (kind() for kind in TRANSPORTS.values())
+    yield HttpTarget()
+    yield EchoTarget()
+    yield PostgresTarget()
+    yield ValkeyTarget()
+    yield UrlTarget(url="http://127.0.0.1/")
+    assert set(TARGETS) == {"http", "echo", "url", "postgres", "valkey"}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -238,7 +263,7 @@ def test_a_part_refuses_what_its_field_does_not_admit(name: str) -> None:
 def test_a_trial_refuses_it_in_the_same_words(name: str) -> None:
     kind, _, leaf = name.partition(".")
     role = PARTS[kind].role
-    chosen = {"transport": kind} if kind in parts.TRANSPORTS else {}
+    chosen = {"transport": kind} if kind in TRANSPORTS else {}
     chosen = {"target": "echo"} if kind.startswith("echo") else chosen
     chosen |= {"target": "postgres"} if kind in ("asyncpg", "psycopg", "postgres-target") else {}
     chosen = {"target": "valkey"} if kind in ("redis", "valkey") else chosen
@@ -254,10 +279,10 @@ def test_the_fields_of_a_url_target(name: str) -> None:
     leaf = name.partition(".")[2]
     for value in URL_FIELDS[name][0]:
         settings = {"url": "http://127.0.0.1/", leaf: value}
-        assert getattr(parts.UrlTarget(**settings), leaf) == value
+        assert getattr(UrlTarget(**settings), leaf) == value
     for value in URL_FIELDS[name][1]:
         with pytest.raises(BadInput, match=f"{name} is "):
-            parts.UrlTarget(**{"url": "http://127.0.0.1/", leaf: value})
+            UrlTarget(**{"url": "http://127.0.0.1/", leaf: value})
 
 
 @pytest.mark.parametrize(
@@ -270,8 +295,8 @@ def test_a_path_starts_with_a_slash_and_is_printable_ascii(path: str) -> None:
     assert str(caught.value).startswith(f"workload.path is {path!r}: it must start with '/'")
 
 
-@pytest.mark.parametrize("part", [parts.HttpTarget, parts.Server])
-def test_a_delay_that_does_not_parse_is_refused(part: type[parts.Part]) -> None:
+@pytest.mark.parametrize("part", [HttpTarget, HttpServer])
+def test_a_delay_that_does_not_parse_is_refused(part: type[Part]) -> None:
     with pytest.raises(BadInput, match=r"write one of 0\.05, randint"):
         part(delay="randint(3)")
 
@@ -280,21 +305,21 @@ def test_a_connection_that_is_closed_is_not_kept_alive() -> None:
     for kept in (0, 30.0):
         with pytest.raises(BadInput, match="set one of the two"):
             Trial(force_close=True, keepalive_timeout=kept)
-    assert Trial(force_close=True).transport == parts.AiohttpTransport(force_close=True)
+    assert Trial(force_close=True).transport == AiohttpTransport(force_close=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_a_server_listens_on_loopback(host: str) -> None:
-    parts.check_listening(host, None)
+    check_listening(host, None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "example.invalid"])  # noqa: S104
 def test_a_server_listens_elsewhere_only_where_that_was_named(host: str) -> None:
-    parts.check_listening(host, host)
+    check_listening(host, host)
     with pytest.raises(BadInput, match="--allow-remote"):
-        parts.check_listening(host, None)
+        check_listening(host, None)
     with pytest.raises(BadInput, match="--allow-remote"):
-        parts.check_listening(host, "other.invalid")
+        check_listening(host, "other.invalid")
 
 
 def test_parts_and_trials_are_frozen() -> None:
@@ -317,13 +342,13 @@ def test_errors_carry_what_a_front_needs() -> None:
 @pytest.mark.parametrize(
     ("type_", "sentence"),
     [
-        (parts.Count, "a whole number from 1 to 100,000,000"),
-        (parts.Seconds, "a number above 0 and at most 86,400"),
-        (parts.Seconds | None, "a number above 0 and at most 86,400 or none"),
+        (Count, "a whole number from 1 to 100,000,000"),
+        (Seconds, "a number above 0 and at most 86,400"),
+        (Seconds | None, "a number above 0 and at most 86,400 or none"),
         (validation.AtLeastOne, "a whole number of at least 1"),
         (validation.Annotated[float, validation.Meta(gt=0)], "a number above 0"),
         (float, "a number"),
-        (parts.Loop, "one of asyncio, uvloop"),
+        (Loop, "one of asyncio, uvloop"),
         (bool, "true or false"),
         (str | None, "text or none"),
         (dict, "dict"),
@@ -338,24 +363,24 @@ def test_a_refusal_says_what_is_allowed(type_: Any, sentence: str) -> None:
 
 def test_a_refusal_names_the_nearest_choice() -> None:
     with pytest.raises(BadInput, match="did you mean 'uvloop'"):
-        validation.check("trial.loop", "uvlop", parts.Loop)
+        validation.check("trial.loop", "uvlop", Loop)
 
 
 @pytest.mark.parametrize(
     ("text", "type_", "value"),
     [
-        ("20000", parts.Count, 20_000),
-        ("20_000", parts.Count, 20_000),
-        (" 5 ", parts.Count, 5),
-        ("0.5", parts.Seconds, 0.5),
-        ("5", parts.Seconds, 5.0),
-        ("1e3", parts.Seconds, 1_000.0),
-        ("none", parts.Seconds | None, None),
-        ("None", parts.Seconds | None, None),
-        ("null", parts.Seconds | None, None),
+        ("20000", Count, 20_000),
+        ("20_000", Count, 20_000),
+        (" 5 ", Count, 5),
+        ("0.5", Seconds, 0.5),
+        ("5", Seconds, 5.0),
+        ("1e3", Seconds, 1_000.0),
+        ("none", Seconds | None, None),
+        ("None", Seconds | None, None),
+        ("null", Seconds | None, None),
         ("true", bool, True),
         ("False", bool, False),
-        ("uvloop", parts.Loop, "uvloop"),
+        ("uvloop", Loop, "uvloop"),
         ("/a_b/{item}", str | None, "/a_b/{item}"),
         pytest.param(
             "none",
@@ -380,11 +405,11 @@ def test_text_of_a_command_line_becomes_the_value_that_it_writes(
 @pytest.mark.parametrize(
     ("text", "type_"),
     [
-        ("", parts.Count), ("_", parts.Count), ("0", parts.Count), ("-1", parts.Count),
-        ("1.5", parts.Count), ("1e400", parts.Seconds), ("nan", parts.Seconds),
-        ("inf", parts.Seconds), ("-inf", parts.Seconds), ("none", parts.Seconds),
-        ("None", parts.Count), ("yes", bool), ("2", bool),
-        ("5 s", parts.Seconds), ("0x10", parts.Count), ("true", parts.Count),
+        ("", Count), ("_", Count), ("0", Count), ("-1", Count),
+        ("1.5", Count), ("1e400", Seconds), ("nan", Seconds),
+        ("inf", Seconds), ("-inf", Seconds), ("none", Seconds),
+        ("None", Count), ("yes", bool), ("2", bool),
+        ("5 s", Seconds), ("0x10", Count), ("true", Count),
     ],
 )  # fmt: skip
 def test_text_that_writes_no_such_value_is_refused(text: str, type_: Any) -> None:
@@ -397,7 +422,7 @@ def test_text_that_writes_no_such_value_is_refused(text: str, type_: Any) -> Non
 
 def test_a_choice_is_not_found_by_dropping_underscores() -> None:
     with pytest.raises(BadInput):
-        validation.from_text("trial.loop", "uv_loop", parts.Loop)
+        validation.from_text("trial.loop", "uv_loop", Loop)
 
 
 @given(st.lists(st.sampled_from(["0.1", "randint(0,3)", "uniform(1,2)*3", "a", ""]), min_size=1))
@@ -411,9 +436,9 @@ def test_a_list_is_split_at_the_commas_outside_brackets(values: list[str]) -> No
 def test_the_names_of_strategies_and_their_options_are_those_of_the_code() -> None:
     options = {name: keyword_only(strategies.load(name)) for name in strategies.NAMES}
 
-    assert tuple(parts.STRATEGIES) == strategies.NAMES
-    assert {name: dict(found) for name, found in parts.STRATEGIES.items()} == options
-    assert set(parts.OPTION_TYPES) == {leaf for found in options.values() for leaf in found}
+    assert tuple(STRATEGIES) == strategies.NAMES
+    assert {name: dict(found) for name, found in STRATEGIES.items()} == options
+    assert set(OPTION_TYPES) == {leaf for found in options.values() for leaf in found}
 
 
 def keyword_only(strategy: strategies.Strategy) -> dict[str, Any]:
@@ -432,7 +457,7 @@ def test_the_strategy_itself_and_its_name_mean_the_same(name: str) -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "5", None, math.nan, 10**9])
 @pytest.mark.parametrize("name", ["maxsize", "chunk_size", "classes"])
 def test_options_of_a_strategy_are_checked(name: str, value: Any) -> None:
-    owner = next(owner for owner, options in parts.STRATEGIES.items() if name in options)
+    owner = next(owner for owner, options in STRATEGIES.items() if name in options)
     if (name, value) == ("maxsize", 0):
         assert Trial(strategy=owner, maxsize=value).options == {"maxsize": 0}
         return
@@ -447,7 +472,7 @@ def test_options_are_kept_until_the_strategy_changes() -> None:
 
     assert trial.replace(limit=3).options == {"chunk_size": 50}
     assert trial.get("strategy.chunk_size") == trial.get("chunk_size") == 50
-    assert trial.type_of("chunk_size") == parts.OPTION_TYPES["chunk_size"]
+    assert trial.type_of("chunk_size") == OPTION_TYPES["chunk_size"]
     assert trial.replace(strategy="chunked").options == {"chunk_size": 1_000}
     assert trial.replace(strategy="wait").options == {}
     with pytest.raises(BadInput, match="'chunk_size' is not a setting"):
@@ -615,22 +640,22 @@ def test_one_setting_by_two_names_is_refused() -> None:
 
 
 def test_a_part_is_given_as_itself_as_its_kind_or_as_plain_data() -> None:
-    part = parts.AiohttpTransport(limit=9)
+    part = AiohttpTransport(limit=9)
 
     assert Trial(transport=part).transport == part
     assert Trial(transport={"kind": "aiohttp", "limit": 9}).transport == part
-    assert Trial(transport="aiohttp").transport == parts.AiohttpTransport()
-    assert Trial(workload={"limit": 9}).workload == parts.Workload(limit=9)
+    assert Trial(transport="aiohttp").transport == AiohttpTransport()
+    assert Trial(workload={"limit": 9}).workload == Workload(limit=9)
     assert Trial(transport=part, **{"transport.limit": 10}).transport.limit == 10
 
 
 def test_a_url_is_a_target() -> None:
     trial = Trial(target="http://127.0.0.1:9000/{item}", strategy="sequential")
 
-    assert trial.target == parts.UrlTarget(url="http://127.0.0.1:9000/{item}")
+    assert trial.target == UrlTarget(url="http://127.0.0.1:9000/{item}")
     assert (trial.url, trial.path, trial.floor_s) == ("http://127.0.0.1:9000/{item}", "", None)
     assert trial.replace(path="/x").path == "/x"
-    assert trial.replace(target="http").target == parts.HttpTarget()
+    assert trial.replace(target="http").target == HttpTarget()
     assert trial.get("target") == trial.target
     with pytest.raises(BadInput, match="'delay' is not a setting"):
         trial.replace(delay="1")
@@ -648,13 +673,13 @@ def test_a_url_is_a_target() -> None:
             "target is '5': it must be one of http, echo, url, postgres, valkey, a URL",
         ),
         (
-            {"target": parts.Workload()},
+            {"target": Workload()},
             "it must be one of http, echo, url, postgres, valkey, a URL",
         ),
         ({"target": {"kind": 5}}, "target is '5': it must be one of"),
         ({"target": {"kind": "url"}}, "target is incomplete: "),
         ({"transport": "aiohtp"}, "did you mean 'aiohttp'?"),
-        ({"transport": parts.AiohttpTransport}, "it must be one of aiohttp"),
+        ({"transport": AiohttpTransport}, "it must be one of aiohttp"),
         ({"transport": {"kind": "aiohttp", "limits": 1}}, "did you mean 'limit'?"),
         ({"transport": {"kind": "aiohttp", "limit": -1}}, "transport.limit is -1: it must be"),
         ({"workload": "open"}, "workload is 'open': it must be one of closed"),
@@ -670,7 +695,7 @@ def test_what_is_no_part_is_refused(settings: dict[str, Any], sentence: str) -> 
 
 def test_plain_data_without_a_kind_varies_the_part_or_asks_for_the_kind() -> None:
     try:
-        assert Trial(target={"delay": "1"}).target == parts.HttpTarget(delay="1")
+        assert Trial(target={"delay": "1"}).target == HttpTarget(delay="1")
     except BadInput as error:
         assert "closed" not in str(error)  # noqa: PT017 - either is right
 
@@ -686,7 +711,7 @@ def test_types_of_parts_and_settings() -> None:
 
     assert trial.type_of("strategy") is trial.type_of("target") is str
     assert get_args(trial.type_of("loop")) == ("asyncio", "uvloop")
-    assert trial.type_of("requests") == parts.Count
+    assert trial.type_of("requests") == Count
 
 
 # What depends on several settings
@@ -695,15 +720,15 @@ def test_types_of_parts_and_settings() -> None:
 def test_the_target_echo_brings_its_transport_along() -> None:
     trial = Trial(target="echo", api="streams", message_bytes=2_048, **{"target.loop": "asyncio"})
 
-    assert trial.target == parts.EchoTarget(api="streams", loop="asyncio")
-    assert trial.transport == parts.EchoTransport(message_bytes=2_048)
+    assert trial.target == EchoTarget(api="streams", loop="asyncio")
+    assert trial.transport == EchoTransport(message_bytes=2_048)
     assert (trial.floor_s, trial.url) == (None, None)
     assert trial.deadline_s >= 60
-    assert Trial().replace(target="echo").transport == parts.EchoTransport()
-    assert trial.replace(target=parts.EchoTarget()).transport == trial.transport
-    assert trial.replace(target="http").transport == parts.AiohttpTransport()
-    assert trial.replace(target="http://127.0.0.1/").transport == parts.AiohttpTransport()
-    assert Trial(transport="wire").replace(target="http").transport == parts.WireTransport()
+    assert Trial().replace(target="echo").transport == EchoTransport()
+    assert trial.replace(target=EchoTarget()).transport == trial.transport
+    assert trial.replace(target="http").transport == AiohttpTransport()
+    assert trial.replace(target="http://127.0.0.1/").transport == AiohttpTransport()
+    assert Trial(transport="wire").replace(target="http").transport == WireTransport()
 
 
 @pytest.mark.parametrize(
@@ -713,7 +738,7 @@ def test_the_target_echo_brings_its_transport_along() -> None:
         {"target": "http", "transport": "echo"},
         {"target": "http://127.0.0.1/", "transport": "echo"},
         {"target": "echo", "transport": "aiohttp"},
-        {"target": "echo", "transport": parts.WireTransport()},
+        {"target": "echo", "transport": WireTransport()},
         {"target": "echo", "path": "/x"},
         {"target": "echo", "probes": "bare"},
     ],
@@ -726,17 +751,17 @@ def test_an_echo_goes_with_an_echo_only(settings: dict[str, Any]) -> None:
 
 
 def test_an_echo_has_a_connection_for_each_message() -> None:
-    part = parts.EchoTransport(connections=3)
+    part = EchoTransport(connections=3)
 
     assert [part.connections_at(n) for n in (1, 3, 10)] == [1, 3, 3]
-    assert parts.EchoTransport().connections_at(10) == parts.EchoTransport().sent_at(10) == 10
+    assert EchoTransport().connections_at(10) == EchoTransport().sent_at(10) == 10
 
 
 def test_the_target_valkey_brings_its_transport_along() -> None:
     trial = Trial(target="valkey", keys=7, mode="pipeline", depth=3)
 
-    assert trial.target == parts.ValkeyTarget(keys=7)
-    assert trial.transport == parts.RedisTransport(mode="pipeline", depth=3)
+    assert trial.target == ValkeyTarget(keys=7)
+    assert trial.transport == RedisTransport(mode="pipeline", depth=3)
     assert (trial.floor_s, trial.url, trial.saturates) == (None, None, True)
     assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
 
@@ -777,7 +802,7 @@ def test_what_a_trial_on_valkey_has_not(settings: dict[str, Any]) -> None:
     ],
 )
 def test_connections_to_a_redis(settings: dict[str, Any], connections: int, sent: int) -> None:
-    part = parts.RedisTransport(**settings)
+    part = RedisTransport(**settings)
 
     assert part.connections_at(50) == connections
     assert part.sent_at(50) == sent
@@ -939,7 +964,7 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-STRATEGIES = st.sampled_from([*parts.STRATEGIES, mine])
+ANY_STRATEGY = st.sampled_from([*STRATEGIES, mine])
 
 
 def trial_of(settings: dict[str, Any], strategy: Any) -> Trial:
@@ -951,7 +976,7 @@ def trial_of(settings: dict[str, Any], strategy: Any) -> Trial:
 
 
 @settings(max_examples=40)
-@given(settings_of_a_trial(), STRATEGIES)
+@given(settings_of_a_trial(), ANY_STRATEGY)
 def test_what_is_set_is_got(settings: dict[str, Any], strategy: Any) -> None:
     trial = trial_of(settings, strategy)
 
@@ -961,7 +986,7 @@ def test_what_is_set_is_got(settings: dict[str, Any], strategy: Any) -> None:
 
 
 @settings(max_examples=40)
-@given(settings_of_a_trial(), STRATEGIES)
+@given(settings_of_a_trial(), ANY_STRATEGY)
 def test_a_trial_is_the_same_after_json(settings: dict[str, Any], strategy: Any) -> None:
     trial = trial_of(settings, strategy)
 

@@ -18,8 +18,8 @@ from labkit import stats
 from labkit.errors import BadInput
 from labkit.launch import load_generators, preflight
 from labkit.spec import delays
-from labkit.spec.experiments import EXPERIMENTS
 from labkit.spec.plan import Coded, Program
+from labkit.spec.registry import EXPERIMENTS
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.parts import Check

@@ -24,7 +24,7 @@ from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses, ki
 from labkit.measured.transports.failures import BadStatus
 from labkit.measured.transports.pacing import paced
 from labkit.record.record import FAILURES, Received
-from labkit.spec.parts import AiohttpTransport
+from labkit.spec.transports import AiohttpTransport
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"

@@ -8,7 +8,7 @@ import pytest
 from scripted import Peer, answer, echo, scripted
 
 from labkit.measured.transports.streams import Streams
-from labkit.spec.parts import StreamsTransport
+from labkit.spec.transports import StreamsTransport
 
 
 @pytest.mark.parametrize("buffer_bytes", [64, 1_000, 65_536])

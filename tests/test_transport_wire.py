@@ -14,7 +14,7 @@ from scripted import Peer, Scripted, answer, echo, scripted
 
 from labkit.measured.transports import Fetch
 from labkit.measured.transports.wire import Wire
-from labkit.spec.parts import WireTransport
+from labkit.spec.transports import WireTransport
 
 SHORT_S, AMPLE_S = 0.05, 10.0
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -13,7 +13,7 @@ from scripted import Peer, Scripted, answer, echo, scripted
 
 from labkit.measured.transports import Open, open_transport
 from labkit.record.record import FAILURES
-from labkit.spec.parts import StreamsTransport, WireTransport
+from labkit.spec.transports import StreamsTransport, WireTransport
 
 KINDS = {"wire": WireTransport, "streams": StreamsTransport}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

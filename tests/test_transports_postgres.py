@@ -25,7 +25,7 @@ from labkit.measured.transports.postgres import (
 )
 from labkit.measured.transports.psycopg import Psycopg
 from labkit.record.record import FAILURES
-from labkit.spec.parts import AsyncpgTransport, PsycopgTransport, Transport
+from labkit.spec.transports import AsyncpgTransport, PsycopgTransport, Transport
 from labkit.spec.trial import Trial
 
 pytestmark = pytest.mark.service

@@ -30,7 +30,7 @@ from labkit.measured.transports import open_transport
 from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of, kind_of
 from labkit.record.record import FAILURES, Record
 from labkit.spec.addresses import REDIS_URL
-from labkit.spec.parts import RedisTransport
+from labkit.spec.transports import RedisTransport
 from labkit.spec.trial import Trial
 
 MODES = ("client", "pool", "blocking", "pipeline")

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_o
 import typer
 
 from labkit.errors import BadInput
-from labkit.spec import parts, validation
+from labkit.spec import validation
+from labkit.spec.registry import STRATEGIES
+from labkit.spec.targets import TARGETS
+from labkit.spec.transports import TRANSPORTS
 from labkit.spec.trial import Trial
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -83,7 +86,7 @@ def setting_options(
     Values stay text here: their fields check them, in one sentence.
     """
     options = {}
-    kinds = {"strategy": parts.STRATEGIES, "target": parts.TARGETS, "transport": parts.TRANSPORTS}
+    kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
     for name, setting in settings.items():
         usual = default(name) if setting.default is None else setting.default
         type_ = type_of(name) if setting.default is None else str

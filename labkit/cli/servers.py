@@ -22,7 +22,8 @@ from labkit import paths
 from labkit.cli import terminal
 from labkit.cli.options import Setting, example, setting_options, takes
 from labkit.errors import BadInput, NotInstalled
-from labkit.spec import parts, validation
+from labkit.spec import validation
+from labkit.spec.targets import HttpServer, check_listening
 
 SERVER: Mapping[str, Setting] = {
     "host": Setting("HOST", "The address to listen on."),
@@ -35,7 +36,7 @@ SERVER: Mapping[str, Setting] = {
     "client_max_size": Setting("BYTES", "The largest body that POST /echo takes."),
     "keep_log": Setting("N", "Show the last N requests at /-/log."),
 }
-_TYPES = validation.types_of(parts.Server)
+_TYPES = validation.types_of(HttpServer)
 
 
 def _values(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _values(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 @example("labkit serve --port 8080 --delay 'randint(0,3)'")
-@takes(setting_options(SERVER, partial(getattr, parts.Server()), _TYPES.__getitem__), _values)
+@takes(setting_options(SERVER, partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
 def serve(
     settings: dict[str, Any],
     *,
@@ -54,8 +55,8 @@ def serve(
     json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
 ) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
-    server = parts.Server(**settings, announce_json=json)
-    parts.check_listening(server.host, allow_remote)
+    server = HttpServer(**settings, announce_json=json)
+    check_listening(server.host, allow_remote)
     # The server replaces this process: it carries nothing of this one and gets its signals.
     module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
     os.execv(sys.executable, [sys.executable, "-m", module, job])  # noqa: S606  # our own

@@ -29,8 +29,9 @@ from labkit.report.profile import Profile
 from labkit.report.reproduction import Reproduction
 from labkit.report.study import FileStudy, Run, Study
 from labkit.report.sweep import Sweep
-from labkit.spec import parts, plan, validation
+from labkit.spec import plan, validation
 from labkit.spec.plan import Step
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.stats import MIN_REPEATS
 from labkit.studies import study_file
@@ -110,9 +111,9 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
     delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
     """
     for name in settings:
-        if name not in validation.types_of(parts.Server):
-            raise validation.unknown("a setting of serve", name, validation.types_of(parts.Server))
-    async with launcher.serving(parts.Server(**settings)) as served:
+        if name not in validation.types_of(HttpServer):
+            raise validation.unknown("a setting of serve", name, validation.types_of(HttpServer))
+    async with launcher.serving(HttpServer(**settings)) as served:
         yield Serving(served.url)
 
 

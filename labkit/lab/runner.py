@@ -27,8 +27,9 @@ from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report import stored
 from labkit.report.study import ARM, FileStudy
-from labkit.spec import parts, plan, validation
+from labkit.spec import plan, validation
 from labkit.spec.plan import Coded, Program, Step
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import Seconds
 from labkit.studies.study_file import StudyFile
@@ -243,7 +244,7 @@ async def run_file(
         served = None
         if file.server is not None:
             settings: dict[str, Any] = {"core": cores[1], **file.server}
-            serving = launcher.serving(parts.Server(**settings))
+            serving = launcher.serving(HttpServer(**settings))
             served = await stack.enter_async_context(serving)
         records = await run_all(
             steps, store=store, reporter=reporter, experiment=file.id, served=served

@@ -11,7 +11,7 @@ import msgspec
 from labkit.launch import environment, launcher, pickling
 from labkit.launch.process import GRACE_S, Child, failed, surely_ended
 from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResult
-from labkit.spec import parts
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
@@ -27,7 +27,7 @@ async def run_exam(trial: Trial) -> ExamResult:
     """
     client_core, server_core = environment.core_each()
     function = trial.function
-    settings = parts.Server(delay=str(SERVER_DELAY_S), core=server_core)
+    settings = HttpServer(delay=str(SERVER_DELAY_S), core=server_core)
     async with launcher.serving(settings) as served:
         request = ExamRequest(
             name=trial.strategy,

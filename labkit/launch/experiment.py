@@ -13,8 +13,8 @@ from labkit.launch import assembly, environment, launcher
 from labkit.launch.assembly import Place
 from labkit.launch.process import GRACE_S, Child, failed, surely_ended
 from labkit.record.record import Note, Record
-from labkit.spec import parts
 from labkit.spec.plan import Coded
+from labkit.spec.targets import HttpServer
 
 DEADLINE_S = 120.0
 
@@ -44,7 +44,7 @@ async def measured(
     async with contextlib.AsyncExitStack() as stack:
         url = None
         if server is not None:
-            started = launcher.serving(parts.Server(**{"core": cores[1], **server}))
+            started = launcher.serving(HttpServer(**{"core": cores[1], **server}))
             url = (await stack.enter_async_context(started)).url
         job = {"settings": dict(settings), "url": url, "core": cores[0]}
         return await _answer(name, job)

@@ -27,7 +27,13 @@ from labkit.launch.assembly import Beginning, Place
 from labkit.launch.process import GRACE_S, Child, failed, surely_ended
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
-from labkit.spec import parts
+from labkit.spec.targets import (
+    EchoServer,
+    HttpServer,
+    PostgresServer,
+    TargetServer,
+    ValkeyServer,
+)
 from labkit.spec.trial import Trial
 
 START_S, COUNT_S = 30.0, 5.0
@@ -137,7 +143,7 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: parts.Server) -> AsyncIterator[Served]:
+async def serving(settings: HttpServer) -> AsyncIterator[Served]:
     """A synthetic server of its own process, for several trials or for none; gone at the end."""
     alone = msgspec.structs.replace(settings, announce_json=True, die_with_stdin=True)
     async with _started("labkit.measured.targets.http", alone) as served:
@@ -151,52 +157,32 @@ def _cores(trial: Trial) -> tuple[int | None, int | None]:
 
 @contextlib.asynccontextmanager
 async def _target(trial: Trial, core: int | None, there: Served | None) -> AsyncIterator[Served]:
-    if there is not None or type(trial.target) not in _PROCESSES:
+    kind = trial.target.kind
+    if there is not None or kind not in _SERVERS:
         yield there or Served(trial.url or "", None)
         return
-    module, settings_of = _PROCESSES[type(trial.target)]
-    async with _started(module, settings_of(trial, core)) as served:
+    module, server = _SERVERS[kind]
+    # The target's own settings, and what only its process has.
+    settings = msgspec.structs.asdict(trial.target) | {"core": core}
+    if kind == "http":
+        settings |= {"seed": trial.seed, "announce_json": True}
+    if kind != "valkey":  # that watches its standard input by itself
+        settings |= {"die_with_stdin": True}
+    async with _started(module, server(**settings)) as served:
         yield served
 
 
-def _http_server(trial: Trial, core: int | None) -> parts.TargetProcess:
-    names = ("delay", "loop", "body_bytes", "client_max_size", "stall_at", "stall_s")
-    return parts.Server(
-        **{name: getattr(trial.target, name) for name in names},
-        seed=trial.seed,
-        core=core,
-        announce_json=True,
-        die_with_stdin=True,
-    )
-
-
-def _echo_server(trial: Trial, core: int | None) -> parts.TargetProcess:
-    target = trial.target
-    assert isinstance(target, parts.EchoTarget)
-    return parts.EchoServer(api=target.api, loop=target.loop, core=core, die_with_stdin=True)
-
-
-def _postgres_server(trial: Trial, core: int | None) -> parts.PostgresServer:
-    named = msgspec.structs.asdict(trial.target)
-    return parts.PostgresServer(**named, core=core, die_with_stdin=True)
-
-
-def _valkey_server(trial: Trial, core: int | None) -> parts.ValkeyServer:
-    # It looks after the end of its standard input itself.
-    return parts.ValkeyServer(**msgspec.structs.asdict(trial.target), core=core)
-
-
-_PROCESSES: dict[type[parts.Target], tuple[str, Callable[..., parts.Process]]] = {
-    parts.HttpTarget: ("labkit.measured.targets.http", _http_server),
-    parts.EchoTarget: ("labkit.measured.targets.echo", _echo_server),
-    parts.PostgresTarget: ("labkit.measured.targets.postgres", _postgres_server),
-    parts.ValkeyTarget: ("labkit.measured.targets.valkey", _valkey_server),
+_SERVERS: dict[str, tuple[str, type[TargetServer]]] = {
+    "http": ("labkit.measured.targets.http", HttpServer),
+    "echo": ("labkit.measured.targets.echo", EchoServer),
+    "postgres": ("labkit.measured.targets.postgres", PostgresServer),
+    "valkey": ("labkit.measured.targets.valkey", ValkeyServer),
 }
-"""The targets that the lab starts: the module, and how its process is to be set."""
+"""For each target that the lab starts the module of its process, and its settings."""
 
 
 @contextlib.asynccontextmanager
-async def _started(module: str, settings: parts.Part) -> AsyncIterator[Served]:
+async def _started(module: str, settings: TargetServer) -> AsyncIterator[Served]:
     child = Child(module, msgspec.json.encode(settings).decode())
     try:
         said = await _announced(child)

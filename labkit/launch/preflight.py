@@ -21,11 +21,12 @@ from labkit.spec.addresses import (
     hosts_of,
     is_loopback,
 )
-from labkit.spec.parts import AsyncpgTransport, PostgresTarget, PsycopgTransport
+from labkit.spec.registry import PEERS
+from labkit.spec.targets import PostgresTarget
+from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
 
 RESERVED_DESCRIPTORS = 64
-_PEERS = ("aiometer", "aiostream", "anyio")
 
 
 def check(trial: Trial) -> None:
@@ -42,7 +43,7 @@ def _check_code(trial: Trial) -> None:
             f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
             "the name: pass the function itself"
         )
-    if not trial.own_strategy and trial.strategy in _PEERS and find_spec(trial.strategy) is None:
+    if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
 
 

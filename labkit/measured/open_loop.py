@@ -3,7 +3,7 @@
 Not a strategy: a strategy sends the next request when there is room for it. Here the clock decides,
 and room (`limit`) only delays: a request that is due while there is none waits, or is dropped.
 
-The plan. The due times are computed before (`arrivals.due_s`), one at a time, and counted from the
+The plan. The due times are computed before (`delays.due_s`), one at a time, and counted from the
 moment when `send` starts. One timer is always set for the next one; when it fires, every request
 that is due by then is sent, so that a loop that was blocked catches up at once. A request is late
 by the time from when it was due to when its task runs; `late` counts those of more than 1 ms.

@@ -38,8 +38,9 @@ from labkit.measured.transports.pacing import paced
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
-from labkit.spec import arrivals
+from labkit.spec import delays
 from labkit.spec.addresses import REMOTE_RPS, is_remote
+from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
 
 Strategy = Callable[..., Awaitable[object]]
@@ -144,7 +145,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop = None
         if workload.rate is not None:
-            due_s = arrivals.due_s(workload.rate, workload.arrival, workload.seed, requests)
+            due_s = delays.due_s(workload.rate, workload.arrival, workload.seed, requests)
             open_loop = OpenLoop(workload.rate, due_s, meter, drops=workload.overflow == "drop")
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
@@ -296,7 +297,7 @@ def _effective(trial: Trial) -> dict[str, Any]:
     }
 
 
-_LIBRARIES = {"pypeln", "aiometer", "aiostream", "anyio", "asyncpg", "psycopg", "redis"}
+_LIBRARIES = {*LIBRARIES, "asyncpg", "psycopg", "redis"}
 """Strategies and transports that are a package of the same name."""
 
 

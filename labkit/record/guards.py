@@ -19,7 +19,7 @@ from labkit.record.record import (
     Record,
     Verdict,
 )
-from labkit.spec.parts import TARGETS
+from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 
 SERVER_BUSY_PERCENT = 70.0

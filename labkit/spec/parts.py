@@ -1,139 +1,156 @@
-"""The parts of a trial: target, transport, workload, switches; and the strategies there are.
+"""Workload and switches of a trial, all its parts by role and kind, and which field a name means.
 
-Frozen, and valid once constructed. Only what can be checked by looking at the values is checked
-here; what depends on this machine (descriptors, uvloop, the Python version) `preflight` checks
-before anything starts.
+A setting has a short name (`limit`) and a dotted one (`transport.limit`); a part is given as
+itself, as its kind, as plain data, or for the target as a URL. Parts are frozen, and valid once
+constructed: what can be checked by looking at their values is checked here, what depends on this
+machine (descriptors, uvloop, the Python version) `launch.preflight` checks.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from labkit.spec.drivers import BATCH_DELAY_S, AsyncpgTransport, PsycopgTransport, RedisTransport
-from labkit.spec.servers import (
-    EchoServer,
-    PostgresServer,
-    Process,
-    Server,
-    TargetProcess,
-    ValkeyServer,
-    check_listening,
-)
-from labkit.spec.strategies import GATHER_AT_MOST, OPTION_TYPES, STRATEGIES
-from labkit.spec.targets import (
-    MOST_VALUES_BYTES,
-    EchoTarget,
-    HttpTarget,
-    PostgresTarget,
-    Target,
-    UrlTarget,
-    ValkeyTarget,
-)
-from labkit.spec.transports import (
-    AiohttpTransport,
-    EchoTransport,
-    OwnHttpTransport,
-    OwnTransport,
-    StreamsTransport,
-    Transport,
-    WireTransport,
-)
-from labkit.spec.types import (
-    Bytes,
-    Coding,
-    Connections,
-    Count,
-    EchoApi,
-    LookupSeconds,
-    Loop,
-    Part,
-    PoolLeast,
-    PoolMost,
-    Port,
-    Seconds,
-    StallSeconds,
-)
-from labkit.spec.workload import Switches, Workload
+import msgspec
+from msgspec import Meta
 
-__all__ = [
-    "BATCH_DELAY_S",
-    "GATHER_AT_MOST",
-    "MOST_VALUES_BYTES",
-    "OPTION_TYPES",
-    "SPEAK",
-    "STRATEGIES",
-    "TARGETS",
-    "TRANSPORTS",
-    "AiohttpTransport",
-    "AsyncpgTransport",
-    "Bytes",
-    "Coding",
-    "Connections",
-    "Count",
-    "EchoApi",
-    "EchoServer",
-    "EchoTarget",
-    "EchoTransport",
-    "HttpTarget",
-    "LookupSeconds",
-    "Loop",
-    "OwnHttpTransport",
-    "OwnTransport",
-    "Part",
-    "PoolLeast",
-    "PoolMost",
-    "Port",
-    "PostgresServer",
-    "PostgresTarget",
-    "Process",
-    "PsycopgTransport",
-    "RedisTransport",
-    "Seconds",
-    "Server",
-    "StallSeconds",
-    "StreamsTransport",
-    "Switches",
-    "Target",
-    "TargetProcess",
-    "Transport",
-    "UrlTarget",
-    "ValkeyServer",
-    "ValkeyTarget",
-    "WireTransport",
-    "Workload",
-    "check_listening",
-]
+from labkit.errors import BadInput
+from labkit.spec import validation
+from labkit.spec.targets import TARGETS, UrlTarget
+from labkit.spec.transports import SPEAK, TRANSPORTS
+from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
-TARGETS: Mapping[str, type[Target]] = MappingProxyType(
-    {
-        "http": HttpTarget,
-        "echo": EchoTarget,
-        "url": UrlTarget,
-        "postgres": PostgresTarget,
-        "valkey": ValkeyTarget,
-    }
-)
-TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
-    {
-        "aiohttp": AiohttpTransport,
-        "streams": StreamsTransport,
-        "wire": WireTransport,
-        "echo": EchoTransport,
-        "asyncpg": AsyncpgTransport,
-        "psycopg": PsycopgTransport,
-        "redis": RedisTransport,
-    }
-)
+_PATH = re.compile(r"/[!-~]*")
 
-_HTTP = ("aiohttp", "streams", "wire")
-SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "http": _HTTP,
-        "echo": ("echo",),
-        "url": _HTTP,
-        "postgres": ("asyncpg", "psycopg"),
-        "valkey": ("redis",),
-    }
-)
-"""For each target the transports that speak with it; the first is what it gets unless told."""
+
+class Workload(Part, frozen=True, kw_only=True):
+    """How much work, how many at a time. `path` may hold `{item}`; None is the target's own.
+
+    Closed where `rate` is None: an answer makes room for the next request. Open where it is so many
+    requests a second, `constant` or `poisson`: each is sent when it is due. `overflow` says what
+    happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
+    """
+
+    role: ClassVar[str] = "workload"
+
+    requests: Count = 1_000
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    seed: Seed = 0
+    path: str | None = None
+    rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    arrival: Literal["constant", "poisson"] = "constant"
+    overflow: Literal["wait", "drop"] = "wait"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
+            if self.rate is None and value not in ("constant", "wait"):
+                raise BadInput(
+                    f"workload.{name} is {value!r} without a workload.rate: only an open workload "
+                    "has it; set the rate in requests per second"
+                )
+        if self.path is not None and not _PATH.fullmatch(self.path):
+            raise BadInput(
+                f"workload.path is {self.path!r}: it must start with '/' and hold printable ASCII "
+                "without spaces; write the number of the item as {item}"
+            )
+
+
+class Switches(Part, frozen=True, kw_only=True):
+    """What belongs to the trial as a whole; `Trial` shows each as an attribute of its own.
+
+    `probes`: full; counts (no latency, no timeline, no loop lag); bare (a loop written by hand,
+    without any code of the lab: the yardstick of its overhead). `deadline_s` None: several times
+    what the trial should need. `saturate`: whether the client is meant to use its core up, so that
+    what it can do is measured, and no latency; None: where nothing makes it wait (no delay, or a
+    server that is not the lab's).
+    """
+
+    role: ClassVar[str] = "trial"
+
+    loop: Loop = "asyncio"
+    eager_tasks: bool = False
+    pin: bool = True
+    probes: Literal["full", "counts", "bare"] = "full"
+    deadline_s: Seconds | None = None
+    saturate: bool | None = None
+
+
+KINDS: dict[str, Mapping[str, type[Part]]] = {
+    "target": cast("Mapping[str, type[Part]]", TARGETS),
+    "transport": cast("Mapping[str, type[Part]]", TRANSPORTS),
+    "workload": {"closed": Workload},
+}
+ROLES = (*KINDS, "switches")
+
+
+def kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
+    """Return the class of the part that `value` (a kind, a URL, plain data, a part) chooses."""
+    if isinstance(value, Mapping):
+        value = value.get("kind", "url" if "url" in value else None)
+    if value is None:
+        return type(now)
+    if role == "target" and isinstance(value, str) and ":" in value:
+        return UrlTarget
+    if isinstance(value, str) and value in KINDS[role]:
+        return KINDS[role][value]
+    if type(value) in KINDS[role].values():
+        return cast("type[Part]", type(value))
+    urls = ["a URL such as http://127.0.0.1:9000"] if role == "target" else []
+    raise validation.unknown(role, str(value), [*KINDS[role], *urls])
+
+
+def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part:
+    """Return the part that `value` chooses, with `changes`; `now` is the one before. `BadInput`."""
+    kind = kind_chosen(role, value, now)
+    if isinstance(value, Mapping):
+        changes = {name: v for name, v in value.items() if name != "kind"} | changes
+    elif kind is UrlTarget and isinstance(value, str):
+        changes = {"url": value} | changes
+    types = validation.types_of(kind)
+    for leaf, setting in changes.items():
+        if leaf not in types:
+            raise validation.unknown(f"a setting of {role}", leaf, types)
+        validation.check(f"{kind.role}.{leaf}", setting, types[leaf])
+    # A kind that is named again keeps the part as it is.
+    again = isinstance(value, str) and value in KINDS[role] and type(now) is kind
+    if value is None or again:
+        return msgspec.structs.replace(now, **changes)
+    if isinstance(value, Part):
+        return msgspec.structs.replace(value, **changes)
+    try:
+        return kind(**changes)
+    except TypeError as error:
+        raise BadInput(f"{kind.role} is incomplete: {error}") from None
+
+
+def with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a transport that speaks with the chosen target, unless one is chosen or in place."""
+    if "target" not in chosen or "transport" in chosen:
+        return chosen
+    target = kind_chosen("target", chosen["target"], state["target"])
+    speak = SPEAK[str(target.__struct_config__.tag)]
+    return chosen if state["transport"].kind in speak else chosen | {"transport": speak[0]}
+
+
+def resolved(
+    name: str, kinds: Mapping[str, type[Part]], options: Mapping[str, int]
+) -> tuple[str, str]:
+    """Return the role and the field that a short or dotted `name` means."""
+    names = {"strategy": list(options)}
+    names |= {role: list(kind.__struct_fields__) for role, kind in kinds.items()}
+    role, dot, leaf = name.partition(".")
+    if dot and role in names and leaf in names[role]:
+        return role, leaf
+    for role in ("switches", "workload", "target", "transport", "strategy"):
+        if not dot and name in names[role]:
+            return role, name
+    settings = sorted(field for listed in names.values() for field in listed)
+    dotted = [f"{role}.{field}" for role, listed in names.items() for field in listed]
+    near = validation.did_you_mean(name, [*settings, *dotted])
+    listed_all = f"; there are {', '.join(['strategy', *KINDS, *dict.fromkeys(settings)])}"
+    raise BadInput(
+        f"{name!r} is not a setting of a trial with these parts{near or listed_all} "
+        "(write a dotted name where a short one is ambiguous, as in transport.limit)"
+    )

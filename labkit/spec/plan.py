@@ -17,10 +17,12 @@ import msgspec
 
 from labkit.errors import BadInput
 from labkit.spec import validation
-from labkit.spec.parts import Part, UrlTarget, Workload
+from labkit.spec.parts import Workload
+from labkit.spec.targets import UrlTarget
 from labkit.spec.trial import Trial
+from labkit.spec.validation import Part
 
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 
 
 class Coded(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,9 +70,9 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
                 "as in strategy=['semaphore', 'task_pool']"
             )
     count = math.prod(map(len, axes.values()))
-    if count > MOST_TRIALS:
+    if count > MAX_TRIALS:
         raise BadInput(
-            f"the axes have {count:,} combinations: at most {MOST_TRIALS:,} trials are run; "
+            f"the axes have {count:,} combinations: at most {MAX_TRIALS:,} trials are run; "
             "vary fewer values"
         )
     combinations = itertools.product(*axes.values())
@@ -114,10 +116,10 @@ def interleave_groups(
     validation.check("repeats", repeats, validation.Repeats)
     validation.check("seed", seed, validation.types_of(Workload)["seed"])
     listed = [arm for group in groups for arm in group]
-    if len(listed) * repeats > MOST_TRIALS:
+    if len(listed) * repeats > MAX_TRIALS:
         raise BadInput(
             f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
-            f"{MOST_TRIALS:,} trials are run; vary fewer values"
+            f"{MAX_TRIALS:,} trials are run; vary fewer values"
         )
     _refuse_twins([axes for axes, _ in listed])
     chance = random.Random(seed)

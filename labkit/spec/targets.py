@@ -1,17 +1,24 @@
-"""The services that a trial can call."""
+"""The services that a trial can call, and how the process of each is started.
+
+A server's settings are those of its target, and besides the seed, address and core that only the
+process has: the JSON of a server is the command line of its process.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.spec import delays
-from labkit.spec.addresses import check_url
-from labkit.spec.types import Bytes, EchoApi, Loop, Part, StallSeconds
+from labkit.spec.addresses import check_url, is_loopback
+from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seed, ShortSeconds
 
-MOST_VALUES_BYTES = 1 << 28
+MAX_VALUES_BYTES = 1 << 28
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
@@ -41,7 +48,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     body_bytes: Bytes | None = None
     client_max_size: Bytes = 1 << 20
     stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
-    stall_s: StallSeconds = 1.0
+    stall_s: ShortSeconds = 1.0
 
     def __post_init__(self) -> None:
         if str(self.engine) == "aiohttp":
@@ -52,6 +59,34 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
             )
         super().__post_init__()
         delays.parse(self.delay)
+
+
+class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
+    """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
+
+    `keep_log` is how many requests `/-/log` shows; in `counters_folder` several workers share what
+    they count.
+    """
+
+    role = "serve"
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    core: int | None = None
+    die_with_stdin: bool = False
+    seed: Seed = 0
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    counters_folder: str | None = None
+    announce_json: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_log and self.workers > 1:
+            raise BadInput(
+                f"serve.keep_log is {self.keep_log:,} with serve.workers {self.workers}: each "
+                "would know its own requests only; keep a log of one worker"
+            )
 
 
 class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
@@ -67,24 +102,15 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
     loop: Loop = "uvloop"
 
 
-class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
-    """A Valkey (a Redis) with `keys` values of `value_bytes` each; item i asks for key i % keys.
+class EchoServer(EchoTarget, frozen=True, kw_only=True, tag=False):
+    """How the target `echo` is started."""
 
-    The lab's own, without persistence, unless `LABKIT_REDIS_URL` names one. `maxclients` is how
-    many connections the lab's own accepts; one that is named has a limit of its own.
-    """
+    role = "serve"
 
-    keys: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
-    value_bytes: Annotated[int, Meta(ge=0, le=1 << 20)] = 64
-    maxclients: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keys * self.value_bytes > MOST_VALUES_BYTES:
-            raise BadInput(
-                f"target.keys is {self.keys:,} with target.value_bytes {self.value_bytes:,}: the "
-                f"values may take {MOST_VALUES_BYTES:,} bytes in all; lower one of the two"
-            )
+    host: str = "127.0.0.1"
+    port: Port = 0
+    core: int | None = None
+    die_with_stdin: bool = False
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
@@ -112,7 +138,7 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     processes = "many"
 
     rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
-    query_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    query_s: ShortSeconds = 0.0
     max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
     auth: Literal["trust", "scram-sha-256"] = "trust"
 
@@ -120,3 +146,65 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     def delay(self) -> str:
         """How long each query waits, as a delay expression."""
         return f"{self.query_s:.9f}".rstrip("0").rstrip(".")
+
+
+class PostgresServer(PostgresTarget, frozen=True, kw_only=True, tag=False):
+    """How the target `postgres` is started."""
+
+    role = "serve"
+
+    core: int | None = None
+    die_with_stdin: bool = False
+
+
+class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
+    """A Valkey (a Redis) with `keys` values of `value_bytes` each; item i asks for key i % keys.
+
+    The lab's own, without persistence, unless `LABKIT_REDIS_URL` names one. `maxclients` is how
+    many connections the lab's own accepts; one that is named has a limit of its own.
+    """
+
+    keys: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    value_bytes: Annotated[int, Meta(ge=0, le=1 << 20)] = 64
+    maxclients: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keys * self.value_bytes > MAX_VALUES_BYTES:
+            raise BadInput(
+                f"target.keys is {self.keys:,} with target.value_bytes {self.value_bytes:,}: the "
+                f"values may take {MAX_VALUES_BYTES:,} bytes in all; lower one of the two"
+            )
+
+
+class ValkeyServer(ValkeyTarget, frozen=True, kw_only=True, tag=False):
+    """How the target `valkey` is started. Its process watches its standard input by itself."""
+
+    role = "serve"
+
+    core: int | None = None
+    die_with_stdin: bool = False
+
+
+TARGETS: Mapping[str, type[Target]] = MappingProxyType(
+    {
+        "http": HttpTarget,
+        "echo": EchoTarget,
+        "url": UrlTarget,
+        "postgres": PostgresTarget,
+        "valkey": ValkeyTarget,
+    }
+)
+Listener = HttpServer | EchoServer
+"""The servers that the lab has written: they listen where they are asked to."""
+TargetServer = Listener | PostgresServer | ValkeyServer
+"""All servers that the lab starts."""
+
+
+def check_listening(host: str, allow_remote: str | None) -> None:
+    """Raise `BadInput` unless `host` is loopback or the one that the user named."""
+    if not is_loopback(host) and host != allow_remote:
+        raise BadInput(
+            f"serve.host is {host!r}: the server listens on loopback only (127.0.0.1, ::1, "
+            f"localhost); where others may reach it, say so with --allow-remote {host}"
+        )

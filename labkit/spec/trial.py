@@ -15,9 +15,13 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput
-from labkit.spec import delays, names, parts, validation
+from labkit.spec import delays, parts, validation
 from labkit.spec.addresses import REMOTE_DEADLINE_S, REMOTE_RPS, check_remote, is_remote
-from labkit.spec.parts import Part, Switches, Target, Transport, Workload
+from labkit.spec.parts import KINDS, ROLES, Switches, Workload
+from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES
+from labkit.spec.targets import HttpTarget, PostgresTarget, Target, UrlTarget
+from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
+from labkit.spec.validation import Part
 
 Function = Callable[..., Any]
 OWN: dict[str, Function] = {}
@@ -45,16 +49,16 @@ class Trial:
 
     def __init__(self, **settings: Any) -> None:
         start = {
-            "target": parts.HttpTarget(),
-            "transport": parts.AiohttpTransport(),
+            "target": HttpTarget(),
+            "transport": AiohttpTransport(),
             "workload": Workload(),
             "switches": Switches(),
-            **_strategy_named("worker_pool"),
+            **_choose_strategy("worker_pool"),
         }
         self._fill(start, settings)
 
     def replace(self, **changes: Any) -> Trial:
-        """This trial with some settings changed; names as in the constructor."""
+        """Return this trial with some settings changed; names as in the constructor."""
         trial = object.__new__(Trial)
         start = {name: getattr(self, name) for name in self.__dataclass_fields__}
         trial._fill(start, changes)
@@ -63,41 +67,38 @@ class Trial:
     def _fill(self, state: dict[str, Any], settings: Mapping[str, Any]) -> None:
         settings = dict(settings)
         if "strategy" in settings:
-            state |= _strategy_named(settings.pop("strategy"))
-        chosen = {role: settings.pop(role) for role in names.KINDS if role in settings}
-        chosen = names.with_suited_transport(chosen, state)
-        kinds = {
-            role: names.kind_chosen(role, chosen.get(role), state[role]) for role in names.ROLES
-        }
-        changes: dict[str, dict[str, Any]] = {
-            "strategy": {},
-            **{role: {} for role in names.ROLES},
-        }
+            state |= _choose_strategy(settings.pop("strategy"))
+        chosen = {role: settings.pop(role) for role in KINDS if role in settings}
+        chosen = parts.with_suited_transport(chosen, state)
+        kinds = {role: parts.kind_chosen(role, chosen.get(role), state[role]) for role in ROLES}
+        changes: dict[str, dict[str, Any]] = {role: {} for role in ("strategy", *ROLES)}
         for name, value in settings.items():
-            role, leaf = names.resolved(name, kinds, state["options"])
+            role, leaf = parts.resolved(name, kinds, state["options"])
             if leaf in changes[role]:
                 raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
             changes[role][leaf] = value
-        for role in names.ROLES:
-            state[role] = names.part(role, chosen.get(role), state[role], changes[role])
-        state["options"] = _options(state["strategy"], state["options"], changes["strategy"])
+        for role in ROLES:
+            state[role] = parts.construct(role, chosen.get(role), state[role], changes[role])
+        for leaf, value in changes["strategy"].items():
+            validation.check(f"strategy.{leaf}", value, OPTION_TYPES[leaf])
+        state["options"] = {**state["options"], **changes["strategy"]}
         for name, value in state.items():
             object.__setattr__(self, name, value)
         self._check()
 
     def _check(self) -> None:
-        speak = parts.SPEAK[self.target.kind]
+        speak = SPEAK[self.target.kind]
         if self.transport.kind not in speak:
             raise BadInput(
                 f"target is {self.target.kind!r} with transport {self.transport.kind!r}: what "
                 f"speaks with that target is {' or '.join(speak)}; choose one that does"
             )
-        if not self._has_paths and self.workload.path is not None:
+        if self.workload.path is not None and not isinstance(self.target, HttpTarget | UrlTarget):
             raise BadInput(
                 f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: it "
                 "has no paths; leave it out"
             )
-        if isinstance(self.target, parts.UrlTarget):
+        if isinstance(self.target, UrlTarget):
             at_once = min(self.slots, self.requests)
             check_remote(self.target.url, requests=self.requests, limit=at_once)
             if self.target.url.startswith("https:") and self.transport.kind != "aiohttp":
@@ -105,16 +106,28 @@ class Trial:
                     f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
                     "speaks plain HTTP only; use http, or the transport aiohttp"
                 )
-        if isinstance(self.transport, parts.AiohttpTransport):
-            self._check_aiohttp(self.transport)
-        if self._is("gather") and self.requests > parts.GATHER_AT_MOST:
+        if isinstance(self.transport, AiohttpTransport):
+            resolve_s = self.transport.resolve_s
+            if resolve_s is not None and not isinstance(self.target, HttpTarget):
+                raise BadInput(
+                    f"transport.resolve_s is {resolve_s:g} with target {self.target.kind!r}: only "
+                    "the synthetic server is given a name to look up; leave it out"
+                )
+            if self.transport.trace and self.probes == "counts":
+                raise BadInput(
+                    "transport.trace is on with probes 'counts': phases are parts of a latency, "
+                    "which only 'full' takes; leave one of the two out"
+                )
+        if self._is("gather") and self.requests > MAX_GATHER_ITEMS:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
-                f"so at most {parts.GATHER_AT_MOST:,} are allowed; choose a bounded strategy"
+                f"so at most {MAX_GATHER_ITEMS:,} are allowed; choose a bounded strategy"
             )
         if self.workload.rate is not None:
             self._check_open(self.workload.rate)
-        if self.probes == "bare" and not self._is_as_written_by_hand:
+        usual = self.transport == AiohttpTransport() and self.path == "/{item}"
+        by_hand = usual and self.url is None and self._is("worker_pool")
+        if self.probes == "bare" and not by_hand:
             raise BadInput(
                 "probes is 'bare' with other settings than the hand-written loop has: leave "
                 "strategy at 'worker_pool', target at 'http', and path and transport as they are"
@@ -137,30 +150,8 @@ class Trial:
                 "second are sent there; ask for less"
             )
 
-    def _check_aiohttp(self, transport: parts.AiohttpTransport) -> None:
-        if transport.resolve_s is not None and not isinstance(self.target, parts.HttpTarget):
-            raise BadInput(
-                f"transport.resolve_s is {transport.resolve_s:g} with target "
-                f"{self.target.kind!r}: only the synthetic server is given a name to look up; "
-                "leave it out"
-            )
-        if transport.trace and self.probes == "counts":
-            raise BadInput(
-                "transport.trace is on with probes 'counts': phases are parts of a latency, which "
-                "only 'full' takes; leave one of the two out"
-            )
-
-    @property
-    def _has_paths(self) -> bool:
-        return isinstance(self.target, parts.HttpTarget | parts.UrlTarget)
-
-    @property
-    def _is_as_written_by_hand(self) -> bool:
-        usual = self.transport == parts.AiohttpTransport() and self.path == "/{item}"
-        return usual and self.url is None and self._is("worker_pool")
-
     def _is(self, strategy: str) -> bool:
-        """Whether the strategy is the lab's own of that name."""
+        """Return True if the strategy is the lab's own of that name."""
         return self.strategy == strategy and not self.own_strategy
 
     @property
@@ -194,25 +185,21 @@ class Trial:
 
         With no delay, a closed workload is as fast as client and server can be.
         """
-        asked = self.switches.saturate
-        return not self._waits if asked is None else asked
-
-    @property
-    def _waits(self) -> bool:
-        """Whether a rate, or the lab's own server, holds the client back."""
+        if self.switches.saturate is not None:
+            return self.switches.saturate
         if self.workload.rate is not None:
-            return True
-        if isinstance(self.target, parts.PostgresTarget):
-            return self.target.query_s > 0
-        if not isinstance(self.target, parts.HttpTarget):
             return False
+        if isinstance(self.target, PostgresTarget):
+            return self.target.query_s == 0
+        if not isinstance(self.target, HttpTarget):
+            return True
         delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
-        return delayed or self.path.startswith("/delay/")
+        return not delayed and not self.path.startswith("/delay/")
 
     @property
     def url(self) -> str | None:
         """The URL of a server of the user's own; None for a target that the lab starts."""
-        return self.target.url if isinstance(self.target, parts.UrlTarget) else None
+        return self.target.url if isinstance(self.target, UrlTarget) else None
 
     @property
     def path(self) -> str:
@@ -229,7 +216,7 @@ class Trial:
     @cached_property
     def floor_s(self) -> float | None:
         """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
-        if not isinstance(self.target, parts.HttpTarget | parts.PostgresTarget):
+        if not isinstance(self.target, HttpTarget | PostgresTarget):
             return None
         if self.path != "/{item}":
             return None
@@ -246,63 +233,55 @@ class Trial:
         if asked_s is not None or remote:
             longest_s = REMOTE_DEADLINE_S if remote else asked_s or 0.0
             return min(asked_s or longest_s, longest_s)
+        # The server answers the requests of one connection one after another, however deep they
+        # are pipelined; a strategy may send fewer at a time than its limit.
+        in_flight = 1 if self._is("sequential") else self.slots
+        in_flight = min(in_flight, self.options.get("chunk_size", in_flight))
         delay = delays.parse(getattr(self.target, "delay", "0"))
-        waiting_s = delays.floor_of(delay, self.seed, self.requests, self._at_once)
+        at_once = self.transport.connections_at(in_flight)
+        waiting_s = delays.floor_of(delay, self.seed, self.requests, at_once)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
         return 60 + arriving_s + 3 * waiting_s + 0.01 * self.requests
 
-    @property
-    def _at_once(self) -> int:
-        """The most requests that the server is asked to answer at the same time.
-
-        It answers those of one connection one after another, however deep they are pipelined.
-        """
-        held = [1] if self._is("sequential") else [self.slots]
-        held += [self.options["chunk_size"]] if "chunk_size" in self.options else []
-        return self.transport.connections_at(min(held))
-
     def get(self, name: str) -> Any:
-        """The value of the setting called `name`, short or dotted, as `replace` would take it."""
+        """Return the value of the setting called `name`, as `replace` would take it."""
         if name == "strategy":
             return self.function or self.strategy
-        if name in names.KINDS:
+        if name in KINDS:
             return getattr(self, name)
         role, leaf = self._where(name)
         return self.options[leaf] if role == "strategy" else getattr(getattr(self, role), leaf)
 
     def type_of(self, name: str) -> Any:
-        """The annotated type of the setting called `name`; `str` for a part or a strategy."""
-        if name == "strategy" or name in names.KINDS:
+        """Return the type of the setting called `name`; `str` for a part or a strategy."""
+        if name == "strategy" or name in KINDS:
             return str
         role, leaf = self._where(name)
         if role == "strategy":
-            return parts.OPTION_TYPES[leaf]
+            return OPTION_TYPES[leaf]
         part: Part = getattr(self, role)
         return validation.types_of(type(part))[leaf]
 
     def _where(self, name: str) -> tuple[str, str]:
-        kinds = {role: type(getattr(self, role)) for role in names.ROLES}
-        return names.resolved(name, kinds, self.options)
+        kinds = {role: type(getattr(self, role)) for role in ROLES}
+        return parts.resolved(name, kinds, self.options)
 
     def to_dict(self) -> dict[str, Any]:
-        """This trial as plain data; a strategy of the user's own keeps its name, not its code."""
+        """Return this trial as plain data; of a strategy of the user's own only the name."""
         return {
             "strategy": self.strategy,
             "options": dict(self.options),
             "own_strategy": self.own_strategy,
             **msgspec.to_builtins(self.switches),
-            **{role: msgspec.to_builtins(getattr(self, role)) for role in names.KINDS},
+            **{role: msgspec.to_builtins(getattr(self, role)) for role in KINDS},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trial:
-        """The trial that `to_dict` described. Raises `BadInput`."""
+        """Return the trial that `to_dict` described. Raises `BadInput`."""
         settings = dict(data)
-        name, own = (
-            settings.pop("strategy", "worker_pool"),
-            settings.pop("own_strategy", False),
-        )
+        name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
         options = settings.pop("options", {})
         settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         if own:
@@ -313,44 +292,25 @@ class Trial:
         return cls(strategy=name, **settings)
 
 
-def _strategy_named(value: Any) -> dict[str, Any]:
-    function = value
-    if isinstance(value, str) and value not in parts.STRATEGIES:
-        function = OWN.get(value, value)
+def _choose_strategy(value: Any) -> dict[str, Any]:
+    """Return the fields of a trial whose strategy is `value`: a name, or a coroutine function."""
+    function = (
+        OWN.get(value, value) if isinstance(value, str) and value not in STRATEGIES else value
+    )
     if callable(function):
         name = getattr(function, "__name__", type(function).__name__)
-        if not (getattr(function, "__module__", None) or "").startswith(
-            "labkit.measured.strategies."
-        ):
-            _check_coroutine(name, function)
-            return {
-                "strategy": name,
-                "own_strategy": True,
-                "function": function,
-                "options": {},
-            }
+        home = getattr(function, "__module__", None) or ""
+        if not home.startswith("labkit.measured.strategies."):
+            called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method
+            if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+                raise BadInput(
+                    f"strategy is {name!r}, which is not a coroutine function: write "
+                    "'async def name(fetch, items, limit)'"
+                )
+            own = {"strategy": name, "own_strategy": True, "function": function}
+            return own | {"options": {}}
         function = name
-    if not isinstance(function, str) or function not in parts.STRATEGIES:
-        raise validation.unknown("strategy", str(value), [*parts.STRATEGIES, *OWN])
-    options = dict(parts.STRATEGIES[function])
-    return {
-        "strategy": function,
-        "own_strategy": False,
-        "function": None,
-        "options": options,
-    }
-
-
-def _check_coroutine(name: str, function: Function) -> None:
-    called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method
-    if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
-        raise BadInput(
-            f"strategy is {name!r}, which is not a coroutine function: write "
-            "'async def name(fetch, items, limit)'"
-        )
-
-
-def _options(strategy: str, now: Mapping[str, int], changes: Mapping[str, Any]) -> dict[str, int]:
-    for leaf, value in changes.items():
-        validation.check(f"strategy.{leaf}", value, parts.OPTION_TYPES[leaf])
-    return {**now, **changes}
+    if not isinstance(function, str) or function not in STRATEGIES:
+        raise validation.unknown("strategy", str(value), [*STRATEGIES, *OWN])
+    named = {"strategy": function, "own_strategy": False, "function": None}
+    return named | {"options": dict(STRATEGIES[function])}

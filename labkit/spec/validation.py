@@ -1,6 +1,6 @@
-"""Checking one value against one annotated field, with a message that teaches.
+"""Types of settings, and the check of one value against one type, with a message that teaches.
 
-Pure: types in, a checked value or `BadInput` out. What a trial consists of is in `spec`.
+Pure: types in, a checked value or `BadInput` out. `Part` checks its fields when it is constructed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 from msgspec import Meta
@@ -21,13 +30,21 @@ if TYPE_CHECKING:
     from msgspec import inspect as kinds
 
 
+Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
+Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
+Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+EchoApi = Literal["sockets", "streams", "protocol"]
+Loop = Literal["asyncio", "uvloop"]
 Repeats = Annotated[int, Meta(ge=1, le=1_000)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+ShortSeconds = Annotated[float, Meta(ge=0, le=60)]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """'; did you mean 'task_pool'?' where one of `words` is near, else the empty string."""
+    """Return '; did you mean 'task_pool'?' where one of `words` is near, else nothing."""
     import difflib  # here, because a measured process never needs it
 
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
@@ -35,31 +52,26 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 
 def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:
-    """The error for a name that is not one of `words`, with the nearest that is."""
+    """Return the error for a name that is not one of `words`, with the nearest that is."""
     names = list(words)
     return BadInput(
         f"{what} is {word!r}: it must be one of {', '.join(names)}{did_you_mean(word, names)}"
     )
 
 
-def number(value: float) -> str:
-    """`value` with thousands separated, as a sentence shows it."""
-    return f"{value:,}"
-
-
 def _bounds(info: kinds.IntType | kinds.FloatType) -> str:
     low, high = info.ge, info.le
     if low is not None and high is not None:
-        return f" from {number(low)} to {number(high)}"
+        return f" from {low:,} to {high:,}"
     if info.gt is not None and high is not None:
-        return f" above {number(info.gt)} and at most {number(high)}"
+        return f" above {info.gt:,} and at most {high:,}"
     if info.gt is not None:
-        return f" above {number(info.gt)}"
-    return f" of at least {number(low)}" if low is not None else ""
+        return f" above {info.gt:,}"
+    return f" of at least {low:,}" if low is not None else ""
 
 
 def allowed(type_: Any) -> str:
-    """What a field annotated with `type_` admits, as the end of the sentence 'it must be ...'."""
+    """Return what a field annotated with `type_` admits: the end of 'it must be ...'."""
     # Imported here, because a measured process never needs it and it takes megabytes.
     from msgspec import inspect as kinds
 
@@ -106,7 +118,7 @@ def _choices(type_: Any) -> list[str]:
 
 
 def from_text(field: str, text: str, type_: Any) -> Any:
-    """The value that `text` (of a command line) stands for in a field annotated with `type_`."""
+    """Return the value that `text`, of a command line, stands for in a field of type `type_`."""
     plain = text.strip()
     if plain.lower() == "none" and type(None) in get_args(type_):
         return None
@@ -126,7 +138,7 @@ def from_text(field: str, text: str, type_: Any) -> Any:
 
 @cache
 def types_of(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
-    """Name and annotated type of each field of `struct`, bounds included."""
+    """Return name and annotated type of each field of `struct`, bounds included."""
     hints = get_type_hints(struct, include_extras=True)
     return MappingProxyType({name: hints[name] for name in struct.__struct_fields__})
 
@@ -135,3 +147,12 @@ def check_all(part: msgspec.Struct, prefix: str) -> None:
     """Check every field of `part`; errors name the field as `prefix.field`."""
     for name, type_ in types_of(type(part)).items():
         check(f"{prefix}.{name}", getattr(part, name), type_)
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a trial; `role` is the name that errors and dotted names give it."""
+
+    role: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_all(self, self.role)

@@ -19,9 +19,10 @@ import msgspec
 
 from labkit import paths, stats
 from labkit.errors import BadInput
-from labkit.spec import parts, validation
-from labkit.spec.experiments import EXPERIMENTS
+from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
+from labkit.spec.registry import EXPERIMENTS
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import (
     Arm,
@@ -283,7 +284,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if check.experiment is None:
             return _made(f"{side} of {check.name!r} at {scale}", settings)
         if check.server is not None:
-            parts.Server(**dict[str, Any](check.server))
+            HttpServer(**dict[str, Any](check.server))
         return Coded(name=check.experiment, settings=settings, server=check.server)
 
 

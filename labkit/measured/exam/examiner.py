@@ -28,7 +28,7 @@ from labkit.measured.exam.run import Run, Strategy, error_text, observe_backlog
 from labkit.measured.strategies import Tally
 from labkit.measured.strategies._guard import tallied
 from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
-from labkit.spec.parts import WireTransport
+from labkit.spec.transports import WireTransport
 
 LIMIT = 8
 FAILING = frozenset({3, 4, 9, 12, 20, 25, 26, 31, 38, 44, 50, 51, 57})

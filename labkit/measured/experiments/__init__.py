@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 
 from labkit.spec import validation
-from labkit.spec.experiments import EXPERIMENTS
+from labkit.spec.registry import EXPERIMENTS
 
 Figures = dict[str, float]
 Measure = Callable[..., Awaitable[Figures]]

@@ -10,7 +10,7 @@ import aiohttp
 
 from labkit.measured.experiments import Figures
 from labkit.measured.transports import open_transport
-from labkit.spec.parts import AiohttpTransport
+from labkit.spec.transports import AiohttpTransport
 
 MANY_REQUESTS, FEW_REQUESTS = 300, 5
 LOOKUP_S = 0.02

@@ -15,7 +15,8 @@ from labkit.measured.probes.meter import Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler
 from labkit.measured.probes.window import Window
 from labkit.measured.transports import open_transport
-from labkit.spec import parts, validation
+from labkit.spec import validation
+from labkit.spec.transports import TRANSPORTS
 
 LIMIT, REQUESTS_PER_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400}
 """By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial."""
@@ -43,7 +44,7 @@ async def overhead(
 
 
 async def _compare_probes(url: str, transport: str, turns: int) -> Figures:
-    opened = open_transport(parts.TRANSPORTS[transport](), url, "/{item}", [])
+    opened = open_transport(TRANSPORTS[transport](), url, "/{item}", [])
     items = range(REQUESTS_PER_TURN[transport])
     send = partial(strategies.load("worker_pool").__wrapped__, items=items, limit=LIMIT)
     async with opened as fetch:

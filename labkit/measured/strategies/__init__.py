@@ -20,7 +20,7 @@ from importlib import import_module
 
 from labkit.errors import BadInput
 from labkit.measured.strategies._guard import Fetch, Strategy, Tally, strategy
-from labkit.spec.strategies import STRATEGIES
+from labkit.spec.registry import STRATEGIES
 from labkit.spec.validation import unknown
 
 __all__ = ["NAMES", "Fetch", "Strategy", "Tally", "load", "strategy"]

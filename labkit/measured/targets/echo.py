@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from labkit.measured.targets import process
-from labkit.spec.parts import EchoServer
+from labkit.spec.targets import EchoServer
 
 RECEIVE_BYTES = 102_400
 """The most that is taken from a socket at a time."""

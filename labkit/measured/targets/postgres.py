@@ -18,7 +18,7 @@ from typing import Any
 from labkit.errors import BadInput, TrialFailed
 from labkit.measured.targets import postgres_server, process
 from labkit.spec import addresses
-from labkit.spec.parts import PostgresServer
+from labkit.spec.targets import PostgresServer
 
 USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'"""
 

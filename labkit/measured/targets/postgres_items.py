@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 from asyncpg import InterfaceError, PostgresError
 
-from labkit.spec.parts import PostgresServer
+from labkit.spec.targets import PostgresServer
 
 __all__ = ["InterfaceError", "PostgresError", "prepared", "since", "view"]
 

@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.measured import lifeline
-from labkit.spec.parts import PostgresServer
+from labkit.spec.targets import PostgresServer
 
 USER = "labkit"
 READY_WITHIN_S, GONE_WITHIN_S, LOOK_AGAIN_S = 20.0, 1.0, 0.005

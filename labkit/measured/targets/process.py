@@ -21,7 +21,7 @@ import msgspec
 
 from labkit.errors import BadInput, LabError
 from labkit.measured import lifeline
-from labkit.spec.parts import Process, TargetProcess
+from labkit.spec.targets import Listener, TargetServer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096
@@ -40,8 +40,8 @@ class Listening(Protocol):
         ...
 
 
-Settings = TypeVar("Settings", bound=TargetProcess)
-Work = TypeVar("Work", bound=Process)
+Settings = TypeVar("Settings", bound=Listener)
+Work = TypeVar("Work", bound=TargetServer)
 Start = Callable[[Settings], Awaitable[Listening]]
 Announce = Callable[[Settings, str, int], str | dict[str, Any]]
 """Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON."""
@@ -138,7 +138,7 @@ def say(announce: Announce[Settings], settings: Settings, address: Sequence[Any]
     print(message if isinstance(message, str) else json.dumps(message), flush=True)
 
 
-def cannot_listen(settings: TargetProcess, error: OSError) -> BadInput:
+def cannot_listen(settings: Listener, error: OSError) -> BadInput:
     """Return the error for an address that cannot be had."""
     if error.errno == errno.EADDRINUSE:
         return BadInput(

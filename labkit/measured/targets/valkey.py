@@ -27,7 +27,7 @@ from labkit.measured import lifeline
 from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.addresses import REDIS_URL
-from labkit.spec.parts import ValkeyServer
+from labkit.spec.targets import ValkeyServer
 
 HOST = "127.0.0.1"
 START_S = 20.0

@@ -12,7 +12,13 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from labkit.record.record import Phases, Received
-from labkit.spec import parts
+from labkit.spec.transports import (
+    AsyncpgTransport,
+    EchoTransport,
+    PsycopgTransport,
+    RedisTransport,
+    Transport,
+)
 
 Fetch = Callable[[int], Awaitable[object]]
 
@@ -71,7 +77,7 @@ class Receiving(Protocol):
 
 
 def open_transport(
-    settings: parts.Transport,
+    settings: Transport,
     url: str,
     path: str = "/{item}",
     addresses: Sequence[str] = (),
@@ -86,9 +92,9 @@ def open_transport(
     # Imported when it is opened: a measured process contains the client that it measures, only.
     kind = settings.kind
     make: Callable[..., Open] = getattr(import_module(f"{__name__}.{kind}"), _CLASSES[kind])
-    if isinstance(settings, parts.EchoTransport | parts.RedisTransport):
+    if isinstance(settings, EchoTransport | RedisTransport):
         return make(settings, url)
-    if isinstance(settings, parts.AsyncpgTransport | parts.PsycopgTransport):
+    if isinstance(settings, AsyncpgTransport | PsycopgTransport):
         return make(settings, url, rows)
     return make(settings, url, path, addresses)
 

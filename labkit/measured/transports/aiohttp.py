@@ -20,7 +20,7 @@ from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import Fetch, failures, tracing, url_template
 from labkit.measured.transports.failures import BadStatus
 from labkit.record.record import Phases, Received
-from labkit.spec import parts
+from labkit.spec.transports import AiohttpTransport
 
 # The most specific first: a disconnection by the server is none of the others.
 _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
@@ -41,7 +41,7 @@ class Aiohttp:
 
     def __init__(
         self,
-        settings: parts.AiohttpTransport,
+        settings: AiohttpTransport,
         url: str,
         path: str = "/{item}",
         addresses: Sequence[str] = (),
@@ -198,7 +198,7 @@ def kind_of(error: BaseException) -> str:
     return "other"
 
 
-def _in_force(session: aiohttp.ClientSession, asked: parts.AiohttpTransport) -> dict[str, Any]:
+def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[str, Any]:
     connector, timeout = session.connector, session.timeout
     assert isinstance(connector, aiohttp.TCPConnector)
     # aiohttp shows only some of these publicly; a record of what was asked would be no record.

@@ -23,7 +23,7 @@ from labkit.measured.transports.postgres import (
     WrongRow,
     checked,
 )
-from labkit.spec import parts
+from labkit.spec.transports import AsyncpgTransport
 
 QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
 
@@ -31,7 +31,7 @@ QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
 class Asyncpg:
     """`async with Asyncpg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
 
-    def __init__(self, settings: parts.AsyncpgTransport, dsn: str, rows: int) -> None:
+    def __init__(self, settings: AsyncpgTransport, dsn: str, rows: int) -> None:
         self._settings, self._rows = settings, rows
         self._dsn = postgres.own_place(dsn)
         self._lock = asyncio.Lock()

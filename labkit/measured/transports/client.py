@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from labkit.measured.transports import Fetch, failures
-from labkit.spec import parts
+from labkit.spec.transports import OwnTransport
 
 MIN_SWEEP_S = 0.001
 SWEEPS = 8
-Settings = TypeVar("Settings", bound=parts.OwnTransport)
+Settings = TypeVar("Settings", bound=OwnTransport)
 
 
 class Abortable(Protocol):

@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.client import OneAtATime
 from labkit.measured.transports.failures import Unanswered
-from labkit.spec import parts
+from labkit.spec.transports import EchoTransport
 
 NUMBER_BYTES = 12
 _NUMBER = b"%012d"
 
 
-class Echo(OneAtATime[parts.EchoTransport]):
+class Echo(OneAtATime[EchoTransport]):
     """`async with Echo(settings, url) as fetch: size = await fetch(item)`."""
 
-    def __init__(self, settings: parts.EchoTransport, url: str) -> None:
+    def __init__(self, settings: EchoTransport, url: str) -> None:
         super().__init__(settings)
         split = urlsplit(url)
         self._host, self._port = split.hostname or "", split.port or 0

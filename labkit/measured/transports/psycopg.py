@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from labkit.measured.transports import Fetch, postgres
 from labkit.measured.transports.postgres import COLUMNS, NotConnected, WrongRow, checked
-from labkit.spec import parts
+from labkit.spec.transports import PsycopgTransport
 
 QUERY = f"{COLUMNS}%s"
 FULL = "too many clients"
@@ -29,7 +29,7 @@ CANCELLED_WITHIN_S = 1.0
 class Psycopg:
     """`async with Psycopg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
 
-    def __init__(self, settings: parts.PsycopgTransport, dsn: str, rows: int) -> None:
+    def __init__(self, settings: PsycopgTransport, dsn: str, rows: int) -> None:
         self._settings, self._rows = settings, rows
         self._dsn = postgres.own_place(dsn)
         self._threads = ThreadPoolExecutor(settings.threads)

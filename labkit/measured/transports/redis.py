@@ -18,7 +18,7 @@ from redis import exceptions
 from redis.utils import HIREDIS_AVAILABLE
 
 from labkit.measured.transports import Fetch, failures
-from labkit.spec import parts
+from labkit.spec.transports import RedisTransport
 
 UNLIMITED = (1 << 31) - 1
 """What redis-py is told where there is to be no limit: 0 would be its own default of 100."""
@@ -32,7 +32,7 @@ class Missing(Exception):
 class Redis:
     """`async with Redis(settings, url) as fetch: value = await fetch(item)`."""
 
-    def __init__(self, settings: parts.RedisTransport, url: str) -> None:
+    def __init__(self, settings: RedisTransport, url: str) -> None:
         self._settings, self._url = settings, url
         self._key = keys_of(url)
         self._stack = AsyncExitStack()
@@ -217,7 +217,7 @@ def _of_connection(error: exceptions.ConnectionError) -> str:
     return "too-many-connections" if _AT_SERVER in str(error) else "disconnected"
 
 
-def _in_force(pool: redis.ConnectionPool, asked: parts.RedisTransport) -> dict[str, Any]:
+def _in_force(pool: redis.ConnectionPool, asked: RedisTransport) -> dict[str, Any]:
     most, given = pool.max_connections, pool.connection_kwargs
     in_force = {
         "mode": asked.mode,

@@ -19,15 +19,15 @@ from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.client import OneAtATime, endpoint, request_template
 from labkit.measured.transports.failures import BadStatus, Unanswered
 from labkit.measured.transports.responses import ResponseHead, ResponseReader
-from labkit.spec import parts
+from labkit.spec.transports import StreamsTransport
 
 
-class Streams(OneAtATime[parts.StreamsTransport]):
+class Streams(OneAtATime[StreamsTransport]):
     """`async with Streams(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
         self,
-        settings: parts.StreamsTransport,
+        settings: StreamsTransport,
         url: str,
         path: str = "/{item}",
         addresses: Sequence[str] = (),
@@ -104,7 +104,7 @@ class StreamConnection:
 
     def __init__(
         self,
-        settings: parts.StreamsTransport,
+        settings: StreamsTransport,
         known: dict[bytes, ResponseHead],
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,

@@ -37,17 +37,17 @@ from labkit.measured.transports import Fetch
 from labkit.measured.transports.client import Client, endpoint, request_template
 from labkit.measured.transports.failures import BadStatus, Unanswered
 from labkit.measured.transports.responses import ResponseHead, ResponseReader
-from labkit.spec import parts
+from labkit.spec.transports import WireTransport
 
 Waiter = asyncio.Future[Any]
 
 
-class Wire(Client[parts.WireTransport]):
+class Wire(Client[WireTransport]):
     """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
         self,
-        settings: parts.WireTransport,
+        settings: WireTransport,
         url: str,
         path: str = "/{item}",
         addresses: Sequence[str] = (),

@@ -13,7 +13,7 @@ import msgspec
 
 from labkit.record.record import Record
 from labkit.report.study import Study
-from labkit.spec import parts
+from labkit.spec.registry import STRATEGIES
 
 NAMES = ("target", "transport", "strategy", "loop", "requests", "limit", "delay")
 _KINDS = NAMES[:4]
@@ -24,7 +24,7 @@ Measured = Sequence[tuple[Described, Record]]
 
 def strategy(name: str, *, own: bool, version: int = 1) -> str:
     """The strategy as arms and tick boxes name it: told from the lab's own of the same name."""
-    whose = " (yours)" if own and name in parts.STRATEGIES else ""
+    whose = " (yours)" if own and name in STRATEGIES else ""
     return f"{name}{whose}" if version == 1 else f"{name}{whose}, version {version}"
 
 

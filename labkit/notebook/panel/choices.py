@@ -10,8 +10,10 @@ from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
 from labkit.notebook.panel import arms, own
 from labkit.notebook.panel.settings import Strategy
-from labkit.spec import parts
 from labkit.spec import trial as spec
+from labkit.spec.registry import STRATEGIES
+from labkit.spec.targets import TARGETS
+from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Trial
 
 _LOOPS = ("asyncio", "uvloop")
@@ -37,8 +39,8 @@ class Choices:
 
 def here(given: Sequence[Strategy] = ()) -> Choices:
     """What is installed, the functions that a decorator registered, and those in `given`."""
-    speak = {target: _spoken(target) for target in parts.TARGETS}
-    installed = [name for name in parts.STRATEGIES if _is_installed(Trial(strategy=name))]
+    speak = {target: _spoken(target) for target in TARGETS}
+    installed = [name for name in STRATEGIES if _is_installed(Trial(strategy=name))]
     functions = [*spec.OWN.values(), *(one for one in given if callable(one))]
     yours = {_label(Trial(strategy=function)): function for function in functions}
     return Choices(
@@ -53,7 +55,7 @@ def _spoken(target: str) -> list[str]:
     kind = "http://127.0.0.1" if target == "url" else target
     return [
         transport
-        for transport in parts.SPEAK[target]
+        for transport in SPEAK[target]
         if _is_installed(Trial(target=kind, transport=transport))
     ]
 

@@ -8,8 +8,12 @@ from typing import Any
 import msgspec
 
 from labkit.notebook.panel.settings import Settings
-from labkit.spec import names, parts
+from labkit.spec.parts import ROLES, resolved
+from labkit.spec.registry import STRATEGIES
+from labkit.spec.targets import UrlTarget
+from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Trial
+from labkit.spec.validation import Part
 
 _WIDTH = 88
 _LONG = 10_000
@@ -30,7 +34,7 @@ def named(trial: Trial) -> dict[str, Any]:
     usual, found = Trial(), _kinds(trial)
     if trial.get("strategy") != usual.strategy:
         found["strategy"] = trial.get("strategy")
-    options = parts.STRATEGIES.get(trial.strategy, {}) if not trial.own_strategy else {}
+    options = STRATEGIES.get(trial.strategy, {}) if not trial.own_strategy else {}
     changed = {"strategy": _changed(trial.options, options)}
     for role in ("workload", "switches", "target", "transport"):
         part = getattr(trial, role)
@@ -44,14 +48,14 @@ def _kinds(trial: Trial) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if trial.target.kind != "http":
         found["target"] = trial.url or trial.target.kind
-    if trial.transport.kind != parts.SPEAK[trial.target.kind][0]:
+    if trial.transport.kind != SPEAK[trial.target.kind][0]:
         found["transport"] = trial.transport.kind
     return found
 
 
-def _usual(part: parts.Part) -> Mapping[str, Any]:
+def _usual(part: Part) -> Mapping[str, Any]:
     """The defaults of a part's settings; a URL has none, and stands as the target itself."""
-    if isinstance(part, parts.UrlTarget):
+    if isinstance(part, UrlTarget):
         return {"url": part.url, "allow_remote": None}
     return msgspec.structs.asdict(type(part)())
 
@@ -62,8 +66,8 @@ def _changed(now: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]
 
 def _name(trial: Trial, role: str, leaf: str) -> str:
     """The short name of a setting, where that means it; the trial's own switches have no other."""
-    kinds = {role: type(getattr(trial, role)) for role in names.ROLES}
-    short = names.resolved(leaf, kinds, trial.options)
+    kinds = {role: type(getattr(trial, role)) for role in ROLES}
+    short = resolved(leaf, kinds, trial.options)
     return leaf if short == (role, leaf) else f"{role}.{leaf}"
 
 

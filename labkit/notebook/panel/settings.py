@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import BadInput
-from labkit.spec import parts, plan, validation
+from labkit.spec import plan, validation
+from labkit.spec.registry import STRATEGIES
 from labkit.spec.trial import Function, Trial
 
 Strategy = str | Function
@@ -86,7 +87,7 @@ class Settings:
     @property
     def _keeps_options(self) -> bool:
         """Whether it is, and has other options than usual."""
-        usual = {} if self.base.own_strategy else parts.STRATEGIES[self.base.strategy]
+        usual = {} if self.base.own_strategy else STRATEGIES[self.base.strategy]
         return self._keeps_strategy and dict(self.base.options) != dict(usual)
 
     @property

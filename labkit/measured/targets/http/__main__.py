@@ -1,4 +1,4 @@
-"""`python -m labkit.measured.targets.http '<JSON of Server>'`: run one synthetic server.
+"""`python -m labkit.measured.targets.http '<JSON of HttpServer>'`: run one synthetic server.
 
 What a process owes whoever started it is in `targets.process`. What the server answers is in
 `behaviour`, how that is sent in `protocol`. Several workers share a port: the system deals
@@ -23,7 +23,7 @@ import msgspec
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
 from labkit.measured.targets.http.protocol import Engine, ServerConnection
-from labkit.spec.parts import Server
+from labkit.spec.targets import HttpServer
 
 GRACE_S = 2.0
 USAGE = (
@@ -33,10 +33,10 @@ USAGE = (
 
 def main(arguments: list[str]) -> int:
     """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.main(arguments, Server, start, announcement, USAGE, supervise)
+    return process.main(arguments, HttpServer, start, announcement, USAGE, supervise)
 
 
-async def start(settings: Server) -> asyncio.Server:
+async def start(settings: HttpServer) -> asyncio.Server:
     """Listen where `settings` say; connections are accepted when this returns."""
     engine = Engine(settings)
     return await asyncio.get_running_loop().create_server(
@@ -48,7 +48,7 @@ async def start(settings: Server) -> asyncio.Server:
     )
 
 
-def announcement(settings: Server, host: str, port: int) -> str | dict[str, Any]:
+def announcement(settings: HttpServer, host: str, port: int) -> str | dict[str, Any]:
     """Return what to print once the server accepts connections, for a program or a person."""
     url = f"http://{host}:{port}"
     if settings.announce_json:
@@ -60,7 +60,7 @@ def announcement(settings: Server, host: str, port: int) -> str | dict[str, Any]
     )
 
 
-def supervise(settings: Server) -> int | None:
+def supervise(settings: HttpServer) -> int | None:
     """Run several workers until a signal comes, which raises `SystemExit`.
 
     Return 1 where one of them died, and None where this process is to serve by itself.
@@ -85,7 +85,7 @@ def supervise(settings: Server) -> int | None:
     return 1
 
 
-def _reserve_port(settings: Server) -> socket.socket:
+def _reserve_port(settings: HttpServer) -> socket.socket:
     """Return a socket that reserves the port for the workers, and does not listen."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     if settings.port:
@@ -106,7 +106,7 @@ def _reserve_port(settings: Server) -> socket.socket:
 
 
 @contextmanager
-def _worker(settings: Server) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(settings: HttpServer) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker, and end it with the block."""
     command = [
         sys.executable,

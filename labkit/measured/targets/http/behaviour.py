@@ -19,7 +19,9 @@ from labkit.errors import BadInput
 from labkit.measured.targets.http import compression, documents, messages
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
 from labkit.measured.targets.http.pacing import BROKEN
-from labkit.spec import delays, parts, validation
+from labkit.spec import delays, validation
+from labkit.spec.targets import HttpServer
+from labkit.spec.validation import Bytes, ShortSeconds
 
 STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
@@ -52,7 +54,7 @@ class Behaviour:
     `special_names` are no such name: they have a route, or a stall, of their own.
     """
 
-    def __init__(self, settings: parts.Server) -> None:
+    def __init__(self, settings: HttpServer) -> None:
         self._delay = delays.parse(settings.delay)
         self._seed = settings.seed
         self._stall_at = None if settings.stall_at is None else str(settings.stall_at)
@@ -63,7 +65,7 @@ class Behaviour:
         self.too_large = messages.text(
             413,
             "the body is too large: the server's client_max_size is "
-            f"{validation.number(self.client_max_size)} bytes",
+            f"{self.client_max_size:,} bytes",
         )
         self._one: Mapping[str, tuple[Route, tuple[str, ...]]] = {
             "posts": (lambda *_: _documents(documents.posts()), _GET),
@@ -168,7 +170,7 @@ class Behaviour:
                 return messages.text(500, "an error, as error_rate was asked for")
             return Answer(body=messages.HELLO)
         asked = query(request, "seconds")
-        seconds = 1.0 if asked is None else number("seconds", asked, parts.StallSeconds)
+        seconds = 1.0 if asked is None else number("seconds", asked, ShortSeconds)
         if kind in BROKEN:
             return Answer(body=messages.HELLO, fault=kind, fault_s=seconds)
         if kind == "stall":
@@ -193,7 +195,7 @@ def query(request: Request, name: str) -> str | None:
 
 def body_bytes(text: str, _: Request) -> Answer:
     """Return a body of that many bytes, with a Content-Length."""
-    body = messages.body_of(number("n", text, parts.Bytes))
+    body = messages.body_of(number("n", text, Bytes))
     return Answer(headers=(("Content-Type", messages.BINARY),), body=body)
 
 
@@ -201,7 +203,7 @@ def stream(text: str, request: Request) -> Answer:
     """Return the same bytes, chunked; `?chunk=` is the size of a chunk."""
     asked = query(request, "chunk")
     body = Chunks(
-        total_bytes=number("n", text, parts.Bytes),
+        total_bytes=number("n", text, Bytes),
         chunk_bytes=number("chunk", DEFAULT_CHUNK if asked is None else asked, ChunkBytes),
         framed=True,
     )

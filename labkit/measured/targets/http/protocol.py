@@ -42,7 +42,7 @@ from labkit.measured.targets.http.requests import (
 )
 from labkit.measured.targets.http.stats import Introspection, Stats
 from labkit.measured.timerfd import Alarm, best_clock
-from labkit.spec import parts
+from labkit.spec.targets import HttpServer
 
 MAX_WAITING = 256
 _Piece = TypeVar("_Piece", bound=bytes | int)
@@ -64,7 +64,7 @@ class Turn(NamedTuple):
 class Engine:
     """What the connections of one server share."""
 
-    def __init__(self, settings: parts.Server) -> None:
+    def __init__(self, settings: HttpServer) -> None:
         self.behaviour = behaviour.Behaviour(settings)
         self.special_names = self.behaviour.special_names
         self.stats = Stats()

@@ -22,7 +22,7 @@ from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour
 from labkit.measured.targets.http.messages import Answer
 from labkit.record import histogram
-from labkit.spec import parts
+from labkit.spec.targets import HttpServer
 
 SHARE_EVERY_S = 0.1
 _COUNTERS = (
@@ -212,7 +212,7 @@ class Log:
 class Introspection:
     """Answers `/-/stats` and `/-/log`."""
 
-    def __init__(self, settings: parts.Server, stats: Stats) -> None:
+    def __init__(self, settings: HttpServer, stats: Stats) -> None:
         self.log = Log(settings.keep_log) if settings.keep_log else None
         self._stats = stats
         folder = settings.counters_folder
