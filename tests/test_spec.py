@@ -161,6 +161,7 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "trial.probes": (["full", "counts", "bare"], ["", "none", 0, False, None]),
     "trial.saturate": ([None, True, False], but_none(NOT_BOOL)),
     "trial.deadline_s": ([None, 0.001, 5, DAY], NOT_SECONDS),
+    "serve.engine": (["wire"], ["", "nginx", 1, True, None]),
     "serve.host": (["127.0.0.1", "::1"], [*NOT_TEXT, None]),
     "serve.port": ([0, 8080, 65_535], [-1, 65_536, *NOT_WHOLE]),
     "serve.delay": (["0", "1.5"], [*NOT_TEXT, None]),
