@@ -565,7 +565,9 @@ async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) 
     assert arena.passed == ["workers_on_an_iterator"]
     assert {one.name for one in arena.board} == {"workers_on_an_iterator", "queue"}
     assert all(rank.value for one in arena.board for rank in one.ranks)
-    assert len(list(store.records())) == 2
+    # On a busy machine a run is made again, and both its records are stored.
+    assert len(arena.records) == 2
+    assert {one.id for one in arena.records} <= {one.id for one in store.records()}
     assert reporter.lines == [
         "examined workers_on_an_iterator: passed",
         "examined without_the_first: loses-items",
@@ -574,4 +576,4 @@ async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) 
         {"examined": "workers_on_an_iterator"},
         {"examined": "without_the_first"},
     ]
-    assert len(reporter.arms) == 4
+    assert {arm["strategy"] for arm in reporter.arms[2:]} == {"workers_on_an_iterator", "queue"}
