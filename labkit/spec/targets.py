@@ -54,7 +54,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
         if str(self.engine) == "aiohttp":
             # Records of earlier versions have it, as data; nothing can be measured on it any more.
             raise BadInput(
-                "target.engine is 'aiohttp': it must be 'wire', the server's only one; to "
+                f"{self.role}.engine is 'aiohttp': it must be 'wire', the server's only one; to "
                 "measure aiohttp's own server, start it and give its URL as the target"
             )
         super().__post_init__()
