@@ -164,7 +164,6 @@ FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "serve.engine": (["wire"], ["", "nginx", 1, True, None]),
     "serve.host": (["127.0.0.1", "::1"], [*NOT_TEXT, None]),
     "serve.port": ([0, 8080, 65_535], [-1, 65_536, *NOT_WHOLE]),
-    "serve.engine": (["wire"], ["", "aiohttp", "nginx", 1, True, None]),
     "serve.delay": (["0", "1.5"], [*NOT_TEXT, None]),
     "serve.seed": ([0, (1 << 63) - 1], NOT_SEED),
     "serve.loop": (["asyncio", "uvloop"], NOT_LOOP),
