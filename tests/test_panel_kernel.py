@@ -86,9 +86,9 @@ def test_clicks_that_come_in_a_subshell_run_in_the_main_thread(clicked: Clicked)
     subshell = clicked.asked("create_subshell_request")["subshell_id"]
     for done in (1, 2):
         clicked.click("run", subshell)
-        clicked.until(f"len(bench.records) == {done} and bench._running is None")
+        clicked.until(f"len(bench.records) == {done} and not bench.is_running")
     clicked.execute("bench.run_button.click()", subshell)
-    clicked.until("len(bench.records) == 3 and bench._running is None")
+    clicked.until("len(bench.records) == 3 and not bench.is_running")
     assert clicked.asked("delete_subshell_request", subshell_id=subshell)["status"] == "ok"
     assert clicked.cells.value("set(threads), len(threads)") == "({'MainThread'}, 3)"
 
@@ -96,19 +96,17 @@ def test_clicks_that_come_in_a_subshell_run_in_the_main_thread(clicked: Clicked)
 def test_a_run_goes_on_when_its_subshell_ends_and_is_stopped_from_another(
     clicked: Clicked,
 ) -> None:
-    clicked.cells.run("bench.form.texts['delay'].value = '60'")
+    clicked.cells.run("bench.form.fields['target.delay'].value = '60'")
     first = clicked.asked("create_subshell_request")["subshell_id"]
     clicked.execute("bench.run_button.click()", first)
-    clicked.until("bench._watching.status.endswith('estimating')")
+    clicked.until("'estimating' in bench.live.value")
     clicked.asked("delete_subshell_request", subshell_id=first)
-    assert clicked.cells.value("bench._running is not None, bench.stop_button.disabled") == (
-        "(True, False)"
-    )
+    assert clicked.cells.value("bench.is_running, bench.stop_button.disabled") == ("(True, False)")
 
     second = clicked.asked("create_subshell_request")["subshell_id"]
     clicked.click("stop", second)
-    clicked.until("bench._running is None")
-    assert "stopped: none of 1 trials" in clicked.cells.value("bench.status.value")
+    clicked.until("not bench.is_running")
+    assert "interrupted" in clicked.cells.value("bench.live.value")
     assert clicked.cells.value("bench.run_button.disabled") == "False"
     clicked.asked("delete_subshell_request", subshell_id=second)
 

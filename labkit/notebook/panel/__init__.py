@@ -1,7 +1,7 @@
 """`lab.panel()`: a trial or a comparison by fields and buttons, drawn live while it runs.
 
-A front: it reads fields, calls `lab` and shows what comes back. ipywidgets is imported when a panel
-is made, and by nothing else of the lab.
+A front: it reads fields, calls `lab` and shows the result. ipywidgets is imported when a panel is
+made, and by nothing else of the lab.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from labkit.errors import NotInstalled
+from labkit.errors import BadInput, NotInstalled
+from labkit.launch import preflight
 from labkit.spec.trial import Trial
 
 if TYPE_CHECKING:
@@ -28,21 +29,25 @@ def panel(
     repeats: int = 1,
     store: Store | None = None,
 ) -> Bench:
-    """A panel to choose what is run, run it, watch it, stop it, and take it along as Python.
+    """Make a panel to choose what runs, run it, watch it, stop it, and copy it as Python.
 
-    Its fields begin as `trial` says; what has no field stays as it is there. `strategies` are
-    ticked: names, or functions of your own, each run as it is written by then. Of what comes back,
-    `study` is what was measured so far and `code` the Python that repeats it; `await run()` and
-    `stop()` do what the buttons do.
-    Without a live kernel it is a page that stands still. Raises `BadInput` for a strategy that does
-    not exist, and `NotInstalled` without ipywidgets or what else is asked for.
+    Its fields begin as `trial` has them. `strategies` are ticked: names, or functions of your own,
+    each run as its name is defined by then. Of the panel, `study` is what was measured so far and
+    `code` the Python that repeats the fields; `await run()` and `stop()` do what the buttons do.
+    Without a live kernel it is a still page. Raises `BadInput` for a strategy that does not exist,
+    and `NotInstalled` without ipywidgets or a package that the trial needs.
     """
     if find_spec("ipywidgets") is None:
         raise NotInstalled("lab.panel()", "ipywidgets", "lab")
     from labkit.notebook.panel.bench import Bench
-    from labkit.notebook.panel.choices import check_installed
 
-    named = [Trial(strategy=one) for one in strategies]
-    for one in [trial or Trial(), *named]:
-        check_installed(one)
-    return Bench(trial or Trial(), [one.get("strategy") for one in named], repeats, store)
+    trial = trial or Trial()
+    ticked = [Trial(strategy=one) for one in strategies]
+    for one in [trial, *ticked]:
+        try:
+            preflight.check(one)
+        except NotInstalled:
+            raise
+        except BadInput:
+            continue  # the form says it beside its field
+    return Bench(trial, [one.get("strategy") for one in ticked], repeats, store)
