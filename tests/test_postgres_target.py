@@ -17,9 +17,11 @@ import pytest
 from databases import PATIENCE_S, Database, postgres, started
 from test_kills import GONE_WITHIN_S, Ends, children_of, until
 
+from labkit.errors import TrialFailed
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, reader_of
-from labkit.measured.targets import postgres_items as items
-from labkit.measured.targets import postgres_server as embedded
+from labkit.measured.targets import postgres as target
+from labkit.measured.targets import process
+from labkit.spec.targets import PostgresServer
 
 pytestmark = pytest.mark.service
 
@@ -102,7 +104,7 @@ async def test_a_query_waits_once_however_many_rows_it_asks_for(database: Databa
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("DROP VIEW labkit.items")
-        await connection.execute(items.view(0.01))
+        await connection.execute(target.view(0.01))
         plan = await connection.fetch(
             "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) "
             "SELECT name FROM labkit.items WHERE id = ANY(ARRAY[1, 2, 3])"
@@ -119,11 +121,11 @@ async def test_a_table_that_is_there_is_kept_and_another_size_is_made() -> None:
         async with connected(running) as connection:
             oid = "SELECT 'labkit.stored'::regclass::oid"
             made = await connection.fetchval(oid)
-        settings = embedded.PostgresServer(rows=20)
-        await items.prepared(running.url, settings)
+        settings = PostgresServer(rows=20)
+        await target.prepare(running.url, settings)
         async with connected(running) as connection:
             assert await connection.fetchval(oid) == made
-        await items.prepared(running.url, embedded.PostgresServer(rows=21, query_s=0.001))
+        await target.prepare(running.url, PostgresServer(rows=21, query_s=0.001))
         async with connected(running) as connection:
             assert await connection.fetchval("SELECT count(*) FROM labkit.items") == 21
 
@@ -237,11 +239,11 @@ def test_a_server_that_does_not_start_says_why(
     (broken / "lib").mkdir()
     (broken / "share").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedded, "_programs", lambda: broken)
-        patch.setattr(embedded, "READY_WITHIN_S", within_s)
+        patch.setattr(target, "find_programs", lambda: broken)
+        patch.setattr(process, "READY_WITHIN_S", within_s)
         with (
-            pytest.raises(embedded.TrialFailed) as caught,
-            embedded.running(embedded.PostgresServer()),
+            pytest.raises(TrialFailed) as caught,
+            target.running(PostgresServer()),
         ):
             pass
 

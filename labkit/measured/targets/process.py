@@ -1,7 +1,8 @@
-"""Run the process of a target, whatever it serves.
+"""Run the process of a target, whatever it serves, and the servers of others that it starts.
 
 Limits, core, loop, an announcement on standard output, and a quick end: at a signal with status 0,
 or at once when its standard input ends. What is served, and what is announced, is the target's own.
+A server that a target starts ends with the target, however that one ends.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import gc
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
@@ -25,14 +29,15 @@ from labkit.spec.targets import Listener, TargetServer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096
+READY_WITHIN_S, GONE_WITHIN_S, LOOK_AGAIN_S = 20.0, 1.0, 0.005
 
 
 class Listening(Protocol):
-    """What accepts connections; an `asyncio.Server` is one."""
+    """A server that accepts connections, such as an `asyncio.Server`."""
 
     @property
     def sockets(self) -> Sequence[Any]:
-        """The sockets that listen."""
+        """Return the sockets that listen."""
         ...
 
     def close(self) -> None:
@@ -129,6 +134,52 @@ def serve_counts(announcement: dict[str, Any], count: Callable[[], dict[str, int
     while True:
         asked.get()
         print(json.dumps(count()), flush=True)
+
+
+@contextmanager
+def child(
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    end: signal.Signals = signal.SIGKILL,
+    given: bytes = b"",
+    **options: Any,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program of others for the time of the block; `given` is its standard input.
+
+    It gets the signal `end` when the block ends, and from the kernel when this process is killed.
+    One that is still there a second after the block is killed.
+    """
+    program = subprocess.Popen(  # noqa: S603  # programs of packages, arguments of our own
+        command,
+        stdin=subprocess.PIPE,
+        preexec_fn=lifeline.killed_with_parent(end),  # noqa: PLW1509  # see there
+        **options,
+    )
+    try:
+        assert program.stdin is not None
+        with suppress(BrokenPipeError), program.stdin as standard_input:
+            standard_input.write(given)
+        yield program
+    finally:
+        if program.poll() is None:
+            program.send_signal(end)
+        try:
+            program.wait(GONE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> bool:
+    """Return True once `is_ready()` does, False where the server ends before, or takes 20 s."""
+    until = monotonic() + READY_WITHIN_S
+    while server.poll() is None and monotonic() < until:
+        if is_ready():
+            # Another server may have answered on the same port: ours is ready if it still runs.
+            return server.poll() is None
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(LOOK_AGAIN_S)
+    return False
 
 
 def say(announce: Announce[Settings], settings: Settings, address: Sequence[Any]) -> None:

