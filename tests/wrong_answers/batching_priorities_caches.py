@@ -73,18 +73,6 @@ def first_one_loads(load: Any) -> Any:
     return get
 
 
-def swallows(load: Any) -> Any:
-    get_shared = cached(load)
-
-    async def get(key: str) -> Any:
-        try:
-            return await get_shared(key)
-        except KeyError:
-            return None
-
-    return get
-
-
 def plain(load: Any) -> Any:
     return lambda key: key
 

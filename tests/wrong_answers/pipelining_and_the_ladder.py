@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -45,10 +44,6 @@ def needs_a_head(stream: bytes) -> list[bytes]:
     return found
 
 
-def generates(stream: bytes) -> Iterator[bytes]:
-    yield from read(stream)
-
-
 def unwritten(stream: bytes) -> Any: ...
 
 
@@ -71,7 +66,6 @@ WRONG = [
     ("ex-07-3", half_ones_too, "last body"),
     ("ex-07-3", needs_a_head, "the function raised ValueError in its line"),
     ("ex-07-3", len, "return a list of bodies"),
-    ("ex-07-3", generates, "it returns <generator"),
     ("ex-07-3", unwritten, "still to be written"),
     ("ex-07-3", [b"Hello", b"!"], "give a function"),
 ]
