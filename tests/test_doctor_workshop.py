@@ -28,7 +28,8 @@ NAMES = [
 
 
 def ended(out: str = f"runs {sys.prefix}\n", status: int = 0, errors: str = "") -> Ended:
-    return Ended(status=status, out=out, errors=errors, cpu_s=0.1, wall_s=1.2, others_percent=None)
+    took: dict[str, Any] = {"cpu_s": 0.1, "wall_s": 1.2, "peak_rss_bytes": 1 << 20}
+    return Ended(status=status, out=out, errors=errors, others_percent=None, **took)
 
 
 @pytest.fixture(autouse=True)
