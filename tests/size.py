@@ -22,10 +22,10 @@ from typing import NamedTuple
 # What holds now. It is lowered step by step, to the value in the comment.
 LIMITS = {
     "entries at the top of labkit/": 18,
-    "modules": 202,  # 180
-    "private functions called once": 292,  # 250
-    "lines of code": 19_600,  # 18,000
-    "lines of tests": 22_300,  # no more than the lines of code
+    "modules": 192,  # 180
+    "private functions called once": 252,  # 250
+    "lines of code": 19_250,  # 18,000
+    "lines of tests": 22_250,  # no more than the lines of code
 }
 
 ROOT = Path(__file__).parent.parent
