@@ -1,4 +1,4 @@
-"""The command line: translates words into calls of `lab`, and shows what comes of them.
+"""The command line: translates words into calls of `lab`, and shows the results.
 
 Results go to standard output, progress and errors to standard error.
 Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
@@ -19,6 +19,8 @@ from labkit.errors import LabError
 __all__ = ["main"]
 
 Commands = Mapping[str, Callable[..., Any]]
+# typer raises it for an option that does not exist and the like, and hands on no name for it.
+UsageError: Any = typer.BadParameter.__base__
 
 # In the order in which help lists them.
 COMMANDS: Commands = {
@@ -34,11 +36,11 @@ COMMANDS: Commands = {
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
     "claims": (
-        "What others claim, and what became of it.",
+        "List and check what others claim.",
         {"list": studies.list_claims, "check": studies.check},
     ),
     "results": (
-        "The records that are stored.",
+        "List, show and export stored records.",
         {"list": results.list_records, "show": results.show, "export": results.export},
     ),
 }
@@ -67,7 +69,15 @@ for _group, (_about, _commands) in GROUPS.items():
 def main() -> None:
     """Run the `labkit` command."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        fault = error.format_message().rstrip(".")
+        if fault.startswith("Usage:"):  # no word at all: the help
+            terminal.note(fault)
+        else:
+            command = error.ctx.command_path if error.ctx else "labkit"
+            terminal.error(f"{fault[0].lower()}{fault[1:]}; see '{command} --help'")
+        sys.exit(2)
     except LabError as error:
         terminal.error(str(error))
         sys.exit(error.exit_code)

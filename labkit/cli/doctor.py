@@ -31,7 +31,9 @@ def doctor(
     ] = 20,
     json: Json = None,
 ) -> None:
-    """Say whether this machine can measure, and what to do where it cannot.
+    """Say whether this machine can measure.
+
+    Says what to do where it cannot.
 
     The exit status is 1 where something that is found bad has to be mended first.
     """

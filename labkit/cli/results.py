@@ -19,7 +19,7 @@ def list_records(
     last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
     json: Json = None,
 ) -> None:
-    """List the records that are stored, oldest first."""
+    """List the records, oldest first."""
     from labkit.record.record import Record
     from labkit.record.store import Store
     from labkit.report import tables
@@ -72,7 +72,10 @@ def export(
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
     json: Json = None,
 ) -> None:
-    """Write all records out: one table as CSV, or the whole records as JSON."""
+    """Write all records as CSV or JSON.
+
+    CSV is one table with a row a record; JSON has the whole records.
+    """
     from labkit.lab import facade
     from labkit.record.store import Store
 

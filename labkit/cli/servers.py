@@ -91,7 +91,9 @@ def open_lab(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
     port: Annotated[int, typer.Option(metavar="N", help="The port of JupyterLab.")] = 8888,
 ) -> None:
-    """Copy the notebooks into a folder of your own, and open JupyterLab on their index.
+    """Open JupyterLab on the notebooks.
+
+    Copies them into a folder of your own, and opens their index.
 
     What you changed there is never written over: a newer version is put beside it. What you measure
     is stored there too, in data/runs.

@@ -32,7 +32,10 @@ def reproduce(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Run a published benchmark again: published beside measured, with verdicts and a report."""
+    """Run a published benchmark again.
+
+    Writes a report: published figures beside measured ones, and a verdict for each claim.
+    """
     from labkit.lab import facade
     from labkit.report import stored
     from labkit.studies import study_file
@@ -58,7 +61,7 @@ def reproduce(
 
 @example("labkit claims list")
 def list_claims(json: Json = None) -> None:
-    """List every claim: where it is made, and whether it can be measured yet."""
+    """List the claims and their sources."""
     from labkit.studies import study_file
 
     options.check_json(json)
@@ -102,7 +105,10 @@ def check(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Check claims by experiment: holds, refuted or inconclusive, with the measured effect."""
+    """Check claims by experiment.
+
+    The verdict is holds, refuted or inconclusive, beside the measured effect and its interval.
+    """
     from labkit.lab import facade
 
     save = options.chart_writer(chart)
@@ -130,7 +136,10 @@ def ladder(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Climb from a new session for each request to pipelining, and on to the tools of others."""
+    """Measure what each layer of a client costs.
+
+    Climbs from a new session for each request to pipelining, and on to other load generators.
+    """
     from labkit.lab import facade
     from labkit.studies import study_file
 

@@ -62,7 +62,10 @@ def compare(
     ] = "time",
     json: Json = None,
 ) -> None:
-    """Run every combination of the axes' values, interleaved, several repeats each."""
+    """Run every combination of the axes' values.
+
+    The runs are interleaved in seeded random order, several repeats each.
+    """
     from labkit.lab import facade
 
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
@@ -93,7 +96,10 @@ def sweep(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Run one trial at several limits, interleaved, and find the smallest that is enough."""
+    """Find the smallest limit that is enough.
+
+    Runs one trial at several limits, interleaved.
+    """
     from labkit.lab import facade
 
     write_chart = options.chart_writer(chart)
@@ -138,7 +144,10 @@ def profile(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Run one trial under a profiler: where its time goes. Nothing of it counts as measured."""
+    """Show where the time of a trial goes.
+
+    Runs it under a profiler; nothing of that counts as measured.
+    """
     from labkit.lab import facade
     from labkit.report import profile as profiling
 
