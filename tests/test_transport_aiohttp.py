@@ -19,10 +19,9 @@ from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.measured.transports import Fetch, open_transport, url_template
-from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses, kind_of
-from labkit.measured.transports.failures import BadStatus
-from labkit.measured.transports.pacing import paced
+from labkit.measured.transports import Fetch, open_transport, paced
+from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses
+from labkit.measured.transports.client import BadStatus, url_template
 from labkit.record.record import FAILURES, Received
 from labkit.spec.transports import AiohttpTransport
 
@@ -295,7 +294,7 @@ async def test_a_request_that_gave_up_waiting_for_a_connection_harms_no_other(
         await first
         await fetch(2)
 
-    assert kind_of(caught.value) == "timeout"
+    assert Aiohttp.kind_of(caught.value) == "timeout"
     assert server.targets == ["/hold/0", "/hold/2"]
 
 
@@ -384,17 +383,17 @@ async def test_a_failure_has_the_kind_of_its_cause(
 
     error = await failure(transport)
 
-    assert transport.kind_of(error) == kind_of(error) == expected
+    assert transport.kind_of(error) == expected
     assert server.requests == 1
 
 
 async def test_a_head_that_is_cut_is_a_failure(server: Server) -> None:
-    assert kind_of(await failure(over(server, "half-head"))) in ("disconnected", "payload")
+    assert Aiohttp.kind_of(await failure(over(server, "half-head"))) in ("disconnected", "payload")
 
 
 @pytest.mark.parametrize("name", ["timeout_s", "sock_read_timeout_s"])
 async def test_a_server_that_stalls_is_a_timeout(server: Server, name: str) -> None:
-    assert kind_of(await failure(over(server, "hold", **{name: 0.02}))) == "timeout"
+    assert Aiohttp.kind_of(await failure(over(server, "hold", **{name: 0.02}))) == "timeout"
 
 
 async def test_a_port_where_nobody_listens_is_a_failure_to_connect() -> None:
@@ -403,7 +402,7 @@ async def test_a_port_where_nobody_listens_is_a_failure_to_connect() -> None:
 
     error = await failure(Aiohttp(AiohttpTransport(), f"http://127.0.0.1:{port}"))
 
-    assert kind_of(error) == "connect"
+    assert Aiohttp.kind_of(error) == "connect"
 
 
 @pytest.mark.parametrize("read", ["read", "stream", "release"])
@@ -455,7 +454,7 @@ KEY = ConnectionKey("h", 80, False, True, None, None, None)
     ids=repr,
 )
 def test_kinds_of_errors(error: BaseException, expected: str) -> None:
-    assert kind_of(error) == expected
+    assert Aiohttp.kind_of(error) == expected
     assert expected in FAILURES
 
 
@@ -499,7 +498,7 @@ async def test_a_checked_name_whose_addresses_do_not_answer_is_not_looked_up(
 ) -> None:
     transport = Aiohttp(AiohttpTransport(), f"http://localhost:{server.port}", "/x", ["127.0.0.2"])
 
-    assert kind_of(await failure(transport)) == "connect"
+    assert Aiohttp.kind_of(await failure(transport)) == "connect"
     assert server.requests == 0
 
 

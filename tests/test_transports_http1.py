@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from scripted import Peer, Scripted, answer, echo, scripted
 
-from labkit.measured.transports import Open, open_transport
+from labkit.measured.transports import open_transport
+from labkit.measured.transports.client import Client
 from labkit.record.record import FAILURES
 from labkit.spec.transports import StreamsTransport, WireTransport
 
@@ -20,7 +21,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.05
 PLENTY = 10  # turns of the loop after which what has been sent has been received
 
-Make = Callable[..., Open]
+Make = Callable[..., Client[Any]]
 
 
 @pytest.fixture(params=KINDS)
@@ -29,7 +30,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
     def make(
         to: Scripted | str, path: str = "/{item}", addresses: Sequence[str] = (), **settings: Any
-    ) -> Open:
+    ) -> Client[Any]:
         url = to if isinstance(to, str) else to.url
         return open_transport(KINDS[request.param](**settings), url, path, addresses)
 
@@ -46,7 +47,7 @@ def once(*pieces: bytes) -> Callable[[Peer], Awaitable[None]]:
     return script
 
 
-async def outcome(transport: Open, call: Awaitable[object]) -> object:
+async def outcome(transport: Client[Any], call: Awaitable[object]) -> object:
     """The body of an answer, or the kind of the failure."""
     try:
         return await call
@@ -62,7 +63,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def alone(transport: Open) -> object:
+async def alone(transport: Client[Any]) -> object:
     """The outcome of one call."""
     async with transport as fetch:
         return await outcome(transport, fetch(0))

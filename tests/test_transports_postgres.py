@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -20,8 +21,8 @@ from labkit.measured.transports.postgres import (
     NotConnected,
     PoolTimeout,
     WrongRow,
-    checked,
-    kind_of_state,
+    check_row,
+    kind_of_error,
 )
 from labkit.measured.transports.psycopg import Psycopg
 from labkit.record.record import FAILURES
@@ -213,10 +214,10 @@ async def test_leaving_waits_for_no_query(database: Database) -> None:
 
 
 def test_a_row_that_was_not_asked_for_is_noticed() -> None:
-    assert checked((3, "x"), 3) == (3, "x")
+    assert check_row((3, "x"), 3) == (3, "x")
     for row in (None, (4, "x")):
         with pytest.raises(WrongRow):
-            checked(row, 3)
+            check_row(row, 3)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_row_that_was_not_asked_for_is_noticed() -> None:
     ],
 )
 def test_what_the_server_says_has_a_kind(state: str | None, kind: str) -> None:
-    assert kind_of_state(state) == kind
+    assert kind_of_error(SimpleNamespace(sqlstate=state)) == kind
     assert kind in FAILURES
 
 

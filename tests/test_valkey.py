@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+import redis.asyncio
 from redis import exceptions
 from servers import PATIENCE_S
 from test_kills import GONE_WITHIN_S, Ends, Killing, children_of
@@ -27,7 +28,7 @@ from labkit.errors import TrialFailed
 from labkit.launch import launcher
 from labkit.measured.targets.valkey import value
 from labkit.measured.transports import open_transport
-from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of, kind_of
+from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of
 from labkit.record.record import FAILURES, Record
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.transports import RedisTransport
@@ -270,10 +271,13 @@ async def test_connections_are_counted_alike_on_both_sides(
     assert after["requests"] - before["requests"] == 12
 
 
-async def test_a_client_for_each_call_makes_no_class_for_each() -> None:
-    transport = Redis(RedisTransport(mode="client"), "redis://127.0.0.1:1/0")
+@pytest.mark.service
+async def test_a_client_for_each_call_makes_no_class_for_each(valkey: Running) -> None:
+    async with opened(valkey.url, mode="client") as (fetch, _):
+        before = set(redis.asyncio.Connection.__subclasses__())
+        await asyncio.gather(*map(fetch, range(3)))
 
-    assert len({transport._pool().connection_class for _ in range(3)}) == 1
+        assert set(redis.asyncio.Connection.__subclasses__()) <= before
 
 
 @pytest.mark.service
@@ -297,7 +301,7 @@ async def test_what_is_in_force_is_read_back_from_the_pool(valkey: Running) -> N
 async def kinds(calls: list[Any]) -> list[str]:
     """The kind of each failure, 'ok' where there was none."""
     found = await asyncio.gather(*calls, return_exceptions=True)
-    return [kind_of(one) if isinstance(one, BaseException) else "ok" for one in found]
+    return [Redis.kind_of(one) if isinstance(one, BaseException) else "ok" for one in found]
 
 
 @pytest.mark.service
@@ -391,8 +395,7 @@ def raised_for(cause: BaseException, error: BaseException) -> BaseException:
     ],
 )
 def test_failures_are_told_apart(error: BaseException, kind: str) -> None:
-    assert kind_of(error) == kind
-    assert Redis(RedisTransport(), "redis://127.0.0.1").kind_of(error) == kind
+    assert Redis.kind_of(error) == kind
     assert kind in FAILURES
 
 

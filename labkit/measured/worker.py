@@ -34,7 +34,6 @@ from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Row, Sampler
 from labkit.measured.probes.window import Window, own_peak_bytes
-from labkit.measured.transports.pacing import paced
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
@@ -131,7 +130,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
     requests, limit, workload = trial.requests, trial.limit, trial.workload
     if trial.probes == "bare":
         return await _measure_bare(job, trial, requests, limit)
-    from labkit.measured.transports import Receiving, Tracing, open_transport
+    from labkit.measured.transports import open_transport, paced
 
     timed = trial.probes == "full"
     rows, processes = getattr(trial.target, "rows", 1), trial.target.processes
@@ -173,8 +172,8 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
             warnings=notes,
             first_errors=meter.examples,
             arrivals=None if open_loop is None else open_loop.summary(),
-            phases=opened.phases if isinstance(opened, Tracing) else None,
-            received=opened.received if isinstance(opened, Receiving) else None,
+            phases=opened.phases,
+            received=opened.received,
         )
 
 

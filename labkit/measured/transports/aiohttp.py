@@ -6,8 +6,7 @@ import asyncio
 import socket
 import warnings
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,27 +16,43 @@ from aiohttp import hdrs
 from yarl import URL
 
 from labkit.measured.probes.phases import Tracer
-from labkit.measured.transports import Fetch, failures, tracing, url_template
-from labkit.measured.transports.failures import BadStatus
+from labkit.measured.transports import tracing
+from labkit.measured.transports.client import (
+    BadStatus,
+    Client,
+    Fetch,
+    kind_of_errno,
+    url_template,
+)
 from labkit.record.record import Phases, Received
 from labkit.spec.transports import AiohttpTransport
 
-# The most specific first: a disconnection by the server is none of the others.
-_KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
-    (TimeoutError, "timeout"),
-    (BadStatus, "status"),
-    (aiohttp.ServerDisconnectedError, "disconnected"),
-    ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
-    ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), "payload"),
-)
-
-
 NAME = "lab.test"
 """What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761)."""
+SHOWN_BY_CONNECTOR = ("limit", "limit_per_host", "force_close", "use_dns_cache")
+"""Settings that a connector takes and shows under the same name."""
+TIMEOUTS = {
+    "timeout_s": "total",
+    "connect_timeout_s": "connect",
+    "sock_connect_timeout_s": "sock_connect",
+    "sock_read_timeout_s": "sock_read",
+}
+"""Our names of timeouts -> those of `aiohttp.ClientTimeout`."""
 
 
-class Aiohttp:
+class Aiohttp(Client[AiohttpTransport]):
     """`async with Aiohttp(settings, url, path) as fetch: await fetch(item)`."""
+
+    # The most specific first: a disconnection by the server is none of the others.
+    kinds = (
+        (TimeoutError, "timeout"),
+        (BadStatus, "status"),
+        (aiohttp.ServerDisconnectedError, "disconnected"),
+        ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
+        ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), "payload"),
+        (aiohttp.ClientConnectorError, kind_of_errno),
+        (OSError, partial(kind_of_errno, otherwise="other")),
+    )
 
     def __init__(
         self,
@@ -46,7 +61,7 @@ class Aiohttp:
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._resolver = KnownAddresses(addresses) if addresses else None
         if settings.resolve_s is not None:
             split = urlsplit(url)
@@ -56,15 +71,15 @@ class Aiohttp:
         self._url_of = url_template(url, path)
         self._tracer = Tracer() if settings.trace else None
         self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
-        self._stack = AsyncExitStack()
         self._effective: dict[str, Any] = {}
         self._bodies = Bodies()
 
-    async def __aenter__(self) -> Fetch:
-        session = await self._stack.enter_async_context(self._session())
-        self._effective = _in_force(session, self._settings)
+    async def open(self) -> Fetch:
+        """Open a session; return what a strategy calls for each item."""
+        session = await self.stack.enter_async_context(self._session())
+        self._effective = _in_force(session, self.settings)
         fetch = self._fetch_in(session)
-        if self._settings.session_per_request:
+        if self.settings.session_per_request:
 
             async def fetch(item: int) -> None:
                 async with self._session() as session:
@@ -72,55 +87,41 @@ class Aiohttp:
 
         return fetch if self._tracer is None else tracing.traced(fetch, self._tracer)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()
-
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings that are in force, read back from the connector and the session.
+        """Return the settings that are in force, read back from the connector and the session.
 
         With a resolver of the lab's own also how often it was asked so far.
         """
-        own = self._resolver if self._settings.resolve_s is not None else None
-        if own is None or not self._effective:
+        if self.settings.resolve_s is None or not self._effective:
             return self._effective
-        return self._effective | {"lookups": own.lookups}
+        assert self._resolver is not None
+        return self._effective | {"lookups": self._resolver.lookups}
 
     @property
     def phases(self) -> Phases | None:
-        """Where the requests so far spent their time; None where they are not traced."""
+        """Return where the requests so far spent their time; None where they are not traced."""
         return None if self._tracer is None else self._tracer.summary()
 
     @property
     def received(self) -> Received:
-        """The bodies that were read so far."""
+        """Return the bodies that were read so far."""
         bodies = self._bodies
         return Received(
             bodies=bodies.count, wire_bytes=bodies.wire_bytes, decoded_bytes=bodies.decoded_bytes
         )
 
-    def kind_of(self, error: BaseException) -> str:
-        """Return the kind of a failure, as records count it."""
-        return kind_of(error)
-
     def _session(self) -> aiohttp.ClientSession:
-        asked = self._settings
+        asked = self.settings
+        shown = {name: getattr(asked, name) for name in SHOWN_BY_CONNECTOR}
         with warnings.catch_warnings():
             # A setting that is ignored is read back: the record says so.
             warnings.simplefilter("ignore", DeprecationWarning)
             connector = aiohttp.TCPConnector(
-                limit=asked.limit,
-                limit_per_host=asked.limit_per_host,
-                force_close=asked.force_close,
+                **shown,
                 # aiohttp refuses the two together.
                 keepalive_timeout=None if asked.force_close else asked.keepalive_timeout,
                 ttl_dns_cache=asked.ttl_dns_cache,
-                use_dns_cache=asked.use_dns_cache,
                 enable_cleanup_closed=asked.enable_cleanup_closed,
                 resolver=self._resolver,
             )
@@ -133,10 +134,7 @@ class Aiohttp:
             connector=connector,
             **more,
             timeout=aiohttp.ClientTimeout(
-                total=asked.timeout_s,
-                connect=asked.connect_timeout_s,
-                sock_connect=asked.sock_connect_timeout_s,
-                sock_read=asked.sock_read_timeout_s,
+                **{theirs: getattr(asked, ours) for ours, theirs in TIMEOUTS.items()}
             ),
             trace_configs=self._events,
         )
@@ -147,7 +145,7 @@ class Aiohttp:
     def _fetch_in(self, session: aiohttp.ClientSession) -> Fetch:
         # Two functions, and not one that asks each time how to read: the first is measured most.
         get, url_of, add = session.get, self._url_of, self._bodies.add
-        size, by_chunk = self._settings.chunk_bytes, self._settings.read == "stream"
+        size, by_chunk = self.settings.chunk_bytes, self.settings.read == "stream"
 
         async def fetch(item: int) -> None:
             url = URL(url_of(item), encoded=True)
@@ -168,7 +166,7 @@ class Aiohttp:
                     raise BadStatus(response.status)
             # Leaving the block releases the response: what was not read is not waited for.
 
-        return fetch if self._settings.read == "read" else fetch_otherwise
+        return fetch if self.settings.read == "read" else fetch_otherwise
 
 
 class Bodies:
@@ -187,33 +185,16 @@ class Bodies:
         self.wire_bytes += decoded if packed is None else packed
 
 
-def kind_of(error: BaseException) -> str:
-    """Return the kind of a failure, as records count it; the most specific kind wins."""
-    for types, kind in _KINDS:
-        if isinstance(error, types):
-            return kind
-    if isinstance(error, OSError):
-        fallback = "connect" if isinstance(error, aiohttp.ClientConnectorError) else "other"
-        return failures.of_errno(error, fallback)
-    return "other"
-
-
 def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[str, Any]:
     connector, timeout = session.connector, session.timeout
     assert isinstance(connector, aiohttp.TCPConnector)
     # aiohttp shows only some of these publicly; a record of what was asked would be no record.
     return {
-        "limit": connector.limit,
-        "limit_per_host": connector.limit_per_host,
+        **{name: getattr(connector, name) for name in SHOWN_BY_CONNECTOR},
+        **{ours: getattr(timeout, theirs) for ours, theirs in TIMEOUTS.items()},
         "keepalive_timeout": None if connector.force_close else connector._keepalive_timeout,
-        "force_close": connector.force_close,
         "ttl_dns_cache": connector._cached_hosts._ttl,
-        "use_dns_cache": connector.use_dns_cache,
         "enable_cleanup_closed": not connector._cleanup_closed_disabled,
-        "timeout_s": timeout.total,
-        "connect_timeout_s": timeout.connect,
-        "sock_connect_timeout_s": timeout.sock_connect,
-        "sock_read_timeout_s": timeout.sock_read,
         "session_per_request": asked.session_per_request,
         "accept_encoding": session.headers.get(
             hdrs.ACCEPT_ENCODING, aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]

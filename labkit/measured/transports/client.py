@@ -1,26 +1,122 @@
-"""What the lab's own clients have in common: entering, leaving, limits, timeouts, reading back.
+"""What the transports share: entering and leaving, names of failures, limits, timeouts.
 
-aiohttp's client is not one of them: it has all of this itself.
+`Client` is the base of every transport, `OwnClient` of those that the lab wrote itself: wire,
+streams and echo. The drivers and aiohttp have limits and timeouts of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+import httptools
 import msgspec
 
-from labkit.measured.transports import Fetch, failures
-from labkit.spec.transports import OwnTransport
+from labkit.measured.http_framing import BadMessage
+from labkit.measured.transports.responses import Answered, ResponseHead, ResponseReader
+from labkit.record.record import Phases, Received
+from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
+
+Fetch = Callable[[int], Awaitable[object]]
+Errors = type[BaseException] | tuple[type[BaseException], ...]
+Kinds = Sequence[tuple[Errors, str | Callable[[Any], str]]]
+"""Classes of errors, each with the kind of failure that records count, or a function that finds it.
+
+The first class that fits decides.
+"""
 
 MIN_SWEEP_S = 0.001
 SWEEPS = 8
-Settings = TypeVar("Settings", bound=OwnTransport)
+ERRNO_KINDS: Mapping[int | None, str] = {
+    errno.EMFILE: "emfile",
+    errno.ENFILE: "emfile",
+    errno.EADDRNOTAVAIL: "eaddrnotavail",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "timeout",
+}
+
+Settings = TypeVar("Settings", bound=Transport)
+OwnSettings = TypeVar("OwnSettings", bound=OwnTransport)
+HttpSettings = TypeVar("HttpSettings", bound=OwnHttpTransport)
+Made = TypeVar("Made")
+
+
+class BadStatus(Exception):
+    """The server answered, with a status that is not a success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+
+
+class Unanswered(Exception):
+    """The request was sent, and its connection ended before the whole answer had come."""
+
+
+def kind_of_errno(error: OSError, otherwise: str = "connect") -> str:
+    """Return the kind of an error of the system, by its number."""
+    return ERRNO_KINDS.get(error.errno, otherwise)
+
+
+class Client(ABC, Generic[Settings]):
+    """A transport: `async with Client(...) as fetch: await fetch(item)`.
+
+    `fetch` raises where the call failed. `opened` counts the connections. What `open` puts on
+    `stack` is ended with the transport.
+    """
+
+    kinds: ClassVar[Kinds]
+    opened = 0
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Fetch:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stack.aclose()
+
+    @abstractmethod
+    async def open(self) -> Fetch:
+        """Prepare the calls; return what a strategy calls for each item."""
+
+    @property
+    @abstractmethod
+    def effective(self) -> dict[str, Any]:
+        """Return the settings in force, read back where that is possible."""
+
+    @property
+    def phases(self) -> Phases | None:
+        """Return the phases of the requests so far; None where they are not traced."""
+        return None
+
+    @property
+    def received(self) -> Received | None:
+        """Return the bodies that were read so far; None where they are not counted."""
+        return None
+
+    @classmethod
+    def kind_of(cls, error: BaseException) -> str:
+        """Return the kind of a failure, one of `record.FAILURES`."""
+        for errors, kind in cls.kinds:
+            if isinstance(error, errors):
+                return kind if isinstance(kind, str) else kind(error)
+        return "other"
 
 
 class Abortable(Protocol):
@@ -31,33 +127,39 @@ class Abortable(Protocol):
         ...
 
 
-class Client(ABC, Generic[Settings]):
-    """`async with Client(...) as fetch: await fetch(item)`. `opened` counts its connections.
+class OwnClient(Client[OwnSettings]):
+    """A client of the lab's own, which connects to `hosts` at `port`, and to no other address.
 
-    A timer for each request would cost more than the request. So one timer looks eight times in
-    `timeout_s` at all that is pending, and fails what it has seen for so long: at most an eighth of
-    it late.
+    Plan of its timeouts. A timer for each request would cost more than the request. So one timer
+    looks eight times in `timeout_s` at all that is pending, and fails what it has seen for so long:
+    at most an eighth of it late.
     """
 
-    opened = 0
+    # Once connected, whatever the system reports has become `Unanswered`.
+    kinds = (
+        (TimeoutError, "timeout"),
+        (BadStatus, "status"),
+        (Unanswered, "unanswered"),
+        (BadMessage, "payload"),
+        (OSError, kind_of_errno),
+    )
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: OwnSettings, url: str, addresses: Sequence[str] = ()) -> None:
+        super().__init__(settings)
+        split = urlsplit(url)
+        self.hosts, self.port = tuple(addresses) or (split.hostname or "",), split.port or 80
         self._timer: asyncio.TimerHandle | None = None
         # How often the timer has seen what is pending.
         self._ages: dict[Hashable, int] = {}
 
-    async def __aenter__(self) -> Fetch:
+    async def open(self) -> Fetch:
+        """Start the timer; return what a strategy calls for each item."""
         if self.settings.timeout_s is not None:
             self._set_timer(self.settings.timeout_s)
+        self.stack.push_async_callback(self._leave)
         return self.fetcher()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def _leave(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for connection in list(self.open_connections()):
@@ -66,12 +168,21 @@ class Client(ABC, Generic[Settings]):
 
     @property
     def effective(self) -> dict[str, Any]:
-        """The settings in force, and how many connections they came to."""
+        """Return the settings in force, and how many connections were opened."""
         return msgspec.structs.asdict(self.settings) | {"connections_opened": self.opened}
 
-    def kind_of(self, error: BaseException) -> str:
-        """Return the kind of a failure, as records count it."""
-        return failures.kind_of(error)
+    async def connect(self, connect_to: Callable[[str], Awaitable[Made]]) -> Made:
+        """Open a connection, to the last of several addresses where no other answers."""
+        *others, last = self.hosts
+        async with asyncio.timeout(self.settings.connect_timeout_s):
+            for host in others:
+                with suppress(OSError):
+                    made = await connect_to(host)
+                    break
+            else:
+                made = await connect_to(last)
+        self.opened += 1
+        return made
 
     @abstractmethod
     def fetcher(self) -> Fetch:
@@ -91,32 +202,27 @@ class Client(ABC, Generic[Settings]):
 
     def _set_timer(self, timeout_s: float) -> None:
         every_s = max(timeout_s / SWEEPS, MIN_SWEEP_S)
-        self._timer = asyncio.get_running_loop().call_later(
-            every_s, self._sweep, timeout_s, every_s
-        )
 
-    def _sweep(self, timeout_s: float, every_s: float) -> None:
-        # What is found for the first time was pending for less than one interval.
-        ages = {one: self._ages.get(one, -1) + 1 for one in self.pending()}
-        oldest = math.ceil(timeout_s / every_s)
-        self._ages = {one: age for one, age in ages.items() if age < oldest}
-        for one in ages.keys() - self._ages.keys():
-            self.expire(one)
-        self._set_timer(timeout_s)
+        def sweep() -> None:
+            # What is found for the first time was pending for less than one interval.
+            ages = {one: self._ages.get(one, -1) + 1 for one in self.pending()}
+            oldest = math.ceil(timeout_s / every_s)
+            self._ages = {one: age for one, age in ages.items() if age < oldest}
+            for one in ages.keys() - self._ages.keys():
+                self.expire(one)
+            self._set_timer(timeout_s)
+
+        self._timer = asyncio.get_running_loop().call_later(every_s, sweep)
 
 
-class OneAtATime(Client[Settings]):
+class OneAtATime(OwnClient[OwnSettings]):
     """A client whose connections carry one request each; where they are limited, the rest wait."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._slots = asyncio.Semaphore(settings.connections) if settings.connections else None
 
     def fetcher(self) -> Fetch:
         """Return `fetch`, in turn where connections are limited."""
-        slots = self._slots
-        if slots is None:
+        if not self.settings.connections:
             return self.fetch
+        slots = asyncio.Semaphore(self.settings.connections)
 
         async def fetch_in_turn(item: int) -> object:
             async with slots:
@@ -129,18 +235,45 @@ class OneAtATime(Client[Settings]):
         """Make one request and return its answer."""
 
 
-class Endpoint(NamedTuple):
-    """Where to connect; `hosts` are tried one after another."""
+class HttpClient(OwnClient[HttpSettings]):
+    """A client that speaks HTTP/1.1; its connections share the heads of responses they know."""
 
-    hosts: tuple[str, ...]
-    port: int
+    def __init__(
+        self,
+        settings: HttpSettings,
+        url: str,
+        path: str = "/{item}",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        super().__init__(settings, url, addresses)
+        self.request = request_template(url, path)
+        self._known: dict[bytes, ResponseHead] = {}
+        self._plain: dict[bytes, int] = {}
+
+    @property
+    def effective(self) -> dict[str, Any]:
+        """Return the settings in force, how many connections were opened, and the parser."""
+        return super().effective | {"httptools": httptools.__version__}
+
+    def new_reader(self, answered: Answered) -> ResponseReader:
+        """Return a reader of responses for a new connection."""
+        return ResponseReader(
+            answered,
+            max_head_bytes=self.settings.most_head_bytes,
+            max_body_bytes=self.settings.most_body_bytes,
+            known=self._known,
+            plain=self._plain,
+        )
 
 
-def endpoint(url: str, addresses: Sequence[str] = ()) -> Endpoint:
-    """Return where `url` leads; `addresses`, where given, are the only ones to connect to."""
-    split = urlsplit(url)
-    assert split.scheme == "http"  # the trial was checked
-    return Endpoint(tuple(addresses) or (split.hostname or "",), split.port or 80)
+def url_template(url: str, path: str) -> Callable[[int], str]:
+    """Return a function from an item's number to its URL, in which `{item}` stands for it."""
+    before, *after = (url.rstrip("/") + path if path else url).split("{item}")
+    if not after:
+        return lambda item: before
+    if len(after) == 1:
+        return lambda item: f"{before}{item}{after[0]}"
+    return lambda item: str(item).join([before, *after])
 
 
 def request_template(url: str, path: str) -> Callable[[int], bytes]:

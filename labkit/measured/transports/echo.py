@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from typing import cast
-from urllib.parse import urlsplit
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import OneAtATime
-from labkit.measured.transports.failures import Unanswered
+from labkit.measured.transports.client import OneAtATime, Unanswered
 from labkit.spec.transports import EchoTransport
 
 NUMBER_BYTES = 12
@@ -24,9 +22,7 @@ class Echo(OneAtATime[EchoTransport]):
     """`async with Echo(settings, url) as fetch: size = await fetch(item)`."""
 
     def __init__(self, settings: EchoTransport, url: str) -> None:
-        super().__init__(settings)
-        split = urlsplit(url)
-        self._host, self._port = split.hostname or "", split.port or 0
+        super().__init__(settings, url)
         self._size = settings.message_bytes
         self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
         self.connections: set[EchoConnection] = set()
@@ -48,7 +44,13 @@ class Echo(OneAtATime[EchoTransport]):
 
     async def fetch(self, item: int) -> int:
         """Send a message, await its echo, and return its size."""
-        connection = self.idle.pop() if self.idle else await self._open()
+        if self.idle:
+            connection = self.idle.pop()
+        else:
+            open_to = asyncio.get_running_loop().create_connection
+            _, connection = await self.connect(
+                lambda host: open_to(lambda: EchoConnection(self, self._size), host, self.port)
+            )
         try:
             await connection.ask(_NUMBER % item, self._filler)
         except BaseException:
@@ -57,15 +59,6 @@ class Echo(OneAtATime[EchoTransport]):
         if connection in self.connections:
             self.idle.append(connection)
         return self._size
-
-    async def _open(self) -> EchoConnection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self.settings.connect_timeout_s):
-            _, connection = await loop.create_connection(
-                lambda: EchoConnection(self, self._size), self._host, self._port
-            )
-        self.opened += 1
-        return connection
 
 
 class EchoConnection(asyncio.Protocol):

@@ -1,15 +1,17 @@
-"""What the clients of the target `postgres` have in common: one query, and how it can fail."""
+"""What the clients of the target `postgres` share: one query, and how it can fail."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from labkit.measured.transports.client import Client, Kinds, Settings
 from labkit.spec.addresses import POSTGRES_VARIABLES, check_dsn
 
 COLUMNS = "SELECT id, name, value FROM labkit.items WHERE id = "
 TOO_MANY_CONNECTIONS, QUERY_CANCELED = "53300", "57014"
 """SQLSTATEs: `too_many_connections` and `query_canceled`, which a command's timeout leads to."""
-_CONNECTION = ("08", "57P")
+CONNECTION_STATES = ("08", "57P")
 """Their classes where a connection is refused or ended: exceptions of it, and an operator's."""
 
 
@@ -25,27 +27,38 @@ class WrongRow(Exception):
     """The server answered with another row than was asked for, or with none."""
 
 
-def checked(row: object, key: int) -> object:
-    """The row, where it is the one with this key."""
-    if row is None or row[0] != key:  # type: ignore[index]  # each driver has rows of its own
+KINDS: Kinds = (
+    (PoolTimeout, "pool-timeout"),
+    (NotConnected, "connect"),
+    (WrongRow, "payload"),
+)
+
+
+class PostgresClient(Client[Settings]):
+    """A client of a database whose keys are `rows` numbers from 0."""
+
+    def __init__(self, settings: Settings, dsn: str, rows: int) -> None:
+        super().__init__(settings)
+        check_dsn(dsn)
+        self.dsn, self.rows = dsn, rows
+        for name in POSTGRES_VARIABLES:  # nothing may lead elsewhere
+            os.environ.pop(name, None)
+
+
+def check_row(row: Any, key: int) -> object:
+    """Return the row. Raise `WrongRow` where it is not the one with this key."""
+    if row is None or row[0] != key:
         raise WrongRow(f"the row of key {key} was asked for, and {row!r} came")
     return row
 
 
-def own_place(dsn: str) -> str:
-    """The DSN, checked, with nothing left in the environment that would lead elsewhere."""
-    check_dsn(dsn)
-    for name in POSTGRES_VARIABLES:
-        os.environ.pop(name, None)
-    return dsn
-
-
-def kind_of_state(state: str | None) -> str:
-    """The kind of a failure that the server told, by its SQLSTATE; None: it told none."""
+def kind_of_error(error: Any) -> str:
+    """Return the kind of an error of the server, by its SQLSTATE; None is an error without one."""
+    state: str | None = error.sqlstate
     if state == TOO_MANY_CONNECTIONS:
         return "too-many-connections"
     if state == QUERY_CANCELED:
         return "timeout"
-    if state is None or state.startswith(_CONNECTION):
+    if state is None or state.startswith(CONNECTION_STATES):
         return "disconnected"
     return "query"

@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
-from typing import Any
-
-import httptools
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import OneAtATime, endpoint, request_template
-from labkit.measured.transports.failures import BadStatus, Unanswered
-from labkit.measured.transports.responses import ResponseHead, ResponseReader
+from labkit.measured.transports.client import (
+    BadStatus,
+    HttpClient,
+    OneAtATime,
+    Unanswered,
+)
+from labkit.measured.transports.responses import ResponseHead
 from labkit.spec.transports import StreamsTransport
 
 
-class Streams(OneAtATime[StreamsTransport]):
+class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
     """`async with Streams(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
@@ -32,17 +31,9 @@ class Streams(OneAtATime[StreamsTransport]):
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        super().__init__(settings)
-        self._request = request_template(url, path)
-        self._endpoint = endpoint(url, addresses)
-        self._known: dict[bytes, ResponseHead] = {}
+        super().__init__(settings, url, path, addresses)
         self._idle: list[StreamConnection] = []
         self._busy: dict[StreamConnection, None] = {}
-
-    @property
-    def effective(self) -> dict[str, Any]:
-        """The settings in force, how many connections they came to, and the parser."""
-        return super().effective | {"httptools": httptools.__version__}
 
     def open_connections(self) -> list[StreamConnection]:
         """Return the connections that are open."""
@@ -65,10 +56,14 @@ class Streams(OneAtATime[StreamsTransport]):
                 connection.abort()
                 connection = None
         if connection is None:
-            connection = await self._open()
+            port, limit = self.port, self.settings.buffer_bytes
+            reader, writer = await self.connect(
+                lambda host: asyncio.open_connection(host, port, limit=limit)
+            )
+            connection = StreamConnection(self, reader, writer)
         self._busy[connection] = None
         try:
-            head, body = await connection.ask(self._request(item))
+            head, body = await connection.ask(self.request(item))
         except BaseException:
             connection.abort()
             raise
@@ -82,41 +77,17 @@ class Streams(OneAtATime[StreamsTransport]):
             raise BadStatus(head.status)
         return body
 
-    async def _open(self) -> StreamConnection:
-        """Open a connection, to the last of several addresses where no other answers."""
-        *others, last = self._endpoint.hosts
-        connect = partial(
-            asyncio.open_connection, port=self._endpoint.port, limit=self.settings.buffer_bytes
-        )
-        async with asyncio.timeout(self.settings.connect_timeout_s):
-            for host in others:
-                with suppress(OSError):
-                    reader, writer = await connect(host)
-                    break
-            else:
-                reader, writer = await connect(last)
-        self.opened += 1
-        return StreamConnection(self.settings, self._known, reader, writer)
-
 
 class StreamConnection:
     """One connection, and the answer that comes on it."""
 
     def __init__(
-        self,
-        settings: StreamsTransport,
-        known: dict[bytes, ResponseHead],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: Streams, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._reader, self._writer, self._size = reader, writer, settings.buffer_bytes
+        self._reader, self._writer = reader, writer
+        self._size = client.settings.buffer_bytes
         self._answers: deque[tuple[ResponseHead, bytes]] = deque()
-        self._responses = ResponseReader(
-            lambda head, body: self._answers.append((head, body)),
-            max_head_bytes=settings.most_head_bytes,
-            max_body_bytes=settings.most_body_bytes,
-            known=known,
-        )
+        self._responses = client.new_reader(lambda head, body: self._answers.append((head, body)))
         self._expired = False
         self.asked = 0
 

@@ -1,11 +1,15 @@
 """aiohttp's tracing events -> the phases of a request.
 
-Which request an event is of, a context variable says: it holds in the task that makes the request,
-and in those which aiohttp starts on its behalf.
+Plan. A context variable says which request an event is of: it holds in the task that makes the
+request, and in those which aiohttp starts on its behalf. aiohttp hands on, as the second argument
+of each event, what the factory of its configuration gives: that request. Most events mean that the
+request enters a phase and nothing else; the others count, or have to do with looking up names,
+where one look-up serves all requests that ask for the name meanwhile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,13 +18,13 @@ import aiohttp
 
 from labkit.measured.probes import phases
 from labkit.measured.probes.phases import Request, Tracer
-from labkit.measured.transports import Fetch
+from labkit.measured.transports.client import Fetch
 
 _current: ContextVar[Request] = ContextVar("request")
 
 
 def traced(fetch: Fetch, tracer: Tracer) -> Fetch:
-    """`fetch`, of which each call is one request of the tracer's."""
+    """Return `fetch`, of which each call is one request of the tracer's."""
 
     async def call(item: int) -> None:
         request = tracer.begin(item)
@@ -39,7 +43,7 @@ def traced(fetch: Fetch, tracer: Tracer) -> Fetch:
 
 
 def events(tracer: Tracer) -> aiohttp.TraceConfig:
-    """What a session is to be given as one of its `trace_configs`.
+    """Return what a session is to be given as one of its `trace_configs`.
 
     It serves requests that are made within `traced`, and raises `LookupError` for any other.
     """
@@ -48,75 +52,62 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
     def current(trace_request_ctx: object) -> SimpleNamespace:
         return cast(SimpleNamespace, _current.get())
 
-    config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
-    heard = _Events(tracer)
-    config.on_connection_queued_start.append(heard.queued)
-    config.on_connection_reuseconn.append(heard.reused)
-    config.on_connection_create_start.append(heard.connecting)
-    config.on_connection_create_end.append(heard.connected)
-    config.on_dns_cache_hit.append(heard.known)
-    config.on_dns_resolvehost_start.append(heard.asked)
-    config.on_dns_resolvehost_end.append(heard.told)
-    config.on_request_headers_sent.append(heard.sent)
-    config.on_request_redirect.append(heard.redirected)
-    config.on_request_end.append(heard.answered)
-    config.on_response_chunk_received.append(heard.read)
-    return config
+    def entering(phase: int) -> Callable[[object, Any, object], Any]:
+        async def enter(_: object, request: Any, __: object) -> None:
+            tracer.enter(request, phase)
 
+        return enter
 
-class _Events:
-    """One method for each event; the second argument is the request that it is of."""
-
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer, self._enter = tracer, tracer.enter
-        # Of each name that is being looked up, the requests that wait for another's look-up of it.
-        self._waiting: dict[str, list[Request]] = {}
-
-    async def queued(self, _: object, request: Any, __: object) -> None:
-        self._enter(request, phases.QUEUE)
-
-    async def reused(self, _: object, request: Any, __: object) -> None:
-        self._tracer.reused += 1
+    async def reused(_: object, request: Any, __: object) -> None:
+        tracer.reused += 1
         request.reused = True
-        self._enter(request, phases.SEND)
+        tracer.enter(request, phases.SEND)
 
-    async def connecting(self, _: object, request: Any, __: object) -> None:
+    async def connecting(_: object, request: Any, __: object) -> None:
         request.reused = False
-        self._enter(request, phases.CONNECT)
+        tracer.enter(request, phases.CONNECT)
 
-    async def connected(self, _: object, request: Any, __: object) -> None:
-        self._tracer.opened += 1
-        self._enter(request, phases.SEND)
+    async def connected(_: object, request: Any, __: object) -> None:
+        tracer.opened += 1
+        tracer.enter(request, phases.SEND)
 
-    async def known(self, session: Any, request: Any, params: Any) -> None:
-        self._tracer.cached += 1
+    async def redirected(_: object, request: Any, __: object) -> None:
+        tracer.redirects += 1
+        tracer.enter(request, phases.PREPARE)
+
+    # Of each name that is being looked up, the requests that wait for another's look-up of it.
+    waiting: dict[str, list[Request]] = {}
+
+    async def found_in_cache(session: Any, request: Any, params: Any) -> None:
+        tracer.cached += 1
         # aiohttp calls it a hit as well where another's look-up of the name is still under way, and
-        # may say so before it tells of that look-up. Only the connector knows.
+        # may say so before it reports that look-up. Only the connector knows.
         if any(host == params.host for host, _ in session.connector._throttle_dns_futures):
-            self._waiting.setdefault(params.host, []).append(request)
-            self._enter(request, phases.DNS)
+            waiting.setdefault(params.host, []).append(request)
+            tracer.enter(request, phases.DNS)
 
-    async def asked(self, _: object, request: Any, params: Any) -> None:
-        self._tracer.lookups += 1
-        # Those that are over need not be told; a look-up that failed never told them.
-        waiting = self._waiting.get(params.host, [])
-        self._waiting[params.host] = [one for one in waiting if one.phase == phases.DNS]
-        self._enter(request, phases.DNS)
+    async def looking_up(_: object, request: Any, params: Any) -> None:
+        tracer.lookups += 1
+        # Requests that are over need not be moved on; a look-up that failed has moved none.
+        others = waiting.get(params.host, [])
+        waiting[params.host] = [one for one in others if one.phase == phases.DNS]
+        tracer.enter(request, phases.DNS)
 
-    async def told(self, _: object, request: Any, params: Any) -> None:
-        for one in [request, *self._waiting.pop(params.host, [])]:
+    async def looked_up(_: object, request: Any, params: Any) -> None:
+        for one in [request, *waiting.pop(params.host, [])]:
             if one.phase == phases.DNS:
-                self._enter(one, phases.CONNECT)
+                tracer.enter(one, phases.CONNECT)
 
-    async def sent(self, _: object, request: Any, __: object) -> None:
-        self._enter(request, phases.WAIT)
-
-    async def redirected(self, _: object, request: Any, __: object) -> None:
-        self._tracer.redirects += 1
-        self._enter(request, phases.PREPARE)
-
-    async def answered(self, _: object, request: Any, __: object) -> None:
-        self._enter(request, phases.READ)
-
-    async def read(self, _: object, request: Any, __: object) -> None:
-        self._enter(request, phases.RELEASE)
+    config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
+    config.on_connection_queued_start.append(entering(phases.QUEUE))
+    config.on_connection_reuseconn.append(reused)
+    config.on_connection_create_start.append(connecting)
+    config.on_connection_create_end.append(connected)
+    config.on_dns_cache_hit.append(found_in_cache)
+    config.on_dns_resolvehost_start.append(looking_up)
+    config.on_dns_resolvehost_end.append(looked_up)
+    config.on_request_headers_sent.append(entering(phases.WAIT))
+    config.on_request_redirect.append(redirected)
+    config.on_request_end.append(entering(phases.READ))
+    config.on_response_chunk_received.append(entering(phases.RELEASE))
+    return config

@@ -26,23 +26,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any, cast
 
-import httptools
-
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports import Fetch
-from labkit.measured.transports.client import Client, endpoint, request_template
-from labkit.measured.transports.failures import BadStatus, Unanswered
-from labkit.measured.transports.responses import ResponseHead, ResponseReader
+from labkit.measured.transports.client import (
+    BadStatus,
+    Fetch,
+    HttpClient,
+    Unanswered,
+)
+from labkit.measured.transports.responses import ResponseHead
 from labkit.spec.transports import WireTransport
 
 Waiter = asyncio.Future[Any]
 
 
-class Wire(Client[WireTransport]):
+class Wire(HttpClient[WireTransport]):
     """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
 
     def __init__(
@@ -52,24 +52,15 @@ class Wire(Client[WireTransport]):
         path: str = "/{item}",
         addresses: Sequence[str] = (),
     ) -> None:
-        super().__init__(settings)
-        self._endpoint = endpoint(url, addresses)
-        self._request = request_template(url, path)
+        super().__init__(settings, url, path, addresses)
         self.ready: list[WireConnection] = []
-        self.known: dict[bytes, ResponseHead] = {}
-        self.plain: dict[bytes, int] = {}
         self.queue: deque[Waiter] = deque()
         self.connections: set[WireConnection] = set()
         self._opening = 0
 
-    @property
-    def effective(self) -> dict[str, Any]:
-        """The settings in force, how many connections they came to, and the parser."""
-        return super().effective | {"httptools": httptools.__version__}
-
     def fetcher(self) -> Fetch:
         """Return what a strategy calls for each item."""
-        request, more, ready = self._request, self._more, self.ready
+        request, more, ready = self.request, self._more, self.ready
         depth, new_waiter = self.settings.depth, asyncio.get_running_loop().create_future
 
         async def fetch(item: int) -> bytes:
@@ -92,7 +83,18 @@ class Wire(Client[WireTransport]):
         limit, there = self.settings.connections, len(self.connections) + self._opening
         soon = self._opening * self.settings.depth
         if len(self.queue) + self._opening >= soon and (not limit or there < limit):
-            await self._open()
+            open_to = asyncio.get_running_loop().create_connection
+            self._opening += 1
+            try:
+                await self.connect(
+                    lambda host: open_to(lambda: WireConnection(self), host, self.port)
+                )
+            except BaseException:
+                self.wake()  # the next in the queue may try for itself
+                raise
+            finally:
+                self._opening -= 1
+            self.wake(self.settings.depth - 1)
             return
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self.queue.append(waiter)
@@ -102,27 +104,6 @@ class Wire(Client[WireTransport]):
             if not waiter.cancelled():
                 self.wake()  # what this one was woken for is for the next
             raise
-
-    async def _open(self) -> None:
-        """Open a connection, to the last of several addresses where no other answers."""
-        connect, port = asyncio.get_running_loop().create_connection, self._endpoint.port
-        *others, last = self._endpoint.hosts
-        self._opening += 1
-        try:
-            async with asyncio.timeout(self.settings.connect_timeout_s):
-                for host in others:
-                    with suppress(OSError):
-                        await connect(lambda: WireConnection(self), host, port)
-                        break
-                else:
-                    await connect(lambda: WireConnection(self), last, port)
-        except BaseException:
-            self.wake()  # the next in the queue may try for itself
-            raise
-        finally:
-            self._opening -= 1
-        self.opened += 1
-        self.wake(self.settings.depth - 1)
 
     def wake(self, count: int = 1) -> None:
         """Let so many of those that wait for a connection look again."""
@@ -162,22 +143,15 @@ class WireConnection(asyncio.Protocol):
     """One connection; `waiting` are the requests sent on it and not yet answered, in order."""
 
     def __init__(self, client: Wire) -> None:
-        settings = client.settings
         self.waiting: deque[Waiter] = deque()
         self._client, self._ready, self._queue = client, client.ready, client.queue
         # So many wait where there was no room for another before the last answer.
-        self._but_one = settings.depth - 1
+        self._but_one = client.settings.depth - 1
         self._transport: asyncio.Transport
         self._out: list[bytes] = []
         # Takes no new requests; takes no more answers either.
         self._retired = self._over = False
-        self._reader = ResponseReader(
-            self._answered,
-            max_head_bytes=settings.most_head_bytes,
-            max_body_bytes=settings.most_body_bytes,
-            known=client.known,
-            plain=client.plain,
-        )
+        self._reader = client.new_reader(self._answered)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop once connected."""
