@@ -1,287 +1,196 @@
-"""Whether a laptop is ready for a workshop, with each thing that is looked at made good and bad."""
+"""Whether a laptop is ready for a workshop: each check on good and bad laptops, and the command."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
-import psutil
 import pytest
+from factories import make_record
+from machines import GOOD, machine
 
 from labkit.cli import doctor as command
 from labkit.errors import TrialFailed
-from labkit.lab.doctor import Check, Status, workshop
-from labkit.lab.doctor.workshop import Needs
-from labkit.launch import environment, launcher, preflight, program
+from labkit.lab.doctor import workshop
+from labkit.lab.doctor.workshop import Needs, Readiness, Tried
+from labkit.launch import launcher, program
 from labkit.launch.program import Ended
+from labkit.record.record import Record
 
 NEEDS = Needs(peak_mb=300, workshop_mb=450, minutes=60, databases=["08", "09"])
 NAMES = [
     "Python", "cores", "memory", "disk", "JupyterLab", "kernel", "ipywidgets", "trial",
     "open files (hard limit)", "databases", "clock",
 ]  # fmt: skip
+LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
+TAKES = "scale workshop will take about 60 minutes of computing in all"
+NO_KERNEL = "install it into this Python: python -m ipykernel install --sys-prefix (kernel)"
 
 
-def ended(out: str = f"runs {sys.prefix}\n", status: int = 0, errors: str = "") -> Ended:
-    took: dict[str, Any] = {"cpu_s": 0.1, "wall_s": 1.2, "peak_rss_bytes": 1 << 20}
-    return Ended(status=status, out=out, errors=errors, others_percent=None, **took)
+def measured(ok: int = 2_000, cpu_us: float | None = 100.0, efficiency: float = 0.95) -> Record:
+    dotted = {"counts.ok": ok, "client.cpu_us_per_request": cpu_us}
+    return make_record(settings={"loop": "uvloop"}, wall_s=2.1, efficiency=efficiency, **dotted)
 
 
-@pytest.fixture(autouse=True)
-def _ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A laptop of two cores on which kernel and trial work, without starting either."""
-    monkeypatch.setattr(environment, "usable_cores", lambda: [0, 1])
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8e9))
-    disk = SimpleNamespace(free=50e9)
-    monkeypatch.setattr(workshop.shutil, "disk_usage", lambda path: disk)
-    monkeypatch.setattr(preflight, "descriptors", lambda: 20_000)
-    started(monkeypatch)
-    answering(monkeypatch, launcher, measured())
+def judged(
+    needs: Needs = NEEDS, *, tried: dict[str, Any] | None = None, **changes: Any
+) -> Readiness:
+    """Return what is decided of the good machine with changes."""
+    ran = Tried(record=measured(), lab=LAB, kernel=KERNEL)._replace(**(tried or {}))
+    return workshop.judge(needs, machine(**changes), ran)
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, module: Any, answer: Any) -> None:
-    """Let `module.run` give this answer, or raise it."""
+@pytest.mark.parametrize(
+    ("name", "changes", "status", "shown", "conclusion"),
+    [
+        ("Python", {}, "ok", "3.12.1, labkit 0.1", f"Ready; {TAKES}."),
+        ("Python", {"python": "3.10.9"}, "bad", "3.10.9, ",
+         "Not ready: install Python 3.11, 3.12 or 3.13 (Python)."),
+        ("Python", {"python": "3.14.0rc1"}, "bad", "3.14.0rc1, ", "Not ready: "),
+        ("cores", {}, "ok", "2 usable, as fast as the reference", "Ready; "),
+        ("memory", {"free_memory": 1.2e9}, "ok",
 
-    async def run(*words: Any, **options: Any) -> Any:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(module, "run", run)
-
-
-def started(monkeypatch: pytest.MonkeyPatch, *, lab: Any = None, kernel: Any = None) -> None:
-    """Let JupyterLab and the kernel end like this, or raise it."""
-
-    async def run(words: Sequence[str], **options: Any) -> Any:
-        good = (lab or ended("4.6.6\n")) if "jupyterlab" in words else (kernel or ended())
-        if isinstance(good, Exception):
-            raise good
-        return good
-
-    monkeypatch.setattr(program, "run", run)
-
-
-def measured(ok: int = 2_000, cpu_us: float = 100.0, efficiency: float = 0.95) -> Any:
-    return SimpleNamespace(
-        counts=SimpleNamespace(ok=ok), efficiency=efficiency, wall_s=2.1,
-        client=SimpleNamespace(cpu_us_per_request=cpu_us),
-    )  # fmt: skip
-
-
-async def found(name: str) -> Check:
-    [one] = [one for one in (await workshop.examine(NEEDS)).checks if one.name == name]
-    return one
-
-
-async def test_each_thing_is_looked_at_once_and_a_good_laptop_is_ready() -> None:
-    readiness = await workshop.examine(NEEDS)
+         "1,200 MB available, the largest notebook takes 300 MB (450 at scale workshop)",
+         "Ready; "),
+        ("memory", {"free_memory": 1.0e9}, "warn", "1,000 MB", f"Ready for smoke; {TAKES}."),
+        ("memory", {"free_memory": 0.2e9}, "bad", "200 MB", "Not ready: "),
+        ("disk", {"free_disk": 5e9}, "ok", "5.0 GB free here", "Ready; "),
+        ("disk", {"free_disk": 0.5e9}, "warn", "0.5 GB", "Ready, but not for databases, whose "),
+        ("disk", {"free_disk": 1e7}, "bad", "0.0 GB", "Not ready: "),
+        ("JupyterLab", {"tried": {"lab": ("does not start: x", True, 0.1)}}, "bad",
+         "does not start: x",
+         "Not ready: install it with: pip install 'labkit[lab]' (JupyterLab)."),
+        ("kernel", {}, "ok", "started and ran a cell in 1.3 s", "Ready; "),
+        ("kernel", {"tried": {"kernel": ("did not end", True, 60.0)}}, "bad", "did not end",
+         f"Not ready: {NO_KERNEL}."),
+        ("kernel", {"tried": {"kernel": ("", False, 1.0)}}, "bad", "ran no cell", "Not ready: "),
+        ("kernel", {"tried": {"kernel": ("runs /usr", False, 1.0)}}, "bad",
+         "belongs to another Python, in /usr", "Not ready: "),
+        ("ipywidgets", {}, "ok", "8.1, front end installed", "Ready; "),
+        ("ipywidgets", {"has_front_end": False}, "warn", "8.1, front end missing",
+         "Ready, but not for lab.panel(); "),
+        ("ipywidgets", {"widgets": None}, "warn", "missing, front end installed",
+         "Ready, but not for lab.panel(); "),
+        ("trial", {}, "ok", "2,000 of 2,000 answers in 2.1 s on uvloop, efficiency 95%", "Ready; "),
+        ("trial", {"tried": {"record": measured(efficiency=0.5)}}, "warn",
+         "2,000 of 2,000 answers in 2.1 s on uvloop, efficiency 50%", "Ready for smoke; "),
+        ("trial", {"tried": {"record": measured(ok=1_999)}}, "bad", "1,999 of ", "Not ready: "),
+        ("trial", {"tried": {"record": TrialFailed("the server died")}}, "bad",
+         "failed: the server died", "Not ready: "),
+        ("open files (hard limit)", {"descriptors": 256}, "bad", "256", "Not ready: "),
+        ("databases", {}, "ok", "installed, for notebooks 08 and 09", "Ready; "),
+        ("databases", {"missing": frozenset({"redis", "asyncpg"})}, "warn",
+         "asyncpg, redis missing, for notebooks 08 and 09",
+         "Ready, but not for notebooks that need one; "),
+        ("clock", {"clock_source": "hpet"}, "warn", "a clock", "Ready, but not for latencies; "),
+    ],
+)  # fmt: skip
+def test_each_check(
+    name: str, changes: dict[str, Any], status: str, shown: str, conclusion: str
+) -> None:
+    readiness = judged(**changes)
 
     assert [one.name for one in readiness.checks] == NAMES
-    for one in readiness.checks:
-        assert one.status in get_args(Status)
-        assert bool(one.advice) == bool(one.spoils) == (one.status != "ok")
-    assert readiness.ready == "workshop"
-    assert readiness.conclusion() == (
-        "Ready; scale workshop will take about 60 minutes of computing in all."
-    )
-
-
-async def test_notebooks_that_give_no_minutes_are_named() -> None:
-    readiness = await workshop.examine(NEEDS._replace(uncounted=["12_the_ledger"]))
-
-    assert readiness.conclusion() == (
-        "Ready; scale workshop will take about 60 minutes of computing in all, "
-        "besides 12_the_ledger (see its opening)."
-    )
+    assert [one.name for one in readiness.checks if one.status != "ok"] in ([], [name])
+    check = readiness.checks[NAMES.index(name)]
+    assert check.status == status
+    assert check.found.startswith(shown)
+    assert bool(check.advice) == bool(check.spoils) == (status != "ok")
+    assert readiness.conclusion().startswith(conclusion)
 
 
 @pytest.mark.parametrize(
     ("cores", "cpu_us", "minutes", "ready"),
     [
-        ([0, 1], 150.0, 60, "workshop"),
-        ([0, 1], 50.0, 60, "workshop"),
-        ([0, 1], 225.0, 90, "workshop"),
-        ([0, 1], 450.0, 180, "smoke"),
-        ([0], 150.0, 120, "smoke"),
+        (2, 150.0, 60, "workshop"),
+        (2, 50.0, 60, "workshop"),
+        (2, None, 60, "workshop"),
+        (2, 225.0, 90, "workshop"),
+        (2, 450.0, 180, "smoke"),
+        (1, 150.0, 120, "smoke"),
     ],
 )
-async def test_a_slow_laptop_or_one_core_is_ready_for_smoke(
-    monkeypatch: pytest.MonkeyPatch, cores: list[int], cpu_us: float, minutes: int, ready: str
+def test_a_slow_laptop_or_one_core_is_ready_for_smoke(
+    cores: int, cpu_us: float | None, minutes: int, ready: str
 ) -> None:
-    monkeypatch.setattr(environment, "usable_cores", lambda: cores)
-    answering(monkeypatch, launcher, measured(cpu_us=cpu_us))
-
-    readiness = await workshop.examine(NEEDS)
+    readiness = judged(tried={"record": measured(cpu_us=cpu_us)}, cores_usable=cores)
 
     assert readiness.minutes == pytest.approx(minutes)
     assert readiness.ready == ready
-    if ready == "smoke":
-        assert readiness.conclusion() == (
-            "Ready for smoke; "
-            f"scale workshop will take about {minutes} minutes of computing in all."
-        )
+    assert ("for smoke" in readiness.conclusion()) == (ready == "smoke")
+    assert f"about {minutes} minutes of computing in all." in readiness.conclusion()
+
+
+def test_notebooks_that_give_no_minutes_are_named() -> None:
+    readiness = judged(NEEDS._replace(uncounted=["12_the_ledger"]))
+
+    assert readiness.conclusion() == f"Ready; {TAKES}, besides 12_the_ledger (see its opening)."
+
+
+BROKEN = {"out": "", "status": 1, "errors": "Traceback\nNo module named 'labkit'\n"}
 
 
 @pytest.mark.parametrize(
-    ("available", "status"), [(8e9, "ok"), (1.2e9, "ok"), (1.0e9, "warn"), (0.2e9, "bad")]
-)
-async def test_memory(monkeypatch: pytest.MonkeyPatch, available: float, status: Status) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
-
-    one = await found("memory")
-
-    assert one.status == status
-    assert "the largest notebook takes 300 MB (450 at scale workshop)" in one.found
-
-
-@pytest.mark.parametrize(("free", "status"), [(5e9, "ok"), (0.5e9, "warn"), (1e7, "bad")])
-async def test_disk(monkeypatch: pytest.MonkeyPatch, free: float, status: Status) -> None:
-    monkeypatch.setattr(workshop.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-
-    assert (await found("disk")).status == status
-
-
-BROKEN = ended(out="", status=1, errors="Traceback\nNo module named 'labkit'\n")
-
-
-@pytest.mark.parametrize(
-    ("answer", "shown"),
+    ("ended", "output"),
     [
-        (BROKEN, "does not start: No module named 'labkit'"),
-        (ended(out="", status=-9), "does not start: status -9"),
-        (ended(out=""), "ran no cell"),
-        (ended(out="runs /usr\n"), "belongs to another Python, in /usr"),
-        (TrialFailed("python did not end within 60 s"), "python did not end within 60 s"),
+        ({"out": "runs /usr\n"}, ("runs /usr", False, 1.2)),
+        (BROKEN, ("does not start: No module named 'labkit'", True, 1.2)),
+        ({"status": -9}, ("does not start: status -9", True, 1.2)),
+        (None, ("python did not end within 60 s", True, 0.0)),
     ],
 )
-async def test_kernel_that_does_not_work(
-    monkeypatch: pytest.MonkeyPatch, answer: Any, shown: str
+async def test_how_a_program_ends(
+    monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any] | None, output: Any
 ) -> None:
-    started(monkeypatch, kernel=answer)
+    ending(monkeypatch, ended)
 
-    one = await found("kernel")
-    readiness = await workshop.examine(NEEDS)
-
-    assert (one.status, one.found) == ("bad", shown)
-    assert readiness.ready == "no"
-    assert readiness.conclusion() == (
-        "Not ready: install it into this Python: python -m ipykernel install --sys-prefix (kernel)."
-    )
+    assert await workshop.output(["python"]) == output
 
 
-@pytest.mark.parametrize("answer", [BROKEN, TrialFailed("python cannot be run")])
-async def test_jupyterlab_that_does_not_start(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
-    started(monkeypatch, lab=answer)
+def ending(monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any] | None) -> None:
+    """Let every program end like this, or not in time."""
+    usual: dict[str, Any] = {"status": 0, "out": "", "errors": "", "others_percent": None}
+    took = {"cpu_s": 0.1, "wall_s": 1.2, "peak_rss_bytes": 1 << 20}
 
-    readiness = await workshop.examine(NEEDS)
+    async def run(words: Sequence[str], **options: Any) -> Ended:
+        if ended is None:
+            raise TrialFailed("python did not end within 60 s")
+        return Ended(**{**usual, **took, **ended})
 
-    assert (await found("JupyterLab")).status == "bad"
-    assert readiness.conclusion() == (
-        "Not ready: install it with: pip install 'labkit[lab]' (JupyterLab)."
-    )
+    monkeypatch.setattr(program, "run", run)
 
 
-async def test_widgets_without_their_front_end(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(workshop.site, "getuserbase", lambda: str(tmp_path))
-    started(monkeypatch, kernel=ended(out=f"runs {tmp_path}\n"))
+    async def run(trial: Any, **options: Any) -> Record:
+        loops.append(trial.loop)
+        return measured()
 
-    one = await found("ipywidgets")
-    readiness = await workshop.examine(NEEDS)
-
-    assert (one.status, one.spoils) == ("warn", "lab.panel()")
-    assert "front end missing" in one.found
-    assert readiness.conclusion().startswith("Ready, but not for lab.panel(); ")
-
-
-@pytest.mark.parametrize(
-    ("answer", "status", "shown", "ready"),
-    [
-        (measured(efficiency=0.5), "warn", "efficiency 50%", "smoke"),
-        (measured(ok=1_999), "bad", "1,999 of 2,000 answers", "no"),
-        (TrialFailed("the server died"), "bad", "failed: the server died", "no"),
-    ],
-)
-async def test_trial(
-    monkeypatch: pytest.MonkeyPatch, answer: Any, status: Status, shown: str, ready: str
-) -> None:
-    answering(monkeypatch, launcher, answer)
-
-    one, readiness = await found("trial"), await workshop.examine(NEEDS)
-
-    assert one.status == status
-    assert shown in one.found
-    assert readiness.ready == ready
-
-
-async def test_a_loop_that_is_missing_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workshop, "find_spec", lambda name: None)
-
-    readiness = await workshop.examine(NEEDS)
-
-    assert "on asyncio" in (await found("trial")).found
-    [databases] = [one for one in readiness.checks if one.name == "databases"]
-    assert "asyncpg" in databases.found
-    assert readiness.conclusion().startswith("Ready, but not for notebooks 08 and 09; ")
-
-
-async def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "version", lambda name: None)
-    monkeypatch.setattr(sys, "version_info", (3, 10, 1))
-
-    readiness = await workshop.examine(NEEDS)
-
-    bad = [one.name for one in readiness.checks if one.status == "bad"]
-    assert bad == ["Python"]
-    assert "install Python 3.11, 3.12 or 3.13 (Python)" in readiness.conclusion()
-
-
-# The command.
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
-    def command_run(**options: Any) -> tuple[int, str]:
-        status = 0
-        try:
-            command.doctor(workshop=True, **options)
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, capsys.readouterr().out
-
-    return command_run
-
-
-def test_command_says_it_in_a_dozen_lines(run: Callable[..., tuple[int, str]]) -> None:
-    status, out = run()
-    lines = out.splitlines()
-
-    assert status == 0
+    loops: list[str] = []
+    monkeypatch.setattr(launcher, "run", run)
+    monkeypatch.setattr("labkit.lab.doctor.machine.read", lambda: GOOD)
+    ending(monkeypatch, {"out": f"runs {sys.prefix}\n"})
+    command.doctor(workshop=True)
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(NAMES) + 2
     assert lines[-1].startswith("Ready; scale workshop will take about ")
     assert "besides 12_the_ledger" in lines[-1]
 
-
-def test_command_fails_where_the_laptop_is_not_ready(
-    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started(monkeypatch, kernel=BROKEN)
-
-    status, out = run(json="-")
-    told = json.loads(out)
-
-    assert status == 1
-    assert told["ready"] == "no"
-    assert [one["name"] for one in told["checks"]] == NAMES
-    assert told["workshop_minutes"] >= 30
+    ending(monkeypatch, BROKEN)
+    without = machine(missing=frozenset({"uvloop"}))
+    monkeypatch.setattr("labkit.lab.doctor.machine.read", lambda: without)
+    with pytest.raises(SystemExit, match="1"):
+        command.doctor(workshop=True, json="-")
+    written = json.loads(capsys.readouterr().out)
+    assert written["ready"] == "no"
+    assert [one["name"] for one in written["checks"]] == NAMES
+    assert written["workshop_minutes"] >= 30
+    assert loops == ["uvloop", "asyncio"]
 
 
 @pytest.mark.slow

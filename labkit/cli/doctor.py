@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
+from labkit import paths
 from labkit.cli import notebooks, options, terminal
 from labkit.cli.options import Json, example
-
-if TYPE_CHECKING:
-    from labkit.lab.doctor import Check
-    from labkit.record.codes import Code
 
 
 @example("labkit doctor --json -")
@@ -38,79 +34,40 @@ def doctor(
     The exit status is 1 where something that is found bad has to be mended first.
     """
     options.check_json(json)
+    lines, failed = [], False
+    data: Any
     if guards:
-        _list_guards(json)
+        from labkit.record.codes import CODES
+
+        data = {"guards": list(CODES.values())}
+        for code in CODES.values():
+            verdict = terminal.coloured(code.verdict, 9)
+            lines += [f"{verdict}  {code.code:<17}  {code.when}", f"{'':<28}  -> {code.do}"]
     elif audit:
-        _audit(comparisons, json)
-    elif workshop:
-        _workshop(json)
+        from labkit.cli.reporters import reporter
+        from labkit.lab import facade
+
+        error = terminal.wait(facade.audit(comparisons, reporter=reporter()))
+        lines, data = [error.text()], error.to_dict()
     else:
-        _examine(json)
+        from labkit.lab import doctor as machines
+        from labkit.lab.doctor import workshop as workshops
 
-
-def _list_guards(json: str | None) -> None:
-    from labkit.record.codes import CODES
-
+        found: machines.Examination
+        if workshop:
+            needs = workshops.Needs(*notebooks.needs(notebooks.read_all(paths.notebooks())))
+            found = terminal.wait(workshops.examine(needs), stored="nothing of it is stored")
+        else:
+            found = machines.examine(machines.read())
+        width = max(len(check.name) for check in found.checks)
+        for check in found.checks:
+            status = terminal.coloured(check.status, 4)
+            lines.append(f"{status}  {check.name:<{width}}  {check.found}")
+            lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
+        lines += ["", found.conclusion()]
+        data, failed = found.to_dict(), bool(found.with_status("bad"))
     if json != "-":
-        show_codes(CODES.values())
-    terminal.write_json(json, {"guards": list(CODES.values())})
-
-
-def show_codes(codes: Iterable[Code]) -> None:
-    """Print each code that a record may have: its verdict, when it is given, what to do."""
-    for one in codes:
-        verdict = terminal.coloured(one.verdict, 9)
-        terminal.say(f"{verdict}  {one.code:<17}  {one.when}\n{'':<28}  -> {one.do}")
-
-
-def show_checks(checks: Sequence[Check], conclusion: str) -> None:
-    """Print what was found, aligned, and what to do."""
-    width = max(len(check.name) for check in checks)
-    for check in checks:
-        terminal.say(f"{terminal.coloured(check.status, 4)}  {check.name:<{width}}  {check.found}")
-        if check.advice:
-            terminal.say(f"{'':<6}{'':<{width}}  -> {check.advice}")
-    terminal.say(f"\n{conclusion}")
-
-
-def _audit(comparisons: int, json: str | None) -> None:
-    from labkit.cli.reporters import reporter
-    from labkit.lab import facade
-
-    found = terminal.wait(facade.audit(comparisons, reporter=reporter()))
-    if json != "-":
-        terminal.say(found.text())
-    terminal.write_json(json, found.to_dict())
-
-
-def _workshop(json: str | None) -> None:
-    from labkit import paths
-    from labkit.lab.doctor import workshop
-
-    needs = workshop.Needs(*notebooks.needs(notebooks.read_all(paths.notebooks())))
-    found = terminal.wait(workshop.examine(needs), stored="nothing of it is stored")
-    if json != "-":
-        show_checks(found.checks, found.conclusion())
-    terminal.write_json(
-        json,
-        {
-            "checks": found.checks,
-            "conclusion": found.conclusion(),
-            "ready": found.ready,
-            "workshop_minutes": round(found.minutes),
-        },
-    )
-    if found.ready == "no":
-        raise SystemExit(1)
-
-
-def _examine(json: str | None) -> None:
-    from labkit.lab import doctor as checks
-
-    found = checks.examine()
-    said, bad = checks.conclusion(found), any(check.status == "bad" for check in found)
-    if json != "-":
-        show_checks(found, said)
-    terminal.write_json(json, {"checks": found, "conclusion": said, "can_measure": not bad})
-    if bad:
+        terminal.say("\n".join(lines))
+    terminal.write_json(json, data)
+    if failed:
         raise SystemExit(1)

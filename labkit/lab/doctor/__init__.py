@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from labkit.lab.doctor.check import Check, Status
-from labkit.lab.doctor.machine import conclusion, examine
+from labkit.lab.doctor.machine import Check, Examination, Machine, Status, examine, read
 
-__all__ = ["Check", "Status", "conclusion", "examine"]
+__all__ = ["Check", "Examination", "Machine", "Status", "examine", "read"]

