@@ -27,7 +27,7 @@ from labkit.launch import launcher
 from labkit.launch import process as children
 from labkit.launch.assembly import Place
 from labkit.launch.launcher import Progress
-from labkit.record import guards
+from labkit.record import codes
 from labkit.record.record import Record, decode, encode
 from labkit.spec import delays
 from labkit.spec.registry import STRATEGIES
@@ -108,7 +108,7 @@ async def seen_through(trial: Trial, place: Place | None, seen: Children) -> Ran
     [record] = kept
     assert result is record
     assert decode(encode(record)) == record
-    assert record.verdict == guards.verdict(record.warnings)
+    assert record.verdict == codes.verdict(record.warnings)
     return Ran(record, seen, progress, error)
 
 

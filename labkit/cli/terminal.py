@@ -90,9 +90,9 @@ def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
 
 def all_failed(records: list[Record]) -> bool:
     """Return True if there are trials, and none did what it was to do."""
-    from labkit.record import guards
+    from labkit.record import codes
 
-    return bool(records) and all(guards.failed(record) for record in records)
+    return bool(records) and all(codes.failed(record) for record in records)
 
 
 def write_json(where: str | None, result: Any) -> None:

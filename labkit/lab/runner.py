@@ -22,7 +22,7 @@ from labkit.lab.progress import Reporter
 from labkit.launch import assembly, environment, launcher, load_generators, preflight
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.launcher import Served
-from labkit.record import guards
+from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report import stored
@@ -135,12 +135,12 @@ def _with_server_wait(record: Record, percent: float) -> Record:
     notes = list(record.warnings)
     if percent > guards.CONTENDED_PERCENT:
         message = f"other processes had the server's core for {percent:.0f} % of the time"
-        notes += guards.advised([Note(code="server-contended", message=message)])
+        notes += codes.with_advice([Note(code="server-contended", message=message)])
     return msgspec.structs.replace(
         record,
         figures={**record.figures, "server_waited_percent": percent},
         warnings=notes,
-        verdict=guards.verdict(notes),
+        verdict=codes.verdict(notes),
     )
 
 
@@ -151,7 +151,7 @@ def disturbed(record: Record) -> bool:
     """
     waited = record.client.waited_percent if record.client else None
     lost = any(note.code == "core-lost" for note in record.warnings)
-    return not guards.failed(record) and (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT)
+    return not codes.failed(record) and (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT)
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def shown(
 def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
     """Return in a sentence what is kept of work that was interrupted, and how to load it."""
     # A run that others disturbed was made again: both records are of one trial.
-    whole = {record.order for record in records if not guards.interrupted(record)}
+    whole = {record.order for record in records if not codes.interrupted(record)}
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
         return (

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from labkit.launch import environment
-from labkit.record import guards
-from labkit.record.record import Counts, Measurement, Note, Process, Record, Server, Timeline
+from labkit.record import codes, guards
+from labkit.record.record import Counts, Measurement, Note, Process, Record, Server
 from labkit.spec.trial import Trial
 
 _IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
@@ -50,18 +50,16 @@ def record(
 ) -> Record:
     """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
     trial, place, floor_s = began.trial, began.place, began.floor_s
-    noted = [*([note] if note else []), *measured.warnings, *guards.look_at(trial, measured)]
-    notes = guards.advised(noted)
-    whole = measured.counts.ok == measured.counts.planned
-    wall_s, known = measured.wall_s, msgspec.structs.asdict(measured)
-    for name in ("warnings", "process_peak_rss_bytes"):
-        del known[name]
+    noted = [*([note] if note else []), *measured.warnings, *guards.find_notes(trial, measured)]
+    notes = codes.with_advice(noted)
+    whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
+    known = msgspec.structs.asdict(measured) | {
+        "effective": {**measured.effective, "server": _in_force(stats)},
+        "server": _server(measured.server, stats),
+        "warnings": notes,
+    }
     return Record(
-        **known
-        | {
-            "effective": {**measured.effective, "server": _in_force(stats)},
-            "server": _server(measured.server, stats),
-        },
+        **known,
         id=new_id(began.started_at),
         started_at=began.started_at.isoformat(timespec="milliseconds"),
         study=place.study,
@@ -76,8 +74,7 @@ def record(
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
         process=process,
         environment=began.environment,
-        warnings=notes,
-        verdict=guards.verdict(notes),
+        verdict=codes.verdict(notes),
     )
 
 
@@ -94,15 +91,9 @@ def record_of_others(
 
     `trial` says what was asked for, `known` holds fields of the record that were measured.
     """
-    counts = Counts(planned=0, sent=0, not_sent=0, ok=0, failed={}, cancelled=0)
-    found = guards.advised(notes)
+    found = codes.with_advice(notes)
     bare = Record(
-        counts=counts,
-        wall_s=None,
-        throughput_rps=None,
-        client=None,
-        process=None,
-        server=None,
+        counts=Counts(planned=0, sent=0, ok=0),
         id=new_id(started_at),
         started_at=started_at.isoformat(timespec="milliseconds"),
         study=place.study,
@@ -111,17 +102,10 @@ def record_of_others(
         repeat=place.repeat,
         order=place.order,
         trial=trial,
-        effective={},
-        floor_s=None,
-        efficiency=None,
-        latency_s=None,
-        latency_hdr=None,
-        loop_lag_s=None,
-        timeline=Timeline(),
         figures=figures,
         environment=environment.now(),
         warnings=found,
-        verdict=guards.verdict(found),
+        verdict=codes.verdict(found),
     )
     return msgspec.structs.replace(bare, **known)
 
@@ -129,33 +113,15 @@ def record_of_others(
 def lost(trial: Trial, counts: Counts | None) -> Measurement:
     """What is known of a client that gave no measurement: the counts it last told, if any."""
     planned = trial.requests
-    none = Counts(planned=planned, sent=0, not_sent=planned, ok=0, failed={}, cancelled=0)
-    return Measurement(
-        counts=counts or none,
-        wall_s=None,
-        client=None,
-        server=None,
-        latency_s=None,
-        latency_hdr=None,
-        loop_lag_s=None,
-        timeline=Timeline(),
-        effective={},
-    )
+    return Measurement(counts=counts or Counts(planned=planned, sent=0, not_sent=planned, ok=0))
 
 
 def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
     if stats is None:
         return seen
     # A client that died took its window with it; what the server counted is still the truth.
-    unseen = Server(
-        cpu_percent=None,
-        peak_rss_bytes=None,
-        requests=None,
-        max_in_flight=None,
-        connections_opened=None,
-    )
     return msgspec.structs.replace(
-        seen or unseen,
+        seen or Server(),
         requests=stats.get("requests"),
         max_in_flight=stats.get("max_in_flight"),
         connections_opened=stats.get("connections_opened"),

@@ -221,6 +221,7 @@ class _Run:
         self.latest: Progress | None = None
         self.line: dict[str, Any] | None = None
         self.measured: Measurement | None = None
+        self.peak_rss_bytes: int | None = None
         self.interrupted: Record | None = None
 
     async def client(self, job: dict[str, Any], served: Served) -> Record:
@@ -261,6 +262,7 @@ class _Run:
         """Read the client's lines until the measurement; None where it dies before."""
         while (line := await child.read_line()) is not None:
             if line["type"] == "measurement":
+                self.peak_rss_bytes = line["peak_rss_bytes"]
                 self.measured = msgspec.convert(line["measurement"], Measurement)
                 return self.measured
             if line["type"] == "profile" and self.look is not None:
@@ -318,7 +320,7 @@ class _Run:
     def _record(
         self, child: Child, measured: Measurement, stats: dict[str, Any] | None, note: Note | None
     ) -> Record:
-        process = _process(child, measured)
+        process = _process(child, self.peak_rss_bytes)
         return assembly.record(self.began, measured, process=process, stats=stats, note=note)
 
     def _lost(self) -> Measurement:
@@ -333,7 +335,7 @@ def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float 
     return round(100 * float(took - had) / float(now["t_s"] - before["t_s"]), 1)
 
 
-def _process(child: Child, measured: Measurement) -> Process | None:
+def _process(child: Child, peak_rss_bytes: int | None) -> Process | None:
     usage, wall_s = child.usage, child.wall_s
     if usage is None or wall_s is None:
         return None
@@ -342,7 +344,7 @@ def _process(child: Child, measured: Measurement) -> Process | None:
         cpu_user_s=usage.ru_utime,
         cpu_system_s=usage.ru_stime,
         cpu_percent=round(100 * (usage.ru_utime + usage.ru_stime) / wall_s, 2),
-        peak_rss_bytes=measured.process_peak_rss_bytes,
+        peak_rss_bytes=peak_rss_bytes,
     )
 
 

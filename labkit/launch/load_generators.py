@@ -254,18 +254,15 @@ class Programs:
             return assembly.record_of_others(place, trial, started, figures={}, notes=[note])
         server_s, wall_s = _cpu_s(self._served.pid) - before_s, counted.wall_s
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
-        codes = {"failures": f"{counted.failed:,} of {done:,} requests failed"}
-        kept = [Note(code=code, message=said) for code, said in codes.items() if counted.failed]
-        if code := guards.contention(ended.others_percent, wall_s):
-            percent = ended.others_percent or 0.0
-            said = f"other processes had the client's core for {percent:.0f} % of the time"
-            kept.append(Note(code=code, message=said))
+        found = guards.contention(ended.others_percent, wall_s)
+        if counted.failed:
+            found = [("failures", f"{counted.failed:,} of {done:,} requests failed"), *found]
         record = assembly.record_of_others(
             place,
             trial,
             started,
             figures={"cpu_us_per_request": 1e6 * cpu_s / done},
-            notes=kept,
+            notes=[Note(code=code, message=message) for code, message in found],
             counts=Counts(
                 planned=done,
                 sent=done,

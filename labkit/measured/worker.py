@@ -108,8 +108,8 @@ def main() -> int:
         _PARENT.send("failed", message=str(error))
         return error.exit_code
     # The histogram is encoded here, the peak read last: the whole process is what `process` means.
-    measurement = msgspec.structs.replace(measurement, process_peak_rss_bytes=own_peak_bytes())
-    _PARENT.send("measurement", measurement=msgspec.to_builtins(measurement))
+    content = msgspec.to_builtins(measurement)
+    _PARENT.send("measurement", measurement=content, peak_rss_bytes=own_peak_bytes())
     return 0
 
 
@@ -259,17 +259,8 @@ async def _measure_bare(job: Job, trial: Trial, requests: int, limit: int) -> Me
         await asyncio.gather(*(work(session, items) for _ in range(limit)))
     window.close()
     failed = {"other": requests - answered} if answered < requests else {}
-    counts = Counts(
-        planned=requests, sent=requests, not_sent=0, ok=answered, failed=failed, cancelled=0
-    )
-    return Measurement(
-        **_both_sides(window, counts),
-        latency_s=None,
-        latency_hdr=None,
-        loop_lag_s=None,
-        timeline=Timeline(),
-        effective=_effective(trial),
-    )
+    counts = Counts(planned=requests, sent=requests, ok=answered, failed=failed)
+    return Measurement(**_both_sides(window, counts), effective=_effective(trial))
 
 
 def _effective(trial: Trial) -> dict[str, Any]:

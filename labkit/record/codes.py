@@ -1,15 +1,19 @@
-"""Every code that a note can carry: when it is given, what it makes of the record, what to do.
+"""Every code of a note: when it is given, which verdict it makes, what to do; and the verdict.
 
-`CODES` is the table of them; `guards` decides which are given, and `labkit doctor --guards` prints
-the table. Thresholds stand in `guards` and `stats`; a test holds their numbers to this text.
+`CODES` is the table, which `labkit doctor --guards` prints. A record has the worst verdict of its
+notes. `guards` finds the notes and has the thresholds; those of an arm's repeats are in `stats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
+
+from labkit.record import guards
+from labkit.record.record import Note, Record, Verdict
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -17,97 +21,146 @@ class Code(msgspec.Struct, frozen=True):
 
     code: str
     when: str
-    verdict: str
+    verdict: Verdict | Literal["of an arm"]
     do: str
 
 
-_TABLE = (
-    # The trial did not do what it was to do.
-    Code("all-failed", "no request succeeded", "invalid",
-         "see first_errors in the record, and whether the target runs"),
-    Code("deadline", "the trial passed its deadline", "invalid",
-         "send fewer requests, or raise deadline_s"),
-    Code("ended-early", "the client was told to end before all items were sent", "invalid",
-         "let it run to its end, or send fewer requests"),
-    Code("interrupted", "Ctrl-C", "invalid", "run it again"),
-    Code("items-repeated", "the strategy sent an item more than once", "invalid",
-         "call fetch once for each item"),
-    Code("not-conserved", "planned, sent, ok, failed and cancelled do not add up", "invalid",
-         "do not use the record; run it again, and report it if it comes back"),
-    Code("not-sent", "some requests were never sent", "invalid",
-         "look for what ended the strategy early, and run it again"),
-    Code("program-failed", "a program of others, or a coded experiment, gave no figures", "invalid",
-         "read what it said last, and whether its version is one that the lab knows"),
-    Code("strategy-failed", "the strategy itself raised an exception", "invalid",
-         "mend the strategy: fetch never raises, so the exception is its own"),
-    Code("worker-lost", "the client's process died", "invalid",
-         "read what it said last; out of memory is the usual reason"),
-    # It did, but its figures are not those of the client.
-    Code("client-full", "the client used 90 % of its core or more, for 1 s or longer", "invalid",
-         "lower limit, lengthen the delay, or say so on purpose with saturate=true"),
-    Code("core-lost", "others had the client's core for over 20 % of 1 s or longer", "invalid",
-         "end them and run it again"),
-    Code("rate-lost", "under 95 % of the rate was sent", "invalid",
-         "raise limit, or ask for a lower rate"),
-    Code("too-late", "over 20 % of the requests were sent over 1 ms after they were due", "invalid",
-         "raise limit, ask for a lower rate, or read latency since due alone"),
-    Code("throttled", "a CPU quota held the processes during the run", "invalid",
-         "raise the container's CPU quota and run it again"),
-    # Its figures are to be read with care.
-    Code("backlog", "a full queue of a listening socket dropped connections", "warn",
-         "each waited a second or more: raise somaxconn, or open fewer connections at once"),
-    Code("cancelled", "requests were cancelled in flight", "warn",
-         "let the strategy wait for all that it started"),
-    Code("client-busy", "of an echo: the client used over 90 % of its core, the server less",
-         "warn", "read the server's rate as a lower bound, or send larger messages"),
-    Code("client-cpu", "the client used 80 % of its core or more", "warn",
-         "its latencies hold its own queue: lower limit, lengthen the delay, or say so on purpose "
-         "with saturate=true"),
-    Code("connector-limit", "the transport allows fewer connections than the workload asks for",
-         "warn", "raise the transport's own limit, or lower limit to it"),
-    Code("core-contended", "others had the client's core for over 5 % of the time", "warn",
-         "end them, or read its time and CPU with that in mind"),
-    Code("dropped", "requests were never sent, as there was no room when they were due", "warn",
-         "raise limit, ask for a lower rate, or let them wait with overflow=wait"),
-    Code("failures", "requests failed", "warn",
-         "latencies are of those that succeeded; see first_errors in the record"),
-    Code("failures-many", "over 1 % of the requests failed", "warn",
-         "do not compare this arm's times with another's: mend what fails first"),
-    Code("late", "over 5 % of the requests were sent over 1 ms after they were due", "warn",
-         "raise limit, ask for a lower rate, or read latency since due alone"),
-    Code("loop-lag", "the event loop ran timers later than 10 % of the median latency", "warn",
-         "the client adds that to what it measures: look for code that does not give way, or "
-         "lower limit"),
-    Code("not-in-force", "a setting was asked for and another was in force", "warn",
-         "read effective in the record, and compare under what it says"),
-    Code("rate-missed", "under 99 % of the rate was sent", "warn",
-         "raise limit, or ask for a lower rate"),
-    Code("server-busy", "the server used over 70 % of its core", "warn",
-         "lower limit or use a lighter target, or read the figures as the server's"),
-    Code("server-contended", "of a ladder: others had the server's core for over 5 % of the time",
-         "warn", "end them and climb again"),
-    Code("steal", "the host ran other guests on the trial's cores for over 1 % of the time",
-         "warn", "compare only within one interleaved study, or use a machine of your own"),
-    Code("tasks-left-behind", "the strategy returned while tasks of its own were running", "warn",
-         "await every task before it returns"),
-    # Said, because it matters; nothing is wrong.
-    Code("client-saturated", "the client used 80 % of its core or more, as the trial asks", "valid",
-         "read rate and CPU, and not latency, which holds the queue inside the client"),
-    Code("pool-queue", "more requests at a time than the pool has connections", "valid",
-         "read latency as a caller feels it, the wait for a connection included"),
-    # Of an arm of a study; no record holds them.
-    Code("few-repeats", "an arm has fewer than 5 repeats", "of an arm",
-         "run at least 5 repeats: with fewer there is no interval and nothing is decided"),
-    Code("spread", "the standard deviation of an arm's repeats is over 10 % of their mean, or one "
-         "of them is 50 % off it", "of an arm",
-         "send more requests, close what else runs, or run more repeats"),
-)  # fmt: skip
-
-CODES: Mapping[str, Code] = MappingProxyType({code.code: code for code in _TABLE})
-"""By code: those that make a record invalid first."""
+def _codes(
+    verdict: Verdict | Literal["of an arm"], rows: Iterable[tuple[str, str, str]]
+) -> dict[str, Code]:
+    """Return by its name each code with this verdict: `rows` hold name, when, what to do."""
+    return {code: Code(code, when, verdict, do) for code, when, do in rows}
 
 
-def advised(code: str, sentence: str) -> str:
-    """The sentence of a note, and what to do about it."""
-    known = CODES.get(code)
-    return f"{sentence.rstrip('.')}; {known.do}" if known else sentence
+# The trial did not do what it was to do.
+_FAILED = _codes("invalid", (
+    ("all-failed", "no request succeeded",
+     "see first_errors in the record, and whether the target runs"),
+    ("deadline", "the trial passed its deadline", "send fewer requests, or raise deadline_s"),
+    ("ended-early", "the client was told to end before all items were sent",
+     "let it run to its end, or send fewer requests"),
+    ("interrupted", "Ctrl-C", "run it again"),
+    ("items-repeated", "the strategy sent an item more than once",
+     "call fetch once for each item"),
+    ("not-conserved", "planned, sent, ok, failed and cancelled do not add up",
+     "do not use the record; run it again, and report it if it comes back"),
+    ("not-sent", "some requests were never sent",
+     "look for what ended the strategy early, and run it again"),
+    ("program-failed", "a program of others, or a coded experiment, gave no figures",
+     "read the last line that it wrote, and whether its version is one that the lab knows"),
+    ("strategy-failed", "the strategy itself raised an exception",
+     "mend the strategy: fetch never raises, so the exception is its own"),
+    ("worker-lost", "the client's process died",
+     "read the last line that it wrote; out of memory is the usual reason"),
+))  # fmt: skip
+
+# The trial did it, but its figures are not those of the client.
+_SPOILT = _codes("invalid", (
+    ("client-full", f"the client used {guards.CLIENT_FULL_PERCENT:.0f} % of its core or more, "
+     f"for {guards.CLIENT_FULL_FROM_S:.0f} s or longer",
+     "lower limit, lengthen the delay, or say so on purpose with saturate=true"),
+    ("core-lost", f"others had the client's core for over {guards.CORE_LOST_PERCENT:.0f} % of "
+     f"{guards.CORE_LOST_FROM_S:.0f} s or longer", "end them and run it again"),
+    ("rate-lost", f"under {100 * guards.RATE_LOST_SHARE:.0f} % of the rate was sent",
+     "raise limit, or ask for a lower rate"),
+    ("too-late", f"over {100 * guards.TOO_LATE_SHARE:.0f} % of the requests were sent over 1 ms "
+     "after they were due", "raise limit, ask for a lower rate, or read latency since due alone"),
+    ("throttled", "a CPU quota held the processes during the run",
+     "raise the container's CPU quota and run it again"),
+))  # fmt: skip
+
+_DOUBTFUL = _codes("warn", (
+    ("backlog", "a full queue of a listening socket dropped connections",
+     "each waited a second or more: raise somaxconn, or open fewer connections at once"),
+    ("cancelled", "requests were cancelled in flight",
+     "let the strategy wait for all that it started"),
+    ("client-busy", f"of an echo: the client used over {guards.CLIENT_BUSY_PERCENT:.0f} % of its "
+     "core, the server less",
+     "read the server's rate as a lower bound, or send larger messages"),
+    ("client-cpu", f"the client used {guards.CLIENT_CPU_PERCENT:.0f} % of its core or more",
+     "its latencies hold its own queue: lower limit, lengthen the delay, or say so on purpose "
+     "with saturate=true"),
+    ("connector-limit", "the transport allows fewer connections than the workload asks for",
+     "raise the transport's own limit, or lower limit to it"),
+    ("core-contended", f"others had the client's core for over {guards.CONTENDED_PERCENT:.0f} % of "
+     "the time", "end them, or read its time and CPU with that in mind"),
+    ("dropped", "requests were never sent, as there was no room when they were due",
+     "raise limit, ask for a lower rate, or let them wait with overflow=wait"),
+    ("failures", "requests failed",
+     "latencies are of those that succeeded; see first_errors in the record"),
+    ("failures-many", f"over {100 * guards.MAX_FAILED_SHARE:.0f} % of the requests failed",
+     "do not compare this arm's times with another's: mend what fails first"),
+    ("late", f"over {100 * guards.LATE_SHARE:.0f} % of the requests were sent over 1 ms after they "
+     "were due", "raise limit, ask for a lower rate, or read latency since due alone"),
+    ("loop-lag", f"the event loop ran timers later than {100 * guards.MAX_LAG_SHARE:.0f} % of the "
+     "median latency",
+     "the client adds that to what it measures: look for code that does not give way, or lower "
+     "limit"),
+    ("not-in-force", "a setting was asked for and another was in force",
+     "read effective in the record, and compare under what it says"),
+    ("rate-missed", f"under {100 * guards.RATE_MISSED_SHARE:.0f} % of the rate was sent",
+     "raise limit, or ask for a lower rate"),
+    ("server-busy", f"the server used over {guards.SERVER_BUSY_PERCENT:.0f} % of its core",
+     "lower limit or use a lighter target, or read the figures as the server's"),
+    ("server-contended", "of a ladder: others had the server's core for over "
+     f"{guards.CONTENDED_PERCENT:.0f} % of the time", "end them and climb again"),
+    ("steal", "the host ran other guests on the trial's cores for over "
+     f"{guards.STOLEN_PERCENT:.0f} % of the time",
+     "compare only within one interleaved study, or use a machine of your own"),
+    ("tasks-left-behind", "the strategy returned while tasks of its own were running",
+     "await every task before it returns"),
+))  # fmt: skip
+
+_FOR_INFORMATION = _codes("valid", (
+    ("client-saturated", f"the client used {guards.CLIENT_CPU_PERCENT:.0f} % of its core or more, "
+     "as the trial asks",
+     "read rate and CPU, and not latency, which holds the queue inside the client"),
+    ("pool-queue", "more requests at a time than the pool has connections",
+     "read latency as a caller feels it, the wait for a connection included"),
+))  # fmt: skip
+
+# Of an arm of a study; no record has them.
+_OF_AN_ARM = _codes("of an arm", (
+    ("few-repeats", "an arm has fewer than 5 repeats",
+     "run at least 5 repeats: with fewer there is no interval and nothing is decided"),
+    ("spread", "the standard deviation of an arm's repeats is over 10 % of their mean, or one "
+     "of them is 50 % off it", "send more requests, close what else runs, or run more repeats"),
+))  # fmt: skip
+
+CODES: Mapping[str, Code] = MappingProxyType(
+    _FAILED | _SPOILT | _DOUBTFUL | _FOR_INFORMATION | _OF_AN_ARM
+)
+"""Every code by its name: those that make a record invalid first."""
+FAILED = frozenset(_FAILED)
+"""The codes of a trial that did not do what it was to do."""
+INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "invalid")
+"""The codes that make a record invalid."""
+
+
+def verdict(notes: Iterable[Note]) -> Verdict:
+    """Return `invalid` if one note makes the record unusable, `warn` if one gives doubt."""
+    # A code that this version does not know is of a newer one: it gives doubt.
+    given = {CODES[note.code].verdict if note.code in CODES else "warn" for note in notes}
+    if "invalid" in given:
+        return "invalid"
+    return "warn" if "warn" in given else "valid"
+
+
+def failed(record: Record) -> bool:
+    """Return True if the trial itself failed, and not only its figures are in doubt."""
+    return any(note.code in FAILED for note in record.warnings)
+
+
+def interrupted(record: Record) -> bool:
+    """Return True if the person who ran the trial stopped it."""
+    return any(note.code == "interrupted" for note in record.warnings)
+
+
+def with_advice(notes: Iterable[Note]) -> list[Note]:
+    """Return the notes, each with what to do about it at the end of its sentence."""
+    return [
+        Note(code=note.code, message=f"{note.message.rstrip('.')}; {CODES[note.code].do}")
+        if note.code in CODES
+        else note
+        for note in notes
+    ]

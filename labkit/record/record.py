@@ -1,7 +1,9 @@
-"""`Record`: what one trial measured, where, and under what conditions. Plain data, versioned.
+"""The fields of a record, and its JSON. Plain data, versioned.
 
-No measuring and no judging happens here. Field names carry their units; None means not measured.
-`schema_version` goes up when a field changes its meaning or goes away; added fields do not count.
+A `Measurement` is what the client's process measured; a `Record` is that and what the parent knows:
+what was run, where and when, and how far to trust it. Nothing is measured or judged here. Names of
+fields carry their units; None means not measured. `SCHEMA_VERSION` goes up when a field changes
+its meaning or goes away; an added field does not count.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ FAILURES = (
     "query",
     "other",
 )
-"""Kinds of failure that a transport tells apart."""
+"""The kinds of failure that the transports distinguish."""
 
 Verdict = Literal["valid", "warn", "invalid"]
 
@@ -44,19 +46,24 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     planned: int
     sent: int
-    not_sent: int
+    not_sent: int = 0
     ok: int
-    failed: dict[str, int]
-    cancelled: int
+    failed: dict[str, int] = {}
+    cancelled: int = 0
 
     @property
     def failures(self) -> int:
-        """Requests that failed, of any kind."""
+        """Count the requests that failed, of any kind."""
         return sum(self.failed.values())
 
     @property
+    def failed_share(self) -> float:
+        """Return the share of the sent requests that failed; 0 where none was sent."""
+        return self.failures / self.sent if self.sent else 0.0
+
+    @property
     def conserved(self) -> bool:
-        """Whether nothing was lost and nothing counted twice."""
+        """Return True if no request was lost and none was counted twice."""
         whole = self.planned == self.sent + self.not_sent
         return whole and self.sent == self.ok + self.failures + self.cancelled
 
@@ -105,11 +112,11 @@ class Server(Struct, frozen=True, kw_only=True):
     the bytes of bodies as they were sent, packed where they were.
     """
 
-    cpu_percent: float | None
-    peak_rss_bytes: int | None
-    requests: int | None
-    max_in_flight: int | None
-    connections_opened: int | None
+    cpu_percent: float | None = None
+    peak_rss_bytes: int | None = None
+    requests: int | None = None
+    max_in_flight: int | None = None
+    connections_opened: int | None = None
     bytes_out: int | None = None
     cpu_s: float | None = None
     delay_error_s: dict[str, float] | None = None
@@ -118,7 +125,7 @@ class Server(Struct, frozen=True, kw_only=True):
 
     @property
     def cpu_us_per_request(self) -> float | None:
-        """CPU of the server for one request, in microseconds."""
+        """Return the CPU that the server used for one request, in microseconds."""
         if self.cpu_s is None or not self.requests:
             return None
         return 1e6 * self.cpu_s / self.requests
@@ -300,38 +307,37 @@ class Received(Struct, frozen=True, kw_only=True):
 
     @property
     def wire_bytes_each(self) -> float | None:
-        """Bytes of a body on the wire, on average."""
+        """Return the mean bytes of a body on the wire."""
         return self.wire_bytes / self.bodies if self.bodies else None
 
     @property
     def decoded_bytes_each(self) -> float | None:
-        """Bytes of a body once unpacked, on average."""
+        """Return the mean bytes of a body once unpacked."""
         return self.decoded_bytes / self.bodies if self.bodies else None
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
-    """What the worker knows at the end of a trial; `launch` completes it to a `Record`."""
+    """What the client's process measured in one trial. `effective` is what was really in force."""
 
     counts: Counts
-    wall_s: float | None
-    client: Client | None
-    server: Server | None
-    latency_s: Latency | None
-    latency_hdr: str | None
-    loop_lag_s: LoopLag | None
+    wall_s: float | None = None
+    client: Client | None = None
+    server: Server | None = None
+    latency_s: Latency | None = None
+    latency_hdr: str | None = None
+    loop_lag_s: LoopLag | None = None
     arrivals: Arrivals | None = None
     phases: Phases | None = None
     received: Received | None = None
-    timeline: Timeline
-    effective: dict[str, Any]
+    timeline: Timeline = msgspec.field(default_factory=Timeline)
+    effective: dict[str, Any] = {}
     interference: Interference | None = None
     warnings: list[Note] = []
     first_errors: list[str] = []
-    process_peak_rss_bytes: int | None = None
 
 
-class Record(Struct, frozen=True, kw_only=True):
-    """What one trial measured. `trial` is `Trial.to_dict()`; `effective` is what was in force.
+class Record(Measurement, frozen=True, kw_only=True):
+    """A measurement, and what the parent knows of it. `trial` is `Trial.to_dict()`.
 
     `efficiency` is floor_s / wall_s. `study` is the id shared by the trials of one experiment,
     `axes` the settings that it varied in this one, `repeat` which repeat this is (from 0),
@@ -339,7 +345,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     Of a coded experiment, `trial` holds its name as `experiment`, its `settings` and those of its
     `server`, and `figures` what it measured, by name. Of a program that others wrote, `trial` is
-    what it was asked for, with its name as `program`, and all figures but its CPU are its own word.
+    what it was asked for, with its name as `program`; it reported all figures but its CPU itself.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -351,38 +357,23 @@ class Record(Struct, frozen=True, kw_only=True):
     repeat: int = 0
     order: int = 0
     trial: dict[str, Any]
-    effective: dict[str, Any]
-    counts: Counts
-    wall_s: float | None
-    floor_s: float | None
-    efficiency: float | None
-    throughput_rps: float | None
-    client: Client | None
-    process: Process | None
-    server: Server | None
-    latency_s: Latency | None
-    latency_hdr: str | None
-    loop_lag_s: LoopLag | None
-    arrivals: Arrivals | None = None
-    phases: Phases | None = None
-    received: Received | None = None
-    timeline: Timeline
+    floor_s: float | None = None
+    efficiency: float | None = None
+    throughput_rps: float | None = None
+    process: Process | None = None
     figures: dict[str, float] = {}
     environment: dict[str, Any]
-    interference: Interference | None = None
-    warnings: list[Note] = []
-    first_errors: list[str] = []
     verdict: Verdict
 
     @property
     def ran(self) -> str:
-        """The name of what ran: a strategy, a program that others wrote, a coded experiment."""
+        """Return the name of what ran: a strategy, a program of others, or a coded experiment."""
         names = (self.trial.get(name) for name in ("program", "experiment", "strategy"))
         return next((str(name) for name in names if name), "")
 
     @property
     def busy_percent(self) -> float | None:
-        """Share of the window in which the client ran, or was ready to run and others had its core.
+        """Return the percent of the window in which the client ran or waited for its core.
 
         100 of a client that never sleeps, whatever others do. None where others had the core for
         over three quarters of the time: any client would have been behind then.
@@ -394,12 +385,12 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def latency_error_p50_s(self) -> float | None:
-        """By how much the median latency exceeds the fixed delay that the server really gave."""
+        """Return by how much the median latency exceeds the fixed delay that the server gave."""
         return self._latency_error_s("p50")
 
     @property
     def latency_error_p99_s(self) -> float | None:
-        """The same of the 99th percentile."""
+        """Return the same of the 99th percentile."""
         return self._latency_error_s("p99")
 
     def _latency_error_s(self, percentile: str) -> float | None:
@@ -415,7 +406,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def says(self) -> str:
-        """The arm or the strategy, what was answered and when, and how far to trust it: a line."""
+        """Return one line: what ran, what was answered and when, and how far to trust it."""
         arm = ", ".join(f"{name}={value}" for name, value in self.axes.items())
         took = f"{self.wall_s:.2f} s" if self.wall_s is not None else "no answer"
         codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
@@ -427,7 +418,7 @@ class Record(Struct, frozen=True, kw_only=True):
         return f"{arm or self.ran}: {counts}, {took}, {trust}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        from html import escape  # nothing that is measured shows itself
+        from html import escape  # here: a measured process never shows a record
 
         text = f"Record {self.id}: {self.says}"
         more = f"<code>lab.load({escape(self.id)!r})</code>"
@@ -435,19 +426,19 @@ class Record(Struct, frozen=True, kw_only=True):
         return {"text/html": html, "text/plain": text}
 
     def to_dict(self) -> dict[str, Any]:
-        """This record as plain data, ready for JSON."""
+        """Return this record as plain data, ready for JSON."""
         data = msgspec.to_builtins(self)
         assert isinstance(data, dict)
         return data
 
 
 def encode(record: Record) -> bytes:
-    """One line of JSON."""
+    """Encode a record as one line of JSON."""
     return msgspec.json.encode(record)
 
 
 def decode(data: bytes, where: str = "the record") -> Record:
-    """The record in `data`; raises `RecordDamaged` where it is truncated, edited or too new."""
+    """Decode a record; raise `RecordDamaged` where `data` is truncated, edited or too new."""
     try:
         version = msgspec.json.decode(data, type=_Versioned).schema_version
         if version > SCHEMA_VERSION:

@@ -123,7 +123,11 @@ class Sweep(Study):
     def _held_up(self) -> list[str]:
         """Whose knee it is, where the server may have set the best rate."""
         best = None if self.knee is None else self.knee.best
-        held = [one for one in self.records if _limit(one) == best and guards.held_up(one)]
+        held = [
+            one
+            for one in self.records
+            if _limit(one) == best and guards.other_side_is_bottleneck(one)
+        ]
         if not held:
             return []
         return [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import stats
-from labkit.record import guards
+from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.stats.baseline import Against
 
@@ -247,7 +247,7 @@ def sentence(record: Record) -> str:
 
 def _reason(record: Record) -> str:
     """The first of its notes that makes a record invalid."""
-    found = [note.message for note in record.warnings if note.code in guards.INVALID]
+    found = [note.message for note in record.warnings if note.code in codes.INVALID]
     return (found or [note.message for note in record.warnings])[0]
 
 

@@ -23,8 +23,6 @@ COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_
 _OF_BOTH_SIDES = ("wall_s", "throughput_rps", "efficiency")
 """Metrics that the server sets where it is the bottleneck."""
 _OF_FAILURES = ("ok", "failures")
-MOST_FAILED = 0.01
-"""Share of requests that may fail in a record that is compared: what failed did not do the work."""
 
 
 class Against(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +79,11 @@ def _doubtful(record: Record, metric: str) -> str:
     """Why a record that is not invalid cannot be compared by the metric; empty where it can."""
     if record.verdict == "invalid":
         return ""
-    if metric in _OF_BOTH_SIDES and guards.held_up(record):
+    if metric in _OF_BOTH_SIDES and guards.other_side_is_bottleneck(record):
         return "held up by the other side"
-    failed = record.counts.failures > MOST_FAILED * record.counts.sent
-    return f"over {MOST_FAILED:.0%} failed" if failed and metric not in _OF_FAILURES else ""
+    limit = guards.MAX_FAILED_SHARE
+    failed = record.counts.failed_share > limit and metric not in _OF_FAILURES
+    return f"over {limit:.0%} failed" if failed else ""
 
 
 def doubt(record: Record, metric: str) -> str:

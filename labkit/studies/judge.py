@@ -27,7 +27,7 @@ from typing import Any, Literal
 import msgspec
 
 from labkit import stats
-from labkit.record import guards
+from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.studies import sentences
 from labkit.studies.parts import Check
@@ -44,8 +44,6 @@ MARKS: Mapping[str, str] = MappingProxyType(
 )
 """A sign for each word, so that none is known by its colour alone."""
 
-MAX_FAILED_SHARE = 0.01
-"""Above this share of requests that failed, arms are not comparable (judgement)."""
 MIN_BUSY_PERCENT = 70.0
 """Below this share of its core a client that never has to wait was held up (judgement)."""
 _SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
@@ -247,16 +245,15 @@ def _usable(records: Sequence[Record], check: Check) -> tuple[float | None, str]
         # Which of two for one place belongs there cannot be known.
         return None, "a run is there twice" if records else "a run is missing"
     record, measure = records[0], check.measure
-    value, counts, why = figure(record, measure), record.counts, ""
-    failed = counts.failures / counts.sent if counts.sent else 0.0
-    if guards.failed(record):
-        codes = (note.code for note in record.warnings if note.code in guards.FAILED)
-        why = f"a run failed ({stats.codes_text(codes)})"
+    value, failed, why = figure(record, measure), record.counts.failed_share, ""
+    if codes.failed(record):
+        given = (note.code for note in record.warnings if note.code in codes.FAILED)
+        why = f"a run failed ({stats.codes_text(given)})"
     elif value is None or not math.isfinite(value):
         why = "it was not measured"
-    elif measure not in _COUNTED and failed > MAX_FAILED_SHARE:
+    elif measure not in _COUNTED and failed > guards.MAX_FAILED_SHARE:
         why = f"{failed:.0%} of the requests failed"
-    elif measure.startswith(_SPEED) and (guards.held_up(record) or _idle(record)):
+    elif measure.startswith(_SPEED) and (guards.other_side_is_bottleneck(record) or _idle(record)):
         why = "the other side, or another process, may have set the speed"
     return (None if why else value), why
 
@@ -283,9 +280,7 @@ def disturbance(record: Record) -> str:
         return "other processes had the client's core"
     if record.verdict != "invalid":
         return ""
-    return (
-        stats.codes_text(n.code for n in record.warnings if n.code in guards.INVALID) or "invalid"
-    )
+    return stats.codes_text(n.code for n in record.warnings if n.code in codes.INVALID) or "invalid"
 
 
 def _idle(record: Record) -> bool:

@@ -31,7 +31,7 @@ from labkit.launch import preflight
 from labkit.notebook.panel import settings
 from labkit.notebook.panel.form import Form
 from labkit.notebook.panel.settings import Arm, Request, Strategy
-from labkit.record import guards
+from labkit.record import codes
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import html
@@ -127,11 +127,11 @@ class Watching(Notebook):
         """Name the arm by what tells it from the first one, whichever press ran that."""
         version = 1
         if step.trial.function is not None:
-            codes = self._codes.setdefault(step.trial.strategy, [])
+            versions = self._codes.setdefault(step.trial.strategy, [])
             code = settings.code_of(step.trial.function)
-            if code not in codes:
-                codes.append(code)
-            version = codes.index(code) + 1
+            if code not in versions:
+                versions.append(code)
+            version = versions.index(code) + 1
         arm = settings.arm_of(step.trial, version)
         names = settings.differing([*self._seen[:1], arm])
         self._seen.append(arm)
@@ -140,7 +140,7 @@ class Watching(Notebook):
     def finished(self, record: Record) -> None:
         """Add the record, unless its trial was stopped half-way."""
         super().finished(record)
-        if not guards.interrupted(record):
+        if not codes.interrupted(record):
             self.measured.append((self._seen[-1], record))
             self._joined()
 
