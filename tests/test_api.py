@@ -33,7 +33,15 @@ def test_all_is_what_the_stub_names() -> None:
     assert set(lab.__all__) <= set(dir(lab))
     public = {name for name, value in vars(lab).items() if not isinstance(value, type(sys))}
     others = {name for name in public if not name.startswith("_")} - set(lab.__all__)
-    assert others <= {"Any", "Path", "annotations", "import_module", "load_ipython_extension"}
+    assert others <= {
+        "Any",
+        "Callable",
+        "Path",
+        "annotations",
+        "attach_stub",
+        "import_module",
+        "load_ipython_extension",
+    }
 
 
 @pytest.mark.parametrize("name", lab.__all__)

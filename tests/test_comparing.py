@@ -19,8 +19,8 @@ from labkit.errors import BadInput
 from labkit.record.record import Counts, Note, Record
 from labkit.report import tables
 from labkit.report.study import Study
-from labkit.stats import baseline
-from labkit.stats.effect import cliffs_delta
+from labkit.stats import comparisons
+from labkit.stats.comparisons import cliffs_delta
 from tests.factories import make_record, make_study
 
 POSITIVE = st.floats(1e-3, 1e3)
@@ -220,7 +220,7 @@ def test_one_arm_has_none_either() -> None:
 def test_comparisons_as_json() -> None:
     study = Study(make_study(TIMES), ["strategy"])
     found = msgspec.json.decode(msgspec.json.encode(study.to_dict()))["comparisons"]
-    assert [one["metric"] for one in found] == list(baseline.COMPARED)
+    assert [one["metric"] for one in found] == list(comparisons.COMPARED)
     assert found[0]["of"] == FAST
     assert found[0]["to"] == SLOW
     assert found[0]["answer"] == "lower"

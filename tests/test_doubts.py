@@ -104,7 +104,7 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
         ]
     )
 
-    few, wide = notes.doubts(frame, ["strategy"])
+    few, wide = notes.doubts(stats.by_label(frame, ["strategy"]))
 
     assert few.startswith("few-repeats (queue): ")
     assert wide.startswith("spread (gather): ")
@@ -114,13 +114,13 @@ def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
 def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
     records = make_study(ARMS, repeats=1)
 
-    assert notes.doubts(stats.frame(records), ["strategy"]) == []
+    assert notes.doubts(stats.by_label(stats.frame(records), ["strategy"])) == []
     assert "One run an arm" in Study(records, ["strategy"]).text_table().says
 
 
 def test_tables_and_charts_show_the_doubts() -> None:
     records = make_study(ARMS, repeats=3, spread=0.3)
-    expected = notes.doubts(stats.frame(records), ["strategy"])
+    expected = notes.doubts(stats.by_label(stats.frame(records), ["strategy"]))
 
     assert [one.partition(":")[0] for one in expected] == [
         "few-repeats (all arms)",

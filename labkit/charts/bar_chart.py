@@ -126,7 +126,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         notes=[
             *notes.sentences(conditions, how_to_read(max(map(len, arms.values())))),
             *notes.verdicts(notes.trust(label, rows) for label, rows in arms.items()),
-            *notes.doubts(frame, by),
+            *notes.doubts(arms),
         ],
         legend=legend(looks) if inner else (),
     )

@@ -44,7 +44,8 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
 
     Raises `BadInput` where no label has enough answers for any percentile.
     """
-    trusts = [notes.trust_records(*arm) for arm in records_by_label.items()]
+    arms = {label: stats.frame(records) for label, records in records_by_label.items()}
+    trusts = [notes.trust(*arm) for arm in arms.items()]
     curves: list[_Curve] = []
     for trust, records in zip(trusts, records_by_label.values(), strict=True):
         if any(record.arrivals for record in records):
@@ -71,7 +72,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
             *notes.sentences(_HOW, *guards.of_latency(all_of_them)),
             *([left_out] if few else []),
             *notes.verdicts(trusts),
-            *notes.record_doubts(records_by_label),
+            *notes.doubts(arms),
         ],
     )
     _draw(chart, drawn)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from labkit import stats
 from labkit.errors import BadInput
-from labkit.record.record import Record
 
 MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
 _FORMS = {"requests": "{:,} requests", "limit": "limit {:,}", "delay": "delay {}"}
@@ -68,15 +67,6 @@ def trust(label: str, rows: pd.DataFrame) -> Trust:
     return Trust(label=label, verdict=stats.worst(rows["verdict"]), codes=codes)
 
 
-def trust_records(label: str, records: Sequence[Record]) -> Trust:
-    """Return the trust in an arm that these records are."""
-    return Trust(
-        label=label,
-        verdict=stats.worst(record.verdict for record in records),
-        codes=stats.codes_of(note.code for record in records for note in record.warnings),
-    )
-
-
 def verdicts(arms: Iterable[Trust]) -> list[str]:
     """Return a line for each verdict and set of codes: its mark, the codes, the arms that have it.
 
@@ -94,17 +84,7 @@ def verdicts(arms: Iterable[Trust]) -> list[str]:
     return lines
 
 
-def doubts(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """Return a line for each doubt about the arms of a frame: too few repeats, or a wide spread."""
-    arms = stats.by_label(frame, by)
+def doubts(arms: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Return a line for each doubt about the arms: too few repeats, or a wide spread."""
     codes = {label: stats.doubts_of(rows) for label, rows in arms.items()}
-    return stats.doubt_sentences(codes, max(map(len, arms.values()), default=0))
-
-
-def record_doubts(arms: Mapping[str, Sequence[Record]]) -> list[str]:
-    """Return the same lines for arms that are given as their records."""
-    codes = {
-        label: stats.doubts_of_times([one.wall_s for one in records if one.verdict != "invalid"])
-        for label, records in arms.items()
-    }
     return stats.doubt_sentences(codes, max(map(len, arms.values()), default=0))

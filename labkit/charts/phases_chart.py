@@ -80,7 +80,7 @@ def waterfall(record: Record) -> Chart:
         notes=[
             "A row is a request, as the client saw it. A dot beside its number: no open connection "
             f"was there for it.{crosses}",
-            *notes.verdicts([notes.trust_records(record.id, [record])]),
+            *notes.verdicts([notes.trust(record.id, stats.frame([record]))]),
         ],
         legend=_legend([one.spent_s for one in shown]),
     )
@@ -121,6 +121,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
 
     `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
     """
+    arms = {label: stats.frame(records) for label, records in records_by_label.items()}
     bars = []
     for label, records in records_by_label.items():
         traced = [record.phases for record in records if record.phases is not None]
@@ -144,8 +145,8 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
             "Means over the requests of all repeats that succeeded; a phase that few of them had "
             "is spread over all. Tracing itself costs CPU, which is in these times.",
             *([left_out] if untraced else []),
-            *notes.verdicts([notes.trust_records(*arm) for arm in records_by_label.items()]),
-            *notes.record_doubts(records_by_label),
+            *notes.verdicts([notes.trust(*arm) for arm in arms.items()]),
+            *notes.doubts(arms),
         ],
         legend=_legend([bar.means_s for bar in drawn]),
     )

@@ -62,7 +62,7 @@ def over_axis(
         notes=[
             *trusting.sentences(conditions, _HOW if repeated else ""),
             *trusting.verdicts(trusts),
-            *trusting.doubts(frame, list(dict.fromkeys([*by, x]))),
+            *trusting.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
         ],
     )
     ax = chart.body.subplots()

@@ -23,7 +23,7 @@ from labkit.report import html
 from labkit.report.exam_faults import Examined, Fault
 from labkit.report.study import Outcome
 from labkit.report.tables import Table
-from labkit.stats import Interval, baseline
+from labkit.stats import Interval, comparisons
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -115,7 +115,7 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
 def _losses(records: Sequence[Record]) -> Counter[tuple[str, str]]:
     """Count, by metric and strategy, the others that are better for sure, beyond the margin."""
     losses: Counter[tuple[str, str]] = Counter()
-    for each in baseline.each_other(records, ["strategy"], list(METRICS)):
+    for each in comparisons.compare_each_other(records, ["strategy"], list(METRICS)):
         ratio = each.comparison.ratio
         if each.comparison.answer == "inconclusive" or ratio is None:
             continue
@@ -137,7 +137,7 @@ def _ranks(
     needed = len({(record.study, record.repeat) for of in by_name.values() for record in of})
     ranks: dict[str, Rank] = {}
     for name, records in by_name.items():
-        doubts = {record.id: baseline.doubt(record, metric) for record in records}
+        doubts = {record.id: comparisons.doubt(record, metric) for record in records}
         values = [stats.metric(metric).of(each) for each in records if not doubts[each.id]]
         reasons = stats.codes_text([*doubts.values(), *["missing"] * (needed - len(records))])
         why = ""

@@ -20,8 +20,8 @@ from labkit.report import html, page, tables
 from labkit.report.page import Section
 from labkit.report.shown import Shown
 from labkit.report.tables import Table
-from labkit.stats import baseline
-from labkit.stats.baseline import Against
+from labkit.stats import comparisons
+from labkit.stats.comparisons import Against
 from labkit.studies import judge
 from labkit.studies.judge import Verdict
 from labkit.studies.study_file import StudyFile
@@ -140,11 +140,11 @@ class Study(Outcome):
 
         Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
         """
-        return baseline.compare(self.records, metric, of, to, frame=self._frame)
+        return comparisons.compare_arms(self.records, metric, of, to, self._frame)
 
     def comparisons(self) -> list[Against]:
         """Every arm against the first, by the metrics that arms are usually compared by."""
-        return baseline.against_first(self.records, self.by, frame=self._frame)
+        return comparisons.compare_with_first(self.records, self.by, frame=self._frame)
 
     def text(self) -> str:
         """The table, and where one axis was varied each arm's ratio to the first."""
@@ -153,7 +153,7 @@ class Study(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: the records, their summary, every arm against the first."""
-        compared = [baseline.to_dict(one) for one in self.comparisons()]
+        compared = [one.to_dict() for one in self.comparisons()]
         return super().to_dict() | {"comparisons": compared}
 
     def _compared(self) -> Table | None:

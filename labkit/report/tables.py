@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import stats
 from labkit.record import codes, guards
 from labkit.record.record import Record
-from labkit.stats.baseline import Against
+from labkit.stats.comparisons import Against
 
 if TYPE_CHECKING:
     import pandas as pd

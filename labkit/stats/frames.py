@@ -181,23 +181,16 @@ called unstable (pyperf's thresholds)."""
 def doubts_of(rows: pd.DataFrame) -> list[str]:
     """Return the codes of the doubts about the arm that these rows of a frame are.
 
-    Invalid records do not count.
+    What spreads is the time, and with it the rate. Invalid records do not count, and a repeat
+    without a time has no spread.
     """
-    return doubts_of_times(rows.loc[rows["verdict"] != "invalid", "wall_s"].tolist())
-
-
-def doubts_of_times(times_s: Sequence[float | None]) -> list[str]:
-    """Return the codes of the doubts about an arm from the time of each of its usable repeats.
-
-    What spreads is the time, and with it the rate. None and NaN are repeats without a time.
-    """
+    times_s = rows.loc[rows["verdict"] != "invalid", "wall_s"]
     found = ["few-repeats"] if len(times_s) < MIN_REPEATS else []
-    known = [time_s for time_s in times_s if time_s is not None and not math.isnan(time_s)]
-    return found + (["spread"] if spreads(known) else [])
+    return found + (["spread"] if spreads(times_s.dropna().tolist()) else [])
 
 
 def spreads(values: Sequence[float]) -> bool:
-    """Whether repeats lie far apart: by their standard deviation, or by one of their extremes."""
+    """Return whether repeats lie far apart, by their standard deviation or by one extreme."""
     if len(values) < 2:
         return False
     mean = statistics.mean(values)

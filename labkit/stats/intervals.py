@@ -41,6 +41,7 @@ from statistics import median
 import msgspec
 
 from labkit.errors import BadInput
+from labkit.stats.metrics import is_usable
 
 MIN_REPEATS = 5
 """Fewer repeats give no interval (after Kalibera and Jones, 'Rigorous benchmarking in reasonable
@@ -83,8 +84,11 @@ def of_ratio(of: Sequence[float], to: Sequence[float], level: float = LEVEL) -> 
         raise BadInput(
             f"a ratio has {len(of)} values over {len(to)}: give one pair for each repeat"
         )
-    logs = [a - b for a, b in zip(_logs(of), _logs(to), strict=True)]
-    return _exponential(of_value(logs, level))
+    if not all(map(is_usable, (*of, *to))):
+        raise BadInput("a ratio has a value that is not above 0 and finite: leave that repeat out")
+    logs = of_value([math.log(a) - math.log(b) for a, b in zip(of, to, strict=True)], level)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return msgspec.structs.replace(logs, value=math.exp(logs.value), low=low, high=high)
 
 
 def of_ratios(ratios: Sequence[float], level: float = LEVEL) -> Interval:
@@ -92,19 +96,7 @@ def of_ratios(ratios: Sequence[float], level: float = LEVEL) -> Interval:
 
     Raises `BadInput` as `of_ratio` does.
     """
-    return _exponential(of_value(_logs(ratios), level))
-
-
-def _logs(values: Sequence[float]) -> list[float]:
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise BadInput("a ratio has a value that is not above 0 and finite: leave that repeat out")
-    return [math.log(value) for value in values]
-
-
-def _exponential(logs: Interval) -> Interval:
-    ends = [None if end is None else math.exp(end) for end in (logs.low, logs.high)]
-    value, (low, high) = math.exp(logs.value), ends
-    return Interval(value=value, low=low, high=high, n=logs.n, level=logs.level)
+    return of_ratio(ratios, [1.0] * len(ratios), level)
 
 
 def of_value(values: Sequence[float], level: float = LEVEL) -> Interval:

@@ -7,7 +7,7 @@ read is applied where a number is shown.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import MappingProxyType
@@ -80,6 +80,17 @@ def number(value: float) -> str:
 def is_usable(value: float | None) -> TypeGuard[float]:
     """Return True for a number above 0: only those have a logarithm, and so a ratio."""
     return value is not None and math.isfinite(value) and value > 0
+
+
+def usable_pairs(
+    of: Sequence[float | None], to: Sequence[float | None]
+) -> tuple[list[float], list[float]]:
+    """Return both values of each repeat in which both are usable, as plain floats."""
+    # Numpy's own floats compare to its own booleans, which cannot be subtracted.
+    pairs = [
+        (float(a), float(b)) for a, b in zip(of, to, strict=True) if is_usable(a) and is_usable(b)
+    ]
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 _S: dict[str, Any] = {"unit": "s"}

@@ -13,6 +13,7 @@ from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import BadInput, RecordDamaged
+from labkit.record.histogram import HDR_DIGITS, HDR_HIGHEST_US
 from labkit.record.record import Record
 from labkit.stats import frames
 from labkit.stats.metrics import BEYOND, METRICS
@@ -20,20 +21,12 @@ from labkit.stats.metrics import BEYOND, METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-_SETTINGS = {
-    "lowest_trackable_value": 1,
-    "highest_trackable_value": 3_600 * 10**6,
-    "significant_figures": 3,
-}
 _US_PER_S = 1e6
 _POINTS_PER_NINE = 50
 Since = Literal["sent", "due"]
 """From when a latency counts; requests are due in open workloads only."""
 _PERCENTS = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-_PERCENTILES: dict[Since, dict[str, float]] = {
-    "sent": {f"latency_{name}_s": percent for name, percent in _PERCENTS.items()},
-    "due": {f"latency_due_{name}_s": percent for name, percent in _PERCENTS.items()},
-}
+_PREFIXES: dict[Since, str] = {"sent": "latency", "due": "latency_due"}
 _MAX_MISSED = 10_000_000
 """Requests that were due during one answer: more would mean an interval far too short."""
 _DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)
@@ -50,36 +43,31 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
     merged = None
     for record in records:
         source = record if since == "sent" else record.arrivals
-        encoded = None if source is None else source.latency_hdr
-        if encoded is None:
+        if source is None or source.latency_hdr is None:
             continue
-        histogram = _decoded(encoded, record.id)
+        try:
+            found = HdrHistogram.decode(source.latency_hdr)
+        except _DAMAGED as error:
+            raise RecordDamaged(
+                f"the latency histogram of record {record.id} is damaged ({error}): "
+                "leave the record out, or restore it from a copy"
+            ) from None
+        bounds = (found.lowest_trackable_value, found.highest_trackable_value)
+        if (*bounds, found.significant_figures) != (1, HDR_HIGHEST_US, HDR_DIGITS):
+            raise BadInput(
+                f"the latency histogram of record {record.id} has other bounds or digits than the "
+                "lab's own: histograms that are unlike are not merged; leave the record out"
+            )
         if merged is None:
-            merged = histogram
+            merged = found
         else:
-            merged.add(histogram)
+            merged.add(found)
     if merged is None or not merged.total_count:
         raise BadInput(
             "there is no latency to merge: no request succeeded, or the trials were run with "
             "probes other than 'full'"
         )
     return merged
-
-
-def _decoded(encoded: str, record_id: str) -> HdrHistogram:
-    try:
-        histogram = HdrHistogram.decode(encoded)
-    except _DAMAGED as error:
-        raise RecordDamaged(
-            f"the latency histogram of record {record_id} is damaged ({error}): "
-            "leave the record out, or restore it from a copy"
-        ) from None
-    if any(getattr(histogram, name) != value for name, value in _SETTINGS.items()):
-        raise BadInput(
-            f"the latency histogram of record {record_id} has other bounds or digits than the "
-            "lab's own: histograms that are unlike are not merged; leave the record out"
-        )
-    return histogram
 
 
 def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]:
@@ -107,31 +95,27 @@ def summary_of(
     all their answers. NaN stands where the answers of the arm do not support the percentile, or its
     histograms cannot be merged.
     """
-    import pandas as pd
-
     frame = frames.frame(records) if frame is None else frame
     summary = frames.summary(frame, by)
     arms = [[records[place] for place in rows.index] for _, rows in frames.arms(frame, by)]
-    for since, names in _PERCENTILES.items():
-        merged = [_percentiles(arm, since) for arm in arms if arm]
-        for name in names:
-            summary[name] = pd.Series([one[name] for one in merged], dtype="float64")
+    for since, prefix in _PREFIXES.items():
+        merged = [_merged(arm, since) for arm in arms if arm]
+        for name, percent in _PERCENTS.items():
+            metric = METRICS[f"{prefix}_{name}_s"]
+            summary[metric.name] = [
+                one.get_value_at_percentile(percent) / _US_PER_S
+                if one is not None and one.total_count >= metric.answers
+                else math.nan
+                for one in merged
+            ]
     return summary
 
 
-def _percentiles(records: Iterable[Record], since: Since) -> dict[str, float]:
-    """Return the percentiles, in seconds, of all that the records counted; NaN for none."""
+def _merged(records: Sequence[Record], since: Since) -> HdrHistogram | None:
     try:
-        histogram = merge_latency(records, since)
+        return merge_latency(records, since)
     except (BadInput, RecordDamaged):
-        return dict.fromkeys(_PERCENTILES[since], math.nan)
-    total = histogram.total_count
-    return {
-        name: histogram.get_value_at_percentile(percentile) / _US_PER_S
-        if total >= METRICS[name].answers
-        else math.nan
-        for name, percentile in _PERCENTILES[since].items()
-    }
+        return None
 
 
 def corrected(histogram: HdrHistogram, expected_interval_us: float) -> HdrHistogram:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from labkit.errors import BadInput
 from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio
-from labkit.stats.metrics import is_usable, number
+from labkit.stats.metrics import is_usable, number, usable_pairs
 
 Rates = Mapping[int, Sequence[float | None]]
 Array = npt.NDArray[np.float64]
@@ -110,8 +110,8 @@ def _medians(rates: Rates) -> dict[int, float]:
 
 def _ratio(of: Sequence[float | None], to: Sequence[float | None]) -> Interval | None:
     """Return the ratio over the repeats that have both; None where there is none."""
-    pairs = [(a, b) for a, b in zip(of, to, strict=True) if is_usable(a) and is_usable(b)]
-    return of_ratio([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+    above, below = usable_pairs(of, to)
+    return of_ratio(above, below) if above else None
 
 
 class Usl(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ class Usl(msgspec.Struct, frozen=True, kw_only=True):
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """The law where it fits; where not, None and the reason as a sentence without its full stop."""
 
-    usl: Usl | None
+    usl: Usl | None = None
     reason: str = ""
 
 
@@ -151,8 +151,8 @@ def fit_usl(rates: Rates) -> Fit:
     """
     medians = _medians(rates)
     if len(medians) < MIN_LEVELS:
-        return _refused(
-            f"it has three coefficients, and {len(medians)} limits with a rate are too few: "
+        return Fit(
+            reason=f"it has three coefficients, and {len(medians)} limits with a rate are too few: "
             f"sweep {MIN_LEVELS} or more"
         )
     limits = np.array(sorted(medians), dtype=np.float64)
@@ -163,7 +163,7 @@ def fit_usl(rates: Rates) -> Fit:
             simplefilter("error", UserWarning)
             return _fitted(limits, measured)
     except (RuntimeError, ValueError, ArithmeticError, Warning) as error:
-        return _refused(f"no coefficients were found ({error})")
+        return Fit(reason=f"no coefficients were found ({error})")
 
 
 def _usl(limits: Array, rate_1: float, sigma: float, kappa: float) -> Array:
@@ -188,21 +188,17 @@ def _fitted(limits: Array, measured: Array) -> Fit:
     curve = _usl(limits, rate_1, sigma, kappa)
     off = float(np.sqrt(np.mean((curve / measured - 1) ** 2)))
     if not off <= MAX_OFF:
-        return _refused(f"its curve is off by {off:.1%}, and at most {MAX_OFF:.0%} is a fit")
+        return Fit(reason=f"its curve is off by {off:.1%}, and at most {MAX_OFF:.0%} is a fit")
     if float(curve[-1]) > (1 - MIN_BEND) * rate_1 * limits[-1]:
-        return _refused(
-            f"up to the limit {limits[-1]:,.0f} the rate rises in proportion, so that nothing is "
-            "seen of what bends it: sweep further"
+        return Fit(
+            reason=f"up to the limit {limits[-1]:,.0f} the rate rises in proportion, so that "
+            "nothing is seen of what bends it: sweep further"
         )
     if not np.all(np.isfinite(errors)) or errors[0] > 0.5 * found[0]:
-        return _refused("the rates determine no coefficients: sweep smaller limits as well")
+        return Fit(reason="the rates determine no coefficients: sweep smaller limits as well")
     has_peak = kappa > 2 * float(errors[2]) and sigma < 1
     peak = math.sqrt((1 - sigma) / kappa) if has_peak else None
     return Fit(usl=Usl(rate_1=rate_1, sigma=sigma, kappa=kappa, off=off, peak=peak))
-
-
-def _refused(reason: str) -> Fit:
-    return Fit(usl=None, reason=reason)
 
 
 def knee_says(found: Knee) -> str:

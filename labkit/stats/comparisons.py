@@ -1,0 +1,236 @@
+"""Whether one arm is higher than another, by how much, and how sure that is. Pure; fails closed.
+
+`compare` takes values. The functions below it take the records of a study, and decide which of them
+may be compared at all.
+
+The interval of the ratio decides, and it alone: the effect size stands beside it for readers who
+expect one. What cannot be decided is 'inconclusive', whatever the cause.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from labkit.record import guards
+from labkit.record.record import Record
+from labkit.stats import frames
+from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio
+from labkit.stats.metrics import is_usable, number, usable_pairs
+from labkit.stats.metrics import metric as metric_named
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Answer = Literal["higher", "lower", "inconclusive"]
+Values = Sequence[float | None]
+
+MARKS: Mapping[Answer, str] = MappingProxyType(
+    {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "inconclusive": "?"}
+)
+"""A sign for each answer."""
+_EFFECT_SIZES = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (math.inf, "large"))
+"""Up to which size of Cliff's delta an effect is called what (Romano and others, 'Exploring methods
+for evaluating group differences on the NSSE and other surveys', 2006)."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the first arm is higher than the second, over `n` repeats of both.
+
+    `ratio` is the first over the second, paired by repeat. `effect` is Cliff's delta: how much more
+    often a run of the first is above one of the second than below it, from -1 to 1; it ignores the
+    pairing. Each is None where it cannot be computed.
+    """
+
+    ratio: Interval | None = None
+    effect: float | None = None
+    effect_size: str | None = None
+    n: int
+    answer: Answer = "inconclusive"
+    reason: str
+
+    @property
+    def says(self) -> str:
+        """The ratio and its interval, or 'inconclusive' and why, in a few words."""
+        if self.ratio is None or self.ratio.low is None or self.ratio.high is None:
+            return f"inconclusive ({self.reason})"
+        low, high = ratio_text(self.ratio.low), ratio_text(self.ratio.high)
+        ends = f"{ratio_text(self.ratio.value)} ({low} to {high})"
+        return ends if self.answer != "inconclusive" else f"{ends}, inconclusive"
+
+    def text(self) -> str:
+        """Return the answer with its mark, the ratio, and the reason, in a sentence."""
+        value = ""
+        if self.ratio is not None and self.ratio.is_known:
+            value = f" \N{MULTIPLICATION SIGN}{ratio_text(self.ratio.value)}"
+        effect = f"; the effect is {self.effect_size}" if self.effect_size else ""
+        why = f"{value} over {_repeats(self.n)}; {self.reason}{effect}."
+        return f"{MARKS[self.answer]} {self.answer}:{why}"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        html = escape(self.text()).replace(self.answer, f"<b>{self.answer}</b>", 1)
+        return {"text/html": f"<p>{html}</p>", "text/plain": self.text()}
+
+
+def compare(of: Values, to: Values, level: float = LEVEL) -> Comparison:
+    """Compare two arms from one value above 0 for each repeat of each, paired by repeat.
+
+    Never raises: None, NaN, values not above 0, sides of unlike length, and fewer than five repeats
+    are 'inconclusive'.
+    """
+    try:
+        return _compare(of, to, level)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is no reason to claim anything
+        return Comparison(n=min(len(of), len(to)), reason=f"it could not be computed: {error}")
+
+
+def _compare(of: Values, to: Values, level: float) -> Comparison:
+    n = min(len(of), len(to))
+    if len(of) != len(to):
+        why = f"{len(of)} values against {len(to)}, where each repeat has one of both"
+        return Comparison(n=n, reason=why)
+    if not n:
+        return Comparison(n=n, reason="no repeat has both")
+    above, below = usable_pairs(of, to)
+    if len(above) < n:
+        why = f"{n - len(above)} of {n} repeats lack a valid value above 0 of both"
+        return Comparison(n=n, reason=why)
+    ratio = of_ratio(above, below, level)
+    if ratio.low is None or ratio.high is None:
+        needed = f"; {MIN_REPEATS} needed" if n < MIN_REPEATS else f": too few for {level:.1%}"
+        return Comparison(ratio=ratio, n=n, reason=f"{_repeats(n)}{needed}")
+    answer: Answer = "inconclusive"
+    where = "contains 1"
+    if ratio.low > 1:
+        answer, where = "higher", "lies above 1"
+    elif ratio.high < 1:
+        answer, where = "lower", "lies below 1"
+    ends = f"{ratio_text(ratio.low)} to {ratio_text(ratio.high)}"
+    effect = cliffs_delta(above, below)
+    return Comparison(
+        ratio=ratio,
+        effect=effect,
+        effect_size=next(word for most, word in _EFFECT_SIZES if abs(effect) <= most),
+        n=n,
+        answer=answer,
+        reason=f"the {100 * level:g} % interval of the ratio, {ends}, {where}",
+    )
+
+
+def cliffs_delta(of: Sequence[float], to: Sequence[float]) -> float:
+    """Return the share of pairs with `of` above `to`, less that with `of` below (Cliff 1993)."""
+    return sum((a > b) - (a < b) for a in of for b in to) / (len(of) * len(to))
+
+
+def ratio_text(ratio: float) -> str:
+    """Return a ratio as people read it, with more digits near 1, where they make a difference."""
+    return f"{ratio:.3f}" if 0.9 < ratio < 1.1 else number(ratio)
+
+
+def _repeats(n: int) -> str:
+    return f"{n} repeat{'s' * (n != 1)}"
+
+
+# Arms of a study. A repeat counts where both its records can be trusted: none is invalid, few of
+# its requests failed, and the other side was not the bottleneck of what is compared.
+
+COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
+"""The metrics that arms are compared by where none is named."""
+_OF_BOTH_SIDES = ("wall_s", "throughput_rps", "efficiency")
+"""Metrics that the server sets where it is the bottleneck."""
+_OF_FAILURES = ("ok", "failures")
+_INVALID, _NOT_MEASURED = "invalid", "not measured"
+_OBVIOUS = (_INVALID, _NOT_MEASURED)
+"""Doubts that no comparison adds to its reason: that it lacks a value says as much."""
+
+
+class Against(msgspec.Struct, frozen=True, kw_only=True):
+    """One arm compared with another by one metric; both are named by their settings."""
+
+    of: dict[str, Any]
+    to: dict[str, Any]
+    metric: str
+    comparison: Comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the two arms, the metric, and the comparison's fields."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return {**data, **data.pop("comparison")}
+
+
+def compare_arms(
+    records: Sequence[Record],
+    metric: str,
+    of: Mapping[str, Any],
+    to: Mapping[str, Any],
+    frame: pd.DataFrame | None = None,
+) -> Comparison:
+    """Compare two arms, named by settings such as {"strategy": "queue"}, by a metric.
+
+    `frame` is `stats.frame` of the records, where the caller has it. The answer is 'inconclusive'
+    if a repeat does not count. Raises `BadInput` for a metric or an arm that does not exist, or
+    that is ambiguous.
+    """
+    frame = frames.frame(records) if frame is None else frame
+    (found,) = _compare_pairs(records, [metric_named(metric).name], [(dict(of), dict(to))], frame)
+    return found.comparison
+
+
+def compare_with_first(
+    records: Sequence[Record],
+    by: Sequence[str],
+    metrics: Sequence[str] = COMPARED,
+    frame: pd.DataFrame | None = None,
+) -> list[Against]:
+    """Compare every arm of the axes `by` but the first with the first, in order of appearance."""
+    frame = frames.frame(records) if frame is None else frame
+    first, *others = [settings for settings, _ in frames.arms(frame, by)] or [{}]
+    return _compare_pairs(records, metrics, [(other, first) for other in others], frame)
+
+
+def compare_each_other(
+    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str]
+) -> list[Against]:
+    """Compare every arm of the axes `by` with every other, each way, by each of the metrics."""
+    frame = frames.frame(records)
+    arms = [settings for settings, _ in frames.arms(frame, by)]
+    return _compare_pairs(records, metrics, itertools.permutations(arms, 2), frame)
+
+
+def _compare_pairs(
+    records: Sequence[Record],
+    metrics: Sequence[str],
+    pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]],
+    frame: pd.DataFrame,
+) -> list[Against]:
+    """Compare arms by the frame of their records, without the values that do not count."""
+    frame, why = frame.copy(), {}
+    for name in metrics:
+        doubts = [doubt(record, name) for record in records]
+        frame.loc[[bool(one) for one in doubts], name] = math.nan
+        why[name] = frames.codes_text(one for one in doubts if one not in _OBVIOUS)
+    found = []
+    for of, to in pairs:
+        for name in metrics:
+            one = compare(*frames.pairs(frame, name, of, to))
+            if one.ratio is None and why[name]:
+                one = msgspec.structs.replace(one, reason=f"{one.reason}: {why[name]}")
+            found.append(Against(of=of, to=to, metric=name, comparison=one))
+    return found
+
+
+def doubt(record: Record, metric: str) -> str:
+    """Return why a record does not count in a comparison by the metric; empty where it counts."""
+    if record.verdict == "invalid":
+        return _INVALID
+    if metric in _OF_BOTH_SIDES and guards.other_side_is_bottleneck(record):
+        return "held up by the other side"
+    if metric not in _OF_FAILURES and record.counts.failed_share > guards.MAX_FAILED_SHARE:
+        return f"over {guards.MAX_FAILED_SHARE:.0%} failed"
+    return "" if is_usable(metric_named(metric).of(record)) else _NOT_MEASURED
