@@ -17,7 +17,7 @@ import pytest
 from entrants import BROKEN, SOUND, in_a_cell
 
 from labkit.measured import strategies
-from labkit.measured.exam.accelerated_loop import BlockedTime, Loop, Turns, accelerated_clocks
+from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
 from labkit.measured.exam.calls import Calls, Items
 from labkit.measured.exam.examiner import examine
 from labkit.measured.exam.run import reports_failures
@@ -25,7 +25,6 @@ from labkit.measured.strategies import Tally
 from labkit.record.exam import ExamResult
 from labkit.report.exam_faults import Examined, judge
 
-UNANSWERED_S = 0.06
 FAULTS = (
     "over-limit",
     "loses-items",
@@ -51,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 def exam(load: Callable[[], Any], *, guarded: bool = True) -> Examined:
     """Examine as the examiner's process would, in this one and without a server; judge it."""
-    results = list(examine(load, guarded=guarded, unanswered_s=UNANSWERED_S))
+    results = list(examine(load, guarded=guarded))
     return judge("mine", ExamResult(scenarios=results))
 
 
@@ -151,7 +150,7 @@ def test_what_the_sentence_says_is_what_was_seen() -> None:
 
 def test_each_scenario_gives_its_result_as_it_ends() -> None:
     strategy = strategies.load("sequential").__wrapped__
-    names = [result.name for result in examine(lambda: strategy, unanswered_s=0.01)]
+    names = [result.name for result in examine(lambda: strategy)]
 
     assert names == ["few", "one", "many", "more", "failing", "end", "small", "large"]
 
@@ -374,11 +373,11 @@ def test_turns_tell_sleeping_from_computing() -> None:
     turns = Turns()
 
     async def sleeps() -> float | None:
-        still = BlockedTime(turns)
+        turns.restart()
         await asyncio.sleep(0)
         time.sleep(0.05)  # noqa: ASYNC251  # what is looked for
         await asyncio.sleep(0)
-        return still.end()
+        return turns.blocked_s()
 
     with asyncio.Runner(loop_factory=lambda: Loop(turns)) as runner:
         found = runner.run(sleeps())

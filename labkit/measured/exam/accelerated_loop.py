@@ -5,6 +5,7 @@ What must hold
 - Pacing by the loop's timers and pacing by `time.monotonic` and the like see the same time.
 - Whatever waits for a thread or a socket gets the real time that it needs.
 - A callback that sleeps, one that computes, and a machine that is busy are told apart.
+- A busy machine changes no result: it gives a process its time later, and not less of it.
 
 Plan
 - The loop asks its selector once a turn, with the time until the next timer. If nothing is ready,
@@ -12,9 +13,11 @@ Plan
   and the patched clocks of `time` are ahead of the real ones. Time is therefore never invented:
   what computes takes its own time, and only waits are cut short.
 - If a thread of the strategy's is at work or a socket is open, each wait is still given
-  `MIN_WAIT_S` of real time before it is cut short.
+  `min_wait_s` of real time before it is cut short.
 - Between two questions the loop runs callbacks. Their wall time without CPU is sleep, less the time
   that the process waited for a core (schedstat); their CPU is computing.
+- Where turns are counted in a stretch of time, `clock` is the CPU time of the process: a timer of
+  1 ms fires a thousand times in a second of it, and `sleep(0)` as often as on a quiet machine.
 
 Measured: the exam of a strategy that sleeps for a second before each item asks for more than five
 minutes of waiting, and takes less than a second.
@@ -46,13 +49,17 @@ _CLOCKS = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns
 class Turns(selectors.DefaultSelector):
     """A selector that counts the turns of its loop and, `accelerated`, cuts its waits short.
 
-    `asleep_s` is the time without CPU of all turns, `longest_s` the most CPU of one turn.
+    `asleep_s` is the time without CPU of all turns, `longest_s` the most CPU of one turn, and
+    `tasks` how many tasks of the loop have not ended.
     """
 
-    def __init__(self, *, accelerated: bool = False) -> None:
+    def __init__(
+        self, *, accelerated: bool = False, clock: Callable[[], float] = monotonic
+    ) -> None:
         super().__init__()
-        self.count, self.ahead_s, self.accelerated = 0, 0.0, accelerated
-        self._threads = threading.active_count()
+        self.accelerated, self.clock, self.min_wait_s = accelerated, clock, MIN_WAIT_S
+        self.count, self.tasks, self.ahead_s = 0, 0, 0.0
+        self._threads, self._process = threading.active_count(), ProcessReader(os.getpid())
         self.restart()
 
     def restart(self) -> None:
@@ -60,15 +67,39 @@ class Turns(selectors.DefaultSelector):
         self.asleep_s = self.longest_s = 0.0
         self._began: tuple[float, float] | None = None
 
+    def close(self) -> None:
+        """Close the selector and what it reads."""
+        super().close()
+        self._process.close()
+
+    def time(self) -> float:
+        """Return the seconds of its clock, and those that were cut short."""
+        return self.clock() + self.ahead_s
+
+    def own_s(self) -> float:
+        """Return real seconds, less those in which the process waited for a core."""
+        while True:
+            waited_s, now_s = self._process.waited_s(), perf_counter()
+            # It may have lost its core in between.
+            if self._process.waited_s() == waited_s:
+                return now_s - (waited_s or 0.0)
+
+    def blocked_s(self) -> float | None:
+        """Return how long the loop stood still without computing while it had a core.
+
+        None where the system does not count the waits for a core.
+        """
+        return None if self._process.waited_s() is None else self.asleep_s
+
     def select(self, timeout: float | None = None) -> list[Event]:
         """Return what is ready; the turn before is over, and the next one begins."""
         if self._began is not None:
-            wall_s, cpu_s = perf_counter() - self._began[0], thread_time() - self._began[1]
-            self.asleep_s += max(wall_s - cpu_s, 0.0)
+            own_s, cpu_s = self.own_s() - self._began[0], thread_time() - self._began[1]
+            self.asleep_s += max(own_s - cpu_s, 0.0)
             self.longest_s = max(self.longest_s, cpu_s)
         self.count += 1
         ready = self._ready(timeout)
-        self._began = perf_counter(), thread_time()
+        self._began = self.own_s(), thread_time()
         return ready
 
     def _ready(self, timeout: float | None) -> list[Event]:
@@ -76,32 +107,17 @@ class Turns(selectors.DefaultSelector):
             return super().select(timeout)
         # One of the sockets is the loop's own.
         others = threading.active_count() > self._threads or len(self.get_map()) > 1
-        real_s = min(timeout, MIN_WAIT_S) if others else 0.0
+        real_s = min(timeout, self.min_wait_s) if others else 0.0
+        before, start = self.clock(), monotonic()
         ready = super().select(real_s)
-        if not ready:
-            self.ahead_s += max(timeout - real_s, 0.0)
+        if not ready or real_s:
+            waited_s = monotonic() - start if ready else timeout
+            self.ahead_s += max(waited_s - (self.clock() - before), 0.0)
         return ready
 
 
-class BlockedTime:
-    """Measures how long the loop stood still without computing while it had a core."""
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns, self._own = turns, ProcessReader(os.getpid())
-        turns.restart()
-        self._waited = self._own.waited_s()
-
-    def end(self) -> float | None:
-        """Return seconds; None where the system does not count the waits for a core."""
-        waited = self._own.waited_s()
-        self._own.close()
-        if waited is None or self._waited is None:
-            return None
-        return max(self._turns.asleep_s - (waited - self._waited), 0.0)
-
-
 class Loop(asyncio.SelectorEventLoop):
-    """A loop of asyncio's own whose turns are counted."""
+    """A loop of asyncio's own whose turns and tasks are counted."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__(turns)
@@ -110,7 +126,17 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return seconds, ahead of the clock by the waits that were cut short."""
         # Not asyncio's: the clock that it reads may be patched.
-        return monotonic() + self._turns.ahead_s
+        return self._turns.time()
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Return a task of this loop, which is counted until it has ended."""
+        task = super().create_task(coro, **options)
+        self._turns.tasks += 1
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._turns.tasks -= 1
 
 
 @contextmanager

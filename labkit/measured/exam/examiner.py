@@ -13,6 +13,7 @@ import contextlib
 import os
 import pickle
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -60,7 +61,6 @@ SCENARIOS = (
     # The synthetic server answers, and counts.
     Scenario(AT_SERVER, 61),
 )
-UNANSWERED_S = 0.3
 MAX_STANDSTILL_S, MAX_STANDSTILL_ONCE_S = 0.5, 10.0
 """Once the loop stood still for so long the exam ends: the larger scenarios would take minutes. The
 first is of all scenarios but the worst."""
@@ -71,7 +71,6 @@ def examine(
     *,
     guarded: bool = False,
     url: str | None = None,
-    unanswered_s: float = UNANSWERED_S,
 ) -> Iterator[ScenarioResult]:
     """Run the strategy in all scenarios; with the synthetic server where there is one at `url`.
 
@@ -84,7 +83,9 @@ def examine(
         at_server = scenario.name == AT_SERVER
         if at_server and url is None:
             continue
-        turns = Turns(accelerated=not at_server)
+        # Only where nothing is judged by the clock, as blocking the loop is.
+        clock = time.monotonic if scenario.answered else time.process_time
+        turns = Turns(accelerated=not at_server, clock=clock)
         clocks = contextlib.nullcontext() if at_server else accelerated_clocks(turns)
         with clocks, asyncio.Runner(loop_factory=partial(Loop, turns)) as runner:
             # The exam judges what the strategy's caller can know, not what a lost task raised.
@@ -93,7 +94,7 @@ def examine(
             strategy = load()
             if guarded and scenario.failing:
                 strategy = _with_guard(strategy)
-            result = runner.run(_result(scenario, strategy, turns, url, unanswered_s))
+            result = runner.run(_result(scenario, strategy, turns, url))
         yield result
         standstill_s = sorted([*standstill_s, result.standstill_s])
         # A single one may be an import within the function, which happens once.
@@ -111,14 +112,14 @@ def _with_guard(strategy: Any) -> Strategy:
 
 
 async def _result(
-    scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None, unanswered_s: float
+    scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None
 ) -> ScenarioResult:
     calls = Calls(failing=scenario.failing)
     if not scenario.answered:
         # Its end is not waited for: thousands of items may take a strategy long, with reason.
         calls.gate = asyncio.Event()
         run = Run(strategy, calls, Items(range(scenario.planned)), scenario.limit, turns)
-        backlog = await observe_backlog(run, unanswered_s if scenario.watched else 0.0)
+        backlog = await observe_backlog(run, watched=scenario.watched)
         calls.gate.set()
         await run.cancel()
         return run.result(scenario.name, backlog)

@@ -7,10 +7,10 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence, Set
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any
 
-from labkit.measured.exam.accelerated_loop import BlockedTime, Turns
+from labkit.measured.exam.accelerated_loop import Turns
 from labkit.measured.exam.calls import Calls, Items
 from labkit.record.exam import Backlog, End, ScenarioResult
 
@@ -22,10 +22,10 @@ MAX_IDLE_TICKS = 400
 They are counted and not timed, so that a process that gets no core is not taken for one that hangs;
 and they are many, as a pause of seconds may be meant. In accelerated time they are short."""
 MAX_FRUITLESS_S, MIN_FRUITLESS_TURNS = 5.0, 1_000
-"""So long by the clock, and so many turns, busy without a call that is made or ends: it may pace
+"""So long by its own time, and so many turns, busy without a call that is made or ends: it may pace
 itself by a clock that nobody accelerates, but hardly so slowly."""
 MAX_SCENARIO_S, MAX_SERVER_S = 18.0, 10.0
-"""By the clock, for a strategy that makes progress. With the server it does not matter if it is
+"""By its own time, for a strategy that makes progress. With the server it does not matter if it is
 slow: one that hangs was ended before."""
 MAX_CALLS = 30
 """Calls for each item after which a run is ended: workers may each take every item."""
@@ -34,8 +34,9 @@ GRACE_TURNS, MAX_LEFT_TICKS = 10, 10
 MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 2.0, 1.2
 SETTLED_S, SETTLED_TURNS = 2.5, 3_000
 """So long in accelerated time, or so many turns of one that polls, without a change: settled."""
-MAX_SETTLING_CPU_S, MAX_SETTLING_S = 4.0, 10.0
-"""By processor time, of which a busy machine gives little, and by the clock."""
+MAX_SETTLING_S = 10.0
+"""By its own time, which is real time less what a busy machine made it wait for a core."""
+WATCHED_S = 0.3
 MAX_CLEAN_UP_S = 1.0
 
 MAX_DEPTH = 4
@@ -50,7 +51,7 @@ class Run:
     ) -> None:
         self.calls, self.items, self.limit, self.turns = calls, items, limit, turns
         self._before = asyncio.all_tasks()
-        self._blocked = BlockedTime(turns)
+        turns.restart()
         self.end: End = "returned"
         self._left = 0
 
@@ -64,6 +65,10 @@ class Run:
         """Return the tasks that the strategy started and that have not ended."""
         return asyncio.all_tasks() - self._before - {self.task}
 
+    def waiting(self) -> int:
+        """Return how many tasks, or calls that were made, wait behind those in flight."""
+        return max(len(self.tasks()), self.calls.open) - self.calls.in_flight
+
     def progress(self) -> tuple[int, int]:
         """Return what grows as long as the strategy makes progress."""
         return self.calls.made, self.calls.ended
@@ -72,7 +77,7 @@ class Run:
         """Wait for the strategy's end; end it where it stalls or makes far too many calls."""
         accelerated = self.turns.accelerated
         tick_s = ACCELERATED_TICK_S if accelerated else TICK_S
-        until_s = perf_counter() + (MAX_SCENARIO_S if accelerated else MAX_SERVER_S)
+        until_s = self.turns.own_s() + (MAX_SCENARIO_S if accelerated else MAX_SERVER_S)
         stall = StallDetector(self)
         while self.end == "returned":
             await asyncio.wait({self.task}, timeout=tick_s)
@@ -82,7 +87,7 @@ class Run:
                 self.end = "endless"
             elif stall.check():
                 self.end = "stuck"
-            elif perf_counter() > until_s:
+            elif self.turns.own_s() > until_s:
                 self.end = "late"
         if self.end == "returned" and (self.task.cancelled() or self.task.exception()):
             # Its caller has the error now: what was not fetched until then was given up.
@@ -146,7 +151,7 @@ class Run:
             failing=len(calls.failing),
             failures_reported=reported,
             tasks_referenced=calls.tasks_referenced,
-            blocked_s=self._blocked.end(),
+            blocked_s=self.turns.blocked_s(),
             longest_turn_s=self.turns.longest_s,
             backlog=backlog,
         )
@@ -166,7 +171,7 @@ class StallDetector:
 
     def _restart(self) -> None:
         self._before, self._checks = self._run.progress(), 0
-        self._turns, self._since_s = self._run.turns.count, perf_counter()
+        self._turns, self._since_s = self._run.turns.count, self._run.turns.own_s()
 
     def check(self) -> bool:
         """Return True if the run will not go on."""
@@ -181,41 +186,44 @@ class StallDetector:
         is_quiet = turns <= 2 * (self._checks + 1)
         if is_quiet and not run.calls.in_flight and threading.active_count() <= self._threads:
             return self._checks >= MAX_IDLE_TICKS
-        fruitless_s = perf_counter() - self._since_s
+        fruitless_s = run.turns.own_s() - self._since_s
         return fruitless_s >= MAX_FRUITLESS_S and turns >= MIN_FRUITLESS_TURNS
 
 
-async def observe_backlog(run: Run, duration_s: float) -> Backlog:
-    """Let all calls in flight wait; return what waits behind them, and what waiting costs.
+async def observe_backlog(run: Run, *, watched: bool) -> Backlog:
+    """Let all calls in flight wait; return what waits behind them and what waiting costs.
 
     First nothing must be added any more. Checks are the further apart the longer something is
     added, as a strategy may pause in between.
     """
-    loop, turns = asyncio.get_running_loop(), run.turns
-    items = run.items
+    turns, items = run.turns, run.items
     assert isinstance(items, Items)
     waiting, before, check_s = 0, (-1, -1, -1, -1), MIN_CHECK_S
-    since_s, since_turns = loop.time(), turns.count
-    until_s, until_cpu_s = perf_counter() + MAX_SETTLING_S, process_time() + MAX_SETTLING_CPU_S
-    while not run.task.done() and perf_counter() < until_s and process_time() < until_cpu_s:
-        tasks = len(run.tasks())
-        waiting = max(waiting, max(tasks, run.calls.open) - run.calls.in_flight)
-        now = (run.calls.begun, run.calls.made, items.read, tasks)
+    since_s, since_turns = turns.time(), turns.count
+    until_s = turns.own_s() + MAX_SETTLING_S
+    while not run.task.done() and turns.own_s() < until_s:
+        now = (run.calls.begun, run.calls.made, items.read, turns.tasks)
         if now != before:
             before, check_s = now, min(CHECK_GROWTH * check_s, MAX_CHECK_S)
-            since_s, since_turns = loop.time(), turns.count
-        elif loop.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
-            break
+            since_s, since_turns = turns.time(), turns.count
+        else:
+            # Not at each check: to find thousands of tasks takes longer than to add one.
+            waiting = max(waiting, run.waiting())
+            if turns.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
+                break
         await asyncio.sleep(check_s)
-    turns.accelerated = False
-    count, cpu_s = turns.count, process_time()
-    await asyncio.sleep(duration_s)
+    waiting = max(waiting, run.waiting())
+    # Now a thread's answers are waited for in real time.
+    turns.min_wait_s = WATCHED_S
+    count, cpu_s, start_s = turns.count, process_time(), turns.time()
+    if watched:
+        await asyncio.sleep(WATCHED_S)
     return Backlog(
         waiting=waiting,
         items_read=items.read,
-        turns=turns.count - count,
+        turns=turns.count - count if watched else 0,
         cpu_s=process_time() - cpu_s,
-        duration_s=duration_s,
+        duration_s=turns.time() - start_s if watched else 0.0,
     )
 
 
