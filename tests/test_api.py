@@ -89,7 +89,7 @@ def test_what_profiles_imports_nothing_of_the_parent() -> None:
 
 def test_an_experiment_imports_nothing_of_the_parent() -> None:
     held = loaded_after(
-        "import labkit.measured.experiments.__main__, labkit.measured.experiments.bodies"
+        "import labkit.measured.experiments.__main__, labkit.measured.experiments.aiohttp"
     )
     assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.measured.experiments import queues as experiment
+from labkit.measured.experiments import as_printed as experiment
 from labkit.measured.patterns import PriorityQueue, PrioritySlots, prioritised
 from labkit.measured.strategies import load
 
@@ -53,13 +53,13 @@ async def test_compares_no_items() -> None:
 
 
 def test_the_printed_form_lets_equals_overtake_each_other() -> None:
-    async def order(queue: experiment.Queue) -> list[int]:
+    async def order(queue: Any) -> list[int]:
         for piece in range(5):
             await queue.put(0, piece)
         return [await queue.get() for _ in range(5)]
 
     assert virtually(order(PriorityQueue())) == [0, 1, 2, 3, 4]
-    assert virtually(order(experiment.PrintedHeap())) == [0, 2, 4, 1, 3]
+    assert virtually(order(experiment.QUEUES["printed"]())) == [0, 2, 4, 1, 3]
 
 
 @on_every_loop

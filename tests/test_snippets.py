@@ -58,7 +58,7 @@ from servers import Running, serving
 from test_behaviour import USER
 from valkeys import running as valkey
 
-from labkit.measured.experiments.bodies import served
+from labkit.measured.experiments.aiohttp import served
 from labkit.measured.patterns import Batcher, PriorityQueue, WeakCache, in_chunks
 from labkit.profiler.timers import Timers, timer
 

@@ -8,28 +8,33 @@ own, `python -m labkit.measured.experiments NAME`. Nothing is judged here.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
+from typing import TypeVar
 
 from labkit.spec import validation
-from labkit.spec.registry import EXPERIMENTS
 
 Figures = dict[str, float]
 Measure = Callable[..., Awaitable[Figures]]
+Choice = TypeVar("Choice")
 
 _MODULES = {
-    "bodies": ("body_cap", "compression", "reading"),
-    "caches": ("cache_memory", "weak_cache"),
-    "connections": ("default_limit", "gathered", "idle_gaps", "resolver"),
-    "costs": ("clocks", "overhead", "polling"),
-    "queues": ("chunk_results", "held_lock", "priority"),
+    "aiohttp": "body_cap compression default_limit gathered idle_gaps reading resolver",
+    "as_printed": "cache_memory chunk_results held_lock priority weak_cache",
+    "costs": "clocks overhead polling",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def load(name: str) -> Measure:
     """Return the coroutine function of the experiment called `name`. Raises `BadInput`."""
-    if name not in EXPERIMENTS:
-        raise validation.unknown("experiment", name, EXPERIMENTS)
-    measure: Measure = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    module_of = {name: module for module, names in _MODULES.items() for name in names.split()}
+    module = import_module(f"{__name__}.{choose('experiment', name, module_of)}")
+    measure: Measure = getattr(module, name)
     return measure
+
+
+def choose(setting: str, name: str, choices: Mapping[str, Choice]) -> Choice:
+    """Return the choice of that name. Raises `BadInput`, which lists those there are."""
+    if name not in choices:
+        raise validation.unknown(setting, name, choices)
+    return choices[name]

@@ -1,13 +1,14 @@
-"""Bodies over aiohttp: the server's cap, what a coding costs and saves, memory while reading."""
+"""What aiohttp does with connections and bodies: limits, keep-alive, DNS cache, codings, memory."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from statistics import median
 from time import perf_counter, process_time
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
@@ -15,12 +16,108 @@ from aiohttp import hdrs, web
 
 from labkit.measured.experiments import Figures
 from labkit.measured.probes.window import ProcessReader, own_peak_bytes, own_rss_bytes
+from labkit.measured.transports import open_transport
 from labkit.spec import validation
+from labkit.spec.transports import AiohttpTransport
 
+MANY_REQUESTS, FEW_REQUESTS = 300, 5
+LOOKUP_S = 0.02
 CAP_BYTES = 100_000
 SENT_CHUNK_BYTES = 10_000
 READ_CHUNK_BYTES = 8_192
 WAYS = ("whole", "chunks", "list")
+
+
+async def ask(session: aiohttp.ClientSession, url: str) -> Any:
+    """Return the JSON document at `url`."""
+    async with session.get(url) as response:
+        return await response.json()
+
+
+# Connections
+
+
+async def default_limit(url: str) -> Figures:
+    """Count how many of 300 requests travel at a time where nobody sets a limit."""
+    async with aiohttp.ClientSession() as session:
+
+        async def fetch(item: int) -> None:
+            async with session.get(f"{url}/{item}") as response:
+                await response.read()
+
+        await asyncio.gather(*map(fetch, range(MANY_REQUESTS)))
+        stats = await ask(session, f"{url}/-/stats")
+    return {"most_in_flight": float(stats["max_in_flight"])}
+
+
+async def gathered(url: str) -> Figures:
+    """Count the connections of requests that are gathered while an answer is still unread.
+
+    And how many of them began while an earlier one was not answered. If they were pipelined, they
+    would share a connection in the server's log.
+    """
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/0") as first:
+            others = [session.get(f"{url}/{item}") for item in range(1, FEW_REQUESTS)]
+            answers = await asyncio.gather(*others)
+            await first.read()
+        for answer in answers:
+            await answer.read()
+            answer.release()
+        log = (await ask(session, f"{url}/-/log"))["requests"]
+    overlapping = 0
+    for entry in log:
+        began_s = entry["began_s"]
+        overlapping += any(
+            other["began_s"] < began_s < (other["ended_s"] or began_s) for other in log
+        )
+    connections = {entry["connection"] for entry in log}
+    return {"connections": float(len(connections)), "overlapping": float(overlapping)}
+
+
+async def idle_gaps(
+    url: str, *, keepalive_timeout: float, gap_s: float = 0.015, requests: int = 100
+) -> Figures:
+    """Count connections, and time requests, with pauses shorter or longer than the keep-alive."""
+    opened, took_s = 0, 0.0
+    trace = aiohttp.TraceConfig()
+
+    async def count(*_: object) -> None:
+        nonlocal opened
+        opened += 1
+
+    trace.on_connection_create_end.append(count)
+    connector = aiohttp.TCPConnector(keepalive_timeout=keepalive_timeout)
+    async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
+        for item in range(requests):
+            began_s = perf_counter()
+            async with session.get(f"{url}/{item}") as response:
+                await response.read()
+            took_s += perf_counter() - began_s
+            await asyncio.sleep(gap_s)
+    return {"connections": float(opened), "latency_s": took_s / requests}
+
+
+async def resolver(url: str, *, cache: bool, named: bool, requests: int = 20) -> Figures:
+    """Count lookups, and time requests, with and without aiohttp's DNS cache.
+
+    The resolver is the lab's own and takes 20 ms. Each request opens a connection, because only a
+    new connection needs an address.
+    """
+    settings = AiohttpTransport(
+        force_close=True, use_dns_cache=cache, resolve_s=LOOKUP_S if named else None
+    )
+    opened = open_transport(settings, url)
+    async with opened as fetch:
+        began_s = perf_counter()
+        for item in range(requests):
+            await fetch(item)
+        took_s = perf_counter() - began_s
+        lookups = opened.effective.get("lookups", 0)
+    return {"lookups": float(lookups), "latency_s": took_s / requests}
+
+
+# Bodies
 
 
 @asynccontextmanager
@@ -86,8 +183,7 @@ async def compression(
             found = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
             if found != coding or body != await plain.read():
                 raise ValueError(f"the body came as {found} instead of {coding}, or is another one")
-        async with session.get(f"{url}/-/stats") as response:
-            server = ProcessReader(json.loads(await response.read())["pid"])
+        server = ProcessReader((await ask(session, f"{url}/-/stats"))["pid"])
 
         def server_s() -> float:
             return server.ran_s() or server.cpu_s() or 0.0

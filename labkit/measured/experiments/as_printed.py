@@ -1,4 +1,4 @@
-"""A batcher, chunks and priority queues as they were printed, beside the lab's own."""
+"""A batcher, chunks, priority queues and a cache as they were printed, beside the lab's own."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import accumulate
 from time import perf_counter
-from typing import Protocol
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
 
 from labkit.measured import patterns
-from labkit.measured.experiments import Figures
-from labkit.spec import validation
+from labkit.measured.experiments import Figures, choose
+from labkit.measured.probes.window import own_rss_bytes
 
 DELAY_S, PATIENCE_S = 0.01, 0.5
-"""How long a batch waits for more keys; and after how long an answer will never come."""
+"""Seconds that a batch waits for more keys; and after which an answer will never come."""
 LIMIT, CHUNK, MEAN_S = 10, 20, 0.004
-HOWS = ("printed", "stream")
 WORKERS, PIECE_S = 4, 0.004
 URGENT, OTHER = 0, 1
+KEYS, VALUE_BYTES = 100, 1 << 20
+"""A value is so large that the allocator takes it from the system alone, and gives it back."""
 
 
 class PrintedBatcher:
@@ -88,19 +89,17 @@ async def chunk_results(url: str | None, *, how: str, items: int = 400) -> Figur
     stream the next item takes the place of the first that is done, and its consumer stores nothing.
     Items take times drawn from a seed.
     """
-    if how not in HOWS:
-        raise validation.unknown("how", how, HOWS)
     chance = random.Random(0)
     takes_s = [chance.expovariate(1 / MEAN_S) for _ in range(items)]
     alive: WeakSet[Result] = WeakSet()
-    most_alive = 0
+    max_alive = 0
 
     async def fetch(item: int) -> Result:
-        nonlocal most_alive
+        nonlocal max_alive
         await asyncio.sleep(takes_s[item])
         result = Result()
         alive.add(result)
-        most_alive = max(most_alive, len(alive))
+        max_alive = max(max_alive, len(alive))
         return result
 
     async def as_printed() -> int:
@@ -121,35 +120,12 @@ async def chunk_results(url: str | None, *, how: str, items: int = 400) -> Figur
                 done += 1
         return done
 
+    run = choose("how", how, {"printed": as_printed, "stream": as_stream})
     began_s = perf_counter()
-    done = await (as_printed if how == "printed" else as_stream)()
+    done = await run()
     if done != items:
         raise ValueError(f"{done} results came of {items} items")
-    return {"most_held": float(most_alive), "all_s": perf_counter() - began_s}
-
-
-class Queue(Protocol):
-    """A queue of pieces of work, each with a rank; a piece is the number at which it came."""
-
-    async def put(self, rank: int, piece: int, /) -> None:
-        """Add a piece."""
-        ...
-
-    async def get(self) -> int:
-        """Take a piece."""
-        ...
-
-
-class Fifo:
-    """A plain queue, whatever the rank."""
-
-    def __init__(self) -> None:
-        self._pieces: asyncio.Queue[int] = asyncio.Queue()
-        self.get = self._pieces.get
-
-    async def put(self, rank: int, piece: int) -> None:
-        """Add a piece."""
-        await self._pieces.put(piece)
+    return {"most_held": float(max_alive), "all_s": perf_counter() - began_s}
 
 
 @dataclass(frozen=True)
@@ -161,25 +137,28 @@ class _Ranked:
         return self.rank < other.rank
 
 
-class PrintedHeap:
-    """A heap that compares ranks alone, which leaves the order of equals to chance."""
+class PrintedQueue:
+    """A queue of pieces of work, of which ranks alone are compared, if anything is.
 
-    def __init__(self) -> None:
-        self._pieces: asyncio.PriorityQueue[_Ranked] = asyncio.PriorityQueue()
+    On a heap that leaves the order of equals to chance.
+    """
+
+    def __init__(self, entries: asyncio.Queue[_Ranked]) -> None:
+        self._entries = entries
 
     async def put(self, rank: int, piece: int) -> None:
         """Add a piece."""
-        await self._pieces.put(_Ranked(rank, piece))
+        await self._entries.put(_Ranked(rank, piece))
 
     async def get(self) -> int:
-        """Take a piece of the lowest rank: any of them."""
-        return (await self._pieces.get()).piece
+        """Take the next piece."""
+        return (await self._entries.get()).piece
 
 
-QUEUES: dict[str, Callable[[], Queue]] = {
-    "fifo": Fifo,
-    "printed": PrintedHeap,
-    "priority": patterns.PriorityQueue[int],
+QUEUES: dict[str, Callable[[], PrintedQueue | patterns.PriorityQueue[int]]] = {
+    "fifo": lambda: PrintedQueue(asyncio.Queue()),
+    "printed": lambda: PrintedQueue(asyncio.PriorityQueue()),
+    "priority": patterns.PriorityQueue,
 }
 
 
@@ -212,9 +191,7 @@ async def priority(url: str | None, *, queue: str, pieces: int = 200) -> Figures
 
 async def work_off(queue: str, pieces: int) -> list[Taken]:
     """Let workers take all pieces from such a queue; return them in that order. `BadInput`."""
-    if queue not in QUEUES:
-        raise validation.unknown("queue", queue, QUEUES)
-    waiting: Queue = QUEUES[queue]()
+    waiting = choose("queue", queue, QUEUES)()
     ranks = [URGENT] * (pieces // 10) + [OTHER] * (pieces - pieces // 10)
     random.Random(0).shuffle(ranks)
     for piece, rank in enumerate(ranks):
@@ -236,4 +213,86 @@ async def work_off(queue: str, pieces: int) -> list[Taken]:
 def overtaken(taken: list[Taken], rank: int) -> int:
     """Count the pieces of a rank that were taken after one of the same rank that came later."""
     order = [one.piece for one in taken if one.rank == rank]
-    return sum(piece < most for piece, most in zip(order, accumulate(order, max), strict=True))
+    return sum(piece < latest for piece, latest in zip(order, accumulate(order, max), strict=True))
+
+
+# Caches
+
+
+class Document:
+    """A value of a megabyte, all of it written to."""
+
+    def __init__(self, key: int) -> None:
+        self.text = bytes([key % 255 + 1]) * VALUE_BYTES
+
+
+async def cache_memory(url: str | None, *, how: str, values: int = 50) -> Figures:
+    """Measure the growth of this process while a caller refers to the values, and afterwards.
+
+    In a cache of weak references, or in a plain dict.
+    """
+
+    async def load(key: int) -> Document:
+        return Document(key)
+
+    stored: dict[int, Document] = {}
+
+    async def get_stored(key: int) -> Document:
+        if key not in stored:
+            stored[key] = await load(key)
+        return stored[key]
+
+    get = choose("how", how, {"weak": patterns.WeakCache(load).get, "dict": get_stored})
+    before = own_rss_bytes()
+    used = [await get(key) for key in range(values)]
+    in_use = own_rss_bytes()
+    used.clear()
+    return {
+        "in_use_bytes": float(max(in_use - before, 0)),
+        "left_bytes": float(max(own_rss_bytes() - before, 0)),
+    }
+
+
+class Value:
+    """A value of a class of one's own: it supports weak references."""
+
+
+class PrintedCache:
+    """The cache of the claim `weak-cache`: a lock for each key, which is never deleted."""
+
+    def __init__(self, load: Callable[[int], Awaitable[Any]]) -> None:
+        self._load = load
+        self._values: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.locks: dict[int, asyncio.Lock] = {}
+
+    async def get(self, key: int) -> Any:
+        """Return the value of `key`, loaded once; `TypeError` if it supports no weak references."""
+        async with self.locks.setdefault(key, asyncio.Lock()):
+            if key not in self._values:
+                value = await self._load(key)
+                self._values[key] = value
+            return self._values[key]
+
+
+async def weak_cache(url: str | None, *, kind: str, printed: bool = True) -> Figures:
+    """Count how many of 100 values a cache stores, and the locks left when nobody uses a value.
+
+    The caller refers to each value, so what is not stored was refused, not collected. Not
+    `printed`: the lab's own cache, with its values in boxes.
+    """
+
+    async def load(key: int) -> Any:
+        kinds = {"str": f"value {key}", "dict": {"key": key}, "object": Value()}
+        return choose("kind", kind, kinds)
+
+    printed_cache, own = PrintedCache(load), patterns.WeakCache(patterns.boxed(load))
+    get: Callable[[int], Awaitable[Any]] = printed_cache.get if printed else own.get
+    stored = 0
+    for key in range(KEYS):
+        try:
+            first = await get(key)
+        except TypeError:
+            continue
+        stored += await get(key) is first
+    locks = len(printed_cache.locks) if printed else own.loading
+    return {"kept": float(stored), "locks_left": float(locks)}
