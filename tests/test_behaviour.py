@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from labkit.measured.targets.http import behaviour, compression, documents, messages
 from labkit.measured.targets.http.behaviour import Behaviour
+from labkit.measured.targets.http.engine import Stats
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
-from labkit.measured.targets.http.stats import Stats
 from labkit.spec import delays
 from labkit.spec.targets import HttpServer
 

@@ -81,7 +81,6 @@ def test_what_came_late_is_caught_up_with() -> None:
 
 @pytest.mark.parametrize(("rate", "size"), [(1, 1), (99, 1), (10_000, 100), (1 << 40, PIECE_BYTES)])
 def test_a_piece_takes_a_hundredth_of_a_second(rate: int, size: int) -> None:
-    assert pacing.slice_bytes(rate) == size
     assert len(next(pacing.pieces(body_of(1 << 30), rate))) == size
 
 

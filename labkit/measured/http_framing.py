@@ -59,7 +59,7 @@ class MessageReader:
         return b""
 
     def on_message_begin(self) -> None:
-        """Called by httptools with the first byte of a message."""
+        """Begin a message: httptools calls this with its first byte."""
         self.between = False
         self._head_bytes = 0
 
@@ -71,7 +71,7 @@ class MessageReader:
             raise self._too_long("head")
 
     def on_chunk_header(self) -> None:
-        """Called by httptools with the size of a chunk."""
+        """Take the size of a chunk."""
         self._pending_bytes = 0
 
     def _too_long(self, what: str) -> BadMessage:

@@ -2,7 +2,7 @@
 
 What a process owes whoever started it is in `targets.process`. What the server answers is in
 `behaviour`, how that is sent in `protocol`. Several workers share a port: the system deals
-connections out among them (SO_REUSEPORT), and `stats.SharedCounters` adds up what they count.
+connections out among them (SO_REUSEPORT), and `engine.SharedCounters` adds up what they count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import msgspec
 
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
-from labkit.measured.targets.http.protocol import Engine, ServerConnection
+from labkit.measured.targets.http.engine import Engine
+from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
 GRACE_S = 2.0

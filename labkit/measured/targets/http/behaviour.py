@@ -3,7 +3,7 @@
 No clock, no sockets, no event loop: `protocol` asks here and sends what it gets. A route that
 depends on the request alone is a function, one that depends on the settings a method. Each takes
 the last segment of the path and the request; a value that is not allowed raises `BadInput`, which
-becomes a 400. What the server counts is in `stats`.
+becomes a 400. What the server counts is in `engine`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NO_ROUTE = (
 )
 # Statuses that never have a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 EMPTY = frozenset({204, 205, 304})
-DEFAULT_CHUNK = "8192"
+DEFAULT_CHUNK = 8_192
 FAULTS = ("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate")
 
 ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -45,7 +45,6 @@ Times = Annotated[int, Meta(ge=0, le=documents.MAX_TIMES)]
 Route = Callable[[str, Request], Answer]
 
 _GET = ("GET", "HEAD")
-_POST = ("POST",)
 
 
 class Behaviour:
@@ -67,10 +66,10 @@ class Behaviour:
             "the body is too large: the server's client_max_size is "
             f"{self.client_max_size:,} bytes",
         )
-        self._one: Mapping[str, tuple[Route, tuple[str, ...]]] = {
-            "posts": (lambda *_: _documents(documents.posts()), _GET),
-            "users": (lambda *_: _documents(documents.users()), _GET),
-            "echo": (self.echo, _POST),
+        self._one: Mapping[str, Route] = {
+            "posts": lambda *_: _documents(documents.posts()),
+            "users": lambda *_: _documents(documents.users()),
+            "echo": self.echo,
         }
         self._two: Mapping[str, Route] = {
             "posts": lambda text, _: _document(documents.posts(), text),
@@ -89,7 +88,7 @@ class Behaviour:
 
     @property
     def is_at_once(self) -> bool:
-        """Whether every `GET /{name}` gets the very same bytes, without any delay."""
+        """Return whether every `GET /{name}` gets the very same bytes, without any delay."""
         undelayed = self._delay.kind == "fixed" and not self._delay.draw(self._seed, "")
         return undelayed and isinstance(self.hello.body, bytes)
 
@@ -116,21 +115,20 @@ class Behaviour:
         """Return the answer to any request but those that `asks_for_counters` is true of."""
         segments, _ = messages.split(request.target)
         route: Route | None = None
-        allowed: tuple[str, ...] = _GET
         if len(segments) == 1 and segments[0]:
-            route, allowed = self._one.get(segments[0], (self.greet, _GET))
+            route = self._one.get(segments[0], self.greet)
         elif len(segments) == 2 and all(segments):
             route = self._two.get(segments[0])
         if route is None:
             return messages.text(404, NO_ROUTE)
+        allowed = ("POST",) if route == self.echo else _GET
         if request.method not in allowed:
             return _not_allowed(allowed)
         try:
             answer = route(segments[-1], request)
-            rate = query(request, "rate") if "?" in request.target else None
-            if rate is None:
+            if "?" not in request.target:
                 return answer
-            return msgspec.structs.replace(answer, rate=number("rate", rate, Rate))
+            return msgspec.structs.replace(answer, rate=option(request, "rate", Rate, None))
         except BadInput as error:
             return messages.text(400, str(error))
 
@@ -169,8 +167,7 @@ class Behaviour:
             if delays.uniform(self._seed, request.target) < share:
                 return messages.text(500, "an error, as error_rate was asked for")
             return Answer(body=messages.HELLO)
-        asked = query(request, "seconds")
-        seconds = 1.0 if asked is None else number("seconds", asked, ShortSeconds)
+        seconds = option(request, "seconds", ShortSeconds, 1.0)
         if kind in BROKEN:
             return Answer(body=messages.HELLO, fault=kind, fault_s=seconds)
         if kind == "stall":
@@ -193,6 +190,12 @@ def query(request: Request, name: str) -> str | None:
     return next((value for key, value in pairs if key == name), None)
 
 
+def option(request: Request, name: str, type_: Any, default: Any, field: str = "") -> Any:
+    """Return the number of that name in the query, `default` where there is none."""
+    text = query(request, name)
+    return default if text is None else number(field or name, text, type_)
+
+
 def body_bytes(text: str, _: Request) -> Answer:
     """Return a body of that many bytes, with a Content-Length."""
     body = messages.body_of(number("n", text, Bytes))
@@ -201,10 +204,9 @@ def body_bytes(text: str, _: Request) -> Answer:
 
 def stream(text: str, request: Request) -> Answer:
     """Return the same bytes, chunked; `?chunk=` is the size of a chunk."""
-    asked = query(request, "chunk")
     body = Chunks(
         total_bytes=number("n", text, Bytes),
-        chunk_bytes=number("chunk", DEFAULT_CHUNK if asked is None else asked, ChunkBytes),
+        chunk_bytes=option(request, "chunk", ChunkBytes, DEFAULT_CHUNK),
         framed=True,
     )
     return Answer(headers=(("Content-Type", messages.BINARY),), body=body)
@@ -233,11 +235,6 @@ def asks_for_counters(target: str) -> bool:
     return target.startswith("/-/") and target.partition("?")[0] in (STATS, LOG)
 
 
-def asks_for_log(target: str) -> bool:
-    """Return whether such a request asks for the log, and not for the counters."""
-    return target.partition("?")[0] == LOG
-
-
 def counters(method: str, counted: Mapping[str, Any]) -> Answer:
     """Return the answer to a request that `asks_for_counters` is true of."""
     if method not in _GET:
@@ -257,9 +254,9 @@ def _document(all_of_them: tuple[dict[str, Any], ...], text: str) -> Answer:
 
 
 def _coded(body: bytes, request: Request) -> Answer:
-    asked, vary = query(request, "encoding"), (("Vary", "Accept-Encoding"),)
-    coding = asked
-    if asked is None:
+    vary = (("Vary", "Accept-Encoding"),)
+    coding = query(request, "encoding")
+    if coding is None:
         coding = compression.negotiate(request.headers.get("accept-encoding"))
     if coding is None:
         return messages.text(406, compression.NOT_ACCEPTABLE, vary)
@@ -267,10 +264,8 @@ def _coded(body: bytes, request: Request) -> Answer:
     if coder is None:
         names = ", ".join(compression.CODERS)
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
-    level, written = coder.level, query(request, "level")
-    if written is not None:
-        allowed = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
-        level = number(f"level of {coding}", written, allowed)
+    levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
+    level = option(request, "level", levels, coder.level, f"level of {coding}")
     coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)
 

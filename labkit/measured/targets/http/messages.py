@@ -87,7 +87,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether its body is there and goes out at once."""
+        """Return whether its body is there and goes out at once."""
         return isinstance(self.body, bytes) and self.rate is None and self.drip_s is None
 
 

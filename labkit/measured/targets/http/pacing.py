@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import perf_counter_ns
+from typing import TypeVar
 
 import msgspec
 
+from labkit.measured.targets.http import messages
 from labkit.measured.targets.http.messages import PIECE_BYTES, Answer, Body
 
 SLICE_S = 0.01
@@ -21,22 +23,36 @@ MAX_NAP_NS = 1_000_000_000
 """After so long the server looks again, so that nothing waits long for a client that is gone."""
 BROKEN = frozenset({"reset", "close", "truncate", "garbage", "slow_headers"})
 """The faults of which a connection is the victim: nothing is answered after them."""
+Piece = TypeVar("Piece", bound=bytes | int)
 GARBAGE = b"\x00\xff this is no HTTP \xfe\r\n\r\n"
+
+
+def body_pieces(
+    answer: Answer, count: Callable[[int], None], *, chunked: bool
+) -> Iterator[bytes | int]:
+    """Return the pieces of an answer's body; `count` gets the bytes of each that goes out."""
+
+    def counted(pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                count(len(piece))
+            yield piece
+
+    if answer.drip_s is not None:
+        assert isinstance(answer.body, bytes)
+        return counted(dripped(answer.body, answer.drip_s))
+    parts = counted(pieces(answer.body, answer.rate))
+    return paced(messages.encode_chunks(parts) if chunked else parts, answer.rate)
 
 
 def pieces(body: Body, rate: int | None) -> Iterator[bytes]:
     """Return the pieces of `body`, at a rate small ones; chunks keep the size asked for."""
-    size = slice_bytes(rate)
+    size = PIECE_BYTES if rate is None else max(1, min(PIECE_BYTES, int(rate * SLICE_S)))
     if isinstance(body, bytes):
         return (body[at : at + size] for at in range(0, len(body), size))
     if not body.framed:
         body = msgspec.structs.replace(body, chunk_bytes=min(body.chunk_bytes, size))
     return body.pieces()
-
-
-def slice_bytes(rate: int | None) -> int:
-    """Return how many bytes are sent at once."""
-    return PIECE_BYTES if rate is None else max(1, min(PIECE_BYTES, int(rate * SLICE_S)))
 
 
 def paced(
@@ -67,23 +83,18 @@ def dripped(
         yield data[at : at + 1]
 
 
-def broken(answer: Answer, encoded: bytes) -> Iterator[bytes | int]:
-    """Yield what goes out of an answer with a fault that is in `BROKEN`."""
+def broken(answer: Answer, encoded: bytes, count: Callable[[int], None]) -> Iterator[bytes | int]:
+    """Yield what goes out of an answer with a fault that is in `BROKEN`; count its body's bytes."""
     head, blank, body = encoded.partition(b"\r\n\r\n")
     if answer.fault == "truncate":
+        count(len(body) // 2)
         yield head + blank + body[: len(body) // 2]
     elif answer.fault == "garbage":
         yield GARBAGE
     elif answer.fault == "slow_headers":
         yield from dripped(head + blank, answer.fault_s)
+        count(len(body))
         yield body
-
-
-def broken_body_bytes(answer: Answer) -> int:
-    """Return how many bytes of the body that is, for the server's count."""
-    assert isinstance(answer.body, bytes)
-    size = len(answer.body)
-    return {"truncate": size // 2, "slow_headers": size}.get(answer.fault, 0)
 
 
 def _wait_until(due_ns: int, clock: Callable[[], int]) -> Iterator[int]:

@@ -30,13 +30,13 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expects(self) -> bool:
-        """Whether the client waits for a 100 before it sends the body."""
+        """Return whether the client waits for a 100 before it sends the body."""
         asked = self.headers.get("expect", "").lower() == "100-continue"
         return asked and self.version == "1.1" and self.length != 0
 
     @property
     def is_plain(self) -> bool:
-        """Whether its headers change nothing: neither a body nor anything about the connection."""
+        """Return whether its headers change nothing: neither body nor connection."""
         return self.length == 0 and self.keep_alive and self.version == "1.1"
 
 
@@ -87,25 +87,25 @@ class RequestReader(MessageReader):
             data = self.feed(data)
 
     def on_message_begin(self) -> None:
-        """Called by httptools with the first byte of a request."""
+        """Begin a request: httptools calls this with its first byte."""
         super().on_message_begin()
         self._target, self._headers = b"", dict[str, str]()
         self._body, self._max_body = bytearray(), 0
 
     def on_url(self, url: bytes) -> None:
-        """Called by httptools with a part of the target."""
+        """Take a part of the target."""
         self.count_head(len(url))
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by httptools with each header, those of a trailer among them."""
+        """Take a header, perhaps of a trailer."""
         self.count_head(len(name) + len(value))
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
         before = self._headers.get(key)
         self._headers[key] = text if before is None else f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
-        """Called by httptools at the end of a head."""
+        """Give the head to the listener, and remember its headers if they are plain."""
         self._pending_bytes = 0
         parser, headers = self._parser, self._headers
         if (version := parser.get_http_version()) not in ("1.0", "1.1"):
@@ -129,12 +129,12 @@ class RequestReader(MessageReader):
         self._max_body = self._listener.head_received(head) + 1
 
     def on_body(self, piece: bytes) -> None:
-        """Called by httptools with a part of the body."""
+        """Take a part of the body, as far as it is wanted."""
         self._pending_bytes = 0
         self._body += piece[: self._max_body - len(self._body)]
 
     def on_message_complete(self) -> None:
-        """Called by httptools at the end of a request."""
+        """Give the request to the listener."""
         self.between = True
         self._pending_bytes = 0
         self._listener.request_received(self._head, bytes(self._body))

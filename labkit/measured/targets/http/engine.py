@@ -1,4 +1,4 @@
-"""What a running server knows of itself: its counters, the log of its requests, what is in force.
+"""What the connections of one server share: its answers, the timer, counters, log, known headers.
 
 Requests for the counters themselves, and connections that carry nothing else, are never counted.
 """
@@ -11,34 +11,93 @@ import platform
 import sys
 from collections import Counter, deque
 from contextlib import suppress
+from email.utils import formatdate
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from time import perf_counter, time
+from typing import Any, NamedTuple
 
 import httptools
 import msgspec
 
 from labkit.measured.targets import process
-from labkit.measured.targets.http import behaviour
+from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer
+from labkit.measured.targets.http.requests import RequestHead, plain_head
+from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.spec.targets import HttpServer
 
 SHARE_EVERY_S = 0.1
-_COUNTERS = (
-    "requests",
-    "in_flight",
-    "max_in_flight",
-    "connections_opened",
-    "connections_open",
-    "bytes_out",
-)
+
+
+class Turn(NamedTuple):
+    """A request that waits for its answer; `last`: the connection ends after it.
+
+    `counted` False is none of a client's work: either it asks for the counters, which are read when
+    its turn comes (`answer` None), or it was not understood.
+    """
+
+    answer: Answer | None
+    head: RequestHead
+    last: bool
+    counted: bool = True
+
+
+class Engine:
+    """What the connections of one server share."""
+
+    def __init__(self, settings: HttpServer) -> None:
+        self.behaviour = behaviour.Behaviour(settings)
+        self.special_names = self.behaviour.special_names
+        self.stats = Stats()
+        self.log = Log(settings.keep_log) if settings.keep_log else None
+        self.known: set[bytes] = set()
+        self.loop = asyncio.get_running_loop()
+        self.alarm = Alarm(best_clock)
+        folder = settings.counters_folder
+        self._shared = SharedCounters(folder, self.stats) if folder else None
+        loop = process.loop_name()
+        self._in_force = {
+            "engine": "wire",  # records name it; those of other versions have others
+            "loop": loop,
+            "python": platform.python_version(),
+            "httptools": httptools.__version__,
+            "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
+            "pid": os.getpid(),
+            "workers": settings.workers,
+            "delay": settings.delay,
+            "seed": settings.seed,
+        }
+        hello = self.behaviour.hello
+        self.plain = Turn(hello, plain_head(""), last=False)
+        # A body that is only described has no short way; nor has a request that is logged.
+        self.is_short = isinstance(hello.body, bytes) and self.log is None
+        self.is_at_once = self.is_short and self.behaviour.is_at_once
+        self.hello_bytes = len(hello.body) if isinstance(hello.body, bytes) else 0
+        self._update_date()
+
+    def _update_date(self) -> None:
+        """Write the date into what is sent, now and at the beginning of each second."""
+        self.date = formatdate(usegmt=True)
+        self.hello = self.encode(self.behaviour.hello, self.plain) if self.is_short else b""
+        self.loop.call_later(1 - time() % 1, self._update_date)
+
+    def encode(self, answer: Answer, turn: Turn) -> bytes:
+        """Return an answer with a stored body as it is sent."""
+        return messages.encode(answer, turn.head, self.date, last=turn.last)
+
+    def counters(self, head: RequestHead) -> Answer:
+        """Return the answer to a request that `behaviour.asks_for_counters` is true of."""
+        if head.target.partition("?")[0] == behaviour.LOG:
+            return behaviour.counters(head.method, (self.log or Log(0)).snapshot())
+        counted = self._shared.total() if self._shared else self.stats
+        return behaviour.counters(head.method, {**counted.snapshot(), **self._in_force})
 
 
 class Stats:
-    """The counters of one server. A connection is any hashable object.
+    """The counters of one server: its attributes without an underscore.
 
-    The server adds the bytes of bodies to `bytes_out` as they go out.
+    A connection is any hashable object. The bytes of bodies are counted as they go out.
     """
 
     def __init__(self) -> None:
@@ -102,6 +161,10 @@ class Stats:
         """Count a request that is over: answered, or given up."""
         self.in_flight -= 1
 
+    def sent(self, size_bytes: int) -> None:
+        """Count bytes of a body."""
+        self.bytes_out += size_bytes
+
     def delay_ended(self, late_ns: int) -> None:
         """Count a delay that ended so late."""
         self._late[histogram.index(late_ns)] += 1
@@ -110,14 +173,18 @@ class Stats:
         self.connections_opened += 1
         self.connections_open += 1
 
+    def counters(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
     def raw(self) -> dict[str, Any]:
         """Return all that was counted, as plain data."""
-        return {**{name: getattr(self, name) for name in _COUNTERS}, "late": self._late}
+        return {**self.counters(), "late": self._late}
 
     def add(self, raw: dict[str, Any]) -> None:
         """Count what another process counted."""
-        for name in _COUNTERS:
-            setattr(self, name, getattr(self, name) + raw[name])
+        for name, value in self.counters().items():
+            setattr(self, name, value + raw[name])
         self._late.update({int(bucket): count for bucket, count in raw["late"].items()})
 
     def snapshot(self) -> dict[str, Any]:
@@ -125,14 +192,13 @@ class Stats:
         late = histogram.empty()
         for bucket, count in self._late.items():
             late[bucket] = count
-        shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-        found = {name: histogram.percentile(late, share) for name, share in shares.items()}
-        return {
-            **{name: getattr(self, name) for name in _COUNTERS},
-            "delay_error_s": {
-                name: None if late_ns is None else late_ns / 1e9 for name, late_ns in found.items()
-            },
-        }
+
+        def late_s(share: float) -> float | None:
+            late_ns = histogram.percentile(late, share)
+            return None if late_ns is None else late_ns / 1e9
+
+        errors_s = {"p50": late_s(0.5), "p99": late_s(0.99), "max": late_s(1.0)}
+        return {**self.counters(), "delay_error_s": errors_s}
 
 
 class SharedCounters:
@@ -207,32 +273,3 @@ class Log:
     def snapshot(self) -> dict[str, Any]:
         """Return the requests in the order in which their turns came."""
         return {"kept_at_most": self._max, "requests": list(self._requests)}
-
-
-class Introspection:
-    """Answers `/-/stats` and `/-/log`."""
-
-    def __init__(self, settings: HttpServer, stats: Stats) -> None:
-        self.log = Log(settings.keep_log) if settings.keep_log else None
-        self._stats = stats
-        folder = settings.counters_folder
-        self._shared = SharedCounters(folder, stats) if folder else None
-        loop = process.loop_name()
-        self._in_force = {
-            "engine": "wire",  # records name it; those of other versions have others
-            "loop": loop,
-            "python": platform.python_version(),
-            "httptools": httptools.__version__,
-            "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
-            "pid": os.getpid(),
-            "workers": settings.workers,
-            "delay": settings.delay,
-            "seed": settings.seed,
-        }
-
-    def answer(self, method: str, target: str) -> Answer:
-        """Return the answer to a request that `behaviour.asks_for_counters` is true of."""
-        if behaviour.asks_for_log(target):
-            return behaviour.counters(method, (self.log or Log(0)).snapshot())
-        counted = self._shared.total() if self._shared else self._stats
-        return behaviour.counters(method, {**counted.snapshot(), **self._in_force})
