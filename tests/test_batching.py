@@ -33,7 +33,7 @@ async def test_each_item_gets_its_own_row_of_one_query_for_many(
     got: dict[int, Any] = {}
     opened = Asyncpg(AsyncpgTransport(mode=mode, max_size=2), database.url, ROWS)
     async with opened:
-        batcher = Batcher(opened.fetch_many, most=20)
+        batcher = Batcher(opened.fetch_many, max_size=20)
 
         async def fetch(item: int) -> None:
             got[item] = await batcher.get(item)
@@ -48,7 +48,7 @@ async def test_each_item_gets_its_own_row_of_one_query_for_many(
 async def test_a_row_that_is_not_there_fails_its_own_item_alone(database: Database) -> None:
     opened = Asyncpg(AsyncpgTransport(mode="single"), database.url, ROWS + 1)
     async with opened:
-        batcher = Batcher(opened.fetch_many, most=ROWS + 1)
+        batcher = Batcher(opened.fetch_many, max_size=ROWS + 1)
         tally = await load("gather")(batcher.get, range(ROWS + 1), 1)
     assert (tally.ok, tally.kinds) == (ROWS, {"KeyError": 1})
     assert tally.first_error is not None

@@ -73,10 +73,10 @@ callers = st.builds(
 
 
 async def played(
-    listed: Sequence[Caller], service: Service, most: int, delay_s: int
+    listed: Sequence[Caller], service: Service, max_size: int, delay_s: int
 ) -> list[tuple[float, Any]]:
     """When each caller asked, and what came of it."""
-    batcher = Batcher(service.call, most=most, delay_s=delay_s)
+    batcher = Batcher(service.call, max_size=max_size, delay_s=delay_s)
 
     async def play(caller: Caller) -> tuple[float, Any]:
         await asyncio.sleep(caller.at_s)
@@ -91,7 +91,7 @@ async def played(
 
 @given(
     listed=st.lists(callers, max_size=25),
-    most=st.integers(1, 4),
+    max_size=st.integers(1, 4),
     delay_s=st.integers(0, 6),
     takes_s=st.lists(st.integers(0, 8), min_size=1, max_size=3),
     failing=st.sets(st.integers(0, 6)),
@@ -99,14 +99,14 @@ async def played(
 )
 def test_loses_nothing_repeats_nothing_and_keeps_its_bounds(
     listed: list[Caller],
-    most: int,
+    max_size: int,
     delay_s: int,
     takes_s: list[int],
     failing: set[int],
     missing: set[int],
 ) -> None:
     service = Service(takes_s=takes_s, failing=failing, missing=missing)
-    outcomes = virtually(played(listed, service, most, delay_s))
+    outcomes = virtually(played(listed, service, max_size, delay_s))
 
     for caller, (began, came) in zip(listed, outcomes, strict=True):
         if came == "left":
@@ -119,7 +119,7 @@ def test_loses_nothing_repeats_nothing_and_keeps_its_bounds(
             assert isinstance(came, ConnectionError) or came == (number, caller.key)
             assert caller.key in service.sent[number]
             assert 0 <= service.sent_at[number] - began <= delay_s
-    assert all(1 <= len(keys) <= most for keys in service.sent)
+    assert all(1 <= len(keys) <= max_size for keys in service.sent)
     assert all(len(set(keys)) == len(keys) for keys in service.sent)
     assert service.unwanted == []
     assert service.ended == len(service.sent)
@@ -127,19 +127,19 @@ def test_loses_nothing_repeats_nothing_and_keeps_its_bounds(
 
 @given(
     times=st.lists(st.integers(0, 25), min_size=1, max_size=30),
-    most=st.integers(1, 5),
+    max_size=st.integers(1, 5),
     delay_s=st.integers(0, 6),
 )
 def test_sends_a_batch_when_it_is_full_or_its_delay_is_over_and_not_before(
-    times: list[int], most: int, delay_s: int
+    times: list[int], max_size: int, delay_s: int
 ) -> None:
     service = Service()
     listed = [Caller(key=key, at_s=at, leaves_after_s=None) for key, at in enumerate(times)]
-    virtually(played(listed, service, most, delay_s))
+    virtually(played(listed, service, max_size, delay_s))
 
     for keys, sent_at in zip(service.sent, service.sent_at, strict=True):
         since_first = sent_at - min(times[key] for key in keys)
-        assert len(keys) == most or since_first == delay_s
+        assert len(keys) == max_size or since_first == delay_s
     assert sorted(key for keys in service.sent for key in keys) == list(range(len(times)))
 
 
@@ -153,7 +153,7 @@ def test_sends_a_batch_when_it_is_full_or_its_delay_is_over_and_not_before(
 )
 def test_ten_thousand_lookups(callers_at_once: int, round_trips: int) -> None:
     service = Service()
-    batcher = Batcher(service.call, most=100, delay_s=2.0)
+    batcher = Batcher(service.call, max_size=100, delay_s=2.0)
 
     async def main() -> float:
         await load("worker_pool")(batcher.get, range(10_000), callers_at_once)
@@ -175,7 +175,7 @@ def test_is_a_fetch_for_every_strategy(name: str, loop: str) -> None:
         await turns(2)
         return dict.fromkeys(keys, 0)
 
-    tally = run(loop, load(name)(Batcher(call, most=5, delay_s=0.001).get, range(60), 10))
+    tally = run(loop, load(name)(Batcher(call, max_size=5, delay_s=0.001).get, range(60), 10))
     assert tally.ok == 60
     assert sorted(key for keys in sent for key in keys) == list(range(60))
     assert max(map(len, sent)) <= 5
@@ -199,7 +199,7 @@ def test_a_failing_batch_fails_its_own_callers_alone() -> None:
     service = Service(failing=[0])
 
     async def main() -> list[Any]:
-        batcher = Batcher(service.call, most=2)
+        batcher = Batcher(service.call, max_size=2)
         got = (asked(batcher, service, key) for key in range(4))
         return list(await asyncio.gather(*got))
 
@@ -293,7 +293,7 @@ def test_a_call_under_way_is_cancelled_by_the_last_to_leave_and_awaited(loop: st
             cleaned.append(True)
 
     async def main() -> None:
-        task = asyncio.ensure_future(Batcher(call, most=1).get(1))
+        task = asyncio.ensure_future(Batcher(call, max_size=1).get(1))
         await turns(PLENTY)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -305,7 +305,7 @@ def test_a_call_under_way_is_cancelled_by_the_last_to_leave_and_awaited(loop: st
 
 async def test_keeps_no_answer_once_it_is_given() -> None:
     service = Service(takes_s=[0])
-    batcher = Batcher(service.call, most=1)
+    batcher = Batcher(service.call, max_size=1)
     async with clean():
         await batcher.get(1)
         assert batcher._batch is None
@@ -314,9 +314,9 @@ async def test_keeps_no_answer_once_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"most": 0}, "most is 0"),
-        ({"most": 2.5}, "most is 2.5"),
-        ({"most": True}, "most is True"),
+        ({"max_size": 0}, "max_size is 0"),
+        ({"max_size": 2.5}, "max_size is 2.5"),
+        ({"max_size": True}, "max_size is True"),
         ({"delay_s": -1}, "delay_s is -1"),
         ({"delay_s": math.nan}, "delay_s is nan"),
         ({"delay_s": "1"}, "delay_s is '1'"),

@@ -19,7 +19,7 @@ from scripted import Peer, answer, echo, scripted
 
 from labkit.errors import BadInput
 from labkit.measured.probes import phases
-from labkit.measured.probes.phases import FIRST, MAX_LATER, Tracer
+from labkit.measured.probes.phases import MAX_FIRST, MAX_LATER, Tracer
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.aiohttp import Aiohttp, KnownAddresses
 from labkit.measured.transports.tracing import events, traced
@@ -149,13 +149,13 @@ def test_the_sample_is_the_first_and_an_even_choice_of_the_others(count: int, se
         tracer.succeed(request)
 
     items = sorted(one.item for one in tracer.summary().sample)
-    later = items[FIRST:]
-    assert items[:FIRST] == list(range(min(count, FIRST)))
+    later = items[MAX_FIRST:]
+    assert items[:MAX_FIRST] == list(range(min(count, MAX_FIRST)))
     assert len(later) <= MAX_LATER
     gaps = {after - before for before, after in pairwise(later)}
     assert len(gaps) <= 1
-    if count > FIRST:
-        assert later[0] == FIRST
+    if count > MAX_FIRST:
+        assert later[0] == MAX_FIRST
         assert count - later[-1] <= max(gaps, default=1)
 
 
@@ -167,7 +167,7 @@ def test_memory_does_not_grow_with_requests() -> None:
         clock.now_ns += 1_000_000 + item % 100
         tracer.succeed(request)
 
-    assert len(tracer.summary().sample) <= FIRST + MAX_LATER
+    assert len(tracer.summary().sample) <= MAX_FIRST + MAX_LATER
     assert sum(map(len, tracer._buckets)) <= 2
 
 

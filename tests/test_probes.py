@@ -435,7 +435,7 @@ async def test_a_timeline_has_a_bounded_number_of_rows(rows: int) -> None:
     await metered(ok, meter)(0)
 
     taken, seen = await sampled(rows, meter)
-    timeline = taken.timeline()
+    timeline = to_timeline(taken.rows)
 
     lengths = {len(getattr(timeline, name)) for name in timeline.__struct_fields__}
     assert len(lengths) == 1
@@ -453,7 +453,7 @@ async def test_a_timeline_has_a_bounded_number_of_rows(rows: int) -> None:
 @pytest.mark.usefixtures("quick")
 async def test_a_long_trial_is_told_as_often_as_a_short_one_and_loses_no_lag() -> None:
     taken, seen = await sampled(200, meter_of(1))
-    kept = taken.timeline()
+    kept = to_timeline(taken.rows)
 
     assert len(seen) == 201
     assert len(kept.t_s) <= 16
@@ -468,7 +468,7 @@ async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> 
     await metered(ok, meter)(0)
     taken.stop()
 
-    assert taken.timeline().completed[-1] == 1
+    assert to_timeline(taken.rows).completed[-1] == 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -488,8 +488,8 @@ async def test_a_loop_that_is_blocked_is_late(turns: int) -> None:
     assert lag is not None
     assert lag.max >= 0.0199
     assert lag.p50 <= lag.p99 <= lag.max
-    assert max(late for late in started.timeline().loop_lag_s if late is not None) >= 0.0199
-    assert started.timeline().server_rss_bytes == [None] * len(started.timeline().t_s)
+    assert max(late for late in to_timeline(started.rows).loop_lag_s if late is not None) >= 0.0199
+    assert to_timeline(started.rows).server_rss_bytes == [None] * len(to_timeline(started.rows).t_s)
 
 
 def test_a_sampler_that_was_not_started_has_nothing() -> None:
@@ -497,7 +497,7 @@ def test_a_sampler_that_was_not_started_has_nothing() -> None:
     idle.stop()
 
     assert idle.lag() is None
-    assert idle.timeline().t_s == []
+    assert to_timeline(idle.rows).t_s == []
 
 
 def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:

@@ -427,7 +427,7 @@ class Users:
 async def test_two_users_in_one_call(server: Running) -> None:
     async with aiohttp.ClientSession() as session:
         users = Users(session, server.url)
-        batcher = Batcher(users, most=50)
+        batcher = Batcher(users, max_size=50)
         first, second = await asyncio.gather(batcher.get("user-1"), batcher.get("user-2"))
 
     assert (first["id"], second["id"]) == (1, 2)
@@ -437,7 +437,7 @@ async def test_two_users_in_one_call(server: Running) -> None:
 async def test_users_that_are_awaited_in_turn_share_none(server: Running) -> None:
     async with aiohttp.ClientSession() as session:
         users = Users(session, server.url)
-        batcher = Batcher(users, most=50)
+        batcher = Batcher(users, max_size=50)
         assert [(await batcher.get(f"user-{i}"))["id"] for i in (1, 2)] == [1, 2]
 
     assert users.calls == [("user-1",), ("user-2",)]

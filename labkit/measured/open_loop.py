@@ -146,11 +146,9 @@ class OpenLoop:
         if sent >= 2 and took_s:
             schedule_rps = (self._scheduled - 1) / self._span_s
             achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
-        lateness = None
-        if any(self._lateness):
-            shares_s = (histogram.percentile(self._lateness, share) for share in (0.5, 0.99, 1.0))
-            p50, p99, longest = ((late_ns or 0.0) / 1e9 for late_ns in shares_s)
-            lateness = Lateness(p50=p50, p99=p99, max=longest)
+        late_s, lateness = histogram.summary(self._lateness), None
+        if late_s is not None:
+            lateness = Lateness(p50=late_s.p50, p99=late_s.p99, max=late_s.max)
         return Arrivals(
             rate_rps=self._rate_rps,
             achieved_rps=achieved_rps,

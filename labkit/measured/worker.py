@@ -22,7 +22,7 @@ import platform
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ from labkit.errors import LabError
 from labkit.measured import lifeline
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
-from labkit.measured.probes.sampler import Row, Sampler
+from labkit.measured.probes.sampler import Row, Sampler, to_timeline
 from labkit.measured.probes.window import Window, own_peak_bytes
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
@@ -48,7 +48,7 @@ MAX_SETTLE_S = 1.0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent asks for. `function` is a strategy of the user's own, as cloudpickle bytes.
+    """A trial to run. `function` is a strategy of the user's own, as cloudpickle bytes.
 
     It comes through a pipe from the process that started this one, and is never stored.
     """
@@ -101,7 +101,14 @@ def main() -> int:
         os.sched_setaffinity(0, {job.core})
     try:
         trial = Trial.from_dict(job.trial)
-        strategy = _load_strategy(trial.strategy, trial.options, job.function)
+        strategy: Strategy
+        if job.function is not None:
+            strategy = pickle.loads(base64.b64decode(job.function))  # noqa: S301  # from the parent
+        else:
+            from labkit.measured import strategies
+
+            # Without the guard that counts errors: the meter counts them.
+            strategy = partial(strategies.load(trial.strategy).__wrapped__, **trial.options)
         with asyncio.Runner(loop_factory=lifeline.loop_factory(trial.loop)) as runner:
             measurement = runner.run(_measure(job, trial, strategy))
     except LabError as error:
@@ -111,16 +118,6 @@ def main() -> int:
     content = msgspec.to_builtins(measurement)
     _PARENT.send("measurement", measurement=content, peak_rss_bytes=own_peak_bytes())
     return 0
-
-
-def _load_strategy(name: str, options: Mapping[str, int], function: str | None) -> Strategy:
-    if function is not None:
-        own: Strategy = pickle.loads(base64.b64decode(function))  # noqa: S301  # the parent's pipe
-        return own
-    from labkit.measured import strategies
-
-    # Without the guard that counts errors: the meter counts them.
-    return partial(strategies.load(name).__wrapped__, **options)
 
 
 async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
@@ -167,7 +164,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
             latency_s=histogram.summary(meter.latencies) if timed else None,
             latency_hdr=histogram.to_hdr(meter.latencies) if timed else None,
             loop_lag_s=sampler.lag() if timed else None,
-            timeline=sampler.timeline() if timed else Timeline(),
+            timeline=to_timeline(sampler.rows) if timed else Timeline(),
             effective=_effective(trial) | {"transport": opened.effective},
             warnings=notes,
             first_errors=meter.examples,

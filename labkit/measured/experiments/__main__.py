@@ -18,7 +18,7 @@ from labkit.measured import experiments, lifeline
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent asks for."""
+    """An experiment to run, as the parent asks for it."""
 
     settings: dict[str, Any] = {}
     url: str | None = None

@@ -78,8 +78,8 @@ async def held_lock(url: str | None, *, twice: bool, printed: bool = True) -> Fi
     return {"answered": float(len(done)), "calls": float(len(calls))}
 
 
-class Result:
-    """The result of one item."""
+class Value:
+    """A value of a class of one's own: it supports weak references."""
 
 
 async def chunk_results(url: str | None, *, how: str, items: int = 400) -> Figures:
@@ -91,21 +91,21 @@ async def chunk_results(url: str | None, *, how: str, items: int = 400) -> Figur
     """
     chance = random.Random(0)
     takes_s = [chance.expovariate(1 / MEAN_S) for _ in range(items)]
-    alive: WeakSet[Result] = WeakSet()
+    alive: WeakSet[Value] = WeakSet()
     max_alive = 0
 
-    async def fetch(item: int) -> Result:
+    async def fetch(item: int) -> Value:
         nonlocal max_alive
         await asyncio.sleep(takes_s[item])
-        result = Result()
+        result = Value()
         alive.add(result)
         max_alive = max(max_alive, len(alive))
         return result
 
     async def as_printed() -> int:
-        slots, results = asyncio.Semaphore(LIMIT), list[Result]()
+        slots, results = asyncio.Semaphore(LIMIT), list[Value]()
 
-        async def fetch_in_slot(item: int) -> Result:
+        async def fetch_in_slot(item: int) -> Value:
             async with slots:
                 return await fetch(item)
 
@@ -251,10 +251,6 @@ async def cache_memory(url: str | None, *, how: str, values: int = 50) -> Figure
         "in_use_bytes": float(max(in_use - before, 0)),
         "left_bytes": float(max(own_rss_bytes() - before, 0)),
     }
-
-
-class Value:
-    """A value of a class of one's own: it supports weak references."""
 
 
 class PrintedCache:

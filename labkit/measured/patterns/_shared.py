@@ -15,10 +15,10 @@ from labkit.errors import BadInput, LabError
 T = TypeVar("T")
 
 
-def check_whole(field: str, value: int, least: float = -math.inf) -> None:
-    """Raise `BadInput` unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        limit = f" of at least {least:g}" if math.isfinite(least) else ""
+def check_whole(field: str, value: int, minimum: float = -math.inf) -> None:
+    """Raise `BadInput` unless `value` is a whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        limit = f" of at least {minimum:g}" if math.isfinite(minimum) else ""
         raise BadInput(f"{field} is {value!r}: it must be a whole number{limit}")
 
 

@@ -1,8 +1,8 @@
 """Many calls for one key each become one call for many keys.
 
-A batch is sent once it holds `most` keys, or `delay_s` after its first. So `n` callers at a time
-make about `total / min(n, most)` calls: with fewer callers than `most` no batch fills, and each
-waits for the delay.
+A batch is sent once it has `max_size` keys, or `delay_s` after its first. So `n` callers at a time
+make about `total / min(n, max_size)` calls: with fewer callers than `max_size` no batch fills, and
+each waits for the delay.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Batcher(Generic[Key, Value]):
         self,
         call: Callable[[tuple[Key, ...]], Awaitable[Mapping[Key, Value]]],
         *,
-        most: int = 100,
+        max_size: int = 100,
         delay_s: float = 0.01,
     ) -> None:
-        check_whole("most", most, 1)
+        check_whole("max_size", max_size, 1)
         check_seconds("delay_s", delay_s)
-        self._call, self._most, self._delay_s = call, most, delay_s
+        self._call, self._max_size, self._delay_s = call, max_size, delay_s
         self._batch: _Batch[Key, Value] | None = None
 
     async def get(self, key: Key) -> Value:
@@ -46,7 +46,7 @@ class Batcher(Generic[Key, Value]):
         if batch is None or batch.closed.done():
             batch = self._batch = _Batch(self._send)
         with batch.waiting_for(key):
-            if len(batch.callers) >= self._most:
+            if len(batch.callers) >= self._max_size:
                 batch.close()
             found = await batch.flight.result()
         return found[key]

@@ -59,7 +59,7 @@ class PrioritySlots:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a slot."""
+        """Return how many callers wait for a slot."""
         return sum(map(len, self._lines.values()))
 
     @asynccontextmanager

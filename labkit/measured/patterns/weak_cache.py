@@ -37,7 +37,7 @@ class WeakCache(Generic[Key, Value]):
     def __init__(self, load: Callable[[Key], Awaitable[Value]]) -> None:
         self._load = load
         self._values: WeakValueDictionary[Key, Value] = WeakValueDictionary()
-        self._shareds: dict[Key, Flight[Value]] = {}
+        self._loads: dict[Key, Flight[Value]] = {}
 
     def __len__(self) -> int:
         """Return how many values are in the cache now."""
@@ -45,17 +45,17 @@ class WeakCache(Generic[Key, Value]):
 
     @property
     def loading(self) -> int:
-        """How many keys are being loaded now."""
-        return len(self._shareds)
+        """Return how many keys are being loaded now."""
+        return len(self._loads)
 
     async def get(self, key: Key) -> Value:
         """Return the value of `key`: the one in use, or one that is loaded now."""
         while (value := self._values.get(key)) is None:
-            flight = self._shareds.get(key)
+            flight = self._loads.get(key)
             if flight is None:
-                flight = self._shareds[key] = Flight(self._load_and_store(key))
+                flight = self._loads[key] = Flight(self._load_and_store(key))
                 # Not in the call itself: one cancelled before it starts never reaches its end.
-                flight.task.add_done_callback(lambda _: self._shareds.pop(key))
+                flight.task.add_done_callback(lambda _: self._loads.pop(key))
             if not flight.ending:
                 return await flight.result()
             await flight.ended()

@@ -1,4 +1,4 @@
-"""Counts and times each request. This is the hot path of every measurement, and so it is short.
+"""Count and time each request. This is the hot path of every measurement, and so it is short.
 
 `metered` wraps a transport's `fetch`; strategies call the wrapper. It never raises but for
 cancellation, so that no strategy can lose an item to another item's failure.
@@ -35,22 +35,6 @@ MAX_WORDS = 32_768
 
 class Meter:
     """Counts the requests and their latencies; opens and closes the window that is measured."""
-
-    __slots__ = (
-        "_counted",
-        "_words",
-        "cancelled",
-        "examples",
-        "failed",
-        "items",
-        "kind_of",
-        "left",
-        "ok",
-        "planned",
-        "sent",
-        "unsettled",
-        "window",
-    )
 
     def __init__(
         self, planned: int, kind_of: Callable[[BaseException], str], window: Window
@@ -91,7 +75,7 @@ class Meter:
 
     @property
     def latencies(self) -> array[int]:
-        """The histogram of the requests that succeeded so far."""
+        """Return the histogram of the requests that succeeded so far."""
         self.settle()
         self._count()
         return histogram.of_words(self._counted)
@@ -109,17 +93,17 @@ class Meter:
 
     @property
     def done(self) -> int:
-        """Requests that came to an end, of whatever kind."""
+        """Count the requests that came to an end, of whatever kind."""
         return self.ok + sum(self.failed.values()) + self.cancelled
 
     @property
     def in_flight(self) -> int:
-        """Requests sent that have not come to an end."""
+        """Count the requests sent that have not come to an end."""
         return self.sent - self.done
 
     @property
     def has_repeated_items(self) -> bool:
-        """Whether an item was sent twice, as far as the number and the sum of the items show."""
+        """Return whether an item was sent twice, as far as number and sum of the items show."""
         each_once = self.items == self.planned * (self.planned - 1) // 2
         return self.sent > self.planned or (self.sent == self.planned and not each_once)
 

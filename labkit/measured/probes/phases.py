@@ -1,6 +1,6 @@
 """Phases of requests: a request is in exactly one at any time, so their times add up to its own.
 
-Pure: it is told when a request enters a phase, by a transport that knows. Memory is constant: sums
+Pure: a transport calls it when a request enters a phase. Memory is constant: sums
 and a histogram of each phase, the first requests whole, and an even sample of those behind them.
 """
 
@@ -14,10 +14,10 @@ from labkit.record import histogram
 from labkit.record.record import PHASES, Phase, Phases, Spent, Traced
 
 PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
-FIRST = 32
-"""Requests that are kept whole from the start on."""
+MAX_FIRST = 32
+"""Requests of which each is in the sample, from the start on."""
 MAX_LATER = 64
-"""How many are kept at most of those that come later."""
+"""Size of the even sample of those that come later."""
 
 
 class Request:
@@ -33,13 +33,13 @@ class Request:
         self.reused = False
 
     def enter(self, phase: int, now_ns: int) -> None:
-        """It is in `phase` from now on; a phase may come again."""
+        """End the present phase and begin `phase`; a phase may come again."""
         self.spent_ns[self.phase] += now_ns - self.since_ns
         self.phase, self.since_ns = phase, now_ns
 
 
 class Tracer:
-    """What happened to the requests so far. `clock` gives nanoseconds that never go back."""
+    """Collects the phases of the requests. `clock` gives nanoseconds that never go back."""
 
     def __init__(self, clock: Callable[[], int] = perf_counter_ns) -> None:
         self.clock = clock
@@ -56,7 +56,7 @@ class Tracer:
         self._every = 1
 
     def begin(self, item: int) -> Request:
-        """A request for `item` begins now."""
+        """Begin a request for `item` now."""
         now_ns = self.clock()
         if self._first_ns is None:
             self._first_ns = now_ns
@@ -65,7 +65,7 @@ class Tracer:
         return request
 
     def enter(self, request: Request, phase: int) -> None:
-        """The request is in `phase` from now on, unless it is over.
+        """Begin a phase of the request, unless it is over.
 
         What is done on its behalf may go on after a request has given up.
         """
@@ -73,7 +73,7 @@ class Tracer:
             request.enter(phase, self.clock())
 
     def succeed(self, request: Request) -> None:
-        """The request was answered, and the answer read."""
+        """End a request that was answered, and the answer read."""
         request.enter(OVER, self.clock())
         self.ok += 1
         for phase, spent_ns in enumerate(request.spent_ns):
@@ -84,21 +84,21 @@ class Tracer:
         self._sample(request, failed=False)
 
     def fail(self, request: Request) -> None:
-        """The request came to another end, in the phase that it is in."""
+        """End a request otherwise, in the phase that it is in."""
         self._ended_in[request.phase] += 1
         request.enter(OVER, self.clock())
         self._sample(request, failed=True)
 
     def _sample(self, request: Request, *, failed: bool) -> None:
-        behind = request.number - FIRST
+        behind = request.number - MAX_FIRST
         if behind < 0:
             self._first.append(self._traced(request, failed=failed))
         elif behind % self._every == 0:
             self._later[behind] = self._traced(request, failed=failed)
             while len(self._later) > MAX_LATER:
                 self._every *= 2
-                kept = self._later.items()
-                self._later = {place: one for place, one in kept if place % self._every == 0}
+                later = self._later.items()
+                self._later = {number: one for number, one in later if number % self._every == 0}
 
     def _traced(self, request: Request, *, failed: bool) -> Traced:
         assert self._first_ns is not None
@@ -111,7 +111,7 @@ class Tracer:
         )
 
     def summary(self) -> Phases:
-        """The phases of all requests that have ended."""
+        """Return the phases of all requests that have ended."""
         sample = [*self._first, *self._later.values()]
         phases = {name: self._phase(phase) for phase, name in enumerate(PHASES)}
         return Phases(

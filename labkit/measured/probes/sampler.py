@@ -51,9 +51,9 @@ class Sampler:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
         self._lags = histogram.empty()
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
-        self._worst_since_kept_s = 0.0
+        self._worst_since_row_s = 0.0
         self._start_ns = self._due_ns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +93,7 @@ class Sampler:
         self._meter.settle()
         self._ticks += 1
         if self._ticks % TICKS_PER_ROW == 0:
-            self._take(keep=self._ticks % self._every == 0)
+            self._take(store=self._ticks % self._every == 0)
         self.resume()
 
     def _add_lag(self, late_ns: int) -> None:
@@ -102,7 +102,7 @@ class Sampler:
         self._lags[histogram.index(late_ns)] += 1
         self._worst_ns = max(self._worst_ns, late_ns)
 
-    def _take(self, *, keep: bool = True) -> None:
+    def _take(self, *, store: bool = True) -> None:
         row = Row(
             (perf_counter_ns() - self._start_ns) / 1e9,
             self._meter.done,
@@ -114,13 +114,13 @@ class Sampler:
             self._worst_ns / 1e9,
         )
         self._worst_ns = 0
-        self._worst_since_kept_s = max(self._worst_since_kept_s, row.loop_lag_s)
+        self._worst_since_row_s = max(self._worst_since_row_s, row.loop_lag_s)
         self._meter.window.note_server_memory(row.server_rss_bytes)
-        if keep:
-            self._rows.append(row._replace(loop_lag_s=self._worst_since_kept_s))
-            self._worst_since_kept_s = 0.0
-            if len(self._rows) >= MAX_ROWS:
-                self._rows = thinned(self._rows)
+        if store:
+            self.rows.append(row._replace(loop_lag_s=self._worst_since_row_s))
+            self._worst_since_row_s = 0.0
+            if len(self.rows) >= MAX_ROWS:
+                self.rows = thinned(self.rows)
                 self._every *= 2
         self._on_row(row)
 
@@ -132,10 +132,6 @@ class Sampler:
         ticks = sum(self._lags)
         return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
 
-    def timeline(self) -> Timeline:
-        """Return the rows as columns, CPU in percent of one core since the row before."""
-        return to_timeline(self._rows)
-
 
 def thinned(rows: list[Row]) -> list[Row]:
     """Return every second row, and the last; each has the worse lag of it and the dropped one."""
@@ -146,7 +142,7 @@ def thinned(rows: list[Row]) -> list[Row]:
 
 
 def to_timeline(rows: list[Row]) -> Timeline:
-    """Turn rows into columns."""
+    """Return rows as columns, CPU in percent of one core since the row before."""
     return Timeline(
         t_s=[round(row.t_s, 4) for row in rows],
         completed=[row.completed for row in rows],

@@ -75,7 +75,7 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
         from labkit.measured.patterns import Batcher
 
         most, delay_s = settings.batch, settings.batch_delay_s
-        return Batcher(self.fetch_many, most=most, delay_s=delay_s).get
+        return Batcher(self.fetch_many, max_size=most, delay_s=delay_s).get
 
     async def fetch(self, item: int) -> object:
         """Return the row of an item."""
