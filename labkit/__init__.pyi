@@ -34,13 +34,13 @@ from labkit.profiler.timers import timer as timer
 from labkit.record.record import Record as Record
 from labkit.record.store import Store as Store
 from labkit.report.arena import Arena as Arena
+from labkit.report.file_study import Ledger as Ledger
 from labkit.report.ladder import Ladder as Ladder
-from labkit.report.ledger import Ledger as Ledger
 from labkit.report.profile import Profile as Profile
 from labkit.report.reproduction import Reproduction as Reproduction
 from labkit.report.study import Run as Run
 from labkit.report.study import Study as Study
-from labkit.report.sweep import Sweep as Sweep
+from labkit.report.study import Sweep as Sweep
 from labkit.spec.parts import Workload as Workload
 from labkit.spec.targets import HttpTarget as HttpTarget
 from labkit.spec.targets import UrlTarget as UrlTarget

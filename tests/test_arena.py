@@ -243,7 +243,7 @@ def test_too_few_repeats_decide_nothing() -> None:
     arena = Arena([Examined(name="mine", faults=[])], records({"mine": [0.1], "queue": [0.9]}))
 
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
-    assert arena.says() == [
+    assert arena.sentences() == [
         "With 1 repeat nothing is decided, and nobody has a rank: 5 are needed."
     ]
 
@@ -271,7 +271,7 @@ def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
         "mine": "-",
         "queue": "1",
     }
-    assert arena.says()[-1] == (
+    assert arena.sentences()[-1] == (
         "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
         "request: 1 of 5 repeats cannot be used (invalid)."
     )
@@ -302,7 +302,7 @@ def test_who_did_not_do_the_work_has_no_rank(repeats: int) -> None:
         "mine": ["-", "-", "-", "-"],
     }
     assert "mine is" not in arena.text()
-    assert f"{repeats} of 5 repeats cannot be used (over 1% failed)." in arena.says()[-1]
+    assert f"{repeats} of 5 repeats cannot be used (over 1% failed)." in arena.sentences()[-1]
 
 
 def test_of_more_repeats_than_are_needed_each_must_be_usable() -> None:
@@ -329,7 +329,7 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
 
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
     assert {one.by("cpu_us_per_request").text for one in arena.board} == {"1="}
-    assert arena.says()[-1] == (
+    assert arena.sentences()[-1] == (
         "No rank for mine by efficiency, queue by efficiency: "
         "5 of 5 repeats cannot be used (held up by the other side)."
     )
@@ -339,7 +339,7 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
 def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> None:
     arms = {"mine": around(0.9)[:repeats], "queue": around(0.9)[:repeats]}
     bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
-    says = Arena([Examined(name="mine", faults=[])], bare).says()
+    says = Arena([Examined(name="mine", faults=[])], bare).sentences()
 
     assert says[-1] == "No rank for mine by efficiency, queue by efficiency: not measured."
     assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)

@@ -11,10 +11,9 @@ from labkit.errors import BadInput
 from labkit.lab import facade, runner
 from labkit.record.record import Record
 from labkit.record.store import Store
-from labkit.report import audit
-from labkit.report.audit import Audit
+from labkit.report.file_study import Audit
 from labkit.spec.plan import Coded, Step
-from labkit.studies import study_file
+from labkit.studies import judge, study_file
 from tests.factories import arrivals, make_record
 
 STEADY = [100.0, 103.0, 98.0, 101.0, 99.0]
@@ -23,25 +22,25 @@ SAME = ([100.0, 101.0, 99.0, 102.0, 98.0], [101.0, 99.0, 100.0, 98.0, 103.0])
 
 def test_comparisons_that_claim_a_difference_are_counted() -> None:
     twice = (STEADY, [value / 2 for value in STEADY])
-    found = audit.false_positives([SAME] * 19 + [twice])
+    found = judge.false_positives([SAME] * 19 + [twice])
     assert (found.verdict, found.measured) == ("holds", 0.05)
     assert found.says.startswith("1 of 20 comparisons claim a difference")
-    assert audit.false_positives([SAME] * 18 + [twice] * 2).verdict == "refuted"
+    assert judge.false_positives([SAME] * 18 + [twice] * 2).verdict == "refuted"
 
 
 @pytest.mark.parametrize("pairs", [[], [([1.0] * 4, [1.0] * 4)]])
 def test_nothing_is_shown_by_too_few_repeats(pairs: Any) -> None:
-    found = audit.false_positives(pairs)
+    found = judge.false_positives(pairs)
     assert (found.verdict, found.measured) == ("inconclusive", None)
 
 
 def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
-    found = audit.simulated([SAME, (STEADY, SAME[0])] * 5)
+    found = judge.simulated([SAME, (STEADY, SAME[0])] * 5)
     assert found.verdict == "holds"
     assert found.measured is not None
     assert 0 <= found.measured <= 0.1
-    assert found == audit.simulated([SAME, (STEADY, SAME[0])] * 5)
-    assert audit.simulated([SAME, (STEADY, SAME[0])]).verdict == "inconclusive"
+    assert found == judge.simulated([SAME, (STEADY, SAME[0])] * 5)
+    assert judge.simulated([SAME, (STEADY, SAME[0])]).verdict == "inconclusive"
 
 
 def record(arm: str, repeat: int = 0, **changes: Any) -> Record:
@@ -83,7 +82,7 @@ def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answe
     unknown = {**one, "server.delay_error_s": None}
     assert audited("paced-wire", [unknown] * 5)["p50-wire"].verdict == "inconclusive"
     alone = [record("paced-wire", **one)]
-    assert audit.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
+    assert judge.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
 
 
 @pytest.mark.parametrize(
@@ -103,9 +102,9 @@ def _p99(p99_s: float) -> Any:
 def test_an_audit_says_what_is_beyond_and_what_is_not_shown() -> None:
     ratios = {"figures": {"throughput_ratio": 0.9}}
     found = audited("probes-wire", [ratios] * 5)
-    assert "beyond what is allowed: probes-wire," in found.conclusion()
-    assert "not shown either way: same; probes-aiohttp;" in found.conclusion()
-    assert found.text().endswith(found.conclusion())
+    assert "beyond what is allowed: probes-wire," in found.sentences()[0]
+    assert "not shown either way: same; probes-aiohttp;" in found.sentences()[0]
+    assert found.text().endswith(found.sentences()[0])
 
 
 async def test_an_audit_runs_each_part_and_reads_each(

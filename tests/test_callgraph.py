@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.profiler.callgraph import Call, CallGraph, Function
-from labkit.report import profile_formats
+from labkit.report import profile as profiles
 
 
 def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Call:
@@ -155,7 +155,7 @@ def test_place_names_no_folder_of_the_machine(file: str, place: str) -> None:
 
 def test_pstat_is_what_pstats_reads(tmp_path: Path) -> None:
     path = tmp_path / "x.pstat"
-    path.write_bytes(profile_formats.pstat(GRAPH))
+    path.write_bytes(profiles.pstat(GRAPH))
     out = io.StringIO()
     stats = pstats.Stats(str(path), stream=out).sort_stats("cumulative")
     stats.print_callees("request")
@@ -164,7 +164,7 @@ def test_pstat_is_what_pstats_reads(tmp_path: Path) -> None:
 
 
 def test_callgrind_holds_own_times_and_calls() -> None:
-    lines = profile_formats.callgrind(GRAPH).splitlines()
+    lines = profiles.callgrind(GRAPH).splitlines()
     assert "events: wall_us" in lines
     at = lines.index("fn=request")
     assert lines[at + 1] == "7 3000000"

@@ -19,7 +19,7 @@ from labkit.charts import Claimed, forest
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import experiment, preflight
 from labkit.record.store import Store
-from labkit.report.ledger import Ledger
+from labkit.report.file_study import Ledger
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 

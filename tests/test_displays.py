@@ -33,14 +33,12 @@ from labkit.charts.style import (
 )
 from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.record.record import Timeline
-from labkit.report.audit import Audit
+from labkit.report.file_study import Audit, Ledger
 from labkit.report.html import MAX_BYTES, prose
 from labkit.report.ladder import Ladder
-from labkit.report.ledger import Ledger
 from labkit.report.profile import Profile
 from labkit.report.stored import reference as load
-from labkit.report.study import Run, Study
-from labkit.report.sweep import Sweep
+from labkit.report.study import Run, Study, Sweep
 from labkit.studies import study_file
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'

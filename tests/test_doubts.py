@@ -174,7 +174,7 @@ def test_an_invalid_record_says_what_made_it_so() -> None:
     notes = [Note(code="failures", message="few"), Note(code="throttled", message="held; raise it")]
     record = make_record(warnings=notes, verdict="invalid")
 
-    assert tables.sentence(record) == "The record is invalid: held; raise it."
+    assert tables.of_run(record).says == "The record is invalid: held; raise it."
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,9 @@ from labkit import stats
 from labkit.errors import BadInput
 from labkit.record.record import Note, Record
 from labkit.spec.trial import Trial
-from labkit.studies import judge, sentences, study_file
-from labkit.studies.judge import Finding
-from labkit.studies.parts import Check
-from labkit.studies.study_file import Judged
+from labkit.studies import judge, study_file, verdicts
+from labkit.studies.parts import Check, Judged
+from labkit.studies.verdicts import Finding
 from tests.factories import make_record
 
 MB = 1_000_000
@@ -365,14 +364,14 @@ def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
 def test_figures_are_shown_in_the_unit_that_people_read(
     measure: str, value: float, text: str
 ) -> None:
-    assert sentences.show(measure, value) == text
+    assert verdicts.show(measure, value) == text
 
 
 @pytest.mark.parametrize(
     ("ratio", "text"), [(4.2, "×4.2"), (1.0304, "×1.030"), (12_345, "×12,345"), (0.5, "×0.5")]
 )
 def test_a_ratio_has_more_digits_near_1(ratio: float, text: str) -> None:
-    assert sentences.times(ratio) == text
+    assert verdicts.times(ratio) == text
 
 
 def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published() -> None:
@@ -471,4 +470,4 @@ def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:
     assert {*names, "scale", "range", "findings"} <= set(data)
     assert (data["measured"], data["range"], data["scale"]) == (2.0, [2.0, 2.0], "smoke")
     assert later.to_dict()["range"] is None
-    assert judge.tally([both, later]) == "2 claims: 1 holds, 1 inconclusive."
+    assert verdicts.tally([both, later]) == "2 claims: 1 holds, 1 inconclusive."

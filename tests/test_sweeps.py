@@ -16,8 +16,7 @@ from labkit.errors import BadInput
 from labkit.lab import facade
 from labkit.record.record import Record
 from labkit.record.store import Store
-from labkit.report import sweep as sweeps
-from labkit.report.sweep import Sweep
+from labkit.report.study import Sweep
 from labkit.spec.trial import Trial
 from tests.factories import make_record
 
@@ -91,8 +90,8 @@ def test_a_sweep_of_invalid_trials_says_so() -> None:
 
 def test_it_says_when_the_knee_may_be_the_servers() -> None:
     busy = {"server.cpu_percent": 97.0, "client.cpu_percent": 60.0}
-    assert any("the knee is the server's" in one for one in Sweep(records(**busy)).says())
-    assert not any("is the server's" in one for one in Sweep(records()).says())
+    assert any("the knee is the server's" in one for one in Sweep(records(**busy)).sentences())
+    assert not any("is the server's" in one for one in Sweep(records()).sentences())
 
 
 def test_unmeasured_latency_is_none() -> None:
@@ -173,7 +172,7 @@ def test_other_charts_are_those_of_a_study() -> None:
 
 @pytest.mark.parametrize(("requests", "last"), [(1, 1), (2, 2), (1_000, 512), (1_024, 1_024)])
 def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -> None:
-    limits = sweeps.limits_for(Trial(requests=requests))
+    limits = Sweep.limits_for(Trial(requests=requests))
     assert limits[0] == 1
     assert limits[-1] == last
     assert all(b == 2 * a for a, b in itertools.pairwise(limits))

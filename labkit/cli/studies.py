@@ -11,7 +11,7 @@ from labkit.cli import options, terminal
 from labkit.cli.options import Json, OwnRepeats, example
 
 if TYPE_CHECKING:
-    from labkit.report.study import FileStudy
+    from labkit.report.file_study import FileStudy
 
 Scale = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from labkit.spec.trial import Trial
 
 if TYPE_CHECKING:
     from labkit.report.profile import Profile
-    from labkit.report.sweep import Sweep
+    from labkit.report.study import Sweep
 
 REPEATS = 5
 """As many as an interval needs."""

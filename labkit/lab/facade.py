@@ -21,14 +21,12 @@ from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import stored
-from labkit.report import sweep as sweeps
 from labkit.report.arena import Arena
-from labkit.report.audit import Audit
+from labkit.report.file_study import Audit, FileStudy
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
 from labkit.report.reproduction import Reproduction
-from labkit.report.study import FileStudy, Run, Study
-from labkit.report.sweep import Sweep
+from labkit.report.study import Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.targets import HttpServer
@@ -155,7 +153,7 @@ async def sweep(
     a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
     """
     base = trial or Trial()
-    sweeps.check(base)
+    Sweep.check(base)
     arms = plan.arms(base, {"limit": _limits(base) if limit is None else limit})
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
@@ -292,7 +290,7 @@ async def audit(
 
 def _limits(trial: Trial) -> list[int]:
     """Of the limits that a sweep tries unless told otherwise, those that this machine allows."""
-    limits = sweeps.limits_for(trial)
+    limits = Sweep.limits_for(trial)
     return [n for n in limits if preflight.has_descriptors(trial.replace(limit=n))]
 
 

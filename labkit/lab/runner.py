@@ -26,7 +26,7 @@ from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report import stored
-from labkit.report.study import ARM, FileStudy
+from labkit.report.file_study import ARM, FileStudy
 from labkit.spec import plan, validation
 from labkit.spec.plan import Coded, Program, Step
 from labkit.spec.targets import HttpServer

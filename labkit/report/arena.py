@@ -191,7 +191,7 @@ class Arena(Outcome):
         """
         if not self.records:
             raise BadInput("there is no board to draw: nobody has passed the exam")
-        return super().plot(kind) if kind != "board" else self._drawn(self.says())
+        return super().plot(kind) if kind != "board" else self._drawn(self.sentences())
 
     def _drawn(self, notes: Sequence[str]) -> Chart:
         from labkit.charts.notes import shared_conditions  # here: it brings pandas along
@@ -218,8 +218,8 @@ class Arena(Outcome):
             says="In brackets the rank; * was examined here.",
         )
 
-    def says(self) -> list[str]:
-        """Return what the board means, in sentences."""
+    def sentences(self) -> list[str]:
+        """Return what the board means."""
         if not self.board:
             nobody = "Nobody is on the board: a strategy is ranked once its exam finds no fault."
             return [nobody] if self.examined else []
@@ -264,7 +264,7 @@ class Arena(Outcome):
             parts.append("\n".join([_verdict(each), *points]))
         if self.board:
             parts.append(self.text_table().text())
-        return "\n\n".join([*parts, textwrap.fill(" ".join(self.says()), WIDTH)])
+        return "\n\n".join([*parts, textwrap.fill(" ".join(self.sentences()), WIDTH)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the exams, the board, the records and their summary."""
@@ -279,7 +279,7 @@ class Arena(Outcome):
         ]
         known = super().to_dict() if self.records else {"records": [], "summary": []}
         board = msgspec.to_builtins(self.board)
-        return {"examined": examined, "board": board, "says": self.says(), **known}
+        return {"examined": examined, "board": board, "says": self.sentences(), **known}
 
     def html_parts(self) -> Iterator[str]:
         """Yield what the exams found, the board and its picture, and what it means."""
@@ -289,7 +289,7 @@ class Arena(Outcome):
         if self.board:
             yield html.table(self.text_table())
             yield html.picture(lambda: self._drawn([]))
-        yield html.sentences(self.says())
+        yield html.sentences(self.sentences())
 
 
 def _verdict(examined: Examined) -> str:

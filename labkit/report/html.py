@@ -1,20 +1,24 @@
-"""Tables, sentences and charts -> HTML that reads well with or without a style. Pure.
+"""Tables, sentences and charts -> HTML: pieces for a notebook, and whole pages. Pure.
 
 A notebook's page styles bare tables itself, in light and dark. Where a page takes away what it does
 not know (GitHub drops `style` and pictures that are part of a page) words and tables remain, so
-there is no text but in cells and sentences. All text is escaped.
+there is no text but in cells and sentences. A whole page (`page`) stands alone: its images are
+inside it, and it asks for nothing from any address. All text is escaped: servers wrote some of it.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
+from labkit.record.record import Note
 from labkit.report.tables import Table
+from labkit.studies.verdicts import MARKS, Verdict
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -67,12 +71,6 @@ def heading(text: str) -> str:
     return f"<p><b>{escape(text)}</b></p>"
 
 
-def verdict(mark: str, word: str, *texts: str) -> str:
-    """Return a paragraph: mark and word, then the sentences."""
-    rest = " ".join([f"{text.rstrip('.')}." for text in texts if text])
-    return f"<p>{escape(mark)} <b>{escape(word)}</b>: {escape(rest)}</p>"
-
-
 def folded(summary: str, inner: str) -> str:
     """Return HTML that is shown on a click."""
     return f"<details><summary>{escape(summary)}</summary>{inner}</details>"
@@ -93,3 +91,65 @@ def picture(draw: Callable[[], Chart]) -> str:
         if image
         else sentences([chart.alt])
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a page under a heading of its own; `text` is its paragraphs, `charts` by caption.
+
+    The chart of the caption '' has none.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    verdicts: Sequence[Verdict] = ()
+    table: Table | None = None
+    charts: Mapping[str, Chart] = field(default_factory=dict)
+
+
+def page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: str = "",
+    command: str = "",
+    environment: Mapping[str, Any] | None = None,
+    warnings: Sequence[Note] = (),
+    errors: Sequence[str] = (),
+) -> str:
+    """Return a whole HTML page, light or dark as its reader prefers.
+
+    `command` is what repeats the measurement, `environment` nested plain data, `errors` the first
+    errors of the requests, in the words of servers and libraries.
+    """
+    import jinja2  # here: few who show a table write a page
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("labkit.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode("ascii")
+    return templates.get_template("report.html.j2").render(
+        title=title,
+        sections=sections,
+        lead=lead,
+        command=command,
+        environment=list(_flat(environment or {})),
+        warnings=warnings,
+        errors=errors,
+        marks=MARKS,
+    )
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested plain data as dotted names and text."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{name}", "not known" if value is None else str(value)

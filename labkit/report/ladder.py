@@ -7,7 +7,7 @@ out of it: a machine that drifts then drifts under both of its sides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,15 +17,15 @@ import msgspec
 from labkit import charts, stats
 from labkit.record import guards
 from labkit.record.record import Record
-from labkit.report.study import ARM, FileStudy
+from labkit.report.file_study import ARM, FileStudy
 from labkit.report.tables import Table
 from labkit.studies.parts import Arm
-from labkit.studies.sentences import times
+from labkit.studies.verdicts import times
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Bar, Chart
+    from labkit.charts import Chart
 
 BOTTLENECK_PERCENT = 90.0
 """Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""
@@ -33,7 +33,9 @@ YARDSTICK = "wire"
 """The rung that what others made is compared with."""
 _SHOWN_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-queue")
 """Warnings that have a column of their own, or that a rung is there to show."""
-_HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)")
+_HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)",
+            "server CPU (%)", "failed", "in doubt")  # fmt: skip
+_MARKS = {"": "", "maybe": "(?)", "server": "(!)"}
 _NONE = "-"
 
 Bound = Literal["", "maybe", "server"]
@@ -89,45 +91,49 @@ def rungs(arms: Sequence[Arm], records: Sequence[Record]) -> list[Rung]:
         by_arm.setdefault(str(record.axes[ARM]), []).append(record)
     found: list[Rung] = []
     for arm in arms:
-        if arm.id in by_arm:
-            against = arm.against or (found[-1].arm if found else None)
-            below = by_arm.get(against or "", [])
-            found.append(_rung(arm, against if below else None, by_arm[arm.id], below))
+        mine = by_arm.get(arm.id)
+        if mine is None:
+            continue
+        against = arm.against or (found[-1].arm if found else None)
+        below = by_arm.get(against or "", [])
+        rates, others = (
+            {
+                r.repeat: r.throughput_rps
+                for r in side
+                if r.verdict != "invalid" and r.throughput_rps
+            }
+            for side in (mine, below)
+        )
+        busy, cost = (
+            _median(stats.METRICS[name].of(one) for one in mine)
+            for name in ("server_cpu_percent", "cpu_us_per_request")
+        )
+        codes = dict.fromkeys(note.code for one in mine for note in one.warnings)
+        failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
+        found.append(
+            Rung(
+                arm=arm.id,
+                label=arm.label,
+                why=arm.why,
+                own=not arm.by_others,
+                n=len(mine),
+                invalid=sum(one.verdict == "invalid" for one in mine),
+                throughput_rps=_spread(one.throughput_rps for one in mine),
+                cpu_us_per_request=cost,
+                server_cpu_percent=busy,
+                server_waited_percent=_median(
+                    one.figures.get("server_waited_percent") for one in mine
+                ),
+                bound=bound(busy),
+                against=against if below else None,
+                gain=_spread(rates[at] / others[at] for at in rates if at in others),
+                failed=sum(one.counts.failures for one in mine),
+                verdict=stats.worst(one.verdict for one in mine),
+                warnings=[code for code in codes if code not in _SHOWN_ELSEWHERE],
+                failures=list(dict.fromkeys(failures)),
+            )
+        )
     return found
-
-
-def _rung(arm: Arm, against: str | None, mine: Sequence[Record], below: Sequence[Record]) -> Rung:
-    rates, others = (
-        {r.repeat: r.throughput_rps for r in side if r.verdict != "invalid" and r.throughput_rps}
-        for side in (mine, below)
-    )
-    gains = [rate / others[block] for block, rate in rates.items() if block in others]
-    busy = _median(stats.METRICS["server_cpu_percent"].of(one) for one in mine)
-    codes = [
-        note.code for one in mine for note in one.warnings if note.code not in _SHOWN_ELSEWHERE
-    ]
-    cost = stats.METRICS["cpu_us_per_request"]
-    return Rung(
-        arm=arm.id,
-        label=arm.label,
-        why=arm.why,
-        own=not arm.by_others,
-        n=len(mine),
-        invalid=sum(one.verdict == "invalid" for one in mine),
-        throughput_rps=_spread(one.throughput_rps for one in mine),
-        cpu_us_per_request=_median(cost.of(one) for one in mine),
-        server_cpu_percent=busy,
-        server_waited_percent=_median(one.figures.get("server_waited_percent") for one in mine),
-        bound=bound(busy),
-        against=against,
-        gain=_spread(gains),
-        failed=sum(one.counts.failures for one in mine),
-        verdict=stats.worst(one.verdict for one in mine),
-        warnings=list(dict.fromkeys(codes)),
-        failures=list(
-            dict.fromkeys(one.warnings[0].message for one in mine if one.throughput_rps is None)
-        ),
-    )
 
 
 def _spread(values: Iterable[float | None]) -> Spread | None:
@@ -155,14 +161,29 @@ class Ladder(FileStudy):
         return pd.DataFrame([_flat(one) for one in self.rungs])
 
     def plot(self, kind: str = "ladder") -> Chart:
-        """`ladder`; or, of the lab's own rungs, any kind that a study has."""
+        """Draw the `ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
             own = [one for one in self.records if "program" not in one.trial]
             return charts.plot(kind, own, self.by)
-        return charts.ladder([_bar(one) for one in self.rungs], notes=self.sentences())
+        bars = [
+            charts.Bar(
+                label=one.label,
+                own=one.own,
+                rate=one.throughput_rps.median if one.throughput_rps else None,
+                reach=(one.throughput_rps.min, one.throughput_rps.max)
+                if one.throughput_rps
+                else None,
+                gain=gain_text(one.gain) if one.gain else "",
+                over="" if one.own else one.against or "",
+                cpu_us=one.cpu_us_per_request,
+                bound=one.bound,
+            )
+            for one in self.rungs
+        ]
+        return charts.ladder(bars, notes=self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: as a study, with a row a rung and what was missing."""
+        """Return plain data for JSON: as a study, with a row a rung and what was missing."""
         return super().to_dict() | {
             "summary": [_flat(one) for one in self.rungs],
             "missing": [{ARM: name, "install": how} for name, how in self.absent.items()],
@@ -170,61 +191,83 @@ class Ladder(FileStudy):
         }
 
     def text_table(self) -> Table:
-        """One row a rung; the sentences below."""
-        headers = [*_HEADERS, "server CPU (%)", "failed", "in doubt"]
-        rows = [_row(one) for one in self.rungs]
-        return Table(headers=headers, rows=rows, says="\n".join(self.sentences()))
-
-    def text(self) -> str:
-        """The table and its sentences."""
-        return self.text_table().text()
+        """Return one row a rung; the sentences below."""
+        rows = []
+        for one in self.rungs:
+            rate, cost, busy = one.throughput_rps, one.cpu_us_per_request, one.server_cpu_percent
+            doubts = [*(["invalid"] if one.verdict == "invalid" else []), *one.warnings]
+            rows.append(
+                [
+                    one.arm,
+                    str(one.n),
+                    _NONE if rate is None else stats.number(rate.median),
+                    f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and one.n > 1 else _NONE,
+                    gain_text(one.gain, spread=one.n > 1),
+                    one.against if one.gain and one.against else _NONE,
+                    _NONE if cost is None else stats.number(cost),
+                    _NONE if busy is None else f"{busy:.0f} {_MARKS[one.bound]}".rstrip(),
+                    f"{one.failed:,}",
+                    ", ".join(doubts) or _NONE,
+                ]
+            )
+        return Table(headers=_HEADERS, rows=rows, says="\n".join(self.sentences()))
 
     def sentences(self) -> list[str]:
-        """What the figures mean and how far to trust them."""
-        beside = [
-            f"{times(1 / one.gain.median)} of {one.arm}"
-            for one in self.rungs
-            if one.gain and not one.own and one.against == YARDSTICK
-        ]
-        programs = [one.effective.get("program", {}) for one in self.records]
-        versions = {one["name"]: one["version"] for one in programs if one}
-        told = [f"{name} {versions[name] or '(version not known)'}" for name in sorted(versions)]
-        missing = [f"{name} ({install})" for name, install in self.absent.items()]
-        return [
-            self._conditions(),
-            f"Gain (×) is over the step before, and for what others made over {YARDSTICK}: the "
-            "median over the blocks.",
-            *([f"The rung {YARDSTICK} does {_listed(beside)}."] if beside else []),
-            *self._bottleneck(),
-            *(
-                [
-                    f"Programs of others: {', '.join(told)}. Their rates are their own counts; "
-                    "their CPU is that of the whole process, less what it takes to start."
-                ]
-                if told
-                else []
-            ),
-            *self._failures(),
-            *([f"Not found, so not run: {', '.join(missing)}."] if missing else []),
-        ]
-
-    def _conditions(self) -> str:
+        """Return what the figures mean and how far to trust them."""
         apart = int(self.environment.get("cores_usable") or 0) > 1
         cores = "a core each for client and server" if apart else "client and server on one core"
         took = _median(one.wall_s for one in self.records)
         lasts = f"about {took:.2g} s a run, " if took else ""
         shared = f"{lasts}{self.file.settings.get('limit')} connections, {cores}"
         repeats = max((one.n for one in self.rungs), default=0)
-        if repeats <= 1:
-            return f"One run of each rung: nothing is known of the spread. {shared.capitalize()}."
-        return f"Medians of {repeats} repeats, interleaved in random order; {shared}."
+        found = [
+            f"Medians of {repeats} repeats, interleaved in random order; {shared}."
+            if repeats > 1
+            else f"One run of each rung: nothing is known of the spread. {shared.capitalize()}.",
+            f"Gain (×) is over the step before, and for what others made over {YARDSTICK}: the "
+            "median over the blocks.",
+        ]
+        beside = [
+            f"{times(1 / one.gain.median)} of {one.arm}"
+            for one in self.rungs
+            if one.gain and not one.own and one.against == YARDSTICK
+        ]
+        if beside:
+            found.append(f"The rung {YARDSTICK} does {_listed(beside)}.")
+        found += self._bottleneck()
+        programs = [one.effective.get("program", {}) for one in self.records]
+        versions = {one["name"]: one["version"] for one in programs if one}
+        if versions:
+            named = sorted(versions.items())
+            names = [f"{name} {version or '(version not known)'}" for name, version in named]
+            found.append(
+                f"Programs of others: {', '.join(names)}. Their rates are their own counts; their "
+                "CPU is that of the whole process, less what it takes to start."
+            )
+        invalid, runs = sum(one.invalid for one in self.rungs), sum(one.n for one in self.rungs)
+        if invalid:
+            found.append(
+                f"{invalid} of {runs} runs are invalid and make no gain: where it is 'core-lost', "
+                "end what else runs on this machine and run the ladder again."
+            )
+        found += [f"{one.arm}: {why.rstrip('.')}." for one in self.rungs for why in one.failures]
+        missing = [f"{name} ({install})" for name, install in self.absent.items()]
+        return [*found, *([f"Not found, so not run: {', '.join(missing)}."] if missing else [])]
 
-    def _bottleneck(self) -> Iterable[str]:
-        for which, sentence in _BOUND.items():
+    def _bottleneck(self) -> Iterator[str]:
+        """Yield whether the server, or who had its core, may have set some of the rates."""
+        for which, was, above, end in (
+            ("server", "was", BOTTLENECK_PERCENT, ": these clients could do more"),
+            ("maybe", "may have been", guards.SERVER_BUSY_PERCENT, ""),
+        ):
             under = [one for one in self.rungs if one.bound == which]
             if under:
                 most = max(one.server_cpu_percent or 0.0 for one in under)
-                yield sentence.format(named=_listed([one.arm for one in under]), most=most)
+                yield (
+                    f"{_MARKS[which]} The server {was} the bottleneck under "
+                    f"{_listed([one.arm for one in under])} (above {above:.0f} % of its core, up "
+                    f"to {most:.0f} %){end}."
+                )
         limit = guards.CONTENDED_PERCENT
         waited = [one for one in self.rungs if (one.server_waited_percent or 0.0) > limit]
         idle = all(one.bound == "" and one.server_cpu_percent is not None for one in self.rungs)
@@ -243,29 +286,6 @@ class Ladder(FileStudy):
                 f"{named}): with it to itself it could have answered more."
             )
 
-    def _failures(self) -> Iterable[str]:
-        invalid, runs = sum(one.invalid for one in self.rungs), sum(one.n for one in self.rungs)
-        if invalid:
-            yield (
-                f"{invalid} of {runs} runs are invalid and make no gain: where it is 'core-lost', "
-                "end what else runs on this machine and run the ladder again."
-            )
-        for one in self.rungs:
-            for why in one.failures:
-                yield f"{one.arm}: {why.rstrip('.')}."
-
-
-_BOUND: Mapping[Bound, str] = {
-    "server": (
-        f"(!) The server was the bottleneck under {{named}} (above {BOTTLENECK_PERCENT:.0f} % of "
-        "its core, up to {most:.0f} %): these clients could do more."
-    ),
-    "maybe": (
-        "(?) The server may have been the bottleneck under {named} (above "
-        f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core, up to {{most:.0f}} %)."
-    ),
-}
-
 
 def _flat(one: Rung) -> dict[str, Any]:
     """Return a rung as one flat row, named as summaries of studies are."""
@@ -278,24 +298,6 @@ def _flat(one: Rung) -> dict[str, Any]:
     return data
 
 
-def _row(one: Rung) -> list[str]:
-    rate, several = one.throughput_rps, one.n > 1
-    mark = {"": "", "maybe": " (?)", "server": " (!)"}[one.bound]
-    busy = one.server_cpu_percent
-    return [
-        one.arm,
-        str(one.n),
-        _NONE if rate is None else stats.number(rate.median),
-        f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and several else _NONE,
-        gain_text(one.gain, spread=several),
-        one.against if one.gain and one.against else _NONE,
-        _NONE if one.cpu_us_per_request is None else stats.number(one.cpu_us_per_request),
-        _NONE if busy is None else f"{busy:.0f}{mark}",
-        f"{one.failed:,}",
-        ", ".join([one.verdict] * (one.verdict == "invalid") + one.warnings) or _NONE,
-    ]
-
-
 def gain_text(ratio: Spread | None, *, spread: bool = False) -> str:
     """Return such as '×2.9', with its range '×2.9 (2.7-3.1)'; a dash where it is not known."""
     if ratio is None:
@@ -304,20 +306,6 @@ def gain_text(ratio: Spread | None, *, spread: bool = False) -> str:
     several = spread and ratio.min < ratio.max
     reach = f" ({times(ratio.min)[1:]}-{times(ratio.max)[1:]})" if several else ""
     return f"{times(ratio.median)}{reach}"
-
-
-def _bar(one: Rung) -> Bar:
-    rate = one.throughput_rps
-    return charts.Bar(
-        label=one.label,
-        own=one.own,
-        rate=rate.median if rate else None,
-        reach=(rate.min, rate.max) if rate else None,
-        gain=gain_text(one.gain) if one.gain else "",
-        over="" if one.own else one.against or "",
-        cpu_us=one.cpu_us_per_request,
-        bound=one.bound,
-    )
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,12 +1,14 @@
 """`Profile`: where the time of a profiled run went, as a table, a flame chart, a page, a file.
 
-It runs nothing. Profiles are kept apart from records: none is stored, and none is compared.
+It runs nothing. Profiles are no records: none is stored, and none is compared.
 """
 
 from __future__ import annotations
 
+import marshal
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +17,10 @@ import msgspec
 
 from labkit import charts
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import Function, ProfileResult
+from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
-from labkit.report import html, profile_formats
-from labkit.report.shown import Shown
+from labkit.report import html
+from labkit.report.study import Result
 from labkit.report.tables import Table
 from labkit.spec import validation
 
@@ -28,14 +30,19 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
     from labkit.record.record import Record
 
-COLUMNS = ("self", "total", "calls", "mean")
+SORT_KEYS: Mapping[str, Callable[[Function], float]] = {
+    "self": lambda one: one.self_s,
+    "total": lambda one: one.total_s,
+    "calls": lambda one: one.calls,
+    "mean": lambda one: one.total_s / max(one.calls, 1),
+}
 """What rows may be sorted by."""
 ROWS = 15
 Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 SUFFIXES = (".pstat", ".callgrind")
 
 
-class Profile(Shown):
+class Profile(Result):
     """What the profiler saw of one run, which is no measurement: its record is never stored.
 
     `record` says what was run and how it ended; its times are those of a run that a profiler
@@ -116,7 +123,16 @@ class Profile(Shown):
             )
         return Table(
             headers=("function", "place", "kind", "calls", "self (ms)", "total (ms)", "mean (ms)"),
-            rows=[_row(one) for one in shown],
+            rows=[
+                [
+                    one.name,
+                    one.place,
+                    "coroutine" if one.coroutine else "function",
+                    f"{one.calls:,}",
+                    *(f"{SORT_KEYS[key](one) * 1e3:,.3f}" for key in ("self", "total", "mean")),
+                ]
+                for one in shown
+            ],
             says=f"{says}{more}",
             left=3,
         )
@@ -149,9 +165,9 @@ class Profile(Shown):
                 ".callgrind (for KCachegrind), in a folder that exists"
             )
         if path.suffix == ".pstat":
-            path.write_bytes(profile_formats.pstat(self.graph))
+            path.write_bytes(pstat(self.graph))
         else:
-            path.write_text(profile_formats.callgrind(self.graph), encoding="utf-8")
+            path.write_text(callgrind(self.graph), encoding="utf-8")
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,13 +186,7 @@ class Profile(Shown):
         }
 
     def _sorted(self, by: str) -> list[Function]:
-        keys = {
-            "self": lambda one: one.self_s,
-            "total": lambda one: one.total_s,
-            "calls": lambda one: one.calls,
-            "mean": lambda one: one.total_s / max(one.calls, 1),
-        }
-        return sorted(self.graph.functions, key=keys[by], reverse=True)
+        return sorted(self.graph.functions, key=SORT_KEYS[by], reverse=True)
 
     def html_parts(self) -> Iterator[str]:
         """Yield the first rows, the slow callbacks, and the flame chart."""
@@ -187,16 +197,43 @@ class Profile(Shown):
 
 def check_view(sort: str, rows: int) -> None:
     """Raise `BadInput` for a column that rows are not sorted by, or for no rows."""
-    if sort not in COLUMNS:
-        raise validation.unknown("sort", sort, COLUMNS)
+    if sort not in SORT_KEYS:
+        raise validation.unknown("sort", sort, SORT_KEYS)
     validation.check("rows", rows, Rows)
 
 
-def _row(one: Function) -> list[str]:
-    mean_s = one.total_s / max(one.calls, 1)
-    times = [f"{seconds * 1e3:,.3f}" for seconds in (one.self_s, one.total_s, mean_s)]
-    kind = "coroutine" if one.coroutine else "function"
-    return [one.name, one.place, kind, f"{one.calls:,}", *times]
+def pstat(graph: CallGraph) -> bytes:
+    """Return what `pstats.Stats` loads, and snakeviz and gprof2dot with it (the format is marshal).
+
+    Each function has its callers, with what it took when each of them called it. yappi writes the
+    format too, but only from its own statistics, in the process that was profiled.
+    """
+    keys = [(one.file or "~", one.line, one.name) for one in graph.functions]
+    callers: defaultdict[Any, dict[Any, Any]] = defaultdict(dict)
+    for key, function in zip(keys, graph.functions, strict=True):
+        for call in function.called:
+            times = (call.calls, call.calls, call.self_s, call.total_s)
+            callers[keys[call.callee]][key] = times
+    return marshal.dumps(
+        {
+            key: (one.calls, one.calls, one.self_s, one.total_s, callers[key])
+            for key, one in zip(keys, graph.functions, strict=True)
+        }
+    )
+
+
+def callgrind(graph: CallGraph) -> str:
+    """Return what KCachegrind and QCachegrind read; times in whole microseconds."""
+    lines = ["version: 1", "creator: labkit", "positions: line", f"events: {graph.clock}_us"]
+    for function in graph.functions:
+        lines += ["", f"fl={function.file or '~'}", f"fn={function.name}"]
+        lines += [f"{function.line} {round(function.self_s * 1e6)}"]
+        for call in function.called:
+            callee = graph.functions[call.callee]
+            lines += [f"cfl={callee.file or '~'}", f"cfn={callee.name}"]
+            lines += [f"calls={call.calls} {callee.line}"]
+            lines += [f"{function.line} {round(call.total_s * 1e6)}"]
+    return "\n".join(lines) + "\n"
 
 
 _LINE_PX, _ROW_PX, _MARGIN_PX = 16, 21, 8

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, stats
-from labkit.report.study import ARM, FileStudy
+from labkit.report import html
+from labkit.report.file_study import ARM, FileStudy
 from labkit.report.tables import Table
 from labkit.studies.parts import Source
 
@@ -63,35 +64,40 @@ class Reproduction(FileStudy):
         ]
 
     def text_table(self) -> Table:
-        """Published beside measured."""
-        columns, rows = _COLUMNS[self.file.chart], self.published()
-        said = [self.scale_text(), self.server_text()]
+        """Return published beside measured, a row an arm."""
+        columns, rows, lines = _COLUMNS[self.file.chart], self.published(), []
+        says = [self.scale_text(), self.server_text(), _WHOLE_PROCESS]
         if self.file.chart == "throughput":
             ran = [row for row in rows if row["measured"]]
             left_out, rows = len(rows) - len(ran), ran
-            whom = f"{left_out} arms run" if left_out > 1 else "1 arm runs"
-            said += [f"{whom} only at a larger scale."] if left_out else []
-        else:
-            said.append(_WHOLE_PROCESS)
-        return Table(
-            headers=["client", ARM, *(header for header, _, _ in columns), "verdict"],
-            rows=[_row(row, columns) for row in rows],
-            says=" ".join(filter(None, said)),
-            left=2,
-        )
+            which = f"{left_out} arms run" if left_out > 1 else "1 arm runs"
+            says[2] = f"{which} only at a larger scale." if left_out else ""
+        for row in rows:
+            now = row["measured"]
+            figures = {"published": _then(row["published"] or {}), "measured": now or {}}
+            cells = []
+            for _, when, name in columns:
+                value = figures[when].get(name)
+                metric = stats.METRICS[name.removesuffix("_min").removesuffix("_max")]
+                nothing = value is None or (name == "floor_s" and not value)
+                cells.append("-" if nothing else metric.text(value))
+            verdict = [now["verdict"], ", ".join(now["warnings"])] if now else ["not run"]
+            lines.append([row["label"], row[ARM], *cells, ": ".join(filter(None, verdict))])
+        headers = ["client", ARM, *(header for header, _, _ in columns), "verdict"]
+        return Table(headers=headers, rows=lines, says=" ".join(filter(None, says)), left=2)
 
     def scale_text(self) -> str:
-        """The sentence that says how this run differs from the published one."""
+        """Return the sentence that says how this run differs from the published one."""
         return self.file.scale(self.scale).about
 
     def server_text(self) -> str:
-        """On which engine of the lab's own server it was measured, in a sentence."""
+        """Return on which engine of the lab's own server it was measured, in a sentence."""
         targets = [record.trial.get("target", {}) for record in self.records]
         engines = dict.fromkeys(one["engine"] for one in targets if one.get("engine"))
         return f"Server engine: {', '.join(engines)}." if engines else ""
 
     def text(self) -> str:
-        """The table, and each verdict with its reason; what this scale cannot run, as one."""
+        """Return the table, and each verdict with its reason; what this scale cannot run, once."""
         ran = {arm.id for arm in self.file.arms_at(self.scale)}
         larger = [
             claim.id
@@ -106,13 +112,21 @@ class Reproduction(FileStudy):
         if larger:
             listed = textwrap.wrap(", ".join(larger), 86, break_on_hyphens=False)
             need = "claims need" if len(larger) > 1 else "claim needs"
-            said = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
-            reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(said))
+            lines = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
+            reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(lines))
         table = self.text_table().text()
         return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally()])
 
+    def html_parts(self) -> Iterator[str]:
+        """Yield the title, the chart, the table, and each verdict with its reason."""
+        yield html.heading(self.title())
+        yield html.picture(self.plot)
+        yield html.table(self.text_table())
+        yield html.sentences([self.tally()])
+        yield from (one.html() for one in self.verdicts)
+
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:
-        """The benchmark's own chart beside the published figures, or any kind that a study has.
+        """Draw the benchmark's own chart beside the published figures, or any kind of a study.
 
         Its own is `triptych` (memory, time and CPU) or `throughput`; see the file's `chart`.
         """
@@ -123,46 +137,25 @@ class Reproduction(FileStudy):
         conditions = f"Scale {self.scale}: {self.scale_text()} {self.server_text()}".rstrip()
         if reference is not None:
             conditions += f" The reference machine: {reference.server_text().lower()}"
-        draw = self._triptych if self.file.chart == "triptych" else self._throughput
-        return draw(reference, conditions, f"published{year}")
-
-    def over(
-        self,
-        x: str,
-        y: str,
-        by: Sequence[str] = ("strategy",),
-        reference: pd.DataFrame | None = None,
-    ) -> Chart:
-        """As `Study.over`; the arms are told apart by their strategy unless `by` says otherwise."""
-        return charts.over_axis(self._frame, x, y, by, reference)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: `published` holds each arm's figures then, and here."""
-        return super().to_dict() | {"published": self.published()}
-
-    def _drawn(self) -> pd.DataFrame:
+        named = {
+            "title": self.file.title,
+            "conditions": conditions,
+            "published_label": f"published{year}",
+        }
         frame = self._frame
-        return frame[~frame[ARM].isin([arm.id for arm in self.file.arms if not arm.chart])]
-
-    def _triptych(self, reference: Reproduction | None, conditions: str, label: str) -> Chart:
-        rows = charts.rows(
-            self._drawn(),
-            [ARM],
-            published={row[ARM]: _then(row) for row in self.file.published()},
-            reference=None if reference is None else reference._frame,
-        )
-        return charts.triptych(
-            rows,
-            title=self.file.title,
-            conditions=conditions,
-            differs="" if self.scale == "paper" else self.file.scale("paper").about,
-            published_label=label,
-        )
-
-    def _throughput(self, reference: Reproduction | None, conditions: str, label: str) -> Chart:
-        measured = stats.by_label(self._frame, [ARM])
+        if self.file.chart == "triptych":
+            hidden = [arm.id for arm in self.file.arms if not arm.chart]
+            rows = charts.rows(
+                frame[~frame[ARM].isin(hidden)],
+                [ARM],
+                published={row[ARM]: _then(row) for row in self.file.published()},
+                reference=None if reference is None else reference._frame,
+            )
+            differs = "" if self.scale == "paper" else self.file.scale("paper").about
+            return charts.triptych(rows, differs=differs, **named)
+        measured = stats.by_label(frame, [ARM])
         elsewhere = {} if reference is None else stats.by_label(reference._frame, [ARM])
-        nothing = self._frame.head(0)
+        nothing = frame.head(0)
         rates = [
             charts.Rate(
                 panel=arm.spot.panel,
@@ -176,25 +169,21 @@ class Reproduction(FileStudy):
             for arm in self.file.arms_at(self.scale)
             if arm.spot is not None
         ]
-        return charts.throughput(
-            rates, title=self.file.title, conditions=conditions, published_label=label
-        )
+        return charts.throughput(rates, **named)
 
+    def over(
+        self,
+        x: str,
+        y: str,
+        by: Sequence[str] = ("strategy",),
+        reference: pd.DataFrame | None = None,
+    ) -> Chart:
+        """As `Study.over`; the arms are told apart by their strategy unless `by` says otherwise."""
+        return super().over(x, y, by, reference)
 
-def _row(row: Mapping[str, Any], columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Return an arm's line of the table."""
-    now = row["measured"]
-    figures = {"published": _then(row["published"] or {}), "measured": now or {}}
-    cells = []
-    for _, when, name in columns:
-        value = figures[when].get(name)
-        metric = stats.METRICS[name.removesuffix("_min").removesuffix("_max")]
-        nothing = value is None or (name == "floor_s" and not value)
-        cells.append("-" if nothing else metric.text(value))
-    verdict = "not run"
-    if now:
-        verdict = ": ".join(filter(None, [now["verdict"], ", ".join(now["warnings"])]))
-    return [row["label"], row[ARM], *cells, verdict]
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: `published` holds each arm's figures then, and here."""
+        return super().to_dict() | {"published": self.published()}
 
 
 def _then(published: Mapping[str, Any]) -> dict[str, float | None]:

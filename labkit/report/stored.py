@@ -15,12 +15,10 @@ import msgspec
 from labkit import paths
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record.record import Record, Timeline
-from labkit.report.audit import Audit
+from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
-from labkit.report.ledger import Ledger
 from labkit.report.reproduction import Reproduction
-from labkit.report.study import ARM, FileStudy, Study
-from labkit.report.sweep import Sweep
+from labkit.report.study import Study, Sweep
 from labkit.spec.plan import Coded
 from labkit.spec.trial import Trial
 from labkit.studies import study_file

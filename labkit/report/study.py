@@ -1,4 +1,4 @@
-"""`Run`, `Study` and `FileStudy`: records with their tables and pictures, as `lab` returns them.
+"""`Run`, `Study` and `Sweep`: records with their tables and charts, as `lab` returns them.
 
 They run nothing, and write files only where they are asked to. Each shows itself as HTML in a
 notebook and as text anywhere else.
@@ -6,25 +6,24 @@ notebook and as text anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labkit import charts, stats
 from labkit.errors import BadInput
+from labkit.record import guards
 from labkit.record.record import Record
-from labkit.report import html, page, tables
-from labkit.report.page import Section
-from labkit.report.shown import Shown
+from labkit.report import html, tables
 from labkit.report.tables import Table
+from labkit.spec.trial import Trial
 from labkit.stats import comparisons
 from labkit.stats.comparisons import Against
-from labkit.studies import judge
-from labkit.studies.judge import Verdict
-from labkit.studies.study_file import StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,18 +31,66 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
 
 
-class Outcome(Shown):
-    """What every result has: records, a table, text, a page of JSON."""
+class Result:
+    """What every result can do: show itself as a table, a chart, text and HTML."""
+
+    def text_table(self) -> Table:
+        """Return the figures as text, in the units that people read, and what they mean."""
+        raise NotImplementedError
+
+    def plot(self) -> Chart:
+        """Draw the chart that goes with the table."""
+        raise NotImplementedError
+
+    def sentences(self) -> list[str]:
+        """Return what the figures mean and how far to trust them."""
+        return []
+
+    def table(self) -> Any:
+        """Return the table as a styled DataFrame, for notebooks."""
+        return self.text_table().styled()
+
+    def text(self) -> str:
+        """Return the whole result as a terminal shows it."""
+        return self.text_table().text()
+
+    def html_parts(self) -> Iterator[str]:
+        """Yield the same as HTML, escaped, from top to bottom: the table and the chart."""
+        yield html.table(self.text_table())
+        yield html.picture(self.plot)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return "".join(self.html_parts())
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, str]:
+        kinds: dict[str, Callable[[], str]] = {
+            "text/html": self._repr_html_,
+            "text/plain": self.text,
+        }
+        return {
+            kind: show()
+            for kind, show in kinds.items()
+            if (not include or kind in include) and not (exclude and kind in exclude)
+        }
+
+
+class Outcome(Result):
+    """A result of records."""
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
         self.records, self.by = list(records), list(by)
 
     def frame(self) -> pd.DataFrame:
-        """The tidy DataFrame: one row a record, metrics in base units (seconds, bytes)."""
+        """Return one row a record, metrics in base units (seconds, bytes)."""
         return self._frame.copy()
 
     def summary(self) -> pd.DataFrame:
-        """One row an arm: medians and ranges over its repeats, in base units.
+        """Return one row an arm: medians and ranges over its repeats, in base units.
 
         Latency percentiles are those of all its answers together.
         """
@@ -60,32 +107,19 @@ class Outcome(Shown):
         return stats.summary_of(self.records, self.by, self._frame)
 
     def plot(self, kind: str = "time") -> Chart:
-        """A matplotlib figure: `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
+        """Draw `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
         return charts.plot(kind, self.records, self.by, self._frame)
 
     def text_table(self) -> Table:
-        """The figures as text, in the units that people read."""
+        """Return one row an arm."""
         return tables.of_study(self.records, self.by, self._summary)
 
-    def table(self) -> Any:
-        """The same as a styled DataFrame, for notebooks."""
-        return self.text_table().styled()
-
-    def text(self) -> str:
-        """The whole result as a terminal shows it."""
-        return self.text_table().text()
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the records and their summary."""
+        """Return plain data for JSON: the records and their summary."""
         return {
             "records": [record.to_dict() for record in self.records],
-            "summary": stats.summary_rows(self.summary()),
+            "summary": stats.summary_rows(self._summary),
         }
-
-    def html_parts(self) -> Iterator[str]:
-        """The table, and the picture that goes with it."""
-        yield html.table(self.text_table())
-        yield html.picture(self.plot)
 
 
 class Run(Outcome):
@@ -106,17 +140,18 @@ class Run(Outcome):
         return sorted({*super().__dir__(), *Record.__struct_fields__})
 
     def plot(self, kind: str = "timeline") -> Chart:
-        """A matplotlib figure: `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
+        """Draw `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
         return charts.plot(kind, self.records)
 
     def text_table(self) -> Table:
-        """Every figure of the record, a line each."""
+        """Return every figure of the record, a line each."""
         return tables.of_run(self.record)
 
     def html_parts(self) -> Iterator[str]:
-        """The main figures and what to know before believing them; the timeline; all the rest."""
+        """Yield the main figures, warnings and the first error, the timeline, and all the rest."""
         yield html.table(tables.of_one(self.record))
-        yield html.listed([f"{note.code}: {note.message}" for note in self.record.warnings])
+        notes = [f"{note.code}: {note.message}" for note in self.record.warnings]
+        yield html.listed([*notes, *tables.errors([self.record])])
         yield html.picture(self.plot)
         yield html.folded("Every figure", html.table(self.text_table()))
 
@@ -127,7 +162,7 @@ class Study(Outcome):
     def over(
         self, x: str, y: str, by: Sequence[str] = (), reference: pd.DataFrame | None = None
     ) -> Chart:
-        """One number against another over a numeric axis, as in `over("requests", "memory")`.
+        """Draw one number over a numeric axis, as in `over("requests", "memory")`.
 
         `reference`: rows of another outcome's `frame()`, drawn lighter beside these.
         """
@@ -136,187 +171,165 @@ class Study(Outcome):
     def compare(
         self, metric: str, *, of: Mapping[str, Any], to: Mapping[str, Any]
     ) -> stats.Comparison:
-        """Whether one arm's metric is higher, as in `compare("time", of={"loop": "uvloop"}, ...)`.
+        """Decide if one arm's metric is higher: `compare("time", of={"loop": "uvloop"}, to=...)`.
 
         Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
         """
         return comparisons.compare_arms(self.records, metric, of, to, self._frame)
 
     def comparisons(self) -> list[Against]:
-        """Every arm against the first, by the metrics that arms are usually compared by."""
+        """Compare every arm with the first, by the metrics that arms are usually compared by."""
         return comparisons.compare_with_first(self.records, self.by, frame=self._frame)
 
+    def _tables(self) -> list[Table]:
+        """Return the table, and where one axis was varied each arm's ratio to the first."""
+        compared = self.comparisons() if len(self.by) == 1 else []
+        return [self.text_table(), *([tables.of_comparisons(compared)] if compared else [])]
+
     def text(self) -> str:
-        """The table, and where one axis was varied each arm's ratio to the first."""
-        compared = self._compared()
-        return "\n\n".join([super().text(), *([compared.text()] if compared else [])])
+        """Return the tables as a terminal shows them."""
+        return "\n\n".join([table.text() for table in self._tables()])
+
+    def html_parts(self) -> Iterator[str]:
+        """Yield the tables and the chart."""
+        yield from map(html.table, self._tables())
+        yield html.picture(self.plot)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the records, their summary, every arm against the first."""
+        """Return plain data for JSON: the records, their summary, every arm against the first."""
         compared = [one.to_dict() for one in self.comparisons()]
         return super().to_dict() | {"comparisons": compared}
 
-    def _compared(self) -> Table | None:
-        found = self.comparisons() if len(self.by) == 1 else []
-        return tables.of_comparisons(found) if found else None
 
-    def html_parts(self) -> Iterator[str]:
-        """The table, each arm's ratio to the first, and the picture."""
-        compared = self._compared()
-        yield html.table(self.text_table())
-        yield html.table(compared) if compared else ""
-        yield html.picture(self.plot)
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit: how many requests were in flight on average, and at most as the server saw it.
 
-
-ARM = "arm"
-"""The axis of every study that a file states."""
-
-
-class FileStudy(Study):
-    """A study that a file states: its arms, and a verdict for each of its claims.
-
-    `claims` are those that were checked (all, where not given); `absent` says of claims and arms
-    what they miss here. A chart of the file's own kind, and a table, are in the subclasses.
+    `in_flight` is Little's law, the median over the repeats of rate times mean latency. Each is
+    None where it was not measured.
     """
 
-    def __init__(
-        self,
-        file: StudyFile,
-        scale: str,
-        records: Sequence[Record],
-        *,
-        claims: Sequence[str] | None = None,
-        absent: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__([_with_arm(record) for record in records], [ARM])
-        self.file, self.scale = file, scale
-        self.claims, self.absent = claims, dict(absent or {})
+    limit: int
+    in_flight: float | None
+    server_max_in_flight: int | None
 
-    @cached_property
-    def verdicts(self) -> list[Verdict]:
-        """The verdict on each claim, in the order of the file."""
-        machine = self.records[0].environment if self.records else {}
-        return judge.verdicts(
-            self.file,
-            self.scale,
-            self.records,
-            cores=int(machine.get("cores_usable") or 0) or 1,
-            claims=self.claims,
-            absent=self.absent,
-        )
 
-    def __getitem__(self, claim: str) -> Verdict:
-        """The verdict on the claim with this id."""
-        return {one.id: one for one in self.verdicts}[claim]
+class Sweep(Study):
+    """One trial at several limits. `knee` and `usl` are None and a reason where there is none."""
 
-    def findings(self) -> pd.DataFrame:
-        """Return one row a check: what it found, as a ratio or in base units."""
-        import pandas as pd
+    COLUMNS: Mapping[str, str] = {
+        "throughput_rps": "requests/s",
+        "latency_p50_s": "p50 (ms)",
+        "latency_p99_s": "p99 (ms)",
+        "efficiency": "efficiency (%)",
+        "cpu_percent": "CPU (%)",
+        "server_cpu_percent": "server CPU (%)",
+    }
 
+    def __init__(self, records: Sequence[Record]) -> None:
+        ordered = sorted(records, key=lambda record: (_limit(record), record.repeat))
+        super().__init__(ordered, ["limit"])
+        blocks = dict.fromkeys((record.study, record.repeat) for record in ordered)
+        self.rates: dict[int, list[float | None]] = {}
+        self.levels: list[Level] = []
+        for limit, group in itertools.groupby(ordered, _limit):
+            mine = list(group)
+            valid = {(r.study, r.repeat): r.throughput_rps for r in mine if r.verdict != "invalid"}
+            in_flight = [
+                stats.in_flight(record.throughput_rps, record.latency_s.mean)
+                for record in mine
+                if record.throughput_rps is not None and record.latency_s is not None
+            ]
+            at_server = [one.server.max_in_flight for one in mine if one.server is not None]
+            self.rates[limit] = [valid.get(block) for block in blocks]
+            self.levels.append(
+                Level(
+                    limit=limit,
+                    in_flight=stats.of_value(in_flight).value if in_flight else None,
+                    server_max_in_flight=max(
+                        (most for most in at_server if most is not None), default=None
+                    ),
+                )
+            )
+        self.knee: stats.Knee | None = None
+        with contextlib.suppress(BadInput):
+            self.knee = stats.knee(self.rates)
+        self.usl = stats.fit_usl(self.rates)
+
+    @staticmethod
+    def limits_for(trial: Trial) -> list[int]:
+        """Return powers of two from 1 up to the requests, beyond which a limit limits nothing."""
+        return [2**power for power in range(trial.requests.bit_length())]
+
+    @staticmethod
+    def check(trial: Trial) -> None:
+        """Raise `BadInput` for a strategy that heeds no limit, and for a workload with a rate."""
+        if trial.strategy in ("gather", "sequential") and not trial.own_strategy:
+            raise BadInput(
+                f"strategy is {trial.strategy!r}: it heeds no limit, so that there is none to "
+                "sweep; choose a bounded one, such as worker_pool"
+            )
+        if trial.workload.rate is not None:
+            raise BadInput(
+                f"workload.rate is {trial.workload.rate:g} in a sweep: the rate is what a sweep "
+                "finds at each limit; leave it out"
+            )
+
+    def _tables(self) -> list[Table]:
+        return [self.text_table()]
+
+    def text_table(self) -> Table:
+        """Return a line for each limit; below it what they mean, the knee last."""
+        found = tables.words(self._summary, ["limit"], self.COLUMNS, ranged="throughput_rps")
         rows = [
-            {"claim": one.id, "claim_verdict": one.verdict, **msgspec.structs.asdict(found)}
-            for one in self.verdicts
-            for found in one.findings
+            [*row[:-1], _text(level.in_flight), _text(level.server_max_in_flight), row[-1]]
+            for row, level in zip(found.rows, self.levels, strict=True)
         ]
-        return pd.DataFrame(rows)
+        headers = [*found.headers[:-1], "in flight", "most at server", found.headers[-1]]
+        says = [
+            tables.meaning(self.records, self.by, self._summary),
+            "In flight is by Little's law: the rate times the mean latency.",
+            *self.sentences(),
+        ]
+        return Table(headers=headers, rows=rows, says="\n".join(says), left=0)
 
-    @property
-    def environment(self) -> dict[str, Any]:
-        """The machine and the versions of the first record."""
-        return self.records[0].environment if self.records else {}
+    def sentences(self) -> list[str]:
+        """Return the law that fits, whose knee it is if it may be the server's, and the knee."""
+        best = None if self.knee is None else self.knee.best
+        if any(_limit(one) == best and guards.other_side_is_bottleneck(one) for one in self.records):
+            server = [
+                f"At the limit {best:,} the server may have been the bottleneck, with over "
+                f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core in use: then the knee is the "
+                "server's."
+            ]
+        else:
+            server = []
+        return [stats.usl_says(self.usl), *server, self.knee_says()]
 
-    def title(self) -> str:
-        """The study, its source and its scale in a line."""
-        source = next(iter(self.file.sources.values()), None)
-        known = [getattr(source, name, None) for name in ("author", "year")]
-        whose = ", ".join(str(one) for one in known if one)
-        return f"{self.file.title}{f' ({whose})' if whose else ''}, scale {self.scale}"
+    def knee_says(self) -> str:
+        """Return where the knee is, or that there is none, in a sentence."""
+        if self.knee is None:
+            return "There is no knee: no limit has a rate above 0 from a valid trial."
+        return stats.knee_says(self.knee)
 
-    def tally(self) -> str:
-        """How many verdicts there are of each word, in a sentence."""
-        return judge.tally(self.verdicts)
-
-    def text(self) -> str:
-        """The title, the table, each verdict with its reason, and the tally."""
-        reasons = [f"{one.verdict:>12}  {one.says}\n{'':14}{one.reason}." for one in self.verdicts]
-        listed = ["\n".join(reasons), self.tally()] if reasons else []
-        return "\n\n".join([self.title(), self.text_table().text(), *listed])
+    def plot(self, kind: str = "knee") -> Chart:
+        """Draw the `knee`: throughput, latency and efficiency over the limit; or as a study."""
+        if kind != "knee":
+            return super().plot(kind)
+        return charts.knee(self._frame, self._summary, self.knee, self.usl.usl, self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: records, summary, published figures and verdicts."""
-        return {
-            "records": [record.to_dict() for record in self.records],
-            "summary": stats.summary_rows(self._summary),
-            "study": self.file.id,
-            "scale": self.scale,
-            "published": self.file.published(),
-            "verdicts": [one.to_dict() for one in self.verdicts],
+        """Return plain data for JSON: a study's, the knee, the law's fit, each limit's level."""
+        return super().to_dict() | {
+            "knee": msgspec.to_builtins(self.knee),
+            "usl": msgspec.to_builtins(self.usl),
+            "levels": msgspec.to_builtins(self.levels),
+            "says": self.text_table().says.splitlines(),
         }
 
-    def html_parts(self) -> Iterator[str]:
-        """The title, the picture, the table, and each verdict with its reason."""
-        yield html.heading(self.title())
-        yield html.picture(self.plot)
-        yield html.table(self.text_table())
-        yield html.sentences([self.tally()] if self.verdicts else [])
-        for one in self.verdicts:
-            yield html.verdict(judge.MARKS[one.verdict], one.verdict, one.says, one.reason)
 
-    def report(self, picture: Chart | None = None) -> str:
-        """One self-contained HTML page: tables, verdicts, pictures, and how to repeat it.
-
-        `picture` takes the place of the study's own.
-        """
-        file = self.file
-        first = [one for one in self.records if one.repeat == 0 and one.timeline.t_s]
-        timelines = [page.picture(charts.timeline(r), caption=str(r.axes[ARM])) for r in first]
-        return page.page(
-            f"{file.title}: run again at scale {self.scale}",
-            [
-                Section(title="What was published", text=[file.about, file.source_text()]),
-                Section(title="Verdicts", verdicts=self.verdicts),
-                Section(
-                    title="Published beside measured",
-                    tables=[self.text_table()],
-                    pictures=[page.picture(picture or self.plot())],
-                ),
-                Section(
-                    title="All figures",
-                    tables=[tables.of_study(self.records, self.by, self._summary)],
-                ),
-                *([Section(title="The first run of each", pictures=timelines)] if first else []),
-                Section(title="What differs from then", text=file.notes),
-            ],
-            lead=self.tally(),
-            command=f"labkit reproduce {file.id} --scale {self.scale}",
-            environment=self.environment,
-            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
-            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
-        )
-
-    def write(self, folder: Path, picture: Chart | None = None) -> Path:
-        """Write the report, the picture (SVG and PNG) and the JSON; return the report's path.
-
-        Raises `BadInput` where the folder cannot be written.
-        """
-        chart = picture or self.plot()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            chart.save(folder / f"{self.file.chart}.svg")
-            chart.save(folder / f"{self.file.chart}.png")
-            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
-            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
-        except OSError as error:
-            raise BadInput(
-                f"the report cannot be written to {folder} ({error.strerror}): "
-                "name another folder with --out"
-            ) from None
-        return folder / "report.html"
+def _limit(record: Record) -> int:
+    return int(record.trial["workload"]["limit"])
 
 
-def _with_arm(record: Record) -> Record:
-    """Name the arm of a record that an older version measured as it is named now."""
-    old = next((record.axes[name] for name in ("row", "rung") if name in record.axes), None)
-    if old is None:
-        return record
-    return msgspec.structs.replace(record, axes={ARM: old})
+def _text(value: float | None) -> str:
+    return stats.NOT_MEASURED if value is None or math.isnan(value) else stats.number(value)

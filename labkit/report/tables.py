@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from labkit import stats
 from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.stats.comparisons import Against
+from labkit.studies.verdicts import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,7 @@ SHOWN = {
     "failures": "failed",
 }
 """The metrics of a study's table, with the shortest header that still says what it is."""
-
-
+_RATIOS = ("wall_s", "throughput_rps")
 _CAPTION: Any = [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}]
 
 
@@ -63,19 +63,15 @@ class Table:
             shown.append("  ".join(cells).rstrip())
         return "\n".join([*shown, *(["", self.says] if self.says else [])])
 
-    def frame(self) -> pd.DataFrame:
-        """Return the same as a DataFrame of text."""
+    def styled(self) -> Any:
+        """Return a styled DataFrame for a notebook: words to the left, and all text escaped."""
         import pandas as pd
 
-        return pd.DataFrame(list(self.rows), columns=list(self.headers))
-
-    def styled(self) -> Any:
-        """Return the same for a notebook: words to the left, and all text escaped."""
         left = [{"selector": "", "props": "text-align: left"}]
         words: dict[Any, Any] = dict.fromkeys(self.headers[: self.left], left)
         numbers: list[Hashable] = [*self.headers[self.left :]]
         return (
-            self.frame()
+            pd.DataFrame(list(self.rows), columns=list(self.headers))
             .style.hide(axis="index")
             .set_table_styles(words)
             .set_table_styles(_CAPTION, overwrite=False)
@@ -109,12 +105,9 @@ def words(
         if ranged in shown and row["n"] > 1:
             ends = [stats.METRICS[ranged].text(row[f"{ranged}_{end}"]) for end in ("min", "max")]
             figures[shown.index(ranged)] += f" ({'-'.join(ends)})" if ends[0] != ends[1] else ""
-        rows.append([*(str(row[name]) for name in by), str(row["n"]), *figures, _verdict(row)])
+        verdict = f"{row['verdict']}: {row['warnings']}".removesuffix(": ")
+        rows.append([*(str(row[name]) for name in by), str(row["n"]), *figures, verdict])
     return Table(headers=headers, rows=rows, left=len(by))
-
-
-def _verdict(row: Mapping[Any, Any]) -> str:
-    return f"{row['verdict']}: {row['warnings']}" if row["warnings"] else str(row["verdict"])
 
 
 def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
@@ -130,19 +123,19 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame)
             "Efficiency is the floor (the shortest time that the server's delays allow) over the "
             "time."
         )
-    texts += _of_latency(records)
+    texts += [f"{text}." for text in guards.of_latency(records)]
     doubts = {}
     for row in summary.to_dict("records"):
         label = stats.arm_label({name: stats.plain(row[name]) for name in by})
         doubts[label] = stats.codes_of([row["doubts"]])
-    return " ".join([*texts, *stats.doubt_sentences(doubts, max(summary["n"], default=0))])
+    doubtful = stats.doubt_sentences(doubts, max(summary["n"], default=0))
+    return " ".join([*texts, *doubtful, *errors(records)])
 
 
-def _of_latency(records: Sequence[Record]) -> list[str]:
-    return [f"{text}." for text in guards.of_latency(records)]
-
-
-_RATIOS = ("wall_s", "throughput_rps")
+def errors(records: Sequence[Record]) -> list[str]:
+    """Return the first error of all in a sentence; nothing where there is none."""
+    found = next((error for one in records for error in one.first_errors), "")
+    return [f"First error: {found.strip().rstrip('.')}."] if found else []
 
 
 def of_comparisons(compared: Sequence[Against]) -> Table:
@@ -163,54 +156,48 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     )
 
 
+def of_findings(findings: Sequence[Finding]) -> Table:
+    """Return one row a finding: its verdict and its reason."""
+    rows = [[*one.marked.rsplit(" ", 1), one.reason] for one in findings]
+    return Table(headers=["", "verdict", "what was found"], rows=rows, left=3)
+
+
 def of_one(record: Record) -> Table:
     """Return the main figures of one record, as a study's table has them, and their meaning."""
     by = ["strategy"]
     table = words(stats.summary_of([record], by), by, SHOWN, ranged="wall_s")
-    return replace(table, says=sentence(record))
+    return replace(table, says=_sentence(record))
 
 
 def of_run(record: Record) -> Table:
     """Return one record, a line a figure."""
-    return Table(
-        headers=["", record.id], rows=list(_figures(record)), says=sentence(record), left=2
-    )
-
-
-def _figures(record: Record) -> Iterable[list[str]]:
-    trial = record.trial
+    trial, rows = record.trial, list[list[str]]()
     if "experiment" in trial:
-        yield ["coded experiment", record.ran]
-        yield [
-            "settings",
-            ", ".join(f"{name}={value}" for name, value in trial["settings"].items()),
-        ]
-        yield from ([name, stats.number(value)] for name, value in record.figures.items())
-        yield from ([f"! {note.code}", note.message] for note in record.warnings)
-        yield ["verdict", record.verdict]
-        return
-    if "program" in trial:
-        yield ["program", record.ran]
+        settings = ", ".join(f"{name}={value}" for name, value in trial["settings"].items())
+        rows += [["coded experiment", record.ran], ["settings", settings]]
+        rows += ([name, stats.number(value)] for name, value in record.figures.items())
     else:
-        how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
-        yield ["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"]
-    yield ["workload", _workload(trial["workload"])]
-    yield ["target", trial["target"].get("url") or _own_target(trial["target"])]
-    counts = record.counts
-    failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
-    yield [
-        "requests",
-        f"{counts.ok:,} ok, {counts.failures:,} failed{failed}, {counts.cancelled:,} cancelled, "
-        f"{counts.not_sent:,} not sent",
-    ]
-    for name in stats.METRICS:
-        metric = stats.METRICS[name]
-        value = metric.of(record)
-        if not math.isnan(value) and name not in ("ok", "failures"):
-            yield [metric.label, f"{metric.text(value)} {metric.unit}".rstrip()]
-    for note in record.warnings:
-        yield [f"! {note.code}", note.message]
-    yield ["verdict", record.verdict]
+        if "program" in trial:
+            rows.append(["program", record.ran])
+        else:
+            how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
+            rows.append(["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"])
+        rows += [["workload", _workload(trial["workload"])], ["target", _target(trial["target"])]]
+        counts = record.counts
+        failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
+        ended = (
+            f"{counts.ok:,} ok, {counts.failures:,} failed{failed}, {counts.cancelled:,} "
+            f"cancelled, {counts.not_sent:,} not sent"
+        )
+        rows.append(["requests", ended])
+        rows += [["first error", error] for error in record.first_errors[:1]]
+        for name, metric in stats.METRICS.items():
+            value = metric.of(record)
+            if not math.isnan(value) and name not in ("ok", "failures"):
+                rows.append([metric.label, f"{metric.text(value)} {metric.unit}".rstrip()])
+    rows += ([f"! {note.code}", note.message] for note in record.warnings)
+    rows.append(["verdict", record.verdict])
+    return Table(headers=["", record.id], rows=rows, says=_sentence(record), left=2)
 
 
 def _workload(workload: Mapping[str, Any]) -> str:
@@ -221,7 +208,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
     return f"{size}, {often}, at most {workload['limit']:,} at a time"
 
 
-def _own_target(target: Mapping[str, Any]) -> str:
+def _target(target: Mapping[str, Any]) -> str:
+    if target.get("url"):
+        return str(target["url"])
     if target["kind"] == "echo":
         return f"echo, {target['api']} on {target['loop']}"
     if target["kind"] == "postgres":
@@ -232,39 +221,33 @@ def _own_target(target: Mapping[str, Any]) -> str:
     return f"{target['kind']}, delay {target.get('delay')}"
 
 
-def sentence(record: Record) -> str:
+def _sentence(record: Record) -> str:
     """Return what one record means."""
     if record.verdict == "invalid":
-        return f"The record is invalid: {_reason(record)}."
+        spoiling = [note.message for note in record.warnings if note.code in codes.INVALID]
+        reason = (spoiling or [note.message for note in record.warnings])[0]
+        return f"The record is invalid: {reason}."
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
         return f"{guards.FELT_TIME if record.arrivals else guards.SERVICE_TIME}."
     efficiency = (
         f"The server's delays alone take {record.floor_s:.2f} s; this client took "
         f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
     )
-    return " ".join([efficiency, *_of_latency([record])])
-
-
-def _reason(record: Record) -> str:
-    """The first of its notes that makes a record invalid."""
-    found = [note.message for note in record.warnings if note.code in codes.INVALID]
-    return (found or [note.message for note in record.warnings])[0]
+    return " ".join([efficiency, *(f"{text}." for text in guards.of_latency([record]))])
 
 
 def of_records(records: Sequence[Record]) -> Table:
-    """One row a record, as a list shows them."""
-    rows = [_listed(record) for record in records]
+    """Return one row a record, as a list shows them."""
+    rows = []
+    for record in records:
+        workload = record.trial.get("workload", {})
+        figures = [
+            stats.METRICS[name].text(stats.METRICS[name].of(record))
+            for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
+        ]
+        words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
+        sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
+        rows.append([*words, *sizes, *figures, record.verdict])
     headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
     headers += ["efficiency (%)", "memory (MB)", "verdict"]
     return Table(headers=headers, rows=rows, left=4)
-
-
-def _listed(record: Record) -> list[str]:
-    workload = record.trial.get("workload", {})
-    figures = [
-        stats.METRICS[name].text(stats.METRICS[name].of(record))
-        for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
-    ]
-    words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
-    sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
-    return [*words, *sizes, *figures, record.verdict]

@@ -17,32 +17,19 @@ near its floor.
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from statistics import median
-from types import MappingProxyType
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from labkit import stats
 from labkit.record import codes, guards
 from labkit.record.record import Record
-from labkit.studies import sentences
-from labkit.studies.parts import Check
-from labkit.studies.study_file import EFFECTIVE, Judged, StudyFile
-
-Word = Literal["holds", "refuted", "inconclusive"]
-MARKS: Mapping[str, str] = MappingProxyType(
-    {
-        "holds": "\N{CHECK MARK}",
-        "refuted": "\N{BALLOT X}",
-        "inconclusive": "?",
-        "informational": " ",
-    }
-)
-"""A sign for each word, so that none is known by its colour alone."""
+from labkit.studies import verdicts as words
+from labkit.studies.parts import EFFECTIVE, Check, Judged
+from labkit.studies.study_file import StudyFile
+from labkit.studies.verdicts import Finding, Verdict, Word
 
 MIN_BUSY_PERCENT = 70.0
 """Below this share of its core a client that never has to wait was held up (judgement)."""
@@ -55,76 +42,13 @@ _TIMED = (
 """Measures that are not the client's own where others had its core; counts and memory are."""
 _COUNTED = ("ok", "failures")
 
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found; without a band it is informational.
-
-    `measured` is the median over the repeats, `low` and `high` their range: a ratio, or in the
-    measure's base unit; None where nothing could be computed. `interval` is the 95 % one, where
-    five repeats or more have a value. `n` repeats have one, `inside` of them in the band.
-    """
-
-    says: str
-    measure: str
-    verdict: Literal["holds", "refuted", "inconclusive", "informational"]
-    reason: str
-    published: float | None
-    measured: float | None
-    low: float | None
-    high: float | None
-    interval: tuple[float, float] | None
-    n: int
-    inside: int
-    at_least: float | None
-    at_most: float | None
-    exact: bool
-    is_ratio: bool
-    effect: str
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one claim; `deciding` is the finding that it follows from."""
-
-    id: str
-    source: str
-    says: str
-    verdict: Word
-    reason: str
-    scale: str
-    remark: str | None = None
-    findings: list[Finding] = []
-    deciding: Finding | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        # The figures of the deciding finding, where there is one.
-        if name not in Finding.__struct_fields__:
-            raise AttributeError(name)
-        return getattr(self.deciding, name, None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON. `range` is that over the repeats, which is no interval."""
-        found = self.deciding
-        names = ("id", "source", "says", "verdict", "reason", "scale", "remark")
-        return {
-            **{name: getattr(self, name) for name in names},
-            **{name: getattr(self, name) for name in ("published", "measured", "interval", "n")},
-            "range": [found.low, found.high] if found and found.measured is not None else None,
-            "findings": msgspec.to_builtins(self.findings),
-        }
-
-    def text(self) -> str:
-        """Return the verdict with its mark, what is claimed, and why."""
-        return f"{MARKS[self.verdict]} {self.verdict}: {self._sentences()}"
-
-    def _sentences(self) -> str:
-        return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        word = f"{MARKS[self.verdict]} <b>{self.verdict}</b>"
-        return {
-            "text/html": f"<p>{word}: {escape(self._sentences())}</p>",
-            "text/plain": self.text(),
-        }
+MAX_FALSE_POSITIVE_RATE = 0.05
+"""Share of comparisons of a thing with itself that may claim a difference."""
+SIMULATED = 100
+MAX_SIMULATED = 0.10
+"""Share of simulated comparisons that may: 5 % on average, more than 10 % with a chance of 1 %."""
+MIN_NOISE = 50
+"""Pairs of runs from which noise can be drawn: of fewer the same few come again and again."""
 
 
 def verdicts(
@@ -147,59 +71,31 @@ def verdicts(
         by_arm.setdefault(str(record.axes.get("arm")), []).append(record)
     found = []
     for claim in study.chosen(claims):
-        needs = claim.needs or (absent or {}).get(claim.id)
-        findings: list[Finding] = []
-        if not needs:
-            findings = [
-                finding(judged, by_arm, study.min_repeats) for judged in plan.judged[claim.id]
-            ]
-        deciding = _deciding(findings)
+        needs = claim.needs or (absent or {}).get(claim.id, "")
+        checks = [] if needs else plan.judged[claim.id]
         found.append(
-            Verdict(
+            Verdict.of(
+                [finding(judged, by_arm, study.min_repeats) for judged in checks],
+                needs=needs,
                 id=claim.id,
                 source=study.source_text(study.sources_of(claim)),
                 says=claim.says,
-                verdict=deciding.verdict if deciding else "inconclusive",  # type: ignore[arg-type] # none that is informational decides
-                reason=deciding.reason if deciding else f"not testable here: it needs {needs}",
                 scale=scale,
                 remark=claim.remark,
-                findings=findings,
-                deciding=deciding,
             )
         )
     return found
-
-
-def _deciding(findings: Sequence[Finding]) -> Finding | None:
-    """Return what a claim follows from: one refuted check, else one that is open, else any."""
-    for word in ("refuted", "inconclusive", "holds"):
-        for one in findings:
-            if one.verdict == word:
-                return one
-    return None
 
 
 def finding(
     judged: Judged, records: Mapping[str, Sequence[Record]], min_repeats: int = 5
 ) -> Finding:
     """Judge one check by the records of its arms, paired by repeat."""
-    values, sides, causes = observed(judged, records)
-    return decide(judged, values, min_repeats, sides=sides, causes=causes)
-
-
-def observed(
-    judged: Judged, records: Mapping[str, Sequence[Record]]
-) -> tuple[list[float | None], list[list[float]], Counter[str]]:
-    """Return a number for each repeat (None: there is none to trust), and what it is made of.
-
-    That is the values of each arm, and why values are missing, with how often.
-    """
     check, ids = judged.check, [*judged.of, *judged.to]
-    repeats = sorted({record.repeat for arm in ids for record in records.get(arm, ())})
     values: list[float | None] = []
     sides: list[list[float]] = [[] for _ in ids]
     causes: Counter[str] = Counter()
-    for repeat in repeats:
+    for repeat in sorted({record.repeat for arm in ids for record in records.get(arm, ())}):
         block = [[one for one in records.get(arm, ()) if one.repeat == repeat] for arm in ids]
         found = [_usable(there, check) for there in block]
         known = [value for value, _ in found if value is not None]
@@ -218,12 +114,12 @@ def observed(
         if number is not None:
             for side, value in zip(sides, known, strict=True):
                 side.append(value)
-    return values, sides, causes
+    return decide(judged, values, min_repeats, sides=sides, causes=causes)
 
 
 def _number(judged: Judged, found: Sequence[float], sizes: Sequence[int]) -> float | None:
     """Return what the check makes of its arms' values in one repeat."""
-    take, of = judged.check.take, len(judged.of)
+    take = judged.check.take
     if take == "slope":
         steps = [sizes[at + 1] - sizes[at] for at in range(0, len(sizes), 2)]
         if not all(steps):
@@ -236,7 +132,7 @@ def _number(judged: Judged, found: Sequence[float], sizes: Sequence[int]) -> flo
     if not judged.check.is_ratio:
         return above
     ratio = above / below if below > 0 else math.inf
-    return ratio if math.isfinite(ratio) and of else None
+    return ratio if math.isfinite(ratio) else None
 
 
 def _usable(records: Sequence[Record], check: Check) -> tuple[float | None, str]:
@@ -246,6 +142,11 @@ def _usable(records: Sequence[Record], check: Check) -> tuple[float | None, str]
         return None, "a run is there twice" if records else "a run is missing"
     record, measure = records[0], check.measure
     value, failed, why = figure(record, measure), record.counts.failed_share, ""
+    # A client that had time to spare though no answer was delayed set no speed.
+    busy = record.client.cpu_percent if record.client else None
+    delayed = record.trial.get("target", {}).get("delay", "0") != "0"
+    waits = busy is not None and busy < MIN_BUSY_PERCENT and not delayed
+    idle = waits and guards.compared(record) == "client"
     if codes.failed(record):
         given = (note.code for note in record.warnings if note.code in codes.FAILED)
         why = f"a run failed ({stats.codes_text(given)})"
@@ -253,7 +154,7 @@ def _usable(records: Sequence[Record], check: Check) -> tuple[float | None, str]
         why = "it was not measured"
     elif measure not in _COUNTED and failed > guards.MAX_FAILED_SHARE:
         why = f"{failed:.0%} of the requests failed"
-    elif measure.startswith(_SPEED) and (guards.other_side_is_bottleneck(record) or _idle(record)):
+    elif measure.startswith(_SPEED) and (idle or guards.other_side_is_bottleneck(record)):
         why = "the other side, or another process, may have set the speed"
     return (None if why else value), why
 
@@ -281,14 +182,6 @@ def disturbance(record: Record) -> str:
     if record.verdict != "invalid":
         return ""
     return stats.codes_text(n.code for n in record.warnings if n.code in codes.INVALID) or "invalid"
-
-
-def _idle(record: Record) -> bool:
-    """Whether the client had time to spare though no answer was delayed: then it set no speed."""
-    busy = record.client.cpu_percent if record.client else None
-    delayed = record.trial.get("target", {}).get("delay", "0") != "0"
-    compared = guards.compared(record) == "client"
-    return compared and not delayed and busy is not None and busy < MIN_BUSY_PERCENT
 
 
 def by_every_repeat(check: Check, values: Sequence[float]) -> tuple[Word, str]:
@@ -325,7 +218,11 @@ def decide(
     sides: Sequence[Sequence[float]] = (),
     causes: Mapping[str, int] | None = None,
 ) -> Finding:
-    """Judge a check by one number for each repeat; `sides` and `causes` are as in `observed`."""
+    """Judge a check by one number for each repeat (None: there is none to trust).
+
+    `sides` are the values of each arm that the numbers are made of, `causes` why values are
+    missing, with how often.
+    """
     check = judged.check
     known = [value for value in values if value is not None and math.isfinite(value)]
     measured, interval = median(known) if known else None, None
@@ -335,29 +232,27 @@ def decide(
         found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
         if found.low is not None and found.high is not None:
             measured, interval = found.value, (found.low, found.high)
-    word: Literal["holds", "refuted", "inconclusive", "informational"] = "inconclusive"
-    why = ""
-    if not check.decides:
-        word = "informational"
-    elif judged.undecidable:
-        why = judged.undecidable
+    word: Word = "inconclusive"
+    why = judged.undecidable
+    if why or not check.decides:
+        pass
     elif len(values) < min_repeats:
         why = f"a verdict needs {min_repeats} repeats, and there are {len(values)}"
     elif len(known) < len(values):
-        told = "; ".join(f"{cause}: {n}" for cause, n in (causes or {}).items())
-        told = told or "a divisor is not above 0"
-        why = f"{len(values) - len(known)} of {len(values)} repeats have no value ({told})"
+        listed = "; ".join(f"{cause}: {n}" for cause, n in (causes or {}).items())
+        listed = listed or "a divisor is not above 0"
+        why = f"{len(values) - len(known)} of {len(values)} repeats have no value ({listed})"
     elif check.exact or len(values) < stats.MIN_REPEATS:
         word, why = by_every_repeat(check, known)
     else:
         word, why = by_interval(check, interval)
-    effect = sentences.effect_text(check, known, measured, interval)
+    effect = words.effect_text(check, known, measured, interval)
     low, high = check.band
     return Finding(
         says=check.says,
         measure=check.measure,
-        verdict=word,
-        reason=sentences.reason(judged, why, effect, sides, measured),
+        verdict=word if check.decides else "informational",
+        reason=words.reason(judged, why if check.decides else "", effect, sides, measured),
         published=check.published,
         measured=measured,
         low=min(known, default=None),
@@ -373,9 +268,46 @@ def decide(
     )
 
 
-def tally(found: Iterable[Verdict]) -> str:
-    """Return how many verdicts there are of each word, in a sentence."""
-    words = Counter(one.verdict for one in found)
-    listed = ", ".join(f"{words[word]} {word}" for word in MARKS if words[word])  # type: ignore[index] # the same words
-    count = words.total()
-    return f"{count} claim{'' if count == 1 else 's'}: {listed or 'none checked'}."
+# The audit: comparisons of a thing with itself, and a metric held against arithmetic.
+
+Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
+"""For each comparison the values of two arms, paired by repeat."""
+
+
+def false_positives(pairs: Pairs) -> Finding:
+    """Judge how many real comparisons of a thing with itself claim a difference.
+
+    Those with too few repeats for an interval do not count.
+    """
+    ratios = [stats.of_ratio(of, to) for of, to in pairs if len(of) >= stats.MIN_REPEATS]
+    found = sum(ratio.excludes(1) for ratio in ratios)
+    widest = [ratio.high / ratio.low for ratio in ratios if ratio.low and ratio.high]
+    wide = f", with ends of an interval {median(widest):.2f} times apart" if widest else ""
+    says = f"{found} of {len(ratios)} comparisons claim a difference{wide}"
+    return _share(says, found / len(ratios) if ratios else None, MAX_FALSE_POSITIVE_RATE)
+
+
+def simulated(pairs: Pairs, seed: int = 0) -> Finding:
+    """Judge the same of `SIMULATED` comparisons whose noise is drawn from that of the real ones."""
+    noise = [a / b for of, to in pairs for a, b in zip(of, to, strict=True)]
+    enough = len(noise) >= MIN_NOISE
+    # Of a thing with itself either arm may be called the first.
+    noise += [1 / ratio for ratio in noise]
+    chance = random.Random(seed)
+    drawn = [stats.of_ratios(chance.choices(noise, k=stats.MIN_REPEATS)) for _ in range(SIMULATED)]
+    found = sum(ratio.excludes(1) for ratio in drawn)
+    says = f"{found} of {SIMULATED} simulated comparisons claim a difference, with noise as here"
+    return _share(says, found / SIMULATED if enough else None, MAX_SIMULATED)
+
+
+def _share(says: str, value: float | None, most: float) -> Finding:
+    check = Check(says=says, measure="ok", at_most=most, exact=True)
+    return decide(Judged(check=check), [value], min_repeats=1)
+
+
+def within(
+    says: str, measure: str, records: Sequence[Record], at_least: float, at_most: float
+) -> Finding:
+    """Judge whether a metric of these records lies between two values; one record is enough."""
+    check = Check(says=says, measure=measure, of="one", at_least=at_least, at_most=at_most)
+    return finding(Judged(check=check, of=("one",)), {"one": records}, min_repeats=1)

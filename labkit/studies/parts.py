@@ -26,6 +26,9 @@ Side = str | list[str] | Settings
 
 Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
 """
+Take = Literal["smallest", "largest", "spread", "slope"]
+EFFECTIVE = "effective."
+"""A measure that starts so is a setting as it was in force; true counts as 1."""
 
 
 class StudyPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,7 +157,7 @@ class At(StudyPart, frozen=True, kw_only=True):
     measure: Text | None = None
     of: Side | None = None
     to: Side | None = None
-    take: Literal["smallest", "largest", "spread", "slope"] | None = None
+    take: Take | None = None
     at_least: float | None = None
     at_most: float | None = None
     published: Positive | None = None
@@ -183,7 +186,7 @@ class Check(StudyPart, frozen=True, kw_only=True):
     shared: Settings = {}
     of: Side = {}
     to: Side | None = None
-    take: Literal["smallest", "largest", "spread", "slope"] | None = None
+    take: Take | None = None
     at_least: float | None = None
     at_most: float | None = None
     exact: bool = False
@@ -192,48 +195,48 @@ class Check(StudyPart, frozen=True, kw_only=True):
     at: dict[Name, At] = {}
 
     def __post_init__(self) -> None:
-        self._check_band()
-        self._check_sides()
-
-    def _check_band(self) -> None:
         ends = [end for end in (self.at_least, self.at_most) if end is not None]
+        low, high = self.band
+        # With a list, `take` says what is made of it: a slope of two arms, the rest of one list.
+        sides = [side for side in (self.of, self.to) if side]
+        lists = [side for side in sides if isinstance(side, list)]
+        if self.take == "slope":
+            fits = len(lists) == len(sides) > 0 and all(len(side) == 2 for side in lists)
+        elif self.take is None:
+            fits = not lists
+        else:
+            fits = self.to is None and len(lists) == 1 and len(lists[0]) > 1
+        named, what = self.arms, self.name
         if not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            raise BadInput(
-                f"the band of {self.name!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
+            wrong = (
+                f"the band of {what!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
                 "and at_most to finite numbers, the lower one first"
             )
-        if self.exact and (self.is_ratio or not ends):
-            raise BadInput(
-                f"exact of {self.name!r} is true: it belongs to a number with a band, not to a "
-                "ratio; leave out one of the two"
+        elif self.exact and (self.is_ratio or not ends):
+            wrong = (
+                f"exact of {what!r} is true: it belongs to a number with a band, not to a ratio; "
+                "leave out one of the two"
             )
-        low, high = self.band
-        if self.published is not None and not low <= self.published <= high:
-            raise BadInput(
-                f"published of {self.name!r} is {self.published!r}, outside its band of {low} to "
+        elif self.published is not None and not low <= self.published <= high:
+            wrong = (
+                f"published of {what!r} is {self.published!r}, outside its band of {low} to "
                 f"{high}: the source's own figure must agree with it; widen the band"
             )
-
-    def _check_sides(self) -> None:
-        lists = [side for side in (self.of, self.to) if isinstance(side, list)]
-        slopes = all(
-            isinstance(side, list) and len(side) == 2 for side in (self.of, self.to) if side
-        )
-        whole = self.to is None and len(lists) == 1 and len(lists[0]) > 1
-        right = {None: not lists, "slope": slopes and bool(lists)}.get(self.take, whole)
-        if not right:
-            raise BadInput(
-                f"of {self.name!r}, of is {self.of!r}, to {self.to!r} and take {self.take!r}: name "
-                "one arm (and another in to, for a ratio), or a list of arms and what to take of it"
+        elif not fits:
+            wrong = (
+                f"of {what!r}, of is {self.of!r}, to {self.to!r} and take {self.take!r}: name one "
+                "arm (and another in to, for a ratio), or a list of arms and what to take of it"
             )
-        named = self.arms
-        if len(set(named)) < len(named) or (self.of == self.to and isinstance(self.of, str)):
-            raise BadInput(f"{self.name!r} names {named!r}: name different arms, each once")
-        if self.server is not None and self.experiment is None:
-            raise BadInput(
-                f"server of {self.name!r} is set, but only an experiment in code takes one: "
-                "a trial starts its own; leave it out"
+        elif len(set(named)) < len(named):
+            wrong = f"{what!r} names {named!r}: name different arms, each once"
+        elif self.server is not None and self.experiment is None:
+            wrong = (
+                f"server of {what!r} is set, but only an experiment in code takes one: a trial "
+                "starts its own; leave it out"
             )
+        else:
+            return
+        raise BadInput(wrong)
 
     @property
     def name(self) -> str:
@@ -264,13 +267,11 @@ class Check(StudyPart, frozen=True, kw_only=True):
 
     def at_scale(self, scale: str) -> Check:
         """Return the check as it is judged at this scale."""
-        here = self.at.get(scale)
-        if here is None:
-            return self
+        here = self.at.get(scale, At())
         given = {
-            name: getattr(here, name)
-            for name in At.__struct_fields__
-            if name not in ("settings", "undecidable") and getattr(here, name) is not None
+            name: value
+            for name, value in msgspec.structs.asdict(here).items()
+            if name not in ("settings", "undecidable") and value is not None
         }
         if not given:
             return self
@@ -306,6 +307,19 @@ class Claim(StudyPart, frozen=True, kw_only=True):
                 f"claim {self.id!r} has needs {self.needs!r} and {len(self.checks)} checks: give "
                 "it a check with a band, or say in needs what it waits for"
             )
-        said = [check.says for check in self.checks]
-        if len(set(said)) < len(said):
+        if len({check.says for check in self.checks}) < len(self.checks):
             raise BadInput(f"claim {self.id!r} has two checks with the same says: tell them apart")
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A check at one scale, with the ids of the arms that it compares.
+
+    `undecidable` is why this scale cannot decide it; empty where it can. `instead` says that the
+    scale has a measure or a band of its own.
+    """
+
+    check: Check
+    instead: bool = False
+    of: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    undecidable: str = ""

@@ -25,42 +25,24 @@ from labkit.spec.registry import EXPERIMENTS
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import (
+    EFFECTIVE,
     Arm,
-    At,
     Check,
     Claim,
-    Figures,
+    Judged,
     Name,
     Scale,
     Settings,
     Source,
-    Spot,
+    StudyPart,
     Text,
 )
 
 SCALES = ("smoke", "workshop", "paper")
 """The scales of every file but the ladder's, smallest first."""
-EFFECTIVE = "effective."
-"""A measure that starts so is a setting as it was in force; true counts as 1."""
-
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 _ANY_CORES = 2
 """Cores that a file is checked with: how many there are decides nothing about its form."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A check as it stands at a scale, with the ids of the arms that it compares.
-
-    `undecidable` is why this scale cannot decide it; empty where it can. `instead` says that the
-    scale has a measure or a band of its own.
-    """
-
-    check: Check
-    instead: bool
-    of: tuple[str, ...]
-    to: tuple[str, ...]
-    undecidable: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +68,7 @@ class StudyPlan:
         return [[arm for arm in self.arms if arm in group] for group in found]
 
 
-class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StudyFile(StudyPart, frozen=True, kw_only=True):
     """A study as its file states it.
 
     `settings` are those that all its trials share, in the names that `Trial` takes. `chart` is what
@@ -98,11 +80,11 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     id: Name
     title: Text
     about: Text
-    notes: list[Text] = []
+    notes: list[Text] = msgspec.field(default_factory=list)
     chart: Literal["triptych", "throughput", "forest", "ladder", "audit"] = "triptych"
     min_repeats: Literal[3, 5] = 5
     sources: dict[str, Source | Text] = msgspec.field(name="source", default_factory=dict)
-    settings: Settings = {}
+    settings: Settings = msgspec.field(default_factory=dict)
     server: Settings | None = None
     scales: dict[Name, Scale] = msgspec.field(name="scale")
     arms: list[Arm] = msgspec.field(name="arm", default_factory=list)
@@ -124,13 +106,13 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                     raise validation.unknown(f"source of claim {claim.id!r}", name, self.sources)
         for arm in self.arms:
             self._check_arm(arm, ids)
-        for scale in self.scales:
-            if self.scales[scale].repeats < self.min_repeats:
+        for name, scale_here in self.scales.items():
+            if scale_here.repeats < self.min_repeats:
                 raise BadInput(
-                    f"repeats of scale {scale} is {self.scales[scale].repeats}: with fewer than "
+                    f"repeats of scale {name} is {scale_here.repeats}: with fewer than "
                     f"{self.min_repeats} nothing is decided; set more"
                 )
-            self.plan(scale, _ANY_CORES)
+            self.plan(name, _ANY_CORES)
 
     def _check_arm(self, arm: Arm, ids: Sequence[str]) -> None:
         for scale in arm.scales:
@@ -160,8 +142,8 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def source_text(self, names: Iterable[str] | None = None) -> str:
         """Return where something is published: by these sources, or all."""
-        told = [self.sources[name] for name in (self.sources if names is None else names)]
-        return "; ".join(one.text if isinstance(one, Source) else one for one in told)
+        found = [self.sources[name] for name in (self.sources if names is None else names)]
+        return "; ".join(one.text if isinstance(one, Source) else one for one in found)
 
     def chosen(self, ids: Sequence[str] | None = None) -> list[Claim]:
         """Return the claims with these ids, or all; in the order of the file. Raises `BadInput`."""
@@ -194,22 +176,23 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         self.scale(scale)
         arms = {arm.id: self._work(arm, scale, seconds) for arm in self.arms_at(scale)}
         inline: dict[bytes, str] = {}
-        judged: dict[str, list[Judged]] = {}
+        judged: dict[str, list[Judged]] = {claim.id: [] for claim in self.claims}
+
+        def named(check: Check, side: str, name: str) -> tuple[str, ...]:
+            value = getattr(check, side)
+            if not isinstance(value, dict):
+                return (value,) if isinstance(value, str) else tuple(value or ())
+            work = self._inline(check, side, value, scale, cores)
+            plain = work.to_dict() if isinstance(work, Trial) else work
+            name = inline.setdefault(msgspec.json.encode(plain, order="sorted"), name)
+            arms.setdefault(name, work)
+            return (name,)
+
         for claim in self.claims:
-            judged[claim.id] = []
             for number, check in enumerate(claim.checks, start=1):
                 here = check.at_scale(scale)
-                sides: list[tuple[str, ...]] = []
-                for side, value in (("of", here.of), ("to", here.to)):
-                    if not isinstance(value, dict):
-                        sides.append((value,) if isinstance(value, str) else tuple(value or ()))
-                        continue
-                    work = self._inline(here, side, value, scale, cores)
-                    key = msgspec.json.encode(_plain(work), order="sorted")
-                    name = inline.setdefault(key, f"{claim.id}/{number}/{side}")
-                    arms.setdefault(name, work)
-                    sides.append((name,))
-                if sides[0] == sides[1]:
+                of, to = (named(here, side, f"{claim.id}/{number}/{side}") for side in ("of", "to"))
+                if of == to:
                     raise BadInput(
                         f"of and to of {check.name!r} are the same at {scale}: let them differ"
                     )
@@ -217,8 +200,8 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                     Judged(
                         check=here,
                         instead=here is not check,
-                        of=sides[0],
-                        to=sides[1],
+                        of=of,
+                        to=to,
                         undecidable=self._undecidable(check, here, scale, claim.id),
                     )
                 )
@@ -295,10 +278,6 @@ def _made(what: str, settings: Mapping[str, Any]) -> Trial:
         raise BadInput(f"{what}: {error}") from None
 
 
-def _plain(work: Work) -> Any:
-    return work.to_dict() if isinstance(work, Trial) else work
-
-
 def _check_measure(check: Check, experiment: str | None) -> None:
     if experiment is None:
         if not check.measure.startswith(EFFECTIVE):
@@ -319,31 +298,23 @@ def parse(text: str, name: str | None = None) -> StudyFile:
     where = f"{name}.toml" if name else "the study"
     try:
         data = tomllib.loads(text)
-        for claim in _tables(data.get("claim")):
-            _nest_check(claim)
+        claims = data.get("claim")
+        for claim in claims if isinstance(claims, list) else ():
+            # The fields of a claim's only check may stand in the claim itself.
+            if isinstance(claim, dict) and not claim.keys() & {"check", "needs"}:
+                own = {*Claim.__struct_encode_fields__}
+                claim["check"] = [{name: claim.pop(name) for name in [*claim] if name not in own}]
         study = msgspec.convert(data, StudyFile)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        message = str(error)
-        unknown = re.search(r"unknown field `(.+?)`", message)
-        models = (StudyFile, Source, Scale, Figures, Spot, Arm, At, Check, Claim)
-        known = [field for model in models for field in model.__struct_encode_fields__]
+        unknown = re.search(r"unknown field `(.+?)`", str(error))
+        known = [
+            name for part in StudyPart.__subclasses__() for name in part.__struct_encode_fields__
+        ]
         nearest = validation.did_you_mean(unknown[1], known) if unknown else ""
-        raise BadInput(f"{where} cannot be read: {message}{nearest}") from None
+        raise BadInput(f"{where} cannot be read: {error}{nearest}") from None
     if name is not None and study.id != name:
         raise BadInput(f"id of {name}.toml is {study.id!r}: it must be {name!r}, as the file")
     return study
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _nest_check(claim: dict[str, Any]) -> None:
-    """Make a list of one check of the fields of a check that stand in the claim itself."""
-    if "check" in claim or "needs" in claim:
-        return
-    fields = {*Check.__struct_encode_fields__} - {"says"}
-    claim["check"] = [{name: claim.pop(name) for name in list(claim) if name in fields}]
 
 
 def folder() -> Path:

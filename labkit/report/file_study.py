@@ -1,0 +1,279 @@
+"""`FileStudy`, `Ledger` and `Audit`: studies that a file states, with a verdict for each claim.
+
+A subclass says what its table shows and which chart is drawn; the rest is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from labkit import charts, stats
+from labkit.errors import BadInput
+from labkit.record.record import Record
+from labkit.report import html, tables
+from labkit.report.html import Section
+from labkit.report.study import Study
+from labkit.report.tables import Table
+from labkit.studies import judge
+from labkit.studies.study_file import StudyFile
+from labkit.studies.verdicts import MARKS, Verdict, tally
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labkit.charts import Chart
+
+ARM = "arm"
+"""The axis of every study that a file states."""
+
+
+class FileStudy(Study):
+    """A study that a file states: its arms, and a verdict for each of its claims.
+
+    `claims` are those that were checked (all, where not given); `absent` says of claims and arms
+    what they miss here.
+    """
+
+    def __init__(
+        self,
+        file: StudyFile,
+        scale: str,
+        records: Sequence[Record],
+        *,
+        claims: Sequence[str] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ) -> None:
+        named = []
+        for record in records:
+            # Older versions called the axis of a record otherwise.
+            arm = next((record.axes[n] for n in (ARM, "row", "rung") if n in record.axes), None)
+            old = arm is not None and ARM not in record.axes
+            named.append(msgspec.structs.replace(record, axes={ARM: arm}) if old else record)
+        super().__init__(named, [ARM])
+        self.file, self.scale = file, scale
+        self.claims, self.absent = claims, dict(absent or {})
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The verdict on each claim, in the order of the file."""
+        return judge.verdicts(
+            self.file,
+            self.scale,
+            self.records,
+            cores=int(self.environment.get("cores_usable") or 0) or 1,
+            claims=self.claims,
+            absent=self.absent,
+        )
+
+    def __getitem__(self, claim: str) -> Verdict:
+        """Return the verdict on the claim with this id."""
+        return {one.id: one for one in self.verdicts}[claim]
+
+    def findings(self) -> pd.DataFrame:
+        """Return one row a check: what it found, as a ratio or in base units."""
+        import pandas as pd
+
+        rows = [
+            {"claim": one.id, "claim_verdict": one.verdict, **msgspec.structs.asdict(found)}
+            for one in self.verdicts
+            for found in one.findings
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The machine and the versions of the first record."""
+        return self.records[0].environment if self.records else {}
+
+    def title(self) -> str:
+        """Return the study, its source and its scale in a line."""
+        source = next(iter(self.file.sources.values()), None)
+        known = [getattr(source, name, None) for name in ("author", "year")]
+        whose = ", ".join(str(one) for one in known if one)
+        return f"{self.file.title}{f' ({whose})' if whose else ''}, scale {self.scale}"
+
+    def tally(self) -> str:
+        """Return how many verdicts there are of each word, in a sentence."""
+        return tally(self.verdicts)
+
+    def _tables(self) -> list[Table]:
+        return [self.text_table()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: records, summary, published figures and verdicts."""
+        return {
+            "records": [record.to_dict() for record in self.records],
+            "summary": stats.summary_rows(self._summary),
+            "study": self.file.id,
+            "scale": self.scale,
+            "published": self.file.published(),
+            "verdicts": [one.to_dict() for one in self.verdicts],
+        }
+
+    def report(self, picture: Chart | None = None) -> str:
+        """Return one self-contained HTML page: tables, verdicts, charts, and how to repeat it.
+
+        `picture` takes the place of the study's own chart.
+        """
+        file = self.file
+        first = [one for one in self.records if one.repeat == 0 and one.timeline.t_s]
+        timelines = {str(one.axes[ARM]): charts.timeline(one) for one in first}
+        figures = tables.of_study(self.records, self.by, self._summary)
+        sections = [
+            Section(title="What was published", text=[file.about, file.source_text()]),
+            Section(title="Verdicts", verdicts=self.verdicts),
+            Section(
+                title="Published beside measured",
+                table=self.text_table(),
+                charts={"": picture or self.plot()},
+            ),
+            Section(title="All figures", table=figures),
+            *([Section(title="The first run of each", charts=timelines)] if first else []),
+            Section(title="What differs from then", text=file.notes),
+        ]
+        return html.page(
+            f"{file.title}: run again at scale {self.scale}",
+            sections,
+            lead=self.tally(),
+            command=f"labkit reproduce {file.id} --scale {self.scale}",
+            environment=self.environment,
+            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
+            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
+        )
+
+    def write(self, folder: Path, picture: Chart | None = None) -> Path:
+        """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
+
+        Raises `BadInput` where the folder cannot be written.
+        """
+        chart = picture or self.plot()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            chart.save(folder / f"{self.file.chart}.svg")
+            chart.save(folder / f"{self.file.chart}.png")
+            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
+            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"the report cannot be written to {folder} ({error.strerror}): "
+                "name another folder with --out"
+            ) from None
+        return folder / "report.html"
+
+
+class Ledger(FileStudy):
+    """Claims that were checked, each with its verdict and what its checks found."""
+
+    def plot(self, kind: str = "forest") -> Chart:
+        """Draw the `forest`: each claim's effect with its interval and band; or as a study."""
+        if kind != "forest":
+            return super().plot(kind)
+        found = [
+            charts.Claimed(
+                id=one.id,
+                status=one.verdict,
+                says=(one.deciding.says if one.deciding else "") or one.says,
+                why=one.reason,
+                value=one.measured,
+                interval=one.interval,
+                band=(one.at_least, one.at_most),
+                is_ratio=bool(one.is_ratio),
+                inside=one.inside or 0,
+                n=one.n or 0,
+                text=one.effect or "",
+            )
+            for one in self.verdicts
+        ]
+        return charts.forest(found, notes=self.sentences())
+
+    def text_table(self) -> Table:
+        """Return one row a claim and one a check below it; the sentences at the end."""
+        rows: list[list[str]] = []
+        for one in self.verdicts:
+            reason = "" if one.findings else f" ({one.reason})"
+            rows.append([MARKS[one.verdict], one.id, one.verdict, f"{one.says}{reason}"])
+            rows += [["", "", each.marked, each.reason] for each in one.findings]
+            rows += [["", "", "", one.remark]] if one.findings and one.remark else []
+        headers = ["", "claim", "verdict", "what was found"]
+        return Table(headers=headers, rows=rows, says="\n".join(self.sentences()), left=4)
+
+    def sentences(self) -> list[str]:
+        """Return how many of each verdict, how to read them, and under what they were found."""
+        found = self.environment
+        versions = found.get("versions", {})
+        named = [f"{name} {versions[name]}" for name in ("aiohttp", "uvloop") if versions.get(name)]
+        return [
+            self.tally(),
+            "Effects are medians over repeats in fresh processes, paired by repeat, with their "
+            "95 % interval: it lies wholly in the band (holds), outside (refuted), or neither "
+            "(inconclusive). Counts must be in the band in every run.",
+            f"Scale {self.scale}; Python {found.get('python')}, {', '.join(named)}; "
+            f"{found.get('cpu')}, {found.get('cores_usable')} cores; loopback only.",
+        ]
+
+    def html_parts(self) -> Iterator[str]:
+        """Yield the table with its sentences."""
+        yield html.table(self.text_table())
+
+    def joined(self, *others: Ledger) -> Ledger:
+        """Return the claims of several checks as one result, in the order of the file."""
+        parts = (self, *others)
+        whole = Ledger(self.file, self.scale, [one for part in parts for one in part.records])
+        order = [claim.id for claim in self.file.claims]
+        found = {one.id: one for part in parts for one in part.verdicts}
+        whole.__dict__["verdicts"] = sorted(found.values(), key=lambda one: order.index(one.id))
+        return whole
+
+
+class Audit(Ledger):
+    """The lab's own error on this machine, as `lab.audit` measures it: a verdict for each figure.
+
+    A lab that compares a thing with itself must find no difference; its percentiles must be those
+    of the delays that the server knows it gave; and its probes must cost next to nothing. The last
+    two are claims of the study's file; the first is counted here.
+    """
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """The verdict on each figure: on comparisons of a trial with itself, then on the rest."""
+        rates: dict[int, dict[str, float]] = {}
+        for one in self.records:
+            if one.axes[ARM] in ("same", "same-again") and one.verdict != "invalid":
+                rates.setdefault(one.repeat, {})[one.axes[ARM]] = one.throughput_rps or 0.0
+        # Throughputs of both arms, comparison by comparison, of repeats that have both.
+        pairs: dict[int, tuple[list[float], list[float]]] = {}
+        for repeat, both in sorted(rates.items()):
+            of, to = pairs.setdefault(repeat // stats.MIN_REPEATS, ([], []))
+            if len(both) == 2 and all(both.values()):
+                of.append(both["same"])
+                to.append(both["same-again"])
+        counted = {"same": judge.false_positives(list(pairs.values()))}
+        if any(of for of, _ in pairs.values()):
+            counted["same-simulated"] = judge.simulated(list(pairs.values()))
+        says = "A trial that is compared with itself does not differ."
+        first = [
+            Verdict.of([found], id=name, source="", says=says, scale=self.scale)
+            for name, found in counted.items()
+        ]
+        return [*first, *super().verdicts]
+
+    def text_table(self) -> Table:
+        """Return one row a figure: its verdict, what was claimed of it, what was found."""
+        rows = [[MARKS[one.verdict], one.verdict, one.says, one.reason] for one in self.verdicts]
+        headers = ["", "verdict", "figure", "what was found"]
+        return Table(headers=headers, rows=rows, left=4, says="\n".join(self.sentences()))
+
+    def sentences(self) -> list[str]:
+        """Return what it comes to, in a sentence."""
+        beyond = [one.id for one in self.verdicts if one.verdict == "refuted"]
+        unknown = [one.id for one in self.verdicts if one.verdict == "inconclusive"]
+        if not beyond and not unknown:
+            return ["The lab's own error is within what is allowed, on this machine and now."]
+        parts = [f"beyond what is allowed: {'; '.join(beyond)}"] if beyond else []
+        parts += [f"not shown either way: {'; '.join(unknown)}"] if unknown else []
+        return [f"Read figures of this size with that in mind: {', and '.join(parts)}."]

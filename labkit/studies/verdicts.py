@@ -1,0 +1,223 @@
+"""`Finding` and `Verdict`: what became of a check and of a claim, in figures and in words. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from statistics import median
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+import msgspec
+
+from labkit import stats
+from labkit.studies.parts import Check, Judged
+
+Word = Literal["holds", "refuted", "inconclusive"]
+MARKS: Mapping[str, str] = MappingProxyType(
+    {
+        "holds": "\N{CHECK MARK}",
+        "refuted": "\N{BALLOT X}",
+        "inconclusive": "?",
+        "informational": " ",
+    }
+)
+"""A sign for each word, so that none is known by its colour alone."""
+
+_UNITS: Mapping[str, tuple[str, float]] = {
+    "_s": ("ms", 1e3),
+    "_us": ("\N{MICRO SIGN}s", 1.0),
+    "_bytes": ("bytes", 1.0),
+    "_share": ("%", 100.0),
+}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check found; without a band it is informational.
+
+    `measured` is the median over the repeats, `low` and `high` their range: a ratio, or in the
+    measure's base unit; None where nothing could be computed. `interval` is the 95 % one, where
+    five repeats or more have a value. `n` repeats have one, `inside` of them in the band.
+    """
+
+    says: str
+    measure: str
+    verdict: Literal["holds", "refuted", "inconclusive", "informational"]
+    reason: str
+    published: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    interval: tuple[float, float] | None
+    n: int
+    inside: int
+    at_least: float | None
+    at_most: float | None
+    exact: bool
+    is_ratio: bool
+    effect: str
+
+    @property
+    def marked(self) -> str:
+        """The verdict with its sign."""
+        return f"{MARKS[self.verdict]} {self.verdict}"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one claim; `deciding` is the finding that it follows from."""
+
+    id: str
+    source: str
+    says: str
+    verdict: Word
+    reason: str
+    scale: str
+    remark: str | None = None
+    findings: Sequence[Finding] = ()
+    deciding: Finding | None = None
+
+    @classmethod
+    def of(cls, findings: Sequence[Finding], *, needs: str = "", **names: Any) -> Self:
+        """Return the verdict that follows from the findings: refuted, else open, else holds.
+
+        Without one that decides, the claim `needs` something. `names` are the other fields.
+        """
+        for word in ("refuted", "inconclusive", "holds"):
+            for one in findings:
+                if one.verdict == word:
+                    return cls(
+                        verdict=word, reason=one.reason, findings=findings, deciding=one, **names
+                    )
+        reason = f"not testable here: it needs {needs}"
+        return cls(verdict="inconclusive", reason=reason, findings=findings, **names)
+
+    def __getattr__(self, name: str) -> Any:
+        # The figures of the deciding finding, where there is one.
+        if name not in Finding.__struct_fields__:
+            raise AttributeError(name)
+        return getattr(self.deciding, name, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON. `range` is that over the repeats, which is no interval."""
+        names = ("id", "source", "says", "verdict", "reason", "scale", "remark", "published",
+                 "measured", "interval", "n")  # fmt: skip
+        return {
+            **{name: getattr(self, name) for name in names},
+            "range": None if self.measured is None else [self.low, self.high],
+            "findings": msgspec.to_builtins(self.findings),
+        }
+
+    def text(self) -> str:
+        """Return the verdict with its mark, what is claimed, and why."""
+        return f"{MARKS[self.verdict]} {self.verdict}: {self._sentences()}"
+
+    def html(self) -> str:
+        """Return the same as a paragraph, escaped."""
+        word = f"{MARKS[self.verdict]} <b>{self.verdict}</b>"
+        return f"<p>{word}: {escape(self._sentences())}</p>"
+
+    def _sentences(self) -> str:
+        return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": self.text()}
+
+
+def tally(found: Iterable[Verdict]) -> str:
+    """Return how many verdicts there are of each word, in a sentence."""
+    words = Counter[str](one.verdict for one in found)
+    listed = ", ".join(f"{words[word]} {word}" for word in MARKS if words[word])
+    count = words.total()
+    return f"{count} claim{'' if count == 1 else 's'}: {listed or 'none checked'}."
+
+
+def reason(
+    judged: Judged,
+    why: str,
+    effect: str,
+    sides: Sequence[Sequence[float]],
+    measured: float | None,
+) -> str:
+    """Return one sentence: what stands in the way, what was found, and beside what."""
+    check = judged.check
+    subject = check.says or _subject(judged)
+    if judged.instead:
+        subject = f"judged by what shows at this scale: {subject}"
+    medians = ""
+    if check.is_ratio and len(sides) == 2 and all(sides):
+        of, to = (show(check.measure, median(side)) for side in sides)
+        medians = f" (medians {of} and {to})"
+    parts = [why, f"{subject}: {effect}{medians}"]
+    ends = {"at least": check.at_least, "at most": check.at_most}
+    if check.at_least is not None and check.at_least == check.at_most:
+        ends = {"exactly": check.at_least}
+    band = [f"{word} {_shown(check, end)}" for word, end in ends.items() if end is not None]
+    parts.append(f"{' and '.join(band)} holds" if band else "informational only")
+    if check.published is not None:
+        share = f", of which this is {measured / check.published:.2g}" if measured else ""
+        parts.append(f"the source found {_shown(check, check.published)}{share}")
+    sentence = "; ".join(filter(None, parts))
+    return sentence[0].upper() + sentence[1:]
+
+
+def _subject(judged: Judged) -> str:
+    """Return in words what a check without a sentence of its own compares."""
+    check = judged.check
+    label = stats.METRICS[check.measure].label if check.measure in stats.METRICS else check.measure
+    of, to = (f"{', '.join(ids[:-1])} and {ids[-1]}" if ids[1:] else "".join(ids)
+              for ids in (judged.of, judged.to))  # fmt: skip
+    if check.take == "slope":
+        less = f", less that of {judged.to[0]}" if judged.to else ""
+        return f"{label} for each further request of {judged.of[0]}{less}"
+    if check.take == "spread":
+        return f"largest over smallest {label} of {of}"
+    if check.take is not None:
+        return f"{check.take} {label} of {of}"
+    return f"{label} of {of}{f' over {to}' if to else ''}"
+
+
+def effect_text(
+    check: Check,
+    known: Sequence[float],
+    measured: float | None,
+    interval: tuple[float, float] | None,
+) -> str:
+    """Return the typical value with its interval, or the range, and of how many repeats."""
+    if measured is None:
+        return "no value"
+    runs = f"in {len(known)} repeat{'' if len(known) == 1 else 's'}"
+    # The unit once is enough.
+    low, high = (_shown(check, end) for end in interval or (min(known), max(known)))
+    start = low if low.partition(" ")[2] != high.partition(" ")[2] else low.partition(" ")[0]
+    if interval is not None:
+        return f"{_shown(check, measured)} ({start} to {high.partition(' ')[0]} at 95 %) {runs}"
+    return f"{high if low == high else f'{start} to {high}'} {runs}"
+
+
+def _shown(check: Check, value: float) -> str:
+    if check.is_ratio:
+        return times(value)
+    if check.take == "slope":
+        metric = stats.METRICS.get(check.measure)
+        unit = {"MB": "bytes"}.get(metric.unit, metric.unit) if metric else ""
+        return f"{stats.number(value)} {unit}".rstrip()
+    return show(check.measure, value)
+
+
+def times(ratio: float) -> str:
+    """Return such as '×2.9', with more digits near 1, where they matter."""
+    if abs(ratio) >= 1_000:
+        return f"×{stats.number(ratio)}"
+    return f"×{ratio:.3g}" if not 0.8 < ratio < 1.25 else f"×{ratio:.3f}"
+
+
+def show(measure: str, value: float) -> str:
+    """Return a figure in the unit that people read."""
+    if measure in stats.METRICS:
+        metric = stats.METRICS[measure]
+        return metric.format(value) if metric.unit else f"{value:,.6g}"
+    unit, scale = next((one for end, one in _UNITS.items() if measure.endswith(end)), ("", 1.0))
+    scaled = value * scale
+    whole = scaled == int(scaled) and abs(scaled) < 1e15
+    return f"{scaled:,.0f} {unit}".rstrip() if whole else f"{stats.number(scaled)} {unit}".rstrip()
