@@ -295,14 +295,14 @@ class Sweep(Study):
     def sentences(self) -> list[str]:
         """Return the law that fits, whose knee it is if it may be the server's, and the knee."""
         best = None if self.knee is None else self.knee.best
-        if any(_limit(one) == best and guards.other_side_is_bottleneck(one) for one in self.records):
+        at_best = [record for record in self.records if _limit(record) == best]
+        server = []
+        if any(map(guards.other_side_is_bottleneck, at_best)):
             server = [
                 f"At the limit {best:,} the server may have been the bottleneck, with over "
                 f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core in use: then the knee is the "
                 "server's."
             ]
-        else:
-            server = []
         return [stats.usl_says(self.usl), *server, self.knee_says()]
 
     def knee_says(self) -> str:
