@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -14,7 +15,12 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 import labkit
+from labkit.launch import process
+from labkit.launch.launcher import Progress
+from labkit.launch.process import Child
 
 ROOT = Path(labkit.__file__).parents[1]
 PATIENCE_S = 30.0
@@ -92,3 +98,30 @@ def serving(**settings: Any) -> Iterator[Running]:
         if process.returncode is None:
             running.ended()
     assert running.stderr == ""
+
+
+class Children(dict[str, Child]):
+    """Processes of the lab's by their modules."""
+
+    @property
+    def gone(self) -> bool:
+        return all(child.status is not None for child in self.values())
+
+    def killing(self, module: str) -> Callable[[Progress], None]:
+        """A watch that kills one of them once a request was answered."""
+        return lambda seen: self[module].signal(signal.SIGKILL) if seen.counts.ok else None
+
+
+@contextmanager
+def noted_children() -> Iterator[Children]:
+    """Take note of each process of the lab's that is started inside."""
+    noted = Children()
+    start = process.start
+
+    def noting(module: str, *arguments: str, **job: Any) -> Child:
+        noted[module] = start(module, *arguments, **job)
+        return noted[module]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "start", noting)
+        yield noted

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 from entrants import BROKEN, SOUND, in_a_cell
+from servers import noted_children
 
 import labkit as lab
 from labkit import charts
 from labkit.errors import BadInput
 from labkit.lab.arena import default_trial
 from labkit.lab.progress import Reporter
-from labkit.launch.exam import run_exam
-from labkit.launch.process import Child
+from labkit.launch.experiment import run_exam
 from labkit.record.exam import Backlog, ExamResult, ScenarioResult
 from labkit.record.record import Counts, Record
 from labkit.report.arena import METRICS, Arena, rank_all
@@ -497,7 +497,7 @@ async def loops(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.exam.MAX_SILENCE_S", 2.0)
+    monkeypatch.setattr("labkit.launch.experiment.MAX_SILENCE_S", 2.0)
 
     assert judge("loops", await run_exam(trial_of(loops))).codes == ["never-ends"]
 
@@ -511,28 +511,22 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.exam.MAX_EXAM_S", 4.0)
+    monkeypatch.setattr("labkit.launch.experiment.MAX_EXAM_S", 4.0)
 
     assert judge("slow", await run_exam(trial_of(by_the_wall))).codes == ["too-slow"]
 
 
-async def test_cancelled_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    children: list[Any] = []
+async def test_cancelled_it_leaves_no_process() -> None:
+    with noted_children() as children:
+        task = asyncio.create_task(run_exam(trial_of(loops)))
+        while "labkit.measured.exam.examiner" not in children:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-    class Noted(Child):
-        def __init__(self, *args: str) -> None:
-            super().__init__(*args)
-            children.append(self)
-
-    monkeypatch.setattr("labkit.launch.exam.Child", Noted)
-    task = asyncio.create_task(run_exam(trial_of(loops)))
-    while not children:  # noqa: ASYNC110  # what is awaited tells nobody
-        await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    assert all(child.status is not None for child in children)
+    assert len(children) == 2
+    assert all(child.status is not None for child in children.values())
 
 
 class Recorder(Reporter):

@@ -17,8 +17,8 @@ from labkit.cli import doctor as command
 from labkit.errors import TrialFailed
 from labkit.lab.doctor import workshop
 from labkit.lab.doctor.workshop import Needs, Readiness, Tried
-from labkit.launch import launcher, program
-from labkit.launch.program import Ended
+from labkit.launch import launcher, process
+from labkit.launch.process import Ended
 from labkit.record.record import Record
 
 NEEDS = Needs(peak_mb=300, workshop_mb=450, minutes=60, databases=["08", "09"])
@@ -161,7 +161,7 @@ def ending(monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any] | None) -> Non
             raise TrialFailed("python did not end within 60 s")
         return Ended(**{**usual, **took, **ended})
 
-    monkeypatch.setattr(program, "run", run)
+    monkeypatch.setattr(process, "run", run)
 
 
 def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_run(

@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 import uvloop
-from servers import PATIENCE_S, ROOT
+from servers import PATIENCE_S, ROOT, noted_children
 
 from labkit.errors import TrialFailed
-from labkit.launch import launcher
-from labkit.launch import process as children
+from labkit.launch import environment, launcher
 from labkit.measured.targets.echo import LONGEST_LINE
 from labkit.measured.transports import Fetch, open_transport
 from labkit.measured.transports.echo import NUMBER_BYTES, Echo
@@ -426,21 +425,15 @@ async def test_a_trial_counts_every_message(echo: tuple[str, str]) -> None:
     assert Trial.from_dict(record.trial) == trial
 
 
-async def test_a_target_that_dies_loses_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    targets: list[children.Child] = []
-
-    class Noted(children.Child):
-        def __init__(self, module: str, *args: str) -> None:
-            super().__init__(module, *args)
-            targets.extend([self] if module == "labkit.measured.targets.echo" else [])
-
-    monkeypatch.setattr(launcher, "Child", Noted)
+async def test_a_target_that_dies_loses_no_count() -> None:
     trial = Trial(target="echo", requests=10_000, limit=1)
-    record = await launcher.run(
-        trial, watch=lambda _: targets[0].signal(signal.SIGKILL), keep=lambda _: None
-    )
+    with noted_children() as children:
+        record = await launcher.run(
+            trial,
+            watch=lambda _: children["labkit.measured.targets.echo"].signal(signal.SIGKILL),
+            keep=lambda _: None,
+        )
 
-    assert len(targets) == 1
     assert record.counts.conserved
     assert record.counts.ok + record.counts.failures == record.counts.planned == 10_000
     assert set(record.counts.failed) <= {"unanswered", "connect", "reset"}
@@ -449,6 +442,6 @@ async def test_a_target_that_dies_loses_no_count(monkeypatch: pytest.MonkeyPatch
 async def test_a_target_that_cannot_start_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launcher, "_cores", lambda _: (None, 10**6))
+    monkeypatch.setattr(environment, "core_each", lambda: (None, 10**6))
     with pytest.raises(TrialFailed, match=r"serve\.core is 1000000"):
         await launcher.run(Trial(target="echo"), keep=lambda _: None)

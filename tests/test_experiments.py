@@ -10,7 +10,7 @@ import pytest
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import experiment
-from labkit.launch.assembly import Place
+from labkit.launch.assembly import StudyPosition
 from labkit.measured import experiments
 from labkit.record.record import decode, encode
 from labkit.report import tables
@@ -38,7 +38,7 @@ async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: s
     arm = coded()[name]
     if name == "overhead":
         arm = msgspec.structs.replace(arm, settings={**arm.settings, "turns": 2})
-    record = await experiment.run(arm, Place(study="s", axes={"arm": name}, repeat=2))
+    record = await experiment.run(arm, StudyPosition(study="s", axes={"arm": name}, repeat=2))
     assert set(record.figures) == set(EXPERIMENTS[name])
     assert all(math.isfinite(value) and value >= 0 for value in record.figures.values())
     assert (record.ran, record.verdict, record.study, record.repeat) == (name, "valid", "s", 2)
@@ -107,7 +107,9 @@ async def test_an_experiment_that_cannot_be_run_says_so(
 
 async def test_an_experiment_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "DEADLINE_S", 0.0)
-    record = await experiment.run(Coded(name="held_lock", settings={"twice": True}), Place())
+    record = await experiment.run(
+        Coded(name="held_lock", settings={"twice": True}), StudyPosition()
+    )
     assert (record.verdict, record.figures) == ("invalid", {})
     assert [note.code for note in record.warnings] == ["program-failed"]
     assert "took over" in record.warnings[0].message

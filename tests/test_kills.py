@@ -16,10 +16,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from servers import noted_children
 
 from labkit.errors import TrialFailed
 from labkit.launch import launcher
-from labkit.launch import process as children
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -170,37 +170,14 @@ def test_ctrl_c_keeps_what_there_is_and_leaves_no_process(tmp_path: Path, kind: 
 # The children
 
 
-class Killing:
-    """Watches a trial, and kills one of its processes once requests are on their way."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
-        self.module, self.killed = module, False
-        self.started: dict[str, children.Child] = {}
-        killing = self
-
-        class Noted(children.Child):
-            def __init__(self, module: str, *args: str) -> None:
-                super().__init__(module, *args)
-                killing.started[module] = self
-
-        monkeypatch.setattr(launcher, "Child", Noted)
-
-    def __call__(self, progress: Progress) -> None:
-        if not self.killed and progress.counts.ok:
-            self.killed = True
-            os.kill(self.started[self.module].pid, signal.SIGKILL)
-
-    @property
-    def all_gone(self) -> bool:
-        return all(child.status is not None for child in self.started.values())
-
-
-async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    killing, kept = Killing(monkeypatch, "labkit.measured.worker"), []
+async def test_a_client_that_is_killed_leaves_a_record() -> None:
+    kept: list[Record] = []
     trial = Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100)
 
-    with pytest.raises(TrialFailed) as caught:
-        await launcher.run(trial, watch=killing, keep=kept.append)
+    with noted_children() as children:
+        killing = children.killing("labkit.measured.worker")
+        with pytest.raises(TrialFailed) as caught:
+            await launcher.run(trial, watch=killing, keep=kept.append)
 
     [record] = kept
     assert caught.value.record is record
@@ -214,16 +191,16 @@ async def test_a_client_that_is_killed_leaves_a_record(monkeypatch: pytest.Monke
     assert record.server is not None
     assert record.server.cpu_percent is None
     assert (record.server.requests or 0) >= record.counts.ok
-    assert killing.all_gone
+    assert children.gone
 
 
-async def test_a_server_that_is_killed_fails_requests_and_loses_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    killing, kept = Killing(monkeypatch, "labkit.measured.targets.http"), []
+async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
+    kept: list[Record] = []
     trial = Trial(requests=600, limit=3, delay="0.02", deadline_s=100)
 
-    record = await launcher.run(trial, watch=killing, keep=kept.append)
+    with noted_children() as children:
+        killing = children.killing("labkit.measured.targets.http")
+        record = await launcher.run(trial, watch=killing, keep=kept.append)
 
     assert kept == [record]
     assert record.counts.conserved
@@ -233,32 +210,33 @@ async def test_a_server_that_is_killed_fails_requests_and_loses_none(
     assert set(record.counts.failed) <= {"connect", "reset", "disconnected", "payload"}
     assert "failures" in [note.code for note in record.warnings]
     assert record.verdict != "valid"
-    assert killing.all_gone
+    assert children.gone
 
 
 # The task that runs the trial
 
 
-async def test_a_cancelled_trial_is_kept_as_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted, kept = Killing(monkeypatch, "none"), []
+async def test_a_cancelled_trial_is_kept_as_interrupted() -> None:
+    kept: list[Record] = []
     running = asyncio.Event()
 
     def watch(progress: Progress) -> None:
         if progress.in_flight == 3:
             running.set()
 
-    task = asyncio.ensure_future(launcher.run(LONG, watch=watch, keep=kept.append))
-    await running.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    with noted_children() as children:
+        task = asyncio.ensure_future(launcher.run(LONG, watch=watch, keep=kept.append))
+        await running.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     [record] = kept
     assert record.warnings[0].code == "interrupted"
     assert record.counts.conserved
     assert (record.counts.sent, record.counts.cancelled) == (3, 3)
-    assert len(noted.started) == 2
-    assert noted.all_gone
+    assert len(children) == 2
+    assert children.gone
 
 
 async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
@@ -267,11 +245,11 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
     kept: list[Record] = []
     loop, measured, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
-    def asking_the_server(_: object) -> None:
+    def asking_the_server(url: str, path: str) -> None:
         loop.call_soon_threadsafe(measured.set)
         gate.wait(30)
 
-    monkeypatch.setattr(launcher, "_stats", asking_the_server)
+    monkeypatch.setattr(launcher, "asked", asking_the_server)
     task = asyncio.ensure_future(launcher.run(Trial(requests=10, limit=3), keep=kept.append))
     await measured.wait()
     task.cancel()
@@ -286,36 +264,17 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
 
 
 @pytest.mark.parametrize("module", ["labkit.measured.targets.http", "labkit.measured.worker"])
-async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(
-    monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
-    noted, kept = Killing(monkeypatch, "none"), []
-    started = asyncio.Event()
-    write_line, read_line = children.Child.write_line, children.Child.read_line
-
-    async def seen(child: children.Child) -> None:
-        if noted.started.get(module) is child:
-            started.set()
+async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(module: str) -> None:
+    kept: list[Record] = []
+    with noted_children() as children:
+        task = asyncio.ensure_future(launcher.run(LONG, keep=kept.append))
+        while module not in children:  # noqa: ASYNC110  # what is awaited says nothing before
             await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-    async def writing(child: children.Child, message: Any) -> None:
-        await seen(child)
-        await write_line(child, message)
-
-    async def reading(child: children.Child) -> Any:
-        await seen(child)
-        return await read_line(child)
-
-    monkeypatch.setattr(children.Child, "write_line", writing)
-    monkeypatch.setattr(children.Child, "read_line", reading)
-    task = asyncio.ensure_future(launcher.run(LONG, keep=kept.append))
-    await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-    assert module in noted.started
-    assert noted.all_gone
+    assert children.gone
     assert all(record.counts.conserved for record in kept)
 
 
@@ -325,14 +284,9 @@ async def blocks(fetch: Any, items: Any, limit: int) -> None:
 
 
 # Not strict: on a machine so busy that the client has not begun by then, it ends at once.
-async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    noted = Killing(monkeypatch, "none")
-    with pytest.raises(TrialFailed):
+async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline() -> None:
+    with noted_children() as children, pytest.raises(TrialFailed):
         await launcher.run(LONG.replace(strategy=blocks, deadline_s=2), keep=lambda _: None)
 
-    assert noted.all_gone
-    lived_s = noted.started["labkit.measured.worker"].wall_s
-    assert lived_s is not None
-    assert lived_s < 2 + GONE_WITHIN_S + 0.5
+    assert children.gone
+    assert children["labkit.measured.worker"].wall_s < 2 + GONE_WITHIN_S + 0.5

@@ -19,7 +19,7 @@ from labkit import charts
 from labkit.charts import Bar
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import environment, load_generators
-from labkit.launch import program as programs
+from labkit.launch import process as programs
 from labkit.launch.load_generators import Counted, Load
 from labkit.record.record import Note, Record
 from labkit.record.store import Store

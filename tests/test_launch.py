@@ -13,19 +13,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import serving
+from servers import Children, noted_children, serving
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import launcher
-from labkit.launch import process as children
-from labkit.launch.assembly import Place
+from labkit.launch import environment, launcher, process
+from labkit.launch.assembly import StudyPosition
 from labkit.launch.launcher import Progress
 from labkit.record import codes
 from labkit.record.record import Record, decode, encode
@@ -44,72 +43,43 @@ FORBIDDEN = ("IPython", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "ri
 
 
 @dataclass
-class Children:
-    """The processes that were started, and what was seen of them while they ran."""
-
-    pids: dict[str, int] = field(default_factory=dict)
-    cores: dict[str, set[int]] = field(default_factory=dict)
-
-    def look(self) -> None:
-        for module, pid in self.pids.items():
-            with contextlib.suppress(ProcessLookupError):
-                self.cores[module] = set(os.sched_getaffinity(pid))
-
-    @property
-    def alive(self) -> list[int]:
-        return [pid for pid in self.pids.values() if Path(f"/proc/{pid}").exists()]
-
-
-@contextlib.contextmanager
-def watched() -> Iterator[Children]:
-    """Take note of each process that is started."""
-    seen = Children()
-
-    class Noted(children.Child):
-        def __init__(self, module: str, *args: str) -> None:
-            super().__init__(module, *args)
-            seen.pids[module] = self.pid
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launcher, "Child", Noted)
-        yield seen
-
-
-@dataclass
 class Ran:
     record: Record
-    children: Children
+    cores: dict[str, set[int]]
     progress: list[Progress]
     error: TrialFailed | None = None
 
 
-async def ran(trial: Trial, place: Place | None = None) -> Ran:
+async def ran(trial: Trial, position: StudyPosition | None = None) -> Ran:
     """Run a trial; whatever becomes of it, one record is kept, and no process stays."""
-    with watched() as seen:
-        found = await seen_through(trial, place, seen)
-    assert seen.alive == []
+    with noted_children() as children:
+        found = await seen_through(trial, position, children)
+    assert children.gone
     return found
 
 
-async def seen_through(trial: Trial, place: Place | None, seen: Children) -> Ran:
+async def seen_through(trial: Trial, position: StudyPosition | None, children: Children) -> Ran:
     kept: list[Record] = []
+    cores: dict[str, set[int]] = {}
     progress: list[Progress] = []
     result: Record | None = None
     error: TrialFailed | None = None
 
     def watch(latest: Progress) -> None:
         progress.append(latest)
-        seen.look()
+        for module, child in children.items():
+            with contextlib.suppress(ProcessLookupError):
+                cores[module] = set(os.sched_getaffinity(child.pid))
 
     try:
-        result = await launcher.run(trial, place=place, watch=watch, keep=kept.append)
+        result = await launcher.run(trial, position=position, watch=watch, keep=kept.append)
     except TrialFailed as failed:
         error, result = failed, failed.record
     [record] = kept
     assert result is record
     assert decode(encode(record)) == record
     assert record.verdict == codes.verdict(record.warnings)
-    return Ran(record, seen, progress, error)
+    return Ran(record, cores, progress, error)
 
 
 def doubts(record: Record) -> list[str]:
@@ -133,9 +103,9 @@ def assert_all_done(record: Record, trial: Trial) -> None:
 @pytest.fixture(scope="module")
 def usual() -> Ran:
     """Half a second of work."""
-    place = Place(study="s", experiment="e", axes={"limit": 4}, repeat=2, order=9)
+    position = StudyPosition(study="s", experiment="e", axes={"limit": 4}, repeat=2, order=9)
     trial = Trial(requests=40, limit=4, delay="0.05", seed=3)
-    return asyncio.run(ran(trial, place))
+    return asyncio.run(ran(trial, position))
 
 
 def test_all_was_done(usual: Ran) -> None:
@@ -226,8 +196,7 @@ def test_what_was_in_force(usual: Ran) -> None:
 @pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
 def test_client_and_server_have_a_core_each(usual: Ran) -> None:
     client, server = (
-        usual.children.cores[name]
-        for name in ("labkit.measured.worker", "labkit.measured.targets.http")
+        usual.cores[name] for name in ("labkit.measured.worker", "labkit.measured.targets.http")
     )
 
     assert len(client) == len(server) == 1
@@ -550,11 +519,11 @@ async def test_where_nobody_listens_all_fail_and_nothing_is_lost() -> None:
 async def refused() -> AsyncIterator[list[str]]:
     """What is done inside is refused, and no process was started for it; the messages."""
     messages: list[str] = []
-    with watched() as seen:
+    with noted_children() as children:
         with pytest.raises(BadInput) as caught:
             yield messages
         messages.append(str(caught.value))
-        assert seen.pids == {}
+        assert children == {}
 
 
 def keep_nothing(record: Record) -> None:
@@ -629,25 +598,28 @@ async def test_a_client_that_dies_is_a_failed_trial() -> None:
 async def test_a_server_that_does_not_start_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(launcher, "_cores", lambda _: (None, 10**6))
-    with watched() as seen, pytest.raises(TrialFailed) as caught:
+    monkeypatch.setattr(environment, "core_each", lambda: (None, 10**6))
+    with noted_children() as seen, pytest.raises(TrialFailed) as caught:
         await launcher.run(TINY, keep=keep_nothing)
 
     assert str(caught.value).startswith("the target did not start (exit status 2): ")
     assert "serve.core is 1000000" in str(caught.value)
     assert caught.value.record is None
-    assert set(seen.pids) == {"labkit.measured.targets.http"}
-    assert seen.alive == []
+    assert set(seen) == {"labkit.measured.targets.http"}
+    assert seen.gone
 
 
 async def test_a_server_that_says_nothing_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(launcher, "START_S", 0)
-    with watched() as seen, pytest.raises(TrialFailed, match=r"the target said .* 0 s"):
+    with (
+        noted_children() as seen,
+        pytest.raises(TrialFailed, match="the target announced nothing for 0 s"),
+    ):
         await launcher.run(TINY, keep=keep_nothing)
 
-    assert seen.alive == []
+    assert seen.gone
 
 
 class Unusable:
@@ -659,21 +631,24 @@ class Unusable:
 
 async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     pickled = base64.b64encode(pickle.dumps(Unusable())).decode()
-    monkeypatch.setattr("labkit.launch.pickling.pickled", lambda _: pickled)
-    with watched() as seen, pytest.raises(BadInput, match="delay is 'nonsense': it does not parse"):
+    monkeypatch.setattr("labkit.launch.preflight.pickled", lambda _: pickled)
+    with (
+        noted_children() as seen,
+        pytest.raises(BadInput, match="delay is 'nonsense': it does not parse"),
+    ):
         await launcher.run(TINY, keep=keep_nothing)
 
-    assert seen.alive == []
+    assert seen.gone
 
 
 async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    child = children.Child("labkit.measured.worker")
+    child = process.start("labkit.measured.worker")
     try:
         async with asyncio.timeout(2):
             await asyncio.to_thread(int)
     finally:
-        await child.end()
+        await child.stop()
 
 
 @pytest.mark.parametrize(
@@ -688,12 +663,16 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
 def test_children_find_the_package(
     monkeypatch: pytest.MonkeyPatch, home: str, before: str | None, expected: str | None
 ) -> None:
-    monkeypatch.setattr(children, "__file__", f"{home}/labkit/launch/process.py")
+    given: list[Any] = []
+    monkeypatch.setattr(process, "Child", lambda words, **named: given.append(named))
+    monkeypatch.setattr(process, "__file__", f"{home}/labkit/launch/process.py")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if before is not None:
         monkeypatch.setenv("PYTHONPATH", before)
 
-    assert children._environment().get("PYTHONPATH") == expected
+    process.start("labkit.measured.worker")
+
+    assert given[0]["environment"].get("PYTHONPATH") == expected
 
 
 async def test_progress_tells_what_client_and_server_take() -> None:

@@ -11,6 +11,7 @@ import labkit as lab
 from labkit.errors import TrialFailed
 from labkit.lab import runner
 from labkit.lab.progress import Reporter
+from labkit.launch.preflight import Ready
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.spec import plan
@@ -26,17 +27,17 @@ class Launches:
     def __init__(self, *lost: int, failing: int = -1) -> None:
         self.lost, self.failing, self.ran = lost, failing, 0
 
-    async def run(self, trial: Trial, *, place: Any, keep: Any, **_: Any) -> Record:
+    async def run(self, ready: Ready, *, position: Any, keep: Any, **_: Any) -> Record:
         number, self.ran = self.ran, self.ran + 1
         codes = ["core-lost"] if number in self.lost else []
         codes += ["deadline"] if number == self.failing else []
         record = make_record(
             id=f"20991120T000000-{number:03}",
-            study=place.study,
-            experiment=place.experiment,
-            axes=place.axes,
-            repeat=place.repeat,
-            order=place.order,
+            study=position.study,
+            experiment=position.experiment,
+            axes=position.axes,
+            repeat=position.repeat,
+            order=position.order,
             warnings=[Note(code=code, message=code) for code in codes],
         )
         keep(record)
@@ -98,8 +99,7 @@ async def test_each_trial_is_checked_once_and_before_any_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[Trial] = []
-    launches = Launches()
     monkeypatch.setattr(runner.preflight, "check", checked.append)
-    await run(launches, monkeypatch, Store(tmp_path))
+    await run(Launches(), monkeypatch, Store(tmp_path))
     assert [trial.limit for trial in checked] == [trial.limit for trial in dict.fromkeys(checked)]
     assert len(checked) == 4

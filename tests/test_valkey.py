@@ -19,8 +19,8 @@ import pytest
 import redis
 import redis.asyncio
 from redis import exceptions
-from servers import PATIENCE_S
-from test_kills import GONE_WITHIN_S, Ends, Killing, children_of
+from servers import PATIENCE_S, noted_children
+from test_kills import GONE_WITHIN_S, Ends, children_of
 from valkeys import Running, running, started
 
 from labkit import stats
@@ -522,28 +522,24 @@ async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> No
 
 
 @pytest.mark.service
-async def test_a_server_that_is_killed_fails_calls_and_loses_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    killing = Killing(monkeypatch, "labkit.measured.targets.valkey")
-
-    record = await ran(Trial(target="valkey", requests=4_000, limit=1), watch=killing)
+async def test_a_server_that_is_killed_fails_calls_and_loses_none() -> None:
+    with noted_children() as children:
+        killing = children.killing("labkit.measured.targets.valkey")
+        record = await ran(Trial(target="valkey", requests=4_000, limit=1), watch=killing)
 
     assert record.counts.conserved
     assert record.counts.ok >= 1
     assert record.counts.sent == 4_000
     assert set(record.counts.failed) <= {"connect", "reset", "disconnected"}
-    assert killing.all_gone
+    assert children.gone
 
 
 @pytest.mark.service
-async def test_of_a_client_that_is_killed_the_server_still_tells(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    killing = Killing(monkeypatch, "labkit.measured.worker")
-
-    with pytest.raises(TrialFailed) as caught:
-        await ran(Trial(target="valkey", requests=10_000_000, limit=1), watch=killing)
+async def test_of_a_client_that_is_killed_the_server_still_tells() -> None:
+    with noted_children() as children:
+        killing = children.killing("labkit.measured.worker")
+        with pytest.raises(TrialFailed) as caught:
+            await ran(Trial(target="valkey", requests=10_000_000, limit=1), watch=killing)
 
     record = caught.value.record
     assert isinstance(record, Record)
@@ -551,7 +547,7 @@ async def test_of_a_client_that_is_killed_the_server_still_tells(
     assert record.server is not None
     assert (record.server.requests or 0) >= record.counts.ok >= 1
     assert record.server.connections_left == 0
-    assert killing.all_gone
+    assert children.gone
 
 
 @pytest.mark.service

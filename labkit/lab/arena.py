@@ -10,8 +10,8 @@ from labkit.errors import BadInput
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all
-from labkit.launch import pickling, preflight
-from labkit.launch.exam import run_exam
+from labkit.launch import preflight
+from labkit.launch.experiment import run_exam
 from labkit.record.store import Store
 from labkit.report.arena import Arena
 from labkit.report.exam_faults import Examined, judge
@@ -110,9 +110,7 @@ def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
                 f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
                 f"and limit ({error}); write 'async def {name}(fetch, items, limit)'"
             ) from None
-    preflight.check(trial)
-    pickling.pickled(trial)
-    return trial
+    return preflight.prepare(trial).trial
 
 
 async def _examine_all(entrants: Sequence[Trial], show: Reporter) -> list[Examined]:

@@ -70,13 +70,13 @@ async def profile(
     long on a callback that holds the event loop is named. The record of the run is kept nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
-    chosen, look = trial or Trial(), launcher.Look(ProfileOptions.by(clock, slow_s))
+    chosen, request = trial or Trial(), launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
-    record = await profiled(chosen, look, reporter)
-    if look.found is None:
+    record = await profiled(chosen, request, reporter)
+    if request.result is None:
         raise TrialFailed("the profiled process ended without a profile", record)
-    return Profile(look.found, record, f"{chosen.strategy}: where the time went")
+    return Profile(request.result, record, f"{chosen.strategy}: where the time went")
 
 
 class Serving:

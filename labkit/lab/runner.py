@@ -20,8 +20,10 @@ from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
 from labkit.launch import assembly, environment, launcher, load_generators, preflight
+from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
-from labkit.launch.launcher import Served
+from labkit.launch.launcher import ProfileRequest, Served
+from labkit.launch.preflight import Ready
 from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
@@ -59,35 +61,56 @@ async def run_all(
     then `TrialFailed` is raised.
     """
     kept, show = store or Store(), reporter or progress.default()
-    for trial in {id(step.work): step.work for step in steps}.values():
-        if isinstance(trial, Trial):
-            preflight.check(trial)
+    ready: dict[int, Ready] = {}
+    for work in {id(step.work): step.work for step in steps}.values():
+        if isinstance(work, Trial):
+            sent = work if served is None else work.replace(target=f"{served.url}/{{item}}")
+            ready[id(work)] = preflight.prepare(sent)
     kept.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
     programs = load_generators.Programs(served) if served else None
     records: list[Record] = []
     every: list[Record] = []
+    before_s: float | None = None
 
     def keep(record: Record) -> None:
+        if served is not None:
+            record = _with_server_wait(record, before_s, load_generators.waited_s(served.pid))
         kept.add(record)
         every.append(record)
 
     with shown(show, len(steps), every, study):
         for step in steps:
-            place = assembly.Place(
-                study=study,
-                experiment=experiment,
-                axes=dict(step.axes),
-                repeat=step.repeat,
-                order=step.order,
+            work, position = (
+                step.work,
+                StudyPosition(
+                    study=study,
+                    experiment=experiment,
+                    axes=dict(step.axes),
+                    repeat=step.repeat,
+                    order=step.order,
+                ),
             )
             for _ in range(1 + MAX_RETRIES):
-                if not isinstance(step.work, Coded):
+                if not isinstance(work, Coded):
                     # Each run begins anew what is shown of it, also one that is made again.
                     show.started(step)
+                before_s = load_generators.waited_s(served.pid) if served else None
                 try:
-                    await _run(step, place, show, keep, served, programs)
+                    if isinstance(work, Coded):
+                        keep(await run_coded(work, position))
+                    elif isinstance(work, Program):
+                        assert programs is not None
+                        keep(await programs.run(work, position))
+                    else:
+                        await launcher.run(
+                            ready[id(work)],
+                            position=position,
+                            watch=show.update,
+                            keep=keep,
+                            served=served,
+                        )
                 except TrialFailed as error:
                     # The record says what happened; the other arms are still worth having.
                     if stop_at_failure or error.record is None:
@@ -100,38 +123,11 @@ async def run_all(
     return records
 
 
-async def _run(
-    step: Step,
-    place: assembly.Place,
-    show: Reporter,
-    keep: launcher.Keep,
-    served: Served | None,
-    programs: load_generators.Programs | None,
-) -> None:
-    """Run one step; its record is given to `keep`."""
-    waited_s = None if served is None else load_generators.waited_s(served.pid)
-
-    def keep_with_wait(record: Record) -> None:
-        # Of a server that several runs share, the share of this run in which others had its core.
-        now_s = None if served is None else load_generators.waited_s(served.pid)
-        if waited_s is not None and now_s is not None and record.wall_s:
-            record = _with_server_wait(record, 100 * (now_s - waited_s) / record.wall_s)
-        keep(record)
-
-    work = step.work
-    if isinstance(work, Coded):
-        keep_with_wait(await run_coded(work, place))
-    elif isinstance(work, Program):
-        assert programs is not None
-        keep_with_wait(await programs.run(work, place))
-    else:
-        trial = work if served is None else work.replace(target=f"{served.url}/{{item}}")
-        await launcher.run(
-            trial, place=place, watch=show.update, keep=keep_with_wait, served=served
-        )
-
-
-def _with_server_wait(record: Record, percent: float) -> Record:
+def _with_server_wait(record: Record, before_s: float | None, now_s: float | None) -> Record:
+    """Add in which share of this run others had the core of the server that the runs share."""
+    if before_s is None or now_s is None or not record.wall_s:
+        return record
+    percent = 100 * (now_s - before_s) / record.wall_s
     notes = list(record.warnings)
     if percent > guards.CONTENDED_PERCENT:
         message = f"other processes had the server's core for {percent:.0f} % of the time"
@@ -151,7 +147,7 @@ def disturbed(record: Record) -> bool:
     """
     waited = record.client.waited_percent if record.client else None
     lost = any(note.code == "core-lost" for note in record.warnings)
-    return not codes.failed(record) and (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT)
+    return (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT) and not codes.failed(record)
 
 
 @contextmanager
@@ -186,15 +182,16 @@ def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
     )
 
 
-async def profiled(trial: Trial, look: launcher.Look, reporter: Reporter | None) -> Record:
+async def profiled(trial: Trial, request: ProfileRequest, reporter: Reporter | None) -> Record:
     """Return the record of a trial under the profiler: it is neither stored nor shown."""
-    show = reporter or progress.default()
-    preflight.check(trial)
+    show, ready = reporter or progress.default(), preflight.prepare(trial)
     show.begin(1)
     try:
         with progress.report_cancellation(show, lambda: "interrupted: a profile is kept nowhere"):
             show.started(Step(work=trial, axes={}, repeat=0, order=0))
-            return await launcher.run(trial, watch=show.update, keep=lambda record: None, look=look)
+            return await launcher.run(
+                ready, watch=show.update, keep=lambda record: None, profile=request
+            )
     finally:
         show.end()
 

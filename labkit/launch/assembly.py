@@ -19,7 +19,7 @@ _IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StudyPosition:
     """Where a trial stands in an experiment; see `Record`."""
 
     study: str | None = None
@@ -34,7 +34,9 @@ class Beginning:
     """What is known of a trial before it starts."""
 
     trial: Trial
-    place: Place
+    asked: dict[str, Any]
+    """The trial as plain data."""
+    position: StudyPosition
     started_at: datetime
     floor_s: float | None
     environment: dict[str, Any]
@@ -49,9 +51,10 @@ def record(
     note: Note | None,
 ) -> Record:
     """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
-    trial, place, floor_s = began.trial, began.place, began.floor_s
+    trial, position, floor_s = began.trial, began.position, began.floor_s
     noted = [*([note] if note else []), *measured.warnings, *guards.find_notes(trial, measured)]
     notes = codes.with_advice(noted)
+    verdict = codes.verdict(notes)
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
     known = msgspec.structs.asdict(measured) | {
         "effective": {**measured.effective, "server": _in_force(stats)},
@@ -62,24 +65,24 @@ def record(
         **known,
         id=new_id(began.started_at),
         started_at=began.started_at.isoformat(timespec="milliseconds"),
-        study=place.study,
-        experiment=place.experiment,
-        axes=dict(place.axes or {}),
-        repeat=place.repeat,
-        order=place.order,
-        trial=trial.to_dict(),
+        study=position.study,
+        experiment=position.experiment,
+        axes=dict(position.axes or {}),
+        repeat=position.repeat,
+        order=position.order,
+        trial=began.asked,
         floor_s=floor_s,
         # Nothing to be efficient against without a delay, nor where work was left undone.
         efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
         process=process,
         environment=began.environment,
-        verdict=codes.verdict(notes),
+        verdict=verdict,
     )
 
 
 def record_of_others(
-    place: Place,
+    position: StudyPosition,
     trial: dict[str, Any],
     started_at: datetime,
     *,
@@ -96,11 +99,11 @@ def record_of_others(
         counts=Counts(planned=0, sent=0, ok=0),
         id=new_id(started_at),
         started_at=started_at.isoformat(timespec="milliseconds"),
-        study=place.study,
-        experiment=place.experiment,
-        axes=dict(place.axes or {}),
-        repeat=place.repeat,
-        order=place.order,
+        study=position.study,
+        experiment=position.experiment,
+        axes=dict(position.axes or {}),
+        repeat=position.repeat,
+        order=position.order,
         trial=trial,
         figures=figures,
         environment=environment.now(),

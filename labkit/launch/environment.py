@@ -22,11 +22,11 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 def now() -> dict[str, Any]:
     """The environment at this moment: the machine, the versions and the load on it."""
+    known = {**machine(), "turbo": turbo()}
     periods, throttled_s = interference.throttled()
     stolen_s, cores_s = interference.stolen()
     return {
-        **machine(),
-        "turbo": turbo(),
+        **known,
         "load_average_1min": round(os.getloadavg()[0], 2),
         "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         # Since the machine, or the container, was started; a record has those of its window too.

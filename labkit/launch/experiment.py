@@ -1,25 +1,38 @@
-"""One coded experiment, measured once in a fresh process, with a server of its own or none."""
+"""What is measured in a fresh process and is no trial: coded experiments, and exams of strategies.
+
+Each has a synthetic server of its own, or none.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from labkit.errors import TrialFailed
-from labkit.launch import assembly, environment, launcher
-from labkit.launch.assembly import Place
-from labkit.launch.process import GRACE_S, Child, failed, surely_ended
+from labkit.launch import assembly, environment, launcher, preflight, process
+from labkit.launch.assembly import StudyPosition
+from labkit.launch.process import GRACE_S
+from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResult
 from labkit.record.record import Note, Record
 from labkit.spec.plan import Coded
 from labkit.spec.targets import HttpServer
+from labkit.spec.trial import Trial
 
 DEADLINE_S = 120.0
+MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
+"""A scenario ends by itself well before the second, unless the loop never gets to run again."""
+SERVER_DELAY_S = 0.02
+"""Long enough for what is sent in one turn of the loop to be at the server together."""
 
 
-async def run(coded: Coded, place: Place) -> Record:
+async def run(coded: Coded, position: StudyPosition) -> Record:
     """Return the record of one run. One that gives no figures has a note that says why."""
     started, note, figures = datetime.now(UTC), None, {}
     try:
@@ -28,17 +41,17 @@ async def run(coded: Coded, place: Place) -> Record:
         note = Note(code="program-failed", message=str(error))
     trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}
     return assembly.record_of_others(
-        place, trial, started, figures=figures, notes=[note] if note else []
+        position, trial, started, figures=figures, notes=[note] if note else []
     )
 
 
 async def measured(
     name: str, settings: Mapping[str, Any], server: Mapping[str, Any] | None
 ) -> dict[str, float]:
-    """The figures of one run of the experiment `name`; its processes are gone at the end.
+    """Return the figures of one run of the experiment `name`; its processes are gone at the end.
 
     `server` are the settings of a synthetic server to start for it, None for none. Raises
-    `TrialFailed` where it gives none within `DEADLINE_S`.
+    `TrialFailed` where it gives no figures within `DEADLINE_S`.
     """
     cores = environment.core_each()
     async with contextlib.AsyncExitStack() as stack:
@@ -47,23 +60,67 @@ async def measured(
             started = launcher.serving(HttpServer(**{"core": cores[1], **server}))
             url = (await stack.enter_async_context(started)).url
         job = {"settings": dict(settings), "url": url, "core": cores[0]}
-        return await _answer(name, job)
-
-
-async def _answer(name: str, job: dict[str, Any]) -> dict[str, float]:
-    child = Child("labkit.measured.experiments", name)
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            await child.write_line(job)
-            line = await child.read_line()
+        child = process.start("labkit.measured.experiments", name, job=job)
+        stack.push_async_callback(child.stop)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                line = await launcher.read_line(child)
+        except TimeoutError:
+            raise child.failure(f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
         if line is None:
-            await child.exited(GRACE_S)
-            raise failed(child, f"the experiment {name} died")
-    except TimeoutError:
-        raise failed(child, f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
-    finally:
-        await surely_ended(child)
+            await asyncio.wait([child.ended], timeout=GRACE_S)
+            raise child.failure(f"the experiment {name} died")
     if "figures" not in line:
         raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
     figures: dict[str, float] = line["figures"]
     return figures
+
+
+async def run_exam(trial: Trial) -> ExamResult:
+    """Examine the trial's strategy; its processes are gone at the end.
+
+    Raises `TrialFailed` where the examiner itself could not be started.
+    """
+    client_core, server_core = environment.core_each()
+    function = trial.function
+    settings = HttpServer(delay=str(SERVER_DELAY_S), core=server_core)
+    async with launcher.serving(settings) as served:
+        request = ExamRequest(
+            name=trial.strategy,
+            function=preflight.pickled(trial),
+            guarded=function is None or preflight.unguarded(function) is not function,
+            path=[entry or str(Path.cwd()) for entry in sys.path],
+            url=served.url,
+            core=client_core,
+        )
+        scenarios: list[ScenarioResult] = []
+        lost = await _examine(request, scenarios)
+        if any(each.name == AT_SERVER for each in scenarios):
+            counted = await asyncio.to_thread(launcher.asked, served.url, "/-/stats")
+            at_server = {} if counted is None else {"at_server": counted["max_in_flight"]}
+            scenarios = [
+                msgspec.structs.replace(each, **at_server) if each.name == AT_SERVER else each
+                for each in scenarios
+            ]
+    return ExamResult(scenarios=scenarios, lost=lost)
+
+
+async def _examine(request: ExamRequest, scenarios: list[ScenarioResult]) -> str:
+    """Add the result of each scenario; return why there are no more, or nothing."""
+    child = process.start("labkit.measured.exam.examiner", job=request)
+    try:
+        async with asyncio.timeout(MAX_EXAM_S) as whole:
+            while True:
+                async with asyncio.timeout(MAX_SILENCE_S):
+                    line = await launcher.read_line(child)
+                if line is None:
+                    break
+                if "lost" in line:
+                    return str(line["lost"])
+                scenarios.append(msgspec.convert(line["result"], ScenarioResult))
+        await asyncio.wait([child.ended], timeout=GRACE_S)
+        return f"ended: {child.failure('it died')}"
+    except TimeoutError:
+        return "too-slow" if whole.expired() else "never-ends"
+    finally:
+        await child.stop()

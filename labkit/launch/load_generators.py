@@ -21,9 +21,9 @@ import psutil
 
 from labkit.errors import TrialFailed
 from labkit.launch import assembly, environment
-from labkit.launch.assembly import Place
+from labkit.launch.assembly import StudyPosition
 from labkit.launch.launcher import Served
-from labkit.launch.program import START_S, Ended, run
+from labkit.launch.process import START_S, Ended, run
 from labkit.record import guards
 from labkit.record.record import Counts, Note, Process, Record, Server
 from labkit.spec.plan import Program
@@ -235,7 +235,7 @@ class Programs:
         self._served, self._core = served, environment.core_each()[0]
         self._known: dict[str, _Version] = {}
 
-    async def run(self, asked: Program, place: Place) -> Record:
+    async def run(self, asked: Program, position: StudyPosition) -> Record:
         """Return the record of one run. One that gives no figures has a note that says why."""
         started, name = datetime.now(UTC), asked.name
         trial = asked.workload.to_dict() | {"program": name}
@@ -251,14 +251,14 @@ class Programs:
             ended, counted = await _measured(name, version.path, load, self._core)
         except TrialFailed as error:
             note = Note(code="program-failed", message=str(error))
-            return assembly.record_of_others(place, trial, started, figures={}, notes=[note])
+            return assembly.record_of_others(position, trial, started, figures={}, notes=[note])
         server_s, wall_s = _cpu_s(self._served.pid) - before_s, counted.wall_s
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
         found = guards.contention(ended.others_percent, wall_s)
         if counted.failed:
             found = [("failures", f"{counted.failed:,} of {done:,} requests failed"), *found]
         record = assembly.record_of_others(
-            place,
+            position,
             trial,
             started,
             figures={"cpu_us_per_request": 1e6 * cpu_s / done},

@@ -1,12 +1,19 @@
-"""What a trial needs of this machine, checked before anything is started."""
+"""What a trial needs of this machine, checked before anything is started.
+
+Also what is made ready for it: addresses for its names, and a strategy of the user's own as bytes
+that another process can load.
+"""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import resource
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any
@@ -22,22 +29,38 @@ from labkit.spec.addresses import (
     is_loopback,
 )
 from labkit.spec.registry import PEERS
-from labkit.spec.targets import PostgresTarget
+from labkit.spec.targets import PostgresTarget, ValkeyTarget
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
 
 RESERVED_DESCRIPTORS = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A trial that this machine can run, as `prepare` found. `function` is a user's own, pickled.
+
+    A client connects to `addresses` and to no others: a name cannot change its meaning later.
+    """
+
+    trial: Trial
+    asked: dict[str, Any]
+    """The trial as plain data."""
+    url: str | None
+    addresses: list[str]
+    function: str | None
+
+
+def prepare(trial: Trial) -> Ready:
+    """Check the trial and make it ready. Raise `BadInput` where it could not be run."""
+    check(trial)
+    url, asked = trial.url, trial.to_dict()
+    found = addresses(url) if url else []
+    return Ready(trial=trial, asked=asked, url=url, addresses=found, function=pickled(trial))
+
+
 def check(trial: Trial) -> None:
     """Raise `BadInput` where this machine cannot run the trial."""
-    _check_code(trial)
-    _check_loops(trial)
-    _check_database(trial)
-    _check_descriptors(trial)
-
-
-def _check_code(trial: Trial) -> None:
     if trial.own_strategy and trial.function is None:
         raise BadInput(
             f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
@@ -45,13 +68,8 @@ def _check_code(trial: Trial) -> None:
         )
     if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
-
-
-def _check_loops(trial: Trial) -> None:
-    for name, loop in {
-        "loop": trial.loop,
-        "target.loop": getattr(trial.target, "loop", ""),
-    }.items():
+    loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
+    for name, loop in loops.items():
         if loop == "uvloop" and find_spec("uvloop") is None:
             raise BadInput(
                 f"{name} is 'uvloop': it is not installed; install it or set {name} to 'asyncio'"
@@ -61,6 +79,14 @@ def _check_loops(trial: Trial) -> None:
         raise BadInput(
             f"eager_tasks is True: asyncio has them since Python 3.12 and this is {here}; "
             "leave eager_tasks off or use a newer Python"
+        )
+    if isinstance(trial.target, PostgresTarget | ValkeyTarget):
+        _check_database(trial)
+    if not has_descriptors(trial):
+        raise BadInput(
+            f"limit is {trial.slots:,}: up to {connections(trial):,} connections would be open at "
+            f"once and this machine allows {descriptors() - RESERVED_DESCRIPTORS:,} a process; "
+            "lower it, set transport.limit, or raise 'ulimit -Hn'"
         )
 
 
@@ -72,12 +98,17 @@ _ASKS_BY = {"postgres": "asyncpg", "valkey": "redis"}
 
 def _check_database(trial: Trial) -> None:
     kind = trial.target.kind
-    if kind not in _SERVERS:
-        return
     server, variable = _SERVERS[kind]
     own = os.environ.get(variable)
-    if own:
-        _check_own(kind, own)
+    # A server of the user's own must be on this machine.
+    if own and kind == "valkey":
+        check_redis_url(REDIS_URL, own)
+        if urlsplit(own).hostname:
+            addresses(own, REDIS_URL)
+    elif own:
+        check_dsn(own)
+        if "localhost" in hosts_of(own):  # the only name that it may hold
+            _resolved("localhost", 5432, POSTGRES_DSN)
     driver = trial.transport.kind
     for package in [driver, _ASKS_BY[kind], *([] if own else [server])]:
         if find_spec(package) is None:
@@ -87,18 +118,6 @@ def _check_database(trial: Trial) -> None:
         _check_room(trial, trial.target.max_connections)
 
 
-def _check_own(kind: str, own: str) -> None:
-    """Raise `BadInput` unless the server of the user's own is on this machine."""
-    if kind == "valkey":
-        check_redis_url(REDIS_URL, own)
-        if urlsplit(own).hostname:
-            addresses(own, REDIS_URL)
-        return
-    check_dsn(own)
-    if "localhost" in hosts_of(own):  # the only name that it may hold
-        _resolved("localhost", 5432, POSTGRES_DSN)
-
-
 def check_served(trial: Trial, in_force: Mapping[str, Any]) -> None:
     """Raise `BadInput` where the target that runs has no room for the trial's connections."""
     if isinstance(trial.target, PostgresTarget) and "max_connections" in in_force:
@@ -106,7 +125,10 @@ def check_served(trial: Trial, in_force: Mapping[str, Any]) -> None:
 
 
 def _check_room(trial: Trial, most: int) -> None:
-    """A pool that may grow beyond what the server admits fails only under load, or at its start."""
+    """Raise `BadInput` for a pool that may grow beyond what the server admits.
+
+    It would fail only under load, or at its start.
+    """
     transport, wanted, name = trial.transport, connections(trial), "limit"
     if isinstance(transport, AsyncpgTransport) and transport.mode == "pool":
         wanted, name = transport.max_size, "transport.max_size"
@@ -121,37 +143,24 @@ def _check_room(trial: Trial, most: int) -> None:
 
 
 def connections(trial: Trial) -> int:
-    """How many connections the trial may hold open at once."""
+    """Return how many connections the trial may hold open at once."""
     return trial.transport.connections_at(min(trial.slots, trial.requests))
 
 
 def descriptors() -> int:
-    """How many files and sockets a process of this user may open (the hard limit)."""
+    """Return how many files and sockets a process may open at most (the hard limit)."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def has_descriptors(trial: Trial) -> bool:
-    """Whether a process may open as many sockets as the trial may need."""
-    enough = connections(trial) <= descriptors() - RESERVED_DESCRIPTORS
-    return enough or descriptors() == resource.RLIM_INFINITY
-
-
-def _check_descriptors(trial: Trial) -> None:
-    budget = descriptors() - RESERVED_DESCRIPTORS
-    wanted = connections(trial)
-    if not has_descriptors(trial):
-        raise BadInput(
-            f"limit is {trial.slots:,}: up to {wanted:,} connections would be open at once and "
-            f"this machine allows {budget:,} a process; lower it, set transport.limit, or raise "
-            "'ulimit -Hn'"
-        )
+    """Return True if a process may open as many sockets as the trial may need."""
+    allowed = descriptors()
+    budget = allowed - RESERVED_DESCRIPTORS
+    return allowed == resource.RLIM_INFINITY or connections(trial) <= budget
 
 
 def addresses(url: str, name: str = "target.url") -> list[str]:
-    """The addresses of the URL's host, each checked; empty where the URL holds an address itself.
-
-    The worker connects to these and to no other: a name cannot change its meaning in between.
-    """
+    """Return the addresses of the URL's host, each checked; none where it is an address itself."""
     parts_of = urlsplit(url)
     host = parts_of.hostname or ""
     try:
@@ -177,3 +186,45 @@ def _resolved(host: str, port: int, name: str) -> list[str]:
             "that is not loopback; use 127.0.0.1"
         )
     return listed
+
+
+def pickled(trial: Trial) -> str | None:
+    """Return a strategy of the user's own as cloudpickle bytes in base64; None for the lab's.
+
+    Raises `BadInput` where it cannot be sent to another process.
+    """
+    if trial.function is None:
+        return None
+    import cloudpickle
+
+    function = unguarded(trial.function)
+    try:
+        with _by_value(function):
+            return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
+    except Exception as error:  # noqa: BLE001  # pickling runs code of any class it meets
+        raise BadInput(
+            f"strategy is {trial.strategy!r}: it cannot be sent to another process ({error}); "
+            "define it in a cell or at the top of a module, and let it use no open files or locks"
+        ) from None
+
+
+def unguarded(function: Any) -> Any:
+    """Return the coroutine function inside the lab's own decorator; any other as it is."""
+    own = getattr(function, "__labkit_guard__", None) is function
+    return function.__wrapped__ if own else function
+
+
+@contextlib.contextmanager
+def _by_value(function: Any) -> Iterator[None]:
+    """Let the code itself travel, also of a function in a module the child might not find."""
+    import cloudpickle
+
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    if module is None or module.__name__ == "__main__" or module.__name__.startswith("labkit"):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)

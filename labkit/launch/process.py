@@ -1,4 +1,20 @@
-"""Child processes of a trial: in sessions of their own, read line by line, ended surely."""
+"""Child processes: started in sessions of their own, read line by line, and surely ended.
+
+The plan for their end. Whatever becomes of the parent, no child outlives its work by two seconds,
+and what a child has used is known.
+
+- The parent goes on (the work is done, has failed, is past its deadline, or was cancelled): whoever
+  makes a `Child` awaits `stop` in a `finally`. It asks by SIGTERM, waits `GRACE_S`, and kills. If
+  that waiting is cancelled as well, as by a second Ctrl-C, the child is killed at once.
+- The parent is killed and can do nothing: a child of the lab's own watches its standard input,
+  whose other end the parent has (see `measured.lifeline`). A program of others does not; it is
+  asked to end after so many seconds, and does.
+- Ctrl-C reaches the parent alone, because each child has a session of its own: so the parent ends
+  its children in order, and they can still report what they measured.
+
+A thread waits for each child by `wait4`, as only that tells what the child has used. Rejected:
+`asyncio.subprocess`, which reaps the child itself and loses that.
+"""
 
 from __future__ import annotations
 
@@ -11,76 +27,116 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
+import psutil
 
 from labkit.errors import TrialFailed
 
-LONGEST_LINE = 1 << 26
+MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
 GRACE_S = 1.0
+START_S = 30.0
+"""How long a process may take that is to measure nothing."""
 
 
 class Child:
-    """One `python -m module` process. Its standard input stays open: when it ends, so does it.
+    """One process: with pipes, its standard input stays open and its `lines` are read.
 
-    Not `asyncio.subprocess`: that reaps the process itself and loses its resource usage.
+    Without them it has no input, and writes to files. `job` is sent to it as a line of JSON; `core`
+    is the one that it is to run on. Raises `OSError` where it cannot be started.
     """
 
-    def __init__(self, module: str, *args: str) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # `close` closes it
-        self.started = time.perf_counter()
-        self._popen = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            [sys.executable, "-P", "-m", module, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            # Ctrl-C reaches the parent alone, which ends its children in order.
-            start_new_session=True,
-            env=_environment(),
-        )
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        pipes: bool = False,
+        job: Any = None,
+        core: int | None = None,
+        folder: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        with contextlib.ExitStack() as files, _on_core(core):
+            self._out, self._errors = [
+                files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
+            ]
+            self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
+            self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
+                words,
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else self._out,
+                stderr=self._errors,
+                start_new_session=True,
+                cwd=folder,
+                env=environment,
+            )
+            self._files = files.pop_all()
         self.pid = self._popen.pid
-        self.usage: Any = None
-        self.wall_s: float | None = None
         self.status: int | None = None
-        self._reader: asyncio.StreamReader | None = None
-        self._transport: asyncio.BaseTransport | None = None
-        self._reaping = in_thread(self._wait)
+        self.usage: Any = None
+        self.wall_s = 0.0
+        self.others_percent: float | None = None
+        """The share of its time in which other processes had its core; None without a core."""
+        loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        threading.Thread(target=self._wait, args=[loop], daemon=True).start()
+        self.lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+        self._connecting: asyncio.Future[Any] | None = None
+        if job is not None:
+            self._write(msgspec.json.encode(job) + b"\n")
+        if pipes:
+            protocol = partial(asyncio.StreamReaderProtocol, self.lines)
+            connecting = loop.connect_read_pipe(protocol, self._popen.stdout)
+            self._connecting = asyncio.ensure_future(connecting)
 
-    def _wait(self) -> None:
-        _, status, self.usage = os.wait4(self.pid, 0)
-        self.wall_s = time.perf_counter() - self.started
-        self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for the end of the process. In a thread of its own: the loop's executor has few."""
+        try:
+            _, status, self.usage = os.wait4(self.pid, 0)
+            self.wall_s = time.perf_counter() - self._started
+            self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
+            if self._busy_s is not None:
+                others_s = (_busy_s(self._core) or 0.0) - self._busy_s - self.cpu_s
+                self.others_percent = max(100 * others_s / self.wall_s, 0.0)
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self.ended.set_result, None)
 
-    async def write_line(self, message: Any) -> None:
-        """Send one line of JSON."""
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that it has used, once it has ended."""
+        return float(self.usage.ru_utime + self.usage.ru_stime)
+
+    def _write(self, data: bytes) -> None:
+        """Write to the process in a thread: it may be more than its pipe takes at once."""
         assert self._popen.stdin is not None
-        data = msgspec.json.encode(message) + b"\n"
-        # In a thread: a strategy of the user's own may be larger than the pipe's buffer.
-        with contextlib.suppress(BrokenPipeError):
-            await in_thread(partial(_write_all, self._popen.stdin.fileno(), data))
+        # A descriptor of the thread's own: the other one is closed when the process is stopped.
+        pipe = os.fdopen(os.dup(self._popen.stdin.fileno()), "wb")
 
-    async def read_line(self) -> dict[str, Any] | None:
-        """The next line of JSON; None once the process has closed its output."""
-        if self._reader is None:
-            self._reader = asyncio.StreamReader(limit=LONGEST_LINE)
-            protocol = asyncio.StreamReaderProtocol(self._reader)
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.connect_read_pipe(lambda: protocol, self._popen.stdout)
-        line = await self._reader.readline()
-        if not line.endswith(b"\n"):
-            return None
-        message: dict[str, Any] = msgspec.json.decode(line)
-        return message
+        def write() -> None:
+            with contextlib.suppress(BrokenPipeError), pipe:
+                pipe.write(data)
 
-    def said_on_stderr(self) -> str:
-        """The last line that the process wrote to standard error, or the empty string."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:500] if lines else ""
+        threading.Thread(target=write, daemon=True).start()
+
+    def output(self) -> str:
+        """Return the end of what a process without pipes wrote to standard output."""
+        return _tail(self._out)
+
+    def errors(self) -> str:
+        """Return the end of what the process wrote to standard error."""
+        return _tail(self._errors)
+
+    def failure(self, what: str) -> TrialFailed:
+        """Return the error for a process that ended before it did its work."""
+        last = (self.errors().strip().splitlines() or [""])[-1][:500]
+        status = "" if self.status is None else f" (exit status {self.status})"
+        return TrialFailed(f"{what}{status}{': ' + last if last else ''}")
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process is gone."""
@@ -88,82 +144,102 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    async def exited(self, within_s: float) -> bool:
-        """Wait for the process to end; whether it did."""
-        done, _ = await asyncio.wait([self._reaping], timeout=within_s)
-        return bool(done)
-
-    async def end(self, grace_s: float = GRACE_S) -> None:
-        """End the process: ask, wait `grace_s`, then kill. Gives back every resource."""
-        if not self._reaping.done():
-            self.signal(signal.SIGTERM)
-            if not await self.exited(grace_s):
-                self.signal(signal.SIGKILL)
-                await self.exited(GRACE_S)
-        self.close()
-
-    def close(self) -> None:
-        """Kill what still runs, without waiting, and close the pipes."""
-        self.signal(signal.SIGKILL)
-        if self._transport is not None:
-            self._transport.close()
-        for pipe in (self._popen.stdin, self._popen.stdout, self._errors):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
+    async def stop(self, grace_s: float = GRACE_S) -> None:
+        """End the process: ask, wait `grace_s`, kill. Give back every resource."""
+        try:
+            for number, within_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, GRACE_S)):
+                if not self.ended.done():
+                    self.signal(number)
+                    await asyncio.wait([self.ended], timeout=within_s)
+        finally:
+            # Without waiting, and in any case: nothing but the kernel can keep it alive now.
+            self.signal(signal.SIGKILL)
+            if self._connecting is not None and not self._connecting.cancel():
+                self._connecting.result()[0].close()
+            for pipe in (self._popen.stdin, self._popen.stdout, self._files):
+                if pipe is not None:
                     pipe.close()
 
 
-async def surely_ended(child: Child) -> None:
-    """End a child even when this task is being cancelled meanwhile."""
-    try:
-        await asyncio.shield(asyncio.ensure_future(child.end()))
-    finally:
-        child.close()
+def start(module: str, *arguments: str, job: Any = None) -> Child:
+    """Start a module of the lab's as a process that ends with this one."""
+    environment, home = dict(os.environ), Path(__file__).resolve().parents[2]
+    # Importable whatever the current folder is. An installed package is found anyway, and named
+    # here it would come before the standard library.
+    if home.name != "site-packages":
+        listed = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(listed)
+    words = [sys.executable, "-P", "-m", module, *arguments]
+    return Child(words, pipes=True, job=job, environment=environment)
 
 
-def in_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Run `work` in a thread of its own.
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a program ended, its output, and what it used; `others_percent` as of `Child`."""
 
-    Not in the loop's executor: it has few threads, and trials that run at the same time would wait
-    for each other's.
+    status: int
+    out: str
+    errors: str
+    cpu_s: float
+    wall_s: float
+    peak_rss_bytes: int
+    others_percent: float | None
+
+
+async def run(
+    words: Sequence[str], *, core: int | None, folder: str, within_s: float = START_S
+) -> Ended:
+    """Run a program that is not the lab's to its end; it is gone when this returns.
+
+    Raises `TrialFailed` where it does not start, or not end in time.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def finish(error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except OSError as found:
-            error = found
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(finish, error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    name = Path(words[0]).name
+    try:
+        child = Child(words, core=core, folder=folder)
+    except OSError as error:
+        raise TrialFailed(f"{name} cannot be run: {error}") from None
+    try:
+        await asyncio.wait([child.ended], timeout=within_s)
+        if child.status is None:
+            raise TrialFailed(f"{name} did not end within {within_s:,.0f} s, and was ended")
+        return Ended(
+            status=child.status,
+            out=child.output(),
+            errors=child.errors(),
+            cpu_s=child.cpu_s,
+            wall_s=child.wall_s,
+            peak_rss_bytes=child.usage.ru_maxrss * 1024,
+            others_percent=child.others_percent,
+        )
+    finally:
+        await child.stop(0)
 
 
-def _environment() -> dict[str, str]:
-    """This process's environment, with labkit importable whatever the current folder is."""
-    home = Path(__file__).resolve().parents[2]
-    if home.name == "site-packages":
-        # Found anyway, and named here it would come before the standard library.
-        return dict(os.environ)
-    paths = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+@contextlib.contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """Let this thread alone run on `core`: what it starts inherits that.
+
+    So no code of Python's runs between fork and exec, where other threads could have left a lock.
+    """
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def failed(child: Child, what: str) -> TrialFailed:
-    """The error for a child that ended before it did its work."""
-    said = child.said_on_stderr()
-    status = "" if child.status is None else f" (exit status {child.status})"
-    return TrialFailed(f"{what}{status}{': ' + said if said else ''}")
+def _busy_s(core: int | None) -> float | None:
+    """Return for how many seconds processes have run on this core; interrupts are of none."""
+    cores = psutil.cpu_times(percpu=True) if core is not None else []
+    if core is None or core >= len(cores):
+        return None
+    return float(cores[core].user + cores[core].nice + cores[core].system)
+
+
+def _tail(file: IO[bytes]) -> str:
+    file.seek(max(file.seek(0, os.SEEK_END) - MAX_OUTPUT_BYTES, 0))
+    return file.read().decode("utf-8", "replace")

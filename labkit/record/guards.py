@@ -184,7 +184,7 @@ def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     # A loop is late where its client is full, as the trial means it to be. One that others keep
     # from its core would fill that time as well; there is another note on that.
     wanted = client.cpu_percent + (client.waited_percent or 0) if client else 0.0
-    full_on_purpose = trial.saturates and wanted >= CLIENT_CPU_PERCENT
+    full_on_purpose = wanted >= CLIENT_CPU_PERCENT and trial.saturates
     if lag is None or latency is None or full_on_purpose:
         return
     # The highest percentile that has enough timers behind it.

@@ -69,8 +69,10 @@ class Trial:
         if "strategy" in settings:
             state |= _choose_strategy(settings.pop("strategy"))
         chosen = {role: settings.pop(role) for role in KINDS if role in settings}
-        chosen = parts.with_suited_transport(chosen, state)
-        kinds = {role: parts.kind_chosen(role, chosen.get(role), state[role]) for role in ROLES}
+        if "target" in chosen:
+            chosen = parts.with_suited_transport(chosen, state)
+        kinds = {role: type(state[role]) for role in ROLES}
+        kinds |= {role: parts.kind_chosen(role, part, state[role]) for role, part in chosen.items()}
         changes: dict[str, dict[str, Any]] = {role: {} for role in ("strategy", *ROLES)}
         for name, value in settings.items():
             role, leaf = parts.resolved(name, kinds, state["options"])
@@ -78,7 +80,9 @@ class Trial:
                 raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
             changes[role][leaf] = value
         for role in ROLES:
-            state[role] = parts.construct(role, chosen.get(role), state[role], changes[role])
+            # A part of which nothing changes is valid already.
+            if role in chosen or changes[role]:
+                state[role] = parts.construct(role, chosen.get(role), state[role], changes[role])
         for leaf, value in changes["strategy"].items():
             validation.check(f"strategy.{leaf}", value, OPTION_TYPES[leaf])
         state["options"] = {**state["options"], **changes["strategy"]}
@@ -125,13 +129,13 @@ class Trial:
             )
         if self.workload.rate is not None:
             self._check_open(self.workload.rate)
-        usual = self.transport == AiohttpTransport() and self.path == "/{item}"
-        by_hand = usual and self.url is None and self._is("worker_pool")
-        if self.probes == "bare" and not by_hand:
-            raise BadInput(
-                "probes is 'bare' with other settings than the hand-written loop has: leave "
-                "strategy at 'worker_pool', target at 'http', and path and transport as they are"
-            )
+        if self.probes == "bare":
+            usual = self.transport == AiohttpTransport() and self.path == "/{item}"
+            if not usual or self.url is not None or not self._is("worker_pool"):
+                raise BadInput(
+                    "probes is 'bare' with other settings than the hand-written loop has: leave "
+                    "strategy at 'worker_pool', target at 'http', path and transport as they are"
+                )
 
     def _check_open(self, rate: float) -> None:
         if not self._is("worker_pool"):
@@ -193,8 +197,9 @@ class Trial:
             return self.target.query_s == 0
         if not isinstance(self.target, HttpTarget):
             return True
-        delayed = self.path == "/{item}" and delays.parse(self.target.delay).holds_back
-        return not delayed and not self.path.startswith("/delay/")
+        if self.path != "/{item}":
+            return not self.path.startswith("/delay/")
+        return not delays.parse(self.target.delay).holds_back
 
     @property
     def url(self) -> str | None:

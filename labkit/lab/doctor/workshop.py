@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from labkit.errors import LabError
 from labkit.lab.doctor import machine as machines
 from labkit.lab.doctor.machine import DRIVERS, Examination, Machine
-from labkit.launch import launcher, program
+from labkit.launch import launcher, process
 from labkit.record.record import Record
 from labkit.spec.trial import Trial
 
@@ -133,7 +133,7 @@ async def output(words: Sequence[str]) -> Output:
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         Path(folder, "cell.py").write_text(CELL, encoding="utf-8")  # noqa: ASYNC240  # a few bytes
         try:
-            ended = await program.run(words, core=None, folder=folder, within_s=KERNEL_S)
+            ended = await process.run(words, core=None, folder=folder, within_s=KERNEL_S)
         except LabError as error:
             return str(error), True, 0.0
     if ended.status == 0:

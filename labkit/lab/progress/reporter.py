@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,9 +15,6 @@ from typing import Any
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
-
-WAKE_EVERY_S = 0.1
-"""The longest that the loop sleeps while work may be cancelled."""
 
 
 class Reporter:
@@ -89,17 +89,11 @@ def report_cancellation(reporter: Reporter, message: Callable[[], str]) -> Itera
 
     The kernel's signal handler puts the cancellation into the kernel's loop without waking it.
     Where nothing else wakes the loop (the strategy blocks, no progress arrives) it would sleep on.
-    So a timer wakes it all the time.
+    So the loop is woken by each signal, through a descriptor to which Python writes its number.
     """
-    timer: asyncio.TimerHandle
-
-    def wake() -> None:
-        nonlocal timer
-        timer = asyncio.get_running_loop().call_later(WAKE_EVERY_S, wake)
-
-    wake()
     try:
-        yield
+        with _woken_by_signals():
+            yield
     except asyncio.CancelledError as error:
         sentence = message()
         reporter.interrupted(sentence)
@@ -107,5 +101,25 @@ def report_cancellation(reporter: Reporter, message: Callable[[], str]) -> Itera
         # IPython calls this, if the error has it, instead of making a traceback.
         error.__dict__["_render_traceback_"] = lambda: [sentence]
         raise
-    finally:
-        timer.cancel()
+
+
+@contextlib.contextmanager
+def _woken_by_signals() -> Iterator[None]:
+    """Wake the running loop at each signal; only the main thread's, where handlers run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    here, there = socket.socketpair()
+    with here, there:
+        there.setblocking(False)
+        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+        if before != -1:  # a loop is woken already, by asyncio's own signal handlers
+            signal.set_wakeup_fd(before)
+        loop.add_reader(here, here.recv, 64)
+        try:
+            yield
+        finally:
+            loop.remove_reader(here)
+            if before == -1:
+                signal.set_wakeup_fd(-1)
