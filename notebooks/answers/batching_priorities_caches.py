@@ -120,7 +120,7 @@ async def _forgets(loads: _Loads) -> None:
 async def _fails(loads: _Loads) -> None:
     found = await loads.all_of(MISSING, MISSING)
     if not all(isinstance(one, KeyError) for one in found):
-        raise Wrong("a load failed, and not all who waited for it were told so")
+        raise Wrong("a load failed, and not all who waited for it were notified")
     await loads.all_of(MISSING)
     if len(loads.keys) != 2:
         raise Wrong("it remembers a failure: the next to ask is to have a load of its own")

@@ -49,7 +49,7 @@ def in_the_hidden_line(answer: object) -> str:
     )
     return (
         "more than two of three wait inside the client, for a limit that nobody meant to set. "
-        "100 is what aiohttp's connector allows unless told"
+        "100 is what aiohttp's connector allows by default"
     )
 
 

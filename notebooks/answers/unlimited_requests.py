@@ -14,7 +14,7 @@ VERDICTS = ("holds", "refuted", "inconclusive")
 
 @exercise("ex-01-1")
 def published_time(answer: object) -> str:
-    """Check the time of the published workload as the mean delay foretells it, in seconds."""
+    """Check the time of the published workload as the mean delay predicts it, in seconds."""
     rounds = REQUESTS / LIMIT
     mistakes = {
         rounds * LONGEST_S: "that is rounds that wait for their slowest: must the others wait?",
@@ -36,7 +36,7 @@ def told_and_not_asking(answer: object) -> str:
     limit, waits = 5, [3.0, 1.0, 2.0, 1.0, 3.0, 2.0, 2.0, 1.0] * 5
     done = schedules.check_schedule(schedules.run(answer, limit=limit, delays=waits))
     if done.polled_turns:
-        raise Wrong("it asks again and again while nothing has happened: let it be told")
+        raise Wrong("it asks again and again while nothing has happened: let it be notified")
     if done.max_tasks > limit + 2:
         raise Wrong(
             f"{done.max_tasks} tasks existed at once for a limit of {limit}: when is one made?"

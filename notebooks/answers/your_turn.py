@@ -54,7 +54,7 @@ def tells_what_failed(answer: object) -> str:
         raise Wrong(f"{done.max_tasks} tasks existed at once for a limit of {LIMIT}")
     if done.wall_s > ITEMS / LIMIT + 0.5:
         raise Wrong("places stood idle: does a failure cost its worker the rest of its work?")
-    _check_told(done.returned)
+    _check_report(done.returned)
     if schedules.run(answer, limit=LIMIT, items=ITEMS).returned not in ([], ()):
         raise Wrong("where nothing fails it is to return an empty list")
     return (
@@ -63,7 +63,7 @@ def tells_what_failed(answer: object) -> str:
     )
 
 
-def _check_told(returned: object) -> None:
+def _check_report(returned: object) -> None:
     if returned is None:
         raise Wrong("it survives, and tells nobody: the caller believes that all went well")
     if not isinstance(returned, list | tuple):
@@ -92,7 +92,7 @@ def hides_the_rounds(answer: object) -> str:
         )
     return (
         "all wait equally long, and so nobody waits for anybody. Before you believe that two are "
-        "equal, ask whether the trial could have told them apart"
+        "equal, ask whether the trial could show a difference"
     )
 
 
