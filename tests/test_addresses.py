@@ -145,7 +145,7 @@ def test_a_remote_host_may_be_called_only_by_the_name_that_was_allowed() -> None
 
 
 def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
-    most = {"requests": addresses.REMOTE_REQUESTS, "limit": addresses.REMOTE_LIMIT}
+    most = {"requests": addresses.MAX_REMOTE_REQUESTS, "limit": addresses.MAX_REMOTE_LIMIT}
 
     check_remote("http://example.invalid/", **most)
     check_remote("http://127.0.0.1/", requests=10**8, limit=10**6)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.record import interference
-from labkit.record.interference import Reading
+from labkit.record.interference import KernelCounters
 from labkit.record.record import Interference
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -44,7 +44,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
-    assert interference.read() == Reading(None, None, None, None, None)
+    assert interference.read() == KernelCounters(None, None, None, None, None)
     assert interference.quota_cores() is None
 
 
@@ -134,10 +134,10 @@ COUNTERS = st.tuples(*[st.integers(0, 10**6)] * 5)
 def test_what_happened_between_is_the_growth(
     start: tuple[int, ...], grown: tuple[int, ...]
 ) -> None:
-    after = Reading(*(old + new for old, new in zip(start, grown, strict=True)))
+    after = KernelCounters(*(old + new for old, new in zip(start, grown, strict=True)))
     periods, throttled_s, stolen_s, cores_s, drops = grown
 
-    assert interference.between(Reading(*start), after) == Interference(
+    assert interference.between(KernelCounters(*start), after) == Interference(
         throttled_periods=periods,
         throttled_s=throttled_s,
         stolen_s=stolen_s,
@@ -148,8 +148,8 @@ def test_what_happened_between_is_the_growth(
 
 @pytest.mark.parametrize("known", range(2))
 def test_what_was_not_told_once_is_not_known(known: int) -> None:
-    readings = [Reading(None, None, None, None, None)] * 2
-    readings[known] = Reading(1, 1.0, 1.0, 1.0, 1)
+    readings = [KernelCounters(None, None, None, None, None)] * 2
+    readings[known] = KernelCounters(1, 1.0, 1.0, 1.0, 1)
 
     assert interference.between(*readings) == Interference()
 

@@ -28,7 +28,7 @@ from labkit.measured.probes.window import ProcessReader, Window
 from labkit.record import histogram as latency
 
 WRAPS = pytest.mark.parametrize("wrap", [metered, counted], ids=["metered", "counted"])
-VALUES = st.integers(0, latency.HIGHEST_NS)
+VALUES = st.integers(0, latency.MAX_NS)
 FEWER = settings(max_examples=40)
 SAMPLES = st.lists(VALUES | st.integers(0, 10**9), min_size=1, max_size=60)
 SHARES = ["0.5", "0.9", "0.99", "0.999", "1"]
@@ -96,7 +96,7 @@ def test_of_nothing_there_is_no_summary() -> None:
 
 
 def test_the_histogram_is_of_constant_size() -> None:
-    counts = recorded([0, latency.HIGHEST_NS])
+    counts = recorded([0, latency.MAX_NS])
 
     assert len(counts) * counts.itemsize < 1_000_000
     assert next(latency.buckets(counts)) == (0, 1)
@@ -126,11 +126,11 @@ def test_the_hdr_histogram_holds_the_same_percentiles(values: list[int]) -> None
 
 
 def test_the_hdr_histogram_clamps_what_it_cannot_hold() -> None:
-    text = latency.to_hdr(recorded([0, latency.HIGHEST_NS]))
+    text = latency.to_hdr(recorded([0, latency.MAX_NS]))
     decoded = HdrHistogram.decode(text)
 
     assert decoded.get_min_value() == 1
-    assert decoded.get_max_value() == pytest.approx(latency.HDR_HIGHEST_US, rel=0.001)
+    assert decoded.get_max_value() == pytest.approx(latency.MAX_HDR_US, rel=0.001)
 
 
 # The meter
@@ -316,7 +316,7 @@ def timed(tooks_s: list[float]) -> Meter:
 
 
 @settings(max_examples=50)
-@given(st.floats(0, latency.LONGEST_S))
+@given(st.floats(0, latency.MAX_WORD_S))
 def test_latency_is_the_time_of_the_call(took_s: float) -> None:
     ((value_ns, count),) = latency.buckets(timed([took_s]).latencies)
     assert count == 1
@@ -340,7 +340,7 @@ def test_latencies_are_counted_whenever_they_are_put_away(tooks_s: list[float], 
 def test_a_latency_beyond_what_a_word_holds_is_counted_as_the_longest() -> None:
     ((value_ns, count),) = latency.buckets(timed([1e6, 1e5]).latencies)
     assert count == 2
-    assert value_ns / 1e9 == pytest.approx(latency.LONGEST_S, rel=0.00075)
+    assert value_ns / 1e9 == pytest.approx(latency.MAX_WORD_S, rel=0.00075)
 
 
 async def test_some_examples_of_failures_are_kept_and_cut() -> None:

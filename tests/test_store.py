@@ -194,13 +194,15 @@ def test_a_crash_while_writing_leaves_nothing_half(
 def test_a_process_killed_while_writing_leaves_nothing_half(kept: Store, moment: str) -> None:
     kept.add(small("a"))
     script = (
-        "import os, pathlib, sys\n"
-        "from labkit.record.store import _write\n"
+        "import os, sys\n"
+        "from labkit.record.record import decode\n"
+        "from labkit.record.store import Store\n"
         f"{moment} = lambda *_, **__: os._exit(9)\n"
-        "_write(pathlib.Path(sys.argv[1]), b'{')\n"
+        "Store(sys.argv[1]).add(decode(sys.stdin.buffer.read()))\n"
     )
 
-    ended = subprocess.run([sys.executable, "-c", script, kept.folder / "b.json"], check=False)
+    command = [sys.executable, "-c", script, str(kept.folder)]
+    ended = subprocess.run(command, input=encode(small("b")), check=False)
 
     assert ended.returncode == 9
     assert kept.ids() == ["a"]

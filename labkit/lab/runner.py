@@ -236,7 +236,7 @@ async def run_file(
         [({ARM: arm}, plan_here.arms[arm]) for arm in group]
         for group in plan_here.groups(named, judged)
     ]
-    steps = plan.interleave_groups(groups, repeats=times, seed=seed)
+    steps = plan.interleave(*groups, repeats=times, seed=seed)
     async with contextlib.AsyncExitStack() as stack:
         served = None
         if file.server is not None:

@@ -38,7 +38,7 @@ from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec import delays
-from labkit.spec.addresses import REMOTE_RPS, is_remote
+from labkit.spec.addresses import MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
 
@@ -146,7 +146,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
         if is_remote(job.url):
-            call = paced(call, REMOTE_RPS)
+            call = paced(call, MAX_REMOTE_RPS)
         if job.profile is not None:
             # The figures of this run are no measurement any more.
             from labkit.profiler.profiler import ProfiledRun

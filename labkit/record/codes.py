@@ -37,7 +37,7 @@ _FAILED = _codes("invalid", (
     ("all-failed", "no request succeeded",
      "see first_errors in the record, and whether the target runs"),
     ("deadline", "the trial passed its deadline", "send fewer requests, or raise deadline_s"),
-    ("ended-early", "the client was told to end before all items were sent",
+    ("ended-early", "the client was asked to end before all items were sent",
      "let it run to its end, or send fewer requests"),
     ("interrupted", "Ctrl-C", "run it again"),
     ("items-repeated", "the strategy sent an item more than once",
@@ -65,7 +65,7 @@ _SPOILT = _codes("invalid", (
      "raise limit, or ask for a lower rate"),
     ("too-late", f"over {100 * guards.TOO_LATE_SHARE:.0f} % of the requests were sent over 1 ms "
      "after they were due", "raise limit, ask for a lower rate, or read latency since due alone"),
-    ("throttled", "a CPU quota held the processes during the run",
+    ("throttled", "a CPU quota stopped the processes during the run",
      "raise the container's CPU quota and run it again"),
 ))  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""What an exam of a strategy asks for, and what it observes: plain data for both processes.
+"""The request and the result of an exam of a strategy: plain data for both processes.
 
-Nothing is judged here: `report.exam_faults` decides what is a fault.
+`report.exam_faults` decides what is a fault.
 """
 
 from __future__ import annotations
@@ -86,19 +86,19 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
 
     @property
     def succeeding(self) -> int:
-        """How many of the planned items do not fail."""
+        """Return how many of the planned items do not fail."""
         return self.planned - self.failing
 
     @property
     def ending(self) -> str:
-        """How the run ended, as it goes on from 'it': 'returned', or what it raised."""
+        """Return how the run ended, as the words after 'it': 'returned', or what it raised."""
         if self.end == "raised":
             return f"raised {self.raised}"
         return "returned" if self.end == "returned" else "did not return"
 
     @property
     def standstill_s(self) -> float:
-        """How long the strategy blocked the loop, asleep or computing, where that is judged."""
+        """Return how long the strategy blocked the loop, where that is judged."""
         return 0.0 if self.backlog else max(self.blocked_s or 0.0, self.longest_turn_s)
 
 

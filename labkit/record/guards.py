@@ -208,8 +208,8 @@ def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
     if found is None:
         return
     if found.throttled_periods:
-        held = f"{found.throttled_periods:,} periods, {found.throttled_s or 0:.3g} s in all"
-        yield "throttled", f"a CPU quota stopped the processes in {held}"
+        periods = f"{found.throttled_periods:,} periods, {found.throttled_s or 0:.3g} s in all"
+        yield "throttled", f"a CPU quota stopped the processes in {periods}"
     share = found.stolen_percent or 0.0
     if share > STOLEN_PERCENT and (found.stolen_s or 0) > STOLEN_FROM_S:
         yield "steal", f"the host ran other guests on these cores for {share:.1f} % of the time"

@@ -1,7 +1,7 @@
-"""What the kernel counts of those who disturb a measurement: quotas, other guests, full queues.
+"""Read what the kernel counts of disturbances: CPU quotas, other guests, full socket queues.
 
 Read from /proc and /sys, cheaply enough to be read just before and just after a trial.
-None where the system does not tell (macOS). Judges nothing.
+None where the system has no such counter (macOS). Judges nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labkit.record.record import Interference
 
@@ -20,7 +20,7 @@ _STEAL, _COUNTED = 7, 8
 (those after them are counted in the first two as well)."""
 
 
-class Reading(NamedTuple):
+class KernelCounters(NamedTuple):
     """Counters at one moment, since the machine or the container was started."""
 
     throttled_periods: int | None
@@ -30,72 +30,56 @@ class Reading(NamedTuple):
     listen_drops: int | None
 
 
-def read(cores: Collection[int] = ()) -> Reading:
-    """The counters now; those of time over `cores`, or over all where none is named."""
+def read(cores: Collection[int] = ()) -> KernelCounters:
+    """Read the counters; those of time over `cores`, or over all where none is named."""
     (periods, throttled_s), (stolen_s, cores_s) = throttled(), stolen(cores)
-    return Reading(periods, throttled_s, stolen_s, cores_s, listen_drops())
+    return KernelCounters(periods, throttled_s, stolen_s, cores_s, listen_drops())
 
 
-def between(before: Reading, after: Reading) -> Interference:
-    """What happened from one reading to the next."""
-    grown = [
-        None if old is None or new is None else new - old
-        for old, new in zip(before, after, strict=True)
-    ]
-    periods, throttled_s, stolen_s, cores_s, drops = grown
-    share = 100 * stolen_s / cores_s if stolen_s is not None and cores_s else None
-    return Interference(
-        throttled_periods=None if periods is None else int(periods),
-        throttled_s=None if throttled_s is None else round(throttled_s, 6),
-        stolen_s=None if stolen_s is None else round(stolen_s, 3),
-        stolen_percent=None if share is None else round(share, 2),
-        listen_drops=None if drops is None else int(drops),
-    )
+def between(before: KernelCounters, after: KernelCounters) -> Interference:
+    """Compute what happened from one reading of the counters to the next."""
+    grown: dict[str, Any] = {
+        name: None if old is None or new is None else round(new - old, 6)
+        for name, old, new in zip(KernelCounters._fields, before, after, strict=True)
+    }
+    stolen_s, cores_s = grown["stolen_s"], grown.pop("cores_s")
+    share = round(100 * stolen_s / cores_s, 2) if stolen_s is not None and cores_s else None
+    return Interference(**grown, stolen_percent=share)
 
 
 def throttled() -> tuple[int, float] | tuple[None, None]:
-    """Periods and seconds in which a CPU quota held this process's control group, or one above."""
-    counted = [found for path in _of_cgroups("cpu.stat") if (found := _throttled_in(path))]
-    if not counted:
-        return None, None
-    return sum(periods for periods, _ in counted), sum(seconds for _, seconds in counted)
-
-
-def _throttled_in(path: Path) -> tuple[int, float] | None:
-    counts = dict(line.split(maxsplit=1) for line in _lines(path) if " " in line)
-    if "nr_throttled" not in counts:
-        return None
-    # Version 2 counts in microseconds, version 1 in nanoseconds.
-    in_s = int(counts.get("throttled_usec", 0)) / 1e6 + int(counts.get("throttled_time", 0)) / 1e9
-    return int(counts["nr_throttled"]), in_s
+    """Read for how many periods and seconds a CPU quota stopped this control group or one above."""
+    periods, seconds = [], 0.0
+    for path in _of_cgroups("cpu.stat"):
+        counts = dict(line.split(maxsplit=1) for line in _lines(path) if " " in line)
+        if "nr_throttled" in counts:
+            periods.append(int(counts["nr_throttled"]))
+            # Version 2 counts in microseconds, version 1 in nanoseconds.
+            seconds += int(counts.get("throttled_usec", 0)) / 1e6
+            seconds += int(counts.get("throttled_time", 0)) / 1e9
+    return (sum(periods), seconds) if periods else (None, None)
 
 
 def quota_cores() -> float | None:
-    """How many cores the tightest CPU quota allows; None where there is none."""
-    quotas = [*map(_quota, _of_cgroups("cpu.max")), *map(_quota_1, _of_cgroups("cpu.cfs_quota_us"))]
+    """Read how many cores the tightest CPU quota allows; None where there is none."""
+    pairs = [" ".join(_lines(path)).split() for path in _of_cgroups("cpu.max")]
+    for path in _of_cgroups("cpu.cfs_quota_us"):  # version 1 has a file for each of the two
+        pairs.append([*_lines(path), *_lines(path.with_name("cpu.cfs_period_us"))])
+    # Where there is no quota, it is 'max' or '-1'.
+    quotas = [int(pair[0]) / int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0].isdigit()]
     return min((quota for quota in quotas if quota), default=None)
 
 
-def _quota(path: Path) -> float | None:
-    words = " ".join(_lines(path)).split()
-    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else None
-
-
-def _quota_1(path: Path) -> float | None:
-    quota, period = _lines(path), _lines(path.with_name("cpu.cfs_period_us"))
-    return int(quota[0]) / int(period[0]) if quota and period and int(quota[0]) > 0 else None
-
-
 def _of_cgroups(name: str) -> Iterator[Path]:
-    """The files called so of the control group that this process is in, and of those above."""
+    """Yield the files called `name` of this process's control group, and of those above."""
     for line in _lines(PROC / "self" / "cgroup"):
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         mounts = (controllers, "cpu") if controllers else ("", "unified")
         mount = next((CGROUPS / one for one in mounts if (CGROUPS / one).is_dir()), CGROUPS)
-        place = mount / path.strip("/")
-        for folder in (place, *place.parents):
+        group = mount / path.strip("/")
+        for folder in (group, *group.parents):
             if (folder / name).is_file():
                 yield folder / name
             if folder == mount:
@@ -103,7 +87,7 @@ def _of_cgroups(name: str) -> Iterator[Path]:
 
 
 def stolen(cores: Collection[int] = ()) -> tuple[float, float] | tuple[None, None]:
-    """Seconds in which the host ran other guests on `cores`, and all seconds of these cores."""
+    """Read for how many seconds the host ran other guests on `cores`, and all their seconds."""
     names = {f"cpu{core}" for core in cores} or {"cpu"}
     rows = [line.split() for line in _lines(PROC / "stat") if line.split(" ", 1)[0] in names]
     ticks = [[int(word) for word in row[1 : 1 + _COUNTED]] for row in rows]
@@ -114,7 +98,7 @@ def stolen(cores: Collection[int] = ()) -> tuple[float, float] | tuple[None, Non
 
 
 def listen_drops() -> int | None:
-    """Connections that a full queue of a listening socket dropped, of all processes."""
+    """Read how many connections full queues of listening sockets dropped, of all processes."""
     lines = [line.split() for line in _lines(PROC / "net" / "netstat")]
     for names, values in zip(lines[::2], lines[1::2], strict=False):
         counts = dict(zip(names, values, strict=False))

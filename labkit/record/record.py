@@ -160,7 +160,7 @@ class Interference(Struct, frozen=True, kw_only=True):
 
     None where the system does not tell.
 
-    `throttled_periods` and `throttled_s`: a CPU quota held their control group. `stolen_s`: the
+    `throttled_periods` and `throttled_s`: a CPU quota stopped their control group. `stolen_s`: the
     host ran other guests on their cores, `stolen_percent` of these cores' time. `listen_drops`:
     connections that a full queue of a listening socket dropped, of whatever process.
     """
@@ -396,11 +396,8 @@ class Record(Measurement, frozen=True, kw_only=True):
     def _latency_error_s(self, percentile: str) -> float | None:
         late_s = (self.server.delay_error_s if self.server else None) or {}
         delay = str(self.trial.get("target", {}).get("delay", ""))
-        if (
-            self.latency_s is None
-            or percentile not in late_s
-            or not delay.replace(".", "").isdigit()
-        ):
+        is_fixed = delay.replace(".", "").isdigit()
+        if self.latency_s is None or percentile not in late_s or not is_fixed:
             return None
         return float(getattr(self.latency_s, percentile)) - float(delay) - late_s[percentile]
 
@@ -427,8 +424,7 @@ class Record(Measurement, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return this record as plain data, ready for JSON."""
-        data = msgspec.to_builtins(self)
-        assert isinstance(data, dict)
+        data: dict[str, Any] = msgspec.to_builtins(self)
         return data
 
 

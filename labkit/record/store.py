@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 
 def default_folder() -> Path:
-    """`LABKIT_STORE`, else `data/runs` of the workspace, the checkout or the current folder."""
+    """Return `LABKIT_STORE`, else `data/runs` of the workspace, checkout or current folder."""
     named = os.environ.get(ENVIRONMENT)
     return Path(named) if named else paths.runs()
 
@@ -42,7 +41,7 @@ class Store:
         self.folder = Path(folder) if folder is not None else default_folder()
 
     def prepare(self) -> None:
-        """Make the folder; raises `BadInput` where no record could be written into it later."""
+        """Make the folder; raise `BadInput` where no record could be written into it later."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".{os.getpid()}.probe"
@@ -52,11 +51,16 @@ class Store:
             raise self._unwritable(error) from None
 
     def add(self, record: Record) -> Path:
-        """Keep a record for good; its file. Raises `BadInput` where its id is taken."""
+        """Store a record and return its file. Raises `BadInput` where its id is taken."""
         path = self._path(record.id)
         self.prepare()
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            _write(path, encode(record) + b"\n")
+            with temporary.open("xb") as file:
+                file.write(encode(record) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _give_name(temporary, path)
         except FileExistsError:
             raise BadInput(
                 f"record {record.id} is in the store already ({path.name}): records are never "
@@ -64,6 +68,8 @@ class Store:
             ) from None
         except OSError as error:
             raise self._unwritable(error) from None
+        finally:
+            temporary.unlink(missing_ok=True)
         return path
 
     def _unwritable(self, error: OSError) -> BadInput:
@@ -73,20 +79,19 @@ class Store:
         )
 
     def get(self, record_id: str) -> Record:
-        """The record with this id, or with the only id that starts so.
+        """Return the record with this id, or with the only id that starts with it.
 
         Raises `RecordNotFound` or `RecordDamaged`.
         """
         self._path(record_id)
         ids = self.ids()
-        found = [one for one in ids if one == record_id] or [
-            one for one in ids if one.startswith(record_id) and record_id
-        ]
+        found = [one for one in ids if one.startswith(record_id)]
+        found = [record_id] if record_id in found else found
         if not found:
             near = validation.did_you_mean(record_id, ids)
             raise RecordNotFound(
                 f"no record has the id {record_id!r} in {self.folder}{near}; "
-                "'labkit results list' shows those that there are"
+                "'labkit results list' shows all"
             )
         if len(found) > 1:
             raise RecordNotFound(
@@ -95,33 +100,28 @@ class Store:
         return self._read(found[0])
 
     def ids(self) -> list[str]:
-        """The ids of all records, oldest first."""
+        """Return the ids of all records, oldest first."""
         found = (path.stem for path in self.folder.glob("*.json") if path.is_file())
         return sorted(stem for stem in found if stem and _SAFE.issuperset(stem))
 
     def records(self) -> Iterator[Record]:
-        """All readable records, oldest first."""
+        """Return all readable records, oldest first."""
         return (found for found in self.scan() if isinstance(found, Record))
 
     def of_study(self, study: str) -> list[Record]:
-        """The readable records of the study with this id, oldest first."""
+        """Return the readable records of the study with this id, oldest first."""
         # Ids begin with a time, and a study has its id before it has records.
-        later = (self._readable(one) for one in self.ids() if one >= study)
-        return [found for found in later if found is not None and found.study == study]
+        later = self.scan(since=study)
+        return [one for one in later if isinstance(one, Record) and one.study == study]
 
-    def _readable(self, record_id: str) -> Record | None:
-        try:
-            return self._read(record_id)
-        except RecordDamaged:
-            return None
-
-    def scan(self) -> Iterator[Record | Damaged]:
-        """All files, oldest first: each as its record, or as what is wrong with it."""
-        for one in self.ids():
-            try:
-                yield self._read(one)
-            except RecordDamaged as error:
-                yield Damaged(one, str(error))
+    def scan(self, since: str = "") -> Iterator[Record | Damaged]:
+        """Yield each file from the id `since` on, oldest first: its record, or what is wrong."""
+        for record_id in self.ids():
+            if record_id >= since:
+                try:
+                    yield self._read(record_id)
+                except RecordDamaged as error:
+                    yield Damaged(record_id, str(error))
 
     def _read(self, record_id: str) -> Record:
         try:
@@ -146,35 +146,18 @@ class Store:
         return self.folder / f"{record_id}.json"
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _give_name(temporary: Path, path: Path) -> None:
+    """Rename a file to a name that must be free, and flush its folder to the disk."""
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-    _flush_folder(path.parent)
-
-
-def _publish(temporary: Path, path: Path) -> None:
-    """Give the file its name, which must be free: a link refuses where a rename would overwrite."""
-    try:
-        os.link(temporary, path)
+        os.link(temporary, path)  # refuses a name that is taken, where a rename overwrites
     except FileExistsError:
         raise
     except OSError:  # a file system without links
         if path.exists():
             raise FileExistsError(path) from None
         temporary.replace(path)
-
-
-def _flush_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        os.fsync(folder)
     finally:
-        os.close(fd)
+        os.close(folder)

@@ -1,4 +1,4 @@
-"""Which URLs a trial may call: loopback, or one host that was named. Pure; resolves nothing."""
+"""Check which URLs a trial may call: loopback, or one host that was named. Resolves nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from labkit.errors import BadInput
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?", re.IGNORECASE)
 _REDIS = "redis://[:password@]127.0.0.1:6379/0 or unix:///path/to/the.sock"
 _IN_A_REDIS_URL = ("db", "password", "username")
-REMOTE_REQUESTS = 10_000
-REMOTE_LIMIT = 50
-REMOTE_RPS = 100.0
-REMOTE_DEADLINE_S = 300.0
+MAX_REMOTE_REQUESTS = 10_000
+MAX_REMOTE_LIMIT = 50
+MAX_REMOTE_RPS = 100.0
+MAX_REMOTE_S = 300.0
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is a loopback address, or a name that RFC 6761 reserves for one."""
+    """Return True for a loopback address, or a name that RFC 6761 reserves for one."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -26,12 +26,11 @@ def is_loopback(host: str) -> bool:
 
 
 def is_remote(url: str) -> bool:
-    """Whether `url` leads off this machine's loopback."""
-    if urlsplit(url).scheme in _SCHEMES:
+    """Return True if `url` leads off this machine's loopback."""
+    parts = urlsplit(url)
+    if parts.scheme in _SCHEMES:
         return not all(map(_is_here, hosts_of(url) or [""]))
-    if urlsplit(url).scheme == "unix":
-        return False
-    return not is_loopback(urlsplit(url).hostname or "")
+    return parts.scheme != "unix" and not is_loopback(parts.hostname or "")
 
 
 def check_url(url: str, allow_remote: str | None = None) -> None:
@@ -74,11 +73,7 @@ def check_redis_url(name: str, url: str) -> None:
         raise BadInput(f"{name} does not parse as a URL ({error}); write {_REDIS}") from None
     if parts.scheme not in ("redis", "unix"):
         raise BadInput(f"{name} has the scheme {parts.scheme!r}: write {_REDIS}")
-    strange = [name for name in parse_qs(parts.query) if name not in _IN_A_REDIS_URL]
-    if strange:
-        raise BadInput(
-            f"{name} sets {strange[0]!r}: only {', '.join(_IN_A_REDIS_URL)} may follow the '?'"
-        )
+    _check_parameters(name, parts.query, _IN_A_REDIS_URL)
     if parts.scheme == "redis" and not is_loopback(host or ""):
         raise BadInput(
             f"{name} names the host {host!r}: only loopback (127.0.0.1, ::1, localhost) is called; "
@@ -88,11 +83,11 @@ def check_redis_url(name: str, url: str) -> None:
 
 def check_remote(url: str, *, requests: int, limit: int) -> None:
     """Raise `BadInput` where a trial on a remote host would send more than the caps."""
-    if is_remote(url) and (requests > REMOTE_REQUESTS or limit > REMOTE_LIMIT):
+    if is_remote(url) and (requests > MAX_REMOTE_REQUESTS or limit > MAX_REMOTE_LIMIT):
         raise BadInput(
             f"workload is {requests:,} requests at limit {limit:,} on a remote host: at most "
-            f"{REMOTE_REQUESTS:,} requests at limit {REMOTE_LIMIT} are sent there, at "
-            f"{REMOTE_RPS:.0f} a second for {REMOTE_DEADLINE_S:.0f} s; ask for less"
+            f"{MAX_REMOTE_REQUESTS:,} requests at limit {MAX_REMOTE_LIMIT} are sent there, at "
+            f"{MAX_REMOTE_RPS:.0f} a second for {MAX_REMOTE_S:.0f} s; ask for less"
         )
 
 
@@ -114,6 +109,8 @@ POSTGRES_VARIABLES = (
 )
 """Variables by which a driver would connect elsewhere than its DSN says."""
 _SCHEMES = ("postgresql", "postgres")
+# '[::1]' or a name, and what follows it: '[::1]:5432' and 'localhost:5432' each have a port.
+_HOST_AND_REST = re.compile(r"(?:\[([^\]]*)\]?|([^:\[][^:]*)?)(.*)", re.DOTALL)
 _PORT = re.compile(r"(:[0-9]*)?")
 _IN_A_DSN = ("host", "port", "user", "password", "dbname", "database", "sslmode")
 
@@ -124,9 +121,13 @@ def check_dsn(dsn: str) -> None:
     try:
         parts = urlsplit(dsn)
         named = parse_qs(parts.query, strict_parsing=bool(parts.query))
-        _check_ports(parts.netloc, named.get("port", []))
     except ValueError:
         raise BadInput(f"{POSTGRES_DSN} does not parse; {form}") from None
+    # What follows a host, and what is listed as a port, must be one.
+    listed = [f":{port}" for value in named.get("port", []) for port in value.split(",")]
+    ports = [rest for _, rest in _split_hosts(parts.netloc)] + listed
+    if not all(map(_PORT.fullmatch, ports)):
+        raise BadInput(f"{POSTGRES_DSN} does not parse; {form}")
     if parts.scheme not in _SCHEMES:
         raise BadInput(f"{POSTGRES_DSN} is no URL of a PostgreSQL; {form}")
     # Drivers disagree on where a host begins then: each would have to be asked for its own.
@@ -135,11 +136,7 @@ def check_dsn(dsn: str) -> None:
             f"{POSTGRES_DSN} holds an '@' that is not the one before its host, a '#' or a control "
             f"character: write %40 and %23 in names and passwords; {form}"
         )
-    strange = [name for name in named if name not in _IN_A_DSN]
-    if strange:
-        raise BadInput(
-            f"{POSTGRES_DSN} sets {strange[0]!r}: only {', '.join(_IN_A_DSN)} may follow the '?'"
-        )
+    _check_parameters(POSTGRES_DSN, parts.query, _IN_A_DSN)
     hosts = hosts_of(dsn)
     if not hosts or not all(map(_is_here, hosts)):
         raise BadInput(
@@ -148,33 +145,23 @@ def check_dsn(dsn: str) -> None:
         )
 
 
+def _check_parameters(variable: str, query: str, known: tuple[str, ...]) -> None:
+    for name in parse_qs(query):
+        if name not in known:
+            raise BadInput(f"{variable} sets {name!r}: only {', '.join(known)} may follow the '?'")
+
+
 def hosts_of(dsn: str) -> list[str]:
-    """Every host that a driver might connect to."""
+    """Return every host that a driver might connect to."""
     parts = urlsplit(dsn)
     listed = [one for value in parse_qs(parts.query).get("host", []) for one in value.split(",")]
-    return listed + [unquote(host) for host, _ in _places(parts.netloc)]
+    return listed + [unquote(host) for host, _ in _split_hosts(parts.netloc)]
 
 
-def _places(netloc: str) -> list[tuple[str, str]]:
-    """Each host, as it is written there, and what follows it: its port, where it has one."""
-    places = netloc.rpartition("@")[2].split(",")
-    return [_host_and_rest(place) for place in places if place]
-
-
-def _host_and_rest(place: str) -> tuple[str, str]:
-    if place.startswith("["):
-        host, _, rest = place[1:].partition("]")
-        return host, rest
-    host, colon, port = place.partition(":")
-    return host, colon + port
-
-
-def _check_ports(netloc: str, listed: list[str]) -> None:
-    """Raise `ValueError` where something follows a host that is no port, or is listed as one."""
-    behind = [rest for _, rest in _places(netloc)]
-    ports = [f":{port}" for value in listed for port in value.split(",")]
-    if not all(map(_PORT.fullmatch, behind + ports)):
-        raise ValueError("a port is not a number")
+def _split_hosts(netloc: str) -> list[tuple[str, str]]:
+    """Split each host from what follows it: its port, where it has one."""
+    found = map(_HOST_AND_REST.fullmatch, netloc.rpartition("@")[2].split(","))
+    return [(match[1] or match[2] or "", match[3]) for match in found if match and match[0]]
 
 
 def _is_here(host: str) -> bool:

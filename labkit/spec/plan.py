@@ -1,4 +1,4 @@
-"""What an arm may run, and axes to vary -> a seeded, interleaved list of runs. Pure.
+"""Plan the runs of an experiment: arms from axes, and their seeded, interleaved order. Pure.
 
 Repeats are blocks: every arm runs once, in random order, before any runs again, so that a machine
 that drifts (heat, other work) drifts under all arms alike.
@@ -56,13 +56,13 @@ class Step:
 
     @property
     def trial(self) -> Trial:
-        """The trial; of a program, what it is asked for. A coded experiment has none."""
+        """Return the trial; of a program, what it is asked for. A coded experiment has none."""
         assert not isinstance(self.work, Coded)
         return self.work.workload if isinstance(self.work, Program) else self.work
 
 
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
-    """Every combination of the axes' values, with the settings that name it."""
+    """Return every combination of the axes' values, with the settings that name it."""
     for name, values in axes.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
             raise BadInput(
@@ -76,43 +76,35 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
             "vary fewer values"
         )
     combinations = itertools.product(*axes.values())
-    return [_arm(base, dict(zip(axes, values, strict=True))) for values in combinations]
-
-
-def _arm(base: Trial, settings: dict[str, Any]) -> tuple[dict[str, Any], Trial]:
-    trial = base.replace(**settings)
-    return {name: label(trial, name) for name in settings}, trial
+    trials = [base.replace(**dict(zip(axes, values, strict=True))) for values in combinations]
+    return [({name: label(trial, name) for name in axes}, trial) for trial in trials]
 
 
 def label(trial: Trial, name: str) -> Any:
-    """The value of a setting as plain data: what names an arm in tables and records."""
+    """Return the value of a setting as plain data: it names an arm in tables and records.
+
+    A part is named by its URL, or by its kind and the settings that are not its defaults.
+    """
     if name == "strategy":
         return trial.strategy
     value = trial.get(name)
-    return _part_label(value) if isinstance(value, Part) else value
-
-
-def _part_label(part: Part) -> str:
-    """A part in a few words: its URL, or its kind and the settings that are not the usual."""
-    if isinstance(part, UrlTarget):
-        return part.url
-    usual = msgspec.to_builtins(type(part)())
-    settings = msgspec.to_builtins(part)
-    changed = [f"{name}={value}" for name, value in settings.items() if value != usual[name]]
+    if not isinstance(value, Part):
+        return value
+    if isinstance(value, UrlTarget):
+        return value.url
+    settings, usual = msgspec.to_builtins(value), msgspec.to_builtins(type(value)())
+    changed = [f"{leaf}={one}" for leaf, one in settings.items() if one != usual[leaf]]
     return " ".join([settings.get("kind", "workload"), *changed])
 
 
 def interleave(
-    listed: Sequence[tuple[Mapping[str, Any], Work]], *, repeats: int, seed: int = 0
+    *groups: Sequence[tuple[Mapping[str, Any], Work]], repeats: int, seed: int = 0
 ) -> list[Step]:
-    """Each arm `repeats` times: block by block, each block in a random order drawn from `seed`."""
-    return interleave_groups([listed], repeats=repeats, seed=seed)
+    """Plan group after group of arms: what is compared runs close in time.
 
-
-def interleave_groups(
-    groups: Sequence[Sequence[tuple[Mapping[str, Any], Work]]], *, repeats: int, seed: int = 0
-) -> list[Step]:
-    """Group after group, each interleaved: what is compared runs near each other in time."""
+    Each arm of a group runs `repeats` times, in blocks of all its arms, each block in a random
+    order drawn from `seed`.
+    """
     validation.check("repeats", repeats, validation.Repeats)
     validation.check("seed", seed, validation.types_of(Workload)["seed"])
     listed = [arm for group in groups for arm in group]
@@ -121,7 +113,11 @@ def interleave_groups(
             f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
             f"{MAX_TRIALS:,} trials are run; vary fewer values"
         )
-    _refuse_twins([axes for axes, _ in listed])
+    seen: list[Mapping[str, Any]] = []
+    for axes, _ in listed:
+        if axes in seen:
+            raise BadInput(f"axes hold the same arm twice ({dict(axes)}): name each value once")
+        seen.append(axes)
     chance = random.Random(seed)
     steps: list[Step] = []
     for group in groups:
@@ -129,11 +125,3 @@ def interleave_groups(
             for axes, work in chance.sample(group, len(group)):
                 steps.append(Step(work=work, axes=axes, repeat=repeat, order=len(steps)))
     return steps
-
-
-def _refuse_twins(axes: Sequence[Mapping[str, Any]]) -> None:
-    seen: list[Mapping[str, Any]] = []
-    for one in axes:
-        if one in seen:
-            raise BadInput(f"axes hold the same arm twice ({dict(one)}): name each value once")
-        seen.append(one)

@@ -32,7 +32,7 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def kind(self) -> str:
-        """The name by which a trial chooses it."""
+        """Return the name by which a trial chooses it."""
         return str(self.__struct_config__.tag)
 
 
@@ -144,7 +144,7 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
 
     @property
     def delay(self) -> str:
-        """How long each query waits, as a delay expression."""
+        """Return how long each query waits, as a delay expression."""
         return f"{self.query_s:.9f}".rstrip("0").rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""How one call is made: over HTTP, to the echo, and to a database by its drivers."""
+"""The transports of a trial, which make its calls: HTTP clients, echo, drivers of databases."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def kind(self) -> str:
-        """The name by which a trial chooses it."""
+        """Return the name by which a trial chooses it."""
         return str(self.__struct_config__.tag)
 
     @property
     def queues(self) -> bool:
-        """Whether requests are meant to wait inside for a connection, as in a pool."""
+        """Return True if requests are meant to wait inside for a connection, as in a pool."""
         return False
 
     def connections_at(self, in_flight: int) -> int:
-        """How many connections there are where the strategy has so many requests in flight."""
+        """Return how many connections serve so many requests in flight."""
         return in_flight
 
     def sent_at(self, in_flight: int) -> int:
-        """How many of them are really sent; the rest wait inside the transport."""
+        """Return how many of them are really sent; the rest wait inside the transport."""
         return self.connections_at(in_flight)
 
 
@@ -46,8 +46,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     the lab counts each request once. `resolve_s` gives the synthetic server a name, which a
     resolver of the lab's own looks up in so many seconds; None: it is called by its address.
     `trace` records the phases of each request, which costs CPU. `accept_encoding` is the one coding
-    that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is held
-    back (twice as many are kept); None is aiohttp's own choice.
+    that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is paused
+    (twice as many are buffered); None is aiohttp's own choice.
     """
 
     limit: Connections = 0
@@ -71,7 +71,7 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     trace: bool = False
 
     def connections_at(self, in_flight: int) -> int:
-        """The connector's limits hold within a session only."""
+        """Apply the connector's limits, which hold within a session only."""
         limits = [n for n in (self.limit, self.limit_per_host) if n]
         return in_flight if self.session_per_request else min([in_flight, *limits])
 
@@ -96,7 +96,7 @@ class OwnTransport(Transport, frozen=True, kw_only=True):
     connect_timeout_s: Seconds | None = 30.0
 
     def connections_at(self, in_flight: int) -> int:
-        """One for each request."""
+        """Count one for each request, up to the limit."""
         return min(in_flight, self.connections or in_flight)
 
 
@@ -116,11 +116,11 @@ class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):
     depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
 
     def connections_at(self, in_flight: int) -> int:
-        """One for each `depth` requests."""
+        """Count one for each `depth` requests."""
         return super().connections_at(-(-in_flight // self.depth))
 
     def sent_at(self, in_flight: int) -> int:
-        """As many on each connection as `depth` allows."""
+        """Count as many on each connection as `depth` allows."""
         return min(in_flight, self.connections_at(in_flight) * self.depth)
 
 
@@ -176,16 +176,16 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
 
     @property
     def queues(self) -> bool:
-        """Whether requests are meant to wait inside for a connection."""
+        """Return True if requests are meant to wait inside for a connection."""
         return self.mode != "connect"
 
     def connections_at(self, in_flight: int) -> int:
-        """One for each request, or those that are shared."""
+        """Count one for each request, or those that are shared."""
         most = {"single": 1, "pool": self.max_size}
         return min(in_flight, most.get(self.mode, in_flight))
 
     def sent_at(self, in_flight: int) -> int:
-        """As many on each connection as a batch holds."""
+        """Count as many on each connection as a batch has."""
         return min(in_flight, self.connections_at(in_flight) * self.batch)
 
 
@@ -199,11 +199,11 @@ class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):
 
     @property
     def queues(self) -> bool:
-        """They wait for a thread."""
+        """Return True: they wait for a thread."""
         return True
 
     def connections_at(self, in_flight: int) -> int:
-        """One for each thread."""
+        """Count one for each thread."""
         return min(in_flight, self.threads)
 
 
@@ -239,16 +239,16 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
 
     @property
     def queues(self) -> bool:
-        """Whether requests are meant to wait inside for a connection."""
+        """Return True if requests are meant to wait inside for a connection."""
         return self.mode in ("blocking", "pipeline")
 
     def connections_at(self, in_flight: int) -> int:
-        """A pool's limit holds for all of its calls, whatever they do when they meet it."""
+        """Apply a pool's limit, which holds for all of its calls, whether they wait or fail."""
         alone = self.mode == "client" or not self.max_connections
         return in_flight if alone else min(in_flight, self.max_connections)
 
     def sent_at(self, in_flight: int) -> int:
-        """In the blocking modes the rest waits; in the others nothing does."""
+        """Count those that do not wait; only the blocking modes make some wait."""
         if not self.queues:
             return in_flight
         depth = self.depth if self.mode == "pipeline" else 1

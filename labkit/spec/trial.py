@@ -7,6 +7,7 @@ here; what depends on this machine `preflight` checks before anything starts.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ import msgspec
 
 from labkit.errors import BadInput
 from labkit.spec import delays, parts, validation
-from labkit.spec.addresses import REMOTE_DEADLINE_S, REMOTE_RPS, check_remote, is_remote
+from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES
 from labkit.spec.targets import HttpTarget, PostgresTarget, Target, UrlTarget
@@ -94,13 +95,13 @@ class Trial:
         speak = SPEAK[self.target.kind]
         if self.transport.kind not in speak:
             raise BadInput(
-                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: what "
-                f"speaks with that target is {' or '.join(speak)}; choose one that does"
+                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: with "
+                f"that target a trial uses {' or '.join(speak)}"
             )
         if self.workload.path is not None and not isinstance(self.target, HttpTarget | UrlTarget):
             raise BadInput(
-                f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: it "
-                "has no paths; leave it out"
+                f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: that "
+                "target has no paths; leave it out"
             )
         if isinstance(self.target, UrlTarget):
             at_once = min(self.slots, self.requests)
@@ -110,18 +111,17 @@ class Trial:
                     f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
                     "speaks plain HTTP only; use http, or the transport aiohttp"
                 )
-        if isinstance(self.transport, AiohttpTransport):
-            resolve_s = self.transport.resolve_s
-            if resolve_s is not None and not isinstance(self.target, HttpTarget):
-                raise BadInput(
-                    f"transport.resolve_s is {resolve_s:g} with target {self.target.kind!r}: only "
-                    "the synthetic server is given a name to look up; leave it out"
-                )
-            if self.transport.trace and self.probes == "counts":
-                raise BadInput(
-                    "transport.trace is on with probes 'counts': phases are parts of a latency, "
-                    "which only 'full' takes; leave one of the two out"
-                )
+        resolve_s = getattr(self.transport, "resolve_s", None)
+        if resolve_s is not None and not isinstance(self.target, HttpTarget):
+            raise BadInput(
+                f"transport.resolve_s is {resolve_s:g} with target {self.target.kind!r}: only "
+                "the synthetic server is given a name to look up; leave it out"
+            )
+        if getattr(self.transport, "trace", False) and self.probes == "counts":
+            raise BadInput(
+                "transport.trace is on with probes 'counts': phases are parts of a latency, which "
+                "only 'full' measures; leave one of the two out"
+            )
         if self._is("gather") and self.requests > MAX_GATHER_ITEMS:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
@@ -145,13 +145,13 @@ class Trial:
             )
         if self.probes != "full":
             raise BadInput(
-                f"probes is {self.probes!r} with workload.rate {rate:g}: what an open workload is "
-                "for is its latency, which only 'full' takes; leave probes out"
+                f"probes is {self.probes!r} with workload.rate {rate:g}: the result of an "
+                "open workload is its latency, which only 'full' measures; leave probes out"
             )
-        if self.url is not None and is_remote(self.url) and rate > REMOTE_RPS:
+        if self.url is not None and is_remote(self.url) and rate > MAX_REMOTE_RPS:
             raise BadInput(
-                f"workload.rate is {rate:g} on a remote host: at most {REMOTE_RPS:g} requests a "
-                "second are sent there; ask for less"
+                f"workload.rate is {rate:g} on a remote host: at most {MAX_REMOTE_RPS:g} requests "
+                "a second are sent there; ask for less"
             )
 
     def _is(self, strategy: str) -> bool:
@@ -160,32 +160,32 @@ class Trial:
 
     @property
     def requests(self) -> int:
-        """How many items there are."""
+        """Return how many items there are."""
         return self.workload.requests
 
     @property
     def limit(self) -> int:
-        """How many items may be in flight at a time."""
+        """Return how many items may be in flight at a time."""
         return self.workload.limit
 
     @property
     def seed(self) -> int:
-        """What the delays are drawn from, with each item's number."""
+        """Return the seed: each delay is drawn from it and the item's number."""
         return self.workload.seed
 
     @property
     def loop(self) -> str:
-        """The client's event loop."""
+        """Return the name of the client's event loop."""
         return self.switches.loop
 
     @property
     def probes(self) -> str:
-        """How much is measured inside the client."""
+        """Return how much is measured inside the client."""
         return self.switches.probes
 
     @property
     def saturates(self) -> bool:
-        """Whether the client is meant to use its core up: as set, or where nothing makes it wait.
+        """Return True if the client is meant to use its core up: as set, or if nothing delays it.
 
         With no delay, a closed workload is as fast as client and server can be.
         """
@@ -203,27 +203,25 @@ class Trial:
 
     @property
     def url(self) -> str | None:
-        """The URL of a server of the user's own; None for a target that the lab starts."""
+        """Return the URL of a server of the user's own; None for a target that the lab starts."""
         return self.target.url if isinstance(self.target, UrlTarget) else None
 
     @property
     def path(self) -> str:
-        """What is requested, with `{item}` where the number of the item goes."""
+        """Return the path that is requested, with `{item}` where the number of the item goes."""
         if self.workload.path is not None:
             return self.workload.path
         return "/{item}" if self.url is None else ""
 
     @property
     def slots(self) -> int:
-        """How many requests the strategy may have in flight: `gather` heeds no limit."""
+        """Return how many requests the strategy may have in flight: `gather` has no limit."""
         return self.requests if self._is("gather") else self.limit
 
     @cached_property
     def floor_s(self) -> float | None:
-        """Makespan in seconds of the server's delays on `slots` slots; None where not known."""
-        if not isinstance(self.target, HttpTarget | PostgresTarget):
-            return None
-        if self.path != "/{item}":
+        """Compute the makespan of the server's delays in seconds; None where it is not known."""
+        if not isinstance(self.target, HttpTarget | PostgresTarget) or self.path != "/{item}":
             return None
         if self.workload.rate is not None:  # its time is set by its arrivals
             return None
@@ -232,12 +230,11 @@ class Trial:
 
     @property
     def deadline_s(self) -> float:
-        """Seconds after which the trial is ended: as set, or several times what it should need."""
+        """Return the seconds after which the trial is ended: as set, or several times its need."""
         remote = self.url is not None and is_remote(self.url)
-        asked_s = self.switches.deadline_s
+        asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if remote else math.inf
         if asked_s is not None or remote:
-            longest_s = REMOTE_DEADLINE_S if remote else asked_s or 0.0
-            return min(asked_s or longest_s, longest_s)
+            return min(asked_s or most_s, most_s)
         # The server answers the requests of one connection one after another, however deep they
         # are pipelined; a strategy may send fewer at a time than its limit.
         in_flight = 1 if self._is("sequential") else self.slots
@@ -299,9 +296,8 @@ class Trial:
 
 def _choose_strategy(value: Any) -> dict[str, Any]:
     """Return the fields of a trial whose strategy is `value`: a name, or a coroutine function."""
-    function = (
-        OWN.get(value, value) if isinstance(value, str) and value not in STRATEGIES else value
-    )
+    is_own_name = isinstance(value, str) and value not in STRATEGIES
+    function = OWN.get(value, value) if is_own_name else value
     if callable(function):
         name = getattr(function, "__name__", type(function).__name__)
         home = getattr(function, "__module__", None) or ""
@@ -312,8 +308,7 @@ def _choose_strategy(value: Any) -> dict[str, Any]:
                     f"strategy is {name!r}, which is not a coroutine function: write "
                     "'async def name(fetch, items, limit)'"
                 )
-            own = {"strategy": name, "own_strategy": True, "function": function}
-            return own | {"options": {}}
+            return {"strategy": name, "own_strategy": True, "function": function, "options": {}}
         function = name
     if not isinstance(function, str) or function not in STRATEGIES:
         raise validation.unknown("strategy", str(value), [*STRATEGIES, *OWN])

@@ -1,6 +1,7 @@
-"""Types of settings, and the check of one value against one type, with a message that teaches.
+"""Types of settings, and the check of a value against its type.
 
-Pure: types in, a checked value or `BadInput` out. `Part` checks its fields when it is constructed.
+Pure. An error has the field, the value and what is allowed. A `Part` checks its fields when it is
+constructed.
 """
 
 from __future__ import annotations
@@ -8,27 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from types import MappingProxyType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
-
-if TYPE_CHECKING:
-    from msgspec import inspect as kinds
-
 
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -59,52 +48,38 @@ def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:
     )
 
 
-def _bounds(info: kinds.IntType | kinds.FloatType) -> str:
-    low, high = info.ge, info.le
-    if low is not None and high is not None:
-        return f" from {low:,} to {high:,}"
-    if info.gt is not None and high is not None:
-        return f" above {info.gt:,} and at most {high:,}"
-    if info.gt is not None:
-        return f" above {info.gt:,}"
-    return f" of at least {low:,}" if low is not None else ""
-
-
 def allowed(type_: Any) -> str:
-    """Return what a field annotated with `type_` admits: the end of 'it must be ...'."""
+    """Return which values a field of this type may have: the end of 'it must be ...'."""
     # Imported here, because a measured process never needs it and it takes megabytes.
     from msgspec import inspect as kinds
 
-    return _allowed(kinds.type_info(type_))
-
-
-def _allowed(info: kinds.Type) -> str:
-    from msgspec import inspect as kinds
-
+    info = type_ if isinstance(type_, kinds.Type) else kinds.type_info(type_)
     if isinstance(info, kinds.UnionType):
-        return " or ".join(_allowed(member) for member in info.types)
-    if isinstance(info, kinds.IntType):
-        return "a whole number" + _bounds(info)
-    if isinstance(info, kinds.FloatType):
-        return "a number" + _bounds(info)
+        return " or ".join(map(allowed, info.types))
     if isinstance(info, kinds.LiteralType):
-        return f"one of {', '.join(str(value) for value in info.values)}"
-    simple = {
-        kinds.NoneType: "none",
-        kinds.BoolType: "true or false",
-        kinds.StrType: "text",
-    }
-    return simple.get(type(info), type(info).__name__.removesuffix("Type").lower())
+        return f"one of {', '.join(map(str, info.values))}"
+    if not isinstance(info, kinds.IntType | kinds.FloatType):
+        simple = {kinds.NoneType: "none", kinds.BoolType: "true or false", kinds.StrType: "text"}
+        return simple.get(type(info), type(info).__name__.removesuffix("Type").lower())
+    number = "a whole number" if isinstance(info, kinds.IntType) else "a number"
+    if info.ge is not None:
+        bounds = (
+            f" of at least {info.ge:,}" if info.le is None else f" from {info.ge:,} to {info.le:,}"
+        )
+        return number + bounds
+    above = "" if info.gt is None else f" above {info.gt:,}"
+    return number + above + ("" if info.le is None else f" and at most {info.le:,}")
 
 
 def check(field: str, value: Any, type_: Any) -> None:
-    """Raise `BadInput` unless `value` is one that a field annotated with `type_` admits."""
+    """Raise `BadInput` unless a field of this type may have the value."""
     try:
         if isinstance(value, float) and not math.isfinite(value):
             raise msgspec.ValidationError
         msgspec.convert(value, type_)
     except msgspec.ValidationError:
-        near = did_you_mean(value, _choices(type_)) if isinstance(value, str) else ""
+        choices = map(str, get_args(type_)) if get_origin(type_) is Literal else ()
+        near = did_you_mean(value, choices) if isinstance(value, str) else ""
         raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
@@ -113,27 +88,20 @@ def split_list(text: str) -> list[str]:
     return re.split(r",(?![^()]*\))", text)
 
 
-def _choices(type_: Any) -> list[str]:
-    return [str(choice) for choice in get_args(type_)] if get_origin(type_) is Literal else []
-
-
 def from_text(field: str, text: str, type_: Any) -> Any:
-    """Return the value that `text`, of a command line, stands for in a field of type `type_`."""
-    plain = text.strip()
-    if plain.lower() == "none" and type(None) in get_args(type_):
+    """Parse a text of the command line as a value of a field of this type."""
+    value: Any = text.strip()
+    if value.lower() == "none" and type(None) in get_args(type_):
         return None
-    for candidate in dict.fromkeys([plain, plain.replace("_", "")]):
-        try:
+    for candidate in (value, value.replace("_", "")):
+        with suppress(msgspec.ValidationError):
             converted = msgspec.convert(candidate, type_, strict=False)
-        except msgspec.ValidationError:
-            continue
-        # Only a number may be written with underscores.
-        if candidate == plain or not isinstance(converted, str):
-            check(field, converted, type_)
-            return converted
-    raise BadInput(
-        f"{field} is {text!r}: it must be {allowed(type_)}{did_you_mean(plain, _choices(type_))}"
-    )
+            # Only a number may be written with underscores.
+            if candidate == value or not isinstance(converted, str):
+                value = converted
+                break
+    check(field, value, type_)
+    return value
 
 
 @cache

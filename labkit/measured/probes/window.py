@@ -202,7 +202,7 @@ class Window:
         self._waited_s: list[float | None] = []
         self._server_cpu_s: list[float | None] = []
         self._server_ran_s: list[float | None] = []
-        self._kernel: list[interference.Reading] = []
+        self._kernel: list[interference.KernelCounters] = []
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
         self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
