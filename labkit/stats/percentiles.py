@@ -13,7 +13,7 @@ from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import BadInput, RecordDamaged
-from labkit.record.histogram import HDR_DIGITS, HDR_HIGHEST_US
+from labkit.record.histogram import HDR_DIGITS, MAX_HDR_US
 from labkit.record.record import Record
 from labkit.stats import frames
 from labkit.stats.metrics import BEYOND, METRICS
@@ -53,7 +53,7 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
                 "leave the record out, or restore it from a copy"
             ) from None
         bounds = (found.lowest_trackable_value, found.highest_trackable_value)
-        if (*bounds, found.significant_figures) != (1, HDR_HIGHEST_US, HDR_DIGITS):
+        if (*bounds, found.significant_figures) != (1, MAX_HDR_US, HDR_DIGITS):
             raise BadInput(
                 f"the latency histogram of record {record.id} has other bounds or digits than the "
                 "lab's own: histograms that are unlike are not merged; leave the record out"
