@@ -24,6 +24,8 @@ from labkit.launch.process import Child
 
 ROOT = Path(labkit.__file__).parents[1]
 PATIENCE_S = 30.0
+LOOPS = ["uvloop", "asyncio"]
+MIB = 1 << 20
 
 
 @dataclass(kw_only=True)
