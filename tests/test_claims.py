@@ -85,7 +85,7 @@ def test_a_ledger_shows_every_claim_in_every_form() -> None:
     data = json.loads(msgspec.json.encode(book.to_dict()))
     assert [row["id"] for row in data["verdicts"]] == ["mine", "slow", "later"]
     assert len(data["records"]) == len(book.records) == 10
-    for shown in (book.text(), book._repr_html_()):
+    for shown in (book.text(), book.html()):
         assert all(one.id in shown for one in book.verdicts)
         assert "not testable here: it needs a moon" in shown
     assert list(book.findings()["claim"]) == ["mine", "slow"]

@@ -197,7 +197,7 @@ def test_the_text_of_one_axis_ends_with_each_ratio_to_the_first_arm() -> None:
     table = study.text().split("\n\n")[-2].splitlines()
     assert table[0].split() == ["ratio", "to", "gather", "time", "throughput"]
     assert table[1].split()[:5] == ["queue", "0.5", "(0.5", "to", "0.5)"]
-    assert "queue" in study._repr_html_().split("</table>")[1]
+    assert "queue" in study.html().split("</table>")[1]
 
 
 def test_the_text_says_why_few_repeats_claim_nothing() -> None:
@@ -208,12 +208,12 @@ def test_the_text_says_why_few_repeats_claim_nothing() -> None:
 @pytest.mark.parametrize("by", [[], ["strategy", "loop"]])
 def test_no_or_several_axes_have_no_such_table(by: list[str]) -> None:
     study = Study(make_study(TIMES), by)
-    assert study.text() == study.text_table().text()
+    assert study.text() == study.table().text()
 
 
 def test_one_arm_has_none_either() -> None:
     study = Study(make_study({"queue": {}}), ["strategy"])
-    assert study.text() == study.text_table().text()
+    assert study.text() == study.table().text()
     assert study.to_dict()["comparisons"] == []
 
 

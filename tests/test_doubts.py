@@ -115,7 +115,7 @@ def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
     records = make_study(ARMS, repeats=1)
 
     assert notes.doubts(stats.by_label(stats.frame(records), ["strategy"])) == []
-    assert "One run an arm" in Study(records, ["strategy"]).text_table().says
+    assert "One run an arm" in Study(records, ["strategy"]).table().says
 
 
 def test_tables_and_charts_show_the_doubts() -> None:
@@ -126,7 +126,7 @@ def test_tables_and_charts_show_the_doubts() -> None:
         "few-repeats (all arms)",
         "spread (all arms)",
     ]
-    shown = Study(records, ["strategy"]).text_table().says
+    shown = Study(records, ["strategy"]).table().says
     for kind in ("time", "latency"):
         assert set(expected) <= set(charts.plot(kind, records, ["strategy"]).notes)
     assert all(sentence in shown for sentence in expected)
@@ -164,7 +164,7 @@ def test_latency_is_called_service_time_wherever_it_is_shown() -> None:
     records = make_study(ARMS, repeats=5)
     untimed = make_record(latency_s=None, latency_hdr=None)
 
-    assert guards.SERVICE_TIME in Study(records, ["strategy"]).text_table().says
+    assert guards.SERVICE_TIME in Study(records, ["strategy"]).table().says
     assert guards.SERVICE_TIME in tables.of_run(records[0]).says
     assert "closed workload" in " ".join(charts.plot("latency", records, ["strategy"]).notes)
     assert guards.SERVICE_TIME not in tables.of_run(untimed).says

@@ -331,7 +331,7 @@ def test_a_rung_that_failed_is_shown_with_its_reason() -> None:
     assert "1 of 2 runs are invalid and make no gain" in ladder.text()
     assert "not measured" in ladder.plot().alt
     assert ladder.to_dict()["summary"][1]["throughput_rps"] is None
-    assert "<table" in ladder._repr_html_()
+    assert "<table" in ladder.html()
 
 
 # The picture

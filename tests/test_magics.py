@@ -102,7 +102,7 @@ def test_cell_that_awaits_is_profiled_and_keeps_its_value(run: Run) -> None:
     assert said["execute_result"][0]["data"]["text/plain"] == "3"
     data = shown(said)
     assert set(data) == {"text/html", "text/plain"}
-    assert data["text/html"].startswith("<iframe srcdoc=")
+    assert data["text/html"].startswith("<table")
     assert re.search(r"^leaf .* coroutine +3 ", data["text/plain"], re.MULTILINE)
     assert "ipykernel" not in data["text/plain"]
     check = "(found.clock, [r for r in found.frame()['function'] if r in ('leaf', 'tree')].sort())"

@@ -12,12 +12,14 @@ import pytest
 from labkit import charts, stats
 from labkit.record.record import Note
 from labkit.report import html as report
-from labkit.report.html import Section
-from labkit.report.tables import Table
+from labkit.report.file_study import Ledger
+from labkit.report.html import Table
+from labkit.studies import study_file
 from labkit.studies.verdicts import MARKS, Verdict
 from tests.factories import make_record
 
 EVIL = "<script>alert('&amp;')</script> | `x` *y* [z](http://127.0.0.1:9/)"
+SHOWN = re.sub("`", "", EVIL)
 TABLE = Table(
     headers=["client", "memory then (MB)", "memory now (MB)"],
     rows=[["client-async-sem", "361.1", "380"], ["client-task-pool", "59.6", "54"]],
@@ -29,29 +31,6 @@ def verdict(answer: Any = "holds", says: str = "it needs more", reason: str = "w
     return Verdict(id="a", says=says, source="b", verdict=answer, reason=reason, scale="paper")
 
 
-def whole(text: str = "", chart: Any = None) -> dict[str, Any]:
-    """The arguments of a page with something in every place, or with this text in each."""
-    drawn = chart or charts.bars(stats.frame([make_record()]), "memory", ["strategy"])
-    words = [word for word in MARKS if word != "informational"]
-    section = Section(
-        title=text or "Published beside measured",
-        text=[text] if text else ["Two clients.", "Each five times."],
-        verdicts=[verdict(word, says=text or "it needs more", reason=text) for word in words],
-        table=Table(headers=[text] * 2, rows=[[text] * 2], says=text) if text else TABLE,
-        charts={text or "Memory of one client.": drawn},
-    )
-    environment = {"machine": {"cores": 2, "cpus": [0, 1]}, "turbo": None}
-    return {
-        "title": text or "Garcia 2018",
-        "sections": [section],
-        "lead": text or "The published run, here.",
-        "command": text or "labkit reproduce garcia-2018 --scale paper",
-        "environment": {text: text, "nested": {text: [text]}} if text else environment,
-        "warnings": [Note(code=text or "server-busy", message=text or "it used 75 % of its core")],
-        "errors": [text or "timeout: TimeoutError: "],
-    }
-
-
 class Drawn:
     """A chart whose every text is from a server that means harm."""
 
@@ -61,14 +40,27 @@ class Drawn:
         return f"<svg>{EVIL}</svg>"
 
 
-@pytest.fixture(scope="module")
-def page() -> Page:
-    return Page(report.page(**whole()))
+def written(**changes: Any) -> Page:
+    """The page of a study with something in every place; a run of it failed."""
+    record = make_record(
+        axes={"arm": "one"},
+        first_errors=["timeout: TimeoutError: "],
+        warnings=[Note(code="server-busy", message="it used 75 % of its core")],
+        **changes,
+    )
+    return Page(Ledger(study_file.load("claims"), "smoke", [record], claims=["body-cap"]).report())
 
 
 @pytest.fixture(scope="module")
 def evil() -> Page:
-    return Page(report.page(**whole(EVIL, Drawn())))
+    drawn: Any = Drawn()
+    table = Table(headers=[EVIL] * 2, rows=[[EVIL] * 2], says=EVIL)
+    parts = [
+        *(report.sentences([EVIL]), report.listed([EVIL]), table.html(), report.heading(EVIL)),
+        *(verdict(says=EVIL, reason=EVIL).html(), report.figure(drawn, EVIL)),
+        report.folded(EVIL, ""),
+    ]
+    return Page(report.page(EVIL, EVIL, report.section(EVIL, *parts)))
 
 
 class Page(HTMLParser):
@@ -108,54 +100,55 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_page_is_well_formed_and_complete(page: Page) -> None:
+def test_page_of_a_study_is_well_formed_and_complete() -> None:
+    page = written()
+
     assert page.open == []
     assert page.html.startswith("<!doctype html>")
     assert [one.get("lang") for one in page.of("html")] == ["en"]
-    for text in (
-        "Garcia 2018",
-        "The published run, here.",
-        "Published beside measured",
-        "Two clients.",
-        "Each five times.",
-        "Medians of 5 repeats.",
-        "Memory of one client.",
-        "labkit reproduce garcia-2018 --scale paper",
+    assert [one.get("name") for one in page.of("meta")] == [None, "viewport", "color-scheme", None]
+    text = "".join(page.texts)
+    for words in (
+        "What others claim",
+        "1 claim: 1 inconclusive.",
+        "A verdict needs 5 repeats",
+        "The first run of each",
+        "server-busy it used 75 % of its core",
         "timeout: TimeoutError: ",
-        f"{MARKS['refuted']} refuted",
+        "labkit reproduce claims --scale smoke",
     ):
-        assert text in page.texts
-    assert page.html == report.page(**whole())
+        assert words in text
+    # The forest, and the timeline of the first run of the arm.
+    assert len(page.of("img")) == 2
+    assert page.html == written().html
 
 
-def test_tables_have_their_cells_and_the_environment_is_flat(page: Page) -> None:
-    assert page.rows == [
-        list(TABLE.headers),
-        *(list(row) for row in TABLE.rows),
+def test_environment_is_flat_and_a_table_has_its_cells() -> None:
+    environment = {"machine": {"cores": 2, "cpus": [0, 1]}, "turbo": None}
+    page = Page(TABLE.html())
+
+    assert written(environment=environment).rows[-3:] == [
         ["machine.cores", "2"],
         ["machine.cpus", "0, 1"],
         ["turbo", "not known"],
     ]
-    assert [one.get("class") for one in page.of("th")[:3]] == [None, "number", "number"]
-    assert [one.get("class") for one in page.of("td")[:4]] == ["number"] * 4
-    assert [one["scope"] for one in page.of("th")[:5]] == ["col"] * 3 + ["row"] * 2
+    assert page.rows == [list(TABLE.headers), *(list(row) for row in TABLE.rows)]
+    assert [one["align"] for one in page.of("td")[:3]] == ["left", "right", "right"]
+    assert page.texts[-1] == TABLE.says
 
 
-@pytest.mark.parametrize("answer", MARKS)
+@pytest.mark.parametrize("answer", [word for word in MARKS if word != "informational"])
 def test_verdict_is_a_word_and_a_sign_with_its_reason(answer: str) -> None:
-    section = Section(title="Verdicts", verdicts=[verdict(answer, reason="The ratio was 6.8")])
+    page = Page(verdict(answer, reason="The ratio was 6.8").html())
 
-    page = Page(report.page("t", [section]))
-
-    assert f"{MARKS[answer]} {answer}" in page.texts
-    assert "The ratio was 6.8" in page.texts
+    assert "".join(page.texts) == f"{MARKS[answer]} {answer}: it needs more. The ratio was 6.8."
+    assert page.of("p") == [{"class": f"verdict {answer}"}]
 
 
 def test_image_is_within_the_page_and_described() -> None:
-    given = whole()
-    (chart,) = given["sections"][0].charts.values()
+    chart = charts.bars(stats.frame([make_record()]), "memory", ["strategy"])
 
-    (image,) = Page(report.page(**given)).of("img")
+    (image,) = Page(report.figure(chart)).of("img")
 
     kind, data = str(image["src"]).split(",")
     assert kind == "data:image/svg+xml;base64"
@@ -179,16 +172,15 @@ def test_page_asks_for_nothing_from_any_address(evil: Page) -> None:
 def test_text_from_a_server_is_shown_and_never_run(evil: Page) -> None:
     assert evil.of("script") == []
     assert evil.of("a") == []
-    assert sum(EVIL in text for text in evil.texts) >= 14
+    assert "".join(evil.texts).replace("`", "").count(SHOWN) == 16
     (image,) = evil.of("img")
     assert image["alt"] == EVIL
     assert all(not name.startswith("on") for _, attributes in evil.elements for name in attributes)
 
 
-def test_page_of_nothing_has_no_empty_sections_and_is_readable_in_light_and_dark() -> None:
-    page = Page(report.page("Nothing yet", []))
+def test_a_part_of_nothing_is_none_and_a_page_is_readable_in_light_and_dark() -> None:
+    page = Page(report.page("Nothing yet", "", report.section("Empty"), report.listed([])))
 
     assert page.of("h2") == page.of("table") == page.of("ul") == []
-    assert page.open == []
     assert "prefers-color-scheme: dark" in page.html
     assert {"name": "color-scheme", "content": "light dark"} in page.of("meta")

@@ -105,7 +105,7 @@ def test_every_arm_of_the_scale_ran_its_repeats(again: Reproduction) -> None:
 
 
 def test_the_table_has_rates_then_and_now(again: Reproduction) -> None:
-    table = again.text_table()
+    table = again.table()
 
     assert [row[:3] for row in table.rows] == [
         ["echo on asyncio", "slow", "43,000"],

@@ -53,7 +53,7 @@ def test_the_text_ends_with_the_knee() -> None:
 
 
 def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> None:
-    table = Sweep(reversed_order(records())).text_table()
+    table = Sweep(reversed_order(records())).table()
     rows = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
     assert [int(row["limit"]) for row in rows] == list(LIMITS)
     assert [float(row["in flight"]) for row in rows] == pytest.approx(LIMITS)
@@ -112,7 +112,7 @@ def test_as_json() -> None:
 
 
 def test_it_shows_itself_in_a_notebook() -> None:
-    assert "The knee" in Sweep(records())._repr_html_()
+    assert "The knee" in Sweep(records()).html()
 
 
 # The chart

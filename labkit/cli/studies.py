@@ -159,7 +159,7 @@ def ladder(
 
 def _list(headers: list[str], rows: list[list[str]], says: str) -> None:
     """Print a table of words."""
-    from labkit.report import tables
+    from labkit.report.html import Table
 
-    table = tables.Table(headers=headers, rows=rows, says=says, left=len(headers))
+    table = Table(headers=headers, rows=rows, says=says, left=len(headers))
     terminal.say(table.text())

@@ -113,8 +113,8 @@ class _Cells:
         if into is not None:
             self._shell.user_ns[into] = profile
         data = {
-            "text/html": profiling.iframe(profile, sort, rows),
-            "text/plain": profile.text_table(sort, rows).text(),
+            "text/html": profile.html(sort, rows),
+            "text/plain": profile.text(sort, rows),
         }
         self._shell.display_pub.publish(data=data, metadata={})
 

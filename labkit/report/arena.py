@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,8 +21,8 @@ from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.report import html
 from labkit.report.exam_faults import Examined, Fault
+from labkit.report.html import Table
 from labkit.report.study import Outcome
-from labkit.report.tables import Table
 from labkit.stats import Interval, comparisons
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 MARGIN = 1.02
 """A ratio nearer to 1 than this is a tie: to be 1 % better is no reason to choose."""
 WIDTH = 100
-_ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth", 6: "sixth"}
-
-
 METRICS = {
     "efficiency": "efficiency",
     "cpu_us_per_request": "CPU/request",
@@ -63,22 +60,6 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
         """The rank as a table shows it: '2', or '2=' where it is shared."""
         return "-" if self.position is None else f"{self.position}{'=' if self.tied_with else ''}"
 
-    @property
-    def says(self) -> str:
-        """The rank in words: 'second by CPU with 1 other'."""
-        by = METRICS[self.metric]
-        if self.position is None:
-            return f"not ranked by {by}"
-        others = len(self.tied_with)
-        shared = f" with {others} other{'s' if others > 1 else ''}" if others else ""
-        return f"{_ORDINALS.get(self.position, f'{self.position}th')} by {by}{shared}"
-
-    @property
-    def cell(self) -> str:
-        """Value and rank, as a cell of the board shows them."""
-        shown = stats.metric(self.metric).text(self.value)
-        return shown if self.value is None else f"{shown} ({self.text})"
-
 
 class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy by every metric; `is_mine` is whether it is one that was examined."""
@@ -94,26 +75,12 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
     """Rank the strategies of these records by every metric, the best by the first metric first."""
+    if not records:
+        return []
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(str(record.axes["strategy"]), []).append(record)
-    losses = _losses(records) if records else Counter[tuple[str, str]]()
-    by_metric = {metric: _ranks(metric, by_name, losses) for metric in METRICS}
-    rows = [
-        BoardRow(name=name, is_mine=name in mine, ranks=[by_metric[each][name] for each in METRICS])
-        for name in by_name
-    ]
-
-    def order(row: BoardRow) -> list[float]:
-        ranks = [math.inf if rank.position is None else rank.position for rank in row.ranks]
-        # Those that share every rank keep an order that does not change from run to run: by value.
-        return [*ranks, -(row.ranks[0].value or 0.0)]
-
-    return sorted(rows, key=order)
-
-
-def _losses(records: Sequence[Record]) -> Counter[tuple[str, str]]:
-    """Count, by metric and strategy, the others that are better for sure, beyond the margin."""
+    # By metric and strategy, how many others are better for sure, beyond the margin.
     losses: Counter[tuple[str, str]] = Counter()
     for each in comparisons.compare_each_other(records, ["strategy"], list(METRICS)):
         ratio = each.comparison.ratio
@@ -124,7 +91,17 @@ def _losses(records: Sequence[Record]) -> Counter[tuple[str, str]]:
         higher_is_better = stats.metric(each.metric).better == "higher"
         if ratio.high < 1 / MARGIN if higher_is_better else ratio.low > MARGIN:
             losses[each.metric, each.of["strategy"]] += 1
-    return losses
+    by_metric = {metric: _ranks(metric, by_name, losses) for metric in METRICS}
+    rows = [
+        BoardRow(name=name, is_mine=name in mine, ranks=[by_metric[each][name] for each in METRICS])
+        for name in by_name
+    ]
+
+    def order(row: BoardRow) -> list[float]:
+        # Those that share every rank keep an order that does not change from run to run: by value.
+        return [*(rank.position or math.inf for rank in row.ranks), -(row.ranks[0].value or 0.0)]
+
+    return sorted(rows, key=order)
 
 
 def _ranks(
@@ -146,7 +123,7 @@ def _ranks(
         elif reasons:
             why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
         elif needed < stats.MIN_REPEATS:
-            why = f"{needed} repeat{'' if needed == 1 else 's'}; {stats.MIN_REPEATS} needed"
+            why = f"{_repeats(needed)}; {stats.MIN_REPEATS} needed"
         interval = stats.of_value(values) if values else None
         ranks[name] = Rank(
             metric=metric,
@@ -161,6 +138,10 @@ def _ranks(
         if rank.position is not None and tied:
             ranks[name] = msgspec.structs.replace(rank, tied_with=tied)
     return ranks
+
+
+def _repeats(n: int) -> str:
+    return f"{n} repeat{'' if n == 1 else 's'}"
 
 
 class Arena(Outcome):
@@ -197,24 +178,48 @@ class Arena(Outcome):
         from labkit.charts.notes import shared_conditions  # here: it brings pandas along
 
         frame = self.frame()
+        panels = []
+        for name in METRICS:
+            metric = stats.metric(name)
+            dots = []
+            for row in self.board:
+                rank = row.by(name)
+                ends = (rank.interval.low, rank.interval.high) if rank.interval else (None, None)
+                low, high = (None if end is None else end * metric.scale for end in ends)
+                dots.append(
+                    charts.Dot(
+                        name=row.name,
+                        value=None if rank.value is None else rank.value * metric.scale,
+                        interval=None if low is None or high is None else (low, high),
+                        rank=rank.text,
+                        is_mine=row.is_mine,
+                    )
+                )
+            better = metric.better or "lower"
+            panels.append(charts.Panel(title=_header(name), better=better, dots=dots))
+        trusts = [
+            charts.trust(row.name, frame[frame["strategy"] == row.name]) for row in self.board
+        ]
         return charts.board(
-            [_panel(metric, self.board) for metric in METRICS],
+            panels,
             title="The board",
-            trusts=[
-                charts.trust(row.name, frame[frame["strategy"] == row.name]) for row in self.board
-            ],
+            trusts=trusts,
             conditions=shared_conditions(frame),
             notes=notes,
         )
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return the board: a row a strategy, each figure with its rank in brackets."""
+        rows = []
+        for row in self.board:
+            cells = [f"{row.name} *" if row.is_mine else row.name]
+            for rank in row.ranks:
+                shown = stats.metric(rank.metric).text(rank.value)
+                cells.append(shown if rank.value is None else f"{shown} ({rank.text})")
+            rows.append(cells)
         return Table(
             headers=["strategy", *map(_header, METRICS)],
-            rows=[
-                [f"{row.name} *" if row.is_mine else row.name, *(rank.cell for rank in row.ranks)]
-                for row in self.board
-            ],
+            rows=rows,
             says="In brackets the rank; * was examined here.",
         )
 
@@ -230,28 +235,25 @@ class Arena(Outcome):
             # Too few repeats is one reason for all.
             if rank.why and (made >= needed or rank.value is None):
                 reasons.setdefault(rank.why, []).append(f"{row.name} by {METRICS[rank.metric]}")
-        without = [f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items()]
+        found = []
         if made < needed:
-            few = f"{made} repeat{'' if made == 1 else 's'}"
-            return [
-                f"With {few} nothing is decided, and nobody has a rank: {needed} are needed.",
-                *without,
-            ]
-        if all(rank.why for _, rank in ranks):
-            return without
-        pairs = len(self.board) * (len(self.board) - 1) // 2
-        return [
-            *(
-                f"{row.name} is {', '.join(rank.says for rank in row.ranks)}."
-                for row in self.board
-                if row.is_mine and any(rank.position for rank in row.ranks)
-            ),
-            "A rank is one more than how many are better for sure: the whole interval of the ratio "
-            f"lies beyond a difference of {MARGIN - 1:.0%}. A rank that several have is marked by "
-            f"=. Of pairs that are alike, here at most {pairs}, at most one in twenty is told "
-            "apart by chance.",
-            *without,
-        ]
+            found.append(
+                f"With {_repeats(made)} nothing is decided, and nobody has a rank: {needed} are "
+                "needed."
+            )
+        elif not all(rank.why for _, rank in ranks):
+            for row in self.board:
+                if row.is_mine and any(rank.position for rank in row.ranks):
+                    places = [f"{rank.text} by {METRICS[rank.metric]}" for rank in row.ranks]
+                    found.append(f"{row.name} has rank {', '.join(places)}.")
+            pairs = len(self.board) * (len(self.board) - 1) // 2
+            found.append(
+                "A rank is one more than how many are better for sure: the whole interval of the "
+                f"ratio lies beyond a difference of {MARGIN - 1:.0%}. A rank that several have is "
+                f"marked by =. Of pairs that are alike, here at most {pairs}, at most one in "
+                "twenty is found to differ by chance."
+            )
+        return [*found, *(f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items())]
 
     def text(self) -> str:
         """Return what the exams found, the board, and what it means."""
@@ -263,33 +265,35 @@ class Arena(Outcome):
             ]
             parts.append("\n".join([_verdict(each), *points]))
         if self.board:
-            parts.append(self.text_table().text())
+            parts.append(self.table().text())
         return "\n\n".join([*parts, textwrap.fill(" ".join(self.sentences()), WIDTH)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the exams, the board, the records and their summary."""
-        examined = [
-            {
-                "name": each.name,
-                "passed": each.passed,
-                "faults": [{"code": fault.code, "says": fault.says} for fault in each.faults],
-                "remarks": list(each.remarks),
-            }
-            for each in self.examined
-        ]
         known = super().to_dict() if self.records else {"records": [], "summary": []}
-        board = msgspec.to_builtins(self.board)
-        return {"examined": examined, "board": board, "says": self.sentences(), **known}
+        return {
+            "examined": [
+                {
+                    "name": each.name,
+                    "passed": each.passed,
+                    "faults": [{"code": fault.code, "says": fault.says} for fault in each.faults],
+                    "remarks": list(each.remarks),
+                }
+                for each in self.examined
+            ],
+            "board": msgspec.to_builtins(self.board),
+            "says": self.sentences(),
+            **known,
+        }
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield what the exams found, the board and its picture, and what it means."""
+    def html(self) -> str:
+        """Return what the exams found, the board and its picture, and what it means."""
+        parts = []
         for each in self.examined:
-            yield html.heading(_verdict(each))
-            yield html.listed(_findings(each))
+            parts += [html.heading(_verdict(each)), html.listed(_findings(each))]
         if self.board:
-            yield html.table(self.text_table())
-            yield html.picture(lambda: self._drawn([]))
-        yield html.sentences(self.sentences())
+            parts += [self.table().html(), html.picture(lambda: self._drawn([]))]
+        return "".join([*parts, html.sentences(self.sentences())])
 
 
 def _verdict(examined: Examined) -> str:
@@ -303,23 +307,3 @@ def _findings(examined: Examined) -> list[str]:
 
 def _header(metric: str) -> str:
     return f"{METRICS[metric]} ({stats.metric(metric).unit})"
-
-
-def _panel(metric: str, board: Sequence[BoardRow]) -> charts.Panel:
-    dots: list[charts.Dot] = []
-    known = stats.metric(metric)
-    for row in board:
-        rank = row.by(metric)
-        low, high = (rank.interval.low, rank.interval.high) if rank.interval else (None, None)
-        dots.append(
-            charts.Dot(
-                name=row.name,
-                value=None if rank.value is None else rank.value * known.scale,
-                interval=None
-                if low is None or high is None
-                else (low * known.scale, high * known.scale),
-                rank=rank.text,
-                is_mine=row.is_mine,
-            )
-        )
-    return charts.Panel(title=_header(metric), better=known.better or "lower", dots=dots)

@@ -1,6 +1,6 @@
-"""The faults that an exam finds: what is said of each, what to write instead, when it is named.
+"""The faults that an exam finds: when each is named. `data/exam_faults.toml` has their sentences.
 
-Pure: an `ExamResult` in, faults and remarks out. A fault that another one brings with it is not
+An `ExamResult` in, faults and remarks out. A fault that another one brings with it is not
 named: a call in flight has a task, so that too many in flight are no unbounded tasks as well.
 Thresholds are far from what a sound strategy does and from what a broken one does, and none is a
 time that a busy machine could stretch.
@@ -8,97 +8,15 @@ time that a busy machine could stretch.
 
 from __future__ import annotations
 
+import functools
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from labkit import paths
 from labkit.record.exam import AT_SERVER, Backlog, ExamResult, ScenarioResult
-
-FAULTS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "not-loaded": (
-            "It could not be loaded in a process of its own: {s}.",
-            "Import what it needs inside of it, and let it use nothing that exists only in this "
-            "notebook's process.",
-        ),
-        "ends-its-process": (
-            "The process in which it ran ended: {s}.",
-            "A strategy returns; it neither exits nor kills the process it is in.",
-        ),
-        "raises": (
-            "With {s.planned} items, none of which failed, it raised {s.raised}.",
-            "Run it on a few items with a fetch of your own, such as `async def fetch(item): "
-            "print(item)`, until it comes through.",
-        ),
-        "never-ends": (
-            "It did not return: {s}.",
-            "Look for a loop that never waits, a queue that nobody fills or acknowledges any more, "
-            "a worker that was never told to stop, or an item that is tried again for ever.",
-        ),
-        "too-slow": (
-            "It was still running when the time of an exam was over: {s}.",
-            "Pace it by asyncio.sleep, the loop's time or time.monotonic: an exam lets these pass "
-            "quickly, and for any other clock it can only wait.",
-        ),
-        "blocks-the-loop": (
-            "It blocked the event loop for {s:.1f} s in a single run on a few items.",
-            "Write `await asyncio.sleep(...)` for time.sleep, and hand what computes for long to "
-            "asyncio.to_thread: meanwhile no other call goes on.",
-        ),
-        "over-limit": (
-            "With a limit of {s[1]} {s[2]} counted {s[0]:,} calls in flight at once.",
-            "Take a slot before a call is made, and give it back when the call has ended: one "
-            "semaphore for all calls, or `limit` workers.",
-        ),
-        "loses-items": (
-            "With a limit of {s.limit} it never fetched {s.missing} of {s.planned} items, such as "
-            "item {s.missing_item}.",
-            "Look at the end of the loop: a last round that is not full, and a queue that is left "
-            "before it is empty, are the usual places.",
-        ),
-        "repeats-items": (
-            "It made {s.calls:,} calls for {s.planned} items, of which {s.failing} failed: it "
-            "fetched {s.repeated} of the others more than once, and item {s.most_fetched_item} "
-            "{s.most_fetched_times} times.",
-            "Let all workers take from one and the same iterator, `source = iter(items)`, so that "
-            "each item is handed out once.",
-        ),
-        "leaves-tasks-behind": (
-            "With {s.planned} items, of which {s.failing} failed, it returned while tasks of its "
-            "own were still running: {s.tasks_left:,}.",
-            "Wait for every task before you return; cancel those that would never end, and wait "
-            "for them as well. A TaskGroup does both.",
-        ),
-        "stops-at-first-failure": (
-            "{s.failing} of {s.planned} items failed, and {s.missing} items were not fetched any "
-            "more: it {s.ending}.",
-            "Catch the exception around each call, keep it, and go on; or write @lab.strategy "
-            "above the function, which does that for every call.",
-        ),
-        "swallows-failures": (
-            "{s.failing} of {s.planned} items failed, and its caller cannot know: it raised "
-            "nothing, and what it returned holds no exception and counts neither {s.failing} "
-            "failures nor {s.succeeding} successes.",
-            "Count the failures and return the count, return the exceptions, or raise them at the "
-            "end; the decorator @lab.strategy returns a Tally that counts them.",
-        ),
-        "unbounded-tasks": (
-            "With {s[1]:,} items {s[3]:,} tasks or calls waited behind those in flight, with "
-            "{s[0]:,} items {s[2]:,}: memory grows with the number of items.",
-            "Wait for a free slot before a task is made, and not inside the task: then there are "
-            "never more tasks than slots.",
-        ),
-        "polls-hot": (
-            "While every call was waiting for its answer it ran {s[0]:,.0f} turns of the event "
-            "loop a second and used {s[1]:.0%} of a core, to find out that nothing had happened.",
-            "Wait for what you are waiting for: await the task, a semaphore, or asyncio.wait(..., "
-            "return_when=asyncio.FIRST_COMPLETED), instead of looking again and again.",
-        ),
-    }
-)
-"""Each fault by its code: a sentence, which `_observed` fills in, and what to write instead."""
 
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
 """Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
@@ -113,6 +31,12 @@ BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
 """How long the loop may stand still in a scenario. Once may be the machine, or an import within the
 function: it takes two scenarios, or a very long one."""
 REFERENCED_SHARE = 0.9
+
+
+@functools.cache
+def faults() -> Mapping[str, Mapping[str, str]]:
+    """Return the faults by their code: what was `seen`, a sentence to fill in, and `advice`."""
+    return tomllib.loads(paths.file("exam_faults.toml").read_text(encoding="utf-8"))
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,12 +72,12 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(name: str, result: ExamResult) -> Examined:
     """Return the faults that the result shows, each once; where there is none, remarks."""
-    faults: dict[str, Fault] = {}
+    found: dict[str, Fault] = {}
     for code, shown in _observed(result):
-        sentence, advice = FAULTS[code]
-        faults.setdefault(code, Fault(code=code, seen=sentence.format(s=shown), advice=advice))
-    remarks = [] if faults else list(_remarks(result.scenarios))
-    return Examined(name=name, faults=list(faults.values()), remarks=remarks)
+        seen, advice = faults()[code]["seen"].format(s=shown), faults()[code]["advice"]
+        found.setdefault(code, Fault(code=code, seen=seen, advice=advice))
+    remarks = [] if found else list(_remarks(result.scenarios))
+    return Examined(name=name, faults=list(found.values()), remarks=remarks)
 
 
 def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ A subclass says what its table shows and which chart is drawn; the rest is the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,8 @@ from labkit import charts, stats
 from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.report import html, tables
-from labkit.report.html import Section
+from labkit.report.html import Table
 from labkit.report.study import Study
-from labkit.report.tables import Table
 from labkit.studies import judge
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import MARKS, Verdict, tally
@@ -102,7 +101,7 @@ class FileStudy(Study):
         return tally(self.verdicts)
 
     def _tables(self) -> list[Table]:
-        return [self.text_table()]
+        return [self.table()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: records, summary, published figures and verdicts."""
@@ -120,30 +119,37 @@ class FileStudy(Study):
 
         `picture` takes the place of the study's own chart.
         """
-        file = self.file
-        first = [one for one in self.records if one.repeat == 0 and one.timeline.t_s]
-        timelines = {str(one.axes[ARM]): charts.timeline(one) for one in first}
-        figures = tables.of_study(self.records, self.by, self._summary)
-        sections = [
-            Section(title="What was published", text=[file.about, file.source_text()]),
-            Section(title="Verdicts", verdicts=self.verdicts),
-            Section(
-                title="Published beside measured",
-                table=self.text_table(),
-                charts={"": picture or self.plot()},
-            ),
-            Section(title="All figures", table=figures),
-            *([Section(title="The first run of each", charts=timelines)] if first else []),
-            Section(title="What differs from then", text=file.notes),
-        ]
+        file, every = self.file, self.records
+        notes = dict.fromkeys(f"`{note.code}` {note.message}" for r in every for note in r.warnings)
+        errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
+        machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
         return html.page(
             f"{file.title}: run again at scale {self.scale}",
-            sections,
-            lead=self.tally(),
-            command=f"labkit reproduce {file.id} --scale {self.scale}",
-            environment=self.environment,
-            warnings=list(dict.fromkeys(note for one in self.records for note in one.warnings)),
-            errors=list(dict.fromkeys(text for one in self.records for text in one.first_errors)),
+            self.tally(),
+            html.section("What was published", html.sentences([file.about, file.source_text()])),
+            html.section("Verdicts", *(one.html() for one in self.verdicts)),
+            html.section(
+                "Published beside measured",
+                self.table().html(),
+                html.figure(picture or self.plot()),
+            ),
+            html.section("All figures", tables.of_study(every, self.by, self._summary).html()),
+            html.section(
+                "The first run of each",
+                *(
+                    html.figure(charts.timeline(record), str(record.axes[ARM]))
+                    for record in every
+                    if record.repeat == 0 and record.timeline.t_s
+                ),
+            ),
+            html.section("What differs from then", html.sentences(file.notes)),
+            html.section("Warnings", html.listed(list(notes))),
+            html.section("First errors", html.listed(list(errors))),
+            html.section(
+                "Repeat it",
+                html.sentences([f"`labkit reproduce {file.id} --scale {self.scale}`"]),
+            ),
+            html.section("Environment", machine.html() if self.environment else ""),
         )
 
     def write(self, folder: Path, picture: Chart | None = None) -> Path:
@@ -191,7 +197,7 @@ class Ledger(FileStudy):
         ]
         return charts.forest(found, notes=self.sentences())
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return one row a claim and one a check below it; the sentences at the end."""
         rows: list[list[str]] = []
         for one in self.verdicts:
@@ -216,9 +222,9 @@ class Ledger(FileStudy):
             f"{found.get('cpu')}, {found.get('cores_usable')} cores; loopback only.",
         ]
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield the table with its sentences."""
-        yield html.table(self.text_table())
+    def html(self) -> str:
+        """Return the table with its sentences."""
+        return self.table().html()
 
     def joined(self, *others: Ledger) -> Ledger:
         """Return the claims of several checks as one result, in the order of the file."""
@@ -261,12 +267,6 @@ class Audit(Ledger):
             for name, found in counted.items()
         ]
         return [*first, *super().verdicts]
-
-    def text_table(self) -> Table:
-        """Return one row a figure: its verdict, what was claimed of it, what was found."""
-        rows = [[MARKS[one.verdict], one.verdict, one.says, one.reason] for one in self.verdicts]
-        headers = ["", "verdict", "figure", "what was found"]
-        return Table(headers=headers, rows=rows, left=4, says="\n".join(self.sentences()))
 
     def sentences(self) -> list[str]:
         """Return what it comes to, in a sentence."""

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
-from labkit.record.record import Note
-from labkit.report.tables import Table
-from labkit.studies.verdicts import MARKS, Verdict
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -31,24 +30,70 @@ _MAX_WHOLE = 20
 """Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
 
-def table(shown: Table) -> str:
-    """Return the table, and what it says as a paragraph for each line."""
-    head = _row("th", shown.headers, shown.left)
-    body = "".join([_row("td", row, shown.left) for row in shown.rows])
-    grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
-    return grid + sentences(shown.says.splitlines())
+class Shown:
+    """What shows itself in one bundle: HTML in a notebook, text in a terminal and a REPL."""
+
+    def text(self) -> str:
+        """Return the whole of it as a terminal shows it."""
+        raise NotImplementedError
+
+    def html(self) -> str:
+        """Return the same as HTML, escaped."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(
+        self, include: Container[str] | None = None, exclude: Container[str] | None = None
+    ) -> dict[str, str]:
+        kinds = {"text/html": self.html, "text/plain": self.text}
+        return {
+            kind: show()
+            for kind, show in kinds.items()
+            if (not include or kind in include) and not (exclude and kind in exclude)
+        }
 
 
-def _row(tag: str, words: Sequence[str], left: int) -> str:
-    cells = []
-    for at, word in enumerate(words):
-        side = "left" if at < left else "right"
-        # The side is there twice: a notebook's style is stronger than `align`, and GitHub knows no
-        # `style`.
-        whole = ";white-space:nowrap" if tag == "td" and len(word) <= _MAX_WHOLE else ""
-        style = f'align="{side}" style="text-align:{side}{whole}"'
-        cells.append(f"<{tag} {style}>{escape(word)}</{tag}>")
-    return f"<tr>{''.join(cells)}</tr>"
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Table(Shown):
+    """Headers, rows of text, and the sentences that explain them."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    says: str = ""
+    left: int = 1
+    """How many columns, from the left, are words; the others are numbers."""
+
+    def text(self) -> str:
+        """Return aligned plain text, the sentences below."""
+        lines = [list(self.headers), *map(list, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        shown = []
+        for line in lines:
+            pairs = list(zip(line, widths, strict=True))
+            cells = [word.ljust(width) for word, width in pairs[: self.left]]
+            cells += [word.rjust(width) for word, width in pairs[self.left :]]
+            shown.append("  ".join(cells).rstrip())
+        return "\n".join([*shown, *(["", self.says] if self.says else [])])
+
+    def html(self) -> str:
+        """Return the table, and what it says as a paragraph for each line."""
+        head = self._row("th", self.headers)
+        body = "".join([self._row("td", row) for row in self.rows])
+        grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
+        return grid + sentences(self.says.splitlines())
+
+    def _row(self, tag: str, words: Sequence[str]) -> str:
+        cells = []
+        for at, word in enumerate(words):
+            side = "left" if at < self.left else "right"
+            # The side is there twice: a notebook's style is stronger than `align`, and GitHub knows
+            # no `style`.
+            whole = ";white-space:nowrap" if tag == "td" and len(word) <= _MAX_WHOLE else ""
+            style = f'align="{side}" style="text-align:{side}{whole}"'
+            cells.append(f"<{tag} {style}>{escape(word)}</{tag}>")
+        return f"<tr>{''.join(cells)}</tr>"
 
 
 def prose(text: str) -> str:
@@ -93,62 +138,32 @@ def picture(draw: Callable[[], Chart]) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of a page under a heading of its own; `text` is its paragraphs, `charts` by caption.
-
-    The chart of the caption '' has none.
-    """
-
-    title: str
-    text: Sequence[str] = ()
-    verdicts: Sequence[Verdict] = ()
-    table: Table | None = None
-    charts: Mapping[str, Chart] = field(default_factory=dict)
+def figure(chart: Chart, caption: str = "") -> str:
+    """Return the chart as SVG within a page, which needs no other file, and its caption."""
+    data = base64.b64encode(chart.svg().encode()).decode("ascii")
+    image = f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(chart.alt)}">'
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{image}{below}</figure>"
 
 
-def page(
-    title: str,
-    sections: Sequence[Section],
-    *,
-    lead: str = "",
-    command: str = "",
-    environment: Mapping[str, Any] | None = None,
-    warnings: Sequence[Note] = (),
-    errors: Sequence[str] = (),
-) -> str:
-    """Return a whole HTML page, light or dark as its reader prefers.
-
-    `command` is what repeats the measurement, `environment` nested plain data, `errors` the first
-    errors of the requests, in the words of servers and libraries.
-    """
-    import jinja2  # here: few who show a table write a page
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("labkit.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode("ascii")
-    return templates.get_template("report.html.j2").render(
-        title=title,
-        sections=sections,
-        lead=lead,
-        command=command,
-        environment=list(_flat(environment or {})),
-        warnings=warnings,
-        errors=errors,
-        marks=MARKS,
-    )
+def section(title: str, *parts: str) -> str:
+    """Return a part of a page under a heading of its own; nothing where it is empty."""
+    inner = "".join(parts)
+    return f"<section><h2>{escape(title)}</h2>{inner}</section>" if inner else ""
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def page(title: str, lead: str, *sections: str) -> str:
+    """Return a whole HTML page, light or dark as its reader prefers."""
+    shell = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    body = "".join(sections)
+    return Template(shell).substitute(title=escape(title), lead=escape(lead), body=body)
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield nested plain data as dotted names and text."""
     for name, value in data.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}", ", ".join(map(str, value))
         else:

@@ -18,7 +18,7 @@ from labkit import charts, stats
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
-from labkit.report.tables import Table
+from labkit.report.html import Table
 from labkit.studies.parts import Arm
 from labkit.studies.verdicts import times
 
@@ -190,7 +190,7 @@ class Ladder(FileStudy):
             "says": self.sentences(),
         }
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return one row a rung; the sentences below."""
         rows = []
         for one in self.rungs:

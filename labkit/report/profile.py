@@ -6,10 +6,8 @@ It runs nothing. Profiles are no records: none is stored, and none is compared.
 from __future__ import annotations
 
 import marshal
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +15,11 @@ import msgspec
 
 from labkit import charts
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
+from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.report import html
+from labkit.report.html import Table
 from labkit.report.study import Result
-from labkit.report.tables import Table
 from labkit.spec import validation
 
 if TYPE_CHECKING:
@@ -30,13 +28,8 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
     from labkit.record.record import Record
 
-SORT_KEYS: Mapping[str, Callable[[Function], float]] = {
-    "self": lambda one: one.self_s,
-    "total": lambda one: one.total_s,
-    "calls": lambda one: one.calls,
-    "mean": lambda one: one.total_s / max(one.calls, 1),
-}
-"""What rows may be sorted by."""
+COLUMNS = {"self": "self_s", "total": "total_s", "calls": "calls", "mean": "mean_s"}
+"""What rows may be sorted by, and the column of the frame."""
 ROWS = 15
 Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 SUFFIXES = (".pstat", ".callgrind")
@@ -85,6 +78,9 @@ class Profile(Result):
         """
         import pandas as pd
 
+        return pd.DataFrame(self._rows("self"))
+
+    def _rows(self, sort: str) -> list[dict[str, Any]]:
         whole_s = sum(one.self_s for one in self.graph.functions) or 1.0
         rows = [
             {
@@ -97,21 +93,20 @@ class Profile(Result):
                 "mean_s": one.total_s / max(one.calls, 1),
                 "share": one.self_s / whole_s,
             }
-            for one in self._sorted("self")
+            for one in self.graph.functions
         ]
-        return pd.DataFrame(rows)
+        return sorted(rows, key=lambda row: row[COLUMNS[sort]], reverse=True)
 
     def coroutines(self) -> pd.DataFrame:
         """Return the rows of `frame()` that are coroutines: where tasks wait, and for how long."""
         frame = self.frame()
         return frame[frame["kind"] == "coroutine"].reset_index(drop=True)
 
-    def text_table(self, sort: str = "self", rows: int = ROWS) -> Table:
+    def table(self, sort: str = "self", rows: int = ROWS) -> Table:
         """Return the first rows as text. Raises `BadInput` for a column that cannot sort."""
         check_view(sort, rows)
-        shown = self._sorted(sort)[:rows]
+        shown = self._rows(sort)[:rows]
         left_out = len(self.graph.functions) - len(shown)
-        more = f" {left_out:,} more functions are not shown." if left_out else ""
         says = (
             f"Profiled for {self.wall_s:.2f} s by the clock '{self.clock}'; this is no measurement."
         )
@@ -121,29 +116,22 @@ class Profile(Result):
                 f" The requests took {self.requests_s:,.2f} s together, of which {share:.1%} are "
                 "some coroutine's own."
             )
+        if left_out:
+            says += f" {left_out:,} more functions are not shown."
         return Table(
             headers=("function", "place", "kind", "calls", "self (ms)", "total (ms)", "mean (ms)"),
             rows=[
-                [
-                    one.name,
-                    one.place,
-                    "coroutine" if one.coroutine else "function",
-                    f"{one.calls:,}",
-                    *(f"{SORT_KEYS[key](one) * 1e3:,.3f}" for key in ("self", "total", "mean")),
-                ]
-                for one in shown
+                [row["function"], row["place"], row["kind"], f"{row['calls']:,}"]
+                + [f"{row[name] * 1e3:,.3f}" for name in ("self_s", "total_s", "mean_s")]
+                for row in shown
             ],
-            says=f"{says}{more}",
+            says=says,
             left=3,
         )
 
-    def table(self, sort: str = "self", rows: int = ROWS) -> Any:
-        """Return the same as a styled DataFrame, for notebooks."""
-        return self.text_table(sort, rows).styled()
-
     def text(self, sort: str = "self", rows: int = ROWS) -> str:
         """Return the whole profile as a terminal shows it: the table, then the slow callbacks."""
-        texts = [self.text_table(sort, rows).text(), self.slow_text()]
+        texts = [self.table(sort, rows).text(), self.slow_text()]
         return "\n\n".join(filter(None, texts))
 
     def slow_text(self) -> str:
@@ -181,24 +169,20 @@ class Profile(Result):
             "attributed": self.attributed,
             "trial": None if self.record is None else self.record.trial,
             "counts": counts,
-            "functions": self.frame().to_dict("records"),
+            "functions": self._rows("self"),
             "slow_callbacks": msgspec.to_builtins(self.slow),
         }
 
-    def _sorted(self, by: str) -> list[Function]:
-        return sorted(self.graph.functions, key=SORT_KEYS[by], reverse=True)
-
-    def html_parts(self) -> Iterator[str]:
-        """Yield the first rows, the slow callbacks, and the flame chart."""
-        yield html.table(self.text_table())
-        yield html.sentences(self.slow_text().splitlines())
-        yield html.picture(self.plot)
+    def html(self, sort: str = "self", rows: int = ROWS) -> str:
+        """Return the first rows, the slow callbacks, and the flame chart."""
+        slow = html.sentences(self.slow_text().splitlines())
+        return self.table(sort, rows).html() + slow + html.picture(self.plot)
 
 
 def check_view(sort: str, rows: int) -> None:
     """Raise `BadInput` for a column that rows are not sorted by, or for no rows."""
-    if sort not in SORT_KEYS:
-        raise validation.unknown("sort", sort, SORT_KEYS)
+    if sort not in COLUMNS:
+        raise validation.unknown("sort", sort, COLUMNS)
     validation.check("rows", rows, Rows)
 
 
@@ -234,41 +218,3 @@ def callgrind(graph: CallGraph) -> str:
             lines += [f"calls={call.calls} {callee.line}"]
             lines += [f"{function.line} {round(call.total_s * 1e6)}"]
     return "\n".join(lines) + "\n"
-
-
-_LINE_PX, _ROW_PX, _MARGIN_PX = 16, 21, 8
-_LETTERS = 100
-"""In a line of the sentence, where the notebook is narrow."""
-# A frame does not know the notebook's theme: it is transparent, and its grey suits both themes.
-_STYLE = f"""
-body {{ font: 12px/{_LINE_PX}px system-ui, sans-serif; color: #797979; }}
-body {{ margin: {_MARGIN_PX}px; background: transparent; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 2px 6px; white-space: nowrap; border-bottom: 1px solid #8884; }}
-p, pre {{ margin: {_MARGIN_PX}px 0 0; }}
-pre {{ font-size: 12px; white-space: pre-wrap; }}
-"""
-
-
-def iframe(profile: Profile, sort: str = "self", rows: int = ROWS) -> str:
-    """Return a page with the first rows and the slow callbacks, in a frame; all text is escaped.
-
-    The page loads nothing and runs nothing. Its style does not reach the notebook, nor the
-    notebook's the page. The frame is as high as the page: no script may run that could measure it.
-    """
-    table, slow = profile.text_table(sort, rows), profile.slow_text()
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Profile</title>'
-        f"<style>{_STYLE}</style></head><body>{html.table(table)}<pre>{escape(slow)}</pre>"
-        "</body></html>"
-    )
-    lines = sum(math.ceil(len(one) / _LETTERS) for one in (table.says, *slow.splitlines()))
-    # One line more than there is, for the bar by which a wide table is moved.
-    text_px = _LINE_PX * (lines + 1) + 4 * _MARGIN_PX
-    # An empty `sandbox` allows nothing: no script runs in it, whatever a name may contain.
-    return (
-        f'<iframe srcdoc="{escape(page, quote=True)}" sandbox="" width="100%" '
-        f'height="{_ROW_PX * (1 + len(table.rows)) + text_px}" '
-        # A frame of another scheme than its page would get a background of its own.
-        'style="border: 0; resize: vertical; color-scheme: light"></iframe>'
-    )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, stats
 from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
-from labkit.report.tables import Table
+from labkit.report.html import Table
 from labkit.studies.parts import Source
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labkit.charts import Chart
 
 _WHOLE_PROCESS = (
@@ -63,7 +61,7 @@ class Reproduction(FileStudy):
             if arm.chart
         ]
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return published beside measured, a row an arm."""
         columns, rows, lines = _COLUMNS[self.file.chart], self.published(), []
         says = [self.scale_text(), self.server_text(), _WHOLE_PROCESS]
@@ -114,16 +112,14 @@ class Reproduction(FileStudy):
             need = "claims need" if len(larger) > 1 else "claim needs"
             lines = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
             reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(lines))
-        table = self.text_table().text()
+        table = self.table().text()
         return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally()])
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield the title, the chart, the table, and each verdict with its reason."""
-        yield html.heading(self.title())
-        yield html.picture(self.plot)
-        yield html.table(self.text_table())
-        yield html.sentences([self.tally()])
-        yield from (one.html() for one in self.verdicts)
+    def html(self) -> str:
+        """Return the title, the chart, the table, and each verdict with its reason."""
+        verdicts = "".join([one.html() for one in self.verdicts])
+        below = self.table().html() + html.sentences([self.tally()]) + verdicts
+        return html.heading(self.title()) + html.picture(self.plot) + below
 
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:
         """Draw the benchmark's own chart beside the published figures, or any kind of a study.
@@ -170,16 +166,6 @@ class Reproduction(FileStudy):
             if arm.spot is not None
         ]
         return charts.throughput(rates, **named)
-
-    def over(
-        self,
-        x: str,
-        y: str,
-        by: Sequence[str] = ("strategy",),
-        reference: pd.DataFrame | None = None,
-    ) -> Chart:
-        """As `Study.over`; the arms are told apart by their strategy unless `by` says otherwise."""
-        return super().over(x, y, by, reference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: `published` holds each arm's figures then, and here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report import html, tables
-from labkit.report.tables import Table
+from labkit.report.html import Shown, Table
 from labkit.spec.trial import Trial
 from labkit.stats import comparisons
 from labkit.stats.comparisons import Against
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
 
 
-class Result:
+class Result(Shown):
     """What every result can do: show itself as a table, a chart, text and HTML."""
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return the figures as text, in the units that people read, and what they mean."""
         raise NotImplementedError
 
@@ -46,37 +46,13 @@ class Result:
         """Return what the figures mean and how far to trust them."""
         return []
 
-    def table(self) -> Any:
-        """Return the table as a styled DataFrame, for notebooks."""
-        return self.text_table().styled()
-
     def text(self) -> str:
         """Return the whole result as a terminal shows it."""
-        return self.text_table().text()
+        return self.table().text()
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield the same as HTML, escaped, from top to bottom: the table and the chart."""
-        yield html.table(self.text_table())
-        yield html.picture(self.plot)
-
-    def __repr__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        return "".join(self.html_parts())
-
-    def _repr_mimebundle_(
-        self, include: Container[str] | None = None, exclude: Container[str] | None = None
-    ) -> dict[str, str]:
-        kinds: dict[str, Callable[[], str]] = {
-            "text/html": self._repr_html_,
-            "text/plain": self.text,
-        }
-        return {
-            kind: show()
-            for kind, show in kinds.items()
-            if (not include or kind in include) and not (exclude and kind in exclude)
-        }
+    def html(self) -> str:
+        """Return the table and the chart."""
+        return self.table().html() + html.picture(self.plot)
 
 
 class Outcome(Result):
@@ -110,7 +86,7 @@ class Outcome(Result):
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
         return charts.plot(kind, self.records, self.by, self._frame)
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return one row an arm."""
         return tables.of_study(self.records, self.by, self._summary)
 
@@ -143,17 +119,19 @@ class Run(Outcome):
         """Draw `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
         return charts.plot(kind, self.records)
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return every figure of the record, a line each."""
         return tables.of_run(self.record)
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield the main figures, warnings and the first error, the timeline, and all the rest."""
-        yield html.table(tables.of_one(self.record))
+    def html(self) -> str:
+        """Return the main figures, warnings and the first error, the timeline, and all the rest."""
         notes = [f"{note.code}: {note.message}" for note in self.record.warnings]
-        yield html.listed([*notes, *tables.errors([self.record])])
-        yield html.picture(self.plot)
-        yield html.folded("Every figure", html.table(self.text_table()))
+        return (
+            tables.of_one(self.record).html()
+            + html.listed([*notes, *tables.errors([self.record])])
+            + html.picture(self.plot)
+            + html.folded("Every figure", self.table().html())
+        )
 
 
 class Study(Outcome):
@@ -184,16 +162,15 @@ class Study(Outcome):
     def _tables(self) -> list[Table]:
         """Return the table, and where one axis was varied each arm's ratio to the first."""
         compared = self.comparisons() if len(self.by) == 1 else []
-        return [self.text_table(), *([tables.of_comparisons(compared)] if compared else [])]
+        return [self.table(), *([tables.of_comparisons(compared)] if compared else [])]
 
     def text(self) -> str:
         """Return the tables as a terminal shows them."""
         return "\n\n".join([table.text() for table in self._tables()])
 
-    def html_parts(self) -> Iterator[str]:
-        """Yield the tables and the chart."""
-        yield from map(html.table, self._tables())
-        yield html.picture(self.plot)
+    def html(self) -> str:
+        """Return the tables and the chart."""
+        return "".join([table.html() for table in self._tables()]) + html.picture(self.plot)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records, their summary, every arm against the first."""
@@ -275,9 +252,9 @@ class Sweep(Study):
             )
 
     def _tables(self) -> list[Table]:
-        return [self.text_table()]
+        return [self.table()]
 
-    def text_table(self) -> Table:
+    def table(self) -> Table:
         """Return a line for each limit; below it what they mean, the knee last."""
         found = tables.words(self._summary, ["limit"], self.COLUMNS, ranged="throughput_rps")
         rows = [
@@ -323,7 +300,7 @@ class Sweep(Study):
             "knee": msgspec.to_builtins(self.knee),
             "usl": msgspec.to_builtins(self.usl),
             "levels": msgspec.to_builtins(self.levels),
-            "says": self.text_table().says.splitlines(),
+            "says": self.table().says.splitlines(),
         }
 
 

@@ -5,15 +5,15 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import stats
 from labkit.record import codes, guards
 from labkit.record.record import Record
+from labkit.report.html import Table
 from labkit.stats.comparisons import Against
 from labkit.studies.verdicts import Finding
 
@@ -38,47 +38,6 @@ SHOWN = {
 }
 """The metrics of a study's table, with the shortest header that still says what it is."""
 _RATIOS = ("wall_s", "throughput_rps")
-_CAPTION: Any = [{"selector": "caption", "props": "caption-side: bottom; text-align: left"}]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Headers, rows of text, and the sentences that explain them."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    says: str = ""
-    left: int = 1
-    """How many columns, from the left, are words; the others are numbers."""
-
-    def text(self) -> str:
-        """Return aligned plain text, the sentences below."""
-        lines = [list(self.headers), *map(list, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = []
-        for line in lines:
-            pairs = list(zip(line, widths, strict=True))
-            cells = [word.ljust(width) for word, width in pairs[: self.left]]
-            cells += [word.rjust(width) for word, width in pairs[self.left :]]
-            shown.append("  ".join(cells).rstrip())
-        return "\n".join([*shown, *(["", self.says] if self.says else [])])
-
-    def styled(self) -> Any:
-        """Return a styled DataFrame for a notebook: words to the left, and all text escaped."""
-        import pandas as pd
-
-        left = [{"selector": "", "props": "text-align: left"}]
-        words: dict[Any, Any] = dict.fromkeys(self.headers[: self.left], left)
-        numbers: list[Hashable] = [*self.headers[self.left :]]
-        return (
-            pd.DataFrame(list(self.rows), columns=list(self.headers))
-            .style.hide(axis="index")
-            .set_table_styles(words)
-            .set_table_styles(_CAPTION, overwrite=False)
-            .set_properties(subset=numbers, **{"text-align": "right"})
-            .set_caption(html.escape(self.says))
-            .format(escape="html")
-        )
 
 
 def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> Table:

@@ -249,22 +249,16 @@ def decide(
     effect = words.effect_text(check, known, measured, interval)
     low, high = check.band
     return Finding(
-        says=check.says,
-        measure=check.measure,
         verdict=word if check.decides else "informational",
         reason=words.reason(judged, why if check.decides else "", effect, sides, measured),
-        published=check.published,
         measured=measured,
         low=min(known, default=None),
         high=max(known, default=None),
         interval=interval,
         n=len(known),
         inside=sum(low <= value <= high for value in known),
-        at_least=check.at_least,
-        at_most=check.at_most,
-        exact=check.exact,
-        is_ratio=check.is_ratio,
         effect=effect,
+        **{name: getattr(check, name) for name in words.OF_CHECK},
     )
 
 

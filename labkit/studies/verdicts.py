@@ -25,6 +25,8 @@ MARKS: Mapping[str, str] = MappingProxyType(
 )
 """A sign for each word, so that none is known by its colour alone."""
 
+OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio")
+"""What a finding repeats of its check."""
 _UNITS: Mapping[str, tuple[str, float]] = {
     "_s": ("ms", 1e3),
     "_us": ("\N{MICRO SIGN}s", 1.0),
@@ -115,7 +117,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def html(self) -> str:
         """Return the same as a paragraph, escaped."""
         word = f"{MARKS[self.verdict]} <b>{self.verdict}</b>"
-        return f"<p>{word}: {escape(self._sentences())}</p>"
+        return f'<p class="verdict {self.verdict}">{word}: {escape(self._sentences())}</p>'
 
     def _sentences(self) -> str:
         return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))

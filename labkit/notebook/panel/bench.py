@@ -331,7 +331,7 @@ class Bench:
         return button
 
     def __repr__(self) -> str:
-        measured = self.study.text_table().text() if self.records else NOTHING
+        measured = self.study.table().text() if self.records else NOTHING
         return f"lab.panel()\n\n{measured}\n\n{self.code}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def table_html(study: Study) -> str:
         for note in record.warnings:
             arm = stats.arm_label(record.axes)
             first.setdefault(note.code, f"{note.code} ({arm}): {note.message}")
-    return html.table(study.text_table()) + html.listed(list(first.values()))
+    return study.table().html() + html.listed(list(first.values()))
 
 
 # A page that came by plain HTTP from another host has no other way to the clipboard.
