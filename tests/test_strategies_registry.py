@@ -36,9 +36,7 @@ def python(code: str) -> str:
 
 def test_names_are_the_files() -> None:
     assert sorted(NAMES) == sorted(
-        path.stem[1:]
-        for path in FILES.glob("_*.py")
-        if path.stem not in ("__init__", "_guard", "_tasks")
+        path.stem[1:] for path in FILES.glob("_*.py") if path.stem not in ("__init__", "_guard")
     )
 
 
@@ -95,7 +93,7 @@ others = {"aiometer", "aiostream", "anyio", "pypeln"}
 print(sorted(name for name in sys.modules if name.startswith("labkit.measured.strategies.")))
 print(sorted(others & set(sys.modules)))
 """
-    loaded = [f"{HOME}.{name}" for name in ("_guard", "_tasks", "_worker_pool")]
+    loaded = [f"{HOME}.{name}" for name in ("_guard", "_worker_pool")]
     assert python(code) == f"{loaded}\n[]\n"
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
 
 from aiometer import run_on_each
 
-from labkit.measured.strategies import Fetch, strategy
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, strategy
 
 
 @strategy

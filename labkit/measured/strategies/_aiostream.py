@@ -7,13 +7,10 @@ those behind it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from aiostream import Stream, stream
 
-from labkit.measured.strategies import Fetch, strategy
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, strategy
 
 
 @strategy

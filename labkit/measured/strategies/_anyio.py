@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
 from anyio import CapacityLimiter, create_task_group
 
-from labkit.measured.strategies import Fetch, strategy
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, strategy
 
 
 @strategy

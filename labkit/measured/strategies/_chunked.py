@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from itertools import islice
-from typing import TypeVar
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
+from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
 from labkit.spec.validation import AtLeastOne, check
-
-T = TypeVar("T")
 
 
 @strategy
@@ -28,8 +24,4 @@ async def chunked(
             await fetch(item)
 
     while chunk := list(islice(source, chunk_size)):
-        tasks = [asyncio.create_task(bounded(item)) for item in chunk]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            await cancel_and_wait(tasks)
+        await gather_all(bounded(item) for item in chunk)

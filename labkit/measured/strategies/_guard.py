@@ -1,4 +1,4 @@
-"""The decorator that makes a coroutine a strategy, and the tally that a person gets back.
+"""What strategies are made with: the decorator, its tally, and the end of their tasks.
 
 Errors are counted here; how calls are scheduled is in the strategies, one file each. The measuring
 worker bypasses this guard (`__wrapped__`), because its own `fetch` counts already.
@@ -15,7 +15,6 @@ from functools import wraps
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from labkit.errors import BadInput
-from labkit.measured.strategies._tasks import this_task
 from labkit.spec import trial
 from labkit.spec.validation import AtLeastOne, check
 
@@ -46,6 +45,32 @@ class Strategy(Protocol):
     def __call__(
         self, fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any
     ) -> Coroutine[Any, Any, Tally]: ...
+
+
+def this_task() -> asyncio.Task[Any]:
+    """Return the task that runs the calling coroutine."""
+    return cast("asyncio.Task[Any]", asyncio.current_task())
+
+
+async def cancel_and_wait(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel those of `tasks` that still run, and wait until they have ended."""
+    running = [task for task in tasks if not task.done()]
+    for task in running:
+        # `gather` passes a cancellation on: a second one would interrupt the task's own clean-up.
+        if not (isinstance(task, asyncio.Task) and task.cancelling()):
+            task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+async def gather_all(calls: Iterable[Awaitable[object]]) -> None:
+    """Run each of `calls` in a task, as `asyncio.gather` does, and leave none behind at the end."""
+    tasks: list[asyncio.Future[object]] = []
+    try:
+        tasks.extend(asyncio.ensure_future(call) for call in calls)
+        await asyncio.gather(*tasks)
+    finally:
+        await cancel_and_wait(tasks)
 
 
 # The plan of the guard. One failing item must neither stop the strategy nor lose other items, so

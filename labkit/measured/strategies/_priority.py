@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
+from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
 from labkit.spec.validation import AtLeastOne, check
-
-T = TypeVar("T")
 
 
 @strategy
@@ -31,9 +28,4 @@ async def priority(fetch: Fetch[T], items: Iterable[T], limit: int, *, classes: 
         while (entry := await waiting.get())[0] < classes:
             await fetch(entry[2])
 
-    tasks = [asyncio.create_task(work()) for _ in range(limit)]
-    try:
-        tasks.append(asyncio.create_task(produce()))
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(tasks)
+    await gather_all([*(work() for _ in range(limit)), produce()])

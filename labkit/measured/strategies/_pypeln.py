@@ -13,11 +13,10 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from labkit.errors import TrialFailed
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait, this_task
+from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy, this_task
 from labkit.spec.validation import NotNegative, check
 
 with warnings.catch_warnings():
@@ -25,8 +24,6 @@ with warnings.catch_warnings():
     # environment pins a setuptools that still has it, and a learner can do nothing about it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     from pypeln.task import each
-
-T = TypeVar("T")
 
 
 class _Size(int):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
 
 
 @strategy
@@ -28,9 +25,4 @@ async def queue(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
         while (item := await waiting.get()) is not end:
             await fetch(item)
 
-    tasks = [asyncio.create_task(work()) for _ in range(limit)]
-    try:
-        tasks.append(asyncio.create_task(produce()))
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(tasks)
+    await gather_all([*(work() for _ in range(limit)), produce()])

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
 
 
 @strategy
@@ -21,9 +17,4 @@ async def semaphore(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
         async with slots:
             await fetch(item)
 
-    tasks: list[asyncio.Task[None]] = []
-    try:
-        tasks.extend(asyncio.create_task(bounded(item)) for item in items)
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(tasks)
+    await gather_all(bounded(item) for item in items)

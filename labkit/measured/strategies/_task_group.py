@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
 
-from labkit.measured.strategies import Fetch, strategy
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, strategy
 
 
 @strategy

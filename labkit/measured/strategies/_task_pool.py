@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy
 
 
 @strategy

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from itertools import islice
-from typing import TypeVar
 
-from labkit.measured.strategies import Fetch, strategy
-from labkit.measured.strategies._tasks import cancel_and_wait
-
-T = TypeVar("T")
+from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
 
 
 @strategy
@@ -23,9 +18,4 @@ async def worker_pool(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
         for item in source:
             await fetch(item)
 
-    tasks: list[asyncio.Task[None]] = []
-    try:
-        tasks.extend(asyncio.create_task(work(first)) for first in islice(source, limit))
-        await asyncio.gather(*tasks)
-    finally:
-        await cancel_and_wait(tasks)
+    await gather_all(work(first) for first in islice(source, limit))
