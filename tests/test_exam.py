@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 from entrants import BROKEN, SOUND, in_a_cell
 
 from labkit.measured import strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
-from labkit.measured.exam.calls import Calls, Items
 from labkit.measured.exam.examiner import examine
-from labkit.measured.exam.run import reports_failures
-from labkit.measured.strategies import Tally
+from labkit.measured.exam.run import Calls, Items, described
 from labkit.record.exam import ExamResult
 from labkit.report.exam_faults import Examined, judge
 
@@ -235,90 +234,72 @@ def test_a_lock_of_a_cell_is_new_in_each_scenario() -> None:
 
 # --- whether failures are reported
 
-FAILING = {1, 4, 5}
+FAILED = frozenset({1, 4, 5})
 
 
 @dataclass
 class Report:
-    """As a learner may write it, with more than a few figures."""
+    """As a learner may write it, with more than one figure."""
 
-    planned: int = 10
-    limit: int = 2
-    ok: int = 7
-    failed: int = 3
+    failed: int
     began_s: float = 1.5
-    ended_s: float = 2.5
-    first_item: int = 0
-    last_item: int = 9
     note: str = ""
 
 
-REPORTS = {
-    "the exceptions": [None, ValueError(), None],
-    "a group": {"errors": ExceptionGroup("some", [ValueError()])},
-    "how many failed": 3,
-    "how many came": (7, "of ten"),
-    "a pair of counts": (7, 3),
-    "counts by name": {"ok": 7, "failed": 3},
-    "a tally": Tally(ok=7, failed=3, kinds={}, first_error=None),
-    "which failed": [5, 1, 4],
-    "why, for each that failed": {1: "no", 4: "no", 5: "no"},
-    "pairs": [(1, "no"), (4, "no"), (5, "no")],
-    "the words of each": [None, "item 1 failed", None],
-    "true and false": [item not in FAILING for item in range(10)],
-    "a word for each": [(item, "bad" if item in FAILING else "ok") for item in range(10)],
-    "a word by item": {item: "bad" if item in FAILING else "ok" for item in range(10)},
-    "which came": {0, 2, 3, 6, 7, 8, 9},
-    "counts among other figures": {"planned": 10, "ok": 7, "failed": 3, "limit": 2, "seconds": 0.5},
-    "counts beside the results": {"results": [None] * 10, "counts": {"ok": 7, "failed": 3}},
-    "a report of nine fields": Report(),
-    "a class for each that failed": [ValueError, OSError, ValueError],
-    "a name for each that failed": ["ValueError", "OSError", "ValueError"],
-    "a number in a text": "errors: 3",
-    "a number in a text among others": (10, "planned 10, came 7."),
-    "how many of each kind": Counter({"ValueError": 1, "came": 7}),
-    "how many of each class": {ValueError: 3},
+@dataclass(slots=True)
+class Slotted:
+    errors: list[BaseException]
+
+
+def task_of(error: BaseException | None) -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.Future(loop=asyncio.new_event_loop())
+    future.get_loop().close()
+    future.set_exception(error) if error else future.set_result(None)
+    future.exception()
+    return future
+
+
+REPORTS: dict[str, Callable[[Collection[int]], Any]] = {
+    "the exceptions": lambda failed: [ValueError() if item in failed else None for item in ITEMS],
+    "a group": lambda failed: {"errors": ExceptionGroup("some", [OSError()]) if failed else None},
+    "how many failed": len,
+    "how many came, as a float": lambda failed: 10.0 - len(failed),
+    "how many came, by numpy": lambda failed: np.int64(10 - len(failed)),
+    "counts beside the results": lambda failed: ([None] * 10, {"came": 10 - len(failed)}),
+    "which failed": list,
+    "which came": lambda failed: set(ITEMS) - set(failed),
+    "why, for each that failed": lambda failed: dict.fromkeys(failed, "no"),
+    "the words of each": lambda failed: ["no" if item in failed else None for item in ITEMS],
+    "true and false": lambda failed: deque(item not in failed for item in ITEMS),
+    "a report of its own": lambda failed: Report(failed=len(failed)),
+    "a report with slots": lambda failed: Slotted([ValueError() for _ in failed]),
+    "a class for each that failed": lambda failed: [ValueError for _ in failed],
+    "a number in a text": lambda failed: f"errors: {len(failed)}",
+    "tasks": lambda failed: [task_of(ValueError() if item in failed else None) for item in ITEMS],
 }
-SILENT = {
-    "nothing": None,
-    "a list of nothing": [None] * 10,
-    "all items": list(range(10)),
-    "another number": 10,
-    "a word": "done",
-    "a word for all": ["ok"] * 10,
-    "all items, in pairs": [(item, None) for item in range(10)],
-    "whether it is done": True,
-    "all items, in rounds of few": [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]],
-    "a text for each item": [f"item {item}" for item in range(10)],
-    "a text of all items": " ".join(map(str, range(10))),
-    "another number in a text": "10 items in 3.5 s, 1,003 ms, at 7x",
-    "other texts": ["begun", "done"],
-    "a figure for each item": {item: item for item in range(10)},
+ITEMS = range(10)
+SILENT: dict[str, tuple[Any, Any]] = {
+    "nothing": (None, None),
+    "all items, as they ended": ([2, 0, 1], [0, 1, 2]),
+    "a time": (0.5, 0.25),
+    "a text with a time": ("10 items in 1,003.5 s", "10 items in 3.25 s"),
+    "one object and another": (object(), object()),
+    "functions": ([lambda: 1], [lambda: 2]),
+    "times of its own": (Report(failed=0, began_s=1.5), Report(failed=0, began_s=2.5)),
 }
 
 
 @pytest.mark.parametrize("how", REPORTS)
 def test_a_result_that_reports_failures(how: str) -> None:
-    assert reports_failures(REPORTS[how], 3, 10)
+    assert described(REPORTS[how](FAILED)) != described(REPORTS[how](()))
+    assert described(REPORTS[how](FAILED)) == described(REPORTS[how](FAILED))
 
 
 @pytest.mark.parametrize("how", SILENT)
 def test_a_result_that_does_not(how: str) -> None:
-    assert not reports_failures(SILENT[how], 3, 10)
+    failed, usual = SILENT[how]
 
-
-async def test_a_task_reports_by_its_exception() -> None:
-    async def fails() -> None:
-        raise ValueError
-
-    async def succeeds() -> None:
-        pass
-
-    tasks = [asyncio.create_task(fails()), asyncio.create_task(succeeds())]
-    await asyncio.wait(tasks)
-
-    assert reports_failures(tasks, 3, 10)
-    assert not reports_failures(tasks[1:], 3, 10)
+    assert described(failed) == described(usual)
 
 
 # --- what it is examined on
@@ -339,12 +320,12 @@ def test_items_are_used_as_a_range_is() -> None:
 async def test_calls_count_what_is_made_begun_and_ended() -> None:
     calls = Calls(failing={1})
     first, second = calls.fetch(0), calls.fetch(1)
-    assert (calls.made, calls.begun, calls.open) == (2, 0, 2)
+    assert (calls.made, calls.in_flight, calls.ended) == (2, 0, 0)
 
     found = await asyncio.gather(first, second, return_exceptions=True)
 
     assert [type(one).__name__ for one in found] == ["NoneType", "ItemFailed"]
-    assert (calls.begun, calls.ended, calls.open, calls.in_flight) == (2, 2, 0, 0)
+    assert (calls.made, calls.in_flight, calls.ended) == (2, 0, 2)
     assert calls.max_in_flight == 2
     assert calls.fetched == {0: 1, 1: 1}
 

@@ -24,9 +24,7 @@ import msgspec
 from labkit.errors import LabError
 from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
-from labkit.measured.exam.calls import Calls, Items
-from labkit.measured.exam.run import Run, Strategy, error_text, observe_backlog
-from labkit.measured.strategies import Tally
+from labkit.measured.exam.run import Calls, Run, Strategy, error_text, observe_backlog
 from labkit.measured.strategies._guard import tallied
 from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
 from labkit.spec.transports import WireTransport
@@ -53,7 +51,8 @@ SCENARIOS = (
     Scenario("one", 12, limit=1),
     Scenario("many", 61),
     Scenario("more", 181),
-    Scenario("failing", 60, failing=FAILING),
+    # As many items as some before, so that what is returned can be compared.
+    Scenario("failing", 61, failing=FAILING),
     # All items are in flight; then many more wait, and twice as many.
     Scenario("end", 5, answered=False, watched=True),
     Scenario("small", 3_000, answered=False, watched=True),
@@ -67,10 +66,7 @@ first is of all scenarios but the worst."""
 
 
 def examine(
-    load: Callable[[], Strategy],
-    *,
-    guarded: bool = False,
-    url: str | None = None,
+    load: Callable[[], Strategy], *, guarded: bool = False, url: str | None = None
 ) -> Iterator[ScenarioResult]:
     """Run the strategy in all scenarios; with the synthetic server where there is one at `url`.
 
@@ -79,6 +75,7 @@ def examine(
     anew: a lock of its module belongs to the loop in which it was used.
     """
     standstill_s: list[float] = []
+    usual: dict[int, str] = {}
     for scenario in SCENARIOS:
         at_server = scenario.name == AT_SERVER
         if at_server and url is None:
@@ -91,10 +88,10 @@ def examine(
             # The exam judges what the strategy's caller can know, not what a lost task raised.
             runner.get_loop().set_exception_handler(lambda loop, context: None)
             # Not before: clocks that the strategy takes from `time` as it is loaded are patched.
-            strategy = load()
+            strategy: Any = load()
             if guarded and scenario.failing:
-                strategy = _with_guard(strategy)
-            result = runner.run(_result(scenario, strategy, turns, url))
+                strategy = partial(tallied, strategy, options={})
+            result = runner.run(_result(scenario, strategy, turns, url, usual))
         yield result
         standstill_s = sorted([*standstill_s, result.standstill_s])
         # A single one may be an import within the function, which happens once.
@@ -104,34 +101,29 @@ def examine(
             return
 
 
-def _with_guard(strategy: Any) -> Strategy:
-    async def guarded(fetch: Any, items: Any, limit: int) -> Tally:
-        return await tallied(strategy, fetch, items, limit, {})
-
-    return guarded
-
-
 async def _result(
-    scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None
+    scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None, usual: dict[int, str]
 ) -> ScenarioResult:
+    """Run one scenario. `usual` describes by number of items what is returned if none fails."""
     calls = Calls(failing=scenario.failing)
     if not scenario.answered:
         # Its end is not waited for: thousands of items may take a strategy long, with reason.
         calls.gate = asyncio.Event()
-        run = Run(strategy, calls, Items(range(scenario.planned)), scenario.limit, turns)
+        run = Run(strategy, calls, scenario.planned, scenario.limit, turns)
         backlog = await observe_backlog(run, watched=scenario.watched)
         calls.gate.set()
         await run.cancel()
-        return run.result(scenario.name, backlog)
+        return run.result(scenario.name, backlog=backlog)
     async with contextlib.AsyncExitStack() as stack:
         if url is not None and scenario.name == AT_SERVER:
             # Here: the other scenarios need no transport.
             from labkit.measured.transports import open_transport
 
             calls.through = await stack.enter_async_context(open_transport(WireTransport(), url))
-        run = Run(strategy, calls, range(scenario.planned), scenario.limit, turns)
+        run = Run(strategy, calls, scenario.planned, scenario.limit, turns)
         await run.finish()
-        return run.result(scenario.name)
+    usual.setdefault(scenario.planned, run.returned())
+    return run.result(scenario.name, usual=usual[scenario.planned])
 
 
 def main() -> int:

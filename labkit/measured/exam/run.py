@@ -1,4 +1,4 @@
-"""One run of a strategy in an exam: started, watched, and ended where it does not end by itself."""
+"""One run of a strategy in an exam: what it is given, how it is watched, and how it is ended."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from numbers import Integral
 from time import process_time
 from typing import Any
+from weakref import WeakSet
 
 from labkit.measured.exam.accelerated_loop import Turns
-from labkit.measured.exam.calls import Calls, Items
 from labkit.record.exam import Backlog, End, ScenarioResult
 
 Strategy = Callable[..., Awaitable[object]]
@@ -38,26 +39,99 @@ MAX_SETTLING_S = 10.0
 """By its own time, which is real time less what a busy machine made it wait for a core."""
 WATCHED_S = 0.3
 MAX_CLEAN_UP_S = 1.0
-
 MAX_DEPTH = 4
-_NUMBER = re.compile(r"(?<![\w.,])\d+(?!\w|[.,]\d)")
+
+
+class ItemFailed(Exception):
+    """Raised by a call on a failing item, as by a server that answers with an error."""
+
+
+class Calls:
+    """Counts of calls made, in flight and ended. A call takes a few turns, more for some items."""
+
+    def __init__(self, *, failing: Collection[int] = ()) -> None:
+        self.failing = failing
+        self.made = self.in_flight = self.max_in_flight = self.ended = 0
+        self.fetched: Counter[int] = Counter()
+        """How often each item was fetched to its end."""
+        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self.tasks_referenced = 0
+        self.gate: asyncio.Event | None = None
+        """While it is closed no call is answered."""
+        self.through: Callable[[int], Awaitable[object]] | None = None
+        """What really fetches an item, if anything does."""
+
+    def fetch(self, item: int) -> Coroutine[Any, Any, None]:
+        """Make one call: the strategy's `fetch`."""
+        self.made += 1
+        return self._call(item)
+
+    async def _call(self, item: int) -> None:
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+        self.tasks_referenced = max(self.tasks_referenced, len(self._tasks))
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            elif self.through is not None:
+                await self.through(item)
+            for _ in range(1 + item * 7 % 5):
+                await asyncio.sleep(0)
+            self.fetched[item] += 1
+            if item in self.failing:
+                raise ItemFailed(f"item {item} failed")
+        finally:
+            self.in_flight -= 1
+            self.ended += 1
+
+
+class Items(Sequence[int]):
+    """A range that counts how many of its items were read: a trial gives a strategy a range."""
+
+    def __init__(self, items: range, count: list[int] | None = None) -> None:
+        self._items = items
+        self.start, self.stop, self.step = items.start, items.stop, items.step
+        self._count = [0] if count is None else count
+
+    @property
+    def read(self) -> int:
+        """How many items were read so far, also through slices."""
+        return self._count[0]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[int]:
+        for item in self._items:
+            self._count[0] += 1
+            yield item
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return an item, which counts as read, or a slice, which counts with this one."""
+        if isinstance(index, slice):
+            return Items(self._items[index], self._count)
+        self._count[0] += 1
+        return self._items[index]
 
 
 class Run:
-    """The strategy at work on `items`; `calls` counts what it does."""
+    """The strategy at work on `planned` items; `calls` counts what it does."""
 
     def __init__(
-        self, strategy: Strategy, calls: Calls, items: Sequence[int], limit: int, turns: Turns
+        self, strategy: Strategy, calls: Calls, planned: int, limit: int, turns: Turns
     ) -> None:
-        self.calls, self.items, self.limit, self.turns = calls, items, limit, turns
+        self.calls, self.items, self.limit, self.turns = calls, Items(range(planned)), limit, turns
         self._before = asyncio.all_tasks()
-        turns.restart()
         self.end: End = "returned"
         self._left = 0
+        turns.restart()
 
         async def run() -> object:
             # In a task, so that what is raised before the first await is met in the same place.
-            return await strategy(calls.fetch, items, limit)
+            # Only where it is watched the items are counted: elsewhere they are those of a trial.
+            return await strategy(calls.fetch, self.items if calls.gate else range(planned), limit)
 
         self.task = asyncio.ensure_future(run())
 
@@ -67,7 +141,8 @@ class Run:
 
     def waiting(self) -> int:
         """Return how many tasks, or calls that were made, wait behind those in flight."""
-        return max(len(self.tasks()), self.calls.open) - self.calls.in_flight
+        not_ended = self.calls.made - self.calls.ended
+        return max(len(self.tasks()), not_ended) - self.calls.in_flight
 
     def progress(self) -> tuple[int, int]:
         """Return what grows as long as the strategy makes progress."""
@@ -75,19 +150,38 @@ class Run:
 
     async def finish(self) -> None:
         """Wait for the strategy's end; end it where it stalls or makes far too many calls."""
-        accelerated = self.turns.accelerated
-        tick_s = ACCELERATED_TICK_S if accelerated else TICK_S
-        until_s = self.turns.own_s() + (MAX_SCENARIO_S if accelerated else MAX_SERVER_S)
-        stall = StallDetector(self)
+        calls, turns = self.calls, self.turns
+        tick_s = ACCELERATED_TICK_S if turns.accelerated else TICK_S
+        until_s = turns.own_s() + (MAX_SCENARIO_S if turns.accelerated else MAX_SERVER_S)
+        threads, before, checks, since_turns, since_s = (
+            threading.active_count(),
+            (-1, -1),
+            0,
+            0,
+            0.0,
+        )
         while self.end == "returned":
             await asyncio.wait({self.task}, timeout=tick_s)
             if self.task.done():
                 break
-            if self.calls.made > MAX_CALLS * (len(self.items) + 1):
+            checks += 1
+            if self.progress() != before:
+                before, checks = self.progress(), 0
+                since_turns, since_s = turns.count, turns.own_s()
+            # A check takes two turns of its own: a run that takes more is asking for something,
+            # such as a clock that nobody accelerates.
+            turned = turns.count - since_turns
+            is_quiet = turned <= 2 * (checks + 1)
+            if is_quiet and not calls.in_flight and threading.active_count() <= threads:
+                is_stuck = checks >= MAX_IDLE_TICKS
+            else:
+                is_fruitless = turns.own_s() - since_s >= MAX_FRUITLESS_S
+                is_stuck = is_fruitless and turned >= MIN_FRUITLESS_TURNS
+            if calls.made > MAX_CALLS * (len(self.items) + 1):
                 self.end = "endless"
-            elif stall.check():
+            elif is_stuck:
                 self.end = "stuck"
-            elif self.turns.own_s() > until_s:
+            elif turns.own_s() > until_s:
                 self.end = "late"
         if self.end == "returned" and (self.task.cancelled() or self.task.exception()):
             # Its caller has the error now: what was not fetched until then was given up.
@@ -121,19 +215,22 @@ class Run:
         if left:
             await asyncio.wait(left, timeout=MAX_CLEAN_UP_S)
 
-    def result(self, name: str, backlog: Backlog | None = None) -> ScenarioResult:
-        """Return what was observed, once the run has ended."""
+    def result(
+        self, name: str, *, usual: str = "", backlog: Backlog | None = None
+    ) -> ScenarioResult:
+        """Return what was observed, once the run has ended.
+
+        `usual` describes what the strategy returns for as many items of which none fails.
+        """
         calls, planned = self.calls, len(self.items)
         missing = [item for item in range(planned) if not calls.fetched[item]]
         # To try a failing item once more is no repetition.
-        times = {item: n for item, n in calls.fetched.items() if item not in calls.failing}
-        most_fetched = max(times, key=lambda item: times[item], default=None)
-        raised, reported = "", True
+        times = Counter({item: n for item, n in calls.fetched.items() if item not in calls.failing})
+        most_fetched, most_times = max(times.items(), key=lambda one: one[1], default=(None, 0))
+        raised = ""
         if self.end == "raised":
             error = asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
             raised = error_text(error)
-        elif self.end == "returned" and calls.failing:
-            reported = reports_failures(self.task.result(), len(calls.failing), planned)
         return ScenarioResult(
             name=name,
             planned=planned,
@@ -146,48 +243,24 @@ class Run:
             missing_item=missing[0] if missing else None,
             repeated=sum(n > 1 for n in times.values()),
             most_fetched_item=most_fetched,
-            most_fetched_times=max(times.values(), default=0),
+            most_fetched_times=most_times,
             tasks_left=self._left,
             failing=len(calls.failing),
-            failures_reported=reported,
+            failures_reported=not calls.failing or self.returned() != usual,
             tasks_referenced=calls.tasks_referenced,
             blocked_s=self.turns.blocked_s(),
             longest_turn_s=self.turns.longest_s,
             backlog=backlog,
         )
 
+    def returned(self) -> str:
+        """Return a description of what the strategy returned, empty where it did not."""
+        return described(self.task.result()) if self.end == "returned" else ""
+
 
 def error_text(error: BaseException | None) -> str:
     """Return the class of an exception and what it says, in at most 200 characters."""
     return f"{type(error).__name__}: {error}".removesuffix(": ")[:200]
-
-
-class StallDetector:
-    """Decides, check by check, whether a run without progress is idle or fruitlessly busy."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._threads = run, threading.active_count()
-        self._restart()
-
-    def _restart(self) -> None:
-        self._before, self._checks = self._run.progress(), 0
-        self._turns, self._since_s = self._run.turns.count, self._run.turns.own_s()
-
-    def check(self) -> bool:
-        """Return True if the run will not go on."""
-        run = self._run
-        if run.progress() != self._before:
-            self._restart()
-            return False
-        self._checks += 1
-        turns = run.turns.count - self._turns
-        # A check takes two turns of its own: a run that takes more is asking for something, such
-        # as a clock that nobody accelerates.
-        is_quiet = turns <= 2 * (self._checks + 1)
-        if is_quiet and not run.calls.in_flight and threading.active_count() <= self._threads:
-            return self._checks >= MAX_IDLE_TICKS
-        fruitless_s = run.turns.own_s() - self._since_s
-        return fruitless_s >= MAX_FRUITLESS_S and turns >= MIN_FRUITLESS_TURNS
 
 
 async def observe_backlog(run: Run, *, watched: bool) -> Backlog:
@@ -196,13 +269,12 @@ async def observe_backlog(run: Run, *, watched: bool) -> Backlog:
     First nothing must be added any more. Checks are the further apart the longer something is
     added, as a strategy may pause in between.
     """
-    turns, items = run.turns, run.items
-    assert isinstance(items, Items)
+    turns, items, calls = run.turns, run.items, run.calls
     waiting, before, check_s = 0, (-1, -1, -1, -1), MIN_CHECK_S
     since_s, since_turns = turns.time(), turns.count
     until_s = turns.own_s() + MAX_SETTLING_S
     while not run.task.done() and turns.own_s() < until_s:
-        now = (run.calls.begun, run.calls.made, items.read, turns.tasks)
+        now = (calls.in_flight, calls.made, items.read, turns.tasks)
         if now != before:
             before, check_s = now, min(CHECK_GROWTH * check_s, MAX_CHECK_S)
             since_s, since_turns = turns.time(), turns.count
@@ -227,49 +299,26 @@ async def observe_backlog(run: Run, *, watched: bool) -> Backlog:
     )
 
 
-def reports_failures(result: object, failed: int, planned: int) -> bool:
-    """Return True if `result` holds an exception, or counts the items that failed or succeeded.
-
-    A count is a number, also in a text; the size of a collection; or how many of its entries are
-    the same word or type, such as True, 'error' or None. A caller can act on each of these, but
-    not on a line that was printed.
-    """
-    counts, numbers = {failed, planned - failed}, list[int]()
-    for part, siblings in _parts(result, 1, MAX_DEPTH):
-        if isinstance(part, BaseException):
-            return True
-        # As many numbers as items are the items, and count nothing.
-        if type(part) is int and siblings < planned:
-            numbers.append(part)
-        elif isinstance(part, str) and siblings < planned:
-            numbers += map(int, _NUMBER.findall(part))
-        elif isinstance(part, Collection) and counts & {len(part), *_same(part)}:
-            return True
-    return len(numbers) < planned and not counts.isdisjoint(numbers)
-
-
-def _same(entries: Collection[Any]) -> Iterator[int]:
-    """Yield how often each word or type occurs, of pairs as the second: (item, 'error')."""
-    values = entries.values() if isinstance(entries, Mapping) else entries
-    last = [each[-1] if isinstance(each, tuple) and each else each for each in values]
-    yield from Counter(
-        each if isinstance(each, str | bool) else type(each) for each in last
-    ).values()
-
-
-def _parts(result: Any, siblings: int, depth: int) -> Iterator[tuple[object, int]]:
-    """Yield the result and what it is made of, some levels deep; each with its container's size."""
-    yield result, siblings
-    if isinstance(result, asyncio.Future):
-        inner = [result.exception()] if result.done() and not result.cancelled() else []
-    elif isinstance(result, Mapping):
-        inner = [*result.keys(), *result.values()]
-    elif isinstance(result, list | tuple | Set):
-        inner = list(result)
-    elif type(result).__module__ == "builtins":
-        inner = []
-    else:
-        slots = [name for name in getattr(type(result), "__slots__", ()) if hasattr(result, name)]
-        inner = [getattr(result, name) for name in (*slots, *getattr(result, "__dict__", ()))]
-    for part in inner if depth else ():
-        yield from _parts(part, len(inner), depth - 1)
+# Can its caller know that items failed? The plan: describe what the strategy returned with failing
+# items and what it returned with as many of which none fails, and compare. A caller that gets two
+# equal values knows nothing, whatever was printed. Left out is what differs from run to run: the
+# order of a collection, fractions (they are times), addresses.
+# Rejected: to look in the value for the number of failures (each way to count is one more rule, and
+# a duration of as many seconds is taken for a count).
+def described(value: Any, depth: int = MAX_DEPTH) -> str:
+    """Return what a caller can read from a value, some levels deep, as a text to compare."""
+    if isinstance(value, asyncio.Future):
+        value = value.exception() if value.done() and not value.cancelled() else None
+    if isinstance(value, str):
+        return re.sub(r"\d[\d,]*\.\d+", "", value)
+    if isinstance(value, Integral | bytes) or (isinstance(value, float) and value.is_integer()):
+        return str(value)
+    if isinstance(value, type):
+        return value.__name__
+    inner: list[Any] = []
+    if isinstance(value, Collection):
+        inner += value.items() if isinstance(value, Mapping) else value
+    names = [*getattr(type(value), "__slots__", ()), *getattr(value, "__dict__", ())]
+    inner += [(name, getattr(value, name)) for name in names if hasattr(value, name)]
+    parts = sorted(described(part, depth - 1) for part in inner) if depth else []
+    return f"{type(value).__name__}({', '.join(parts)})"
