@@ -6,30 +6,31 @@ Each is written anew; its host is a server of the lab's. What is wrong as printe
 Seed 000, the tutorial:
 
 - one session for several documents: `test_one_session_for_two_documents`
-- the size of a connector's pool: `test_a_connector_of_twenty`
-- a semaphore of five: `test_ten_users_five_at_a_time`
-- a semaphore of twice the cores: `test_fifty_posts_at_twice_the_cores`
-- an asynchronous driver: `test_five_users_over_one_connection`
-- a pool to the database: `test_five_users_from_a_pool_of_five_to_twenty`
-- gzip in the server: `test_gzip_makes_94_bytes_of_13_015`, and on the lab's own route
+- the size of a connector's pool: `test_a_connector_opens_no_more_than_its_limit`
+- a semaphore of five: `test_documents_a_few_at_a_time`
+- a semaphore of twice the cores: `test_documents_a_few_at_a_time`
+- an asynchronous driver: `test_five_users_from_a_database`
+- a pool to the database: `test_five_users_from_a_database`
+- gzip in the server: `test_gzip_makes_94_bytes_of_13_015`
 - 'pipelining' [pipelining-snippet: it is none]: `test_five_posts_before_the_first_is_read`
 
 Seed 003, the performance patterns:
 
 - uvloop as default, explicitly, or where it is there: `test_the_loop_is_uvloop`
-- a tuned connector [cleanup-closed: its last switch does nothing]: `test_a_tuned_connector`
-- a pool to PostgreSQL with limits in time: `test_a_pool_that_limits_queries_and_idle_connections`
+- a tuned connector [cleanup-closed: its last switch does nothing]:
+  `test_a_connector_opens_no_more_than_its_limit`
+- a pool to PostgreSQL with limits in time: `test_five_users_from_a_database`
 - a pool to a Redis: `test_a_redis_pool_of_fifty_that_decodes`
 - sizes of pools: a table and no code [pool-sizing]
 - a whole body, or its chunks [streaming-memory]: `test_a_large_body_whole_and_in_chunks`
 - a larger buffer for a stream [read-buffer]: `test_a_line_longer_than_the_usual_buffer`
 - a larger body for a server: `test_a_body_beyond_the_usual_cap`
-- batches [batch-as-printed: it deadlocks]: `test_two_users_in_one_call`; awaited one after the
-  other, as in its usage, two users are two calls: `test_users_that_are_awaited_in_turn_share_none`
+- batches [batch-as-printed: it deadlocks]: and awaited one after the other, as in its
+  usage, two users are two calls: `test_two_users_in_one_call_or_in_two`
 - a queue of priorities: `test_the_lowest_number_comes_first`
 - a cache of weak references [weak-cache: no str, no dict]: `test_a_user_that_is_in_use_is_cached`
 - chunks, few at a time: `test_a_large_dataset_in_chunks`
-- a timer, and timers by name: `test_a_block_is_timed`, `test_times_are_kept_by_name`
+- a timer, and timers by name: `test_blocks_are_timed_alone_and_by_name`
 - yappi on the wall clock [yappi-wall]: `test_yappi_sees_a_wait_on_the_wall_clock`
 """
 
@@ -43,8 +44,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urldefrag
 
@@ -55,7 +55,7 @@ import redis.asyncio as redis
 from aiohttp import web
 from databases import postgres
 from servers import Running, serving
-from test_behaviour import USER
+from test_behaviour import USER, shape
 from valkeys import running as valkey
 
 from labkit.measured.experiments.aiohttp import served
@@ -78,8 +78,17 @@ async def document(session: aiohttp.ClientSession, url: str) -> Any:
         return await answer.json()
 
 
-def shape(found: Any) -> Any:
-    return {key: shape(value) for key, value in found.items()} if isinstance(found, dict) else None
+async def documents(
+    urls: Sequence[str], limit: int, connector: aiohttp.TCPConnector | None = None
+) -> list[Any]:
+    slots = asyncio.Semaphore(limit)
+
+    async def one(session: aiohttp.ClientSession, url: str) -> Any:
+        async with slots:
+            return await document(session, url)
+
+    async with aiohttp.ClientSession(connector=connector) as session:
+        return await asyncio.gather(*(one(session, url) for url in urls))
 
 
 # 000: sessions, pools, semaphores
@@ -98,46 +107,49 @@ async def test_one_session_for_two_documents(server: Running) -> None:
     assert server.wait_for(requests=4)["connections_opened"] <= 2
 
 
-async def test_a_connector_of_twenty(server: Running) -> None:
-    connector = aiohttp.TCPConnector(limit=20)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        user = await document(session, f"{server.url}/users/2")
-        await asyncio.gather(
-            *(document(session, f"{server.url}/users/{i % 10 + 1}?rate=50000") for i in range(40))
-        )
+@pytest.mark.parametrize(
+    ("limit", "settings"),
+    [
+        (20, {"limit": 20}),
+        (
+            30,
+            {
+                "limit": 100,
+                "limit_per_host": 30,
+                "ttl_dns_cache": 300,
+                "use_dns_cache": True,
+                "keepalive_timeout": 30,
+                "enable_cleanup_closed": True,
+            },
+        ),
+    ],
+)
+async def test_a_connector_opens_no_more_than_its_limit(
+    server: Running, limit: int, settings: dict[str, Any]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # enable_cleanup_closed
+        connector = aiohttp.TCPConnector(**settings)
+    urls = [f"{server.url}/users/{i % 10 + 1}?rate=50000" for i in range(60)]
+    found = await documents(urls, 60, connector)
 
-    assert (user["id"], shape(user)) == (2, USER)
-    assert server.wait_for(requests=41)["connections_opened"] <= 20
+    assert [user["id"] for user in found] == [i % 10 + 1 for i in range(60)]
+    assert all(shape(user) == USER for user in found)
+    assert server.wait_for(requests=60)["connections_opened"] <= limit
 
 
-async def at_most(number: int, urls: Sequence[str]) -> list[Any]:
-    slots = asyncio.Semaphore(number)
-
-    async def one(session: aiohttp.ClientSession, url: str) -> Any:
-        async with slots:
-            return await document(session, url)
-
-    async with aiohttp.ClientSession() as session:
-        return await asyncio.gather(*(one(session, url) for url in urls))
+CORES = os.cpu_count() or 1
 
 
-async def test_ten_users_five_at_a_time(server: Running) -> None:
-    found = await at_most(5, [f"{server.url}/users/{number}" for number in range(10)])
+@pytest.mark.parametrize(("kind", "number", "limit"), [("users", 10, 5), ("posts", 50, 2 * CORES)])
+async def test_documents_a_few_at_a_time(
+    server: Running, kind: str, number: int, limit: int
+) -> None:
+    found = await documents([f"{server.url}/{kind}/{i}" for i in range(number)], limit)
 
-    assert len(found) == 10
-    assert found[0] == {}  # there is no user 0
-    assert [user["id"] for user in found[1:]] == list(range(1, 10))
-    assert server.wait_for(requests=10)["max_in_flight"] <= 5
-
-
-async def test_fifty_posts_at_twice_the_cores(server: Running) -> None:
-    cores = os.cpu_count() or 1
-    found = await at_most(2 * cores, [f"{server.url}/posts/{number}" for number in range(50)])
-
-    assert len(found) == 50
-    assert found[0] == {}
-    assert all(set(post) == POST for post in found[1:])
-    assert server.wait_for(requests=50)["max_in_flight"] <= 2 * cores
+    assert found[0] == {}  # there is no user or post 0
+    assert [one["id"] for one in found[1:]] == list(range(1, number))
+    assert server.wait_for(requests=number)["max_in_flight"] <= limit
 
 
 # 000: the database
@@ -172,24 +184,19 @@ def are_five(rows: list[Any]) -> bool:
 
 
 @pytest.mark.service
-async def test_five_users_over_one_connection(database: str) -> None:
+async def test_five_users_from_a_database(database: str) -> None:
     connection = await asyncpg.connect(database)
-    try:
-        rows = await connection.fetch(FIVE)
-    finally:
-        await connection.close()
-
-    assert are_five(rows)
-
-
-@pytest.mark.service
-async def test_five_users_from_a_pool_of_five_to_twenty(database: str) -> None:
-    async with (
-        asyncpg.create_pool(database, min_size=5, max_size=20) as pool,
-        pool.acquire() as connection,
-    ):
-        assert are_five(await connection.fetch(FIVE))
+    assert are_five(await connection.fetch(FIVE))
+    await connection.close()
+    async with asyncpg.create_pool(database, min_size=5, max_size=20) as pool:
+        async with pool.acquire() as pooled:
+            assert are_five(await pooled.fetch(FIVE))
         assert (pool.get_min_size(), pool.get_max_size(), pool.get_size()) == (5, 20, 5)
+    settings: dict[str, Any] = {"max_inactive_connection_lifetime": 300.0, "command_timeout": 1.0}
+    async with asyncpg.create_pool(database, min_size=5, max_size=20, **settings) as pool:
+        with pytest.raises(TimeoutError):
+            await pool.fetch("SELECT pg_sleep(30)")
+        assert are_five(await pool.fetch(FIVE))
 
 
 # 000: compression
@@ -203,35 +210,20 @@ async def compressed(_: web.Request) -> web.Response:
     return web.Response(body=gzip.compress(plain), headers=headers)
 
 
-@asynccontextmanager
-async def of_aiohttp() -> AsyncIterator[str]:
+async def test_gzip_makes_94_bytes_of_13_015(server: Running) -> None:
     app = web.Application()
     app.router.add_get("/", compressed)
-    async with served(app) as url:
-        yield url
-
-
-@asynccontextmanager
-async def of_the_lab() -> AsyncIterator[str]:
-    with serving() as server:
+    async with served(app) as of_aiohttp, aiohttp.ClientSession() as session:
         # At the level that `gzip.compress` takes: a library in zlib's place may need it for the 94.
-        yield f"{server.url}/message/1000?level=9"
-
-
-@pytest.mark.parametrize("serves", [of_aiohttp, of_the_lab])
-async def test_gzip_makes_94_bytes_of_13_015(serves: Any) -> None:
-    async with serves() as url, aiohttp.ClientSession() as session:
-        async with session.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
-            data = await answer.json()
-        if serves is of_the_lab:
-            identity = {"Accept-Encoding": "identity"}
-            async with session.get(url.partition("?")[0], headers=identity) as plain:
-                assert plain.headers["Content-Length"] == "13015"
-
-    assert answer.headers["Content-Encoding"] == "gzip"
-    assert answer.headers["Content-Length"] == "94"
-    assert data == MESSAGE
-    assert len(str(data)) == 13_015
+        for url in (of_aiohttp, f"{server.url}/message/1000?level=9"):
+            async with session.get(url, headers={"Accept-Encoding": "gzip"}) as answer:
+                data = await answer.json()
+            assert answer.headers["Content-Encoding"] == "gzip"
+            assert answer.headers["Content-Length"] == "94"
+            assert data == MESSAGE
+        identity = {"Accept-Encoding": "identity"}
+        async with session.get(f"{server.url}/message/1000", headers=identity) as plain:
+            assert plain.headers["Content-Length"] == "13015"
 
 
 # 000: 'pipelining'
@@ -284,6 +276,15 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 """
 
 
+def printed(program: str, argument: str) -> str:
+    """What a program prints, and nothing to standard error."""
+    # Policies and `install` are on their way out: newer Pythons and uvloops warn of them.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, argument]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.mark.parametrize(
     ("program", "loop"),
     [
@@ -295,44 +296,10 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
     ids=["default", "explicit", "if there", "if missing"],
 )
 def test_the_loop_is_uvloop(program: str, loop: str, server: Running) -> None:
-    # Policies and `install` are on their way out: newer Pythons and uvloops warn of them.
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, server.url + "/x"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    assert (done.stdout, done.stderr) == (f"{loop} Hello, World!\n", "")
+    assert printed(program, server.url + "/x") == f"{loop} Hello, World!\n"
 
 
 # 003: pools
-
-
-async def test_a_tuned_connector(server: Running) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # enable_cleanup_closed
-        connector = aiohttp.TCPConnector(
-            limit=100,
-            limit_per_host=30,
-            ttl_dns_cache=300,
-            use_dns_cache=True,
-            keepalive_timeout=30,
-            enable_cleanup_closed=True,
-        )
-    async with aiohttp.ClientSession(connector=connector) as session:
-        asked = (document(session, f"{server.url}/users/1?rate=50000") for _ in range(60))
-        found = await asyncio.gather(*asked)
-
-    assert len(found) == 60
-    assert (connector.limit, connector.limit_per_host) == (100, 30)
-    assert server.wait_for(requests=60)["connections_opened"] <= 30
-
-
-@pytest.mark.service
-async def test_a_pool_that_limits_queries_and_idle_connections(database: str) -> None:
-    settings: dict[str, Any] = {"max_inactive_connection_lifetime": 300.0, "command_timeout": 1.0}
-    async with asyncpg.create_pool(database, min_size=5, max_size=20, **settings) as pool:
-        assert are_five(await pool.fetch(FIVE))
-        with pytest.raises(TimeoutError):
-            await pool.fetch("SELECT pg_sleep(30)")
-        assert are_five(await pool.fetch(FIVE))
 
 
 @pytest.mark.service
@@ -424,23 +391,19 @@ class Users:
         return {key: named[key] for key in keys if key in named}
 
 
-async def test_two_users_in_one_call(server: Running) -> None:
+@pytest.mark.parametrize("together", [True, False])
+async def test_two_users_in_one_call_or_in_two(server: Running, together: bool) -> None:
     async with aiohttp.ClientSession() as session:
         users = Users(session, server.url)
-        batcher = Batcher(users, max_size=50)
-        first, second = await asyncio.gather(batcher.get("user-1"), batcher.get("user-2"))
+        get = Batcher(users, max_size=50).get
+        if together:
+            found = await asyncio.gather(get("user-1"), get("user-2"))
+        else:
+            found = [await get("user-1"), await get("user-2")]
 
-    assert (first["id"], second["id"]) == (1, 2)
-    assert users.calls == [("user-1", "user-2")]
-
-
-async def test_users_that_are_awaited_in_turn_share_none(server: Running) -> None:
-    async with aiohttp.ClientSession() as session:
-        users = Users(session, server.url)
-        batcher = Batcher(users, max_size=50)
-        assert [(await batcher.get(f"user-{i}"))["id"] for i in (1, 2)] == [1, 2]
-
-    assert users.calls == [("user-1",), ("user-2",)]
+    assert [user["id"] for user in found] == [1, 2]
+    two = ("user-1", "user-2")
+    assert users.calls == ([two] if together else [(one,) for one in two])
 
 
 async def test_the_lowest_number_comes_first() -> None:
@@ -471,42 +434,32 @@ async def test_a_user_that_is_in_use_is_cached(server: Running) -> None:
 
 
 async def test_a_large_dataset_in_chunks(server: Running) -> None:
-    slots = asyncio.Semaphore(10)
+    numbers = [item % 100 + 1 for item in range(250)]
+    found: list[int] = []
+    for chunk in in_chunks(numbers, 100):
+        posts = await documents([f"{server.url}/posts/{number}" for number in chunk], 10)
+        found += [post["id"] for post in posts]
 
-    async with aiohttp.ClientSession() as session:
-
-        async def process(item: int) -> Any:
-            async with slots:
-                return (await document(session, f"{server.url}/posts/{item % 100 + 1}"))["id"]
-
-        found: list[int] = []
-        for chunk in in_chunks(range(250), 100):
-            found += await asyncio.gather(*map(process, chunk))
-
-    assert found == [item % 100 + 1 for item in range(250)]
+    assert found == numbers
     assert server.wait_for(requests=250)["max_in_flight"] <= 10
 
 
 # 003: timers and profiles
 
 
-async def test_a_block_is_timed(server: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    async with aiohttp.ClientSession() as session, timer("fetch_all") as timing:
-        await document(session, f"{server.url}/posts/1")
+async def test_blocks_are_timed_alone_and_by_name(
+    server: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timers = Timers()
+    async with aiohttp.ClientSession() as session:
+        async with timer("fetch_all") as timing:
+            await document(session, f"{server.url}/posts/1")
+        for name in ("post", "post", "post", "user"):
+            async with timers(name):
+                await document(session, f"{server.url}/{name}s/1")
 
     assert timing.seconds is not None
     assert capsys.readouterr().out == f"fetch_all: {timing.seconds:.3f} s\n"
-
-
-async def test_times_are_kept_by_name(server: Running) -> None:
-    timers = Timers()
-    async with aiohttp.ClientSession() as session:
-        for number in range(3):
-            async with timers("post"):
-                await document(session, f"{server.url}/posts/{number}")
-        async with timers("user"):
-            await document(session, f"{server.url}/users/1")
-
     rows = {row["name"]: row for row in timers.rows()}
     assert {name: row["count"] for name, row in rows.items()} == {"post": 3, "user": 1}
     assert rows["post"]["mean_s"] == pytest.approx(rows["post"]["total_s"] / 3)
@@ -532,7 +485,4 @@ print(found.ncall, found.ttot >= 0.04)
 
 @pytest.mark.parametrize(("clock", "seen"), [("wall", True), ("cpu", False)])
 def test_yappi_sees_a_wait_on_the_wall_clock(clock: str, seen: bool) -> None:
-    command = [sys.executable, "-c", PROFILED, clock]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    assert (done.stdout, done.stderr) == (f"1 {seen}\n", "")
+    assert printed(PROFILED, clock) == f"1 {seen}\n"

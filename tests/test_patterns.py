@@ -1,0 +1,786 @@
+"""Patterns lose nothing, repeat nothing and keep their bounds, whoever leaves or what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pytest
+from clocks import Caller, callers, played
+from counted import (
+    PLENTY,
+    Stuck,
+    Target,
+    clean,
+    for_every_strategy,
+    now,
+    on_every_loop,
+    run,
+    started,
+    turns,
+    virtually,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.errors import BadInput
+from labkit.measured.experiments import as_printed
+from labkit.measured.patterns import (
+    Batcher,
+    Box,
+    CallCancelled,
+    PriorityQueue,
+    PrioritySlots,
+    Unreferable,
+    WeakCache,
+    as_completed,
+    boxed,
+    in_chunks,
+    in_order,
+    prioritised,
+)
+from labkit.measured.strategies import load, strategy
+
+Stream = Callable[..., Any]
+either = pytest.mark.parametrize("stream", [in_order, as_completed], ids=["in order", "completed"])
+
+
+class Value:
+    """What a key is loaded to; it can be referred to weakly."""
+
+
+@dataclass(kw_only=True)
+class Service:
+    """Answers calls for keys after their times, but for missing keys; some calls fail."""
+
+    takes_s: Sequence[float] = (1.0,)
+    cleans_s: float = 0
+    failing: Collection[int] = ()
+    missing: Collection[int] = ()
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
+    sent_at: list[float] = field(default_factory=list)
+    asked_now: Counter[Any] = field(default_factory=Counter)
+    most_of_one_key: int = 0
+    ended: int = 0
+
+    async def call(self, keys: tuple[Any, ...]) -> Mapping[Any, tuple[int, Any]]:
+        number = len(self.sent)
+        self.sent.append(keys)
+        self.sent_at.append(now())
+        self.asked_now.update(keys)
+        self.most_of_one_key = max(self.most_of_one_key, *self.asked_now.values())
+        try:
+            await asyncio.sleep(self.takes_s[number % len(self.takes_s)])
+        except asyncio.CancelledError:
+            await asyncio.sleep(self.cleans_s)
+            raise
+        finally:
+            self.asked_now.subtract(keys)
+            self.ended += 1
+        if number in self.failing:
+            raise ConnectionError(number)
+        return {key: (number, key) for key in keys if key not in self.missing}
+
+    async def load(self, key: Any) -> Value:
+        await self.call((key,))
+        return Value()
+
+
+def batched(service: Service) -> Any:
+    return Batcher(service.call, delay_s=2).get
+
+
+def cached(service: Service) -> Any:
+    return WeakCache(service.load).get
+
+
+shared = pytest.mark.parametrize("fetch_over", [batched, cached])
+failing_s = st.sets(st.integers(0, 8))
+times_s = st.lists(st.integers(0, 8), min_size=1, max_size=3)
+
+
+# Around a fetch
+
+
+def counting(target: Target) -> Any:
+    async def call(keys: tuple[int, ...]) -> dict[int, Any]:
+        assert len(keys) <= 5
+        await asyncio.gather(*map(target.fetch, keys))
+        return dict.fromkeys(keys)
+
+    return Batcher(call, max_size=5, delay_s=0.001).get
+
+
+@on_every_loop
+@for_every_strategy
+@pytest.mark.parametrize(
+    ("wrap", "most"),
+    [
+        (counting, 60),
+        (lambda target: WeakCache(boxed(target.fetch)).get, 60),
+        (lambda target: prioritised(target.fetch, PrioritySlots(3), lambda item: item % 2), 3),
+    ],
+    ids=["batcher", "cache", "slots"],
+)
+def test_is_a_fetch_for_every_strategy(wrap: Any, most: int, name: str, loop: str) -> None:
+    target = Target(turns=4)
+
+    async def main() -> Any:
+        return await load(name)(wrap(target), range(60), 10)
+
+    assert run(loop, main()).ok == 60
+    assert sorted(target.finished) == list(range(60))
+    assert target.most_in_flight <= most
+
+
+# Calls that are shared: batches, and loads of a cache
+
+
+@shared
+async def test_callers_for_one_key_share_one_call(fetch_over: Any) -> None:
+    service = Service(takes_s=[0])
+    answers = await asyncio.gather(*map(fetch_over(service), [7] * 20))
+    assert all(answer is answers[0] for answer in answers)
+    assert service.sent == [(7,)]
+
+
+@shared
+def test_a_failure_reaches_all_who_waited_and_is_not_remembered(fetch_over: Any) -> None:
+    service = Service(failing=[0])
+    fetch = fetch_over(service)
+
+    async def main() -> Any:
+        waited = await asyncio.gather(*map(fetch, [1] * 3), return_exceptions=True)
+        assert [type(one) for one in waited] == [ConnectionError] * 3
+        return await fetch(1)
+
+    assert virtually(main()) is not None
+    assert service.sent == [(1,)] * 2
+
+
+@shared
+def test_a_call_cancelled_from_within_is_an_error_and_no_cancellation(fetch_over: Any) -> None:
+    service = Service()
+
+    async def leaky(_: object) -> Any:
+        raise asyncio.CancelledError
+
+    service.call = leaky  # type: ignore[method-assign]
+
+    async def main() -> None:
+        with pytest.raises(CallCancelled, match="call again"):
+            await fetch_over(service)(1)
+
+    virtually(main())
+
+
+@shared
+async def test_a_key_that_cannot_be_one_is_refused_and_harms_no_other(fetch_over: Any) -> None:
+    service = Service(takes_s=[0])
+    fetch = fetch_over(service)
+    with pytest.raises(TypeError, match="unhashable"):
+        await fetch([1])
+    await turns(PLENTY)
+    assert service.sent == []
+
+
+@shared
+def test_a_caller_that_leaves_takes_no_other_with_it(fetch_over: Any) -> None:
+    service = Service()
+    fetch = fetch_over(service)
+
+    async def main() -> Any:
+        leaves, stays = (asyncio.ensure_future(fetch(1)) for _ in range(2))
+        await asyncio.sleep(0.5 if fetch_over is cached else 2.5)  # the call is under way
+        leaves.cancel()
+        return await stays
+
+    assert virtually(main()) is not None
+    assert (len(service.sent), service.ended) == (1, 1)
+
+
+@shared
+@on_every_loop
+def test_a_call_under_way_is_cancelled_by_the_last_to_leave_and_awaited(
+    fetch_over: Any, loop: str
+) -> None:
+    for after in range(PLENTY):
+        service = Service(takes_s=[60])
+        cleaned: list[bool] = []
+
+        async def call(keys: Any, service: Service = service, cleaned: Any = cleaned) -> Any:
+            try:
+                await Service.call(service, keys)
+            finally:
+                await turns(5)
+                cleaned.append(True)
+
+        service.call = call  # type: ignore[method-assign]
+
+        async def main(service: Service = service, after: int = after) -> None:
+            fetch = Batcher(service.call, max_size=1).get if fetch_over is batched else None
+            task = asyncio.ensure_future((fetch or cached(service))(1))
+            await turns(after)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        run(loop, main())
+        assert len(cleaned) == service.ended == len(service.sent)
+
+
+# The batcher
+
+
+@given(
+    listed=callers(keys=6),
+    size=st.integers(1, 4),
+    delay_s=st.integers(0, 6),
+    takes_s=times_s,
+    failing=failing_s,
+    missing=st.sets(st.integers(0, 5)),
+)
+def test_a_batcher_loses_nothing_repeats_nothing_and_keeps_its_bounds(
+    listed: list[Caller],
+    size: int,
+    delay_s: int,
+    takes_s: list[int],
+    failing: set[int],
+    missing: set[int],
+) -> None:
+    service = Service(takes_s=takes_s, failing=failing, missing=missing)
+    waiting, unwanted = Counter[int](), list[int]()
+
+    async def call(keys: tuple[int, ...]) -> Any:
+        unwanted.extend(key for key in keys if not waiting[key])
+        return await service.call(keys)
+
+    batcher = Batcher(call, max_size=size, delay_s=delay_s)
+
+    async def ask(caller: Caller) -> tuple[float, Any]:
+        began = now()
+        waiting[caller.key] += 1
+        try:
+            return began, await batcher.get(caller.key)
+        except (KeyError, ConnectionError) as error:
+            return began, error
+        finally:
+            waiting[caller.key] -= 1
+
+    for caller, outcome in zip(listed, virtually(played(listed, ask)), strict=True):
+        if outcome == "left":
+            assert caller.leaves_after_s is not None
+            continue
+        began, came = outcome
+        if isinstance(came, KeyError):
+            assert caller.key in missing
+            continue
+        failed = isinstance(came, ConnectionError)
+        number = came.args[0] if failed else came[0]
+        assert failed == (number in failing)
+        assert failed or came == (number, caller.key)
+        assert caller.key in service.sent[number]
+        assert 0 <= service.sent_at[number] - began <= delay_s
+    assert all(1 <= len(keys) <= size for keys in service.sent)
+    assert all(len(set(keys)) == len(keys) for keys in service.sent)
+    assert unwanted == []
+    assert service.ended == len(service.sent)
+
+
+@given(
+    times=st.lists(st.integers(0, 25), min_size=1, max_size=30),
+    size=st.integers(1, 5),
+    delay_s=st.integers(0, 6),
+)
+def test_sends_a_batch_when_it_is_full_or_its_delay_is_over_and_not_before(
+    times: list[int], size: int, delay_s: int
+) -> None:
+    service = Service()
+    batcher = Batcher(service.call, max_size=size, delay_s=delay_s)
+    listed = [Caller(key=i, at_s=at, takes_s=0, leaves_after_s=None) for i, at in enumerate(times)]
+    virtually(played(listed, lambda caller: batcher.get(caller.key)))
+
+    for keys, sent_at in zip(service.sent, service.sent_at, strict=True):
+        since_first = sent_at - min(times[key] for key in keys)
+        assert len(keys) == size or since_first == delay_s
+    assert sorted(key for keys in service.sent for key in keys) == list(range(len(times)))
+
+
+# As many callers as a batch has room for; more, so several batches at a time; fewer, who wait.
+@pytest.mark.parametrize(
+    ("callers_at_once", "calls", "wait_s"), [(100, 100, 0.0), (1_000, 100, 0.0), (50, 200, 2.0)]
+)
+def test_ten_thousand_lookups(callers_at_once: int, calls: int, wait_s: float) -> None:
+    service = Service()
+    batcher = Batcher(service.call, max_size=100, delay_s=2.0)
+
+    async def main() -> float:
+        await load("worker_pool")(batcher.get, range(10_000), callers_at_once)
+        return now()
+
+    assert virtually(main()) == 10_000 / callers_at_once * (1.0 + wait_s)
+    assert len(service.sent) == calls
+
+
+def test_a_failing_batch_fails_its_own_callers_alone() -> None:
+    service = Service(failing=[0])
+
+    async def main() -> list[Any]:
+        get = Batcher(service.call, max_size=2).get
+        return await asyncio.gather(*map(get, range(4)), return_exceptions=True)
+
+    first, second, third, fourth = virtually(main())
+    assert isinstance(first, ConnectionError)
+    assert isinstance(second, ConnectionError)
+    assert [third, fourth] == [(1, 2), (1, 3)]
+
+
+@pytest.mark.parametrize("answer", [None, 3, ["a"]])
+def test_an_answer_that_is_no_mapping_is_an_error_for_each_caller(answer: Any) -> None:
+    async def call(_: Any) -> Any:
+        return answer
+
+    async def main() -> list[BaseException]:
+        return await asyncio.gather(*map(Batcher(call).get, "kkk"), return_exceptions=True)
+
+    assert [type(one) for one in virtually(main())] == [TypeError] * 3
+
+
+@pytest.mark.parametrize("later", range(5))
+def test_a_batch_that_all_have_left_is_not_sent_and_hinders_no_other(later: int) -> None:
+    service = Service()
+
+    async def main() -> Any:
+        fetch = batched(service)
+        leaves = asyncio.ensure_future(fetch(1))
+        await asyncio.sleep(1)
+        leaves.cancel()
+        await turns(later)  # the first batch is still there, being given up, or gone
+        came = await fetch(2)
+        assert now() == (3 if later == 0 else 4)
+        return came
+
+    assert virtually(main()) == (0, 2)
+    assert service.sent == [(2,)]
+
+
+async def test_a_batcher_keeps_no_answer_once_it_is_given() -> None:
+    batcher = Batcher(Service(takes_s=[0]).call, max_size=1)
+    async with clean():
+        await batcher.get(1)
+        assert batcher._batch is None
+
+
+# The weak cache
+
+
+@given(listed=callers(keys=3), takes_s=times_s, cleans_s=st.integers(0, 5), failing=failing_s)
+def test_a_cache_never_runs_two_loads_of_one_key_and_leaves_no_caller_behind(
+    listed: list[Caller], takes_s: list[int], cleans_s: int, failing: set[int]
+) -> None:
+    service = Service(takes_s=takes_s, cleans_s=cleans_s, failing=failing)
+    cache = WeakCache(service.load)
+    in_use: dict[int, list[Value]] = {}
+
+    async def ask(caller: Caller) -> str:
+        try:
+            value = await cache.get(caller.key)
+        except ConnectionError:
+            return "failed"
+        # As long as anybody uses a value, everybody gets the same.
+        assert all(value is other for other in in_use.setdefault(caller.key, []))
+        in_use[caller.key].append(value)
+        try:
+            await asyncio.sleep(caller.takes_s)
+        finally:
+            in_use[caller.key].remove(value)
+        return "got"
+
+    for caller, came in zip(listed, virtually(played(listed, ask)), strict=True):
+        assert came != "left" or caller.leaves_after_s is not None
+        assert came != "failed" or failing
+    assert service.most_of_one_key <= 1
+    assert service.ended == len(service.sent)
+    assert (len(cache), cache.loading) == (0, 0)
+
+
+async def test_an_entry_lives_as_long_as_its_value_is_in_use() -> None:
+    service = Service(takes_s=[0])
+    cache = WeakCache(service.load)
+    value: Value | None = await cache.get(1)
+    assert await cache.get(1) is value
+    assert (len(cache), len(service.sent)) == (1, 1)
+    value = None
+    assert (value, len(cache)) == (None, 0)
+    await cache.get(1)
+    assert len(service.sent) == 2
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", 3, 0.5, None, (), [1], {"a": 1}, True])
+async def test_a_value_without_weak_references_is_refused_or_comes_in_a_box(value: Any) -> None:
+    async def load_it(_: str) -> Any:
+        return value
+
+    with pytest.raises(Unreferable, match=f"'k' is of type {type(value).__name__}.*boxed"):
+        await WeakCache(load_it).get("k")
+    cache = WeakCache(boxed(load_it))
+    box = await cache.get("k")
+    assert isinstance(box, Box)
+    assert box.value is value
+    assert await cache.get("k") is box
+    assert len(cache) == 1
+    del box
+    assert len(cache) == 0
+
+
+def test_who_comes_while_an_abandoned_load_is_ending_waits_and_loads_anew() -> None:
+    service = Service(takes_s=[10], cleans_s=5)
+
+    async def main() -> None:
+        fetch = cached(service)
+        first = asyncio.ensure_future(fetch(1))
+        await asyncio.sleep(2)
+        first.cancel()
+        await asyncio.sleep(1)  # the first load is being given up until 7
+        await fetch(1)
+        assert now() == 2 + 5 + 10
+
+    virtually(main())
+    assert service.most_of_one_key == 1
+
+
+# The priority queue
+
+
+@given(script=st.lists(st.none() | st.integers(-3, 3), max_size=80))
+async def test_the_lowest_comes_first_and_equals_in_their_order(script: list[int | None]) -> None:
+    queue: PriorityQueue[Any] = PriorityQueue()
+    waiting: list[tuple[int, object]] = []  # the oracle: no heap, no tickets
+    for step in [*script, *[None] * len(script)]:
+        if step is not None:
+            item = object()  # cannot be compared
+            await queue.put(step, item)
+            waiting.append((step, item))
+        elif waiting:
+            first = min(waiting, key=lambda one: one[0])
+            waiting.remove(first)
+            assert await queue.get() is first[1]
+    assert len(queue) == len(waiting) == 0
+
+
+def test_the_printed_form_lets_equals_overtake_each_other() -> None:
+    async def order(queue: Any) -> list[int]:
+        for piece in range(5):
+            await queue.put(0, piece)
+        return [await queue.get() for _ in range(5)]
+
+    assert virtually(order(PriorityQueue())) == [0, 1, 2, 3, 4]
+    assert virtually(order(as_printed.QUEUES["printed"]())) == [0, 2, 4, 1, 3]
+
+
+@on_every_loop
+def test_with_a_maxsize_waits_for_room(loop: str) -> None:
+    async def main() -> list[str]:
+        queue: PriorityQueue[str] = PriorityQueue(1)
+        await queue.put(1, "first")
+        waits = asyncio.ensure_future(queue.put(0, "urgent, but behind a full queue"))
+        await turns(3)
+        assert not waits.done()
+        got = [await queue.get()]
+        await waits
+        return [*got, await queue.get()]
+
+    assert run(loop, main()) == ["first", "urgent, but behind a full queue"]
+
+
+# The slots
+
+
+@given(listed=callers(keys=3), number=st.integers(1, 3))
+def test_slots_are_bounded_fair_and_never_lost(listed: list[Caller], number: int) -> None:
+    slots = PrioritySlots(number)
+    waiting: dict[int, Caller] = {}  # by place, in the order in which they came
+    inside: set[int] = set()
+    places = iter(range(len(listed)))
+
+    def could_have_been_next(other: Caller) -> bool:
+        """It was there before this instant, and does not leave at this instant."""
+        return other.at_s < now() and other.at_s + (other.leaves_after_s or 100) != now()
+
+    async def call(caller: Caller) -> None:
+        place = next(places)
+        waiting[place] = caller
+        try:
+            async with slots.at(caller.key):
+                del waiting[place]
+                inside.add(place)
+                assert len(inside) <= number
+                for other, one in waiting.items():
+                    if could_have_been_next(one):
+                        assert (one.key, other) > (caller.key, place)
+                await asyncio.sleep(caller.takes_s)
+        finally:
+            waiting.pop(place, None)
+            inside.discard(place)
+
+    async def main() -> list[Any]:
+        ended = await played(listed, call)
+        assert slots.waiting == 0
+        free = [slots.at(0) for _ in range(number)]
+        for slot in free:  # each is free again, or this is a deadlock
+            await slot.__aenter__()
+        for slot in free:
+            await slot.__aexit__(None, None, None)
+        return ended
+
+    assert set(virtually(main())) <= {None, "left"}
+
+
+@pytest.mark.parametrize("leaving", [1, 1_000])
+def test_a_slot_that_comes_with_a_cancellation_goes_to_the_next(leaving: int) -> None:
+    async def main() -> None:
+        slots = PrioritySlots(1)
+
+        async def enter(priority: int) -> str:
+            async with slots.at(priority):
+                return "was in"
+
+        async with slots.at(0):
+            first, second, *others = (
+                asyncio.ensure_future(enter(place % 3)) for place in (0, 0, *range(leaving))
+            )
+            await turns(2)
+            assert slots.waiting == leaving + 2
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
+            assert slots.waiting == 2  # those who left are forgotten
+        first.cancel()  # its turn has come, and it does not know yet
+        assert await second == "was in"
+        assert first.cancelled()
+
+    virtually(main())
+
+
+def test_urgent_items_overtake_those_that_wait() -> None:
+    begun: list[int] = []
+
+    async def fetch(item: int) -> None:
+        begun.append(item)
+        await asyncio.sleep(1)
+
+    fetch_in_turn = prioritised(fetch, PrioritySlots(2), lambda item: 0 if item % 5 == 4 else 1)
+    assert virtually(load("worker_pool")(fetch_in_turn, range(15), 15)).ok == 15
+    assert begun == [0, 1, 4, 9, 14, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13]
+
+
+# Chunks
+
+
+@given(number=st.integers(0, 60), size=st.integers(1, 20))
+def test_chunks_hold_everything_in_order(number: int, size: int) -> None:
+    chunks = list(in_chunks(range(number), size))
+    assert [item for chunk in chunks for item in chunk] == list(range(number))
+    assert all(len(chunk) == size for chunk in chunks[:-1])
+    assert all(1 <= len(chunk) <= size for chunk in chunks[-1:])
+
+
+def counting_up(taken: list[int]) -> Iterator[int]:
+    for item in range(1 << 40):
+        taken.append(item)
+        yield item
+
+
+def test_chunks_are_taken_when_they_are_asked_for() -> None:
+    taken: list[int] = []
+    assert list(islice(in_chunks(counting_up(taken), 3), 2)) == [(0, 1, 2), (3, 4, 5)]
+    assert taken == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_barrier_costs_the_slowest_of_each_chunk_and_a_stream_has_none() -> None:
+    takes_s = [1.0, 1.0, 1.0, 9.0] * 5
+
+    async def fetch(item: int) -> None:
+        await asyncio.sleep(takes_s[item])
+
+    async def fetch_all(chunk: Sequence[int]) -> None:
+        await asyncio.gather(*map(fetch, chunk))
+
+    async def took_s(call: Any, items: Any, limit: int) -> float:
+        async for _ in as_completed(call, items, limit):
+            pass
+        return now()
+
+    assert virtually(took_s(fetch_all, in_chunks(range(20), 4), 1)) == 5 * 9
+    assert virtually(took_s(fetch, range(20), 4)) <= sum(takes_s) / 4 + 9
+
+
+# Streams
+
+
+@either
+@given(takes_s=st.lists(st.integers(0, 6), max_size=40), limit=st.integers(1, 6), pace=times_s)
+def test_everything_comes_once_in_bounded_memory(
+    stream: Stream, takes_s: list[int], limit: int, pace: list[int]
+) -> None:
+    held = most_held = in_flight = most_in_flight = 0
+    ended_at: dict[int, float] = {}
+
+    def items() -> Iterator[int]:
+        nonlocal held, most_held
+        for item in range(len(takes_s)):
+            held += 1
+            most_held = max(most_held, held)
+            yield item
+
+    async def fetch(item: int) -> int:
+        nonlocal in_flight, most_in_flight
+        in_flight += 1
+        most_in_flight = max(most_in_flight, in_flight)
+        await asyncio.sleep(takes_s[item])
+        in_flight -= 1
+        ended_at[item] = now()
+        return item * item
+
+    async def main() -> list[int]:
+        nonlocal held
+        got = []
+        async for item, result in stream(fetch, items(), limit):
+            assert result == item * item
+            got.append(item)
+            await asyncio.sleep(pace[0])
+            held -= 1
+        return got
+
+    got = virtually(main())
+    assert sorted(got) == list(range(len(takes_s)))
+    assert got == sorted(got) if stream is in_order else True
+    if stream is as_completed:
+        assert [ended_at[item] for item in got] == sorted(ended_at.values())
+    assert max(most_in_flight, most_held) <= limit
+
+
+async def first(results: Any, number: int) -> list[Any]:
+    return [(await anext(results))[0] for _ in range(number)]
+
+
+@either
+@on_every_loop
+def test_reads_no_further_than_its_limit(stream: Stream, loop: str) -> None:
+    taken: list[int] = []
+
+    async def main() -> list[int]:
+        async with aclosing(stream(Target().fetch, counting_up(taken), 5)) as results:
+            return await first(results, 10)
+
+    assert len(run(loop, main())) == 10
+    assert len(taken) <= 10 + 5
+
+
+@either
+@on_every_loop
+def test_who_leaves_early_leaves_nothing_running(stream: Stream, loop: str) -> None:
+    target = Stuck()
+
+    async def main() -> None:
+        async def read() -> None:
+            async with aclosing(stream(target.fetch, range(100), 7)) as results:
+                await first(results, 100)
+
+        task = asyncio.ensure_future(read())
+        await started(target, 7)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sorted(target.cleaned_up) == list(range(7))
+
+    run(loop, main())
+
+
+@either
+@on_every_loop
+def test_the_first_failure_comes_out_and_ends_the_rest(stream: Stream, loop: str) -> None:
+    async def fetch(item: int) -> int:
+        await turns(1)
+        if item == 3:
+            raise ConnectionError(item)
+        if item > 3:
+            await asyncio.Event().wait()
+        return item
+
+    async def main() -> None:
+        results = stream(fetch, range(100), 4)
+        assert await first(results, 3) == [0, 1, 2]
+        with pytest.raises(ConnectionError):
+            await anext(results)
+
+    run(loop, main())
+
+
+@either
+@on_every_loop
+def test_is_a_strategy_in_three_lines(stream: Stream, loop: str) -> None:
+    @strategy
+    async def streamed(fetch: Any, items: Any, limit: int) -> None:
+        async for _ in stream(fetch, items, limit):
+            pass
+
+    target = Target(failing=[5])
+    tally = run(loop, streamed(target.fetch, range(60), 6))
+    assert (tally.ok, tally.failed) == (59, 1)
+    assert target.most_in_flight <= 6
+
+
+# Arguments
+
+
+async def entered(slot: Any) -> None:
+    async with slot:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("field_name", "allowed", "values", "call"),
+    [
+        (
+            "max_size",
+            "a whole number of at least 1",
+            [0, 2.5, True],
+            lambda it: Batcher(ok, max_size=it),
+        ),
+        ("delay_s", "a number of seconds", [-1, math.nan, "1"], lambda it: Batcher(ok, delay_s=it)),
+        ("number", "a whole number of at least 1", [0, -1, 1.5, True], PrioritySlots),
+        (
+            "priority",
+            "a whole number",
+            [0.5, "1", None, True],
+            lambda it: PriorityQueue().put(it, 1),
+        ),
+        (
+            "priority",
+            "a whole number",
+            [0.5, "1", None],
+            lambda it: entered(PrioritySlots(1).at(it)),
+        ),
+        ("size", "a whole number of at least 1", [0], lambda it: in_chunks([], it)),
+        ("limit", "a whole number of at least 1", [0], lambda it: anext(in_order(ok, [], it))),
+        ("limit", "a whole number of at least 1", [0], lambda it: anext(as_completed(ok, [], it))),
+    ],
+)
+async def test_bad_arguments_are_refused(
+    field_name: str, allowed: str, values: list[Any], call: Any
+) -> None:
+    for value in values:
+        with pytest.raises(BadInput, match=f"{field_name} is {value!r}: it must be {allowed}"):  # noqa: PT012
+            if asyncio.iscoroutine(made := call(value)) or hasattr(made, "__await__"):
+                await made
+
+
+async def ok(_: Any) -> Any:
+    return {}
