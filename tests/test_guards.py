@@ -351,6 +351,7 @@ def test_a_trial_saturates_its_client_where_nothing_makes_it_wait(
     [
         ("http", 95.0, 80.0, False),  # the client is full, and fuller
         ("http", 50.0, 80.0, True),
+        ("http", 85.0, 80.0, True),
         ("http", 50.0, 70.0, False),
         ("http", 95.0, 96.0, True),
         ("http", 95.0, None, False),

@@ -632,6 +632,8 @@ def test_what_is_just_allowed() -> None:
         (EchoTransport(), 50, 50),
         (EchoTransport(connections=3), 3, 3),
         (EchoTransport(connections=90), 50, 50),
+        (WireTransport(depth=16), 4, 50),
+        (WireTransport(connections=3, depth=4), 3, 12),
         (RedisTransport(mode="client"), 50, 50),
         (RedisTransport(mode="client", max_connections=3), 50, 50),
         (RedisTransport(mode="pool"), 50, 50),
