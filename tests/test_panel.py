@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -21,9 +22,10 @@ import labkit as lab
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
 from labkit.notebook.panel import bench as benches
-from labkit.notebook.panel import settings
-from labkit.notebook.panel.settings import Chosen, Request
+from labkit.notebook.panel import form as forms
+from labkit.notebook.panel.form import GENERAL, Request
 from labkit.record.record import Note
+from labkit.report.study import Study
 from labkit.spec import plan
 from labkit.spec.plan import Step
 from labkit.spec.trial import OWN, Trial
@@ -45,21 +47,14 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(
-    trial: Trial = QUICK, strategies: Any = None, repeats: str = "1", **texts: str
-) -> tuple[Request | None, dict[str, str]]:
+    trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str
+) -> tuple[Request | None, list[str]]:
     """Return what fields ask for that begin as the trial; a double underscore is a dot."""
-    keys = {name.replace("__", "."): text for name, text in texts.items()}
-    target, transport = keys.pop("target", trial.target.kind), keys.pop("transport", None)
-    if "target.url" not in keys and trial.url is not None:
-        keys["target.url"] = trial.url
-    chosen = Chosen(
-        target=target,
-        transport=transport or trial.transport.kind,
-        strategies=[trial.get("strategy")] if strategies is None else strategies,
-        texts=keys,
-        repeats=repeats,
-    )
-    return settings.read(trial, chosen)
+    usual = {"target": trial.target.kind, "transport": trial.transport.kind}
+    usual |= {"url": trial.url} if trial.url else {}
+    named = {name.replace("__", "."): text for name, text in texts.items()}
+    ticked = [trial.get("strategy")] if strategies is None else strategies
+    return forms.read(trial, ticked, usual | named | {"repeats": str(repeats)})
 
 
 def steps(request: Request) -> list[Step]:
@@ -117,10 +112,10 @@ NAMES = ["sequential", "gather", "task_pool", "queue", "worker_pool", mine]
 async def test_the_code_repeats_what_the_fields_say(
     kinds: Any, requests: list[int], limit: int, delay: str, loop: str, more: Any, **chosen: Any
 ) -> None:
-    texts = {"workload__requests": ",".join(map(str, requests)), "workload__limit": str(limit)}
-    texts |= {"target__delay": delay} if kinds["target"] == "http" else {}
-    chosen["repeats"] = str(chosen["repeats"])
-    request, wrong = read(Trial(**kinds, **more), switches__loop=loop, **texts, **chosen)
+    texts = {"requests": ",".join(map(str, requests)), "limit": str(limit), "loop": loop}
+    texts |= {"delay": delay} if kinds["target"] == "http" else {}
+    with mock.patch.object(preflight, "check"):  # whatever is installed here
+        request, wrong = read(Trial(**kinds, **more), **texts, **chosen)
     assert request is not None, wrong
     assert await planned(request.code) == steps(request)
     arms = len(requests) * len(chosen["strategies"]) * len(loop.split(","))
@@ -144,8 +139,8 @@ async def test_the_code_repeats_what_the_fields_say(
 )
 async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
     texts = {
-        one.key.replace(".", "__"): "none" if one.value is None else str(one.value).lower()
-        for one in settings.settings_of(trial)
+        one.name.replace(".", "__"): "none" if one.value is None else str(one.value).lower()
+        for one in forms.settings_of(trial)
         if one.type in (bool, int) or one.value is None
     }
     request, wrong = read(trial, **texts)
@@ -154,9 +149,9 @@ async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
     assert step.trial == trial
 
 
-@pytest.mark.parametrize("changes", [{"repeats": "2"}, {"switches__loop": "asyncio,uvloop"}])
+@pytest.mark.parametrize("changes", [{"repeats": "2"}, {"loop": "asyncio,uvloop"}])
 async def test_options_of_the_strategy_reach_every_trial(changes: Any) -> None:
-    request, wrong = read(CHUNKED, strategy__chunk_size="7", **changes)
+    request, wrong = read(CHUNKED, chunk_size="7", **changes)
     assert request is not None, wrong
     assert [dict(step.trial.options) for step in steps(request)] == [{"chunk_size": 7}] * 2
     assert await planned(request.code) == steps(request)
@@ -167,126 +162,19 @@ def test_code_holds_only_what_differs_from_the_default() -> None:
     assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in request.code
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "says"),
-    [
-        ({"workload__requests": "many"}, "workload.requests", "from 1 to 100,000,000"),
-        ({"workload__requests": ""}, "workload.requests", "it must be a whole number"),
-        ({"workload__limit": "5,0"}, "workload.limit", "a whole number from 1 to 1,000,000"),
-        ({"target__delay": "randint(3)"}, "target.delay", "randint(0,3)"),
-        ({"switches__deadline_s": "-1"}, "switches.deadline_s", "it must be a number above 0"),
-        ({"transport__trace": "maybe"}, "transport.trace", "true or false"),
-        ({"repeats": "0"}, "repeats", "it must be a whole number from 1 to 1,000"),
-        ({"strategies": ()}, "strategy", "choose at least one"),
-        ({"target": "url", "target__url": ""}, "target.url", "http://127.0.0.1:9000"),
-        ({"target": "url", "target__url": "http://example.com"}, "target.url", "only loopback"),
-        ({"target": "url", "target__url": "nonsense"}, "target.url", "'nonsense', which is no"),
-        ({"target": "url", "target__url": "ftp://127.0.0.1"}, "target.url", "http"),
-        ({"target": "url", "target__url": "http://"}, "target.url", "http"),
-        (
-            {"target": "url", "target__url": "https://127.0.0.1", "transport": "wire"},
-            "target.url",
-            "plain HTTP",
-        ),
-        (
-            {"workload__requests": "2000000", "strategies": ["queue", "gather"]},
-            "workload.requests",
-            "a bounded strategy",
-        ),
-        ({"target": "postgres", "transport": "wire"}, "target", "asyncpg or psycopg"),
-    ],
-)
-def test_what_is_wrong_is_said_at_its_field(changes: Any, field: str, says: str) -> None:
-    request, wrong = read(**changes)
-    assert request is None
-    assert list(wrong) == [field]
-    assert says in wrong[field]
-
-
-def test_several_wrong_fields_are_each_told() -> None:
-    _, wrong = read(workload__requests="x", workload__limit="y", target__delay="z")
-    assert set(wrong) == {"workload.requests", "workload.limit", "target.delay"}
-
-
-def test_two_strategies_of_one_name_are_refused_in_one_comparison() -> None:
-    async def queue(fetch: Any, items: Any, limit: int) -> None: ...
-
-    request, wrong = read(strategies=("queue", queue))
-    assert request is None
-    assert "the same arm twice" in wrong[settings.GENERAL]
-
-
 @given(text=st.text())
 def test_no_text_in_a_field_is_a_traceback(text: str) -> None:
-    for name in ("workload__requests", "target__delay", "repeats", "switches__loop"):
+    for name in ("requests", "delay", "repeats", "loop"):
         request, wrong = read(**{name: text})
         assert (request is None) == bool(wrong)
-    request, wrong = read(target="url", target__url=text)
+    request, wrong = read(target="url", url=text)
     assert (request is None) == bool(wrong)
 
 
 def test_what_has_no_field_stays_as_the_trial_has_it() -> None:
-    request, _ = read(Trial(seed=7, **{"transport.limit": 30}), workload__limit="20")
+    request, _ = read(Trial(seed=7, **{"transport.limit": 30}), limit="20")
     assert request is not None
     assert request.trial == Trial(seed=7, limit=20, **{"transport.limit": 30})
-
-
-def test_every_setting_of_every_kind_has_a_field() -> None:
-    form = lab.panel().form
-    form.all_settings.value = True
-    for target in form.fields["target"].options:
-        form.fields["target"].value = target
-        kind = "http://127.0.0.1:9000" if target == "url" else target
-        for transport in form.fields["transport"].options:
-            form.fields["transport"].value = transport
-            wanted = settings.settings_of(Trial(target=kind, transport=transport))
-            assert {one.key for one in wanted} <= set(form.fields)
-            assert not set(form.wrong) - {"target.url"}
-
-
-def test_without_ipywidgets_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.notebook.panel.find_spec", lambda name: None)
-    with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
-        lab.panel()
-
-
-def test_a_strategy_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(BadInput, match="did you mean 'task_pool'"):
-        lab.panel(strategies=["taskpool"])
-
-
-def test_a_strategy_is_ticked_however_it_is_named() -> None:
-    registered = lab.strategy(mine)
-    try:
-        bench = lab.panel(strategies=[lab.strategies.queue, "mine", "gather"])
-    finally:
-        del OWN["mine"]
-    assert ticked(bench) == ["gather", "queue", "mine"]
-    assert bench.form.chosen().strategies == ["gather", "queue", registered]
-
-
-def test_only_what_is_installed_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(trial: Trial) -> None:
-        if trial.strategy == "anyio" or trial.target.kind == "postgres":
-            raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
-
-    monkeypatch.setattr(preflight, "check", refuse)
-    with pytest.raises(NotInstalled, match="anyio"):
-        lab.panel(strategies=["anyio"])
-    form = lab.panel().form
-    assert "anyio" not in form.strategies
-    assert "postgres" not in form.fields["target"].options
-
-
-def test_the_machine_is_asked_once_for_each_change(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[Trial] = []
-    bench = lab.panel(QUICK, strategies=["queue", "gather", "wait"])
-    monkeypatch.setattr(preflight, "check", asked.append)
-    for text in ("x", "5", "5", "x", "5"):
-        bench.form.fields["workload.limit"].value = text
-    assert [trial.limit for trial in asked] == [5]
 
 
 # Driven as a hand would drive it: values are set, buttons are clicked.
@@ -298,6 +186,116 @@ def bench() -> Iterator[Any]:
     yield made
     assert not made.is_running, "something was left running"
     made.widget.close_all()
+
+
+def fill(bench: Any, **texts: str) -> None:
+    """Type into fields, which are all shown where one is not among the usual ones."""
+    for name, text in texts.items():
+        bench.form.all_settings.value |= name not in bench.form.fields
+        bench.form.fields[name].value = text
+
+
+@pytest.mark.parametrize(
+    ("texts", "field", "says"),
+    [
+        ({"requests": "many"}, "requests", "from 1 to 100,000,000"),
+        ({"requests": ""}, "requests", "it must be a whole number"),
+        ({"limit": "5,0"}, "limit", "a whole number from 1 to 1,000,000"),
+        ({"delay": "randint(3)"}, "delay", "randint(0,3)"),
+        ({"delay": "0,soon"}, "delay", "'soon'"),
+        ({"deadline_s": "-1"}, "deadline_s", "it must be a number above 0"),
+        ({"path": "items"}, "path", "it must start with '/'"),
+        ({"repeats": "0"}, "repeats", "it must be a whole number from 1 to 1,000"),
+        ({"repeats": "2,3"}, "repeats", "it must be a whole number from 1 to 1,000"),
+        ({"target": "url", "url": ""}, "url", "http"),
+        ({"target": "url", "url": "http://example.com"}, "url", "only loopback"),
+        ({"target": "url", "url": "nonsense"}, "url", "'nonsense': its scheme must be http"),
+        ({"target": "url", "url": "https://127.0.0.1", "transport": "wire"}, "url", "plain HTTP"),
+        ({"requests": "2000000"}, "requests", "a bounded strategy"),
+        ({"probes": "bare"}, "probes", "leave strategy at 'worker_pool'"),
+        ({"arrival": "poisson"}, "arrival", "without a workload.rate"),
+    ],
+)
+def test_what_is_wrong_is_shown_at_its_field(texts: Any, field: str, says: str) -> None:
+    bench = lab.panel(QUICK, strategies=["gather"])
+    fill(bench, **texts)
+    assert list(bench.form.wrong) == [field]
+    assert says in bench.form.wrong[field]
+
+
+async def test_bad_input_is_shown_and_nothing_can_be_run(bench: Any) -> None:
+    fill(bench, requests="x", delay="z", limit="none <script>")
+    assert set(bench.form.wrong) == {"requests", "delay", "limit"}
+    assert bench.run_button.disabled
+    assert bench.code.startswith("# A field is wrong")
+    assert "<script>" not in bench._repr_mimebundle_()["text/html"]
+    shown = [box.value for box in widgets_of(bench.form.box) if "labkit-wrong" in str(box.value)]
+    assert len(shown) == 3
+    assert "<script>" not in "".join(shown)
+    fill(bench, requests="40", delay="0")
+    with pytest.raises(BadInput, match="limit is 'none <script>': it must be a whole number"):
+        await bench.run()
+    bench.run_button.click()
+    assert not bench.records
+    fill(bench, limit="5")
+    assert not bench.form.wrong
+    assert not bench.run_button.disabled
+
+
+def widgets_of(box: Any) -> Iterator[Any]:
+    """Yield all that a box holds and that has a value."""
+    for one in box.children:
+        if hasattr(one, "children"):
+            yield from widgets_of(one)
+        elif hasattr(one, "value"):
+            yield one
+
+
+def test_what_no_field_can_mend_is_shown_below_the_form(bench: Any) -> None:
+    async def queue(fetch: Any, items: Any, limit: int) -> None: ...
+
+    twins = lab.panel(strategies=["queue", queue])
+    assert "the same arm twice" in twins.form.wrong[GENERAL]
+    for box in bench.form.strategies.values():
+        box.value = False
+    assert "choose at least one" in bench.form.wrong["strategy"]
+
+
+def test_every_setting_of_every_kind_has_a_field() -> None:
+    form = lab.panel().form
+    form.all_settings.value = True
+    for target in form.fields["target"].options:
+        form.fields["target"].value = target
+        kind = "http://127.0.0.1:9000" if target == "url" else target
+        for transport in form.fields["transport"].options:
+            form.fields["transport"].value = transport
+            wanted = forms.settings_of(Trial(target=kind, transport=transport))
+            assert {one.name for one in wanted} <= set(form.fields)
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(trial: Trial) -> None:
+        if trial.strategy == "anyio":
+            raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
+
+    monkeypatch.setattr(preflight, "check", refuse)
+    form = lab.panel(strategies=["anyio"]).form
+    assert "pip install 'labkit[peers]'" in form.wrong["strategy"]
+    monkeypatch.setattr("labkit.notebook.panel.find_spec", lambda name: None)
+    with pytest.raises(NotInstalled, match=r"ipywidgets is not installed.*labkit\[lab\]"):
+        lab.panel()
+
+
+def test_a_strategy_is_ticked_however_it_is_named() -> None:
+    registered = lab.strategy(mine)
+    try:
+        bench = lab.panel(strategies=[lab.strategies.queue, "mine", "gather"])
+    finally:
+        del OWN["mine"]
+    assert ticked(bench) == ["gather", "queue", "mine"]
+    assert bench.form.ticked() == ["gather", "queue", registered]
+    with pytest.raises(BadInput, match="did you mean 'task_pool'"):
+        lab.panel(strategies=["taskpool"])
 
 
 def ticked(bench: Any) -> list[str]:
@@ -329,26 +327,11 @@ def children() -> list[int]:
 
 
 def test_fields_begin_as_the_trial_says(bench: Any) -> None:
-    assert bench.form.fields["workload.requests"].value == "40"
+    assert bench.form.fields["requests"].value == "40"
     assert ticked(bench) == ["queue", "mine"]
     assert not bench.run_button.disabled
     assert bench.stop_button.disabled
     assert 'strategy=["queue", mine]' in bench.code
-
-
-async def test_bad_input_is_said_below_its_field_and_nothing_can_be_run(bench: Any) -> None:
-    limit = bench.form.fields["workload.limit"]
-    limit.value = "none <script>"
-    assert list(bench.form.wrong) == ["workload.limit"]
-    assert bench.run_button.disabled
-    assert "<script>" not in bench._repr_mimebundle_()["text/html"]
-    with pytest.raises(BadInput, match="limit is 'none <script>': it must be a whole number"):
-        await bench.run()
-    bench.run_button.click()
-    assert not bench.records
-    limit.value = "5"
-    assert not bench.form.wrong
-    assert not bench.run_button.disabled
 
 
 def test_another_target_is_spoken_with_by_its_own_transports(bench: Any) -> None:
@@ -377,7 +360,7 @@ async def test_run_fills_table_picture_and_study(bench: Any) -> None:
 async def test_arms_of_several_presses_are_told_apart() -> None:
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.fields["workload.limit"].value = "3"
+    bench.form.fields["limit"].value = "3"
     study = await bench.run()
     await bench.run()
     assert study.by == ["strategy", "limit"]
@@ -477,8 +460,8 @@ async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     before = set(children())
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.fields["workload.limit"].value = "1"
-    bench.form.fields["target.delay"].value = "0.4"
+    bench.form.fields["limit"].value = "1"
+    bench.form.fields["delay"].value = "0.4"
     bench.run_button.click()
     running = set(await begun(bench)) - before
     assert running
@@ -547,7 +530,7 @@ async def test_what_is_refused_at_the_start_is_said_at_its_field(
     monkeypatch.setattr("labkit.lab.facade.compare", refuse)
     with pytest.raises(BadInput, match="the server refuses"):
         await bench.run()
-    assert list(bench.form.wrong) == ["workload.limit"]
+    assert list(bench.form.wrong) == ["limit"]
     assert not bench.run_button.disabled
 
 
@@ -560,12 +543,9 @@ def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
 
 
 def test_each_warning_stands_once_below_the_table() -> None:
-    def noted(strategy: str, said: str) -> Any:
-        note = Note(code="loop-lag", message=said)
-        made = {"strategy": strategy}
-        record = make_record(settings=made, verdict="warn", warnings=[note])
-        return settings.arm_of(Trial(strategy=strategy)), record
-
-    study = settings.study_of([noted("queue", "late <b> & so"), noted("wait", "later")])
-    html = benches.table_html(study)
+    records = [
+        make_record(axes={"strategy": name}, warnings=[Note(code="loop-lag", message=text)])
+        for name, text in (("queue", "late <b> & so"), ("wait", "later"))
+    ]
+    html = benches.table_html(Study(records, ["strategy"]))
     assert re.findall(r"<li>(.*?)</li>", html) == ["loop-lag (queue): late &lt;b&gt; &amp; so"]

@@ -96,7 +96,7 @@ def test_clicks_that_come_in_a_subshell_run_in_the_main_thread(clicked: Clicked)
 def test_a_run_goes_on_when_its_subshell_ends_and_is_stopped_from_another(
     clicked: Clicked,
 ) -> None:
-    clicked.cells.run("bench.form.fields['target.delay'].value = '60'")
+    clicked.cells.run("bench.form.fields['delay'].value = '60'")
     first = clicked.asked("create_subshell_request")["subshell_id"]
     clicked.execute("bench.run_button.click()", first)
     clicked.until("'estimating' in bench.live.value")

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from labkit.errors import BadInput, NotInstalled
-from labkit.launch import preflight
+from labkit.errors import NotInstalled
 from labkit.spec.trial import Trial
 
 if TYPE_CHECKING:
     from labkit.notebook.panel.bench import Bench
-    from labkit.notebook.panel.settings import Strategy
+    from labkit.notebook.panel.form import Strategy
     from labkit.record.store import Store
 
 __all__ = ["panel"]
@@ -35,19 +34,11 @@ def panel(
     each run as its name is defined by then. Of the panel, `study` is what was measured so far and
     `code` the Python that repeats the fields; `await run()` and `stop()` do what the buttons do.
     Without a live kernel it is a still page. Raises `BadInput` for a strategy that does not exist,
-    and `NotInstalled` without ipywidgets or a package that the trial needs.
+    and `NotInstalled` without ipywidgets; of other packages the form says what to install.
     """
     if find_spec("ipywidgets") is None:
         raise NotInstalled("lab.panel()", "ipywidgets", "lab")
     from labkit.notebook.panel.bench import Bench
 
-    trial = trial or Trial()
-    ticked = [Trial(strategy=one) for one in strategies]
-    for one in [trial, *ticked]:
-        try:
-            preflight.check(one)
-        except NotInstalled:
-            raise
-        except BadInput:
-            continue  # the form says it beside its field
-    return Bench(trial, [one.get("strategy") for one in ticked], repeats, store)
+    ticked = [Trial(strategy=one).get("strategy") for one in strategies]
+    return Bench(trial or Trial(), ticked, repeats, store)

@@ -13,34 +13,44 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial, wraps
 from html import escape
+from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 import ipywidgets as widgets
+import msgspec
 
 from labkit import stats
-from labkit.errors import BadInput, LabError
+from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.lab import progress
-from labkit.lab.progress.live import Arm as Drawn
-from labkit.lab.progress.live import strips
+from labkit.lab.progress import live
 from labkit.lab.progress.notebook import Notebook, Spot
-from labkit.launch import preflight
-from labkit.notebook.panel import settings
-from labkit.notebook.panel.form import Form
-from labkit.notebook.panel.settings import Arm, Request, Strategy
+from labkit.notebook.panel.form import Form, Request, Strategy, label_of, read, styled, values_of
 from labkit.record import codes
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import html
 from labkit.report.study import Study
 from labkit.spec.plan import Step
-from labkit.spec.trial import Trial
+from labkit.spec.trial import Function, Trial
 
 T = TypeVar("T")
 NOTHING = "Nothing was measured yet: press Run."
+STYLE = f"<style>{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
+# A page that came by plain HTTP from another host has no other way to the clipboard.
+COPY = (
+    "getSelection().selectAllChildren(this.nextElementSibling); this.innerText = "
+    "document.execCommand('copy') ? 'copied' : 'selected: press Ctrl+C or Cmd+C'"
+)
+Arm = Mapping[str, Any]
+"""What names an arm of a panel: every setting, of which those that differ are shown."""
 
 
 class MainLoop:
@@ -57,9 +67,14 @@ class MainLoop:
         self._loop: asyncio.AbstractEventLoop | None = getattr(io_loop, "asyncio_loop", None)
         self._context = contextvars.copy_context()
 
+    def elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop where another thread runs it than this one, else None."""
+        is_here = threading.current_thread() is threading.main_thread()
+        return None if is_here or self._loop is None or self._loop.is_closed() else self._loop
+
     def call(self, work: Callable[[], None]) -> None:
         """Call it in the loop: at once where this thread runs it, else as soon as it turns."""
-        context, loop = self._context.copy(), self._other()
+        context, loop = self._context.copy(), self.elsewhere()
         if loop is None:
             context.run(work)
         else:
@@ -67,20 +82,11 @@ class MainLoop:
 
     async def result(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await it in the loop and return its result; cancelled here, it is cancelled there."""
-        loop = self._other()
+        loop = self.elsewhere()
         if loop is None:
             return await work()
         run = asyncio.run_coroutine_threadsafe
         return await asyncio.wrap_future(self._context.copy().run(run, work(), loop))
-
-    def _other(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop where this thread does not run it, else None."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        is_other = self._loop is not None and not self._loop.is_closed() and self._loop is not here
-        return self._loop if is_other else None
 
 
 class Area(Spot):
@@ -94,8 +100,8 @@ class Area(Spot):
         self.shown.value = bundle["text/html"]
 
     def close(self, bundle: Mapping[str, str] | None) -> None:
-        """Show the last words."""
-        self.show(bundle or {"text/html": ""})
+        """Show how it ended."""
+        self.shown.value = bundle["text/html"] if bundle else ""
 
 
 class Watching(Notebook):
@@ -103,17 +109,15 @@ class Watching(Notebook):
 
     def __init__(self, shown: Any, joined: Callable[[], None]) -> None:
         super().__init__(Area(shown))
-        self._shown = shown
+        self._shown, self._joined = shown, joined
         self.measured: list[tuple[Arm, Record]] = []
-        self._joined = joined
         self._seen: list[Arm] = []
         self._codes: dict[str, list[Any]] = {}
 
     def clear(self) -> None:
         """Forget all arms and records."""
-        self.measured.clear()
-        self._seen.clear()
-        self._arms.clear()
+        for remembered in (self.measured, self._seen, self._arms):
+            remembered.clear()
         self._spot.close(None)
 
     def begin(self, trials: int) -> None:
@@ -124,16 +128,16 @@ class Watching(Notebook):
         super().begin(trials)
 
     def started(self, step: Step) -> None:
-        """Name the arm by what tells it from the first one, whichever press ran that."""
-        version = 1
-        if step.trial.function is not None:
-            versions = self._codes.setdefault(step.trial.strategy, [])
-            code = settings.code_of(step.trial.function)
-            if code not in versions:
-                versions.append(code)
+        """Name the arm by the settings that differ from the first one's, of any press."""
+        trial, version = step.trial, 1
+        if trial.function is not None:
+            versions = self._codes.setdefault(trial.strategy, [])
+            code = code_of(trial.function)
+            versions += [code] if code not in versions else []
             version = versions.index(code) + 1
-        arm = settings.arm_of(step.trial, version)
-        names = settings.differing([*self._seen[:1], arm])
+        label = f"{label_of(trial)}{f', version {version}' if version > 1 else ''}"
+        arm = {name: value for name, value, _ in values_of(trial)} | {"strategy": label}
+        names = differing([*self._seen[:1], arm])
         self._seen.append(arm)
         super().started(replace(step, axes={name: arm[name] for name in names}))
 
@@ -145,7 +149,7 @@ class Watching(Notebook):
             self._joined()
 
     def interrupted(self, says: str) -> None:
-        """Show what is kept."""
+        """Show what is stored."""
         self._lines[:] = [says]
 
     def end(self) -> None:
@@ -155,8 +159,8 @@ class Watching(Notebook):
 
     def picture(self) -> str:
         """Return all arms on the same axes, as SVG."""
-        arms = [Drawn(label=k, points=v, done=True) for k, v in self._arms.items() if len(v)]
-        return strips(arms) if arms else ""
+        arms = [live.Arm(label=k, points=v, done=True) for k, v in self._arms.items() if len(v)]
+        return live.strips(arms) if arms else ""
 
     def _show(self, status: str, share: float = 0.0) -> None:
         try:
@@ -166,30 +170,60 @@ class Watching(Notebook):
             self._spot.show({"text/html": escape(fault)})
 
 
+def differing(arms: Sequence[Arm]) -> list[str]:
+    """Return the settings by which the arms differ, of those that all have; always the strategy."""
+    first, *others = arms or [{}]
+    return ["strategy"] + [
+        name
+        for name, value in first.items()
+        if name != "strategy" and any(one.get(name, value) != value for one in others)
+    ]
+
+
+def code_of(function: Function) -> Any:
+    """Return what the function's code does: equal for a cell that was run again, wherever."""
+    plain: Any = inspect.unwrap(function)
+    if not hasattr(plain, "__code__"):
+        return function
+    return _instructions(plain.__code__), repr(plain.__defaults__), repr(plain.__kwdefaults__)
+
+
+def _instructions(code: CodeType) -> tuple[Any, ...]:
+    constants = (_instructions(one) if isinstance(one, CodeType) else one for one in code.co_consts)
+    used = (code.co_names, code.co_varnames, code.co_freevars)
+    return (code.co_code, *used, *((type(one), one) for one in constants))
+
+
+def in_main_loop(method: Callable[[Bench], None]) -> Callable[..., None]:
+    """Run a method of a panel in the kernel's main loop, whichever thread calls it."""
+
+    @wraps(method)
+    def call(bench: Bench, *_: Any) -> None:
+        bench.main.call(partial(method, bench))
+
+    return call
+
+
 class Bench:
     """A panel; see `lab.panel`. It shows itself where it is a cell's last line."""
 
     def __init__(
         self, trial: Trial, strategies: Sequence[Strategy], repeats: int, store: Store | None
     ) -> None:
-        self._base, self._store, self._main = trial, store, MainLoop()
+        self._base, self._store, self.main = trial, store, MainLoop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._error: LabError | None = None
         self._request: Request | None = None
-        self._checked: Trial | None = None
-        self.form = Form(trial, strategies, repeats, self._read, self._main.call)
-        self.run_button = self._button("run", "play", "primary", self._clicked)
-        self.stop_button = self._button("stop", "stop", "danger", self._stop)
-        self.clear_button = self._button("clear", "trash", "", self._clear)
-        self.live, self.table, self.code_shown = (widgets.HTML() for _ in range(3))
+        self.form = Form(trial, strategies, repeats, self._read)
+        self.run_button = button("run", "play", "primary", self._clicked)
+        self.stop_button = button("stop", "stop", "danger", self.stop)
+        self.clear_button = button("clear", "trash", "", self.clear)
+        areas = [styled(widgets.HTML(), name) for name in ("live", "table", "code")]
+        self.live, self.table, self.code_shown = areas
         self._watching = Watching(self.live, self._tabulate)
-        for name, one in (("live", self.live), ("table", self.table), ("code", self.code_shown)):
-            one.add_class(f"labkit-{name}")
         buttons = widgets.HBox([self.run_button, self.stop_button, self.clear_button])
-        below = [buttons, self.live, self.table, self.code_shown]
-        self.widget = widgets.VBox([widgets.HTML(STYLE), self.form.box, *below])
-        self.widget.add_class("labkit-panel")
+        parts = [widgets.HTML(STYLE), self.form.box, buttons, *areas]
+        self.widget = styled(widgets.VBox(parts), "panel")
         self._read()
         self._tabulate()
 
@@ -201,7 +235,13 @@ class Bench:
     @property
     def study(self) -> Study:
         """The same as a study, whose arms are named by whatever differs among them."""
-        return settings.study_of(self._watching.measured)
+        measured = self._watching.measured
+        by = differing([arm for arm, _ in measured])
+        named = [
+            msgspec.structs.replace(record, axes={name: arm.get(name) for name in by})
+            for arm, record in measured
+        ]
+        return Study(named, by)
 
     @property
     def code(self) -> str:
@@ -213,7 +253,8 @@ class Bench:
     @property
     def is_running(self) -> bool:
         """Whether trials run. A task whose loop was closed never ends, and runs no more."""
-        return self._task is not None and not self._task.get_loop().is_closed()
+        task = self._task
+        return task is not None and not task.done() and not task.get_loop().is_closed()
 
     async def run(self) -> Study:
         """Do what Run does and wait; return the study of all that the panel has measured by then.
@@ -221,35 +262,34 @@ class Bench:
         A trial that fails is kept as invalid. Raises `BadInput` where a field is wrong, or where
         trials already run.
         """
-        return await self._main.result(self._run)
+        return await self.main.result(self._run)
 
     async def _run(self) -> Study:
-        task = self._start()
-        try:
-            await task
-        except asyncio.CancelledError:
-            if not self._stopped:
-                raise
-        if isinstance(self._error, BadInput):
-            raise self._error
+        # Where this is cancelled, so is the task, and this ends after it.
+        (error,) = await asyncio.gather(self._start(), return_exceptions=True)
+        if isinstance(error, Exception) and not isinstance(error, TrialFailed):
+            raise error
         return self.study
 
+    @in_main_loop
+    def _clicked(self) -> None:
+        try:
+            self._start()
+        except BadInput as error:
+            self.form.show([str(error)])
+
+    @in_main_loop
     def stop(self) -> None:
         """Do what Stop does: end what runs. Both its processes are gone within a second or so."""
-        self._main.call(self._stop)
-
-    def clear(self) -> None:
-        """Do what Clear does: forget what was measured. The records stay in the store."""
-        self._main.call(self._clear)
-
-    def _stop(self) -> None:
         if self._task is not None and self.is_running and not self._stopped:
             self._stopped = True
             # Outside of a kernel another thread's loop may run it.
             self._task.get_loop().call_soon_threadsafe(self._task.cancel)
             self._enable()
 
-    def _clear(self) -> None:
+    @in_main_loop
+    def clear(self) -> None:
+        """Do what Clear does: forget what was measured. The records stay in the store."""
         if not self.is_running:
             self._watching.clear()
             self._tabulate()
@@ -260,7 +300,7 @@ class Bench:
         self._read()
         if self._request is None:
             raise BadInput(next(iter(self.form.wrong.values())))
-        self._stopped, self._error = False, None
+        self._stopped = False
         self._task = asyncio.get_running_loop().create_task(self._measure(self._request))
         # Not at the end of the task itself, which one that is stopped at once never reaches.
         self._task.add_done_callback(self._ended)
@@ -270,51 +310,30 @@ class Bench:
     async def _measure(self, request: Request) -> None:
         from labkit.lab import facade  # half of all that a panel imports, and not to be shown
 
-        more: dict[str, Any] = {"store": self._store, "reporter": self._watching}
-        try:
-            if request.axes:
-                more["repeats"] = request.repeats
-                await facade.compare(request.trial, request.axes, **more)
-            else:
-                await facade.run(request.trial, **more)
-        except LabError as error:
-            self._error = error
-            self._refuse(str(error))
-        except Exception as error:
-            self._refuse(f"this is a fault of the lab's: {type(error).__name__}: {error}")
-            raise
+        where: dict[str, Any] = {"store": self._store, "reporter": self._watching}
+        if request.axes:
+            await facade.compare(request.trial, request.axes, repeats=request.repeats, **where)
+        else:
+            await facade.run(request.trial, **where)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
-            self._task = None
-            self._enable()
+        self._enable()
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, LabError):
+            self.form.show([str(error)])
+        elif error is not None:
+            self.form.show([f"this is a fault of the lab's: {type(error).__name__}: {error}"])
+            raise error  # the loop shows where it came from
 
-    def _clicked(self) -> None:
-        try:
-            self._start()
-        except LabError as error:
-            self._refuse(str(error))
-
+    @in_main_loop
     def _read(self) -> None:
         """Read the fields: show what is wrong at each, or allow to run."""
-        self._request, wrong = settings.read(self._base, self.form.chosen())
-        trial = self._request.trial if self._request else None
-        if trial is not None and trial != self._checked:
-            # Of this machine one trial is asked, and once; the run itself asks for each arm.
-            try:
-                preflight.check(trial)
-                self._checked = trial
-            except BadInput as error:
-                wrong = {settings.field_of(str(error), trial): str(error)}
-                self._request = None
+        self.form.lay_out()
+        self._request, wrong = read(self._base, self.form.ticked(), self.form.texts())
         self.form.show(wrong)
-        self.code_shown.value = code_html(self.code)
+        copy = f'<button type="button" class="labkit-copy" onclick="{escape(COPY)}">copy</button>'
+        self.code_shown.value = f"<div>{copy}<pre>{escape(self.code)}</pre></div>"
         self._enable()
-
-    def _refuse(self, sentence: str) -> None:
-        """Show an error of a run at the field that it names, or below the form."""
-        trial = self._request.trial if self._request else self._base
-        self.form.show({settings.field_of(sentence, trial): sentence})
 
     def _enable(self) -> None:
         self.run_button.disabled = self.is_running or self._request is None
@@ -323,12 +342,6 @@ class Bench:
 
     def _tabulate(self) -> None:
         self.table.value = table_html(self.study)
-
-    def _button(self, name: str, icon: str, style: str, clicked: Callable[[], None]) -> Any:
-        button = widgets.Button(description=name.title(), icon=icon, button_style=style)
-        button.add_class(f"labkit-{name}")
-        button.on_click(lambda button: self._main.call(clicked))
-        return button
 
     def __repr__(self) -> str:
         measured = self.study.table().text() if self.records else NOTHING
@@ -344,6 +357,13 @@ class Bench:
         return (self.widget._repr_mimebundle_() if progress.is_live() else {}) | bundle
 
 
+def button(name: str, icon: str, style: str, clicked: Callable[..., None]) -> Any:
+    """Return a button that calls `clicked`."""
+    made = widgets.Button(description=name.title(), icon=icon, button_style=style)
+    made.on_click(clicked)
+    return styled(made, name)
+
+
 def table_html(study: Study) -> str:
     """Return the arms as a table, and each warning once, with the arm that had it first."""
     if not study.records:
@@ -354,39 +374,3 @@ def table_html(study: Study) -> str:
             arm = stats.arm_label(record.axes)
             first.setdefault(note.code, f"{note.code} ({arm}): {note.message}")
     return study.table().html() + html.listed(list(first.values()))
-
-
-# A page that came by plain HTTP from another host has no other way to the clipboard.
-COPY = (
-    "getSelection().selectAllChildren(this.nextElementSibling); this.innerText = "
-    "document.execCommand('copy') ? 'copied' : 'selected: press Ctrl+C or Cmd+C'"
-)
-
-
-def code_html(text: str) -> str:
-    """Return the code, with a button that copies it, or selects it where it may not copy."""
-    button = f'<button type="button" class="labkit-copy" onclick="{escape(COPY)}">copy</button>'
-    return f'<div class="labkit-code-block">{button}<pre>{escape(text)}</pre></div>'
-
-
-STYLE = """<style>
-.labkit-panel { color: var(--jp-ui-font-color1, inherit); }
-.labkit-panel .labkit-row, .labkit-panel .labkit-ticks { flex-flow: row wrap; gap: 2px 14px; }
-.labkit-panel .labkit-legend { display: inline-block; width: 70px; font-weight: 600; }
-.labkit-panel .labkit-field { min-width: 150px; max-width: 250px; }
-.labkit-panel .labkit-ticks { max-width: 850px; }
-.labkit-panel .labkit-ticks .widget-checkbox { width: auto; margin: 0; }
-.labkit-panel .labkit-entry { flex-direction: column; height: auto; width: auto; margin: 0; }
-.labkit-panel .labkit-entry > .widget-label { text-align: left; width: auto; height: 20px; }
-.labkit-panel .labkit-entry > input, .labkit-panel .labkit-entry > select { width: 100%;
-  flex: 0 0 28px; }
-.labkit-panel .labkit-wrong { color: var(--jp-error-color1, #d32f2f); font-size: 12px;
-  display: block; overflow-wrap: anywhere; }
-.labkit-panel .labkit-live { contain: layout paint; }
-.labkit-panel .widget-html, .labkit-panel .widget-html-content { width: auto; height: auto;
-  margin: 0; min-width: 0; line-height: 1.4; }
-.labkit-panel .labkit-table { overflow-x: auto; }
-.labkit-panel pre { padding: 10px; overflow-x: auto; color: inherit;
-  background: var(--jp-layout-color2, transparent); }
-</style>"""
-"""What ipywidgets has no setting for: labels over fields, and colours of the theme."""

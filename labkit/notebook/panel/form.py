@@ -1,4 +1,8 @@
-"""The fields of a panel as widgets, made from the settings of a trial, with errors beside them.
+"""The form of a panel: a field for each setting of a trial, and what the fields ask for.
+
+All is made from the fields of the trial's parts: a new field of a part is a field of the panel, a
+setting that can be varied and a name in the code, without a line here. Every error is a sentence
+that begins with the name of a setting; it is shown below the field of that name.
 
 Each field has a class to find it by: `labkit-limit` (a dot becomes a hyphen), a tick box
 `labkit-strategy-NAME`, and what is wrong in a field `labkit-error-limit`. A field is made when it
@@ -7,228 +11,313 @@ is first shown: a panel is on the screen within two seconds, and few need all fo
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import ipywidgets as widgets
+import msgspec
 
-from labkit.errors import BadInput, NotInstalled
+from labkit.errors import BadInput
 from labkit.launch import preflight
-from labkit.notebook.panel.settings import GENERAL, Chosen, Setting, Strategy, label_of, settings_of
+from labkit.spec import delays, plan, validation
 from labkit.spec import trial as spec
+from labkit.spec.parts import ROLES, resolved
 from labkit.spec.registry import STRATEGIES
-from labkit.spec.targets import TARGETS
 from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Function, Trial
 
-MAIN = ("url", "delay", "query_s", "requests", "limit", "loop")
+Strategy = str | Function
+MAIN = ("target", "transport", "repeats", "url", "delay", "query_s", "requests", "limit", "loop")
 """Fields that are shown at first; the others when 'all settings' is pressed."""
+ROWS = ("target", "transport", "strategy", "workload", "trial")
+GENERAL = "general"
+"""The place below the form, for an error that names no visible field."""
+OWN_PLACES = ("strategy", GENERAL)
 ANY_URL = "http://127.0.0.1:9000"
-Namespace = Mapping[str, Any]
+
+
+class Setting(NamedTuple):
+    """One setting of a trial: the name by which `Trial` takes it, and the one with its part's."""
+
+    name: str
+    dotted: str
+    type: Any
+    value: Any
+    default: Any = None
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether a comma separates several values: not in a path or a URL."""
+        is_text = str in {self.type, *get_args(self.type)}
+        return self.name == "delay" or (self.name != "repeats" and not is_text)
+
+
+def settings_of(trial: Trial) -> Iterator[Setting]:
+    """Yield every setting of the trial but its kinds, part by part."""
+    kinds = {role: type(getattr(trial, role)) for role in ROLES}
+    found = [
+        (role, f"{kind.role}.{field.name}", field.name, field.default)
+        for role, kind in kinds.items()
+        for field in msgspec.structs.fields(kind)
+    ]
+    found += [
+        ("strategy", f"strategy.{leaf}", leaf, STRATEGIES[trial.strategy][leaf])
+        for leaf in trial.options
+    ]
+    for role, dotted, leaf, default in found:
+        is_short = resolved(leaf, kinds, trial.options) == (role, leaf)
+        name = leaf if is_short else f"{role}.{leaf}"
+        yield Setting(name, dotted, trial.type_of(name), trial.get(name), default)
+
+
+def values_of(trial: Trial) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value and default of all that describes a trial, its kinds included."""
+    yield "strategy", trial.get("strategy"), "worker_pool"
+    yield "target", trial.url or trial.target.kind, "http"
+    yield "transport", trial.transport.kind, SPEAK[trial.target.kind][0]
+    for one in settings_of(trial):
+        if one.name != "url":
+            yield one.name, one.value, one.default
+
+
+def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[Strategy]) -> Trial:
+    """Return the trial with other kinds of parts; with defaults where its settings forbid these."""
+    changes: dict[str, Any] = {"transport": transport}
+    if target != trial.target.kind:
+        changes["target"] = ANY_URL if target == "url" else target
+    if list(strategies) != [trial.get("strategy")]:
+        changes["strategy"] = strategies[0] if len(strategies) == 1 else "worker_pool"
+    try:
+        return trial.replace(**changes)
+    except BadInput:  # `read` says why
+        changes.pop("strategy", None)
+        return Trial(**changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a panel is about to run: a trial, what varies, how often. Valid once it exists."""
+
+    trial: Trial
+    axes: Mapping[str, Sequence[Any]]
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        plan.interleave(plan.arms(self.trial, self.axes), repeats=self.repeats)
+
+    @property
+    def code(self) -> str:
+        """The cell that runs it; functions of the user's own go by their names."""
+        changed = {name: value for name, value, usual in values_of(self.trial) if value != usual}
+        fixed = {name: value for name, value in changed.items() if name not in self.axes}
+        trial = f"lab.Trial({', '.join(arguments(fixed))})"
+        if not self.axes:
+            return f"import labkit as lab\n\nrun = await lab.run({trial})\nrun\n"
+        named = {**self.axes} if self.repeats == 5 else {**self.axes, "repeats": self.repeats}
+        lines = "".join(f"    {one},\n" for one in [trial, *arguments(named)])
+        return f"import labkit as lab\n\nstudy = await lab.compare(\n{lines})\nstudy\n"
+
+
+def arguments(named: Mapping[str, Any]) -> list[str]:
+    """Return the code of a call's arguments; those with a dotted name are a mapping."""
+    short = [f"{name}={literal(value)}" for name, value in named.items() if "." not in name]
+    dotted = [f'"{name}": {literal(value)}' for name, value in named.items() if "." in name]
+    return [*short, f"**{{{', '.join(dotted)}}}"] if dotted else short
+
+
+def literal(value: Any) -> str:
+    """Return the code of a value; of a function its name."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int) and value >= 10_000:
+        return f"{value:_}"
+    return getattr(value, "__name__", type(value).__name__) if callable(value) else repr(value)
+
+
+def read(
+    base: Trial, strategies: Sequence[Strategy], texts: Mapping[str, str]
+) -> tuple[Request | None, list[str]]:
+    """Return what the fields ask for, or None and a sentence for each that is wrong.
+
+    Texts are parsed as `labkit run --set` parses them. What has no text stays as `base` has it, as
+    far as the chosen kinds allow.
+    """
+    if not strategies:
+        return None, ["strategy is left empty: choose at least one"]
+    changes: dict[str, Any] = {role: texts[role] for role in ("target", "transport")}
+    shown = with_kinds(base, **changes, strategies=strategies)
+    values: dict[str, list[Any]] = {}
+    wrong = []
+    for one in [Setting("repeats", "", validation.Repeats, 1), *settings_of(shown)]:
+        if one.name in texts:
+            text = texts[one.name]
+            words = validation.split_list(text) if one.takes_list else [text]
+            try:
+                values[one.name] = [validation.from_text(one.name, w, one.type) for w in words]
+                for word in words if one.name == "delay" else ():
+                    delays.parse(word)
+            except BadInput as error:
+                wrong.append(str(error))
+    if wrong:
+        return None, wrong
+    (repeats,) = values.pop("repeats", [1])
+    axes = {name: found for name, found in values.items() if len(found) > 1}
+    changes |= {name: found[0] for name, found in values.items()}
+    if list(strategies) != [base.get("strategy")]:
+        changes["strategy"] = strategies[0]
+    try:
+        trial = base.replace(**changes)
+        preflight.check(trial)
+        if len(strategies) > 1:
+            axes = {"strategy": list(strategies), **axes}
+        elif repeats > 1 and not axes:
+            # As the value of an axis a strategy has its default options; the loop keeps them.
+            axes = {"loop": [trial.loop]} if trial.options else {"strategy": list(strategies)}
+        return Request(trial=trial, axes=axes, repeats=repeats), []
+    except BadInput as error:
+        return None, [str(error)]
 
 
 class Form:
-    """The fields. Calls `changed` after each change of one, by way of `do`."""
+    """The fields. Calls `changed` after each change of one, with what the widget passes."""
 
     def __init__(
         self,
         trial: Trial,
         strategies: Sequence[Strategy],
         repeats: int,
-        changed: Callable[[], None],
-        do: Callable[[Callable[[], None]], None],
+        changed: Callable[..., None],
     ) -> None:
-        self._base, self.wrong = trial, dict[str, str]()
-        self._homes: dict[str, tuple[Function, Namespace]] = {}
-        self._changed, self._do = changed, do
-        spoken = {target: _installed_transports(target) for target in TARGETS}
-        self._spoken = {target: found for target, found in spoken.items() if found}
-        target = _dropdown([*self._spoken], trial.target.kind)
-        transport = _dropdown(self._spoken[target.value], trial.transport.kind)
-        self._boxes: dict[tuple[str, str], Any] = {}
-        self.fields: dict[str, Any] = {"target": target, "transport": transport}
-        self.fields["repeats"] = widgets.Text(value=str(repeats))
-        for name, field in self.fields.items():
-            self._boxes[name, ""] = _box(name, "repeats" if name == "repeats" else "kind", field)
+        self._base, self._changed = trial, changed
+        self._boxes: dict[Setting, Any] = {}
+        self._own: dict[str, tuple[Function, Mapping[str, Any]]] = {}
+        self._names: dict[str, str] = {}
+        self.fields: dict[str, Any] = {}
+        self.wrong: dict[str, str] = {}
+        kind, transport = trial.target.kind, trial.transport.kind
+        self._kinds = [
+            Setting("target", "target.kind", tuple(SPEAK), kind),
+            Setting("transport", "transport.kind", SPEAK[kind], transport),
+        ]
+        self._repeats = Setting("repeats", "workload.repeats", validation.Repeats, repeats)
         self.strategies = self._ticks(strategies or [trial.get("strategy")])
         self.all_settings = widgets.ToggleButton(description="all settings", icon="sliders")
-        self._errors = {"strategy": _error("strategy"), GENERAL: _error("general")}
-        for one in [target, transport, *self.strategies.values(), self.all_settings]:
-            self._observe(one, self._rebuild)
-        self._observe(self.fields["repeats"], changed)
-        self.box = widgets.VBox()
-        self._lay_out()
+        for box in [*self.strategies.values(), self.all_settings]:
+            box.observe(changed, names="value")
+        self._places = {name: styled(widgets.HTML(), f"error-{name}") for name in OWN_PLACES}
+        ticks = styled(widgets.HBox([*self.strategies.values()]), "ticks")
+        self._rows = {}
+        for role in ROWS:
+            legend = f'<span class="labkit-legend">{"client" if role == "trial" else role}</span>'
+            self._rows[role] = styled(widgets.HBox([widgets.HTML(legend)]), "row")
+        self._rows["strategy"].children += (widgets.VBox([ticks, self._places["strategy"]]),)
+        general = self._places[GENERAL]
+        self.box = widgets.VBox([*self._rows.values(), self.all_settings, general])
 
-    def chosen(self) -> Chosen:
-        """Return the fields as they stand."""
-        texts = {key: field.value for key, field in self.fields.items()}
-        return Chosen(
-            target=texts.pop("target"),
-            transport=texts.pop("transport"),
-            repeats=texts.pop("repeats"),
-            strategies=[self._strategy(name) for name, box in self.strategies.items() if box.value],
-            texts=texts,
-        )
+    def ticked(self) -> list[Strategy]:
+        """Return the chosen strategies."""
+        return [self._strategy(name) for name, box in self.strategies.items() if box.value]
 
-    def show(self, wrong: Mapping[str, str]) -> None:
-        """Show each error below its field, and those of no visible field below the form."""
-        self.wrong = dict(wrong)
-        places = {key: self._boxes[key, self._kind_of(key)].children[1] for key in self.fields}
-        places |= self._errors
-        said = dict.fromkeys(places, "")
-        for key, sentence in wrong.items():
-            said[key if key in places else GENERAL] += error_html(sentence)
-        for key, place in places.items():
-            place.value = said[key]
+    def texts(self) -> dict[str, str]:
+        """Return the texts of the fields, by the names of their settings."""
+        return {name: field.value for name, field in self.fields.items()}
 
-    def _observe(self, field: Any, work: Callable[[], None]) -> None:
-        field.observe(lambda change: self._do(work), names="value")
+    def lay_out(self) -> None:
+        """Show the fields of the chosen kinds."""
+        target, transport = (self._box(one).children[0] for one in self._kinds)
+        if transport.options != SPEAK[target.value]:
+            transport.options = SPEAK[target.value]
+        shown = with_kinds(self._base, target.value, transport.value, self.ticked())
+        boxes = {role: row.children[:1] for role, row in self._rows.items()}
+        boxes["strategy"] = self._rows["strategy"].children[:2]
+        self._places = {name: self._places[name] for name in OWN_PLACES}
+        self.fields = {}
+        for one in [*self._kinds, self._repeats, *settings_of(shown)]:
+            role = one.dotted.partition(".")[0]
+            if one.name in MAIN or role == "strategy" or self.all_settings.value:
+                box = self._box(one)
+                boxes[role] += (box,)
+                self.fields[one.name], self._places[one.name] = box.children
+                self._names[one.dotted] = one.name
+        for role, row in self._rows.items():
+            row.children = boxes[role]
 
-    def _rebuild(self) -> None:
-        """Show the fields of the chosen kinds, then report the change."""
-        speaks = self._spoken[self.fields["target"].value]
-        if tuple(self.fields["transport"].options) != tuple(speaks):
-            self.fields["transport"].options = speaks
-        self._lay_out()
-        self._changed()
+    def show(self, sentences: Sequence[str]) -> None:
+        """Show each error below the field that it names, or below the form."""
+        self.wrong = {}
+        for sentence in sentences:
+            first = sentence.split(" ", 1)[0].rstrip(":")
+            name = self._names.get(first, first)
+            self.wrong[name if name in self._places else GENERAL] = sentence
+        for name, place in self._places.items():
+            error = (
+                f'<span class="labkit-wrong" role="alert">{escape(self.wrong.get(name, ""))}</span>'
+            )
+            place.value = error if name in self.wrong else ""
 
-    def _lay_out(self) -> None:
-        names = ("target", "transport", "repeats")
-        self.fields = {name: self.fields[name] for name in names}
-        groups = {name: [self._boxes[name, ""]] for name in ("target", "transport")}
-        ticks = widgets.HBox(list(self.strategies.values()))
-        ticks.add_class("labkit-ticks")
-        groups["strategy"] = [widgets.VBox([ticks, self._errors["strategy"]])]
-        groups |= {"workload": [self._boxes["repeats", ""]], "switches": []}
-        for one in settings_of(self._kinds()):
-            if one.name in MAIN or one.role == "strategy" or self.all_settings.value:
-                groups[one.role].append(self._field(one))
-        rows = [_row({"switches": "client"}.get(name, name), row) for name, row in groups.items()]
-        self.box.children = [*rows, self.all_settings, self._errors[GENERAL]]
-
-    def _kinds(self) -> Trial:
-        """Return a trial of the chosen kinds, whose settings the form shows."""
-        ticked = [self._strategy(name) for name, box in self.strategies.items() if box.value]
-        target = self.fields["target"].value
-        changes: dict[str, Any] = {"transport": self.fields["transport"].value}
-        if target != self._base.target.kind:
-            changes["target"] = ANY_URL if target == "url" else target
-        if len(ticked) != 1 or ticked[0] != self._base.get("strategy"):
-            changes["strategy"] = ticked[0] if len(ticked) == 1 else "worker_pool"
-        try:
-            return self._base.replace(**changes)
-        except BadInput:  # another setting does not go with these kinds: `read` says which
-            return Trial(**changes)
-
-    def _kind_of(self, key: str) -> str:
-        role = key.partition(".")[0]
-        return (
-            str(self.fields[role].value) if role in ("target", "transport") and role != key else ""
-        )
-
-    def _field(self, one: Setting) -> Any:
-        """Return the box of a setting's field, made when it is first shown."""
-        place = (one.key, self._kind_of(one.key))
-        if place not in self._boxes:
-            text = self._base.url or "" if one.leaf == "url" else _text(one.value)
-            options: list[Any] = _options(one.type)
-            if len(options) == 2:
-                options.append(("both, compared", ",".join(options)))
-            field = _dropdown(options, text) if options else widgets.Text(value=text)
-            self._observe(field, self._changed)
-            self._boxes[place] = _box(one.name, one.leaf.replace("_", " "), field)
-        box = self._boxes[place]
-        self.fields[one.key] = box.children[0]
-        return box
+    def _box(self, one: Setting) -> Any:
+        """Return a setting's field and the place of its error, made when it is first shown."""
+        if one not in self._boxes:
+            is_word = one.value is None or isinstance(one.value, bool)
+            text = str(one.value).lower() if is_word else str(one.value)
+            options = choices(one.type)
+            field: Any = widgets.Text(value=text)
+            if options:
+                value = text if text in options else options[0]
+                field = widgets.Dropdown(options=options, value=value)
+            field.description = one.dotted.partition(".")[2].replace("_", " ")
+            field.observe(self._changed, names="value")
+            name = one.name.replace(".", "-")
+            parts = [styled(field, "entry", name), styled(widgets.HTML(), f"error-{name}")]
+            self._boxes[one] = styled(widgets.VBox(parts), "field")
+        return self._boxes[one]
 
     def _ticks(self, ticked: Sequence[Strategy]) -> dict[str, Any]:
-        """Return a tick box for each strategy that is installed, and for the user's own."""
-        own = [*spec.OWN.values(), *(one for one in ticked if callable(one))]
-        for function in own:
-            self._homes[label_of(Trial(strategy=function))] = function, _home_of(function)
-        installed = [name for name in STRATEGIES if _is_installed(Trial(strategy=name))]
+        """Return a tick box for each strategy of the lab and of the user."""
+        for function in [*spec.OWN.values(), *(one for one in ticked if callable(one))]:
+            module = sys.modules.get(getattr(function, "__module__", None) or "")
+            home = vars(module) if module else {}
+            is_found = home.get(getattr(function, "__name__", "")) is function
+            self._own[label_of(Trial(strategy=function))] = function, home if is_found else {}
         found = {}
-        for name in dict.fromkeys([*installed, *self._homes]):
-            is_ticked = self._strategy(name) in ticked
-            found[name] = widgets.Checkbox(description=name, value=is_ticked, indent=False)
-            found[name].add_class(f"labkit-strategy-{name.replace(' (yours)', '')}")
+        for name in [*STRATEGIES, *self._own]:
+            value = self._strategy(name) in ticked
+            box = widgets.Checkbox(description=name, value=value, indent=False)
+            found[name] = styled(box, f"strategy-{name.removesuffix(' (yours)')}")
         return found
 
     def _strategy(self, name: str) -> Strategy:
         """Return what a tick box stands for now: a cell run again makes a new function."""
-        if name not in self._homes:
-            return name
-        function, home = self._homes[name]
+        function, home = self._own.get(name, (None, {}))
         found = home.get(getattr(function, "__name__", ""))
-        return found if callable(found) else function
+        return found if callable(found) else function or name
 
 
-def _home_of(function: Function) -> Namespace:
-    """Return where the function goes by its name: the notebook, its module, the registry."""
-    name = getattr(function, "__name__", "")
-    modules = [sys.modules.get(one) for one in ("__main__", getattr(function, "__module__", ""))]
-    namespaces: list[Namespace] = [vars(module) for module in modules if module is not None]
-    return next((one for one in [*namespaces, spec.OWN] if one.get(name) is function), {})
+def label_of(trial: Trial) -> str:
+    """Return the strategy's name; one's own is marked where the lab has one of that name."""
+    is_twin = trial.own_strategy and trial.strategy in STRATEGIES
+    return f"{trial.strategy} (yours)" if is_twin else trial.strategy
 
 
-def _installed_transports(target: str) -> list[str]:
-    kind = ANY_URL if target == "url" else target
-    spoken = SPEAK[target]
-    return [one for one in spoken if _is_installed(Trial(target=kind, transport=one))]
+def styled(widget: Any, *names: str) -> Any:
+    """Return the widget with classes of the panel's."""
+    for name in names:
+        widget.add_class(f"labkit-{name}")
+    return widget
 
 
-def _is_installed(trial: Trial) -> bool:
-    try:
-        preflight.check(trial)
-    except BadInput as error:  # what else is wrong is said at its field
-        return not isinstance(error, NotInstalled)
-    return True
-
-
-def _options(type_: Any) -> list[str]:
-    """Return the texts that a field of this type may hold, where they can be listed."""
-    if type_ is bool:
-        return ["true", "false"]
-    if get_origin(type_) is Literal:
-        return [str(value) for value in get_args(type_)]
-    listed = [one for member in get_args(type_) for one in _options(member)]
-    return [*listed, "none"] if listed and type(None) in get_args(type_) else listed
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _dropdown(options: Sequence[Any], value: str) -> Any:
-    return widgets.Dropdown(options=options, value=value if value in options else options[0])
-
-
-def _box(name: str, label: str, field: Any) -> Any:
-    """Return the field with its label, its class and a place for an error below it."""
-    name = name.replace(".", "-")
-    field.description = label
-    field.add_class("labkit-entry")
-    field.add_class(f"labkit-{name}")
-    box = widgets.VBox([field, _error(name)])
-    box.add_class("labkit-field")
-    return box
-
-
-def _row(title: str, boxes: Sequence[Any]) -> Any:
-    legend = widgets.HTML(f'<span class="labkit-legend">{title}</span>')
-    row = widgets.HBox([legend, *boxes])
-    row.add_class("labkit-row")
-    return row
-
-
-def _error(name: str) -> Any:
-    place = widgets.HTML()
-    place.add_class(f"labkit-error-{name}")
-    return place
-
-
-def error_html(sentence: str) -> str:
-    """Return the sentence as an error that is read out."""
-    return f'<span class="labkit-wrong" role="alert">{escape(sentence)}</span>'
+def choices(type_: Any) -> list[Any]:
+    """Return what a field of this type, or of these names, may hold, where that can be listed."""
+    if isinstance(type_, tuple):
+        return [*type_]
+    if type_ is bool or get_origin(type_) is Literal:
+        names = ["true", "false"] if type_ is bool else [str(one) for one in get_args(type_)]
+        return [*names, ("both, compared", ",".join(names))] if len(names) == 2 else names
+    listed = [one for member in get_args(type_) for one in choices(member) if isinstance(one, str)]
+    return [*listed, "none"] if listed else []
