@@ -5,7 +5,7 @@ failing items are decorated, so that the one fault is the only one.
 """
 
 # Faults on purpose, and ways in which learners write.
-# ruff: noqa: ASYNC110, ASYNC251, BLE001, S110, S112, SIM105
+# ruff: noqa: ASYNC110, ASYNC251, BLE001, S112
 
 from __future__ import annotations
 
@@ -28,12 +28,20 @@ def sound(function: Any) -> Any:
     return function
 
 
-def broken(code: str) -> Callable[[Any], Any]:
+def sound_strategy(function: Any) -> Any:
+    return sound(strategy(function))
+
+
+def broken_bare(code: str) -> Callable[[Any], Any]:
     def named(function: Any) -> Any:
         BROKEN.setdefault(code, {})[function.__name__] = function
         return function
 
     return named
+
+
+def broken(code: str) -> Callable[[Any], Any]:
+    return lambda function: broken_bare(code)(strategy(function))
 
 
 def in_a_cell(source: str) -> Any:
@@ -48,6 +56,26 @@ async def quietly(fetch, item, errors):
         await fetch(item)
     except Exception as error:
         errors.append(error)
+
+
+async def workers(call, source, number):
+    """Let `number` tasks each call one item of `source` after another."""
+
+    async def work():
+        for item in source:
+            await call(item)
+
+    await asyncio.gather(*(work() for _ in range(number)))
+
+
+async def within(slots, fetch, item):
+    async with slots:
+        await fetch(item)
+
+
+async def beats():
+    while True:
+        await asyncio.sleep(0.1)
 
 
 # --- sound ones
@@ -66,28 +94,17 @@ async def one_by_one(fetch, items, limit):
 
 @sound
 async def workers_on_an_iterator(fetch, items, limit):
-    source, errors = iter(items), []
-
-    async def work():
-        for item in source:
-            await quietly(fetch, item, errors)
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    errors = []
+    await workers(lambda item: quietly(fetch, item, errors), iter(items), limit)
     return errors
 
 
-@sound
-@strategy
+@sound_strategy
 async def decorated_workers(fetch, items, limit):
     source = iter(items)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
     async with asyncio.TaskGroup() as group:
         for _ in range(limit):
-            group.create_task(work())
+            group.create_task(workers(fetch, source, 1))
 
 
 @sound
@@ -208,8 +225,7 @@ async def rounds_of_as_completed(fetch, items, limit):
     return {"ok": ok, "failed": len(failed)}
 
 
-@sound
-@strategy
+@sound_strategy
 async def list_popped_by_workers(fetch, items, limit):
     left = list(items)
 
@@ -220,8 +236,7 @@ async def list_popped_by_workers(fetch, items, limit):
     await asyncio.gather(*[work() for _ in range(limit)])
 
 
-@sound
-@strategy
+@sound_strategy
 async def with_a_pause(fetch, items, limit):
     """Polite: it waits a little before each call, without holding anything up."""
     slots = asyncio.Semaphore(limit)
@@ -232,54 +247,38 @@ async def with_a_pause(fetch, items, limit):
             group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
 
 
-@sound
-@strategy
+@sound_strategy
 async def with_a_timeout(fetch, items, limit):
-    source = iter(items)
+    async def one(item):
+        async with asyncio.timeout(30):
+            await asyncio.wait_for(fetch(item), 30)
 
-    async def work():
-        for item in source:
-            async with asyncio.timeout(30):
-                await asyncio.wait_for(fetch(item), 30)
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(one, iter(items), limit)
 
 
 @sound
 async def with_retries(fetch, items, limit):
     """To try a failing item again is no repetition."""
-    source, failed = iter(items), set()
+    failed = set()
 
-    async def work():
-        for item in source:
-            for _ in range(3):
-                try:
-                    await fetch(item)
-                    failed.discard(item)
-                    break
-                except Exception:
-                    failed.add(item)
+    async def one(item):
+        for _ in range(3):
+            try:
+                await fetch(item)
+                failed.discard(item)
+                break
+            except Exception:
+                failed.add(item)
 
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(one, iter(items), limit)
     return failed
 
 
-@sound
-@strategy
+@sound_strategy
 async def with_a_monitor(fetch, items, limit):
-    source = iter(items)
-
-    async def watch():
-        while True:
-            await asyncio.sleep(0.2)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
-    monitor = asyncio.create_task(watch())
+    monitor = asyncio.create_task(beats())
     try:
-        await asyncio.gather(*(work() for _ in range(limit)))
+        await workers(fetch, iter(items), limit)
     finally:
         monitor.cancel()
 
@@ -287,41 +286,37 @@ async def with_a_monitor(fetch, items, limit):
 @sound
 async def with_patient_retries(fetch, items, limit):
     """It waits seconds before it tries again; in the examination they pass quickly."""
-    source, errors = iter(items), []
+    errors = []
 
-    async def work():
-        for item in source:
-            for attempt in range(3):
-                try:
-                    await fetch(item)
-                    break
-                except Exception as error:
-                    if attempt == 2:
-                        errors.append(error)
-                    await asyncio.sleep(5 * 2**attempt)
+    async def one(item):
+        for attempt in range(3):
+            try:
+                await fetch(item)
+                break
+            except Exception as error:
+                if attempt == 2:
+                    errors.append(error)
+                await asyncio.sleep(5 * 2**attempt)
 
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(one, iter(items), limit)
     return errors
 
 
-@sound
-@strategy
+@sound_strategy
 async def one_a_second(fetch, items, limit):
     for item in items:
         await asyncio.sleep(1)
         await fetch(item)
 
 
-@sound
-@strategy
+@sound_strategy
 async def helped_by_a_thread(fetch, items, limit):
     for item in items:
         await asyncio.to_thread(time.sleep, 0.003)
         await fetch(item)
 
 
-@sound
-@strategy
+@sound_strategy
 async def with_an_import(fetch, items, limit):
     """What happens once, however long it takes, is not what it does for each item."""
     if "labkit_entrants_imported" not in globals():
@@ -351,8 +346,7 @@ async def a_line_of_text(fetch, items, limit):
     return f"errors: {len(await workers_on_an_iterator(fetch, items, limit))}"
 
 
-@sound
-@strategy
+@sound_strategy
 async def paced_by_a_clock(fetch, items, limit):
     """Two a second, by looking at the clock again and again."""
     due = time.perf_counter()
@@ -363,8 +357,7 @@ async def paced_by_a_clock(fetch, items, limit):
         await fetch(item)
 
 
-@sound
-@strategy
+@sound_strategy
 async def five_in_each_second(fetch, items, limit):
     """A window of a second by time.monotonic, waited for exactly."""
     recent, slots = [], asyncio.Semaphore(limit)
@@ -428,7 +421,6 @@ sound(AnObject())
 
 
 @broken("over-limit")
-@strategy
 async def off_by_one(fetch, items, limit):
     running = set()
     for item in items:
@@ -439,19 +431,11 @@ async def off_by_one(fetch, items, limit):
 
 
 @broken("over-limit")
-@strategy
 async def twice_the_limit(fetch, items, limit):
-    source = iter(items)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
-    await asyncio.gather(*(work() for _ in range(2 * limit)))
+    await workers(fetch, iter(items), 2 * limit)
 
 
 @broken("over-limit")
-@strategy
 async def a_semaphore_for_each_item(fetch, items, limit):
     async def one(item):
         async with asyncio.Semaphore(limit):
@@ -462,7 +446,6 @@ async def a_semaphore_for_each_item(fetch, items, limit):
 
 
 @broken("over-limit")
-@strategy
 async def released_too_early(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
     async with asyncio.TaskGroup() as group:
@@ -473,24 +456,16 @@ async def released_too_early(fetch, items, limit):
 
 
 @broken("over-limit")
-@strategy
 async def never_below_two(fetch, items, limit):
-    source = iter(items)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
-    await asyncio.gather(*(work() for _ in range(max(limit, 2))))
+    await workers(fetch, iter(items), max(limit, 2))
 
 
 @broken("over-limit")
-@strategy
 async def everything_at_once(fetch, items, limit):
     await asyncio.gather(*(fetch(item) for item in items))
 
 
-@broken("over-limit")
+@broken_bare("over-limit")
 async def gives_two_slots_back(fetch, items, limit):
     """Only when items fail: each failure makes room for one more."""
     slots, errors = asyncio.Semaphore(limit), []
@@ -515,27 +490,19 @@ async def gives_two_slots_back(fetch, items, limit):
 
 
 @broken("loses-items")
-@strategy
 async def without_the_last_round(fetch, items, limit):
     for start in range(0, len(items) - limit + 1, limit):
         await asyncio.gather(*map(fetch, items[start : start + limit]))
 
 
 @broken("loses-items")
-@strategy
 async def without_the_first(fetch, items, limit):
     source = iter(items)
     next(source)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(fetch, source, limit)
 
 
 @broken("loses-items")
-@strategy
 async def without_zero(fetch, items, limit):
     source = iter(items)
 
@@ -547,7 +514,6 @@ async def without_zero(fetch, items, limit):
 
 
 @broken("loses-items")
-@strategy
 async def a_full_queue_drops(fetch, items, limit):
     queue = asyncio.Queue(maxsize=limit)
 
@@ -570,17 +536,11 @@ async def a_full_queue_drops(fetch, items, limit):
 
 
 @broken("repeats-items")
-@strategy
 async def every_worker_takes_all(fetch, items, limit):
-    async def work():
-        for item in items:
-            await fetch(item)
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await asyncio.gather(*(workers(fetch, items, 1) for _ in range(limit)))
 
 
 @broken("repeats-items")
-@strategy
 async def rounds_that_overlap(fetch, items, limit):
     for start in range(0, len(items), limit):
         await asyncio.gather(*map(fetch, items[max(start - 1, 0) : start + limit - 1]))
@@ -588,7 +548,6 @@ async def rounds_that_overlap(fetch, items, limit):
 
 
 @broken("repeats-items")
-@strategy
 async def the_last_once_more(fetch, items, limit):
     item = None
     for item in items:
@@ -599,28 +558,19 @@ async def the_last_once_more(fetch, items, limit):
 # --- swallows failures
 
 
-@broken("swallows-failures")
+@broken_bare("swallows-failures")
 async def passes_over(fetch, items, limit):
-    source = iter(items)
-
-    async def work():
-        for item in source:
-            try:
-                await fetch(item)
-            except Exception:
-                pass
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(lambda item: quietly(fetch, item, []), iter(items), limit)
 
 
-@broken("swallows-failures")
+@broken_bare("swallows-failures")
 async def drops_the_results(fetch, items, limit):
     for start in range(0, len(items), limit):
         batch = map(fetch, items[start : start + limit])
         await asyncio.gather(*batch, return_exceptions=True)
 
 
-@broken("swallows-failures")
+@broken_bare("swallows-failures")
 async def only_prints(fetch, items, limit):
     for item in items:
         try:
@@ -630,7 +580,7 @@ async def only_prints(fetch, items, limit):
     return [None] * len(items), list(items)
 
 
-@broken("swallows-failures")
+@broken_bare("swallows-failures")
 async def never_asks_the_tasks(fetch, items, limit):
     running = set()
     for item in items:
@@ -643,13 +593,13 @@ async def never_asks_the_tasks(fetch, items, limit):
 # --- stops at the first failure
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def a_bare_loop(fetch, items, limit):
     for item in items:
         await fetch(item)
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def a_bare_task_group(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
@@ -665,18 +615,12 @@ async def a_bare_task_group(fetch, items, limit):
             group.create_task(one(item))
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def bare_workers(fetch, items, limit):
-    source = iter(items)
-
-    async def work():
-        for item in source:
-            await fetch(item)
-
-    await asyncio.gather(*(work() for _ in range(limit)))
+    await workers(fetch, iter(items), limit)
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def a_bare_gather(fetch, items, limit):
     """The others go on in the background, and nobody waits for them any more."""
     slots = asyncio.Semaphore(limit)
@@ -688,13 +632,13 @@ async def a_bare_gather(fetch, items, limit):
     await asyncio.gather(*running)
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def bare_rounds(fetch, items, limit):
     for start in range(0, len(items), limit):
         await asyncio.gather(*map(fetch, items[start : start + limit]))
 
 
-@broken("stops-at-first-failure")
+@broken_bare("stops-at-first-failure")
 async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
     queue = asyncio.Queue(maxsize=limit)
 
@@ -716,127 +660,84 @@ async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_semaphore_in_each_task(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
-    await asyncio.gather(*(one(item) for item in items))
+    await asyncio.gather(*(within(slots, fetch, item) for item in items))
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_task_group_of_all(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
     async with asyncio.TaskGroup() as group:
         for item in items:
-            group.create_task(one(item))
+            group.create_task(within(slots, fetch, item))
 
 
 @broken("unbounded-tasks")
-@strategy
 async def calls_made_up_front(fetch, items, limit):
     calls = [fetch(item) for item in items]
-    source = iter(calls)
-
-    async def work():
-        for call in source:
-            await call
-
     try:
-        await asyncio.gather(*(work() for _ in range(limit)))
+        await workers(lambda call: call, iter(calls), limit)
     finally:
         for call in calls:
             call.close()
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_tenth_of_the_items_at_a_time(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
     part = -(-len(items) // 10)
     for start in range(0, len(items), part):
-        await asyncio.gather(*(one(item) for item in items[start : start + part]))
+        await asyncio.gather(*(within(slots, fetch, item) for item in items[start : start + part]))
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_pause_after_each_task(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
     async with asyncio.TaskGroup() as group:
         for item in items:
-            group.create_task(one(item))
+            group.create_task(within(slots, fetch, item))
             await asyncio.sleep(0.001)
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_pause_after_many_tasks(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
     async with asyncio.TaskGroup() as group:
         for made, item in enumerate(items, 1):
-            group.create_task(one(item))
+            group.create_task(within(slots, fetch, item))
             if made % 500 == 0:
                 await asyncio.sleep(0.1)
 
 
 @broken("unbounded-tasks")
-@strategy
 async def a_second_before_each_task(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
-
-    async def one(item):
-        async with slots:
-            await fetch(item)
 
     async with asyncio.TaskGroup() as group:
         for item in items:
             await asyncio.sleep(1)
-            group.create_task(one(item))
+            group.create_task(within(slots, fetch, item))
 
 
 @broken("unbounded-tasks")
-@strategy
 async def some_percent_of_the_items_at_a_time(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
 
-    async def one(item):
-        async with slots:
-            await fetch(item)
-
     part = max(len(items) // 25, 1)
     for start in range(0, len(items), part):
-        await asyncio.gather(*(one(item) for item in items[start : start + part]))
+        await asyncio.gather(*(within(slots, fetch, item) for item in items[start : start + part]))
 
 
 # --- leaves tasks behind
 
 
 @broken("leaves-tasks-behind")
-@strategy
 async def workers_that_never_end(fetch, items, limit):
     queue = asyncio.Queue(maxsize=limit)
 
@@ -854,7 +755,6 @@ async def workers_that_never_end(fetch, items, limit):
 
 
 @broken("leaves-tasks-behind")
-@strategy
 async def the_last_tasks_go_on(fetch, items, limit):
     slots, tasks = asyncio.Semaphore(limit), set()
     for item in items:
@@ -865,19 +765,14 @@ async def the_last_tasks_go_on(fetch, items, limit):
 
 
 @broken("leaves-tasks-behind")
-@strategy
 async def a_monitor_goes_on(fetch, items, limit):
-    async def watch():
-        while True:
-            await asyncio.sleep(0.1)
-
-    monitor = asyncio.create_task(watch())
+    monitor = asyncio.create_task(beats())
     for item in items:
         await fetch(item)
     del monitor
 
 
-@broken("leaves-tasks-behind")
+@broken_bare("leaves-tasks-behind")
 async def returns_with_the_first_error(fetch, items, limit):
     source, errors = iter(items), []
 
@@ -901,7 +796,6 @@ async def returns_with_the_first_error(fetch, items, limit):
 
 
 @broken("polls-hot")
-@strategy
 async def sleeps_of_zero_for_a_slot(fetch, items, limit):
     running = set()
     for item in items:
@@ -913,7 +807,6 @@ async def sleeps_of_zero_for_a_slot(fetch, items, limit):
 
 
 @broken("polls-hot")
-@strategy
 async def sleeps_of_zero_at_the_end(fetch, items, limit):
     slots, open_calls = asyncio.Semaphore(limit), set()
 
@@ -931,7 +824,6 @@ async def sleeps_of_zero_at_the_end(fetch, items, limit):
 
 
 @broken("polls-hot")
-@strategy
 async def waits_without_waiting(fetch, items, limit):
     running = set()
     for item in items:
@@ -942,7 +834,6 @@ async def waits_without_waiting(fetch, items, limit):
 
 
 @broken("polls-hot")
-@strategy
 async def idle_workers_look_again(fetch, items, limit):
     left, source = len(items), iter(items)
 
@@ -963,7 +854,6 @@ async def idle_workers_look_again(fetch, items, limit):
 
 
 @broken("never-ends")
-@strategy
 async def joins_a_queue_that_nobody_acknowledges(fetch, items, limit):
     queue = asyncio.Queue()
     for item in items:
@@ -978,12 +868,11 @@ async def joins_a_queue_that_nobody_acknowledges(fetch, items, limit):
 
 
 @broken("never-ends")
-@strategy
 async def waits_before_it_begins(fetch, items, limit):
     await asyncio.Event().wait()
 
 
-@broken("never-ends")
+@broken_bare("never-ends")
 async def tries_for_ever(fetch, items, limit):
     for item in items:
         while True:
@@ -995,7 +884,6 @@ async def tries_for_ever(fetch, items, limit):
 
 
 @broken("blocks-the-loop")
-@strategy
 async def sleeps_without_await(fetch, items, limit):
     for item in items:
         time.sleep(0.01)
@@ -1003,7 +891,6 @@ async def sleeps_without_await(fetch, items, limit):
 
 
 @broken("blocks-the-loop")
-@strategy
 async def sleeps_once(fetch, items, limit):
     time.sleep(0.3)
     for item in items:
@@ -1011,7 +898,6 @@ async def sleeps_once(fetch, items, limit):
 
 
 @broken("blocks-the-loop")
-@strategy
 async def computes_for_long(fetch, items, limit):
     end = time.thread_time() + 0.2
     while time.thread_time() < end:
@@ -1021,13 +907,12 @@ async def computes_for_long(fetch, items, limit):
 
 
 @broken("raises")
-@strategy
 async def misspells(fetch, items, limit):
     for item in items:
         await fetsh(item)  # noqa: F821
 
 
-@broken("raises")
+@broken_bare("raises")
 async def cancels_itself(fetch, items, limit):
     raise asyncio.CancelledError
 

@@ -86,18 +86,7 @@ def one_value_for_all(load: Any) -> Any:
     return get
 
 
-def unwritten(load: Any) -> Any: ...
-
-
 WRONG = [
-    ("ex-09-1", [120, 1.2], "who could fill them"),
-    ("ex-09-1", [6_000, 60], "no batches at all"),
-    ("ex-09-1", [1_500, 15], "not multiplied"),
-    ("ex-09-1", [200, 0.01], "of one batch"),
-    ("ex-09-1", [200, 60], "wait alone"),
-    ("ex-09-1", [200, 0], "is 0"),
-    ("ex-09-1", [200, 2_000], "factor of a thousand"),
-    ("ex-09-1", 200, "give a list of 2"),
     ("ex-09-2", not_shared, "loaded a, a, b, a"),
     ("ex-09-2", one_lock, "holds up that of another"),
     ("ex-09-2", cached, "it keeps what was loaded"),
@@ -106,11 +95,4 @@ WRONG = [
     ("ex-09-2", first_one_loads, "waits for something that never happens"),
     ("ex-09-2", plain, "cannot be awaited"),
     ("ex-09-2", one_value_for_all, "its key was loaded as"),
-    ("ex-09-2", unwritten, "still to be written"),
-    ("ex-09-3", "EBDFAC", "was there a line"),
-    ("ex-09-3", "ABCDEF", "without any priority"),
-    ("ex-09-3", "AEFDBC", "who goes first among equals"),
-    ("ex-09-3", "ABDFEC", "place by place"),
-    ("ex-09-3", "AEBD", "once"),
-    ("ex-09-3", 3, "as a text"),
 ]

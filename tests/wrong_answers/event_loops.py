@@ -1,13 +1,6 @@
 from __future__ import annotations
 
 WRONG = [
-    ("ex-03-1", 3, "the rest of the client stays"),
-    ("ex-03-1", 1 / 0.7, "costs nothing at all"),
-    ("ex-03-1", 0.8, "turn it round"),
-    ("ex-03-1", 0.9, "the share is not multiplied"),
-    ("ex-03-1", 1.2, "divide the times instead"),
-    ("ex-03-1", True, "give one number"),
-    ("ex-03-2", 0.5, "give a function"),
     ("ex-03-2", lambda gain, k: 1 - 1 / gain, "share of the time that was saved"),
     ("ex-03-2", lambda gain, k: 100 * (1 - 1 / gain) / (1 - 1 / k), "returns percent"),
     ("ex-03-2", lambda gain, k: gain / k, "Amdahl's law makes a gain of"),
@@ -15,7 +8,6 @@ WRONG = [
     ("ex-03-2", lambda gain: gain, "raised TypeError"),
     ("ex-03-2", lambda gain, k: None, "still to be written"),
     ("ex-03-2", lambda gain, k: "0.5", "without quotes"),
-    ("ex-03-3", 4, "give a set"),
     ("ex-03-3", {4, 6}, "one more line"),
     ("ex-03-3", {4}, "2 more lines"),
     ("ex-03-3", set(), "3 more lines"),
@@ -23,5 +15,4 @@ WRONG = [
     ("ex-03-3", {4, 6, 7, 8}, "computes elsewhere"),
     ("ex-03-3", {2, 4, 6, 8}, "next to no time"),
     ("ex-03-3", {4, 6, 8, 12}, "no line 12"),
-    ("ex-03-3", ["4"], "without quotes"),
 ]

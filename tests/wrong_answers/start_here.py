@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import labkit as lab
-
 
 async def batches(fetch: Any, items: Any, limit: int) -> None:
     waiting = list(items)
@@ -45,18 +43,6 @@ async def last_batch_lost(fetch: Any, items: Any, limit: int) -> None:
 
 
 WRONG = [
-    ("ex-00-1", 12, "two requests may be in flight"),
-    ("ex-00-1", 6, "halved"),
-    ("ex-00-1", 8, "in pairs"),
-    ("ex-00-1", 7_000, "factor of a thousand"),
-    ("ex-00-1", "7", "without quotes"),
-    ("ex-00-1", 7.5, "close, but a little too high"),
-    ("ex-00-2", 2, "give a lab.Trial"),
-    ("ex-00-2", lab.Trial(requests=40, limit=40, delay="2"), "all its requests are in flight"),
-    ("ex-00-2", lab.Trial(requests=20, limit=1, delay="0.1"), "one request at a time"),
-    ("ex-00-2", lab.Trial(requests=40, limit=20), "no floor"),
-    ("ex-00-2", lab.Trial(requests=28, limit=4, delay="0.25"), "too low"),
-    ("ex-00-2", lab.Trial(requests=2_000, limit=100, delay="0.1"), "are allowed"),
     ("ex-00-3", batches, "a place stood idle"),
     ("ex-00-3", everything, "were in flight at once"),
     ("ex-00-3", one_by_one, "of 4 places were used"),

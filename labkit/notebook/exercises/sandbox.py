@@ -1,7 +1,10 @@
 """Runs a learner's function: in a thread with a virtual loop of its own, for a bounded time.
 
 The kernel's loop is running already, and must survive whatever the function does. Time is virtual:
-what is judged is the schedule, which is the same on every machine.
+what is judged is the schedule, which is the same on every machine. The clock stands still while
+code runs and leaps to the next timer when every task waits. So a schedule takes exactly as long as
+its delays say, and the loop notices what would hang a real one. Work in a thread counts as code
+that runs: the loop waits for it in real time.
 """
 
 from __future__ import annotations
@@ -10,13 +13,24 @@ import asyncio
 import contextvars
 import ctypes
 import inspect
+import selectors
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 from labkit.notebook.exercises.grading import Wrong, shown
-from labkit.notebook.exercises.virtual_loop import Deadlock, Endless, VirtualLoop
+
+Args = TypeVarTuple("Args")
+Result = TypeVar("Result")
+
+FREE_TURNS = 50
+"""Turns that take no time: enough for all that can happen at one moment. Later ones take some."""
+TURN_S = 0.01
+MAX_TURNS = 50_000
+THREAD_S = 0.3
+"""Real seconds to wait for a thread before the loop looks again."""
 
 DEADLINE_S = 3.0
 """Of real time. A run takes milliseconds."""
@@ -29,6 +43,77 @@ STUCK = (
     "the function waits for something that never happens: is there a lock or a place that is taken "
     "and not given back, or a queue that nobody fills?"
 )
+
+
+class Deadlock(Exception):
+    """Every task waits, and no timer and no thread is left."""
+
+
+class Endless(Exception):
+    """The loop turned more often than any answer needs."""
+
+
+class _Leaping(selectors.DefaultSelector):
+    """A selector that returns at once, and moves its clock by the time that it should wait.
+
+    `polled_turns` were made while nothing happened: more than a few mean polling.
+    """
+
+    now_s = 0.0
+    turns = idle_turns = polled_turns = 0
+    in_threads = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # A thread that is ready wakes the loop by a socket, as it does a real one.
+        busy = self.in_threads > 0 and timeout != 0
+        ready = super().select(THREAD_S if busy else 0)
+        if ready:
+            return ready
+        if timeout is None:
+            if not busy:
+                raise Deadlock
+            return ready
+        self.turns += 1
+        if self.turns > MAX_TURNS:
+            raise Endless
+        self.idle_turns = self.idle_turns + 1 if timeout == 0 else 0
+        self.now_s += max(timeout, 0)
+        if self.idle_turns > FREE_TURNS:  # otherwise polling with `sleep(0)` would stop the clock
+            self.now_s += TURN_S
+            self.polled_turns += 1
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop with a clock of its own, which begins at 0 s."""
+
+    def __init__(self) -> None:
+        self.leaping = _Leaping()
+        super().__init__(self.leaping)
+
+    def time(self) -> float:
+        """Return the virtual seconds that have passed."""
+        return self.leaping.now_s
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Args], Result], *args: *Args
+    ) -> asyncio.Future[Result]:
+        """Run a function in a thread, and count it until it has ended: it may wake the loop."""
+        # Popped, as a thread would otherwise refer to its arguments for a moment after it is done:
+        # one exercise counts the objects that are still alive.
+        work = [(func, args)]
+
+        def once() -> Result:
+            one, given = work.pop()
+            return one(*given)
+
+        def ended(_future: asyncio.Future[Any]) -> None:
+            self.leaping.in_threads -= 1
+
+        found = super().run_in_executor(executor, once)
+        self.leaping.in_threads += 1
+        found.add_done_callback(ended)
+        return found
 
 
 class Stopped(KeyboardInterrupt):
@@ -105,7 +190,7 @@ def _in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             # A task that swallows its cancellation ends with its loop: nothing here waits for it.
-            loop.reset_turns()
+            loop.leaping.turns = 0
             loop.call_later(CLEANUP_S, loop.stop)
             loop.run_forever()
             loop.run_until_complete(loop.shutdown_asyncgens())

@@ -23,7 +23,6 @@ import msgspec
 
 from labkit.notebook.exercises import sandbox
 from labkit.notebook.exercises.grading import Wrong, coroutine_function
-from labkit.notebook.exercises.virtual_loop import VirtualLoop
 
 MAX_CALLS = 20
 """Calls of one item after which the service refuses: the function would never end."""
@@ -94,9 +93,9 @@ def run(
     async def main() -> None:
         done.returned = await strategy(fetch, range(count), limit)
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
+        assert isinstance(loop, sandbox.VirtualLoop)
         done.tasks_left = len(asyncio.all_tasks()) - 1
-        done.wall_s, done.polled_turns = loop.time(), loop.polled_turns
+        done.wall_s, done.polled_turns = loop.time(), loop.leaping.polled_turns
 
     try:
         sandbox.run(main, of=strategy)
