@@ -7,7 +7,7 @@ from labkit.errors import LabError as LabError
 from labkit.errors import RecordDamaged as RecordDamaged
 from labkit.errors import RecordNotFound as RecordNotFound
 from labkit.errors import TrialFailed as TrialFailed
-from labkit.lab.facade import arena as arena
+from labkit.lab.arena import arena as arena
 from labkit.lab.facade import check_claims as check_claims
 from labkit.lab.facade import compare as compare
 from labkit.lab.facade import default_scale as default_scale
@@ -15,7 +15,6 @@ from labkit.lab.facade import kept as kept
 from labkit.lab.facade import ladder as ladder
 from labkit.lab.facade import load as load
 from labkit.lab.facade import profile as profile
-from labkit.lab.facade import reference as reference
 from labkit.lab.facade import reproduce as reproduce
 from labkit.lab.facade import results as results
 from labkit.lab.facade import run as run
@@ -38,6 +37,7 @@ from labkit.report.file_study import Ledger as Ledger
 from labkit.report.ladder import Ladder as Ladder
 from labkit.report.profile import Profile as Profile
 from labkit.report.reproduction import Reproduction as Reproduction
+from labkit.report.stored import reference as reference
 from labkit.report.study import Run as Run
 from labkit.report.study import Study as Study
 from labkit.report.study import Sweep as Sweep

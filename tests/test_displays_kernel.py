@@ -135,7 +135,7 @@ def test_stop_ends_both_processes_and_says_what_is_kept(kernel: Kernel, strategy
     assert not any(child.is_running() for child in children)
     [error] = found.errors
     [said] = error["traceback"]
-    assert said.startswith("interrupted after 0 of 30 requests: the record is kept")
+    assert said.startswith("interrupted after 0 of 30 requests: the record is stored")
     kept = kernel.run(said.partition("; ")[2].removesuffix(" gives it"))
     assert "interrupted" in kept.results[0]["text/plain"]
 
@@ -157,8 +157,8 @@ def test_stop_keeps_the_trials_that_were_finished(kernel: Kernel) -> None:
     )
 
     [said] = found.errors[0]["traceback"]
-    assert said.startswith("interrupted: 1 of 2 trials was finished and kept; lab.load(")
-    again = said.partition("; ")[2].removesuffix(" gives what there is")
+    assert said.startswith("interrupted: 1 of 2 trials was finished and stored; lab.load(")
+    again = said.partition("; ")[2].removesuffix(" gives them")
     kept = kernel.run(f"len({{one.order for one in {again}.records}})")
     assert kept.results[0]["text/plain"] == "2"
     assert found.bundles[-1]["text/html"] == ""

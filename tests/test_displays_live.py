@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.lab.progress.live import MAX_ARMS, MIN_RATE_S, Arm, Point, Points, strips
+from labkit.lab.picture import MAX_ARMS, MIN_RATE_S, Point, Points, strips
 
 LINE = "{http://www.w3.org/2000/svg}polyline"
 
@@ -78,9 +78,7 @@ def test_nothing_that_is_told_is_too_low_to_be_drawn(told: list[tuple[int, float
     for number, (done, lag_s) in enumerate(told):
         found.add(Reading(t_s=number / 10, done=done, loop_lag_s=lag_s))
 
-    lines = [
-        one.attrib["points"] for one in parsed(strips([Arm(label="a", points=found)])).iter(LINE)
-    ]
+    lines = [one.attrib["points"] for one in parsed(strips({"a": found})).iter(LINE)]
 
     heights = [float(place.split(",")[1]) for line in lines for place in line.split()]
     assert all(0 <= height <= 124 for height in heights)
@@ -102,7 +100,7 @@ def test_what_is_not_known_is_no_number() -> None:
 
     assert set(found.column("client_cpu_percent")) == {None}
     assert set(found.column("server_cpu_percent")) == {None}
-    assert "nothing known yet" in strips([Arm(label="a", points=found)])
+    assert "nothing known yet" in strips({"a": found})
 
 
 def test_a_reading_of_the_same_time_is_left_out() -> None:
@@ -118,9 +116,9 @@ def test_a_reading_of_the_same_time_is_left_out() -> None:
     name=st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff")),
 )
 def test_a_picture_is_well_formed_whatever_there_is(counts: list[int], name: str) -> None:
-    arms = [Arm(label=name, points=points(n), done=n % 2 == 0) for n in counts]
+    arms = {f"{at}{name}": points(n) for at, n in enumerate(counts)}
 
-    picture = parsed(strips(arms))
+    picture = parsed(strips(arms, f"0{name}"))
 
     assert picture.get("role") == "img"
     drawn = picture.findall(".//{*}polyline")
@@ -130,18 +128,18 @@ def test_a_picture_is_well_formed_whatever_there_is(counts: list[int], name: str
 def test_names_are_escaped_and_no_colour_is_fixed_for_text_or_ground() -> None:
     name = '<img src=x onerror="alert(1)">'
 
-    picture = strips([Arm(label=name, points=points(5))])
+    picture = strips({name: points(5)})
 
     assert "<img" not in picture
     assert 'fill="white"' not in picture
     assert "#000" not in picture.lower().replace("#0072b2", "").replace("#009e73", "")
 
 
-@pytest.mark.parametrize("done", [True, False])
-def test_arms_differ_without_their_colours(done: bool) -> None:
-    arms = [Arm(label=f"arm {n}", points=points(5), done=done) for n in range(MAX_ARMS)]
+@pytest.mark.parametrize("running", [None, "arm 0"])
+def test_arms_differ_without_their_colours(running: str | None) -> None:
+    arms = {f"arm {n}": points(5) for n in range(MAX_ARMS)}
 
-    picture = parsed(strips(arms))
+    picture = parsed(strips(arms, running))
 
     dashes = [one.get("stroke-dasharray") for one in picture if one.tag.endswith("path")]
     assert len(set(dashes)) == MAX_ARMS
@@ -150,7 +148,7 @@ def test_arms_differ_without_their_colours(done: bool) -> None:
 
 
 def test_a_panel_names_the_end_of_its_axes() -> None:
-    texts = [one.text for one in parsed(strips([Arm(label="a", points=points(70))])).iter()]
+    texts = [one.text for one in parsed(strips({"a": points(70)})).iter()]
 
     # 1,000 requests a second, 3 in flight, 1 ms, 40 MB, 50 % of a core over 7 s.
     ends = {"1,000", "3", "1", "50", "100", "7.0 s"}
@@ -158,7 +156,7 @@ def test_a_panel_names_the_end_of_its_axes() -> None:
 
 
 def test_of_many_arms_the_last_are_drawn() -> None:
-    arms = [Arm(label=f"arm-{n:02}", points=points(2)) for n in range(MAX_ARMS + 3)]
+    arms = {f"arm-{n:02}": points(2) for n in range(MAX_ARMS + 3)}
 
     picture = strips(arms)
 
@@ -168,7 +166,7 @@ def test_of_many_arms_the_last_are_drawn() -> None:
 
 def test_drawing_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from labkit.lab.progress import live; "
+        "import sys; from labkit.lab import picture; "
         "print({'numpy', 'pandas', 'matplotlib', 'IPython', 'jinja2'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -513,7 +513,7 @@ async def test_a_drawing_that_fails_ends_no_trial(
         raise RuntimeError("no ink")
 
     with monkeypatch.context() as drawing:
-        drawing.setattr("labkit.lab.progress.notebook.strips", fail)
+        drawing.setattr("labkit.lab.live.strips", fail)
         await bench.run()
     assert len(bench.records) == 2
     bench.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 
 from labkit.cli import reporters
 from labkit.lab import progress, runner
+from labkit.lab.live import Bundle, Notebook, Spot
 from labkit.lab.progress import Reporter, SafeReporter
-from labkit.lab.progress.notebook import Bundle, Notebook, Spot
 from labkit.launch.launcher import Progress
 from labkit.record.record import Counts
 from labkit.report.study import Run
@@ -238,7 +239,8 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
 
     async def work() -> None:
         disturbed_and_again = [make_record(), make_record()]
-        with runner.shown(reporter, 3, disturbed_and_again, "20261120-study"):
+        stored = partial(runner.stored_so_far, disturbed_and_again, 3, "20261120-study")
+        with progress.reporting(reporter, 3, stored):
             reached.set()
             await asyncio.Event().wait()
 
@@ -249,8 +251,7 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
         await task
 
     sentence = (
-        "interrupted: 1 of 3 trials was finished and kept; "
-        "lab.load('20261120-study') gives what there is"
+        "interrupted: 1 of 3 trials was finished and stored; lab.load('20261120-study') gives them"
     )
     assert reporter.said == [sentence, "end"]
     assert str(caught.value) == sentence
@@ -261,7 +262,7 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
 async def test_a_timeout_around_work_is_still_a_timeout() -> None:
     async def work() -> None:
         async with asyncio.timeout(0):
-            with runner.shown(Reporter(), 1, [], None):
+            with progress.reporting(Reporter(), 1, str):
                 await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
@@ -271,7 +272,9 @@ async def test_a_timeout_around_work_is_still_a_timeout() -> None:
 def test_of_one_trial_its_requests_are_told() -> None:
     counts = Counts(planned=1_000, sent=40, not_sent=960, ok=30, failed={}, cancelled=10)
 
-    said = runner.kept_of([make_record(counts=counts)], 1, None)
+    said = runner.stored_so_far([make_record(counts=counts)], 1, None)
 
-    assert said.startswith("interrupted after 30 of 1,000 requests: the record is kept")
-    assert runner.kept_of([], 1, None) == ("interrupted: no trial was finished, so nothing is kept")
+    assert said.startswith("interrupted after 30 of 1,000 requests: the record is stored")
+    assert runner.stored_so_far([], 1, None) == (
+        "interrupted: no trial was finished, so nothing is stored"
+    )

@@ -128,6 +128,21 @@ def test_a_missing_package_says_what_to_install(
     assert str(raised.value).endswith(install)
 
 
+@pytest.mark.parametrize("missing", ["", "sys.modules['pkg_resources'] = None"])
+def test_pypeln_runs_with_and_without_pkg_resources(missing: str) -> None:
+    code = f"""
+import asyncio, sys
+{missing}
+from labkit.measured.strategies import pypeln
+
+async def fetch(item):
+    pass
+
+print(asyncio.run(pypeln(fetch, range(9), 3)).ok)
+"""
+    assert python(code) == "9\n"
+
+
 # Decorating
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 
-from labkit.lab.progress.reporter import Reporter, describe, remaining, step_label
+from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step

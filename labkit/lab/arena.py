@@ -8,6 +8,7 @@ from typing import Any
 
 from labkit.errors import BadInput
 from labkit.lab import progress
+from labkit.lab.facade import default_scale
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all
 from labkit.launch import preflight
@@ -27,28 +28,44 @@ time to spare, so that efficiency is the strategy's."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
 
 
-def default_trial(scale: str) -> Trial:
-    """Return the trial that strategies are ranked by if none is given. Raises `BadInput`."""
-    if scale not in REQUESTS:
-        raise validation.unknown("scale", scale, REQUESTS)
-    return Trial(requests=REQUESTS[scale], limit=LIMIT, delay=DELAY, transport="wire")
-
-
 async def arena(
-    strategies: Sequence[Callable[..., Any] | str],
-    *,
+    *strategies: Callable[..., Any] | str,
     among: Sequence[str] | None = None,
-    trial: Trial,
-    repeats: int,
-    seed: int,
-    store: Store | None,
-    reporter: Reporter | None,
+    trial: Trial | None = None,
+    scale: str | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
 ) -> Arena:
-    """Examine the strategies one after another, and rank those that pass beside `among`.
+    """Examine strategies, functions or names, and rank those without a fault among the lab's own.
 
-    Raises `BadInput` before anything is started.
+    Examined is whether each item is fetched once, never more than `limit` at a time (as the server
+    saw it), whether failing items are survived and reported, memory stays bounded, no task is left
+    behind and waiting costs no CPU. `among` are the strategies of the lab to rank with, `trial`
+    replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
+    started.
     """
-    entrants, known = _checked(trial, strategies, AMONG if among is None else among)
+    base = trial or default_trial(scale or default_scale())
+    if not strategies:
+        raise BadInput(
+            "strategies is empty: give the arena at least one function, as in lab.arena(mine)"
+        )
+    among = AMONG if among is None else among
+    if isinstance(among, str) or not isinstance(among, Sequence):
+        raise BadInput(
+            f"among is {among!r}: it must be a list of strategies of the lab, such as ['queue']"
+        )
+    entrants = [_trial(base, strategy) for strategy in strategies]
+    # One of the lab's that is examined is not ranked twice.
+    known = [one for name in among if (one := _trial(base, name)) not in entrants]
+    names = [one.strategy for one in (*entrants, *known)]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(
+                f"strategies and among have {names.count(name)} called {name!r}: the board could "
+                "not tell them apart; rename your own, or leave that one out of among"
+            )
 
     def steps(trials: Sequence[Trial]) -> list[Step]:
         arms = [({"strategy": each.strategy}, each) for each in trials]
@@ -56,8 +73,15 @@ async def arena(
 
     # So many trials, if all pass: refused now rather than once they have been examined.
     steps([*entrants, *known])
-    show = reporter or progress.default()
-    examined = await _examine_all(entrants, show)
+    show, examined = reporter or progress.default(), list[Examined]()
+    stopped = "interrupted: nothing was ranked, and exams are not stored"
+    with progress.reporting(show, len(entrants), lambda: stopped):
+        for order, one in enumerate(entrants):
+            show.started(Step(work=one, axes={"examined": one.strategy}, repeat=0, order=order))
+            found = judge(one.strategy, await run_exam(one))
+            examined.append(found)
+            verdict = "passed" if found.passed else ", ".join(found.codes)
+            show.passed(f"examined {one.strategy}: {verdict}")
     passed = [one for one, found in zip(entrants, examined, strict=True) if found.passed]
     if not passed:
         return Arena(examined)
@@ -66,30 +90,11 @@ async def arena(
     return Arena(examined, records)
 
 
-def _checked(
-    base: Trial, strategies: Sequence[Callable[..., Any] | str], among: Sequence[str]
-) -> tuple[list[Trial], list[Trial]]:
-    """Return a trial for each of the strategies, and for each other of `among`."""
-    if not strategies:
-        raise BadInput(
-            "strategies is empty: give the arena at least one function, as in lab.arena(mine)"
-        )
-    if isinstance(among, str) or not isinstance(among, Sequence):
-        raise BadInput(
-            f"among is {among!r}: it must be a list of strategies of the lab, such as ['queue']"
-        )
-    entrants = [_trial(base, strategy) for strategy in strategies]
-    known = [_trial(base, name) for name in among]
-    # One of the lab's that is examined is not ranked twice.
-    known = [one for one in known if one not in entrants]
-    names = [one.strategy for one in (*entrants, *known)]
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInput(
-                f"strategies and among have {names.count(name)} called {name!r}: the board could "
-                "not tell them apart; rename your own, or leave that one out of among"
-            )
-    return entrants, known
+def default_trial(scale: str) -> Trial:
+    """Return the trial that strategies are ranked by if none is given. Raises `BadInput`."""
+    if scale not in REQUESTS:
+        raise validation.unknown("scale", scale, REQUESTS)
+    return Trial(requests=REQUESTS[scale], limit=LIMIT, delay=DELAY, transport="wire")
 
 
 def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
@@ -111,21 +116,3 @@ def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
                 f"and limit ({error}); write 'async def {name}(fetch, items, limit)'"
             ) from None
     return preflight.prepare(trial).trial
-
-
-async def _examine_all(entrants: Sequence[Trial], show: Reporter) -> list[Examined]:
-    examined: list[Examined] = []
-    stopped = "interrupted: nobody was ranked, and exams are not stored"
-    show.begin(len(entrants))
-    try:
-        with progress.report_cancellation(show, lambda: stopped):
-            for order, trial in enumerate(entrants):
-                axes = {"examined": trial.strategy}
-                show.started(Step(work=trial, axes=axes, repeat=0, order=order))
-                found = judge(trial.strategy, await run_exam(trial))
-                examined.append(found)
-                verdict = "passed" if found.passed else ", ".join(found.codes)
-                show.passed(f"examined {trial.strategy}: {verdict}")
-    finally:
-        show.end()
-    return examined

@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.lab import arena as _arena
+from labkit.lab import progress
 from labkit.lab.progress import Reporter
-from labkit.lab.runner import profiled, run_all, run_file
+from labkit.lab.runner import run_all, run_file
 from labkit.launch import launcher, preflight
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
-from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import stored
-from labkit.report.arena import Arena
 from labkit.report.file_study import Audit, FileStudy
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
-from labkit.report.reproduction import Reproduction
 from labkit.report.study import Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
@@ -67,13 +64,18 @@ async def profile(
     """Run a trial under the profiler yappi, in processes that nothing is measured in.
 
     By the clock `wall` a coroutine's waiting is its time, by `cpu` it is not. `slow_s`: from how
-    long on a callback that holds the event loop is named. The record of the run is kept nowhere.
+    long on a callback that holds the event loop is named. The record of the run is stored nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
     chosen, request = trial or Trial(), launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
-    record = await profiled(chosen, request, reporter)
+    show, ready = reporter or progress.default(), preflight.prepare(chosen)
+    with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
+        show.started(Step(work=chosen, axes={}, repeat=0, order=0))
+        record = await launcher.run(
+            ready, watch=show.update, keep=lambda record: None, profile=request
+        )
     if request.result is None:
         raise TrialFailed("the profiled process ended without a profile", record)
     return Profile(request.result, record, f"{chosen.strategy}: where the time went")
@@ -135,7 +137,10 @@ async def compare(
     arms = plan.arms(trial or Trial(), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
-    return Study(_by_arm(records, arms), list(varied))
+    # Tables and charts name the arms in the order in which they were given.
+    named = [axes for axes, _ in arms]
+    records.sort(key=lambda record: (named.index(record.axes), record.order))
+    return Study(records, list(varied))
 
 
 async def sweep(
@@ -154,38 +159,12 @@ async def sweep(
     """
     base = trial or Trial()
     Sweep.check(base)
-    arms = plan.arms(base, {"limit": _limits(base) if limit is None else limit})
+    if limit is None:
+        found = Sweep.limits_for(base)
+        limit = [n for n in found if preflight.has_descriptors(base.replace(limit=n))]
+    arms = plan.arms(base, {"limit": limit})
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
-
-
-async def arena(
-    *strategies: Callable[..., Any] | str,
-    among: Sequence[str] | None = None,
-    trial: Trial | None = None,
-    scale: str | None = None,
-    repeats: int = 5,
-    seed: int = 0,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
-) -> Arena:
-    """Examine strategies, functions or names, and rank those without a fault among the lab's own.
-
-    Examined is whether each item is fetched once, never more than `limit` at a time (as the server
-    saw it), whether failing items are survived and told of, memory stays bounded, no task is left
-    behind and waiting costs no CPU. `among` are the strategies of the lab to rank with, `trial`
-    replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
-    started.
-    """
-    return await _arena.arena(
-        strategies,
-        among=among,
-        trial=trial or _arena.default_trial(scale or default_scale()),
-        repeats=repeats,
-        seed=seed,
-        store=store,
-        reporter=reporter,
-    )
 
 
 async def reproduce(
@@ -275,23 +254,14 @@ async def audit(
     holds percentiles against delays that the server knows it gave.
     """
     validation.check("comparisons", comparisons, validation.Repeats)
-    file, scale = study_file.load("audit"), "full"
-    same = ["same", "same-again"]
+    file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
     others = [arm.id for arm in file.arms if arm.id not in same]
-    repeats = {len(same): comparisons * MIN_REPEATS, len(others): None}
-    records: list[Record] = []
-    for only in (same, others):
-        part = await run_file(
-            file, scale, only=only, repeats=repeats[len(only)], store=store, reporter=reporter
-        )
-        records += part.records
-    return Audit(file, scale, records)
-
-
-def _limits(trial: Trial) -> list[int]:
-    """Of the limits that a sweep tries unless told otherwise, those that this machine allows."""
-    limits = Sweep.limits_for(trial)
-    return [n for n in limits if preflight.has_descriptors(trial.replace(limit=n))]
+    repeats = comparisons * MIN_REPEATS
+    compared = await run_file(
+        file, scale, only=same, repeats=repeats, store=store, reporter=reporter
+    )
+    probed = await run_file(file, scale, only=others, store=store, reporter=reporter)
+    return Audit(file, scale, [*compared.records, *probed.records])
 
 
 def results(store: Store | None = None) -> pd.DataFrame:
@@ -316,17 +286,3 @@ def load(name: str | None = None, *, store: Store | None = None) -> Run | Study:
 
 
 kept = load
-
-
-def reference(name: str) -> Reproduction:
-    """Return a published benchmark as measured at paper scale, on the machine that the file names.
-
-    Raises `BadInput` where no reference was stored for it.
-    """
-    return stored.reference(name)
-
-
-def _by_arm(records: list[Record], arms: Sequence[tuple[Mapping[str, Any], Trial]]) -> list[Record]:
-    """Records in the order in which their arms were named: tables and charts keep it."""
-    named = [dict(axes) for axes, _ in arms]
-    return sorted(records, key=lambda record: (named.index(record.axes), record.order))

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,8 +20,7 @@ from labkit.lab.progress import Reporter
 from labkit.launch import assembly, environment, launcher, load_generators, preflight
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
-from labkit.launch.launcher import ProfileRequest, Served
-from labkit.launch.preflight import Ready
+from labkit.launch.launcher import Served
 from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
@@ -61,11 +58,13 @@ async def run_all(
     then `TrialFailed` is raised.
     """
     kept, show = store or Store(), reporter or progress.default()
-    ready: dict[int, Ready] = {}
-    for work in {id(step.work): step.work for step in steps}.values():
-        if isinstance(work, Trial):
-            sent = work if served is None else work.replace(target=f"{served.url}/{{item}}")
-            ready[id(work)] = preflight.prepare(sent)
+    target = {"target": f"{served.url}/{{item}}"} if served else {}
+    works = {id(step.work): step.work for step in steps}
+    ready = {
+        key: preflight.prepare(work.replace(**target) if target else work)
+        for key, work in works.items()
+        if isinstance(work, Trial)
+    }
     kept.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
@@ -80,7 +79,7 @@ async def run_all(
         kept.add(record)
         every.append(record)
 
-    with shown(show, len(steps), every, study):
+    with progress.reporting(show, len(steps), lambda: stored_so_far(every, len(steps), study)):
         for step in steps:
             work, position = (
                 step.work,
@@ -150,50 +149,23 @@ def disturbed(record: Record) -> bool:
     return (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT) and not codes.failed(record)
 
 
-@contextmanager
-def shown(
-    show: Reporter, trials: int, records: Sequence[Record], study: str | None
-) -> Iterator[None]:
-    """Around so many runs, of which `records` are kept: the reporter is told what happens."""
-    show.begin(trials)
-    try:
-        with progress.report_cancellation(show, partial(kept_of, records, trials, study)):
-            yield
-    finally:
-        show.end()
-
-
-def kept_of(records: Sequence[Record], trials: int, study: str | None) -> str:
-    """Return in a sentence what is kept of work that was interrupted, and how to load it."""
+def stored_so_far(records: Sequence[Record], trials: int, study: str | None) -> str:
+    """Return in a sentence what is stored of work that was interrupted, and how to load it."""
     # A run that others disturbed was made again: both records are of one trial.
     whole = {record.order for record in records if not codes.interrupted(record)}
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
         return (
-            f"interrupted: {len(whole)} of {trials} trials {were} finished and kept; "
-            f"lab.load({study!r}) gives what there is"
+            f"interrupted: {len(whole)} of {trials} trials {were} finished and stored; "
+            f"lab.load({study!r}) gives them"
         )
     if not records:
-        return "interrupted: no trial was finished, so nothing is kept"
+        return "interrupted: no trial was finished, so nothing is stored"
     counts = records[-1].counts
     return (
-        f"interrupted after {counts.ok:,} of {counts.planned:,} requests: the record is kept, as "
+        f"interrupted after {counts.ok:,} of {counts.planned:,} requests: the record is stored, as "
         f"invalid; lab.load({records[-1].id!r}) gives it"
     )
-
-
-async def profiled(trial: Trial, request: ProfileRequest, reporter: Reporter | None) -> Record:
-    """Return the record of a trial under the profiler: it is neither stored nor shown."""
-    show, ready = reporter or progress.default(), preflight.prepare(trial)
-    show.begin(1)
-    try:
-        with progress.report_cancellation(show, lambda: "interrupted: a profile is kept nowhere"):
-            show.started(Step(work=trial, axes={}, repeat=0, order=0))
-            return await launcher.run(
-                ready, watch=show.update, keep=lambda record: None, profile=request
-            )
-    finally:
-        show.end()
 
 
 async def run_file(
@@ -217,7 +189,6 @@ async def run_file(
     if seconds is not None:
         validation.check("seconds", seconds, Seconds)
     times = file.scale(scale).repeats if repeats is None else repeats
-    cores = environment.core_each()
     plan_here = file.plan(scale, len(environment.usable_cores()) or 1, seconds)
     chosen, absent = file.chosen(claims), dict[str, str]()
     for claim in chosen:
@@ -240,9 +211,8 @@ async def run_file(
     async with contextlib.AsyncExitStack() as stack:
         served = None
         if file.server is not None:
-            settings: dict[str, Any] = {"core": cores[1], **file.server}
-            serving = launcher.serving(HttpServer(**settings))
-            served = await stack.enter_async_context(serving)
+            settings: dict[str, Any] = {"core": environment.core_each()[1], **file.server}
+            served = await stack.enter_async_context(launcher.serving(HttpServer(**settings)))
         records = await run_all(
             steps, store=store, reporter=reporter, experiment=file.id, served=served
         )

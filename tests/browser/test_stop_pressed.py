@@ -36,7 +36,7 @@ def test_what_was_finished_is_kept_and_nothing_runs_on(bench: Bench, lab: Lab) -
     until(lambda: not lab.measured(), "a process of the trial is still there", GONE_WITHIN_S)
 
     (said,) = bench.outputs("stderr")
-    found = re.search(r"interrupted: (\d+) of 400 trials were finished and kept", said)
+    found = re.search(r"interrupted: (\d+) of 400 trials were finished and stored", said)
     assert found, said
     assert "Traceback" not in said
     # The trial that was interrupted is kept too, as what it is.

@@ -28,7 +28,7 @@ __all__ = ["NAMES", "Fetch", "Strategy", "Tally", "load", "strategy"]
 NAMES: tuple[str, ...] = tuple(STRATEGIES)
 
 # What to install for a missing package; any other belongs to the extra `peers`.
-_INSTALL = {"pypeln": "pypeln", "stopit": "pypeln", "pkg_resources": "'setuptools<81'"}
+_INSTALL = {"pypeln": "pypeln", "stopit": "pypeln"}
 
 
 def load(name: str) -> Strategy:

@@ -9,10 +9,13 @@ small `maxsize` it loses items.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Generic
 
 from labkit.errors import TrialFailed
@@ -20,9 +23,12 @@ from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strateg
 from labkit.spec.validation import NotNegative, check
 
 with warnings.catch_warnings():
-    # pypeln's dependency stopit imports pkg_resources, which warns that it will go away; the
-    # environment pins a setuptools that still has it, and a learner can do nothing about it.
+    # stopit, which pypeln imports, asks pkg_resources for its own version, and works without it.
+    # That module comes with setuptools: before 81 it warns that it will go away, from 81 on it is
+    # gone. An empty module in its place is enough.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    if find_spec("pkg_resources") is None:
+        sys.modules["pkg_resources"] = ModuleType("pkg_resources")
     from pypeln.task import each
 
 

@@ -30,8 +30,8 @@ import msgspec
 from labkit import stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.lab import progress
-from labkit.lab.progress import live
-from labkit.lab.progress.notebook import Notebook, Spot
+from labkit.lab.live import Notebook, Spot
+from labkit.lab.picture import strips
 from labkit.notebook.panel.form import Form, Request, Strategy, label_of, read, styled, values_of
 from labkit.record import codes
 from labkit.record.record import Record
@@ -159,8 +159,8 @@ class Watching(Notebook):
 
     def picture(self) -> str:
         """Return all arms on the same axes, as SVG."""
-        arms = [live.Arm(label=k, points=v, done=True) for k, v in self._arms.items() if len(v)]
-        return live.strips(arms) if arms else ""
+        arms = {label: points for label, points in self._arms.items() if len(points)}
+        return strips(arms) if arms else ""
 
     def _show(self, status: str, share: float = 0.0) -> None:
         try:

@@ -1,16 +1,21 @@
-"""`Reporter`, whose methods are called while trials run, and what all reporters share."""
+"""Progress of long work: what a reporter is, the silent one, and what all of them share.
+
+A reporter only shows: it decides nothing and measures nothing. The one of a notebook is in `live`,
+those of a terminal are in `cli.reporters`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
@@ -60,6 +65,24 @@ class SafeReporter:
         return call
 
 
+def default() -> Reporter:
+    """Return the notebook's reporter inside a live kernel, the silent one anywhere else."""
+    if not is_live():
+        return Reporter()
+    from labkit.lab.live import Notebook  # here: it needs IPython, which only a kernel has
+
+    return cast("Reporter", SafeReporter(Notebook()))
+
+
+def is_live() -> bool:
+    """Return True in a kernel that somebody looks at.
+
+    `LABKIT_LIVE=0`, or a test run, means headless: outputs that are checked hold results only.
+    """
+    headless = os.environ.get("LABKIT_LIVE") == "0" or "PYTEST_CURRENT_TEST" in os.environ
+    return "ipykernel" in sys.modules and not headless
+
+
 def step_label(step: Step) -> str:
     """Return the settings that tell the arm of `step` from the others, else its strategy."""
     arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
@@ -82,44 +105,38 @@ def remaining(done: float, of: int, began: float, now: float | None = None) -> s
 
 
 @contextlib.contextmanager
-def report_cancellation(reporter: Reporter, message: Callable[[], str]) -> Iterator[None]:
-    """Report what is stored when the work inside is cancelled, instead of a traceback.
+def reporting(reporter: Reporter, trials: int, stored: Callable[[], str]) -> Iterator[None]:
+    """Report the beginning and the end of so many trials, which run inside.
 
-    The same error goes on, since asyncio knows by its class and identity who asked for the end.
+    Where they are cancelled, report what is `stored` of them, instead of a traceback. The same
+    error goes on, since asyncio knows by its class and identity who asked for the end.
 
     The kernel's signal handler puts the cancellation into the kernel's loop without waking it.
     Where nothing else wakes the loop (the strategy blocks, no progress arrives) it would sleep on.
-    So the loop is woken by each signal, through a descriptor to which Python writes its number.
+    So each signal wakes it, by a descriptor to which Python writes the signal's number. Only the
+    main thread runs handlers; a loop with handlers of its own has such a descriptor already.
     """
-    try:
-        with _woken_by_signals():
-            yield
-    except asyncio.CancelledError as error:
-        sentence = message()
-        reporter.interrupted(sentence)
-        error.args = (sentence,)
-        # IPython calls this, if the error has it, instead of making a traceback.
-        error.__dict__["_render_traceback_"] = lambda: [sentence]
-        raise
-
-
-@contextlib.contextmanager
-def _woken_by_signals() -> Iterator[None]:
-    """Wake the running loop at each signal; only the main thread's, where handlers run."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
+    loop, before = asyncio.get_running_loop(), 0
     here, there = socket.socketpair()
     with here, there:
-        there.setblocking(False)
-        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
-        if before != -1:  # a loop is woken already, by asyncio's own signal handlers
-            signal.set_wakeup_fd(before)
-        loop.add_reader(here, here.recv, 64)
+        reporter.begin(trials)
         try:
+            if threading.current_thread() is threading.main_thread():
+                there.setblocking(False)
+                before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+                if before != -1:
+                    signal.set_wakeup_fd(before)
+            loop.add_reader(here, here.recv, 64)
             yield
+        except asyncio.CancelledError as error:
+            sentence = stored()
+            reporter.interrupted(sentence)
+            error.args = (sentence,)
+            # IPython calls this, if the error has it, instead of making a traceback.
+            error.__dict__["_render_traceback_"] = lambda: [sentence]
+            raise
         finally:
-            loop.remove_reader(here)
             if before == -1:
                 signal.set_wakeup_fd(-1)
+            loop.remove_reader(here)
+            reporter.end()

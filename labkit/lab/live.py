@@ -11,14 +11,16 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from labkit.lab.progress.live import MAX_ARMS, Arm, Pace, Points, strips
-from labkit.lab.progress.reporter import Reporter, describe, remaining, step_label
+from labkit.lab.picture import MAX_ARMS, Points, strips
+from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
 
 EVERY_S = 0.15
-"""Between two pictures. Progress comes every 0.1 s, so that it makes six or seven a second."""
+"""Between two pictures: a drawing costs the page some 15 ms of a core that the trial may want.
+
+Progress comes every 0.1 s, so that it makes six or seven a second."""
 RECENT_LINES = 3
 Bundle = dict[str, str]
 """MIME type to text, the same content in each."""
@@ -39,7 +41,7 @@ class Notebook(Reporter):
         self._spot, self._clock = spot or Spot(), clock
         self._trials = self._done = 0
         self._first = self._began = clock()
-        self._pace = Pace(EVERY_S)
+        self._due = 0.0
         self._label = ""
         self._arms: dict[str, Points] = {}
         self._lines: list[str] = []
@@ -63,10 +65,13 @@ class Notebook(Reporter):
         """Add the reading, and redraw if it is time to."""
         self._arms[self._label].add(progress)
         now = self._clock()
-        if self._pace.is_due(now):
-            share = progress.done / max(progress.counts.planned, 1)
-            time_left = remaining(self._done + share, self._trials, self._began, now)
-            self._show(f"{describe(progress)}; {time_left}", share)
+        if now < self._due:
+            return
+        # Counted from when it was due, not from now: else it waits for the reading after the next.
+        self._due = max(self._due, now - EVERY_S / 2) + EVERY_S
+        share = progress.done / max(progress.counts.planned, 1)
+        time_left = remaining(self._done + share, self._trials, self._began, now)
+        self._show(f"{describe(progress)}; {time_left}", share)
 
     def finished(self, record: Record) -> None:
         """Count it."""
@@ -100,11 +105,7 @@ class Notebook(Reporter):
         text = f"{', '.join(words)}: {status}" if words else status
         done = min((self._done + share) / max(self._trials, 1), 1.0)
         bar = f'<progress value="{done:.3f}" style="width:100%;max-width:1030px"></progress>'
-        arms = [
-            Arm(label=label, points=points, done=label != self._label)
-            for label, points in self._arms.items()
-        ]
-        picture = strips(arms) if any(len(arm.points) for arm in arms) else ""
+        picture = strips(self._arms, self._label) if any(map(len, self._arms.values())) else ""
         recent = self._lines[-RECENT_LINES:] if several else []
         ended = "".join(f"<div>{escape(line)}</div>" for line in recent)
         html = f'<div>{escape(text)}</div>{bar}{picture}<div style="{_SMALL}">{ended}</div>'

@@ -8,8 +8,7 @@ colour of the page (`currentColor`); arms differ in dash too, never in colour al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -31,25 +30,6 @@ _WIDTH, _HEIGHT, _MARGIN, _TOP, _PLOT_HEIGHT = 264, 116, 12, 22, 78
 _PLOT_WIDTH = _WIDTH - 2 * _MARGIN
 _ACROSS, _LEGEND_HEIGHT = 3, 18
 _TEXT = 'stroke="none" fill="currentColor"'
-
-
-class Pace:
-    """Decides which readings, of some ten a second, are drawn: one each `every_s` seconds.
-
-    A drawing costs the page some 15 ms of a core that the trial may want.
-    """
-
-    def __init__(self, every_s: float) -> None:
-        self._every_s = every_s
-        self._due = 0.0
-
-    def is_due(self, now: float) -> bool:
-        """Return True if it is time to draw at `now`, in seconds of a monotonic clock."""
-        if now < self._due:
-            return False
-        # Counted from when it was due, not from now: else it waits for the reading after the next.
-        self._due = max(self._due, now - self._every_s / 2) + self._every_s
-        return True
 
 
 class Point(NamedTuple):
@@ -99,8 +79,7 @@ class Points:
         """Return `rate_rps` or a field of `Point` for each point."""
         if name != "rate_rps":
             return [getattr(point, name) for point in self.points]
-        rates: list[float | None] = []
-        before_s, before = 0.0, 0
+        rates, before_s, before = list[float | None](), 0.0, 0
         for point in self.points:
             took_s = point.t_s - before_s
             if took_s < MIN_RATE_S:
@@ -114,15 +93,6 @@ class Points:
 def _merged(a: Point, b: Point) -> Point:
     known = ([v for v in pair if v is not None] for pair in zip(a[2:], b[2:], strict=True))
     return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One arm to be drawn; `done` once it has ended."""
-
-    label: str
-    points: Points
-    done: bool = False
 
 
 class _Panel(NamedTuple):
@@ -145,21 +115,33 @@ _PANELS = (
 )
 
 
-def strips(arms: Sequence[Arm]) -> str:
+def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
     """Return one inline SVG: a legend, and a panel for each figure with all arms on its axes.
 
-    Of more than `MAX_ARMS` arms the last ones are drawn. Labels are escaped.
+    Of more than `MAX_ARMS` arms the last ones are drawn. The lines of the one that is `running` are
+    stronger. Labels are escaped.
     """
-    shown = list(enumerate(arms))[-MAX_ARMS:]
-    end_s = max((point.t_s for _, arm in shown for point in arm.points.points[-1:]), default=1.0)
-    top = -(-len(shown) // _ACROSS) * _LEGEND_HEIGHT + 6
-    parts = [_legend(at, place, arm) for at, (place, arm) in enumerate(shown)]
+    labels = list(arms)[-MAX_ARMS:]
+    ends_s = [arms[label].points[-1].t_s for label in labels if arms[label].points]
+    end_s = max(max(ends_s, default=1.0), MIN_RATE_S)
+    lines, parts = [], []
+    for at, label in enumerate(labels):
+        # An arm keeps its colour and its dash while others join.
+        style = (len(arms) - len(labels) + at) % MAX_ARMS
+        stroke = f'stroke="{COLOURS[style]}" stroke-dasharray="{DASHES[style]}"'
+        stroke += f' stroke-width="{2.2 if label == running else 1.5}" fill="none"'
+        lines.append((arms[label], stroke, COLOURS[style]))
+        x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
+        name = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+        text = f'<text x="{x + 33}" y="{y + 4}" {_TEXT}>{escape(name)}</text>'
+        parts.append(f'<path d="M{x} {y}h28" {stroke}/>{text}')
+    top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
     for at, panel in enumerate(_PANELS):
         left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
-        drawn = "".join(_panel(panel, shown, max(end_s, MIN_RATE_S)))
+        drawn = "".join(_panel(panel, lines, end_s))
         parts.append(f'<g transform="translate({left} {down})">{drawn}</g>')
     titles = ", ".join(panel.title for panel in _PANELS)
-    words = escape(f"{titles} over time: {'; '.join(arm.label for _, arm in shown)}")
+    words = escape(f"{titles} over time: {'; '.join(labels)}")
     width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" '
@@ -171,17 +153,9 @@ def strips(arms: Sequence[Arm]) -> str:
     )
 
 
-def _legend(at: int, place: int, arm: Arm) -> str:
-    """Return a sample of the arm's line and its label, above the panels."""
-    x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
-    name = arm.label if len(arm.label) <= MAX_LABEL else f"{arm.label[: MAX_LABEL - 1]}…"
-    text = f'<text x="{x + 33}" y="{y + 4}" {_TEXT}>{escape(name)}</text>'
-    return f'<path d="M{x} {y}h28" {_stroke(place, arm)}/>{text}'
-
-
-def _panel(panel: _Panel, arms: Sequence[tuple[int, Arm]], end_s: float) -> Iterator[str]:
+def _panel(panel: _Panel, arms: Sequence[tuple[Points, str, str]], end_s: float) -> Iterator[str]:
     """Yield a title, an axis from 0 to a round number, the time at its end, and the lines."""
-    columns = [arm.points.column(panel.column) for _, arm in arms]
+    columns = [arm.column(panel.column) for arm, _, _ in arms]
     known = [value for column in columns for value in column if value is not None]
     top = _round_up(max([value * panel.scale for value in known] + [panel.least]))
     highest = f"{top:,.10g}" if known else "nothing known yet"
@@ -192,18 +166,18 @@ def _panel(panel: _Panel, arms: Sequence[tuple[int, Arm]], end_s: float) -> Iter
     yield f'<path d="M{_MARGIN} {_TOP}H{right}" stroke-opacity="0.2"/></g>'
     yield f'<g text-anchor="end" opacity="0.8" {_TEXT}><text x="{right}" y="{_TOP - 8}">'
     yield f'{highest}</text><text x="{right}" y="{bottom + 12}">{end_s:.1f} s</text></g>'
-    for (place, arm), column in zip(arms, columns, strict=True):
+    for (arm, stroke, colour), column in zip(arms, columns, strict=True):
         line = [
             # Inside its panel, whatever was reported.
             f"{_MARGIN + point.t_s / end_s * _PLOT_WIDTH:.1f},"
             f"{bottom - min(max(value * panel.scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
-            for point, value in zip(arm.points.points, column, strict=True)
+            for point, value in zip(arm.points, column, strict=True)
             if value is not None
         ]
         if line:
             x, y = line[-1].split(",")
-            yield f'<polyline points="{" ".join(line)}" {_stroke(place, arm)}/>'
-            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{COLOURS[place % MAX_ARMS]}"/>'
+            yield f'<polyline points="{" ".join(line)}" {stroke}/>'
+            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
 
 
 def _round_up(value: float) -> float:
@@ -213,10 +187,3 @@ def _round_up(value: float) -> float:
     power = 10.0 ** math.floor(math.log10(value))
     least = value * (1 - 1e-9)  # what is round already stays, whatever its last digit
     return next((power * n for n in (1, 1.5, 2, 3, 5, 7.5) if power * n >= least), power * 10)
-
-
-def _stroke(place: int, arm: Arm) -> str:
-    """Return how the lines of an arm are drawn: stronger while it runs."""
-    weight = 1.5 if arm.done else 2.2
-    colour, dash = COLOURS[place % MAX_ARMS], DASHES[place % MAX_ARMS]
-    return f'fill="none" stroke="{colour}" stroke-width="{weight}" stroke-dasharray="{dash}"'
