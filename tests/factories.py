@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +32,8 @@ from labkit.spec.trial import Trial
 
 HOUR_US = 3_600 * 10**6
 REQUESTS = 100_000
+STUDIES = Path(__file__).parent / "studies"
+"""Study files to test with."""
 
 
 def encoded(latencies_us: Iterable[int]) -> str:

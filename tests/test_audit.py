@@ -26,12 +26,9 @@ def test_comparisons_that_claim_a_difference_are_counted() -> None:
     assert (found.verdict, found.measured) == ("holds", 0.05)
     assert found.says.startswith("1 of 20 comparisons claim a difference")
     assert judge.false_positives([SAME] * 18 + [twice] * 2).verdict == "refuted"
-
-
-@pytest.mark.parametrize("pairs", [[], [([1.0] * 4, [1.0] * 4)]])
-def test_nothing_is_shown_by_too_few_repeats(pairs: Any) -> None:
-    found = judge.false_positives(pairs)
-    assert (found.verdict, found.measured) == ("inconclusive", None)
+    few: list[Any] = [([1.0] * 4, [1.0] * 4)]
+    for nothing in (judge.false_positives([]), judge.false_positives(few)):
+        assert (nothing.verdict, nothing.measured) == ("inconclusive", None)
 
 
 def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
@@ -89,14 +86,10 @@ def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answe
     ("p99_s", "answer"), [(0.45, "holds"), (0.4544, "holds"), (0.456, "refuted"), (0.44, "refuted")]
 )
 def test_a_stall_is_compared_with_arithmetic(p99_s: float, answer: str) -> None:
-    late = arrivals(latency_s=_p99(p99_s))
+    late = arrivals(latency_s=msgspec.structs.replace(arrivals().latency_s, p99=p99_s))
     one = {"arrivals": late, "client.waited_percent": 0.0, "client.cpu_percent": 80.0}
     assert audited("stalled", [one] * 5)["stall"].verdict == answer
     assert audited("stalled", [{}] * 5)["stall"].verdict == "inconclusive"
-
-
-def _p99(p99_s: float) -> Any:
-    return msgspec.structs.replace(arrivals().latency_s, p99=p99_s)
 
 
 def test_an_audit_says_what_is_beyond_and_what_is_not_shown() -> None:

@@ -8,11 +8,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from factories import make_record
+from factories import STUDIES, make_record
 
 import labkit as lab
 from labkit.charts import Claimed, forest
@@ -23,40 +22,7 @@ from labkit.report.file_study import Ledger
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 
-HEAD = """
-id = "mine"
-title = "My claims"
-about = "My claims."
-chart = "forest"
-source.own = "a guess"
-scale.smoke.repeats = 5
-"""
-MINE = study_file.parse(
-    HEAD
-    + """
-    [[claim]]
-    id = "mine"
-    says = "A limit of 2 sends two at a time"
-    measure = "server_max_in_flight"
-    of = { requests = 8, limit = 2, delay = "0.02" }
-    at_least = 2
-    at_most = 2
-    exact = true
-
-    [[claim]]
-    id = "slow"
-    says = "A limit of 1 is slow"
-    measure = "wall_s"
-    of = { requests = 8, limit = 1, delay = "0.02" }
-    to = { requests = 8, limit = 2, delay = "0.02" }
-    at_least = 1.5
-
-    [[claim]]
-    id = "later"
-    says = "A moon would help"
-    needs = "a moon"
-    """
-)
+MINE = study_file.load(str(STUDIES / "mine.toml"))
 
 
 def ledger() -> Ledger:
@@ -151,18 +117,7 @@ async def test_a_claim_waits_for_a_package_that_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "redis" else name)
-    study = study_file.parse(
-        HEAD
-        + """
-        [[claim]]
-        id = "pooled"
-        says = "A pool of two opens two connections"
-        measure = "connections_opened"
-        of = { target = "valkey", "transport.max_connections" = 2, requests = 4, limit = 2 }
-        at_most = 2
-        exact = true
-        """
-    )
+    study = study_file.load(str(STUDIES / "pooled.toml"))
     book = await lab.check_claims(scale="smoke", claims=study, store=Store(tmp_path))
     assert book["pooled"].verdict == "inconclusive"
     assert book["pooled"].reason == "not testable here: it needs the package redis"
@@ -179,18 +134,15 @@ async def test_an_experiment_that_fails_decides_nothing(
     assert "a run failed (program-failed): 5" in book["body-cap"].reason
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
+def test_bad_input_is_refused(tmp_path: Path) -> None:
+    for given, message in (
         ({"ids": ["body-cp"]}, "did you mean 'body-cap'"),
         ({"scale": "smok"}, "did you mean 'smoke'"),
         ({"repeats": 0}, "repeats is 0"),
         ({"seed": -1}, "seed is -1"),
-    ],
-)
-def test_bad_input_is_refused(given: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=message):
-        asyncio.run(lab.check_claims(**given, store=Store(tmp_path)))
+    ):
+        with pytest.raises(BadInput, match=message):
+            asyncio.run(lab.check_claims(**given, store=Store(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 
@@ -198,32 +150,28 @@ def test_bad_input_is_refused(given: dict[str, Any], message: str, tmp_path: Pat
 
 
 def labkit(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "labkit", "claims", *words]
+    env = {**os.environ, "LABKIT_STORE": str(store)}
     return subprocess.run(
-        [sys.executable, "-m", "labkit", *words],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ, "LABKIT_STORE": str(store)},
+        command, capture_output=True, text=True, timeout=100, check=False, env=env
     )
 
 
 def test_the_command_lists_every_claim(tmp_path: Path) -> None:
     ids = sorted(claim.id for claim in study_file.load("claims").claims)
-    done = labkit("claims", "list", "--json", "-", store=tmp_path)
-    assert done.returncode == 0
+    done = labkit("list", "--json", "-", store=tmp_path)
     rows = json.loads(done.stdout)["claims"]
     assert sorted(row["id"] for row in rows) == ids
     assert len(ids) == 35
     assert {row["status"] for row in rows} == {"not checked"}
-    shown = labkit("claims", "list", store=tmp_path)
+    shown = labkit("list", store=tmp_path)
     assert all(name in shown.stdout for name in ids)
 
 
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
-    words = ["claims", "check", "body-cap", "--scale", "smoke", "--json", str(out)]
-    done = labkit(*words, "--chart", str(chart), store=tmp_path / "store")
+    words = ["check", "body-cap", "--scale", "smoke", "--json", str(out), "--chart", str(chart)]
+    done = labkit(*words, store=tmp_path / "store")
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())["verdicts"]
     assert (row["id"], row["verdict"], row["n"]) == ("body-cap", "holds", 5)
@@ -232,7 +180,7 @@ def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_a_claim_that_there_is_not(tmp_path: Path) -> None:
-    done = labkit("claims", "check", "body-cp", store=tmp_path)
+    done = labkit("check", "body-cp", store=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'body-cap'" in done.stderr
     assert done.stderr.count("\n") == 1

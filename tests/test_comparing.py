@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,12 +15,12 @@ from scipy import stats as scipy_stats
 
 from labkit import stats
 from labkit.errors import BadInput
-from labkit.record.record import Counts, Note, Record
+from labkit.record.record import Counts, Note
 from labkit.report import tables
 from labkit.report.study import Study
 from labkit.stats import comparisons
 from labkit.stats.comparisons import cliffs_delta
-from tests.factories import make_record, make_study
+from tests.factories import make_study
 
 POSITIVE = st.floats(1e-3, 1e3)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=12)
@@ -68,15 +67,10 @@ def test_fewer_than_five_repeats_claim_nothing() -> None:
     assert found.ratio.value == pytest.approx(9.0)
 
 
-def test_counts_that_are_exactly_equal_show_no_difference() -> None:
-    found = stats.compare([3.0] * 5, [3.0] * 5)
-    assert (found.answer, found.effect_size) == ("inconclusive", "negligible")
-
-
-def test_counts_that_are_exactly_double_are_higher() -> None:
-    found = stats.compare([6.0] * 5, [3.0] * 5)
-    assert found.answer == "higher"
-    assert found.says == "2 (2 to 2)"
+def test_counts_that_are_exactly_equal_or_double_are_told_apart() -> None:
+    equal, double = stats.compare([3.0] * 5, [3.0] * 5), stats.compare([6.0] * 5, [3.0] * 5)
+    assert (equal.answer, equal.effect_size) == ("inconclusive", "negligible")
+    assert (double.answer, double.says) == ("higher", "2 (2 to 2)")
 
 
 @pytest.mark.parametrize(
@@ -135,11 +129,6 @@ FAST, SLOW = {"strategy": "queue"}, {"strategy": "gather"}
 TIMES = {"gather": {"wall_s": 20.0}, "queue": {"wall_s": 10.0}}
 
 
-def spoilt(records: Sequence[Record], place: int, **changes: Any) -> list[Record]:
-    one = msgspec.structs.replace(records[place], **changes)
-    return [*records[:place], one, *records[place + 1 :]]
-
-
 def test_arms_are_paired_by_repeat() -> None:
     records = make_study(TIMES, spread=0.5)
     random.Random(1).shuffle(records)
@@ -149,28 +138,23 @@ def test_arms_are_paired_by_repeat() -> None:
     assert (found.ratio.low, found.ratio.high) == pytest.approx((0.5, 0.5))
 
 
-def test_an_invalid_record_leaves_its_arm_undecided() -> None:
-    records = spoilt(make_study(TIMES), 0, verdict="invalid")
-    found = Study(records).compare("time", of=FAST, to=SLOW)
-    assert found.says == "inconclusive (1 of 5 repeats lack a valid value above 0 of both)"
-
-
-def test_a_missing_record_leaves_its_arm_undecided() -> None:
-    found = Study(make_study(TIMES)[1:]).compare("time", of=FAST, to=SLOW)
-    assert found.answer == "inconclusive"
+def test_an_invalid_or_missing_record_leaves_its_arm_undecided_and_one_in_doubt_does_not() -> None:
+    first, *others = make_study(TIMES)
+    invalid = msgspec.structs.replace(first, verdict="invalid")
+    note = Note(code="cancelled", message="1 request was cancelled in flight")
+    warned = msgspec.structs.replace(first, verdict="warn", warnings=[note])
+    for records, says in (
+        ([invalid, *others], "inconclusive (1 of 5 repeats lack a valid value above 0 of both)"),
+        (others, "inconclusive (1 of 5 repeats lack a valid value above 0 of both)"),
+        ([warned, *others], "0.5 (0.5 to 0.5)"),
+    ):
+        assert Study(records).compare("time", of=FAST, to=SLOW).says == says
 
 
 def test_what_the_server_held_up_is_no_property_of_the_client() -> None:
-    records = [
-        make_record(
-            settings={"strategy": strategy},
-            axes={"strategy": strategy},
-            repeat=repeat,
-            **{"server.cpu_percent": 95.0, "client.cpu_percent": 50.0, "wall_s": wall_s},
-        )
-        for strategy, wall_s in (("gather", 20.0), ("queue", 10.0))
-        for repeat in range(5)
-    ]
+    busy = {"server.cpu_percent": 95.0, "client.cpu_percent": 50.0}
+    arms = {name: figures | busy for name, figures in TIMES.items()}
+    records = make_study(arms)
     study = Study(records)
     for metric in ("time", "throughput_rps", "efficiency"):
         assert "held up by the other side" in study.compare(metric, of=FAST, to=SLOW).reason
@@ -205,16 +189,12 @@ def test_the_text_says_why_few_repeats_claim_nothing() -> None:
     assert text.count("inconclusive (3 repeats; 5 needed)") == 2
 
 
-@pytest.mark.parametrize("by", [[], ["strategy", "loop"]])
-def test_no_or_several_axes_have_no_such_table(by: list[str]) -> None:
-    study = Study(make_study(TIMES), by)
-    assert study.text() == study.table().text()
-
-
-def test_one_arm_has_none_either() -> None:
-    study = Study(make_study({"queue": {}}), ["strategy"])
-    assert study.text() == study.table().text()
-    assert study.to_dict()["comparisons"] == []
+def test_no_axis_several_and_one_arm_have_no_such_table() -> None:
+    two, one = make_study(TIMES), make_study({"queue": {}})
+    for records, by in ((two, []), (two, ["strategy", "loop"]), (one, ["strategy"])):
+        study = Study(records, by)
+        assert study.text() == study.table().text()
+    assert study.to_dict()["comparisons"] == Study([], ["strategy"]).comparisons() == []
 
 
 def test_comparisons_as_json() -> None:
@@ -228,17 +208,7 @@ def test_comparisons_as_json() -> None:
     assert {"value", "low", "high", "n"} <= set(found[0]["ratio"])
 
 
-def test_an_empty_study_has_no_comparisons() -> None:
-    assert Study([], ["strategy"]).comparisons() == []
-
-
 def test_a_table_names_each_arm_once() -> None:
     study = Study(make_study({**TIMES, "wait": {"wall_s": 15.0}}), ["strategy"])
     table = tables.of_comparisons(study.comparisons())
     assert [row[0] for row in table.rows] == ["queue", "wait"]
-
-
-def test_a_record_that_is_only_in_doubt_is_compared() -> None:
-    note = Note(code="cancelled", message="1 request was cancelled in flight")
-    records = spoilt(make_study(TIMES), 0, verdict="warn", warnings=[note])
-    assert Study(records).compare("time", of=FAST, to=SLOW).answer == "lower"

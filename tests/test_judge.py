@@ -19,7 +19,7 @@ from labkit.spec.trial import Trial
 from labkit.studies import judge, study_file, verdicts
 from labkit.studies.parts import Check, Judged
 from labkit.studies.verdicts import Finding
-from tests.factories import make_record
+from tests.factories import STUDIES, make_record
 
 MB = 1_000_000
 ONES = {"of": "one", "to": "other"}
@@ -397,33 +397,6 @@ def ok(count: int | None) -> dict[str, Any]:
     }
 
 
-CLAIMS = """
-id = "two"
-title = "Two claims"
-about = "Two claims."
-source.own = "a document"
-scale.smoke.repeats = 5
-[[arm]]
-id = "one"
-settings = { limit = 10 }
-[[arm]]
-id = "other"
-settings = { limit = 20 }
-[[claim]]
-id = "both"
-says = "It is so"
-remark = "Read it well."
-check = [
-    { says = "slower", measure = "wall_s", of = "one", to = "other", at_least = 1.05 },
-    { says = "ten", measure = "ok", of = "one", at_least = 10, at_most = 10, exact = true },
-]
-[[claim]]
-id = "later"
-says = "A moon would help"
-needs = "a moon"
-"""
-
-
 @pytest.mark.parametrize(
     ("opened", "answer", "deciding"),
     [(10, "holds", "slower"), (9, "refuted", "ten"), (None, "inconclusive", "slower")],
@@ -431,7 +404,7 @@ needs = "a moon"
 def test_a_claim_is_refuted_by_one_check_and_holds_by_all(
     opened: int | None, answer: str, deciding: str
 ) -> None:
-    study = study_file.parse(CLAIMS)
+    study = study_file.load(str(STUDIES / "two.toml"))
     runs = records("one", "wall_s", [2.0] * 5, **ok(opened))
     runs += records("other", "wall_s", [1.0] * 5)
     both, later = judge.verdicts(study, "smoke", runs, cores=2)
@@ -450,7 +423,7 @@ def test_a_claim_is_refuted_by_one_check_and_holds_by_all(
 
 
 def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:
-    study = study_file.parse(CLAIMS)
+    study = study_file.load(str(STUDIES / "two.toml"))
     runs = records("one", "wall_s", [2.0] * 5, **ok(10))
     both, later = judge.verdicts(
         study, "smoke", [*runs, *records("other", "wall_s", [1.0] * 5)], cores=2

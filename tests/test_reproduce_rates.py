@@ -16,82 +16,16 @@ from labkit.errors import BadInput
 from labkit.lab import facade, progress
 from labkit.record.store import Store
 from labkit.report.reproduction import Reproduction
-
-RATES = """
-id = "rates"
-title = "Two loops"
-about = "One against the other."
-notes = ["nothing differs"]
-chart = "throughput"
-min_repeats = 3
-[source.somebody]
-author = "Somebody"
-year = 2016
-url = "https://example.org/"
-[settings]
-limit = 3
-loop = "uvloop"
-probes = "counts"
-target = "echo"
-[scale.smoke]
-about = "Few messages."
-repeats = 3
-minutes = 1
-requests_factor = 0.5
-[scale.workshop]
-about = "More of them."
-repeats = 3
-minutes = 1
-[scale.paper]
-about = "All of them."
-repeats = 3
-minutes = 1
-[[arm]]
-id = "slow"
-label = "echo on asyncio"
-settings = { "target.loop" = "asyncio", requests = 100 }
-spot = { panel = "echo", group = "1 KiB", bar = "asyncio" }
-published = { rps = 43_000 }
-[[arm]]
-id = "fast"
-label = "echo on uvloop"
-settings = { "target.loop" = "uvloop", requests = 100 }
-spot = { panel = "echo", group = "1 KiB", bar = "uvloop" }
-published = { rps = 106_000 }
-[[arm]]
-id = "large"
-label = "a large echo"
-settings = { message_bytes = 100_000, requests = 100 }
-spot = { panel = "echo", group = "100 KB", bar = "uvloop" }
-own = true
-scales = ["paper"]
-[[claim]]
-id = "faster"
-says = "uvloop serves more."
-measure = "throughput_rps"
-of = "fast"
-to = "slow"
-published = 2.465
-at_least = 2
-[[claim]]
-id = "larger"
-says = "A large echo is slower."
-measure = "throughput_rps"
-of = "large"
-to = "fast"
-at_most = 1
-"""
+from tests.factories import STUDIES
 
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
-    """The benchmark above, at its smallest."""
+    """The benchmark of `rates.toml`, at its smallest."""
     folder = tmp_path_factory.mktemp("rates")
-    path = folder / "rates.toml"
-    path.write_text(RATES)
     return asyncio.run(
         facade.reproduce(
-            str(path),
+            str(STUDIES / "rates.toml"),
             scale="smoke",
             store=Store(folder / "runs"),
             reporter=progress.Reporter(),

@@ -24,6 +24,7 @@ from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.parts import Check
 from labkit.studies.study_file import SCALES, StudyFile
+from tests.factories import STUDIES
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
 MINUTE_S = 60.0
@@ -79,66 +80,8 @@ def rates(name: str) -> dict[str, float]:
     }
 
 
-SMALL = """
-id = "small"
-title = "Two clients"
-about = "One against the other."
-min_repeats = 3
-[source.somebody]
-author = "Somebody"
-year = 2020
-url = "https://example.org/"
-[settings]
-delay = "randint(0,3)"
-limit = 10
-[scale.smoke]
-about = "a tenth"
-repeats = 3
-minutes = 1
-time_factor = 0.1
-settings = { requests = 10 }
-[scale.workshop]
-repeats = 3
-settings = { requests = 50 }
-[scale.paper]
-repeats = 5
-settings = { requests = 100, limit = 20 }
-[[arm]]
-id = "one"
-label = "client-one"
-settings = { strategy = "semaphore" }
-published = { wall_s = 2 }
-[[arm]]
-id = "other"
-label = "client-other"
-settings = { strategy = "pypeln", maxsize = 7, limit = 30 }
-scales = ["workshop", "paper"]
-[[claim]]
-id = "slower"
-says = "One takes longer than the other."
-measure = "wall_s"
-of = "one"
-to = "other"
-at_least = 1
-"""
-CLAIM = """
-id = "mine"
-title = "One claim"
-about = "One claim."
-chart = "forest"
-source.own = "a document"
-scale.smoke.repeats = 5
-[[claim]]
-id = "lean"
-source = "own"
-says = "One is leaner than the other"
-[[claim.check]]
-says = "Memory"
-measure = "rss_growth_bytes"
-of = { strategy = "task_pool" }
-to = { strategy = "semaphore" }
-at_most = 0.5
-"""
+SMALL = (STUDIES / "small.toml").read_text(encoding="utf-8")
+CLAIM = (STUDIES / "claim.toml").read_text(encoding="utf-8")
 
 
 def parse(*changes: tuple[str, str], text: str = SMALL) -> StudyFile:

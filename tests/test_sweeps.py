@@ -49,20 +49,17 @@ def test_the_text_ends_with_the_knee() -> None:
     sweep = Sweep(records())
     assert sweep.knee is not None
     assert sweep.text().splitlines()[-1] == sweep.knee_says()
+    assert "The knee" in sweep.html()
     assert f"limit of {sweep.knee.limit}" in sweep.knee_says()
 
 
 def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> None:
-    table = Sweep(reversed_order(records())).table()
+    table = Sweep(records()[::-1]).table()
     rows = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
     assert [int(row["limit"]) for row in rows] == list(LIMITS)
     assert [float(row["in flight"]) for row in rows] == pytest.approx(LIMITS)
     assert [int(row["most at server"]) for row in rows] == list(LIMITS)
     assert {"requests/s", "p50 (ms)", "p99 (ms)", "efficiency (%)"} <= set(rows[0])
-
-
-def reversed_order(listed: list[Record]) -> list[Record]:
-    return listed[::-1]
 
 
 def test_invalid_trials_move_no_knee() -> None:
@@ -111,10 +108,6 @@ def test_as_json() -> None:
     assert [level["limit"] for level in data["levels"]] == list(LIMITS)
 
 
-def test_it_shows_itself_in_a_notebook() -> None:
-    assert "The knee" in Sweep(records()).html()
-
-
 # The chart
 
 
@@ -147,13 +140,10 @@ def test_no_bound_of_littles_law_is_crossed() -> None:
     assert measured[1] <= bound[1.0] * 1.01
 
 
-def test_a_law_that_was_refused_is_not_drawn() -> None:
+def test_a_law_that_was_refused_and_a_knee_beyond_the_limits_are_not_drawn() -> None:
     sweep = Sweep(records(lambda n: min(100 * n, 1_000)))
     assert sweep.usl.usl is None
     assert not any("Scalability" in label for label in legends(sweep.plot()))
-
-
-def test_a_knee_beyond_the_limits_is_not_marked() -> None:
     assert not any("knee" in one for one in legends(Sweep(records(lambda n: 100 * n)).plot()))
 
 
@@ -161,10 +151,7 @@ def test_nothing_measured_is_refused() -> None:
     nothing = [msgspec.structs.replace(one, throughput_rps=None) for one in records()]
     with pytest.raises(BadInput, match="no trial of the sweep has a throughput"):
         Sweep(nothing).plot()
-
-
-def test_other_charts_are_those_of_a_study() -> None:
-    assert "memory" in Sweep(records(limits=(1, 2))).plot("memory").alt
+    assert "memory" in Sweep(nothing).plot("memory").alt
 
 
 # Which limits
@@ -178,25 +165,25 @@ def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -
     assert all(b == 2 * a for a, b in itertools.pairwise(limits))
 
 
-@pytest.mark.parametrize("strategy", ["gather", "sequential"])
-async def test_a_strategy_that_heeds_no_limit_is_refused(strategy: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="heeds no limit"):
-        await facade.sweep(Trial(strategy=strategy), store=Store(tmp_path))
-
-
-async def test_a_rate_is_what_a_sweep_finds(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"workload\.rate is 5 in a sweep"):
-        await facade.sweep(Trial(rate=5), store=Store(tmp_path))
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"strategy": "gather"}, "heeds no limit"),
+        ({"strategy": "sequential"}, "heeds no limit"),
+        ({"rate": 5}, r"workload\.rate is 5 in a sweep"),
+    ],
+)
+async def test_a_trial_that_heeds_no_limit_or_has_a_rate_is_refused(
+    settings: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        await facade.sweep(Trial(**settings), store=Store(tmp_path))
 
 
 async def test_a_sweep_runs_each_limit_in_every_repeat(tmp_path: Path) -> None:
     sweep = await facade.sweep(
         Trial(requests=20, delay="0.002"), [4, 1], repeats=2, store=Store(tmp_path)
     )
-    assert [(one.axes["limit"], one.repeat) for one in sweep.records] == [
-        (1, 0),
-        (1, 1),
-        (4, 0),
-        (4, 1),
-    ]
+    ran = [(one.axes["limit"], one.repeat) for one in sweep.records]
+    assert ran == [(1, 0), (1, 1), (4, 0), (4, 1)]
     assert [level.server_max_in_flight for level in sweep.levels] == [1, 4]

@@ -7,7 +7,7 @@ out of it: a machine that drifts then drifts under both of its sides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,6 @@ from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
-from labkit.studies.parts import Arm
 from labkit.studies.verdicts import times
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ YARDSTICK = "wire"
 """The rung that what others made is compared with."""
 _SHOWN_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-queue")
 """Warnings that have a column of their own, or that a rung is there to show."""
-_HEADERS = ("rung", "n", "requests/s", "range", "gain", "over", "CPU/request (µs)",
-            "server CPU (%)", "failed", "in doubt")  # fmt: skip
 _MARKS = {"": "", "maybe": "(?)", "server": "(!)"}
 _NONE = "-"
 
@@ -84,58 +81,6 @@ def bound(server_cpu_percent: float | None) -> Bound:
     return "maybe" if busy > guards.SERVER_BUSY_PERCENT else ""
 
 
-def rungs(arms: Sequence[Arm], records: Sequence[Record]) -> list[Rung]:
-    """Summarise the records of each arm that has any: medians, gain over the rung before, bound."""
-    by_arm: dict[str, list[Record]] = {}
-    for record in records:
-        by_arm.setdefault(str(record.axes[ARM]), []).append(record)
-    found: list[Rung] = []
-    for arm in arms:
-        mine = by_arm.get(arm.id)
-        if mine is None:
-            continue
-        against = arm.against or (found[-1].arm if found else None)
-        below = by_arm.get(against or "", [])
-        rates, others = (
-            {
-                r.repeat: r.throughput_rps
-                for r in side
-                if r.verdict != "invalid" and r.throughput_rps
-            }
-            for side in (mine, below)
-        )
-        busy, cost = (
-            _median(stats.METRICS[name].of(one) for one in mine)
-            for name in ("server_cpu_percent", "cpu_us_per_request")
-        )
-        codes = dict.fromkeys(note.code for one in mine for note in one.warnings)
-        failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
-        found.append(
-            Rung(
-                arm=arm.id,
-                label=arm.label,
-                why=arm.why,
-                own=not arm.by_others,
-                n=len(mine),
-                invalid=sum(one.verdict == "invalid" for one in mine),
-                throughput_rps=_spread(one.throughput_rps for one in mine),
-                cpu_us_per_request=cost,
-                server_cpu_percent=busy,
-                server_waited_percent=_median(
-                    one.figures.get("server_waited_percent") for one in mine
-                ),
-                bound=bound(busy),
-                against=against if below else None,
-                gain=_spread(rates[at] / others[at] for at in rates if at in others),
-                failed=sum(one.counts.failures for one in mine),
-                verdict=stats.worst(one.verdict for one in mine),
-                warnings=[code for code in codes if code not in _SHOWN_ELSEWHERE],
-                failures=list(dict.fromkeys(failures)),
-            )
-        )
-    return found
-
-
 def _spread(values: Iterable[float | None]) -> Spread | None:
     known = [value for value in values if value is not None and math.isfinite(value)]
     return Spread(median=median(known), min=min(known), max=max(known)) if known else None
@@ -152,7 +97,49 @@ class Ladder(FileStudy):
     @cached_property
     def rungs(self) -> list[Rung]:
         """Every rung that ran, in the order of the file."""
-        return rungs(self.file.arms, self.records)
+        rows = {row[ARM]: row for row in stats.summary_rows(self._summary)}
+        by_arm: dict[str, list[Record]] = {arm: [] for arm in rows}
+        for record in self.records:
+            by_arm[record.axes[ARM]].append(record)
+        found: list[Rung] = []
+        for arm in self.file.arms:
+            if arm.id not in rows:
+                continue
+            row, mine = rows[arm.id], by_arm[arm.id]
+            against = arm.against or (found[-1].arm if found else "")
+            below = by_arm.get(against, [])
+            rates, others = (
+                {r.repeat: r.throughput_rps for r in side if r.verdict != "invalid"}
+                for side in (mine, below)
+            )
+            failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
+            waited = (one.figures.get("server_waited_percent") for one in mine)
+            found.append(
+                Rung(
+                    arm=arm.id,
+                    label=arm.label,
+                    why=arm.why,
+                    own=not arm.by_others,
+                    n=row["n"],
+                    invalid=sum(one.verdict == "invalid" for one in mine),
+                    throughput_rps=_spread(one.throughput_rps for one in mine),
+                    cpu_us_per_request=row["cpu_us_per_request"],
+                    server_cpu_percent=row["server_cpu_percent"],
+                    server_waited_percent=_median(waited),
+                    bound=bound(row["server_cpu_percent"]),
+                    against=against if below else None,
+                    gain=_spread(
+                        rate / base
+                        for repeat, rate in rates.items()
+                        if rate and (base := others.get(repeat))
+                    ),
+                    failed=sum(one.counts.failures for one in mine),
+                    verdict=row["verdict"],
+                    warnings=[code for code in row["warnings"] if code not in _SHOWN_ELSEWHERE],
+                    failures=list(dict.fromkeys(failures)),
+                )
+            )
+        return found
 
     def summary(self) -> pd.DataFrame:
         """Return one row a rung: medians, and of rate and gain the extremes too."""
@@ -165,21 +152,21 @@ class Ladder(FileStudy):
         if kind != "ladder":
             own = [one for one in self.records if "program" not in one.trial]
             return charts.plot(kind, own, self.by)
-        bars = [
-            charts.Bar(
-                label=one.label,
-                own=one.own,
-                rate=one.throughput_rps.median if one.throughput_rps else None,
-                reach=(one.throughput_rps.min, one.throughput_rps.max)
-                if one.throughput_rps
-                else None,
-                gain=gain_text(one.gain) if one.gain else "",
-                over="" if one.own else one.against or "",
-                cpu_us=one.cpu_us_per_request,
-                bound=one.bound,
+        bars = []
+        for one in self.rungs:
+            rate = one.throughput_rps
+            bars.append(
+                charts.Bar(
+                    label=one.label,
+                    own=one.own,
+                    rate=rate.median if rate else None,
+                    reach=(rate.min, rate.max) if rate else None,
+                    gain=gain_text(one.gain) if one.gain else "",
+                    over="" if one.own else one.against or "",
+                    cpu_us=one.cpu_us_per_request,
+                    bound=one.bound,
+                )
             )
-            for one in self.rungs
-        ]
         return charts.ladder(bars, notes=self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,25 +179,7 @@ class Ladder(FileStudy):
 
     def table(self) -> Table:
         """Return one row a rung; the sentences below."""
-        rows = []
-        for one in self.rungs:
-            rate, cost, busy = one.throughput_rps, one.cpu_us_per_request, one.server_cpu_percent
-            doubts = [*(["invalid"] if one.verdict == "invalid" else []), *one.warnings]
-            rows.append(
-                [
-                    one.arm,
-                    str(one.n),
-                    _NONE if rate is None else stats.number(rate.median),
-                    f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and one.n > 1 else _NONE,
-                    gain_text(one.gain, spread=one.n > 1),
-                    one.against if one.gain and one.against else _NONE,
-                    _NONE if cost is None else stats.number(cost),
-                    _NONE if busy is None else f"{busy:.0f} {_MARKS[one.bound]}".rstrip(),
-                    f"{one.failed:,}",
-                    ", ".join(doubts) or _NONE,
-                ]
-            )
-        return Table(headers=_HEADERS, rows=rows, says="\n".join(self.sentences()))
+        return Table.of(self.rungs, _COLUMNS, says="\n".join(self.sentences()))
 
     def sentences(self) -> list[str]:
         """Return what the figures mean and how far to trust them."""
@@ -310,3 +279,34 @@ def gain_text(ratio: Spread | None, *, spread: bool = False) -> str:
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else stats.number(value)
+
+
+def _range_text(one: Rung) -> str:
+    rate = one.throughput_rps
+    return f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and one.n > 1 else _NONE
+
+
+def _server_text(one: Rung) -> str:
+    busy = one.server_cpu_percent
+    return _NONE if busy is None else f"{busy:.0f} {_MARKS[one.bound]}".rstrip()
+
+
+_COLUMNS: Mapping[str, Callable[[Rung], str]] = {
+    "rung": lambda one: one.arm,
+    "n": lambda one: str(one.n),
+    "requests/s": lambda one: _number(getattr(one.throughput_rps, "median", None)),
+    "range": _range_text,
+    "gain": lambda one: gain_text(one.gain, spread=one.n > 1),
+    "over": lambda one: one.against if one.gain and one.against else _NONE,
+    "CPU/request (µs)": lambda one: _number(one.cpu_us_per_request),
+    "server CPU (%)": _server_text,
+    "failed": lambda one: f"{one.failed:,}",
+    "in doubt": lambda one: (
+        ", ".join(["invalid"] * (one.verdict == "invalid") + one.warnings) or _NONE
+    ),
+}
+"""The table of a ladder: each header, and what makes its cell of a rung."""

@@ -6,7 +6,7 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -168,16 +168,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
 
 
 def _target(target: Mapping[str, Any]) -> str:
-    if target.get("url"):
-        return str(target["url"])
-    if target["kind"] == "echo":
-        return f"echo, {target['api']} on {target['loop']}"
-    if target["kind"] == "postgres":
-        waits = f", {target['query_s']:g} s a query" if target["query_s"] else ""
-        return f"postgres, {target['rows']:,} rows{waits}"
-    if target["kind"] == "valkey":
-        return f"valkey, {target['keys']:,} values of {target['value_bytes']:,} bytes"
-    return f"{target['kind']}, delay {target.get('delay')}"
+    names = ("delay", "api", "loop", "rows", "query_s", "keys", "value_bytes")
+    own = ", ".join(f"{name} {target[name]}" for name in names if target.get(name))
+    return str(target.get("url") or f"{target['kind']}, {own}")
 
 
 def _sentence(record: Record) -> str:
@@ -197,16 +190,23 @@ def _sentence(record: Record) -> str:
 
 def of_records(records: Sequence[Record]) -> Table:
     """Return one row a record, as a list shows them."""
-    rows = []
-    for record in records:
-        workload = record.trial.get("workload", {})
-        figures = [
-            stats.METRICS[name].text(stats.METRICS[name].of(record))
-            for name in ("wall_s", "efficiency", "process_peak_rss_bytes")
-        ]
-        words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
-        sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
-        rows.append([*words, *sizes, *figures, record.verdict])
-    headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
-    headers += ["efficiency (%)", "memory (MB)", "verdict"]
-    return Table(headers=headers, rows=rows, left=4)
+
+    def metric(name: str) -> Callable[[Record], str]:
+        return lambda record: stats.METRICS[name].text(stats.METRICS[name].of(record))
+
+    def size(name: str) -> Callable[[Record], str]:
+        return lambda r: f"{r.trial['workload'][name]:,}" if "workload" in r.trial else "-"
+
+    columns: dict[str, Callable[[Record], str]] = {
+        "id": lambda record: record.id,
+        "experiment": lambda record: record.experiment or "run",
+        "strategy": lambda record: record.ran,
+        "loop": lambda record: record.trial.get("loop", "-"),
+        "requests": size("requests"),
+        "limit": size("limit"),
+        "time (s)": metric("wall_s"),
+        "efficiency (%)": metric("efficiency"),
+        "memory (MB)": metric("process_peak_rss_bytes"),
+        "verdict": lambda record: record.verdict,
+    }
+    return Table.of(records, columns, left=4)
