@@ -96,103 +96,94 @@ class Server:
 
 
 class Sending:
-    """A trial of an open workload within this process, begun."""
+    """A trial of an open workload within this process, begun: 10 requests a second."""
 
-    def __init__(
-        self, server: Server, requests: int, *, rate: float, limit: int, drops: bool = False
-    ) -> None:
+    def __init__(self, server: Server, requests: int, limit: int, *, drops: bool = False) -> None:
         self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
-        due_s = delays.due_s(rate, "constant", 0, requests)
-        self.open_loop = OpenLoop(rate, due_s, self.meter, drops=drops)
+        due_s = delays.due_s(10, "constant", 0, requests)
+        self.open_loop = OpenLoop(10, due_s, self.meter, drops=drops)
         call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
         self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))
 
-    @property
-    def counts(self) -> Counts:
-        return self.meter.counts()
-
-    @property
-    def summary(self) -> Arrivals:
-        return self.open_loop.summary()
+    async def ended(self) -> tuple[Counts, Arrivals]:
+        await asyncio.gather(self.task, return_exceptions=True)
+        counts = self.meter.counts()
+        assert counts.conserved
+        return counts, self.open_loop.summary()
 
 
 async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: Clock) -> None:
     server = Server()
-    sending = Sending(server, 100, rate=10, limit=1_000)
+    sending = Sending(server, 100, 1_000)
     await settled()
     for tenths in range(100):
         await clock.to(tenths / 10)
         assert server.came == list(range(tenths + 1))
     server.answering.set()
-    await sending.task
-    assert (sending.counts.ok, sending.counts.failed) == (90, {"ValueError": 10})
-    assert sending.counts.conserved
+    counts, arrivals = await sending.ended()
+    assert (counts.ok, counts.failed) == (90, {"ValueError": 10})
     assert not sending.meter.has_repeated_items
-    assert (sending.summary.late, sending.summary.dropped) == (0, 0)
-    assert sending.summary.achieved_rps == pytest.approx(10)
+    assert (arrivals.late, arrivals.dropped) == (0, 0)
+    assert arrivals.achieved_rps == pytest.approx(10)
     # Item i was due i / 10 s after the first, and all were answered at 9.9 s.
-    assert sending.summary.latency_s is not None
-    assert sending.summary.latency_s.max == pytest.approx(9.9, rel=0.001)
-    assert sending.summary.latency_s.p50 == pytest.approx(4.95, rel=0.03)
+    assert arrivals.latency_s is not None
+    assert arrivals.latency_s.max == pytest.approx(9.9, rel=0.001)
+    assert arrivals.latency_s.p50 == pytest.approx(4.95, rel=0.03)
 
 
 async def test_what_is_due_without_room_waits(clock: Clock) -> None:
     server = Server()
-    sending = Sending(server, 100, rate=10, limit=7)
+    sending = Sending(server, 100, 7)
     await settled()
     for tenths in range(100):
         await clock.to(tenths / 10)
     assert server.came == list(range(7))
     server.answering.set()
-    await sending.task
+    _, arrivals = await sending.ended()
     assert server.came == list(range(100))
     assert server.most == 7
-    assert sending.summary.late == 92  # of the 93 that had to wait the last was just due
-    assert sending.summary.lateness_s is not None
-    assert sending.summary.lateness_s.max == pytest.approx(9.9 - 0.7, rel=0.001)
+    assert arrivals.late == 92  # of the 93 that had to wait the last was just due
+    assert arrivals.lateness_s is not None
+    assert arrivals.lateness_s.max == pytest.approx(9.9 - 0.7, rel=0.001)
 
 
 async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: Clock) -> None:
     server = Server()
-    sending = Sending(server, 100, rate=10, limit=7, drops=True)
+    sending = Sending(server, 100, 7, drops=True)
     await settled()
     await clock.to(5.05)
-    assert sending.summary.dropped == 51 - 7
+    assert sending.open_loop.dropped == 51 - 7
     server.answering.set()
     await settled()
     await clock.to(9.9)
-    await sending.task
+    counts, arrivals = await sending.ended()
     assert server.came[:7] == list(range(7))
-    assert sending.counts.conserved
-    assert sending.counts.not_sent == sending.summary.dropped
-    assert sending.counts.sent == 100 - sending.summary.dropped
+    assert counts.not_sent == arrivals.dropped == 100 - counts.sent
 
 
 async def test_a_clock_that_rings_late_makes_sends_late(clock: Clock) -> None:
     server = Server()
     server.answering.set()
-    sending = Sending(server, 10, rate=10, limit=10)
+    sending = Sending(server, 10, 10)
     await settled()
     await clock.to(0.95)  # ten were due, and nothing had rung
-    await sending.task
-    assert sending.summary.late == 10
-    assert sending.counts.sent == 10
+    counts, arrivals = await sending.ended()
+    assert (arrivals.late, counts.sent) == (10, 10)
 
 
 async def test_cancelled_it_leaves_nothing(clock: Clock) -> None:
     server, before = Server(), asyncio.all_tasks()
-    sending = Sending(server, 1_000, rate=10, limit=50)
+    sending = Sending(server, 1_000, 50)
     await settled()
     for tenths in range(21):
         await clock.to(tenths / 10)
     assert server.in_flight == 21
     sending.task.cancel()
-    await asyncio.gather(sending.task, return_exceptions=True)
+    counts, arrivals = await sending.ended()
     assert asyncio.all_tasks() == before
     # Of a trial that ended early, only what was due until then counts.
-    assert sending.summary.achieved_rps == pytest.approx(10)
-    assert sending.counts.conserved
-    assert (sending.counts.cancelled, server.in_flight) == (21, 0)
+    assert arrivals.achieved_rps == pytest.approx(10)
+    assert (counts.cancelled, server.in_flight) == (21, 0)
 
 
 # Felt

@@ -1,17 +1,23 @@
-"""Answers at a rate: never sooner than a link of so many bytes a second would bring them."""
+"""Answers at a rate, byte by byte, or broken by a fault: as bytes, and as clients count them."""
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterator
 from time import perf_counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import Running, serving
+from servers import PATIENCE_S, Running, serving
 
+from labkit import Trial
+from labkit.launch.launcher import run
 from labkit.measured.targets.http import pacing
-from labkit.measured.targets.http.messages import PIECE_BYTES, Chunks, body_of
+from labkit.measured.targets.http.behaviour import FAULTS, Behaviour
+from labkit.measured.targets.http.messages import PIECE_BYTES, Answer, Chunks, Request, body_of
+from labkit.spec.targets import HttpServer
 
 S = 1_000_000_000
 bodies = st.one_of(
@@ -79,17 +85,18 @@ def test_what_came_late_is_caught_up_with() -> None:
     assert [next(pieces) for _ in range(4)] == [b"x" * 100] * 3 + [4 * S]
 
 
+def test_bytes_drip_evenly_and_never_early() -> None:
+    clock = Waiting()
+    sent = clock.sent(pacing.dripped(b"abcd", 4e-6, clock))
+    assert sent == [(1000, b"a"), (2000, b"b"), (3000, b"c"), (4000, b"d")]
+
+
 @pytest.mark.parametrize(("rate", "size"), [(1, 1), (99, 1), (10_000, 100), (1 << 40, PIECE_BYTES)])
 def test_a_piece_takes_a_hundredth_of_a_second(rate: int, size: int) -> None:
     assert len(next(pacing.pieces(body_of(1 << 30), rate))) == size
 
 
 # On the wire
-
-TARGETS = [
-    "/bytes/20000", "/bytes/2000000", "/stream/20000?chunk=3000", "/json/300?encoding=gzip",
-    "/x", "/status/404",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +108,25 @@ def server() -> Iterator[Running]:
 def got(server: Running, target: str, method: str = "GET") -> tuple[int, bytes, float]:
     """Status and body, and how long they took, in seconds."""
     connection = server.connect()
-    try:
-        began = perf_counter()
-        connection.request(method, target)
-        response = connection.getresponse()
-        body = response.read()
-        return response.status, body, perf_counter() - began
-    finally:
-        connection.close()
+    began = perf_counter()
+    connection.request(method, target)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, body, perf_counter() - began
 
 
-def at_rate(target: str, rate: int) -> str:
-    return f"{target}{'&' if '?' in target else '?'}rate={rate}"
-
-
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/bytes/20000?", "/bytes/2000000?", "/stream/20000?chunk=3000&", "/json/300?encoding=gzip&",
+        "/x?", "/status/404?",
+    ],
+)  # fmt: skip
 def test_a_body_takes_its_time_and_stays_the_same(server: Running, target: str) -> None:
     status, body, _ = got(server, target)
     rate = max(len(body) * 20, 1)
-    paced = got(server, at_rate(target, rate))
+    paced = got(server, f"{target}rate={rate}")
     assert paced[:2] == (status, body)
     assert paced[2] >= len(body) / rate
 
@@ -132,7 +139,7 @@ def test_a_head_waits_for_nothing(server: Running) -> None:
 def test_others_are_answered_meanwhile_and_a_client_may_leave(server: Running, target: str) -> None:
     before = server.stats()
     slow = server.connect()
-    slow.request("GET", at_rate(target, 1))
+    slow.request("GET", f"{target}?rate=1")
     assert slow.getresponse().status == 200
     assert got(server, "/x")[1] == b"Hello, World!"
     assert server.stats()["in_flight"] == 1
@@ -140,3 +147,91 @@ def test_others_are_answered_meanwhile_and_a_client_may_leave(server: Running, t
     after = server.wait_for(in_flight=0, connections_open=0)
     assert (after["in_flight"], after["connections_open"]) == (0, 0)
     assert after["bytes_out"] - before["bytes_out"] < 20_000
+
+
+# Faults
+
+
+def ask(target: str, seed: int = 0) -> Answer:
+    return Behaviour(HttpServer(seed=seed)).answer(Request(method="GET", target=target))
+
+
+ANSWERED = {
+    "reset": b"",
+    "close": b"",
+    "truncate": rb"HTTP/1.1 200 OK\r\n.*Content-Length: 13\r\n.*\r\n\r\nHello,",
+    "garbage": re.escape(pacing.GARBAGE),
+    "slow_headers": rb"HTTP/1.1 200 OK\r\n.*Connection: close.*\r\n\r\nHello, World!",
+    # Nothing is answered after any other.
+    "drip": rb"HTTP/1.1 200 OK\r\n.*Hello, World!HTTP/1.1 200 .*\r\n\r\n01234",
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERED)
+def test_a_fault_on_the_wire(server: Running, kind: str) -> None:
+    began, received, was_reset = perf_counter(), bytearray(), False
+    with socket.create_connection(server.address, timeout=PATIENCE_S) as client:
+        client.sendall(
+            b"GET /fault/%b?seconds=0.3 HTTP/1.1\r\nHost: h\r\n\r\n" % kind.encode()
+            + b"GET /bytes/5 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        )
+        try:
+            while data := client.recv(1 << 16):
+                received += data
+        except ConnectionResetError:
+            was_reset = True
+    assert perf_counter() - began >= (0.3 if kind in ("slow_headers", "drip") else 0)
+    assert re.fullmatch(ANSWERED[kind], received, re.DOTALL)
+    assert was_reset == (kind == "reset")
+    assert server.wait_for(in_flight=0, connections_open=0)["in_flight"] == 0
+
+
+def test_the_same_items_fail_every_time_and_about_as_many_as_asked() -> None:
+    def statuses(seed: int) -> list[int]:
+        targets = [f"/fault/error_rate?p=0.2&item={i}" for i in range(2000)]
+        return [ask(target, seed).status for target in targets]
+
+    found = statuses(0)
+    assert found == statuses(0) != statuses(1)
+    # Six standard deviations of a binomial of 2,000 draws.
+    assert 293 <= found.count(500) <= 507
+    assert set(found) == {200, 500}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> None:
+    answer = ask(f"/fault/{kind}?seconds=0&p=0")
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"
+    pieces = pacing.broken(answer, whole, lambda _: None)
+    sent = b"".join(one for one in pieces if isinstance(one, bytes))
+
+    assert sent == pacing.GARBAGE or whole.startswith(sent)
+    assert (answer.fault in pacing.BROKEN) == (kind in pacing.BROKEN)
+    assert len(set(FAULTS)) == len(FAULTS)
+
+
+def test_an_unknown_fault_lists_those_there_are() -> None:
+    answer = ask("/fault/x")
+    assert answer.status == 400
+    assert re.fullmatch(rb"fault is 'x': there are reset, close, .*error_rate", answer.body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("transport", ["aiohttp", "streams", "wire"])
+@pytest.mark.parametrize(
+    ("kind", "counted"),
+    [
+        # The lab's own clients call all three unanswered: sent, and nothing whole came back.
+        ("reset", {"reset", "unanswered"}),
+        ("close", {"disconnected", "unanswered"}),
+        ("truncate", {"payload", "unanswered"}),
+        ("garbage", {"payload"}),
+        ("error_rate?p=1", {"status"}),
+    ],
+)
+async def test_clients_count_each_fault(transport: str, kind: str, counted: set[str]) -> None:
+    trial = Trial(requests=20, limit=4, transport=transport, **{"workload.path": f"/fault/{kind}"})
+    record = await run(trial, keep=lambda _: None)
+
+    assert record.counts.ok == 0
+    assert set(record.counts.failed) <= counted
+    assert sum(record.counts.failed.values()) == record.counts.sent == 20
