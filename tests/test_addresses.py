@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from labkit.errors import BadInput
 from labkit.spec import addresses
-from labkit.spec.addresses import check_dsn, check_remote, check_url, is_loopback, is_remote
+from labkit.spec.addresses import (
+    check_dsn,
+    check_remote,
+    check_url,
+    is_loopback,
+    is_remote,
+)
 
 LOOPBACK = ["127.0.0.1", "127.255.0.9", "::1", "localhost", "a.localhost"]
 ELSEWHERE = [
@@ -54,85 +60,63 @@ def test_urls_that_may_be_called(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("why", "urls"),
     [
-        ("", "scheme must be http or https"),
-        ("127.0.0.1:9000", "scheme must be http or https"),
-        ("ftp://127.0.0.1/", "scheme must be http or https"),
-        ("file:///etc/passwd", "scheme must be http or https"),
-        ("unix:///run/x", "scheme must be http or https"),
-        ("javascript:alert(1)", "scheme must be http or https"),
-        ("http://", "no host"),
-        ("http:///x", "no host"),
-        ("http:127.0.0.1", "no host"),
-        ("http://:80/", "no host"),
-        ("http://[::1/", "does not parse"),
-        ("http://127.0.0.1:99999/", "does not parse"),
-        ("http://127.0.0.1:x/", "does not parse"),
-        ("http://::1/", "does not parse"),
-        ("http://127.0.0.1/#top", "fragment"),
-        ("http://127.0.0.1/a b", "printable ASCII"),
-        ("http://127.0.0.1/\r\nHost: x", "printable ASCII"),
-        ("http://127.0.0.1/\t", "printable ASCII"),
-        ("http://127.0.0.1/\x00", "printable ASCII"),
-        ("http://127.0.0.1/é", "printable ASCII"),
-        ("http://127.0.0.1\n/", "printable ASCII"),
-        ("http://127.0.0.1?q=é", "printable ASCII"),
-        ("http://10.0.0.1/", "only loopback"),
-        ("http://127.0.0.1.example.invalid/", "only loopback"),
-        ("http://127.0.0.1%2eexample.invalid/", "a name or an address"),
-        ("http://example.invalid\\.127.0.0.1/", "a name or an address"),
-        ("http://[::ffff:10.0.0.1]/", "only loopback"),
+        ("scheme must be http or https", [
+            "", "127.0.0.1:9000", "ftp://127.0.0.1/", "file:///etc/passwd", "unix:///run/x",
+            "javascript:alert(1)",
+        ]),
+        ("no host", ["http://", "http:///x", "http:127.0.0.1", "http://:80/"]),
+        ("does not parse", [
+            "http://[::1/", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://::1/",
+        ]),
+        ("fragment", ["http://127.0.0.1/#top"]),
+        ("printable ASCII", [
+            "http://127.0.0.1/a b", "http://127.0.0.1/\r\nHost: x", "http://127.0.0.1/\t",
+            "http://127.0.0.1/\x00", "http://127.0.0.1/é", "http://127.0.0.1\n/",
+            "http://127.0.0.1?q=é",
+        ]),
+        ("only loopback", [
+            "http://10.0.0.1/", "http://127.0.0.1.example.invalid/", "http://[::ffff:10.0.0.1]/",
+        ]),
+        ("a name or an address", [
+            "http://127.0.0.1%2eexample.invalid/", "http://example.invalid\\.127.0.0.1/",
+            "http://example.invalid[::1]/", "http://[::1%25example.invalid]/",
+            "http://example.invalid\\x.localhost/", "http://example.invalid;.localhost/",
+            "http://a%00.localhost/",
+        ]),
     ],
-)
-def test_a_refusal_names_the_field_the_value_and_why(url: str, why: str) -> None:
-    with pytest.raises(BadInput) as caught:
-        check_url(url)
+)  # fmt: skip
+def test_a_refusal_names_the_field_the_value_and_why(why: str, urls: list[str]) -> None:
+    for url in urls:
+        with pytest.raises(BadInput) as caught:
+            check_url(url)
 
-    message = str(caught.value)
-    assert message.startswith(f"target.url is {url!r}: ")
-    assert why in message
-    assert "\n" not in message
+        message = str(caught.value)
+        assert message.startswith(f"target.url is {url!r}: ")
+        assert why in message
+        assert "\n" not in message
+
+
+def test_text_around_a_bracketed_host_is_refused() -> None:
+    with pytest.raises(BadInput):
+        check_url("http://[::1]example.invalid/")
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "http://user:secret@127.0.0.1/",
-        "http://secret@127.0.0.1/",
-        "http://127.0.0.1:80@secret.example/",
-        "http://127.0.0.1\\@secret.example/",
-        *(
-            pytest.param(
-                url,
-            )
-            for url in (
-                "ftp://user:secret@127.0.0.1/",
-                "http://user:secret@127.0.0.1:99999/",
-                "http://user:secret@",
-                "http://user:sec ret@127.0.0.1/?secret",
-                "user:secret@127.0.0.1",
-            )
-        ),
+        "http://user:secret@127.0.0.1/", "http://secret@127.0.0.1/", "user:secret@127.0.0.1",
+        "http://127.0.0.1:80@secret.example/", "http://127.0.0.1\\@secret.example/",
+        "ftp://user:secret@127.0.0.1/", "http://user:secret@127.0.0.1:99999/",
+        "http://user:secret@", "http://user:sec ret@127.0.0.1/?secret",
     ],
-)
+)  # fmt: skip
 def test_a_user_or_password_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(BadInput, match="'@'") as caught:
         check_url(url)
 
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "[::1]example.invalid", "example.invalid[::1]", "[::1%25example.invalid]",
-        "example.invalid\\x.localhost", "example.invalid;.localhost", "a%00.localhost",
-    ],
-)  # fmt: skip
-def test_a_host_that_is_neither_a_name_nor_an_address_is_refused(host: str) -> None:
-    with pytest.raises(BadInput):
-        check_url(f"http://{host}/")
 
 
 def test_a_remote_host_may_be_called_only_by_the_name_that_was_allowed() -> None:
@@ -154,7 +138,7 @@ def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
             check_remote("http://example.invalid/", **{**most, name: value + 1})
 
 
-# PostgreSQL
+# Databases
 
 
 @pytest.mark.parametrize(
@@ -173,37 +157,40 @@ def test_a_postgresql_on_this_machine_may_be_loaded(dsn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dsn", "why"),
+    ("why", "dsns"),
     [
-        ("", "is no URL of a PostgreSQL"),
-        ("host=127.0.0.1 dbname=secret", "is no URL of a PostgreSQL"),
-        ("http://secret@127.0.0.1", "is no URL of a PostgreSQL"),
-        ("postgresql://[secret", "does not parse"),
-        ("postgresql:///secret", "names a host that is not loopback, or none"),
-        ("postgresql://secret@db.invalid/x", "names a host that is not loopback, or none"),
-        ("postgresql://secret@db.localhost/x", "names a host that is not loopback, or none"),
-        ("postgresql://secret@127.0.0.1,10.0.0.1/x", "names a host that is not loopback, or none"),
-        ("postgresql://secret@127.0.0.1/x?host=10.0.0.1", "names a host that is not loopback"),
-        ("postgresql://secret@/x?host=/tmp,10.0.0.1", "names a host that is not loopback"),
-        ("postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1", "sets 'hostaddr'"),
-        ("postgresql://secret@127.0.0.1/x?service=other", "sets 'service'"),
+        ("is no URL of a PostgreSQL", [
+            "", "host=127.0.0.1 dbname=secret", "http://secret@127.0.0.1",
+        ]),
+        ("does not parse", [
+            "postgresql://[secret", "postgresql://secret@127.0.0.1:secret/x",
+            "postgresql://secret@127.0.0.1/x?port=5432,secret",
+            "postgresql://secret@[::1].invalid/x",
+        ]),
+        ("names a host that is not loopback, or none", [
+            "postgresql:///secret", "postgresql://secret@db.invalid/x",
+            "postgresql://secret@db.localhost/x", "postgresql://secret@127.0.0.1,10.0.0.1/x",
+            "postgresql://secret@127.0.0.1/x?host=10.0.0.1",
+            "postgresql://secret@/x?host=/tmp,10.0.0.1",
+            "postgresql://secret@127.0.0.1%3A5432.invalid/x",
+            "postgresql://secret@%5B127.0.0.1%5D.invalid/x",
+        ]),
+        ("sets 'hostaddr'", ["postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1"]),
+        ("sets 'service'", ["postgresql://secret@127.0.0.1/x?service=other"]),
         # Where the host begins, drivers read from the first '@'; libpq knows no '#' and looks for
         # it behind a '?' as well.
-        ("postgresql://secret@db.invalid,@127.0.0.1/x", "holds an '@' that is not the one before"),
-        ("postgresql://127.0.0.1#secret@db.invalid/x", "holds an '@' that is not the one before"),
-        ("postgresql://127.0.0.1?user=secret@db.invalid", "holds an '@' that is not the one"),
-        ("postgresql://secret@127.0.0.1#x", "holds an '@' that is not the one before its host, a"),
-        ("postgresql://secret@127.0.0.1%3A5432.invalid/x", "names a host that is not loopback"),
-        ("postgresql://secret@%5B127.0.0.1%5D.invalid/x", "names a host that is not loopback"),
-        ("postgresql://secret@127.0.0.1:secret/x", "does not parse"),
-        ("postgresql://secret@127.0.0.1/x?port=5432,secret", "does not parse"),
-        ("postgresql://secret@[::1].invalid/x", "does not parse"),
+        ("holds an '@' that is not the one before its host, a", [
+            "postgresql://secret@db.invalid,@127.0.0.1/x",
+            "postgresql://127.0.0.1#secret@db.invalid/x",
+            "postgresql://127.0.0.1?user=secret@db.invalid", "postgresql://secret@127.0.0.1#x",
+        ]),
     ],
-)
-def test_any_other_is_refused_and_not_repeated(dsn: str, why: str) -> None:
-    with pytest.raises(BadInput, match=f"^LABKIT_POSTGRES_DSN {why}") as caught:
-        check_dsn(dsn)
+)  # fmt: skip
+def test_any_other_postgresql_is_refused_and_not_repeated(why: str, dsns: list[str]) -> None:
+    for dsn in dsns:
+        with pytest.raises(BadInput, match=f"^LABKIT_POSTGRES_DSN {why}") as caught:
+            check_dsn(dsn)
 
-    assert "secret" not in str(caught.value)
-    if "host that" in why:
-        assert is_remote(dsn)
+        assert "secret" not in str(caught.value)
+        if "host that" in why:
+            assert is_remote(dsn)

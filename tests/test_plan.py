@@ -49,9 +49,6 @@ def test_arms_are_every_combination_of_the_values() -> None:
     for axes, trial in found:
         strategy = mine if axes["strategy"] == "mine" else axes["strategy"]
         assert trial == BASE.replace(strategy=strategy, limit=axes["limit"])
-
-
-def test_without_axes_there_is_one_arm() -> None:
     assert arms(BASE, {}) == [({}, BASE)]
 
 
@@ -65,24 +62,35 @@ def test_dotted_axes_and_values_of_every_kind() -> None:
         assert {name: trial.get(name) for name in named} == named
 
 
-def test_an_arm_is_named_by_what_its_trial_holds() -> None:
-    [(axes, _)] = arms(BASE, {"target": [HttpTarget(delay="1")], "strategy": ["wait"]})
+@pytest.mark.parametrize(
+    ("name", "values", "labels"),
+    [
+        ("strategy", ["wait", mine], ["wait", "mine"]),
+        ("limit", [100], [100]),
+        ("deadline_s", [None], [None]),
+        ("pin", [True], [True]),
+        ("target", [HttpTarget(), HttpTarget(delay="1")], ["http", "http delay=1"]),
+        ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"], None),
+        ("transport", [AiohttpTransport(limit=1)], ["aiohttp limit=1"]),
+        ("workload", [{"limit": 7}], ["workload limit=7"]),
+    ],
+)
+def test_an_arm_is_named_by_what_its_trial_holds(
+    name: str, values: list[Any], labels: list[Any] | None
+) -> None:
+    found = arms(BASE, {name: values})
 
-    assert axes == {"target": "http delay=1", "strategy": "wait"}
+    assert [axes for axes, _ in found] == [{name: label} for label in labels or values]
+    assert [plan.label(trial, name) for _, trial in found] == (labels or values)
+    assert len(interleave(found, repeats=1)) == len(values)
 
 
-@pytest.mark.parametrize("values", ["semaphore", b"x", "", [], (), {}, range(0)])
+@pytest.mark.parametrize("values", ["semaphore", b"x", "", [], (), {}, range(0), 5, None, mine])
 def test_an_axis_is_a_list_of_at_least_one_value(values: Any) -> None:
     with pytest.raises(BadInput) as caught:
         arms(BASE, {"strategy": values})
 
     assert str(caught.value).startswith(f"axis 'strategy' is {values!r}: it must be a list of ")
-
-
-@pytest.mark.parametrize("values", [5, None, 0.5, mine, iter([1]), BASE])
-def test_an_axis_that_is_no_list_is_refused(values: Any) -> None:
-    with pytest.raises(BadInput):
-        arms(BASE, {"strategy": values})
 
 
 @pytest.mark.parametrize(
@@ -93,35 +101,20 @@ def test_an_axis_that_no_trial_has_is_refused(axes: dict[str, list[Any]]) -> Non
         arms(BASE, axes)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"]),
-        ("transport", [AiohttpTransport(limit=1), AiohttpTransport(limit=2)]),
-    ],
-)
-def test_two_parts_of_one_kind_are_two_arms(name: str, values: list[Any]) -> None:
-    assert len(interleave(arms(BASE, {name: values}), repeats=1)) == 2
-
-
 # Order
 
 
 @given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
-def test_each_block_runs_every_arm_once(count: int, repeats: int, seed: int) -> None:
+def test_each_block_runs_every_arm_once_in_an_order_of_the_seed(
+    count: int, repeats: int, seed: int
+) -> None:
     steps = interleave(listed(count), repeats=repeats, seed=seed)
 
+    assert steps == interleave(listed(count), repeats=repeats, seed=seed)
     assert [step.order for step in steps] == list(range(count * repeats))
     for repeat, block in enumerate(blocks(steps, repeats)):
         assert sorted(step.axes["limit"] for step in block) == list(range(count))
         assert {step.repeat for step in block} == {repeat}
-
-
-@given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
-def test_the_order_is_a_function_of_the_seed(count: int, repeats: int, seed: int) -> None:
-    steps = interleave(listed(count), repeats=repeats, seed=seed)
-
-    assert steps == interleave(listed(count), repeats=repeats, seed=seed)
 
 
 def test_other_seeds_and_other_blocks_have_other_orders() -> None:
@@ -132,7 +125,7 @@ def test_other_seeds_and_other_blocks_have_other_orders() -> None:
     assert steps != interleave(listed(12), repeats=5, seed=2)
 
 
-def test_no_place_in_a_block_belongs_to_an_arm() -> None:
+def test_each_arm_comes_first_as_often() -> None:
     steps = interleave(listed(3), repeats=600)
 
     first = Counter(block[0].axes["limit"] for block in blocks(steps, 600))
@@ -140,25 +133,32 @@ def test_no_place_in_a_block_belongs_to_an_arm() -> None:
     assert all(140 < first[arm] < 260 for arm in range(3))
 
 
-def test_a_step_carries_its_trial_and_its_name() -> None:
-    found = arms(BASE, {"limit": [1, 2]})
+def test_groups_run_one_after_another_and_a_step_carries_its_trial_and_its_name() -> None:
+    found = arms(BASE, {"limit": [1, 2, 3]})
 
-    steps = interleave(found, repeats=2)
+    steps = interleave(found[:2], found[2:], repeats=2)
 
     assert all((dict(step.axes), step.trial) in found for step in steps)
+    assert [step.axes["limit"] == 3 for step in steps] == [False] * 4 + [True] * 2
+    assert [step.order for step in steps] == list(range(6))
 
 
 # Refusals
 
 
-@pytest.mark.parametrize("repeats", [0, -1, 1_001, 1.5, True, "5", None, float("nan")])
-def test_repeats_are_a_whole_number(repeats: Any) -> None:
-    with pytest.raises(BadInput) as caught:
-        interleave(listed(1), repeats=repeats)
+@pytest.mark.parametrize(
+    ("setting", "values", "allowed"),
+    [
+        ("repeats", [0, -1, 1_001, 1.5, True, "5", None], "from 1 to 1,000"),
+        ("seed", [-1, None, 1.5], "from 0 to 9,223,372,036,854,775,807"),
+    ],
+)
+def test_repeats_and_seed_are_whole_numbers(setting: str, values: list[Any], allowed: str) -> None:
+    for value in values:
+        with pytest.raises(BadInput) as caught:
+            interleave(listed(2), **{"repeats": 1, setting: value})
 
-    assert str(caught.value) == (
-        f"repeats is {repeats!r}: it must be a whole number from 1 to 1,000"
-    )
+        assert str(caught.value) == f"{setting} is {value!r}: it must be a whole number {allowed}"
 
 
 @settings(max_examples=20)
@@ -179,29 +179,9 @@ def test_axes_with_too_many_combinations_are_refused_before_any_is_made() -> Non
         arms(BASE, axes)
 
 
-@pytest.mark.parametrize("seed", [-1, None, 1.5])
-def test_a_seed_is_a_whole_number(seed: Any) -> None:
-    with pytest.raises(BadInput, match=r"^seed is"):
-        interleave(listed(2), repeats=1, seed=seed)
-
-
 @pytest.mark.parametrize(
     "axes", [{"limit": [1, 2, 1]}, {"strategy": [mine, mine]}, {"keepalive_timeout": [1, 1.0]}]
 )
 def test_twins_are_refused(axes: dict[str, list[Any]]) -> None:
     with pytest.raises(BadInput, match=r"hold the same arm twice .*: name each value once"):
         interleave(arms(BASE, axes), repeats=1)
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        ("strategy", "mine"),
-        ("limit", 100),
-        ("deadline_s", None),
-        ("pin", True),
-        ("target", "http delay=randint(0,3)"),
-    ],
-)
-def test_labels_are_plain_data(name: str, label: Any) -> None:
-    assert plan.label(BASE.replace(strategy=mine), name) == label
