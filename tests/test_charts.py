@@ -23,6 +23,7 @@ from matplotlib.text import Text
 
 from labkit import charts, stats
 from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
+from labkit.charts.notes import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import Call, CallGraph, Function
 from labkit.record.record import PHASES, Note, Record, Timeline
@@ -468,7 +469,7 @@ def test_equal_floors_are_one_line_through_all_bars() -> None:
 
 def test_floors_that_differ_are_a_line_for_each_client() -> None:
     rows = [
-        Row(label=f"{floor_s}", repeats=[{"process_wall_s": 9.0, "floor_s": floor_s}])
+        Row(trust=Trust(label=f"{floor_s}"), repeats=[{"process_wall_s": 9.0, "floor_s": floor_s}])
         for floor_s in (2.0, 3.0)
     ]
 
@@ -480,7 +481,9 @@ def test_floors_that_differ_are_a_line_for_each_client() -> None:
 
 
 def test_unknown_floor_is_no_line() -> None:
-    chart = charts.triptych([Row(label="a", repeats=[{"process_wall_s": 9.0, "floor_s": None}])])
+    chart = charts.triptych(
+        [Row(trust=Trust(label="a"), repeats=[{"process_wall_s": 9.0, "floor_s": None}])]
+    )
 
     assert not any("floor" in text for text in words(chart))
 
@@ -517,9 +520,10 @@ def test_triptych_without_published_figures_shows_what_was_measured() -> None:
 
 
 def test_client_without_a_published_figure_leaves_its_place_empty() -> None:
+    then = {"process_wall_s": 8.0}
     rows = [
-        Row(label="a", repeats=[{"process_wall_s": 9.0}], published={"process_wall_s": 8.0}),
-        Row(label="b", repeats=[{"process_wall_s": 7.0}]),
+        Row(trust=Trust(label="a"), repeats=[{"process_wall_s": 9.0}], published=then),
+        Row(trust=Trust(label="b"), repeats=[{"process_wall_s": 7.0}]),
     ]
 
     time = charts.triptych(rows).axes[1]
@@ -855,8 +859,8 @@ REFUSED: list[tuple[Callable[[], Chart], str]] = [
         "no request that was traced succeeded",
     ),
     (lambda: charts.plot("timelin", garcia()), r"plot is 'timelin'.*did you mean 'timeline'"),
-    (lambda: charts.plot("timeline", garcia()), "plot is 'timeline' of 10 records"),
-    (lambda: charts.plot("waterfall", garcia()), "plot is 'waterfall' of 10 records"),
+    (lambda: charts.plot("timeline", garcia()), "plot is 'timeline': it shows one"),
+    (lambda: charts.plot("waterfall", garcia()), "plot is 'waterfall': it shows one"),
     (
         lambda: charts.flame(CallGraph(clock="cpu", functions=()), "Nothing"),
         "no function that took any time",

@@ -1,9 +1,8 @@
 """The public names of `labkit.charts`: the one list. `__init__.py` reads it; type checkers do."""
 
-from labkit.charts.bar_chart import Row as Row
+from labkit.charts.bar_chart import Bar as Bar
 from labkit.charts.bar_chart import bars as bars
-from labkit.charts.bar_chart import rows as rows
-from labkit.charts.bar_chart import triptych as triptych
+from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
 from labkit.charts.flame_chart import flame as flame
 from labkit.charts.interval_chart import Claimed as Claimed
@@ -12,16 +11,17 @@ from labkit.charts.interval_chart import Panel as Panel
 from labkit.charts.interval_chart import board as board
 from labkit.charts.interval_chart import forest as forest
 from labkit.charts.kinds import plot as plot
-from labkit.charts.latency_chart import latency as latency
+from labkit.charts.line_chart import knee as knee
+from labkit.charts.line_chart import latency as latency
+from labkit.charts.line_chart import over_axis as over_axis
 from labkit.charts.notes import trust as trust
-from labkit.charts.phases_chart import phases as phases
-from labkit.charts.phases_chart import waterfall as waterfall
-from labkit.charts.scaling_chart import knee as knee
-from labkit.charts.scaling_chart import over_axis as over_axis
-from labkit.charts.throughput_chart import Bar as Bar
-from labkit.charts.throughput_chart import Rate as Rate
-from labkit.charts.throughput_chart import ladder as ladder
-from labkit.charts.throughput_chart import throughput as throughput
-from labkit.charts.timeline_chart import timeline as timeline
+from labkit.charts.published_chart import Rate as Rate
+from labkit.charts.published_chart import Row as Row
+from labkit.charts.published_chart import rows as rows
+from labkit.charts.published_chart import throughput as throughput
+from labkit.charts.published_chart import triptych as triptych
+from labkit.charts.trial_chart import phases as phases
+from labkit.charts.trial_chart import timeline as timeline
+from labkit.charts.trial_chart import waterfall as waterfall
 
 __all__: list[str]

@@ -6,16 +6,18 @@ Ticks are whole numbers with thousands separated: no powers of ten and no offset
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from labkit.charts.style import PALE
+from labkit.charts.style import INK, PALE
 
+XY = Literal["x", "y"]
 _TICK = "{x:,.10g}"
 
 
@@ -30,7 +32,7 @@ def linear(axis: Axis, *, most: int) -> None:
     axis.set_major_formatter(StrMethodFormatter(_TICK))
 
 
-def logarithmic(axis: Axis, marks: Sequence[float] = (1, 2, 5)) -> None:
+def logarithmic(axis: Axis, marks: Sequence[float]) -> None:
     """Give a logarithmic axis ticks at these of each decade."""
     axis.set_major_locator(LogLocator(10, subs=marks))
     axis.set_major_formatter(StrMethodFormatter(_TICK))
@@ -42,28 +44,25 @@ def from_zero(ax: Axes) -> None:
     ax.set_ylim(0, ax.dataLim.y1 * 1.08 or 1)
 
 
-def scale_up(
-    ax: Axes,
-    values: Sequence[float],
-    label: str,
-    *,
-    log_from: float,
-    most: int,
-    marks: Sequence[float] = (1, 2, 5),
-) -> None:
-    """Scale and label the y axis for what is drawn on it.
+def scale(
+    ax: Axes, name: XY, values: Sequence[float], label: str, *, log_from: float, most: int
+) -> bool:
+    """Scale and label the x or y axis for what is drawn; return True where it is logarithmic.
 
-    It is logarithmic, and its label says so, where the greatest of the values is at least
-    `log_from` times the least; else it is linear from 0, with at most so many ticks.
+    It is, and its label says so, where the greatest of the values is at least `log_from` times the
+    least. Else it has at most so many ticks, and a y axis starts at 0.
     """
-    if spans(values, log_from):
-        ax.set_yscale("log")
-        logarithmic(ax.yaxis, marks)
-        label = f"{label}, logarithmic"
+    axis: Axis = ax.xaxis if name == "x" else ax.yaxis
+    is_log = spans(values, log_from)
+    if is_log:
+        ax.set(**{f"{name}scale": "log"})
+        logarithmic(axis, (1,) if spans(values, 1_000) else (1, 2, 5))
     else:
-        linear(ax.yaxis, most=most)
-        from_zero(ax)
-    ax.set_ylabel(label)
+        linear(axis, most=most)
+        if name == "y":
+            from_zero(ax)
+    axis.set_label_text(f"{label}, logarithmic" if is_log else label)
+    return is_log
 
 
 def spans(values: Sequence[float], times: float) -> bool:
@@ -88,6 +87,31 @@ def beside(ax: Axes, x: float, y: float, text: str, gap_pt: float = 8, **more: A
     """Write a text to the right of a place; it returns the text."""
     at: dict[str, Any] = {"textcoords": "offset points", "va": "center", **more}
     return ax.annotate(text, (x, y), xytext=(gap_pt, 0), **at)
+
+
+def whisker(ax: Axes, x: float, y: float, reach: tuple[float, float]) -> None:
+    """Draw a horizontal whisker through a place, from the least to the most."""
+    low, high = reach
+    ax.errorbar([x], [y], xerr=[[x - low], [high - x]], fmt="none", ecolor=INK, capsize=4)
+
+
+def medians(
+    ax: Axes,
+    x: pd.Series[float],
+    y: pd.Series[float],
+    label: str,
+    look: Mapping[str, Any],
+    *,
+    size: float = 7,
+    line: pd.Series[float] | None = None,
+) -> None:
+    """Draw a line through the median of `y` at each `x`, and a light dot for each repeat.
+
+    `line` has other values than these medians, by `x`.
+    """
+    line = y.groupby(x).median() if line is None else line
+    ax.plot(list(line.index), list(line), label=label, linewidth=2.2, markersize=size, **look)
+    ax.plot(x, y, "o", color=look["color"], markersize=0.625 * size, alpha=0.4)
 
 
 def not_measured(ax: Axes) -> None:

@@ -1,88 +1,62 @@
-"""Horizontal bars with their repeats: one metric of each arm, and the triptych of 2018.
+"""Horizontal bars: groups of them with their repeats, one metric of each arm, and the ladder.
 
-A bar is the median, its whisker spans all repeats, and each repeat is a dot.
+In a group a bar is the median, its whisker spans all repeats, and each repeat is a dot.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Literal
 
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.transforms import blended_transform_factory
 
 from labkit import stats
-from labkit.charts import axes, notes
-from labkit.charts.axes import finite
-from labkit.charts.figure import Chart, describe
-from labkit.charts.style import INK, MEASURED, PUBLISHED, REFERENCE, Look, applied, look
+from labkit.charts import axes
+from labkit.charts import notes as trusting
+from labkit.charts.figure import Chart
+from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
-from labkit.stats import Metric
 
-Numbers = Mapping[str, float | None]
-
-METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
-_TIMES = ("wall_s", "process_wall_s")
-_FLOOR: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1.8}
-_FLOOR_LABEL = "floor: the server's delays alone"
-_GROUP = 0.8
+Group = tuple[str, Sequence[Sequence[float]]]
+"""The label of a group of bars, and the values of each bar in base units, look by look."""
+GROUP = 0.8
 """Share of the space between two groups that their bars fill."""
-_BAR_IN, _THIN_BAR_IN = 0.4, 0.36
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """The bars of one arm: values in base units of each look, in the same order in all groups."""
-
-    label: str
-    values: Sequence[Sequence[float]]
+_BAR_IN = 0.4
 
 
 def grouped(
-    ax: Axes, groups: Sequence[Group], looks: Sequence[Look], metric: Metric, *, ticks: int
+    ax: Axes, groups: Sequence[Group], looks: Sequence[Look], metric: stats.Metric, *, ticks: int
 ) -> None:
     """Draw horizontal bars of each group, from 0, with at most so many ticks."""
-    thickness = _GROUP / len(looks)
+    thickness = GROUP / len(looks)
     most = 0.0
-    for place, group in enumerate(groups):
-        for slot, (values, filled) in enumerate(zip(group.values, looks, strict=True)):
-            at = place - _GROUP / 2 + (slot + 0.5) * thickness
-            shown = [value * metric.scale for value in finite(values)]
+    for place, (_, bars_of) in enumerate(groups):
+        for slot, (values, filled) in enumerate(zip(bars_of, looks, strict=True)):
+            at = place - GROUP / 2 + (slot + 0.5) * thickness
+            shown = [value * metric.scale for value in axes.finite(values)]
             if not shown:
                 if values:
                     axes.beside(ax, 0, at, "not measured")
                 continue
             most, median = max(most, *shown), statistics.median(shown)
-            ax.barh(
-                at,
-                median,
-                thickness * 0.92,
-                facecolor=filled.face,
-                edgecolor=filled.edge,
-                hatch=filled.hatch,
-            )
+            ax.barh(at, median, thickness * 0.92, **filled.fill)
             if len(shown) > 1:
-                reach = [[median - min(shown)], [max(shown) - median]]
-                ax.errorbar(
-                    [median], [at], xerr=reach, fmt="none", ecolor=INK, capsize=4, linewidth=1.5
-                )
+                axes.whisker(ax, median, at, (min(shown), max(shown)))
                 # In the order of the repeats from top to bottom, so that a drift shows.
                 step = thickness * 0.6 / (len(shown) - 1)
                 places = [at - thickness * 0.3 + step * repeat for repeat in range(len(shown))]
-                ax.plot(
-                    shown, places, "o", markersize=4.5, markerfacecolor="white", markeredgecolor=INK
-                )
+                ax.plot(shown, places, "o", markersize=4.5, mfc="white", mec=INK)
             axes.beside(ax, max(shown), at, metric.text(median / metric.scale))
     # The fewer ticks fit, the more of the width the number beside a bar needs.
     ax.set_xlim(0, most * (1 + 1.5 / ticks) or 1)
-    axes.rows(ax, [group.label for group in groups])
+    axes.rows(ax, [label for label, _ in groups])
     axes.linear(ax.xaxis, most=ticks)
+    ax.set_xlabel(metric.unit)
 
 
 def how_to_read(repeats: int) -> str:
@@ -90,13 +64,6 @@ def how_to_read(repeats: int) -> str:
     if repeats > 1:
         return "Bars are medians, whiskers reach from the least to the most, dots are the repeats."
     return "One run each: nothing is known of the spread."
-
-
-def legend(looks: Sequence[Look]) -> list[tuple[Artist, str]]:
-    """Return what a legend shows for each look."""
-    return [
-        (Patch(facecolor=one.face, edgecolor=one.edge, hatch=one.hatch), one.label) for one in looks
-    ]
 
 
 @applied()
@@ -107,26 +74,24 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     unknown metric or column, and for a frame without records.
     """
     shown = stats.metric(metric)
-    conditions = notes.shared_conditions(frame)
+    conditions = trusting.shared_conditions(frame)
     outer, inner = (by[:-1], by[-1:]) if len(by) > 1 else (by, [])
     arms = stats.by_label(frame, by)
     colours = list(stats.by_label(frame, inner))
     looks = [look(index, label) for index, label in enumerate(colours)] if inner else [MEASURED]
-    groups = []
+    groups: list[Group] = []
     for label, rows in stats.by_label(frame, outer).items():
         found = stats.by_label(rows, inner)
         values = [list(found[name][shown.name]) if name in found else [] for name in colours]
-        groups.append(Group(label=notes.trust(label, rows).marked, values=values))
-    title = shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else "")
-    medians = [f"{label} {shown.format(rows[shown.name].median())}" for label, rows in arms.items()]
+        groups.append((trusting.trust(label, rows).marked, values))
     chart = Chart(
-        title=title,
-        alt=describe(title, medians),
+        title=shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else ""),
+        parts=(f"{arm} {shown.format(of[shown.name].median())}" for arm, of in arms.items()),
         height_in=_BAR_IN * len(groups) * len(looks) + 1.6,
         notes=[
-            *notes.sentences(conditions, how_to_read(max(map(len, arms.values())))),
-            *notes.verdicts(notes.trust(label, rows) for label, rows in arms.items()),
-            *notes.doubts(arms),
+            *trusting.sentences(conditions, how_to_read(max(map(len, arms.values())))),
+            *trusting.verdicts(trusting.trust(*arm) for arm in arms.items()),
+            *trusting.doubts(arms),
         ],
         legend=legend(looks) if inner else (),
     )
@@ -136,158 +101,114 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     return chart
 
 
-# The triptych: the published figures share an axis with the measured ones only where both are of
-# the same workload. Where it differs they get a row of panels of their own, and a note says how.
+# The ladder: requests per second of programs, the lab's own first, on a logarithmic axis.
+
+_THICKNESS = 0.72
+_GAP = 0.6
+"""Between the lab's own rungs and those of others, in bars."""
+_OWN = Look(label="the lab's own", face=BLUE, edge=BLUE)
+_OTHERS = Look(label="of others", face=ORANGE, edge=ORANGE)
+_BOUNDS = {
+    "maybe": Look(
+        label="the server may have been the bottleneck", face="white", edge=INK, hatch="//"
+    ),
+    "server": Look(label="the server was the bottleneck", face="white", edge=INK, hatch="xx"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One client. Numbers are in base units, by the names of metrics (`floor_s` among them).
+class Bar:
+    """One rung: its rate in requests/s with its least and most, and its gain in words.
 
-    `repeats` are measured here, `reference` on the reference machine, one mapping a repeat.
+    `over` names what the gain is over where that is not the bar above. `cpu_us` is the client's CPU
+    a request in microseconds. None is what was not measured.
     """
 
     label: str
-    repeats: Sequence[Numbers]
-    published: Numbers | None = None
-    reference: Sequence[Numbers] = ()
-    verdict: str = "valid"
-    warnings: Sequence[str] = ()
+    own: bool
+    rate: float | None
+    reach: tuple[float, float] | None = None
+    gain: str = ""
+    over: str = ""
+    cpu_us: float | None = None
+    bound: Literal["", "maybe", "server"] = ""
 
     @property
-    def trust(self) -> notes.Trust:
-        """How far to trust what was measured here."""
-        return notes.Trust(label=self.label, verdict=self.verdict, codes=self.warnings)
+    def gain_text(self) -> str:
+        """The gain and what it is over."""
+        return f"{self.gain} of {self.over}" if self.gain and self.over else self.gain
 
-    @property
-    def is_published(self) -> bool:
-        """Whether there is any published figure."""
-        return bool(finite(list((self.published or {}).values())))
-
-    def values(self, of: Look, name: str) -> list[float]:
-        """Return the values of the metric `name` that are drawn in this look; NaN for a gap."""
-        if of is MEASURED:
-            return [math.nan if (v := one.get(name)) is None else v for one in self.repeats]
-        if of is REFERENCE:
-            return finite([one.get(name) for one in self.reference])
-        return finite([(self.published or {}).get(name)])
-
-    def floor_s(self, looks: Sequence[Look]) -> float:
-        """Return the floor in seconds of what is drawn in these looks; NaN if it is not known."""
-        floors = [floor for one in looks for floor in self.values(one, "floor_s")]
-        return statistics.median(finite(floors) or [math.nan])
+    def __str__(self) -> str:
+        bound = {"": "", "maybe": ", server busy", "server": ", server-bound"}[self.bound]
+        return f"{self.label} {_text(self.rate)} {self.gain_text}".rstrip() + bound
 
 
-def rows(
-    frame: pd.DataFrame,
-    by: Sequence[str],
-    *,
-    published: Mapping[str, Numbers] | None = None,
-    reference: pd.DataFrame | None = None,
-) -> list[Row]:
-    """Return a row for each arm of a tidy frame; `published` is by label (`stats.arm_label`)."""
-    elsewhere = {} if reference is None else stats.by_label(reference, by)
-    names = list(stats.METRICS)
-
-    def numbers(arm: pd.DataFrame) -> list[dict[str, float | None]]:
-        return [{name: row[name] for name in names} for row in arm[names].to_dict("records")]
-
-    return [
-        Row(
-            label=label,
-            repeats=numbers(arm),
-            published=(published or {}).get(label),
-            reference=numbers(elsewhere[label]) if label in elsewhere else (),
-            verdict=stats.worst(arm["verdict"]),
-            warnings=stats.codes_of(arm["warnings"]),
-        )
-        for label, arm in stats.by_label(frame, by).items()
-    ]
+def _text(value: float | None) -> str:
+    return stats.number(value) if value else "not measured"
 
 
 @applied()
-def triptych(
-    rows: Sequence[Row],
-    *,
-    title: str = "Memory, time and CPU of each client",
-    conditions: str = "",
-    differs: str = "",
-    published_label: str = "published",
-    metrics: Sequence[str] = METRICS,
-) -> Chart:
-    """Draw three panels with one group of bars a client.
+def ladder(bars: Sequence[Bar], *, notes: Sequence[str] = ()) -> Chart:
+    """Draw horizontal bars on logarithmic axes: requests a second, and CPU a request beside them.
 
-    `conditions` says what was measured here. `differs` says how the published workload differs from
-    it; empty where it does not, and then both share an axis. Raises `BadInput` for a metric that is
-    not one, and where there are no rows.
+    The lab's own rungs come first. Raises `BadInput` where there is none to draw.
     """
-    shown = [stats.metric(name) for name in metrics]
-    if not rows:
-        raise BadInput("there are no clients to draw: give a row for each")
-    others = [REFERENCE] if any(row.reference for row in rows) else []
-    if any(row.is_published for row in rows):
-        others.append(replace(PUBLISHED, label=published_label))
-    # The reference is of the published size, and stands beside it.
-    apart = bool(differs and others)
-    panels = [[MEASURED], others] if apart else [[MEASURED, *others]]
-    looks = [MEASURED, *others]
-    legends = legend(looks)
-    if {*_TIMES} & {*metrics} and finite([row.floor_s(looks) for row in rows]):
-        legends.append((Line2D([], [], **_FLOOR), _FLOOR_LABEL))
-    on_own_axes = f"On axes of their own, because the workload differs: {differs}" if apart else ""
-    heights = [_THIN_BAR_IN * len(rows) * len(one) + 1.25 for one in panels]
+    shown = sorted(bars, key=lambda bar: not bar.own)
+    if not any(bar.rate for bar in shown):
+        raise BadInput("there are no figures to draw: no rung was measured")
+    looks = [one for one, own in ((_OWN, True), (_OTHERS, False)) if own in {b.own for b in bars}]
+    looks += [one for bound, one in _BOUNDS.items() if bound in {bar.bound for bar in bars}]
     chart = Chart(
-        title=title,
-        alt=describe(title, (f"{row.label} {_medians(row, shown)}" for row in rows)),
-        height_in=sum(heights) + 0.4,
-        notes=[
-            *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *notes.sentences(on_own_axes),
-            *notes.verdicts(row.trust for row in rows),
-        ],
-        legend=legends,
+        title="Requests a second, rung by rung",
+        parts=map(str, shown),
+        height_in=_BAR_IN * (len(shown) + _GAP) + 1.5,
+        notes=notes,
+        legend=legend(looks),
     )
-    drawn = chart.body.subplots(len(panels), len(shown), squeeze=False, height_ratios=heights)
-    for line, in_panel in zip(drawn, panels, strict=True):
-        for ax, metric in zip(line, shown, strict=True):
-            _panel(ax, rows, in_panel, metric)
-            ax.tick_params(axis="y", labelleft=ax is line[0])
-        if apart:
-            here = "measured here" if MEASURED in in_panel else "published size"
-            line[0].set_ylabel(here, weight="bold")
-    chart.body.align_ylabels(list(drawn[:, 0]))
+    rates, costs = chart.body.subplots(1, 2, width_ratios=[5, 2], sharey=True)
+    places = [0.0]
+    for above, below in pairwise(shown):
+        places.append(places[-1] + 1 + (_GAP if above.own and not below.own else 0))
+    _rungs(rates, places, shown, [(bar.rate, bar.reach, bar.gain_text) for bar in shown])
+    _rungs(costs, places, shown, [(bar.cpu_us, None, "") for bar in shown])
+    rates.set_yticks(places, [bar.label for bar in shown])
+    rates.set_ylim(places[-1] + 0.6, -0.6)
+    rates.set_xlabel("requests/s, logarithmic; ×: gain over the step above")
+    costs.set_xlabel("CPU per request (µs), log.")
+    costs.tick_params(axis="y", labelleft=False)
     return chart
 
 
-def _medians(row: Row, metrics: Sequence[Metric]) -> str:
-    def text(of: Look) -> str:
-        known = [finite(row.values(of, metric.name)) or [math.nan] for metric in metrics]
-        return ", ".join(
-            metric.format(statistics.median(values))
-            for metric, values in zip(metrics, known, strict=True)
-        )
+def _rungs(
+    ax: Axes,
+    places: Sequence[float],
+    bars: Sequence[Bar],
+    figures: Sequence[tuple[float | None, tuple[float, float] | None, str]],
+) -> None:
+    """Draw a bar for each figure, with the figure and its text where the bar or its whisker ends.
 
-    return text(MEASURED) + (f" (published {text(PUBLISHED)})" if row.is_published else "")
-
-
-def _panel(ax: Axes, rows: Sequence[Row], looks: Sequence[Look], metric: Metric) -> None:
-    groups = [
-        Group(
-            label=row.trust.marked if MEASURED in looks else row.label,
-            values=[row.values(one, metric.name) for one in looks],
-        )
-        for row in rows
-    ]
-    grouped(ax, groups, looks, metric, ticks=5)
-    ax.set_title(metric.label)
-    ax.set_xlabel(metric.unit)
-    if metric.name not in _TIMES:
-        return
-    floors = [row.floor_s(looks) for row in rows]
-    if all(math.isclose(floor, floors[0], rel_tol=1e-3) for floor in floors):
-        ax.axvline(floors[0], label=_FLOOR_LABEL, **_FLOOR)
-        return
-    for place, floor in enumerate(floors):
-        if math.isfinite(floor):
-            ends = [place - _GROUP / 2, place + _GROUP / 2]
-            ax.plot([floor, floor], ends, label=_FLOOR_LABEL, **_FLOOR)
+    The bars start at the left edge: on a logarithmic axis their length means nothing.
+    """
+    known = [value for value, _, _ in figures if value]
+    ax.set_xscale("log")
+    if known:
+        low, high = min(known) / 2, max(known)
+        room = 0.15 + 0.03 * max(len(_text(value)) + len(more) for value, _, more in figures)
+        ax.set_xlim(low, high * (high / low) ** room)
+        axes.logarithmic(ax.xaxis, marks=(1, 3))
+    for place, bar, (value, reach, more) in zip(places, bars, figures, strict=True):
+        if value:
+            filled = _OWN if bar.own else _OTHERS
+            if bar.bound:
+                filled = replace(filled, edge="white", hatch=_BOUNDS[bar.bound].hatch)
+            ax.barh(place, value, _THICKNESS, **filled.fill)
+            if reach and reach[1] > reach[0]:
+                axes.whisker(ax, value, place, reach)
+            first = axes.beside(ax, max([value, *(reach or ())]), place, _text(value))
+        else:
+            left = blended_transform_factory(ax.transAxes, ax.transData)
+            first = axes.beside(ax, 0.0, place, _text(value), xycoords=left)
+        if more:
+            axes.beside(ax, 1, 0.5, more, 10, xycoords=first, weight="bold")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=PALE)

@@ -51,14 +51,18 @@ class _Steady(ConstrainedLayoutEngine):
 
 
 class Chart(Figure):
-    """A figure whose `body` is drawn on; `alt` says in words what it shows."""
+    """A figure whose `body` is drawn on; `alt` says in words what it shows.
+
+    Where `alt` is not given it is made of the title and of what each of the `parts` shows.
+    """
 
     @style.applied()
     def __init__(
         self,
         *,
         title: str,
-        alt: str,
+        alt: str = "",
+        parts: Iterable[str] = (),
         height_in: float,
         notes: Sequence[str] = (),
         legend: Sequence[tuple[Artist, str]] = (),
@@ -73,7 +77,7 @@ class Chart(Figure):
         legend_in = _LEGEND_IN * -(-len(legend) // columns)
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
         super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
-        self.alt = alt
+        self.alt = alt or f"{title}. {'; '.join(parts)}."
         self.notes = tuple(notes)
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
         self.body: SubFigure = parts[0, 0]
@@ -139,8 +143,3 @@ class Chart(Figure):
         return f"Chart: {self.alt}"
 
     __str__ = __repr__
-
-
-def describe(title: str, parts: Iterable[str]) -> str:
-    """Return the alternative text of a chart: its title, then what each of its parts shows."""
-    return f"{title}. {'; '.join(parts)}."

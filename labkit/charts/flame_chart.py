@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matplotlib.patches import Patch
-
 from labkit.charts import axes
 from labkit.charts.figure import Chart
-from labkit.charts.style import BLUE, ON_FILL, applied
+from labkit.charts.style import BLUE, ON_FILL, Look, applied, legend
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
 
@@ -16,17 +12,14 @@ _ROW_IN = 0.34
 _LETTERS = 160
 """How many letters fit into the whole width, at this size."""
 _LETTERS_PT = 9
-_COROUTINE, _FUNCTION = BLUE, "#F2D7A0"
+_COROUTINE = Look(label="coroutine", face=BLUE)
+_FUNCTION = Look(label="plain function", face="#F2D7A0")
 _HOW = {
-    "wall": (
-        "Width is time from first step to end, waiting included, summed over calls. Many tasks "
-        "wait at once, so that it exceeds the run's time. What is empty below a block is its own."
-    ),
-    "cpu": (
-        "Width is time on the CPU, summed over calls: nothing that waits is in it. What is empty "
-        "below a block is its own."
-    ),
+    "wall": "Width is time from first step to end, waiting included, summed over calls. Many tasks "
+    "wait at once, so that it exceeds the run's time.",
+    "cpu": "Width is time on the CPU, summed over calls: nothing that waits is in it.",
 }
+_LEFT_OUT = "What is empty below a block is its own; blocks below 0.3% of the width are left out."
 
 
 @applied()
@@ -47,17 +40,14 @@ def flame(graph: CallGraph, title: str) -> Chart:
         title=title,
         alt=f"{title}, by the clock {graph.clock}. Own time: {'; '.join(shares)}.",
         height_in=_ROW_IN * depths + 1.5,
-        notes=[_HOW[graph.clock], f"Blocks below {0.003:.1%} of the width are left out."],
-        legend=[
-            (Patch(facecolor=_COROUTINE), "coroutine"),
-            (Patch(facecolor=_FUNCTION), "plain function"),
-        ],
+        notes=[_HOW[graph.clock], _LEFT_OUT],
+        legend=legend([_COROUTINE, _FUNCTION]),
     )
     ax = chart.body.subplots()
     for block in blocks:
-        fill, ink = (_COROUTINE, "white") if block.function.coroutine else (_FUNCTION, ON_FILL)
-        box: dict[str, Any] = {"facecolor": fill, "edgecolor": "white", "linewidth": 0.8}
-        ax.barh(block.depth, block.took_s, 0.92, block.start_s, **box)
+        look, ink = (_COROUTINE, "white") if block.function.coroutine else (_FUNCTION, ON_FILL)
+        lined = {**look.fill, "edgecolor": "white", "linewidth": 0.8}
+        ax.barh(block.depth, block.took_s, 0.92, block.start_s, **lined)
         name = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)
         axes.beside(ax, block.start_s, block.depth, name, 4, fontsize=_LETTERS_PT, color=ink)
     ax.set_xlim(0, whole_s)

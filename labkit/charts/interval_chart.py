@@ -5,38 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from labkit.charts import axes
-from labkit.charts import notes as trusting
-from labkit.charts.figure import Chart, describe
-from labkit.charts.notes import Trust
+from labkit.charts.figure import Chart
+from labkit.charts.notes import Trust, sentences, verdicts
 from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
 from labkit.errors import BadInput
 
+Mark = tuple[str, str]
+"""The marker of a value, and its colour."""
+
 
 def _interval(
-    ax: Axes, row: int, ends: tuple[float, float] | None, value: float, marker: str, colour: str
-) -> Line2D:
-    """Draw a value with its interval in a row; return the mark of the value."""
+    ax: Axes, row: int, ends: tuple[float, float] | None, value: float, mark: Mark
+) -> None:
+    """Draw a value with its interval in a row."""
+    marker, colour = mark
     if ends is not None:
         ax.plot(ends, [row, row], color=colour, linewidth=2.5, solid_capstyle="butt")
-    (mark,) = ax.plot([value], [row], marker, color=colour, markersize=8)
-    return mark
+    ax.plot([value], [row], marker, color=colour, markersize=8, zorder=3)
 
 
-def _legend(marks: Mapping[str, tuple[str, str]]) -> list[tuple[Artist, str]]:
-    """Return what a legend shows for each mark: its label, its marker, its colour."""
+def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
+    """Return what a legend shows for each mark."""
     return [
         (Line2D([], [], marker=marker, color=colour, markersize=9, linewidth=2.5), label)
         for label, (marker, colour) in marks.items()
     ]
 
 
+_MINE, _BUILT_IN = ("D", VERMILLION), ("o", BLUE)
+_HIGHLIGHT: dict[str, Any] = {"color": VERMILLION, "weight": "bold"}
 _ROOM = 0.35
 """Share of a panel of the board, at its right, for the ranks."""
 _LOGARITHMIC_FROM = 20.0
@@ -87,19 +92,13 @@ def board(
     if not panels or not panels[0].dots:
         raise BadInput("there is no board to draw: rank at least one strategy")
     rows = panels[0].dots
-    marks = {
-        label: mark
-        for is_mine, label, mark in (
-            (True, "examined here", ("D", VERMILLION)),
-            (False, "built in", ("o", BLUE)),
-        )
-        if is_mine in {one.is_mine for one in rows}
-    }
+    marks = {"examined here": _MINE} if any(one.is_mine for one in rows) else {}
+    marks |= {} if all(one.is_mine for one in rows) else {"built in": _BUILT_IN}
     chart = Chart(
         title=title,
-        alt=describe(title, map(str, panels)),
+        parts=map(str, panels),
         height_in=0.42 * len(rows) + 1.7,
-        notes=[*trusting.sentences(conditions), *notes, *trusting.verdicts(trusts)],
+        notes=[*sentences(conditions), *notes, *verdicts(trusts)],
         legend=_legend(marks),
     )
     drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -107,32 +106,21 @@ def board(
         axes.rows(ax, [one.marked for one in trusts])
         _panel(ax, panel)
     for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
-        if one.is_mine:
-            label.set(color=VERMILLION, weight="bold")
+        label.set(**_HIGHLIGHT if one.is_mine else {})
     return chart
 
 
 def _panel(ax: Axes, panel: Panel) -> None:
     """Draw the dots and ranks of a metric, with room for the ranks at the right."""
     known: list[float] = []
+    beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
+    beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     for row, one in enumerate(panel.dots):
-        colour, ink, weight = BLUE, INK, "normal"
-        if one.is_mine:
-            colour, ink, weight = VERMILLION, VERMILLION, "bold"
         if one.value is not None:
-            _interval(ax, row, one.interval, one.value, "D" if one.is_mine else "o", colour)
+            _interval(ax, row, one.interval, one.value, _MINE if one.is_mine else _BUILT_IN)
             known += [one.value, *(one.interval or ())]
-        ax.text(
-            0.97,
-            row,
-            "no figure" if one.value is None else one.rank,
-            transform=ax.get_yaxis_transform(),
-            ha="right",
-            va="center",
-            color=ink,
-            weight=weight,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )
+        text = "no figure" if one.value is None else one.rank
+        ax.text(0.97, row, text, **beside, **_HIGHLIGHT if one.is_mine else {})
     ax.set_title(panel.title, fontsize=FONT_PT)
     ax.set_xlabel(f"{panel.better} is better")
     if not known:
@@ -151,10 +139,10 @@ def _panel(ax: Axes, panel: Panel) -> None:
     axes.linear(ax.xaxis, most=4)
 
 
-# The forest. Ratios stand on one logarithmic axis. Counts and other numbers have a panel of their
+# The forest. Ratios are on one logarithmic axis. Counts and other numbers have a panel of their
 # own, where a mark shows how many of the runs lie in the band. The rest is named below.
 
-_SMALL_PT = FONT_PT - 2
+_SMALL_PT = FONT_PT - 1
 _BAND = BLUE + "24"
 _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
     (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),
@@ -163,7 +151,7 @@ _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
     (math.inf, (1,)),
 )
 """Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale."""
-_MARKERS: Mapping[str, tuple[str, str]] = {
+_MARKERS: Mapping[str, Mark] = {
     "holds": ("o", BLUE),
     "refuted": ("s", VERMILLION),
     "inconclusive": ("^", ORANGE),
@@ -215,12 +203,13 @@ def forest(
     heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
     found = {one.status for one in measured}
     legend = _legend({name: mark for name, mark in _MARKERS.items() if name in found})
+    legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
     chart = Chart(
         title=title,
-        alt=describe(title, map(str, claims)),
+        parts=map(str, claims),
         height_in=sum(heights) + 0.4,
         notes=notes,
-        legend=[*legend, (Patch(facecolor=_BAND), "where the claim holds")] if legend else [],
+        legend=legend,
     )
     drawn = chart.body.subplots(
         len(panels), 2, squeeze=False, width_ratios=[5, 6], height_ratios=heights
@@ -231,15 +220,11 @@ def forest(
         words.set_ylim(marks.get_ylim())
         words.axis("off")
         for row, one in enumerate(rows):
-            found_text = one.text or one.why
-            above = f"{one.status}: {found_text}" if found_text else one.status
-            bold = {"weight": "bold", "fontsize": _SMALL_PT + 1}
-            for line in (
-                words.text(0, row - 0.04, above, va="bottom", **bold),
-                words.text(0, row + 0.04, one.says, va="top", fontsize=_SMALL_PT),
-            ):
-                # The marks keep their width, however long the words are.
-                line.set_in_layout(False)
+            above = ": ".join(filter(None, [one.status, one.text or one.why]))
+            # The marks keep their width, however long the words are.
+            small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
+            words.text(0, row - 0.04, above, va="bottom", weight="bold", **small)
+            words.text(0, row + 0.04, one.says, va="top", **small)
         draw(marks, rows)
     return chart
 
@@ -256,9 +241,10 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.set_xlim(low, high)
     for row, one in enumerate(rows):
         start, end = (low if one.band[0] is None else one.band[0]), one.band[1] or high
-        _band(ax, row, max(start, low), min(end, high))
+        start, end = max(start, low), min(end, high)
+        ax.barh(row, end - start, 0.8, start, facecolor=_BAND)
         assert one.value is not None
-        _forest_mark(ax, row, one, one.value)
+        _interval(ax, row, one.interval, one.value, _MARKERS[one.status])
     ax.axvline(1, color=INK, linewidth=1, linestyle=":")
     axes.logarithmic(ax.xaxis, marks=next(ticks for most, ticks in _TICKS if high / low < most))
     ax.grid(axis="x", color=PALE)
@@ -269,10 +255,10 @@ def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
     """Draw in how many of its runs each claim holds."""
     ax.set_title("Counts and other numbers")
     ax.set_xlim(-0.08, 1.08)
+    ax.barh(range(len(rows)), 0.12, 0.8, 0.94, facecolor=_BAND)
+    ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, zorder=1)
     for row, one in enumerate(rows):
-        _band(ax, row, 0.94, 1.06)
-        ax.plot([0, 1], [row, row], color=PALE, linewidth=1, zorder=1)
-        _forest_mark(ax, row, one, one.inside / max(one.n, 1))
+        _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.status])
     ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
     ax.set_xlabel("runs in which the claim holds")
 
@@ -282,15 +268,5 @@ def _rest(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.set_title("Not measured")
     ax.set_xticks([])
     ax.set_xlim(0, 1)
-    for row in range(len(rows)):
-        ax.plot([0, 1], [row, row], color=PALE, linewidth=1, linestyle=":")
+    ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, linestyle=":")
     ax.spines["bottom"].set_visible(False)
-
-
-def _band(ax: Axes, row: int, start: float, end: float) -> None:
-    ax.add_patch(Rectangle((start, row - 0.4), end - start, 0.8, facecolor=_BAND, linewidth=0))
-
-
-def _forest_mark(ax: Axes, row: int, one: Claimed, x: float) -> None:
-    mark = _interval(ax, row, one.interval if one.is_ratio else None, x, *_MARKERS[one.status])
-    mark.set(markersize=9, markeredgecolor="white", zorder=3)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from labkit import stats
 from labkit.charts.bar_chart import bars
 from labkit.charts.figure import Chart
-from labkit.charts.latency_chart import latency
-from labkit.charts.phases_chart import phases, waterfall
-from labkit.charts.timeline_chart import timeline
+from labkit.charts.line_chart import latency
+from labkit.charts.trial_chart import phases, timeline, waterfall
 from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.spec import validation
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TRACED = ("phases", "waterfall")
 """These need a transport that traces its requests."""
@@ -47,13 +44,9 @@ def plot(
     caller has it. Raises `BadInput` for a kind that is not one, for a timeline or waterfall of
     several records, and for phases of requests that were not traced.
     """
+    check(kind, of_one=len(records) == 1)
     if kind in OF_ONE:
-        if len(records) != 1:
-            raise BadInput(
-                f"plot is {kind!r} of {len(records)} records: it shows one trial; plot one run"
-            )
         return timeline(records[0]) if kind == "timeline" else waterfall(records[0])
-    check(kind)
     frame = stats.frame(records) if frame is None else frame
     if kind not in _SPECIAL:
         return bars(frame, kind, by)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -12,33 +11,30 @@ from labkit import stats
 from labkit.errors import BadInput
 
 MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
-_FORMS = {"requests": "{:,} requests", "limit": "limit {:,}", "delay": "delay {}"}
+_CONDITIONS = {
+    "strategy": "{}",
+    "requests": "{:,} requests",
+    "limit": "limit {:,}",
+    "delay": "delay {}",
+    "loop": "{}",
+}
 
 
-def shared_conditions(frame: pd.DataFrame) -> str:
+def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:
     """Return the settings that all records of a frame share, without what varies.
 
-    Such as '20,000 requests, limit 1,000, delay randint(0,3), asyncio'. Raises `BadInput` where
-    there is no record, as then there is nothing to draw.
+    Such as '20,000 requests, limit 1,000, delay randint(0,3), asyncio', led by the strategy where
+    it is wanted. Raises `BadInput` where there is no record, as then there is nothing to draw.
     """
     if frame.empty:
         raise BadInput("there are no records to draw: run the experiment first, or filter less")
-    names = ("requests", "limit", "delay", "loop")
-    shared = [name for name in names if frame[name].nunique(dropna=False) == 1]
-    return _in_words({name: frame[name].iloc[0] for name in shared})
-
-
-def trial_conditions(trial: Mapping[str, Any]) -> str:
-    """Return the same of a record's trial, led by the strategy."""
-    workload, target = trial.get("workload", {}), trial.get("target", {})
-    settings = {name: workload.get(name) for name in ("requests", "limit")}
-    settings |= {"delay": target.get("delay"), "loop": trial.get("loop")}
-    return _in_words({"strategy": trial.get("strategy"), **settings})
-
-
-def _in_words(settings: Mapping[str, Any]) -> str:
-    known = {name: value for name, value in settings.items() if value is not None}
-    return ", ".join(_FORMS.get(name, "{}").format(value) for name, value in known.items())
+    shared = {
+        name: frame[name].iloc[0]
+        for name in _CONDITIONS
+        if frame[name].nunique(dropna=False) == 1 and (strategy or name != "strategy")
+    }
+    known = {name: value for name, value in shared.items() if value is not None}
+    return ", ".join(_CONDITIONS[name].format(value) for name, value in known.items())
 
 
 def sentences(*parts: str) -> list[str]:
@@ -65,6 +61,11 @@ def trust(label: str, rows: pd.DataFrame) -> Trust:
     """Return the trust in an arm that these rows of a frame are."""
     codes = stats.codes_of(rows["warnings"])
     return Trust(label=label, verdict=stats.worst(rows["verdict"]), codes=codes)
+
+
+def not_drawn(why: str, labels: Sequence[str]) -> list[str]:
+    """Return a line that names the arms that a chart leaves out, where there are any."""
+    return [f"Not drawn, {why}: {'; '.join(labels)}."] if labels else []
 
 
 def verdicts(arms: Iterable[Trust]) -> list[str]:

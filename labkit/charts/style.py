@@ -6,23 +6,20 @@ of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
-from matplotlib import rc_context, rcParamsDefault
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.colors import same_color, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.style import context
 from matplotlib.text import Text
-
-if TYPE_CHECKING:
-    from matplotlib.typing import RcKeyType
 
 INK = "#222222"
 PALE = "#D9D9D9"
@@ -40,21 +37,14 @@ PNG_DPI = 160
 SHOWN_DPI = 80
 """Pixels per inch at which a notebook shows a chart."""
 
-_SETTINGS: dict[RcKeyType, Any] = {
-    "font.family": ["DejaVu Sans"],
+_SETTINGS: dict[str, Any] = {
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT + 1,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": FONT_PT,
-    "xtick.labelsize": FONT_PT,
-    "ytick.labelsize": FONT_PT,
-    "legend.fontsize": FONT_PT,
     "legend.frameon": False,
     "figure.titlesize": FONT_PT + 3,
     "figure.titleweight": "bold",
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -67,34 +57,35 @@ _SETTINGS: dict[RcKeyType, Any] = {
     "hatch.linewidth": 0.8,
     # A dollar sign in a name is a dollar sign.
     "text.parse_math": False,
-    "svg.fonttype": "path",
     "svg.hashsalt": "labkit",
-}
-_FAMILIES = (
-    *("axes", "errorbar", "figure", "font", "grid", "hatch", "legend", "lines", "markers"),
-    *("patch", "path", "savefig", "svg", "text", "xtick", "ytick"),
-)
-_ALL: dict[RcKeyType, Any] = {
-    **{key: value for key, value in rcParamsDefault.items() if key.split(".")[0] in _FAMILIES},
-    **_SETTINGS,
 }
 
 
 @contextmanager
 def applied() -> Iterator[None]:
     """Apply the lab's style within a `with` block, or within a function that this decorates."""
-    with rc_context(_ALL):
+    with context(_SETTINGS, after_reset=True):
         yield
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """How the bars of one kind are filled, and what the legend calls them."""
+    """How the areas of one kind are filled, and what the legend calls them."""
 
     label: str
     face: str
-    edge: str
+    edge: str = "none"
     hatch: str = ""
+
+    @property
+    def fill(self) -> dict[str, Any]:
+        """The same as matplotlib's arguments."""
+        return {"facecolor": self.face, "edgecolor": self.edge, "hatch": self.hatch}
+
+
+def legend(looks: Iterable[Look]) -> list[tuple[Artist, str]]:
+    """Return what a legend shows for each look."""
+    return [(Patch(**one.fill), one.label) for one in looks]
 
 
 MEASURED = Look(label="measured here", face=BLUE, edge=BLUE)
@@ -142,28 +133,28 @@ def transparent_background(figure: Figure) -> Iterator[None]:
     # for every page was rejected, as its ink is pale in a report and from a projector; so was to
     # draw again with other rcParams, which loses what the user changed.
     figure.draw_without_rendering()  # ticks are made no earlier
-    boxes = [text.get_bbox_patch() for text in figure.findobj(Text) if isinstance(text, Text)]
+    artists = figure.findobj()
+    artists += [box for one in artists if isinstance(one, Text) and (box := one.get_bbox_patch())]
     undo: list[tuple[Any, Any]] = []
-    for kind, names in _COLOURS_OF.items():
-        more = [box for box in boxes if box is not None] if kind is Patch else []
-        for artist in [*figure.findobj(kind), *more]:
-            alpha = artist.get_alpha() if kind is Line2D else None
-            for name in names:
-                colour = getattr(artist, f"get_{name}")()
-                on_fill: tuple[str, ...] = ("white", ON_FILL) if kind is Text else ()
-                if name == "edgecolor" and isinstance(artist, Patch) and artist.get_hatch():
-                    on_fill = ("white",)  # a hatch has the colour of the edge
-                if any(map(partial(same_color, colour), on_fill)):
-                    continue
-                set_to = getattr(artist, f"set_{name}")
-                undo.append((set_to, colour))
-                if kind is Collection:
-                    set_to([on_any_page(tuple(one)) for one in colour])
-                else:
-                    set_to(on_any_page(to_rgba(colour, alpha)))
-            if alpha is not None:  # an opacity of the whole line would hide those of its colours
-                undo.append((artist.set_alpha, alpha))
-                artist.set_alpha(None)
+    for artist in artists:
+        names = next((of for kind, of in _COLOURS_OF.items() if isinstance(artist, kind)), ())
+        alpha = artist.get_alpha() if isinstance(artist, Line2D) else None
+        for name in names:
+            colour = getattr(artist, f"get_{name}")()
+            on_fill: tuple[str, ...] = ("white", ON_FILL) if isinstance(artist, Text) else ()
+            if name == "edgecolor" and isinstance(artist, Patch) and artist.get_hatch():
+                on_fill = ("white",)  # a hatch has the colour of the edge
+            if any(same_color(colour, one) for one in on_fill):
+                continue
+            set_to = getattr(artist, f"set_{name}")
+            undo.append((set_to, colour))
+            if isinstance(artist, Collection):
+                set_to([on_any_page(tuple(one)) for one in colour])
+            else:
+                set_to(on_any_page(to_rgba(colour, alpha)))
+        if alpha is not None:  # an opacity of the whole line would hide those of its colours
+            undo.append((artist.set_alpha, alpha))
+            artist.set_alpha(None)
     try:
         yield
     finally:

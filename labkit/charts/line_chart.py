@@ -1,7 +1,8 @@
-"""Numbers over another that was varied: any metric over an axis, and a sweep of the limit."""
+"""Lines: a metric over an axis that was varied, a sweep of the limit, and latency by percentile."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,12 @@ from labkit import stats
 from labkit.charts import axes, style
 from labkit.charts import notes as trusting
 from labkit.charts.axes import finite
-from labkit.charts.figure import Chart, describe
+from labkit.charts.figure import Chart
 from labkit.errors import BadInput
+from labkit.record import guards
+from labkit.record.record import Record
+from labkit.stats.metrics import BEYOND
+from labkit.stats.percentiles import Since
 
 _HOW = "Lines join the medians, dots are the repeats"
 _LOG_X_FROM, _LOG_Y_FROM = 10, 100
@@ -52,12 +57,11 @@ def over_axis(
         )
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
-    trusts = [trusting.trust(label, rows) for label, rows in arms.items()]
-    title = f"{metric.label[0].upper()}{metric.label[1:]} over {x}"
+    trusts = [trusting.trust(*arm) for arm in arms.items()]
     repeated = frame.groupby([x, *by], dropna=False).size().max() > 1
     chart = Chart(
-        title=title,
-        alt=describe(title, (_ends(label, rows, x, metric) for label, rows in arms.items())),
+        title=f"{metric.label[0].upper()}{metric.label[1:]} over {x}",
+        parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
         height_in=5.2,
         notes=[
             *trusting.sentences(conditions, _HOW if repeated else ""),
@@ -73,15 +77,14 @@ def over_axis(
         for label, rows in elsewhere.items()
     ]
     for label, rows, look in lines:
-        scaled = rows[metric.name] * metric.scale
-        medians = scaled.groupby(rows[x]).median()
-        _draw(ax, medians, rows[x], scaled, label, look, 8)
+        axes.medians(ax, rows[x], rows[metric.name] * metric.scale, label, look, size=8)
     drawn = pd.concat([frame, *([] if reference is None else [reference])])
-    log_x = _scale_along(ax, finite(list(drawn[x])))
-    ax.set_xlabel(f"{x}, logarithmic" if log_x else x)
+    along, up = finite(list(drawn[x])), finite(list(drawn[metric.name]))
+    log_x = axes.scale(ax, "x", along, x, log_from=_LOG_X_FROM, most=8)
+    if log_x and len(set(along)) <= _MAX_MARKED:
+        ax.set_xticks(sorted(set(along)))
     log_from = _LOG_BOTH_FROM if log_x else _LOG_Y_FROM
-    up = finite(list(drawn[metric.name]))
-    axes.scale_up(ax, up, metric.title, log_from=log_from, most=7)
+    axes.scale(ax, "y", up, metric.title, log_from=log_from, most=7)
     ax.grid(color=style.PALE)
     if len(lines) > 1:  # one line needs no name; the notes judge it
         axes.legend_outside(ax)
@@ -94,34 +97,6 @@ def _ends(label: str, rows: pd.DataFrame, x: str, metric: stats.Metric) -> str:
     ends = dict.fromkeys([medians.index[0], medians.index[-1]])
     texts = [f"{metric.format(medians[at])} at {axes.tick_text(at)}" for at in ends]
     return f"{label} {', '.join(texts)}"
-
-
-def _draw(
-    ax: Axes,
-    medians: pd.Series[float],
-    x: pd.Series[float],
-    values: pd.Series[float],
-    label: str,
-    look: Mapping[str, Any],
-    size: float,
-) -> None:
-    """Draw a line of medians, by their index, and a dot for each repeat."""
-    along = list(medians.index)
-    ax.plot(along, list(medians), label=label, linewidth=2.2, markersize=size, **look)
-    ax.plot(x, values, "o", color=look["color"], markersize=0.625 * size, alpha=0.4)
-
-
-def _scale_along(ax: Axes, values: Sequence[float]) -> bool:
-    """Scale the x axis for its values; return True where it is logarithmic."""
-    axes.linear(ax.xaxis, most=8)
-    if not axes.spans(values, _LOG_X_FROM):
-        return False
-    ax.set_xscale("log")
-    axes.logarithmic(ax.xaxis)
-    distinct = sorted(set(values))
-    if len(distinct) <= _MAX_MARKED:
-        ax.set_xticks(distinct)
-    return True
 
 
 # A sweep of the limit.
@@ -174,10 +149,17 @@ def knee(
     )
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
     for ax, (names, label) in zip(panels, _PANELS.items(), strict=True):
-        _knee_panel(ax, frame, shown, names)
-        ax.set_ylabel(label)
+        _knee_panel(ax, frame, shown, names, label)
     limits = sorted(set(shown["limit"]))
-    _laws(panels[0], panels[1], shown, limits, usl)
+    dense = np.geomspace(limits[0], limits[-1], _CURVE_POINTS)
+    if usl is not None:
+        label = "Universal Scalability Law, fitted"
+        rates = [usl.at(limit) for limit in dense.tolist()]
+        panels[0].plot(dense, rates, "--", color=style.VERMILLION, label=label)
+    shortest_s, best = shown["latency_mean_s"].min(), shown["throughput_rps"].max()
+    if shortest_s > 0:
+        panels[0].plot(dense, dense / shortest_s, label="limit / shortest latency", **_BOUND)
+        panels[1].plot(dense, 1e3 * dense / best, label="limit / best rate", **_BOUND)
     for ax in panels:
         if found is not None and not found.at_end:
             label = f"knee, {found.limit:,}"
@@ -186,25 +168,26 @@ def knee(
                 label += f" ({found.low:,} to {found.high:,})"
             ax.axvline(found.limit, color=style.GREEN, linewidth=1.8, label=label)
         axes.legend_outside(ax)
-    if axes.spans(limits, _LOG_FROM):
-        panels[-1].set_xscale("log")
-        axes.logarithmic(panels[-1].xaxis)
+    label = "limit (requests in flight at most)"
+    axes.scale(panels[-1], "x", limits, label, log_from=_LOG_FROM, most=len(limits))
     panels[-1].set_xticks(limits, [axes.tick_text(one) for one in limits])
-    panels[-1].set_xlabel("limit (requests in flight at most)")
     chart.body.align_ylabels(panels)
     return chart
 
 
-def _knee_panel(ax: Axes, frame: pd.DataFrame, shown: pd.DataFrame, names: Sequence[str]) -> None:
+def _knee_panel(
+    ax: Axes, frame: pd.DataFrame, shown: pd.DataFrame, names: Sequence[str], label: str
+) -> None:
     """Draw the metrics of one panel, and scale it for what was measured."""
     values: list[float] = []
     for index, name in enumerate(names):
         metric = stats.METRICS[name]
-        medians = shown[name] * metric.scale
-        if medians.fillna(0).any():
-            repeats = frame[name] * metric.scale
-            _draw(ax, medians, frame["limit"], repeats, metric.label, style.line(index), 7)
+        line = shown[name] * metric.scale
+        if line.fillna(0).any():
+            repeats, look = frame[name] * metric.scale, style.line(index)
+            axes.medians(ax, frame["limit"], repeats, metric.label, look, line=line)
             values += finite(list(frame[name])) + finite(list(shown[name]))
+    ax.set_ylabel(label)
     if not values:
         axes.not_measured(ax)
         return
@@ -212,26 +195,79 @@ def _knee_panel(ax: Axes, frame: pd.DataFrame, shown: pd.DataFrame, names: Seque
         axes.linear(ax.yaxis, most=5)
         ax.set_ylim(0, 105)
     else:
-        marks = (1,) if axes.spans(values, 100) else (1, 2, 5)
-        axes.scale_up(ax, values, "", log_from=_LOG_FROM, most=5, marks=marks)
+        axes.scale(ax, "y", values, label, log_from=_LOG_FROM, most=5)
     # What is drawn from here on is for orientation: the measured values set the scale.
     ax.set_autoscaley_on(False)
 
 
-def _laws(
-    throughput: Axes,
-    latency: Axes,
-    shown: pd.DataFrame,
-    limits: Sequence[float],
-    usl: stats.Usl | None,
-) -> None:
-    """Draw the fitted law, and what Little's law allows where a latency was measured."""
-    dense = np.geomspace(limits[0], limits[-1], _CURVE_POINTS)
-    if usl is not None:
-        label = "Universal Scalability Law, fitted"
-        rates = [usl.at(limit) for limit in dense.tolist()]
-        throughput.plot(dense, rates, "--", color=style.VERMILLION, label=label)
-    shortest_s, best = shown["latency_mean_s"].min(), shown["throughput_rps"].max()
-    if shortest_s > 0:
-        throughput.plot(dense, dense / shortest_s, label="limit / shortest latency", **_BOUND)
-        latency.plot(dense, 1e3 * dense / best, label="limit / best rate", **_BOUND)
+# Latency by percentile, on an axis where each further nine takes the same space.
+
+_HOW_LATENCY = (
+    "All repeats of an arm are merged into one histogram; a line ends at the last percentile that "
+    "its answers support (at least 10 beyond it)"
+)
+_LOG_LATENCY_FROM = 20
+_SINCE_SENT: Mapping[str, Since] = {"": "sent"}
+_SINCE_BOTH: Mapping[str, Since] = {", since due": "due", ", since sent": "sent"}
+
+
+@style.applied()
+def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
+    """Draw a line for each label, of the merged histograms of its records.
+
+    Raises `BadInput` where no label has enough answers for any percentile.
+    """
+    arms = {label: stats.frame(records) for label, records in records_by_label.items()}
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    left_out, words = [], []
+    for label, records in records_by_label.items():
+        marked = trusting.trust(label, arms[label]).marked
+        timed = [record for record in records if record.latency_hdr is not None]
+        # An open workload has two curves: since the send leaves out what its requests waited.
+        is_open = any(record.arrivals for record in records)
+        for name, since in (_SINCE_BOTH if is_open else _SINCE_SENT).items():
+            merged = stats.merge_latency(timed, since) if timed else None
+            if merged is None or merged.total_count < BEYOND:
+                left_out.append(f"{marked}{name}")
+                continue
+            percentiles, seconds = stats.percentile_curve(merged)
+            nines = [-math.log10(1 - one / 100) for one in percentiles]
+            curves[f"{marked}{name} (n = {merged.total_count:,})"] = (nines, seconds)
+            last = f"{seconds[-1]:.3g} s at percentile {percentiles[-1]:.6g}"
+            words.append(f"{marked}{name} {last}")
+    if not curves:
+        raise BadInput(
+            "there is no latency to draw: no arm has 10 answers that were timed; "
+            "run more requests, with probes 'full'"
+        )
+    every_record = [record for records in records_by_label.values() for record in records]
+    chart = Chart(
+        title="Latency by percentile",
+        parts=words,
+        height_in=5.2,
+        notes=[
+            *trusting.sentences(_HOW_LATENCY, *guards.of_latency(every_record)),
+            *trusting.not_drawn("for too few answers that were timed", left_out),
+            *trusting.verdicts(trusting.trust(*arm) for arm in arms.items()),
+            *trusting.doubts(arms),
+        ],
+    )
+    ax = chart.body.subplots()
+    in_ms = max(seconds[-1] for _, seconds in curves.values()) < 1
+    unit, scale = ("ms", 1e3) if in_ms else ("s", 1)
+    for index, (label, (nines, seconds)) in enumerate(curves.items()):
+        shown = [second * scale for second in seconds]
+        end = [len(seconds) - 1]
+        look = {"markevery": end, "markersize": 8, "linewidth": 2.2, **style.line(index)}
+        ax.plot(nines, shown, label=label, **look)
+    furthest = max(nines[-1] for nines, _ in curves.values())
+    # A little more than the furthest, as n need not be a power of ten to the last bit.
+    whole = range(1, int(furthest + 0.01) + 1)
+    names = [f"{100 - 100 / 10**nines:.{max(nines - 2, 0)}f}" for nines in whole]
+    ax.set_xticks([0, math.log10(2), *whole], ["0", "50", *names])
+    ax.set_xlim(0, max(furthest * 1.03, 0.5))
+    ax.set_xlabel("percentile")
+    every = [second for _, seconds in curves.values() for second in seconds]
+    axes.scale(ax, "y", every, f"latency ({unit})", log_from=_LOG_LATENCY_FROM, most=7)
+    axes.legend_outside(ax)
+    return chart

@@ -1,0 +1,279 @@
+"""Figures that somebody published beside those that were measured: the triptych, and throughput.
+
+What is to be compared is how far apart the variants are, not how fast two machines of different
+years are: so published bars are paler than measured ones.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from labkit import stats
+from labkit.charts import axes, notes, style
+from labkit.charts.bar_chart import GROUP, Group, grouped, how_to_read
+from labkit.charts.figure import Chart
+from labkit.charts.notes import Trust
+from labkit.charts.style import MEASURED, Look, applied, legend, look
+from labkit.errors import BadInput
+
+Source = Literal["repeats", "reference", "published"]
+Numbers = Mapping[Any, float | None]
+_BAR_IN, _THIN_BAR_IN = 0.36, 0.27
+
+
+# The triptych: the published figures share an axis with the measured ones only where both are of
+# the same workload. Where it differs they get a row of panels of their own, and a note says how.
+
+_METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
+_FLOOR: dict[str, Any] = {
+    "color": style.INK,
+    "linestyle": "--",
+    "linewidth": 1.8,
+    "label": "floor: the server's delays alone",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One client. Numbers are in base units, by the names of metrics (`floor_s` among them).
+
+    `repeats` are measured here, `reference` on the reference machine, one mapping a repeat; `trust`
+    is in what was measured here, and `published` has only figures that there are.
+    """
+
+    trust: Trust
+    repeats: Sequence[Numbers]
+    published: Mapping[str, float] | None = None
+    reference: Sequence[Numbers] = ()
+
+    def values(self, source: Source, name: str) -> list[float]:
+        """Return the values of the metric `name` from this source; NaN for a repeat without one."""
+        if source == "repeats":
+            return [math.nan if (v := one.get(name)) is None else v for one in self.repeats]
+        found = self.reference if source == "reference" else [self.published or {}]
+        return axes.finite([one.get(name) for one in found])
+
+    def median(self, sources: Iterable[Source], name: str) -> float:
+        """Return the median of a metric over these sources; NaN if none has a value."""
+        values = [value for source in sources for value in self.values(source, name)]
+        return statistics.median(axes.finite(values) or [math.nan])
+
+    def __str__(self) -> str:
+        def text(source: Source) -> str:
+            values = {name: self.median([source], name) for name in _METRICS}
+            return ", ".join(stats.metric(name).format(value) for name, value in values.items())
+
+        then = f" (published {text('published')})" if self.published else ""
+        return f"{self.trust.label} {text('repeats')}{then}"
+
+
+def rows(
+    frame: pd.DataFrame,
+    by: Sequence[str],
+    *,
+    published: Mapping[str, Numbers] | None = None,
+    reference: pd.DataFrame | None = None,
+) -> list[Row]:
+    """Return a row for each arm of a tidy frame; `published` is by label (`stats.arm_label`)."""
+    then = published or {}
+    elsewhere = {} if reference is None else stats.by_label(reference, by)
+    names = list(stats.METRICS)
+    return [
+        Row(
+            trust=notes.trust(label, arm),
+            repeats=arm[names].to_dict("records"),
+            published={name: v for name, v in then.get(label, {}).items() if v is not None},
+            reference=elsewhere[label][names].to_dict("records") if label in elsewhere else (),
+        )
+        for label, arm in stats.by_label(frame, by).items()
+    ]
+
+
+@applied()
+def triptych(
+    rows: Sequence[Row],
+    *,
+    title: str = "Memory, time and CPU of each client",
+    conditions: str = "",
+    differs: str = "",
+    published_label: str = "published",
+) -> Chart:
+    """Draw three panels with one group of bars a client.
+
+    `conditions` says what was measured here. `differs` says how the published workload differs from
+    it; empty where it does not, and then both share an axis. Raises `BadInput` where there are no
+    rows.
+    """
+    if not rows:
+        raise BadInput("there are no clients to draw: give a row for each")
+    looks = _sources(rows, published_label)
+    others = looks.copy()
+    here: dict[Source, Look] = {"repeats": others.pop("repeats", MEASURED)}
+    # The reference is of the published size, and is drawn beside it.
+    apart = bool(differs and others)
+    legends = legend(looks.values())
+    if any(math.isfinite(row.median(looks, "floor_s")) for row in rows):
+        legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
+    lines = [("measured here", here), ("published size", others)] if apart else [("", looks)]
+    on_own_axes = f"On axes of their own, because the workload differs: {differs}" if apart else ""
+    heights = [_BAR_IN * len(rows) * len(one) + 1.25 for _, one in lines]
+    chart = Chart(
+        title=title,
+        parts=map(str, rows),
+        height_in=sum(heights) + 0.4,
+        notes=[
+            *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
+            *notes.sentences(on_own_axes),
+            *notes.verdicts(row.trust for row in rows),
+        ],
+        legend=legends,
+    )
+    drawn = chart.body.subplots(len(lines), len(_METRICS), squeeze=False, height_ratios=heights)
+    for line, (label, shown) in zip(drawn, lines, strict=True):
+        for ax, name in zip(line, _METRICS, strict=True):
+            _client_panel(ax, rows, shown, stats.metric(name))
+            ax.tick_params(axis="y", labelleft=ax is line[0])
+        line[0].set_ylabel(label, weight="bold")
+    chart.body.align_ylabels(list(drawn[:, 0]))
+    return chart
+
+
+def _client_panel(
+    ax: Axes, rows: Sequence[Row], looks: Mapping[Source, Look], metric: stats.Metric
+) -> None:
+    """Draw one metric of each client, and in the panel of the time the floor of each."""
+    groups: list[Group] = [
+        (
+            row.trust.marked if "repeats" in looks else row.trust.label,
+            [row.values(source, metric.name) for source in looks],
+        )
+        for row in rows
+    ]
+    grouped(ax, groups, list(looks.values()), metric, ticks=5)
+    ax.set_title(metric.label)
+    if metric.name != "process_wall_s":
+        return
+    floors = [row.median(looks, "floor_s") for row in rows]
+    if all(math.isclose(floor, floors[0], rel_tol=1e-3) for floor in floors):
+        ax.axvline(floors[0], **_FLOOR)
+        return
+    for place, floor in enumerate(floors):
+        if math.isfinite(floor):
+            ax.plot([floor, floor], [place - GROUP / 2, place + GROUP / 2], **_FLOOR)
+
+
+# Throughput: panels of programs, a group a size, a colour a variant.
+
+_PER_SECOND = stats.metric("throughput_rps")
+_THOUSANDS = replace(_PER_SECOND, unit="thousand requests/s", scale=1e-3)
+_COLUMNS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """One program: where its bars stand, and its requests per second, a number a repeat.
+
+    `repeats` are measured here, `reference` on the reference machine.
+    """
+
+    panel: str
+    group: str
+    bar: str
+    repeats: Sequence[float] = ()
+    reference: Sequence[float] = ()
+    published: float | None = None
+    trust: Trust
+
+    def values(self, source: Source) -> Sequence[float]:
+        """Return the rates from this source."""
+        return axes.finite([self.published]) if source == "published" else getattr(self, source)
+
+    def __str__(self) -> str:
+        here = axes.finite(self.repeats)
+        now = _PER_SECOND.format(statistics.median(here) if here else None)
+        then = f" (published {_PER_SECOND.format(self.published)})" if self.published else ""
+        return f"{self.panel}, {self.group}, {self.bar} {now}{then}"
+
+
+@applied()
+def throughput(
+    rates: Sequence[Rate],
+    *,
+    title: str = "Requests per second",
+    conditions: str = "",
+    published_label: str = "published",
+) -> Chart:
+    """Draw panels of horizontal bars, three beside each other: a group a size, a colour a variant.
+
+    Raises `BadInput` where there is no rate.
+    """
+    if not rates:
+        raise BadInput("there are no programs to draw: give a rate for each")
+    bars = list(dict.fromkeys(one.bar for one in rates))
+    panels: dict[str, dict[str, dict[str, Rate]]] = {}
+    for one in rates:
+        panels.setdefault(one.panel, {}).setdefault(one.group, {})[one.bar] = one
+    looks = {
+        panel: _looks([one for one in rates if one.panel == panel], bars, published_label)
+        for panel in panels
+    }
+    needed_in = [
+        _THIN_BAR_IN * len(groups) * len(looks[panel]) + 1.25 for panel, groups in panels.items()
+    ]
+    starts = range(0, len(panels), _COLUMNS)
+    heights = [max(needed_in[start : start + _COLUMNS]) for start in starts]
+    chart = Chart(
+        title=title,
+        parts=map(str, rates),
+        height_in=sum(heights) + 0.4,
+        notes=[
+            *notes.sentences(conditions, how_to_read(max(len(one.repeats) for one in rates))),
+            *notes.verdicts(one.trust for one in rates),
+        ],
+        legend=legend(_looks(rates, bars, published_label).values()),
+    )
+    drawn = chart.body.subplots(
+        len(heights), min(_COLUMNS, len(panels)), squeeze=False, height_ratios=heights
+    )
+    for ax, (panel, groups) in zip(drawn.flat, panels.items(), strict=False):
+        shown: list[Group] = []
+        for label, of in groups.items():
+            verdict = stats.worst(one.trust.verdict for one in of.values())
+            values = [of[bar].values(source) if bar in of else [] for bar, source in looks[panel]]
+            shown.append((Trust(label=label, verdict=verdict).marked, values))
+        grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
+        ax.set_title(panel)
+    for ax in drawn.flat[len(panels) :]:
+        ax.remove()
+    return chart
+
+
+def _looks(
+    rates: Sequence[Rate], bars: Sequence[str], published_label: str
+) -> dict[tuple[str, Source], Look]:
+    """Return a look for each bar from each source: its colour is the bar's."""
+    looks = {}
+    for source, usual in _sources(rates, published_label).items():
+        for index, bar in enumerate(bars):
+            one = look(index, f"{bar}, {usual.label}")
+            faces = {"repeats": one.face, "reference": one.face + "33", "published": usual.face}
+            looks[bar, source] = replace(one, face=faces[source], hatch=usual.hatch or one.hatch)
+    return looks
+
+
+def _sources(shown: Sequence[Row | Rate], published_label: str) -> dict[Source, Look]:
+    """Return the look of each source that has any figure."""
+    looks: dict[Source, Look] = {
+        "repeats": MEASURED,
+        "reference": style.REFERENCE,
+        "published": replace(style.PUBLISHED, label=published_label),
+    }
+    return {name: one for name, one in looks.items() if any(getattr(of, name) for of in shown)}

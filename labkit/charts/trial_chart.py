@@ -1,0 +1,244 @@
+"""Trials over time: a timeline, requests as a waterfall, and each arm's mean request by phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+
+from labkit import stats
+from labkit.charts import axes, notes, style
+from labkit.charts.figure import Chart
+from labkit.charts.style import Look
+from labkit.errors import BadInput
+from labkit.record.record import PHASES, Record, Timeline
+
+_PANEL_IN = 1.4
+_MAX_MESSAGES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """One panel of a timeline: a column of it for each line, by the line's label."""
+
+    label: str
+    unit: str
+    lines: Mapping[str, str]
+    scale: float = 1.0
+
+    def peaks(self, data: Timeline) -> str:
+        """Return the greatest value of each line in words."""
+        texts = []
+        for label, column in self.lines.items():
+            values = axes.finite(getattr(data, column))
+            most = stats.number(max(values) * self.scale) if values else stats.NOT_MEASURED
+            side = f"{label} " if len(self.lines) > 1 else ""
+            texts.append(f"{side}{self.label} at most {most} {self.unit}")
+        return ", ".join(texts)
+
+
+_RSS = {"client": "client_rss_bytes", "server": "server_rss_bytes"}
+_CPU = {"client": "client_cpu_percent", "server": "server_cpu_percent"}
+_PANELS = (
+    _Panel(label="memory", unit="MB", lines=_RSS, scale=1e-6),
+    _Panel(label="CPU", unit="% of a core", lines=_CPU),
+    _Panel(label="in flight", unit="requests", lines={"in flight": "in_flight"}),
+    _Panel(label="completed", unit="requests", lines={"completed": "completed"}),
+    _Panel(label="loop lag", unit="ms", lines={"event loop": "loop_lag_s"}, scale=1e3),
+)
+
+
+@style.applied()
+def timeline(record: Record) -> Chart:
+    """Draw five panels on one time axis, which starts where the strategy was started.
+
+    Raises `BadInput` for a record without a timeline.
+    """
+    data = record.timeline
+    if not data.t_s:
+        probes = record.trial.get("probes")
+        raise BadInput(
+            f"record {record.id} has no timeline (probes was {probes!r}): "
+            "run the trial with probes 'full' to have one"
+        )
+    title = notes.shared_conditions(stats.frame([record]), strategy=True)
+    peaks = ", ".join(panel.peaks(data) for panel in _PANELS)
+    messages = [f"{note.code}: {note.message}" for note in record.warnings]
+    more = len(messages) - _MAX_MESSAGES
+    chart = Chart(
+        title=title,
+        alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
+        height_in=_PANEL_IN * len(_PANELS) + 1,
+        notes=[
+            *notes.verdicts([notes.Trust(label=record.id, verdict=record.verdict)]),
+            *messages[:_MAX_MESSAGES],
+            *([f"and {more} more"] if more > 0 else []),
+        ],
+    )
+    panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
+    limit = record.trial.get("workload", {}).get("limit")
+    for ax, panel in zip(panels, _PANELS, strict=True):
+        for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
+            values = getattr(data, column)
+            if axes.finite(values):
+                shown = [float("nan") if v is None else v * panel.scale for v in values]
+                ax.plot(data.t_s, shown, color=colour, label=label, linewidth=1.8)
+        ax.set_ylabel(f"{panel.label}\n{panel.unit}")
+        axes.linear(ax.yaxis, most=4)
+        ax.grid(color=style.PALE)
+        if not ax.lines:
+            axes.not_measured(ax)
+            continue
+        if panel.label == "in flight" and limit:
+            ax.axhline(limit, color=style.INK, linestyle=":", label=f"limit {limit:,}")
+        if len(ax.lines) > 1:
+            axes.legend_outside(ax)
+        axes.from_zero(ax)
+    axes.linear(panels[-1].xaxis, most=10)
+    panels[-1].set_xlim(0, data.t_s[-1] or 1)
+    panels[-1].set_xlabel("seconds since the strategy was started")
+    chart.body.align_ylabels(panels)
+    return chart
+
+
+# Where requests spent their time: bars of one phase behind the other.
+
+_PHASES = {
+    "prepare": Look(label="preparing", face="#999999"),
+    "queue": Look(label="queued for a connection", face=style.ORANGE),
+    "dns": Look(label="looking up the name", face=style.GREEN),
+    "connect": Look(label="connecting", face=style.PURPLE),
+    "send": Look(label="sending", face=style.BLACK),
+    "wait": Look(label="waiting for the first byte", face=style.SKY),
+    "read": Look(label="reading the body", face=style.BLUE),
+    "release": Look(label="giving back", face=style.VERMILLION),
+}
+_DARK = ("send", "read", "release")
+_MAX_FIRST, _MAX_LATER = 20, 14
+"""Requests in each panel of a waterfall."""
+_ROW_IN, _BAR_IN = 0.24, 0.55
+_MIN_LABELLED = 0.07
+"""Share of the longest bar from which on a part has room for its number."""
+_NOT_TRACED = (
+    "there are no phases to draw: the requests were not traced; run the trial with "
+    "transport.trace on (the transport aiohttp has it)"
+)
+
+
+def _stack(ax: Axes, row: int, start_s: float, spent_s: Sequence[float]) -> float:
+    """Draw the phases of a row one behind the other; return where they end, in milliseconds."""
+    at_ms = start_s * 1e3
+    for phase, seconds in zip(PHASES, spent_s, strict=True):
+        ax.barh(row, seconds * 1e3, 0.74, at_ms, **_PHASES[phase].fill)
+        at_ms += seconds * 1e3
+    return at_ms
+
+
+def _in_words(label: str, spent_s: Sequence[float]) -> str:
+    spent = zip(PHASES, spent_s, strict=True)
+    return f"{label}: {', '.join(f'{name} {stats.number(s * 1e3)}' for name, s in spent if s)} ms"
+
+
+def _legend(rows: Iterable[Sequence[float]]) -> list[tuple[Artist, str]]:
+    """Return the colours of those phases in which any of the rows spent time."""
+    columns = zip(PHASES, zip(*rows, strict=True), strict=True)
+    return style.legend(_PHASES[phase] for phase, column in columns if any(column))
+
+
+@style.applied()
+def waterfall(record: Record) -> Chart:
+    """Draw the phases of whole requests: the first on one axis of time, later ones each from 0.
+
+    Raises `BadInput` for a record whose requests were not traced.
+    """
+    if record.phases is None:
+        raise BadInput(_NOT_TRACED)
+    frame = stats.frame([record])
+    first, later = record.phases.sample[:_MAX_FIRST], record.phases.sample[_MAX_FIRST:]
+    step = -(-len(later) // _MAX_LATER) or 1
+    later = later[::step]
+    shown = [*first, *later]
+    heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
+    crosses = " A cross: it failed there." if any(one.failed for one in shown) else ""
+    chart = Chart(
+        title=f"Phases of {notes.shared_conditions(frame, strategy=True)}",
+        parts=(_in_words(f"item {one.item:,}", one.spent_s) for one in first),
+        height_in=sum(heights) + 0.7,
+        notes=[
+            "A row is a request, as the client saw it. A dot beside its number: no open connection "
+            f"was there for it.{crosses}",
+            *notes.verdicts([notes.trust(record.id, frame)]),
+        ],
+        legend=_legend(one.spent_s for one in shown),
+    )
+    panels = chart.body.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    of_first = (first, "The first requests", "time since the first request began (ms)")
+    of_later = (later, "An even sample of those behind them", "time since each began (ms)")
+    for ax, (rows, title, label) in zip(panels, (of_first, of_later), strict=False):
+        for row, one in enumerate(rows):
+            end_ms = _stack(ax, row, one.began_s if rows is first else 0.0, one.spent_s)
+            if one.failed:
+                ax.plot([end_ms], [row], marker="X", color=style.INK, mec="white", markersize=11)
+        axes.rows(ax, [f"{one.item:,}" + ("" if one.reused else " \N{BULLET}") for one in rows])
+        axes.linear(ax.xaxis, most=10)
+        ax.set(title=title, xlabel=label, ylabel="item")
+        ax.set_xlim(left=0)
+    return chart
+
+
+@style.applied()
+def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()) -> Chart:
+    """Draw a stacked bar for each label: its mean latency over all its requests, split by phase.
+
+    `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
+    """
+    arms = {label: stats.frame(records) for label, records in records_by_label.items()}
+    spent = {
+        label: [record.phases for record in records if record.phases is not None]
+        for label, records in records_by_label.items()
+    }
+    means_s: dict[str, list[float]] = {}
+    for label, traced in spent.items():
+        requests = sum(one.n for one in traced)
+        if requests:
+            sums_s = (
+                [one.n * getattr(one.spent_s, name).mean for one in traced] for name in PHASES
+            )
+            means_s[label] = [sum(of_phase) / requests for of_phase in sums_s]
+    if not any(spent.values()):
+        raise BadInput(_NOT_TRACED)
+    if not means_s:
+        raise BadInput("there are no phases to draw: no request that was traced succeeded")
+    left_out = [label for label in arms if label not in means_s]
+    chart = Chart(
+        title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
+        parts=(_in_words(*bar) for bar in means_s.items()),
+        height_in=_BAR_IN * len(means_s) + 1.5,
+        notes=[
+            "Means over the requests of all repeats that succeeded; a phase that few of them had "
+            "is spread over all. Tracing itself costs CPU, which is in these times.",
+            *notes.not_drawn("as no request was traced and succeeded", left_out),
+            *notes.verdicts(notes.trust(*arm) for arm in arms.items()),
+            *notes.doubts(arms),
+        ],
+        legend=_legend(means_s.values()),
+    )
+    ax = chart.body.subplots()
+    longest_s = max(map(sum, means_s.values()))
+    for row, means in enumerate(means_s.values()):
+        end_ms = _stack(ax, row, 0.0, means)
+        axes.beside(ax, end_ms, row, f"{stats.number(end_ms)} ms", 6)
+        at_s = 0.0
+        for phase, mean_s in zip(PHASES, means, strict=True):
+            if mean_s >= _MIN_LABELLED * longest_s:
+                ink = "white" if phase in _DARK else style.ON_FILL
+                centre_ms, text = 1e3 * (at_s + mean_s / 2), stats.number(mean_s * 1e3)
+                ax.text(centre_ms, row, text, ha="center", va="center", color=ink)
+            at_s += mean_s
+    axes.rows(ax, list(means_s))
+    axes.linear(ax.xaxis, most=10)
+    ax.set_xlim(0, longest_s * 1e3 * 1.16 or 1)
+    ax.set_xlabel("mean latency (ms)")
+    return chart
