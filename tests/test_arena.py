@@ -94,10 +94,10 @@ async def test_a_call_instead_of_the_function_is_refused() -> None:
 
 
 def test_what_is_ranked_by_has_delays_of_unlike_length_at_every_scale() -> None:
-    sizes = [default_trial(scale).requests for scale in ("smoke", "workshop", "paper")]
+    trials = [default_trial(scale) for scale in ("smoke", "workshop", "paper")]
 
-    assert sizes == sorted(set(sizes))
-    assert all(default_trial(scale).floor_s for scale in ("smoke", "workshop"))
+    assert [trial.requests for trial in trials] == [1_000, 5_000, 20_000]
+    assert all(trial.floor_s for trial in trials[:2])
 
 
 # --- an exam's result, judged
@@ -132,64 +132,60 @@ def test_what_the_server_saw_comes_first() -> None:
 
 
 FAILED = {"name": "failing", "planned": 60, "failing": 13}
-JUDGED: dict[str, tuple[list[ScenarioResult], str, list[str]]] = {
-    "not loaded": ([], "not-loaded: ModuleNotFoundError: No module named 'x'", ["not-loaded"]),
-    "kept the loop": ([], "never-ends", ["never-ends"]),
-    "ended the process": ([], "ended: SystemExit: 3", ["ends-its-process"]),
-    "was slow in all": ([scenario()], "too-slow", ["too-slow"]),
-    "one long turn may be the machine": (
-        [scenario(blocked_s=2.0), scenario(longest_turn_s=0.05)],
-        "",
-        [],
-    ),
+
+
+def waits(few: int, many: int, **changes: Any) -> list[ScenarioResult]:
+    return [unanswered(3_000, few, **changes), unanswered(6_000, many, **changes)]
+
+
+JUDGED: dict[str, tuple[list[ScenarioResult], list[str]]] = {
+    "one long turn may be the machine": ([scenario(blocked_s=2.0), scenario()], []),
     "two long turns": (
         [scenario(blocked_s=0.5), scenario(longest_turn_s=0.5)],
-        "",
         ["blocks-the-loop"],
     ),
-    "a very long turn": ([scenario(blocked_s=12.0)], "", ["blocks-the-loop"]),
-    "a window": ([unanswered(3_000, 992), unanswered(6_000, 992)], "", []),
-    "more with more items": (
-        [unanswered(3_000, 292), unanswered(6_000, 592)],
-        "",
-        ["unbounded-tasks"],
-    ),
-    "in proportion": ([unanswered(3_000, 112), unanswered(6_000, 232)], "", ["unbounded-tasks"]),
-    "a small window": ([unanswered(3_000, 72), unanswered(6_000, 72)], "", []),
-    "hardly more": ([unanswered(3_000, 72), unanswered(6_000, 102)], "", []),
-    "a few limits": ([unanswered(3_000, 8), unanswered(6_000, 16)], "", []),
-    "late while items failed": (
-        [scenario(), scenario(**FAILED, missing=40, end="late")],
-        "",
-        ["too-slow"],
-    ),
-    "a timer of 1 ms": ([unanswered(3_000, 0, turns=300)], "", []),
-    "many turns": ([unanswered(3_000, 0, turns=1_000)], "", ["polls-hot"]),
-    "a core in few turns": ([unanswered(3_000, 0, cpu_s=0.1)], "", ["polls-hot"]),
+    "a very long turn": ([scenario(blocked_s=12.0)], ["blocks-the-loop"]),
+    "a window": (waits(992, 992), []),
+    "more with more items": (waits(292, 592), ["unbounded-tasks"]),
+    "in proportion": (waits(112, 232), ["unbounded-tasks"]),
+    "a small window": (waits(72, 72), []),
+    "hardly more": (waits(72, 102), []),
+    "a few limits": (waits(8, 16), []),
+    "late while items failed": ([scenario(), scenario(**FAILED, end="late")], ["too-slow"]),
+    "a timer of 1 ms": (waits(0, 0, turns=300), []),
+    "many turns": (waits(0, 0, turns=1_000), ["polls-hot"]),
+    "a core in few turns": (waits(0, 0, cpu_s=0.1), ["polls-hot"]),
     "lost, failing or not": (
         [scenario(missing=5, missing_item=56), scenario(**FAILED, missing=4)],
-        "",
         ["loses-items"],
     ),
     "lost where items fail": (
         [scenario(), scenario(**FAILED, missing=4)],
-        "",
         ["stops-at-first-failure"],
     ),
-    "hangs where items fail": (
-        [scenario(), scenario(**FAILED, end="stuck")],
-        "",
-        ["never-ends"],
-    ),
-    "calls without an end": ([scenario(end="endless", calls=2_000)], "", ["repeats-items"]),
+    "hangs where items fail": ([scenario(), scenario(**FAILED, end="stuck")], ["never-ends"]),
+    "calls without an end": ([scenario(end="endless", calls=2_000)], ["repeats-items"]),
 }
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"),
+    [
+        ("not-loaded: ModuleNotFoundError: No module named 'x'", "not-loaded"),
+        ("never-ends", "never-ends"),
+        ("ended: SystemExit: 3", "ends-its-process"),
+        ("too-slow", "too-slow"),
+    ],
+)
+def test_an_exam_that_was_lost_is_a_fault(lost: str, code: str) -> None:
+    assert codes(scenario(), lost=lost) == [code]
 
 
 @pytest.mark.parametrize("what", JUDGED)
 def test_faults_follow_from_what_was_observed(what: str) -> None:
-    scenarios, lost, expected = JUDGED[what]
+    scenarios, expected = JUDGED[what]
 
-    assert codes(*scenarios, lost=lost) == expected
+    assert codes(*scenarios) == expected
 
 
 # --- ranks
@@ -211,9 +207,8 @@ def records(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> lis
     ]
 
 
-def ranks(arms: dict[str, Sequence[float]], metric: str = "efficiency") -> dict[str, str]:
-    found = rank_all(records(arms, metric), ["mine"])
-    return {one.name: one.by(metric).text for one in found}
+def ranks(records: Sequence[Record], metric: str = "efficiency") -> dict[str, str]:
+    return {one.name: one.by(metric).text for one in rank_all(records, ["mine"])}
 
 
 NOISE = (1.0, 1.004, 0.997, 1.002, 0.999)
@@ -223,24 +218,28 @@ def around(value: float) -> list[float]:
     return [value * noise for noise in NOISE]
 
 
-def test_the_better_come_first_and_those_alike_share_a_rank() -> None:
-    found = ranks({"mine": around(0.8), "queue": around(0.9), "wait": around(0.9)[::-1]})
-
-    assert found == {"queue": "1=", "wait": "1=", "mine": "3"}
+def of_mine(records: Sequence[Record]) -> Arena:
+    return Arena([Examined(name="mine", faults=[])], records)
 
 
-def test_less_memory_is_better() -> None:
-    found = ranks({"mine": around(40e6), "queue": around(30e6)}, "process_peak_rss_bytes")
+@pytest.mark.parametrize(
+    ("arms", "metric", "expected"),
+    [
+        ({"mine": 0.8, "queue": 0.9, "wait": 0.9}, "efficiency", ["3", "1=", "1="]),
+        ({"mine": 40e6, "queue": 30e6}, "process_peak_rss_bytes", ["2", "1"]),
+        ({"mine": 0.9, "queue": 0.891}, "efficiency", ["1=", "1="]),
+    ],
+)
+def test_the_better_come_first_and_those_alike_share_a_rank(
+    arms: dict[str, float], metric: str, expected: list[str]
+) -> None:
+    many = records({name: around(value) for name, value in arms.items()}, metric)
 
-    assert found == {"mine": "2", "queue": "1"}
-
-
-def test_a_difference_of_a_percent_is_a_tie() -> None:
-    assert set(ranks({"mine": around(0.9), "queue": around(0.891)}).values()) == {"1="}
+    assert ranks(many, metric) == dict(zip(arms, expected, strict=True))
 
 
 def test_too_few_repeats_decide_nothing() -> None:
-    arena = Arena([Examined(name="mine", faults=[])], records({"mine": [0.1], "queue": [0.9]}))
+    arena = of_mine(records({"mine": [0.1], "queue": [0.9]}))
 
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
     assert arena.sentences() == [
@@ -248,40 +247,11 @@ def test_too_few_repeats_decide_nothing() -> None:
     ]
 
 
-def test_what_was_not_measured_has_no_rank() -> None:
-    arms = {"mine": around(0.9), "queue": around(0.8)}
-    spoilt = changed(records(arms), "mine", 5, verdict="invalid")
-    found = {one.name: one.by("efficiency") for one in rank_all(spoilt, ["mine"])}
-
-    assert (found["mine"].text, found["mine"].value) == ("-", None)
-    assert found["queue"].text == "1"
-
-
-def test_who_has_too_few_repeats_that_can_be_used_is_not_first() -> None:
-    arms = {"mine": around(0.9), "queue": around(0.8)}
-    damaged = [
-        msgspec.structs.replace(one, verdict="invalid")
-        if (one.axes["strategy"], one.repeat) == ("mine", 2)
-        else one
-        for one in records(arms)
-    ]
-    arena = Arena([Examined(name="mine", faults=[])], damaged)
-
-    assert {one.name: one.by("efficiency").text for one in arena.board} == {
-        "mine": "-",
-        "queue": "1",
-    }
-    assert arena.sentences()[-1] == (
-        "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
-        "request: 1 of 5 repeats cannot be used (invalid)."
-    )
-
-
-def changed(records: Sequence[Record], name: str, repeats: int, **changes: Any) -> list[Record]:
-    """The records, with changes in the first so many repeats of one strategy."""
+def changed(records: Sequence[Record], repeats: int, **changes: Any) -> list[Record]:
+    """The records, with changes in the first so many repeats of `mine`."""
     return [
         msgspec.structs.replace(one, **changes)
-        if one.axes["strategy"] == name and one.repeat < repeats
+        if one.axes["strategy"] == "mine" and one.repeat < repeats
         else one
         for one in records
     ]
@@ -290,30 +260,31 @@ def changed(records: Sequence[Record], name: str, repeats: int, **changes: Any) 
 FAILED_COUNTS = Counts(planned=100, sent=100, not_sent=0, ok=80, failed={"reset": 20}, cancelled=0)
 
 
+@pytest.mark.parametrize("n", [5, 7])
 @pytest.mark.parametrize("repeats", [1, 5])
-def test_who_did_not_do_the_work_has_no_rank(repeats: int) -> None:
-    arms = {"mine": around(0.5), "queue": around(0.9), "wait": around(0.9)[::-1]}
-    found = changed(records(arms), "mine", repeats, counts=FAILED_COUNTS)
-    arena = Arena([Examined(name="mine", faults=[])], found)
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"verdict": "invalid"}, "invalid"), ({"counts": FAILED_COUNTS}, "over 1% failed")],
+)
+def test_who_did_not_do_the_work_in_each_repeat_has_no_rank(
+    changes: dict[str, Any], why: str, repeats: int, n: int
+) -> None:
+    many = [*NOISE, 1.001, 0.998][:n]
+    arms = {name: [value * one for one in many] for name, value in (("mine", 0.5), ("queue", 0.9))}
+    arena = of_mine(changed(records(arms), repeats, **changes))
 
     assert {one.name: [rank.text for rank in one.ranks] for one in arena.board} == {
-        "queue": ["1=", "1=", "1=", "1="],
-        "wait": ["1=", "1=", "1=", "1="],
-        "mine": ["-", "-", "-", "-"],
+        "queue": ["1"] * 4,
+        "mine": ["-"] * 4,
     }
-    assert "mine is" not in arena.text()
-    assert f"{repeats} of 5 repeats cannot be used (over 1% failed)." in arena.sentences()[-1]
-
-
-def test_of_more_repeats_than_are_needed_each_must_be_usable() -> None:
-    many = [*NOISE, 1.001, 0.998]
-    arms = {"mine": [0.5 * noise for noise in many], "queue": [0.9 * noise for noise in many]}
-    found = changed(records(arms), "mine", 1, counts=FAILED_COUNTS)
-
-    assert {one.name: one.by("efficiency").text for one in rank_all(found, ["mine"])} == {
-        "queue": "1",
-        "mine": "-",
-    }
+    assert "mine has rank" not in arena.text()
+    assert arena.sentences()[-1] == (
+        "No rank for mine by efficiency, mine by CPU/request, mine by memory, mine by first "
+        f"request: {repeats} of {n} repeats cannot be used ({why})."
+    )
+    assert arena.board[-1].by("efficiency").value == (
+        None if repeats == n else pytest.approx(0.5, rel=0.01)
+    )
 
 
 def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None:
@@ -325,10 +296,10 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
         )
         for one in records({"mine": around(0.9), "queue": around(0.8)})
     ]
-    arena = Arena([Examined(name="mine", faults=[])], held)
+    arena = of_mine(held)
 
-    assert {one.by("efficiency").text for one in arena.board} == {"-"}
-    assert {one.by("cpu_us_per_request").text for one in arena.board} == {"1="}
+    assert set(ranks(held).values()) == {"-"}
+    assert set(ranks(held, "cpu_us_per_request").values()) == {"1="}
     assert arena.sentences()[-1] == (
         "No rank for mine by efficiency, queue by efficiency: "
         "5 of 5 repeats cannot be used (held up by the other side)."
@@ -339,12 +310,12 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
 def test_without_a_floor_the_other_metrics_are_read_as_ever(repeats: int) -> None:
     arms = {"mine": around(0.9)[:repeats], "queue": around(0.9)[:repeats]}
     bare = [msgspec.structs.replace(one, floor_s=None, efficiency=None) for one in records(arms)]
-    says = Arena([Examined(name="mine", faults=[])], bare).sentences()
+    says = of_mine(bare).sentences()
 
     assert says[-1] == "No rank for mine by efficiency, queue by efficiency: not measured."
     assert ("With 1 repeat nothing is decided" in says[0]) == (repeats == 1)
     assert ("1= by CPU/request" in says[0]) == (repeats == 5)
-    assert not any("With 0 repeats" in said for said in says)
+    assert not any("With 0 repeats" in one for one in says)
 
 
 # --- as it is shown
@@ -372,19 +343,14 @@ def test_the_text_names_faults_places_and_what_they_mean() -> None:
     assert max(map(len, text.splitlines())) <= 110
 
 
-def test_the_html_escapes_what_learners_named() -> None:
-    page = board().html()
+def test_the_html_escapes_what_learners_named_and_the_data_are_plain() -> None:
+    page, data = board().html(), json.loads(json.dumps(board().to_dict()))
 
     assert "eager_&lt;b&gt;" in page
     assert "<again>" not in page
     assert "<li>polls-hot. It asks" in page
     assert "<img alt=" in page
     assert "<table" in page
-
-
-def test_the_data_are_plain() -> None:
-    data = json.loads(json.dumps(board().to_dict()))
-
     assert [one["passed"] for one in data["examined"]] == [True, False]
     assert data["examined"][1]["faults"][0]["code"] == "polls-hot"
     assert [one["name"] for one in data["board"]] == ["queue", "wait", "mine"]
@@ -397,9 +363,6 @@ def test_the_chart_has_a_panel_for_each_metric_and_names_each_place() -> None:
     assert len(chart.body.axes) == len(METRICS)
     assert "efficiency (%): queue 90 (1=), wait 90 (1=), mine 80 (3)" in chart.alt
     assert all(len(ax.texts) == 3 for ax in chart.body.axes)
-
-
-def test_other_charts_are_those_of_a_study() -> None:
     assert "mine" in board().plot("memory").alt
 
 

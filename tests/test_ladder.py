@@ -23,7 +23,7 @@ from labkit.launch import process as programs
 from labkit.launch.load_generators import Counted, Load
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
-from labkit.report.ladder import Ladder, Spread, bound
+from labkit.report.ladder import Ladder, bound
 from labkit.studies import study_file
 from tests.factories import make_record
 
@@ -160,8 +160,10 @@ def test_gain_is_judged_block_by_block_over_the_step_before() -> None:
 
     assert (first.against, first.gain) == (None, None)
     assert second.against == "worker-pool"
-    assert second.gain == Spread(median=3, min=2, max=10)
-    assert second.throughput_rps == Spread(median=500, min=200, max=3_000)
+    assert (second.gain, second.gain_min, second.gain_max, second.gain_text) == (3, 2, 10, "×3")
+    rates = (second.throughput_rps, second.throughput_rps_min, second.throughput_rps_max)
+    assert rates == (500, 200, 3_000)
+    assert "×3 (2-10)" in climbed(records).text()
 
 
 def test_invalid_and_missing_records_make_no_gain() -> None:

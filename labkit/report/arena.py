@@ -84,12 +84,11 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
     losses: Counter[tuple[str, str]] = Counter()
     for each in comparisons.compare_each_other(records, ["strategy"], list(METRICS)):
         ratio = each.comparison.ratio
-        if each.comparison.answer == "inconclusive" or ratio is None:
+        if ratio is None or ratio.low is None or ratio.high is None:
             continue
-        assert ratio.low is not None
-        assert ratio.high is not None
         higher_is_better = stats.metric(each.metric).better == "higher"
-        if ratio.high < 1 / MARGIN if higher_is_better else ratio.low > MARGIN:
+        worse = ratio.high < 1 / MARGIN if higher_is_better else ratio.low > MARGIN
+        if worse and each.comparison.answer != "inconclusive":
             losses[each.metric, each.of["strategy"]] += 1
     by_metric = {metric: _ranks(metric, by_name, losses) for metric in METRICS}
     rows = [
@@ -172,9 +171,8 @@ class Arena(Outcome):
         """
         if not self.records:
             raise BadInput("there is no board to draw: nobody has passed the exam")
-        return super().plot(kind) if kind != "board" else self._drawn(self.sentences())
-
-    def _drawn(self, notes: Sequence[str]) -> Chart:
+        if kind != "board":
+            return super().plot(kind)
         from labkit.charts.notes import shared_conditions  # here: it brings pandas along
 
         frame = self.frame()
@@ -205,7 +203,7 @@ class Arena(Outcome):
             title="The board",
             trusts=trusts,
             conditions=shared_conditions(frame),
-            notes=notes,
+            notes=self.sentences(),
         )
 
     def table(self) -> Table:
@@ -292,7 +290,7 @@ class Arena(Outcome):
         for each in self.examined:
             parts += [html.heading(_verdict(each)), html.listed(_findings(each))]
         if self.board:
-            parts += [self.table().html(), html.picture(lambda: self._drawn([]))]
+            parts += [self.table().html(), html.picture(self.plot)]
         return "".join([*parts, html.sentences(self.sentences())])
 
 

@@ -6,7 +6,6 @@ out of it: a machine that drifts then drifts under both of its sides.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import median
@@ -38,16 +37,8 @@ _NONE = "-"
 Bound = Literal["", "maybe", "server"]
 
 
-class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """A number over its repeats."""
-
-    median: float
-    min: float
-    max: float
-
-
 class Rung(msgspec.Struct, frozen=True, kw_only=True):
-    """One rung over its repeats; None where nothing was measured. CPU figures are medians.
+    """One rung over its repeats, named as in summaries of studies; None: nothing was measured.
 
     `invalid` of the `n` records are of no use for a gain. `gain` is the ratio of its rate to that
     of the rung `against`. `bound` says whether the server was the bottleneck. `warnings` are codes,
@@ -60,17 +51,31 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
     own: bool
     n: int
     invalid: int
-    throughput_rps: Spread | None
+    throughput_rps: float | None
+    throughput_rps_min: float | None
+    throughput_rps_max: float | None
     cpu_us_per_request: float | None
     server_cpu_percent: float | None
     server_waited_percent: float | None
     bound: Bound
     against: str | None
-    gain: Spread | None
+    gain: float | None
+    gain_min: float | None
+    gain_max: float | None
     failed: int
     verdict: str
     warnings: list[str]
     failures: list[str]
+
+    @property
+    def gain_text(self) -> str:
+        """The gain, such as '×2.9'; a dash where it is not known."""
+        return _NONE if self.gain is None else times(self.gain)
+
+
+_OF_SUMMARY = ("n", "verdict", "throughput_rps", "throughput_rps_min", "throughput_rps_max",
+               "cpu_us_per_request", "server_cpu_percent")  # fmt: skip
+"""What a rung takes from the row of its arm in the summary."""
 
 
 def bound(server_cpu_percent: float | None) -> Bound:
@@ -79,16 +84,6 @@ def bound(server_cpu_percent: float | None) -> Bound:
     if busy > BOTTLENECK_PERCENT:
         return "server"
     return "maybe" if busy > guards.SERVER_BUSY_PERCENT else ""
-
-
-def _spread(values: Iterable[float | None]) -> Spread | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return Spread(median=median(known), min=min(known), max=max(known)) if known else None
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    spread = _spread(values)
-    return spread.median if spread else None
 
 
 class Ladder(FileStudy):
@@ -112,31 +107,31 @@ class Ladder(FileStudy):
                 {r.repeat: r.throughput_rps for r in side if r.verdict != "invalid"}
                 for side in (mine, below)
             )
+            gains = [
+                rate / base
+                for repeat, rate in rates.items()
+                if rate and (base := others.get(repeat))
+            ]
             failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
-            waited = (one.figures.get("server_waited_percent") for one in mine)
             found.append(
                 Rung(
                     arm=arm.id,
                     label=arm.label,
                     why=arm.why,
                     own=not arm.by_others,
-                    n=row["n"],
                     invalid=sum(one.verdict == "invalid" for one in mine),
-                    throughput_rps=_spread(one.throughput_rps for one in mine),
-                    cpu_us_per_request=row["cpu_us_per_request"],
-                    server_cpu_percent=row["server_cpu_percent"],
-                    server_waited_percent=_median(waited),
+                    server_waited_percent=_median(
+                        one.figures.get("server_waited_percent") for one in mine
+                    ),
                     bound=bound(row["server_cpu_percent"]),
                     against=against if below else None,
-                    gain=_spread(
-                        rate / base
-                        for repeat, rate in rates.items()
-                        if rate and (base := others.get(repeat))
-                    ),
+                    gain=_median(gains),
+                    gain_min=min(gains, default=None),
+                    gain_max=max(gains, default=None),
                     failed=sum(one.counts.failures for one in mine),
-                    verdict=row["verdict"],
                     warnings=[code for code in row["warnings"] if code not in _SHOWN_ELSEWHERE],
                     failures=list(dict.fromkeys(failures)),
+                    **{name: row[name] for name in _OF_SUMMARY},
                 )
             )
         return found
@@ -145,34 +140,34 @@ class Ladder(FileStudy):
         """Return one row a rung: medians, and of rate and gain the extremes too."""
         import pandas as pd
 
-        return pd.DataFrame([_flat(one) for one in self.rungs])
+        return pd.DataFrame(msgspec.to_builtins(self.rungs))
 
     def plot(self, kind: str = "ladder") -> Chart:
         """Draw the `ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
             own = [one for one in self.records if "program" not in one.trial]
             return charts.plot(kind, own, self.by)
-        bars = []
-        for one in self.rungs:
-            rate = one.throughput_rps
-            bars.append(
-                charts.Bar(
-                    label=one.label,
-                    own=one.own,
-                    rate=rate.median if rate else None,
-                    reach=(rate.min, rate.max) if rate else None,
-                    gain=gain_text(one.gain) if one.gain else "",
-                    over="" if one.own else one.against or "",
-                    cpu_us=one.cpu_us_per_request,
-                    bound=one.bound,
-                )
+        bars = [
+            charts.Bar(
+                label=one.label,
+                own=one.own,
+                rate=one.throughput_rps,
+                reach=None
+                if one.throughput_rps_min is None or one.throughput_rps_max is None
+                else (one.throughput_rps_min, one.throughput_rps_max),
+                gain="" if one.gain is None else one.gain_text,
+                over="" if one.own else one.against or "",
+                cpu_us=one.cpu_us_per_request,
+                bound=one.bound,
             )
+            for one in self.rungs
+        ]
         return charts.ladder(bars, notes=self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: as a study, with a row a rung and what was missing."""
         return super().to_dict() | {
-            "summary": [_flat(one) for one in self.rungs],
+            "summary": msgspec.to_builtins(self.rungs),
             "missing": [{ARM: name, "install": how} for name, how in self.absent.items()],
             "says": self.sentences(),
         }
@@ -197,7 +192,7 @@ class Ladder(FileStudy):
             "median over the blocks.",
         ]
         beside = [
-            f"{times(1 / one.gain.median)} of {one.arm}"
+            f"{times(1 / one.gain)} of {one.arm}"
             for one in self.rungs
             if one.gain and not one.own and one.against == YARDSTICK
         ]
@@ -256,25 +251,9 @@ class Ladder(FileStudy):
             )
 
 
-def _flat(one: Rung) -> dict[str, Any]:
-    """Return a rung as one flat row, named as summaries of studies are."""
-    data = msgspec.structs.asdict(one)
-    for name in ("throughput_rps", "gain"):
-        spread: Spread | None = data[name]
-        data[name] = spread and spread.median
-        data[f"{name}_min"] = spread and spread.min
-        data[f"{name}_max"] = spread and spread.max
-    return data
-
-
-def gain_text(ratio: Spread | None, *, spread: bool = False) -> str:
-    """Return such as '×2.9', with its range '×2.9 (2.7-3.1)'; a dash where it is not known."""
-    if ratio is None:
-        return _NONE
-    # One block alone, where the others are invalid, has no range either.
-    several = spread and ratio.min < ratio.max
-    reach = f" ({times(ratio.min)[1:]}-{times(ratio.max)[1:]})" if several else ""
-    return f"{times(ratio.median)}{reach}"
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -285,9 +264,17 @@ def _number(value: float | None) -> str:
     return _NONE if value is None else stats.number(value)
 
 
-def _range_text(one: Rung) -> str:
-    rate = one.throughput_rps
-    return f"{rate.min:,.0f}-{rate.max:,.0f}" if rate and one.n > 1 else _NONE
+def _range_text(one: Rung, name: str, form: Callable[[float], str]) -> str:
+    """Return the range of a figure over the repeats; nothing where there is none."""
+    low, high = (getattr(one, f"{name}_{end}") for end in ("min", "max"))
+    return f"{form(low)}-{form(high)}" if one.n > 1 and low is not None else ""
+
+
+def _gain_text(one: Rung) -> str:
+    # One block alone, where the others are invalid, has no range either.
+    several = one.gain_min != one.gain_max
+    reach = _range_text(one, "gain", lambda ratio: times(ratio)[1:]) if several else ""
+    return f"{one.gain_text} ({reach})" if reach else one.gain_text
 
 
 def _server_text(one: Rung) -> str:
@@ -298,9 +285,9 @@ def _server_text(one: Rung) -> str:
 _COLUMNS: Mapping[str, Callable[[Rung], str]] = {
     "rung": lambda one: one.arm,
     "n": lambda one: str(one.n),
-    "requests/s": lambda one: _number(getattr(one.throughput_rps, "median", None)),
-    "range": _range_text,
-    "gain": lambda one: gain_text(one.gain, spread=one.n > 1),
+    "requests/s": lambda one: _number(one.throughput_rps),
+    "range": lambda one: _range_text(one, "throughput_rps", "{:,.0f}".format) or _NONE,
+    "gain": _gain_text,
     "over": lambda one: one.against if one.gain and one.against else _NONE,
     "CPU/request (µs)": lambda one: _number(one.cpu_us_per_request),
     "server CPU (%)": _server_text,

@@ -45,16 +45,10 @@ class Profile(Result):
     def __init__(self, found: ProfileResult, record: Record | None = None, title: str = "") -> None:
         self.found, self.record, self.title = found, record, title
         self.graph, self.clock, self.wall_s = found.graph, found.graph.clock, found.wall_s
-
-    @property
-    def slow(self) -> Sequence[SlowCallback]:
+        self.slow: Sequence[SlowCallback] = found.slow
         """The callbacks that blocked the event loop for long."""
-        return self.found.slow
-
-    @property
-    def requests_s(self) -> float | None:
+        self.requests_s: float | None = found.requests_s
         """The sum of the requests' times, from call to end, by the lab's own clock."""
-        return self.found.requests_s
 
     @property
     def attributed(self) -> float | None:

@@ -92,17 +92,12 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     records: list[Record]
 
 
-def references() -> list[str]:
-    """Return the benchmarks that have a reference."""
-    return sorted(path.stem for path in paths.data("reference").glob("*.json"))
-
-
 def reference(name: str) -> Reproduction:
     """Return the stored reference of a benchmark. Raises `BadInput` where there is none."""
     file = study_file.load(name)
     path = paths.data("reference") / f"{file.id}.json"
     if not path.is_file():
-        listed = ", ".join(references()) or "none"
+        listed = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
