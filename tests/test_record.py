@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput, RecordDamaged
-from labkit.record.record import SCHEMA_VERSION, Record, Verdict, decode, encode
+from labkit.record.record import SCHEMA_VERSION, Record, decode, encode
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
@@ -59,16 +59,9 @@ RECORDS = values_of(Record).map(
 def test_a_record_is_the_same_after_json(record: Record) -> None:
     line = encode(record)
 
-    assert decode(line) == record
+    assert decode(line) == decode(line + b"\n") == record
     assert b"\n" not in line
     assert json.loads(line) == record.to_dict()
-
-
-def test_a_whole_record_is_the_same_after_json() -> None:
-    record = make_record()
-
-    assert decode(encode(record)) == record
-    assert decode(encode(record) + b"\n") == record
 
 
 def test_a_record_cut_anywhere_is_damaged() -> None:
@@ -80,13 +73,11 @@ def test_a_record_cut_anywhere_is_damaged() -> None:
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**6])
 def test_a_newer_schema_is_refused_even_where_nothing_else_is_known(version: int) -> None:
-    with pytest.raises(RecordDamaged) as caught:
+    with pytest.raises(BadInput, match="install a newer labkit to read it") as caught:
         decode(json.dumps({"schema_version": version, "news": 1}).encode(), "record x")
 
-    assert str(caught.value) == (
-        f"record x has schema_version {version}: this labkit reads versions up to "
-        f"{SCHEMA_VERSION}; install a newer labkit to read it"
-    )
+    assert isinstance(caught.value, RecordDamaged)
+    assert str(caught.value).startswith(f"record x has schema_version {version}: ")
 
 
 def test_fields_that_are_not_known_are_ignored() -> None:
@@ -103,7 +94,10 @@ def test_fields_that_are_not_known_are_ignored() -> None:
         b"", b"\n", b"null", b"[]", b"{}", b"1", b'"x"', b"\x00", b"\xff\xfe", b"{" * 50,
         b'{"schema_version": null}', b'{"schema_version": "1"}', b'{"schema_version": 1.5}',
         b'{"schema_version": 1}', b'{"schema_version": 1, "id": "x"}',
+        b'{"schema_version":1,"x":' + b'{"a":' * 100_000,  # nested without end
+        b'{"schema_version":1,"trial":' + b'{"a":' * 100_000,
     ],
+    ids=lambda data: data[:40],
 )  # fmt: skip
 def test_what_is_no_record_is_damaged(data: bytes) -> None:
     with pytest.raises(RecordDamaged):
@@ -121,14 +115,3 @@ def test_what_is_no_record_is_damaged(data: bytes) -> None:
 def test_an_edited_record_is_damaged(change: dict[str, Any]) -> None:
     with pytest.raises(RecordDamaged, match="delete the file or restore it from a copy"):
         decode(json.dumps({**make_record().to_dict(), **change}).encode())
-
-
-@pytest.mark.parametrize("start", [b'{"schema_version":1,"x":', b'{"schema_version":1,"trial":'])
-def test_a_file_nested_without_end_is_damaged(start: bytes) -> None:
-    with pytest.raises(RecordDamaged):
-        decode(start + b'{"a":' * 100_000)
-
-
-def test_damage_is_bad_input() -> None:
-    assert issubclass(RecordDamaged, BadInput)
-    assert get_args(Verdict) == ("valid", "warn", "invalid")
