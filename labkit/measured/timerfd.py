@@ -41,7 +41,6 @@ class Clock(Protocol):
 
     def set(self, due_ns: int | None) -> None:
         """Ring once at `due_ns` or after it, and not at the time set before."""
-        ...
 
 
 class Alarm:

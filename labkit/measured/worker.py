@@ -101,7 +101,6 @@ def main() -> int:
         os.sched_setaffinity(0, {job.core})
     try:
         trial = Trial.from_dict(job.trial)
-        strategy: Strategy
         if job.function is not None:
             strategy = pickle.loads(base64.b64decode(job.function))  # noqa: S301  # from the parent
         else:
@@ -196,8 +195,7 @@ async def _run(
         message = "the trial was ended before all items were sent"
         notes.append(Note(code="ended-early", message=message))
     elif isinstance(result, BaseException):
-        what = f"{type(result).__name__}: {result}"[:300]
-        message = f"the strategy itself raised {what}"
+        message = f"the strategy itself raised {type(result).__name__}: {result}"[:330]
         notes.append(Note(code="strategy-failed", message=message))
     left = asyncio.all_tasks() - before
     if left:
@@ -265,8 +263,7 @@ def _effective(trial: Trial) -> dict[str, Any]:
     from importlib import metadata  # here, after the window: it takes megabytes
 
     loop = asyncio.get_running_loop()
-    libraries = ["aiohttp", "uvloop"]
-    libraries += [name for name in (trial.strategy, trial.transport.kind) if name in _LIBRARIES]
+    libraries = ["aiohttp", "uvloop", *(_LIBRARIES & {trial.strategy, trial.transport.kind})]
     versions: dict[str, str | None] = {}
     for name in libraries:
         try:

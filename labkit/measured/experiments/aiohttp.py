@@ -23,7 +23,6 @@ from labkit.spec.transports import AiohttpTransport
 MANY_REQUESTS, FEW_REQUESTS = 300, 5
 LOOKUP_S = 0.02
 CAP_BYTES = 100_000
-SENT_CHUNK_BYTES = 10_000
 READ_CHUNK_BYTES = 8_192
 WAYS = ("whole", "chunks", "list")
 
@@ -79,22 +78,15 @@ async def idle_gaps(
     url: str, *, keepalive_timeout: float, gap_s: float = 0.015, requests: int = 100
 ) -> Figures:
     """Count connections, and time requests, with pauses shorter or longer than the keep-alive."""
-    opened, took_s = 0, 0.0
-    trace = aiohttp.TraceConfig()
-
-    async def count(*_: object) -> None:
-        nonlocal opened
-        opened += 1
-
-    trace.on_connection_create_end.append(count)
-    connector = aiohttp.TCPConnector(keepalive_timeout=keepalive_timeout)
-    async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
+    connector, took_s = aiohttp.TCPConnector(keepalive_timeout=keepalive_timeout), 0.0
+    async with aiohttp.ClientSession(connector=connector) as session:
         for item in range(requests):
             began_s = perf_counter()
             async with session.get(f"{url}/{item}") as response:
                 await response.read()
             took_s += perf_counter() - began_s
             await asyncio.sleep(gap_s)
+        opened = (await ask(session, f"{url}/-/stats"))["connections_opened"]
     return {"connections": float(opened), "latency_s": took_s / requests}
 
 
@@ -142,18 +134,13 @@ async def body_cap(url: str | None, *, beyond_bytes: int, announced: bool = True
     async def take(request: web.Request) -> web.Response:
         return web.Response(text=str(len(await request.read())))
 
-    body = b"x" * (CAP_BYTES + beyond_bytes)
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(body), SENT_CHUNK_BYTES):
-            yield body[at : at + SENT_CHUNK_BYTES]
-
     app = web.Application(client_max_size=CAP_BYTES)
     app.router.add_post("/", take)
+    body = b"x" * (CAP_BYTES + beyond_bytes)
     async with (
         served(app) as own,
         aiohttp.ClientSession() as session,
-        session.post(own, data=body if announced else chunks()) as response,
+        session.post(own, data=body, chunked=None if announced else True) as response,
     ):
         return {"status": float(response.status)}
 
@@ -226,10 +213,7 @@ async def reading(url: str, *, how: str, size_bytes: int = 50_000_000) -> Figure
             chunks = response.content.iter_chunked(READ_CHUNK_BYTES)
             if how == "list":
                 return sum(map(len, [chunk async for chunk in chunks]))
-            total = 0
-            async for chunk in chunks:
-                total += len(chunk)
-            return total
+            return sum([len(chunk) async for chunk in chunks])
 
     async with aiohttp.ClientSession() as session:
         # A first request loads and allocates what every request needs.

@@ -104,9 +104,8 @@ class ProcessTreeReader:
         alone = sum(resident - shared for resident, shared in found)
         return (alone + max(shared for _, shared in found)) * PAGE_BYTES
 
-    def peak_bytes(self) -> int | None:
-        """Return resident memory now: of several processes together the kernel knows no peak."""
-        return self.rss_bytes()
+    peak_bytes = rss_bytes
+    """Resident memory now: of several processes together the kernel knows no peak."""
 
     def cpu_s(self) -> float | None:
         """Return CPU seconds so far, not in ticks: each process may have less than one."""

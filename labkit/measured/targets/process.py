@@ -38,11 +38,9 @@ class Listening(Protocol):
     @property
     def sockets(self) -> Sequence[Any]:
         """Return the sockets that listen."""
-        ...
 
     def close(self) -> None:
         """Accept no more."""
-        ...
 
 
 Settings = TypeVar("Settings", bound=Listener)

@@ -27,9 +27,7 @@ from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
 GRACE_S = 2.0
-USAGE = (
-    """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay": "randint(0,3)"}'"""
-)
+USAGE = """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay": "0.1"}'"""
 
 
 def main(arguments: list[str]) -> int:
@@ -109,12 +107,8 @@ def _reserve_port(settings: HttpServer) -> socket.socket:
 @contextmanager
 def _worker(settings: HttpServer) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker, and end it with the block."""
-    command = [
-        sys.executable,
-        "-m",
-        "labkit.measured.targets.http",
-        msgspec.json.encode(settings).decode(),
-    ]
+    described = msgspec.json.encode(settings).decode()
+    command = [sys.executable, "-m", "labkit.measured.targets.http", described]
     worker = subprocess.Popen(  # noqa: S603  # our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )

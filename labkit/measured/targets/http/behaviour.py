@@ -88,9 +88,8 @@ class Behaviour:
 
     @property
     def is_at_once(self) -> bool:
-        """Return whether every `GET /{name}` gets the very same bytes, without any delay."""
-        undelayed = self._delay.kind == "fixed" and not self._delay.draw(self._seed, "")
-        return undelayed and isinstance(self.hello.body, bytes)
+        """Return whether every `GET /{name}` is answered without any delay."""
+        return self._delay.kind == "fixed" and not self._delay.draw(self._seed, "")
 
     def hello_delay_s(self, target: str) -> float | None:
         """Return the delay in seconds where `GET target` surely is `hello`; None: ask `answer`.
@@ -258,11 +257,12 @@ def _coded(body: bytes, request: Request) -> Answer:
     coding = query(request, "encoding")
     if coding is None:
         coding = compression.negotiate(request.headers.get("accept-encoding"))
+    names = ", ".join(compression.CODERS)
     if coding is None:
-        return messages.text(406, compression.NOT_ACCEPTABLE, vary)
+        sentence = f"the accept-encoding header refuses every coding: accept one of {names}"
+        return messages.text(406, sentence, vary)
     coder = compression.CODERS.get(coding)
     if coder is None:
-        names = ", ".join(compression.CODERS)
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
     levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
     level = option(request, "level", levels, coder.level, f"level of {coding}")

@@ -9,25 +9,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
-ZLIB_LEVEL = 6
-BROTLI_QUALITY = 5
-ZSTD_LEVEL = 3
 IDENTITY = "identity"
 
-# zlib's window sizes: a gzip wrapper (whose time stamp zlib leaves 0) and a zlib wrapper, which is
-# what RFC 9110 calls deflate.
-_GZIP_WINDOW = 31
-_ZLIB_WINDOW = 15
 _Q_VALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 # The weight of identity where a client does not name it: below all that it can write.
 _LAST_CHOICE = 0.0001
-
-
-def _zlib(window: int) -> Callable[[bytes, int], bytes]:
-    return lambda body, level: zlib.compress(body, level, wbits=window)
 
 
 def _brotli(body: bytes, level: int) -> bytes:
@@ -51,21 +39,15 @@ class Coder(NamedTuple):
     levels: range
 
 
-# In order of preference, where a client has none.
-CODERS: Mapping[str, Coder] = MappingProxyType(
-    {
-        "gzip": Coder(_zlib(_GZIP_WINDOW), ZLIB_LEVEL, range(10)),
-        "deflate": Coder(_zlib(_ZLIB_WINDOW), ZLIB_LEVEL, range(10)),
-        "br": Coder(_brotli, BROTLI_QUALITY, range(12)),
-        "zstd": Coder(_zstd, ZSTD_LEVEL, range(1, 20)),
-        IDENTITY: Coder(lambda body, _: body, 0, range(1)),
-    }
-)
-
-
-NOT_ACCEPTABLE = (
-    f"the accept-encoding header refuses every coding: accept one of {', '.join(CODERS)}"
-)
+# In order of preference, where a client has none. Of zlib, a window of 31 is a gzip wrapper (whose
+# time stamp zlib leaves 0), and one of 15 a zlib wrapper, which is what RFC 9110 calls deflate.
+CODERS: Mapping[str, Coder] = {
+    "gzip": Coder(lambda body, level: zlib.compress(body, level, wbits=31), 6, range(10)),
+    "deflate": Coder(lambda body, level: zlib.compress(body, level, wbits=15), 6, range(10)),
+    "br": Coder(_brotli, 5, range(12)),
+    "zstd": Coder(_zstd, 3, range(1, 20)),
+    IDENTITY: Coder(lambda body, _: body, 0, range(1)),
+}
 
 
 def negotiate(accept_encoding: str | None) -> str | None:

@@ -12,6 +12,7 @@ import sys
 from collections import Counter, deque
 from contextlib import suppress
 from email.utils import formatdate
+from itertools import count
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ import msgspec
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer
-from labkit.measured.targets.http.requests import RequestHead, plain_head
+from labkit.measured.targets.http.requests import RequestHead
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.spec.targets import HttpServer
@@ -69,7 +70,7 @@ class Engine:
             "seed": settings.seed,
         }
         hello = self.behaviour.hello
-        self.plain = Turn(hello, plain_head(""), last=False)
+        self.plain = Turn(hello, RequestHead(target=""), last=False)
         # A body that is only described has no short way; nor has a request that is logged.
         self.is_short = isinstance(hello.body, bytes) and self.log is None
         self.is_at_once = self.is_short and self.behaviour.is_at_once
@@ -190,8 +191,8 @@ class Stats:
     def snapshot(self) -> dict[str, Any]:
         """Return the counters now; `delay_error_s` is by how much delays ended late, in seconds."""
         late = histogram.empty()
-        for bucket, count in self._late.items():
-            late[bucket] = count
+        for bucket, times in self._late.items():
+            late[bucket] = times
 
         def late_s(share: float) -> float | None:
             late_ns = histogram.percentile(late, share)
@@ -244,12 +245,11 @@ class Log:
         self._max, self._start = max_requests, perf_counter()
         self._requests: deque[dict[str, Any]] = deque(maxlen=max_requests)
         self._connections: dict[object, int] = {}
-        self._opened = 0
+        self._numbers = count(1)
 
     def opened(self, connection: object) -> None:
         """Number a connection, from 1; those that only ask for the counters have numbers too."""
-        self._opened += 1
-        self._connections[connection] = self._opened
+        self._connections[connection] = next(self._numbers)
 
     def closed(self, connection: object) -> None:
         """Forget a connection that is gone."""

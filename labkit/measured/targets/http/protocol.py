@@ -38,7 +38,6 @@ from labkit.measured.targets.http.messages import Answer, Request
 from labkit.measured.targets.http.requests import (
     RequestHead,
     RequestReader,
-    plain_head,
     plain_name,
     plain_names,
 )
@@ -103,7 +102,7 @@ class ServerConnection(asyncio.Protocol):
             self._reader.receive(data)
         except BadMessage as error:
             refusal = messages.text(400, str(error))
-            self._enqueue(Turn(refusal, plain_head(""), last=True, counted=False))
+            self._enqueue(Turn(refusal, RequestHead(target=""), last=True, counted=False))
         self._advance()
 
     def eof_received(self) -> None:
@@ -212,7 +211,7 @@ class ServerConnection(asyncio.Protocol):
         target = "/" + name.decode("ascii")
         delay_s = self._engine.behaviour.hello_delay_s(target)
         if delay_s is None or self._engine.log is not None:  # a route of its own, or to be logged
-            self._start(self._turn(plain_head(target), b""))
+            self._start(self._turn(RequestHead(target=target), b""))
         else:
             self._start(self._engine.plain, delay_s)
 

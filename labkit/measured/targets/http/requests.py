@@ -19,14 +19,14 @@ _LINE_END = b" HTTP/1.1\r\n"
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The head of a request. `length` of its body in bytes; None where it comes in chunks."""
+    """The head of a request, of a plain GET by default. `length` is None where chunks come."""
 
-    method: str
     target: str
-    version: str
-    headers: dict[str, str]
-    length: int | None
-    keep_alive: bool
+    method: str = "GET"
+    version: str = "1.1"
+    headers: dict[str, str] = {}
+    length: int | None = 0
+    keep_alive: bool = True
 
     @property
     def expects(self) -> bool:
@@ -40,27 +40,17 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
         return self.length == 0 and self.keep_alive and self.version == "1.1"
 
 
-def plain_head(target: str) -> RequestHead:
-    """Return the head of a plain `GET target`."""
-    return RequestHead(
-        method="GET", target=target, version="1.1", headers={}, length=0, keep_alive=True
-    )
-
-
 class Listener(Protocol):
     """Who takes the requests of a `RequestReader`, in the order in which they came."""
 
     def plain_received(self, name: bytes) -> None:
         """Take `GET /{name}`, with letters and digits only, from a client that stays."""
-        ...
 
     def head_received(self, head: RequestHead) -> int:
         """Return how many bytes of the body that follows to keep; the rest is passed over."""
-        ...
 
     def request_received(self, head: RequestHead, body: bytes) -> None:
         """Take any other request, whole; of its body at most one byte more than is to be kept."""
-        ...
 
 
 class RequestReader(MessageReader):
