@@ -3,53 +3,66 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-Said = dict[str, list[Any]]
+PATIENCE_S = 60
+Output = dict[str, list[Any]]
+"""What one cell published, by the kind of message."""
 
 
 class Kernel:
-    """One that is running; see `kernel`."""
+    """A kernel that is running; see `kernel`."""
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
-        self._manager, self._client = manager, client
+        self.manager, self.client = manager, client
 
-    def run(self, code: str) -> Said:
-        """Run a cell; what it said, by the kind of message."""
-        return self._said(self._client.execute(code))
-
-    def _said(self, asked: str) -> Said:
-        said = Said()
+    def run(self, code: str, seen: Callable[[str], None] = lambda text: None) -> Output:
+        """Run a cell to its end; `seen` is called with each text of the live output."""
+        asked, output = self.client.execute(code), Output()
         while True:
-            message = self._client.get_iopub_msg(timeout=60)
+            message = self.client.get_iopub_msg(timeout=PATIENCE_S)
             kind, content = message["msg_type"], message["content"]
             if message["parent_header"].get("msg_id") != asked:
                 continue
             if kind == "status" and content["execution_state"] == "idle":
-                return said
-            said.setdefault(kind, []).append(content)
+                return output
+            output.setdefault(kind, []).append(content)
+            if kind.endswith("display_data"):
+                seen(content["data"]["text/plain"])
 
     def value(self, code: str) -> str:
-        """Run a cell that must not fail; its value as text."""
-        said = self.run(code)
-        assert "error" not in said, said["error"]
-        return str(said["execute_result"][0]["data"]["text/plain"])
+        """Run a cell that must not fail; return its value as text."""
+        output = self.run(code)
+        assert "error" not in output, output["error"]
+        return str(output["execute_result"][0]["data"]["text/plain"])
+
+    def children(self) -> list[psutil.Process]:
+        """Return the processes that the kernel has started."""
+        found: list[psutil.Process] = psutil.Process(self.manager.provisioner.pid).children()
+        return found
 
 
 @contextlib.contextmanager
-def kernel() -> Iterator[Kernel]:
-    """A kernel, gone at the end."""
+def kernel(**settings: str) -> Iterator[Kernel]:
+    """Start a kernel with these variables in its environment, gone at the end."""
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel()
+    manager.kernel_spec.argv[0] = sys.executable
+    absent = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
+    env = {name: value for name, value in os.environ.items() if name not in absent}
+    manager.start_kernel(env=env | settings)
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE_S)
         yield Kernel(manager, client)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()

@@ -7,56 +7,34 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
-from kernels import Said, kernel
+from kernels import Output, kernel
 
 import labkit as lab
-from labkit.errors import BadInput
 from labkit.notebook import magics
 from labkit.profiler.callgraph import Call, CallGraph, Function
 
-Run = Callable[[str], Said]
+Run = Callable[[str], Output]
 
 
-def test_first_line_becomes_a_call_and_the_others_stay() -> None:
-    lines = ["%%labprof --clock cpu\n", "await f()\n"]
-    assert magics.replaced(lines) == [
-        "get_ipython().labprof_start('--clock cpu')\n",
-        "await f()\n",
-    ]
-
-
-@pytest.mark.parametrize("lines", [[], ["x = 1\n"], ["%%labprofile\n"], ["x\n", "%%labprof\n"]])
-def test_other_cells_stay_as_they_are(lines: list[str]) -> None:
-    assert magics.replaced(lines) == lines
-
-
-def test_options_are_quoted_whatever_they_hold() -> None:
-    (line,) = magics.replaced(["%%labprof '); import os #\n"])
-    assert line == 'get_ipython().labprof_start("\'); import os #")\n'
-
-
-def test_unknown_option_is_said_and_ends_nothing() -> None:
-    with pytest.raises(BadInput, match=r"%%labprof: unrecognized arguments: --bogus; usage"):
-        magics.parsed("--bogus")
-
-
-def test_quote_that_is_not_closed_is_said() -> None:
-    with pytest.raises(BadInput, match=r"%%labprof: \"--into 'x\" does not parse \(No closing"):
-        magics.parsed("--into 'x")
+@pytest.mark.parametrize(
+    ("first", "becomes"),
+    [
+        ("%%labprof --clock cpu\n", "get_ipython().labprof_start('--clock cpu')\n"),
+        ("%%labprof '); import os #\n", 'get_ipython().labprof_start("\'); import os #")\n'),
+        ("%%labprofile\n", "%%labprofile\n"),
+        ("x = 1\n", "x = 1\n"),
+    ],
+)
+def test_the_first_line_becomes_a_call_and_the_others_stay(first: str, becomes: str) -> None:
+    others = ["%%labprof\n", "await f()\n"]
+    assert magics.replaced([first, *others]) == [becomes, *others]
+    assert magics.replaced([]) == []
 
 
 def test_kernel_s_own_functions_are_left_out() -> None:
     def function(name: str, file: str, *called: Call, coroutine: bool = True) -> Function:
-        return Function(
-            name=name,
-            file=file,
-            line=1,
-            coroutine=coroutine,
-            calls=1,
-            total_s=1.0,
-            self_s=0.5,
-            called=called,
-        )
+        took = {"calls": 1, "total_s": 1.0, "self_s": 0.5, "line": 1}
+        return Function(name=name, file=file, coroutine=coroutine, called=called, **took)
 
     half = Call(callee=3, calls=1, total_s=0.5, self_s=0.5)
     graph = CallGraph(
@@ -75,7 +53,7 @@ def test_kernel_s_own_functions_are_left_out() -> None:
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Runs a cell in a kernel; what it said, by the kind of message."""
+    """Return what runs a cell in a kernel."""
     with kernel() as found:
         found.run("%load_ext labkit")
         found.run(
@@ -89,18 +67,18 @@ def run() -> Iterator[Run]:
         yield found.run
 
 
-def shown(said: Said) -> dict[str, str]:
-    (display,) = said["display_data"]
+def shown(output: Output) -> dict[str, str]:
+    (display,) = output["display_data"]
     data: dict[str, str] = display["data"]
     return data
 
 
 @pytest.mark.slow
 def test_cell_that_awaits_is_profiled_and_keeps_its_value(run: Run) -> None:
-    said = run("%%labprof --rows 30 --into found\nx = await tree()\nx")
-    assert "error" not in said
-    assert said["execute_result"][0]["data"]["text/plain"] == "3"
-    data = shown(said)
+    output = run("%%labprof --rows 30 --into found\nx = await tree()\nx")
+    assert "error" not in output
+    assert output["execute_result"][0]["data"]["text/plain"] == "3"
+    data = shown(output)
     assert set(data) == {"text/html", "text/plain"}
     assert data["text/html"].startswith("<table")
     assert re.search(r"^leaf .* coroutine +3 ", data["text/plain"], re.MULTILINE)
@@ -111,9 +89,9 @@ def test_cell_that_awaits_is_profiled_and_keeps_its_value(run: Run) -> None:
 
 @pytest.mark.slow
 def test_cell_that_fails_shows_its_error_and_its_profile(run: Run) -> None:
-    said = run("%%labprof\nawait tree()\n1/0")
-    assert said["error"][0]["ename"] == "ZeroDivisionError"
-    assert "tree" in shown(said)["text/plain"]
+    output = run("%%labprof\nawait tree()\n1/0")
+    assert output["error"][0]["ename"] == "ZeroDivisionError"
+    assert "tree" in shown(output)["text/plain"]
     assert "display_data" not in run("1 + 1")
 
 
@@ -124,20 +102,21 @@ def test_bad_options_run_nothing(run: Run) -> None:
         ("--sort time", "self, total, calls, mean"),
         ("--rows 0", "rows is 0"),
         ("--into 1x", "the name of a variable"),
-        ("--bogus", "usage"),
+        ("--bogus", "%%labprof: unrecognized arguments: --bogus; usage"),
+        ("--into 'x", "does not parse (No closing"),
     ]:
-        said = run(f"%%labprof {options}\nran = True")
-        assert said["error"][0]["ename"] == "BadInput"
-        assert says in said["error"][0]["evalue"]
-        assert "display_data" not in said
+        output = run(f"%%labprof {options}\nran = True")
+        assert output["error"][0]["ename"] == "BadInput"
+        assert says in output["error"][0]["evalue"]
+        assert "display_data" not in output
     assert run("ran")["error"][0]["ename"] == "NameError"
 
 
 @pytest.mark.slow
 def test_yappi_of_the_user_s_own_is_left_alone(run: Run) -> None:
     run("import yappi; yappi.start()")
-    said = run("%%labprof\n1")
-    assert "yappi.stop()" in said["error"][0]["evalue"]
+    output = run("%%labprof\n1")
+    assert "yappi.stop()" in output["error"][0]["evalue"]
     stopped = run("yappi.is_running(), yappi.stop(), yappi.is_running()")
     assert stopped["execute_result"][0]["data"]["text/plain"] == "(True, None, False)"
     assert "error" not in run("yappi.clear_stats()\n")
@@ -146,9 +125,9 @@ def test_yappi_of_the_user_s_own_is_left_alone(run: Run) -> None:
 
 @pytest.mark.slow
 def test_cell_without_awaits_is_profiled_too(run: Run) -> None:
-    said = run("%%labprof --sort calls\nlen(sorted(range(5), key=lambda n: -n))")
-    assert said["execute_result"][0]["data"]["text/plain"] == "5"
-    assert re.search(r"^<lambda> .* function +5 ", shown(said)["text/plain"], re.MULTILINE)
+    output = run("%%labprof --sort calls\nlen(sorted(range(5), key=lambda n: -n))")
+    assert output["execute_result"][0]["data"]["text/plain"] == "5"
+    assert re.search(r"^<lambda> .* function +5 ", shown(output)["text/plain"], re.MULTILINE)
 
 
 def test_the_extension_is_loaded_twice_like_once() -> None:
