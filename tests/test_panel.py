@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -326,12 +324,18 @@ def children() -> list[int]:
     return [child.pid for child in psutil.Process().children()]
 
 
-def test_fields_begin_as_the_trial_says(bench: Any) -> None:
+def test_fields_begin_as_the_trial_says_and_without_a_kernel_the_page_stands_still(
+    bench: Any,
+) -> None:
     assert bench.form.fields["requests"].value == "40"
     assert ticked(bench) == ["queue", "mine"]
-    assert not bench.run_button.disabled
-    assert bench.stop_button.disabled
+    assert (bench.run_button.disabled, bench.stop_button.disabled) == (False, True)
     assert 'strategy=["queue", mine]' in bench.code
+    bundle = bench._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert benches.NOTHING in bundle["text/html"]
+    assert benches.STYLE in bundle["text/html"]
+    assert bench.code in bundle["text/plain"]
 
 
 def test_another_target_is_spoken_with_by_its_own_transports(bench: Any) -> None:
@@ -360,7 +364,7 @@ async def test_run_fills_table_picture_and_study(bench: Any) -> None:
 async def test_arms_of_several_presses_are_told_apart() -> None:
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.fields["limit"].value = "3"
+    fill(bench, limit="3")
     study = await bench.run()
     await bench.run()
     assert study.by == ["strategy", "limit"]
@@ -368,40 +372,6 @@ async def test_arms_of_several_presses_are_told_apart() -> None:
     bench.clear_button.click()
     assert bench.records == []
     assert benches.NOTHING in bench.table.value
-
-
-WRITTEN = """
-async def written(fetch, items, limit):
-    for item in {items}:
-        await fetch(item)
-"""
-
-
-async def test_a_function_that_was_written_anew_is_what_runs_as_an_arm_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    notebook = types.ModuleType("__main__")
-    monkeypatch.setitem(sys.modules, "__main__", notebook)
-
-    async def run(cell: str) -> list[int]:
-        exec(cell, vars(notebook))  # noqa: S102  # as a kernel does
-        await bench.run()
-        return [record.counts.ok for record in bench.records]
-
-    whole, half = (WRITTEN.format(items=items) for items in ("items", "list(items)[:20]"))
-    exec(whole, vars(notebook))  # noqa: S102  # as a kernel does
-    bench = lab.panel(QUICK, strategies=[notebook.written])
-    assert await run(whole) == [40]
-    assert await run("\n\n" + whole) == [40, 40]
-    assert await run(half) == [40, 40, 20]
-    assert await run(whole) == [40, 40, 20, 40]
-    summary = bench.study.summary()
-    found = dict(zip(summary["strategy"], summary["n"], strict=True))
-    assert found == {"written": 3, "written, version 2": 1}
-    exec("def written(): ...", vars(notebook))  # noqa: S102  # as a kernel does
-    with pytest.raises(BadInput, match="not a coroutine function"):
-        await bench.run()
-    assert list(bench.form.wrong) == ["strategy"]
 
 
 async def test_your_queue_and_the_labs_are_two_arms() -> None:
@@ -416,15 +386,17 @@ async def test_your_queue_and_the_labs_are_two_arms() -> None:
     assert sorted(study.summary()["strategy"]) == ["queue", "queue (yours)"]
 
 
-async def test_a_panel_runs_one_thing_at_a_time() -> None:
+async def test_a_panel_runs_one_thing_at_a_time_and_is_stopped_from_any_thread() -> None:
     bench = lab.panel(LONG)
     bench.run_button.click()
     with pytest.raises(BadInput, match="already runs"):
         await bench.run()
-    bench.stop_button.click()
+    await begun(bench)
+    await asyncio.to_thread(bench.stop)
     assert bench.stop_button.disabled
     bench.stop_button.click()
     await ended(bench)
+    assert "interrupted" in bench.live.value
     assert not bench.run_button.disabled
 
 
@@ -447,21 +419,11 @@ async def test_a_panel_whose_loop_was_closed_runs_again(monkeypatch: pytest.Monk
     assert len((await bench.run()).records) == 1
 
 
-async def test_a_run_is_stopped_from_any_thread() -> None:
-    bench = lab.panel(LONG)
-    bench.run_button.click()
-    await begun(bench)
-    await asyncio.to_thread(bench.stop)
-    await ended(bench)
-    assert "interrupted" in bench.live.value
-
-
 async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     before = set(children())
     bench = lab.panel(QUICK)
     await bench.run()
-    bench.form.fields["limit"].value = "1"
-    bench.form.fields["delay"].value = "0.4"
+    fill(bench, limit="1", delay="0.4")
     bench.run_button.click()
     running = set(await begun(bench)) - before
     assert running
@@ -469,8 +431,6 @@ async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     await ended(bench)
     assert not running & set(children())
     assert len(bench.records) == 1
-    assert "interrupted" in bench.live.value
-    assert not bench.run_button.disabled
 
 
 async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
@@ -483,16 +443,6 @@ async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
         await waiting
     assert not running & set(children())
     assert not bench.is_running
-
-
-async def test_other_work_of_the_loop_goes_on_meanwhile() -> None:
-    bench = lab.panel(QUICK)
-    bench.run_button.click()
-    turns = 0
-    while bench.is_running:
-        await asyncio.sleep(0)
-        turns += 1
-    assert turns > 10
 
 
 async def test_a_trial_that_fails_is_said_and_kept() -> None:
@@ -532,14 +482,6 @@ async def test_what_is_refused_at_the_start_is_said_at_its_field(
         await bench.run()
     assert list(bench.form.wrong) == ["limit"]
     assert not bench.run_button.disabled
-
-
-def test_the_page_stands_still_where_no_kernel_lives(bench: Any) -> None:
-    bundle = bench._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "text/html"}
-    assert benches.NOTHING in bundle["text/html"]
-    assert benches.STYLE in bundle["text/html"]
-    assert "lab.compare" in bundle["text/plain"]
 
 
 def test_each_warning_stands_once_below_the_table() -> None:

@@ -116,10 +116,16 @@ async def own(fetch, items, limit):
 
 
 def test_a_function_of_a_cell_that_was_run_again_is_what_runs(cells: Kernel) -> None:
-    cells.run(OWN.format(count=20))
+    whole = OWN.format(count=20)
+    cells.run(whole)
     cells.run("bench = lab.panel(lab.Trial(requests=20, limit=10, strategy=own))")
-    cells.run("await bench.run()")
-    cells.run(OWN.format(count=7))
-    cells.run("await bench.run()")
+    for cell in (whole, f"\n\n{whole}", OWN.format(count=7), whole):
+        cells.run(cell)
+        cells.run("await bench.run()")
     counts = "[(record.axes['strategy'], record.counts.ok) for record in bench.study.records]"
-    assert cells.value(counts) == "[('own', 20), ('own, version 2', 7)]"
+    same, later = [("own", 20)], [("own, version 2", 7)]
+    assert cells.value(counts) == str([*same, *same, *later, *same])
+    cells.run("def own(): ...")
+    [error] = cells.run("await bench.run()")["error"]
+    assert "not a coroutine function" in error["evalue"]
+    assert cells.value("list(bench.form.wrong)") == "['strategy']"

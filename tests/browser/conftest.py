@@ -8,9 +8,9 @@ ends with each module.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from labs import Lab, serving
@@ -29,7 +29,6 @@ FLAGS = [
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +63,8 @@ def chromium(program: str) -> Iterator[Browser]:
 def bench(chromium: Browser, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Bench]:
     bench = Bench(chromium, lab)
     yield bench
-    if request.node.stash.get(FAILED, False):
-        bench.picture(f"failed-{request.node.name}")
+    bench.picture(f"end-of-{request.node.name}")
     assert bench.close() == []
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
-    report = yield
-    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
-    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
