@@ -370,39 +370,26 @@ async def five_in_each_second(fetch, items, limit):
             group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
 
 
-def window_of(size, pause_s=None):
+def window_of(name, size, pause_s=None):
     async def window(fetch, items, limit):
         """However large, it does not grow with the items."""
         room, slots = asyncio.Semaphore(size(limit)), asyncio.Semaphore(limit)
 
-        async def one(item):
-            async with slots:
-                await fetch(item)
-
         async with asyncio.TaskGroup() as group:
             for item in items:
                 await room.acquire()
-                group.create_task(one(item)).add_done_callback(lambda _: room.release())
+                task = group.create_task(within(slots, fetch, item))
+                task.add_done_callback(lambda _: room.release())
                 if pause_s is not None:
                     await asyncio.sleep(pause_s)
 
-    return window
+    window.__name__ = name
+    sound_strategy(window)
 
 
-async def a_window_of_a_thousand(fetch, items, limit):
-    await window_of(lambda _: 1_000)(fetch, items, limit)
-
-
-async def a_window_of_ten_limits(fetch, items, limit):
-    await window_of(lambda limit: 10 * limit)(fetch, items, limit)
-
-
-async def a_window_filled_slowly(fetch, items, limit):
-    await window_of(lambda _: 1_000, pause_s=0.01)(fetch, items, limit)
-
-
-for windowed in (a_window_of_a_thousand, a_window_of_ten_limits, a_window_filled_slowly):
-    sound(strategy(windowed))
+window_of("a_window_of_a_thousand", lambda _: 1_000)
+window_of("a_window_of_ten_limits", lambda limit: 10 * limit)
+window_of("a_window_filled_slowly", lambda _: 1_000, pause_s=0.01)
 
 
 class AnObject:

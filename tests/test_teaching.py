@@ -108,12 +108,11 @@ def test_each_part_says_all_that_a_teacher_asks() -> None:
         ], name
 
 
-def test_the_notebooks_that_are_named_are_there() -> None:
-    there = {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
+def test_all_notebooks_are_in_a_plan_or_can_be_taken_instead_and_no_others() -> None:
     named = set(LINK.findall(TEXT))
 
     assert all(shown == target for shown, target in named)
-    assert {target for _, target in named} <= there
+    assert {target for _, target in named} == {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
 
 
 @pytest.mark.parametrize(("part", "name"), taught())
@@ -134,12 +133,6 @@ def test_the_other_notebooks_have_the_sections_that_are_named() -> None:
     for row in rows:
         name = LINK.findall(row)[0][0]
         assert set(re.findall(r"§ \*(.+?)\*", row)) <= headings(name)
-
-
-def test_all_notebooks_are_in_a_plan_or_can_be_taken_instead() -> None:
-    named = {target for _, target in LINK.findall(TEXT)}
-
-    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} <= named
 
 
 def test_the_commands_that_are_named_exist() -> None:

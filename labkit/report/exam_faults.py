@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from labkit import paths
-from labkit.record.exam import AT_SERVER, Backlog, ExamResult, ScenarioResult
+from labkit.record.exam import AT_SERVER, ExamResult, ScenarioResult
 
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
 """Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
@@ -31,6 +31,12 @@ BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
 """How long the loop may stand still in a scenario. Once may be the machine, or an import within the
 function: it takes two scenarios, or a very long one."""
 REFERENCED_SHARE = 0.9
+COUNTED = {
+    "loses-items": "missing",
+    "repeats-items": "repeated",
+    "leaves-tasks-behind": "tasks_left",
+}
+"""The faults that are there once, and the fields of a scenario that count them."""
 
 
 @functools.cache
@@ -83,7 +89,6 @@ def judge(name: str, result: ExamResult) -> Examined:
 def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     """Yield codes of faults with what fills in their sentences; of a code the first counts."""
     runs = result.scenarios
-    failing = next((run for run in runs if run.failing), None)
     # At the server, whose time is real, a strategy is not waited for long.
     plain = [
         run
@@ -91,17 +96,15 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
         if not (run.failing or run.backlog or (run.name == AT_SERVER and run.end != "returned"))
     ]
     lost, _, why = result.lost.partition(": ")
-    if lost == "not-loaded":
-        yield "not-loaded", why
-    elif lost == "ended":
-        yield "ends-its-process", why
-    elif lost == "never-ends":
-        yield "never-ends", "it kept the event loop to itself and never gave it back"
-    elif lost == "too-slow":
-        yield "too-slow", f"it came through {len(runs)} scenarios"
-    early = next((run for run in plain if run.end != "returned"), None)
-    if early:
-        yield from _ended(early)
+    if lost:
+        yield {
+            "not-loaded": ("not-loaded", why),
+            "ended": ("ends-its-process", why),
+            "never-ends": ("never-ends", "it kept the event loop to itself and never gave it back"),
+            "too-slow": ("too-slow", f"it came through {len(runs)} scenarios"),
+        }[lost]
+    early = [run for run in plain if run.end != "returned"]
+    yield from map(_ended, early[:1])
     yield from _over_limit(runs)
     # A strategy that does not come through without failing items is judged no further.
     if lost or early:
@@ -109,32 +112,27 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     standstill_s = sorted((run.standstill_s for run in runs), reverse=True)
     if standstill_s[:1] >= [BLOCKED_ONCE_S] or standstill_s[1:2] >= [BLOCKED_S]:
         yield "blocks-the-loop", standstill_s[0]
-    missing = _most(plain, "missing")
-    if missing:
-        yield "loses-items", missing
-    if repeated := _most(plain, "repeated"):
-        yield "repeats-items", repeated
-    if left := _most(plain, "tasks_left"):
-        yield "leaves-tasks-behind", left
-    if failing:
-        yield from _with_failures(failing, loses_anyway=missing is not None)
+    for code, field in COUNTED.items():
+        most = max(plain, key=lambda run: int(getattr(run, field)), default=None)
+        if most and getattr(most, field):
+            yield code, most
+    for run in runs:
+        if run.failing:
+            yield from _with_failures(run, loses_anyway=any(one.missing for one in plain))
     yield from _waiting(runs)
 
 
-def _ended(run: ScenarioResult) -> Iterator[tuple[str, Any]]:
-    """Yield the fault of a run that did not return."""
+def _ended(run: ScenarioResult) -> tuple[str, Any]:
+    """Return the fault of a run that did not return."""
     so_far = (
         f"with {run.planned} items, of which {run.failing} failed, and a limit of {run.limit}, "
         f"{run.missing} were not fetched after {run.calls:,} calls"
     )
     if run.end == "raised":
-        yield "raises", run
-    elif run.end == "stuck":
-        yield "never-ends", so_far
-    elif run.end == "late":
-        yield "too-slow", so_far
-    elif run.end == "endless":
-        yield ("never-ends", so_far) if run.failing else ("repeats-items", run)
+        return "raises", run
+    if run.end == "endless" and not run.failing:
+        return "repeats-items", run
+    return ("too-slow" if run.end == "late" else "never-ends"), so_far
 
 
 def _over_limit(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
@@ -152,16 +150,13 @@ def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple
     stopped = run.missing and not loses_anyway and run.end in ("returned", "raised", "stuck")
     if stopped:
         yield "stops-at-first-failure", run
-    elif run.end != "raised":
-        yield from _ended(run)
+    elif run.end not in ("returned", "raised"):
+        yield _ended(run)
     if not run.failures_reported:
         yield "swallows-failures", run
     if run.end == "returned" and not stopped:
         # What it does once items have failed, and not before.
-        if run.repeated:
-            yield "repeats-items", run
-        if run.tasks_left:
-            yield "leaves-tasks-behind", run
+        yield from ((code, run) for code, field in COUNTED.items() if getattr(run, field))
 
 
 def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
@@ -173,14 +168,13 @@ def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
     in_proportion = few > ignored and many * small >= MIN_PROPORTION * few * large
     if in_proportion or many - few > MIN_GROWTH * (large - small):
         yield "unbounded-tasks", (small, large, few, many)
-    for wait in _waits(runs):
-        turns, cpu = wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s
-        if turns >= HOT_TURNS_PER_S or cpu >= HOT_CPU_SHARE:
-            yield "polls-hot", (turns, cpu)
+    for turns_per_s, cpu_share in _rates(runs):
+        if turns_per_s >= HOT_TURNS_PER_S or cpu_share >= HOT_CPU_SHARE:
+            yield "polls-hot", (turns_per_s, cpu_share)
 
 
 def _remarks(runs: Sequence[ScenarioResult]) -> Iterator[str]:
-    turns = max((wait.turns / wait.duration_s for wait in _waits(runs)), default=0.0)
+    turns, _ = max(_rates(runs), default=(0.0, 0.0))
     if turns >= WAKING_TURNS_PER_S:
         yield f"It wakes up {turns:,.0f} times a second while nothing happens: await what it polls."
     small, large, few, many = _of_many_items(runs, "items_read")
@@ -199,14 +193,10 @@ def _remarks(runs: Sequence[ScenarioResult]) -> Iterator[str]:
         )
 
 
-def _most(runs: Sequence[ScenarioResult], field: str) -> ScenarioResult | None:
-    """Return the run with the most of something, None where all have none of it."""
-    found = max(runs, key=lambda run: getattr(run, field), default=None)
-    return found if found and getattr(found, field) else None
-
-
-def _waits(runs: Sequence[ScenarioResult]) -> list[Backlog]:
-    return [run.backlog for run in runs if run.backlog and run.backlog.duration_s]
+def _rates(runs: Sequence[ScenarioResult]) -> list[tuple[float, float]]:
+    """Return turns a second and the share of a core for each wait that was watched."""
+    waits = [run.backlog for run in runs if run.backlog and run.backlog.duration_s]
+    return [(wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s) for wait in waits]
 
 
 def _of_many_items(runs: Sequence[ScenarioResult], field: str) -> tuple[int, int, int, int]:

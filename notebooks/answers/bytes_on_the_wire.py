@@ -61,7 +61,7 @@ class _File:
 @exercise("ex-06-2")
 def pass_on_what_comes(answer: object) -> str:
     """Check a coroutine function that writes chunks to a file, keeps none, and counts bytes."""
-    pass_on = grading.coroutine_function(answer, "(chunks, file)")
+    pass_on = grading.function(answer, "(chunks, file)", is_async=True)
     kind = type("Chunk", (_Chunk,), {"alive": 0})
     file = _File(kind)
     total = sandbox.call(pass_on, _chunks(kind), file)

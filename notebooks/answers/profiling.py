@@ -52,7 +52,7 @@ def in_progress(answer: object) -> str:
 @exercise("ex-10-3")
 def gives_way(answer: object) -> str:
     """Check a coroutine function that computes all pieces and gives way after at most ten."""
-    in_pieces = grading.coroutine_function(answer, "(compute, pieces)")
+    in_pieces = grading.function(answer, "(compute, pieces)", is_async=True)
     done: list[int] = []
     turns: list[int] = []
 

@@ -142,17 +142,16 @@ class Loop(asyncio.SelectorEventLoop):
 @contextmanager
 def accelerated_clocks(turns: Turns) -> Iterator[None]:
     """Let the clocks of `time` be as far ahead as the loop of `turns` is, within the block."""
-
-    def ahead(clock: Callable[[], Any], per_second: int) -> Callable[[], Any]:
-        def read() -> Any:
-            now = clock()
-            return now + type(now)(turns.ahead_s * per_second)
-
-        return read
-
     real = {name: getattr(time, name) for name in _CLOCKS}
-    for name, clock in real.items():
-        setattr(time, name, ahead(clock, 10**9 if name.endswith("_ns") else 1))
+
+    def ahead(name: str) -> Callable[[], float]:
+        clock = real[name]
+        if name.endswith("_ns"):
+            return lambda: clock() + int(turns.ahead_s * 10**9)
+        return lambda: clock() + turns.ahead_s
+
+    for name in _CLOCKS:
+        setattr(time, name, ahead(name))
     try:
         yield
     finally:

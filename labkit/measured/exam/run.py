@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from numbers import Integral
 from time import process_time
 from typing import Any
@@ -103,17 +103,13 @@ class Items(Sequence[int]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __iter__(self) -> Iterator[int]:
-        for item in self._items:
-            self._count[0] += 1
-            yield item
-
     def __getitem__(self, index: Any) -> Any:
         """Return an item, which counts as read, or a slice, which counts with this one."""
         if isinstance(index, slice):
             return Items(self._items[index], self._count)
+        item = self._items[index]
         self._count[0] += 1
-        return self._items[index]
+        return item
 
 
 class Run:

@@ -6,15 +6,13 @@ those behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from aiostream import Stream, stream
 
-from labkit.measured.strategies._guard import Fetch, T, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, strategy
 
 
 @strategy
-async def aiostream(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def aiostream(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Drain aiostream's `map` over the items with `task_limit=limit`."""
 
     async def call(item: T, *_: T) -> None:

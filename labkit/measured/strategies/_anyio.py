@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from anyio import CapacityLimiter, create_task_group
 
-from labkit.measured.strategies._guard import Fetch, T, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, strategy
 
 
 @strategy
-async def anyio(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def anyio(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Start every item in anyio's task group, and let each wait for one `CapacityLimiter`."""
     slots = CapacityLimiter(limit)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from itertools import islice
 
-from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, cancel_and_wait, strategy
 
 
 @strategy
-async def as_completed(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def as_completed(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Keep `limit` futures in a list, and scan it on each turn of the loop for one that is done."""
     source = iter(items)
     futures: list[asyncio.Future[object]] = []

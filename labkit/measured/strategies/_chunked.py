@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from itertools import islice
 
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 from labkit.spec.validation import AtLeastOne, check
 
 
 @strategy
-async def chunked(
-    fetch: Fetch[T], items: Iterable[T], limit: int, *, chunk_size: int = 1000
-) -> None:
+async def chunked(fetch: Fetch[T], items: Items[T], limit: int, *, chunk_size: int = 1000) -> None:
     """Gather `chunk_size` items at a time, with a semaphore inside each task."""
     check("chunk_size", chunk_size, AtLeastOne)
     slots = asyncio.Semaphore(limit)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 
 
 @strategy
-async def gather(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def gather(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Start everything at once; all items are in flight, whatever `limit` is."""
     await gather_all(fetch(item) for item in items)

@@ -23,6 +23,9 @@ T = TypeVar("T")
 Fetch: TypeAlias = Callable[[T], Awaitable[object]]
 """One operation on the target, for one item."""
 
+Items: TypeAlias = Iterable[T]
+"""What a strategy applies its `fetch` to."""
+
 _BUILT_IN = "labkit.measured.strategies."
 
 

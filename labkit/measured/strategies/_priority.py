@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 from labkit.spec.validation import AtLeastOne, check
 
 
 @strategy
-async def priority(fetch: Fetch[T], items: Iterable[T], limit: int, *, classes: int = 1) -> None:
+async def priority(fetch: Fetch[T], items: Items[T], limit: int, *, classes: int = 1) -> None:
     """Feed `limit` workers lowest class first: an item's class is its ordinal modulo `classes`."""
     check("classes", classes, AtLeastOne)
     # The ordinal keeps equals in order, and keeps items (which may have none) from being compared.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 
 
 @strategy
-async def queue(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def queue(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Feed `limit` workers through an `asyncio.Queue` that holds at most `limit` items."""
     waiting: asyncio.Queue[Any] = asyncio.Queue(maxsize=limit)
     end = object()

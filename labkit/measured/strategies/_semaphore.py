@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 
 
 @strategy
-async def semaphore(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def semaphore(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Create a task for every item up front, and let each wait for one semaphore."""
     slots = asyncio.Semaphore(limit)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
-from labkit.measured.strategies._guard import Fetch, T, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, strategy
 
 
 @strategy
-async def task_group(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def task_group(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Create tasks in a `TaskGroup`, each once a semaphore has a slot for it."""
     slots = asyncio.Semaphore(limit)
 

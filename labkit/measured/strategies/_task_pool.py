@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
-from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, cancel_and_wait, strategy
 
 
 @strategy
-async def task_pool(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def task_pool(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Take a semaphore before a task is created, and release it in the task's done callback."""
     slots = asyncio.Semaphore(limit)
     # The event loop refers to a task weakly: this set keeps those that run alive.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from itertools import islice
 
-from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, cancel_and_wait, strategy
 
 
 @strategy
-async def wait(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def wait(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Fill a set up to `limit` tasks each time that `asyncio.wait` reports the first completed."""
     source = iter(items)
     running: set[asyncio.Future[object]] = set()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice
 
-from labkit.measured.strategies._guard import Fetch, T, gather_all, strategy
+from labkit.measured.strategies._guard import Fetch, Items, T, gather_all, strategy
 
 
 @strategy
-async def worker_pool(fetch: Fetch[T], items: Iterable[T], limit: int) -> None:
+async def worker_pool(fetch: Fetch[T], items: Items[T], limit: int) -> None:
     """Let at most `limit` workers take items from one shared iterator until it is empty."""
     source = iter(items)
 

@@ -143,19 +143,16 @@ def match_words(
             raise Wrong(hint)
 
 
-def function(answer: object, parameters: str) -> Callable[..., Any]:
-    """Return a function, plain or async; `parameters` says how it is called."""
+def function(answer: object, parameters: str, *, is_async: bool = False) -> Callable[..., Any]:
+    """Return a function, which is plain or, where asked for, written with `async def`.
+
+    `parameters` says how it is called.
+    """
     if not callable(answer) or inspect.isclass(answer):
         raise Wrong(f"the answer is {kind(answer)}: give a function that takes {parameters}")
-    return answer
-
-
-def coroutine_function(answer: object, parameters: str) -> Callable[..., Any]:
-    """Return a function that was written with `async def`."""
-    found = function(answer, parameters)
-    if not inspect.iscoroutinefunction(found):
+    if is_async and not inspect.iscoroutinefunction(answer):
         raise Wrong("the function is no coroutine function: write it with `async def`")
-    return found
+    return answer
 
 
 def trial(answer: object) -> Trial:

@@ -17,13 +17,9 @@ import selectors
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any
 
 from labkit.notebook.exercises.grading import Wrong, shown
-
-Args = TypeVarTuple("Args")
-Result = TypeVar("Result")
 
 FREE_TURNS = 50
 """Turns that take no time: enough for all that can happen at one moment. Later ones take some."""
@@ -95,23 +91,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return the virtual seconds that have passed."""
         return self.leaping.now_s
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Args], Result], *args: *Args
-    ) -> asyncio.Future[Result]:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Run a function in a thread, and count it until it has ended: it may wake the loop."""
         # Popped, as a thread would otherwise refer to its arguments for a moment after it is done:
         # one exercise counts the objects that are still alive.
         work = [(func, args)]
 
-        def once() -> Result:
+        def once() -> Any:
             one, given = work.pop()
             return one(*given)
 
-        def ended(_future: asyncio.Future[Any]) -> None:
+        def ended(_future: Any) -> None:
             self.leaping.in_threads -= 1
 
-        found = super().run_in_executor(executor, once)
         self.leaping.in_threads += 1
+        found = super().run_in_executor(executor, once)
         found.add_done_callback(ended)
         return found
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from labkit.notebook.exercises import sandbox
-from labkit.notebook.exercises.grading import Wrong, coroutine_function
+from labkit.notebook.exercises.grading import Wrong, function
 
 MAX_CALLS = 20
 """Calls of one item after which the service refuses: the function would never end."""
@@ -66,7 +66,7 @@ def run(
     end. Raises `Wrong` where the function raises or does not end.
     """
     count = len(delays) if isinstance(delays, Sequence) else items
-    strategy = coroutine_function(answer, "(fetch, items, limit)")
+    strategy = function(answer, "(fetch, items, limit)", is_async=True)
     done, in_flight = Schedule(items=count, limit=limit), 0
     calls: list[Coroutine[Any, Any, str]] = []
 
