@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from servers import PATIENCE_S
 
@@ -86,9 +87,9 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[Scripted]:
+async def scripted(script: Script | Scripted) -> AsyncIterator[Any]:
     """A server on loopback while a test runs; all connections have ended when it is left."""
-    server = Scripted(script)
+    server = script if isinstance(script, Scripted) else Scripted(script)
     tasks: list[asyncio.Task[None]] = []
 
     def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -3,87 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import select
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 import uvloop
-from servers import PATIENCE_S, ROOT, noted_children
+from servers import PATIENCE_S, noted_children
+from targets import Target, ended, running, started
 
 from labkit.errors import TrialFailed
 from labkit.launch import environment, launcher
-from labkit.measured.targets.echo import LONGEST_LINE
+from labkit.measured.targets.echo import MAX_LINE
 from labkit.measured.transports import Fetch, open_transport
-from labkit.measured.transports.echo import NUMBER_BYTES, Echo
-from labkit.record.record import Record
+from labkit.measured.transports.echo import NUMBER_BYTES
 from labkit.spec.transports import EchoTransport
 from labkit.spec.trial import Trial
 
 APIS = ("sockets", "streams", "protocol")
 LOOPS = ("asyncio", "uvloop")
-for_every_echo = pytest.mark.parametrize(
-    "echo", [(a, b) for a in APIS for b in LOOPS], ids="-".join
-)
+ECHOES = [(api, loop) for api in APIS for loop in LOOPS]
 LINGER = struct.pack("ii", 1, 0)
 
 
 # The target
 
 
-def start(**settings: Any) -> subprocess.Popen[str]:
-    """A target's process, not waited for. It ends when its standard input is closed."""
-    words = json.dumps({"die_with_stdin": True, **settings})
-    return subprocess.Popen(
-        [sys.executable, "-m", "labkit.measured.targets.echo", words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for the end; the exit status and what was written to standard error."""
-    _, errors = process.communicate(timeout=PATIENCE_S)
-    return process.returncode, errors
-
-
-@contextmanager
-def running(**settings: Any) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """A target that accepts connections, and what it said; it stays quiet."""
-    process = start(**settings)
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    assert said, process.communicate(timeout=PATIENCE_S)[1]
-    errors = ""
-    try:
-        yield process, json.loads(said)
-    finally:
-        if process.returncode is None:
-            _, errors = ended(process)
-    assert errors == ""
-
-
 @pytest.fixture(scope="module")
-def ports() -> Iterator[dict[tuple[str, str], int]]:
-    """The port of a target of each style on each loop."""
-    processes = {(api, loop): start(api=api, loop=loop) for api in APIS for loop in LOOPS}
-    found = {}
-    for which, process in processes.items():
-        assert process.stdout is not None
-        found[which] = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
-    yield found
-    assert [ended(process) for process in processes.values()] == [(0, "")] * len(processes)
+def targets() -> Iterator[dict[tuple[str, str], Target]]:
+    """A target of each style on each loop."""
+    with ExitStack() as stack:
+        yield {
+            (api, loop): stack.enter_context(running("echo", api=api, loop=loop))
+            for api, loop in ECHOES
+        }
+
+
+@pytest.fixture(params=ECHOES, ids="-".join)
+def port(targets: dict[tuple[str, str], Target], request: pytest.FixtureRequest) -> int:
+    """The port of each of them."""
+    return targets[request.param].port
 
 
 @contextmanager
@@ -107,13 +72,10 @@ def line(size: int) -> bytes:
     return bytes(ord("a") + at % 23 for at in range(size - 1)) + b"\n"
 
 
-@for_every_echo
-@pytest.mark.parametrize("size", [1, 16, 1_024, 102_400, LONGEST_LINE])
-def test_what_is_sent_comes_back(
-    ports: dict[tuple[str, str], int], echo: tuple[str, str], size: int
-) -> None:
-    with connected(ports[echo]) as connection:
-        for _ in range(3):
+@pytest.mark.parametrize("size", [1, 16, 1_024, 102_400, MAX_LINE])
+def test_what_is_sent_comes_back(port: int, size: int) -> None:
+    with connected(port) as connection:
+        for _ in range(2):
             sender = threading.Thread(target=connection.sendall, args=[line(size)])
             sender.start()
             came = read(connection, size)
@@ -122,12 +84,9 @@ def test_what_is_sent_comes_back(
             assert came == line(size)
 
 
-@for_every_echo
-def test_a_message_may_come_in_any_pieces(
-    ports: dict[tuple[str, str], int], echo: tuple[str, str]
-) -> None:
+def test_a_message_may_come_in_any_pieces(port: int) -> None:
     message = line(20)
-    with connected(ports[echo]) as connection:
+    with connected(port) as connection:
         for cut in range(1, 20):
             connection.sendall(message[:cut])
             connection.sendall(message[cut:])
@@ -136,15 +95,11 @@ def test_a_message_may_come_in_any_pieces(
         assert read(connection, 1_000) == message * 50
 
 
-@for_every_echo
-def test_a_peer_that_reads_late_gets_all(
-    ports: dict[tuple[str, str], int], echo: tuple[str, str]
-) -> None:
+def test_a_peer_that_reads_late_gets_all(port: int) -> None:
     """It sends far more than any buffer holds, and the target has to wait for it to read."""
-    message = line(1 << 16)
-    with connected(ports[echo]) as connection:
+    with connected(port) as connection:
         connection.setblocking(False)
-        sent, rest = 0, memoryview(message * 1_000)
+        sent, rest = 0, memoryview(line(1 << 16) * 1_000)
         stuck = 0
         while stuck < 3 and sent < len(rest):
             try:
@@ -163,24 +118,18 @@ def test_a_peer_that_reads_late_gets_all(
     assert came == rest
 
 
-@for_every_echo
-def test_a_peer_that_ends_its_side_still_gets_what_it_sent(
-    ports: dict[tuple[str, str], int], echo: tuple[str, str]
-) -> None:
-    with connected(ports[echo]) as connection:
+def test_a_peer_that_ends_its_side_still_gets_what_it_sent(port: int) -> None:
+    with connected(port) as connection:
         connection.sendall(line(1 << 18))
         connection.shutdown(socket.SHUT_WR)
 
         assert read(connection, 1 << 19) == line(1 << 18)
 
 
-@for_every_echo
-def test_peers_that_vanish_disturb_no_other(
-    ports: dict[tuple[str, str], int], echo: tuple[str, str]
-) -> None:
-    with connected(ports[echo]) as other:
+def test_peers_that_vanish_disturb_no_other(port: int) -> None:
+    with connected(port) as other:
         for sent in (b"", b"half a mess", line(1 << 18)):
-            with connected(ports[echo]) as gone:
+            with connected(port) as gone:
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
                 gone.sendall(sent)
             other.sendall(b"still there\n")
@@ -188,38 +137,39 @@ def test_peers_that_vanish_disturb_no_other(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_line_that_never_ends_is_given_up(ports: dict[tuple[str, str], int], loop: str) -> None:
-    with connected(ports["streams", loop]) as connection, pytest.raises(ConnectionError):
+def test_a_line_that_never_ends_is_given_up(
+    targets: dict[tuple[str, str], Target], loop: str
+) -> None:
+    port = targets["streams", loop].port
+    with connected(port) as connection, pytest.raises(ConnectionError):
         connection.sendall(b"x" * (1 << 26))
 
 
-@for_every_echo
-def test_it_says_what_is_in_force_and_ends_at_a_signal(echo: tuple[str, str]) -> None:
-    api, loop = echo
-    with running(api=api, loop=loop) as (process, said):
-        assert said["pid"] == process.pid
-        assert said["in_force"] == {
+@pytest.mark.parametrize(("api", "loop"), ECHOES)
+def test_it_announces_what_is_in_force_and_ends_at_a_signal(api: str, loop: str) -> None:
+    with running("echo", api=api, loop=loop) as target:
+        assert target.pid == target.process.pid
+        assert target.in_force == {
             "api": api,
             "loop": loop,
             "python": sys.version.split()[0],
             "uvloop": uvloop.__version__ if loop == "uvloop" else None,
         }
-        port = int(said["url"].rpartition(":")[2])
-        with connected(port) as busy, connected(port) as idle:
+        with connected(target.port) as busy, connected(target.port) as idle:
             for one in (busy, idle):
                 one.sendall(b"here\n")
                 assert read(one, 5) == b"here\n"
             busy.sendall(b"half a mess")
-            process.send_signal(signal.SIGTERM)
+            target.process.send_signal(signal.SIGTERM)
 
-            assert ended(process) == (0, "")
+            assert target.process.wait(PATIENCE_S) == 0
             assert idle.recv(1) == b""
 
 
 @pytest.mark.parametrize("api", APIS)
 def test_it_listens_on_ipv6_too(api: str) -> None:
-    with running(api=api, host="::1") as (_, said):
-        assert said["url"].startswith("tcp://[::1]:")
+    with running("echo", api=api, host="::1") as target:
+        assert target.url.startswith("tcp://[::1]:")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +182,7 @@ def test_it_listens_on_ipv6_too(api: str) -> None:
     ],
 )
 def test_what_cannot_start_says_why(settings: dict[str, Any], says: str) -> None:
-    status, errors = ended(start(die_with_stdin=False, **settings))
+    status, errors = ended(started("echo", **settings))
 
     assert status == 2
     assert errors.startswith(f"error: {says}")
@@ -253,7 +203,7 @@ class Peers:
 @asynccontextmanager
 async def against(
     answer: Callable[[bytes], bytes | None], **settings: Any
-) -> AsyncIterator[tuple[Echo, Fetch, Peers]]:
+) -> AsyncIterator[tuple[Any, Fetch, Peers]]:
     """A transport on a server that answers each message by `answer`; None ends the connection."""
     seen, size = Peers(), EchoTransport(**settings).message_bytes
 
@@ -270,17 +220,15 @@ async def against(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 21)
     port = server.sockets[0].getsockname()[1]
-    async with server:
-        transport = open_transport(EchoTransport(**settings), f"tcp://127.0.0.1:{port}")
-        assert isinstance(transport, Echo)
-        async with asyncio.timeout(PATIENCE_S), transport as fetch:
-            yield transport, fetch, seen
+    transport = open_transport(EchoTransport(**settings), f"tcp://127.0.0.1:{port}")
+    async with server, asyncio.timeout(PATIENCE_S), transport as fetch:
+        yield transport, fetch, seen
 
 
-async def failure(transport: Echo, call: Awaitable[object]) -> str:
+async def failure(transport: Any, call: Awaitable[object]) -> str:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is
         await call
-    return transport.kind_of(caught.value)
+    return str(transport.kind_of(caught.value))
 
 
 @pytest.mark.parametrize("size", [16, 1_024, 300_000])
@@ -295,19 +243,15 @@ async def test_a_call_sends_a_message_and_awaits_it(size: int) -> None:
         assert transport.effective["message_bytes"] == size
 
 
-async def test_a_connection_has_one_message_at_a_time() -> None:
-    async with against(lambda data: data) as (transport, fetch, seen):
+@pytest.mark.parametrize(("connections", "opened"), [(0, 20), (3, 3)])
+async def test_a_connection_has_one_message_at_a_time(connections: int, opened: int) -> None:
+    async with against(lambda data: data, connections=connections) as (transport, fetch, seen):
         for _ in range(3):
             await asyncio.gather(*map(fetch, range(20)))
 
-        assert seen.opened == transport.effective["connections_opened"] == 20
-
-
-async def test_no_more_connections_are_opened_than_allowed() -> None:
-    async with against(lambda data: data, connections=3) as (transport, fetch, seen):
-        await asyncio.gather(*map(fetch, range(100)))
-
-        assert seen.opened == transport.effective["connections_opened"] == 3
+        assert seen.opened == transport.effective["connections_opened"] == opened
+        assert len(transport.connections) == opened
+    assert transport.connections == set()
 
 
 WRONG = {
@@ -346,7 +290,7 @@ async def test_what_comes_unasked_ends_the_connection() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    opened = Echo(EchoTransport(message_bytes=16), f"tcp://127.0.0.1:{port}")
+    opened: Any = open_transport(EchoTransport(message_bytes=16), f"tcp://127.0.0.1:{port}")
     async with server, asyncio.timeout(PATIENCE_S), opened as fetch:
         assert await fetch(1) == 16
         asked.set()
@@ -358,7 +302,7 @@ async def test_what_comes_unasked_ends_the_connection() -> None:
 async def test_where_nobody_listens_a_call_fails_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    transport = Echo(EchoTransport(), f"tcp://127.0.0.1:{port}")
+    transport = open_transport(EchoTransport(), f"tcp://127.0.0.1:{port}")
     async with transport as fetch:
         assert await failure(transport, fetch(0)) == "connect"
 
@@ -389,36 +333,21 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
         assert (seen.opened, transport.effective["connections_opened"]) == (2, 2)
 
 
-async def test_the_end_leaves_no_connection() -> None:
-    async with against(lambda data: data) as (transport, fetch, _):
-        await asyncio.gather(*map(fetch, range(5)))
-        assert len(transport.connections) == 5
-    assert transport.connections == set()
-
-
 # Whole trials
 
 
-async def kept(trial: Trial) -> Record:
-    records: list[Record] = []
-    record = await launcher.run(trial, keep=records.append)
-    assert records == [record]
-    return record
-
-
-@for_every_echo
-async def test_a_trial_counts_every_message(echo: tuple[str, str]) -> None:
-    api, loop = echo
+@pytest.mark.parametrize(("api", "loop"), ECHOES)
+async def test_a_trial_counts_every_message(api: str, loop: str) -> None:
     named = {"target.api": api, "target.loop": loop, "message_bytes": 10_240}
     trial = Trial(target="echo", loop="uvloop", requests=300, limit=10, **named)
 
-    record = await kept(trial)
+    record = await launcher.run(trial, keep=lambda _: None)
 
     assert record.counts.conserved
     assert (record.counts.ok, record.counts.failed) == (300, {})
     assert (record.floor_s, record.efficiency) == (None, None)
-    assert record.effective["server"]["loop"] == loop
-    assert record.effective["server"]["api"] == api
+    in_force = record.effective["server"]
+    assert (in_force["loop"], in_force["api"]) == (loop, api)
     assert record.effective["transport"]["connections_opened"] == 10
     assert record.server is not None
     assert record.server.requests is None
@@ -428,12 +357,10 @@ async def test_a_trial_counts_every_message(echo: tuple[str, str]) -> None:
 async def test_a_target_that_dies_loses_no_count() -> None:
     trial = Trial(target="echo", requests=10_000, limit=1)
     with noted_children() as children:
-        record = await launcher.run(
-            trial,
-            watch=lambda _: children["labkit.measured.targets.echo"].signal(signal.SIGKILL),
-            keep=lambda _: None,
-        )
+        killing = children.killing("labkit.measured.targets.echo")
+        record = await launcher.run(trial, watch=killing, keep=lambda _: None)
 
+    assert children.gone
     assert record.counts.conserved
     assert record.counts.ok + record.counts.failures == record.counts.planned == 10_000
     assert set(record.counts.failed) <= {"unanswered", "connect", "reset"}

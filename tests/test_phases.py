@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -15,13 +15,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import Peer, answer, echo, scripted
+from scripted import Peer, Script, answer, echo, scripted
 
 from labkit.errors import BadInput
 from labkit.measured.probes import phases
 from labkit.measured.probes.phases import MAX_FIRST, MAX_LATER, Tracer
 from labkit.measured.transports import open_transport
-from labkit.measured.transports.aiohttp import Aiohttp, KnownAddresses
+from labkit.measured.transports.aiohttp import KnownAddresses
 from labkit.measured.transports.tracing import events, traced
 from labkit.record.record import PHASES, Phases, Spent, Traced
 from labkit.spec.transports import AiohttpTransport
@@ -35,11 +35,20 @@ STEPS = st.lists(st.tuples(st.integers(0, len(PHASES) - 1), st.integers(0, 10**1
 class Clock:
     """Nanoseconds that only the test moves."""
 
-    def __init__(self) -> None:
-        self.now_ns = 0
+    now_ns = 0
 
     def __call__(self) -> int:
         return self.now_ns
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tracer(clock: Clock) -> Tracer:
+    return Tracer(clock)
 
 
 def total_s(one: Traced) -> float:
@@ -73,9 +82,7 @@ def test_the_phases_of_a_request_add_up_to_its_time(requests: list[list[tuple[in
     assert found.n == len(requests)
 
 
-def test_each_phase_is_summed_up_over_those_that_were_in_it() -> None:
-    clock = Clock()
-    tracer = Tracer(clock)
+def test_each_phase_is_summed_up_over_those_that_were_in_it(clock: Clock, tracer: Tracer) -> None:
     for item in range(10):
         request = tracer.begin(item)
         clock.now_ns += 1_000
@@ -88,13 +95,10 @@ def test_each_phase_is_summed_up_over_those_that_were_in_it() -> None:
 
     spent = tracer.summary().spent_s
     assert (spent.connect.n, spent.wait.n, spent.dns.n, spent.queue.p50) == (1, 10, 0, None)
-    assert spent.connect.mean == pytest.approx(0.0005)
-    assert (spent.connect.max, spent.connect.p50) == (0.005, pytest.approx(0.005, rel=0.001))
-    assert spent.wait.mean == pytest.approx(0.0055)
-    assert (spent.wait.p50, spent.wait.p99) == (
-        pytest.approx(0.005, rel=0.001),
-        pytest.approx(0.01, rel=0.001),
-    )
+    assert (spent.connect.mean, spent.wait.mean) == pytest.approx((0.0005, 0.0055))
+    percentiles = (spent.connect.p50, spent.wait.p50, spent.wait.p99)
+    assert percentiles == pytest.approx((0.005, 0.005, 0.01), rel=0.001)
+    assert spent.connect.max == 0.005
 
 
 @given(st.integers(1, 10**12))
@@ -112,32 +116,24 @@ def test_no_percentile_is_longer_than_the_longest(spent_ns: int) -> None:
 
 
 @pytest.mark.parametrize("phase", range(len(PHASES)), ids=PHASES)
-def test_a_failure_counts_in_the_phase_that_it_came_in(phase: int) -> None:
-    clock = Clock()
-    tracer = Tracer(clock)
+def test_a_failure_counts_in_the_phase_that_it_came_in(
+    clock: Clock, tracer: Tracer, phase: int
+) -> None:
     request = tracer.begin(3)
     tracer.enter(request, phase)
     clock.now_ns += 2_000_000_000
     tracer.fail(request)
-
     found = tracer.summary()
+    # What comes after the end changes nothing.
+    clock.now_ns += 1_000
+    for later in range(len(PHASES)):
+        tracer.enter(request, later)
+
+    assert tracer.summary() == found
     (one,) = found.sample
     assert (found.n, found.ended_in) == (0, {PHASES[phase]: 1})
     assert (one.failed, one.item, one.spent_s[phase], total_s(one)) == (True, 3, 2.0, 2.0)
     assert set(means(found).values()) == {0.0}
-
-
-def test_what_comes_after_the_end_changes_nothing() -> None:
-    clock = Clock()
-    tracer = Tracer(clock)
-    request = tracer.begin(0)
-    tracer.fail(request)
-    before = tracer.summary()
-    clock.now_ns += 1_000
-    for phase in range(len(PHASES)):
-        tracer.enter(request, phase)
-
-    assert tracer.summary() == before
 
 
 @given(st.integers(0, 3_000), st.integers(0, 2**32))
@@ -159,9 +155,7 @@ def test_the_sample_is_the_first_and_an_even_choice_of_the_others(count: int, se
         assert count - later[-1] <= max(gaps, default=1)
 
 
-def test_memory_does_not_grow_with_requests() -> None:
-    clock = Clock()
-    tracer = Tracer(clock)
+def test_memory_does_not_grow_with_requests(clock: Clock, tracer: Tracer) -> None:
     for item in range(20_000):
         request = tracer.begin(item)
         clock.now_ns += 1_000_000 + item % 100
@@ -178,23 +172,50 @@ def test_there_is_a_field_for_each_phase() -> None:
 # Of a transport
 
 
-async def measured(transport: Aiohttp, items: int = 1) -> Phases:
-    """The phases of so many requests, one after another, whatever comes of them."""
+def over(url: str, **settings: Any) -> Any:
+    return open_transport(AiohttpTransport(**{"trace": True, **settings}), url)
+
+
+async def measured(
+    script: Script, count: int = 1, *, at_once: bool = False, **settings: Any
+) -> Phases:
+    """The phases of so many requests to a server, whatever comes of them."""
+    async with scripted(script) as server:
+        return await phases_of(over(server.url, **settings), count, at_once=at_once)
+
+
+async def phases_of(transport: Any, count: int, *, at_once: bool = False) -> Phases:
     async with transport as fetch:
-        for item in range(items):
-            with suppress(Exception):
-                await fetch(item)
-    assert transport.phases is not None
-    return transport.phases
+        if at_once:
+            await asyncio.gather(*map(fetch, range(count)))
+        else:
+            for item in range(count):
+                with suppress(Exception):
+                    await fetch(item)
+        found = transport.phases
+    assert isinstance(found, Phases)
+    return found
 
 
-def over(url: str, **settings: Any) -> Aiohttp:
-    return Aiohttp(AiohttpTransport(trace=True, **settings), url)
+def slowly(*pieces: bytes, delays_s: Sequence[float]) -> Script:
+    """A script that sends these pieces in answer to each request, each after its delay."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.asked()
+            for delay_s, piece in zip(delays_s, pieces, strict=True):
+                await asyncio.sleep(delay_s)
+                await peer.send(piece)
+
+    return script
 
 
-async def test_a_transport_that_is_not_told_to_traces_nothing() -> None:
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+
+
+async def test_a_transport_that_is_not_asked_to_traces_nothing() -> None:
     async with scripted(echo) as server:
-        opened = open_transport(AiohttpTransport(), server.url)
+        opened = over(server.url, trace=False)
         async with opened as fetch:
             await fetch(0)
 
@@ -204,22 +225,13 @@ async def test_a_transport_that_is_not_told_to_traces_nothing() -> None:
 
 @pytest.mark.parametrize("read", ["read", "stream"])
 async def test_known_delays_are_found_in_their_phases(read: str) -> None:
-    async def slowly(peer: Peer) -> None:
-        while True:
-            await peer.asked()
-            await asyncio.sleep(0.03)
-            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-            await asyncio.sleep(0.02)
-            await peer.send(b"again")
-
-    async with scripted(slowly) as server:
-        found = await measured(over(server.url, resolve_s=0.04, read=read), 3)
+    script = slowly(HALF, b"again", delays_s=[0.03, 0.02])
+    found = await measured(script, 3, resolve_s=0.04, read=read)
 
     spent = found.spent_s
     assert spent.wait.mean >= EARLY * 0.03
     assert spent.read.mean >= EARLY * 0.02
-    assert spent.dns.max is not None
-    assert spent.dns.max >= EARLY * 0.04
+    assert (spent.dns.max or 0) >= EARLY * 0.04
     assert (spent.dns.n, spent.connect.n, spent.queue.n, spent.send.n) == (1, 1, 0, 3)
     assert (found.opened, found.reused, found.lookups, found.cached) == (1, 2, 1, 0)
     assert [one.reused for one in found.sample] == [False, True, True]
@@ -249,48 +261,39 @@ async def test_the_parts_of_each_request_add_up_to_the_time_that_it_took() -> No
 
 
 async def test_a_full_pool_makes_requests_queue() -> None:
-    async def slowly(peer: Peer) -> None:
-        while True:
-            await peer.asked()
-            await asyncio.sleep(0.02)
-            await peer.send(answer("x"))
+    found = await measured(slowly(answer("x"), delays_s=[0.02]), 3, at_once=True, limit=1)
 
-    async with scripted(slowly) as server:
-        transport = over(server.url, limit=1)
-        async with transport as fetch:
-            await asyncio.gather(*map(fetch, range(3)))
-        found = transport.phases
-
-    assert found is not None
     assert (found.spent_s.queue.n, found.opened, found.reused) == (2, 1, 2)
-    assert found.spent_s.queue.max is not None
-    assert found.spent_s.queue.max >= EARLY * 0.04
+    assert (found.spent_s.queue.max or 0) >= EARLY * 0.04
 
 
-async def test_those_who_wait_for_a_look_up_of_another_are_looking_up() -> None:
-    async with scripted(echo) as server:
-        transport = over(server.url, resolve_s=0.03)
-        async with transport as fetch:
-            await asyncio.gather(*map(fetch, range(5)))
-        found = transport.phases
+@pytest.mark.parametrize(
+    ("settings", "at_once", "expected"),
+    [
+        # Those who wait for a look-up of another are looking up.
+        ({"resolve_s": 0.03}, True, {"lookups": 1, "cached": 4, "dns": 5}),
+        # A name in the cache takes no looking up.
+        (
+            {"resolve_s": 0.01, "force_close": True},
+            False,
+            {"lookups": 1, "cached": 4, "dns": 1, "opened": 5, "reused": 0, "connect": 5},
+        ),
+        # A session each looks up and connects each time.
+        (
+            {"resolve_s": 0.0, "session_per_request": True},
+            False,
+            {"n": 5, "lookups": 5, "opened": 5, "reused": 0},
+        ),
+    ],
+)
+async def test_what_is_looked_up_and_opened(
+    settings: dict[str, Any], at_once: bool, expected: dict[str, int]
+) -> None:
+    found = await measured(echo, 5, at_once=at_once, **settings)
 
-    assert found is not None
-    assert (found.lookups, found.cached, found.spent_s.dns.n) == (1, 4, 5)
-
-
-async def test_a_name_in_the_cache_takes_no_looking_up() -> None:
-    async with scripted(echo) as server:
-        found = await measured(over(server.url, resolve_s=0.01, force_close=True), 4)
-
-    assert (found.lookups, found.cached, found.spent_s.dns.n) == (1, 3, 1)
-    assert (found.opened, found.reused, found.spent_s.connect.n) == (4, 0, 4)
-
-
-async def test_a_session_each_looks_up_and_connects_each_time() -> None:
-    async with scripted(echo) as server:
-        found = await measured(over(server.url, resolve_s=0.0, session_per_request=True), 3)
-
-    assert (found.n, found.lookups, found.opened, found.reused) == (3, 3, 3, 0)
+    counts = {name: getattr(found.spent_s, name).n for name in PHASES}
+    counts |= {name: getattr(found, name) for name in found.__struct_fields__}
+    assert expected.items() <= counts.items()
 
 
 async def _reset(peer: Peer) -> None:
@@ -300,7 +303,7 @@ async def _reset(peer: Peer) -> None:
 
 async def _cut(peer: Peer) -> None:
     await peer.asked()
-    await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+    await peer.send(HALF)
 
 
 async def _error(peer: Peer) -> None:
@@ -325,10 +328,9 @@ async def _mute(peer: Peer) -> None:
     ],
 )
 async def test_a_request_fails_in_the_phase_that_it_has_got_to(
-    script: Callable[[Peer], Any], settings: dict[str, Any], phase: str
+    script: Script, settings: dict[str, Any], phase: str
 ) -> None:
-    async with scripted(script) as server:
-        found = await measured(over(server.url, **settings))
+    found = await measured(script, **settings)
 
     assert (found.n, found.ended_in) == (0, {phase: 1})
     assert found.sample[0].failed
@@ -338,12 +340,12 @@ async def test_a_connection_that_is_refused_fails_while_connecting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-    found = await measured(over(f"http://127.0.0.1:{port}"), 2)
+    found = await phases_of(over(f"http://127.0.0.1:{port}"), 2)
 
     assert (found.ended_in, found.opened) == ({"connect": 2}, 0)
 
 
-async def test_a_request_may_give_up_in_the_queue() -> None:
+async def test_requests_are_counted_where_they_gave_up_or_were_cancelled() -> None:
     async with scripted(_mute) as server:
         transport = over(server.url, limit=1, connect_timeout_s=0.3)
         async with transport as fetch:
@@ -351,27 +353,11 @@ async def test_a_request_may_give_up_in_the_queue() -> None:
             await server.until(lambda: server.targets == ["/0"])
             with pytest.raises(TimeoutError):
                 await fetch(1)
-            assert transport.phases is not None
-            ended_in = transport.phases.ended_in
+            assert transport.phases.ended_in == {"queue": 1}
             first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
-
-    assert ended_in == {"queue": 1}
-
-
-async def test_cancelled_requests_are_counted_where_they_were() -> None:
-    async with scripted(_mute) as server:
-        transport = over(server.url)
-        async with transport as fetch:
-            task = asyncio.ensure_future(fetch(0))
-            await server.until(lambda: server.targets == ["/0"])
-            task.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await task
-        found = transport.phases
-
-    assert found is not None
-    assert found.ended_in == {"wait": 1}
+                await first
+        assert transport.phases.ended_in == {"queue": 1, "wait": 1}
 
 
 class Failing(KnownAddresses):

@@ -53,10 +53,9 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 from aiohttp import web
-from databases import postgres
 from servers import Running, serving
+from targets import running
 from test_behaviour import USER, shape
-from valkeys import running as valkey
 
 from labkit.measured.experiments.aiohttp import served
 from labkit.measured.patterns import Batcher, PriorityQueue, WeakCache, in_chunks
@@ -158,7 +157,7 @@ async def test_documents_a_few_at_a_time(
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """A PostgreSQL with a table of the server's users."""
-    with postgres(rows=1) as started, serving() as server:
+    with running("postgres", rows=1) as started, serving() as server:
         connection = server.connect()
         connection.request("GET", "/users")
         users = json.loads(connection.getresponse().read())
@@ -304,7 +303,7 @@ def test_the_loop_is_uvloop(program: str, loop: str, server: Running) -> None:
 
 @pytest.mark.service
 async def test_a_redis_pool_of_fifty_that_decodes() -> None:
-    with valkey(keys=1) as target:
+    with running("valkey", keys=1) as target:
         url = urldefrag(target.url).url
         pool = redis.ConnectionPool.from_url(url, max_connections=50, decode_responses=True)
         async with redis.Redis(connection_pool=pool) as client:
@@ -313,7 +312,7 @@ async def test_a_redis_pool_of_fifty_that_decodes() -> None:
         await pool.aclose()
 
         assert found == ["\N{GREEK SMALL LETTER LAMDA}"] * 50
-        assert target.counts()["connections_opened"] <= 50
+        assert target.counted()["connections_opened"] <= 50
 
 
 # 003: buffers

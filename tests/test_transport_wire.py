@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from scripted import Peer, Scripted, answer, echo, scripted
 
-from labkit.measured.transports import Fetch
-from labkit.measured.transports.wire import Wire
+from labkit.measured.transports import Fetch, open_transport
 from labkit.spec.transports import WireTransport
 
 SHORT_S, AMPLE_S = 0.05, 10.0
@@ -21,11 +20,11 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def over(server: Scripted, **settings: Any) -> Wire:
-    return Wire(WireTransport(**{"timeout_s": AMPLE_S, **settings}), server.url)
+def over(server: Scripted, **settings: Any) -> Any:
+    return open_transport(WireTransport(**{"timeout_s": AMPLE_S, **settings}), server.url)
 
 
-async def outcome(transport: Wire, call: Awaitable[object]) -> object:
+async def outcome(transport: Any, call: Awaitable[object]) -> object:
     """The body of an answer, or the kind of the failure."""
     try:
         return await call
@@ -33,7 +32,7 @@ async def outcome(transport: Wire, call: Awaitable[object]) -> object:
         return transport.kind_of(error)
 
 
-async def outcomes(transport: Wire, fetch: Fetch, count: int) -> list[object]:
+async def outcomes(transport: Any, fetch: Fetch, count: int) -> list[object]:
     """The outcomes of so many calls at once."""
     return await asyncio.gather(*(outcome(transport, fetch(item)) for item in range(count)))
 
@@ -336,18 +335,6 @@ async def test_a_transport_that_is_left_ends_its_pipelines() -> None:
             await server.until(lambda: len(server.targets) == 6)
         assert await asyncio.gather(*tasks) == ["unanswered"] * 6
         await server.until(lambda: not server.open)
-
-
-# What is in force
-
-
-async def test_what_is_in_force_is_read_back() -> None:
-    async with scripted(echo) as server:
-        transport = over(server, connections=3, depth=2, connect_timeout_s=7.0)
-        async with transport:
-            found = transport.effective
-    expected = {"connections": 3, "depth": 2, "connect_timeout_s": 7.0}
-    assert {**expected, "timeout_s": AMPLE_S, "connections_opened": 0}.items() <= found.items()
 
 
 async def test_a_call_that_was_cancelled_does_not_hold_its_connection_for_ever() -> None:

@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 from scripted import Peer, Scripted, answer, echo, scripted
 
+from labkit.launch import launcher
 from labkit.measured.transports import open_transport
-from labkit.measured.transports.client import Client
 from labkit.record.record import FAILURES
 from labkit.spec.transports import StreamsTransport, WireTransport
+from labkit.spec.trial import Trial
 
 KINDS = {"wire": WireTransport, "streams": StreamsTransport}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.05
 PLENTY = 10  # turns of the loop after which what has been sent has been received
 
-Make = Callable[..., Client[Any]]
+Make = Callable[..., Any]
 
 
 @pytest.fixture(params=KINDS)
@@ -30,7 +31,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
     def make(
         to: Scripted | str, path: str = "/{item}", addresses: Sequence[str] = (), **settings: Any
-    ) -> Client[Any]:
+    ) -> Any:
         url = to if isinstance(to, str) else to.url
         return open_transport(KINDS[request.param](**settings), url, path, addresses)
 
@@ -47,7 +48,7 @@ def once(*pieces: bytes) -> Callable[[Peer], Awaitable[None]]:
     return script
 
 
-async def outcome(transport: Client[Any], call: Awaitable[object]) -> object:
+async def outcome(transport: Any, call: Awaitable[object]) -> object:
     """The body of an answer, or the kind of the failure."""
     try:
         return await call
@@ -63,7 +64,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def alone(transport: Client[Any]) -> object:
+async def alone(transport: Any) -> object:
     """The outcome of one call."""
     async with transport as fetch:
         return await outcome(transport, fetch(0))
@@ -108,6 +109,11 @@ async def test_a_connection_is_used_again(make: Make) -> None:
     async with scripted(echo) as server, make(server) as fetch:
         assert [await fetch(item) for item in range(5)] == [b"/%d" % item for item in range(5)]
         assert server.connections == 1
+        await asyncio.gather(*map(fetch, range(5)))
+        opened = server.connections
+        for item in range(20):
+            await fetch(item)
+        assert server.connections == opened == 5
 
 
 async def test_there_are_as_many_connections_as_calls(make: Make) -> None:
@@ -123,11 +129,24 @@ async def test_there_are_as_many_connections_as_calls(make: Make) -> None:
         assert server.connections == 9
 
 
-async def test_there_are_never_more_connections_than_allowed(make: Make) -> None:
-    async with scripted(echo) as server, make(server, connections=3) as fetch:
-        bodies = await asyncio.gather(*(fetch(item) for item in range(60)))
+async def test_there_are_never_more_connections_than_allowed_with_one_request_each(
+    make: Make,
+) -> None:
+    async def script(peer: Peer) -> None:
+        while target := await peer.asked():
+            under_way.append(peer.number)
+            most.append(max(map(under_way.count, under_way)))
+            await asyncio.sleep(0)
+            under_way.remove(peer.number)
+            await peer.send(answer(target))
+
+    under_way: list[int] = []
+    most: list[int] = []
+    async with scripted(script) as server, make(server, connections=3) as fetch:
+        bodies = await asyncio.gather(*map(fetch, range(60)))
         assert bodies == [b"/%d" % item for item in range(60)]
         assert server.connections == 3
+    assert max(most) == 1
 
 
 async def test_what_is_in_force_is_read_back(make: Make) -> None:
@@ -408,3 +427,58 @@ async def test_of_several_addresses_the_one_that_answers_is_used(make: Make) -> 
         url = f"http://target.invalid:{server.port}"
         async with make(url, addresses=["127.0.0.2", "127.0.0.1"]) as fetch:
             assert await fetch(3) == b"/3"
+
+
+# What is only `streams`' own
+
+
+@pytest.mark.parametrize("buffer_bytes", [64, 1_000, 65_536])
+async def test_a_body_may_be_larger_than_the_buffer_of_streams(buffer_bytes: int) -> None:
+    async def script(peer: Peer) -> None:
+        while target := await peer.asked():
+            await peer.send(answer(target * 10_000))
+
+    async with scripted(script) as server:
+        transport = open_transport(StreamsTransport(buffer_bytes=buffer_bytes), server.url)
+        async with transport as fetch:
+            found = [await fetch(item) for item in range(3)]
+            assert transport.effective["buffer_bytes"] == buffer_bytes
+        assert server.connections == 1
+    assert found == [b"/0" * 10_000, b"/1" * 10_000, b"/2" * 10_000]
+
+
+# Whole trials
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    ("transport", "connections"),
+    [
+        ({"transport": "wire"}, 32),
+        ({"transport": "wire", "depth": 4}, 8),
+        ({"transport": "wire", "transport.connections": 2, "depth": 16}, 2),
+        ({"transport": "streams"}, 32),
+        ({"transport": "streams", "transport.connections": 5}, 5),
+    ],
+)
+async def test_every_request_is_accounted_for(
+    transport: dict[str, Any], connections: int, loop: str
+) -> None:
+    trial = Trial(requests=400, limit=32, pin=False, loop=loop, **transport)
+    record = await launcher.run(trial, keep=lambda _: None)
+
+    counts = record.counts
+    assert (counts.planned, counts.sent, counts.not_sent, counts.cancelled) == (400, 400, 0, 0)
+    assert (counts.ok, counts.failed) == (400, {})
+    assert record.server is not None
+    assert record.server.requests == 400
+    assert record.server.connections_opened == record.effective["transport"]["connections_opened"]
+    assert 1 <= record.server.connections_opened <= connections
+
+
+@pytest.mark.parametrize("transport", ["wire", "streams"])
+async def test_failures_are_counted_by_their_kind(transport: str) -> None:
+    trial = Trial(requests=400, limit=32, pin=False, transport=transport, path="/status/503")
+    record = await launcher.run(trial, keep=lambda _: None)
+
+    assert (record.counts.ok, record.counts.failed) == (0, {"status": 400})

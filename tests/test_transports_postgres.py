@@ -1,29 +1,26 @@
-"""The transports of PostgreSQL: rows, connections, and each failure by its own name."""
+"""The transports of PostgreSQL: rows, connections, batches, and each failure by its own name."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import msgspec
 import psycopg
 import pytest
-from databases import Database, postgres
+from targets import Target, running
 
 from labkit.errors import BadInput
 from labkit.launch import launcher
+from labkit.measured.patterns import Batcher
+from labkit.measured.strategies import load
+from labkit.measured.targets.postgres import view
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.asyncpg import Asyncpg
-from labkit.measured.transports.postgres import (
-    NotConnected,
-    PoolTimeout,
-    WrongRow,
-    check_row,
-    kind_of_error,
-)
+from labkit.measured.transports.postgres import NotConnected, PoolTimeout, WrongRow, check_row
 from labkit.measured.transports.psycopg import Psycopg
 from labkit.record.record import FAILURES
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport, Transport
@@ -31,7 +28,8 @@ from labkit.spec.trial import Trial
 
 pytestmark = pytest.mark.service
 ROWS, MOST = 30, 6
-_ENDED = ("disconnected", "other")
+ENDED = ("disconnected", "other")
+OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 SETTINGS = [
     AsyncpgTransport(mode="connect"),
     AsyncpgTransport(mode="single"),
@@ -39,76 +37,65 @@ SETTINGS = [
     PsycopgTransport(),
     PsycopgTransport(threads=3),
 ]
+each_setting = pytest.mark.parametrize("settings", SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Database]:
-    with postgres(rows=ROWS, max_connections=MOST) as running:
-        yield running
+def database() -> Iterator[Target]:
+    with running("postgres", rows=ROWS, max_connections=MOST) as target:
+        yield target
 
 
-@contextlib.asynccontextmanager
-async def counted(database: Database, settings: Transport) -> Any:
-    """An open transport; when it is closed, no session of it is left."""
-    async with open_transport(settings, database.url, rows=ROWS) as fetch:
-        yield fetch
-    observer = await asyncpg.connect(database.url)
-    left = 1
-    while left:
-        left = await observer.fetchval(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-    await observer.close()
+def over(database: Target, settings: Transport, rows: int = ROWS) -> Any:
+    return open_transport(settings, database.url, rows=rows)
 
 
-async def kinds(settings: Transport, database: Database, items: range) -> list[str]:
+async def kinds(settings: Transport, database: Target, items: range) -> list[str]:
     """What becomes of these items, all at once."""
-    opened = open_transport(settings, database.url, rows=ROWS)
+    opened = over(database, settings)
     async with opened as fetch:
         results = await asyncio.gather(*map(fetch, items), return_exceptions=True)
     return ["ok" if not isinstance(one, BaseException) else opened.kind_of(one) for one in results]
 
 
 @contextlib.asynccontextmanager
-async def slow(database: Database, query_s: float) -> Any:
-    """Each query takes its time meanwhile."""
-    from labkit.measured.targets import postgres as target
-
+async def observing(database: Target) -> Any:
+    """A connection of the test's own."""
     connection = await asyncpg.connect(database.url)
-    await connection.execute(f"DROP VIEW labkit.items; {target.view(query_s)}")
     try:
-        yield
+        yield connection
     finally:
-        await connection.execute(f"DROP VIEW labkit.items; {target.view(0)}")
         await connection.close()
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-async def test_each_item_is_a_row_by_its_key(database: Database, settings: Transport) -> None:
-    async with counted(database, settings) as fetch:
+@contextlib.asynccontextmanager
+async def slow(database: Target, query_s: float) -> Any:
+    """Each query takes its time meanwhile."""
+    async with observing(database) as connection:
+        await connection.execute(f"DROP VIEW labkit.items; {view(query_s)}")
+        try:
+            yield
+        finally:
+            await connection.execute(f"DROP VIEW labkit.items; {view(0)}")
+
+
+@each_setting
+async def test_each_item_is_a_row_by_its_key(database: Target, settings: Transport) -> None:
+    async with over(database, settings) as fetch:
         rows = [await fetch(item) for item in (0, 7, ROWS - 1, ROWS + 7)]
+        many = await asyncio.gather(*map(fetch, range(5)))
 
-    assert [tuple(row)[:2] for row in rows] == [
-        (0, "item 0"),
-        (7, "item 7"),
-        (ROWS - 1, f"item {ROWS - 1}"),
-        (7, "item 7"),
-    ]
-
-
-@pytest.mark.parametrize("settings", SETTINGS)
-async def test_many_at_a_time_all_get_theirs(database: Database, settings: Transport) -> None:
-    async with counted(database, settings) as fetch:
-        rows = await asyncio.gather(*map(fetch, range(5)))
-
-    assert [tuple(row)[:1] for row in rows] == [(item,) for item in range(5)]
+    keys = [0, 7, ROWS - 1, 7, *range(5)]
+    assert [tuple(row)[:2] for row in [*rows, *many]] == [(key, f"item {key}") for key in keys]
+    async with observing(database) as observer:  # no session of it is left
+        while await observer.fetchval(f"SELECT count(*) {OTHERS}"):
+            pass
 
 
-async def test_how_many_connections_each_mode_opens(database: Database) -> None:
+async def test_how_many_connections_each_mode_opens(database: Target) -> None:
     opened = {}
     for settings in SETTINGS[:3]:
-        transport = Asyncpg(settings, database.url, ROWS)  # type: ignore[arg-type]  # of asyncpg
+        transport = over(database, settings)
         async with transport as fetch:
             for item in range(5):
                 await fetch(item)
@@ -116,23 +103,65 @@ async def test_how_many_connections_each_mode_opens(database: Database) -> None:
     assert opened == {"connect": 5, "single": 1, "pool": 2}
 
 
-async def test_a_pool_says_what_its_sizes_are(database: Database) -> None:
-    transport = Asyncpg(AsyncpgTransport(min_size=1, max_size=3), database.url, ROWS)
+async def test_a_pool_shows_its_sizes(database: Target) -> None:
+    transport = over(database, AsyncpgTransport(min_size=1, max_size=3))
     async with transport:
         assert transport.effective["pool"] == {"min_size": 1, "max_size": 3, "size": 1}
 
 
-async def test_psycopg_has_a_connection_for_each_thread(database: Database) -> None:
-    transport = Psycopg(PsycopgTransport(threads=4), database.url, ROWS)
+async def test_psycopg_has_a_connection_for_each_thread(database: Target) -> None:
+    transport = over(database, PsycopgTransport(threads=4))
     async with transport as fetch:
         await asyncio.gather(*map(fetch, range(20)))
         assert transport.effective["connections_open"] == 4
 
 
+# Batches
+
+
+@pytest.mark.parametrize("mode", ["connect", "single", "pool"])
+async def test_each_item_gets_its_own_row_of_one_query_for_many(
+    database: Target, mode: Any
+) -> None:
+    got: dict[int, Any] = {}
+    opened = over(database, AsyncpgTransport(mode=mode, max_size=2))
+    async with opened:
+        batcher = Batcher(opened.fetch_many, max_size=20)
+
+        async def fetch(item: int) -> None:
+            got[item] = await batcher.get(item)
+
+        tally = await load("worker_pool")(fetch, range(400), 20)
+    assert tally.ok == 400
+    assert all(row["id"] == item % ROWS for item, row in got.items())
+    assert opened.effective["round_trips"] == 400 / 20
+
+
+async def test_a_row_that_does_not_exist_fails_its_own_item_alone(database: Target) -> None:
+    opened = over(database, AsyncpgTransport(mode="single"), rows=ROWS + 1)
+    async with opened:
+        batcher = Batcher(opened.fetch_many, max_size=ROWS + 1)
+        tally = await load("gather")(batcher.get, range(ROWS + 1), 1)
+    assert (tally.ok, tally.kinds) == (ROWS, {"KeyError": 1})
+    assert tally.first_error is not None
+    assert opened.kind_of(tally.first_error) == "payload"
+
+
+def test_a_batch_puts_more_on_each_connection() -> None:
+    sent = [AsyncpgTransport(max_size=10, batch=batch).sent_at(100) for batch in (1, 5, 100)]
+
+    assert sent == [10, 50, 100]
+
+
+def test_refuses_a_delay_that_nothing_waits_for() -> None:
+    with pytest.raises(BadInput, match=r"batch_delay_s is 0.5 with transport.batch 1"):
+        AsyncpgTransport(batch_delay_s=0.5)
+
+
 # Failures
 
 
-async def test_a_pool_that_is_exhausted_is_a_kind_of_its_own(database: Database) -> None:
+async def test_a_pool_that_is_exhausted_is_a_kind_of_its_own(database: Target) -> None:
     settings = AsyncpgTransport(max_size=1, acquire_timeout_s=0.05)
     async with slow(database, 0.4):
         found = await kinds(settings, database, range(3))
@@ -149,7 +178,7 @@ async def test_a_pool_that_is_exhausted_is_a_kind_of_its_own(database: Database)
     ],
 )
 async def test_more_connections_than_the_server_admits(
-    database: Database, settings: Transport
+    database: Target, settings: Transport
 ) -> None:
     async with slow(database, 0.5):
         found = await kinds(settings, database, range(MOST + 2))
@@ -159,52 +188,45 @@ async def test_more_connections_than_the_server_admits(
     assert found.count("too-many-connections") + found.count("connect") == 3
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        AsyncpgTransport(max_size=1, command_timeout_s=0.05),
-        PsycopgTransport(command_timeout_s=0.05),
-    ],
-)
-async def test_a_query_that_takes_too_long_times_out(
-    database: Database, settings: Transport
-) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS[1], SETTINGS[3]])
+async def test_a_query_that_takes_too_long_times_out(database: Target, settings: Transport) -> None:
+    impatient = msgspec.structs.replace(settings, command_timeout_s=0.05)
     async with slow(database, 20):
-        assert await kinds(settings, database, range(1)) == ["timeout"]
+        assert await kinds(impatient, database, range(1)) == ["timeout"]
 
 
 @pytest.mark.parametrize("settings", SETTINGS[1:4])
-async def test_a_connection_that_ends_is_noticed(database: Database, settings: Transport) -> None:
-    opened = open_transport(settings, database.url, rows=ROWS)
+async def test_a_connection_that_ends_is_noticed(database: Target, settings: Transport) -> None:
+    opened = over(database, settings)
     async with opened as fetch:
         await fetch(0)
-        observer = await asyncpg.connect(database.url)
-        ended = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
-        await observer.execute(ended)
-        await observer.close()
+        async with observing(database) as observer:
+            await observer.execute(f"SELECT pg_terminate_backend(pid) {OTHERS}")
         [result] = await asyncio.gather(fetch(1), return_exceptions=True)
 
         # A pool may have noticed, and have opened another.
-        assert not isinstance(result, BaseException) or opened.kind_of(result) in _ENDED
+        assert not isinstance(result, BaseException) or opened.kind_of(result) in ENDED
 
 
-async def test_cancelling_gives_the_connection_back(database: Database) -> None:
-    async with open_transport(AsyncpgTransport(max_size=1), database.url, rows=ROWS) as fetch:
+@pytest.mark.parametrize("settings", SETTINGS[1:3])
+async def test_cancelling_leaves_the_transport_usable(
+    database: Target, settings: Transport
+) -> None:
+    async with over(database, settings) as fetch:
         async with slow(database, 20):
             task = asyncio.ensure_future(fetch(0))
-            await asyncio.sleep(0.05)
+            async with observing(database) as observer:
+                while not await observer.fetchval(f"SELECT count(*) {OTHERS} AND state = 'active'"):
+                    pass
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert (await fetch(1))["id"] == 1
 
 
-async def test_leaving_waits_for_no_query(database: Database) -> None:
+async def test_leaving_waits_for_no_query(database: Target) -> None:
     async with slow(database, 20), asyncio.timeout(10):
-        async with open_transport(PsycopgTransport(), database.url, rows=ROWS) as fetch:
+        async with over(database, PsycopgTransport()) as fetch:
             running, queued = [asyncio.ensure_future(fetch(item)) for item in range(2)]
             await asyncio.sleep(0.05)
         with pytest.raises(psycopg.Error):
@@ -221,94 +243,74 @@ def test_a_row_that_was_not_asked_for_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"),
+    ("transport", "error", "kind"),
     [
-        ("53300", "too-many-connections"),
-        ("57014", "timeout"),
-        ("57P01", "disconnected"),
-        ("08006", "disconnected"),
-        (None, "disconnected"),
-        ("42P01", "query"),
+        (Asyncpg, PoolTimeout(), "pool-timeout"),
+        (Asyncpg, NotConnected(), "connect"),
+        (Asyncpg, WrongRow(), "payload"),
+        (Asyncpg, TimeoutError(), "timeout"),
+        (Asyncpg, asyncpg.TooManyConnectionsError("x"), "too-many-connections"),
+        (Asyncpg, asyncpg.QueryCanceledError("x"), "timeout"),
+        (Asyncpg, asyncpg.AdminShutdownError("x"), "disconnected"),
+        (Asyncpg, asyncpg.ConnectionFailureError("x"), "disconnected"),
+        (Asyncpg, asyncpg.UndefinedTableError("x"), "query"),
+        (Asyncpg, asyncpg.ConnectionDoesNotExistError("x"), "disconnected"),
+        (Asyncpg, asyncpg.InterfaceError("x"), "disconnected"),
+        (Asyncpg, ConnectionRefusedError(), "connect"),
+        (Asyncpg, ConnectionResetError(104, "x"), "reset"),
+        (Asyncpg, ValueError(), "other"),
+        (Psycopg, WrongRow(), "payload"),
+        (Psycopg, NotConnected(), "connect"),
+        (Psycopg, psycopg.errors.ConnectionTimeout(), "timeout"),
+        (Psycopg, psycopg.errors.TooManyConnections(), "too-many-connections"),
+        (Psycopg, psycopg.errors.UndefinedTable(), "query"),
+        (Psycopg, psycopg.OperationalError("too many clients already"), "too-many-connections"),
+        (Psycopg, psycopg.OperationalError("gone"), "disconnected"),
+        (Psycopg, ValueError(), "other"),
     ],
 )
-def test_what_the_server_says_has_a_kind(state: str | None, kind: str) -> None:
-    assert kind_of_error(SimpleNamespace(sqlstate=state)) == kind
-    assert kind in FAILURES
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (PoolTimeout(), "pool-timeout"),
-        (NotConnected(), "connect"),
-        (WrongRow(), "payload"),
-        (TimeoutError(), "timeout"),
-        (asyncpg.UndefinedTableError("x"), "query"),
-        (asyncpg.ConnectionDoesNotExistError("x"), "disconnected"),
-        (asyncpg.InterfaceError("x"), "disconnected"),
-        (ConnectionRefusedError(), "connect"),
-        (ConnectionResetError(104, "x"), "reset"),
-        (ValueError(), "other"),
-    ],
-)
-def test_each_failure_of_asyncpg_has_a_kind(error: BaseException, kind: str) -> None:
-    transport = Asyncpg(AsyncpgTransport(), "postgresql://x@127.0.0.1/x", 1)
+def test_each_failure_has_a_kind(transport: Any, error: BaseException, kind: str) -> None:
     assert transport.kind_of(error) == kind
     assert kind in FAILURES
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (WrongRow(), "payload"),
-        (NotConnected(), "connect"),
-        (psycopg.errors.ConnectionTimeout(), "timeout"),
-        (psycopg.errors.UndefinedTable(), "query"),
-        (
-            psycopg.OperationalError("FATAL:  sorry, too many clients already"),
-            "too-many-connections",
-        ),
-        (psycopg.OperationalError("gone"), "disconnected"),
-        (ValueError(), "other"),
-    ],
-)
-def test_each_failure_of_psycopg_has_a_kind(error: BaseException, kind: str) -> None:
-    transport = Psycopg(PsycopgTransport(), "postgresql://x@127.0.0.1/x", 1)
-    assert transport.kind_of(error) == kind
-
-
-# A whole trial
+# Whole trials
 
 
 @pytest.mark.parametrize(
-    ("settings", "sessions"),
+    ("settings", "sessions", "round_trips"),
     [
-        ({"transport.mode": "connect"}, 60),
-        ({"transport.max_size": 4}, 4),
-        ({"transport": "psycopg"}, 1),
+        ({"transport.mode": "connect"}, 60, 60),
+        ({"transport.max_size": 4}, 4, 60),
+        ({"transport": "psycopg"}, 1, None),
+        # Batches of five that fill, and of ten that are sent by their delay.
+        ({"transport.max_size": 4, "batch": 5}, 4, 12),
+        ({"transport.max_size": 4, "batch": 10}, 4, 12),
     ],
 )
-async def test_a_trial_counts_what_the_server_saw(settings: dict[str, Any], sessions: int) -> None:
+async def test_a_trial_counts_what_the_server_saw(
+    settings: dict[str, Any], sessions: int, round_trips: int | None
+) -> None:
     trial = Trial(target="postgres", requests=60, limit=5, **{"target.rows": 40, **settings})
-    kept: list[Any] = []
 
-    record = await launcher.run(trial, keep=kept.append)
+    record = await launcher.run(trial, keep=lambda _: None)
 
-    assert kept == [record]
     assert (record.counts.ok, record.counts.conserved) == (60, True)
     assert record.server is not None
-    assert record.server.requests == 60
+    assert record.server.requests == (round_trips or 60)
     assert record.server.connections_opened == sessions
     assert (record.server.peak_rss_bytes or 0) > 10_000_000
-    assert record.effective["server"]["own"] is True
-    assert record.effective["server"]["rows"] == 40
+    in_force = record.effective["server"]
+    assert (in_force["own"], in_force["rows"]) == (True, 40)
+    assert record.effective["transport"].get("round_trips") == round_trips
+    assert record.effective["transport"].get("batch", 1) == settings.get("batch", 1)
     codes = {note.code for note in record.warnings}
     assert not codes & {"not-in-force", "server-busy", "connector-limit"}
-    assert ("pool-queue" in codes) is (sessions < 5)
+    assert ("pool-queue" in codes) is (sessions < 5 and "batch" not in settings)
 
 
 async def test_a_trial_on_a_server_of_the_user_s_own(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LABKIT_POSTGRES_DSN", database.url)
     monkeypatch.setenv("PGHOST", "/nowhere")
@@ -319,11 +321,11 @@ async def test_a_trial_on_a_server_of_the_user_s_own(
         await launcher.run(trial, keep=lambda _: None)
 
     assert record.counts.ok == 10
-    assert record.effective["server"]["own"] is False
-    assert record.effective["server"]["max_connections"] == MOST
+    in_force = record.effective["server"]
+    assert (in_force["own"], in_force["max_connections"]) == (False, MOST)
     assert record.server is not None
+    # Others may have opened connections, or used its CPU.
+    assert (record.server.requests, record.server.connections_opened) == (10, None)
     assert record.server.cpu_percent is None
-    assert record.server.requests == 10
-    assert record.server.connections_opened is None  # others may have opened some
     assert "postgresql://" not in str(record.to_dict())
     assert database.process.poll() is None

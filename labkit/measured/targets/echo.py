@@ -20,8 +20,8 @@ from labkit.spec.targets import EchoServer
 
 RECEIVE_BYTES = 102_400
 """The most that is taken from a socket at a time."""
-LONGEST_LINE = 1 << 20
-"""The most that a stream keeps of a line that has not ended."""
+MAX_LINE = 1 << 20
+"""The most that a stream stores of a line that has not ended."""
 PAUSE_S = 0.1
 
 USAGE = """usage: python -m labkit.measured.targets.echo '{"api": "protocol", "loop": "uvloop"}'"""
@@ -110,13 +110,14 @@ async def start(settings: EchoServer) -> process.Listening:
         return Sockets(settings)
     if settings.api == "streams":
         return await asyncio.start_server(
-            echo_stream, *where, limit=LONGEST_LINE, backlog=process.BACKLOG
+            echo_stream, *where, limit=MAX_LINE, backlog=process.BACKLOG
         )
     loop = asyncio.get_running_loop()
     return await loop.create_server(EchoProtocol, *where, backlog=process.BACKLOG)
 
 
-def _announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
+def announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
+    """Return what to print once connections are accepted."""
     loop = process.loop_name()
     in_force = {
         "api": settings.api,
@@ -127,10 +128,10 @@ def _announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
     return {"url": f"tcp://{host}:{port}", "pid": os.getpid(), "in_force": in_force}
 
 
-def main(arguments: list[str]) -> int:
-    """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.main(arguments, EchoServer, start, _announcement, USAGE)
+def serve(settings: EchoServer) -> int:
+    """Serve until a signal comes; return the exit status."""
+    return process.listen(settings, start, announcement)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(process.run(sys.argv[1:], EchoServer, serve, USAGE))

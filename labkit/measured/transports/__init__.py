@@ -12,8 +12,8 @@ from importlib import import_module
 from time import monotonic
 from typing import Any
 
-from labkit.measured.transports.client import Client, Fetch
-from labkit.spec.transports import SPEAK, Transport
+from labkit.measured.transports.client import Client, Destination, Fetch
+from labkit.spec.transports import Transport
 
 
 def open_transport(
@@ -24,19 +24,14 @@ def open_transport(
     *,
     rows: int = 1,
 ) -> Client[Any]:
-    """Return the transport that `settings` describe, not yet entered, for calls on `url` + `path`.
+    """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
-    `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
-    `rows` is how many keys a database has, from 0.
+    The transport 'wire' is the class `Wire` of the module `wire`, and so on. It is imported when it
+    is opened: a measured process contains the client that it measures, only.
     """
-    # The transport 'wire' is the class `Wire` of the module `wire`, and so on. It is imported when
-    # it is opened: a measured process contains the client that it measures, only.
     kind = settings.kind
-    make: Callable[..., Client[Any]]
-    make = getattr(import_module(f"{__name__}.{kind}"), kind.capitalize())
-    if kind in SPEAK["http"]:
-        return make(settings, url, path, addresses)
-    return make(settings, url, rows) if kind in SPEAK["postgres"] else make(settings, url)
+    make: type[Client[Any]] = getattr(import_module(f"{__name__}.{kind}"), kind.capitalize())
+    return make(settings, Destination(url, path, addresses, rows))
 
 
 def paced(
@@ -48,7 +43,7 @@ def paced(
 ) -> Fetch:
     """Return `fetch`, started at most `per_second` times a second, evenly spaced.
 
-    It keeps a trial on another's host polite.
+    A trial on the host of somebody else is polite by it.
     """
     next_at = float("-inf")
 

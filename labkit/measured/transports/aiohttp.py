@@ -20,6 +20,7 @@ from labkit.measured.transports import tracing
 from labkit.measured.transports.client import (
     BadStatus,
     Client,
+    Destination,
     Fetch,
     kind_of_errno,
     url_template,
@@ -41,7 +42,7 @@ TIMEOUTS = {
 
 
 class Aiohttp(Client[AiohttpTransport]):
-    """`async with Aiohttp(settings, url, path) as fetch: await fetch(item)`."""
+    """`await fetch(item)`, which reads the body as `read` says."""
 
     # The most specific first: a disconnection by the server is none of the others.
     kinds = (
@@ -54,21 +55,16 @@ class Aiohttp(Client[AiohttpTransport]):
         (OSError, partial(kind_of_errno, otherwise="other")),
     )
 
-    def __init__(
-        self,
-        settings: AiohttpTransport,
-        url: str,
-        path: str = "/{item}",
-        addresses: Sequence[str] = (),
-    ) -> None:
-        super().__init__(settings)
-        self._resolver = KnownAddresses(addresses) if addresses else None
+    def __init__(self, settings: AiohttpTransport, to: Destination) -> None:
+        super().__init__(settings, to)
+        url = to.url
+        self._resolver = KnownAddresses(to.addresses) if to.addresses else None
         if settings.resolve_s is not None:
             split = urlsplit(url)
             port = "" if split.port is None else f":{split.port}"
             url = split._replace(netloc=f"{NAME}{port}").geturl()
             self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
-        self._url_of = url_template(url, path)
+        self._url_of = url_template(url, to.path)
         self._tracer = Tracer() if settings.trace else None
         self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
         self._effective: dict[str, Any] = {}
@@ -106,10 +102,7 @@ class Aiohttp(Client[AiohttpTransport]):
     @property
     def received(self) -> Received:
         """Return the bodies that were read so far."""
-        bodies = self._bodies
-        return Received(
-            bodies=bodies.count, wire_bytes=bodies.wire_bytes, decoded_bytes=bodies.decoded_bytes
-        )
+        return Received(**vars(self._bodies))
 
     def _session(self) -> aiohttp.ClientSession:
         asked = self.settings
@@ -170,14 +163,14 @@ class Aiohttp(Client[AiohttpTransport]):
 
 
 class Bodies:
-    """Counts bodies that were read to their end."""
+    """Counts bodies that were read to their end, with the fields of `Received`."""
 
     def __init__(self) -> None:
-        self.count = self.wire_bytes = self.decoded_bytes = 0
+        self.bodies = self.wire_bytes = self.decoded_bytes = 0
 
     def add(self, content: aiohttp.StreamReader) -> None:
         """Count one body."""
-        self.count += 1
+        self.bodies += 1
         decoded = content.total_bytes
         self.decoded_bytes += decoded
         # None where nothing was packed; and a reader of an empty body has no such attribute.

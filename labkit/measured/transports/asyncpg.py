@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from labkit.measured.transports.client import Fetch, kind_of_errno
+from labkit.measured.transports.client import Destination, Fetch, kind_of_errno
 from labkit.measured.transports.postgres import (
     COLUMNS,
     KINDS,
@@ -29,7 +29,7 @@ QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
 
 
 class Asyncpg(PostgresClient[AsyncpgTransport]):
-    """`async with Asyncpg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
+    """`row = await fetch(item)`."""
 
     kinds = (
         *KINDS,
@@ -40,8 +40,8 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
         (asyncpg.InterfaceError, "disconnected"),
     )
 
-    def __init__(self, settings: AsyncpgTransport, dsn: str, rows: int) -> None:
-        super().__init__(settings, dsn, rows)
+    def __init__(self, settings: AsyncpgTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self._lock = asyncio.Lock()
         self._round_trips = 0
         self._single: Any = None
@@ -60,7 +60,7 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
                 self.opened += 1
 
             self._pool = await asyncpg.create_pool(
-                self.dsn,
+                self.to.url,
                 # What is too many is to be met by the requests, and counted.
                 min_size=0 if settings.overcommit and settings.min_size is None else least,
                 max_size=settings.max_size,
@@ -79,15 +79,14 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
 
     async def fetch(self, item: int) -> object:
         """Return the row of an item."""
-        key = item % self.rows
+        key = item % self.to.rows
         return check_row(await self._ask("fetchrow", QUERY, key), key)
 
     async def fetch_many(self, items: Sequence[int]) -> dict[int, object]:
         """Return the rows of many items, asked for at once; without those that do not exist."""
-        keys = {item: item % self.rows for item in items}
-        rows = {
-            row[0]: row for row in await self._ask("fetch", QUERY_MANY, sorted(set(keys.values())))
-        }
+        keys = {item: item % self.to.rows for item in items}
+        found = await self._ask("fetch", QUERY_MANY, sorted(set(keys.values())))
+        rows = {row[0]: row for row in found}
         return {item: rows[key] for item, key in keys.items() if key in rows}
 
     async def _ask(self, method: str, query: str, argument: Any) -> Any:
@@ -96,45 +95,33 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
             async with self._lock:
                 self._round_trips += 1
                 return await getattr(self._single, method)(query, argument)
-        if self._pool is not None:
-            connection = await self._acquire()
-            self._round_trips += 1
-            try:
-                return await getattr(connection, method)(query, argument)
-            finally:
-                await self._pool.release(connection)
-        connection = await self._connect()
-        self._round_trips += 1
+        pool, within_s = self._pool, self.settings.acquire_timeout_s
         try:
-            found = await getattr(connection, method)(query, argument)
-        except BaseException:
-            connection.terminate()
-            raise
-        await connection.close()
-        return found
-
-    async def _connect(self) -> Any:
-        try:
-            connection = await asyncpg.connect(
-                self.dsn,
-                timeout=self.settings.connect_timeout_s,
-                command_timeout=self.settings.command_timeout_s,
-            )
+            connection = await (pool.acquire(timeout=within_s) if pool else self._connect())
         except asyncpg.ConnectionDoesNotExistError as error:
             raise NotConnected(str(error)) from None
-        self.opened += 1
-        return connection
-
-    async def _acquire(self) -> Any:
-        within_s = self.settings.acquire_timeout_s
-        try:
-            return await self._pool.acquire(timeout=within_s)
         except TimeoutError:
-            if within_s is None:
+            if pool is None or within_s is None:
                 raise
             raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
-        except asyncpg.ConnectionDoesNotExistError as error:
-            raise NotConnected(str(error)) from None
+        self._round_trips += 1
+        try:
+            return await getattr(connection, method)(query, argument)
+        except BaseException:
+            if pool is None:
+                connection.terminate()  # then closing it waits for nothing
+            raise
+        finally:
+            await (pool.release(connection) if pool else connection.close())
+
+    async def _connect(self) -> Any:
+        connection = await asyncpg.connect(
+            self.to.url,
+            timeout=self.settings.connect_timeout_s,
+            command_timeout=self.settings.command_timeout_s,
+        )
+        self.opened += 1
+        return connection
 
     @property
     def effective(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httptools
@@ -66,8 +66,21 @@ def kind_of_errno(error: OSError, otherwise: str = "connect") -> str:
     return ERRNO_KINDS.get(error.errno, otherwise)
 
 
+class Destination(NamedTuple):
+    """What is called: `url` + `path`, in which `{item}` stands for the item's number.
+
+    `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
+    `rows` is how many keys a database has, from 0.
+    """
+
+    url: str
+    path: str = "/{item}"
+    addresses: Sequence[str] = ()
+    rows: int = 1
+
+
 class Client(ABC, Generic[Settings]):
-    """A transport: `async with Client(...) as fetch: await fetch(item)`.
+    """A transport: `async with Client(settings, to) as fetch: await fetch(item)`.
 
     `fetch` raises where the call failed. `opened` counts the connections. What `open` puts on
     `stack` is ended with the transport.
@@ -76,8 +89,8 @@ class Client(ABC, Generic[Settings]):
     kinds: ClassVar[Kinds]
     opened = 0
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, to: Destination) -> None:
+        self.settings, self.to = settings, to
         self.stack = AsyncExitStack()
 
     async def __aenter__(self) -> Fetch:
@@ -119,14 +132,6 @@ class Client(ABC, Generic[Settings]):
         return "other"
 
 
-class Abortable(Protocol):
-    """A connection, as far as leaving a transport is concerned."""
-
-    def abort(self) -> None:
-        """End the connection now."""
-        ...
-
-
 class OwnClient(Client[OwnSettings]):
     """A client of the lab's own, which connects to `hosts` at `port`, and to no other address.
 
@@ -144,10 +149,10 @@ class OwnClient(Client[OwnSettings]):
         (OSError, kind_of_errno),
     )
 
-    def __init__(self, settings: OwnSettings, url: str, addresses: Sequence[str] = ()) -> None:
-        super().__init__(settings)
-        split = urlsplit(url)
-        self.hosts, self.port = tuple(addresses) or (split.hostname or "",), split.port or 80
+    def __init__(self, settings: OwnSettings, to: Destination) -> None:
+        super().__init__(settings, to)
+        split = urlsplit(to.url)
+        self.hosts, self.port = tuple(to.addresses) or (split.hostname or "",), split.port or 80
         self._timer: asyncio.TimerHandle | None = None
         # How often the timer has seen what is pending.
         self._ages: dict[Hashable, int] = {}
@@ -189,8 +194,8 @@ class OwnClient(Client[OwnSettings]):
         """Return what a strategy calls for each item."""
 
     @abstractmethod
-    def open_connections(self) -> Iterable[Abortable]:
-        """Return the connections that are open."""
+    def open_connections(self) -> Iterable[Any]:
+        """Return the connections that are open; each has a method `abort`."""
 
     @abstractmethod
     def pending(self) -> Iterable[Hashable]:
@@ -238,15 +243,9 @@ class OneAtATime(OwnClient[OwnSettings]):
 class HttpClient(OwnClient[HttpSettings]):
     """A client that speaks HTTP/1.1; its connections share the heads of responses they know."""
 
-    def __init__(
-        self,
-        settings: HttpSettings,
-        url: str,
-        path: str = "/{item}",
-        addresses: Sequence[str] = (),
-    ) -> None:
-        super().__init__(settings, url, addresses)
-        self.request = request_template(url, path)
+    def __init__(self, settings: HttpSettings, to: Destination) -> None:
+        super().__init__(settings, to)
+        self.request = request_template(to.url, to.path)
         self._known: dict[bytes, ResponseHead] = {}
         self._plain: dict[bytes, int] = {}
 
@@ -269,8 +268,6 @@ class HttpClient(OwnClient[HttpSettings]):
 def url_template(url: str, path: str) -> Callable[[int], str]:
     """Return a function from an item's number to its URL, in which `{item}` stands for it."""
     before, *after = (url.rstrip("/") + path if path else url).split("{item}")
-    if not after:
-        return lambda item: before
     if len(after) == 1:
         return lambda item: f"{before}{item}{after[0]}"
     return lambda item: str(item).join([before, *after])

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import OneAtATime, Unanswered
+from labkit.measured.transports.client import Destination, OneAtATime, Unanswered
 from labkit.spec.transports import EchoTransport
 
 NUMBER_BYTES = 12
@@ -19,10 +19,10 @@ _NUMBER = b"%012d"
 
 
 class Echo(OneAtATime[EchoTransport]):
-    """`async with Echo(settings, url) as fetch: size = await fetch(item)`."""
+    """`size = await fetch(item)`."""
 
-    def __init__(self, settings: EchoTransport, url: str) -> None:
-        super().__init__(settings, url)
+    def __init__(self, settings: EchoTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self._size = settings.message_bytes
         self._filler = b"x" * (self._size - NUMBER_BYTES - 1) + b"\n"
         self.connections: set[EchoConnection] = set()

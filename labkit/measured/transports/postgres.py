@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from labkit.measured.transports.client import Client, Kinds, Settings
+from labkit.measured.transports.client import Client, Destination, Kinds, Settings
 from labkit.spec.addresses import POSTGRES_VARIABLES, check_dsn
 
 COLUMNS = "SELECT id, name, value FROM labkit.items WHERE id = "
 TOO_MANY_CONNECTIONS, QUERY_CANCELED = "53300", "57014"
 """SQLSTATEs: `too_many_connections` and `query_canceled`, which a command's timeout leads to."""
 CONNECTION_STATES = ("08", "57P")
-"""Their classes where a connection is refused or ended: exceptions of it, and an operator's."""
+"""Classes of SQLSTATEs where a connection is refused or ended: its exceptions, an operator's."""
+FULL = "too many clients"
+"""What libpq writes then: before it is connected, its errors have a text and no SQLSTATE."""
 
 
 class PoolTimeout(Exception):
@@ -20,7 +22,7 @@ class PoolTimeout(Exception):
 
 
 class NotConnected(Exception):
-    """The connection ended before it stood; a server that refuses may close before it is heard."""
+    """The connection ended before it was ready; a server that refuses one may just close it."""
 
 
 class WrongRow(Exception):
@@ -35,12 +37,11 @@ KINDS: Kinds = (
 
 
 class PostgresClient(Client[Settings]):
-    """A client of a database whose keys are `rows` numbers from 0."""
+    """A client of a database: `row = await fetch(item)`."""
 
-    def __init__(self, settings: Settings, dsn: str, rows: int) -> None:
-        super().__init__(settings)
-        check_dsn(dsn)
-        self.dsn, self.rows = dsn, rows
+    def __init__(self, settings: Settings, to: Destination) -> None:
+        super().__init__(settings, to)
+        check_dsn(to.url)
         for name in POSTGRES_VARIABLES:  # nothing may lead elsewhere
             os.environ.pop(name, None)
 
@@ -53,9 +54,9 @@ def check_row(row: Any, key: int) -> object:
 
 
 def kind_of_error(error: Any) -> str:
-    """Return the kind of an error of the server, by its SQLSTATE; None is an error without one."""
+    """Return the kind of an error of the server: by its SQLSTATE, by its text where it has none."""
     state: str | None = error.sqlstate
-    if state == TOO_MANY_CONNECTIONS:
+    if state == TOO_MANY_CONNECTIONS or (state is None and FULL in str(error)):
         return "too-many-connections"
     if state == QUERY_CANCELED:
         return "timeout"

@@ -1,4 +1,4 @@
-"""psycopg, a synchronous driver: threads of an executor, each with a connection that it keeps.
+"""psycopg, a synchronous driver: threads of an executor, each with a connection of its own.
 
 The event loop hands a query to a thread and is woken when it is done: what a program does that has
 no asynchronous driver.
@@ -16,33 +16,24 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from labkit.measured.transports import postgres
-from labkit.measured.transports.client import Fetch
+from labkit.measured.transports.client import Destination, Fetch
 from labkit.spec.transports import PsycopgTransport
 
 QUERY = f"{postgres.COLUMNS}%s"
-FULL = "too many clients"
-"""An error before the connection stands carries no SQLSTATE in libpq, only a text."""
 CANCELLED_WITHIN_S = 1.0
 
 
-def kind_of_error(error: psycopg.Error) -> str:
-    """Return the kind of an error of the server or of libpq."""
-    if error.sqlstate is None and FULL in str(error):
-        return "too-many-connections"
-    return postgres.kind_of_error(error)
-
-
 class Psycopg(postgres.PostgresClient[PsycopgTransport]):
-    """`async with Psycopg(settings, dsn, rows) as fetch: row = await fetch(item)`."""
+    """`row = await fetch(item)`."""
 
     kinds = (
         *postgres.KINDS,
         (psycopg.errors.ConnectionTimeout, "timeout"),
-        (psycopg.Error, kind_of_error),
+        (psycopg.Error, postgres.kind_of_error),
     )
 
-    def __init__(self, settings: PsycopgTransport, dsn: str, rows: int) -> None:
-        super().__init__(settings, dsn, rows)
+    def __init__(self, settings: PsycopgTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self._threads = ThreadPoolExecutor(settings.threads)
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._open: list[Any] = []
@@ -58,7 +49,7 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
                 self._free.put(connection)
 
         async def fetch(item: int) -> object:
-            return await loop.run_in_executor(self._threads, self._ask, item % self.rows)
+            return await loop.run_in_executor(self._threads, self._ask, item % self.to.rows)
 
         return fetch
 
@@ -79,13 +70,13 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
         options = f"-c statement_timeout={max(round(1_000 * limit_s), 1)}" if limit_s else ""
         try:
             connection = psycopg.connect(
-                self.dsn,
+                self.to.url,
                 autocommit=True,
                 connect_timeout=max(round(self.settings.connect_timeout_s), 1),
                 options=options,
             )
         except psycopg.OperationalError as error:
-            if isinstance(error, psycopg.errors.ConnectionTimeout) or FULL in str(error):
+            if isinstance(error, psycopg.errors.ConnectionTimeout) or postgres.FULL in str(error):
                 raise
             raise postgres.NotConnected(str(error)) from None
         self._open.append(connection)

@@ -15,7 +15,7 @@ import redis.asyncio as redis
 from redis import exceptions
 from redis.utils import HIREDIS_AVAILABLE
 
-from labkit.measured.transports.client import Client, Fetch, kind_of_errno
+from labkit.measured.transports.client import Client, Destination, Fetch, kind_of_errno
 from labkit.spec.transports import RedisTransport
 
 UNLIMITED = (1 << 31) - 1
@@ -28,7 +28,7 @@ class Missing(Exception):
 
 
 def kind_of_connection(error: exceptions.ConnectionError) -> str:
-    """Return the kind of a failure by its cause: one class stands for many failures."""
+    """Return the kind of a failure by its cause: one class is raised for many failures."""
     before = error.__cause__ or error.__context__
     if isinstance(before, TimeoutError):
         return "pool-timeout"
@@ -39,25 +39,22 @@ def kind_of_connection(error: exceptions.ConnectionError) -> str:
 
 
 class Redis(Client[RedisTransport]):
-    """`async with Redis(settings, url) as fetch: value = await fetch(item)`."""
+    """`value = await fetch(item)`."""
 
     kinds = (
         (exceptions.MaxConnectionsError, "pool-exhausted"),
         (exceptions.TimeoutError, "timeout"),
-        (exceptions.InvalidResponse, "payload"),
-        (Missing, "payload"),
-        (exceptions.ResponseError, "status"),
-        (exceptions.AuthenticationError, "status"),
+        ((exceptions.InvalidResponse, Missing), "payload"),
+        ((exceptions.ResponseError, exceptions.AuthenticationError), "status"),
         (exceptions.ConnectionError, kind_of_connection),
         (OSError, kind_of_errno),
     )
 
-    def __init__(self, settings: RedisTransport, url: str) -> None:
-        super().__init__(settings)
-        self._url, self._key = url, keys_of(url)
+    def __init__(self, settings: RedisTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self._in_force: dict[str, Any] = {}
         # TCP or a Unix socket, as the URL says.
-        own: Any = redis.ConnectionPool.from_url(url).connection_class
+        own: Any = redis.ConnectionPool.from_url(to.url).connection_class
         transport = self
 
         # Made once: a class for each call would be a good part of what a call costs.
@@ -70,7 +67,7 @@ class Redis(Client[RedisTransport]):
 
     async def open(self) -> Fetch:
         """Open a pool; return what a strategy calls for each item."""
-        asked, key_of = self.settings, self._key
+        asked, key_of = self.settings, keys_of(self.to.url)
         pool = self._make_pool()
         client: redis.Redis = await self.stack.enter_async_context(redis.Redis.from_pool(pool))
         limit, given = pool.max_connections, pool.connection_kwargs
@@ -117,7 +114,7 @@ class Redis(Client[RedisTransport]):
         if asked.queues:
             kind = redis.BlockingConnectionPool
             more["timeout"] = asked.pool_timeout_s
-        pool = kind.from_url(self._url, **more)
+        pool = kind.from_url(self.to.url, **more)
         pool.connection_class = self._connection_class
         return pool
 
@@ -132,7 +129,7 @@ class Batches:
     def __init__(self, client: redis.Redis, depth: int) -> None:
         self._client, self._depth = client, depth
         self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
-        self._turn: asyncio.Handle | None = None
+        self._turn: asyncio.Handle
         self._sent: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> Any:
@@ -140,16 +137,14 @@ class Batches:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((key, future))
-        if len(self._waiting) >= self._depth:
-            self._send()
-        elif self._turn is None:
+        if len(self._waiting) == 1:
             self._turn = loop.call_soon(self._send)
+        if len(self._waiting) == self._depth:
+            self._send()
         return await future
 
     def _send(self) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._turn.cancel()
         batch, self._waiting = self._waiting, []
         task = asyncio.get_running_loop().create_task(self._execute(batch))
         self._sent.add(task)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.client import (
     BadStatus,
+    Destination,
     HttpClient,
     OneAtATime,
     Unanswered,
@@ -22,16 +22,10 @@ from labkit.spec.transports import StreamsTransport
 
 
 class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
-    """`async with Streams(settings, url, path) as fetch: body = await fetch(item)`."""
+    """`body = await fetch(item)`."""
 
-    def __init__(
-        self,
-        settings: StreamsTransport,
-        url: str,
-        path: str = "/{item}",
-        addresses: Sequence[str] = (),
-    ) -> None:
-        super().__init__(settings, url, path, addresses)
+    def __init__(self, settings: StreamsTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self._idle: list[StreamConnection] = []
         self._busy: dict[StreamConnection, None] = {}
 
@@ -107,7 +101,7 @@ class StreamConnection:
                 if not self._answers:
                     raise self._lost(None)
         except BadMessage:
-            if not self._answers:  # else it stands behind the answer, and is of no request
+            if not self._answers:  # else it came behind the answer, and is of no request
                 raise
         except OSError as error:
             raise self._lost(error) from None
@@ -121,7 +115,7 @@ class StreamConnection:
 
     @property
     def usable(self) -> bool:
-        """Whether another request can be asked here: all that came belonged to the last answer."""
+        """Return whether another request can be sent: all that came belonged to the last answer."""
         reader = self._reader
         # Only under this name does a stream say, without waiting, that something has come.
         surprised = self._answers or reader._buffer  # type: ignore[attr-defined]

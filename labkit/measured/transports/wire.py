@@ -5,7 +5,7 @@ It does what a transport needs and nothing else, and so shows what the event loo
 Plan. Answers belong to requests by their order (RFC 9112, section 9.3), so nothing is ever paired
 by guessing. A connection is in one of four states:
 
-- ready: it takes another request, and stands in `Wire.ready` (the one used last is used next);
+- ready: it takes another request, and is in `Wire.ready` (the one used last is used next);
 - full: `depth` requests are on their way; the next answer makes it ready again;
 - retired: it takes no new request, but its answers are still for those that wait. So it is after
   a timeout, whose answer may yet come and holds up those behind it;
@@ -13,7 +13,7 @@ by guessing. A connection is in one of four states:
   and where bytes came that nobody had asked for.
 
 A request is sent once: where its connection ends before the answer, it has failed as unanswered,
-and only the one whose turn it was failed by what came. A call that is cancelled leaves its place in
+and only the one whose turn it was failed by what came. A call that is cancelled leaves its turn in
 the order. A caller who finds none ready opens a connection, where those that are being opened are
 not enough and there is room; else it waits in `queue` to be woken.
 
@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, cast
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.client import (
     BadStatus,
+    Destination,
     Fetch,
     HttpClient,
     Unanswered,
@@ -43,16 +44,10 @@ Waiter = asyncio.Future[Any]
 
 
 class Wire(HttpClient[WireTransport]):
-    """`async with Wire(settings, url, path) as fetch: body = await fetch(item)`."""
+    """`body = await fetch(item)`."""
 
-    def __init__(
-        self,
-        settings: WireTransport,
-        url: str,
-        path: str = "/{item}",
-        addresses: Sequence[str] = (),
-    ) -> None:
-        super().__init__(settings, url, path, addresses)
+    def __init__(self, settings: WireTransport, to: Destination) -> None:
+        super().__init__(settings, to)
         self.ready: list[WireConnection] = []
         self.queue: deque[Waiter] = deque()
         self.connections: set[WireConnection] = set()
@@ -127,8 +122,7 @@ class Wire(HttpClient[WireTransport]):
 
         What was cancelled waits on: its answer is still to come, and holds up those behind it.
         """
-        answers = chain.from_iterable(one.waiting for one in self.connections)
-        waiting = chain(self.queue, answers)
+        waiting = chain(self.queue, *(one.waiting for one in self.connections))
         return (waiter for waiter in waiting if not waiter.done() or waiter.cancelled())
 
     def expire(self, pending: Waiter) -> None:
@@ -176,7 +170,7 @@ class WireConnection(asyncio.Protocol):
         try:
             self._reader.receive(data)
         except BadMessage as error:
-            if not self._over:  # else it stands behind the last answer, and is of no request
+            if not self._over:  # else it came behind the last answer, and is of no request
                 self._break(error)
         if not self.waiting and not self._reader.between:
             # The start of an answer that nobody asked for: the next one would be taken for its end.

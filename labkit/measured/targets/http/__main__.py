@@ -31,8 +31,15 @@ USAGE = """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay"
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until a signal comes; the exit status is 0 then, and 2 where nothing could start."""
-    return process.main(arguments, HttpServer, start, announcement, USAGE, supervise)
+    """Serve until a signal comes; return 0 then, and 2 where nothing could start."""
+    return process.run(arguments, HttpServer, serve, USAGE)
+
+
+def serve(settings: HttpServer) -> int:
+    """Serve in this process, or in several workers below it; return the exit status."""
+    if settings.workers > 1 and settings.counters_folder is None:
+        return supervise(settings)
+    return process.listen(settings, start, announcement)
 
 
 async def start(settings: HttpServer) -> asyncio.Server:
@@ -59,13 +66,11 @@ def announcement(settings: HttpServer, host: str, port: int) -> str | dict[str, 
     )
 
 
-def supervise(settings: HttpServer) -> int | None:
+def supervise(settings: HttpServer) -> int:
     """Run several workers until a signal comes, which raises `SystemExit`.
 
-    Return 1 where one of them died, and None where this process is to serve by itself.
+    Return 1 where one of them died.
     """
-    if settings.workers == 1 or settings.counters_folder is not None:
-        return None
     try:
         reserved = _reserve_port(settings)
     except OSError as error:

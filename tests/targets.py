@@ -1,0 +1,85 @@
+"""Starts targets for tests: a process of the lab's own, and the server that it looks after."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from servers import PATIENCE_S, ROOT
+
+from labkit.spec.addresses import POSTGRES_DSN, REDIS_URL
+
+
+@dataclass(kw_only=True)
+class Target:
+    """A target that accepts connections; `pid` is of its server, None where that is the user's."""
+
+    process: subprocess.Popen[str]
+    url: str
+    pid: int | None
+    in_force: dict[str, Any]
+    counts: bool = False
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def counted(self) -> dict[str, int]:
+        """What the server has counted, as the lab asks for it."""
+        assert self.process.stdout is not None
+        self.process.send_signal(signal.SIGUSR1)
+        return dict(json.loads(self.process.stdout.readline()))
+
+
+def started(
+    kind: str, environment: dict[str, str] | None = None, **settings: Any
+) -> subprocess.Popen[str]:
+    """A target's process, not waited for."""
+    named = (POSTGRES_DSN, REDIS_URL)
+    others = {name: value for name, value in os.environ.items() if name not in named}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"labkit.measured.targets.{kind}", json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=others | (environment or {}),
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for the end; the exit status and what was written to standard error."""
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, errors
+
+
+def announced(process: subprocess.Popen[str]) -> Target:
+    """Wait until it accepts connections."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, ended(process)
+    return Target(process=process, **json.loads(line))
+
+
+@contextmanager
+def running(
+    kind: str, environment: dict[str, str] | None = None, **settings: Any
+) -> Iterator[Target]:
+    """A target for the time of the block."""
+    settings = {"die_with_stdin": kind != "valkey", **settings}  # that one watches it by itself
+    target = announced(started(kind, environment, **settings))
+    try:
+        yield target
+    finally:
+        target.process.terminate()
+        status, errors = ended(target.process)
+    assert status in (0, -signal.SIGKILL)
+    assert errors == "" or kind == "valkey"  # which warns of much
