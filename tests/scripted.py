@@ -42,10 +42,6 @@ class Peer:
         while await self._reader.read(65_536):
             pass
 
-    def half_close(self) -> None:
-        """Send no more, and go on reading."""
-        self._writer.write_eof()
-
     def reset(self) -> None:
         """End the connection with a reset."""
         linger = struct.pack("ii", 1, 0)

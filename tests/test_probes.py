@@ -9,7 +9,6 @@ import subprocess
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from time import perf_counter_ns
 from typing import Any
@@ -84,33 +83,23 @@ def test_a_histogram_is_of_constant_size_and_of_nothing_there_is_no_summary() ->
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(10**6, 3_000 * 10**9), min_size=1, max_size=40))
-def test_the_hdr_histogram_holds_the_same_percentiles(values: list[int]) -> None:
+def test_the_hdr_histogram_has_the_same_percentiles(values: list[int]) -> None:
     counts = recorded(values)
-
-    text = latency.to_hdr(counts)
-
-    assert text is not None
-    decoded = HdrHistogram.decode(text)
+    decoded = HdrHistogram.decode(latency.to_hdr(counts))
     # Not its own percentiles: for few values they are of another rank than the nearest.
-    held_us = [
+    found_us = [
         bucket.value_iterated_to
         for bucket in decoded.get_recorded_iterator()
         for _ in range(bucket.count_at_value_iterated_to)
     ]
-    assert len(held_us) == decoded.get_total_count() == len(values)
+    assert len(found_us) == decoded.get_total_count() == len(values)
     for share in SHARES:
-        mine_ns = latency.percentile(counts, float(share))
-        assert mine_ns is not None
+        mine_us = (latency.percentile(counts, float(share)) or 0.0) / 1e3
         # Beside the 0.1 % of three digits: a microsecond is its smallest unit.
-        assert nearest_rank(held_us, share) == pytest.approx(mine_ns / 1e3, rel=0.001, abs=1)
-
-
-def test_the_hdr_histogram_clamps_what_it_cannot_hold() -> None:
-    text = latency.to_hdr(recorded([0, latency.MAX_NS]))
-    decoded = HdrHistogram.decode(text)
-
-    assert decoded.get_min_value() == 1
-    assert decoded.get_max_value() == pytest.approx(latency.MAX_HDR_US, rel=0.001)
+        assert nearest_rank(found_us, share) == pytest.approx(mine_us, rel=0.001, abs=1)
+    clamped = HdrHistogram.decode(latency.to_hdr(recorded([0, latency.MAX_NS])))
+    assert clamped.get_min_value() == 1
+    assert clamped.get_max_value() == pytest.approx(latency.MAX_HDR_US, rel=0.001)
 
 
 # The meter
@@ -124,49 +113,38 @@ def meter_of(planned: int) -> Meter:
     return Meter(planned, lambda error: type(error).__name__, Window(None))
 
 
-async def ok(_: int) -> None:
-    await asyncio.sleep(0)
-
-
-async def refused(item: int) -> None:
-    await asyncio.sleep(0)
-    raise Refused(f"item {item}")
-
-
-async def late(_: int) -> None:
-    raise TimeoutError
-
-
-async def leaked(_: int) -> None:
-    """A library's own inner task was cancelled: nobody cancelled this call."""
-    raise asyncio.CancelledError
-
-
-async def never(_: int) -> None:
-    await asyncio.get_running_loop().create_future()
-
-
-CALLS: dict[str, Callable[[int], Awaitable[object]]] = {
-    "ok": ok,
-    "Refused": refused,
-    "TimeoutError": late,
-    "CancelledError": leaked,
-    "cancelled": never,
-    "in flight": never,
+ENDS: dict[str, Exception | asyncio.CancelledError | None] = {
+    "ok": None,
+    "Refused": Refused("no"),
+    "TimeoutError": TimeoutError(),
+    # A library's own inner task was cancelled: nobody cancelled this call.
+    "CancelledError": asyncio.CancelledError(),
 }
 
 
+def call(kind: str) -> Fetch:
+    """A call that ends so, or never."""
+
+    async def fetch(_: int) -> None:
+        await (asyncio.sleep(0) if kind in ENDS else asyncio.Event().wait())
+        if error := ENDS[kind]:
+            raise error
+
+    return fetch
+
+
+ok, refused, never = call("ok"), call("Refused"), call("in flight")
 FAILING = ["Refused", "TimeoutError", "CancelledError"]
 
 
 @WRAPS
 @FEWER
-@given(st.lists(st.sampled_from([*CALLS]), max_size=12), st.integers(0, 3))
+@given(st.lists(st.sampled_from([*ENDS, "cancelled", "in flight"]), max_size=12), st.integers(0, 3))
 def test_nothing_is_lost_and_nothing_counted_twice(
     wrap: Any, kinds: list[str], unsent: int
 ) -> None:
     meter = meter_of(len(kinds) + unsent)
-    fetch: Fetch = wrap(lambda item: CALLS[kinds[item]](item), meter)
+    fetch: Fetch = wrap(lambda item: call(kinds[item])(item), meter)
 
     async def main() -> list[Any]:
         tasks = [asyncio.ensure_future(fetch(item)) for item in range(len(kinds))]
@@ -249,27 +227,17 @@ async def test_a_cancelled_request_stays_cancelled_and_leaves_the_window_open(
 
 def timed(tooks_s: list[float]) -> Meter:
     """A meter of requests that took so long."""
-    now_s = 0.0
-
-    async def fetch(item: int) -> None:
-        nonlocal now_s
-        now_s = tooks_s[item]
-
-    def clock() -> float:
-        nonlocal now_s
-        now_s, before_s = 0.0, now_s
-        return before_s
-
+    clock = iter([time_s for took_s in tooks_s for time_s in (0.0, took_s)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meter_module, "perf_counter", clock)
+        patch.setattr(meter_module, "perf_counter", lambda: next(clock))
         meter = meter_of(len(tooks_s))
-        measured = metered(fetch, meter)
+        measured = metered(ok, meter)
 
-    async def run() -> None:
+    async def send_all() -> None:
         for item in range(len(tooks_s)):
             await measured(item)
 
-    asyncio.run(run())
+    asyncio.run(send_all())
     return meter
 
 
