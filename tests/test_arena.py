@@ -425,12 +425,6 @@ async def one(fetch, items, limit):
 """
 
 
-async def test_a_lock_and_a_clock_of_a_cell_are_no_fault() -> None:
-    function = in_a_cell(LOCK_IN_A_CELL)
-
-    assert judge("one", await run_exam(trial_of(function))).faults == []
-
-
 async def exits(fetch: Any, items: Any, limit: int) -> None:
     raise SystemExit(3)
 
@@ -452,15 +446,13 @@ async def test_what_kills_its_process_is_a_fault_and_no_crash(
     assert seen in fault.seen
 
 
+async def test_a_lock_and_a_clock_of_a_cell_are_no_fault() -> None:
+    assert judge("one", await run_exam(trial_of(in_a_cell(LOCK_IN_A_CELL)))).faults == []
+
+
 async def loops(fetch: Any, items: Any, limit: int) -> None:
     while True:
         pass
-
-
-async def test_who_never_gives_the_loop_back_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.experiment.MAX_SILENCE_S", 2.0)
-
-    assert judge("loops", await run_exam(trial_of(loops))).codes == ["never-ends"]
 
 
 async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
@@ -471,10 +463,16 @@ async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
         await fetch(item)
 
 
-async def test_who_comes_along_until_time_is_up_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("labkit.launch.experiment.MAX_EXAM_S", 4.0)
+@pytest.mark.parametrize(
+    ("function", "bound", "seconds", "code"),
+    [(loops, "MAX_SILENCE_S", 2.0, "never-ends"), (by_the_wall, "MAX_EXAM_S", 4.0, "too-slow")],
+)
+async def test_who_never_gives_the_loop_back_or_is_slow_is_ended(
+    function: Any, bound: str, seconds: float, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"labkit.launch.experiment.{bound}", seconds)
 
-    assert judge("slow", await run_exam(trial_of(by_the_wall))).codes == ["too-slow"]
+    assert judge("x", await run_exam(trial_of(function))).codes == [code]
 
 
 async def test_cancelled_it_leaves_no_process() -> None:
@@ -491,17 +489,15 @@ async def test_cancelled_it_leaves_no_process() -> None:
 
 
 class Recorder(Reporter):
-    """Records what it is given."""
+    """Records the arms and the lines that it is given."""
 
     def __init__(self) -> None:
         self.arms: list[Any] = []
         self.lines: list[str] = []
+        self.passed = self.lines.append  # type: ignore[method-assign]
 
     def started(self, step: Step) -> None:
         self.arms.append(dict(step.axes))
-
-    def passed(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.mark.slow
@@ -523,12 +519,8 @@ async def test_who_passes_is_ranked_and_who_does_not_is_told_why(tmp_path: Any) 
     # On a busy machine a run is made again, and both its records are stored.
     assert len(arena.records) == 2
     assert {one.id for one in arena.records} <= {one.id for one in store.records()}
-    assert reporter.lines == [
-        "examined workers_on_an_iterator: passed",
-        "examined without_the_first: loses-items",
-    ]
-    assert reporter.arms[:2] == [
-        {"examined": "workers_on_an_iterator"},
-        {"examined": "without_the_first"},
-    ]
+    names = ["workers_on_an_iterator", "without_the_first"]
+    verdicts = ["passed", "loses-items"]
+    assert reporter.lines == [f"examined {n}: {v}" for n, v in zip(names, verdicts, strict=True)]
+    assert reporter.arms[:2] == [{"examined": name} for name in names]
     assert {arm["strategy"] for arm in reporter.arms[2:]} == {"workers_on_an_iterator", "queue"}

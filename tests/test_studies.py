@@ -6,6 +6,7 @@ The facts are written down here a second time, so that a slip in a file shows.
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -27,45 +28,13 @@ from labkit.studies.study_file import SCALES, StudyFile
 from tests.factories import STUDIES
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
-MINUTE_S = 60.0
-
 # Requests, then KB, seconds, CPU percent and user seconds as published (None: not given).
 Fact = tuple[int, int | None, float | None, int | None, float | None]
+_PUBLISHED = tomllib.loads((STUDIES.parent / "facts.toml").read_text(encoding="utf-8"))
+RATES = {name: arms.pop("rates", {}) for name, arms in _PUBLISHED.items()}
 FACTS: dict[str, dict[str, Fact]] = {
-    "balaam-2017": {},
-    "uvloop-2016": {},
-    "garcia-2018": {
-        "semaphore": (100_000, 352_684, 154.87, 38, None),
-        "as_completed": (100_000, 57_548, 154.91, 100, None),
-        "task_pool": (100_000, 58_188, 153.40, 36, None),
-        "pypeln": (100_000, 63_624, 154.39, 37, None),
-    },
-    "unlimited-2024": {
-        "pypeln-10k": (10_000, 75_920, 18.33, None, None),
-        "pypeln-100k": (100_000, 402_924, 157.43, None, None),
-        "pypeln-1m": (1_000_000, 3_639_804, 1551.67, None, None),
-        "semaphore-10k": (10_000, 62_888, 17.75, None, None),
-        "semaphore-100k": (100_000, 206_204, 154.36, None, None),
-        "semaphore-1m": (1_000_000, 1_607_608, 1522.06, None, None),
-    },
-    "miech-2016": {
-        "sync-100": (100, None, 2 * MINUTE_S + 45.54, None, None),
-        "async-100": (100, None, 3.48, None, None),
-        "each-1k": (1_000, 53_704, 7.14, 40, None),
-        "each-10k": (10_000, None, 23, None, None),
-        "each-1m": (1_000_000, 5_194_260, 52 * MINUTE_S + 6.87, None, None),
-        "one-100k": (100_000, 419_216, 55.53, 99, None),
-        "one-1m": (1_000_000, 3_811_640, 9 * MINUTE_S + 5.17, None, 530.86),
-    },
-}
-
-# Requests per second as published: of 1, 10 and 100 KiB on asyncio, then on uvloop.
-RATES: dict[str, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {
-    "uvloop-2016": {
-        "sockets": ((13_500, 11_400, 8_700), (52_000, 47_000, 20_700)),
-        "streams": ((17_500, 13_000, 8_700), (44_000, 37_500, 12_000)),
-        "protocol": ((43_000, 35_000, 12_700), (106_000, 83_000, 23_500)),
-    }
+    name: {arm: tuple(None if n == -1 else n for n in fact) for arm, fact in arms.items()}
+    for name, arms in _PUBLISHED.items()
 }
 KIB = {"1k": 1_024, "10k": 10_240, "100k": 102_400}
 
@@ -73,10 +42,10 @@ KIB = {"1k": 1_024, "10k": 10_240, "100k": 102_400}
 def rates(name: str) -> dict[str, float]:
     """The published requests per second of each row."""
     return {
-        f"{style}-{size}-{loop}": of_loop[place]
-        for style, loops in RATES.get(name, {}).items()
-        for loop, of_loop in zip(("asyncio", "uvloop"), loops, strict=True)
-        for place, size in enumerate(KIB)
+        f"{style}-{size}-{loop}": rate
+        for style, loops in RATES[name].items()
+        for loop, rates in loops.items()
+        for size, rate in zip(KIB, rates, strict=True)
     }
 
 
@@ -303,14 +272,11 @@ def test_the_stall_of_the_audit_is_as_late_as_its_arithmetic_supposes() -> None:
 # The format
 
 
-def test_settings_of_an_arm_come_before_those_of_the_scale_and_the_base() -> None:
+def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests() -> None:
     one, other = trials(parse(), "paper").values()
     assert (one.requests, one.limit, one.strategy) == (100, 20, "semaphore")
     assert (other.limit, other.options) == (30, {"maxsize": 7})
     assert [trial.limit for trial in trials(parse(), "smoke").values()] == [10]
-
-
-def test_a_scale_shrinks_delays_and_requests_by_its_factors() -> None:
     shown = [trials(parse(), scale)["one"].get("delay") for scale in SCALES]
     assert shown == ["randint(0,3)*0.1", "randint(0,3)", "randint(0,3)"]
     without = parse(('delay = "randint(0,3)"', ""))
@@ -398,17 +364,13 @@ def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> No
     assert parse().source_text() == "Somebody, 2020: https://example.org/"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: study_file.load("garcia-2017"), "did you mean 'garcia-2018'"),
-        (lambda: parse().plan("smok", cores=2), "did you mean 'smoke'"),
-        (lambda: study_file.load("claims").chosen(["dns-cahce"]), "did you mean 'dns-cache'"),
-    ],
-)
-def test_an_unknown_name_is_refused_with_the_nearest(call: Any, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        call()
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean 'garcia-2018'"):
+        study_file.load("garcia-2017")
+    with pytest.raises(BadInput, match="did you mean 'smoke'"):
+        parse().plan("smok", cores=2)
+    with pytest.raises(BadInput, match="did you mean 'dns-cache'"):
+        study_file.load("claims").chosen(["dns-cahce"])
 
 
 REFUSED: list[tuple[tuple[str, str], str]] = [
@@ -440,46 +402,40 @@ REFUSED: list[tuple[tuple[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_a_faulty_file_is_refused_with_the_place_and_the_reason(
-    change: tuple[str, str], message: str
-) -> None:
-    text = SMALL.replace(*change)
-    assert text != SMALL
-    with pytest.raises(BadInput, match=re.escape(message)):
-        study_file.parse(text, "small")
+REFUSED_CLAIMS: list[tuple[tuple[str, str], str]] = [
+    (("at_most = 0.5", "at_most = 0.5\nat_least = 2"), "lower one first"),
+    (("at_most = 0.5", "at_most = 0.5\nexact = true"), "belongs to a number"),
+    (("at_most", "at_mots"), "did you mean 'at_most'"),
+    (("rss_growth_bytes", "rss_growth"), "did you mean 'rss_growth_bytes'"),
+    (('strategy = "semaphore"', 'strategy = "semaphor"'), "did you mean 'semaphore'"),
+    (('strategy = "semaphore"', 'strategy = "task_pool"'), "the same"),
+    (('says = "Memory"', 'says = "Memory"\nserver = {}'), "only an experiment"),
+    (('says = "Memory"', 'says = "Memory"\nat.smok.settings = {}'), "did you mean 'smoke'"),
+    (('says = "Memory"', 'says = "Memory"\nexperiment = "readin"'), "did you mean 'reading'"),
+    (('says = "Memory"', 'says = "Memory"\nexperiment = "reading"'), "growth_bytes"),
+    (('source = "own"', 'source = "owm"'), "source of claim 'lean'"),
+    (('source = "own"', 'source = "own"\nneeds = "a database"'), "or say in needs"),
+    (("[[claim]]", "[[claim"), "cannot be read"),
+]
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("at_most = 0.5", "at_most = 0.5\nat_least = 2"), "lower one first"),
-        (("at_most = 0.5", "at_most = 0.5\nexact = true"), "belongs to a number"),
-        (("at_most", "at_mots"), "did you mean 'at_most'"),
-        (("rss_growth_bytes", "rss_growth"), "did you mean 'rss_growth_bytes'"),
-        (('strategy = "semaphore"', 'strategy = "semaphor"'), "did you mean 'semaphore'"),
-        (('strategy = "semaphore"', 'strategy = "task_pool"'), "the same"),
-        (('says = "Memory"', 'says = "Memory"\nserver = {}'), "only an experiment"),
-        (('says = "Memory"', 'says = "Memory"\nat.smok.settings = {}'), "did you mean 'smoke'"),
-        (('says = "Memory"', 'says = "Memory"\nexperiment = "readin"'), "did you mean 'reading'"),
-        (('says = "Memory"', 'says = "Memory"\nexperiment = "reading"'), "growth_bytes"),
-        (('source = "own"', 'source = "owm"'), "source of claim 'lean'"),
-        (('source = "own"', 'source = "own"\nneeds = "a database"'), "or say in needs"),
-        (("[[claim]]", "[[claim"), "cannot be read"),
-    ],
+    ("text", "change", "message"),
+    [(SMALL, *one) for one in REFUSED] + [(CLAIM, *one) for one in REFUSED_CLAIMS],
 )
-def test_a_claim_that_is_wrong_is_refused(change: tuple[str, str], message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        parse(change, text=CLAIM)
+def test_a_faulty_file_is_refused_with_the_place_and_the_reason(
+    text: str, change: tuple[str, str], message: str
+) -> None:
+    faulty = text.replace(*change, 1)
+    assert faulty != text
+    with pytest.raises(BadInput, match=re.escape(message)):
+        study_file.parse(faulty, "small" if text is SMALL else None)
 
 
-def test_a_side_that_is_not_there_cannot_be_set() -> None:
+def test_a_side_that_is_not_there_and_a_claim_that_is_there_twice_are_refused() -> None:
     alone = CLAIM.replace('to = { strategy = "semaphore" }\n', "")
     with pytest.raises(BadInput, match=r"'to\.limit'.*no such arm"):
         study_file.parse(f'{alone}at.smoke.settings = {{ "to.limit" = 3 }}\n')
-
-
-def test_the_same_claim_twice_is_refused() -> None:
     with pytest.raises(BadInput, match="claim id 'slower' is there twice"):
         study_file.parse(SMALL + SMALL[SMALL.index("[[claim]]") :])
 

@@ -65,14 +65,6 @@ class Table(Shown):
     left: int = 1
     """How many columns, from the left, are words; the others are numbers."""
 
-    @classmethod
-    def of(
-        cls, items: Iterable[Any], columns: Mapping[str, Callable[[Any], str]], **more: Any
-    ) -> Table:
-        """Return one row an item; each column has its header and what makes a cell of an item."""
-        rows = [[cell(one) for cell in columns.values()] for one in items]
-        return cls(headers=list(columns), rows=rows, **more)
-
     def text(self) -> str:
         """Return aligned plain text, the sentences below."""
         lines = [list(self.headers), *map(list, self.rows)]

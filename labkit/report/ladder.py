@@ -174,7 +174,8 @@ class Ladder(FileStudy):
 
     def table(self) -> Table:
         """Return one row a rung; the sentences below."""
-        return Table.of(self.rungs, _COLUMNS, says="\n".join(self.sentences()))
+        rows = [[cell(one) for cell in _COLUMNS.values()] for one in self.rungs]
+        return Table(headers=list(_COLUMNS), rows=rows, says="\n".join(self.sentences()))
 
     def sentences(self) -> list[str]:
         """Return what the figures mean and how far to trust them."""

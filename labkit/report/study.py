@@ -42,10 +42,6 @@ class Result(Shown):
         """Draw the chart that goes with the table."""
         raise NotImplementedError
 
-    def sentences(self) -> list[str]:
-        """Return what the figures mean and how far to trust them."""
-        return []
-
     def text(self) -> str:
         """Return the whole result as a terminal shows it."""
         return self.table().text()

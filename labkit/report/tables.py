@@ -6,7 +6,7 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,23 +190,14 @@ def _sentence(record: Record) -> str:
 
 def of_records(records: Sequence[Record]) -> Table:
     """Return one row a record, as a list shows them."""
-
-    def metric(name: str) -> Callable[[Record], str]:
-        return lambda record: stats.METRICS[name].text(stats.METRICS[name].of(record))
-
-    def size(name: str) -> Callable[[Record], str]:
-        return lambda r: f"{r.trial['workload'][name]:,}" if "workload" in r.trial else "-"
-
-    columns: dict[str, Callable[[Record], str]] = {
-        "id": lambda record: record.id,
-        "experiment": lambda record: record.experiment or "run",
-        "strategy": lambda record: record.ran,
-        "loop": lambda record: record.trial.get("loop", "-"),
-        "requests": size("requests"),
-        "limit": size("limit"),
-        "time (s)": metric("wall_s"),
-        "efficiency (%)": metric("efficiency"),
-        "memory (MB)": metric("process_peak_rss_bytes"),
-        "verdict": lambda record: record.verdict,
-    }
-    return Table.of(records, columns, left=4)
+    metrics = [stats.METRICS[one] for one in ("wall_s", "efficiency", "process_peak_rss_bytes")]
+    rows = []
+    for record in records:
+        workload = record.trial.get("workload", {})
+        words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
+        sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
+        figures = [metric.text(metric.of(record)) for metric in metrics]
+        rows.append([*words, *sizes, *figures, record.verdict])
+    headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
+    headers += ["efficiency (%)", "memory (MB)", "verdict"]
+    return Table(headers=headers, rows=rows, left=4)

@@ -102,8 +102,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
                 )
         for claim in self.claims:
             for name in self.sources_of(claim):
-                if name not in self.sources:
-                    raise validation.unknown(f"source of claim {claim.id!r}", name, self.sources)
+                _check_known(f"source of claim {claim.id!r}", name, self.sources)
         for arm in self.arms:
             self._check_arm(arm, ids)
         for name, scale_here in self.scales.items():
@@ -117,8 +116,8 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
     def _check_arm(self, arm: Arm, ids: Sequence[str]) -> None:
         for scale in arm.scales:
             self.scale(scale)
-        if arm.against is not None and arm.against not in ids:
-            raise validation.unknown(f"against of arm {arm.id!r}", arm.against, ids)
+        if arm.against is not None:
+            _check_known(f"against of arm {arm.id!r}", arm.against, ids)
         if arm.program is not None and self.server is None:
             raise BadInput(
                 f"arm {arm.id!r} has a program: programs of others need a server that all arms "
@@ -132,8 +131,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
 
     def scale(self, name: str) -> Scale:
         """Return the scale called `name`; raises `BadInput`."""
-        if name not in self.scales:
-            raise validation.unknown("scale", name, self.scales)
+        _check_known("scale", name, self.scales)
         return self.scales[name]
 
     def sources_of(self, claim: Claim) -> list[str]:
@@ -149,8 +147,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         """Return the claims with these ids, or all; in the order of the file. Raises `BadInput`."""
         known = [claim.id for claim in self.claims]
         for one in ids or ():
-            if one not in known:
-                raise validation.unknown("claim", one, known)
+            _check_known("claim", one, known)
         return [claim for claim in self.claims if not ids or claim.id in ids]
 
     def arms_at(self, scale: str) -> list[Arm]:
@@ -214,8 +211,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         for name in check.at:
             self.scale(name)
         for name in here.arms:
-            if name not in known:
-                raise validation.unknown(f"an arm of claim {claim}", name, known)
+            _check_known(f"an arm of claim {claim}", name, known)
             experiment = known[name].experiment
             _check_measure(here, experiment)
             if not known[name].runs_at(scale) and reason is None:
@@ -283,11 +279,14 @@ def _check_measure(check: Check, experiment: str | None) -> None:
         if not check.measure.startswith(EFFECTIVE):
             stats.metric(check.measure)
         return
-    if experiment not in EXPERIMENTS:
-        raise validation.unknown(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
-    if check.measure not in EXPERIMENTS[experiment]:
-        known = EXPERIMENTS[experiment]
-        raise validation.unknown(f"measure of {check.name!r}", check.measure, known)
+    _check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
+    _check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment])
+
+
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise `BadInput`, which names the nearest, for a name that is not known."""
+    if name not in known:
+        raise validation.unknown(what, name, known)
 
 
 def parse(text: str, name: str | None = None) -> StudyFile:
