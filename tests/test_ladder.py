@@ -68,18 +68,18 @@ def test_output_is_read(file: str, ok: int, failed: int, wall_s: float) -> None:
 @pytest.mark.parametrize("name", load_generators.RIVALS)
 def test_a_program_gets_server_and_connections_and_without_figures_is_refused(name: str) -> None:
     rival = load_generators.RIVALS[name]
-    words = list(rival.words(LOAD))
+    filled = LOAD.fill(rival.words)
     if rival.scenario is not None:
-        file, text = rival.scenario(LOAD)
-        compile(text, file, "exec")
-        assert file in words
-        words.append(text)
-    asked = " ".join(words)
+        file, text = rival.scenario
+        compile(LOAD.fill(text), file, "exec")
+        assert file in filled
+        filled += LOAD.fill(text)
 
-    assert LOAD.url in asked
-    assert "20" in asked
+    assert LOAD.url in filled
+    assert "20" in filled
+    assert "{" not in filled
     for text in ("", "[]", "unable to connect to 127.0.0.1:1\n", "SUCCESSES: 0 | FAILURES: 0"):
-        with pytest.raises(TrialFailed, match=r"does not hold the figures|had no answer"):
+        with pytest.raises(TrialFailed, match=r"does not have the figures|had no answer"):
             rival.read(text, LOAD)
 
 

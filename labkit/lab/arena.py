@@ -64,7 +64,7 @@ async def arena(
         if names.count(name) > 1:
             raise BadInput(
                 f"strategies and among have {names.count(name)} called {name!r}: the board could "
-                "not tell them apart; rename your own, or leave that one out of among"
+                "not distinguish them; rename your own, or leave that one out of among"
             )
 
     def steps(trials: Sequence[Trial]) -> list[Step]:

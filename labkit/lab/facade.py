@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def default_scale() -> str:
-    """The size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
+    """Return the size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
     named = os.environ.get("LABKIT_SCALE", "smoke")
     if named not in SCALES:
         raise validation.unknown("LABKIT_SCALE", named, SCALES)
@@ -45,7 +45,7 @@ def default_scale() -> str:
 
 
 async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None) -> Run:
-    """Run one trial in fresh processes and keep its record.
+    """Run one trial in fresh processes and store its record.
 
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
@@ -64,7 +64,7 @@ async def profile(
     """Run a trial under the profiler yappi, in processes that nothing is measured in.
 
     By the clock `wall` a coroutine's waiting is its time, by `cpu` it is not. `slow_s`: from how
-    long on a callback that holds the event loop is named. The record of the run is stored nowhere.
+    long on a callback that blocks the event loop is named. The record of the run is stored nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
     chosen, request = trial or Trial(), launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
@@ -88,11 +88,11 @@ class Serving:
         self.url = url
 
     async def stats(self) -> dict[str, Any]:
-        """What it counted, as at `/-/stats`."""
+        """Return what it counted, as `/-/stats` does."""
         return await self._asked("/-/stats")
 
     async def log(self) -> list[dict[str, Any]]:
-        """The last requests in the order in which their turns came, as at `/-/log`."""
+        """Return the last requests in the order in which they were served, as `/-/log` does."""
         requests: list[dict[str, Any]] = (await self._asked("/-/log"))["requests"]
         return requests
 
@@ -105,7 +105,7 @@ class Serving:
 
 @contextlib.asynccontextmanager
 async def serving(**settings: Any) -> AsyncIterator[Serving]:
-    """A synthetic server in a process of its own, as `labkit serve` starts it, gone at the end.
+    """Start a synthetic server in a process of its own, as `labkit serve` does; end it at the end.
 
     For a look at what a client does, where no figure is taken: `async with lab.serving(
     delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
@@ -127,11 +127,11 @@ async def compare(
     reporter: Reporter | None = None,
     **more_axes: Sequence[Any],
 ) -> Study:
-    """Every combination of the axes' values, `repeats` times each, interleaved in random order.
+    """Run every combination of the axes' values, `repeats` times each, interleaved at random.
 
     An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or in
     `axes` where the name is dotted, as in `{"transport.limit": [10, 30]}`. A trial that fails is
-    kept as invalid and the others go on.
+    stored as invalid and the others go on.
     """
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(trial or Trial(), varied)
@@ -152,7 +152,7 @@ async def sweep(
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> Sweep:
-    """The trial at each limit, `repeats` times each, interleaved: where the knee is.
+    """Run the trial at each limit, `repeats` times each, interleaved, and find the knee.
 
     Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
     a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
@@ -251,7 +251,7 @@ async def audit(
     """Measure the lab's own error on this machine: in about five minutes.
 
     Compares a trial with itself `comparisons` times, 10 s each, takes the probes' own cost, and
-    holds percentiles against delays that the server knows it gave.
+    compares percentiles with delays that the server knows it gave.
     """
     validation.check("comparisons", comparisons, validation.Repeats)
     file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
@@ -272,7 +272,7 @@ def results(store: Store | None = None) -> pd.DataFrame:
 
 
 def load(name: str | None = None, *, store: Store | None = None) -> Run | Study:
-    """Return what was measured and kept: a study by its id, or one trial by its record's id.
+    """Return what was stored: a study by its id, or one trial by its record's id.
 
     Without a name the last one, also where it was interrupted before its end. Raises
     `RecordNotFound` or `RecordDamaged`.

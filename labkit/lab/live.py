@@ -31,7 +31,7 @@ _SMALL = "font-size:0.9em;opacity:0.8"
 class Notebook(Reporter):
     """A picture under the running cell, updated in place.
 
-    It is gone at the end: the result that a cell shows says it all. A cell that shows none keeps
+    It is gone at the end: the result that a cell shows is enough. A cell that shows none keeps
     one line.
     """
 
@@ -84,7 +84,7 @@ class Notebook(Reporter):
         self._lines.append(line)
 
     def interrupted(self, says: str) -> None:
-        """Leave nothing: the error that ends the cell says it."""
+        """Leave nothing: the error that ends the cell has the sentence."""
         self._lines.clear()
 
     def end(self) -> None:

@@ -17,7 +17,7 @@ from labkit.launch.launcher import Progress
 MAX_POINTS = 120
 """Of an arm: a line of so many has a point for each second pixel or so."""
 MAX_ARMS = 8
-"""So many arms can be told apart; of more the last ones are drawn."""
+"""So many arms can be distinguished; of more the last ones are drawn."""
 MIN_RATE_S = 0.05
 """Over less time, as before the last point of a trial, a rate is that of one burst."""
 _BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -33,7 +33,7 @@ _TEXT = 'stroke="none" fill="currentColor"'
 
 
 class Point(NamedTuple):
-    """What was read at one time, or at several that were merged; None is not known."""
+    """A reading at one time, or several that were merged; None is not known."""
 
     t_s: float
     done: int

@@ -26,25 +26,25 @@ class Reporter:
     """The silent reporter. Subclasses override what they show."""
 
     def begin(self, trials: int) -> None:
-        """`trials` trials are about to run."""
+        """Show that so many trials are about to run."""
 
     def started(self, step: Step) -> None:
-        """A trial starts."""
+        """Show that a trial starts."""
 
     def update(self, progress: Progress) -> None:
         """Take a reading of the trial that runs: about ten a second."""
 
     def finished(self, record: Record) -> None:
-        """A trial has ended and its record is stored."""
+        """Show that a trial has ended and its record is stored."""
 
     def passed(self, line: str) -> None:
-        """A step that leaves no record has ended; `line` says how."""
+        """Show that a step without a record has ended; `line` is the result in words."""
 
-    def interrupted(self, says: str) -> None:
-        """The work is stopped before its end; `says` names what of it is stored."""
+    def interrupted(self, sentence: str) -> None:
+        """Show that the work was stopped before its end, and what of it is stored."""
 
     def end(self) -> None:
-        """No more will come, whether all trials ran or not."""
+        """Show that no more will come, whether all trials ran or not."""
 
 
 class SafeReporter:
@@ -77,14 +77,14 @@ def default() -> Reporter:
 def is_live() -> bool:
     """Return True in a kernel that somebody looks at.
 
-    `LABKIT_LIVE=0`, or a test run, means headless: outputs that are checked hold results only.
+    `LABKIT_LIVE=0`, or a test run, means headless: outputs that are checked have results only.
     """
     headless = os.environ.get("LABKIT_LIVE") == "0" or "PYTEST_CURRENT_TEST" in os.environ
     return "ipykernel" in sys.modules and not headless
 
 
 def step_label(step: Step) -> str:
-    """Return the settings that tell the arm of `step` from the others, else its strategy."""
+    """Return the settings that name the arm of `step`, else its strategy."""
     arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
     return arm or step.trial.strategy
 

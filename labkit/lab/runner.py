@@ -1,4 +1,4 @@
-"""The one runner: checked before anything starts, kept as each run ends, always shown.
+"""The one runner: it checks all before anything starts, stores each run as it ends, shows all.
 
 Whatever an arm is (a trial, a coded experiment, a program of others), a run of it leaves a record.
 """
@@ -54,10 +54,10 @@ async def run_all(
     `experiment` names the study that the records are of; only those of a study are retried, where
     others had the client's core. The store keeps every record, the list has the last of each step.
     With `served`, trials and programs are sent to that server. Raises `BadInput` before anything is
-    started. A run that fails is kept as invalid and the others go on, unless `stop_at_failure`:
+    started. A run that fails is stored as invalid and the others go on, unless `stop_at_failure`:
     then `TrialFailed` is raised.
     """
-    kept, show = store or Store(), reporter or progress.default()
+    into, show = store or Store(), reporter or progress.default()
     target = {"target": f"{served.url}/{{item}}"} if served else {}
     works = {id(step.work): step.work for step in steps}
     ready = {
@@ -65,7 +65,7 @@ async def run_all(
         for key, work in works.items()
         if isinstance(work, Trial)
     }
-    kept.prepare()
+    into.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
     programs = load_generators.Programs(served) if served else None
@@ -76,7 +76,7 @@ async def run_all(
     def keep(record: Record) -> None:
         if served is not None:
             record = _with_server_wait(record, before_s, load_generators.waited_s(served.pid))
-        kept.add(record)
+        into.add(record)
         every.append(record)
 
     with progress.reporting(show, len(steps), lambda: stored_so_far(every, len(steps), study)):
@@ -111,7 +111,7 @@ async def run_all(
                             served=served,
                         )
                 except TrialFailed as error:
-                    # The record says what happened; the other arms are still worth having.
+                    # The record has what happened; the other arms are still worth having.
                     if stop_at_failure or error.record is None:
                         raise
                 if left <= 0 or not disturbed(every[-1]):
@@ -182,8 +182,8 @@ async def run_file(
     """Run a study that a file states, or of it `only` these arms; of one without arms, claims.
 
     `repeats`, and `seconds` of each run where an arm has a guessed rate, replace the scale's own.
-    What misses a package or a program is left out, and the result says so; where a claim was named,
-    `NotInstalled` is raised. Raises `BadInput` before anything is started.
+    What misses a package or a program is left out, and the result lists it; where a claim was
+    named, `NotInstalled` is raised. Raises `BadInput` before anything is started.
     """
     arms, claims = (only, None) if file.arms else (None, only)
     if seconds is not None:

@@ -1,4 +1,4 @@
-"""A measurement, and what the parent knows besides -> the record. Pure, but for the record's id."""
+"""Records, put together of a measurement and of what the parent knows. Pure, but for their ids."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class StudyPosition:
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """What is known of a trial before it starts."""
+    """All that is known of a trial before it starts."""
 
     trial: Trial
     asked: dict[str, Any]
-    """The trial as plain data."""
+    """Plain data of the trial."""
     position: StudyPosition
     started_at: datetime
     floor_s: float | None
@@ -50,7 +50,7 @@ def record(
     stats: dict[str, Any] | None,
     note: Note | None,
 ) -> Record:
-    """The record of a trial: `stats` is what the target says of itself, `note` how it ended."""
+    """Return the record of a trial; `stats` is what the target reported, `note` how it ended."""
     trial, position, floor_s = began.trial, began.position, began.floor_s
     noted = [*([note] if note else []), *measured.warnings, *guards.find_notes(trial, measured)]
     notes = codes.with_advice(noted)
@@ -114,7 +114,7 @@ def record_of_others(
 
 
 def lost(trial: Trial, counts: Counts | None) -> Measurement:
-    """What is known of a client that gave no measurement: the counts it last told, if any."""
+    """Return the measurement of a client that died: the counts that it last reported, if any."""
     planned = trial.requests
     return Measurement(counts=counts or Counts(planned=planned, sent=0, not_sent=planned, ok=0))
 
@@ -122,6 +122,9 @@ def lost(trial: Trial, counts: Counts | None) -> Measurement:
 def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
     if stats is None:
         return seen
+    # None of them is known where no request was delayed.
+    errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
+    delay_error_s = {name: value for name, value in errors_s.items() if value is not None}
     # A client that died took its window with it; what the server counted is still the truth.
     return msgspec.structs.replace(
         seen or Server(),
@@ -129,16 +132,16 @@ def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
         max_in_flight=stats.get("max_in_flight"),
         connections_opened=stats.get("connections_opened"),
         bytes_out=stats.get("bytes_out"),
-        delay_error_s=_known(stats.get("delay_error_s", {})),
+        delay_error_s=delay_error_s or None,
         commands=stats.get("commands"),
         connections_left=stats.get("connections_left"),
     )
 
 
 def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What was in force in the target; None where it is not ours or did not say.
+    """Return what was in force in the target; None where it is not ours or did not report.
 
-    One that counts and is set apart says it under `in_force`.
+    A target that counts apart reports it under `in_force`.
     """
     if not stats:
         return None
@@ -146,11 +149,6 @@ def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: stats[name] for name in _IN_FORCE if name in stats} | apart
 
 
-def _known(figures: dict[str, float | None]) -> dict[str, float] | None:
-    """The figures that are there; None where no request was delayed."""
-    return {name: value for name, value in figures.items() if value is not None} or None
-
-
 def new_id(at: datetime) -> str:
-    """An id that sorts by time: 20261120T101500123-3f9a2c."""
+    """Return an id that sorts by time: 20261120T101500123-3f9a2c."""
     return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(3)}"

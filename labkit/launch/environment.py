@@ -1,4 +1,4 @@
-"""What machine and which versions a record was measured with. Nothing personal, no variables."""
+"""The machine and the versions that a record was measured with. Nothing personal, no variables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def now() -> dict[str, Any]:
-    """The environment at this moment: the machine, the versions and the load on it."""
+    """Return the environment at this moment: the machine, the versions and the load on it."""
     known = {**machine(), "turbo": turbo()}
     periods, throttled_s = interference.throttled()
     stolen_s, cores_s = interference.stolen()
@@ -38,7 +38,7 @@ def now() -> dict[str, Any]:
 
 
 def turbo() -> str | None:
-    """Whether the clock may go above its nominal rate: on, off or unknown; None: not told."""
+    """Return if the clock may exceed its nominal rate: on, off, unknown; None without a file."""
     states = {BOOST: {"1": "on", "0": "off"}, NO_TURBO: {"0": "on", "1": "off"}}
     for path, names in states.items():
         if (state := _text(path)) is not None:
@@ -48,7 +48,7 @@ def turbo() -> str | None:
 
 @lru_cache(maxsize=1)
 def machine() -> dict[str, Any]:
-    """What does not change while a process lives."""
+    """Return what does not change while a process lives."""
     return {
         "system": platform.system(),
         "kernel": platform.release(),
@@ -64,14 +64,14 @@ def machine() -> dict[str, Any]:
 
 
 def usable_cores() -> list[int]:
-    """The cores that this process may run on; empty where the system does not tell (macOS)."""
+    """Return the cores that this process may run on; empty where that is not known (macOS)."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def core_each() -> tuple[int | None, int | None]:
-    """The cores of client and server: one each where there are two, no particular one elsewhere.
+    """Return a core for the client and one for the server; None for both where there is only one.
 
-    Two that are no threads of one core, where there are such.
+    They are no threads of the same core, where there are two such.
     """
     usable = usable_cores()
     if len(usable) < 2:
@@ -82,14 +82,14 @@ def core_each() -> tuple[int | None, int | None]:
 
 
 def threads_with(core: int) -> set[int]:
-    """The cores, as the system counts them, that are threads of the same core as this one."""
+    """Return the cores, as the system counts them, that are threads of the same core."""
     listed = _text(Path(str(SIBLINGS).format(core))) or str(core)
     ends = [one.partition("-") for one in listed.split(",")]
     return {n for low, _, high in ends for n in range(int(low), int(high or low) + 1)}
 
 
 def version(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
+    """Return the installed version of a package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

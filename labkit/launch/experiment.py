@@ -1,4 +1,4 @@
-"""What is measured in a fresh process and is no trial: coded experiments, and exams of strategies.
+"""Coded experiments, and exams of strategies: each in a fresh process, and none of them a trial.
 
 Each has a synthetic server of its own, or none.
 """
@@ -27,13 +27,13 @@ from labkit.spec.trial import Trial
 
 DEADLINE_S = 120.0
 MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
-"""A scenario ends by itself well before the second, unless the loop never gets to run again."""
+"""Seconds of an exam, and without a line of it: a scenario ends well before, if the loop runs."""
 SERVER_DELAY_S = 0.02
 """Long enough for what is sent in one turn of the loop to be at the server together."""
 
 
 async def run(coded: Coded, position: StudyPosition) -> Record:
-    """Return the record of one run. One that gives no figures has a note that says why."""
+    """Return the record of one run. One without figures has a note with the reason."""
     started, note, figures = datetime.now(UTC), None, {}
     try:
         figures = await measured(coded.name, coded.settings, coded.server)

@@ -31,9 +31,9 @@ from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 COUNT_S = 5.0
-"""How long a target may take to report what it counted."""
+"""Seconds that a target may take to report what it counted."""
 STOP_S = 0.5
-"""How long a client that is interrupted may take to report: whoever pressed stop waits for it."""
+"""Seconds that an interrupted client may take to report: whoever pressed stop waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +332,7 @@ async def _counted(served: Served) -> dict[str, Any] | None:
 def asked(url: str, path: str) -> dict[str, Any] | None:
     """Return what the synthetic server at `url` reports; None where it no longer answers."""
     try:
-        # No proxy, whatever the environment says: the server is on loopback.
+        # No proxy, whatever the environment names: the server is on loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{url}{path}", timeout=5) as answer:
             counted: dict[str, Any] = msgspec.json.decode(answer.read())

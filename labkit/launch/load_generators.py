@@ -1,6 +1,6 @@
-"""Load generators that others wrote: how each is called, how its output is read, its record.
+"""Load generators that others wrote: their command lines, readers of their output, records.
 
-The readers are pure: text in, `Counted` out. A program runs in a folder of its own, by `program`.
+The readers are pure: text in, `Counted` out. A program runs in a folder of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from labkit.spec.plan import Program
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What a program is asked to do; it ends after so many `seconds`, or `requests` if it can."""
+    """The load that a program is asked for: `seconds` of it, or `requests` if it can count them."""
 
     url: str
     connections: int
@@ -40,13 +40,23 @@ class Load:
 
     @property
     def whole_seconds(self) -> int:
-        """The time for programs that know whole seconds only."""
+        """Return the time for programs that know whole seconds only."""
         return math.ceil(self.seconds)
+
+    def fill(self, text: str) -> str:
+        """Put this load into a text that names its fields in braces."""
+        return text.format(
+            url=self.url,
+            connections=self.connections,
+            whole_seconds=self.whole_seconds,
+            milliseconds=round(1e3 * self.seconds),
+            least_requests=max(self.requests, self.connections),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What a program says of itself: answers that were right, the others, and in what time."""
+    """The figures that a program reports: right answers, all others, and the time for both."""
 
     ok: int
     failed: int
@@ -54,20 +64,23 @@ class Counted:
 
     @property
     def throughput_rps(self) -> float:
-        """Right answers a second."""
+        """Return the right answers a second."""
         return self.ok / self.wall_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A program: its command line, how to read what it says, its scenario, its version."""
+    """A program: its command line, the reader of its output, its scenario, its version.
 
-    words: Callable[[Load], Sequence[str]]
+    In `words` and in the scenario's text stand fields of `Load` in braces.
+    """
+
+    words: str
     read: Callable[[str, Load], Counted]
-    scenario: Callable[[Load], tuple[str, str]] | None = None
-    """The name and the text of a file that it needs."""
-    version: str = ""
-    """What makes it tell its version and end; with nothing, it ends by saying how to use it."""
+    scenario: tuple[str, str] | None = None
+    """Name and text of a file that it needs."""
+    version: str = "--version"
+    """The option to ask for its version; without any, it ends by printing its usage."""
     versioned: str = r"(\d[\w.+~-]*)"
     """Where in the answer the version is."""
 
@@ -75,19 +88,19 @@ class Rival:
 def _number(pattern: str, text: str, usual: str | None = None) -> float:
     found = re.search(pattern, text, flags=re.MULTILINE)
     if found is None and usual is None:
-        raise TrialFailed("its output does not hold the figures that it should")
+        raise TrialFailed("its output does not have the figures that it should")
     return float(found[1] if found else usual or 0)
 
 
 def _counted(ok: float, failed: float, rps: float) -> Counted:
-    """From a rate of all answers: the programs round their times more than their rates."""
+    """Compute the time from the rate of all answers: programs round their times more than rates."""
     if ok + failed <= 0 or rps <= 0:
         raise TrialFailed("it had no answer")
     return Counted(ok=int(ok), failed=int(failed), wall_s=(ok + failed) / rps)
 
 
 def read_wrk(text: str, load: Load | None = None) -> Counted:
-    """What wrk 4 prints; errors of its sockets are no requests to it, here they are failed ones."""
+    """Read the output of wrk 4; an error of a socket is counted as a failed request here."""
     answers = _number(r"^\s*(\d+) requests in ", text)
     bad = _number(r"Non-2xx or 3xx responses: (\d+)", text, "0")
     errors = re.search(r"Socket errors: (.*)", text)
@@ -98,7 +111,7 @@ def read_wrk(text: str, load: Load | None = None) -> Counted:
 
 
 def read_hey(text: str, load: Load | None = None) -> Counted:
-    """What hey prints: answers by status, and errors by their text."""
+    """Read the output of hey: answers by status, and errors by their text."""
     by_status = re.findall(r"^\s*\[(\d+)\]\s+(\d+) responses", text, flags=re.MULTILINE)
     ok = sum(int(n) for status, n in by_status if status < "4")
     bad = sum(int(n) for status, n in by_status if status >= "4")
@@ -108,7 +121,7 @@ def read_hey(text: str, load: Load | None = None) -> Counted:
 
 
 def read_ab(text: str, load: Load | None = None) -> Counted:
-    """What ApacheBench 2.3 prints; a request that failed in several ways is counted once."""
+    """Read the output of ApacheBench 2.3; a request that failed in several ways is counted once."""
     done = _number(r"^Complete requests:\s+(\d+)", text)
     failed = _number(r"^Failed requests:\s+(\d+)", text)
     bad = max(failed, _number(r"^Non-2xx responses:\s+(\d+)", text, "0"))
@@ -118,7 +131,7 @@ def read_ab(text: str, load: Load | None = None) -> Counted:
 
 
 class _Entry(msgspec.Struct):
-    """One row of Locust's statistics."""
+    """A row of Locust's statistics."""
 
     num_requests: int
     num_failures: int
@@ -127,11 +140,11 @@ class _Entry(msgspec.Struct):
 
 
 def read_locust(text: str, load: Load | None = None) -> Counted:
-    """What Locust prints with `--json`: the time from the last user's start to the last answer."""
+    """Read what Locust prints with `--json`: the time is from its start to its last answer."""
     try:
         entries = msgspec.json.decode(text, type=list[_Entry])
     except msgspec.DecodeError:
-        raise TrialFailed("its output does not hold the figures that it should") from None
+        raise TrialFailed("its output does not have the figures that it should") from None
     requests = sum(entry.num_requests for entry in entries)
     failed = sum(entry.num_failures for entry in entries)
     ends = [entry.last_request_timestamp or entry.start_time for entry in entries]
@@ -142,86 +155,70 @@ def read_locust(text: str, load: Load | None = None) -> Counted:
 
 
 def read_molotov(text: str, load: Load) -> Counted:
-    """What molotov prints; it does not say how long it took, so it is what it was asked for."""
+    """Read the output of molotov, which has no time: it is taken as long as it was asked to run."""
     found = re.findall(r"SUCCESSES: (\d+) \| FAILURES: (\d+)", text)
     if not found:
-        raise TrialFailed("its output does not hold the figures that it should")
+        raise TrialFailed("its output does not have the figures that it should")
     ok, failed = map(int, found[-1])
     return _counted(ok, failed, (ok + failed) / load.whole_seconds)
 
 
-def _locustfile(load: Load) -> tuple[str, str]:
-    return "locustfile.py", (
-        "from locust import FastHttpUser, constant, task\n\n\n"
-        "class User(FastHttpUser):\n"
-        "    wait_time = constant(0)\n\n"
-        "    @task\n"
-        "    def get(self):\n"
-        f"        self.client.get({load.url!r})\n"
-    )
+_LOCUSTFILE = (
+    "locustfile.py",
+    """\
+from locust import FastHttpUser, constant, task
 
 
-def _loadtest(load: Load) -> tuple[str, str]:
-    return "loadtest.py", (
-        "from molotov import scenario\n\n\n"
-        "@scenario(weight=1)\n"
-        "async def get(session):\n"
-        f"    async with session.get({load.url!r}) as answer:\n"
-        "        await answer.read()\n"
-        "        assert answer.status == 200\n"
-    )
+class User(FastHttpUser):
+    wait_time = constant(0)
+
+    @task
+    def get(self):
+        self.client.get({url!r})
+""",
+)
+_LOADTEST = (
+    "loadtest.py",
+    """\
+from molotov import scenario
 
 
-def _wrk(load: Load) -> list[str]:
-    return ["-t1", f"-c{load.connections}", f"-d{load.whole_seconds}s", load.url]
-
-
-def _hey(load: Load) -> list[str]:
-    for_ms = f"{load.seconds * 1e3:.0f}ms"
-    return ["-cpus", "1", "-c", str(load.connections), "-z", for_ms, load.url]
-
-
-def _ab(load: Load) -> list[str]:
-    # -t sets a number of requests of its own, so -n has to follow it.
-    ends = ["-t", str(load.whole_seconds), "-n", str(max(load.requests, load.connections))]
-    return ["-k", "-q", "-r", "-c", str(load.connections), *ends, load.url]
-
-
-def _locust(load: Load) -> list[str]:
-    users = ["-u", str(load.connections), "-r", str(load.connections)]
-    quiet = ["--json", "--only-summary", "--reset-stats", "--exit-code-on-error", "0"]
-    return [
-        *("-f", "locustfile.py", "--headless", "-t", f"{load.whole_seconds}s", *users, *quiet),
-        *("--host", load.url),
-    ]
-
-
-def _molotov(load: Load) -> list[str]:
-    return ["-w", str(load.connections), "-d", str(load.whole_seconds), "-c", "loadtest.py"]
-
-
+@scenario(weight=1)
+async def get(session):
+    async with session.get({url!r}) as answer:
+        await answer.read()
+        assert answer.status == 200
+""",
+)
+_LOCUST = (
+    "-f locustfile.py --headless -t {whole_seconds}s -u {connections} -r {connections} --json "
+    "--only-summary --reset-stats --exit-code-on-error 0 --host {url}"
+)
+# -t sets a number of requests of its own, so -n has to follow it.
+_AB = "-k -q -r -c {connections} -t {whole_seconds} -n {least_requests} {url}"
+_HEY = "-cpus 1 -c {connections} -z {milliseconds}ms {url}"
+_WRK = "-t1 -c{connections} -d{whole_seconds}s {url}"
+_MOLOTOV = "-w {connections} -d {whole_seconds} -c loadtest.py"
 RIVALS: Mapping[str, Rival] = MappingProxyType(
     {
-        "wrk": Rival(words=_wrk, read=read_wrk, version="-v", versioned=r"^wrk (\S+)"),
-        "hey": Rival(words=_hey, read=read_hey, versioned=r"^hey version (\S+)"),
-        "ab": Rival(words=_ab, read=read_ab, version="-V", versioned=r"Version (\S+)"),
-        "locust": Rival(words=_locust, read=read_locust, scenario=_locustfile, version="--version"),
-        "molotov": Rival(
-            words=_molotov, read=read_molotov, scenario=_loadtest, version="--version"
-        ),
+        "wrk": Rival(words=_WRK, read=read_wrk, version="-v"),
+        "hey": Rival(words=_HEY, read=read_hey, version="", versioned=r"^hey version (\S+)"),
+        "ab": Rival(words=_AB, read=read_ab, version="-V"),
+        "locust": Rival(words=_LOCUST, read=read_locust, scenario=_LOCUSTFILE),
+        "molotov": Rival(words=_MOLOTOV, read=read_molotov, scenario=_LOADTEST),
     }
 )
 """Every program, by its name on the command line."""
 
 
 def find(name: str) -> str | None:
-    """The program `name`: on the path, or beside the interpreter; None where it is neither."""
+    """Return the path of a program, on PATH or beside the interpreter; None where it is neither."""
     return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Version:
-    """What is learnt of a program once: its version, and the CPU that it takes to start and end."""
+    """The version of a program, and the CPU that it uses to start and end. Asked for once."""
 
     path: str
     version: str | None
@@ -236,7 +233,7 @@ class Programs:
         self._known: dict[str, _Version] = {}
 
     async def run(self, asked: Program, position: StudyPosition) -> Record:
-        """Return the record of one run. One that gives no figures has a note that says why."""
+        """Return the record of one run. One without figures has a note with the reason."""
         started, name = datetime.now(UTC), asked.name
         trial = asked.workload.to_dict() | {"program": name}
         load = Load(
@@ -312,9 +309,9 @@ async def _measured(name: str, path: str, load: Load, core: int | None) -> tuple
     rival = RIVALS[name]
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
         if rival.scenario is not None:
-            file, text = rival.scenario(load)
-            (Path(folder) / file).write_text(text, encoding="utf-8")
-        words = [path, *rival.words(load)]
+            file, text = rival.scenario
+            (Path(folder) / file).write_text(load.fill(text), encoding="utf-8")
+        words = [path, *load.fill(rival.words).split()]
         ended = await run(words, core=core, folder=folder, within_s=START_S + 3 * load.seconds)
     try:
         return ended, rival.read(ended.out, load)

@@ -1,7 +1,7 @@
-"""What a trial needs of this machine, checked before anything is started.
+"""Checks of what a trial needs of this machine, before anything is started.
 
-Also what is made ready for it: addresses for its names, and a strategy of the user's own as bytes
-that another process can load.
+A trial is also made ready here: its names get addresses, and a strategy of the user's own becomes
+bytes that another process can load.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ready:
 
     trial: Trial
     asked: dict[str, Any]
-    """The trial as plain data."""
+    """Plain data of the trial."""
     url: str | None
     addresses: list[str]
     function: str | None
@@ -107,7 +107,7 @@ def _check_database(trial: Trial) -> None:
             addresses(own, REDIS_URL)
     elif own:
         check_dsn(own)
-        if "localhost" in hosts_of(own):  # the only name that it may hold
+        if "localhost" in hosts_of(own):  # the only name that is allowed there
             _resolved("localhost", 5432, POSTGRES_DSN)
     driver = trial.transport.kind
     for package in [driver, _ASKS_BY[kind], *([] if own else [server])]:
@@ -143,7 +143,7 @@ def _check_room(trial: Trial, most: int) -> None:
 
 
 def connections(trial: Trial) -> int:
-    """Return how many connections the trial may hold open at once."""
+    """Return how many connections the trial may have open at once."""
     return trial.transport.connections_at(min(trial.slots, trial.requests))
 
 

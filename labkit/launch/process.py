@@ -12,7 +12,7 @@ and what a child has used is known.
 - Ctrl-C reaches the parent alone, because each child has a session of its own: so the parent ends
   its children in order, and they can still report what they measured.
 
-A thread waits for each child by `wait4`, as only that tells what the child has used. Rejected:
+A thread waits for each child by `wait4`, as only that gives what the child has used. Rejected:
 `asyncio.subprocess`, which reaps the child itself and loses that.
 """
 
@@ -41,7 +41,7 @@ from labkit.errors import TrialFailed
 MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
 GRACE_S = 1.0
 START_S = 30.0
-"""How long a process may take that is to measure nothing."""
+"""Seconds that a process which measures nothing may take."""
 
 
 class Child:
@@ -81,7 +81,7 @@ class Child:
         self.usage: Any = None
         self.wall_s = 0.0
         self.others_percent: float | None = None
-        """The share of its time in which other processes had its core; None without a core."""
+        """Share of its time in which other processes had its core; None without a core."""
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         threading.Thread(target=self._wait, args=[loop], daemon=True).start()
