@@ -107,7 +107,6 @@ def test_each_check(
     ("cores", "cpu_us", "minutes", "ready"),
     [
         (2, 150.0, 60, "workshop"),
-        (2, 50.0, 60, "workshop"),
         (2, None, 60, "workshop"),
         (2, 225.0, 90, "workshop"),
         (2, 450.0, 180, "smoke"),

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -165,16 +164,12 @@ def answering(process: subprocess.Popen[bytes], folder: Path) -> Lab:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end, as a closed terminal does; what is still there after a while is killed."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    process.send_signal(signal.SIGTERM)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(PATIENCE_S / 3)
     _, left = psutil.wait_procs(family, timeout=PATIENCE_S / 6)
-    for one in left:
+    for one in [*left, process]:
         one.kill()
-    process.kill()
     process.wait()
     assert not left, f"still there after JupyterLab had ended: {left}"

@@ -90,26 +90,26 @@ class MainLoop:
 
 
 class Area(Spot):
-    """The panel's live picture, in the place of an output of a cell."""
+    """The panel's live picture, in the place of an output of a cell; at the end it stays."""
 
-    def __init__(self, shown: Any) -> None:
-        self.shown = shown
+    def __init__(self, shown: Any, picture: Callable[[], str]) -> None:
+        self._shown, self._picture = shown, picture
 
     def show(self, bundle: Mapping[str, str]) -> None:
         """Show this in its place."""
-        self.shown.value = bundle["text/html"]
+        self._shown.value = bundle["text/html"]
 
     def close(self, bundle: Mapping[str, str] | None) -> None:
-        """Show how it ended."""
-        self.shown.value = bundle["text/html"] if bundle else ""
+        """Show how it ended above the picture."""
+        self._shown.value = (bundle["text/html"] if bundle else "") + self._picture()
 
 
 class Watching(Notebook):
     """The live picture of a cell that waits, which stays; and the arms and records behind it."""
 
     def __init__(self, shown: Any, joined: Callable[[], None]) -> None:
-        super().__init__(Area(shown))
-        self._shown, self._joined = shown, joined
+        super().__init__(Area(shown, self.picture))
+        self._joined = joined
         self.measured: list[tuple[Arm, Record]] = []
         self._seen: list[Arm] = []
         self._codes: dict[str, list[Any]] = {}
@@ -151,11 +151,6 @@ class Watching(Notebook):
     def interrupted(self, says: str) -> None:
         """Show what is stored."""
         self._lines[:] = [says]
-
-    def end(self) -> None:
-        """Show how it went above the picture, which stays."""
-        super().end()
-        self._shown.value += self.picture()
 
     def picture(self) -> str:
         """Return all arms on the same axes, as SVG."""
