@@ -205,26 +205,20 @@ def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> Non
 # The environment of a record, which the doctor reads.
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "state"),
-    [
-        ("BOOST", "1\n", "on"),
-        ("BOOST", "0\n", "off"),
-        ("BOOST", "?\n", "unknown"),
-        ("NO_TURBO", "0\n", "on"),
-        ("NO_TURBO", "1\n", "off"),
-        (None, "", None),
-    ],
-)
-def test_turbo(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str | None, text: str, state: str | None
-) -> None:
-    for name in ("BOOST", "NO_TURBO"):
-        monkeypatch.setattr(environment, name, tmp_path / name)
-    if file:
-        (tmp_path / file).write_text(text)
-
-    assert environment.turbo() == state
+def test_turbo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    boost, no_turbo = tmp_path / "boost", tmp_path / "no_turbo"
+    monkeypatch.setattr(environment, "BOOST", boost)
+    monkeypatch.setattr(environment, "NO_TURBO", no_turbo)
+    assert environment.turbo() is None
+    for path, text, state in [
+        (no_turbo, "0\n", "on"),
+        (no_turbo, "1\n", "off"),
+        (boost, "1\n", "on"),
+        (boost, "0\n", "off"),
+        (boost, "?\n", "unknown"),
+    ]:
+        path.write_text(text)
+        assert environment.turbo() == state
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ class Watching(Notebook):
         if trial.function is not None:
             versions = self._codes.setdefault(trial.strategy, [])
             code = code_of(trial.function)
-            versions += [code] if code not in versions else []
+            if code not in versions:
+                versions.append(code)
             version = versions.index(code) + 1
         label = f"{label_of(trial)}{f', version {version}' if version > 1 else ''}"
         arm = {name: value for name, value, _ in values_of(trial)} | {"strategy": label}

@@ -200,12 +200,12 @@ class Form:
         self._names: dict[str, str] = {}
         self.fields: dict[str, Any] = {}
         self.wrong: dict[str, str] = {}
-        kind, transport = trial.target.kind, trial.transport.kind
-        self._kinds = [
+        kind = trial.target.kind
+        self._always = [
             Setting("target", "target.kind", tuple(SPEAK), kind),
-            Setting("transport", "transport.kind", SPEAK[kind], transport),
+            Setting("transport", "transport.kind", SPEAK[kind], trial.transport.kind),
+            Setting("repeats", "workload.repeats", validation.Repeats, repeats),
         ]
-        self._repeats = Setting("repeats", "workload.repeats", validation.Repeats, repeats)
         self.strategies = self._ticks(strategies or [trial.get("strategy")])
         self.all_settings = widgets.ToggleButton(description="all settings", icon="sliders")
         for box in [*self.strategies.values(), self.all_settings]:
@@ -230,7 +230,7 @@ class Form:
 
     def lay_out(self) -> None:
         """Show the fields of the chosen kinds."""
-        target, transport = (self._box(one).children[0] for one in self._kinds)
+        target, transport = (self._box(one).children[0] for one in self._always[:2])
         if transport.options != SPEAK[target.value]:
             transport.options = SPEAK[target.value]
         shown = with_kinds(self._base, target.value, transport.value, self.ticked())
@@ -238,7 +238,7 @@ class Form:
         boxes["strategy"] = self._rows["strategy"].children[:2]
         self._places = {name: self._places[name] for name in OWN_PLACES}
         self.fields = {}
-        for one in [*self._kinds, self._repeats, *settings_of(shown)]:
+        for one in [*self._always, *settings_of(shown)]:
             role = one.dotted.partition(".")[0]
             if one.name in MAIN or role == "strategy" or self.all_settings.value:
                 box = self._box(one)
@@ -256,10 +256,8 @@ class Form:
             name = self._names.get(first, first)
             self.wrong[name if name in self._places else GENERAL] = sentence
         for name, place in self._places.items():
-            error = (
-                f'<span class="labkit-wrong" role="alert">{escape(self.wrong.get(name, ""))}</span>'
-            )
-            place.value = error if name in self.wrong else ""
+            text = escape(self.wrong.get(name, ""))
+            place.value = f'<span class="labkit-wrong" role="alert">{text}</span>' if text else ""
 
     def _box(self, one: Setting) -> Any:
         """Return a setting's field and the place of its error, made when it is first shown."""
