@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from factories import make_record
@@ -109,7 +110,12 @@ def test_an_unsafe_id_reaches_no_file(kept: Store, name: str) -> None:
 # Never overwritten, never half
 
 
-def test_adding_never_overwrites(kept: Store) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_adding_never_overwrites(
+    kept: Store, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=OSError("a file system without links")))
     kept.add(small("a", order=1))
 
     with pytest.raises(BadInput, match=r"record a is in the store already \(a\.json\)"):

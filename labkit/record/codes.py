@@ -40,8 +40,7 @@ _FAILED = _codes("invalid", (
     ("ended-early", "the client was asked to end before all items were sent",
      "let it run to its end, or send fewer requests"),
     ("interrupted", "Ctrl-C", "run it again"),
-    ("items-repeated", "the strategy sent an item more than once",
-     "call fetch once for each item"),
+    ("items-repeated", "the strategy sent an item more than once", "call fetch once for each item"),
     ("not-conserved", "planned, sent, ok, failed and cancelled do not add up",
      "do not use the record; run it again, and report it if it comes back"),
     ("not-sent", "some requests were never sent",
@@ -75,8 +74,7 @@ _DOUBTFUL = _codes("warn", (
     ("cancelled", "requests were cancelled in flight",
      "let the strategy wait for all that it started"),
     ("client-busy", f"of an echo: the client used over {guards.CLIENT_BUSY_PERCENT:.0f} % of its "
-     "core, the server less",
-     "read the server's rate as a lower bound, or send larger messages"),
+     "core, the server less", "read the server's rate as a lower bound, or send larger messages"),
     ("client-cpu", f"the client used {guards.CLIENT_CPU_PERCENT:.0f} % of its core or more",
      "its latencies hold its own queue: lower limit, lengthen the delay, or say so on purpose "
      "with saturate=true"),
@@ -93,9 +91,8 @@ _DOUBTFUL = _codes("warn", (
     ("late", f"over {100 * guards.LATE_SHARE:.0f} % of the requests were sent over 1 ms after they "
      "were due", "raise limit, ask for a lower rate, or read latency since due alone"),
     ("loop-lag", f"the event loop ran timers later than {100 * guards.MAX_LAG_SHARE:.0f} % of the "
-     "median latency",
-     "the client adds that to what it measures: look for code that does not give way, or lower "
-     "limit"),
+     "median latency", "the client adds that to what it measures: look for code that does not give "
+     "way, or lower limit"),
     ("not-in-force", "a setting was asked for and another was in force",
      "read effective in the record, and compare under what it says"),
     ("rate-missed", f"under {100 * guards.RATE_MISSED_SHARE:.0f} % of the rate was sent",

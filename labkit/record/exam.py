@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from msgspec import Struct
 
 End = Literal["returned", "raised", "stuck", "late", "endless"]
 """How a scenario ended. The examiner ended the last three: `stuck` while for long no call was made
@@ -16,10 +16,6 @@ items."""
 
 AT_SERVER = "server"
 """The scenario whose calls go to the synthetic server, which counts for itself."""
-
-
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the messages between the two processes."""
 
 
 class ExamRequest(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 A `Measurement` is what the client's process measured; a `Record` is that and what the parent knows:
 what was run, where and when, and how far to trust it. Nothing is measured or judged here. Names of
 fields carry their units; None means not measured. `SCHEMA_VERSION` goes up when a field changes
-its meaning or goes away; an added field does not count.
+its meaning or goes away; an added field does not count, as unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
 from labkit.errors import RecordDamaged
 
@@ -35,10 +36,6 @@ FAILURES = (
 """The kinds of failure that the transports distinguish."""
 
 Verdict = Literal["valid", "warn", "invalid"]
-
-
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of the parts of a record: unknown fields are ignored, so newer ones may be added."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -450,5 +447,5 @@ def decode(data: bytes, where: str = "the record") -> Record:
         ) from None
 
 
-class _Versioned(msgspec.Struct):
+class _Versioned(Struct):
     schema_version: int
