@@ -8,12 +8,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.transforms import blended_transform_factory
 
 from labkit import stats
 from labkit.charts import axes
@@ -109,9 +107,7 @@ _GAP = 0.6
 _OWN = Look(label="the lab's own", face=BLUE, edge=BLUE)
 _OTHERS = Look(label="of others", face=ORANGE, edge=ORANGE)
 _BOUNDS = {
-    "maybe": Look(
-        label="the server may have been the bottleneck", face="white", edge=INK, hatch="//"
-    ),
+    "maybe": Look(label="the server may be the bottleneck", face="white", edge=INK, hatch="//"),
     "server": Look(label="the server was the bottleneck", face="white", edge=INK, hatch="xx"),
 }
 
@@ -166,9 +162,8 @@ def ladder(bars: Sequence[Bar], *, notes: Sequence[str] = ()) -> Chart:
         legend=legend(looks),
     )
     rates, costs = chart.body.subplots(1, 2, width_ratios=[5, 2], sharey=True)
-    places = [0.0]
-    for above, below in pairwise(shown):
-        places.append(places[-1] + 1 + (_GAP if above.own and not below.own else 0))
+    gap = _GAP if shown[0].own else 0.0
+    places = [place + (0.0 if bar.own else gap) for place, bar in enumerate(shown)]
     _rungs(rates, places, shown, [(bar.rate, bar.reach, bar.gain_text) for bar in shown])
     _rungs(costs, places, shown, [(bar.cpu_us, None, "") for bar in shown])
     rates.set_yticks(places, [bar.label for bar in shown])
@@ -206,7 +201,7 @@ def _rungs(
                 axes.whisker(ax, value, place, reach)
             first = axes.beside(ax, max([value, *(reach or ())]), place, _text(value))
         else:
-            left = blended_transform_factory(ax.transAxes, ax.transData)
+            left = ax.get_yaxis_transform()
             first = axes.beside(ax, 0.0, place, _text(value), xycoords=left)
         if more:
             axes.beside(ax, 1, 0.5, more, 10, xycoords=first, weight="bold")

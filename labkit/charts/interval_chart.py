@@ -197,9 +197,8 @@ def forest(
     ratios = sorted((one for one in measured if one.is_ratio), key=lambda one: -(one.value or 0))
     counts = [one for one in measured if not one.is_ratio]
     rest = [one for one in claims if one not in measured]
-    panels = [
-        (rows, draw) for rows, draw in ((ratios, _ratios), (counts, _counts), (rest, _rest)) if rows
-    ]
+    every = ((ratios, _ratios), (counts, _counts), (rest, _rest))
+    panels = [(rows, draw) for rows, draw in every if rows]
     heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
     found = {one.status for one in measured}
     legend = _legend({name: mark for name, mark in _MARKERS.items() if name in found})

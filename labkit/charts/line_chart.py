@@ -233,8 +233,8 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
             percentiles, seconds = stats.percentile_curve(merged)
             nines = [-math.log10(1 - one / 100) for one in percentiles]
             curves[f"{marked}{name} (n = {merged.total_count:,})"] = (nines, seconds)
-            last = f"{seconds[-1]:.3g} s at percentile {percentiles[-1]:.6g}"
-            words.append(f"{marked}{name} {last}")
+            end = f"{seconds[-1]:.3g} s at percentile {percentiles[-1]:.6g}"
+            words.append(f"{marked}{name} {end}")
     if not curves:
         raise BadInput(
             "there is no latency to draw: no arm has 10 answers that were timed; "
@@ -257,9 +257,8 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
     unit, scale = ("ms", 1e3) if in_ms else ("s", 1)
     for index, (label, (nines, seconds)) in enumerate(curves.items()):
         shown = [second * scale for second in seconds]
-        end = [len(seconds) - 1]
-        look = {"markevery": end, "markersize": 8, "linewidth": 2.2, **style.line(index)}
-        ax.plot(nines, shown, label=label, **look)
+        look = {**style.line(index), "linewidth": 2.2, "markersize": 8}
+        ax.plot(nines, shown, label=label, markevery=[len(nines) - 1], **look)
     furthest = max(nines[-1] for nines, _ in curves.values())
     # A little more than the furthest, as n need not be a power of ten to the last bit.
     whole = range(1, int(furthest + 0.01) + 1)

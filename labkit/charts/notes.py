@@ -33,8 +33,8 @@ def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:
         for name in _CONDITIONS
         if frame[name].nunique(dropna=False) == 1 and (strategy or name != "strategy")
     }
-    known = {name: value for name, value in shared.items() if value is not None}
-    return ", ".join(_CONDITIONS[name].format(value) for name, value in known.items())
+    texts = (_CONDITIONS[name].format(one) for name, one in shared.items() if one is not None)
+    return ", ".join(texts)
 
 
 def sentences(*parts: str) -> list[str]:
@@ -73,15 +73,13 @@ def verdicts(arms: Iterable[Trust]) -> list[str]:
 
     The arms are not named where they are all alike.
     """
-    listed = list(arms)
     alike: dict[tuple[str, str], list[str]] = {}
-    for arm in listed:
+    for arm in arms:
         alike.setdefault((arm.verdict, stats.codes_text(arm.codes)), []).append(arm.label)
     lines = []
     for (verdict, codes), labels in alike.items():
         word = f"{MARKS[verdict]} {verdict}".strip() + (f" ({codes})" if codes else "")
-        all_alike = len(labels) == len(listed)
-        lines.append(f"verdict: {word}" if all_alike else f"{word}: {'; '.join(labels)}")
+        lines.append(f"verdict: {word}" if len(alike) == 1 else f"{word}: {'; '.join(labels)}")
     return lines
 
 

@@ -123,7 +123,7 @@ def triptych(
     if any(math.isfinite(row.median(looks, "floor_s")) for row in rows):
         legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
     lines = [("measured here", here), ("published size", others)] if apart else [("", looks)]
-    on_own_axes = f"On axes of their own, because the workload differs: {differs}" if apart else ""
+    why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
     heights = [_BAR_IN * len(rows) * len(one) + 1.25 for _, one in lines]
     chart = Chart(
         title=title,
@@ -131,7 +131,7 @@ def triptych(
         height_in=sum(heights) + 0.4,
         notes=[
             *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *notes.sentences(on_own_axes),
+            *notes.sentences(why),
             *notes.verdicts(row.trust for row in rows),
         ],
         legend=legends,
@@ -228,8 +228,7 @@ def throughput(
     needed_in = [
         _THIN_BAR_IN * len(groups) * len(looks[panel]) + 1.25 for panel, groups in panels.items()
     ]
-    starts = range(0, len(panels), _COLUMNS)
-    heights = [max(needed_in[start : start + _COLUMNS]) for start in starts]
+    heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
     chart = Chart(
         title=title,
         parts=map(str, rates),

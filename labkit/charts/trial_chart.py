@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ def timeline(record: Record) -> Chart:
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)
             if axes.finite(values):
-                shown = [float("nan") if v is None else v * panel.scale for v in values]
+                shown = [math.nan if v is None else v * panel.scale for v in values]
                 ax.plot(data.t_s, shown, color=colour, label=label, linewidth=1.8)
         ax.set_ylabel(f"{panel.label}\n{panel.unit}")
         axes.linear(ax.yaxis, most=4)
@@ -121,18 +122,28 @@ _MAX_FIRST, _MAX_LATER = 20, 14
 _ROW_IN, _BAR_IN = 0.24, 0.55
 _MIN_LABELLED = 0.07
 """Share of the longest bar from which on a part has room for its number."""
+_NONE_SUCCEEDED = "there are no phases to draw: no request that was traced succeeded"
 _NOT_TRACED = (
     "there are no phases to draw: the requests were not traced; run the trial with "
     "transport.trace on (the transport aiohttp has it)"
 )
 
 
-def _stack(ax: Axes, row: int, start_s: float, spent_s: Sequence[float]) -> float:
-    """Draw the phases of a row one behind the other; return where they end, in milliseconds."""
+def _stack(
+    ax: Axes, row: int, start_s: float, spent_s: Sequence[float], labelled_s: float = math.inf
+) -> float:
+    """Draw the phases of a row one behind the other; return where they end, in milliseconds.
+
+    Those of at least `labelled_s` have their number on them.
+    """
     at_ms = start_s * 1e3
     for phase, seconds in zip(PHASES, spent_s, strict=True):
-        ax.barh(row, seconds * 1e3, 0.74, at_ms, **_PHASES[phase].fill)
-        at_ms += seconds * 1e3
+        took_ms = seconds * 1e3
+        ax.barh(row, took_ms, 0.74, at_ms, **_PHASES[phase].fill)
+        if seconds >= labelled_s:
+            ink, text = "white" if phase in _DARK else style.ON_FILL, stats.number(took_ms)
+            ax.text(at_ms + took_ms / 2, row, text, ha="center", va="center", color=ink)
+        at_ms += took_ms
     return at_ms
 
 
@@ -207,10 +218,8 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
                 [one.n * getattr(one.spent_s, name).mean for one in traced] for name in PHASES
             )
             means_s[label] = [sum(of_phase) / requests for of_phase in sums_s]
-    if not any(spent.values()):
-        raise BadInput(_NOT_TRACED)
     if not means_s:
-        raise BadInput("there are no phases to draw: no request that was traced succeeded")
+        raise BadInput(_NONE_SUCCEEDED if any(spent.values()) else _NOT_TRACED)
     left_out = [label for label in arms if label not in means_s]
     chart = Chart(
         title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
@@ -228,15 +237,8 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
     ax = chart.body.subplots()
     longest_s = max(map(sum, means_s.values()))
     for row, means in enumerate(means_s.values()):
-        end_ms = _stack(ax, row, 0.0, means)
+        end_ms = _stack(ax, row, 0.0, means, _MIN_LABELLED * longest_s)
         axes.beside(ax, end_ms, row, f"{stats.number(end_ms)} ms", 6)
-        at_s = 0.0
-        for phase, mean_s in zip(PHASES, means, strict=True):
-            if mean_s >= _MIN_LABELLED * longest_s:
-                ink = "white" if phase in _DARK else style.ON_FILL
-                centre_ms, text = 1e3 * (at_s + mean_s / 2), stats.number(mean_s * 1e3)
-                ax.text(centre_ms, row, text, ha="center", va="center", color=ink)
-            at_s += mean_s
     axes.rows(ax, list(means_s))
     axes.linear(ax.xaxis, most=10)
     ax.set_xlim(0, longest_s * 1e3 * 1.16 or 1)

@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 """From best to worst."""
-DESCRIPTION = (
-    *("id", "started_at", "study", "experiment", "repeat", "order", "verdict", "warnings"),
-    *("strategy", "loop", "requests", "limit", "delay", "transport", "target"),
-)
+_OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
+_OF_TRIAL = {
+    "strategy": "strategy",
+    "loop": "loop",
+    "requests": "workload.requests",
+    "limit": "workload.limit",
+    "delay": "target.delay",
+    "transport": "transport.kind",
+    "target": "target.kind",
+}
+DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL)
 """The columns of a frame before its axes and metrics."""
 
 
@@ -47,25 +54,12 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _describe(record: Record) -> dict[str, Any]:
-    trial, workload = record.trial, record.trial.get("workload", {})
-    target, transport = trial.get("target", {}), trial.get("transport", {})
-    return {
-        "id": record.id,
-        "started_at": record.started_at,
-        "study": record.study,
-        "experiment": record.experiment,
-        "repeat": record.repeat,
-        "order": record.order,
-        "verdict": record.verdict,
-        "warnings": codes_text(note.code for note in record.warnings),
-        "strategy": trial.get("strategy"),
-        "loop": trial.get("loop"),
-        "requests": workload.get("requests"),
-        "limit": workload.get("limit"),
-        "delay": target.get("delay"),
-        "transport": transport.get("kind"),
-        "target": target.get("kind"),
-    }
+    found = {name: getattr(record, name) for name in _OF_RECORD}
+    found["warnings"] = codes_text(note.code for note in record.warnings)
+    for name, path in _OF_TRIAL.items():
+        part, _, field = path.rpartition(".")
+        found[name] = (record.trial.get(part, {}) if part else record.trial).get(field)
+    return found
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:
@@ -118,14 +112,13 @@ def arm_label(settings: Mapping[str, Any]) -> str:
     """Return the settings of an arm as one short text: words alone, other values with names."""
     words = []
     for name, value in settings.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(value, str):
             words.append(value)
-        elif len(settings) == 1 and isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number and len(settings) == 1:
             words.append(f"{value:,}")
-        elif len(settings) > 1 or value is None or isinstance(value, bool):
-            words.append(f"{name} {str(value).lower()}")
         else:
-            words.append(str(value).lower())
+            words.append(f"{name} {str(value).lower()}")
     return ", ".join(words) or "all"
 
 
@@ -154,20 +147,16 @@ def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
-    spread: dict[str, float] = {}
-    for name in METRICS:
-        values = arm[name]
-        spread |= {
-            name: values.median(),
-            f"{name}_min": values.min(),
-            f"{name}_max": values.max(),
-        }
     return {
         "n": len(arm),
         "verdict": worst(arm["verdict"]),
         "warnings": codes_text(codes_of(arm["warnings"])),
         "doubts": codes_text(doubts_of(arm)),
-        **spread,
+        **{
+            f"{name}{suffix}": getattr(arm[name], method)()
+            for name in METRICS
+            for suffix, method in (("", "median"), ("_min", "min"), ("_max", "max"))
+        },
     }
 
 
