@@ -13,7 +13,10 @@ from labkit import charts
 from labkit.measured import patterns, strategies
 from labkit.spec.registry import STRATEGIES
 
-HEAVY = ("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop")
+HEAVY = (
+    *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop"),
+    *("PIL", "html"),
+)
 
 
 def loaded_after(code: str) -> set[str]:

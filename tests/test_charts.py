@@ -31,29 +31,15 @@ from tests.factories import make_record, make_study, phases
 
 KIB = 1024
 BUSY = Note(code="server-busy", message="the server used 75 % of its core")
+METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
 PUBLISHED = {
-    "semaphore": {
-        "process_peak_rss_bytes": 352_684 * KIB,
-        "process_wall_s": 154.87,
-        "process_cpu_percent": 38.0,
-    },
-    "as_completed": {
-        "process_peak_rss_bytes": 57_548 * KIB,
-        "process_wall_s": 154.91,
-        "process_cpu_percent": 100.0,
-    },
+    "semaphore": dict(zip(METRICS, (352_684 * KIB, 154.87, 38.0), strict=True)),
+    "as_completed": dict(zip(METRICS, (57_548 * KIB, 154.91, 100.0), strict=True)),
 }
+FIELDS = [name.replace("process_", "process.") for name in METRICS]
 NOW = {
-    "semaphore": {
-        "process.peak_rss_bytes": 380_000_000,
-        "process.wall_s": 155.0,
-        "process.cpu_percent": 45.0,
-    },
-    "as_completed": {
-        "process.peak_rss_bytes": 52_000_000,
-        "process.wall_s": 154.0,
-        "process.cpu_percent": 100.0,
-    },
+    "semaphore": dict(zip(FIELDS, (380_000_000, 155.0, 45.0), strict=True)),
+    "as_completed": dict(zip(FIELDS, (52_000_000, 154.0, 100.0), strict=True)),
 }
 
 
@@ -120,24 +106,17 @@ def rates() -> list[Rate]:
     ]
 
 
-def standing() -> list[Panel]:
+def board() -> list[Panel]:
     """Two panels of three strategies: one is far off, one was not measured."""
-    rows = [("mine", 1.0, True), ("queue", 40.0, False), ("wait", None, False)]
+
+    def dot(name: str, value: float | None, more: float) -> Dot:
+        ends = value and (0.9 * value, 1.2 * value + more)
+        shown = {"value": value and value + more, "interval": ends}
+        return Dot(name=name, rank="1" if name == "mine" else "-", is_mine=name == "mine", **shown)
+
+    rows = [("mine", 1.0), ("queue", 40.0), ("wait", None)]
     return [
-        Panel(
-            title=title,
-            better="lower",
-            dots=[
-                Dot(
-                    name=name,
-                    value=value and value + more,
-                    interval=value and (0.9 * value, 1.2 * value + more),
-                    rank="1" if is_mine else "-",
-                    is_mine=is_mine,
-                )
-                for name, value, is_mine in rows
-            ],
-        )
+        Panel(title=title, better="lower", dots=[dot(*row, more) for row in rows])
         for title, more in (("memory (MB)", 1_000.0), ("first request (ms)", 0.0))
     ]
 
@@ -145,9 +124,9 @@ def standing() -> list[Panel]:
 MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "board": lambda: charts.board(
-        standing(),
+        board(),
         title="The board",
-        trusts=[charts.trust(dot.name, stats.frame([make_record()])) for dot in standing()[0].dots],
+        trusts=[charts.trust(dot.name, stats.frame([make_record()])) for dot in board()[0].dots],
         notes=["One is mine."],
     ),
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
@@ -241,13 +220,10 @@ def test_same_data_give_the_same_svg(name: str) -> None:
     assert "<dc:date>" not in first
 
 
-def test_texts_can_be_read_from_the_back_of_a_room(chart: Chart) -> None:
-    assert {text.get_text() for text in texts(drawn(chart)) if text.get_fontsize() < 12} == set()
-
-
-def test_texts_lie_within_the_figure(chart: Chart) -> None:
+def test_texts_are_large_enough_within_the_figure_and_apart(chart: Chart) -> None:
     whole = drawn(chart).bbox.padded(2)
 
+    assert {text.get_text() for text in texts(chart) if text.get_fontsize() < 12} == set()
     outside = [
         text.get_text()
         for text in texts(chart)
@@ -255,15 +231,10 @@ def test_texts_lie_within_the_figure(chart: Chart) -> None:
     ]
     # Ticks beyond the ends of an axis are there, but not drawn.
     assert [text for text in outside if not text.replace(",", "").replace(".", "").isdigit()] == []
-
-
-def test_labels_of_an_axis_do_not_overlap(chart: Chart) -> None:
-    for ax in drawn(chart).axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            shown = [label for label in axis.get_ticklabels() if label.get_visible()]
-            places = [label.get_window_extent() for label in shown if label.get_text()]
-            pairs = itertools.pairwise(places)
-            assert [1 for one, next_one in pairs if one.overlaps(next_one)] == []
+    for axis in (axis for ax in chart.axes for axis in (ax.xaxis, ax.yaxis)):
+        shown = [label for label in axis.get_ticklabels() if label.get_visible()]
+        places = [label.get_window_extent() for label in shown if label.get_text()]
+        assert [1 for one, next_one in itertools.pairwise(places) if one.overlaps(next_one)] == []
 
 
 def test_every_panel_names_its_axes_and_units(chart: Chart) -> None:
@@ -276,32 +247,20 @@ def test_every_panel_names_its_axes_and_units(chart: Chart) -> None:
         )
 
 
-def test_verdict_is_on_the_chart(chart: Chart) -> None:
+def test_verdict_and_notes_are_on_the_chart_and_it_describes_itself(chart: Chart) -> None:
     assert any("valid" in note or "warn" in note for note in chart.notes)
     assert set(" ".join(chart.notes).split()) <= set(" ".join(words(chart)).split())
-
-
-def test_chart_describes_itself_in_one_line(chart: Chart) -> None:
     assert len(chart.alt.splitlines()) == 1
     assert repr(chart) == str(chart) == f"Chart: {chart.alt}"
 
 
-def test_a_chart_keeps_its_picture_where_figures_have_a_formatter() -> None:
+def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
     shell = pytest.importorskip("IPython.testing.globalipapp").get_ipython()
     formatter = shell.display_formatter.formatters["image/png"]
     formatter.for_type(Figure, lambda figure: b"drawn in another way")
     chart = EVERY_CHART["bars"]()
 
-    data, _ = shell.display_formatter.format(chart)
-
-    assert base64.b64decode(data["image/png"]) == chart.png_transparent()
-
-
-def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
-    formatters = pytest.importorskip("IPython.core.formatters")
-    chart = EVERY_CHART["bars"]()
-
-    data, metadata = formatters.DisplayFormatter().format(chart)
+    data, metadata = shell.display_formatter.format(chart)
 
     assert data.keys() == {"image/png", "text/plain"}
     assert base64.b64decode(data["image/png"]) == chart.png_transparent()
@@ -327,19 +286,15 @@ def test_style_of_the_user_and_of_the_lab_leave_each_other_alone() -> None:
         assert EVERY_CHART["bars"]().svg() == plain
 
 
-@pytest.mark.parametrize(("suffix", "starts"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
-def test_suffix_says_how_a_chart_is_saved(suffix: str, starts: bytes, tmp_path: Path) -> None:
-    path = EVERY_CHART["bars"]().save(tmp_path / f"memory{suffix}")
-
-    assert path.read_bytes().startswith(starts)
-
-
-@pytest.mark.parametrize("name", ["memory.pdf", "memory", "absent/memory.svg"])
-def test_chart_that_cannot_be_saved_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=name):
-        EVERY_CHART["bars"]().save(tmp_path / name)
+def test_suffix_says_how_a_chart_is_saved(tmp_path: Path) -> None:
+    chart = EVERY_CHART["bars"]()
+    for name in ("memory.pdf", "memory", "absent/memory.svg"):
+        with pytest.raises(BadInput, match=name):
+            chart.save(tmp_path / name)
 
     assert list(tmp_path.iterdir()) == []
+    assert chart.save(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert chart.save(tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_dollars_in_a_name_are_no_formula() -> None:
@@ -388,19 +343,15 @@ def test_last_axis_is_told_by_colour() -> None:
     assert colours[:3] == colours[3:]
     assert len(set(colours)) == 3
     assert {"1,000", "10,000", "100,000"} <= set(words(chart))
+    # Of the conditions those are named that all share.
+    assert chart.notes[0].startswith("limit 1,000, delay randint(0,3), asyncio. Bars are medians")
 
 
-def test_no_two_arms_of_a_colour_look_alike() -> None:
+def test_no_two_arms_of_a_colour_look_alike_and_single_runs_are_bars_alone() -> None:
     (ax,) = EVERY_CHART["bars in many colours"]().axes
 
     looks = {(box.get_facecolor(), box.get_hatch()) for box in boxes(ax)}
     assert len(looks) == len(MANY)
-
-
-def test_single_run_has_neither_whisker_nor_dots() -> None:
-    (ax,) = charts.bars(stats.frame([make_record()]), "memory", ["strategy"]).axes
-
-    assert len(boxes(ax)) == 1
     assert list(ax.lines) == list(ax.collections) == []
 
 
@@ -412,12 +363,6 @@ def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
     assert "task_pool n/a" in chart.alt
     (ax,) = charts.bars(stats.frame([make_record()]), "failures", ["strategy"]).axes
     assert widths(ax) == [0]
-
-
-def test_conditions_name_what_is_shared_and_not_what_varies() -> None:
-    chart = charts.bars(stats.frame(by_requests()), "memory", ["strategy"])
-
-    assert chart.notes[0].startswith("limit 1,000, delay randint(0,3), asyncio. Bars are medians")
 
 
 # Throughput
@@ -456,36 +401,23 @@ def test_triptych_puts_published_beside_measured() -> None:
     assert widths(cpu) == pytest.approx([45, 38, 100, 100])
     assert [bool(box.get_hatch()) for box in boxes(memory)] == [False, True, False, True]
     assert labels(memory) == ["semaphore", "as_completed \N{WARNING SIGN}"]
-    assert {"measured here", "published 2018"} <= set(words(chart))
+    assert {"measured here", "published 2018", "floor: the server's delays alone"} <= {
+        *words(chart)
+    }
 
 
-def test_equal_floors_are_one_line_through_all_bars() -> None:
-    time = charts.triptych(garcia_rows()).axes[1]
+def test_floors_are_a_line_through_all_bars_or_one_for_each_client() -> None:
+    def floors(*known_s: float | None) -> list[Line2D]:
+        each = [{"process_wall_s": 9.0, "floor_s": floor_s} for floor_s in known_s]
+        rows = [Row(trust=Trust(label=f"{n}"), repeats=[one]) for n, one in enumerate(each)]
+        return [one for one in charts.triptych(rows).axes[1].lines if one.get_linestyle() == "--"]
 
-    floor = line(time, "floor: the server's delays alone")
-    assert column(floor, "x") == [152, 152]
-    assert column(floor, "y") == [0, 1]
-
-
-def test_floors_that_differ_are_a_line_for_each_client() -> None:
-    rows = [
-        Row(trust=Trust(label=f"{floor_s}"), repeats=[{"process_wall_s": 9.0, "floor_s": floor_s}])
-        for floor_s in (2.0, 3.0)
-    ]
-
-    time = charts.triptych(rows).axes[1]
-
-    floors = [one for one in time.lines if one.get_linestyle() == "--"]
-    assert [column(floor, "x") for floor in floors] == [[2, 2], [3, 3]]
-    assert [column(floor, "y") for floor in floors] == [[-0.4, 0.4], [0.6, 1.4]]
-
-
-def test_unknown_floor_is_no_line() -> None:
-    chart = charts.triptych(
-        [Row(trust=Trust(label="a"), repeats=[{"process_wall_s": 9.0, "floor_s": None}])]
-    )
-
-    assert not any("floor" in text for text in words(chart))
+    (equal,) = floors(152.0, 152.0)
+    assert (column(equal, "x"), column(equal)) == ([152, 152], [0, 1])
+    assert [column(one, "x") for one in floors(2.0, 3.0)] == [[2, 2], [3, 3]]
+    assert [column(one) for one in floors(2.0, 3.0)] == [[-0.4, 0.4], [0.6, 1.4]]
+    unknown = charts.triptych([Row(trust=Trust(label="a"), repeats=[{"floor_s": None}])])
+    assert not any("floor" in text for text in words(unknown))
 
 
 def test_published_figures_of_another_workload_have_axes_of_their_own() -> None:
@@ -626,24 +558,12 @@ def test_medians_are_joined_over_an_axis_that_spans_decades() -> None:
     assert ax.get_ylim()[0] == 0
     assert [ax.get_xlabel(), ax.get_ylabel()] == ["requests, logarithmic", "peak memory (MB)"]
     assert labels(ax, "x") == ["1,000", "10,000", "100,000"]
-
-
-def test_each_repeat_is_a_dot() -> None:
-    (ax,) = over_requests().axes
-
-    dots = ax.lines[1]
-    assert dots.get_linestyle() == "None"
-    assert len(column(dots)) == 9
-
-
-def test_one_line_over_an_axis_needs_no_legend() -> None:
-    frame = stats.frame(by_requests())
-
-    (alone,) = charts.over_axis(frame, "requests", "memory").axes
-    (several,) = charts.over_axis(frame, "requests", "memory", ["strategy"]).axes
-
+    dots = ax.lines[1]  # one for each repeat
+    assert (dots.get_linestyle(), len(column(dots))) == ("None", 9)
+    assert ax.get_legend() is not None
+    # One line alone needs no legend.
+    (alone,) = charts.over_axis(stats.frame(by_requests()), "requests", "memory").axes
     assert alone.get_legend() is None
-    assert several.get_legend() is not None
 
 
 def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> None:
@@ -654,6 +574,9 @@ def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> N
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "throughput (requests/s), logarithmic"
 
+    many = [make_record(axes={"limit": n}) for n in range(1, 30)]
+    (ax,) = charts.over_axis(stats.frame(many), "limit", "time").axes
+    assert {"1", "2", "5", "10", "20"} <= set(labels(ax, "x"))
     near = [make_record(axes={"limit": n}) for n in (10, 20, 30)]
     (ax,) = charts.over_axis(stats.frame(near), "limit", "time").axes
     assert ax.get_xscale() == "linear"
@@ -668,14 +591,6 @@ def test_reference_over_an_axis_is_lighter_and_named() -> None:
     assert mine.get_alpha() is None
     assert (other.get_alpha() or 1) < 1
     assert other.get_color() == mine.get_color()
-
-
-def test_ticks_of_many_values_are_round_numbers() -> None:
-    records = [make_record(axes={"limit": n}) for n in range(1, 30)]
-
-    (ax,) = charts.over_axis(stats.frame(records), "limit", "time").axes
-
-    assert {"1", "2", "5", "10", "20"} <= set(labels(ax, "x"))
 
 
 # Phases
@@ -754,12 +669,7 @@ def test_an_arm_that_was_not_traced_is_named() -> None:
 )
 def test_plot_by_name(kind: str, title: str) -> None:
     records = [
-        msgspec.structs.replace(
-            record,
-            latency_hdr=make_record(latencies_us=[9] * 20).latency_hdr,
-            phases=phases(),
-        )
-        for record in garcia()
+        make_record(axes={"strategy": name}, latencies_us=[9] * 20, phases=phases()) for name in NOW
     ]
 
     assert title in words(charts.plot(kind, records, ["strategy"]))
@@ -814,13 +724,6 @@ def test_flames_stand_below_what_called_them() -> None:
 )
 def test_name_in_a_flame_is_shown_as_far_as_it_fits(letters: int, shown: str) -> None:
     assert flame_chart.fitted("Client.fetch", letters) == shown
-
-
-def test_names_that_are_handed_on_are_those_that_exist() -> None:
-    assert sorted(charts.__all__, key=str.lower) == sorted(set(charts.__all__), key=str.lower)
-    assert all(
-        getattr(charts, name).__module__.startswith("labkit.charts.") for name in charts.__all__
-    )
 
 
 def bare(**changes: Any) -> list[Record]:

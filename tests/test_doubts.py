@@ -27,7 +27,7 @@ MEASURED = (
     *(f"measured/{name}" for name in ("worker.py", "http_framing.py", "probes", "strategies")),
     *("measured/transports", "measured/targets", "record/interference.py"),
 )
-DATES = {"protocol.py": {"time.time"}}
+DATES = {"engine.py": {"time.time"}}
 """The header Date of an answer tells the time of day; no duration is taken from it."""
 ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
 
@@ -58,22 +58,15 @@ def test_a_summary_doubts_arms_of_few_or_unlike_repeats(
 
 
 def test_invalid_records_are_no_repeats() -> None:
-    records = make_study(ARMS, repeats=5)
-    spoilt = make_record(
-        settings={"strategy": "gather"},
-        axes={"strategy": "gather"},
-        repeat=4,
-        verdict="invalid",
-        warnings=[Note(code="core-lost", message="m")],
-        wall_s=99.0,
-    )
-    kept = [one for one in records if (one.axes["strategy"], one.repeat) != ("gather", 4)]
+    gather, queue = make_study(ARMS, repeats=5)[:2]
+    last = [make_record(axes=gather.axes, repeat=4, verdict="invalid", wall_s=99.0)]
+    records = [*[gather] * 4, *last, *[queue] * 5]
 
-    summary = stats.summary(stats.frame([*kept, spoilt]), ["strategy"])
+    summary = stats.summary(stats.frame(records), ["strategy"])
 
     assert dict(zip(summary["strategy"], summary["doubts"], strict=True)) == {
-        "gather": "few-repeats",
-        "queue": "",
+        gather.axes["strategy"]: "few-repeats",
+        queue.axes["strategy"]: "",
     }
 
 
@@ -90,19 +83,12 @@ def test_a_spread_is_by_deviation_or_by_an_extreme(values: list[float]) -> None:
 @pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0], [10.0] * 99 + [14.9]])
 def test_what_does_not_spread(values: list[float]) -> None:
     assert not spreads(values)
-
-
-def test_one_repeat_far_off_is_enough() -> None:
-    assert spreads([10.0] * 999 + [15.2])
+    assert spreads([10.0] * 999 + [15.2])  # one repeat far off is enough
 
 
 def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
-    frame = stats.frame(
-        [
-            *make_study({"gather": {"wall_s": 10.0}}, repeats=5, spread=0.3),
-            *make_study({"queue": {"wall_s": 10.0}}, repeats=2),
-        ]
-    )
+    wide_one = make_study({"gather": {"wall_s": 10.0}}, repeats=5, spread=0.3)
+    frame = stats.frame([*wide_one, *make_study({"queue": {"wall_s": 10.0}}, repeats=2)])
 
     few, wide = notes.doubts(stats.by_label(frame, ["strategy"]))
 
@@ -133,17 +119,14 @@ def test_tables_and_charts_show_the_doubts() -> None:
 
 
 def test_a_line_over_an_axis_has_an_arm_at_each_of_its_points() -> None:
-    records = [
-        make_record(settings={"limit": limit}, axes={"limit": limit}, repeat=n, wall_s=wall_s)
-        for limit, wall_s in ((10, 100.0), (100, 10.0))
+    frame = stats.frame(
+        make_record(settings={"limit": limit}, axes={"limit": limit}, repeat=n, wall_s=1e3 / limit)
+        for limit in (10, 100)
         for n in range(5)
-    ]
+    )
 
-    assert not [
-        note
-        for note in charts.over_axis(stats.frame(records), "limit", "wall_s").notes
-        if note.startswith(("spread", "few-repeats"))
-    ]
+    notes = charts.over_axis(frame, "limit", "wall_s").notes
+    assert not [note for note in notes if note.startswith(("spread", "few-repeats"))]
 
 
 @pytest.mark.parametrize(

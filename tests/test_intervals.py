@@ -116,49 +116,10 @@ def test_the_95_percent_interval_holds_the_truth_in_93_to_97_percent(name: str, 
 @pytest.mark.parametrize("n", [5, 10, 20])
 def test_the_interval_of_one_arm_holds_its_median_in_93_to_97_percent(n: int) -> None:
     of, _ = world("slow", n)
-    truth = TRUTH * 100 * _median_of_slow()
+    # One run in 10 is slower and lies above the others: the median is their 5/9 quantile.
+    truth = TRUTH * 100 * math.exp(float(scipy_stats.norm(0, 0.03).ppf(5 / 9)))
     found = [ends(of_value(values)) for values in of.tolist()]
     assert 0.935 <= statistics.fmean(low <= truth <= high for low, high in found) <= 0.965
-
-
-def _median_of_slow() -> float:
-    """The median of a run that is 1.5 times slower in 1 of 10."""
-    usual = scipy_stats.norm(0, 0.03)
-    # The slow ones all lie above it, so that it is the 5/9 quantile of the others.
-    return math.exp(float(usual.ppf(5 / 9)))
-
-
-def _covered(low: NDArray[np.float64], high: NDArray[np.float64], truth: float) -> float:
-    return float(np.mean((low <= truth) & (truth <= high)))
-
-
-def _percentile_bootstrap(logs: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    drawn = np.random.default_rng(0).integers(0, logs.shape[1], (1_000, logs.shape[1]))
-    means = np.stack([logs[:, one].mean(axis=1) for one in drawn])
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return low, high
-
-
-def test_why_not_the_percentile_bootstrap() -> None:
-    of, to = world("lognormal", 5)
-    low, high = _percentile_bootstrap(np.log(of / to))
-    assert _covered(low, high, math.log(TRUTH)) < 0.85
-
-
-def _student(logs: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    n, mean = logs.shape[1], logs.mean(axis=1)
-    reach = scipy_stats.t.ppf(0.975, n - 1) * logs.std(axis=1, ddof=1) / math.sqrt(n)
-    return mean - reach, mean + reach
-
-
-def test_why_not_students_t() -> None:
-    of, to = world("slow", 10)
-    low, high = _student(np.log(of / to))
-    assert _covered(low, high, math.log(TRUTH)) > 0.97
-    of, to = world("one slow", 10)
-    low, high = _student(np.log(of / to))
-    mean = math.log(TRUTH / _median_of_one_slow()) + 0.1 * math.log(1.5)
-    assert _covered(low, high, mean) < 0.85
 
 
 # Oracles.
@@ -167,6 +128,7 @@ def test_why_not_students_t() -> None:
 def test_five_repeats_reach_a_quarter_beyond_their_extremes() -> None:
     found = of_value([30.0, 10.0, 18.0, 14.0, 26.0])
     assert found == Interval(value=18.0, low=9.0, high=31.0, n=5)
+    assert of_value([0.0] * 5) == Interval(value=0.0, low=0.0, high=0.0, n=5)
 
 
 def test_ten_repeats_by_hand() -> None:
@@ -195,20 +157,11 @@ def test_a_ratio_is_judged_on_its_logarithm() -> None:
     assert [math.log2(end) for end in ends(found)] == pytest.approx(ends(logs))
 
 
-def test_ends_come_with_the_fifth_repeat() -> None:
-    assert not of_ratio([1.0] * 4, [2.0] * 4).is_known
-    assert of_ratio([1.0] * 5, [2.0] * 5).is_known
-
-
 def test_equal_ratios_have_an_interval_of_no_width() -> None:
     found = of_ratio([6.0] * 5, [3.0] * 5)
     assert (found.value, *ends(found)) == pytest.approx((2.0, 2.0, 2.0))
     assert found.excludes(1.0)
     assert not of_ratio([0.1] * 5, [0.1] * 5).excludes(1.0)
-
-
-def test_counts_may_be_zero() -> None:
-    assert of_value([0.0] * 5) == Interval(value=0.0, low=0.0, high=0.0, n=5)
 
 
 def test_a_level_out_of_reach_gives_no_ends() -> None:
@@ -217,29 +170,21 @@ def test_a_level_out_of_reach_gives_no_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "to", "says"),
+    ("of", "to", "level", "says"),
     [
-        ([], [], "at least one"),
-        ([1.0], [1.0, 2.0], "1 values over 2"),
-        ([1.0], [0.0], "not above 0"),
-        ([math.nan], [1.0], "not above 0"),
-        ([math.inf], [1.0], "not above 0"),
+        ([], [], LEVEL, "at least one"),
+        ([1.0], [1.0, 2.0], LEVEL, "1 values over 2"),
+        ([1.0], [0.0], LEVEL, "not above 0"),
+        ([math.nan], [1.0], LEVEL, "not above 0"),
+        ([math.inf], [1.0], LEVEL, "not above 0"),
+        *(([1.0] * 5, [1.0] * 5, level, "level is") for level in (0.0, 0.4, 1.0, 1.5, math.nan)),
     ],
 )
-def test_a_ratio_of_what_is_no_number_is_refused(
-    of: list[float], to: list[float], says: str
+def test_a_ratio_without_an_interval_is_refused(
+    of: list[float], to: list[float], level: float, says: str
 ) -> None:
     with pytest.raises(BadInput, match=says):
-        of_ratio(of, to)
-
-
-@pytest.mark.parametrize("level", [0.0, 0.4, 1.0, 1.5, math.nan])
-def test_a_level_that_is_none_is_refused(level: float) -> None:
-    with pytest.raises(BadInput, match="level is"):
-        of_value([1.0] * 5, level=level)
-
-
-def test_values_that_are_none_are_refused() -> None:
+        of_ratio(of, to, level)
     with pytest.raises(BadInput, match="at least one value"):
         of_value([1.0, math.inf])
 

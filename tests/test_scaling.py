@@ -77,26 +77,22 @@ def test_its_interval_holds_the_knee_of_the_true_rates(curve: Curve, repeats: in
     assert held / EXPERIMENTS >= 0.95
 
 
-def test_fewer_than_five_repeats_give_the_knee_no_interval() -> None:
-    found = stats.knee(exact(saturating, repeats=4))
-    assert (found.limit, found.low, found.high, found.n) == (32, None, None, 4)
-    assert "needs 5 valid repeats (one has 4)" in stats.knee_says(found)
-
-
-def test_a_repeat_without_a_rate_is_left_out() -> None:
+def test_a_repeat_without_a_rate_is_left_out_and_fewer_than_five_give_no_interval() -> None:
     rates = {limit: [*values] for limit, values in exact(saturating, repeats=6).items()}
     rates[32][0] = None
     assert stats.knee(rates).n == 5
     rates[32][1] = math.nan
     found = stats.knee(rates)
-    assert (found.limit, found.low, found.n) == (32, None, 4)
+    assert (found.limit, found.low, found.high, found.n) == (32, None, None, 4)
+    assert "needs 5 valid repeats (one has 4)" in stats.knee_says(found)
 
 
-def test_a_limit_without_any_rate_is_named() -> None:
+def test_the_knee_in_words_names_limits_without_any_rate() -> None:
     found = stats.knee({**exact(saturating), 4: [None] * 5, 16: [0.0] * 5})
-    assert found.left_out == [4, 16]
-    assert found.limit == 32
-    assert "left out: limit 4, 16. The knee" in stats.knee_says(found)
+    says = stats.knee_says(found)
+    assert (found.limit, found.left_out) == (32, [4, 16])
+    assert "left out: limit 4, 16. The knee is at a limit of 32" in says
+    assert says.endswith("its 95 % interval, of the limits tried, is 32 alone.")
 
 
 @pytest.mark.parametrize("rates", [{}, {1: []}, {1: [None, math.nan, 0.0]}])
@@ -109,12 +105,6 @@ def test_a_rate_that_still_rises_has_no_knee_yet() -> None:
     found = stats.knee(exact(lambda n: 100.0 * n))
     assert found.at_end
     assert "sweep further" in stats.knee_says(found)
-
-
-def test_the_knee_in_words() -> None:
-    says = stats.knee_says(stats.knee(exact(saturating)))
-    assert "The knee is at a limit of 32" in says
-    assert says.endswith("its 95 % interval, of the limits tried, is 32 alone.")
 
 
 # The Universal Scalability Law

@@ -13,8 +13,7 @@ in 1 of 16 experiments, whatever the noise: so the extremes contain it in 93.75 
 the way to their neighbours further out in 95 %. Fewer repeats than five give no interval.
 
 What was measured: the share (%) of simulated experiments in which the 95 % interval contained the
-truth, at 5, 10 and 20 repeats. `tests/test_intervals.py` simulates the first column again, and
-shows what the others do:
+truth, at 5, 10 and 20 repeats. `tests/test_intervals.py` simulates the first column again:
 
 | noise                                   | this           | Student's t    | percentile bootstrap |
 |-----------------------------------------|----------------|----------------|----------------------|
