@@ -391,25 +391,6 @@ async def test_a_panel_runs_one_thing_at_a_time_and_is_stopped_from_any_thread()
     assert not bench.run_button.disabled
 
 
-async def test_a_panel_whose_loop_was_closed_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: Any, **__: Any) -> None:
-        await asyncio.Event().wait()
-
-    bench = lab.panel(QUICK)
-
-    def abandoned() -> None:
-        loop = asyncio.new_event_loop()
-        loop.call_soon(bench.run_button.click)
-        loop.call_later(0.01, loop.stop)
-        loop.run_forever()
-        loop.close()
-
-    with monkeypatch.context() as stuck:
-        stuck.setattr("labkit.lab.facade.run", never)
-        await asyncio.to_thread(abandoned)
-    assert len((await bench.run()).records) == 1
-
-
 async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
     before = set(children())
     bench = lab.panel(QUICK)

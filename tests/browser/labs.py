@@ -127,9 +127,9 @@ def free_port() -> int:
 def environment(folder: Path) -> dict[str, str]:
     """Folders of its own, the smallest scale, and the live displays that a test does without."""
     absent = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
-    kept = {name: value for name, value in os.environ.items() if name not in absent}
+    others = {name: value for name, value in os.environ.items() if name not in absent}
     own = {name: str(folder / value) for name, value in OWN_FOLDERS.items()}
-    return {**kept, **own, "LABKIT_SCALE": "smoke"}
+    return {**others, **own, "LABKIT_SCALE": "smoke"}
 
 
 @contextlib.contextmanager
@@ -152,7 +152,7 @@ def serving(folder: Path) -> Iterator[Lab]:
 
 
 def answering(process: subprocess.Popen[bytes], folder: Path) -> Lab:
-    """The server once it has said where it listens, and with which token."""
+    """Return the server once it is known where it listens, and with which token."""
     known = folder / "runtime" / f"jpserver-{process.pid}.json"
     until(lambda: known.exists() or process.poll() is not None, "JupyterLab did not start")
     assert process.poll() is None, (folder / "jupyter.log").read_text(encoding="utf-8")

@@ -102,7 +102,7 @@ class Bench:
         return found.all_inner_texts()
 
     def marked(self) -> list[str]:
-        """What is said of each answer to an exercise, with its mark before it."""
+        """Return the sentence about each answer to an exercise, with its mark before it."""
         return self.page.locator(".jp-OutputArea-output [role=status]").all_inner_texts()
 
     def cell(self, place: int) -> Locator:

@@ -31,9 +31,9 @@ def test_an_exercise_is_solved_by_typing(bench: Bench, lab: Lab) -> None:
     assert "Not answered yet" in bench.shown(FLOOR)
 
     bench.type(FLOOR, 'answer = 6\nlab.check("ex-00-1", answer)')
-    said = bench.ran(FLOOR)
-    assert said.startswith("✘ ex-00-1 ")
-    assert "Not answered" not in said
+    sentence = bench.ran(FLOOR)
+    assert sentence.startswith("✘ ex-00-1 ")
+    assert "Not answered" not in sentence
 
     bench.type(FLOOR, solution("ex-00-1"))
     assert bench.ran(FLOOR).startswith("✔ ex-00-1 ")

@@ -1,4 +1,4 @@
-"""The stop button of the notebook, while a comparison runs: what was finished is kept."""
+"""The stop button of the notebook, while a comparison runs: what was finished is stored."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_what_was_finished_is_kept_and_nothing_runs_on(bench: Bench, lab: Lab) -
     bench.idle()
     until(lambda: not lab.measured(), "a process of the trial is still there", GONE_WITHIN_S)
 
-    (said,) = bench.outputs("stderr")
-    found = re.search(r"interrupted: (\d+) of 400 trials were finished and stored", said)
-    assert found, said
-    assert "Traceback" not in said
-    # The trial that was interrupted is kept too, as what it is.
+    (sentence,) = bench.outputs("stderr")
+    found = re.search(r"interrupted: (\d+) of 400 trials were finished and stored", sentence)
+    assert found, sentence
+    assert "Traceback" not in sentence
+    # The trial that was interrupted is stored too, as what it is.
     assert int(bench.ran(1)) - int(found[1]) in (0, 1)
     bench.pictures("stopped")

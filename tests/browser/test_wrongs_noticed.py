@@ -11,13 +11,13 @@ pytestmark = pytest.mark.browser
 
 def test_errors_and_requests_to_elsewhere_are_noticed(bench: Bench) -> None:
     page = bench.page
-    page.evaluate("console.error('said')")
+    page.evaluate("console.error('logged')")
     page.evaluate("setTimeout(() => { throw new Error('thrown'); })")
     refused = page.evaluate("fetch('http://elsewhere.invalid/').catch(error => `${error}`)")
 
     def noticed() -> bool:
         page.evaluate("1")  # events arrive during a call
-        return all(word in str(bench.wrong) for word in ("said", "thrown", "elsewhere.invalid"))
+        return all(word in str(bench.wrong) for word in ("logged", "thrown", "elsewhere.invalid"))
 
     until(noticed, "not all of it was noticed")
     assert "Failed to fetch" in refused

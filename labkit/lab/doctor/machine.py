@@ -110,7 +110,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usable_cores(self) -> int:
-        """How many cores a process may run on."""
+        """Return how many cores a process may run on."""
         return int(self.environment["cores_usable"] or self.environment["cores"] or 1)
 
 

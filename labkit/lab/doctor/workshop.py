@@ -92,7 +92,7 @@ class Readiness(Examination):
 
     @property
     def ready(self) -> str:
-        """The scale that this machine is ready for: workshop, smoke or no."""
+        """Return the scale that this machine is ready for: workshop, smoke or no."""
         if self.with_status("bad"):
             return "no"
         doubts = {one.spoils for one in self.with_status("warn")}

@@ -225,12 +225,12 @@ class Bench:
 
     @property
     def records(self) -> list[Record]:
-        """What was measured since the panel was last cleared, in the order in which it ended."""
+        """Return what was measured since the panel was last cleared, in the order of its ends."""
         return [record for _, record in self._watching.measured]
 
     @property
     def study(self) -> Study:
-        """The same as a study, whose arms are named by whatever differs among them."""
+        """Return the same as a study, whose arms are named by the settings that differ."""
         measured = self._watching.measured
         by = differing([arm for arm, _ in measured])
         named = [
@@ -241,22 +241,21 @@ class Bench:
 
     @property
     def code(self) -> str:
-        """The Python that does what Run would do; a comment where a field is wrong."""
+        """Return the Python that does what Run would do; a comment where a field is wrong."""
         if self._request is None:
             return "# A field is wrong: the reason stands below it.\n"
         return self._request.code
 
     @property
     def is_running(self) -> bool:
-        """Whether trials run. A task whose loop was closed never ends, and runs no more."""
-        task = self._task
-        return task is not None and not task.done() and not task.get_loop().is_closed()
+        """Return whether trials run."""
+        return self._task is not None and not self._task.done()
 
     async def run(self) -> Study:
         """Do what Run does and wait; return the study of all that the panel has measured by then.
 
-        A trial that fails is kept as invalid. Raises `BadInput` where a field is wrong, or where
-        trials already run.
+        The record of a trial that fails is invalid. Raises `BadInput` where a field is wrong, or
+        where trials already run.
         """
         return await self.main.result(self._run)
 
@@ -344,7 +343,7 @@ class Bench:
         return f"lab.panel()\n\n{measured}\n\n{self.code}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """The widget where a kernel lives, and what it shows now as a still page and as text."""
+        """Return the widget in a live kernel, and what it shows now as a still page and as text."""
         page = (
             f'{STYLE}<div class="labkit-panel"><p><b>lab.panel()</b></p>{self._watching.picture()}'
             f"{table_html(self.study)}<pre>{escape(self.code)}</pre></div>"

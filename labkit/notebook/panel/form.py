@@ -51,7 +51,7 @@ class Setting(NamedTuple):
 
     @property
     def takes_list(self) -> bool:
-        """Whether a comma separates several values: not in a path or a URL."""
+        """Return whether a comma separates several values: not in a path or a URL."""
         is_text = str in {self.type, *get_args(self.type)}
         return self.name == "delay" or (self.name != "repeats" and not is_text)
 
@@ -111,7 +111,7 @@ class Request:
 
     @property
     def code(self) -> str:
-        """The cell that runs it; functions of the user's own go by their names."""
+        """Return the cell that runs it; functions of the user's own go by their names."""
         changed = {name: value for name, value, usual in values_of(self.trial) if value != usual}
         fixed = {name: value for name, value in changed.items() if name not in self.axes}
         trial = f"lab.Trial({', '.join(arguments(fixed))})"
