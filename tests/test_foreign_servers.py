@@ -13,8 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -78,23 +78,15 @@ def nginx(folder: Path, port: int) -> list[str]:
 
 def gunicorn(folder: Path, port: int) -> list[str]:
     (folder / "app.py").write_text(WSGI, encoding="utf-8")
-    bind = ["--bind", f"127.0.0.1:{port}", "--worker-tmp-dir", str(folder)]
-    threads = ["--worker-class", "gthread", "--threads", "8", "--keep-alive", "30"]
-    return [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        *bind,
-        *threads,
-        "--no-control-socket",
-        "app:application",
-    ]
+    threads = "--worker-class gthread --threads 8 --keep-alive 30 --no-control-socket"
+    bind = f"--bind 127.0.0.1:{port} --worker-tmp-dir {folder} app:application"
+    return [sys.executable, "-m", "gunicorn", *threads.split(), *bind.split()]
 
 
 def uvicorn(folder: Path, port: int) -> list[str]:
     (folder / "app.py").write_text(ASGI, encoding="utf-8")
-    where = ["--host", "127.0.0.1", "--port", str(port), "--lifespan", "off"]
-    return [sys.executable, "-m", "uvicorn", *where, "--no-access-log", "app:application"]
+    words = f"-m uvicorn --host 127.0.0.1 --port {port} --lifespan off --no-access-log"
+    return [sys.executable, *words.split(), "app:application"]
 
 
 def uvicorn_h11(folder: Path, port: int) -> list[str]:
@@ -106,41 +98,31 @@ def node(folder: Path, port: int) -> list[str]:
     return ["node", str(folder / "app.js"), str(port)]
 
 
-Command = Callable[[Path, int], list[str]]
-# With what has to be installed.
-SERVERS: dict[str, tuple[Command, str]] = {
-    "nginx": (nginx, "nginx"),
-    "gunicorn": (gunicorn, "gunicorn"),
-    "uvicorn": (uvicorn, "uvicorn"),
-    "uvicorn on h11": (uvicorn_h11, "uvicorn"),
-    "node": (node, "node"),
-}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
 def listens(process: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the server accepts connections; False where it ends instead."""
     deadline = monotonic() + PATIENCE_S
-    while monotonic() < deadline:
+    while monotonic() < deadline and process.poll() is None:
         with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
             return True
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
-            return False
     return False
 
 
-@contextmanager
-def started(command: Command, folder: Path) -> Iterator[str]:
-    """The URL of a server, which is gone afterwards with all its children."""
-    port = free_port()
+@pytest.fixture(scope="module", params=[nginx, gunicorn, uvicorn, uvicorn_h11, node])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of each server, which is gone afterwards with all its children."""
+    needed = request.param.__name__.removesuffix("_h11")
+    if shutil.which(needed) is None and find_spec(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    folder = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
     with (folder / "stderr").open("wb") as log:
         process = subprocess.Popen(
-            command(folder, port), cwd=folder, stdout=log, stderr=log, start_new_session=True
+            request.param(folder, port), cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
     try:
         assert listens(process, port), (folder / "stderr").read_text(encoding="utf-8")
@@ -154,33 +136,6 @@ def started(command: Command, folder: Path) -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The URL of each server."""
-    command, needed = SERVERS[request.param]
-    if shutil.which(needed) is None and find_spec(needed) is None:
-        pytest.skip(f"{needed} is not installed")
-    with started(command, tmp_path_factory.mktemp("server")) as url:
-        yield url
-
-
-async def exchanged(settings: Transport, url: str) -> tuple[list[object], int]:
-    """The bodies in the order of their items, and how many connections they took."""
-    bodies: list[object] = [None] * REQUESTS
-    items = iter(range(REQUESTS))
-    transport = open_transport(settings, url)
-
-    async def worker() -> None:
-        for item in items:
-            bodies[item] = await fetch(item)
-
-    async with transport as fetch:
-        await asyncio.gather(*(worker() for _ in range(LIMIT)))
-        return bodies, transport.effective["connections_opened"]
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -190,8 +145,16 @@ async def exchanged(settings: Transport, url: str) -> tuple[list[object], int]:
     ],
     ids=["wire", "pipelined", "streams"],
 )
-async def test_every_call_gets_its_own_answer(server: tuple[str, str], settings: Transport) -> None:
-    bodies, opened = await exchanged(settings, server)
-    assert bodies == [b"/%d" % item for item in range(REQUESTS)]
-    # Few more than there are at a time: they are kept alive.
-    assert opened <= 2 * CONNECTIONS
+async def test_every_call_gets_its_own_answer(server: str, settings: Transport) -> None:
+    bodies, items = dict[int, object](), iter(range(REQUESTS))
+    transport = open_transport(settings, server)
+
+    async def worker() -> None:
+        for item in items:
+            bodies[item] = await fetch(item)
+
+    async with transport as fetch:
+        await asyncio.gather(*(worker() for _ in range(LIMIT)))
+        # Few more than there are at a time: they are kept alive.
+        assert transport.effective["connections_opened"] <= 2 * CONNECTIONS
+    assert bodies == {item: b"/%d" % item for item in range(REQUESTS)}

@@ -74,15 +74,11 @@ def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
     ],
 )
 def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, str]) -> None:
-    write(root, files)
-
-    assert interference.throttled() == (3, 0.25)
-
-
-def test_a_file_that_counts_no_throttling_says_nothing(root: Path) -> None:
     write(root, {"proc/self/cgroup": "0::/\n", "cgroup/cpu.stat": "what is this\nalone\n"})
-
     assert interference.throttled() == (None, None)
+
+    write(root, files)
+    assert interference.throttled() == (3, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -102,23 +98,24 @@ def test_the_tightest_quota_counts(root: Path, files: dict[str, str], cores: flo
 
 
 @pytest.mark.parametrize(
-    ("cores", "ticks"),
-    [((), (80, 360)), ({0}, (8, 36)), ({1}, (72, 324)), ({0, 1}, (80, 360)), ({7}, None)],
+    ("stat", "cores", "ticks"),
+    [
+        (STAT, (), (80, 360)),
+        (STAT, {0}, (8, 36)),
+        (STAT, {1}, (72, 324)),
+        (STAT, {0, 1}, (80, 360)),
+        (STAT, {7}, None),
+        ("cpu  1 2 3 4\n", (), None),  # a kernel that knows no steal
+    ],
 )
 def test_steal_is_of_the_cores_that_were_asked_for(
-    root: Path, cores: Any, ticks: tuple[int, int] | None
+    root: Path, stat: str, cores: Any, ticks: tuple[int, int] | None
 ) -> None:
-    write(root, {"proc/stat": STAT})
+    write(root, {"proc/stat": stat})
 
     stolen = interference.stolen(cores)
 
     assert stolen == ((None, None) if ticks is None else tuple(n / TICKS_PER_S for n in ticks))
-
-
-def test_a_kernel_that_knows_no_steal(root: Path) -> None:
-    write(root, {"proc/stat": "cpu  1 2 3 4\n"})
-
-    assert interference.stolen() == (None, None)
 
 
 def test_connections_that_a_full_queue_dropped(root: Path) -> None:

@@ -17,11 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
-from servers import noted_children
+from servers import Children, noted_children
 
 from labkit.errors import TrialFailed
 from labkit.launch import launcher
-from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.spec.trial import Trial
@@ -203,48 +202,45 @@ async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
 # The task that runs the trial
 
 
-async def test_a_cancelled_trial_is_kept_as_interrupted() -> None:
+async def cancelled(trial: Trial, when: Callable[[Children], bool], **more: Any) -> list[Record]:
+    """Cancel a trial once it is so far: what is kept of it, with none of its processes left."""
     kept: list[Record] = []
-    running = asyncio.Event()
-
-    def watch(progress: Progress) -> None:
-        if progress.in_flight == 3:
-            running.set()
-
     with noted_children() as children:
-        task = asyncio.ensure_future(launcher.run(LONG, watch=watch, keep=kept.append))
-        await running.wait()
+        task = asyncio.ensure_future(launcher.run(trial, keep=kept.append, **more))
+        while not when(children):  # noqa: ASYNC110  # what is awaited says nothing before
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-    [record] = kept
-    assert record.warnings[0].code == "interrupted"
-    assert record.counts.conserved
-    assert (record.counts.sent, record.counts.cancelled) == (3, 3)
-    assert len(children) == 2
     assert children.gone
+    assert all(record.counts.conserved for record in kept)
+    return kept
+
+
+async def test_a_cancelled_trial_is_kept_as_interrupted() -> None:
+    seen: list[int] = []
+
+    [record] = await cancelled(
+        LONG, lambda _: 3 in seen, watch=lambda progress: seen.append(progress.in_flight)
+    )
+
+    assert record.warnings[0].code == "interrupted"
+    assert (record.counts.sent, record.counts.cancelled) == (3, 3)
 
 
 async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept: list[Record] = []
-    loop, measured, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    measured, gate = threading.Event(), threading.Event()
 
     def asking_the_server(url: str, path: str) -> None:
-        loop.call_soon_threadsafe(measured.set)
+        measured.set()
         gate.wait(30)
 
     monkeypatch.setattr(launcher, "asked", asking_the_server)
-    task = asyncio.ensure_future(launcher.run(Trial(requests=10, limit=3), keep=kept.append))
-    await measured.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    [record] = await cancelled(Trial(requests=10, limit=3), lambda _: measured.is_set())
     gate.set()
 
-    [record] = kept
     assert record.warnings[0].code == "interrupted"
     assert record.counts.ok == 10
     assert record.latency_s is not None
@@ -252,17 +248,7 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
 
 @pytest.mark.parametrize("module", ["labkit.measured.targets.http", "labkit.measured.worker"])
 async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(module: str) -> None:
-    kept: list[Record] = []
-    with noted_children() as children:
-        task = asyncio.ensure_future(launcher.run(LONG, keep=kept.append))
-        while module not in children:  # noqa: ASYNC110  # what is awaited says nothing before
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    assert children.gone
-    assert all(record.counts.conserved for record in kept)
+    await cancelled(LONG, lambda children: module in children)
 
 
 async def blocks(fetch: Any, items: Any, limit: int) -> None:

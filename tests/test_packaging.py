@@ -81,19 +81,12 @@ def test_lock_satisfies_what_is_declared(declared: str) -> None:
     assert fits(requirement.specifier.contains(version) for version in versions)
 
 
-def test_each_locked_entry_is_pinned_and_hashed() -> None:
-    unsafe = [
-        entry
-        for entry in locked_entries()
-        if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", entry)
-    ]
+def test_each_locked_entry_is_pinned_and_hashed_and_names_no_place_to_download_from() -> None:
+    safe = re.compile(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}")
 
-    assert unsafe == []
-
-
-@pytest.mark.parametrize("leak", ["://", "--index-url", "--extra-index-url", "--find-links", " @ "])
-def test_lock_names_no_place_to_download_from(leak: str) -> None:
-    assert leak not in LOCK
+    assert [entry for entry in locked_entries() if not safe.match(entry)] == []
+    for leak in ("://", "--index-url", "--extra-index-url", "--find-links", " @ "):
+        assert leak not in LOCK
 
 
 def test_build_requirements_are_those_that_are_locked() -> None:
@@ -118,29 +111,16 @@ def test_each_imported_library_is_declared() -> None:
     assert undeclared == set()
 
 
-def test_environment_allows_no_python_that_labkit_refuses() -> None:
+def test_environment_agrees_with_the_project_on_python_jupyterlab_and_extras() -> None:
     supported = SpecifierSet(PROJECT["requires-python"])
     allowed = [version for minor in range(30) if (version := f"3.{minor}.0") in conda("python")]
+    (jupyterlab,) = [one for one in map(Requirement, EXTRAS["lab"]) if one.name == "jupyterlab"]
+    ((installed,),) = [one["pip"] for one in ENVIRONMENT["dependencies"] if isinstance(one, dict)]
+    match = re.fullmatch(r"-e \.\[(.+)\]", installed)
 
     assert allowed
     assert all(version in supported for version in allowed)
-
-
-def test_environment_asks_for_the_jupyterlab_of_the_extra() -> None:
-    (jupyterlab,) = [
-        requirement
-        for requirement in map(Requirement, EXTRAS["lab"])
-        if requirement.name == "jupyterlab"
-    ]
-
     assert conda("jupyterlab") == jupyterlab.specifier
-
-
-def test_environment_installs_the_project_with_extras_that_exist() -> None:
-    (pip,) = [entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict)]
-    match = re.fullmatch(r"-e \.\[(.+)\]", pip[0])
-
-    assert len(pip) == 1
     assert match is not None
     assert set(match[1].split(",")) <= EXTRAS.keys()
 

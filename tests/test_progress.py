@@ -28,7 +28,7 @@ from labkit.spec.trial import Trial
 TRIAL = Trial(requests=1_000, limit=10)
 
 
-def told(t_s: float, done: int = 100) -> Progress:
+def reported(t_s: float, done: int = 100) -> Progress:
     counts = Counts(planned=1_000, sent=done + 10, not_sent=0, ok=done, failed={}, cancelled=0)
     return Progress(trial=TRIAL, t_s=t_s, in_flight=10, counts=counts)
 
@@ -70,44 +70,42 @@ class Clock(ByHand):
         return self.now_ns / 1e9
 
 
-def notebook() -> tuple[Notebook, Shown, Clock]:
+def running(trials: int = 1, **axes: Any) -> tuple[Notebook, Shown, Clock]:
+    """A reporter whose first trial has started."""
     shown, clock = Shown(), Clock()
-    return Notebook(shown, clock), shown, clock
+    reporter = Notebook(shown, clock)
+    reporter.begin(trials)
+    reporter.started(step(**axes))
+    return reporter, shown, clock
 
 
 @settings(max_examples=25)
 @given(st.lists(st.floats(0.08, 0.12), min_size=50, max_size=120))
 def test_at_ten_readings_a_second_more_than_five_are_drawn(gaps_s: list[float]) -> None:
-    reporter, shown, clock = notebook()
-    reporter.begin(1)
-    reporter.started(step())
+    reporter, shown, clock = running()
     before = len(shown.bundles)
     for gap_s in gaps_s:
         clock.now_ns += round(gap_s * 1e9)
-        reporter.update(told(clock()))
+        reporter.update(reported(clock()))
 
     drawn = len(shown.bundles) - before
     assert 5 * sum(gaps_s) - 1 <= drawn <= 8 * sum(gaps_s) + 1
 
 
 def test_a_burst_of_readings_is_drawn_once() -> None:
-    reporter, shown, clock = notebook()
-    reporter.begin(1)
-    reporter.started(step())
+    reporter, shown, clock = running()
     clock.now_ns = 10**9
     before = len(shown.bundles)
     for number in range(1, 100):
-        reporter.update(told(number / 1_000))
+        reporter.update(reported(number / 1_000))
 
     assert len(shown.bundles) == before + 1
 
 
 def test_the_card_says_which_trial_how_far_and_how_long() -> None:
-    reporter, shown, clock = notebook()
-    reporter.begin(4)
-    reporter.started(step(strategy="queue", loop="<i>"))
+    reporter, shown, clock = running(4, strategy="queue", loop="<i>")
     clock.now_ns = 2 * 10**9
-    reporter.update(told(1.0, done=500))
+    reporter.update(reported(1.0, done=500))
 
     assert shown.last == (
         "trial 1 of 4, strategy=queue, loop=<i>: 500 of 1,000 ok, 10 in flight; about 14 s left"
@@ -120,10 +118,8 @@ def test_the_card_says_which_trial_how_far_and_how_long() -> None:
 
 @pytest.mark.parametrize("result", [None, Run(make_record())], ids=["none", "a run"])
 def test_one_line_is_left_where_the_cell_shows_no_result(result: Any) -> None:
-    reporter, shown, _ = notebook()
+    reporter, shown, _ = running()
     record = make_record()
-    reporter.begin(1)
-    reporter.started(step())
     reporter.finished(record)
     reporter.end()
     shown.cell_ends(result)
@@ -133,7 +129,7 @@ def test_one_line_is_left_where_the_cell_shows_no_result(result: Any) -> None:
 
 
 def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
-    reporter, shown, clock = notebook()
+    reporter, shown, clock = running()
     for _ in range(2):
         reporter.begin(2)
         for verdict in ("valid", "invalid"):
@@ -147,44 +143,32 @@ def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
 
 
 def test_more_arms_than_can_be_told_apart_are_no_failure() -> None:
-    reporter, shown, clock = notebook()
-    reporter.begin(30)
+    reporter, shown, clock = running(30)
     for number in range(30):
         reporter.started(step(limit=number))
         clock.now_ns += 10**9
-        reporter.update(told(0.5))
+        reporter.update(reported(0.5))
 
     assert "limit=29" in shown.bundles[-1]["text/html"]
 
 
 class Broken(Reporter):
-    def __init__(self) -> None:
-        self.asked = 0
-
     def update(self, progress: Progress) -> None:
-        self.asked += 1
         raise ValueError("no display")
 
 
 def test_a_reporter_that_fails_is_asked_no_more_and_stops_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    broken = Broken()
-    reporter = SafeReporter(broken)
+    reporter = SafeReporter(Broken())
     for _ in range(3):
         reporter.begin(1)
-        reporter.started(step())
-        reporter.update(told(0.1))
-        reporter.finished(make_record())
+        reporter.update(reported(0.1))
         reporter.passed("a line")
-        reporter.interrupted("why")
         reporter.end()
 
-    assert broken.asked == 1
     assert capsys.readouterr().err.count("ValueError: no display") == 1
-
-
-def test_nothing_is_shown_where_nobody_looks() -> None:
+    # Where nobody looks nothing is shown.
     assert type(progress.default()) is Reporter
 
 
@@ -204,7 +188,7 @@ def test_a_terminal_has_one_line_that_is_rewritten_and_a_log_one_a_trial(
     shown.begin(2)
     for strategy in ("queue", "semaphore"):
         shown.started(step(strategy=strategy))
-        shown.update(told(1.0, done=500))
+        shown.update(reported(1.0, done=500))
         shown.finished(record)
     shown.end()
 
@@ -269,7 +253,7 @@ async def test_a_timeout_around_work_is_still_a_timeout() -> None:
         await work()
 
 
-def test_of_one_trial_its_requests_are_told() -> None:
+def test_of_one_trial_its_requests_are_reported() -> None:
     counts = Counts(planned=1_000, sent=40, not_sent=960, ok=30, failed={}, cancelled=10)
 
     said = runner.stored_so_far([make_record(counts=counts)], 1, None)

@@ -62,15 +62,15 @@ class Child:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         with contextlib.ExitStack() as files, _on_core(core):
-            self._out, self._errors = [
+            self.out, self.errors = [
                 files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
             ]
             self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
             self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
                 words,
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if pipes else self._out,
-                stderr=self._errors,
+                stdout=subprocess.PIPE if pipes else self.out,
+                stderr=self.errors,
                 start_new_session=True,
                 cwd=folder,
                 env=environment,
@@ -124,17 +124,9 @@ class Child:
 
         threading.Thread(target=write, daemon=True).start()
 
-    def output(self) -> str:
-        """Return the end of what a process without pipes wrote to standard output."""
-        return _tail(self._out)
-
-    def errors(self) -> str:
-        """Return the end of what the process wrote to standard error."""
-        return _tail(self._errors)
-
     def failure(self, what: str) -> TrialFailed:
         """Return the error for a process that ended before it did its work."""
-        last = (self.errors().strip().splitlines() or [""])[-1][:500]
+        last = (tail(self.errors).strip().splitlines() or [""])[-1][:500]
         status = "" if self.status is None else f" (exit status {self.status})"
         return TrialFailed(f"{what}{status}{': ' + last if last else ''}")
 
@@ -204,8 +196,8 @@ async def run(
             raise TrialFailed(f"{name} did not end within {within_s:,.0f} s, and was ended")
         return Ended(
             status=child.status,
-            out=child.output(),
-            errors=child.errors(),
+            out=tail(child.out),
+            errors=tail(child.errors),
             cpu_s=child.cpu_s,
             wall_s=child.wall_s,
             peak_rss_bytes=child.usage.ru_maxrss * 1024,
@@ -240,6 +232,7 @@ def _busy_s(core: int | None) -> float | None:
     return float(cores[core].user + cores[core].nice + cores[core].system)
 
 
-def _tail(file: IO[bytes]) -> str:
+def tail(file: IO[bytes]) -> str:
+    """Return the end of a file that a process has written."""
     file.seek(max(file.seek(0, os.SEEK_END) - MAX_OUTPUT_BYTES, 0))
     return file.read().decode("utf-8", "replace")
