@@ -649,17 +649,7 @@ async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
 @broken("unbounded-tasks")
 async def a_semaphore_in_each_task(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
-
     await asyncio.gather(*(within(slots, fetch, item) for item in items))
-
-
-@broken("unbounded-tasks")
-async def a_task_group_of_all(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
-
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            group.create_task(within(slots, fetch, item))
 
 
 @broken("unbounded-tasks")
@@ -672,53 +662,42 @@ async def calls_made_up_front(fetch, items, limit):
             call.close()
 
 
-@broken("unbounded-tasks")
-async def a_tenth_of_the_items_at_a_time(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
+def group_of_all(name, pause_s):
+    """Every item gets a task of its own; `pause_s` seconds pass before each, by its number."""
 
-    part = -(-len(items) // 10)
-    for start in range(0, len(items), part):
-        await asyncio.gather(*(within(slots, fetch, item) for item in items[start : start + part]))
+    async def tasks(fetch, items, limit):
+        slots = asyncio.Semaphore(limit)
+        async with asyncio.TaskGroup() as group:
+            for number, item in enumerate(items):
+                if pause_s(number):
+                    await asyncio.sleep(pause_s(number))
+                group.create_task(within(slots, fetch, item))
 
-
-@broken("unbounded-tasks")
-async def a_pause_after_each_task(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
-
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            group.create_task(within(slots, fetch, item))
-            await asyncio.sleep(0.001)
+    tasks.__name__ = name
+    broken("unbounded-tasks")(tasks)
 
 
-@broken("unbounded-tasks")
-async def a_pause_after_many_tasks(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
-
-    async with asyncio.TaskGroup() as group:
-        for made, item in enumerate(items, 1):
-            group.create_task(within(slots, fetch, item))
-            if made % 500 == 0:
-                await asyncio.sleep(0.1)
+group_of_all("a_task_group_of_all", lambda _: 0)
+group_of_all("a_pause_before_each_task", lambda _: 0.001)
+group_of_all("a_pause_after_many_tasks", lambda number: 0.1 if number % 500 == 499 else 0)
+group_of_all("a_second_before_each_task", lambda _: 1)
 
 
-@broken("unbounded-tasks")
-async def a_second_before_each_task(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
+def parts_of_all(name, number):
+    """A part of the items has its tasks at once: with more items it is larger."""
 
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            await asyncio.sleep(1)
-            group.create_task(within(slots, fetch, item))
+    async def parts(fetch, items, limit):
+        slots, part = asyncio.Semaphore(limit), max(len(items) // number, 1)
+        for start in range(0, len(items), part):
+            some = items[start : start + part]
+            await asyncio.gather(*(within(slots, fetch, item) for item in some))
+
+    parts.__name__ = name
+    broken("unbounded-tasks")(parts)
 
 
-@broken("unbounded-tasks")
-async def some_percent_of_the_items_at_a_time(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
-
-    part = max(len(items) // 25, 1)
-    for start in range(0, len(items), part):
-        await asyncio.gather(*(within(slots, fetch, item) for item in items[start : start + part]))
+parts_of_all("a_tenth_of_the_items_at_a_time", 10)
+parts_of_all("some_percent_of_the_items_at_a_time", 25)
 
 
 # --- leaves tasks behind

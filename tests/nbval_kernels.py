@@ -15,7 +15,7 @@ _start = kernel.start_new_kernel
 
 
 def started(**settings: Any) -> Any:
-    """A kernel and its client, as nbval asks for them."""
+    """Start a kernel and its client, as nbval asks for them."""
     for _ in range(ATTEMPTS - 1):
         try:
             return _start(**settings)

@@ -293,7 +293,7 @@ def test_what_is_said_of_a_wrong_answer_does_not_hold_the_right_one(path: Path) 
 
 
 def right_answers(path: Path) -> Iterator[tuple[str, Any]]:
-    """What solves those exercises whose answer is a value."""
+    """Yield the answers of those exercises whose answer is a value."""
     for source in solutions(path):
         exercise, names = making.checked_in(source)
         if names == ["answer"] and "await lab." not in source:
@@ -318,35 +318,14 @@ async def awaits_wrongly(*_: Any) -> Any:
     raise SystemExit
 
 
+OBJECTS = [Hostile, awaits_wrongly, len, lab, lab.Trial(), np.float64("nan"), np.arange(3)]
+OBJECTS += [10**400, ..., range(3), object(), ["a", ["b"]]]
 ANSWERS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(),
-    st.complex_numbers(),
-    st.decimals(),
-    st.fractions(),
-    st.text(),
-    st.binary(),
+    *map(st.from_type, (type(None), bool, int, float, complex, Decimal, Fraction, str, bytes)),
     st.lists(st.one_of(st.floats(), st.text(), st.none())),
     st.dictionaries(st.text(), st.floats()),
     st.frozensets(st.text()),
-    st.sampled_from(
-        [
-            Hostile,
-            awaits_wrongly,
-            len,
-            lab,
-            lab.Trial(),
-            np.float64("nan"),
-            np.arange(3),
-            10**400,
-            ...,
-            range(3),
-            object(),
-            ["a", ["b"]],
-        ]
-    ),
+    st.sampled_from(OBJECTS),
 )
 
 

@@ -51,7 +51,7 @@ def tags(cell: Cell) -> set[str]:
 
 
 def golden(notebook: Notebook) -> list[Cell]:
-    """The verdicts: tests/test_exercises.py looks at the solutions of exercises."""
+    """Return the verdicts: tests/test_exercises.py looks at the solutions of exercises."""
     return [cell for cell in code(notebook) if tags(cell) and SOLUTION not in tags(cell)]
 
 
@@ -60,7 +60,7 @@ def text(notebook: Notebook) -> str:
 
 
 def stripped(notebook: Notebook) -> Notebook:
-    """What `nbstripout --keep-count --keep-id` leaves of a notebook."""
+    """Return what `nbstripout --keep-count --keep-id` leaves of a notebook."""
     copy = deepcopy(notebook)
     return strip_output(copy, keep_output=False, keep_count=True, keep_id=True)
 
@@ -70,7 +70,7 @@ def headings(source: str, level: int) -> list[str]:
 
 
 def sections(notebook: Notebook) -> dict[str, list[Cell]]:
-    """The cells of each section; a cell that holds several headings belongs to the last."""
+    """Return the cells of each section; a cell that holds several headings belongs to the last."""
     found: dict[str, list[Cell]] = {}
     here = ""
     for cell in notebook.cells:
@@ -200,7 +200,7 @@ def test_golden_cells_assert_what_they_say(path: Path) -> None:
 
 
 def parsed(cell: Cell) -> ast.AST:
-    """The code of a cell, which may await where a module may not, without magics."""
+    """Parse the code of a cell, which may await where a module may not, without magics."""
     source = re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)
     return compile(source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
@@ -260,7 +260,7 @@ def test_notebooks_follow_each_other() -> None:
 
 
 def made(expression: str) -> str:
-    """What the Makefile makes of an expression."""
+    """Return what the Makefile makes of an expression."""
     rule = f"shown: ; @echo '{expression}'"
     command = ["make", "--silent", "--no-print-directory", f"--eval={rule}", "shown"]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("labkit ")]
 # Tested elsewhere: with rungs and a benchmark that take seconds, and against their own life cycle.
 ELSEWHERE = ("labkit reproduce ", "labkit serve ", "labkit ladder ")
-ENOUGH = {"--requests": 400, "--repeats": 2}
+ENOUGH = {"--requests": 400, "--repeats": 1}
 """To see that a command works: what it measures is not looked at."""
 ROUTES = [
     route

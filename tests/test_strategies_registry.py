@@ -25,7 +25,7 @@ for_every_strategy = pytest.mark.parametrize("name", NAMES)
 
 
 def python(code: str) -> str:
-    """What a fresh interpreter prints when it runs `code`."""
+    """Return what a fresh interpreter prints when it runs `code`."""
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 

@@ -19,7 +19,7 @@ ASPECTS = ("Goal", "Run", "Expect", "What goes wrong", "Ask", "Weak laptop")
 
 
 def section(title: str, level: int = 2) -> str:
-    """The text below a heading, up to the next of its level or above."""
+    """Return the text below a heading, up to the next of its level or above."""
     hashes = "#" * level
     found = re.search(rf"^{hashes} {title}.*?\n(.*?)(?=^#{{1,{level}}} |\Z)", TEXT, re.S | re.M)
     assert found is not None, title
@@ -27,7 +27,7 @@ def section(title: str, level: int = 2) -> str:
 
 
 def plan(title: str) -> list[tuple[int, int, str, str]]:
-    """The rows of a plan: the minute at which a part begins, its minutes, name and notebook."""
+    """Return the rows of a plan: its first minute, minutes, part and notebook."""
     rows = ROW.findall(section(title))
     return [(60 * int(h) + int(m), int(takes), part, at) for h, m, takes, part, at in rows]
 
@@ -51,13 +51,13 @@ def verdicts(name: str) -> set[str]:
 
 
 def parts() -> dict[str, str]:
-    """The text of each part by its name."""
+    """Return the text of each part by its name."""
     titles = re.findall(r"^### (.+)$", section("The parts"), re.MULTILINE)
     return {title: section(re.escape(title), 3) for title in titles}
 
 
 def taught() -> list[tuple[str, str]]:
-    """Each part of a plan that has a notebook, and that notebook."""
+    """Return each part of a plan that has a notebook, and that notebook."""
     rows = plan("Half a day") + plan("A full day")
     pairs = {
         (re.findall(r"\[(.+?)\]", part)[0], LINK.findall(at)[0][0])

@@ -81,11 +81,6 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     backlog: Backlog | None = None
 
     @property
-    def succeeding(self) -> int:
-        """Return how many of the planned items do not fail."""
-        return self.planned - self.failing
-
-    @property
     def ending(self) -> str:
         """Return how the run ended, as the words after 'it': 'returned', or what it raised."""
         if self.end == "raised":

@@ -54,7 +54,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def says(self) -> str:
-        """What was observed and what to do, as one text."""
+        """Return what was observed and what to do, as one text."""
         return f"{self.seen} {self.advice}"
 
 
@@ -67,12 +67,12 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def passed(self) -> bool:
-        """Whether it is ranked: it has no fault."""
+        """Return whether it is ranked: it has no fault."""
         return not self.faults
 
     @property
     def codes(self) -> list[str]:
-        """The codes of its faults."""
+        """Return the codes of its faults."""
         return [fault.code for fault in self.faults]
 
 
@@ -100,7 +100,7 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
         yield {
             "not-loaded": ("not-loaded", why),
             "ended": ("ends-its-process", why),
-            "never-ends": ("never-ends", "it kept the event loop to itself and never gave it back"),
+            "never-ends": ("never-ends", "it blocked the event loop and never gave it back"),
             "too-slow": ("too-slow", f"it came through {len(runs)} scenarios"),
         }[lost]
     early = [run for run in plain if run.end != "returned"]
@@ -201,12 +201,7 @@ def _rates(runs: Sequence[ScenarioResult]) -> list[tuple[float, float]]:
 
 def _of_many_items(runs: Sequence[ScenarioResult], field: str) -> tuple[int, int, int, int]:
     """Return two numbers of items, the smaller first, and a field of the backlog for each."""
-    found = sorted(
-        (run.planned, getattr(run.backlog, field))
-        for run in runs
-        if run.backlog and run.planned > 10 * run.limit
-    )
-    if len(found) < 2:
-        return 0, 0, 0, 0
-    (small, few), (large, many) = found[:2]
+    watched = [run for run in runs if run.backlog and run.planned > 10 * run.limit]
+    found = sorted((run.planned, getattr(run.backlog, field)) for run in watched)
+    (small, few), (large, many) = found[:2] if len(found) > 1 else [(0, 0), (0, 0)]
     return small, large, few, many

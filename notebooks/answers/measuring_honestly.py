@@ -21,16 +21,16 @@ LINES: tuple[tuple[list[float], list[float]], ...] = (
 @exercise("ex-11-1")
 def percentile_of_a_stall(answer: object) -> str:
     """Check the p95 since due of an open workload whose server stood still, in seconds."""
-    held = SHARE * REQUESTS / RATE
+    due_s = SHARE * REQUESTS / RATE
     mistakes = {
         STALL_S: "that is how long the first of them waited, and nobody else",
         STALL_S - 0.01 * REQUESTS / RATE: "that is p99: how many waited longer than p95 says?",
         (1 - SHARE) * STALL_S: "p95 is of the requests, and not of the stall",
         SHARE * STALL_S: "p95 is of the requests, and not of the stall",
-        held: "that is how long it took the slowest 5 % to fall due: who waited longest?",
+        due_s: "that is how long it took the slowest 5 % to fall due: who waited longest?",
         REQUESTS / RATE: "that is how long the run took",
     }
-    right = STALL_S - held
+    right = STALL_S - due_s
     grading.near(grading.number(answer, "seconds"), right, unit="seconds", mistakes=mistakes)
     return (
         "the 500 who waited longest fell due in the first 2.5 s of the stall. 800 fell due in it, "
@@ -56,7 +56,7 @@ def repeats_against_chance(answer: object) -> str:
 
 
 def since_due(due: Sequence[float], took: Sequence[float]) -> list[float]:
-    """What requests waited from when they were due, on a server that takes one at a time."""
+    """Return what requests waited from when they were due, on a server that takes one at a time."""
     found, free = [], 0.0
     for at, seconds in zip(due, took, strict=True):
         free = max(free, at) + seconds

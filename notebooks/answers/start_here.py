@@ -6,7 +6,7 @@ from labkit.notebook.exercises import Wrong, exercise, grading, schedules
 from labkit.spec import delays
 
 WAITS_S, SLOTS = (3.0, 1.0, 2.0, 2.0, 1.0, 3.0), 2
-FLOOR_S, MOST_REQUESTS = 2.0, 40
+FLOOR_S, MAX_REQUESTS = 2.0, 40
 
 
 @exercise("ex-00-1")
@@ -31,8 +31,8 @@ def floor_by_hand(answer: object) -> str:
 def trial_of_a_floor(answer: object) -> str:
     """Check a trial whose floor is two seconds, with few requests and more than one at a time."""
     trial = grading.trial(answer)
-    if trial.requests > MOST_REQUESTS:
-        raise Wrong(f"it has {trial.requests:,} requests, and {MOST_REQUESTS} are allowed")
+    if trial.requests > MAX_REQUESTS:
+        raise Wrong(f"it has {trial.requests:,} requests, and {MAX_REQUESTS} are allowed")
     if trial.limit < 2:
         raise Wrong("it makes one request at a time: give it a limit of at least two")
     if trial.limit >= trial.requests:

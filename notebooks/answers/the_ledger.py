@@ -22,7 +22,7 @@ FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (
 )
 """Of each row the interval, which four repeats have not, and the band."""
 INTERVALS, LEVEL = 30, 0.95
-MOST, MEASURE = 7, "server_max_in_flight"
+MAX_IN_FLIGHT, MEASURE = 7, "server_max_in_flight"
 HEAD = """
 id = "mine"
 title = "A claim of my own"
@@ -36,7 +36,7 @@ _HAS_HEAD = re.compile(r"^\s*scale\b", re.MULTILINE)
 
 
 def status(interval: tuple[float, float] | None, band: tuple[float, float]) -> str:
-    """What an interval decides."""
+    """Return what an interval decides."""
     if interval is None:
         return "inconclusive"
     if band[0] <= interval[0] and interval[1] <= band[1]:
@@ -130,16 +130,16 @@ def _check_count(check: Check) -> None:
         raise Wrong(
             "it is judged by an interval: how does an entry say that every run must lie in?"
         )
-    if not MOST <= check.band[1] < MOST + 1:
+    if not MAX_IN_FLIGHT <= check.band[1] < MAX_IN_FLIGHT + 1:
         raise Wrong("its band ends elsewhere than the sentence says")
-    if check.band[0] > MOST:
+    if check.band[0] > MAX_IN_FLIGHT:
         raise Wrong("its band begins above what the sentence allows")
 
 
 def _check_arm(trial: lab.Trial) -> None:
-    if getattr(trial.transport, "limit", None) != MOST:
+    if getattr(trial.transport, "limit", None) != MAX_IN_FLIGHT:
         raise Wrong("the connector of its arm has another limit: which setting is the connector's?")
-    if min(trial.limit, trial.requests) <= MOST:
+    if min(trial.limit, trial.requests) <= MAX_IN_FLIGHT:
         raise Wrong("its arm begins no more requests at a time than that: what bounds them then?")
     if not trial.floor_s:
         raise Wrong(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labkit.notebook.exercises import Wrong, exercise, grading, schedules
 from labkit.spec import delays
 
-REQUESTS, LIMIT, LONGEST_S = 100_000, 1_000, 3
+REQUESTS, LIMIT, MAX_DELAY_S = 100_000, 1_000, 3
 BAND = (3.0, 12.0)
 REPEATS = ((4.1, 4.4, 3.6), (2.1, 2.8, 2.6), (2.7, 3.3, 3.4), (5.0, 5.2), (2.0, 13.0, 2.5))
 """What the task gives: of each statement, the ratios that were measured."""
@@ -17,13 +17,15 @@ def published_time(answer: object) -> str:
     """Check the time of the published workload as the mean delay predicts it, in seconds."""
     rounds = REQUESTS / LIMIT
     mistakes = {
-        rounds * LONGEST_S: "that is rounds that wait for their slowest: must the others wait?",
+        rounds * MAX_DELAY_S: "that is rounds that wait for their slowest: must the others wait?",
         rounds: "that is a second for each round: randint(0,3) draws both ends, too. On average?",
-        REQUESTS * LONGEST_S / 2: "that is one after another",
+        REQUESTS * MAX_DELAY_S / 2: "that is one after another",
     }
     seconds = grading.number(answer, "seconds")
     # Who asks the lab for the exact floor of a seed is right as well.
-    grading.near(seconds, rounds * LONGEST_S / 2, unit="seconds", tolerance=0.02, mistakes=mistakes)
+    grading.near(
+        seconds, rounds * MAX_DELAY_S / 2, unit="seconds", tolerance=0.02, mistakes=mistakes
+    )
     return (
         "four clients, and 153 to 155 s each: what differs between them is in the last three or "
         "four seconds, and the rest is the server's sleep"

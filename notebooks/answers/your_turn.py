@@ -31,7 +31,7 @@ THINK_OF = (
     "snippet E: what still goes on when the loop over the items is over?",
 )
 ITEMS, LIMIT, FAILING = 24, 4, (0, 7, 8, 23)
-MOST_REQUESTS = 100
+MAX_REQUESTS = 100
 
 
 @exercise("ex-13-1")
@@ -76,8 +76,8 @@ def _check_report(returned: object) -> None:
 def hides_the_rounds(answer: object) -> str:
     """Check a trial in which going in rounds costs nothing, so that the board cannot show it."""
     trial = grading.trial(answer)
-    if trial.requests > MOST_REQUESTS:
-        raise Wrong(f"it has {trial.requests:,} requests, and {MOST_REQUESTS} are allowed")
+    if trial.requests > MAX_REQUESTS:
+        raise Wrong(f"it has {trial.requests:,} requests, and {MAX_REQUESTS} are allowed")
     if not trial.floor_s:
         raise Wrong("it has no floor, as its server answers at once: give it a delay")
     if trial.limit < 2 or trial.requests < 2 * trial.limit:
@@ -97,13 +97,13 @@ def hides_the_rounds(answer: object) -> str:
 
 
 def rounds_s(trial: lab.Trial) -> float:
-    """The time in seconds of a strategy that gathers `limit` items, then the next."""
+    """Return the time in seconds of a strategy that gathers `limit` items, then the next."""
     drawn = delays_s(trial)
     starts = range(0, trial.requests, trial.limit)
     return sum(max(drawn[start : start + trial.limit]) for start in starts)
 
 
 def delays_s(trial: lab.Trial) -> list[float]:
-    """The delay of each item in seconds."""
+    """Return the delay of each item in seconds."""
     delay = delays.parse(getattr(trial.target, "delay", "0"))
     return list(delays.of_items(delay, trial.seed, trial.requests))

@@ -4,7 +4,7 @@ What must hold
 - A strategy may wait for seconds before each item or each retry, and its exam still ends soon.
 - Pacing by the loop's timers and pacing by `time.monotonic` and the like see the same time.
 - Whatever waits for a thread or a socket gets the real time that it needs.
-- A callback that sleeps, one that computes, and a machine that is busy are told apart.
+- A callback that sleeps, one that computes, and a machine that is busy are distinguished.
 - A busy machine changes no result: it gives a process its time later, and not less of it.
 
 Plan

@@ -44,7 +44,7 @@ class Scenario(NamedTuple):
     watched: bool = False
 
 
-# The first decide whether the others make sense. Where the limit is kept busy the number of items
+# The first decide whether the others make sense. Where the limit stays busy the number of items
 # is no multiple of it: what works in rounds must not lose the last one.
 SCENARIOS = (
     Scenario("few", 3),

@@ -97,7 +97,7 @@ class Items(Sequence[int]):
 
     @property
     def read(self) -> int:
-        """How many items were read so far, also through slices."""
+        """Return how many items were read so far, also through slices."""
         return self._count[0]
 
     def __len__(self) -> int:

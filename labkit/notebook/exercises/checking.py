@@ -99,10 +99,10 @@ def check(exercise: str, answer: Any = ...) -> Checked:
         if inspect.iscoroutine(answer):
             answer.close()
             raise Wrong("This is a coroutine that has not run: put `await` before the call.")
-        says = _GRADES[exercise](answer)
+        right, says = True, _GRADES[exercise](answer)
     except Wrong as wrong:
-        return Checked(exercise=exercise, right=False, says=str(wrong))
+        right, says = False, str(wrong)
     except Exception as error:  # noqa: BLE001  # an answer may raise anything when it is read
-        says = f"the answer cannot be read: looking at it raised {type(error).__name__}"
-        return Checked(exercise=exercise, right=False, says=sentence(says))
-    return Checked(exercise=exercise, right=True, says=sentence(says))
+        why = f"looking at it raised {type(error).__name__}"
+        right, says = False, f"the answer cannot be read: {why}"
+    return Checked(exercise=exercise, right=right, says=sentence(says))
