@@ -251,6 +251,7 @@ def test_each_coding_round_trips_and_repeats_itself(coding: str) -> None:
         assert dict(answer.headers)["Vary"] == "Accept-Encoding"
         assert DECODERS[coding](whole(answer)) == documents.records(500)
         assert answer == ask(target, headers={"accept-encoding": accepted})
+    assert ask(forced) == ask(f"{forced}&level={coder.level}")
 
 
 def test_the_tutorial_of_gzip_gets_its_94_bytes() -> None:

@@ -202,10 +202,12 @@ def test_the_same_items_fail_every_time_and_about_as_many_as_asked() -> None:
 def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> None:
     answer = ask(f"/fault/{kind}?seconds=0&p=0")
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"
-    pieces = pacing.broken(answer, whole, lambda _: None)
+    counted: list[int] = []
+    pieces = pacing.broken(answer, whole, counted.append)
     sent = b"".join(one for one in pieces if isinstance(one, bytes))
 
     assert sent == pacing.GARBAGE or whole.startswith(sent)
+    assert sum(counted) == len(sent.partition(b"\r\n\r\n")[2])
     assert (answer.fault in pacing.BROKEN) == (kind in pacing.BROKEN)
     assert len(set(FAULTS)) == len(FAULTS)
 
