@@ -61,86 +61,71 @@ def halves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 # One answer
 
 
+def ok(body: bytes = b"", *, stays: bool = True) -> Answer:
+    """A success with this body."""
+    return 200, body, stays
+
+
+def length(size: int, start: bytes = OK, *headers: bytes) -> bytes:
+    """The head of an answer with a length."""
+    return b"\r\n".join([start.rstrip(), *headers, b"Content-Length: %d" % size, b"", b""])
+
+
+CLOSE, KEEP = b"Connection: close", b"Connection: Keep-Alive"
+OK_10 = b"HTTP/1.0 200 OK\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+UPGRADE = (b"Upgrade: h2", b"Connection: Upgrade, Keep-Alive")
+CODINGS = OK + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x , Chunked\r\n\r\n"
+SPELT = b"0A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n"
 ANSWERS: dict[str, tuple[bytes, Answer]] = {
-    "with a length": (HELLO, (200, b"hello", True)),
-    "of nothing": (OK + b"Content-Length: 0\r\n\r\n", (200, b"", True)),
+    "with a length": (HELLO, ok(b"hello")),
+    "of nothing": (length(0), ok()),
     "204": (EMPTY, (204, b"", True)),
-    "204 with a length": (
-        b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
-        (204, b"", True),
-    ),
-    "304 with the length it would have": (
-        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\n\r\n",
-        (304, b"", True),
-    ),
-    "without a reason": (b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", (200, b"x", True)),
-    "after empty lines": (b"\r\n\r\n" + HELLO, (200, b"hello", True)),
-    "after one 1xx": (CONTINUE + HELLO, (200, b"hello", True)),
-    "after several 1xx": (
-        CONTINUE + b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + CONTINUE + HELLO,
-        (200, b"hello", True),
-    ),
-    "names in any case": (OK + b"cOnTeNt-LeNgTh:5\r\n\r\nhello", (200, b"hello", True)),
-    "spaces around the length": (
-        OK + b"Content-Length: \t5 \t\r\n\r\nhello",
-        (200, b"hello", True),
-    ),
-    "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", (200, b"abcde", True)),
-    "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", (200, b"", True)),
-    "chunked, sizes in all spellings": (
-        CHUNKED + b"0A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n",
-        (200, b"0123456789" * 2, True),
-    ),
+    "204 with a length": (length(5, b"HTTP/1.1 204 No"), (204, b"", True)),
+    "304 with the length it would have": (length(500, b"HTTP/1.1 304 Not"), (304, b"", True)),
+    "without a reason": (length(1, b"HTTP/1.1 200") + b"x", ok(b"x")),
+    "after empty lines": (b"\r\n\r\n" + HELLO, ok(b"hello")),
+    "after one 1xx": (CONTINUE + HELLO, ok(b"hello")),
+    "after several 1xx": (CONTINUE + HINTS + CONTINUE + HELLO, ok(b"hello")),
+    "names in any case": (OK + b"cOnTeNt-LeNgTh:5\r\n\r\nhello", ok(b"hello")),
+    "spaces around the length": (OK + b"Content-Length: \t5 \t\r\n\r\nhello", ok(b"hello")),
+    "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", ok(b"abcde")),
+    "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", ok()),
+    "chunked, sizes in all spellings": (CHUNKED + SPELT, ok(b"0123456789" * 2)),
     "chunked, with extensions": (
         CHUNKED + b'3;a\r\nabc\r\n1;b="c;d";e=f\r\nd\r\n0;last\r\n\r\n',
-        (200, b"abcd", True),
+        ok(b"abcd"),
     ),
     "chunked, with trailers": (
         CHUNKED + b"1\r\na\r\n0\r\nDigest: x\r\nX-Length: 7\r\n\r\n",
-        (200, b"a", True),
+        ok(b"a"),
     ),
     "chunked, with what ends a head in it": (
         CHUNKED + b"8\r\n\r\n\r\n0\r\n\r\r\n0\r\n\r\n",
-        (200, b"\r\n\r\n0\r\n\r", True),
+        ok(b"\r\n\r\n0\r\n\r"),
     ),
-    "several codings": (
-        OK
-        + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x , Chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
-        (200, b"a", True),
-    ),
-    "until the end": (OK + b"\r\nall of it\r\n\r\n", (200, b"all of it\r\n\r\n", False)),
-    "until the end, nothing": (OK + b"\r\n", (200, b"", False)),
+    "several codings": (CODINGS + b"1\r\na\r\n0\r\n\r\n", ok(b"a")),
+    "until the end": (OK + b"\r\nall of it\r\n\r\n", ok(b"all of it\r\n\r\n", stays=False)),
+    "until the end, nothing": (OK + b"\r\n", ok(stays=False)),
     "a coding that does not end in chunked": (
         OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n3\r\nabc",
-        (200, b"3\r\nabc", False),
+        ok(b"3\r\nabc", stays=False),
     ),
-    "closed after it": (
-        OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi",
-        (200, b"hi", False),
-    ),
+    "closed after it": (length(2, OK, CLOSE) + b"hi", ok(b"hi", stays=False)),
     "chunked, closed after it": (
-        OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        (200, b"", False),
+        CHUNKED[:-2] + CLOSE + b"\r\n\r\n0\r\n\r\n",
+        ok(stays=False),
     ),
-    "1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", (200, b"hi", False)),
-    "1.0 that stays": (
-        b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nhi",
-        (200, b"hi", True),
-    ),
+    "1.0": (length(2, OK_10) + b"hi", ok(b"hi", stays=False)),
+    "1.0 that stays": (length(2, OK_10, KEEP) + b"hi", ok(b"hi")),
     "1.0 that says it stays, without a length": (
-        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhi",
-        (200, b"hi", False),
+        OK_10 + KEEP.lower() + b"\r\n\r\nhi",
+        ok(b"hi", stays=False),
     ),
-    "an offer of another protocol": (
-        OK + b"Upgrade: h2\r\nConnection: Upgrade, Keep-Alive\r\nContent-Length: 2\r\n\r\nhi",
-        (200, b"hi", True),
-    ),
-    "no success": (b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno", (503, b"no", True)),
-    "a number nobody knows": (b"HTTP/1.1 999 X\r\nContent-Length: 0\r\n\r\n", (999, b"", True)),
-    "bytes above ASCII": (
-        OK + b"X: \xff\xc3\xa9\r\nContent-Length: 1\r\n\r\n\xff",
-        (200, b"\xff", True),
-    ),
+    "an offer of another protocol": (length(2, OK, *UPGRADE) + b"hi", ok(b"hi")),
+    "no success": (length(2, b"HTTP/1.1 503 Busy") + b"no", (503, b"no", True)),
+    "a number nobody knows": (length(0, b"HTTP/1.1 999 X"), (999, b"", True)),
+    "bytes above ASCII": (length(1, OK, b"X: \xff\xc3\xa9") + b"\xff", ok(b"\xff")),
 }
 
 
@@ -368,15 +353,10 @@ def known_from(raw: bytes) -> Known:
     return known
 
 
-@given(sequences, st.booleans())
-def test_any_sequence_is_read_one_byte_at_a_time(
-    sequence: tuple[bytes, list[Answer]], knows: bool
-) -> None:
-    raw, expected = sequence
-    known = known_from(raw) if knows else {}
-
-    assert read([raw], known=known) == expected
-    assert read(single(raw), known=known) == expected
+def pieces_of(raw: bytes, data: st.DataObject) -> list[bytes]:
+    """These bytes, split anywhere."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
+    return [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
 
 
 @given(sequences, st.data(), st.booleans())
@@ -384,10 +364,8 @@ def test_any_sequence_is_read_wherever_it_is_split(
     sequence: tuple[bytes, list[Answer]], data: st.DataObject, knows: bool
 ) -> None:
     raw, expected = sequence
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
-    pieces = [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
-
-    assert read(pieces, known=known_from(raw) if knows else {}) == expected
+    for pieces in ([raw], single(raw), pieces_of(raw, data)):
+        assert read(pieces, known=known_from(raw) if knows else {}) == expected
 
 
 @given(sequences, st.binary(max_size=30), st.booleans())
@@ -484,9 +462,6 @@ def test_the_short_way_tells_what_the_long_way_tells(
     sequence: tuple[bytes, list[Answer]], data: st.DataObject
 ) -> None:
     raw, expected = sequence
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
-    pieces = [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
+    plain = [(status < 300, body, stays) for status, body, stays in expected]
 
-    assert both_ways(pieces, raw) == [
-        (status < 300, body, stays) for status, body, stays in expected
-    ]
+    assert both_ways(pieces_of(raw, data), raw) == plain
