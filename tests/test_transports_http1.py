@@ -422,10 +422,13 @@ async def test_a_transport_that_is_left_ends_all_that_is_on_its_way(make: Make) 
 # Where to
 
 
-async def test_of_several_addresses_the_one_that_answers_is_used(make: Make) -> None:
+@pytest.mark.parametrize("addresses", [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"]])
+async def test_of_several_addresses_the_one_that_answers_is_used(
+    make: Make, addresses: list[str]
+) -> None:
     async with scripted(echo) as server:
         url = f"http://target.invalid:{server.port}"
-        async with make(url, addresses=["127.0.0.2", "127.0.0.1"]) as fetch:
+        async with make(url, addresses=addresses) as fetch:
             assert await fetch(3) == b"/3"
 
 
