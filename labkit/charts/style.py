@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -134,14 +134,15 @@ def transparent_background(figure: Figure) -> Iterator[None]:
     artists += [box for one in artists if isinstance(one, Text) and (box := one.get_bbox_patch())]
     undo: list[tuple[Any, Any]] = []
     for artist in artists:
-        names = next((of for kind, of in _COLOURS_OF.items() if isinstance(artist, kind)), ())
+        kinds = list(filter(partial(isinstance, artist), _COLOURS_OF))
+        names = _COLOURS_OF[kinds[0]] if kinds else ()
         alpha = artist.get_alpha() if isinstance(artist, Line2D) else None
         for name in names:
             colour = getattr(artist, f"get_{name}")()
             on_fill: tuple[str, ...] = ("white", ON_FILL) if isinstance(artist, Text) else ()
             if name == "edgecolor" and isinstance(artist, Patch) and artist.get_hatch():
                 on_fill = ("white",)  # a hatch has the colour of the edge
-            if any(same_color(colour, one) for one in on_fill):
+            if any(map(partial(same_color, colour), on_fill)):
                 continue
             set_to = getattr(artist, f"set_{name}")
             undo.append((set_to, colour))

@@ -44,6 +44,9 @@ class Shown:
     def __repr__(self) -> str:
         return self.text()
 
+    def _repr_html_(self) -> str:
+        return self.html()
+
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> dict[str, str]:
