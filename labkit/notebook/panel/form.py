@@ -31,6 +31,8 @@ from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Function, Trial
 
 Strategy = str | Function
+Handler = Callable[..., None]
+"""A function that a widget calls, with an argument that is not used."""
 MAIN = ("target", "transport", "repeats", "url", "delay", "query_s", "requests", "limit", "loop")
 """Fields that are shown at first; the others when 'all settings' is pressed."""
 ROWS = ("target", "transport", "strategy", "workload", "trial")
@@ -64,10 +66,8 @@ def settings_of(trial: Trial) -> Iterator[Setting]:
         for role, kind in kinds.items()
         for field in msgspec.structs.fields(kind)
     ]
-    found += [
-        ("strategy", f"strategy.{leaf}", leaf, STRATEGIES[trial.strategy][leaf])
-        for leaf in trial.options
-    ]
+    for leaf in trial.options:
+        found.append(("strategy", f"strategy.{leaf}", leaf, STRATEGIES[trial.strategy][leaf]))
     for role, dotted, leaf, default in found:
         is_short = resolved(leaf, kinds, trial.options) == (role, leaf)
         name = leaf if is_short else f"{role}.{leaf}"
@@ -188,11 +188,7 @@ class Form:
     """The fields. Calls `changed` after each change of one, with what the widget passes."""
 
     def __init__(
-        self,
-        trial: Trial,
-        strategies: Sequence[Strategy],
-        repeats: int,
-        changed: Callable[..., None],
+        self, trial: Trial, strategies: Sequence[Strategy], repeats: int, changed: Handler
     ) -> None:
         self._base, self._changed = trial, changed
         self._boxes: dict[Setting, Any] = {}
