@@ -70,7 +70,7 @@ class Chart(Figure):
         letters = round(WIDTH_IN * _CHARACTERS_PER_IN)
         lines = [line for note in notes for line in textwrap.wrap(note, letters)]
         widths_in = [len(label) * _LETTER_IN + _HANDLE_IN for _, label in legend]
-        # All labels of the legend stand beside each other where they fit, else in columns.
+        # All labels of the legend are beside each other where they fit, else in columns.
         columns = len(legend) or 1
         if sum(widths_in) > WIDTH_IN:
             columns = max(int(WIDTH_IN / max(widths_in)), 1)

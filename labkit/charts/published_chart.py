@@ -179,7 +179,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """One program: where its bars stand, and its requests per second, a number a repeat.
+    """One program: where its bars are, and its requests per second, a number a repeat.
 
     `repeats` are measured here, `reference` on the reference machine.
     """

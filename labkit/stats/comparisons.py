@@ -3,7 +3,7 @@
 `compare` takes values. The functions below it take the records of a study, and decide which of them
 may be compared at all.
 
-The interval of the ratio decides, and it alone: the effect size stands beside it for readers who
+The interval of the ratio decides, and it alone: the effect size is given too, for readers who
 expect one. What cannot be decided is 'inconclusive', whatever the cause.
 """
 

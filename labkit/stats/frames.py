@@ -217,8 +217,8 @@ def pairs(
 ) -> tuple[list[float | None], list[float | None]]:
     """Return the metric of two arms, a pair for each interleaved block (study and repeat).
 
-    None stands where a block lacks an arm, and where its record is invalid or has no number. Raises
-    `BadInput` for an arm that does not exist or that settings leave ambiguous.
+    A value is None where a block lacks an arm, and where its record is invalid or has no number.
+    Raises `BadInput` for an arm that does not exist or that settings leave ambiguous.
     """
     name = metric_named(metric).name
     above, below = _by_block(frame, name, of), _by_block(frame, name, to)

@@ -92,7 +92,7 @@ def summary_of(
     """Return `frames.summary` of their frame, with percentiles of each arm's merged histogram.
 
     `frame` is that frame, where the caller has it. A median of the repeats' percentiles is none of
-    all their answers. NaN stands where the answers of the arm do not support the percentile, or its
+    all their answers. It is NaN where the answers of the arm do not support the percentile, or its
     histograms cannot be merged.
     """
     frame = frames.frame(records) if frame is None else frame

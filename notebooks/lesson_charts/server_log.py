@@ -1,4 +1,4 @@
-"""A server's log of requests: each request's turn as a bar in time, told apart by connection."""
+"""A server's log of requests: each request's turn as a bar in time, coloured by connection."""
 
 from __future__ import annotations
 
