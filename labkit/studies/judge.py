@@ -32,7 +32,7 @@ from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import Finding, Verdict, Word
 
 MIN_BUSY_PERCENT = 70.0
-"""Below this share of its core a client that never has to wait was held up (judgement)."""
+"""Below this share of its core, a client without delays to wait for was not the bottleneck."""
 _SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
 """Measures that the other side sets where it is the bottleneck."""
 _TIMED = (
