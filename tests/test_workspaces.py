@@ -16,15 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit import paths as places
+from labkit import paths
 from labkit.cli import notebooks, servers
 from labkit.cli.notebooks import NotebookInfo, index_page
 from labkit.cli.servers import JUPYTER_CONFIG
-from labkit.cli.workspace import DiskFull, beside, copied, digest, prepare, steps
+from labkit.cli.workspace import DiskFull, copied, digest, prepare, steps
 from labkit.errors import BadInput, LabError, NotInstalled
 from labkit.record import store
 
-NOTEBOOKS = places.notebooks()
+NOTEBOOKS = paths.notebooks()
+OWN = [paths.CHECKOUT, NOTEBOOKS, NOTEBOOKS / "mine", Path(paths.__file__).parent / "charts"]
 INFO = {
     "title": "A title",
     "does": "Do this with that.",
@@ -46,16 +47,20 @@ def notebook(title: str = "A title", **info: Any) -> str:
 def source(tmp_path: Path) -> Path:
     """Notebooks as the package ships them: two, and the exercises of the first."""
     folder = tmp_path / "shipped"
-    (folder / "exercises").mkdir(parents=True)
-    (folder / "00_first.ipynb").write_text(notebook("First"))
-    (folder / "01_second.ipynb").write_text(notebook("Second", after=["00_first"]))
-    (folder / "exercises" / "00_first.ipynb").write_text("{}")
-    for name in ("lesson_charts", "answers"):
-        (folder / name).mkdir()
-        (folder / name / "first.py").write_text("ANSWER = 42")
-    (folder / "TEACHING.md").write_text("for teachers")
-    (folder / ".ipynb_checkpoints").mkdir()
-    (folder / ".ipynb_checkpoints" / "00_first.ipynb").write_text("{}")
+    files = {
+        "00_first.ipynb": notebook("First", exercise_minutes=15),
+        "01_second.ipynb": notebook(
+            "Second", after=["00_first"], does="Do | that.", databases=True
+        ),
+        "exercises/00_first.ipynb": "{}",
+        "lesson_charts/first.py": "ANSWER = 42",
+        "answers/first.py": "ANSWER = 42",
+        "TEACHING.md": "for teachers",
+        ".ipynb_checkpoints/00_first.ipynb": "{}",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
     return folder
 
 
@@ -67,47 +72,31 @@ def mine(tmp_path: Path) -> Path:
 # What becomes of a file.
 
 
+PLACE, BESIDE = "exercises/a.ipynb", "exercises/a.new.ipynb"
+
+
 @pytest.mark.parametrize(
+    # Text of the shipped version, and of the newer one beside it, where the latest has "2".
     ("copied", "there", "fate", "target"),
     [
-        pytest.param({}, {}, "copied", "a.ipynb", id="not there yet"),
-        pytest.param({"a.ipynb": "1"}, {"a.ipynb": "1"}, "updated", "a.ipynb", id="untouched"),
-        pytest.param({}, {"a.ipynb": "2"}, "current", None, id="there, though nobody noted it"),
-        pytest.param({"a.ipynb": "2"}, {"a.ipynb": "mine"}, "kept", None, id="changed"),
-        pytest.param({"a.ipynb": "1"}, {}, "left out", None, id="deleted"),
-        pytest.param(
-            {"a.ipynb": "1"}, {"a.ipynb": "mine"}, "beside", "a.new.ipynb", id="both changed"
-        ),
-        pytest.param({}, {"a.ipynb": "mine"}, "beside", "a.new.ipynb", id="a name of theirs"),
-        pytest.param(
-            {"a.ipynb": "1", "a.new.ipynb": "2"},
-            {"a.ipynb": "mine", "a.new.ipynb": "2"},
-            "newer", None, id="beside it already",
-        ),
-        pytest.param(
-            {"a.ipynb": "0", "a.new.ipynb": "1"},
-            {"a.ipynb": "mine", "a.new.ipynb": "1"},
-            "beside", "a.new.ipynb", id="an older one beside it, untouched",
-        ),
-        pytest.param(
-            {"a.ipynb": "0", "a.new.ipynb": "1"},
-            {"a.ipynb": "mine", "a.new.ipynb": "mine too"},
-            "newer", None, id="both names are theirs",
-        ),
-        pytest.param(
-            {"a.ipynb": "1", "a.new.ipynb": "2"}, {"a.ipynb": "mine"}, "kept", None,
-            id="looked at the newer one, and deleted it",
-        ),
+        pytest.param("", "", "copied", PLACE, id="not there yet"),
+        pytest.param("1", "1", "updated", PLACE, id="untouched"),
+        pytest.param("", "2", "current", None, id="there, though nobody noted it"),
+        pytest.param("2", "mine", "kept", None, id="changed"),
+        pytest.param("1", "", "left out", None, id="deleted"),
+        pytest.param("1", "mine", "beside", BESIDE, id="both changed"),
+        pytest.param("", "mine", "beside", BESIDE, id="a name of theirs"),
+        pytest.param("1 2", "mine 2", "newer", None, id="beside it already"),
+        pytest.param("0 1", "mine 1", "beside", BESIDE, id="an older one beside it, untouched"),
+        pytest.param("0 1", "mine too", "newer", None, id="both names are theirs"),
+        pytest.param("1 2", "mine", "kept", None, id="looked at the newer one, and deleted it"),
     ],
-)  # fmt: skip
-def test_fate(copied: dict[str, str], there: dict[str, str], fate: str, target: str | None) -> None:
-    [step] = steps({"a.ipynb": "2"}, copied, there)
+)
+def test_fate(copied: str, there: str, fate: str, target: str | None) -> None:
+    old, now = (dict(zip((PLACE, BESIDE), text.split(), strict=False)) for text in (copied, there))
+    [step] = steps({PLACE: "2"}, old, now)
 
     assert (step.fate, step.target) == (fate, target)
-
-
-def test_a_newer_version_keeps_its_folder() -> None:
-    assert beside("exercises/03_loops.ipynb") == "exercises/03_loops.new.ipynb"
 
 
 _NAMES = ["a.ipynb", "exercises/a.ipynb", "a.new.ipynb"]
@@ -173,24 +162,29 @@ def test_first_copy_brings_all_and_a_second_changes_nothing(source: Path, mine: 
     assert len(again.paths("current")) == len(again.steps) == 5
 
 
-def test_what_the_learner_changed_stays_and_the_rest_is_updated(source: Path, mine: Path) -> None:
+def test_the_learners_changes_stay_and_the_rest_is_updated(source: Path, mine: Path) -> None:
     prepare(mine, source=source)
     (mine / "00_first.ipynb").write_text("my work")
     (mine / "notes.txt").write_text("my notes")
+    (mine / "exercises" / "00_first.ipynb").unlink()
     (source / "00_first.ipynb").write_text(notebook("Newer first"))
     (source / "01_second.ipynb").write_text(notebook("Newer second"))
 
     done = prepare(mine, source=source)
+    there = read_all(mine)
+    prepare(mine, source=source, restore=True)
 
-    assert (mine / "00_first.ipynb").read_text() == "my work"
-    assert (mine / "notes.txt").read_text() == "my notes"
-    assert "Newer first" in (mine / "00_first.new.ipynb").read_text()
-    assert "Newer second" in (mine / "01_second.ipynb").read_text()
+    assert (there["00_first.ipynb"], there["notes.txt"]) == (b"my work", b"my notes")
+    assert b"Newer first" in there["00_first.new.ipynb"]
+    assert b"Newer second" in there["01_second.ipynb"]
+    assert read_all(mine).keys() - there.keys() == {"exercises/00_first.ipynb"}
     assert done.text().splitlines() == [
         f"workspace   {mine}",
         "updated       2  index.md, 01_second.ipynb",
-        "unchanged     2  exercises/00_first.ipynb, lesson_charts/first.py",
+        "unchanged     1  lesson_charts/first.py",
         "kept, yours   1  00_first.ipynb",
+        "left out      1  exercises/00_first.ipynb",
+        "                 you deleted that; 'labkit lab --restore' brings it back",
         "newer         1  00_first.new.ipynb",
         "                 the newer version of what is yours, beside it",
     ]
@@ -232,20 +226,6 @@ def test_what_is_no_notebook_is_compared_as_it_is(text: str) -> None:
     assert digest(data) == hashlib.sha256(data).hexdigest()
 
 
-def test_what_was_deleted_is_told_and_comes_back_only_when_asked(source: Path, mine: Path) -> None:
-    prepare(mine, source=source)
-    (mine / "01_second.ipynb").unlink()
-
-    told = prepare(mine, source=source).text()
-    gone = not (mine / "01_second.ipynb").exists()
-    prepare(mine, source=source, restore=True)
-
-    assert "left out      1  01_second.ipynb" in told
-    assert "labkit lab --restore" in told
-    assert gone
-    assert (mine / "01_second.ipynb").exists()
-
-
 def test_links_and_folders_in_the_place_of_a_notebook_are_theirs(source: Path, mine: Path) -> None:
     elsewhere = mine.parent / "elsewhere.ipynb"
     elsewhere.write_text("not ours")
@@ -263,13 +243,17 @@ def test_links_and_folders_in_the_place_of_a_notebook_are_theirs(source: Path, m
     assert done.paths("beside") == ["index.md", "00_first.ipynb", "01_second.ipynb"]
 
 
-def test_a_workspace_may_be_reached_through_a_link(source: Path, mine: Path) -> None:
-    mine.mkdir()
-    link = mine.parent / "link"
-    link.symlink_to(mine)
+def test_a_workspace_may_have_any_name_and_be_reached_through_a_link(
+    source: Path, tmp_path: Path
+) -> None:
+    folder, link = tmp_path / "mine = 100% #1, 'ü' ?", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
 
-    assert prepare(link, source=source).folder == mine
-    assert (mine / "index.md").is_file()
+    assert prepare(link, source=source).folder == folder
+    assert (folder / "index.md").is_file()
+    start = servers.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
+    assert f"--ServerApp.root_dir={folder}" in start.words
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"labkit": "0.1.0", "files": {"a": 1}}', "\xff"])
@@ -277,7 +261,7 @@ def test_after_a_damaged_manifest_all_that_differs_is_theirs(
     source: Path, mine: Path, text: str
 ) -> None:
     prepare(mine, source=source)
-    (mine / places.MANIFEST).write_bytes(text.encode("latin-1"))
+    (mine / paths.MANIFEST).write_bytes(text.encode("latin-1"))
     (source / "00_first.ipynb").write_text(notebook("Newer"))
     before = (mine / "00_first.ipynb").read_bytes()
 
@@ -316,19 +300,7 @@ def test_an_interrupted_copy_leaves_nothing_half_and_goes_on_later(
     assert prepare(mine, source=source).paths("copied") == [
         "01_second.ipynb", "exercises/00_first.ipynb", "lesson_charts/first.py",
     ]  # fmt: skip
-
-
-def test_a_full_disk_is_a_failure_and_no_bad_input() -> None:
     assert DiskFull.exit_code == 1
-    assert not issubclass(DiskFull, BadInput)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_place_that_may_not_be_written_is_refused(source: Path, mine: Path) -> None:
-    mine.mkdir(mode=0o500)
-
-    with pytest.raises(BadInput, match=r"cannot be written.*name another: labkit lab FOLDER"):
-        prepare(mine, source=source)
 
 
 @pytest.mark.parametrize(
@@ -336,35 +308,23 @@ def test_a_place_that_may_not_be_written_is_refused(source: Path, mine: Path) ->
     [
         ("file", "it is a file; name a folder"),
         ("file/workspace", r"cannot be written \(Not a directory"),
+        ("with a file", r"it cannot be written \(.* at .*exercises"),
+        ("with a link", r"it cannot be written \(.* at .*exercises"),
+        *((folder, "labkit itself lies there; name a folder of your own") for folder in OWN),
     ],
 )
-def test_a_file_is_no_workspace(source: Path, tmp_path: Path, folder: str, says: str) -> None:
+def test_what_can_be_no_workspace_is_refused(
+    source: Path, tmp_path: Path, folder: str | Path, says: str
+) -> None:
+    for name in ("with a file", "with a link", "elsewhere"):
+        (tmp_path / name).mkdir()
     (tmp_path / "file").write_text("")
+    (tmp_path / "with a file" / "exercises").write_text("")
+    (tmp_path / "with a link" / "exercises").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(BadInput, match=says):
         prepare(tmp_path / folder, source=source)
-
-
-@pytest.mark.parametrize(
-    "folder",
-    [places.CHECKOUT, NOTEBOOKS, NOTEBOOKS / "mine", Path(places.__file__).parent / "charts"],
-)
-def test_labkits_own_folders_are_no_workspace(folder: Path) -> None:
-    with pytest.raises(BadInput, match="labkit itself lies there; name a folder of your own"):
-        prepare(folder)
-
-
-@pytest.mark.parametrize("kind", ["file", "link"])
-def test_no_folder_where_the_exercises_go(source: Path, mine: Path, kind: str) -> None:
-    mine.mkdir()
-    elsewhere = mine.parent / "elsewhere"
-    elsewhere.mkdir()
-    place = mine / "exercises"
-    place.write_text("") if kind == "file" else place.symlink_to(elsewhere)
-
-    with pytest.raises(BadInput, match=r"it cannot be written \(.* at .*exercises"):
-        prepare(mine, source=source)
-    assert not list(elsewhere.iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_current_folder_that_is_gone_is_said(
@@ -375,52 +335,31 @@ def test_a_current_folder_that_is_gone_is_said(
     monkeypatch.chdir(here)
     here.rmdir()
 
-    assert places.workspace() is None
+    assert paths.workspace() is None
     with pytest.raises(BadInput, match=r"workspace is 'labkit-workspace': it cannot be written"):
         prepare(servers.default_workspace(), source=source)
     os.chdir(tmp_path)  # what is restored after the test must be there
 
 
-def test_names_that_need_care_are_names(source: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "mine = 100% #1, 'ü' ?"
-
-    assert prepare(folder, source=source).folder == folder
-    start = servers.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
-    assert f"--ServerApp.root_dir={folder}" in start.words
-
-
 # Where records go.
 
 
-@pytest.fixture
-def _no_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LABKIT_STORE", raising=False)
-
-
-@pytest.mark.usefixtures("_no_store")
-def test_records_of_a_workspace_stay_in_it(
+def test_records_stay_in_the_workspace_or_in_the_checkout_within_it(
     source: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("LABKIT_STORE", raising=False)
     prepare(mine, source=source)
+    checkout = mine / "src" / "labkit"
+    (checkout / "tests").mkdir(parents=True)
 
     for folder in (mine, mine / "exercises"):
         monkeypatch.chdir(folder)
         assert store.default_folder() == mine / "data" / "runs"
     monkeypatch.chdir(mine.parent)
-    assert store.default_folder() == places.CHECKOUT / "data" / "runs"
-
-
-@pytest.mark.usefixtures("_no_store")
-def test_a_checkout_within_a_workspace_keeps_its_own_records(
-    source: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(mine, source=source)
-    checkout = mine / "src" / "labkit"
-    (checkout / "tests").mkdir(parents=True)
-    monkeypatch.setattr(places, "CHECKOUT", checkout)
+    assert store.default_folder() == paths.CHECKOUT / "data" / "runs"
+    monkeypatch.setattr(paths, "CHECKOUT", checkout)
     monkeypatch.chdir(checkout / "tests")
-
-    assert places.workspace() is None
+    assert paths.workspace() is None
 
 
 # What the notebooks say of themselves, and the index.
@@ -431,10 +370,13 @@ def info(**changes: Any) -> NotebookInfo:
 
 
 def test_info_is_read_from_the_metadata(source: Path) -> None:
-    first, second = notebooks.read_all(source)
+    exercises = {"exercises": "exercises/00_first.ipynb", "exercise_minutes": 15}
+    others = {"after": ("00_first",), "does": "Do | that.", "databases": True}
 
-    assert first == info(name="00_first", title="First", exercises="exercises/00_first.ipynb")
-    assert second == info(name="01_second", title="Second", after=("00_first",))
+    assert notebooks.read_all(source) == [
+        info(name="00_first", title="First", **exercises),
+        info(name="01_second", title="Second", **others),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -464,19 +406,12 @@ def test_each_notebook_opens_with_what_its_metadata_says(about: NotebookInfo) ->
     assert f"**Time:** {about.minutes} minutes" in opening
     assert f"**Peak memory:** {about.peak_mb} MB" in opening
     assert all(f"]({name}.ipynb)" in opening for name in about.after)
+    earlier = {path.stem for path in NOTEBOOKS.glob("*.ipynb") if path.stem < about.name}
+    assert earlier.issuperset(about.after)
     assert ("`databases`" in opening) == about.databases
     assert (f"{about.exercise_minutes} minutes" in opening) == (about.exercises is not None)
     assert 5 <= about.minutes <= 60
     assert 100 <= about.peak_mb <= about.workshop_mb <= 1_000
-
-
-def test_what_is_to_be_read_before_comes_before() -> None:
-    abouts = notebooks.read_all(NOTEBOOKS)
-    names = [about.name for about in abouts]
-
-    assert abouts[0].after == ()
-    for place, about in enumerate(abouts):
-        assert all(names.index(earlier) < place for earlier in about.after)
 
 
 def test_the_index_holds_what_the_notebooks_say_and_links_that_lead_somewhere(
@@ -488,28 +423,21 @@ def test_the_index_holds_what_the_notebooks_say_and_links_that_lead_somewhere(
 
     assert rows == [
         "| 00 | **[First](00_first.ipynb)**<br>Do this with that. | 20 |  | 300 MB "
-        "| [exercises](exercises/00_first.ipynb) |",
-        "| 01 | **[Second](01_second.ipynb)**<br>Do this with that. | 20 | 00 | 300 MB |  |",
+        "| [15 min](exercises/00_first.ipynb) |",
+        r"| 01 | **[Second](01_second.ipynb)**<br>Do \| that. *Needs the extra `databases`.* "
+        "| 20 | 00 | 300 MB |  |",
     ]
     assert "shared container mean little" in text
-
-
-def test_a_row_of_the_index_escapes_bars_and_names_exercises_and_the_extra() -> None:
-    page = index_page(
-        [info(does="a | b.", exercises="exercises/07_x.ipynb", exercise_minutes=15, databases=True)]
-    )
-
-    assert r"a \| b. *Needs the extra `databases`.*" in page
-    assert "| [15 min](exercises/07_x.ipynb) |" in page
+    untimed = index_page([info(exercises="exercises/07_x.ipynb")])
+    assert "| [exercises](exercises/07_x.ipynb) |" in untimed
 
 
 # What JupyterLab is told.
 
 
 def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
-    start = servers.jupyter_start(
-        Path("/mine"), {"A": "b"}, page="index.md", browser=False, port=8_905
-    )
+    theirs = {"A": "b", "JUPYTER_CONFIG_PATH": f"/theirs{os.pathsep}/more"}
+    start = servers.jupyter_start(Path("/mine"), theirs, page="index.md", browser=False, port=8_905)
 
     assert start.words[:3] == [sys.executable, "-m", "jupyterlab"]
     assert {
@@ -517,18 +445,8 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
         "--LabApp.default_url=/lab/tree/index.md", "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
     } <= set(start.words)  # fmt: skip
-    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": str(JUPYTER_CONFIG)}
-
-
-def started(**environment: str) -> dict[str, str]:
-    start = servers.jupyter_start(Path("/mine"), environment, page="x", browser=True, port=1)
-    return start.environment
-
-
-def test_settings_of_the_users_own_come_after() -> None:
-    paths = started(JUPYTER_CONFIG_PATH=f"/theirs{os.pathsep}/more")["JUPYTER_CONFIG_PATH"]
-
-    assert paths.split(os.pathsep) == [str(JUPYTER_CONFIG), "/theirs", "/more"]
+    config_path = os.pathsep.join([str(JUPYTER_CONFIG), "/theirs", "/more"])
+    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": config_path}
 
 
 def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,13 +454,14 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
     from jupyterlab_server.settings_utils import _get_overrides
 
     before = get_page_config([])
-    monkeypatch.setenv("JUPYTER_CONFIG_PATH", started()["JUPYTER_CONFIG_PATH"])
+    start = servers.jupyter_start(Path("/mine"), {}, page="x", browser=True, port=1)
+    assert start.environment.keys() == {"JUPYTER_CONFIG_PATH"}
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", start.environment["JUPYTER_CONFIG_PATH"])
     overrides, error = _get_overrides("nowhere")
 
-    assert "@jupyterlab/apputils-extension:announcements" not in before["disabledExtensions"]
-    assert (
-        "@jupyterlab/apputils-extension:announcements" in get_page_config([])["disabledExtensions"]
-    )
+    news = "@jupyterlab/apputils-extension:announcements"
+    assert news not in before["disabledExtensions"]
+    assert news in get_page_config([])["disabledExtensions"]
     assert not error
     viewers = overrides["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]
     assert viewers == {"markdown": "Markdown Preview"}
@@ -579,20 +498,17 @@ def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "checkout", "says"),
+    ("folder", "checkout", "says"),
     [
-        (["x"], True, "workspace is 'x': --edit opens the notebooks of the checkout"),
-        ([], False, "edit is True: labkit is installed and no checkout"),
+        (Path("x"), True, "workspace is 'x': --edit opens the notebooks of the checkout"),
+        (None, False, "edit is True: labkit is installed and no checkout"),
     ],
 )
 def test_edit_is_for_a_checkout_alone(
-    words: list[str], checkout: bool, says: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path | None, checkout: bool, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "in_checkout", lambda: checkout)
+    assert servers.checkout_notebooks(None) == NOTEBOOKS
+    monkeypatch.setattr(paths, "in_checkout", lambda: checkout)
 
     with pytest.raises(BadInput, match=says):
-        servers.checkout_notebooks(*map(Path, words) if words else [None])
-
-
-def test_edit_opens_the_notebooks_where_they_are() -> None:
-    assert servers.checkout_notebooks(None) == NOTEBOOKS
+        servers.checkout_notebooks(folder)
