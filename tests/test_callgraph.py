@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import pstats
 from pathlib import Path
+from typing import Any
 
 import pytest
+from factories import make_function
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.profiler.callgraph import Call, CallGraph, Function
+from labkit.profiler.callgraph import Call, CallGraph
 from labkit.report import profile as profiles
 
 
@@ -18,29 +20,14 @@ def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Ca
     return Call(callee=callee, calls=calls, total_s=total_s, self_s=self_s)
 
 
-def function(
-    name: str, total_s: float, *called: Call, self_s: float | None = None, coroutine: bool = True
-) -> Function:
-    return Function(
-        name=name,
-        file=f"/x/site-packages/{name}.py",
-        line=7,
-        coroutine=coroutine,
-        calls=4,
-        total_s=total_s,
-        self_s=total_s - sum(one.total_s for one in called) if self_s is None else self_s,
-        called=called,
-    )
-
-
 REQUEST, OTHER, SHARED, LOOP = range(4)
 GRAPH = CallGraph(
     clock="wall",
     functions=(
-        function("request", 6.0, call(SHARED, 3.0)),
-        function("other", 2.0, call(SHARED, 1.0)),
-        function("shared", 4.0),
-        function("loop", 1.0, call(REQUEST, 6.0), self_s=0.0, coroutine=False),
+        make_function("request", 6.0, call(SHARED, 3.0)),
+        make_function("other", 2.0, call(SHARED, 1.0)),
+        make_function("shared", 4.0),
+        make_function("loop", 1.0, call(REQUEST, 6.0), self_s=0.0, coroutine=False),
     ),
 )
 
@@ -53,13 +40,8 @@ def test_what_two_call_is_shared_out_by_the_time_that_each_needed_it() -> None:
 def test_time_in_coroutines_is_their_own_below_the_root() -> None:
     # 3 s of its own, and three quarters of the 4 s that the shared one took.
     assert GRAPH.in_coroutines_s(REQUEST) == pytest.approx(6.0)
-
-
-def test_time_of_plain_functions_is_in_no_coroutine() -> None:
-    functions = (
-        function("request", 2.0, call(1, 1.5)),
-        function("parse", 1.5, coroutine=False),
-    )
+    parse = make_function("parse", 1.5, coroutine=False)
+    functions = (make_function("request", 2.0, call(1, 1.5)), parse)
     assert CallGraph(clock="wall", functions=functions).in_coroutines_s(0) == pytest.approx(0.5)
 
 
@@ -69,35 +51,24 @@ def test_loop_that_steps_a_task_is_not_its_caller_by_the_wall_clock() -> None:
 
 
 def test_by_the_cpu_clock_everything_is_within_its_caller() -> None:
-    functions = (
-        function("task", 1.0),
-        function("loop", 3.0, call(0, 1.0), coroutine=False),
-    )
-    graph = CallGraph(clock="cpu", functions=functions)
+    loop = make_function("loop", 3.0, call(0, 1.0), coroutine=False)
+    graph = CallGraph(clock="cpu", functions=(make_function("task", 1.0), loop))
     assert graph.roots() == [(1, pytest.approx(3.0))]
 
 
-def test_within_leaves_others_time_out() -> None:
-    inside = GRAPH.within({REQUEST})
-    assert [one.name for one in inside.functions] == ["request", "shared"]
-    assert inside.functions[1].total_s == pytest.approx(3.0)
-    assert inside.functions[1].calls == 3
-    (kept,) = inside.functions[0].called
-    assert inside.functions[kept.callee].name == "shared"
-
-
-def test_hidden_functions_hide_what_they_call() -> None:
-    inside = GRAPH.within({REQUEST, OTHER}, hidden={OTHER})
-    assert [one.name for one in inside.functions] == ["request", "shared"]
-    assert inside.functions[1].total_s == pytest.approx(3.0)
+@pytest.mark.parametrize(("roots", "hidden"), [({REQUEST}, ()), ({REQUEST, OTHER}, {OTHER})])
+def test_within_leaves_out_others_and_hidden_ones_with_their_time(roots: Any, hidden: Any) -> None:
+    request, shared = GRAPH.within(roots, hidden).functions
+    assert (request.name, shared.name) == ("request", "shared")
+    assert shared.total_s == pytest.approx(3.0)
+    assert shared.calls == 3
+    assert [one.callee for one in request.called] == [1]
 
 
 def test_recursion_ends() -> None:
-    functions = (
-        function("a", 2.0, call(0, 1.0), call(1, 1.0), self_s=1.0),
-        function("b", 1.0, call(0, 1.0), self_s=0.0),
-    )
-    graph = CallGraph(clock="cpu", functions=functions)
+    a = make_function("a", 2.0, call(0, 1.0), call(1, 1.0), self_s=1.0)
+    b = make_function("b", 1.0, call(0, 1.0), self_s=0.0)
+    graph = CallGraph(clock="cpu", functions=(a, b))
     assert all(0 <= share <= 1 for share in graph.shares({0}))
     assert graph.blocks() == [] or len(graph.blocks()) <= 4
 
@@ -113,7 +84,7 @@ def graphs(draw: st.DrawFn) -> CallGraph:
         calls = [call(one, draw(seconds)) for one in sorted(callees)]
         kind = draw(st.booleans())
         functions.append(
-            function(f"f{place}", draw(seconds), *calls, self_s=draw(seconds), coroutine=kind)
+            make_function(f"f{place}", draw(seconds), *calls, self_s=draw(seconds), coroutine=kind)
         )
     clock = draw(st.sampled_from(["wall", "cpu"]))
     return CallGraph(clock=clock, functions=tuple(functions))
@@ -149,8 +120,7 @@ def test_shares_are_shares(graph: CallGraph) -> None:
     ],
 )
 def test_place_names_no_folder_of_the_machine(file: str, place: str) -> None:
-    one = Function(name="f", file=file, line=7, coroutine=False, calls=1, total_s=0.0, self_s=0.0)
-    assert one.place == place
+    assert make_function("f", 0.0, file=file).place == place
 
 
 def test_pstat_is_what_pstats_reads(tmp_path: Path) -> None:

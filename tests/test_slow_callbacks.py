@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import uvloop
@@ -14,9 +15,6 @@ import uvloop
 import labkit as lab
 from labkit.profiler.slow_callbacks import LOOP_ITSELF, THREAD, Sample, blockers, locate
 
-LOOPS = pytest.mark.parametrize(
-    "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
-)
 SLOW_S = 0.1
 
 
@@ -28,35 +26,29 @@ async def blocks() -> None:
     crunch()
 
 
-async def watched(work: Callable[[], object]) -> lab.SlowCallbacks:
+async def watched() -> lab.SlowCallbacks:
     with lab.SlowCallbacks(SLOW_S) as slow:
         await asyncio.sleep(SLOW_S)
         await asyncio.ensure_future(blocks())
-        work()
+        asyncio.get_running_loop().call_soon(crunch)
         await asyncio.sleep(SLOW_S)
     return slow
 
 
-@LOOPS
-def test_coroutine_that_blocks_is_named_with_its_place_and_time(
+@pytest.mark.parametrize(
+    "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_what_blocks_is_named_with_its_place_and_time(
     factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
-        slow = runner.run(watched(lambda: None))
-    named = [held for held in slow.found if held.callback == "blocks"]
-    assert named
-    assert named[0].where.startswith("crunch (test_slow_callbacks.py:")
-    assert named[0].blocked_s >= 3 * SLOW_S
-    assert named[0].at_s > 0
+        slow = runner.run(watched())
+    coroutine = next(one for one in slow.found if one.callback == "blocks")
+    assert coroutine.where.startswith("crunch (test_slow_callbacks.py:")
+    assert coroutine.blocked_s >= 3 * SLOW_S
+    assert coroutine.at_s > 0
     assert "blocks in crunch" in slow.text()
-
-
-@LOOPS
-def test_plain_callback_is_named_too(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    with asyncio.Runner(loop_factory=factory) as runner:
-        later = runner.get_loop().call_soon
-        slow = runner.run(watched(lambda: later(crunch)))
-    assert "crunch" in {held.callback for held in slow.found}
+    assert "crunch" in {one.callback for one in slow.found}
 
 
 async def test_thread_is_gone_after_the_block_also_when_it_fails() -> None:
@@ -73,29 +65,26 @@ async def test_thread_is_gone_after_the_block_also_when_it_fails() -> None:
     assert not there()
 
 
-def samples(*at: tuple[float, object]) -> list[Sample]:
-    return [Sample(at_s, frame, f"callback {frame}", "where") for at_s, frame in at]  # type: ignore[arg-type]
-
-
-def test_callback_held_the_loop_from_when_the_beat_was_due_to_the_next_look() -> None:
-    one, other = "one", "other"
-    (held,) = blockers(samples((1.1, one), (1.2, one), (1.3, other)), due_s=1.0, ended_s=1.4)
-    assert (held.callback, held.at_s, held.blocked_s) == ("callback one", 1.0, pytest.approx(0.3))
-
-
-def test_many_short_callbacks_are_none_that_is_slow() -> None:
-    frames = ["one", "other", "third"]
-    looks = samples(*((1.1 + n / 10, frame) for n, frame in enumerate(frames)))
-    assert list(blockers(looks, due_s=1.0, ended_s=1.4)) == []
-
-
-def test_loop_that_waits_for_its_clock_holds_nothing() -> None:
-    looks = samples((1.1, "one"), (1.2, "one"), (1.3, None), (1.4, None))
-    assert [held.blocked_s for held in blockers(looks, 1.0, 1.5)] == [pytest.approx(0.3)]
-
-
-def test_thread_without_a_frame_is_the_loop_itself() -> None:
-    assert locate(None) == (None, LOOP_ITSELF, LOOP_ITSELF)
+@pytest.mark.parametrize(
+    ("frames", "blocked"),
+    [
+        # From when the tick was due to the first sample that shows another.
+        (["one", "one", "other"], [("one", 1.0, 0.3)]),
+        (["other", "one", "one"], [("one", 1.2, 0.2)]),
+        # Many short callbacks, of which none is slow.
+        (["one", "other", "third"], []),
+        # A loop that waits for its clock.
+        (["one", "one", None, None], [("one", 1.0, 0.3)]),
+    ],
+)
+def test_who_blocked_the_loop_by_samples_from_1_1_s_on(
+    frames: list[Any], blocked: list[tuple[str, float, float]]
+) -> None:
+    samples = [Sample(1.1 + n / 10, frame, frame, "") for n, frame in enumerate(frames)]
+    found = list(blockers(samples, due_s=1.0, ended_s=1.1 + len(frames) / 10))
+    assert [one.callback for one in found] == [name for name, *_ in blocked]
+    for one, (_, at_s, blocked_s) in zip(found, blocked, strict=True):
+        assert (one.at_s, one.blocked_s) == (pytest.approx(at_s), pytest.approx(blocked_s))
 
 
 async def test_stack_is_read_from_the_callback_to_where_it_is() -> None:
@@ -106,3 +95,4 @@ async def test_stack_is_read_from_the_callback_to_where_it_is() -> None:
     assert frame is not None
     assert callback == "test_stack_is_read_from_the_callback_to_where_it_is"
     assert where.startswith(f"{callback}.innermost (test_slow_callbacks.py:")
+    assert locate(None) == (None, LOOP_ITSELF, LOOP_ITSELF)

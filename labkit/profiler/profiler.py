@@ -23,7 +23,7 @@ from labkit.profiler.callgraph import (
     ProfileOptions,
     ProfileResult,
 )
-from labkit.profiler.slow_callbacks import SlowCallbacks
+from labkit.profiler.slow_callbacks import SlowCallbacks, name_of
 
 Fetch = Callable[[int], Awaitable[object]]
 Strategy = Callable[..., Awaitable[object]]
@@ -70,18 +70,44 @@ class Profiler:
         self.wall_s = perf_counter() - self._began_s
 
     def graph(self) -> CallGraph:
-        """Return the call graph once stopped. Leaves yappi with its former settings, and empty."""
+        """Return the call graph once stopped. Leaves yappi with its former settings, and empty.
+
+        The coroutine around a strategy is left out. It has not ended when the profiler stops, so
+        that yappi has no total of it: what called it becomes the caller of the strategy.
+        """
 
         def is_shown(stat: Any) -> bool:
             # Not the profiler's own calls; but its two coroutines belong to the run.
             return not stat.module.endswith(_UNSEEN) or stat.name in ("request", _AROUND)
 
         stats = yappi.get_func_stats(tag=self._only, filter_callback=is_shown)
-        graph = _graph(self.clock, stats)
+        around = {stat.index: list(stat.children) for stat in stats if stat.name == _AROUND}
+        shown = [stat for stat in stats if stat.index not in around]
+        index_of = {stat.index: index for index, stat in enumerate(shown)}
+        functions = []
+        for stat in shown:
+            children = [one for child in stat.children for one in around.get(child.index, [child])]
+            # yappi keeps the code object, and shows it nowhere else.
+            code = yappi._fn_descriptor_dict.get(stat.full_name)
+            in_python = isinstance(code, CodeType)
+            functions.append(
+                Function(
+                    name=name_of(code) if in_python else _name_in_c(stat),
+                    file=stat.module if in_python else "",
+                    line=stat.lineno,
+                    coroutine=in_python and bool(code.co_flags & _COROUTINE),
+                    called=tuple(
+                        Call(callee=index_of[one.index], **_times(one))
+                        for one in children
+                        if one.index in index_of
+                    ),
+                    **_times(stat),
+                )
+            )
         yappi.clear_stats()
         yappi.set_tag_callback(None)
         yappi.set_clock_type(self._before)
-        return graph
+        return CallGraph(clock=self.clock, functions=tuple(functions))
 
 
 class ProfiledRun:
@@ -101,7 +127,7 @@ class ProfiledRun:
             finally:
                 self._requests_s += perf_counter() - began
 
-        self._name = _name(request.__code__)
+        self._name = name_of(request.__code__)
         return request
 
     def wrap(self, strategy: Strategy, on_result: Callable[[ProfileResult], None]) -> Strategy:
@@ -131,39 +157,8 @@ class ProfiledRun:
         return around_strategy
 
 
-def _graph(clock: Clock, stats: Any) -> CallGraph:
-    """Turn yappi's statistics into a graph without the coroutine around the strategy.
-
-    That one has not ended when the profiler stops, so that yappi has no total of it: what called it
-    becomes the caller of the strategy.
-    """
-    around = {stat.index: list(stat.children) for stat in stats if stat.name == _AROUND}
-    functions = [stat for stat in stats if stat.index not in around]
-    index_of = {stat.index: index for index, stat in enumerate(functions)}
-    made = []
-    for stat in functions:
-        children = [one for child in stat.children for one in around.get(child.index, [child])]
-        # yappi keeps the code object, and shows it nowhere else.
-        code = yappi._fn_descriptor_dict.get(stat.full_name)
-        code = code if isinstance(code, CodeType) else None
-        called = tuple(
-            Call(callee=index_of[one.index], calls=one.ncall, total_s=one.ttot, self_s=one.tsub)
-            for one in children
-            if one.index in index_of
-        )
-        made.append(
-            Function(
-                name=_name_in_c(stat) if code is None else _name(code),
-                file="" if code is None else stat.module,
-                line=stat.lineno,
-                coroutine=code is not None and bool(code.co_flags & _COROUTINE),
-                calls=stat.ncall,
-                total_s=stat.ttot,
-                self_s=stat.tsub,
-                called=called,
-            )
-        )
-    return CallGraph(clock=clock, functions=tuple(made))
+def _times(stat: Any) -> dict[str, Any]:
+    return {"calls": stat.ncall, "total_s": stat.ttot, "self_s": stat.tsub}
 
 
 def _name_in_c(stat: Any) -> str:
@@ -172,7 +167,3 @@ def _name_in_c(stat: Any) -> str:
     if method is not None:
         return f"{method['type'].rpartition('.')[2]}.{method['name']}"
     return str(stat.name) if stat.module == "builtins" else f"{stat.module}.{stat.name}"
-
-
-def _name(code: CodeType) -> str:
-    return code.co_qualname.replace(".<locals>", "")

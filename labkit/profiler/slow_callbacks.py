@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from time import perf_counter
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NamedTuple
 
 import msgspec
@@ -162,16 +162,17 @@ def locate(frame: FrameType | None) -> tuple[FrameType | None, str, str]:
         frame = frame.f_back
     if innermost is None or callback is None or _file(callback) == "selectors.py":
         return None, LOOP_ITSELF, LOOP_ITSELF
-    where = f"{_name(innermost)} ({_file(innermost)}:{innermost.f_lineno})"
-    return callback, _name(callback), where
+    where = f"{name_of(innermost.f_code)} ({_file(innermost)}:{innermost.f_lineno})"
+    return callback, name_of(callback.f_code), where
 
 
 def _file(frame: FrameType, parts: int = 1) -> str:
     return "/".join(frame.f_code.co_filename.split("/")[-parts:])
 
 
-def _name(frame: FrameType) -> str:
-    return frame.f_code.co_qualname.replace(".<locals>", "")
+def name_of(code: CodeType) -> str:
+    """Return the qualified name of a function's code, without the marks of nesting."""
+    return code.co_qualname.replace(".<locals>", "")
 
 
 def format_slow_callbacks(
