@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -59,6 +59,9 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         return f"{short}:{self.line}"
 
 
+Timed = TypeVar("Timed", Call, Function)
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A function within the calls that led to it: a block of a flame chart."""
 
@@ -97,7 +100,6 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         Times and calls of a function that others call too are divided as in `shares`. `hidden`
         are left out, with what they called.
         """
-        replace = msgspec.structs.replace
         shares = self.shares(roots, hidden)
         inside = [index for index, share in enumerate(shares) if share and index not in hidden]
         new_index = {index: new for new, index in enumerate(inside)}
@@ -105,24 +107,12 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         for index in inside:
             function, share = self.functions[index], shares[index]
             called = tuple(
-                replace(
-                    call,
-                    callee=new_index[call.callee],
-                    total_s=share * call.total_s,
-                    self_s=share * call.self_s,
-                )
+                _share_of(call, share, callee=new_index[call.callee])
                 for call in function.called
                 if call.callee in new_index
             )
-            functions.append(
-                replace(
-                    function,
-                    calls=max(round(share * function.calls), 1),
-                    total_s=share * function.total_s,
-                    self_s=share * function.self_s,
-                    called=called,
-                )
-            )
+            calls = max(round(share * function.calls), 1)
+            functions.append(_share_of(function, share, calls=calls, called=called))
         return CallGraph(clock=self.clock, functions=tuple(functions))
 
     def shares(self, roots: Collection[int], hidden: Collection[int] = ()) -> list[float]:
@@ -161,24 +151,20 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
             if function.coroutine
         )
 
-    def uncalled(self) -> list[tuple[int, float]]:
-        """Return the functions with seconds that no caller accounts for, and these seconds."""
+    def roots(self) -> list[tuple[int, float]]:
+        """Return the functions with seconds that no caller accounts for, the longest first.
+
+        By the clock `wall` only the coroutines among them, if there are any: they are the tasks.
+        """
         left_s = [function.total_s for function in self.functions]
         for function in self.functions:
             for call in self.calls_of(function):
                 left_s[call.callee] -= call.total_s
         # The differences of rounded numbers are not exactly 0.
-        return [(index, took_s) for index, took_s in enumerate(left_s) if took_s > 1e-7]
-
-    def roots(self) -> list[tuple[int, float]]:
-        """Return the functions that nobody calls with their seconds, the longest first.
-
-        By the clock `wall` only the coroutines among them, if there are any: they are the tasks.
-        """
-        found = self.uncalled()
-        tasks = [one for one in found if self.functions[one[0]].coroutine]
-        chosen = tasks if tasks and self.clock == "wall" else found
-        return sorted(chosen, key=lambda one: -one[1])
+        roots = [(index, took_s) for index, took_s in enumerate(left_s) if took_s > 1e-7]
+        tasks = [root for root in roots if self.functions[root[0]].coroutine]
+        chosen = tasks if tasks and self.clock == "wall" else roots
+        return sorted(chosen, key=lambda root: -root[1])
 
     def blocks(self, least: float = 0.003) -> list[Block]:
         """Return the flame chart: each root and what it called, depth by depth, longest first.
@@ -187,36 +173,35 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         `MAX_DEPTH`.
         """
         roots = self.roots()
-        whole_s = sum(took_s for _, took_s in roots)
+        least_s = least * sum(took_s for _, took_s in roots)
         blocks: list[Block] = []
+
+        def stack(path: tuple[int, ...], start_s: float, took_s: float) -> None:
+            function, depth = self.functions[path[-1]], len(path) - 1
+            blocks.append(Block(function=function, start_s=start_s, took_s=took_s, depth=depth))
+            calls = [call for call in self.calls_of(function) if call.callee not in path]
+            called_s = sum(call.total_s for call in calls)
+            # The callees get no more than the caller has: it did not wait for all that it started.
+            scale = took_s / max(function.total_s, called_s) if called_s else 0.0
+            for call in sorted(calls, key=lambda call: -call.total_s):
+                within_s = call.total_s * scale
+                if within_s < least_s or depth + 1 >= MAX_DEPTH:
+                    break
+                stack((*path, call.callee), start_s, within_s)
+                start_s += within_s
+
         start_s = 0.0
-        for place, took_s in roots:
-            if took_s >= least * whole_s:
-                self._stack(blocks, (place,), start_s, took_s, least * whole_s)
+        for root, took_s in roots:
+            if took_s >= least_s:
+                stack((root,), start_s, took_s)
             start_s += took_s
         return blocks
 
-    def _stack(
-        self,
-        blocks: list[Block],
-        path: tuple[int, ...],
-        start_s: float,
-        took_s: float,
-        least_s: float,
-    ) -> None:
-        function = self.functions[path[-1]]
-        depth = len(path) - 1
-        blocks.append(Block(function=function, start_s=start_s, took_s=took_s, depth=depth))
-        calls = [call for call in self.calls_of(function) if call.callee not in path]
-        called_s = sum(call.total_s for call in calls)
-        # The callees get no more than the caller has: it did not wait for all that it started.
-        scale = took_s / max(function.total_s, called_s) if called_s else 0.0
-        for call in sorted(calls, key=lambda one: -one.total_s):
-            within_s = call.total_s * scale
-            if within_s < least_s or depth + 1 >= MAX_DEPTH:
-                break
-            self._stack(blocks, (*path, call.callee), start_s, within_s, least_s)
-            start_s += within_s
+
+def _share_of(times: Timed, share: float, **changes: Any) -> Timed:
+    """Return a share of the times of a function or a call, with `changes` of other fields."""
+    shared = {"total_s": share * times.total_s, "self_s": share * times.self_s}
+    return msgspec.structs.replace(times, **shared, **changes)
 
 
 class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
