@@ -53,19 +53,19 @@ def doctor(
         from labkit.lab import doctor as machines
         from labkit.lab.doctor import workshop as workshops
 
-        found: machines.Examination
+        examination: machines.Examination
         if workshop:
             needs = workshops.Needs(*notebooks.needs(notebooks.read_all(paths.notebooks())))
-            found = terminal.wait(workshops.examine(needs), stored="nothing of it is stored")
+            examination = terminal.wait(workshops.examine(needs), stored="nothing of it is stored")
         else:
-            found = machines.examine(machines.read())
-        width = max(len(check.name) for check in found.checks)
-        for check in found.checks:
+            examination = machines.examine(machines.read())
+        width = max(len(check.name) for check in examination.checks)
+        for check in examination.checks:
             status = terminal.coloured(check.status, 4)
             lines.append(f"{status}  {check.name:<{width}}  {check.found}")
             lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
-        lines += ["", found.conclusion()]
-        data, failed = found.to_dict(), bool(found.with_status("bad"))
+        lines += ["", examination.conclusion()]
+        data, failed = examination.to_dict(), bool(examination.with_status("bad"))
     if json != "-":
         terminal.say("\n".join(lines))
     terminal.write_json(json, data)

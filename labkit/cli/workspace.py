@@ -161,39 +161,40 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     """
     source = source or paths.notebooks()
     # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
-    found = [*source.rglob("*.ipynb"), *source.glob("lesson_charts/*.py")]
-    places = {path.relative_to(source): path for path in sorted(found)}
+    shipped = [*source.rglob("*.ipynb"), *source.glob("lesson_charts/*.py")]
+    places = {path.relative_to(source): path for path in sorted(shipped)}
     files = {INDEX: index_page(read_all(source)).encode()} | {
         place.as_posix(): path.read_bytes()
         for place, path in places.items()
         if not any(part.startswith(".") for part in place.parts)
     }
-    said = f"workspace is {str(folder)!r}"
+    start = f"workspace is {str(folder)!r}"
     try:
-        workspace = _checked(folder, said)
+        workspace = _checked(folder, start)
         workspace.mkdir(parents=True, exist_ok=True)
         return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"{said}: the disk is full; what was copied stays: free some space and run it again"
+                f"{start}: the disk is full; what was copied stays: "
+                "free some space and run it again"
             ) from None
         where = f" at {error.filename}" if error.filename else ""
         raise BadInput(
-            f"{said}: it cannot be written ({error.strerror}{where}); "
+            f"{start}: it cannot be written ({error.strerror}{where}); "
             "name another: labkit lab FOLDER"
         ) from None
 
 
-def _checked(folder: Path, said: str) -> Path:
+def _checked(folder: Path, start: str) -> Path:
     """Return the folder itself, links followed; raise `BadInput` where it can be no workspace."""
     place = folder.expanduser().resolve()
     if place.exists() and not place.is_dir():
-        raise BadInput(f"{said}: it is a file; name a folder, or one that is not there yet")
+        raise BadInput(f"{start}: it is a file; name a folder, or one that is not there yet")
     package, own = Path(paths.__file__).resolve().parent, paths.notebooks().resolve()
     if place in (paths.CHECKOUT, package, own) or {package, own} & set(place.parents):
         raise BadInput(
-            f"{said}: labkit itself lies there; name a folder of your own "
+            f"{start}: labkit itself lies there; name a folder of your own "
             "('labkit lab --edit' opens the notebooks of a checkout)"
         )
     return place
