@@ -16,6 +16,7 @@ near its floor.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections import Counter
@@ -202,7 +203,7 @@ def by_interval(check: Check, interval: tuple[float, float] | None) -> tuple[Wor
     """Decide by the interval: wholly inside the band holds, wholly outside refutes."""
     low, high = check.band
     if interval is None:
-        return "inconclusive", "a value is not above 0, so there is no ratio to it"
+        return "inconclusive", "a value is not above 0, or too far from the others, for an interval"
     if low <= interval[0] and interval[1] <= high:
         return "holds", ""
     if interval[1] < low or interval[0] > high:
@@ -229,9 +230,10 @@ def decide(
     enough = not check.exact and len(known) == len(values) >= stats.MIN_REPEATS
     # There is no ratio to nothing, nor one below it.
     if enough and not (check.is_ratio and min(known) <= 0):
-        found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
-        if found.low is not None and found.high is not None:
-            measured, interval = found.value, (found.low, found.high)
+        with contextlib.suppress(OverflowError):  # hundreds of orders of magnitude apart
+            found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
+            if found.low is not None and found.high is not None:
+                measured, interval = found.value, (found.low, found.high)
     word: Word = "inconclusive"
     why = judged.undecidable
     if why or not check.decides:
