@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
@@ -18,14 +20,19 @@ from urllib.parse import urlsplit
 import pytest
 
 import labkit
-from labkit.launch import process
+from labkit.errors import TrialFailed
+from labkit.launch import launcher, process
 from labkit.launch.launcher import Progress
 from labkit.launch.process import Child
+from labkit.record import codes
+from labkit.record.record import Record, decode, encode
+from labkit.spec.trial import Trial
 
 ROOT = Path(labkit.__file__).parents[1]
 PATIENCE_S = 30.0
 LOOPS = ["uvloop", "asyncio"]
 MIB = 1 << 20
+WORKER, SERVER = "labkit.measured.worker", "labkit.measured.targets.http"
 
 
 @dataclass(kw_only=True)
@@ -71,7 +78,7 @@ class Running:
 
 def command(settings: str) -> list[str]:
     """The command line of a server with these settings."""
-    return [sys.executable, "-m", "labkit.measured.targets.http", settings]
+    return [sys.executable, "-m", SERVER, settings]
 
 
 def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[str]:
@@ -90,7 +97,6 @@ def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[st
 def serving(**settings: Any) -> Iterator[Running]:
     """A server with these settings of `parts.Server`; whatever it is asked, it stays quiet."""
     process = launch(**settings)
-    assert process.stdout is not None
     announced = process.stdout.readline()
     assert announced, process.communicate(timeout=PATIENCE_S)[1]
     running = Running(process=process, **json.loads(announced))
@@ -109,10 +115,6 @@ class Children(dict[str, Child]):
     def gone(self) -> bool:
         return all(child.status is not None for child in self.values())
 
-    def killing(self, module: str) -> Callable[[Progress], None]:
-        """A watch that kills one of them once a request was answered."""
-        return lambda seen: self[module].signal(signal.SIGKILL) if seen.counts.ok else None
-
 
 @contextmanager
 def noted_children() -> Iterator[Children]:
@@ -127,3 +129,44 @@ def noted_children() -> Iterator[Children]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "start", noting)
         yield noted
+
+
+@dataclass
+class Ran:
+    """A trial that has ended: its processes, their cores, its progress, its error and record."""
+
+    children: Children
+    cores: dict[str, set[int]] = field(default_factory=dict)
+    progress: list[Progress] = field(default_factory=list)
+    error: TrialFailed | None = None
+    record: Record = field(init=False)
+
+
+async def ran(trial: Trial, *, killing: str | None = None, position: Any = None) -> Ran:
+    """Run a trial; whatever becomes of it, one record is stored, and no process stays.
+
+    The process of the module `killing` is killed once a request was answered.
+    """
+    stored: list[Record] = []
+
+    def watch(latest: Progress) -> None:
+        found.progress.append(latest)
+        for module, child in children.items():
+            with contextlib.suppress(ProcessLookupError):
+                found.cores[module] = set(os.sched_getaffinity(child.pid))
+        if killing and latest.counts.ok:
+            children[killing].signal(signal.SIGKILL)
+
+    with noted_children() as children:
+        found = Ran(children)
+        try:
+            result = await launcher.run(trial, position=position, watch=watch, keep=stored.append)
+        except TrialFailed as failed:
+            found.error, result = failed, failed.record
+    [found.record] = stored
+    assert result is found.record
+    assert decode(encode(result)) == result
+    assert result.verdict == codes.verdict(result.warnings)
+    assert result.counts.conserved or "items-repeated" in [note.code for note in result.warnings]
+    assert children.gone
+    return found

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from factories import arrivals, make_record
 from hypothesis import given
@@ -14,18 +13,9 @@ from hypothesis import strategies as st
 
 import labkit
 from labkit.record import guards
+from labkit.record import record as records
 from labkit.record.codes import CODES, FAILED, INVALID, failed, interrupted, verdict, with_advice
-from labkit.record.guards import find_notes
-from labkit.record.record import (
-    Client,
-    Counts,
-    Interference,
-    Latency,
-    LoopLag,
-    Measurement,
-    Note,
-    Server,
-)
+from labkit.record.record import Counts, Note
 from labkit.spec.trial import Trial
 
 FIGURES_ALONE = {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
@@ -37,7 +27,7 @@ def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:
     trial = Trial(**({"requests": 100, "limit": 10} | settings))
     requests = trial.requests
     fine = {"counts": Counts(planned=requests, sent=requests, ok=requests), "wall_s": 1.0}
-    notes = find_notes(trial, Measurement(**{**fine, **changes}))
+    notes = guards.find_notes(trial, records.Measurement(**{**fine, **changes}))
     assert CODES.keys() >= {note.code for note in notes}
     return notes
 
@@ -50,21 +40,20 @@ def cpu(
     client: float, server: float | None = None, *, waited: float | None = None, wall_s: Any = 9.0
 ) -> dict[str, Any]:
     """Both processes over a window of `wall_s` seconds, in percent of a core."""
-    base = make_record().client
-    assert isinstance(base, Client)
-    of_client = msgspec.structs.replace(base, cpu_percent=client, waited_percent=waited)
-    return {"client": of_client, "server": Server(cpu_percent=server), "wall_s": wall_s}
+    changes = {"client.cpu_percent": client, "client.waited_percent": waited}
+    of_server = records.Server(cpu_percent=server)
+    return {"client": make_record(**changes).client, "server": of_server, "wall_s": wall_s}
 
 
 def lag(late_s: float, n: int | None = None) -> dict[str, Any]:
     """A loop that was late by `late_s` at p99, by half of it at p90 and by a tenth at p50."""
-    latency = Latency(mean=0.1, p50=0.1, p90=9.0, p99=9.0, p999=9.0, max=9.0)
-    late = LoopLag(p50=late_s / 10, p90=late_s / 2, p99=late_s, max=9.0, n=n)
+    latency = records.Latency(mean=0.1, p50=0.1, p90=9.0, p99=9.0, p999=9.0, max=9.0)
+    late = records.LoopLag(p50=late_s / 10, p90=late_s / 2, p99=late_s, max=9.0, n=n)
     return {"loop_lag_s": late, "latency_s": latency}
 
 
 def disturbed(**found: Any) -> dict[str, Any]:
-    return {"interference": Interference(**found)}
+    return {"interference": records.Interference(**found)}
 
 
 def schedule(**changes: Any) -> dict[str, Any]:
@@ -86,116 +75,115 @@ LATE = lag(5.0, n=1_000)
 @pytest.mark.parametrize(
     ("settings", "changes", "expected"),
     [
-        ({}, {}, []),
+        ({}, {}, ""),
         # Nothing is lost, and nothing counted twice.
-        ({}, counts(sent=90, not_sent=10, ok=90), ["not-sent"]),
-        ({}, counts(sent=0, not_sent=100, ok=0), ["not-sent"]),
-        ({}, counts(ok=90, cancelled=10), ["cancelled"]),
-        ({}, counts(ok=99, failed={"reset": 1}), ["failures"]),
-        ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), ["failures", "failures-many"]),
-        ({}, counts(ok=0, failed={"connect": 100}), ["all-failed", "failures"]),
-        ({}, counts(ok=0, cancelled=100), ["cancelled", "all-failed"]),
-        ({}, counts(ok=99), ["not-conserved"]),
-        ({}, counts(ok=101), ["not-conserved"]),
-        ({}, counts(sent=90, ok=90), ["not-conserved"]),
-        ({}, counts(ok=100, failed={"reset": 1}), ["not-conserved", "failures"]),
+        ({}, counts(sent=90, not_sent=10, ok=90), "not-sent"),
+        ({}, counts(ok=90, cancelled=10), "cancelled"),
+        ({}, counts(ok=99, failed={"reset": 1}), "failures"),
+        ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), "failures failures-many"),
+        ({}, counts(ok=0, failed={"connect": 100}), "all-failed failures"),
+        ({}, counts(ok=0, cancelled=100), "cancelled all-failed"),
+        ({}, counts(ok=100, failed={"reset": 1}), "not-conserved failures"),
         # An open workload keeps its schedule; what was dropped is not also called not sent.
-        (OPEN, schedule(), []),
-        (OPEN, schedule(late=5), []),
-        (OPEN, schedule(late=6), ["late"]),
-        (OPEN, schedule(late=20), ["late"]),
-        (OPEN, schedule(late=21), ["too-late"]),
-        (OPEN, schedule(achieved_rps=99.0), []),
-        (OPEN, schedule(achieved_rps=98.9), ["rate-missed"]),
-        (OPEN, schedule(achieved_rps=95.0), ["rate-missed"]),
-        (OPEN, schedule(achieved_rps=94.9), ["rate-lost"]),
-        (OPEN, schedule(achieved_rps=None), []),
-        (OPEN, schedule(dropped=1), ["dropped"]),
-        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=10), ["dropped"]),
-        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=9), ["not-sent", "dropped"]),
-        # The client is measured: the server is to have time to spare.
-        ({}, cpu(0, None), []),
-        ({}, cpu(0, 70.0), []),
-        ({}, cpu(0, 70.1), ["server-busy"]),
-        # The core is the client's.
-        ({}, cpu(0, waited=0.0), []),
-        ({}, cpu(0, waited=5.0), []),
-        ({}, cpu(0, waited=5.1), ["core-contended"]),
-        ({}, cpu(0, waited=20.0), ["core-contended"]),
-        ({}, cpu(0, waited=20.1, wall_s=1.0), ["core-lost"]),
-        ({}, cpu(0, waited=90.0, wall_s=0.99), ["core-contended"]),  # too short to lose a core in
-        ({}, cpu(0, waited=90.0, wall_s=None), ["core-contended"]),
-        # A client that waits for delays is to have time to spare, unless the trial says otherwise.
-        (DELAYED, cpu(79.9), []),
-        (DELAYED, cpu(80.0), ["client-cpu"]),
-        (DELAYED, cpu(89.9), ["client-cpu"]),
-        (DELAYED, cpu(90.0, wall_s=1.0), ["client-full"]),
-        (DELAYED, cpu(99.0, wall_s=0.9), ["client-cpu"]),  # opening connections fills this window
-        (ON_PURPOSE, cpu(79.9), []),
-        (ON_PURPOSE, cpu(80.0), ["client-saturated"]),
-        (ON_PURPOSE, cpu(99.0, wall_s=0.9), ["client-saturated"]),
-        ({}, cpu(95.0), ["client-saturated"]),
-        (SPARED, cpu(95.0), ["client-full"]),
-        # Of an echo the server is measured, so it is to be the bottleneck.
-        (ECHO, cpu(99.0, 80.0), ["client-busy"]),
-        (ECHO, cpu(90.0, 80.0), []),
-        (ECHO, cpu(99.0, 99.5), []),  # both are busy, the server more
-        (ECHO, cpu(60.0, 99.0), []),
-        (ECHO, cpu(60.0, 40.0), []),  # neither is busy
-        (ECHO, cpu(99.0, None), []),
-        (DATABASE, cpu(0, 99.0), []),  # client and server are measured together
-        # The loop's lag is judged at the highest percentile that enough timers support.
-        ({}, lag(0.011, 1_000), []),  # a tenth of the median, and a timer's millisecond
-        ({}, lag(0.0111, 1_000), ["loop-lag"]),
-        ({}, lag(0.0111, None), ["loop-lag"]),
-        ({}, lag(0.0111, 999), []),  # p90 is half of it
-        ({}, lag(0.0222, 100), ["loop-lag"]),
-        ({}, lag(0.0222, 99), []),
-        ({}, lag(0.111, 20), ["loop-lag"]),
-        ({}, lag(9.0, 19), []),
-        ({}, {"loop_lag_s": LATE["loop_lag_s"]}, []),  # no latency was measured
+        (OPEN, schedule(dropped=1), "dropped"),
+        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=10), "dropped"),
+        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=9), "not-sent dropped"),
+        (DATABASE, cpu(0, 99.0), ""),  # client and server are measured together
         # A full client is late; where the trial means it to be full, that is no news.
-        ({}, LATE | cpu(99.0), ["client-saturated"]),
-        ({}, LATE | cpu(76.0, waited=4.0), []),
-        (DELAYED, LATE | cpu(85.0), ["client-cpu", "loop-lag"]),
-        (DELAYED, LATE | cpu(76.0, waited=4.0), ["loop-lag"]),
+        ({}, {"loop_lag_s": LATE["loop_lag_s"]}, ""),  # no latency was measured
+        ({}, LATE | cpu(99.0), "client-saturated"),
+        ({}, LATE | cpu(76.0, waited=4.0), ""),
+        (DELAYED, LATE | cpu(85.0), "client-cpu loop-lag"),
+        (DELAYED, LATE | cpu(76.0, waited=4.0), "loop-lag"),
         # Others disturbed both sides.
-        ({}, disturbed(), []),
-        ({}, disturbed(throttled_periods=0, throttled_s=0.0), []),
-        ({}, disturbed(throttled_periods=1, throttled_s=0.01), ["throttled"]),
-        ({}, disturbed(throttled_periods=1), ["throttled"]),
-        ({}, disturbed(stolen_percent=1.0, stolen_s=9.0), []),
-        ({}, disturbed(stolen_percent=1.1, stolen_s=9.0), ["steal"]),
-        ({}, disturbed(stolen_percent=9.0, stolen_s=0.02), []),  # two ticks
-        ({}, disturbed(stolen_percent=9.0, stolen_s=0.03), ["steal"]),
-        ({}, disturbed(listen_drops=0), []),
-        ({}, disturbed(listen_drops=1), ["backlog"]),
-        # Requests that wait inside the transport, where 10 are in flight.
-        ({"transport.limit": 10}, {}, []),
-        ({"transport.limit": 9}, {}, ["connector-limit"]),
-        ({"transport.limit_per_host": 9}, {}, ["connector-limit"]),
-        ({"transport.limit": 20, "transport.limit_per_host": 9}, {}, ["connector-limit"]),
-        ({"transport.limit": 9, "session_per_request": True}, {}, []),
-        ({"transport.limit": 50, "strategy": "gather"}, {}, ["connector-limit"]),
-        ({"transport.limit": 5, "requests": 5}, {}, []),
-        # A pool is meant to make its callers wait; one that raises makes nobody wait.
-        (VALKEY | {"mode": "pool", "max_connections": 2}, {}, []),
-        (BLOCKING | {"max_connections": 2}, {}, ["pool-queue"]),
-        (BLOCKING | {"max_connections": 10}, {}, []),
-        (PIPELINE | {"max_connections": 2, "depth": 4}, {}, ["pool-queue"]),
-        (PIPELINE | {"max_connections": 2, "depth": 5}, {}, []),
-        (DATABASE | {"max_size": 9}, {}, ["pool-queue"]),
-        (DATABASE | {"max_size": 10}, {}, []),
-        (DATABASE | {"mode": "single"}, {}, ["pool-queue"]),
-        (DATABASE | {"mode": "connect"}, {}, []),
-        (THREADS | {"threads": 9}, {}, ["pool-queue"]),
-        (THREADS | {"threads": 10}, {}, []),
+        ({}, disturbed(), ""),
     ],
 )
-def test_what_is_doubted(
-    settings: dict[str, Any], changes: dict[str, Any], expected: list[str]
+def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) -> None:
+    assert [note.code for note in doubts(settings, **changes)] == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("settings", "measured", "expected"),
+    [
+        (OPEN, lambda n: schedule(late=n), {0: "", 5: "", 6: "late", 20: "late", 21: "too-late"}),
+        (OPEN, lambda rps: schedule(achieved_rps=rps), {
+            None: "", 99.0: "", 98.9: "rate-missed", 95.0: "rate-missed", 94.9: "rate-lost",
+        }),
+        # The client is measured: the server is to have time to spare, and the core is the client's.
+        ({}, lambda server: cpu(0, server), {None: "", 70.0: "", 70.1: "server-busy"}),
+        ({}, lambda waited: cpu(0, waited=waited, wall_s=1.0), {
+            0.0: "", 5.0: "", 5.1: "core-contended", 20.0: "core-contended", 20.1: "core-lost",
+        }),
+        # Too short to lose a core in.
+        ({}, lambda wall_s: cpu(0, waited=90.0, wall_s=wall_s), {
+            0.99: "core-contended", None: "core-contended",
+        }),
+        # A client that waits for delays is to have time to spare, unless the trial says otherwise;
+        # opening connections fills a window of less than a second.
+        (DELAYED, lambda client: cpu(client, wall_s=1.0), {
+            79.9: "", 80.0: "client-cpu", 89.9: "client-cpu", 90.0: "client-full",
+        }),
+        (DELAYED, lambda client: cpu(client, wall_s=0.9), {99.0: "client-cpu"}),
+        (ON_PURPOSE, cpu, {79.9: "", 80.0: "client-saturated"}),
+        (ON_PURPOSE, lambda client: cpu(client, wall_s=0.9), {99.0: "client-saturated"}),
+        ({}, cpu, {95.0: "client-saturated"}),
+        (SPARED, cpu, {95.0: "client-full"}),
+        # Of an echo the server is measured, so it is to be the bottleneck.
+        (ECHO, lambda both: cpu(*both), {
+            (99.0, 80.0): "client-busy", (90.0, 80.0): "", (99.0, 99.5): "", (60.0, 99.0): "",
+            (60.0, 40.0): "", (99.0, None): "",
+        }),
+        # The loop's lag is judged at the highest percentile that enough timers support. Free are
+        # a tenth of the median, and a timer's millisecond.
+        ({}, lambda late: lag(*late), {
+            (0.011, 1_000): "", (0.0111, 1_000): "loop-lag", (0.0111, None): "loop-lag",
+            (0.0111, 999): "", (0.0222, 100): "loop-lag", (0.0222, 99): "",
+            (0.111, 20): "loop-lag", (9.0, 19): "",
+        }),
+        ({}, lambda stolen: disturbed(stolen_percent=stolen[0], stolen_s=stolen[1]), {
+            (1.0, 9.0): "", (1.1, 9.0): "steal", (9.0, 0.02): "", (9.0, 0.03): "steal",
+        }),
+        ({}, lambda found: disturbed(throttled_periods=found[0], throttled_s=found[1]), {
+            (0, 0.0): "", (1, 0.01): "throttled", (1, None): "throttled",
+        }),
+        ({}, lambda drops: disturbed(listen_drops=drops), {0: "", 1: "backlog"}),
+    ],
+)  # fmt: skip
+def test_from_which_value_on_there_is_a_doubt(
+    settings: dict[str, Any], measured: Any, expected: dict[Any, str]
 ) -> None:
-    assert [note.code for note in doubts(settings, **changes)] == expected
+    found = {value: doubts(settings, **measured(value)) for value in expected}
+
+    assert {value: " ".join(note.code for note in found[value]) for value in found} == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "waiting"),
+    [
+        ("connector-limit", [
+            {"transport.limit": 9}, {"transport.limit_per_host": 9},
+            {"transport.limit": 20, "transport.limit_per_host": 9},
+            {"transport.limit": 50, "strategy": "gather"},
+        ]),
+        ("pool-queue", [
+            BLOCKING | {"max_connections": 2}, PIPELINE | {"max_connections": 2, "depth": 4},
+            DATABASE | {"max_size": 9}, DATABASE | {"mode": "single"}, THREADS | {"threads": 9},
+        ]),
+        # A pool is meant to make its callers wait; one that raises makes nobody wait.
+        ("", [
+            {"transport.limit": 10}, {"transport.limit": 9, "session_per_request": True},
+            {"transport.limit": 5, "requests": 5}, VALKEY | {"mode": "pool", "max_connections": 2},
+            BLOCKING | {"max_connections": 10}, PIPELINE | {"max_connections": 2, "depth": 5},
+            DATABASE | {"max_size": 10}, DATABASE | {"mode": "connect"}, THREADS | {"threads": 10},
+        ]),
+    ],
+)  # fmt: skip
+def test_of_ten_requests_in_flight_some_wait_inside_the_transport(
+    expected: str, waiting: list[dict[str, Any]]
+) -> None:
+    for settings in waiting:
+        assert [note.code for note in doubts(settings)] == expected.split()
 
 
 def test_notes_hold_the_numbers() -> None:
@@ -228,7 +216,7 @@ def test_conservation_is_two_sums(numbers: dict[str, int], each: int) -> None:
 IN_FORCE = {"loop": "asyncio", "eager_tasks": False}
 
 
-def in_force(**settings: Any) -> dict[str, Any]:
+def transport(**settings: Any) -> dict[str, Any]:
     return IN_FORCE | {"transport": settings}
 
 
@@ -240,25 +228,24 @@ def in_force(**settings: Any) -> dict[str, Any]:
         ({}, IN_FORCE | {"eager_tasks": True}, "eager_tasks was asked as False but True"),
         (
             {"keepalive_timeout": 5},
-            in_force(keepalive_timeout=15.0),
+            transport(keepalive_timeout=15.0),
             "transport.keepalive_timeout was asked as 5 but 15.0",
         ),
         (
-            {"accept_encoding": "br"},
-            in_force(accept_encoding="gzip"),
-            "transport.accept_encoding was asked as br but gzip",
+            DATABASE,
+            transport(min_size=10, max_size=5),
+            "transport.max_size was asked as 10 but 5",
         ),
-        (DATABASE, in_force(min_size=10, max_size=5), "transport.max_size was asked as 10 but 5"),
-        (DATABASE, in_force(min_size=10, max_size=10), None),
+        (DATABASE, transport(min_size=10, max_size=10), None),
         ({"probes": "bare"}, {"loop": "another"}, None),
         ({"loop": "uvloop"}, {}, None),  # a client that was lost reported nothing
         # None is whatever the library chooses; a connection that is closed has no such timeout.
-        ({}, in_force(accept_encoding="gzip", read_bufsize=65_536), None),
-        ({"force_close": True}, in_force(keepalive_timeout=None), None),
+        ({}, transport(accept_encoding="gzip", read_bufsize=65_536), None),
+        ({"force_close": True}, transport(keepalive_timeout=None), None),
     ],
 )
 def test_what_was_asked_and_was_not_in_force(
-    settings: dict[str, Any], effective: dict[str, Any], doubt: str | None
+    settings: Any, effective: Any, doubt: str | None
 ) -> None:
     expected = [Note(code="not-in-force", message=f"{doubt} was in force")] if doubt else []
 
@@ -266,54 +253,47 @@ def test_what_was_asked_and_was_not_in_force(
 
 
 @pytest.mark.parametrize(
-    ("settings", "saturates"),
+    ("saturates", "trials"),
     [
-        ({}, True),
-        ({"delay": "randint(0,0)"}, True),
-        ({"delay": "randint(0,3)*0"}, True),
-        ({"delay": "0.001"}, False),
-        ({"delay": "uniform(0,0.1)"}, False),
-        ({"delay": "lognormal(0.01,0)"}, False),
-        ({"delay": "exponential(0.01)"}, False),
-        ({"path": "/delay/0.1"}, False),
-        ({"path": "/bytes/10", "delay": "1"}, True),  # that path has no delay
-        ({"target": "http://127.0.0.1:9"}, True),
-        ({"target": "echo"}, True),
-        ({"saturate": False}, False),
-        ({"saturate": True, "delay": "1"}, True),
+        (True, [
+            {}, {"delay": "randint(0,0)"}, {"delay": "randint(0,3)*0"}, {"target": "echo"},
+            {"path": "/bytes/10", "delay": "1"},  # that path has no delay
+            {"target": "http://127.0.0.1:9"}, {"saturate": True, "delay": "1"},
+        ]),
+        (False, [
+            {"delay": "0.001"}, {"delay": "uniform(0,0.1)"}, {"delay": "lognormal(0.01,0)"},
+            {"delay": "exponential(0.01)"}, {"path": "/delay/0.1"}, {"saturate": False},
+        ]),
     ],
-)
+)  # fmt: skip
 def test_a_trial_saturates_its_client_where_nothing_makes_it_wait(
-    settings: dict[str, Any], saturates: bool
+    saturates: bool, trials: list[dict[str, Any]]
 ) -> None:
-    trial = Trial(requests=100, limit=10, **settings)
-
-    assert trial.saturates == saturates
-    assert Trial.from_dict(trial.to_dict()).saturates == saturates
+    for settings in trials:
+        trial = Trial(requests=100, limit=10, **settings)
+        assert (settings, trial.saturates) == (settings, saturates)
+        assert Trial.from_dict(trial.to_dict()).saturates == saturates
 
 
 @pytest.mark.parametrize(
-    ("kind", "client", "server", "other"),
+    ("kind", "compared", "expected"),
     [
-        ("http", 95.0, 80.0, False),  # the client is full, and fuller
-        ("http", 50.0, 80.0, True),
-        ("http", 85.0, 80.0, True),
-        ("http", 50.0, 70.0, False),
-        ("http", 95.0, 96.0, True),
-        ("http", 95.0, None, False),
-        ("echo", 80.0, 50.0, True),
-        ("echo", 80.0, 95.0, False),
-        ("postgres", 10.0, 99.0, False),
+        ("http", "client", {
+            (95.0, 80.0): False,  # the client is full, and fuller
+            (50.0, 80.0): True, (85.0, 80.0): True, (50.0, 70.0): False, (95.0, 96.0): True,
+            (95.0, None): False,
+        }),
+        ("echo", "server", {(80.0, 50.0): True, (80.0, 95.0): False}),
+        ("postgres", "both", {(10.0, 99.0): False}),
     ],
-)
-def test_the_other_side_may_have_set_the_rate(
-    kind: str, client: float, server: float | None, other: bool
-) -> None:
-    changes = {"client.cpu_percent": client, "server.cpu_percent": server}
-    record = make_record(trial=Trial(target=kind).to_dict(), **changes)
+)  # fmt: skip
+def test_the_other_side_may_have_set_the_rate(kind: str, compared: str, expected: Any) -> None:
+    for (client, server), other in expected.items():
+        changes = {"client.cpu_percent": client, "server.cpu_percent": server}
+        record = make_record(trial=Trial(target=kind).to_dict(), **changes)
 
-    assert guards.other_side_is_bottleneck(record) == other
-    assert guards.compared(record) == {"echo": "server", "postgres": "both"}.get(kind, "client")
+        assert guards.other_side_is_bottleneck(record) == other
+        assert guards.compared(record) == compared
 
 
 # Codes and the verdict

@@ -17,9 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-from servers import Children, noted_children
+from servers import SERVER, WORKER, Children, noted_children, ran
 
-from labkit.errors import TrialFailed
 from labkit.launch import launcher
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -62,64 +61,32 @@ asyncio.run(main())
 """
 
 
-def children_of(pid: int) -> list[int]:
-    """The processes that this one has started."""
-    return [child.pid for child in psutil.Process(pid).children()]
-
-
-class Ends:
-    """Waits for processes to end that are not this one's children."""
-
-    def __init__(self, pids: list[int]) -> None:
-        self.descriptors = [os.pidfd_open(pid) for pid in pids]
-
-    def within(self, seconds: float) -> bool:
-        """Whether all have ended before this time has passed."""
-        until = monotonic() + seconds
-        for fd in self.descriptors:
-            if not select.select([fd], [], [], max(until - monotonic(), 0))[0]:
-                return False
-        return True
-
-    def close(self) -> None:
-        for fd in self.descriptors:
-            os.close(fd)
+def ended(descriptors: list[int], within_s: float) -> bool:
+    """Return whether these processes, no children of this one, end before this time has passed."""
+    until = monotonic() + within_s
+    return all(select.select([fd], [], [], max(until - monotonic(), 0))[0] for fd in descriptors)
 
 
 @contextlib.contextmanager
-def script(tmp_path: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], Ends]]:
-    """A script in the middle of its last trial, and the processes that it has started."""
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, path, kind, tmp_path / "runs"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    assert said == "running\n", process.communicate()
-    if kind == "blocks":
-        assert until((tmp_path / "blocked").exists)
-    ends = Ends(children_of(process.pid))
+def script(folder: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """Run a script to the middle of its last trial; give it and what it has started (pidfds)."""
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, folder / "script.py", kind, folder / "runs"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "running\n", process.communicate()
+    patience_ends = monotonic() + PATIENCE_S
+    while kind == "blocks" and not (folder / "blocked").exists():
+        assert monotonic() < patience_ends
+        select.select([], [], [], 0.01)
+    descriptors = [os.pidfd_open(one.pid) for one in psutil.Process(process.pid).children()]
     try:
-        assert len(ends.descriptors) == 2
-        yield process, ends
+        assert len(descriptors) == 2
+        yield process, descriptors
     finally:
         process.kill()
         process.communicate()
-        ends.close()
-
-
-def until(done: Callable[[], bool]) -> bool:
-    """Look again and again; whether it was so before all patience was gone."""
-    deadline = monotonic() + PATIENCE_S
-    while not done():
-        if monotonic() > deadline:
-            return False
-        select.select([], [], [], 0.01)
-    return True
+        for fd in descriptors:
+            os.close(fd)
 
 
 # The parent
@@ -130,11 +97,11 @@ def until(done: Callable[[], bool]) -> bool:
 def test_when_the_parent_is_stopped_no_process_is_left_and_nothing_is_lost(
     tmp_path: Path, kind: str, number: signal.Signals
 ) -> None:
-    with script(tmp_path, kind) as (process, ends):
+    with script(tmp_path, kind) as (process, started):
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE_S)
 
-        assert ends.within(GONE_WITHIN_S)
+        assert ended(started, GONE_WITHIN_S)
 
     found = list(Store(tmp_path / "runs").records())
     finished = [record.counts.ok for record in found if record.counts.planned == 5]
@@ -157,46 +124,32 @@ def test_when_the_parent_is_stopped_no_process_is_left_and_nothing_is_lost(
 
 
 async def test_a_client_that_is_killed_leaves_a_record() -> None:
-    kept: list[Record] = []
     trial = Trial(requests=5_000, limit=3, delay="0.02", deadline_s=100)
 
-    with noted_children() as children:
-        killing = children.killing("labkit.measured.worker")
-        with pytest.raises(TrialFailed) as caught:
-            await launcher.run(trial, watch=killing, keep=kept.append)
+    found = await ran(trial, killing=WORKER)
 
-    [record] = kept
-    assert caught.value.record is record
-    assert str(caught.value).startswith("the client process died (exit status -9)")
-    assert record.warnings[0].code == "worker-lost"
-    assert record.verdict == "invalid"
-    assert record.counts.conserved
+    record = found.record
+    assert str(found.error).startswith("the client process died (exit status -9)")
+    assert (record.warnings[0].code, record.verdict) == ("worker-lost", "invalid")
     assert record.counts.ok >= 1
     # The client's window died with it; what the server counted did not.
-    assert record.client is None
-    assert record.server is not None
-    assert record.server.cpu_percent is None
-    assert (record.server.requests or 0) >= record.counts.ok
-    assert children.gone
+    assert (record.client, record.server.cpu_percent) == (None, None)
+    assert record.server.requests >= record.counts.ok
 
 
 async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
-    kept: list[Record] = []
     trial = Trial(requests=600, limit=3, delay="0.02", deadline_s=100)
 
-    with noted_children() as children:
-        killing = children.killing("labkit.measured.targets.http")
-        record = await launcher.run(trial, watch=killing, keep=kept.append)
+    found = await ran(trial, killing=SERVER)
 
-    assert kept == [record]
-    assert record.counts.conserved
-    assert record.counts.ok >= 1
-    assert record.counts.failures >= 1
-    assert record.counts.sent == 600
-    assert set(record.counts.failed) <= {"connect", "reset", "disconnected", "payload"}
+    counts, record = found.record.counts, found.record
+    assert found.error is None
+    assert counts.ok >= 1
+    assert counts.failures >= 1
+    assert counts.sent == 600
+    assert set(counts.failed) <= {"connect", "reset", "disconnected", "payload"}
     assert "failures" in [note.code for note in record.warnings]
     assert record.verdict != "valid"
-    assert children.gone
 
 
 # The task that runs the trial
@@ -246,7 +199,7 @@ async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
     assert record.latency_s is not None
 
 
-@pytest.mark.parametrize("module", ["labkit.measured.targets.http", "labkit.measured.worker"])
+@pytest.mark.parametrize("module", [SERVER, WORKER])
 async def test_a_trial_that_is_cancelled_as_a_process_starts_leaves_none(module: str) -> None:
     await cancelled(LONG, lambda children: module in children)
 
@@ -258,8 +211,7 @@ async def blocks(fetch: Any, items: Any, limit: int) -> None:
 
 # Not strict: on a machine so busy that the client has not begun by then, it ends at once.
 async def test_a_client_that_answers_nothing_is_gone_soon_after_the_deadline() -> None:
-    with noted_children() as children, pytest.raises(TrialFailed):
-        await launcher.run(LONG.replace(strategy=blocks, deadline_s=2), keep=lambda _: None)
+    found = await ran(LONG.replace(strategy=blocks, deadline_s=2))
 
-    assert children.gone
-    assert children["labkit.measured.worker"].wall_s < 2 + GONE_WITHIN_S + 0.5
+    assert found.error is not None
+    assert found.children[WORKER].wall_s < 2 + GONE_WITHIN_S + 0.5
