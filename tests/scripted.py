@@ -11,6 +11,9 @@ from typing import Any
 
 from servers import PATIENCE_S
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
 
 class Peer:
     """One connection, as the server sees it."""
@@ -23,7 +26,7 @@ class Peer:
         self.heads: list[str] = []
 
     async def asked(self) -> str:
-        """The target of the next request; the script ends here when there is none."""
+        """Return the target of the next request; the script ends here when there is none."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("ascii")
         target = head.split(" ", 2)[1]
         self.heads.append(head)
@@ -84,7 +87,7 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(script: Script | Scripted) -> AsyncIterator[Any]:
-    """A server on loopback while a test runs; all connections have ended when it is left."""
+    """Yield a server on loopback; all connections have ended when it is left."""
     server = script if isinstance(script, Scripted) else Scripted(script)
     tasks: list[asyncio.Task[None]] = []
 
@@ -106,13 +109,50 @@ async def scripted(script: Script | Scripted) -> AsyncIterator[Any]:
 
 
 def answer(body: bytes | str, *headers: str, status: int = 200) -> bytes:
-    """A whole answer."""
+    """Return a whole answer."""
     content = body.encode("ascii") if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(content)}", "", ""]
     return "\r\n".join(lines).encode("ascii") + content
+
+
+# Scripts
 
 
 async def echo(peer: Peer) -> None:
     """Answer every request with its target."""
     while True:
         await peer.send(answer(await peer.asked()))
+
+
+async def reset(peer: Peer) -> None:
+    """Take one request, and reset the connection."""
+    await peer.asked()
+    peer.reset()
+
+
+async def mute(peer: Peer) -> None:
+    """Take one request, and never answer."""
+    await peer.asked()
+    await peer.end()
+
+
+def once(*pieces: bytes) -> Script:
+    """Take one request, send these pieces, and end the connection."""
+
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(*pieces)
+
+    return script
+
+
+def after(count: int, act: Callable[[Peer, list[str]], Awaitable[None]]) -> Script:
+    """Do that once so many requests have come; on later connections just answer."""
+
+    async def script(peer: Peer) -> None:
+        if peer.number == 1:
+            await act(peer, [await peer.asked() for _ in range(count)])
+        else:
+            await echo(peer)
+
+    return script

@@ -6,52 +6,22 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import Peer, Scripted, answer, echo, scripted
+from calls import bodies, outcome, outcomes
+from counted import turns
+from scripted import CHUNKED, CONTINUE, Peer, Scripted, after, answer, echo, scripted
 
-from labkit.measured.transports import Fetch, open_transport
+from labkit.measured.transports import open_transport
 from labkit.spec.transports import WireTransport
 
 SHORT_S, AMPLE_S = 0.05, 10.0
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def over(server: Scripted, **settings: Any) -> Any:
     return open_transport(WireTransport(**{"timeout_s": AMPLE_S, **settings}), server.url)
-
-
-async def outcome(transport: Any, call: Awaitable[object]) -> object:
-    """The body of an answer, or the kind of the failure."""
-    try:
-        return await call
-    except Exception as error:  # noqa: BLE001 - whatever it is, the transport has to name it
-        return transport.kind_of(error)
-
-
-async def outcomes(transport: Any, fetch: Fetch, count: int) -> list[object]:
-    """The outcomes of so many calls at once."""
-    return await asyncio.gather(*(outcome(transport, fetch(item)) for item in range(count)))
-
-
-def bodies(*items: int) -> list[bytes]:
-    """What `echo` answers to these."""
-    return [b"/%d" % item for item in items]
-
-
-def after(count: int, act: Callable[[Peer, list[str]], Awaitable[None]]) -> Any:
-    """A script: once so many requests have come, do that; on later connections just answer."""
-
-    async def script(peer: Peer) -> None:
-        if peer.number == 1:
-            await act(peer, [await peer.asked() for _ in range(count)])
-        else:
-            await echo(peer)
-
-    return script
 
 
 # Depth
@@ -60,23 +30,23 @@ def after(count: int, act: Callable[[Peer, list[str]], Awaitable[None]]) -> Any:
 @pytest.mark.parametrize("depth", [1, 2, 7])
 async def test_so_many_requests_are_on_their_way_on_one_connection(depth: int) -> None:
     async def script(peer: Peer) -> None:
-        first = [await peer.asked() for _ in range(depth)]
-        asyncio.get_running_loop().call_soon(more.set)
-        await gate.wait()
-        await peer.send(b"".join(answer(target) for target in first))
-        await echo(peer)
+        while True:
+            targets = [await peer.asked() for _ in range(depth)]
+            asyncio.get_running_loop().call_soon(more.set)
+            await gate.wait()
+            # Answers that come together make room for as many.
+            await peer.send(b"".join(map(answer, targets)))
 
     gate, more = asyncio.Event(), asyncio.Event()
     async with scripted(script) as server, over(server, connections=1, depth=depth) as fetch:
-        calls = asyncio.gather(*(fetch(item) for item in range(20)))
+        calls = asyncio.gather(*map(fetch, range(42)))
         await more.wait()
-        for _ in range(10):
-            await asyncio.sleep(0)
+        await turns(10)
         assert len(server.targets) == depth  # and no more until there are answers
         gate.set()
-        assert await calls == bodies(*range(20))
+        assert await calls == bodies(*range(42))
         assert server.connections == 1
-    assert sorted(server.targets) == sorted(f"/{item}" for item in range(20))
+    assert sorted(server.targets) == sorted(f"/{item}" for item in range(42))
 
 
 async def test_a_connection_is_filled_before_another_is_opened() -> None:
@@ -88,42 +58,20 @@ async def test_a_connection_is_filled_before_another_is_opened() -> None:
         await echo(peer)
 
     counts: list[int] = []
-    async with scripted(script) as server:
-        transport = over(server, depth=4)
-        async with transport as fetch:
-            assert await outcomes(transport, fetch, 12) == bodies(*range(12))
+    async with scripted(script) as server, over(server, depth=4) as fetch:
+        assert await asyncio.gather(*map(fetch, range(12))) == bodies(*range(12))
         assert (server.connections, counts) == (3, [4, 4, 4])
-
-
-@pytest.mark.parametrize("connections", [1, 3])
-@pytest.mark.parametrize("depth", [1, 2, 16])
-async def test_all_that_wait_for_a_connection_get_their_turn(connections: int, depth: int) -> None:
-    async with scripted(echo) as server:
-        transport = over(server, connections=connections, depth=depth, timeout_s=5.0)
-        async with transport as fetch:
-            assert await outcomes(transport, fetch, 200) == bodies(*range(200))
-        assert server.connections <= connections
-    assert len(server.targets) == 200
-
-
-async def test_answers_that_come_together_make_room_for_as_many() -> None:
-    async def script(peer: Peer) -> None:
-        while True:
-            targets = [await peer.asked() for _ in range(4)]
-            await peer.send(b"".join(map(answer, targets)))
-
-    async with scripted(script) as server:
-        transport = over(server, connections=1, depth=4, timeout_s=5.0)
-        async with transport as fetch:
-            assert await outcomes(transport, fetch, 40) == bodies(*range(40))
 
 
 # Order
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("depth", [1, 16])
-async def test_each_call_gets_its_own_answer_however_they_come(seed: int, depth: int) -> None:
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("connections", [1, 3])
+@pytest.mark.parametrize("depth", [1, 2, 16])
+async def test_each_call_gets_its_turn_and_its_own_answer_however_they_come(
+    seed: int, connections: int, depth: int
+) -> None:
     draw = random.Random(seed)
 
     async def script(peer: Peer) -> None:
@@ -135,8 +83,10 @@ async def test_each_call_gets_its_own_answer_however_they_come(seed: int, depth:
     async def calls(items: range) -> list[object]:
         return [await fetch(item) for item in items]
 
-    async with scripted(script) as server, over(server, connections=3, depth=depth) as fetch:
+    settings = {"connections": connections, "depth": depth}
+    async with scripted(script) as server, over(server, **settings) as fetch:
         found = await asyncio.gather(*(calls(range(at, at + 20)) for at in range(0, 800, 20)))
+        assert server.connections <= connections
     assert [body for some in found for body in some] == bodies(*range(800))
     assert Counter(server.targets) == Counter(f"/{item}" for item in range(800))
 
@@ -186,49 +136,36 @@ async def test_what_was_answered_is_ok_and_the_rest_is_not_sent_again(
     assert (server.connections, len(server.targets)) == (2, 9)
 
 
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+LOST = "unanswered"
+LAST = answer("/1", "Connection: close")
+# What comes for four requests, and what becomes of them.
+ENDS: dict[str, tuple[list[bytes], list[object]]] = {
+    "a last answer": ([LAST, answer("/2"), answer("/3")], [b"/1", LOST, LOST]),
+    "an answer until the end": ([OK, answer("/2")], [answer("/2"), LOST, LOST]),
+    "garbage": ([b"what is this\r\n\r\n", answer("/2")], ["payload", LOST, LOST]),
+    "a wrong chunk": ([CHUNKED + b"x\r\n", answer("/2")], ["payload", LOST, LOST]),
+    "far too much": ([b"\0" * 70_000, answer("/2")], ["payload", LOST, LOST]),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("together", [True, False])
-async def test_nothing_is_an_answer_that_follows_the_last_one(together: bool) -> None:
-    async def act(peer: Peer, targets: list[str]) -> None:
-        last = answer(targets[1], "Connection: close")
-        pieces = [answer(targets[0]), last, answer(targets[2]), answer(targets[3])]
+async def test_nothing_is_an_answer_that_follows_the_last_one(name: str, together: bool) -> None:
+    rest, expected = ENDS[name]
+
+    async def act(peer: Peer, _: list[str]) -> None:
+        pieces = [answer("/0"), *rest]
         await peer.send(*([b"".join(pieces)] if together else pieces))
-        await peer.end()
+        if rest[0] != OK:
+            await peer.end()  # the client ends it
 
     async with scripted(after(4, act)) as server:
         transport = over(server, connections=1, depth=4)
         async with transport as fetch:
-            found = await outcomes(transport, fetch, 4)
-            assert found == [*bodies(0, 1), "unanswered", "unanswered"]
+            assert await outcomes(transport, *map(fetch, range(4))) == [b"/0", *expected]
             assert await fetch(4) == b"/4"
     assert (server.connections, len(server.targets)) == (2, 5)
-
-
-async def test_an_answer_that_lasts_until_the_end_is_the_last() -> None:
-    async def act(peer: Peer, targets: list[str]) -> None:
-        await peer.send(answer(targets[0]), b"HTTP/1.1 200 OK\r\n\r\n", answer(targets[2]))
-
-    async with scripted(after(3, act)) as server:
-        transport = over(server, connections=1, depth=3)
-        async with transport as fetch:
-            found = await outcomes(transport, fetch, 3)
-    assert found == [b"/0", answer("/2"), "unanswered"]
-
-
-@pytest.mark.parametrize("garbage", [b"what is this\r\n\r\n", CHUNKED + b"x\r\n", b"\0" * 70_000])
-async def test_garbage_fails_the_call_whose_turn_it_is_and_leaves_the_rest_unanswered(
-    garbage: bytes,
-) -> None:
-    async def act(peer: Peer, targets: list[str]) -> None:
-        await peer.send(b"".join(map(answer, targets[:2])) + garbage + answer(targets[3]))
-        await peer.end()
-
-    async with scripted(after(5, act)) as server:
-        transport = over(server, connections=1, depth=5)
-        async with transport as fetch:
-            found = await outcomes(transport, fetch, 5)
-            assert found == [*bodies(0, 1), "payload", "unanswered", "unanswered"]
-            assert await fetch(5) == b"/5"
-    assert (server.connections, len(server.targets)) == (2, 6)
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -239,7 +176,7 @@ async def test_those_that_wait_are_woken_when_a_connection_is_lost(answered: boo
     async with scripted(after(3, act)) as server:
         transport = over(server, connections=1, depth=3)
         async with transport as fetch:
-            found = await outcomes(transport, fetch, 30)
+            found = await outcomes(transport, *map(fetch, range(30)))
     expected = bodies(0, 1, 2) if answered else ["unanswered"] * 3
     # Those whose answer made room may have been sent on the connection just before it ended.
     lost = found.count("unanswered")
@@ -267,13 +204,11 @@ async def test_a_call_that_is_cancelled_disturbs_no_other() -> None:
         for item in (0, 2, 3, 7):
             tasks[item].cancel()
         gate.set()
-        found = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
         assert server.connections == 1
-    for item, one in enumerate(found):
-        if item in (0, 2, 3, 7):
-            assert isinstance(one, asyncio.CancelledError)
-        else:
-            assert one == b"/%d" % item
+    assert [item for item in range(12) if tasks[item].cancelled()] == [0, 2, 3, 7]
+    expected = bodies(1, 4, 5, 6, *range(8, 12))
+    assert [task.result() for task in tasks if not task.cancelled()] == expected
     assert "/7" not in server.targets
 
 
@@ -287,13 +222,13 @@ async def test_garbage_for_a_call_that_was_cancelled_fails_the_others_as_unanswe
     async with scripted(after(3, act)) as server:
         transport = over(server, connections=1, depth=3)
         async with transport as fetch:
-            tasks = [asyncio.ensure_future(outcome(transport, fetch(item))) for item in range(3)]
+            given_up = asyncio.ensure_future(fetch(0))
+            others = asyncio.ensure_future(outcomes(transport, fetch(1), fetch(2)))
             await server.until(lambda: len(server.targets) == 3)
-            tasks[0].cancel()
+            given_up.cancel()
             gate.set()
-            found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(found[0], asyncio.CancelledError)
-    assert found[1:] == ["unanswered"] * 2
+            assert await others == [LOST] * 2
+    assert given_up.cancelled()
 
 
 async def test_a_pipeline_that_stalls_times_out_and_its_connection_is_not_used_again() -> None:
@@ -304,23 +239,20 @@ async def test_a_pipeline_that_stalls_times_out_and_its_connection_is_not_used_a
     async with scripted(after(4, act)) as server:
         transport = over(server, connections=1, depth=4, timeout_s=SHORT_S * 4)
         async with transport as fetch:
-            found = await outcomes(transport, fetch, 4)
+            found = await outcomes(transport, *map(fetch, range(4)))
             assert found == [b"/0", "timeout", "timeout", "timeout"]
             # A slow machine may let this one expire as well.
-            while (found_next := await outcome(transport, fetch(4))) == "timeout":
+            while (after_it := await outcome(transport, fetch(4))) == "timeout":
                 pass
-            assert found_next == b"/4"
+            assert after_it == b"/4"
     assert server.connections >= 2
 
 
 async def test_what_waits_for_a_connection_times_out_too() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.end()
-
-    async with scripted(script) as server:
+    async with scripted(Peer.end) as server:
         transport = over(server, connections=1, depth=2, timeout_s=SHORT_S)
         async with transport as fetch:
-            assert await outcomes(transport, fetch, 6) == ["timeout"] * 6
+            assert await outcomes(transport, *map(fetch, range(6))) == ["timeout"] * 6
 
 
 async def test_a_transport_that_is_left_ends_its_pipelines() -> None:
@@ -331,9 +263,9 @@ async def test_a_transport_that_is_left_ends_its_pipelines() -> None:
     async with scripted(script) as server:
         transport = over(server, connections=2, depth=3)
         async with transport as fetch:
-            tasks = [asyncio.ensure_future(outcome(transport, fetch(item))) for item in range(6)]
+            calls = asyncio.ensure_future(outcomes(transport, *map(fetch, range(6))))
             await server.until(lambda: len(server.targets) == 6)
-        assert await asyncio.gather(*tasks) == ["unanswered"] * 6
+        assert await calls == [LOST] * 6
         await server.until(lambda: not server.open)
 
 

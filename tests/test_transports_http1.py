@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from scripted import Peer, Scripted, answer, echo, scripted
+from calls import alone, bodies, nobody, outcome, outcomes
+from counted import PLENTY, turns
+from scripted import CHUNKED, CONTINUE, Peer, Scripted, after, answer, echo, once, reset, scripted
 
 from labkit.launch import launcher
 from labkit.measured.transports import open_transport
-from labkit.record.record import FAILURES
+from labkit.measured.transports.client import BadStatus
 from labkit.spec.transports import StreamsTransport, WireTransport
 from labkit.spec.trial import Trial
 
 KINDS = {"wire": WireTransport, "streams": StreamsTransport}
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 SHORT_S = 0.05
-PLENTY = 10  # turns of the loop after which what has been sent has been received
 
 Make = Callable[..., Any]
 
@@ -38,38 +37,6 @@ def make(request: pytest.FixtureRequest) -> Make:
     return make
 
 
-def once(*pieces: bytes) -> Callable[[Peer], Awaitable[None]]:
-    """A script: one request, these pieces, and the end of the connection."""
-
-    async def script(peer: Peer) -> None:
-        await peer.asked()
-        await peer.send(*pieces)
-
-    return script
-
-
-async def outcome(transport: Any, call: Awaitable[object]) -> object:
-    """The body of an answer, or the kind of the failure."""
-    try:
-        return await call
-    except Exception as error:  # noqa: BLE001 - whatever it is, the transport has to name it
-        kind = transport.kind_of(error)
-    assert kind in FAILURES
-    return kind
-
-
-async def turns() -> None:
-    """Let the loop handle whatever is in its sockets now."""
-    for _ in range(PLENTY):
-        await asyncio.sleep(0)
-
-
-async def alone(transport: Any) -> object:
-    """The outcome of one call."""
-    async with transport as fetch:
-        return await outcome(transport, fetch(0))
-
-
 # Answers
 
 
@@ -79,7 +46,7 @@ async def alone(transport: Any) -> object:
         (answer("hello"), b"hello"),
         (answer(""), b""),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + answer("hello"), b"hello"),
+        (CONTINUE * 2 + answer("hello"), b"hello"),
         (CHUNKED + b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n", b"abcde"),
         (b"HTTP/1.1 200 OK\r\n\r\nall of it", b"all of it"),
         (b"HTTP/1.0 200 OK\r\n\r\nall of it", b"all of it"),
@@ -107,26 +74,13 @@ async def test_a_request_says_what_it_must_and_no_more(make: Make) -> None:
 
 async def test_a_connection_is_used_again(make: Make) -> None:
     async with scripted(echo) as server, make(server) as fetch:
-        assert [await fetch(item) for item in range(5)] == [b"/%d" % item for item in range(5)]
+        assert [await fetch(item) for item in range(5)] == bodies(*range(5))
         assert server.connections == 1
         await asyncio.gather(*map(fetch, range(5)))
         opened = server.connections
         for item in range(20):
             await fetch(item)
         assert server.connections == opened == 5
-
-
-async def test_there_are_as_many_connections_as_calls(make: Make) -> None:
-    async def script(peer: Peer) -> None:
-        target = await peer.asked()
-        await server.until(lambda: len(server.targets) == 9)
-        await peer.send(answer(target))
-        await peer.end()
-
-    async with scripted(script) as server, make(server) as fetch:
-        bodies = await asyncio.gather(*(fetch(item) for item in range(9)))
-        assert bodies == [b"/%d" % item for item in range(9)]
-        assert server.connections == 9
 
 
 async def test_there_are_never_more_connections_than_allowed_with_one_request_each(
@@ -143,8 +97,7 @@ async def test_there_are_never_more_connections_than_allowed_with_one_request_ea
     under_way: list[int] = []
     most: list[int] = []
     async with scripted(script) as server, make(server, connections=3) as fetch:
-        bodies = await asyncio.gather(*map(fetch, range(60)))
-        assert bodies == [b"/%d" % item for item in range(60)]
+        assert await asyncio.gather(*map(fetch, range(60))) == bodies(*range(60))
         assert server.connections == 3
     assert max(most) == 1
 
@@ -164,66 +117,57 @@ async def test_what_is_in_force_is_read_back(make: Make) -> None:
 # Failures
 
 
-@pytest.mark.parametrize(
-    ("sent", "kind"),
-    [
-        (answer("sorry", status=500), "status"),
-        (answer("", status=404), "status"),
-        (answer("", "Location: /elsewhere", status=302), "status"),
-        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "status"),
-        (b"", "unanswered"),
-        (b"HTTP/1.1 200", "unanswered"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", "unanswered"),
-        (answer("hello")[:-1], "unanswered"),
-        (CHUNKED + b"3\r\nabc\r\n", "unanswered"),
-        (b"what is this\r\n\r\n", "payload"),
-        (b"\x00" * 70_000, "payload"),
-        (CHUNKED + b"x\r\n", "payload"),
-        (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "payload"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "payload"),
-        (answer("x" * 2_001), "payload"),
-        (CHUNKED + b"7d1\r\n" + b"x" * 2_001 + b"\r\n0\r\n\r\n", "payload"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_001, "payload"),
+NOT_ANSWERED: dict[str, list[bytes | None]] = {
+    "status": [
+        answer("sorry", status=500),
+        answer("", status=404),
+        answer("", "Location: /elsewhere", status=302),
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
     ],
+    # None stands for a reset.
+    "unanswered": [None, b"", b"HTTP/1.1 200", CONTINUE, answer("x")[:-1], CHUNKED + b"1\r\na\r\n"],
+    "payload": [
+        b"what is this\r\n\r\n",
+        b"\x00" * 70_000,
+        CHUNKED + b"x\r\n",
+        b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+        answer("x" * 2_001),
+        CHUNKED + b"7d1\r\n" + b"x" * 2_001 + b"\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_001,
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"), [(kind, sent) for kind, listed in NOT_ANSWERED.items() for sent in listed]
 )
-async def test_a_failure_has_the_kind_of_its_cause(make: Make, sent: bytes, kind: str) -> None:
-    async with scripted(once(sent)) as server:
-        assert await alone(make(server, most_body_bytes=2_000)) == kind
-        assert server.targets == ["/0"]
-
-
-async def test_a_reset_leaves_a_call_unanswered(make: Make) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.asked()
-        peer.reset()
-
+async def test_a_failure_has_the_kind_of_its_cause(
+    make: Make, kind: str, sent: bytes | None
+) -> None:
+    script = reset if sent is None else once(sent)
     async with scripted(script) as server:
-        assert await alone(make(server)) == "unanswered"
+        assert await alone(make(server, most_body_bytes=2_000)) == kind
         assert (server.connections, server.targets) == (1, ["/0"])
 
 
 async def test_a_port_where_nobody_listens_is_a_failure_to_connect(make: Make) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    transport = make(f"http://127.0.0.1:{port}", connections=2)
+    transport = make(f"http://{nobody()}", connections=2)
     async with transport as fetch:
         # Those that wait for a connection are told as well.
-        found = await asyncio.gather(*(outcome(transport, fetch(item)) for item in range(6)))
-    assert found == ["connect"] * 6
+        assert await outcomes(transport, *map(fetch, range(6))) == ["connect"] * 6
     assert transport.effective["connections_opened"] == 0
 
 
 async def test_a_status_that_is_no_success_leaves_the_connection_usable(make: Make) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.asked()
+    async def act(peer: Peer, _: list[str]) -> None:
         await peer.send(answer("sorry", status=503))
         await echo(peer)
 
-    async with scripted(script) as server:
-        transport = make(server)
-        async with transport as fetch:
-            assert await outcome(transport, fetch(0)) == "status"
-            assert await fetch(1) == b"/1"
+    async with scripted(after(1, act)) as server, make(server) as fetch:
+        with pytest.raises(BadStatus, match=r"^status 503$"):
+            await fetch(0)
+        assert await fetch(1) == b"/1"
         assert server.connections == 1
 
 
@@ -231,31 +175,11 @@ async def test_a_status_that_is_no_success_leaves_the_connection_usable(make: Ma
 async def test_a_server_that_stalls_is_a_timeout_and_its_connection_is_left(
     make: Make, sent: bytes
 ) -> None:
-    async def script(peer: Peer) -> None:
-        if peer.number > 1:
-            await echo(peer)
-        await peer.asked()
+    async def act(peer: Peer, _: list[str]) -> None:
         await peer.send(sent)
         await peer.end()
 
-    async with scripted(script) as server:
-        transport = make(server, connections=1, timeout_s=SHORT_S)
-        async with transport as fetch:
-            assert await outcome(transport, fetch(0)) == "timeout"
-        await server.until(lambda: not server.open)
-        async with make(server, connections=1) as fetch:
-            assert await fetch(1) == b"/1"
-        assert server.targets == ["/0", "/1"]
-
-
-async def test_after_a_timeout_the_next_call_has_a_connection_of_its_own(make: Make) -> None:
-    async def script(peer: Peer) -> None:
-        if peer.number > 1:
-            await echo(peer)
-        await peer.asked()
-        await peer.end()
-
-    async with scripted(script) as server:
+    async with scripted(after(1, act)) as server:
         transport = make(server, connections=1, timeout_s=SHORT_S)
         async with transport as fetch:
             assert await outcome(transport, fetch(0)) == "timeout"
@@ -263,7 +187,9 @@ async def test_after_a_timeout_the_next_call_has_a_connection_of_its_own(make: M
             while (found := await outcome(transport, fetch(1))) == "timeout":
                 pass
             assert found == b"/1"
+        await server.until(lambda: not server.open)
         assert server.connections >= 2
+        assert server.targets.count("/0") == 1
 
 
 async def test_a_connection_that_is_always_busy_does_not_expire(make: Make) -> None:
@@ -352,7 +278,7 @@ async def test_an_idle_connection_that_the_server_closed_is_not_used(make: Make)
         for item in range(3):
             assert await fetch(item) == b"/%d" % item
             await server.until(lambda: not server.open)
-            await turns()
+            await turns(PLENTY)
         gc.collect()  # a connection that was left open would say so now
         assert server.targets == ["/0", "/1", "/2"]
 
@@ -368,36 +294,26 @@ SURPRISES = [
 
 
 @pytest.mark.parametrize("surprise", SURPRISES)
-@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize("when", ["at once", "later", "last"])
 async def test_bytes_that_nobody_asked_for_answer_nothing(
-    make: Make, surprise: bytes, closes: bool
+    make: Make, surprise: bytes, when: str
 ) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.send(answer(await peer.asked()))
-        if peer.number == 1:
+    async def act(peer: Peer, targets: list[str]) -> None:
+        if when == "at once":
+            await peer.send(answer(targets[0]) + surprise)
+        else:
+            await peer.send(answer(targets[0]))
             await gate.wait()
             await peer.send(surprise)
-            if closes:
-                return
-        await echo(peer)
+        if when != "last":
+            await echo(peer)
 
     gate = asyncio.Event()
-    async with scripted(script) as server, make(server) as fetch:
+    async with scripted(after(1, act)) as server, make(server) as fetch:
         assert await fetch(0) == b"/0"
-        gate.set()
-        await turns()
-        assert await fetch(1) == b"/1"
-        assert server.connections == 2
-
-
-@pytest.mark.parametrize("surprise", SURPRISES)
-async def test_bytes_right_behind_an_answer_answer_nothing(make: Make, surprise: bytes) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.send(answer(await peer.asked()) + (surprise if peer.number == 1 else b""))
-        await echo(peer)
-
-    async with scripted(script) as server, make(server) as fetch:
-        assert await fetch(0) == b"/0"
+        if when != "at once":
+            gate.set()
+            await turns(PLENTY)
         assert await fetch(1) == b"/1"
         assert server.connections == 2
 
@@ -413,9 +329,9 @@ async def test_a_transport_that_is_left_ends_all_that_is_on_its_way(make: Make) 
         transport = make(server)
         async with transport as fetch:
             await asyncio.gather(fetch(0), fetch(1))
-            tasks = [asyncio.ensure_future(outcome(transport, fetch(item))) for item in range(2, 7)]
+            calls = asyncio.ensure_future(outcomes(transport, *map(fetch, range(2, 7))))
             await server.until(lambda: len(server.targets) == 7)
-        assert await asyncio.gather(*tasks) == ["unanswered"] * 5
+        assert await calls == ["unanswered"] * 5
         await server.until(lambda: not server.open)
 
 

@@ -1,0 +1,42 @@
+"""Outcomes of calls of a transport: what a call returns, or the kind of its failure."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable
+from typing import Any
+
+from labkit.record.record import FAILURES
+
+
+async def outcome(transport: Any, call: Awaitable[object]) -> object:
+    """Return what a call returns, or the kind of its failure."""
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - whatever it is, the transport has to name it
+        kind = transport.kind_of(error)
+    assert kind in FAILURES
+    return kind
+
+
+async def outcomes(transport: Any, *calls: Awaitable[object]) -> list[object]:
+    """Return the outcomes of calls at once."""
+    return await asyncio.gather(*(outcome(transport, call) for call in calls))
+
+
+async def alone(transport: Any, item: int = 0) -> object:
+    """Return the outcome of one call on a transport of its own."""
+    async with transport as fetch:
+        return await outcome(transport, fetch(item))
+
+
+def bodies(*items: int) -> list[bytes]:
+    """Return what `echo` answers to these."""
+    return [b"/%d" % item for item in items]
+
+
+def nobody() -> str:
+    """Return an address, with its port, where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"127.0.0.1:{taken.getsockname()[1]}"
