@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -17,6 +18,8 @@ HEAVY = (
     *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop"),
     *("PIL", "html"),
 )
+DRAWING = ("matplotlib", "pandas")
+PARENT = ("pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy")
 
 
 def loaded_after(code: str) -> set[str]:
@@ -34,67 +37,41 @@ def loaded_after(code: str) -> set[str]:
 def test_all_is_what_the_stub_names() -> None:
     assert lab.__all__ == sorted(set(lab.__all__))
     assert set(lab.__all__) <= set(dir(lab))
-    public = {name for name, value in vars(lab).items() if not isinstance(value, type(sys))}
+    public = {name for name, value in vars(lab).items() if not isinstance(value, ModuleType)}
     others = {name for name in public if not name.startswith("_")} - set(lab.__all__)
-    assert others <= {
-        "Any",
-        "Callable",
-        "Path",
-        "annotations",
-        "attach_stub",
-        "import_module",
-        "load_ipython_extension",
-    }
+    known = {"Any", "Callable", "Path", "annotations", "attach_stub", "import_module"}
+    assert others <= known | {"load_ipython_extension"}
 
 
-@pytest.mark.parametrize("name", lab.__all__)
-def test_every_public_name_is_there_and_described(name: str) -> None:
-    assert getattr(lab, name).__doc__
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [(package, name) for package in (lab, charts, patterns) for name in package.__all__],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_public_name_is_there_and_described(package: ModuleType, name: str) -> None:
+    assert getattr(package, name).__doc__
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+@pytest.mark.parametrize("package", [lab, charts])
+def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="nonsense"):
-        lab.nonsense  # noqa: B018
+        package.nonsense  # noqa: B018
 
 
-def test_importing_labkit_imports_nothing_heavy() -> None:
-    assert not loaded_after("import labkit").intersection(HEAVY)
-
-
-def test_a_lab_that_draws_nothing_is_light() -> None:
-    assert not loaded_after("import labkit.lab.facade, labkit.cli") & {
-        "matplotlib",
-        "pandas",
-    }
-
-
-@pytest.mark.parametrize("name", charts.__all__)
-def test_every_chart_is_there(name: str) -> None:
-    assert getattr(charts, name).__doc__
-
-
-def test_an_unknown_chart_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="nonsense"):
-        charts.nonsense  # noqa: B018
-
-
-def test_the_worker_imports_nothing_of_the_parent() -> None:
-    held = loaded_after("import labkit.measured.worker, labkit.measured.transports.aiohttp")
-    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
-
-
-def test_what_profiles_imports_nothing_of_the_parent() -> None:
-    held = loaded_after(
-        "import labkit.measured.worker, labkit.profiler.profiler, labkit.profiler.timers"
-    )
-    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
-
-
-def test_an_experiment_imports_nothing_of_the_parent() -> None:
-    held = loaded_after(
-        "import labkit.measured.experiments.__main__, labkit.measured.experiments.aiohttp"
-    )
-    assert not held & {"pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy"}
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("labkit", HEAVY),
+        ("labkit.lab.facade, labkit.cli", DRAWING),
+        ("labkit.measured.worker, labkit.measured.transports.aiohttp", PARENT),
+        ("labkit.measured.worker, labkit.profiler.profiler, labkit.profiler.timers", PARENT),
+        ("labkit.measured.experiments.__main__, labkit.measured.experiments.aiohttp", PARENT),
+    ],
+)
+def test_importing_a_part_imports_nothing_that_it_does_not_need(
+    modules: str, absent: tuple[str, ...]
+) -> None:
+    assert not loaded_after(f"import {modules}").intersection(absent)
 
 
 def test_the_patterns_need_the_standard_library_alone() -> None:
@@ -104,9 +81,8 @@ def test_the_patterns_need_the_standard_library_alone() -> None:
 
 def test_the_patterns_hand_on_what_they_say() -> None:
     names = {name for name in dir(patterns) if not name.startswith("_")}
-    modules = {name for name in names if isinstance(getattr(patterns, name), type(sys))}
+    modules = {name for name in names if isinstance(getattr(patterns, name), ModuleType)}
     assert names - modules - {"annotations"} == set(patterns.__all__)
-    assert all(getattr(patterns, name).__doc__ for name in patterns.__all__)
 
 
 def test_the_base_names_the_strategies_that_there_are() -> None:

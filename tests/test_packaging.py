@@ -1,8 +1,13 @@
-"""The files that say what labkit is and needs agree with each other, and with the code."""
+"""The files that say what labkit is and needs agree with each other, and with the code.
+
+So do those for Binder and for dev containers; neither can be built here.
+"""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +28,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import labkit
+from labkit.cli.servers import JUPYTER_CONFIG
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -31,16 +37,19 @@ EXTRAS = PROJECT["optional-dependencies"]
 BUILD = PYPROJECT["dependency-groups"]["build"]
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+BINDER = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())
+CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+SCRIPTS = [ROOT / ".binder" / "postBuild", ROOT / ".binder" / "start"]
 
 
 def locked_entries() -> list[str]:
-    """Each entry of the lock as one line: `name==version ; marker --hash=... --hash=...`."""
+    """Return each entry of the lock as one line: `name==version ; marker --hash=... --hash=...`."""
     lines = [line for line in LOCK.splitlines() if not line.lstrip().startswith("#")]
     return [line for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def locked_versions(name: str) -> list[Version]:
-    """The versions of `name` in the lock: one, or one for each range of Python versions."""
+    """Return the versions of `name` in the lock: one, or one for each range of Python versions."""
     requirements = [Requirement(entry.split("--hash")[0]) for entry in locked_entries()]
     return [
         Version(next(iter(requirement.specifier)).version)
@@ -49,18 +58,15 @@ def locked_versions(name: str) -> list[Version]:
     ]
 
 
-def conda(name: str) -> SpecifierSet:
-    """The versions of `name` that environment.yml allows."""
-    (entry,) = [
-        dependency
-        for dependency in ENVIRONMENT["dependencies"]
-        if isinstance(dependency, str) and dependency.split()[0] == name
-    ]
-    return SpecifierSet(entry.removeprefix(name))
+def conda(environment: dict[str, Any], name: str) -> str:
+    """Return the one entry of a conda environment about the package `name`."""
+    entries = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (entry,) = [entry for entry in entries if re.split(r"[ =<>]", entry)[0] == name]
+    return entry
 
 
 def imported_by(path: Path) -> Iterator[str]:
-    """The top-level name of each absolute import in the module at `path`."""
+    """Yield the top-level name of each absolute import in the module at `path`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -113,14 +119,15 @@ def test_each_imported_library_is_declared() -> None:
 
 def test_environment_agrees_with_the_project_on_python_jupyterlab_and_extras() -> None:
     supported = SpecifierSet(PROJECT["requires-python"])
-    allowed = [version for minor in range(30) if (version := f"3.{minor}.0") in conda("python")]
+    pythons = SpecifierSet(conda(ENVIRONMENT, "python").removeprefix("python"))
+    allowed = [version for minor in range(30) if (version := f"3.{minor}.0") in pythons]
     (jupyterlab,) = [one for one in map(Requirement, EXTRAS["lab"]) if one.name == "jupyterlab"]
     ((installed,),) = [one["pip"] for one in ENVIRONMENT["dependencies"] if isinstance(one, dict)]
     match = re.fullmatch(r"-e \.\[(.+)\]", installed)
 
     assert allowed
     assert all(version in supported for version in allowed)
-    assert conda("jupyterlab") == jupyterlab.specifier
+    assert Requirement(conda(ENVIRONMENT, "jupyterlab")) == Requirement(str(jupyterlab))
     assert match is not None
     assert set(match[1].split(",")) <= EXTRAS.keys()
 
@@ -155,19 +162,19 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         paths = (path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
         return {destination + path.removeprefix(source) for path in paths}
 
-    studies = moved("data/studies/*.toml", "data", "labkit/_data")
-    reference = moved("data/reference/*.*", "data", "labkit/_data")
-    notebooks = moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks")
-    exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
     settings = moved("labkit/cli/jupyter_config/labconfig/*.json", "", "")
+    exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
+    others = [
+        moved("labkit/**/*.py", "", ""),
+        moved("data/studies/*.toml", "data", "labkit/_data"),
+        moved("data/reference/*.*", "data", "labkit/_data"),
+        moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks"),
+        moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks"),
+    ]
 
-    assert studies
-    assert notebooks
-    assert exercises
     assert len(settings) == 2
-    helpers = moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks")
-    data = settings | studies | reference | notebooks | exercises | helpers
-    assert moved("labkit/**/*.py", "", "") | data <= carried
+    assert all([exercises, *others])
+    assert settings.union(exercises, *others) <= carried
     assert {name.split("/")[0] for name in carried} == {
         "labkit",
         f"labkit-{PROJECT['version']}.dist-info",
@@ -180,3 +187,91 @@ def test_each_module_stands_once_in_the_picture_of_the_layers() -> None:
     modules = [one.name for one in iter_modules(labkit.__path__) if one.name != "__main__"]
 
     assert {name: words.count(name) for name in modules} == dict.fromkeys(modules, 1)
+
+
+# Binder and dev containers
+
+
+def test_containers_take_a_python_that_labkit_supports() -> None:
+    # repo2docker finds the version by a single `=`; a range it would not see.
+    [binder] = re.findall(r"^python=(3\.\d+)$", conda(BINDER, "python"))
+    [container] = re.findall(r"^python:(3\.\d+)-", CONTAINER["image"])
+
+    supported = SpecifierSet(PROJECT["requires-python"])
+    assert f"{binder}.0" in supported
+    assert f"{container}.0" in supported
+
+
+def test_binder_takes_what_the_environment_of_conda_takes() -> None:
+    assert conda(BINDER, "jupyterlab") == conda(ENVIRONMENT, "jupyterlab")
+    assert BINDER["channels"] == ENVIRONMENT["channels"]
+    [pip] = [entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict)]
+    extras = pip[0].removeprefix("-e ")
+    assert f"--editable '{extras}'" in SCRIPTS[0].read_text()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_of_binder_are_executable_and_parse(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_binder_starts_what_it_is_told_to_at_scale_smoke() -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    started = subprocess.run(
+        [SCRIPTS[1], "printenv", "LABKIT_SCALE", "JUPYTER_CONFIG_PATH"],
+        env={**os.environ, "PATH": path, "JUPYTER_CONFIG_PATH": "/theirs", "LABKIT_SCALE": "paper"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert started.stdout.splitlines() == ["smoke", f"{JUPYTER_CONFIG}:/theirs"]
+
+
+def test_the_dev_container_is_made_by_commands_that_exist() -> None:
+    assert re.search(r"^setup:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert CONTAINER["postCreateCommand"].endswith("/bin/labkit lab --copy-only")
+    assert CONTAINER["forwardPorts"] == [8888]
+
+
+def test_the_dev_container_installs_outside_of_the_checkout() -> None:
+    """The checkout may come with a `.venv`, whose programs are for the machine around it."""
+    made, remote = CONTAINER["postCreateCommand"], CONTAINER["remoteEnv"]
+    settings = CONTAINER["customizations"]["vscode"]["settings"]
+    [venv] = set(re.findall(r"VENV=(\S+)", made + " " + remote["MAKEFLAGS"]))
+
+    assert venv.startswith("/opt/")
+    assert f"{venv}/bin/labkit lab" in made
+    assert remote["PATH"].startswith(f"{venv}/bin:")
+    assert settings["python.defaultInterpreterPath"] == f"{venv}/bin/python"
+
+
+def test_where_make_installs_can_be_chosen(tmp_path: Path) -> None:
+    """Also where the checkout has a `.venv` that seems to be ready."""
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    for name in ("pyproject.toml", "requirements.lock", ".venv/bin/uv", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def would_make(flags: str) -> int:
+        asked = ["make", "--question", "--directory", str(tmp_path), "setup"]
+        return subprocess.run(
+            asked, env={**os.environ, "MAKEFLAGS": flags}, check=False, capture_output=True
+        ).returncode
+
+    assert would_make("") == 0
+    assert would_make(CONTAINER["remoteEnv"]["MAKEFLAGS"]) == 1
+
+
+def test_containers_are_for_smoke_and_say_so() -> None:
+    assert CONTAINER["containerEnv"] == {"LABKIT_SCALE": "smoke"}
+    assert "scale smoke" in CONTAINER["name"]
+    readme = (ROOT / "README.md").read_text()
+    assert "shared container" in readme
+
+
+@pytest.mark.parametrize("file", [*SCRIPTS, ROOT / ".binder/environment.yml"], ids=lambda f: f.name)
+def test_containers_name_no_place_to_download_from(file: Path) -> None:
+    assert "://" not in file.read_text()
