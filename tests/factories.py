@@ -183,6 +183,18 @@ def timeline(trial: Trial, *, wall_s: float, rows: int = 120) -> Timeline:
     )
 
 
+def make_function(name: str, *called: Call, **changes: Any) -> Function:
+    """Return a coroutine of a call graph that was called once for a second, with `changes`."""
+    total_s = changes.get("total_s", 1.0)
+    usual = {"file": "", "line": 1, "coroutine": True, "calls": 1, "self_s": total_s}
+    return Function(**{**usual, "name": name, "total_s": total_s, "called": called, **changes})
+
+
+def call(callee: int, total_s: float) -> Call:
+    """Return one call of a function by another."""
+    return Call(callee=callee, calls=1, total_s=total_s, self_s=total_s)
+
+
 def make_study(
     arms: Mapping[str, Mapping[str, float]], *, repeats: int = 5, spread: float = 0.02
 ) -> list[Record]:

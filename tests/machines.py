@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +26,26 @@ GOOD = Machine(
     clock_source="tsc", missing=frozenset(), widgets="8.1", has_front_end=True,
 )  # fmt: skip
 """A machine without a fault."""
+KINDS: dict[str, Callable[[Any], Any]] = {
+    "watched": lambda fields: Interference(**fields),
+    "clock": lambda fields: SimpleNamespace(**fields),
+    "missing": frozenset,
+    "trial_cores": tuple,
+}
+DATA = Path(__file__).parent / "data"
+
+
+def checks(name: str) -> list[Any]:
+    """Return the rows of a table of checks: name, changes, status, start of what is found."""
+    rows: list[Any] = json.loads((DATA / name).read_text("utf-8"))
+    return rows
 
 
 def machine(**changes: Any) -> Machine:
-    """Return the good machine with changes; a name of its environment changes that."""
+    """Return the good machine with changes; a name of its environment changes that.
+
+    Structures and sets may be given as JSON has them.
+    """
+    changes = {name: KINDS.get(name, lambda same: same)(changes[name]) for name in changes}
     env = {name: changes.pop(name) for name in GOOD.environment if name in changes}
     return msgspec.structs.replace(GOOD, environment=GOOD.environment | env, **changes)

@@ -14,8 +14,8 @@ from typing import Any
 import matplotlib as mpl
 import msgspec
 import pytest
+from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -25,9 +25,9 @@ from labkit import charts, stats
 from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
 from labkit.charts.notes import Trust
 from labkit.errors import BadInput
-from labkit.profiler.callgraph import Call, CallGraph, Function
+from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import PHASES, Note, Record, Timeline
-from tests.factories import make_record, make_study, phases
+from tests.factories import call, make_function, make_record, make_study, phases
 
 KIB = 1024
 BUSY = Note(code="server-busy", message="the server used 75 % of its core")
@@ -43,18 +43,23 @@ NOW = {
 }
 
 
-def garcia(*, repeats: int = 5) -> list[Record]:
+def garcia() -> list[Record]:
     """Two of the clients of 2018; the second is in doubt."""
-    return [
-        msgspec.structs.replace(record, verdict="warn", warnings=[BUSY])
-        if record.axes["strategy"] == "as_completed"
-        else record
-        for record in make_study(NOW, repeats=repeats)
-    ]
+    doubts = {"semaphore": {}, "as_completed": {"verdict": "warn", "warnings": [BUSY]}}
+    records = make_study(NOW)
+    return [msgspec.structs.replace(one, **doubts[one.axes["strategy"]]) for one in records]
 
 
 def garcia_rows(**more: Any) -> list[Row]:
     return charts.rows(stats.frame(garcia()), ["strategy"], published=PUBLISHED, **more)
+
+
+def bars(records: list[Record], *by: str) -> Chart:
+    return charts.bars(stats.frame(records), "memory", by or ["strategy"])
+
+
+def beside_a_reference() -> list[Row]:
+    return garcia_rows(reference=stats.frame(make_study(NOW, spread=0.0)))
 
 
 def by_requests(*, factor: float = 1.0) -> list[Record]:
@@ -130,20 +135,14 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
         notes=["One is mine."],
     ),
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
-    "triptych beside a reference": lambda: charts.triptych(
-        garcia_rows(reference=stats.frame(make_study(NOW)))
-    ),
+    "triptych beside a reference": lambda: charts.triptych(beside_a_reference()),
     "triptych of another size": lambda: charts.triptych(
-        garcia_rows(reference=stats.frame(make_study(NOW))), differs="of 100,000 requests"
+        beside_a_reference(), differs="of 100,000 requests"
     ),
-    "bars": lambda: charts.bars(stats.frame(garcia()), "memory", ["strategy"]),
-    "bars by two": lambda: charts.bars(
-        stats.frame(by_requests()), "memory", ["strategy", "requests"]
-    ),
-    "bars in many colours": lambda: charts.bars(
-        stats.frame(make_record(axes={"strategy": "queue", "of": name}) for name in MANY),
-        "memory",
-        ["strategy", "of"],
+    "bars": lambda: bars(garcia()),
+    "bars by two": lambda: bars(by_requests(), "strategy", "requests"),
+    "bars in many colours": lambda: bars(
+        [make_record(axes={"strategy": "queue", "of": name}) for name in MANY], "strategy", "of"
     ),
     "throughput": lambda: charts.throughput(rates(), title="Two loops", conditions="10 at a time"),
     "throughput in two lines": lambda: charts.throughput(
@@ -161,12 +160,6 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
 @pytest.fixture(params=EVERY_CHART)
 def chart(request: pytest.FixtureRequest) -> Chart:
     return EVERY_CHART[request.param]()
-
-
-def drawn(chart: Chart) -> Chart:
-    """The chart after one rendering, when places of texts are known."""
-    FigureCanvasAgg(chart).draw()
-    return chart
 
 
 def texts(chart: Chart) -> list[Text]:
@@ -221,7 +214,8 @@ def test_same_data_give_the_same_svg(name: str) -> None:
 
 
 def test_texts_are_large_enough_within_the_figure_and_apart(chart: Chart) -> None:
-    whole = drawn(chart).bbox.padded(2)
+    chart.draw_without_rendering()  # after which the places of texts are known
+    whole = chart.bbox.padded(2)
 
     assert {text.get_text() for text in texts(chart) if text.get_fontsize() < 12} == set()
     outside = [
@@ -237,17 +231,13 @@ def test_texts_are_large_enough_within_the_figure_and_apart(chart: Chart) -> Non
         assert [1 for one, next_one in itertools.pairwise(places) if one.overlaps(next_one)] == []
 
 
-def test_every_panel_names_its_axes_and_units(chart: Chart) -> None:
+def test_chart_names_axes_and_units_shows_verdict_and_notes_and_describes_itself(
+    chart: Chart,
+) -> None:
     for ax in chart.axes:
-        named = ax.get_title(loc="left") or ax.get_ylabel() or ax.get_xlabel()
-        assert named
-        assert any(
-            unit in f"{ax.get_xlabel()} {ax.get_ylabel()}"
-            for unit in ("MB", "s", "% of a core", "requests")
-        )
-
-
-def test_verdict_and_notes_are_on_the_chart_and_it_describes_itself(chart: Chart) -> None:
+        assert ax.get_title(loc="left") or ax.get_ylabel() or ax.get_xlabel()
+        shown = f"{ax.get_xlabel()} {ax.get_ylabel()}"
+        assert any(unit in shown for unit in ("MB", "s", "% of a core", "requests"))
     assert any("valid" in note or "warn" in note for note in chart.notes)
     assert set(" ".join(chart.notes).split()) <= set(" ".join(words(chart)).split())
     assert len(chart.alt.splitlines()) == 1
@@ -268,20 +258,11 @@ def test_notebook_shows_a_chart_once_as_image_and_text() -> None:
     assert metadata["image/png"]["width"] < chart.get_figwidth() * 100
 
 
-def test_chart_is_in_no_list_of_pyplot() -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    before = pyplot.get_fignums()
-
-    EVERY_CHART["bars"]().png()
-
-    assert pyplot.get_fignums() == before
-
-
-def test_style_of_the_user_and_of_the_lab_leave_each_other_alone() -> None:
-    mine = dict(mpl.rcParams)
+def test_style_and_pyplot_of_the_user_and_the_lab_leave_each_other_alone() -> None:
+    mine, figures = dict(mpl.rcParams), pyplot.get_fignums()
     plain = EVERY_CHART["bars"]().svg()
 
-    assert dict(mpl.rcParams) == mine
+    assert (dict(mpl.rcParams), pyplot.get_fignums()) == (mine, figures)
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 4, "axes.grid": True}):
         assert EVERY_CHART["bars"]().svg() == plain
 
@@ -300,7 +281,7 @@ def test_suffix_says_how_a_chart_is_saved(tmp_path: Path) -> None:
 def test_dollars_in_a_name_are_no_formula() -> None:
     records = [make_record(axes={"workload.path": path}) for path in ("/$a^$", "/$\\bad$")]
 
-    chart = charts.bars(stats.frame(records), "memory", ["workload.path"])
+    chart = bars(records, "workload.path")
 
     chart.png()
     assert labels(chart.axes[0]) == ["/$a^$", "/$\\bad$"]
@@ -309,10 +290,11 @@ def test_dollars_in_a_name_are_no_formula() -> None:
 # Bars
 
 
-def test_bars_are_medians_with_their_repeats() -> None:
+def test_bars_are_medians_with_their_repeats_and_doubts() -> None:
     records = garcia()
 
-    (ax,) = charts.bars(stats.frame(records), "memory", ["strategy"]).axes
+    chart = bars(records)
+    (ax,) = chart.axes
 
     for place, strategy in enumerate(NOW):
         values = [r.process.peak_rss_bytes / 1e6 for r in records if r.axes["strategy"] == strategy]
@@ -323,18 +305,14 @@ def test_bars_are_medians_with_their_repeats() -> None:
         assert column(dots, "x") == pytest.approx(values)
     assert ax.get_xlabel() == "peak memory (MB)"
     assert ax.get_xlim()[0] == 0
-
-
-def test_arm_in_doubt_is_marked_and_its_codes_are_noted() -> None:
-    chart = charts.bars(stats.frame(garcia()), "memory", ["strategy"])
-
-    assert labels(chart.axes[0]) == ["semaphore", "as_completed \N{WARNING SIGN}"]
+    # The arm in doubt is marked, and its codes are noted.
+    assert labels(ax) == ["semaphore", "as_completed \N{WARNING SIGN}"]
     assert "valid: semaphore" in chart.notes
     assert "\N{WARNING SIGN} warn (server-busy): as_completed" in chart.notes
 
 
 def test_last_axis_is_told_by_colour() -> None:
-    chart = charts.bars(stats.frame(by_requests()), "memory", ["strategy", "requests"])
+    chart = EVERY_CHART["bars by two"]()
 
     (ax,) = chart.axes
     assert labels(ax) == ["semaphore", "task_pool"]
@@ -391,19 +369,15 @@ def test_triptych_puts_published_beside_measured() -> None:
     chart = charts.triptych(garcia_rows(), published_label="published 2018")
 
     memory, time, cpu = chart.axes
-    assert [ax.get_title(loc="left") for ax in (memory, time, cpu)] == [
-        "peak memory",
-        "time of the process",
-        "CPU of the process",
-    ]
+    titles = ["peak memory", "time of the process", "CPU of the process"]
+    assert [ax.get_title(loc="left") for ax in chart.axes] == titles
     assert widths(memory) == pytest.approx([380, 361.148, 52, 58.929], rel=1e-4)
     assert widths(time) == pytest.approx([155, 154.87, 154, 154.91])
     assert widths(cpu) == pytest.approx([45, 38, 100, 100])
     assert [bool(box.get_hatch()) for box in boxes(memory)] == [False, True, False, True]
     assert labels(memory) == ["semaphore", "as_completed \N{WARNING SIGN}"]
-    assert {"measured here", "published 2018", "floor: the server's delays alone"} <= {
-        *words(chart)
-    }
+    named = {"measured here", "published 2018", "floor: the server's delays alone"}
+    assert named <= set(words(chart))
 
 
 def test_floors_are_a_line_through_all_bars_or_one_for_each_client() -> None:
@@ -432,9 +406,7 @@ def test_published_figures_of_another_workload_have_axes_of_their_own() -> None:
 
 
 def test_reference_is_drawn_lighter_between_measured_and_published() -> None:
-    rows = garcia_rows(reference=stats.frame(make_study(NOW, spread=0.0)))
-
-    chart = charts.triptych(rows)
+    chart = charts.triptych(beside_a_reference())
 
     measured, reference, published = boxes(chart.axes[0])[:3]
     assert reference.get_width() == 380
@@ -444,23 +416,15 @@ def test_reference_is_drawn_lighter_between_measured_and_published() -> None:
     assert "reference machine" in words(chart)
 
 
-def test_triptych_without_published_figures_shows_what_was_measured() -> None:
+def test_what_has_no_published_figure_shows_what_was_measured() -> None:
     chart = charts.triptych(charts.rows(stats.frame(garcia()), ["strategy"]), differs="of any size")
 
     assert len(chart.axes) == 3
     assert not any("published" in text for text in [*words(chart), chart.alt])
 
-
-def test_client_without_a_published_figure_leaves_its_place_empty() -> None:
-    then = {"process_wall_s": 8.0}
-    rows = [
-        Row(trust=Trust(label="a"), repeats=[{"process_wall_s": 9.0}], published=then),
-        Row(trust=Trust(label="b"), repeats=[{"process_wall_s": 7.0}]),
-    ]
-
-    time = charts.triptych(rows).axes[1]
-
-    assert widths(time) == [9, 8, 7]
+    a, b = (Row(trust=Trust(label=""), repeats=[{"process_wall_s": s}]) for s in (9.0, 7.0))
+    rows = [replace(a, published={"process_wall_s": 8.0}), b]
+    assert widths(charts.triptych(rows).axes[1]) == [9, 8, 7]
 
 
 # Timeline
@@ -500,17 +464,15 @@ def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
 
 def test_timeline_of_a_server_that_was_not_watched() -> None:
     record = make_record()
-    unseen = [None] * len(record.timeline.t_s)
-    trial = {**record.trial, "workload": {}}
-    unwatched = msgspec.structs.replace(
-        record.timeline, server_rss_bytes=unseen, server_cpu_percent=unseen, loop_lag_s=unseen
-    )
+    names = [
+        f"timeline.{name}" for name in ("server_rss_bytes", "server_cpu_percent", "loop_lag_s")
+    ]
+    unseen = dict.fromkeys(names, [None] * len(record.timeline.t_s))
 
-    chart = charts.timeline(make_record(timeline=unwatched, trial=trial))
+    chart = charts.timeline(make_record(trial={**record.trial, "workload": {}}, **unseen))
 
-    assert [one.get_label() for one in chart.axes[0].lines] == ["client"]
-    assert [one.get_label() for one in chart.axes[2].lines] == ["in flight"]
-    assert list(chart.axes[4].lines) == []
+    shown = [[one.get_label() for one in ax.lines] for ax in chart.axes]
+    assert (shown[0], shown[2], shown[4]) == (["client"], ["in flight"], [])
     assert "not measured" in words(chart)
 
 
@@ -567,20 +529,16 @@ def test_medians_are_joined_over_an_axis_that_spans_decades() -> None:
 
 
 def test_numbers_that_span_decades_are_on_a_logarithmic_axis_that_says_so() -> None:
-    records = [make_record(axes={"limit": n}, throughput_rps=n * 10.0) for n in (1, 2, 100)]
+    def over_limits(*limits: int) -> Axes:
+        records = [make_record(axes={"limit": n}, throughput_rps=n * 10.0) for n in limits]
+        (ax,) = charts.over_axis(stats.frame(records), "limit", "throughput_rps").axes
+        return ax
 
-    (ax,) = charts.over_axis(stats.frame(records), "limit", "throughput_rps").axes
-
-    assert ax.get_yscale() == "log"
-    assert ax.get_ylabel() == "throughput (requests/s), logarithmic"
-
-    many = [make_record(axes={"limit": n}) for n in range(1, 30)]
-    (ax,) = charts.over_axis(stats.frame(many), "limit", "time").axes
-    assert {"1", "2", "5", "10", "20"} <= set(labels(ax, "x"))
-    near = [make_record(axes={"limit": n}) for n in (10, 20, 30)]
-    (ax,) = charts.over_axis(stats.frame(near), "limit", "time").axes
-    assert ax.get_xscale() == "linear"
-    assert ax.get_xlabel() == "limit"
+    wide, near = over_limits(1, 2, 100), over_limits(10, 20, 30)
+    assert wide.get_yscale() == "log"
+    assert wide.get_ylabel() == "throughput (requests/s), logarithmic"
+    assert {"1", "2", "5", "10", "20"} <= set(labels(over_limits(*range(1, 30)), "x"))
+    assert (near.get_xscale(), near.get_xlabel()) == ("linear", "limit")
 
 
 def test_reference_over_an_axis_is_lighter_and_named() -> None:
@@ -635,8 +593,8 @@ def test_a_request_that_failed_is_marked_where_it_failed() -> None:
     assert any("A cross: it failed there" in note for note in chart.notes)
 
 
-def test_phases_of_an_arm_are_those_of_all_its_requests() -> None:
-    chart = charts.phases(traced())
+def test_phases_of_an_arm_are_those_of_all_its_requests_and_an_untraced_one_is_named() -> None:
+    chart = charts.phases({**traced(), "blind": [make_record()]})
     (ax,) = chart.axes
 
     bars = boxes(ax)
@@ -646,12 +604,6 @@ def test_phases_of_an_arm_are_those_of_all_its_requests() -> None:
     assert queued[PHASES.index("queue")].get_width() == pytest.approx(10)
     assert "queued: prepare 0.1, queue 10" in chart.alt
     assert "10.8 ms" in words(chart)
-
-
-def test_an_arm_that_was_not_traced_is_named() -> None:
-    chart = charts.phases({**traced(), "blind": [make_record()]})
-
-    assert labels(chart.axes[0]) == ["free", "queued"]
     assert any("Not drawn" in note and "blind" in note for note in chart.notes)
 
 
@@ -667,45 +619,23 @@ def test_an_arm_that_was_not_traced_is_named() -> None:
         ("phases", "Mean latency by phase for each strategy"),
     ],
 )
-def test_plot_by_name(kind: str, title: str) -> None:
-    records = [
-        make_record(axes={"strategy": name}, latencies_us=[9] * 20, phases=phases()) for name in NOW
-    ]
+def test_plot_by_name_merges_the_repeats_of_each_arm(kind: str, title: str) -> None:
+    more = {"latencies_us": [9] * 10, "phases": phases()}
+    records = [make_record(axes={"strategy": arm}, **more) for arm in "abab"]
 
-    assert title in words(charts.plot(kind, records, ["strategy"]))
-
-
-def test_plot_of_latency_merges_the_repeats_of_each_arm() -> None:
-    records = [make_record(axes={"strategy": arm}, latencies_us=[1_000] * 10) for arm in "abab"]
-
-    (ax,) = charts.plot("latency", records, ["strategy"]).axes
-
-    assert [one.get_label() for one in ax.lines] == ["a (n = 20)", "b (n = 20)"]
-
-
-def called(callee: int, total_s: float) -> Call:
-    return Call(callee=callee, calls=1, total_s=total_s, self_s=total_s)
-
-
-def function(name: str, total_s: float, *calls: Call, coroutine: bool = True) -> Function:
-    return Function(
-        name=name,
-        file="",
-        line=1,
-        coroutine=coroutine,
-        calls=1,
-        total_s=total_s,
-        self_s=total_s,
-        called=calls,
-    )
+    chart = charts.plot(kind, records, ["strategy"])
+    assert title in words(chart)
+    if kind == "latency":
+        lines = chart.axes[0].lines
+        assert [one.get_label() for one in lines] == ["a (n = 20)", "b (n = 20)"]
 
 
 def test_flames_stand_below_what_called_them() -> None:
     functions = (
-        function("main", 1.0, called(1, 0.5), called(2, 0.25)),
-        function("Client.fetch", 0.5),
-        function("parse", 0.25, coroutine=False),
-        function("the_loop", 9.0, called(0, 1.0), coroutine=False),
+        make_function("main", call(1, 0.5), call(2, 0.25)),
+        make_function("Client.fetch", total_s=0.5),
+        make_function("parse", total_s=0.25, coroutine=False),
+        make_function("the_loop", call(0, 1.0), total_s=9.0, coroutine=False),
     )
     graph = CallGraph(clock="wall", functions=functions)
     chart = charts.flame(graph, "A profile")
@@ -726,48 +656,32 @@ def test_name_in_a_flame_is_shown_as_far_as_it_fits(letters: int, shown: str) ->
     assert flame_chart.fitted("Client.fetch", letters) == shown
 
 
-def bare(**changes: Any) -> list[Record]:
-    """One record in which something was not measured."""
-    return [make_record(**changes)]
-
-
 EAGER = stats.frame([make_record(axes={"eager": True}), make_record(axes={"eager": False})])
+NONE = stats.frame([])
+BARE = [make_record(process=None, latency_hdr=None, timeline=Timeline())]
+COUNTED = make_record(settings={"probes": "counts"}, timeline=Timeline())
+FAILED = [make_record(phases=phases(2, n=0))]
+NO_GRAPH = CallGraph(clock="cpu", functions=())
 REFUSED: list[tuple[Callable[[], Chart], str]] = [
-    (lambda: charts.bars(stats.frame(garcia()), "memry", ["strategy"]), "did you mean 'memory'"),
-    (lambda: charts.bars(stats.frame(garcia()), "memory", ["strategi"]), "'strategy'"),
-    (lambda: charts.bars(stats.frame([]), "memory", ["strategy"]), "no records to draw"),
-    (lambda: charts.over_axis(stats.frame([]), "limit", "memory"), "no records to draw"),
+    (lambda: charts.bars(NONE, "memry", ["strategy"]), "did you mean 'memory'"),
+    (lambda: bars(garcia(), "strategi"), "'strategy'"),
+    (lambda: bars([]), "no records to draw"),
+    (lambda: charts.over_axis(NONE, "limit", "memory"), "no records to draw"),
     (lambda: charts.throughput([]), "no programs to draw"),
     (lambda: charts.triptych([]), "no clients"),
-    (
-        lambda: charts.timeline(*bare(settings={"probes": "counts"}, timeline=Timeline())),
-        r"no timeline .probes was 'counts'.*probes 'full'",
-    ),
-    (lambda: charts.latency({"a": bare(latency_hdr=None)}), "no arm has 10 answers"),
-    (
-        lambda: charts.over_axis(stats.frame(bare(process=None)), "limit", "memory"),
-        "no record has a value of it",
-    ),
-    *(
-        (
-            lambda x=x: charts.over_axis(EAGER, x, "memory"),
-            f"x is '{x}': it must be a column of numbers",
-        )
-        for x in ("strategy", "eager", "no_such_column")
-    ),
-    (lambda: charts.plot("phases", bare()), r"transport\.trace"),
-    (lambda: charts.plot("waterfall", bare()), r"transport\.trace"),
-    (
-        lambda: charts.plot("phases", bare(phases=phases(2, n=0))),
-        "no request that was traced succeeded",
-    ),
+    (lambda: charts.timeline(COUNTED), r"no timeline .probes was 'counts'.*probes 'full'"),
+    (lambda: charts.latency({"a": BARE}), "no arm has 10 answers"),
+    (lambda: charts.over_axis(stats.frame(BARE), "limit", "memory"), "no record has a value of it"),
+    (lambda: charts.over_axis(EAGER, "strategy", "memory"), "x is 'strategy': it must be a column"),
+    (lambda: charts.over_axis(EAGER, "eager", "memory"), "it must be a column of numbers"),
+    (lambda: charts.over_axis(EAGER, "no_such", "memory"), "it must be a column of numbers"),
+    (lambda: charts.plot("phases", BARE), r"transport\.trace"),
+    (lambda: charts.plot("waterfall", BARE), r"transport\.trace"),
+    (lambda: charts.plot("phases", FAILED), "no request that was traced succeeded"),
     (lambda: charts.plot("timelin", garcia()), r"plot is 'timelin'.*did you mean 'timeline'"),
     (lambda: charts.plot("timeline", garcia()), "plot is 'timeline': it shows one"),
     (lambda: charts.plot("waterfall", garcia()), "plot is 'waterfall': it shows one"),
-    (
-        lambda: charts.flame(CallGraph(clock="cpu", functions=()), "Nothing"),
-        "no function that took any time",
-    ),
+    (lambda: charts.flame(NO_GRAPH, "Nothing"), "no function that took any time"),
 ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import bleach
 import msgspec
 import pytest
-from factories import make_record, make_study
+from factories import make_function, make_record, make_study
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
@@ -20,17 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from labkit import stats
-from labkit.charts.style import (
-    GREY,
-    INK,
-    ON_FILL,
-    PALE,
-    PALETTE,
-    on_any_page,
-    transparent_background,
-)
-from labkit.profiler.callgraph import CallGraph, Function, ProfileResult
-from labkit.record.record import Timeline
+from labkit.charts import style
+from labkit.profiler.callgraph import CallGraph, ProfileResult
+from labkit.record.record import Record, Timeline
 from labkit.report.file_study import Audit, Ledger
 from labkit.report.html import MAX_BYTES, prose
 from labkit.report.ladder import Ladder
@@ -58,19 +50,9 @@ ARMS = {
 NO_TIMELINE = Timeline(**{name: [] for name in Timeline.__struct_fields__})
 
 
-def study() -> Study:
-    return Study(make_study(ARMS), ["strategy"])
-
-
 def sweep() -> Sweep:
-    settings = [{"limit": limit, "strategy": "queue"} for limit in (1, 10, 100)]
-    return Sweep(
-        [
-            make_record(settings=one, repeat=repeat, axes={"limit": one["limit"]})
-            for one in settings
-            for repeat in range(5)
-        ]
-    )
+    arms = [({"limit": limit, "strategy": "queue"}, {"limit": limit}) for limit in (1, 10, 100)]
+    return Sweep(make_record(settings=s, axes=axes, repeat=n) for s, axes in arms for n in range(5))
 
 
 def ladder() -> Ladder:
@@ -83,10 +65,7 @@ def audit() -> Audit:
 
 
 def profile() -> Profile:
-    one = Function(
-        name=EVIL, file="/x.py", line=1, coroutine=True, calls=2, total_s=1.0, self_s=1.0
-    )
-    graph = CallGraph(clock="wall", functions=(one,))
+    graph = CallGraph(clock="wall", functions=(make_function(EVIL),))
     return Profile(ProfileResult(graph=graph, wall_s=1.0, slow_s=0.05))
 
 
@@ -97,7 +76,7 @@ def comparison(n: int = 5) -> stats.Comparison:
 KINDS: Mapping[str, Callable[[], Any]] = {
     "run": lambda: Run(make_record()),
     "run without timeline": lambda: Run(make_record(timeline=NO_TIMELINE)),
-    "study": study,
+    "study": lambda: Study(make_study(ARMS), ["strategy"]),
     "sweep": sweep,
     "reproduction": partial(load, "garcia-2018"),
     "ladder": ladder,
@@ -118,9 +97,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def bundle(kind: str) -> dict[str, str]:
-    found: dict[str, str] = KINDS[kind]()._repr_mimebundle_()
-    return found
+def result(kind: str) -> Any:
+    return KINDS[kind]()
+
+
+@pytest.fixture(scope="module")
+def bundle(result: Any) -> dict[str, str]:
+    return dict(result._repr_mimebundle_())
 
 
 class Tags(HTMLParser):
@@ -146,7 +129,9 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_a_bundle_is_text_and_whole_html_without_style_or_script(bundle: dict[str, str]) -> None:
+def test_a_bundle_is_text_and_whole_html_without_style_or_script(
+    kind: str, result: Any, bundle: dict[str, str]
+) -> None:
     page = Tags(bundle["text/html"])
 
     assert set(bundle) == {"text/html", "text/plain"}
@@ -154,10 +139,9 @@ def test_a_bundle_is_text_and_whole_html_without_style_or_script(bundle: dict[st
     assert len(bundle["text/html"]) < MAX_CHARACTERS
     assert not page.open
     assert not {"style", "script", "svg", "iframe"} & set(page.tags)
-
-
-def test_a_picture_is_there_where_it_says_more(kind: str, bundle: dict[str, str]) -> None:
     assert ("data:image/png" in bundle["text/html"]) == (kind in WITH_PICTURE)
+    if kind in WITH_PICTURE:
+        assert repr(result) == bundle["text/plain"]
 
 
 def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> None:
@@ -169,11 +153,6 @@ def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> No
     assert Tags(left).tags == Tags(source).tags
 
 
-@pytest.mark.parametrize("kind", WITH_PICTURE, indirect=True)
-def test_the_text_is_what_a_repl_shows_too(kind: str, bundle: dict[str, str]) -> None:
-    assert repr(KINDS[kind]()) == bundle["text/plain"]
-
-
 def test_only_what_is_asked_for_is_made() -> None:
     run = Run(make_record())
 
@@ -181,18 +160,15 @@ def test_only_what_is_asked_for_is_made() -> None:
     assert set(run._repr_mimebundle_(exclude={"text/html"})) == {"text/plain"}
 
 
-def evil_run() -> Run:
-    record = make_record(
-        axes={"strategy": EVIL}, first_errors=[EVIL], **{"id": "20261120-120000-000001"}
-    )
-    trial = {**record.trial, "strategy": EVIL}
-    return Run(msgspec.structs.replace(record, trial=trial))
+def evil_record() -> Record:
+    trial = {**make_record().trial, "strategy": EVIL}
+    return make_record(axes={"strategy": EVIL}, first_errors=[EVIL], trial=trial)
 
 
 EVIL_ONES: Mapping[str, Callable[[], Any]] = {
-    "run": evil_run,
-    "study": lambda: Study([evil_run().record], ["strategy"]),
-    "record": lambda: evil_run().record,
+    "run": lambda: Run(evil_record()),
+    "study": lambda: Study([evil_record()], ["strategy"]),
+    "record": evil_record,
     "verdict": lambda: msgspec.structs.replace(load("garcia-2018").verdicts[0], reason=EVIL),
     "comparison": lambda: msgspec.structs.replace(comparison(), reason=EVIL),
 }
@@ -219,33 +195,25 @@ def test_a_comparison_is_a_sentence_with_its_mark() -> None:
 
 
 def test_white_is_no_ground_and_ink_stands_out_from_light_and_dark() -> None:
-    assert on_any_page("white")[3] == 0
-    assert on_any_page(INK) == (GREY, GREY, GREY, 1)
-    for ground in (0x11, 255):
-        assert _contrast(round(GREY * 255), ground) > 4
+    assert style.on_any_page("white")[3] == 0
+    assert style.on_any_page(style.INK) == (style.GREY, style.GREY, style.GREY, 1)
+    for ground in (0x11 / 255, 1.0):
+        dark, light = sorted(((grey + 0.055) / 1.055) ** 2.4 for grey in (style.GREY, ground))
+        assert (light + 0.05) / (dark + 0.05) > 4
 
 
-@pytest.mark.parametrize("colour", [PALE, "#0072B2", "#0072B233", "#DDDDDD"])
+@pytest.mark.parametrize("colour", [style.PALE, "#0072B2", "#0072B233", "#DDDDDD"])
 def test_a_colour_looks_on_white_as_it_was_drawn(colour: str) -> None:
     def on_white(colour: Any) -> list[float]:
         *parts, alpha = to_rgba(colour)
         return [1 - (1 - part) * alpha for part in parts]
 
-    assert on_white(on_any_page(colour)) == pytest.approx(on_white(colour), abs=0.01)
+    assert on_white(style.on_any_page(colour)) == pytest.approx(on_white(colour), abs=0.01)
 
 
-@pytest.mark.parametrize("name", PALETTE[:-1])
+@pytest.mark.parametrize("name", style.PALETTE[:-1])
 def test_the_colours_that_tell_arms_apart_stay_what_they_are(name: str) -> None:
-    assert to_hex(on_any_page(name)) == name.lower()
-
-
-def _contrast(grey: int, ground: int) -> float:
-    light, dark = sorted([_luminance(grey), _luminance(ground)], reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(grey: int) -> float:
-    return ((grey / 255 + 0.055) / 1.055) ** 2.4
+    assert to_hex(style.on_any_page(name)) == name.lower()
 
 
 def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
@@ -264,16 +232,18 @@ def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
 
 def test_what_is_drawn_on_a_filled_area_stays_as_it_is() -> None:
     figure = Drawing()
-    on, beside, light = (figure.text(0.1, 0.1, "x", color=c) for c in (ON_FILL, INK, "white"))
-    bar = figure.add_artist(Rectangle((0, 0), 1, 1, facecolor=PALETTE[0], alpha=0.5))
-    grid = figure.add_artist(Line2D([0, 1], [0, 1], color=PALE, alpha=1.0))
+    on, beside, light = (
+        figure.text(0.1, 0.1, "x", color=c) for c in (style.ON_FILL, style.INK, "white")
+    )
+    bar = figure.add_artist(Rectangle((0, 0), 1, 1, facecolor=style.PALETTE[0], alpha=0.5))
+    grid = figure.add_artist(Line2D([0, 1], [0, 1], color=style.PALE, alpha=1.0))
     drawn = [on, beside, light, grid]
     before = [(one.get_color(), one.get_alpha()) for one in drawn]
 
-    with transparent_background(figure):
-        assert [one.get_color() for one in (on, light)] == [ON_FILL, "white"]
-        assert beside.get_color() == (GREY, GREY, GREY, 1)
-        assert bar.get_facecolor() == to_rgba(PALETTE[0], 0.5)
+    with style.transparent_background(figure):
+        assert [one.get_color() for one in (on, light)] == [style.ON_FILL, "white"]
+        assert beside.get_color() == (style.GREY, style.GREY, style.GREY, 1)
+        assert bar.get_facecolor() == to_rgba(style.PALETTE[0], 0.5)
         assert grid.get_alpha() is None
         assert 0 < to_rgba(grid.get_color())[3] < 0.5
 

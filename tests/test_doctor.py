@@ -5,97 +5,24 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, get_args
 
 import aiohttp
 import pytest
-from machines import GOOD, machine
+from machines import GOOD, checks, machine
 
 from labkit.cli import doctor as command
 from labkit.lab import doctor
 from labkit.lab.doctor import Check, Machine, Status
 from labkit.launch import environment
 from labkit.record.codes import CODES
-from labkit.record.record import Interference
-
-UNKNOWN = "not reported by this system"
 
 
 def found(name: str, of: Machine) -> Check | None:
     return next((one for one in doctor.examine(of).checks if one.name == name), None)
 
 
-def stolen(percent: float, seconds: float) -> dict[str, Any]:
-    return {"watched": Interference(stolen_percent=percent, stolen_s=seconds)}
-
-
-def throttled(now: int, ever: int, quota: float | None) -> dict[str, Any]:
-    watched = Interference(throttled_periods=now)
-    return {"watched": watched, "throttled_periods": ever, "quota_cores": quota}
-
-
-def clock(monotonic: bool, resolution: float) -> dict[str, Any]:
-    info = {"implementation": "a clock", "monotonic": monotonic, "resolution": resolution}
-    return {"clock": SimpleNamespace(**info)}
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "status", "shown"),
-    [
-        ("cores", {}, "ok", "2 usable, A processor"),
-        ("cores", {"cores_usable": 1}, "warn", "1 of 2 usable, A processor"),
-        ("cores", {"cores_usable": 64}, "ok", "64 usable, A processor"),
-        ("cores", {"cores_usable": 0, "cores": 0}, "warn", "1 usable, A processor"),
-        ("cores of a trial", {}, "ok", "0 and 1"),
-        ("cores of a trial", {"shares_core": True}, "warn", "0 and 1, two threads of one core"),
-        ("cores of a trial", {"trial_cores": (None, None)}, None, ""),
-        ("CPU governor", {}, "ok", "performance"),
-        ("CPU governor", {"governor": "powersave"}, "warn", "powersave"),
-        ("CPU governor", {"governor": None}, "ok", UNKNOWN),
-        ("turbo", {"turbo": "on"}, "warn", "on"),
-        ("turbo", {"turbo": "unknown"}, "ok", "unknown"),
-        ("turbo", {"turbo": None}, "ok", UNKNOWN),
-        ("load (1 min)", {"load_average_1min": 0.5}, "ok", "0.50"),
-        ("load (1 min)", {"load_average_1min": 0.51}, "warn", "0.51"),
-        ("stolen by other guests", stolen(1.0, 0.02), "ok", "1.0 % of the last second"),
-        ("stolen by other guests", stolen(1.5, 0.02), "ok", "1.5 % of the last second"),
-        ("stolen by other guests", stolen(1.5, 0.03), "warn", "1.5 % of the last second"),
-        ("stolen by other guests", {"watched": Interference()}, "ok", UNKNOWN),
-        ("cgroup throttling", throttled(0, 0, None), "ok", "0 periods so far, no quota"),
-        ("cgroup throttling", throttled(0, 0, 2.0), "ok", "0 periods so far, quota of 2 cores"),
-        ("cgroup throttling", throttled(0, 0, 1.5), "warn", "0 periods so far, quota of 1.5 cores"),
-        ("cgroup throttling", throttled(0, 1_200, 4.0), "warn", "1,200 periods so far, "),
-        ("cgroup throttling", throttled(1, 1_201, 4.0), "bad", "1,201 periods so far, "),
-        ("cgroup throttling", {"throttled_periods": None}, "ok", "0 periods so far, no quota"),
-        ("memory available", {"free_memory": 1 << 30}, "ok", "1,074 MB"),
-        ("memory available", {"free_memory": (1 << 30) - 1}, "warn", "1,074 MB"),
-        ("memory available", {"free_memory": 1 << 28}, "warn", "268 MB"),
-        ("memory available", {"free_memory": (1 << 28) - 1}, "bad", "268 MB"),
-        ("swap in use", {"swap": 100 << 20}, "ok", "105 MB"),
-        ("swap in use", {"swap": 101 << 20}, "warn", "106 MB"),
-        ("open files (hard limit)", {"descriptors": 1_063}, "bad", "1,063"),
-        ("open files (hard limit)", {"descriptors": 1_064}, "ok", "1,064"),
-        ("open files (hard limit)", {"descriptors": -1}, "ok", "no limit"),
-        ("ephemeral ports", {"ports": 20_000}, "ok", "20,000"),
-        ("ephemeral ports", {"ports": 10_999}, "warn", "10,999"),
-        ("ephemeral ports", {"ports": None}, None, ""),
-        ("listen backlog", {"backlog": 1_024}, "ok", "1,024"),
-        ("listen backlog", {"backlog": 128}, "warn", "128"),
-        ("listen backlog", {"backlog": None}, None, ""),
-        ("loopback (127.0.0.1)", {}, "ok", "answers"),
-        ("loopback (127.0.0.1)", {"loopback_error": "refused"}, "bad", "refused"),
-        ("clock", {}, "ok", "a clock, 1 ns, tsc"),
-        ("clock", {"clock_source": None}, "ok", "a clock, 1 ns"),
-        ("clock", {"clock_source": "hpet"}, "warn", "a clock, 1 ns, hpet"),
-        ("clock", clock(True, 1e-6), "ok", "a clock, 1000 ns, tsc"),
-        ("clock", clock(True, 1e-3), "bad", "a clock, 1000000 ns, tsc"),
-        ("clock", clock(False, 1e-9), "bad", "a clock, 1 ns, tsc"),
-        ("versions", {}, "ok", "Python 3.12.1, labkit 0.1, aiohttp 3.14.0, uvloop missing"),
-        ("versions", {"missing": frozenset({"uvloop"})}, "bad", "Python 3.12.1, labkit 0.1, "),
-        ("versions", {"missing": frozenset({"redis"})}, "ok", "Python 3.12.1, labkit 0.1, "),
-    ],
-)
+@pytest.mark.parametrize(("name", "changes", "status", "shown"), checks("doctor.json"))
 def test_each_check(name: str, changes: dict[str, Any], status: str | None, shown: str) -> None:
     check = found(name, machine(**changes))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 import statistics
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
+from scipy.optimize import brentq
 
 from labkit.errors import BadInput
 from labkit.stats.intervals import LEVEL, Interval, of_ratio, of_ratios, of_value
@@ -46,18 +46,6 @@ def both(noise: Callable[..., NDArray[np.float64]]) -> World:
     return lambda rng, shape: (TRUTH * 100 * noise(rng, shape), 100 * noise(rng, shape))
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    return rng.normal(1, 0.05, shape)
-
-
-def lognormal(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    return rng.lognormal(0, 0.1, shape)
-
-
-def heavy(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
-    return np.exp(0.03 * rng.standard_t(3, shape))
-
-
 def slow_now_and_then(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float64]:
     return rng.lognormal(0, 0.03, shape) * np.where(rng.random(shape) < 0.1, 1.5, 1)
 
@@ -71,25 +59,16 @@ def drifting(rng: np.random.Generator, shape: tuple[int, int]) -> Arms:
 def one_arm_slow(rng: np.random.Generator, shape: tuple[int, int]) -> Arms:
     """The median of one arm's ratio is no longer that of its usual runs: 1 in 10 is slower."""
     of, to = slow_now_and_then(rng, shape), rng.lognormal(0, 0.03, shape)
-    return TRUTH * of / _median_of_one_slow(), to
-
-
-@functools.cache
-def _median_of_one_slow() -> float:
-    """Where 0.9 F(x) + 0.1 F(x / 1.5) is one half, F being the ratio of two usual runs."""
-    usual = scipy_stats.norm(0, math.sqrt(2) * 0.03)
-    low, high = 0.0, 0.1
-    for _ in range(60):
-        middle = (low + high) / 2
-        share = 0.9 * usual.cdf(middle) + 0.1 * usual.cdf(middle - math.log(1.5))
-        low, high = (middle, high) if share < 0.5 else (low, middle)
-    return math.exp(low)
+    # The median is where 0.9 F(x) + 0.1 F(x / 1.5) is 1/2; F is of the ratio of two usual runs.
+    cdf = scipy_stats.norm(0, math.sqrt(2) * 0.03).cdf
+    log_median = brentq(lambda x: 0.9 * cdf(x) + 0.1 * cdf(x - math.log(1.5)) - 0.5, 0.0, 0.1)
+    return TRUTH * of / math.exp(log_median), to
 
 
 WORLDS: dict[str, World] = {
-    "normal": both(normal),
-    "lognormal": both(lognormal),
-    "heavy": both(heavy),
+    "normal": both(lambda rng, shape: rng.normal(1, 0.05, shape)),
+    "lognormal": both(lambda rng, shape: rng.lognormal(0, 0.1, shape)),
+    "heavy": both(lambda rng, shape: np.exp(0.03 * rng.standard_t(3, shape))),
     "slow": both(slow_now_and_then),
     "one slow": one_arm_slow,
     "drift": drifting,
@@ -97,7 +76,7 @@ WORLDS: dict[str, World] = {
 
 
 def world(name: str, n: int) -> Arms:
-    """As many experiments as are simulated, a row each; the same every time."""
+    """Return as many experiments as are simulated, a row each; the same every time."""
     rng = np.random.default_rng([n, *name.encode()])
     return WORLDS[name](rng, (EXPERIMENTS, n))
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from factories import call, make_function
 from kernels import Output, kernel
 
 import labkit as lab
 from labkit.notebook import magics
-from labkit.profiler.callgraph import Call, CallGraph, Function
+from labkit.profiler.callgraph import CallGraph
 
 Run = Callable[[str], Output]
 
@@ -32,21 +33,14 @@ def test_the_first_line_becomes_a_call_and_the_others_stay(first: str, becomes: 
 
 
 def test_kernel_s_own_functions_are_left_out() -> None:
-    def function(name: str, file: str, *called: Call, coroutine: bool = True) -> Function:
-        took = {"calls": 1, "total_s": 1.0, "self_s": 0.5, "line": 1}
-        return Function(name=name, file=file, coroutine=coroutine, called=called, **took)
-
-    half = Call(callee=3, calls=1, total_s=0.5, self_s=0.5)
-    graph = CallGraph(
-        clock="wall",
-        functions=(
-            function("<module>", "cell.py", half),
-            function("task", "mine.py"),
-            function("run_code", "/x/IPython/core/interactiveshell.py", half),
-            function("shared", "", coroutine=False),
-        ),
+    half = call(3, 0.5)
+    functions = (
+        make_function("<module>", half, file="cell.py"),
+        make_function("task", file="mine.py"),
+        make_function("run_code", half, file="/x/IPython/core/interactiveshell.py"),
+        make_function("shared", coroutine=False),
     )
-    found = magics.of_cell(graph, "cell.py")
+    found = magics.of_cell(CallGraph(clock="wall", functions=functions), "cell.py")
     assert [one.name for one in found.functions] == ["<module>", "task", "shared"]
     assert found.functions[2].total_s == 0.5
 

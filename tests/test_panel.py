@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,6 @@ from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
 from labkit.notebook.panel import bench as benches
 from labkit.notebook.panel import form as forms
-from labkit.notebook.panel.form import GENERAL, Request
 from labkit.record.record import Note
 from labkit.report.study import Study
 from labkit.spec import plan
@@ -30,6 +30,8 @@ from labkit.spec.trial import OWN, Trial
 
 QUICK = Trial(requests=40, limit=10)
 LONG = Trial(requests=50, limit=1, delay="0.4")
+WRONG = Path(__file__).parent / "data" / "panel_wrong.json"
+"""What is typed, the field that is wrong, and what it says."""
 CHUNKED = Trial(strategy="chunked", chunk_size=7)
 
 
@@ -46,7 +48,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(
     trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str
-) -> tuple[Request | None, list[str]]:
+) -> tuple[forms.Request | None, list[str]]:
     """Return what fields ask for that begin as the trial; a double underscore is a dot."""
     usual = {"target": trial.target.kind, "transport": trial.transport.kind}
     usual |= {"url": trial.url} if trial.url else {}
@@ -55,7 +57,7 @@ def read(
     return forms.read(trial, ticked, usual | named | {"repeats": str(repeats)})
 
 
-def steps(request: Request) -> list[Step]:
+def steps(request: forms.Request) -> list[Step]:
     """Return the trials that a request stands for."""
     return plan.interleave(plan.arms(request.trial, request.axes), repeats=request.repeats)
 
@@ -65,17 +67,16 @@ class Recorded:
 
     Trial = Trial
 
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
+    steps: Sequence[Step] = ()
 
     async def run(self, trial: Trial) -> None:
-        self.steps = plan.interleave([({}, trial)], repeats=1)
+        await self.compare(trial, repeats=1)
 
     async def compare(self, trial: Trial, repeats: int = 5, **axes: Any) -> None:
         self.steps = plan.interleave(plan.arms(trial, axes), repeats=repeats)
 
 
-async def planned(text: str) -> list[Step]:
+async def planned(text: str) -> Sequence[Step]:
     """Return the trials that a cell of the code would run."""
     recorded = Recorded()
     first = "import labkit as lab\n"
@@ -154,7 +155,7 @@ async def test_options_of_the_strategy_reach_every_trial(changes: Any) -> None:
 
 
 def test_code_holds_only_what_differs_from_the_default() -> None:
-    request = Request(trial=Trial(requests=20_000, strategy="queue"), axes={})
+    request = forms.Request(trial=Trial(requests=20_000, strategy="queue"), axes={})
     assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in request.code
 
 
@@ -191,27 +192,7 @@ def fill(bench: Any, **texts: str) -> None:
         bench.form.fields[name].value = text
 
 
-@pytest.mark.parametrize(
-    ("texts", "field", "says"),
-    [
-        ({"requests": "many"}, "requests", "from 1 to 100,000,000"),
-        ({"requests": ""}, "requests", "it must be a whole number"),
-        ({"limit": "5,0"}, "limit", "a whole number from 1 to 1,000,000"),
-        ({"delay": "randint(3)"}, "delay", "randint(0,3)"),
-        ({"delay": "0,soon"}, "delay", "'soon'"),
-        ({"deadline_s": "-1"}, "deadline_s", "it must be a number above 0"),
-        ({"path": "items"}, "path", "it must start with '/'"),
-        ({"repeats": "0"}, "repeats", "it must be a whole number from 1 to 1,000"),
-        ({"repeats": "2,3"}, "repeats", "it must be a whole number from 1 to 1,000"),
-        ({"target": "url", "url": ""}, "url", "http"),
-        ({"target": "url", "url": "http://example.com"}, "url", "only loopback"),
-        ({"target": "url", "url": "nonsense"}, "url", "'nonsense': its scheme must be http"),
-        ({"target": "url", "url": "https://127.0.0.1", "transport": "wire"}, "url", "plain HTTP"),
-        ({"requests": "2000000"}, "requests", "a bounded strategy"),
-        ({"probes": "bare"}, "probes", "leave strategy at 'worker_pool'"),
-        ({"arrival": "poisson"}, "arrival", "without a workload.rate"),
-    ],
-)
+@pytest.mark.parametrize(("texts", "field", "says"), json.loads(WRONG.read_text("utf-8")))
 def test_what_is_wrong_is_shown_at_its_field(texts: Any, field: str, says: str) -> None:
     bench = lab.panel(QUICK, strategies=["gather"])
     fill(bench, **texts)
@@ -251,7 +232,7 @@ def test_what_no_field_can_mend_is_shown_below_the_form(bench: Any) -> None:
     async def queue(fetch: Any, items: Any, limit: int) -> None: ...
 
     twins = lab.panel(strategies=["queue", queue])
-    assert "the same arm twice" in twins.form.wrong[GENERAL]
+    assert "the same arm twice" in twins.form.wrong[forms.GENERAL]
     for box in bench.form.strategies.values():
         box.value = False
     assert "choose at least one" in bench.form.wrong["strategy"]
@@ -313,7 +294,7 @@ async def ended(bench: Any) -> None:
         await (asyncio.wait(others, return_when="FIRST_COMPLETED") if others else asyncio.sleep(0))
 
 
-async def begun(bench: Any) -> list[int]:
+async def begun(bench: Any) -> set[int]:
     """Wait until a trial reports; return the processes that this one has started."""
     await asyncio.sleep(0)
     while " in flight; " not in bench.live.value:
@@ -322,8 +303,8 @@ async def begun(bench: Any) -> list[int]:
     return children()
 
 
-def children() -> list[int]:
-    return [child.pid for child in psutil.Process().children()]
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
 
 
 def test_fields_begin_as_the_trial_says_and_without_a_kernel_the_page_stands_still(
@@ -365,67 +346,51 @@ async def test_run_fills_table_picture_and_study_and_tells_the_arms_of_several_p
     assert benches.NOTHING in bench.table.value
 
 
-async def test_your_queue_and_the_labs_are_two_arms() -> None:
+async def test_your_queue_and_the_labs_are_two_arms_and_one_that_fails_is_said_and_kept() -> None:
     async def queue(fetch: Any, items: Any, limit: int) -> None:
-        await mine(fetch, items, limit)
+        raise RuntimeError("on purpose")
 
     bench = lab.panel(QUICK, strategies=[queue])
     await bench.run()
+    assert [record.verdict for record in bench.records] == ["invalid"]
+    assert "strategy-failed" in bench.table.value
+    assert "on purpose" in untagged(bench.table.value)
     bench.form.strategies["queue (yours)"].value = False
     bench.form.strategies["queue"].value = True
     study = await bench.run()
     assert sorted(study.summary()["strategy"]) == ["queue", "queue (yours)"]
 
 
-async def test_a_panel_runs_one_thing_at_a_time_and_is_stopped_from_any_thread() -> None:
-    bench = lab.panel(LONG)
-    bench.run_button.click()
-    with pytest.raises(BadInput, match="already runs"):
-        await bench.run()
-    await begun(bench)
-    await asyncio.to_thread(bench.stop)
-    assert bench.stop_button.disabled
-    bench.stop_button.click()
-    await ended(bench)
-    assert "interrupted" in bench.live.value
-    assert not bench.run_button.disabled
-
-
-async def test_stop_ends_the_processes_and_keeps_what_was_finished() -> None:
-    before = set(children())
+async def test_one_thing_runs_at_a_time_and_stop_from_any_thread_keeps_what_was_finished() -> None:
+    before = children()
     bench = lab.panel(QUICK)
     await bench.run()
     fill(bench, limit="1", delay="0.4")
     bench.run_button.click()
-    running = set(await begun(bench)) - before
+    with pytest.raises(BadInput, match="already runs"):
+        await bench.run()
+    running = await begun(bench) - before
     assert running
+    await asyncio.to_thread(bench.stop)
+    assert bench.stop_button.disabled
     bench.stop_button.click()
     await ended(bench)
-    assert not running & set(children())
+    assert not running & children()
+    assert "interrupted" in bench.live.value
+    assert not bench.run_button.disabled
     assert len(bench.records) == 1
 
 
 async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
-    before = set(children())
+    before = children()
     bench = lab.panel(LONG)
     waiting = asyncio.ensure_future(bench.run())
-    running = set(await begun(bench)) - before
+    running = await begun(bench) - before
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert not running & set(children())
+    assert not running & children()
     assert not bench.is_running
-
-
-async def test_a_trial_that_fails_is_said_and_kept() -> None:
-    async def broken(fetch: Any, items: Any, limit: int) -> None:
-        raise RuntimeError("on purpose")
-
-    bench = lab.panel(QUICK, strategies=[broken])
-    await bench.run()
-    assert [record.verdict for record in bench.records] == ["invalid"]
-    assert "strategy-failed" in bench.table.value
-    assert "on purpose" in untagged(bench.table.value)
 
 
 async def test_a_drawing_that_fails_ends_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,10 +406,8 @@ async def test_a_drawing_that_fails_ends_no_trial(monkeypatch: pytest.MonkeyPatc
 async def test_what_is_refused_at_the_start_is_said_at_its_field(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: Any, **__: Any) -> None:
-        raise BadInput("limit is 10: the server refuses the others")
-
-    monkeypatch.setattr("labkit.lab.facade.compare", refuse)
+    refused = mock.AsyncMock(side_effect=BadInput("limit is 10: the server refuses the others"))
+    monkeypatch.setattr("labkit.lab.facade.compare", refused)
     with pytest.raises(BadInput, match="the server refuses"):
         await bench.run()
     assert list(bench.form.wrong) == ["limit"]

@@ -29,6 +29,7 @@ Notebook = Any
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PATIENCE_S = 30.0
+GONE_WITHIN_S = 10.0
 POLL_S = 0.05
 OWN_FOLDERS = {
     "IPYTHONDIR": "ipython",
@@ -115,6 +116,13 @@ class Lab:
 def stored(path: str) -> Notebook:
     """A notebook as it is in the repository."""
     return nbformat.read(NOTEBOOKS / path, as_version=4)
+
+
+def made(*sources: str) -> Notebook:
+    """Return a notebook of these code cells, for the kernel of the others."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    metadata = stored("00_start_here.ipynb").metadata
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
 def free_port() -> int:

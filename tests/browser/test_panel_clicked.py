@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-import nbformat
 import pytest
-from labs import Lab, stored, until
+from labs import GONE_WITHIN_S, Lab, made, until
 from pages import Bench
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-GONE_WITHIN_S = 10.0
 PANEL = """\
 import labkit as lab
 
@@ -30,9 +28,7 @@ WATCH = """chart => {
 
 
 def open_panel(bench: Bench, lab: Lab) -> None:
-    cells = [nbformat.v4.new_code_cell(source) for source in (PANEL, AWAKE, "...", SAME)]
-    metadata = stored("00_start_here.ipynb").metadata
-    lab.put("panel.ipynb", nbformat.v4.new_notebook(cells=cells, metadata=metadata))
+    lab.put("panel.ipynb", made(PANEL, AWAKE, "...", SAME))
     bench.open("panel.ipynb")
     bench.run(0)
     bench.page.locator(".labkit-run:enabled").wait_for()
