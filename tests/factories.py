@@ -14,17 +14,11 @@ from labkit.profiler.callgraph import Call, Function
 from labkit.record.record import (
     PHASES,
     Arrivals,
-    Client,
-    Counts,
     Latency,
     Lateness,
-    LoopLag,
     Phase,
     Phases,
-    Process,
-    Received,
     Record,
-    Server,
     Spent,
     Timeline,
     Traced,
@@ -35,6 +29,8 @@ HOUR_US = 3_600 * 10**6
 REQUESTS = 100_000
 STUDIES = Path(__file__).parent / "studies"
 """Study files to test with."""
+RECORD = Path(__file__).parent / "data" / "record.json"
+"""A record of 100,000 requests by `task_pool`; its numbers agree with each other."""
 
 
 def encoded(latencies_us: Iterable[int]) -> str:
@@ -118,51 +114,22 @@ def _phase(seconds: float, n: int, requests: int) -> Phase:
 def _record(settings: tuple[tuple[str, Any], ...]) -> Record:
     usual = {"strategy": "task_pool", "limit": 1_000, "delay": "randint(0,3)"}
     trial = Trial(**{**usual, "requests": REQUESTS, **dict(settings)})
-    requests = trial.requests
-    return Record(
-        id="20261120-120000-000001",
-        started_at="2026-11-20T12:00:00+00:00",
+    record = msgspec.json.decode(RECORD.read_bytes(), type=Record)
+    n, slots = trial.requests, trial.slots
+    changed = msgspec.structs.replace
+    counts = changed(record.counts, planned=n, sent=n, ok=n)
+    seen = {"max_in_flight": slots, "connections_opened": slots, "bytes_out": 94 * n}
+    received = changed(record.received, bodies=n, wire_bytes=94 * n, decoded_bytes=13 * n)
+    return changed(
+        record,
         trial=trial.to_dict(),
         effective={"python": "3.13.1", "loop": trial.loop},
-        counts=Counts(
-            planned=requests, sent=requests, not_sent=0, ok=requests, failed={}, cancelled=0
-        ),
-        wall_s=153.0,
-        floor_s=152.0,
-        efficiency=152.0 / 153.0,
-        throughput_rps=requests / 153.0,
-        client=Client(
-            cpu_user_s=40.0,
-            cpu_system_s=10.0,
-            cpu_percent=100 * 50 / 153,
-            cpu_us_per_request=50e6 / requests,
-            peak_rss_bytes=58_000_000,
-            rss_before_bytes=38_000_000,
-            to_first_send_s=0.002,
-        ),
-        process=Process(
-            wall_s=153.4,
-            cpu_user_s=40.2,
-            cpu_system_s=10.1,
-            cpu_percent=32.8,
-            peak_rss_bytes=58_188_000,
-        ),
-        server=Server(
-            cpu_percent=21.0,
-            peak_rss_bytes=61_000_000,
-            requests=requests,
-            max_in_flight=trial.slots,
-            connections_opened=trial.slots,
-            bytes_out=94 * requests,
-            cpu_s=32.0,
-        ),
-        received=Received(bodies=requests, wire_bytes=94 * requests, decoded_bytes=13 * requests),
-        latency_s=Latency(mean=1.5, p50=1.001, p90=3.001, p99=3.004, p999=3.011, max=3.2),
-        latency_hdr=encoded([1_000, 1_001_000, 2_001_000, 3_001_000]),
-        loop_lag_s=LoopLag(p50=0.0004, p99=0.004, max=0.021),
+        counts=counts,
+        throughput_rps=n / 153.0,
+        client=changed(record.client, cpu_us_per_request=50e6 / n),
+        server=changed(record.server, requests=n, **seen),
+        received=received,
         timeline=timeline(trial, wall_s=153.0),
-        environment={"machine": {"cores": 2}, "python": "3.13.1"},
-        verdict="valid",
     )
 
 
@@ -181,18 +148,6 @@ def timeline(trial: Trial, *, wall_s: float, rows: int = 120) -> Timeline:
         server_cpu_percent=[None, *(20.0 + row % 5 for row in range(1, rows))],
         loop_lag_s=[0.001 + 0.002 * (row % 11 == 0) for row in range(rows)],
     )
-
-
-def make_function(name: str, *called: Call, **changes: Any) -> Function:
-    """Return a coroutine of a call graph that was called once for a second, with `changes`."""
-    total_s = changes.get("total_s", 1.0)
-    usual = {"file": "", "line": 1, "coroutine": True, "calls": 1, "self_s": total_s}
-    return Function(**{**usual, "name": name, "total_s": total_s, "called": called, **changes})
-
-
-def call(callee: int, total_s: float) -> Call:
-    """Return one call of a function by another."""
-    return Call(callee=callee, calls=1, total_s=total_s, self_s=total_s)
 
 
 def make_study(
@@ -237,3 +192,8 @@ def make_function(
         called=called,
     )
     return msgspec.structs.replace(function, **changes)
+
+
+def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Call:
+    """Return the calls of a function of a call graph by another."""
+    return Call(callee=callee, calls=calls, total_s=total_s, self_s=self_s)

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_function
+from factories import call, make_function
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.profiler.callgraph import Call, CallGraph
+from labkit.profiler.callgraph import CallGraph
 from labkit.report import profile as profiles
-
-
-def call(callee: int, total_s: float, self_s: float = 0.0, calls: int = 1) -> Call:
-    return Call(callee=callee, calls=calls, total_s=total_s, self_s=self_s)
-
 
 REQUEST, OTHER, SHARED, LOOP = range(4)
 GRAPH = CallGraph(

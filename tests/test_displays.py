@@ -65,7 +65,7 @@ def audit() -> Audit:
 
 
 def profile() -> Profile:
-    graph = CallGraph(clock="wall", functions=(make_function(EVIL),))
+    graph = CallGraph(clock="wall", functions=(make_function(EVIL, 1.0),))
     return Profile(ProfileResult(graph=graph, wall_s=1.0, slow_s=0.05))
 
 

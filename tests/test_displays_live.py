@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from itertools import pairwise
-from xml.etree.ElementTree import XML, Element
+from types import SimpleNamespace
+from typing import Any
+from xml.etree.ElementTree import XML
 
 import pytest
 from hypothesis import given
@@ -17,19 +18,11 @@ from labkit.lab.picture import MAX_ARMS, MIN_RATE_S, Point, Points, strips
 LINE = "{http://www.w3.org/2000/svg}polyline"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    t_s: float
-    done: int
-    in_flight: int = 3
-    client_rss_bytes: int | None = 40_000_000
-    client_cpu_percent: float | None = 50.0
-    server_cpu_percent: float | None = None
-    loop_lag_s: float | None = 0.001
-
-
-def parsed(picture: str) -> Element:
-    return XML(picture)  # our own picture, not a stranger's
+def reading(t_s: float, done: int, **changes: Any) -> Any:
+    """Return what a trial reports while it runs, as far as it is drawn."""
+    usual = {"in_flight": 3, "client_rss_bytes": 40_000_000, "client_cpu_percent": 50.0}
+    usual |= {"server_cpu_percent": None, "loop_lag_s": 0.001}
+    return SimpleNamespace(**usual | changes | {"t_s": t_s, "done": done})
 
 
 def times(found: Points) -> list[float]:
@@ -39,7 +32,7 @@ def times(found: Points) -> list[float]:
 def points(readings: int, most: int = 240) -> Points:
     found = Points(most)
     for number in range(1, readings + 1):
-        found.add(Reading(t_s=number / 10, done=100 * number))
+        found.add(reading(t_s=number / 10, done=100 * number))
     return found
 
 
@@ -59,7 +52,7 @@ def test_rates_add_up_to_what_was_done(steps: list[tuple[float, int]]) -> None:
     found, t_s, done = Points(16), 0.0, 0
     for took_s, more in steps:
         t_s, done = t_s + took_s, done + more
-        found.add(Reading(t_s=t_s, done=done))
+        found.add(reading(t_s=t_s, done=done))
 
     rates = found.column("rate_rps")
     known = [at for at, rate in enumerate(rates) if rate is not None]
@@ -76,10 +69,9 @@ def test_rates_add_up_to_what_was_done(steps: list[tuple[float, int]]) -> None:
 def test_nothing_is_drawn_outside_its_panel(readings: list[tuple[int, float]]) -> None:
     found = Points()
     for number, (done, lag_s) in enumerate(readings):
-        found.add(Reading(t_s=number / 10, done=done, loop_lag_s=lag_s))
+        found.add(reading(t_s=number / 10, done=done, loop_lag_s=lag_s))
 
-    lines = [one.attrib["points"] for one in parsed(strips({"a": found})).iter(LINE)]
-
+    lines = [one.attrib["points"] for one in XML(strips({"a": found})).iter(LINE)]
     heights = [float(place.split(",")[1]) for line in lines for place in line.split()]
     assert all(0 <= height <= 124 for height in heights)
 
@@ -88,7 +80,7 @@ def test_nothing_is_drawn_outside_its_panel(readings: list[tuple[int, float]]) -
 def test_the_peak_of_memory_stays(sizes: list[int]) -> None:
     found = Points(8)
     for number, size in enumerate(sizes):
-        found.add(Reading(t_s=number, done=number, client_rss_bytes=size))
+        found.add(reading(t_s=number, done=number, client_rss_bytes=size))
 
     assert max(filter(lambda v: v is not None, found.column("client_rss_bytes"))) == max(sizes)
 
@@ -96,10 +88,10 @@ def test_the_peak_of_memory_stays(sizes: list[int]) -> None:
 def test_what_is_unknown_is_no_number_and_a_reading_of_the_same_time_is_left_out() -> None:
     found = Points(2)
     for done in (1, 2):
-        found.add(Reading(t_s=1, done=done, client_cpu_percent=None))
+        found.add(reading(t_s=1, done=done, client_cpu_percent=None))
     assert found.column("rate_rps") == [1.0]
     for number in range(2, 9):
-        found.add(Reading(t_s=number, done=2, client_cpu_percent=None))
+        found.add(reading(t_s=number, done=2, client_cpu_percent=None))
 
     assert set(found.column("client_cpu_percent")) == {None}
     assert set(found.column("server_cpu_percent")) == {None}
@@ -113,7 +105,7 @@ def test_what_is_unknown_is_no_number_and_a_reading_of_the_same_time_is_left_out
 def test_a_picture_is_well_formed_whatever_there_is(counts: list[int], name: str) -> None:
     arms = {f"{at}{name}": points(n) for at, n in enumerate(counts)}
 
-    picture = parsed(strips(arms, f"0{name}"))
+    picture = XML(strips(arms, f"0{name}"))
 
     assert picture.get("role") == "img"
     drawn = picture.findall(".//{*}polyline")
@@ -137,7 +129,7 @@ def test_of_many_arms_the_last_are_drawn_with_names_escaped_and_no_fixed_text_co
 def test_arms_differ_without_their_colours(running: str | None) -> None:
     arms = {f"arm {n}": points(5) for n in range(MAX_ARMS)}
 
-    picture = parsed(strips(arms, running))
+    picture = XML(strips(arms, running))
 
     dashes = [one.get("stroke-dasharray") for one in picture if one.tag.endswith("path")]
     assert len(set(dashes)) == MAX_ARMS
@@ -146,7 +138,7 @@ def test_arms_differ_without_their_colours(running: str | None) -> None:
 
 
 def test_a_panel_names_the_end_of_its_axes() -> None:
-    texts = [one.text for one in parsed(strips({"a": points(70)})).iter()]
+    texts = [one.text for one in XML(strips({"a": points(70)})).iter()]
 
     # 1,000 requests a second, 3 in flight, 1 ms, 40 MB, 50 % of a core over 7 s.
     ends = {"1,000", "3", "1", "50", "100", "7.0 s"}

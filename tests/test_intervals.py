@@ -33,8 +33,7 @@ def of_pairs(pairs: Sequence[tuple[float, float]]) -> Interval:
 
 
 def ends(interval: Interval) -> tuple[float, float]:
-    assert interval.low is not None
-    assert interval.high is not None
+    assert interval.is_known
     return interval.low, interval.high
 
 

@@ -35,10 +35,10 @@ def test_the_first_line_becomes_a_call_and_the_others_stay(first: str, becomes: 
 def test_kernel_s_own_functions_are_left_out() -> None:
     half = call(3, 0.5)
     functions = (
-        make_function("<module>", half, file="cell.py"),
-        make_function("task", file="mine.py"),
-        make_function("run_code", half, file="/x/IPython/core/interactiveshell.py"),
-        make_function("shared", coroutine=False),
+        make_function("<module>", 1.0, half, file="cell.py"),
+        make_function("task", 1.0, file="mine.py"),
+        make_function("run_code", 1.0, half, file="/x/IPython/core/interactiveshell.py"),
+        make_function("shared", 1.0, file="", coroutine=False),
     )
     found = magics.of_cell(CallGraph(clock="wall", functions=functions), "cell.py")
     assert [one.name for one in found.functions] == ["<module>", "task", "shared"]

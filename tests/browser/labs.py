@@ -40,6 +40,7 @@ OWN_FOLDERS = {
     "LABKIT_STORE": "store",
 }
 # All cells are in the page, seen or not, so that a test reads what every one of them shows.
+ABSENT = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
 TRACKER = {"windowingMode": "none", "scrollPastEnd": False}
 
 
@@ -134,8 +135,7 @@ def free_port() -> int:
 
 def environment(folder: Path) -> dict[str, str]:
     """Folders of its own, the smallest scale, and the live displays that a test does without."""
-    absent = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
-    others = {name: value for name, value in os.environ.items() if name not in absent}
+    others = {name: os.environ[name] for name in os.environ.keys() - ABSENT}
     own = {name: str(folder / value) for name, value in OWN_FOLDERS.items()}
     return {**others, **own, "LABKIT_SCALE": "smoke"}
 
