@@ -150,9 +150,7 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
         ({}, lambda drops: disturbed(listen_drops=drops), {0: "", 1: "backlog"}),
     ],
 )  # fmt: skip
-def test_from_which_value_on_there_is_a_doubt(
-    settings: dict[str, Any], measured: Any, expected: dict[Any, str]
-) -> None:
+def test_a_doubt_begins_at_a_value(settings: Any, measured: Any, expected: dict[Any, str]) -> None:
     found = {value: doubts(settings, **measured(value)) for value in expected}
 
     assert {value: " ".join(note.code for note in found[value]) for value in found} == expected
@@ -179,9 +177,7 @@ def test_from_which_value_on_there_is_a_doubt(
         ]),
     ],
 )  # fmt: skip
-def test_of_ten_requests_in_flight_some_wait_inside_the_transport(
-    expected: str, waiting: list[dict[str, Any]]
-) -> None:
+def test_of_ten_requests_some_wait_inside_the_transport(expected: str, waiting: Any) -> None:
     for settings in waiting:
         assert [note.code for note in doubts(settings)] == expected.split()
 
@@ -244,9 +240,7 @@ def transport(**settings: Any) -> dict[str, Any]:
         ({"force_close": True}, transport(keepalive_timeout=None), None),
     ],
 )
-def test_what_was_asked_and_was_not_in_force(
-    settings: Any, effective: Any, doubt: str | None
-) -> None:
+def test_what_was_not_in_force(settings: Any, effective: Any, doubt: str | None) -> None:
     expected = [Note(code="not-in-force", message=f"{doubt} was in force")] if doubt else []
 
     assert doubts(settings, effective=effective) == expected
@@ -266,9 +260,7 @@ def test_what_was_asked_and_was_not_in_force(
         ]),
     ],
 )  # fmt: skip
-def test_a_trial_saturates_its_client_where_nothing_makes_it_wait(
-    saturates: bool, trials: list[dict[str, Any]]
-) -> None:
+def test_a_trial_saturates_where_nothing_makes_it_wait(saturates: bool, trials: Any) -> None:
     for settings in trials:
         trial = Trial(requests=100, limit=10, **settings)
         assert (settings, trial.saturates) == (settings, saturates)

@@ -181,7 +181,7 @@ async def test_a_cancelled_trial_is_kept_as_interrupted() -> None:
     assert (record.counts.sent, record.counts.cancelled) == (3, 3)
 
 
-async def test_a_trial_that_is_cancelled_after_its_end_keeps_what_was_measured(
+async def test_a_trial_that_is_cancelled_after_its_end_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured, gate = threading.Event(), threading.Event()

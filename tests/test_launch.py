@@ -230,8 +230,8 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
         (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
     ],
 )
-async def test_a_strategy_that_does_something_else_makes_the_record_invalid(
-    strategy: Any, delay: str, code: str, counts: dict[str, int]
+async def test_a_strategy_that_does_something_else_is_invalid(
+    strategy: Any, delay: str, code: str, counts: Any
 ) -> None:
     record = (await ran(TINY.replace(strategy=strategy, delay=delay))).record
 
@@ -307,9 +307,7 @@ asyncio.run(main())
 """
 
 
-def test_a_function_of_a_script_is_measured_and_the_parent_holds_nothing_measured(
-    tmp_path: Path,
-) -> None:
+def test_a_function_of_a_script_is_measured_and_the_parent_stays_free(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     # What a script imports from its own folder is found.
@@ -406,9 +404,7 @@ async def dies(fetch: Any, items: Any, limit: int) -> None:
         ({"strategy": dies}, "the client process died (exit status 7)", "worker-lost"),
     ],
 )
-async def test_a_trial_that_is_not_finished_has_a_record_and_fails(
-    settings: Any, says: str, code: str
-) -> None:
+async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code: str) -> None:
     found = await ran(TINY.replace(**settings))
 
     assert str(found.error).startswith(says)

@@ -75,9 +75,7 @@ def test_dotted_axes_and_values_of_every_kind() -> None:
         ("workload", [{"limit": 7}], ["workload limit=7"]),
     ],
 )
-def test_an_arm_is_named_by_what_its_trial_holds(
-    name: str, values: list[Any], labels: list[Any] | None
-) -> None:
+def test_an_arm_is_named_by_what_its_trial_holds(name: str, values: Any, labels: Any) -> None:
     found = arms(BASE, {name: values})
 
     assert [axes for axes, _ in found] == [{name: label} for label in labels or values]
@@ -105,9 +103,7 @@ def test_an_axis_that_no_trial_has_is_refused(axes: dict[str, list[Any]]) -> Non
 
 
 @given(st.integers(1, 12), st.integers(1, 8), st.integers(0, 99))
-def test_each_block_runs_every_arm_once_in_an_order_of_the_seed(
-    count: int, repeats: int, seed: int
-) -> None:
+def test_each_block_runs_every_arm_in_the_seeds_order(count: int, repeats: int, seed: int) -> None:
     steps = interleave(listed(count), repeats=repeats, seed=seed)
 
     assert steps == interleave(listed(count), repeats=repeats, seed=seed)
