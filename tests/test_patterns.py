@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import counted
 import pytest
 from clocks import Caller, callers, played
-from counted import (
-    PLENTY,
-    Stuck,
-    Target,
-    clean,
-    for_every_strategy,
-    now,
-    on_every_loop,
-    run,
-    started,
-    turns,
-    virtually,
-)
+from counted import PLENTY, Stuck, Target, now, on_every_loop, run, turns, virtually
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
-from labkit.measured.experiments import as_printed
-from labkit.measured.patterns import (
-    Batcher,
-    Box,
-    CallCancelled,
-    PriorityQueue,
-    PrioritySlots,
-    Unreferable,
-    WeakCache,
-    as_completed,
-    boxed,
-    in_chunks,
-    in_order,
-    prioritised,
-)
+from labkit.measured import patterns
+from labkit.measured.patterns import Batcher, PriorityQueue, PrioritySlots, WeakCache
 from labkit.measured.strategies import load, strategy
 
 Stream = Callable[..., Any]
-either = pytest.mark.parametrize("stream", [in_order, as_completed], ids=["in order", "completed"])
+either = pytest.mark.parametrize("stream", [patterns.in_order, patterns.as_completed])
 
 
 class Value:
@@ -101,14 +78,19 @@ def cached(service: Service) -> Any:
 
 
 shared = pytest.mark.parametrize("fetch_over", [batched, cached])
-failing_s = st.sets(st.integers(0, 8))
 times_s = st.lists(st.integers(0, 8), min_size=1, max_size=3)
+services = st.builds(
+    Service,
+    takes_s=times_s,
+    failing=st.sets(st.integers(0, 8)),
+    missing=st.sets(st.integers(0, 5)),
+)
 
 
 # Around a fetch
 
 
-def counting(target: Target) -> Any:
+def batching(target: Target) -> Any:
     async def call(keys: tuple[int, ...]) -> dict[int, Any]:
         assert len(keys) <= 5
         await asyncio.gather(*map(target.fetch, keys))
@@ -117,17 +99,17 @@ def counting(target: Target) -> Any:
     return Batcher(call, max_size=5, delay_s=0.001).get
 
 
+def caching(target: Target) -> Any:
+    return WeakCache(patterns.boxed(target.fetch)).get
+
+
+def in_turn(target: Target) -> Any:
+    return patterns.prioritised(target.fetch, PrioritySlots(3), lambda item: item % 2)
+
+
 @on_every_loop
-@for_every_strategy
-@pytest.mark.parametrize(
-    ("wrap", "most"),
-    [
-        (counting, 60),
-        (lambda target: WeakCache(boxed(target.fetch)).get, 60),
-        (lambda target: prioritised(target.fetch, PrioritySlots(3), lambda item: item % 2), 3),
-    ],
-    ids=["batcher", "cache", "slots"],
-)
+@counted.for_every_strategy
+@pytest.mark.parametrize(("wrap", "most"), [(batching, 60), (caching, 60), (in_turn, 3)])
 def test_is_a_fetch_for_every_strategy(wrap: Any, most: int, name: str, loop: str) -> None:
     target = Target(turns=4)
 
@@ -143,10 +125,15 @@ def test_is_a_fetch_for_every_strategy(wrap: Any, most: int, name: str, loop: st
 
 
 @shared
-async def test_callers_for_one_key_share_one_call(fetch_over: Any) -> None:
-    service = Service(takes_s=[0])
-    answers = await asyncio.gather(*map(fetch_over(service), [7] * 20))
-    assert all(answer is answers[0] for answer in answers)
+def test_callers_for_one_key_share_one_call(fetch_over: Any) -> None:
+    service = Service()
+    fetch = fetch_over(service)
+
+    async def main() -> None:
+        answers = await asyncio.gather(*map(fetch, [7] * 20))
+        assert all(answer is answers[0] for answer in answers)
+
+    virtually(main())
     assert service.sent == [(7,)]
 
 
@@ -174,7 +161,7 @@ def test_a_call_cancelled_from_within_is_an_error_and_no_cancellation(fetch_over
     service.call = leaky  # type: ignore[method-assign]
 
     async def main() -> None:
-        with pytest.raises(CallCancelled, match="call again"):
+        with pytest.raises(patterns.CallCancelled, match="call again"):
             await fetch_over(service)(1)
 
     virtually(main())
@@ -190,56 +177,31 @@ async def test_a_key_that_cannot_be_one_is_refused_and_harms_no_other(fetch_over
     assert service.sent == []
 
 
-@shared
 @on_every_loop
+@pytest.mark.parametrize("fetch_of", [lambda it: Batcher(it.call, max_size=1).get, cached])
 def test_a_call_under_way_is_cancelled_by_the_last_to_leave_and_awaited(
-    fetch_over: Any, loop: str
+    fetch_of: Any, loop: str
 ) -> None:
+    async def leave(fetch: Any, after: int) -> None:
+        task = asyncio.ensure_future(fetch(1))
+        await turns(after)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
     for after in range(PLENTY):
-        service = Service(takes_s=[60])
-        cleaned: list[bool] = []
-
-        async def call(keys: Any, service: Service = service, cleaned: Any = cleaned) -> Any:
-            try:
-                await Service.call(service, keys)
-            finally:
-                await turns(5)
-                cleaned.append(True)
-
-        service.call = call  # type: ignore[method-assign]
-
-        async def main(service: Service = service, after: int = after) -> None:
-            fetch = Batcher(service.call, max_size=1).get if fetch_over is batched else None
-            task = asyncio.ensure_future((fetch or cached(service))(1))
-            await turns(after)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-        run(loop, main())
-        assert len(cleaned) == service.ended == len(service.sent)
+        service = Service(takes_s=[60], cleans_s=0.001)
+        run(loop, leave(fetch_of(service), after))
+        assert service.ended == len(service.sent)
 
 
 # The batcher
 
 
-@given(
-    listed=callers(keys=6),
-    size=st.integers(1, 4),
-    delay_s=st.integers(0, 6),
-    takes_s=times_s,
-    failing=failing_s,
-    missing=st.sets(st.integers(0, 5)),
-)
+@given(callers(keys=6), st.integers(1, 4), st.integers(0, 6), services)
 def test_a_batcher_loses_nothing_repeats_nothing_and_keeps_its_bounds(
-    listed: list[Caller],
-    size: int,
-    delay_s: int,
-    takes_s: list[int],
-    failing: set[int],
-    missing: set[int],
+    listed: list[Caller], size: int, delay_s: int, service: Service
 ) -> None:
-    service = Service(takes_s=takes_s, failing=failing, missing=missing)
     waiting, unwanted = Counter[int](), list[int]()
 
     async def call(keys: tuple[int, ...]) -> Any:
@@ -264,11 +226,11 @@ def test_a_batcher_loses_nothing_repeats_nothing_and_keeps_its_bounds(
             continue
         began, came = outcome
         if isinstance(came, KeyError):
-            assert caller.key in missing
+            assert caller.key in service.missing
             continue
         failed = isinstance(came, ConnectionError)
         number = came.args[0] if failed else came[0]
-        assert failed == (number in failing)
+        assert failed == (number in service.failing)
         assert failed or came == (number, caller.key)
         assert caller.key in service.sent[number]
         assert 0 <= service.sent_at[number] - began <= delay_s
@@ -278,11 +240,7 @@ def test_a_batcher_loses_nothing_repeats_nothing_and_keeps_its_bounds(
     assert service.ended == len(service.sent)
 
 
-@given(
-    times=st.lists(st.integers(0, 25), min_size=1, max_size=30),
-    size=st.integers(1, 5),
-    delay_s=st.integers(0, 6),
-)
+@given(st.lists(st.integers(0, 25), min_size=1, max_size=30), st.integers(1, 5), st.integers(0, 6))
 def test_sends_a_batch_when_it_is_full_or_its_delay_is_over_and_not_before(
     times: list[int], size: int, delay_s: int
 ) -> None:
@@ -328,7 +286,7 @@ def test_a_batch_that_all_have_left_is_not_sent_and_hinders_no_other(later: int)
 
 async def test_a_batcher_keeps_no_answer_once_it_is_given() -> None:
     batcher = Batcher(Service(takes_s=[0]).call, max_size=1)
-    async with clean():
+    async with counted.clean():
         await batcher.get(1)
         assert batcher._batch is None
 
@@ -336,11 +294,11 @@ async def test_a_batcher_keeps_no_answer_once_it_is_given() -> None:
 # The weak cache
 
 
-@given(listed=callers(keys=3), takes_s=times_s, cleans_s=st.integers(0, 5), failing=failing_s)
+@given(callers(keys=3), services, st.integers(0, 5))
 def test_a_cache_never_runs_two_loads_of_one_key_and_leaves_no_caller_behind(
-    listed: list[Caller], takes_s: list[int], cleans_s: int, failing: set[int]
+    listed: list[Caller], service: Service, cleans_s: int
 ) -> None:
-    service = Service(takes_s=takes_s, cleans_s=cleans_s, failing=failing)
+    service.cleans_s = cleans_s
     cache = WeakCache(service.load)
     in_use: dict[int, list[Value]] = {}
 
@@ -360,7 +318,7 @@ def test_a_cache_never_runs_two_loads_of_one_key_and_leaves_no_caller_behind(
 
     for caller, came in zip(listed, virtually(played(listed, ask)), strict=True):
         assert came != "left" or caller.leaves_after_s is not None
-        assert came != "failed" or failing
+        assert came != "failed" or service.failing
     assert service.most_of_one_key <= 1
     assert service.ended == len(service.sent)
     assert (len(cache), cache.loading) == (0, 0)
@@ -383,11 +341,11 @@ async def test_a_value_without_weak_references_is_refused_or_comes_in_a_box(valu
     async def load_it(_: str) -> Any:
         return value
 
-    with pytest.raises(Unreferable, match=f"'k' is of type {type(value).__name__}.*boxed"):
+    with pytest.raises(patterns.Unreferable, match=f"'k' is of type {type(value).__name__}.*boxed"):
         await WeakCache(load_it).get("k")
-    cache = WeakCache(boxed(load_it))
+    cache = WeakCache(patterns.boxed(load_it))
     box = await cache.get("k")
-    assert isinstance(box, Box)
+    assert isinstance(box, patterns.Box)
     assert box.value is value
     assert await cache.get("k") is box
     assert len(cache) == 1
@@ -428,16 +386,6 @@ async def test_the_lowest_comes_first_and_equals_in_their_order(script: list[int
             waiting.remove(first)
             assert await queue.get() is first[1]
     assert len(queue) == len(waiting) == 0
-
-
-def test_the_printed_form_lets_equals_overtake_each_other() -> None:
-    async def order(queue: Any) -> list[int]:
-        for piece in range(5):
-            await queue.put(0, piece)
-        return [await queue.get() for _ in range(5)]
-
-    assert virtually(order(PriorityQueue())) == [0, 1, 2, 3, 4]
-    assert virtually(order(as_printed.QUEUES["printed"]())) == [0, 2, 4, 1, 3]
 
 
 @on_every_loop
@@ -492,11 +440,9 @@ def test_slots_are_bounded_fair_and_never_lost(listed: list[Caller], number: int
     async def main() -> list[Any]:
         ended = await played(listed, call)
         assert slots.waiting == 0
-        free = [slots.at(0) for _ in range(number)]
-        for slot in free:  # each is free again, or this is a deadlock
-            await slot.__aenter__()
-        for slot in free:
-            await slot.__aexit__(None, None, None)
+        async with AsyncExitStack() as stack:  # each is free again, or this is a deadlock
+            for _ in range(number):
+                await stack.enter_async_context(slots.at(0))
         return ended
 
     assert set(virtually(main())) <= {None, "left"}
@@ -535,7 +481,7 @@ def test_urgent_items_overtake_those_that_wait() -> None:
         begun.append(item)
         await asyncio.sleep(1)
 
-    fetch_in_turn = prioritised(fetch, PrioritySlots(2), lambda item: 0 if item % 5 == 4 else 1)
+    fetch_in_turn = patterns.prioritised(fetch, PrioritySlots(2), lambda item: int(item % 5 != 4))
     assert virtually(load("worker_pool")(fetch_in_turn, range(15), 15)).ok == 15
     assert begun == [0, 1, 4, 9, 14, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13]
 
@@ -545,7 +491,7 @@ def test_urgent_items_overtake_those_that_wait() -> None:
 
 @given(number=st.integers(0, 60), size=st.integers(1, 20))
 def test_chunks_hold_everything_in_order(number: int, size: int) -> None:
-    chunks = list(in_chunks(range(number), size))
+    chunks = list(patterns.in_chunks(range(number), size))
     assert [item for chunk in chunks for item in chunk] == list(range(number))
     assert all(len(chunk) == size for chunk in chunks[:-1])
     assert all(1 <= len(chunk) <= size for chunk in chunks[-1:])
@@ -553,7 +499,7 @@ def test_chunks_hold_everything_in_order(number: int, size: int) -> None:
 
 def test_chunks_are_taken_when_they_are_asked_for() -> None:
     source = iter(range(1 << 40))
-    assert list(islice(in_chunks(source, 3), 2)) == [(0, 1, 2), (3, 4, 5)]
+    assert list(islice(patterns.in_chunks(source, 3), 2)) == [(0, 1, 2), (3, 4, 5)]
     assert next(source) == 6
 
 
@@ -567,11 +513,11 @@ def test_a_barrier_costs_the_slowest_of_each_chunk_and_a_stream_has_none() -> No
         await asyncio.gather(*map(fetch, chunk))
 
     async def took_s(call: Any, items: Any, limit: int) -> float:
-        async for _ in as_completed(call, items, limit):
+        async for _ in patterns.as_completed(call, items, limit):
             pass
         return now()
 
-    assert virtually(took_s(fetch_all, in_chunks(range(20), 4), 1)) == 5 * 9
+    assert virtually(took_s(fetch_all, patterns.in_chunks(range(20), 4), 1)) == 5 * 9
     assert virtually(took_s(fetch, range(20), 4)) <= sum(takes_s) / 4 + 9
 
 
@@ -614,14 +560,11 @@ def test_everything_comes_once_in_bounded_memory(
 
     got = virtually(main())
     assert sorted(got) == list(range(len(takes_s)))
-    assert got == sorted(got) if stream is in_order else True
-    if stream is as_completed:
+    if stream is patterns.in_order:
+        assert got == sorted(got)
+    else:
         assert [ended_at[item] for item in got] == sorted(ended_at.values())
     assert max(most_in_flight, most_held) <= limit
-
-
-async def first(results: Any, number: int) -> list[Any]:
-    return [(await anext(results))[0] for _ in range(number)]
 
 
 @either
@@ -632,10 +575,10 @@ def test_who_leaves_early_leaves_nothing_running(stream: Stream, loop: str) -> N
     async def main() -> None:
         async def read() -> None:
             async with aclosing(stream(target.fetch, range(100), 7)) as results:
-                await first(results, 100)
+                await anext(results)
 
         task = asyncio.ensure_future(read())
-        await started(target, 7)
+        await counted.started(target, 7)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -657,7 +600,7 @@ def test_the_first_failure_comes_out_and_ends_the_rest(stream: Stream, loop: str
 
     async def main() -> None:
         results = stream(fetch, range(100), 4)
-        assert await first(results, 3) == [0, 1, 2]
+        assert [(await anext(results))[0] for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ConnectionError):
             await anext(results)
 
@@ -681,45 +624,29 @@ def test_is_a_strategy_in_three_lines(stream: Stream, loop: str) -> None:
 # Arguments
 
 
-async def entered(slot: Any) -> None:
-    async with slot:
-        pass
+WHOLE = "a whole number"
+FROM_1 = f"{WHOLE} of at least 1"
 
 
 @pytest.mark.parametrize(
-    ("field_name", "allowed", "values", "call"),
+    ("name", "allowed", "values", "call"),
     [
-        (
-            "max_size",
-            "a whole number of at least 1",
-            [0, 2.5, True],
-            lambda it: Batcher(ok, max_size=it),
-        ),
+        ("max_size", FROM_1, [0, 2.5, True], lambda it: Batcher(ok, max_size=it)),
         ("delay_s", "a number of seconds", [-1, math.nan, "1"], lambda it: Batcher(ok, delay_s=it)),
-        ("number", "a whole number of at least 1", [0, -1, 1.5, True], PrioritySlots),
-        (
-            "priority",
-            "a whole number",
-            [0.5, "1", None, True],
-            lambda it: PriorityQueue().put(it, 1),
-        ),
-        (
-            "priority",
-            "a whole number",
-            [0.5, "1", None],
-            lambda it: entered(PrioritySlots(1).at(it)),
-        ),
-        ("size", "a whole number of at least 1", [0], lambda it: in_chunks([], it)),
-        ("limit", "a whole number of at least 1", [0], lambda it: anext(in_order(ok, [], it))),
-        ("limit", "a whole number of at least 1", [0], lambda it: anext(as_completed(ok, [], it))),
+        ("number", FROM_1, [0, -1, 1.5, True], PrioritySlots),
+        ("priority", WHOLE, [0.5, "1", None, True], lambda it: PriorityQueue().put(it, 1)),
+        ("priority", WHOLE, [0.5, "1", None], lambda it: PrioritySlots(1).at(it).__aenter__()),
+        ("size", FROM_1, [0], lambda it: patterns.in_chunks([], it)),
+        ("limit", FROM_1, [0], lambda it: anext(patterns.in_order(ok, [], it))),
+        ("limit", FROM_1, [0], lambda it: anext(patterns.as_completed(ok, [], it))),
     ],
 )
 async def test_bad_arguments_are_refused(
-    field_name: str, allowed: str, values: list[Any], call: Any
+    name: str, allowed: str, values: list[Any], call: Any
 ) -> None:
     for value in values:
-        with pytest.raises(BadInput, match=f"{field_name} is {value!r}: it must be {allowed}"):  # noqa: PT012
-            if asyncio.iscoroutine(made := call(value)) or hasattr(made, "__await__"):
+        with pytest.raises(BadInput, match=f"{name} is {value!r}: it must be {allowed}"):  # noqa: PT012
+            if inspect.isawaitable(made := call(value)):
                 await made
 
 
