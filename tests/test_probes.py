@@ -14,6 +14,7 @@ from time import perf_counter_ns
 from typing import Any
 
 import pytest
+from counted import turns
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from labkit.measured.probes import meter as meter_module
 from labkit.measured.probes import sampler
 from labkit.measured.probes import window as window_module
 from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, metered
-from labkit.measured.probes.sampler import Row, Sampler, thinned, to_timeline
+from labkit.measured.probes.sampler import Row, Sampler, to_timeline
 from labkit.measured.probes.window import ProcessReader, Window
 from labkit.record import histogram as latency
 
@@ -133,7 +134,7 @@ def call(kind: str) -> Fetch:
     return fetch
 
 
-ok, refused, never = call("ok"), call("Refused"), call("in flight")
+ok = call("ok")
 FAILING = ["Refused", "TimeoutError", "CancelledError"]
 
 
@@ -143,18 +144,20 @@ FAILING = ["Refused", "TimeoutError", "CancelledError"]
 def test_nothing_is_lost_and_nothing_counted_twice(
     wrap: Any, kinds: list[str], unsent: int
 ) -> None:
-    meter = meter_of(len(kinds) + unsent)
+    expected, sent = Counter(kinds), len(kinds)
+    under_way = expected["in flight"]
+    meter = meter_of(sent + unsent)
     fetch: Fetch = wrap(lambda item: call(kinds[item])(item), meter)
 
     async def main() -> list[Any]:
-        tasks = [asyncio.ensure_future(fetch(item)) for item in range(len(kinds))]
-        for _ in range(3):
-            await asyncio.sleep(0)
+        tasks = [asyncio.ensure_future(fetch(item)) for item in range(sent)]
+        await turns(3)
         for task, kind in zip(tasks, kinds, strict=True):
             if kind == "cancelled":
                 task.cancel()
-        await asyncio.sleep(0)
+        await turns(1)
         counts = meter.counts()
+        assert (meter.sent, meter.in_flight, meter.done) == (sent, under_way, sent - under_way)
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -162,67 +165,43 @@ def test_nothing_is_lost_and_nothing_counted_twice(
         return ended
 
     ended = asyncio.run(main())
-    counts, expected = meter.counts(), Counter(kinds)
+    counts = meter.counts()
     assert counts.conserved
-    sent, planned = len(kinds), len(kinds) + unsent
-    assert (counts.planned, counts.sent, counts.not_sent) == (planned, sent, unsent)
+    assert (meter.sent, meter.in_flight, meter.done) == (sent, 0, sent)
+    assert (counts.planned, counts.sent, counts.not_sent) == (sent + unsent, sent, unsent)
     assert counts.ok == expected["ok"]
     assert counts.failed == {kind: expected[kind] for kind in FAILING if expected[kind]}
-    assert counts.cancelled == expected["cancelled"] + expected["in flight"]
-    assert {type(one) for one in ended} <= {type(None), asyncio.CancelledError}
+    assert counts.cancelled == expected["cancelled"] + under_way
+    assert [type(one) for one in ended] == [
+        asyncio.CancelledError if kind in ("cancelled", "in flight") else type(None)
+        for kind in kinds
+    ]
     assert sum(meter.latencies) == (expected["ok"] if wrap is metered else 0)
-
-
-@WRAPS
-async def test_a_request_is_in_flight_until_it_ends(wrap: Any) -> None:
-    meter = meter_of(3)
-    gate = asyncio.Event()
-
-    async def wait(_: int) -> None:
-        await gate.wait()
-
-    fetch = wrap(wait, meter)
-    tasks = [asyncio.ensure_future(fetch(item)) for item in range(2)]
-    await asyncio.sleep(0)
-    assert (meter.sent, meter.in_flight, meter.done) == (2, 2, 0)
-    assert meter.counts().cancelled == 2
-
-    gate.set()
-    await asyncio.gather(*tasks)
-    assert (meter.sent, meter.in_flight, meter.done) == (2, 0, 2)
 
 
 @WRAPS
 async def test_the_window_is_from_the_first_send_to_the_last_answer(wrap: Any) -> None:
     meter = meter_of(2)
-    fetch = wrap(refused, meter)
-    assert meter.window.opened_ns == 0
+    fetch, window = wrap(call("Refused"), meter), meter.window
+    assert window.opened_ns == 0
 
     await fetch(0)
-    opened_ns = meter.window.opened_ns
-    assert opened_ns > 0
-    assert meter.window.closed_ns == 0
+    opened_ns = window.opened_ns
+    assert opened_ns > window.closed_ns == 0
 
     await fetch(1)
-    assert meter.window.opened_ns == opened_ns
-    assert meter.window.closed_ns > opened_ns
+    assert window.closed_ns > window.opened_ns == opened_ns
 
 
 @WRAPS
-@pytest.mark.parametrize("timeout_s", [0, None])
-async def test_a_cancelled_request_stays_cancelled_and_leaves_the_window_open(
-    wrap: Any, timeout_s: float | None
-) -> None:
+async def test_a_cancelled_request_leaves_the_window_open(wrap: Any) -> None:
     meter = meter_of(1)
-    with pytest.raises(asyncio.CancelledError if timeout_s is None else TimeoutError):  # noqa: PT012
-        async with asyncio.timeout(timeout_s):
-            if timeout_s is None:
-                asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)  # type: ignore[union-attr]
-            await wrap(never, meter)(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await wrap(call("in flight"), meter)(0)
 
     assert (meter.cancelled, meter.failed) == (1, {})
-    assert meter.window.closed_ns == 0
-    assert meter.window.wall_s is None
+    assert (meter.window.closed_ns, meter.window.wall_s) == (0, None)
 
 
 def timed(tooks_s: list[float]) -> Meter:
@@ -298,14 +277,10 @@ def row(t_s: float, lag_s: float = 0.0, **changes: Any) -> Row:
     return Row(t_s, 0, 0, 1, t_s / 2, None, None, lag_s)._replace(**changes)
 
 
-LAGS = st.lists(st.floats(0, 10), max_size=40)
-
-
-@given(LAGS)
+@given(st.lists(st.floats(0, 10), max_size=40))
 def test_thinning_halves_and_puts_each_lag_into_the_row_after_it(lags: list[float]) -> None:
     rows = [row(float(number), lag) for number, lag in enumerate(lags)]
-
-    thin = thinned(rows)
+    thin = sampler.thinned(rows)
 
     last = rows[-1:] if len(rows) % 2 == 0 else []
     assert [one.t_s for one in thin] == [one.t_s for one in rows[::2] + last]
@@ -358,8 +333,7 @@ async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: in
     assert len(seen) == rows + 1
     assert [one.t_s for one in seen] == sorted(one.t_s for one in seen)
     assert max(timeline.loop_lag_s) == round(max(one.loop_lag_s for one in seen), 6)
-    assert set(timeline.completed) == {1}
-    assert set(timeline.in_flight) == {0}
+    assert (set(timeline.completed), set(timeline.in_flight)) == ({1}, {0})
     assert timeline.client_cpu_percent[0] is None
     assert None not in timeline.client_rss_bytes + timeline.server_rss_bytes
 
@@ -378,24 +352,23 @@ async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("turns", [0, 1])
-async def test_a_loop_that_is_blocked_is_late(turns: int) -> None:
+@pytest.mark.parametrize("then", [0, 1])
+async def test_a_loop_that_is_blocked_is_late(then: int) -> None:
     started = Sampler(meter_of(1), None, lambda _: None)
     started.start()
     until_ns = perf_counter_ns() + 20_000_000
     while perf_counter_ns() < until_ns:
         pass
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    await turns(then)
     started.stop()
 
-    lag = started.lag()
+    lag, timeline = started.lag(), to_timeline(started.rows)
 
     assert lag is not None
     assert lag.max >= 0.0199
     assert lag.p50 <= lag.p99 <= lag.max
-    assert max(late for late in to_timeline(started.rows).loop_lag_s if late is not None) >= 0.0199
-    assert to_timeline(started.rows).server_rss_bytes == [None] * len(to_timeline(started.rows).t_s)
+    assert max(late for late in timeline.loop_lag_s if late is not None) >= 0.0199
+    assert timeline.server_rss_bytes == [None] * len(timeline.t_s)
 
 
 def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:
@@ -417,7 +390,7 @@ def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:
 # Memory, CPU and the window
 
 
-def readings(watched: ProcessReader) -> tuple[float | None, ...]:
+def readings(watched: ProcessReader) -> Any:
     peak = window_module.high_water_bytes(watched.pid)
     return watched.rss_bytes(), watched.cpu_s(), watched.waited_s(), peak
 
@@ -426,15 +399,20 @@ def test_this_process_is_watched() -> None:
     watched = ProcessReader(os.getpid())
     rss_bytes, cpu_s, waited_s, peak = readings(watched)
 
-    assert rss_bytes is not None
-    assert peak is not None
     assert 1_000_000 < rss_bytes <= peak
     assert cpu_s == pytest.approx(sum(os.times()[:2]), abs=1)
-    assert waited_s is not None
     assert 0 <= waited_s <= (watched.waited_s() or 0)
     watched.close()
     watched.close()
     assert readings(watched)[:3] == (None, None, None)
+
+
+def passed(pid: int) -> Window:
+    """A window of this server that was opened and closed."""
+    window = Window(pid)
+    for step in (window.start, window.open, window.close):
+        step()
+    return window
 
 
 def test_no_process_or_one_that_is_gone_reads_as_none() -> None:
@@ -447,14 +425,12 @@ def test_no_process_or_one_that_is_gone_reads_as_none() -> None:
     for gone in (watched, ProcessReader(child.pid), ProcessReader(None)):
         assert readings(gone) == (None, None, None, None)
     watched.close()
-    window = Window(child.pid)
-    window.start()
-    window.open()
-    window.close()
-    server = window.server()
-    assert server is not None
+    window = passed(child.pid)
+    server, client = window.server(), window.client(0)
+    assert server
+    assert client
     assert (server.cpu_percent, server.peak_rss_bytes) == (None, None)
-    assert window.client(0).cpu_us_per_request is None  # type: ignore[union-attr]
+    assert client.cpu_us_per_request is None
 
 
 def test_the_name_of_a_command_confuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,43 +443,35 @@ def test_the_name_of_a_command_confuses_nothing(monkeypatch: pytest.MonkeyPatch)
     watched.close()
 
 
-@pytest.mark.parametrize("status", [None, "Name: x\nVmRSS: 5 kB\n"])
+@pytest.mark.parametrize("name", ["nowhere", "status"])
 def test_the_peak_without_a_high_water_mark(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, status: str | None
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, name: str
 ) -> None:
-    (tmp_path / "status").write_text(status or "")
-    there = tmp_path / "status" if status else tmp_path / "nowhere"
-    monkeypatch.setattr(window_module, "Path", lambda _: there)
+    (tmp_path / "status").write_text("Name: x\nVmRSS: 5 kB\n")
+    monkeypatch.setattr(window_module, "Path", lambda _: tmp_path / name)
 
     assert window_module.high_water_bytes() is None
     assert window_module.own_peak_bytes() > 0
 
 
 def test_a_window_holds_cpu_memory_and_time() -> None:
-    window = Window(os.getpid())
-    window.start()
-    window.open()
-    window.close()
+    window = passed(os.getpid())
     closed_ns = window.closed_ns
     window.close()
-
     client, server = window.client(10), window.server()
 
     assert window.closed_ns == closed_ns
     assert window.wall_s == (closed_ns - window.opened_ns) / 1e9
-    assert client is not None
+    assert client
+    assert server
     assert client.rss_before_bytes == pytest.approx(window_module.own_rss_bytes(), rel=0.2)
-    assert client.to_first_send_s == pytest.approx(
-        (window.opened_ns - window.started_ns) / 1e9, abs=1e-6
-    )
+    to_first_send_s = (window.opened_ns - window.started_ns) / 1e9
+    assert client.to_first_send_s == pytest.approx(to_first_send_s, abs=1e-6)
     assert client.peak_rss_bytes == pytest.approx(window_module.own_peak_bytes(), rel=0.2)
-    assert client.waited_percent is not None
-    assert client.waited_percent >= 0
     cpu_s = client.cpu_user_s + client.cpu_system_s
     assert client.cpu_us_per_request == pytest.approx(cpu_s * 1e6 / 10, abs=1)
-    assert server is not None
-    assert server.peak_rss_bytes is not None
-    assert server.cpu_percent is not None
+    known = (client.waited_percent, server.peak_rss_bytes, server.cpu_percent)
+    assert all(value is not None and value >= 0 for value in known)
 
 
 def test_a_window_that_never_opened_holds_nothing() -> None:
