@@ -25,6 +25,12 @@ async def outcomes(transport: Any, *calls: Awaitable[object]) -> list[object]:
     return await asyncio.gather(*(outcome(transport, call) for call in calls))
 
 
+async def kinds(transport: Any, *calls: Awaitable[object]) -> list[str]:
+    """Return the kind of each failure of calls at once, 'ok' where there was none."""
+    found = await outcomes(transport, *calls)
+    return [one if isinstance(one, str) else "ok" for one in found]
+
+
 async def alone(transport: Any, item: int = 0) -> object:
     """Return the outcome of one call on a transport of its own."""
     async with transport as fetch:

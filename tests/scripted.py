@@ -11,6 +11,8 @@ from typing import Any
 
 from servers import PATIENCE_S
 
+LINGER = struct.pack("ii", 1, 0)
+"""The option of a socket whose end is a reset."""
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -33,6 +35,10 @@ class Peer:
         self._server.targets.append(target)
         return target
 
+    async def exactly(self, size: int) -> bytes:
+        """Return so many bytes; the script ends here when there are fewer."""
+        return await self._reader.readexactly(size)
+
     async def send(self, *pieces: bytes) -> None:
         """Send these pieces, each as soon as the one before is on its way."""
         for piece in pieces:
@@ -47,9 +53,8 @@ class Peer:
 
     def reset(self) -> None:
         """End the connection with a reset."""
-        linger = struct.pack("ii", 1, 0)
         own = self._writer.get_extra_info("socket")
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         self._writer.transport.abort()
 
 

@@ -6,16 +6,17 @@ import asyncio
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 import uvloop
-from servers import PATIENCE_S, noted_children
+from calls import alone, nobody, outcome
+from scripted import LINGER, Peer, Scripted, scripted
+from servers import PATIENCE_S, ran
 from targets import Target, ended, running, started
 
 from labkit.errors import TrialFailed
@@ -27,9 +28,7 @@ from labkit.spec.transports import EchoTransport
 from labkit.spec.trial import Trial
 
 APIS = ("sockets", "streams", "protocol")
-LOOPS = ("asyncio", "uvloop")
-ECHOES = [(api, loop) for api in APIS for loop in LOOPS]
-LINGER = struct.pack("ii", 1, 0)
+ECHOES = [(api, loop) for api in APIS for loop in ("asyncio", "uvloop")]
 
 
 # The target
@@ -92,7 +91,10 @@ def test_a_message_may_come_in_any_pieces(port: int) -> None:
             connection.sendall(message[cut:])
             assert read(connection, 20) == message
         connection.sendall(message * 50)
-        assert read(connection, 1_000) == message * 50
+        # A peer that ends its side still gets what it sent.
+        connection.sendall(line(1 << 18))
+        connection.shutdown(socket.SHUT_WR)
+        assert read(connection, 1 << 19) == message * 50 + line(1 << 18)
 
 
 def test_a_peer_that_reads_late_gets_all(port: int) -> None:
@@ -118,14 +120,6 @@ def test_a_peer_that_reads_late_gets_all(port: int) -> None:
     assert came == rest
 
 
-def test_a_peer_that_ends_its_side_still_gets_what_it_sent(port: int) -> None:
-    with connected(port) as connection:
-        connection.sendall(line(1 << 18))
-        connection.shutdown(socket.SHUT_WR)
-
-        assert read(connection, 1 << 19) == line(1 << 18)
-
-
 def test_peers_that_vanish_disturb_no_other(port: int) -> None:
     with connected(port) as other:
         for sent in (b"", b"half a mess", line(1 << 18)):
@@ -136,7 +130,7 @@ def test_peers_that_vanish_disturb_no_other(port: int) -> None:
             assert read(other, 12) == b"still there\n"
 
 
-@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_line_that_never_ends_is_given_up(
     targets: dict[tuple[str, str], Target], loop: str
 ) -> None:
@@ -192,64 +186,47 @@ def test_what_cannot_start_says_why(settings: dict[str, Any], says: str) -> None
 # The transport
 
 
-class Peers:
-    """Connections that were opened, and what came on them."""
-
-    def __init__(self) -> None:
-        self.opened = 0
-        self.came = b""
-
-
 @asynccontextmanager
 async def against(
     answer: Callable[[bytes], bytes | None], **settings: Any
-) -> AsyncIterator[tuple[Any, Fetch, Peers]]:
+) -> AsyncIterator[tuple[Any, Fetch, Scripted]]:
     """A transport on a server that answers each message by `answer`; None ends the connection."""
-    seen, size = Peers(), EchoTransport(**settings).message_bytes
+    named = EchoTransport(**settings)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.opened += 1
-        try:
-            while (data := answer(await reader.readexactly(size))) is not None:
-                seen.came += data
-                writer.write(data)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+    async def script(peer: Peer) -> None:
+        while (data := answer(await peer.exactly(named.message_bytes))) is not None:
+            await peer.send(data)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 21)
-    port = server.sockets[0].getsockname()[1]
-    transport = open_transport(EchoTransport(**settings), f"tcp://127.0.0.1:{port}")
-    async with server, asyncio.timeout(PATIENCE_S), transport as fetch:
-        yield transport, fetch, seen
-
-
-async def failure(transport: Any, call: Awaitable[object]) -> str:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever it is
-        await call
-    return str(transport.kind_of(caught.value))
+    async with asyncio.timeout(PATIENCE_S), scripted(script) as server:
+        transport = open_transport(named, f"tcp://127.0.0.1:{server.port}")
+        async with transport as fetch:
+            yield transport, fetch, server
 
 
 @pytest.mark.parametrize("size", [16, 1_024, 300_000])
 async def test_a_call_sends_a_message_and_awaits_it(size: int) -> None:
-    async with against(lambda data: data, message_bytes=size) as (transport, fetch, seen):
+    messages: list[bytes] = []
+
+    def answer(data: bytes) -> bytes:
+        messages.append(data)
+        return data
+
+    async with against(answer, message_bytes=size) as (transport, fetch, server):
         assert [await fetch(item) for item in (0, 7, 99_999_999)] == [size] * 3
-        messages = [seen.came[at : at + size] for at in range(0, 3 * size, size)]
 
         assert [int(one[:NUMBER_BYTES]) for one in messages] == [0, 7, 99_999_999]
         assert all(one.index(b"\n") == size - 1 for one in messages)
-        assert seen.opened == transport.effective["connections_opened"] == 1
+        assert server.connections == transport.effective["connections_opened"] == 1
         assert transport.effective["message_bytes"] == size
 
 
 @pytest.mark.parametrize(("connections", "opened"), [(0, 20), (3, 3)])
 async def test_a_connection_has_one_message_at_a_time(connections: int, opened: int) -> None:
-    async with against(lambda data: data, connections=connections) as (transport, fetch, seen):
+    async with against(lambda data: data, connections=connections) as (transport, fetch, server):
         for _ in range(3):
             await asyncio.gather(*map(fetch, range(20)))
 
-        assert seen.opened == transport.effective["connections_opened"] == opened
+        assert server.connections == transport.effective["connections_opened"] == opened
         assert len(transport.connections) == opened
     assert transport.connections == set()
 
@@ -264,54 +241,47 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", WRONG)
 async def test_what_does_not_come_back_as_it_went_is_a_failure(kind: str) -> None:
-    answer, expected = WRONG[kind]
+    garbled, expected = WRONG[kind]
     wrong = [False, True]
-    async with against(lambda data: answer(data) if wrong.pop() else data) as (
-        transport,
-        fetch,
-        seen,
-    ):
-        assert await failure(transport, fetch(1)) == expected
+
+    def answer(data: bytes) -> bytes | None:
+        return garbled(data) if wrong.pop() else data
+
+    async with against(answer) as (transport, fetch, server):
+        assert await outcome(transport, fetch(1)) == expected
         # Its connection is not used again, and the next call has another.
         assert await fetch(2) == 1_024
-        assert seen.opened == 2
+        assert server.connections == 2
 
 
 async def test_what_comes_unasked_ends_the_connection() -> None:
-    asked, ends = asyncio.Event(), asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await reader.readexactly(16))
+    async def script(peer: Peer) -> None:
+        await peer.send(await peer.exactly(16))
         await asked.wait()
-        writer.write(b"more")
-        await reader.read()
-        writer.close()
-        ends.set()
+        await peer.send(b"more")
+        await peer.end()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    opened: Any = open_transport(EchoTransport(message_bytes=16), f"tcp://127.0.0.1:{port}")
-    async with server, asyncio.timeout(PATIENCE_S), opened as fetch:
-        assert await fetch(1) == 16
-        asked.set()
-        await ends.wait()
+    asked = asyncio.Event()
+    async with scripted(script) as server:
+        url = f"tcp://127.0.0.1:{server.port}"
+        opened: Any = open_transport(EchoTransport(message_bytes=16), url)
+        async with opened as fetch:
+            assert await fetch(1) == 16
+            asked.set()
+            await server.until(lambda: not server.open)
 
-        assert (opened.idle, opened.connections) == ([], set())
+            assert (opened.idle, opened.connections) == ([], set())
 
 
 async def test_where_nobody_listens_a_call_fails_to_connect() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    transport = open_transport(EchoTransport(), f"tcp://127.0.0.1:{port}")
-    async with transport as fetch:
-        assert await failure(transport, fetch(0)) == "connect"
+    assert await alone(open_transport(EchoTransport(), f"tcp://{nobody()}")) == "connect"
 
 
 async def test_an_echo_that_does_not_come_is_a_timeout() -> None:
-    async with against(lambda data: b"", timeout_s=0.05) as (transport, fetch, seen):
-        assert await failure(transport, fetch(0)) == "timeout"
-        assert await failure(transport, fetch(1)) == "timeout"
-        assert seen.opened == 2
+    async with against(lambda data: b"", timeout_s=0.05) as (transport, fetch, server):
+        assert await outcome(transport, fetch(0)) == "timeout"
+        assert await outcome(transport, fetch(1)) == "timeout"
+        assert server.connections == 2
 
 
 async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
@@ -321,7 +291,7 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
         reached.set()
         return b"" if silent.pop() else data
 
-    async with against(answer) as (transport, fetch, seen):
+    async with against(answer) as (transport, fetch, server):
         task = asyncio.ensure_future(fetch(0))
         await reached.wait()
         task.cancel()
@@ -330,7 +300,7 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
         silent.append(False)
 
         assert await fetch(1) == 1_024
-        assert (seen.opened, transport.effective["connections_opened"]) == (2, 2)
+        assert (server.connections, transport.effective["connections_opened"]) == (2, 2)
 
 
 # Whole trials
@@ -341,9 +311,8 @@ async def test_a_trial_counts_every_message(api: str, loop: str) -> None:
     named = {"target.api": api, "target.loop": loop, "message_bytes": 10_240}
     trial = Trial(target="echo", loop="uvloop", requests=300, limit=10, **named)
 
-    record = await launcher.run(trial, keep=lambda _: None)
+    record = (await ran(trial)).record
 
-    assert record.counts.conserved
     assert (record.counts.ok, record.counts.failed) == (300, {})
     assert (record.floor_s, record.efficiency) == (None, None)
     in_force = record.effective["server"]
@@ -356,14 +325,10 @@ async def test_a_trial_counts_every_message(api: str, loop: str) -> None:
 
 async def test_a_target_that_dies_loses_no_count() -> None:
     trial = Trial(target="echo", requests=10_000, limit=1)
-    with noted_children() as children:
-        killing = children.killing("labkit.measured.targets.echo")
-        record = await launcher.run(trial, watch=killing, keep=lambda _: None)
+    counts = (await ran(trial, killing="labkit.measured.targets.echo")).record.counts
 
-    assert children.gone
-    assert record.counts.conserved
-    assert record.counts.ok + record.counts.failures == record.counts.planned == 10_000
-    assert set(record.counts.failed) <= {"unanswered", "connect", "reset"}
+    assert counts.ok + counts.failures == counts.planned == 10_000
+    assert set(counts.failed) <= {"unanswered", "connect", "reset"}
 
 
 async def test_a_target_that_cannot_start_is_a_failed_trial(

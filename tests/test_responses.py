@@ -8,14 +8,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import CHUNKED, CONTINUE
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.responses import MAX_HEADS_KNOWN, ResponseHead, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 MAX_HEAD, MAX_BODY = 200, 1000
 
@@ -24,7 +23,7 @@ Known = dict[bytes, ResponseHead]
 
 
 class Read:
-    """A reader with the limits of these tests, and the `answers` it has told of."""
+    """A reader with the limits of these tests, and the `answers` that it passed on."""
 
     def __init__(self, known: Known | None = None) -> None:
         self.answers: list[Answer] = []
@@ -41,11 +40,31 @@ class Read:
 
 
 def read(pieces: Iterable[bytes], known: Known | None = None) -> list[Answer]:
-    """The answers in these pieces, after which the server sends no more."""
+    """Return the answers in these pieces, after which the server sends no more."""
     read = Read(known)
     read.receive(pieces)
     read.reader.end()
     return read.answers
+
+
+def without_status(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the answers with 200 in place of the status of each success."""
+    return [(200 if status < 300 else status, *rest) for status, *rest in answers]
+
+
+def read_short(pieces: Iterable[bytes], learnt: bytes) -> list[Answer]:
+    """Read as `read` does, each plain answer the short way."""
+    read = Read()
+    read.receive([learnt])
+    read.answers.clear()
+    for piece in pieces:
+        body = read.reader.plain_body(piece)
+        if body is None:
+            read.reader.receive(piece)
+        else:
+            read.answers.append((200, body, True))
+    read.reader.end()
+    return without_status(read.answers)
 
 
 def single(data: bytes) -> Iterator[bytes]:
@@ -76,6 +95,12 @@ OK_10 = b"HTTP/1.0 200 OK\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 UPGRADE = (b"Upgrade: h2", b"Connection: Upgrade, Keep-Alive")
 CODINGS = OK + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x , Chunked\r\n\r\n"
+GZIP = OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n"
+EXTENDED = b'3;a\r\nabc\r\n1;b="c;d";e=f\r\nd\r\n0;last\r\n\r\n'
+TRAILED = b"1\r\na\r\n0\r\nDigest: x\r\nX-Length: 7\r\n\r\n"
+ENDS = b"8\r\n\r\n\r\n0\r\n\r\r\n0\r\n\r\n"
+CLOSED = CLOSE + b"\r\n\r\n0\r\n\r\n"
+KEEP_10 = OK_10 + KEEP.lower() + b"\r\n\r\n"
 SPELT = b"0A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n"
 ANSWERS: dict[str, tuple[bytes, Answer]] = {
     "with a length": (HELLO, ok(b"hello")),
@@ -92,36 +117,18 @@ ANSWERS: dict[str, tuple[bytes, Answer]] = {
     "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", ok(b"abcde")),
     "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", ok()),
     "chunked, sizes in all spellings": (CHUNKED + SPELT, ok(b"0123456789" * 2)),
-    "chunked, with extensions": (
-        CHUNKED + b'3;a\r\nabc\r\n1;b="c;d";e=f\r\nd\r\n0;last\r\n\r\n',
-        ok(b"abcd"),
-    ),
-    "chunked, with trailers": (
-        CHUNKED + b"1\r\na\r\n0\r\nDigest: x\r\nX-Length: 7\r\n\r\n",
-        ok(b"a"),
-    ),
-    "chunked, with what ends a head in it": (
-        CHUNKED + b"8\r\n\r\n\r\n0\r\n\r\r\n0\r\n\r\n",
-        ok(b"\r\n\r\n0\r\n\r"),
-    ),
+    "chunked, with extensions": (CHUNKED + EXTENDED, ok(b"abcd")),
+    "chunked, with trailers": (CHUNKED + TRAILED, ok(b"a")),
+    "chunked, with what ends a head in it": (CHUNKED + ENDS, ok(b"\r\n\r\n0\r\n\r")),
     "several codings": (CODINGS + b"1\r\na\r\n0\r\n\r\n", ok(b"a")),
     "until the end": (OK + b"\r\nall of it\r\n\r\n", ok(b"all of it\r\n\r\n", stays=False)),
     "until the end, nothing": (OK + b"\r\n", ok(stays=False)),
-    "a coding that does not end in chunked": (
-        OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n3\r\nabc",
-        ok(b"3\r\nabc", stays=False),
-    ),
+    "a coding that does not end in chunked": (GZIP + b"3\r\nabc", ok(b"3\r\nabc", stays=False)),
     "closed after it": (length(2, OK, CLOSE) + b"hi", ok(b"hi", stays=False)),
-    "chunked, closed after it": (
-        CHUNKED[:-2] + CLOSE + b"\r\n\r\n0\r\n\r\n",
-        ok(stays=False),
-    ),
+    "chunked, closed after it": (CHUNKED[:-2] + CLOSED, ok(stays=False)),
     "1.0": (length(2, OK_10) + b"hi", ok(b"hi", stays=False)),
     "1.0 that stays": (length(2, OK_10, KEEP) + b"hi", ok(b"hi")),
-    "1.0 that says it stays, without a length": (
-        OK_10 + KEEP.lower() + b"\r\n\r\nhi",
-        ok(b"hi", stays=False),
-    ),
+    "1.0 that says it stays, without a length": (KEEP_10 + b"hi", ok(b"hi", stays=False)),
     "an offer of another protocol": (length(2, OK, *UPGRADE) + b"hi", ok(b"hi")),
     "no success": (length(2, b"HTTP/1.1 503 Busy") + b"no", (503, b"no", True)),
     "a number nobody knows": (length(0, b"HTTP/1.1 999 X"), (999, b"", True)),
@@ -359,25 +366,15 @@ def pieces_of(raw: bytes, data: st.DataObject) -> list[bytes]:
     return [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
 
 
-@given(sequences, st.data(), st.booleans())
+@given(sequences, st.none() | st.binary(max_size=30), st.data(), st.booleans())
 def test_any_sequence_is_read_wherever_it_is_split(
-    sequence: tuple[bytes, list[Answer]], data: st.DataObject, knows: bool
+    sequence: tuple[bytes, list[Answer]], last: bytes | None, data: st.DataObject, knows: bool
 ) -> None:
     raw, expected = sequence
+    if last is not None:  # it lasts until the end
+        raw, expected = raw + OK + b"\r\n" + last, [*expected, ok(last, stays=False)]
     for pieces in ([raw], single(raw), pieces_of(raw, data)):
         assert read(pieces, known=known_from(raw) if knows else {}) == expected
-
-
-@given(sequences, st.binary(max_size=30), st.booleans())
-def test_the_last_may_last_until_the_end(
-    sequence: tuple[bytes, list[Answer]], body: bytes, knows: bool
-) -> None:
-    raw, expected = sequence
-    whole = raw + OK + b"\r\n" + body
-    known = known_from(whole) if knows else {}
-
-    assert read([whole], known=known) == [*expected, (200, body, False)]
-    assert read(single(whole), known=known) == [*expected, (200, body, False)]
 
 
 @given(sequences, st.data())
@@ -397,16 +394,6 @@ def test_what_was_whole_is_told_before_what_is_not_is_refused(
     assert begun.answers == told
 
 
-@given(sequences, sequences)
-def test_readers_that_share_what_they_know_agree_with_those_that_do_not(
-    one: tuple[bytes, list[Answer]], other: tuple[bytes, list[Answer]]
-) -> None:
-    known: Known = {}
-
-    for raw, expected in (one, other, one):
-        assert read([raw], known=known) == expected
-
-
 @given(st.binary(max_size=300), st.booleans())
 def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool) -> None:
     begun = Read(known=known_from(HELLO + EMPTY) if knows else None)
@@ -421,26 +408,6 @@ def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool
 # The short way, for one plain answer
 
 
-def both_ways(pieces: Iterable[bytes], learnt: bytes) -> list[tuple[bool, bytes, bool]]:
-    """Of each answer whether it is a success, its body, whether the connection stays."""
-    found: list[tuple[bool, bytes, bool]] = []
-    reader = ResponseReader(
-        lambda head, body: found.append((head.status < 300, body, head.keep_alive)),
-        max_head_bytes=MAX_HEAD,
-        max_body_bytes=MAX_BODY,
-    )
-    reader.receive(learnt)
-    found.clear()
-    for piece in pieces:
-        body = reader.plain_body(piece)
-        if body is None:
-            reader.receive(piece)
-        else:
-            found.append((True, body, True))
-    reader.end()
-    return found
-
-
 def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     read = Read()
     assert read.reader.plain_body(HELLO) is None
@@ -452,16 +419,16 @@ def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     assert len(read.answers) == 1
 
 
-@pytest.mark.parametrize("size", range(8))
-def test_a_few_bytes_are_no_answer(size: int) -> None:
-    assert both_ways([HELLO[:size], HELLO[size:]], HELLO) == [(True, b"hello", True)]
+@pytest.mark.parametrize("cut", range(len(HELLO)))
+def test_a_part_of_an_answer_is_no_answer(cut: int) -> None:
+    assert read_short([HELLO[:cut], HELLO[cut:]], HELLO) == [ok(b"hello")]
 
 
-@given(sequences, st.data())
-def test_the_short_way_tells_what_the_long_way_tells(
-    sequence: tuple[bytes, list[Answer]], data: st.DataObject
+@given(sequences, sequences, st.data())
+def test_what_is_known_of_others_and_the_short_way_change_nothing(
+    one: tuple[bytes, list[Answer]], other: tuple[bytes, list[Answer]], data: st.DataObject
 ) -> None:
-    raw, expected = sequence
-    plain = [(status < 300, body, stays) for status, body, stays in expected]
-
-    assert both_ways(pieces_of(raw, data), raw) == plain
+    known: Known = {}
+    for raw, expected in (one, other, one):
+        assert read([raw], known=known) == expected
+        assert read_short(pieces_of(raw, data), raw) == without_status(expected)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import redis
 import redis.asyncio
+from calls import kinds
 from redis import exceptions
-from servers import PATIENCE_S, noted_children
-from targets import Target, ended, running, started
-from test_kills import GONE_WITHIN_S, Ends, children_of
+from servers import PATIENCE_S, Ran, ran
+from targets import Target, ended, ending, running, started
 
 from labkit import stats
 from labkit.errors import TrialFailed
@@ -29,7 +30,7 @@ from labkit.launch import launcher
 from labkit.measured.targets.valkey import value
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of
-from labkit.record.record import FAILURES, Record
+from labkit.record.record import FAILURES
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.transports import RedisTransport
 from labkit.spec.trial import Trial
@@ -52,8 +53,8 @@ def client(valkey: Target) -> Iterator[redis.Redis]:
         yield client
 
 
-async def ran(**settings: Any) -> Record:
-    return await launcher.run(Trial(target="valkey", **settings), keep=lambda _: None)
+async def trial_of(*, killing: str | None = None, **settings: Any) -> Ran:
+    return await ran(Trial(target="valkey", **settings), killing=killing)
 
 
 # The target
@@ -119,17 +120,12 @@ def test_it_writes_to_no_disk_and_stays_on_its_core(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["stdin", "SIGTERM", "SIGKILL"])
 def test_it_is_gone_with_the_process_that_looks_after_it(how: str) -> None:
     with running("valkey", keys=1) as target:
-        ends = Ends([target.pid or 0, target.process.pid])
-        if how == "stdin":
-            assert target.process.stdin is not None
-            target.process.stdin.close()
-            target.process.stdin = None
-        else:
-            target.process.send_signal(getattr(signal, how))
-
-        assert ends.within(GONE_WITHIN_S)
+        with ending(psutil.Process(target.pid), psutil.Process(target.process.pid)):
+            if how == "stdin":
+                target.close_stdin()
+            else:
+                target.process.send_signal(getattr(signal, how))
         assert target.process.wait() == (-signal.SIGKILL if how == "SIGKILL" else 0)
-        ends.close()
 
 
 SCRIPT = """
@@ -156,15 +152,13 @@ def test_when_the_parent_is_killed_all_three_are_gone(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     assert parent.stdout.readline() == "running\n"
-    below = children_of(parent.pid)
-    ends = Ends([*below, *[pid for child in below for pid in children_of(child)]])
-    parent.kill()
+    below = psutil.Process(parent.pid).children(recursive=True)
+    with ending(*below):
+        parent.kill()
 
-    assert len(ends.descriptors) == 3
-    assert ends.within(GONE_WITHIN_S)
+    assert len(below) == 3
     assert list(tmp_path.iterdir()) == []
     parent.communicate()
-    ends.close()
 
 
 # A server of the user's own
@@ -191,7 +185,7 @@ async def test_a_trial_on_it_claims_none_of_its_counts(
 ) -> None:
     monkeypatch.setenv(REDIS_URL, valkey.url)
 
-    record = await ran(keys=5, requests=20, limit=2)
+    record = (await trial_of(keys=5, requests=20, limit=2)).record
 
     assert record.counts.ok == 20
     assert record.effective["server"]["own"] is False
@@ -225,14 +219,6 @@ async def opened(url: str, **settings: Any) -> Any:
         yield fetch, transport
 
 
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_call_gets_the_value_of_its_item(valkey: Target, mode: str) -> None:
-    async with opened(valkey.url, mode=mode) as (fetch, _):
-        found = await asyncio.gather(*map(fetch, range(25)))
-
-    assert found == [value(item % 10, 20) for item in range(25)]
-
-
 @pytest.mark.parametrize(
     ("settings", "connections"),
     [
@@ -243,13 +229,15 @@ async def test_a_call_gets_the_value_of_its_item(valkey: Target, mode: str) -> N
         ({"mode": "pipeline", "depth": 16}, 1),
     ],
 )
-async def test_connections_are_counted_alike_on_both_sides(
+async def test_a_call_gets_the_value_of_its_item_and_both_sides_count_the_connections(
     valkey: Target, settings: dict[str, Any], connections: int
 ) -> None:
     before, classes = valkey.counted(), None
     async with opened(valkey.url, **settings) as (fetch, transport):
-        for _ in range(4):
-            await asyncio.gather(*map(fetch, range(3)))
+        for first in range(0, 12, 3):
+            items = range(first, first + 3)
+            expected = [value(item % 10, 20) for item in items]
+            assert await asyncio.gather(*map(fetch, items)) == expected
             # Making a class for each client would be a good part of what its call costs.
             made = set(redis.asyncio.Connection.__subclasses__())
             classes = classes or made
@@ -274,12 +262,6 @@ async def test_what_is_in_force_is_read_back_from_the_pool(valkey: Target) -> No
         }
 
 
-async def kinds(calls: list[Any]) -> list[str]:
-    """The kind of each failure, 'ok' where there was none."""
-    found = await asyncio.gather(*calls, return_exceptions=True)
-    return [Redis.kind_of(one) if isinstance(one, BaseException) else "ok" for one in found]
-
-
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -293,7 +275,7 @@ async def test_what_a_pool_does_when_all_of_it_is_in_use(
     valkey: Target, settings: dict[str, Any], expected: list[str]
 ) -> None:
     async with opened(valkey.url, **settings) as (fetch, _):
-        assert await kinds([fetch(item) for item in range(5)]) == expected
+        assert await kinds(Redis, *map(fetch, range(5))) == expected
 
 
 async def test_a_call_that_waits_too_long_for_its_pool(valkey: Target, client: redis.Redis) -> None:
@@ -302,13 +284,13 @@ async def test_a_call_that_waits_too_long_for_its_pool(valkey: Target, client: r
         await fetch(0)
         client.client_pause(400)  # no answer for so many milliseconds
 
-        assert await kinds([fetch(1), fetch(2)]) == ["ok", "pool-timeout"]
+        assert await kinds(Redis, fetch(1), fetch(2)) == ["ok", "pool-timeout"]
 
 
 async def test_a_server_that_takes_no_more_connections() -> None:
     with running("valkey", keys=1, maxclients=2) as target:
         async with opened(target.url, mode="blocking") as (fetch, _):
-            found = await kinds([fetch(item) for item in range(6)])
+            found = await kinds(Redis, *map(fetch, range(6)))
 
     assert found.count("ok") == 2
     assert "too-many-connections" in found
@@ -320,20 +302,18 @@ async def test_a_server_that_takes_no_more_connections() -> None:
 async def test_a_key_that_does_not_exist_is_a_failure(valkey: Target, mode: str) -> None:
     url = valkey.url.partition("#")[0] + "#prefix=nothing:&keys=5"
     async with opened(url, mode=mode) as (fetch, _):
-        assert await kinds([fetch(1), fetch(2)]) == ["payload", "payload"]
+        assert await kinds(Redis, fetch(1), fetch(2)) == ["payload", "payload"]
 
 
 async def test_a_server_that_is_gone() -> None:
     with running("valkey", keys=1) as target:
         async with contextlib.AsyncExitStack() as stack:
             each = [await stack.enter_async_context(opened(target.url, mode=m)) for m in MODES]
-            assert await kinds([fetch(0) for fetch, _ in each]) == ["ok"] * len(MODES)
-            ends = Ends([target.pid or 0])
-            target.process.kill()
-            assert ends.within(GONE_WITHIN_S)
-            ends.close()
+            assert await kinds(Redis, *(fetch(0) for fetch, _ in each)) == ["ok"] * len(MODES)
+            with ending(psutil.Process(target.pid)):
+                target.process.kill()
 
-            found = await kinds([fetch(item) for fetch, _ in each for item in range(2)])
+            found = await kinds(Redis, *(fetch(item) for fetch, _ in each for item in range(2)))
 
     assert set(found) <= {"connect", "reset", "disconnected"}
 
@@ -407,20 +387,15 @@ async def test_calls_of_one_turn_share_a_round_trip_up_to_the_depth() -> None:
     assert client.sent == [["a", "b", "c"], ["d", "e", "f"], ["g"], ["h"]]
 
 
-async def test_an_error_is_of_the_call_that_it_answers() -> None:
-    wrong = exceptions.ResponseError("of b")
-    batches = Batches(Pipeline(lambda key: wrong if key == "b" else key), 3)  # type: ignore[arg-type]
-
-    assert await kinds([batches.get(key) for key in "abc"]) == ["ok", "status", "ok"]
-
-
-async def test_a_round_trip_that_fails_fails_all_of_its_calls() -> None:
+async def test_an_error_is_of_the_call_that_it_answers_and_a_lost_round_trip_of_all() -> None:
     def lost(_: str) -> Any:
         raise exceptions.ConnectionError("closed")
 
+    wrong = exceptions.ResponseError("of b")
+    batches = Batches(Pipeline(lambda key: wrong if key == "b" else b"x"), 3)  # type: ignore[arg-type]
+    assert await kinds(Redis, *map(batches.get, "abc")) == ["ok", "status", "ok"]
     batches = Batches(Pipeline(lost), 3)  # type: ignore[arg-type]
-
-    assert await kinds([batches.get(key) for key in "ab"]) == ["disconnected"] * 2
+    assert await kinds(Redis, *map(batches.get, "ab")) == ["disconnected"] * 2
 
 
 @pytest.mark.parametrize("given_up", [1, 2])
@@ -454,7 +429,7 @@ async def test_a_call_that_is_given_up_takes_no_other_with_it(given_up: int) -> 
     ("mode", "loop"), [("client", "asyncio"), ("pool", "uvloop"), ("pipeline", "asyncio")]
 )
 async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> None:
-    record = await ran(mode=mode, loop=loop, requests=60, limit=5, keys=7)
+    record = (await trial_of(mode=mode, loop=loop, requests=60, limit=5, keys=7)).record
 
     opened = record.effective["transport"]["connections_opened"]
     assert opened == 60 if mode == "client" else 1 <= opened <= 5
@@ -474,24 +449,17 @@ async def test_a_trial_counts_the_same_as_its_server(mode: str, loop: str) -> No
 @pytest.mark.parametrize("killed", ["targets.valkey", "worker"])
 async def test_whichever_side_is_killed_no_call_is_lost(killed: str) -> None:
     requests = 4_000 if killed == "targets.valkey" else 10_000_000
-    trial = Trial(target="valkey", requests=requests, limit=1)
-    record: Any = None
-    with noted_children() as children:
-        killing = children.killing(f"labkit.measured.{killed}")
-        try:
-            record = await launcher.run(trial, watch=killing, keep=lambda _: None)
-        except TrialFailed as failed:
-            record = failed.record
+    found = await trial_of(requests=requests, limit=1, killing=f"labkit.measured.{killed}")
 
-    assert children.gone
-    assert record.counts.conserved
-    assert record.counts.ok >= 1
+    counts, server = found.record.counts, found.record.server
+    assert counts.ok >= 1
     if killed == "worker":
-        assert record.server.requests >= record.counts.ok
-        assert record.server.connections_left == 0
+        assert server is not None
+        assert (server.requests or 0) >= counts.ok
+        assert server.connections_left == 0
     else:
-        assert record.counts.sent == requests
-        assert set(record.counts.failed) <= {"connect", "reset", "disconnected"}
+        assert counts.sent == requests
+        assert set(counts.failed) <= {"connect", "reset", "disconnected"}
 
 
 async def test_a_server_that_stores_no_keys_is_a_failed_trial(
@@ -501,16 +469,15 @@ async def test_a_server_that_stores_no_keys_is_a_failed_trial(
     client.config_set("maxmemory", "1")
     try:
         with pytest.raises(TrialFailed, match=r"the target did not start .*could not be used"):
-            await ran(keys=1, requests=1)
+            await launcher.run(Trial(target="valkey", keys=1, requests=1), keep=lambda _: None)
     finally:
         client.config_set("maxmemory", "0")
 
 
 async def test_exhaustion_is_counted_by_kind() -> None:
-    record = await ran(mode="pool", max_connections=3, requests=60, limit=10)
+    record = (await trial_of(mode="pool", max_connections=3, requests=60, limit=10)).record
 
     assert set(record.counts.failed) == {"pool-exhausted"}
-    assert record.counts.conserved
     assert record.server is not None
     assert record.server.connections_opened == 3
     assert record.server.requests == record.counts.ok
