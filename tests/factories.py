@@ -34,12 +34,12 @@ RECORD = Path(__file__).parent / "data" / "record.json"
 
 
 def encoded(latencies_us: Iterable[int]) -> str:
-    """Latencies in microseconds as a record holds them."""
+    """Encode latencies in microseconds as a record has them."""
     return histogram(latencies_us).encode().decode("ascii")
 
 
 def histogram(latencies_us: Iterable[int]) -> HdrHistogram:
-    """Latencies in microseconds, recorded one by one."""
+    """Record latencies in microseconds one by one."""
     recorded = HdrHistogram(1, HOUR_US, 3)
     for latency_us in latencies_us:
         recorded.record_value(latency_us)
@@ -52,7 +52,7 @@ def make_record(
     latencies_us: Iterable[int] | None = None,
     **changes: Any,
 ) -> Record:
-    """A valid record of 100,000 requests, with `changes` by field name.
+    """Return a valid record of 100,000 requests, with `changes` by field name.
 
     A dotted name changes one field of a part (`**{"process.peak_rss_bytes": 1}`); `settings` are
     those of `Trial`; `latencies_us` fill the histogram.
@@ -71,8 +71,8 @@ def make_record(
 
 
 def arrivals(**changes: Any) -> Arrivals:
-    """What became of a schedule of 650 requests a second, with `changes`."""
-    kept: dict[str, Any] = {
+    """Return what became of a schedule of 650 requests a second, with `changes`."""
+    usual: dict[str, Any] = {
         "rate_rps": 650.0,
         "achieved_rps": 649.0,
         "late": 3,
@@ -81,11 +81,11 @@ def arrivals(**changes: Any) -> Arrivals:
         "latency_s": Latency(mean=1.6, p50=1.002, p90=3.1, p99=3.2, p999=3.3, max=3.4),
         "latency_hdr": encoded([1_000, 1_001_000, 2_001_000, 3_001_000]),
     }
-    return Arrivals(**{**kept, **changes})
+    return Arrivals(**{**usual, **changes})
 
 
 def phases(requests: int = 40, *, queue_s: float = 0.0, **changes: Any) -> Phases:
-    """Phases of so many requests that took 10 ms each, the first also 30 ms to get a connection."""
+    """Return phases of requests that took 10 ms each, the first also 30 ms to connect."""
     steady_s = {"prepare": 0.0001, "queue": queue_s, "send": 0.0002, "wait": 0.009}
     steady_s |= {"read": 0.0005, "release": 0.0002}
     once_s = {"dns": 0.02, "connect": 0.01}
@@ -134,7 +134,7 @@ def _record(settings: tuple[tuple[str, Any], ...]) -> Record:
 
 
 def timeline(trial: Trial, *, wall_s: float, rows: int = 120) -> Timeline:
-    """A steady run: memory rises and levels off, requests complete at an even pace."""
+    """Return a steady run: memory rises and levels off, requests complete at an even pace."""
     t_s = [wall_s * row / (rows - 1) for row in range(rows)]
     slots = min(trial.slots, trial.requests)
     shares = [row / (rows - 1) for row in range(rows)]
@@ -153,7 +153,7 @@ def timeline(trial: Trial, *, wall_s: float, rows: int = 120) -> Timeline:
 def make_study(
     arms: Mapping[str, Mapping[str, float]], *, repeats: int = 5, spread: float = 0.02
 ) -> list[Record]:
-    """`repeats` interleaved records of each strategy in `arms`, with these changes by dotted name.
+    """Return `repeats` interleaved records of each strategy in `arms`, changed by dotted name.
 
     Repeat k of a number is it times 1 + `spread` * (k - middle) / middle.
     """

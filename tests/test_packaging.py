@@ -117,19 +117,23 @@ def test_each_imported_library_is_declared() -> None:
     assert undeclared == set()
 
 
-def test_environment_agrees_with_the_project_on_python_jupyterlab_and_extras() -> None:
+def test_environments_agree_with_the_project_on_python_jupyterlab_and_extras() -> None:
     supported = SpecifierSet(PROJECT["requires-python"])
     pythons = SpecifierSet(conda(ENVIRONMENT, "python").removeprefix("python"))
     allowed = [version for minor in range(30) if (version := f"3.{minor}.0") in pythons]
     (jupyterlab,) = [one for one in map(Requirement, EXTRAS["lab"]) if one.name == "jupyterlab"]
     ((installed,),) = [one["pip"] for one in ENVIRONMENT["dependencies"] if isinstance(one, dict)]
-    match = re.fullmatch(r"-e \.\[(.+)\]", installed)
+    match = re.fullmatch(r"-e (\.\[(.+)\])", installed)
 
     assert allowed
     assert all(version in supported for version in allowed)
-    assert Requirement(conda(ENVIRONMENT, "jupyterlab")) == Requirement(str(jupyterlab))
+    assert Requirement(conda(ENVIRONMENT, "jupyterlab")) == jupyterlab
     assert match is not None
-    assert set(match[1].split(",")) <= EXTRAS.keys()
+    assert set(match[2].split(",")) <= EXTRAS.keys()
+    # Binder takes what conda takes.
+    assert conda(BINDER, "jupyterlab") == conda(ENVIRONMENT, "jupyterlab")
+    assert BINDER["channels"] == ENVIRONMENT["channels"]
+    assert f"--editable '{match[1]}'" in SCRIPTS[0].read_text()
 
 
 def test_citation_has_the_version_of_the_project() -> None:
@@ -200,14 +204,6 @@ def test_containers_take_a_python_that_labkit_supports() -> None:
     supported = SpecifierSet(PROJECT["requires-python"])
     assert f"{binder}.0" in supported
     assert f"{container}.0" in supported
-
-
-def test_binder_takes_what_the_environment_of_conda_takes() -> None:
-    assert conda(BINDER, "jupyterlab") == conda(ENVIRONMENT, "jupyterlab")
-    assert BINDER["channels"] == ENVIRONMENT["channels"]
-    [pip] = [entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict)]
-    extras = pip[0].removeprefix("-e ")
-    assert f"--editable '{extras}'" in SCRIPTS[0].read_text()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

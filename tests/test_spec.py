@@ -299,16 +299,14 @@ def test_a_list_is_split_at_the_commas_outside_brackets(values: list[str]) -> No
 
 
 def test_the_names_of_strategies_and_their_options_are_those_of_the_code() -> None:
-    options = {name: keyword_only(strategies.load(name)) for name in strategies.NAMES}
+    options = {}
+    for name in strategies.NAMES:
+        listed = inspect.signature(strategies.load(name).__wrapped__).parameters.values()
+        options[name] = {one.name: one.default for one in listed if one.kind is one.KEYWORD_ONLY}
 
     assert tuple(STRATEGIES) == strategies.NAMES
     assert {name: dict(found) for name, found in STRATEGIES.items()} == options
     assert set(OPTION_TYPES) == {leaf for found in options.values() for leaf in found}
-
-
-def keyword_only(strategy: strategies.Strategy) -> dict[str, Any]:
-    listed = inspect.signature(strategy.__wrapped__).parameters.values()
-    return {one.name: one.default for one in listed if one.kind is one.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize("name", strategies.NAMES)
