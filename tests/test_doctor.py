@@ -14,12 +14,12 @@ from machines import GOOD, checks, machine
 
 from labkit.cli import doctor as command
 from labkit.lab import doctor
-from labkit.lab.doctor import Check, Machine, Status
+from labkit.lab.doctor import Machine, MachineCheck, Status
 from labkit.launch import environment
 from labkit.record.codes import CODES
 
 
-def found(name: str, of: Machine) -> Check | None:
+def found(name: str, of: Machine) -> MachineCheck | None:
     return next((one for one in doctor.examine(of).checks if one.name == name), None)
 
 
@@ -47,7 +47,7 @@ def test_this_machine_is_read_and_each_thing_is_checked_once(
     assert set(names) <= {check.name for check in doctor.examine(GOOD).checks}
     assert all(check.status in get_args(Status) and check.found for check in here.checks)
     answering = found("loopback (127.0.0.1)", doctor.read())
-    assert answering == Check(name="loopback (127.0.0.1)", found="answers", status="ok")
+    assert answering == MachineCheck(name="loopback (127.0.0.1)", found="answers", status="ok")
 
     def refused(*_: Any, **__: Any) -> None:
         raise OSError(99, "Cannot assign requested address")

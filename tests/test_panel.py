@@ -48,7 +48,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(
     trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str
-) -> tuple[forms.Request | None, list[str]]:
+) -> tuple[forms.PanelRun | None, list[str]]:
     """Return what fields ask for that begin as the trial; a double underscore is a dot."""
     usual = {"target": trial.target.kind, "transport": trial.transport.kind}
     usual |= {"url": trial.url} if trial.url else {}
@@ -57,7 +57,7 @@ def read(
     return forms.read(trial, ticked, usual | named | {"repeats": str(repeats)})
 
 
-def steps(request: forms.Request) -> list[Step]:
+def steps(request: forms.PanelRun) -> list[Step]:
     """Return the trials that a request stands for."""
     return plan.interleave(plan.arms(request.trial, request.axes), repeats=request.repeats)
 
@@ -155,7 +155,7 @@ async def test_options_of_the_strategy_reach_every_trial(changes: Any) -> None:
 
 
 def test_code_holds_only_what_differs_from_the_default() -> None:
-    request = forms.Request(trial=Trial(requests=20_000, strategy="queue"), axes={})
+    request = forms.PanelRun(trial=Trial(requests=20_000, strategy="queue"), axes={})
     assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in request.code
 
 

@@ -23,7 +23,7 @@ from labkit.measured.probes import meter as meter_module
 from labkit.measured.probes import sampler
 from labkit.measured.probes import window as window_module
 from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, metered
-from labkit.measured.probes.sampler import Row, Sampler, to_timeline
+from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import ProcessReader, Window
 from labkit.record import histogram as latency
 
@@ -273,8 +273,8 @@ async def test_repeated_items_are_noticed(items: str) -> None:
 # The sampler
 
 
-def row(t_s: float, lag_s: float = 0.0, **changes: Any) -> Row:
-    return Row(t_s, 0, 0, 1, t_s / 2, None, None, lag_s)._replace(**changes)
+def row(t_s: float, lag_s: float = 0.0, **changes: Any) -> TimelineRow:
+    return TimelineRow(t_s, 0, 0, 1, t_s / 2, None, None, lag_s)._replace(**changes)
 
 
 @given(st.lists(st.floats(0, 10), max_size=40))
@@ -298,12 +298,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_ROWS", 16)
 
 
-async def sampled(rows: int, meter: Meter) -> tuple[Sampler, list[Row]]:
+async def sampled(rows: int, meter: Meter) -> tuple[Sampler, list[TimelineRow]]:
     """A sampler that has taken that many rows and was stopped."""
-    seen: list[Row] = []
+    seen: list[TimelineRow] = []
     enough = asyncio.Event()
 
-    def on_row(taken: Row) -> None:
+    def on_row(taken: TimelineRow) -> None:
         seen.append(taken)
         if len(seen) == rows:
             enough.set()

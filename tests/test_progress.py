@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from labkit.cli import reporters
 from labkit.lab import progress, runner
-from labkit.lab.live import Bundle, Notebook, Spot
+from labkit.lab.live import Bundle, LiveOutput, Notebook
 from labkit.lab.progress import Reporter, SafeReporter
 from labkit.launch.launcher import Progress
 from labkit.record.record import Counts
@@ -39,7 +39,7 @@ def step(**axes: Any) -> Step:
     return Step(work=TRIAL, axes=axes, repeat=0, order=0)
 
 
-class Shown(Spot):
+class Shown(LiveOutput):
     """The output of a cell, as it was shown time after time."""
 
     def __init__(self) -> None:

@@ -36,9 +36,9 @@ class Notebook(Reporter):
     """
 
     def __init__(
-        self, spot: Spot | None = None, clock: Callable[[], float] = time.monotonic
+        self, spot: LiveOutput | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._spot, self._clock = spot or Spot(), clock
+        self._spot, self._clock = spot or LiveOutput(), clock
         self._trials = self._done = 0
         self._first = self._began = clock()
         self._due = 0.0
@@ -112,7 +112,7 @@ class Notebook(Reporter):
         self._spot.show({"text/html": html, "text/plain": text})
 
 
-class Spot:
+class LiveOutput:
     """One output of the cell that runs, which can be replaced until the cell has ended."""
 
     def __init__(self) -> None:

@@ -95,7 +95,7 @@ def _merged(a: Point, b: Point) -> Point:
     return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
 
 
-class _Panel(NamedTuple):
+class _Strip(NamedTuple):
     """One panel: a column times `scale`, its axis up to `least` or more."""
 
     title: str
@@ -106,12 +106,12 @@ class _Panel(NamedTuple):
 
 
 _PANELS = (
-    _Panel("throughput", "requests/s", "rate_rps"),
-    _Panel("in flight", "requests", "in_flight"),
-    _Panel("loop lag", "ms", "loop_lag_s", scale=1e3),
-    _Panel("client memory", "MB", "client_rss_bytes", scale=1e-6),
-    _Panel("client CPU", "% of a core", "client_cpu_percent", least=100),
-    _Panel("server CPU", "% of a core", "server_cpu_percent", least=100),
+    _Strip("throughput", "requests/s", "rate_rps"),
+    _Strip("in flight", "requests", "in_flight"),
+    _Strip("loop lag", "ms", "loop_lag_s", scale=1e3),
+    _Strip("client memory", "MB", "client_rss_bytes", scale=1e-6),
+    _Strip("client CPU", "% of a core", "client_cpu_percent", least=100),
+    _Strip("server CPU", "% of a core", "server_cpu_percent", least=100),
 )
 
 
@@ -153,7 +153,7 @@ def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
     )
 
 
-def _panel(panel: _Panel, arms: Sequence[tuple[Points, str, str]], end_s: float) -> Iterator[str]:
+def _panel(panel: _Strip, arms: Sequence[tuple[Points, str, str]], end_s: float) -> Iterator[str]:
     """Yield a title, an axis from 0 to a round number, the time at its end, and the lines."""
     columns = [arm.column(panel.column) for arm, _, _ in arms]
     known = [value for column in columns for value in column if value is not None]

@@ -1,6 +1,6 @@
 """Load generators that others wrote: their command lines, readers of their output, records.
 
-The readers are pure: text in, `Counted` out. A program runs in a folder of its own.
+The readers are pure: text in, `RequestCount` out. A program runs in a folder of its own.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted:
+class RequestCount:
     """The figures that a program reports: right answers, all others, and the time for both."""
 
     ok: int
@@ -76,7 +76,7 @@ class Rival:
     """
 
     words: str
-    read: Callable[[str, Load], Counted]
+    read: Callable[[str, Load], RequestCount]
     scenario: tuple[str, str] | None = None
     """Name and text of a file that it needs."""
     version: str = "--version"
@@ -92,14 +92,14 @@ def _number(pattern: str, text: str, usual: str | None = None) -> float:
     return float(found[1] if found else usual or 0)
 
 
-def _counted(ok: float, failed: float, rps: float) -> Counted:
+def _counted(ok: float, failed: float, rps: float) -> RequestCount:
     """Compute the time from the rate of all answers: programs round their times more than rates."""
     if ok + failed <= 0 or rps <= 0:
         raise TrialFailed("it had no answer")
-    return Counted(ok=int(ok), failed=int(failed), wall_s=(ok + failed) / rps)
+    return RequestCount(ok=int(ok), failed=int(failed), wall_s=(ok + failed) / rps)
 
 
-def read_wrk(text: str, load: Load | None = None) -> Counted:
+def read_wrk(text: str, load: Load | None = None) -> RequestCount:
     """Read the output of wrk 4; an error of a socket is counted as a failed request here."""
     answers = _number(r"^\s*(\d+) requests in ", text)
     bad = _number(r"Non-2xx or 3xx responses: (\d+)", text, "0")
@@ -107,10 +107,10 @@ def read_wrk(text: str, load: Load | None = None) -> Counted:
     broken = sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
     rps = _number(r"^Requests/sec:\s+([\d.]+)", text)
     counted = _counted(answers - bad, bad, rps)
-    return Counted(ok=counted.ok, failed=counted.failed + broken, wall_s=counted.wall_s)
+    return RequestCount(ok=counted.ok, failed=counted.failed + broken, wall_s=counted.wall_s)
 
 
-def read_hey(text: str, load: Load | None = None) -> Counted:
+def read_hey(text: str, load: Load | None = None) -> RequestCount:
     """Read the output of hey: answers by status, and errors by their text."""
     by_status = re.findall(r"^\s*\[(\d+)\]\s+(\d+) responses", text, flags=re.MULTILINE)
     ok = sum(int(n) for status, n in by_status if status < "4")
@@ -120,7 +120,7 @@ def read_hey(text: str, load: Load | None = None) -> Counted:
     return _counted(ok, bad, _number(r"Requests/sec:\s+([\d.]+)", text))
 
 
-def read_ab(text: str, load: Load | None = None) -> Counted:
+def read_ab(text: str, load: Load | None = None) -> RequestCount:
     """Read the output of ApacheBench 2.3; a request that failed in several ways is counted once."""
     done = _number(r"^Complete requests:\s+(\d+)", text)
     failed = _number(r"^Failed requests:\s+(\d+)", text)
@@ -139,7 +139,7 @@ class _Entry(msgspec.Struct):
     last_request_timestamp: float | None
 
 
-def read_locust(text: str, load: Load | None = None) -> Counted:
+def read_locust(text: str, load: Load | None = None) -> RequestCount:
     """Read what Locust prints with `--json`: the time is from its start to its last answer."""
     try:
         entries = msgspec.json.decode(text, type=list[_Entry])
@@ -151,10 +151,10 @@ def read_locust(text: str, load: Load | None = None) -> Counted:
     wall_s = max(ends, default=0.0) - min((entry.start_time for entry in entries), default=0.0)
     if requests <= 0 or wall_s <= 0:
         raise TrialFailed("it had no answer")
-    return Counted(ok=requests - failed, failed=failed, wall_s=wall_s)
+    return RequestCount(ok=requests - failed, failed=failed, wall_s=wall_s)
 
 
-def read_molotov(text: str, load: Load) -> Counted:
+def read_molotov(text: str, load: Load) -> RequestCount:
     """Read the output of molotov, which has no time: it is taken as long as it was asked to run."""
     found = re.findall(r"SUCCESSES: (\d+) \| FAILURES: (\d+)", text)
     if not found:
@@ -304,7 +304,9 @@ class Programs:
         return self._known[name]
 
 
-async def _measured(name: str, path: str, load: Load, core: int | None) -> tuple[Ended, Counted]:
+async def _measured(
+    name: str, path: str, load: Load, core: int | None
+) -> tuple[Ended, RequestCount]:
     """Let a program put `load` on a server. Raises `TrialFailed` where it gives no figures."""
     rival = RIVALS[name]
     with tempfile.TemporaryDirectory(prefix="labkit-") as folder:

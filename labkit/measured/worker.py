@@ -32,7 +32,7 @@ from labkit.errors import LabError
 from labkit.measured import lifeline
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
-from labkit.measured.probes.sampler import Row, Sampler, to_timeline
+from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, own_peak_bytes
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
@@ -74,7 +74,7 @@ class _Parent:
         while data:
             data = data[os.write(self.fd, data) :]
 
-    def send_progress(self, meter: Meter, row: Row) -> None:
+    def send_progress(self, meter: Meter, row: TimelineRow) -> None:
         """Send a progress line, or drop it where the parent reads too slowly.
 
         A write of up to PIPE_BUF bytes to a pipe is whole or not at all, so no line is ever cut.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from labkit.lab.doctor.machine import Check, Examination, Machine, Status, examine, read
+from labkit.lab.doctor.machine import Examination, Machine, MachineCheck, Status, examine, read
 
-__all__ = ["Check", "Examination", "Machine", "Status", "examine", "read"]
+__all__ = ["Examination", "Machine", "MachineCheck", "Status", "examine", "read"]

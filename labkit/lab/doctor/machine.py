@@ -67,7 +67,7 @@ ADVICE = {
 }  # fmt: skip
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class MachineCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was checked.
 
     Where `status` is not ok, `advice` says what to do and `spoils` what is not to be trusted.
@@ -166,16 +166,16 @@ class Examination:
     advice = ADVICE
 
     def __init__(self) -> None:
-        self.checks: list[Check] = []
+        self.checks: list[MachineCheck] = []
 
     def add(self, name: str, found: str, doubtful: bool = False, bad: bool = False) -> None:
         """Add a check, with advice unless it is ok."""
         status: Status = "bad" if bad else "warn" if doubtful else "ok"
         advice, spoils = ("", "") if status == "ok" else self.advice[name]
-        one = Check(name=name, found=found, status=status, advice=advice, spoils=spoils)
+        one = MachineCheck(name=name, found=found, status=status, advice=advice, spoils=spoils)
         self.checks.append(one)
 
-    def with_status(self, status: Status) -> list[Check]:
+    def with_status(self, status: Status) -> list[MachineCheck]:
         """Return the checks with this status."""
         return [one for one in self.checks if one.status == status]
 

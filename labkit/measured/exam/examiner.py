@@ -24,7 +24,7 @@ import msgspec
 from labkit.errors import LabError
 from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
-from labkit.measured.exam.run import Calls, Run, Strategy, error_text, observe_backlog
+from labkit.measured.exam.run import Calls, ScenarioRun, Strategy, error_text, observe_backlog
 from labkit.measured.strategies._guard import tallied
 from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
 from labkit.spec.transports import WireTransport
@@ -109,7 +109,7 @@ async def _result(
     if not scenario.answered:
         # Its end is not waited for: thousands of items may take a strategy long, with reason.
         calls.gate = asyncio.Event()
-        run = Run(strategy, calls, scenario.planned, scenario.limit, turns)
+        run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
         backlog = await observe_backlog(run, watched=scenario.watched)
         calls.gate.set()
         await run.cancel()
@@ -120,7 +120,7 @@ async def _result(
             from labkit.measured.transports import open_transport
 
             calls.through = await stack.enter_async_context(open_transport(WireTransport(), url))
-        run = Run(strategy, calls, scenario.planned, scenario.limit, turns)
+        run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
         await run.finish()
     usual.setdefault(scenario.planned, run.returned())
     return run.result(scenario.name, usual=usual[scenario.planned])

@@ -112,7 +112,7 @@ class Items(Sequence[int]):
         return item
 
 
-class Run:
+class ScenarioRun:
     """The strategy at work on `planned` items; `calls` counts what it does."""
 
     def __init__(
@@ -259,7 +259,7 @@ def error_text(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}".removesuffix(": ")[:200]
 
 
-async def observe_backlog(run: Run, *, watched: bool) -> Backlog:
+async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:
     """Let all calls in flight wait; return what waits behind them and what waiting costs.
 
     First nothing must be added any more. Checks are the further apart the longer something is

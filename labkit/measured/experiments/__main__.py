@@ -17,7 +17,7 @@ from labkit.errors import BadInput, LabError
 from labkit.measured import experiments, lifeline
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
     """An experiment to run, as the parent asks for it."""
 
     settings: dict[str, Any] = {}
@@ -27,7 +27,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 def main(arguments: list[str]) -> int:
     """Measure once and print the figures; return 2 for what cannot be measured."""
-    job = msgspec.json.decode(lifeline.read_job(), type=Job)
+    job = msgspec.json.decode(lifeline.read_job(), type=ExperimentJob)
     out = lifeline.take_stdout()
     lifeline.end_with_parent()
     if job.core is not None:

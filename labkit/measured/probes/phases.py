@@ -20,7 +20,7 @@ MAX_LATER = 64
 """Size of the even sample of those that come later."""
 
 
-class Request:
+class TracedRequest:
     """One request under way, in its phase `phase` since `since_ns`."""
 
     __slots__ = ("began_ns", "item", "number", "phase", "reused", "since_ns", "spent_ns")
@@ -55,16 +55,16 @@ class Tracer:
         self._later: dict[int, Traced] = {}
         self._every = 1
 
-    def begin(self, item: int) -> Request:
+    def begin(self, item: int) -> TracedRequest:
         """Begin a request for `item` now."""
         now_ns = self.clock()
         if self._first_ns is None:
             self._first_ns = now_ns
-        request = Request(item, self._begun, now_ns)
+        request = TracedRequest(item, self._begun, now_ns)
         self._begun += 1
         return request
 
-    def enter(self, request: Request, phase: int) -> None:
+    def enter(self, request: TracedRequest, phase: int) -> None:
         """Begin a phase of the request, unless it is over.
 
         What is done on its behalf may go on after a request has given up.
@@ -72,7 +72,7 @@ class Tracer:
         if request.phase != OVER:
             request.enter(phase, self.clock())
 
-    def succeed(self, request: Request) -> None:
+    def succeed(self, request: TracedRequest) -> None:
         """End a request that was answered, and the answer read."""
         request.enter(OVER, self.clock())
         self.ok += 1
@@ -83,13 +83,13 @@ class Tracer:
                 self._longest_ns[phase] = max(self._longest_ns[phase], spent_ns)
         self._sample(request, failed=False)
 
-    def fail(self, request: Request) -> None:
+    def fail(self, request: TracedRequest) -> None:
         """End a request otherwise, in the phase that it is in."""
         self._ended_in[request.phase] += 1
         request.enter(OVER, self.clock())
         self._sample(request, failed=True)
 
-    def _sample(self, request: Request, *, failed: bool) -> None:
+    def _sample(self, request: TracedRequest, *, failed: bool) -> None:
         behind = request.number - MAX_FIRST
         if behind < 0:
             self._first.append(self._traced(request, failed=failed))
@@ -100,7 +100,7 @@ class Tracer:
                 later = self._later.items()
                 self._later = {number: one for number, one in later if number % self._every == 0}
 
-    def _traced(self, request: Request, *, failed: bool) -> Traced:
+    def _traced(self, request: TracedRequest, *, failed: bool) -> Traced:
         assert self._first_ns is not None
         return Traced(
             item=request.item,

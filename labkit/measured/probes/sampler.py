@@ -25,7 +25,7 @@ TICKS_PER_ROW = 5
 MAX_ROWS = 600
 
 
-class Row(NamedTuple):
+class TimelineRow(NamedTuple):
     """One row of the timeline; CPU columns still cumulative, in seconds."""
 
     t_s: float
@@ -45,13 +45,13 @@ class Sampler:
         self,
         meter: Meter,
         server_pid: int | None,
-        on_row: Callable[[Row], None],
+        on_row: Callable[[TimelineRow], None],
         processes: str = "one",
     ) -> None:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
         self._lags = histogram.empty()
-        self.rows: list[Row] = []
+        self.rows: list[TimelineRow] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
         self._worst_since_row_s = 0.0
         self._start_ns = self._due_ns = 0
@@ -103,7 +103,7 @@ class Sampler:
         self._worst_ns = max(self._worst_ns, late_ns)
 
     def _take(self, *, store: bool = True) -> None:
-        row = Row(
+        row = TimelineRow(
             (perf_counter_ns() - self._start_ns) / 1e9,
             self._meter.done,
             self._meter.in_flight,
@@ -133,7 +133,7 @@ class Sampler:
         return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
 
 
-def thinned(rows: list[Row]) -> list[Row]:
+def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:
     """Return every second row, and the last; each has the worse lag of it and the dropped one."""
     result = rows[:1]
     for before, row in zip(rows[1::2], rows[2::2], strict=False):
@@ -141,7 +141,7 @@ def thinned(rows: list[Row]) -> list[Row]:
     return result if len(rows) % 2 or not rows else [*result, rows[-1]]
 
 
-def to_timeline(rows: list[Row]) -> Timeline:
+def to_timeline(rows: list[TimelineRow]) -> Timeline:
     """Return rows as columns, CPU in percent of one core since the row before."""
     return Timeline(
         t_s=[round(row.t_s, 4) for row in rows],
@@ -155,7 +155,7 @@ def to_timeline(rows: list[Row]) -> Timeline:
     )
 
 
-def _percent(rows: list[Row], cpu_s: list[float | None]) -> list[float | None]:
+def _percent(rows: list[TimelineRow], cpu_s: list[float | None]) -> list[float | None]:
     # A rate needs a row before it: the first has none.
     percents: list[float | None] = [None]
     for i in range(1, len(rows)):

@@ -36,7 +36,7 @@ class _Size(int):
     """A queue size that is recognised by identity: it marks the queues of one run."""
 
 
-class _Run(Generic[T]):
+class _PypelnRun(Generic[T]):
     """One call of pypeln: the items and the function that it is given, and the end of its run."""
 
     def __init__(self, fetch: Fetch[T], items: Iterable[T], maxsize: int) -> None:
@@ -127,7 +127,7 @@ def _quiet_end() -> Iterator[None]:
 async def pypeln(fetch: Fetch[T], items: Iterable[T], limit: int, *, maxsize: int = 0) -> None:
     """Await pypeln's `task.each` with `workers=limit`; `TrialFailed` if it loses items."""
     check("maxsize", maxsize, NotNegative)
-    run = _Run(fetch, items, maxsize)
+    run = _PypelnRun(fetch, items, maxsize)
     with _quiet_end():
         work = asyncio.ensure_future(each(run.call, run, workers=limit, maxsize=run.size))
         try:

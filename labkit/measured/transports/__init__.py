@@ -12,7 +12,7 @@ from importlib import import_module
 from time import monotonic
 from typing import Any
 
-from labkit.measured.transports.client import Client, Destination, Fetch
+from labkit.measured.transports.client import Destination, Fetch, TransportClient
 from labkit.spec.transports import Transport
 
 
@@ -23,14 +23,14 @@ def open_transport(
     addresses: Sequence[str] = (),
     *,
     rows: int = 1,
-) -> Client[Any]:
+) -> TransportClient[Any]:
     """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
     The transport 'wire' is the class `Wire` of the module `wire`, and so on. It is imported when it
     is opened: a measured process contains the client that it measures, only.
     """
-    kind = settings.kind
-    make: type[Client[Any]] = getattr(import_module(f"{__name__}.{kind}"), kind.capitalize())
+    module = import_module(f"{__name__}.{settings.kind}")
+    make: type[TransportClient[Any]] = getattr(module, settings.kind.capitalize())
     return make(settings, Destination(url, path, addresses, rows))
 
 

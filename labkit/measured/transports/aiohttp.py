@@ -19,9 +19,9 @@ from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import tracing
 from labkit.measured.transports.client import (
     BadStatus,
-    Client,
     Destination,
     Fetch,
+    TransportClient,
     kind_of_errno,
     url_template,
 )
@@ -41,7 +41,7 @@ TIMEOUTS = {
 """Our names of timeouts -> those of `aiohttp.ClientTimeout`."""
 
 
-class Aiohttp(Client[AiohttpTransport]):
+class Aiohttp(TransportClient[AiohttpTransport]):
     """`await fetch(item)`, which reads the body as `read` says."""
 
     # The most specific first: a disconnection by the server is none of the others.

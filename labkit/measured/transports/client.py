@@ -1,7 +1,7 @@
 """What the transports share: entering and leaving, names of failures, limits, timeouts.
 
-`Client` is the base of every transport, `OwnClient` of those that the lab wrote itself: wire,
-streams and echo. The drivers and aiohttp have limits and timeouts of their own.
+`TransportClient` is the base of every transport, `OwnClient` of those that the lab wrote itself:
+wire, streams and echo. The drivers and aiohttp have limits and timeouts of their own.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Destination(NamedTuple):
     rows: int = 1
 
 
-class Client(ABC, Generic[Settings]):
-    """A transport: `async with Client(settings, to) as fetch: await fetch(item)`.
+class TransportClient(ABC, Generic[Settings]):
+    """A transport: `async with TransportClient(settings, to) as fetch: await fetch(item)`.
 
     `fetch` raises where the call failed. `opened` counts the connections. What `open` puts on
     `stack` is ended with the transport.
@@ -132,7 +132,7 @@ class Client(ABC, Generic[Settings]):
         return "other"
 
 
-class OwnClient(Client[OwnSettings]):
+class OwnClient(TransportClient[OwnSettings]):
     """A client of the lab's own, which connects to `hosts` at `port`, and to no other address.
 
     Plan of its timeouts. A timer for each request would cost more than the request. So one timer

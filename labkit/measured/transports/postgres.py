@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from labkit.measured.transports.client import Client, Destination, Kinds, Settings
+from labkit.measured.transports.client import Destination, Kinds, Settings, TransportClient
 from labkit.spec.addresses import POSTGRES_VARIABLES, check_dsn
 
 COLUMNS = "SELECT id, name, value FROM labkit.items WHERE id = "
@@ -36,7 +36,7 @@ KINDS: Kinds = (
 )
 
 
-class PostgresClient(Client[Settings]):
+class PostgresClient(TransportClient[Settings]):
     """A client of a database: `row = await fetch(item)`."""
 
     def __init__(self, settings: Settings, to: Destination) -> None:

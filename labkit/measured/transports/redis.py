@@ -15,7 +15,7 @@ import redis.asyncio as redis
 from redis import exceptions
 from redis.utils import HIREDIS_AVAILABLE
 
-from labkit.measured.transports.client import Client, Destination, Fetch, kind_of_errno
+from labkit.measured.transports.client import Destination, Fetch, TransportClient, kind_of_errno
 from labkit.spec.transports import RedisTransport
 
 UNLIMITED = (1 << 31) - 1
@@ -38,7 +38,7 @@ def kind_of_connection(error: exceptions.ConnectionError) -> str:
     return "too-many-connections" if _AT_SERVER in str(error) else "disconnected"
 
 
-class Redis(Client[RedisTransport]):
+class Redis(TransportClient[RedisTransport]):
     """`value = await fetch(item)`."""
 
     kinds = (

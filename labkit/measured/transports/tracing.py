@@ -17,10 +17,10 @@ from typing import Any, cast
 import aiohttp
 
 from labkit.measured.probes import phases
-from labkit.measured.probes.phases import Request, Tracer
+from labkit.measured.probes.phases import TracedRequest, Tracer
 from labkit.measured.transports.client import Fetch
 
-_current: ContextVar[Request] = ContextVar("request")
+_current: ContextVar[TracedRequest] = ContextVar("request")
 
 
 def traced(fetch: Fetch, tracer: Tracer) -> Fetch:
@@ -76,7 +76,7 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
         tracer.enter(request, phases.PREPARE)
 
     # Of each name that is being looked up, the requests that wait for another's look-up of it.
-    waiting: dict[str, list[Request]] = {}
+    waiting: dict[str, list[TracedRequest]] = {}
 
     async def found_in_cache(session: Any, request: Any, params: Any) -> None:
         tracer.cached += 1

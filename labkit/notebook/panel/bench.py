@@ -30,9 +30,9 @@ import msgspec
 from labkit import stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.lab import progress
-from labkit.lab.live import Notebook, Spot
+from labkit.lab.live import Notebook, LiveOutput
 from labkit.lab.picture import strips
-from labkit.notebook.panel.form import Form, Request, Strategy, label_of, read, styled, values_of
+from labkit.notebook.panel.form import Form, PanelRun, Strategy, label_of, read, styled, values_of
 from labkit.record import codes
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -89,7 +89,7 @@ class MainLoop:
         return await asyncio.wrap_future(self._context.copy().run(run, work(), loop))
 
 
-class Area(Spot):
+class Area(LiveOutput):
     """The panel's live picture, in the place of an output of a cell; at the end it stays."""
 
     def __init__(self, shown: Any, picture: Callable[[], str]) -> None:
@@ -209,7 +209,7 @@ class Bench:
         self._base, self._store, self.main = trial, store, MainLoop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._request: Request | None = None
+        self._request: PanelRun | None = None
         self.form = Form(trial, strategies, repeats, self._read)
         self.run_button = button("run", "play", "primary", self._clicked)
         self.stop_button = button("stop", "stop", "danger", self.stop)
@@ -302,7 +302,7 @@ class Bench:
         self._enable()
         return self._task
 
-    async def _measure(self, request: Request) -> None:
+    async def _measure(self, request: PanelRun) -> None:
         from labkit.lab import facade  # half of all that a panel imports, and not to be shown
 
         where: dict[str, Any] = {"store": self._store, "reporter": self._watching}

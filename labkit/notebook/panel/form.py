@@ -42,7 +42,7 @@ OWN_PLACES = ("strategy", GENERAL)
 ANY_URL = "http://127.0.0.1:9000"
 
 
-class Setting(NamedTuple):
+class PanelSetting(NamedTuple):
     """One setting of a trial: the name by which `Trial` takes it, and the one with its part's."""
 
     name: str
@@ -58,7 +58,7 @@ class Setting(NamedTuple):
         return self.name == "delay" or (self.name != "repeats" and not is_text)
 
 
-def settings_of(trial: Trial) -> Iterator[Setting]:
+def settings_of(trial: Trial) -> Iterator[PanelSetting]:
     """Yield every setting of the trial but its kinds, part by part."""
     kinds = {role: type(getattr(trial, role)) for role in ROLES}
     found = [
@@ -71,7 +71,7 @@ def settings_of(trial: Trial) -> Iterator[Setting]:
     for role, dotted, leaf, default in found:
         is_short = resolved(leaf, kinds, trial.options) == (role, leaf)
         name = leaf if is_short else f"{role}.{leaf}"
-        yield Setting(name, dotted, trial.type_of(name), trial.get(name), default)
+        yield PanelSetting(name, dotted, trial.type_of(name), trial.get(name), default)
 
 
 def values_of(trial: Trial) -> Iterator[tuple[str, Any, Any]]:
@@ -99,7 +99,7 @@ def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[S
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class PanelRun:
     """What a panel is about to run: a trial, what varies, how often. Valid once it exists."""
 
     trial: Trial
@@ -142,7 +142,7 @@ def literal(value: Any) -> str:
 
 def read(
     base: Trial, strategies: Sequence[Strategy], texts: Mapping[str, str]
-) -> tuple[Request | None, list[str]]:
+) -> tuple[PanelRun | None, list[str]]:
     """Return what the fields ask for, or None and a sentence for each that is wrong.
 
     Texts are parsed as `labkit run --set` parses them. What has no text stays as `base` has it, as
@@ -154,7 +154,7 @@ def read(
     shown = with_kinds(base, **changes, strategies=strategies)
     values: dict[str, list[Any]] = {}
     wrong = []
-    for one in [Setting("repeats", "", validation.Repeats, 1), *settings_of(shown)]:
+    for one in [PanelSetting("repeats", "", validation.Repeats, 1), *settings_of(shown)]:
         if one.name in texts:
             text = texts[one.name]
             words = validation.split_list(text) if one.takes_list else [text]
@@ -179,7 +179,7 @@ def read(
         elif repeats > 1 and not axes:
             # As the value of an axis a strategy has its default options; the loop keeps them.
             axes = {"loop": [trial.loop]} if trial.options else {"strategy": list(strategies)}
-        return Request(trial=trial, axes=axes, repeats=repeats), []
+        return PanelRun(trial=trial, axes=axes, repeats=repeats), []
     except BadInput as error:
         return None, [str(error)]
 
@@ -191,16 +191,16 @@ class Form:
         self, trial: Trial, strategies: Sequence[Strategy], repeats: int, changed: Handler
     ) -> None:
         self._base, self._changed = trial, changed
-        self._boxes: dict[Setting, Any] = {}
+        self._boxes: dict[PanelSetting, Any] = {}
         self._own: dict[str, tuple[Function, Mapping[str, Any]]] = {}
         self._names: dict[str, str] = {}
         self.fields: dict[str, Any] = {}
         self.wrong: dict[str, str] = {}
         kind = trial.target.kind
         self._always = [
-            Setting("target", "target.kind", tuple(SPEAK), kind),
-            Setting("transport", "transport.kind", SPEAK[kind], trial.transport.kind),
-            Setting("repeats", "workload.repeats", validation.Repeats, repeats),
+            PanelSetting("target", "target.kind", tuple(SPEAK), kind),
+            PanelSetting("transport", "transport.kind", SPEAK[kind], trial.transport.kind),
+            PanelSetting("repeats", "workload.repeats", validation.Repeats, repeats),
         ]
         self.strategies = self._ticks(strategies or [trial.get("strategy")])
         self.all_settings = widgets.ToggleButton(description="all settings", icon="sliders")
@@ -255,7 +255,7 @@ class Form:
             text = escape(self.wrong.get(name, ""))
             place.value = f'<span class="labkit-wrong" role="alert">{text}</span>' if text else ""
 
-    def _box(self, one: Setting) -> Any:
+    def _box(self, one: PanelSetting) -> Any:
         """Return a setting's field and the place of its error, made when it is first shown."""
         if one not in self._boxes:
             is_word = one.value is None or isinstance(one.value, bool)
