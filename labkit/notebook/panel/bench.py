@@ -30,7 +30,7 @@ import msgspec
 from labkit import stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.lab import progress
-from labkit.lab.live import Notebook, LiveOutput
+from labkit.lab.live import LiveOutput, Notebook
 from labkit.lab.picture import strips
 from labkit.notebook.panel.form import Form, PanelRun, Strategy, label_of, read, styled, values_of
 from labkit.record import codes
