@@ -20,7 +20,7 @@ from labkit.charts import Bar
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import environment, load_generators
 from labkit.launch import process as programs
-from labkit.launch.load_generators import Counted, Load
+from labkit.launch.load_generators import Load, RequestCount
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report.ladder import Ladder, bound
@@ -61,7 +61,7 @@ def test_output_is_read(file: str, ok: int, failed: int, wall_s: float) -> None:
     text = (PRINTED / f"{file}.txt").read_text(encoding="utf-8")
     counted = load_generators.RIVALS[file.removesuffix("_bad")].read(text, LOAD)
 
-    assert counted == Counted(ok=ok, failed=failed, wall_s=pytest.approx(wall_s, rel=1e-3))
+    assert counted == RequestCount(ok=ok, failed=failed, wall_s=pytest.approx(wall_s, rel=1e-3))
     assert counted.throughput_rps == pytest.approx(ok / wall_s, rel=1e-3)
 
 
