@@ -19,9 +19,7 @@ CLOCKS = (SystemClock, LoopClock) if sys.platform == "linux" else (LoopClock,)
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def test_what_falls_due_during_a_ring_waits_for_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_falls_due_in_a_ring_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     hand, called = ByHand(), list[int]()
     monkeypatch.setattr(timerfd, "perf_counter_ns", lambda: hand.now_ns)
     rings = Alarm(hand)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from typing import Any
 from urllib.parse import quote
 
 import brotli
@@ -19,6 +20,7 @@ from labkit.measured.targets.http.messages import Answer, Chunks, Request
 from labkit.spec import delays
 from labkit.spec.targets import HttpServer
 
+PLAIN = HttpServer()
 RANDOM = "randint(0,3)*0.1"
 DECODERS = {
     "gzip": lambda body: zlib.decompress(body, wbits=31),
@@ -27,17 +29,12 @@ DECODERS = {
     "zstd": zstd.decompress,
     "identity": bytes,
 }
-ROUTES = [
-    "/x", "/posts", "/posts/1", "/users", "/users/1", "/delay/0.5", "/bytes/10", "/stream/10",
-    "/json/3", "/status/200",
-]  # fmt: skip
+ROUTES = ["/x", "/posts", "/posts/1", "/users", "/users/1", "/delay/0.5", "/bytes/10", "/json/3"]
+ROUTES += ["/stream/10", "/status/200"]
 
 
-def ask(
-    target: str, method: str = "GET", server: HttpServer | None = None, **rest: object
-) -> Answer:
-    request = Request(method=method, target=target, **rest)  # type: ignore[arg-type]
-    return Behaviour(server or HttpServer()).answer(request)
+def ask(target: str, method: str = "GET", server: HttpServer = PLAIN, **rest: Any) -> Answer:
+    return Behaviour(server).answer(Request(method=method, target=target, **rest))
 
 
 def whole(answer: Answer) -> bytes:
@@ -155,10 +152,7 @@ def test_two_ways_to_write_a_target() -> None:
         ("level of gzip", ["/json/1?encoding=gzip&level=10"]),
         ("level of zstd", ["/json/1?encoding=zstd&level=0"]),
         ("level of identity", ["/json/1?encoding=identity&level=1"]),
-        (
-            "rate",
-            ["/bytes/1?rate=0", "/bytes/1?rate=-1", "/stream/1?rate=1.5", "/json/1?rate=fast"],
-        ),
+        ("rate", [f"/bytes/1?rate={text}" for text in ("0", "-1", "1.5", "fast")]),
         ("rate", ["/x?rate=", "/posts?rate=1099511627777"]),
     ],
 )
@@ -188,14 +182,12 @@ def test_stream_cuts_the_same_bytes_into_chunks(size: int, chunk: int) -> None:
 
 
 @pytest.mark.parametrize("size", [messages.MAX_WHOLE_BYTES + extra for extra in (-1, 0, 1, 65_537)])
-def test_bytes_are_exact_on_both_sides_of_what_is_held(size: int) -> None:
+def test_bytes_are_exact_on_both_sides_of_what_is_held_whole(size: int) -> None:
     body = ask(f"/bytes/{size}").body
     assert isinstance(body, Chunks) == (size > messages.MAX_WHOLE_BYTES)
     assert len(whole(ask(f"/bytes/{size}"))) == size
-
-
-def test_a_body_that_is_described_comes_in_pieces() -> None:
-    assert len(next(ask(f"/bytes/{1 << 30}").body.pieces())) == messages.PIECE_BYTES  # type: ignore[union-attr]
+    if isinstance(body, Chunks):
+        assert len(next(body.pieces())) == messages.PIECE_BYTES
 
 
 # Documents
@@ -270,10 +262,7 @@ def test_a_rate_belongs_to_the_answer() -> None:
     ("coding", "headers"),
     [
         ("identity", [None, "", "compress", "gzip;q=0", "gzip;q=x", "gzip;q=0.5, identity"]),
-        (
-            "gzip",
-            ["gzip, deflate, br, zstd", "x-gzip", "*", "gzip;level=9"],
-        ),
+        ("gzip", ["gzip, deflate, br, zstd", "x-gzip", "*", "gzip;level=9"]),
         ("gzip", ["gzip;q=0.5, identity;q=0.5", "identity;q=0, gzip;q=0.1"]),
         ("br", ["br", "BR", "gzip;q=0.5, br;q=0.8", "*;q=0, br;q=0.1", "gzip;q=2, br;q=0.1"]),
         ("zstd", ["gzip;q=0.001, zstd;q=0.002"]),
@@ -306,17 +295,12 @@ def test_a_client_that_accepts_nothing_is_told_so() -> None:
 # Echo
 
 
-@pytest.mark.parametrize(
-    ("content_type", "status"),
-    [("a/b; c=d", 200), ("a/b\r\nX: y", 400), ("a/\x00", 400), ("é", 400), ("\udcff", 400)],
-)
-def test_echo_gives_back_body_and_a_content_type_that_is_a_header(
-    content_type: str, status: int
-) -> None:
+@pytest.mark.parametrize("content_type", ["a/b; c=d", "a/b\r\nX: y", "a/\x00", "é", "\udcff"])
+def test_echo_gives_back_body_and_a_content_type_that_is_a_header(content_type: str) -> None:
     answer = ask("/echo", "POST", headers={"content-type": content_type}, body=b"\x00\xff")
-    assert answer.status == status
-    if status == 200:
+    if content_type == "a/b; c=d":
         assert (answer.body, answer.headers[0]) == (b"\x00\xff", ("Content-Type", content_type))
+    assert answer.status == (200 if content_type == "a/b; c=d" else 400)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000])
@@ -332,15 +316,12 @@ def test_client_max_size_is_exact(size: int) -> None:
 # Counters
 
 
-def test_which_requests_need_their_body_or_ask_for_the_counters() -> None:
+def test_which_requests_need_their_body_or_get_the_counters() -> None:
     takes_body, targets = Behaviour(HttpServer()).takes_body, ("/echo", "/echo?x=1", "/posts")
     assert [takes_body("POST", target) for target in targets] == [True, True, False]
     assert not takes_body("PUT", "/echo")
     assert all(map(behaviour.asks_for_counters, ("/-/log", "/-/stats", "/-/stats?x=1")))
     assert not any(map(behaviour.asks_for_counters, ("/-/statsx", "/-/stats/")))
-
-
-def test_counters_are_json_and_refuse_posts() -> None:
     assert json.loads(whole(behaviour.counters("GET", {"requests": 3}))) == {"requests": 3}
     assert behaviour.counters("POST", {}).status == 405
 

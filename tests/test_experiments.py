@@ -43,6 +43,7 @@ async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: s
 
 
 OWN: dict[str, Any] = {"printed": False}
+NONE_KEPT, ALL_KEPT = {"kept": 0, "locks_left": 100}, {"kept": 100, "locks_left": 0}
 
 
 @pytest.mark.parametrize(
@@ -51,11 +52,9 @@ OWN: dict[str, Any] = {"printed": False}
         ("held_lock", {"twice": True}, {"answered": 0, "calls": 0}),
         ("held_lock", {"twice": False}, {"answered": 2, "calls": 1}),
         ("held_lock", {"twice": True} | OWN, {"answered": 2, "calls": 1}),
-        ("weak_cache", {"kind": "str"}, {"kept": 0, "locks_left": 100}),
-        ("weak_cache", {"kind": "dict"}, {"kept": 0, "locks_left": 100}),
+        *(("weak_cache", {"kind": kind}, NONE_KEPT) for kind in ("str", "dict")),
         ("weak_cache", {"kind": "object"}, {"kept": 100, "locks_left": 100}),
-        ("weak_cache", {"kind": "str"} | OWN, {"kept": 100, "locks_left": 0}),
-        ("weak_cache", {"kind": "dict"} | OWN, {"kept": 100, "locks_left": 0}),
+        *(("weak_cache", {"kind": kind} | OWN, ALL_KEPT) for kind in ("str", "dict")),
         ("body_cap", {"beyond_bytes": 1}, {"status": 413}),
         ("body_cap", {"beyond_bytes": 1, "announced": False}, {"status": 413}),
         ("body_cap", {"beyond_bytes": 0}, {"status": 200}),
@@ -106,9 +105,8 @@ async def test_an_experiment_that_cannot_be_run_says_so(
 
 async def test_an_experiment_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "DEADLINE_S", 0.0)
-    record = await experiment.run(
-        Coded(name="held_lock", settings={"twice": True}), StudyPosition()
-    )
+    arm = Coded(name="held_lock", settings={"twice": True})
+    record = await experiment.run(arm, StudyPosition())
     assert (record.verdict, record.figures) == ("invalid", {})
     assert [note.code for note in record.warnings] == ["program-failed"]
     assert "took over" in record.warnings[0].message

@@ -298,8 +298,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_ROWS", 16)
 
 
-async def sampled(rows: int, meter: Meter) -> tuple[Sampler, list[TimelineRow]]:
-    """A sampler that has taken that many rows and was stopped."""
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100, 200])
+async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: int) -> None:
+    meter = meter_of(3)
+    await metered(ok, meter)(0)
     seen: list[TimelineRow] = []
     enough = asyncio.Event()
 
@@ -308,20 +311,10 @@ async def sampled(rows: int, meter: Meter) -> tuple[Sampler, list[TimelineRow]]:
         if len(seen) == rows:
             enough.set()
 
-    started = Sampler(meter, os.getpid(), on_row)
-    started.start()
+    taken = Sampler(meter, os.getpid(), on_row)
+    taken.start()
     await enough.wait()
-    started.stop()
-    return started, seen
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100, 200])
-async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: int) -> None:
-    meter = meter_of(3)
-    await metered(ok, meter)(0)
-
-    taken, seen = await sampled(rows, meter)
+    taken.stop()
     timeline = to_timeline(taken.rows)
 
     lengths = {len(getattr(timeline, name)) for name in timeline.__struct_fields__}

@@ -48,7 +48,7 @@ async def test_a_large_body_is_never_held_whole() -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_a_delay_lasts_its_whole_time(loop: str) -> None:
     with serving(loop=loop, delay="0.0304") as server:
-        async with server_session(server) as session:
+        async with aiohttp.ClientSession(server.url) as session:
             for target, delay_s in (("/x", 0.0304), ("/delay/0.0507", 0.0507), ("/delay/0", 0)):
                 began = perf_counter()
                 async with session.get(target) as response:
@@ -61,7 +61,8 @@ async def test_a_delay_lasts_its_whole_time(loop: str) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_two_hundred_requests_wait_together(loop: str) -> None:
     with serving(loop=loop, delay="uniform(60,61)") as server:
-        async with server_session(server) as session:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(server.url, connector=connector) as session:
             tasks = [asyncio.create_task(session.get(f"/{item}")) for item in range(200)]
             seen = await asyncio.to_thread(server.wait_for, in_flight=200)
             assert (seen["in_flight"], seen["max_in_flight"]) == (200, 200)
@@ -71,11 +72,6 @@ async def test_two_hundred_requests_wait_together(loop: str) -> None:
         left = await asyncio.to_thread(server.wait_for, in_flight=0, connections_open=0)
     assert (left["in_flight"], left["connections_open"]) == (0, 0)
     assert (left["requests"], left["connections_opened"], left["bytes_out"]) == (200, 200, 0)
-
-
-def server_session(server: Running) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0)
-    return aiohttp.ClientSession(server.url, connector=connector)
 
 
 # Counters
@@ -94,15 +90,9 @@ def test_connections_and_requests_are_counted_and_the_counting_is_not() -> None:
     counted = {"requests": 3, "in_flight": 0, "max_in_flight": 1, "connections_opened": 2}
     assert {**counted, "connections_open": 2, "bytes_out": 20}.items() <= before.items()
     assert {**counted, "connections_open": 0}.items() <= after.items()
-    in_force = {
-        "engine": "wire",
-        "loop": "uvloop",
-        "delay": "randint(0,3)*0.0",
-        "seed": 7,
-        "pid": server.pid,
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "httptools": httptools.__version__,
-    }
+    in_force = {"engine": "wire", "loop": "uvloop", "delay": "randint(0,3)*0.0", "seed": 7}
+    python = ".".join(map(str, sys.version_info[:3]))
+    in_force |= {"pid": server.pid, "python": python, "httptools": httptools.__version__}
     assert in_force.items() <= before.items()
     assert before["uvloop"]
 
@@ -135,9 +125,8 @@ def test_the_end_of_standard_input_ends_it_where_that_is_asked() -> None:
 
 def refused(*arguments: str) -> str:
     """What a server that cannot start says."""
-    process = subprocess.run(
-        [*command("")[:-1], *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    line = [*command("")[:-1], *arguments]
+    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.count("\n") == 1
     return process.stderr
@@ -191,9 +180,8 @@ def test_the_process_loads_nothing_heavy() -> None:
     heavy = "{'IPython', 'aiohttp', 'matplotlib', 'numpy', 'pandas', 'psutil', 'rich', 'typer'}"
     module = "labkit.measured.targets.http.__main__"
     code = f"import sys, {module}; print({heavy} & set(sys.modules))"
-    process = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    line = [sys.executable, "-c", code]
+    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
     assert process.stdout == "set()\n"
 
 
