@@ -55,6 +55,8 @@ async def main():
         await launcher.run(Trial(requests=5), keep=store.add)
     strategy = blocks if kind == "blocks" else "worker_pool"
     trial = Trial(requests=30, limit=3, delay="60", strategy=strategy)
+    if kind == "valkey":
+        trial = Trial(target="valkey", requests=10**8, limit=1)
     await launcher.run(trial, watch=watch, keep=store.add)
 
 asyncio.run(main())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import CHUNKED, CONTINUE
+from scripted import CHUNKED, CONTINUE, answer
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.responses import MAX_HEADS_KNOWN, ResponseHead, ResponseReader
@@ -68,71 +70,22 @@ def read_short(pieces: Iterable[bytes], learnt: bytes) -> list[Answer]:
 
 
 def single(data: bytes) -> Iterator[bytes]:
-    """Its bytes, one at a time."""
+    """Return its bytes, one at a time."""
     return (data[at : at + 1] for at in range(len(data)))
 
 
 def halves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Every way to split it in two, one of them empty at the ends."""
+    """Return every way to split it in two, one of them empty at the ends."""
     return ((data[:at], data[at:]) for at in range(len(data) + 1))
 
 
 # One answer
 
 
-def ok(body: bytes = b"", *, stays: bool = True) -> Answer:
-    """A success with this body."""
-    return 200, body, stays
-
-
-def length(size: int, start: bytes = OK, *headers: bytes) -> bytes:
-    """The head of an answer with a length."""
-    return b"\r\n".join([start.rstrip(), *headers, b"Content-Length: %d" % size, b"", b""])
-
-
-CLOSE, KEEP = b"Connection: close", b"Connection: Keep-Alive"
-OK_10 = b"HTTP/1.0 200 OK\r\n"
-HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-UPGRADE = (b"Upgrade: h2", b"Connection: Upgrade, Keep-Alive")
-CODINGS = OK + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: x , Chunked\r\n\r\n"
-GZIP = OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n"
-EXTENDED = b'3;a\r\nabc\r\n1;b="c;d";e=f\r\nd\r\n0;last\r\n\r\n'
-TRAILED = b"1\r\na\r\n0\r\nDigest: x\r\nX-Length: 7\r\n\r\n"
-ENDS = b"8\r\n\r\n\r\n0\r\n\r\r\n0\r\n\r\n"
-CLOSED = CLOSE + b"\r\n\r\n0\r\n\r\n"
-KEEP_10 = OK_10 + KEEP.lower() + b"\r\n\r\n"
-SPELT = b"0A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n"
+FOUND = tomllib.loads(Path(__file__).with_name("responses.toml").read_text())
 ANSWERS: dict[str, tuple[bytes, Answer]] = {
-    "with a length": (HELLO, ok(b"hello")),
-    "of nothing": (length(0), ok()),
-    "204": (EMPTY, (204, b"", True)),
-    "204 with a length": (length(5, b"HTTP/1.1 204 No"), (204, b"", True)),
-    "304 with the length it would have": (length(500, b"HTTP/1.1 304 Not"), (304, b"", True)),
-    "without a reason": (length(1, b"HTTP/1.1 200") + b"x", ok(b"x")),
-    "after empty lines": (b"\r\n\r\n" + HELLO, ok(b"hello")),
-    "after one 1xx": (CONTINUE + HELLO, ok(b"hello")),
-    "after several 1xx": (CONTINUE + HINTS + CONTINUE + HELLO, ok(b"hello")),
-    "names in any case": (OK + b"cOnTeNt-LeNgTh:5\r\n\r\nhello", ok(b"hello")),
-    "spaces around the length": (OK + b"Content-Length: \t5 \t\r\n\r\nhello", ok(b"hello")),
-    "chunked": (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", ok(b"abcde")),
-    "chunked, nothing in it": (CHUNKED + b"0\r\n\r\n", ok()),
-    "chunked, sizes in all spellings": (CHUNKED + SPELT, ok(b"0123456789" * 2)),
-    "chunked, with extensions": (CHUNKED + EXTENDED, ok(b"abcd")),
-    "chunked, with trailers": (CHUNKED + TRAILED, ok(b"a")),
-    "chunked, with what ends a head in it": (CHUNKED + ENDS, ok(b"\r\n\r\n0\r\n\r")),
-    "several codings": (CODINGS + b"1\r\na\r\n0\r\n\r\n", ok(b"a")),
-    "until the end": (OK + b"\r\nall of it\r\n\r\n", ok(b"all of it\r\n\r\n", stays=False)),
-    "until the end, nothing": (OK + b"\r\n", ok(stays=False)),
-    "a coding that does not end in chunked": (GZIP + b"3\r\nabc", ok(b"3\r\nabc", stays=False)),
-    "closed after it": (length(2, OK, CLOSE) + b"hi", ok(b"hi", stays=False)),
-    "chunked, closed after it": (CHUNKED[:-2] + CLOSED, ok(stays=False)),
-    "1.0": (length(2, OK_10) + b"hi", ok(b"hi", stays=False)),
-    "1.0 that stays": (length(2, OK_10, KEEP) + b"hi", ok(b"hi")),
-    "1.0 that says it stays, without a length": (KEEP_10 + b"hi", ok(b"hi", stays=False)),
-    "an offer of another protocol": (length(2, OK, *UPGRADE) + b"hi", ok(b"hi")),
-    "no success": (length(2, b"HTTP/1.1 503 Busy") + b"no", (503, b"no", True)),
-    "a number nobody knows": (length(0, b"HTTP/1.1 999 X"), (999, b"", True)),
-    "bytes above ASCII": (length(1, OK, b"X: \xff\xc3\xa9") + b"\xff", ok(b"\xff")),
+    name: (raw.encode("latin-1"), (status, body.encode("latin-1"), stays))
+    for name, (raw, status, body, stays) in FOUND["answers"].items()
 }
 
 
@@ -169,49 +122,9 @@ def test_an_answer_that_is_cut_anywhere_is_refused(name: str) -> None:
         assert begun.answers == []
 
 
-REFUSED = {
-    "no HTTP": b"what is this\r\n\r\n",
-    "a request": b"GET / HTTP/1.1\r\n\r\n",
-    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "another version": b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "an old version": b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "another protocol": b"ICY 200 OK\r\nContent-Length: 0\r\n\r\n",
-    "a status below 100": b"HTTP/1.1 042 X\r\n\r\n",
-    "a status of four digits": b"HTTP/1.1 2000 X\r\nContent-Length: 0\r\n\r\n",
-    "a status of two": b"HTTP/1.1 20 X\r\nContent-Length: 0\r\n\r\n",
-    "101": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "101 without a word about to what": b"HTTP/1.1 101 Switching\r\n\r\n",
-    "a length and chunks": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunks and a length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-    "two lengths": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "a length twice": OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
-    "a list of lengths": OK + b"Content-Length: 1, 1\r\n\r\na",
-    "no length": OK + b"Content-Length: \r\n\r\n",
-    "a length below nothing": OK + b"Content-Length: -1\r\n\r\n",
-    "a length with a sign": OK + b"Content-Length: +1\r\n\r\na",
-    "a length in hexadecimals": OK + b"Content-Length: 0x1\r\n\r\na",
-    "a length that is no number": OK + b"Content-Length: \xb2\r\n\r\na",
-    "a length without end": OK + b"Content-Length: 9999999999999999999999\r\n\r\n",
-    "a space before the colon": OK + b"Content-Length : 1\r\n\r\na",
-    "a folded line": OK + b"X: a\r\n b\r\nContent-Length: 1\r\n\r\na",
-    "lines that end in LF": HELLO.replace(b"\r\n", b"\n") + b"\r\n\r\n",
-    "a head that ends in LF": OK + b"Content-Length: 1\r\n\na\r\n\r\n",
-    "a NUL": OK + b"X: \x00\r\nContent-Length: 1\r\n\r\na",
-    "no size of a chunk": CHUNKED + b"\r\n\r\n",
-    "a size of a chunk that is none": CHUNKED + b"g\r\n",
-    "a size of a chunk below nothing": CHUNKED + b"-1\r\n",
-    "a size of a chunk in Python": CHUNKED + b"0x1\r\na\r\n0\r\n\r\n",
-    "a size of a chunk after a space": CHUNKED + b" 1\r\na\r\n0\r\n\r\n",
-    "a size of a chunk without end": CHUNKED + b"1" * 17 + b"\r\n",
-    "a size of a chunk that ends in LF": CHUNKED + b"1\na\r\n0\r\n\r\n",
-    "a chunk longer than it says": CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
-    "a chunk without an end": CHUNKED + b"1\r\na0\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", FOUND["refused"])
 def test_what_is_no_answer_is_refused_wherever_it_is_split(name: str) -> None:
-    raw = REFUSED[name]
+    raw = FOUND["refused"][name].encode("latin-1")
 
     for before in (b"", HELLO):
         for pieces in ([before + raw], single(before + raw)):
@@ -229,18 +142,14 @@ def padded(over: int, before: int = 0) -> bytes:
 LIMITED = {
     "the head": lambda over: EMPTY[:-2] + padded(over),
     "the head of 1xx": lambda over: CONTINUE[:-2] + padded(over) + EMPTY,
-    "a body with a length": lambda over: (
-        OK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + over) + b"x" * (MAX_BODY + over)
-    ),
+    "a body with a length": lambda over: answer("x" * (MAX_BODY + over)),
     "a body in chunks": lambda over: (
         CHUNKED + b"%x\r\n" % (MAX_BODY - 1) + b"x" * (MAX_BODY - 1) + b"\r\n"
         b"%x\r\n" % (1 + over) + b"x" * (1 + over) + b"\r\n0\r\n\r\n"
     ),
     "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MAX_BODY + over),
     "head and trailer": lambda over: CHUNKED + b"0\r\n" + padded(over, before=24),
-    "the lines of the trailer": lambda over: (
-        CHUNKED + b"0\r\n" + b"a:\r\n" * 9 + padded(over, before=33)
-    ),
+    "lines of a trailer": lambda over: CHUNKED + b"0\r\n" + b"a:\r\n" * 9 + padded(over, before=33),
 }  # fmt: skip
 
 
@@ -372,7 +281,7 @@ def test_any_sequence_is_read_wherever_it_is_split(
 ) -> None:
     raw, expected = sequence
     if last is not None:  # it lasts until the end
-        raw, expected = raw + OK + b"\r\n" + last, [*expected, ok(last, stays=False)]
+        raw, expected = raw + OK + b"\r\n" + last, [*expected, (200, last, False)]
     for pieces in ([raw], single(raw), pieces_of(raw, data)):
         assert read(pieces, known=known_from(raw) if knows else {}) == expected
 
@@ -421,7 +330,7 @@ def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("cut", range(len(HELLO)))
 def test_a_part_of_an_answer_is_no_answer(cut: int) -> None:
-    assert read_short([HELLO[:cut], HELLO[cut:]], HELLO) == [ok(b"hello")]
+    assert read_short([HELLO[:cut], HELLO[cut:]], HELLO) == [(200, b"hello", True)]
 
 
 @given(sequences, sequences, st.data())

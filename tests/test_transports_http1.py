@@ -89,52 +89,36 @@ async def test_there_are_never_more_connections_than_allowed_with_one_request_ea
     async def script(peer: Peer) -> None:
         while target := await peer.asked():
             under_way.append(peer.number)
-            most.append(max(map(under_way.count, under_way)))
+            assert under_way.count(peer.number) == 1
             await asyncio.sleep(0)
             under_way.remove(peer.number)
             await peer.send(answer(target))
 
     under_way: list[int] = []
-    most: list[int] = []
-    async with scripted(script) as server, make(server, connections=3) as fetch:
-        assert await asyncio.gather(*map(fetch, range(60))) == bodies(*range(60))
-        assert server.connections == 3
-    assert max(most) == 1
-
-
-async def test_what_is_in_force_is_read_back(make: Make) -> None:
-    async with scripted(echo) as server:
-        transport = make(server, connections=2, timeout_s=9.0, connect_timeout_s=None)
+    settings = {"connections": 3, "timeout_s": 9.0, "connect_timeout_s": None}
+    async with scripted(script) as server:
+        transport = make(server, **settings)
         async with transport as fetch:
             assert transport.effective["connections_opened"] == 0
-            await asyncio.gather(*(fetch(item) for item in range(4)))
-            found = transport.effective
-    expected = {"connections": 2, "timeout_s": 9.0, "connect_timeout_s": None}
-    assert {**expected, "connections_opened": 2}.items() <= found.items()
-    assert found["httptools"]
+            assert await asyncio.gather(*map(fetch, range(60))) == bodies(*range(60))
+            assert {**settings, "connections_opened": 3}.items() <= transport.effective.items()
+            assert transport.effective["httptools"]
+        assert server.connections == 3
 
 
 # Failures
 
 
 NOT_ANSWERED: dict[str, list[bytes | None]] = {
-    "status": [
-        answer("sorry", status=500),
-        answer("", status=404),
-        answer("", "Location: /elsewhere", status=302),
-        b"HTTP/1.1 304 Not Modified\r\n\r\n",
-    ],
+    "status": [answer("sorry", status=500), answer("", "Location: /elsewhere", status=302)],
     # None stands for a reset.
     "unanswered": [None, b"", b"HTTP/1.1 200", CONTINUE, answer("x")[:-1], CHUNKED + b"1\r\na\r\n"],
     "payload": [
         b"what is this\r\n\r\n",
         b"\x00" * 70_000,
         CHUNKED + b"x\r\n",
-        b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
         answer("x" * 2_001),
-        CHUNKED + b"7d1\r\n" + b"x" * 2_001 + b"\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2_001,
     ],
 }
 

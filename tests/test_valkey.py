@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from calls import kinds
 from redis import exceptions
 from servers import PATIENCE_S, Ran, ran
 from targets import Target, ended, ending, running, started
+from test_kills import script
 
 from labkit import stats
 from labkit.errors import TrialFailed
@@ -128,37 +127,19 @@ def test_it_is_gone_with_the_process_that_looks_after_it(how: str) -> None:
         assert target.process.wait() == (-signal.SIGKILL if how == "SIGKILL" else 0)
 
 
-SCRIPT = """
-import asyncio
-from labkit.launch import launcher
-from labkit.spec.trial import Trial
-
-def watch(progress):
-    if progress.counts.ok:
-        print("running", flush=True)
-
-trial = Trial(target="valkey", requests=100_000_000, limit=1)
-asyncio.run(launcher.run(trial, watch=watch, keep=print))
-"""
-
-
-def test_when_the_parent_is_killed_all_three_are_gone(tmp_path: Path) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == "running\n"
-    below = psutil.Process(parent.pid).children(recursive=True)
-    with ending(*below):
-        parent.kill()
+def test_when_the_parent_is_killed_all_three_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with script(tmp_path, "valkey") as (parent, _):
+        below = psutil.Process(parent.pid).children(recursive=True)
+        with ending(*below):
+            parent.kill()
 
     assert len(below) == 3
-    assert list(tmp_path.iterdir()) == []
-    parent.communicate()
+    assert list(temporary.iterdir()) == []
 
 
 # A server of the user's own
