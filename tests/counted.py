@@ -60,24 +60,18 @@ async def clean() -> AsyncIterator[None]:
     assert reports == []
 
 
-def run(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
+def run(loop: str, main: Coroutine[Any, Any, Any], within_s: float | None = 60) -> Any:
     async def checked() -> Any:
-        async with asyncio.timeout(60), clean():
+        async with asyncio.timeout(within_s), clean():
             return await main
 
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+    with asyncio.Runner(loop_factory=LOOPS.get(loop, VirtualLoop)) as runner:
         return runner.run(checked())
 
 
 def virtually(main: Coroutine[Any, Any, Any]) -> Any:
     """Run `main` in a time of its own, in which a deadlock is an error and no wait takes time."""
-
-    async def checked() -> Any:
-        async with clean():
-            return await main
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(checked())
+    return run("virtual", main, within_s=None)
 
 
 def now() -> float:

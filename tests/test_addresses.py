@@ -132,13 +132,11 @@ def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
 @pytest.mark.parametrize(
     "dsn",
     [
-        "postgresql://127.0.0.1",
+        "postgresql://127.0.0.1", "postgresql://me@[::1]:5432/data?sslmode=disable",
+        "postgresql:///data?host=/run/postgresql&port=5432", "postgresql://me@/data?host=/tmp/x",
         "postgres://me:secret@localhost:5433/data",
-        "postgresql://me@[::1]:5432/data?sslmode=disable",
-        "postgresql:///data?host=/run/postgresql&port=5432",
-        "postgresql://me@/data?host=/tmp/x",
     ],
-)
+)  # fmt: skip
 def test_a_postgresql_on_this_machine_may_be_loaded(dsn: str) -> None:
     check_dsn(dsn)
     assert not is_remote(dsn)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from servers import PATIENCE_S
@@ -26,27 +27,8 @@ from labkit.measured.transports import open_transport
 from labkit.spec.transports import StreamsTransport, Transport, WireTransport
 
 REQUESTS, LIMIT, CONNECTIONS = 500, 64, 8
+FOREIGN = Path(__file__).parent / "foreign"
 
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    default_type text/plain;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ return 200 $uri; }}
-    }}
-}}
-"""
 WSGI = """
 def application(environ, start_response):
     body = environ["PATH_INFO"].encode()
@@ -62,17 +44,12 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": body[:1], "more_body": True})
     await send({"type": "http.response.body", "body": body[1:]})
 """
-NODE = """
-require("http").createServer((request, response) => {
-  if (request.url.length % 2) response.setHeader("Content-Length", request.url.length);
-  response.write(request.url[0]);
-  response.end(request.url.slice(1));
-}).listen(Number(process.argv[2]), "127.0.0.1");
-"""
 
 
 def nginx(folder: Path, port: int) -> list[str]:
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port), encoding="utf-8")
+    conf = (FOREIGN / "nginx.conf").read_text(encoding="utf-8")
+    conf = conf.replace("FOLDER", str(folder)).replace("PORT", str(port))
+    (folder / "nginx.conf").write_text(conf, encoding="utf-8")
     return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
@@ -94,8 +71,7 @@ def uvicorn_h11(folder: Path, port: int) -> list[str]:
 
 
 def node(folder: Path, port: int) -> list[str]:
-    (folder / "app.js").write_text(NODE, encoding="utf-8")
-    return ["node", str(folder / "app.js"), str(port)]
+    return ["node", str(FOREIGN / "node.js"), str(port)]
 
 
 def listens(process: subprocess.Popen[bytes], port: int) -> bool:
@@ -110,9 +86,7 @@ def listens(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 @pytest.fixture(scope="module", params=[nginx, gunicorn, uvicorn, uvicorn_h11, node])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def server(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of each server, which is gone afterwards with all its children."""
     needed = request.param.__name__.removesuffix("_h11")
     if shutil.which(needed) is None and find_spec(needed) is None:
@@ -136,24 +110,22 @@ def server(
         process.wait()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        WireTransport(connections=CONNECTIONS),
-        WireTransport(connections=CONNECTIONS, depth=16),
-        StreamsTransport(connections=CONNECTIONS),
-    ],
-    ids=["wire", "pipelined", "streams"],
-)
+SETTINGS = {
+    "wire": WireTransport(connections=CONNECTIONS),
+    "pipelined": WireTransport(connections=CONNECTIONS, depth=16),
+    "streams": StreamsTransport(connections=CONNECTIONS),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 async def test_every_call_gets_its_own_answer(server: str, settings: Transport) -> None:
     bodies, items = dict[int, object](), iter(range(REQUESTS))
-    transport = open_transport(settings, server)
 
     async def worker() -> None:
         for item in items:
             bodies[item] = await fetch(item)
 
-    async with transport as fetch:
+    async with (transport := open_transport(settings, server)) as fetch:
         await asyncio.gather(*(worker() for _ in range(LIMIT)))
         # Few more than there are at a time: they are kept alive.
         assert transport.effective["connections_opened"] <= 2 * CONNECTIONS

@@ -245,21 +245,6 @@ async def test_a_strategy_that_does_something_else_is_invalid(
         assert (record.wall_s, record.latency_s, record.client) == (None, None, None)
 
 
-async def prints(fetch: Any, items: Any, limit: int) -> None:
-    print("a learner looks at the items", flush=True)
-    for item in items:
-        await fetch(item)
-
-
-async def test_a_strategy_may_print_and_the_current_folder_hides_nothing_of_the_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "queue.py").write_text("raise RuntimeError('this is an exercise')")
-    monkeypatch.chdir(tmp_path)
-
-    assert_all_done((await ran(TINY.replace(strategy=prints))).record, TINY)
-
-
 def one_at_a_time(strategy: Any) -> Any:
     @functools.wraps(strategy)
     async def wrapper(fetch: Any, items: Any, limit: int) -> None:
@@ -271,6 +256,7 @@ def one_at_a_time(strategy: Any) -> Any:
 @one_at_a_time
 async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
     slots = asyncio.Semaphore(limit)
+    print("a learner looks at the items", flush=True)
 
     async def bounded(item: int) -> None:
         async with slots:
@@ -279,9 +265,15 @@ async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
     await asyncio.gather(*map(bounded, items))
 
 
-async def test_a_decorator_of_ones_own_is_part_of_the_strategy() -> None:
+async def test_a_strategy_may_print_and_be_decorated_and_the_current_folder_hides_no_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('this is an exercise')")
+    monkeypatch.chdir(tmp_path)
+
     record = (await ran(TINY.replace(strategy=all_at_once, delay="0.01"))).record
 
+    assert_all_done(record, TINY)
     assert record.server.max_in_flight == 1
 
 
@@ -367,19 +359,19 @@ async def holds_a_lock(fetch: Any, items: Any, limit: int) -> None:
         pass
 
 
+def elsewhere(*_: Any, **__: Any) -> list[Any]:
+    return [(0, 0, 0, "", ("192.0.2.1", 80))]
+
+
 @pytest.mark.parametrize(
     ("settings", "patches", "message"),
     [
-        (
-            {"target": "http://localhost/"},
-            {"socket.getaddrinfo": lambda *_, **__: [(0, 0, 0, "", ("192.0.2.1", 80))]},
-            "that is not loopback",
-        ),
+        ({"target": "http://localhost/"}, {"socket.getaddrinfo": elsewhere}, "is not loopback"),
         ({}, {"labkit.launch.preflight.descriptors": lambda: 65}, "allows 1 a process"),
         ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
     ],
 )
-async def test_what_this_machine_cannot_run_is_refused_before_anything_is_started(
+async def test_what_cannot_run_here_is_refused_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, settings: Any, patches: dict[str, Any], message: str
 ) -> None:
     for name, value in patches.items():
@@ -464,21 +456,16 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("home", "before", "expected"),
+    ("home", "before", "found"),
     [
         ("/home/me/lab", "", "/home/me/lab"),
         ("/home/me/lab", "/else", f"/home/me/lab{os.pathsep}/else"),
         ("/x/site-packages", "/else", "/else"),
     ],
 )
-def test_children_find_the_package(
-    monkeypatch: pytest.MonkeyPatch, home: str, before: str, expected: str
-) -> None:
-    given: list[Any] = []
-    monkeypatch.setattr(process, "Child", lambda words, **named: given.append(named))
+def test_children_find_the_package(monkeypatch: Any, home: str, before: str, found: str) -> None:
+    monkeypatch.setattr(process, "Child", lambda _, **named: named["environment"])
     monkeypatch.setattr(process, "__file__", f"{home}/labkit/launch/process.py")
     monkeypatch.setenv("PYTHONPATH", before)
 
-    process.start(WORKER)
-
-    assert given[0]["environment"]["PYTHONPATH"] == expected
+    assert process.start(WORKER)["PYTHONPATH"] == found

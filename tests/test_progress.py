@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ from clocks import ByHand
 from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IPython.core.events import EventManager, available_events
 
 from labkit.cli import reporters
 from labkit.lab import progress, runner
@@ -44,27 +44,19 @@ class Shown(LiveOutput):
 
     def __init__(self) -> None:
         self.bundles: list[Bundle] = []
-        self._shell = SimpleNamespace(events=self)
+        self._shell = SimpleNamespace(events=EventManager(None, available_events))
         self._closing = False
-        self.at_end: list[Callable[[Any], None]] = []
 
     def show(self, bundle: Bundle) -> None:
         self.bundles.append(bundle)
 
-    def register(self, event: str, call: Callable[[Any], None]) -> None:
-        assert event == "post_run_cell"
-        self.at_end.append(call)
-
-    def unregister(self, event: str, call: Callable[[Any], None]) -> None:
-        self.at_end.remove(call)
-
-    def cell_ends(self, value: Any) -> None:
-        for call in list(self.at_end):
-            call(SimpleNamespace(result=value))
-
     @property
     def last(self) -> str:
         return self.bundles[-1]["text/plain"]
+
+    @property
+    def at_end(self) -> list[Any]:
+        return self._shell.events.callbacks["post_run_cell"]
 
 
 class Clock(ByHand):
@@ -117,7 +109,7 @@ def test_one_line_is_left_where_the_cell_shows_no_result(result: Any) -> None:
     record = make_record()
     reporter.finished(record)
     reporter.end()
-    shown.cell_ends(result)
+    shown._shell.events.trigger("post_run_cell", SimpleNamespace(result=result))
 
     assert shown.last == (record.says if result is None else "")
     assert not shown.at_end
@@ -209,9 +201,8 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
 
-    sentence = (
-        "interrupted: 1 of 3 trials was finished and stored; lab.load('20261120-study') gives them"
-    )
+    stored = "1 of 3 trials was finished and stored; lab.load('20261120-study') gives them"
+    sentence = f"interrupted: {stored}"
     assert reporter.mock_calls == [called.begin(3), called.interrupted(sentence), called.end()]
     assert str(caught.value) == sentence
     assert caught.value._render_traceback_() == [sentence]  # type: ignore[attr-defined]
@@ -231,9 +222,8 @@ async def test_a_timeout_around_work_is_still_a_timeout() -> None:
 def test_of_one_trial_its_requests_are_reported() -> None:
     counts = Counts(planned=1_000, sent=40, not_sent=960, ok=30, failed={}, cancelled=10)
 
-    said = runner.stored_so_far([make_record(counts=counts)], 1, None)
+    one, none = [make_record(counts=counts)], "no trial was finished, so nothing is stored"
 
-    assert said.startswith("interrupted after 30 of 1,000 requests: the record is stored")
-    assert runner.stored_so_far([], 1, None) == (
-        "interrupted: no trial was finished, so nothing is stored"
-    )
+    started = "interrupted after 30 of 1,000 requests: the record is stored"
+    assert runner.stored_so_far(one, 1, None).startswith(started)
+    assert runner.stored_so_far([], 1, None) == f"interrupted: {none}"

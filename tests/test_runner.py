@@ -19,6 +19,7 @@ from labkit.spec.trial import Trial
 from tests.factories import make_record
 
 TRIAL = Trial(requests=10, limit=2)
+POSITION = ("study", "experiment", "axes", "repeat", "order")
 
 
 class Launches:
@@ -33,11 +34,7 @@ class Launches:
         codes += ["deadline"] if number == self.failing else []
         record = make_record(
             id=f"20991120T000000-{number:03}",
-            study=position.study,
-            experiment=position.experiment,
-            axes=position.axes,
-            repeat=position.repeat,
-            order=position.order,
+            **{name: getattr(position, name) for name in POSITION},
             warnings=[Note(code=code, message=code) for code in codes],
         )
         keep(record)
@@ -46,23 +43,20 @@ class Launches:
         return record
 
 
-async def run(
-    launches: Launches, monkeypatch: pytest.MonkeyPatch, store: Store, **more: Any
-) -> list[Record]:
-    monkeypatch.setattr(runner.launcher, "run", launches.run)
+async def run(launches: Launches, store: Store, **more: Any) -> list[Record]:
     steps = plan.interleave(plan.arms(TRIAL, {"limit": [1, 2, 3, 4]}), repeats=2)
-    return await runner.run_all(steps, store=store, reporter=Reporter(), **more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.launcher, "run", launches.run)
+        return await runner.run_all(steps, store=store, reporter=Reporter(), **more)
 
 
 def numbers(records: list[Record]) -> list[int]:
     return [int(record.id[-3:]) for record in records]
 
 
-async def test_a_run_whose_core_others_had_is_made_again_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: Path) -> None:
     launches, store = Launches(1, 5), Store(tmp_path)
-    records = await run(launches, monkeypatch, store, experiment="compare")
+    records = await run(launches, store, experiment="compare")
 
     assert numbers(records) == [0, 2, 3, 4, 6, 7, 8, 9]
     assert [record.order for record in records] == list(range(8))
@@ -72,27 +66,21 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(
     assert numbers(loaded.records) == numbers(records)
 
 
-async def test_retries_end_for_a_run_and_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    always = Launches(*range(100))
-    records = await run(always, monkeypatch, Store(tmp_path), experiment="compare")
+async def test_retries_end_for_a_run_and_for_all(tmp_path: Path) -> None:
+    always, alone = Launches(*range(100)), Launches(*range(100))
 
-    assert len(records) == 8
+    assert len(await run(always, Store(tmp_path), experiment="compare")) == 8
     assert always.ran == 8 + 2  # a quarter of eight
-    alone = Launches(*range(100))
-    await run(alone, monkeypatch, Store(tmp_path / "alone"))
+    await run(alone, Store(tmp_path / "alone"))
     assert alone.ran == 8  # no study, nothing to compare
 
 
-async def test_a_failed_run_is_kept_and_not_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    records = await run(Launches(failing=3), monkeypatch, Store(tmp_path), experiment="compare")
+async def test_a_failed_run_is_kept_and_not_made_again(tmp_path: Path) -> None:
+    records = await run(Launches(failing=3), Store(tmp_path), experiment="compare")
     assert numbers(records) == list(range(8))
 
     with pytest.raises(TrialFailed):
-        await run(Launches(failing=3), monkeypatch, Store(tmp_path / "alone"), stop_at_failure=True)
+        await run(Launches(failing=3), Store(tmp_path / "alone"), stop_at_failure=True)
 
 
 async def test_each_trial_is_checked_once_and_before_any_runs(
@@ -100,6 +88,6 @@ async def test_each_trial_is_checked_once_and_before_any_runs(
 ) -> None:
     checked: list[Trial] = []
     monkeypatch.setattr(runner.preflight, "check", checked.append)
-    await run(Launches(), monkeypatch, Store(tmp_path))
+    await run(Launches(), Store(tmp_path))
     assert [trial.limit for trial in checked] == [trial.limit for trial in dict.fromkeys(checked)]
     assert len(checked) == 4
