@@ -35,46 +35,40 @@ def test_no_other_address_may_be_called(address: object) -> None:
         check_url(url_of(str(address)))
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://127.0.0.1", "http://127.0.0.1:9000", "https://127.0.0.1/x", "http://[::1]:80/a?b=c",
-        "http://localhost/{item}?page=1&q=%20", "HTTP://LOCALHOST/", "http://a.b.localhost:1/",
-        *map(url_of, LOOPBACK),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1", "http://127.0.0.1:9000", "https://127.0.0.1/x", "http://[::1]:80/a?b=c",
+    "http://localhost/{item}?page=1&q=%20", "HTTP://LOCALHOST/", "http://a.b.localhost:1/",
+    *map(url_of, LOOPBACK),
+])  # fmt: skip
 def test_urls_that_may_be_called(url: str) -> None:
     check_url(url)
 
 
-@pytest.mark.parametrize(
-    ("why", "urls"),
-    [
-        ("scheme must be http or https", [
-            "", "127.0.0.1:9000", "ftp://127.0.0.1/", "file:///etc/passwd", "unix:///run/x",
-            "javascript:alert(1)",
-        ]),
-        ("no host", ["http://", "http:///x", "http:127.0.0.1", "http://:80/"]),
-        ("does not parse", [
-            "http://[::1/", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://::1/",
-        ]),
-        ("fragment", ["http://127.0.0.1/#top"]),
-        ("printable ASCII", [
-            "http://127.0.0.1/a b", "http://127.0.0.1/\r\nHost: x", "http://127.0.0.1/\t",
-            "http://127.0.0.1/\x00", "http://127.0.0.1/é", "http://127.0.0.1\n/",
-            "http://127.0.0.1?q=é",
-        ]),
-        ("only loopback", [
-            "http://10.0.0.1/", "http://127.0.0.1.example.invalid/", "http://[::ffff:10.0.0.1]/",
-        ]),
-        ("a name or an address", [
-            "http://127.0.0.1%2eexample.invalid/", "http://example.invalid\\.127.0.0.1/",
-            "http://example.invalid[::1]/", "http://[::1%25example.invalid]/",
-            "http://example.invalid\\x.localhost/", "http://example.invalid;.localhost/",
-            "http://a%00.localhost/",
-        ]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("why", "urls"), [
+    ("scheme must be http or https", [
+        "", "127.0.0.1:9000", "ftp://127.0.0.1/", "file:///etc/passwd", "unix:///run/x",
+        "javascript:alert(1)",
+    ]),
+    ("no host", ["http://", "http:///x", "http:127.0.0.1", "http://:80/"]),
+    ("does not parse", [
+        "http://[::1/", "http://127.0.0.1:99999/", "http://127.0.0.1:x/", "http://::1/",
+    ]),
+    ("fragment", ["http://127.0.0.1/#top"]),
+    ("printable ASCII", [
+        "http://127.0.0.1/a b", "http://127.0.0.1/\r\nHost: x", "http://127.0.0.1/\t",
+        "http://127.0.0.1/\x00", "http://127.0.0.1/é", "http://127.0.0.1\n/",
+        "http://127.0.0.1?q=é",
+    ]),
+    ("only loopback", [
+        "http://10.0.0.1/", "http://127.0.0.1.example.invalid/", "http://[::ffff:10.0.0.1]/",
+    ]),
+    ("a name or an address", [
+        "http://127.0.0.1%2eexample.invalid/", "http://example.invalid\\.127.0.0.1/",
+        "http://example.invalid[::1]/", "http://[::1%25example.invalid]/",
+        "http://example.invalid\\x.localhost/", "http://example.invalid;.localhost/",
+        "http://a%00.localhost/",
+    ]),
+])  # fmt: skip
 def test_a_refusal_names_the_field_the_value_and_why(why: str, urls: list[str]) -> None:
     for url in urls:
         with pytest.raises(BadInput) as caught:
@@ -91,15 +85,12 @@ def test_text_around_a_bracketed_host_is_refused() -> None:
         check_url("http://[::1]example.invalid/")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://user:secret@127.0.0.1/", "http://secret@127.0.0.1/", "user:secret@127.0.0.1",
-        "http://127.0.0.1:80@secret.example/", "http://127.0.0.1\\@secret.example/",
-        "ftp://user:secret@127.0.0.1/", "http://user:secret@127.0.0.1:99999/",
-        "http://user:secret@", "http://user:sec ret@127.0.0.1/?secret",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "http://user:secret@127.0.0.1/", "http://secret@127.0.0.1/", "user:secret@127.0.0.1",
+    "http://127.0.0.1:80@secret.example/", "http://127.0.0.1\\@secret.example/",
+    "ftp://user:secret@127.0.0.1/", "http://user:secret@127.0.0.1:99999/",
+    "http://user:secret@", "http://user:sec ret@127.0.0.1/?secret",
+])  # fmt: skip
 def test_a_user_or_password_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(BadInput, match="'@'") as caught:
         check_url(url)
@@ -129,49 +120,43 @@ def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
 # Databases
 
 
-@pytest.mark.parametrize(
-    "dsn",
-    [
-        "postgresql://127.0.0.1", "postgresql://me@[::1]:5432/data?sslmode=disable",
-        "postgresql:///data?host=/run/postgresql&port=5432", "postgresql://me@/data?host=/tmp/x",
-        "postgres://me:secret@localhost:5433/data",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("dsn", [
+    "postgresql://127.0.0.1", "postgresql://me@[::1]:5432/data?sslmode=disable",
+    "postgresql:///data?host=/run/postgresql&port=5432", "postgresql://me@/data?host=/tmp/x",
+    "postgres://me:secret@localhost:5433/data",
+])  # fmt: skip
 def test_a_postgresql_on_this_machine_may_be_loaded(dsn: str) -> None:
     check_dsn(dsn)
     assert not is_remote(dsn)
 
 
-@pytest.mark.parametrize(
-    ("why", "dsns"),
-    [
-        ("is no URL of a PostgreSQL", [
-            "", "host=127.0.0.1 dbname=secret", "http://secret@127.0.0.1",
-        ]),
-        ("does not parse", [
-            "postgresql://[secret", "postgresql://secret@127.0.0.1:secret/x",
-            "postgresql://secret@127.0.0.1/x?port=5432,secret",
-            "postgresql://secret@[::1].invalid/x",
-        ]),
-        ("names a host that is not loopback, or none", [
-            "postgresql:///secret", "postgresql://secret@db.invalid/x",
-            "postgresql://secret@db.localhost/x", "postgresql://secret@127.0.0.1,10.0.0.1/x",
-            "postgresql://secret@127.0.0.1/x?host=10.0.0.1",
-            "postgresql://secret@/x?host=/tmp,10.0.0.1",
-            "postgresql://secret@127.0.0.1%3A5432.invalid/x",
-            "postgresql://secret@%5B127.0.0.1%5D.invalid/x",
-        ]),
-        ("sets 'hostaddr'", ["postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1"]),
-        ("sets 'service'", ["postgresql://secret@127.0.0.1/x?service=other"]),
-        # Where the host begins, drivers read from the first '@'; libpq knows no '#' and looks for
-        # it behind a '?' as well.
-        ("holds an '@' that is not the one before its host, a", [
-            "postgresql://secret@db.invalid,@127.0.0.1/x",
-            "postgresql://127.0.0.1#secret@db.invalid/x",
-            "postgresql://127.0.0.1?user=secret@db.invalid", "postgresql://secret@127.0.0.1#x",
-        ]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("why", "dsns"), [
+    ("is no URL of a PostgreSQL", [
+        "", "host=127.0.0.1 dbname=secret", "http://secret@127.0.0.1",
+    ]),
+    ("does not parse", [
+        "postgresql://[secret", "postgresql://secret@127.0.0.1:secret/x",
+        "postgresql://secret@127.0.0.1/x?port=5432,secret",
+        "postgresql://secret@[::1].invalid/x",
+    ]),
+    ("names a host that is not loopback, or none", [
+        "postgresql:///secret", "postgresql://secret@db.invalid/x",
+        "postgresql://secret@db.localhost/x", "postgresql://secret@127.0.0.1,10.0.0.1/x",
+        "postgresql://secret@127.0.0.1/x?host=10.0.0.1",
+        "postgresql://secret@/x?host=/tmp,10.0.0.1",
+        "postgresql://secret@127.0.0.1%3A5432.invalid/x",
+        "postgresql://secret@%5B127.0.0.1%5D.invalid/x",
+    ]),
+    ("sets 'hostaddr'", ["postgresql://secret@127.0.0.1/x?hostaddr=10.0.0.1"]),
+    ("sets 'service'", ["postgresql://secret@127.0.0.1/x?service=other"]),
+    # Where the host begins, drivers read from the first '@'; libpq knows no '#' and looks for
+    # it behind a '?' as well.
+    ("holds an '@' that is not the one before its host, a", [
+        "postgresql://secret@db.invalid,@127.0.0.1/x",
+        "postgresql://127.0.0.1#secret@db.invalid/x",
+        "postgresql://127.0.0.1?user=secret@db.invalid", "postgresql://secret@127.0.0.1#x",
+    ]),
+])  # fmt: skip
 def test_any_other_postgresql_is_refused_and_not_repeated(why: str, dsns: list[str]) -> None:
     for dsn in dsns:
         with pytest.raises(BadInput, match=f"^LABKIT_POSTGRES_DSN {why}") as caught:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -96,9 +97,7 @@ def script(folder: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], lis
 
 @pytest.mark.parametrize("kind", ["waits", "blocks"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_when_the_parent_is_stopped_no_process_is_left_and_nothing_is_lost(
-    tmp_path: Path, kind: str, number: signal.Signals
-) -> None:
+def test_a_parent_that_is_stopped_leaves_nothing(tmp_path: Path, kind: str, number: int) -> None:
     with script(tmp_path, kind) as (process, started):
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE_S)
@@ -113,8 +112,7 @@ def test_when_the_parent_is_stopped_no_process_is_left_and_nothing_is_lost(
         assert stopped == []
         return
     assert "KeyboardInterrupt" in errors
-    assert "Exception ignored" not in errors
-    assert "never" not in errors
+    assert not re.search("Exception ignored|never", errors)
     [record] = stopped
     assert (record.warnings[0].code, record.verdict) == ("interrupted", "invalid")
     assert record.counts.conserved
@@ -144,14 +142,12 @@ async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
 
     found = await ran(trial, killing=SERVER)
 
-    counts, record = found.record.counts, found.record
-    assert found.error is None
-    assert counts.ok >= 1
-    assert counts.failures >= 1
-    assert counts.sent == 600
+    counts = found.record.counts
+    assert (found.error, counts.sent) == (None, 600)
+    assert min(counts.ok, counts.failures) >= 1
     assert set(counts.failed) <= {"connect", "reset", "disconnected", "payload"}
-    assert "failures" in [note.code for note in record.warnings]
-    assert record.verdict != "valid"
+    assert "failures" in [note.code for note in found.record.warnings]
+    assert found.record.verdict != "valid"
 
 
 # The task that runs the trial

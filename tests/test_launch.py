@@ -131,26 +131,22 @@ def test_client_and_server_have_a_core_each(usual: Ran) -> None:
 # Strategies
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-async def test_each_strategy_does_all_and_heeds_the_limit(name: str) -> None:
+ON_UVLOOP = [("worker_pool", "uvloop"), ("task_group", "uvloop")]
+
+
+@pytest.mark.parametrize(
+    ("name", "loop"), [*((name, "asyncio") for name in STRATEGIES), *ON_UVLOOP]
+)
+async def test_each_strategy_does_all_and_heeds_the_limit_unpinned(name: str, loop: str) -> None:
+    of_server = "uvloop" if loop == "asyncio" else "asyncio"
     trial = TINY.replace(strategy=name, delay="uniform(0,0.01)", pin=False)
 
-    record = (await ran(trial)).record
+    record = (await ran(trial.replace(loop=loop, **{"target.loop": of_server}))).record
 
     assert record.trial["strategy"] == name
     assert_all_done(record, trial)
-
-
-@pytest.mark.parametrize("name", ["worker_pool", "task_group"])
-async def test_strategies_run_on_uvloop_too_and_without_pinning(name: str) -> None:
-    trial = TINY.replace(strategy=name, loop="uvloop", pin=False, **{"target.loop": "asyncio"})
-
-    found = await ran(trial)
-
-    assert_all_done(found.record, trial)
-    assert found.record.effective["loop"] == "uvloop"
-    assert found.record.effective["server"]["loop"] == "asyncio"
-    assert set(found.record.effective["cores"]) == CORES
+    assert (record.effective["loop"], record.effective["server"]["loop"]) == (loop, of_server)
+    assert set(record.effective["cores"]) == CORES
 
 
 @pytest.mark.parametrize("probes", ["counts", "bare"])
@@ -162,13 +158,6 @@ async def test_probes_that_are_switched_off_measure_nothing(probes: str) -> None
     assert_all_done(record, trial)
     assert (record.latency_s, record.latency_hdr, record.loop_lag_s) == (None, None, None)
     assert record.timeline.t_s == []
-
-
-async def test_a_connector_that_holds_back_is_said() -> None:
-    record = (await ran(TINY.replace(**{"transport.limit": 3}))).record
-
-    assert doubts(record) == ["connector-limit"]
-    assert record.server.connections_opened == 3
 
 
 # Strategies of one's own, which travel to the process by value
@@ -291,9 +280,8 @@ async def mine(fetch, items, limit):
     assert CALLS == 2
 
 async def main():
-    kept = []
-    await launcher.run(Trial(strategy=mine, requests=9), keep=kept.append)
-    print(json.dumps({"record": kept[0].to_dict(), "modules": sorted(sys.modules)}))
+    record = await launcher.run(Trial(strategy=mine, requests=9), keep=str)
+    print(json.dumps({"record": record.to_dict(), "modules": sorted(sys.modules)}))
 
 asyncio.run(main())
 """
@@ -309,9 +297,8 @@ def test_a_function_of_a_script_is_measured_and_the_parent_stays_free(tmp_path: 
 
     assert ended.stderr == ""
     found = json.loads(ended.stdout)
-    assert found["record"]["trial"]["strategy"] == "mine"
-    assert found["record"]["trial"]["own_strategy"] is True
-    assert found["record"]["counts"]["ok"] == 9
+    trial, counts = found["record"]["trial"], found["record"]["counts"]
+    assert (trial["strategy"], trial["own_strategy"], counts["ok"]) == ("mine", True, 9)
     assert not [name for name in found["modules"] if name.startswith("labkit.measured")]
     assert not {"matplotlib", "pandas", "aiohttp"} & set(found["modules"])
 
@@ -319,13 +306,14 @@ def test_a_function_of_a_script_is_measured_and_the_parent_stays_free(tmp_path: 
 # Targets of one's own
 
 
-async def test_a_url_is_called_item_by_item() -> None:
+async def test_a_url_is_called_item_by_item_and_a_connector_that_holds_back_is_noted() -> None:
     with serving() as server:
         url = f"http://localhost:{server.address[1]}/bytes/{{item}}"
-        record = (await ran(TINY.replace(target=url))).record
+        record = (await ran(TINY.replace(target=url, **{"transport.limit": 3}))).record
         stats = server.stats()
 
-    assert doubts(record) == []
+    assert doubts(record) == ["connector-limit"]
+    assert stats["connections_opened"] == 3
     assert record.counts.ok == stats["requests"] == 60
     assert stats["bytes_out"] == sum(range(60))
     assert (record.server, record.floor_s, record.efficiency) == (None, None, None)
@@ -345,10 +333,6 @@ async def test_where_nobody_listens_all_fail_and_nothing_is_lost() -> None:
 
 
 # Refused before anything is started
-
-
-def keep_nothing(record: Record) -> None:
-    raise AssertionError(f"{record.id} was kept")
 
 
 LOCK = threading.Lock()
@@ -371,13 +355,13 @@ def elsewhere(*_: Any, **__: Any) -> list[Any]:
         ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
     ],
 )
-async def test_what_cannot_run_here_is_refused_before_anything_is_started(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, patches: dict[str, Any], message: str
+async def test_what_cannot_run_here_starts_nothing(
+    monkeypatch: Any, settings: Any, patches: Any, message: str
 ) -> None:
     for name, value in patches.items():
         monkeypatch.setattr(name, value)
     with noted_children() as children, pytest.raises(BadInput, match=message):
-        await launcher.run(TINY.replace(**settings), keep=keep_nothing)
+        await launcher.run(TINY.replace(**settings), keep=pytest.fail)
 
     assert children == {}
 
@@ -406,22 +390,19 @@ async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code
 
 
 @pytest.mark.parametrize(
-    ("patched", "value", "message"),
+    ("patches", "message"),
     [
+        (("labkit.launch.launcher.START_S", 0), "^the target announced nothing for 0 s"),
         (
-            "labkit.launch.environment.core_each",
-            lambda: (None, 10**6),
+            ("labkit.launch.environment.core_each", lambda: (None, 10**6)),
             r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",
         ),
-        ("labkit.launch.launcher.START_S", 0, "^the target announced nothing for 0 s"),
     ],
 )
-async def test_a_server_that_does_not_start_is_a_failed_trial(
-    monkeypatch: pytest.MonkeyPatch, patched: str, value: Any, message: str
-) -> None:
-    monkeypatch.setattr(patched, value)
+async def test_a_server_does_not_start(monkeypatch: Any, patches: Any, message: str) -> None:
+    monkeypatch.setattr(*patches)
     with noted_children() as children, pytest.raises(TrialFailed, match=message) as caught:
-        await launcher.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=pytest.fail)
 
     assert caught.value.record is None
     assert set(children) == {SERVER}
@@ -440,7 +421,7 @@ async def test_what_the_client_refuses_is_bad_input(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("labkit.launch.preflight.pickled", lambda _: pickled)
     message = "delay is 'nonsense': it does not parse"
     with noted_children() as children, pytest.raises(BadInput, match=message):
-        await launcher.run(TINY, keep=keep_nothing)
+        await launcher.run(TINY, keep=pytest.fail)
 
     assert children.gone
 

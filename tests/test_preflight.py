@@ -71,8 +71,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, .
         ("uvloop", {}, r"^target\.loop is 'uvloop': .* set target\.loop to 'asyncio'"),
     ],
 )
-def test_a_package_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, package: str, settings: dict[str, Any], message: str
+def test_a_package_is_not_installed(
+    monkeypatch: Any, package: str, settings: Any, message: str
 ) -> None:
     missing(monkeypatch, package)
 
@@ -92,7 +92,7 @@ def test_a_package_that_is_not_installed_is_named(
     ],
 )
 def test_a_package_that_no_trial_uses_may_be_missing(
-    monkeypatch: pytest.MonkeyPatch, package: str, trials: list[dict[str, Any]]
+    monkeypatch: Any, package: str, trials: Any
 ) -> None:
     missing(monkeypatch, package)
     for settings in trials:
@@ -164,9 +164,7 @@ def test_the_hard_limit_counts(monkeypatch: pytest.MonkeyPatch, hard: int, limit
         ("http://localhost:9/", [("localhost", 9)]),
     ],
 )
-def test_a_name_stands_for_each_of_its_addresses_once(
-    monkeypatch: pytest.MonkeyPatch, url: str, asked: list[Any]
-) -> None:
+def test_a_name_stands_for_its_addresses_once(monkeypatch: Any, url: str, asked: list[Any]) -> None:
     resolved = resolving(monkeypatch, "127.0.0.1", "::1", "127.0.0.1")
 
     assert addresses(url) == (["127.0.0.1", "::1"] if asked else [])
@@ -195,15 +193,12 @@ def test_a_name_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, host: str
 # Databases of the user's own
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://:secret@192.0.2.1:6379/0", "redis://:secret@example.invalid/0", "redis:///0",
-        "redis://0.0.0.0/", "rediss://:secret@127.0.0.1/0", "http://:secret@127.0.0.1/", "secret",
-        "redis://:secret@127.0.0.1:port/0", "redis://[::1", "redis://127.0.0.1/0?host=192.0.2.1",
-        "unix:///tmp/x.sock?path=/secret", "redis:///0?host=192.0.2.1", "//127.0.0.1/secret",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "redis://:secret@192.0.2.1:6379/0", "redis://:secret@example.invalid/0", "redis:///0",
+    "redis://0.0.0.0/", "rediss://:secret@127.0.0.1/0", "http://:secret@127.0.0.1/", "secret",
+    "redis://:secret@127.0.0.1:port/0", "redis://[::1", "redis://127.0.0.1/0?host=192.0.2.1",
+    "unix:///tmp/x.sock?path=/secret", "redis:///0?host=192.0.2.1", "//127.0.0.1/secret",
+])  # fmt: skip
 def test_a_redis_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv(REDIS_URL, url)
 
@@ -249,8 +244,8 @@ def test_a_postgres_of_ones_own_says_how_much_room_it_has(monkeypatch: pytest.Mo
         ("postgres", "postgresql:///x?host=localhost"),
     ],
 )
-def test_a_name_for_ones_own_server_has_to_resolve_to_this_machine(
-    monkeypatch: pytest.MonkeyPatch, target: str, named: str
+def test_a_name_for_ones_own_server_is_of_this_machine(
+    monkeypatch: Any, target: str, named: str
 ) -> None:
     monkeypatch.setenv({"valkey": REDIS_URL, "postgres": POSTGRES_DSN}[target], named)
     resolving(monkeypatch, "127.0.0.1")

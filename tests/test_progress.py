@@ -155,9 +155,7 @@ def test_a_reporter_that_fails_stops_nothing(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("screen", [True, False])
-def test_a_terminal_has_one_line_that_is_rewritten_and_a_log_one_a_trial(
-    screen: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_has_one_line_and_a_log_one_a_trial(screen: bool, monkeypatch: Any) -> None:
     out, record = io.StringIO(), make_record()
     out.isatty = lambda: screen
     monkeypatch.setattr("sys.stderr", out)

@@ -41,10 +41,9 @@ def values_of(type_: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*map(values_of, arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
-    if origin is list:
-        return st.lists(values_of(arguments[0]), max_size=2)
-    if origin is dict:
-        return st.dictionaries(values_of(arguments[0]), values_of(arguments[1]), max_size=2)
+    if origin in (list, dict):
+        collections = st.lists if origin is list else st.dictionaries
+        return collections(*map(values_of, arguments), max_size=2)
     hints = {name: values_of(hint) for name, hint in get_type_hints(type_).items()}
     return st.builds(type_, **{name: hints[name] for name in type_.__struct_fields__})
 
@@ -104,14 +103,11 @@ def test_what_is_no_record_is_damaged(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"verdict": "fine"}, {"counts": None}, {"counts": {"planned": 1}}, {"wall_s": "1"},
-        {"id": 5}, {"warnings": [{"code": "x"}]}, {"latency_s": {"mean": None}}, {"trial": None},
-        {"timeline": {"t_s": ["0"]}},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"verdict": "fine"}, {"counts": None}, {"counts": {"planned": 1}}, {"wall_s": "1"},
+    {"id": 5}, {"warnings": [{"code": "x"}]}, {"latency_s": {"mean": None}}, {"trial": None},
+    {"timeline": {"t_s": ["0"]}},
+])  # fmt: skip
 def test_an_edited_record_is_damaged(change: dict[str, Any]) -> None:
     with pytest.raises(RecordDamaged, match="delete the file or restore it from a copy"):
         decode(json.dumps({**make_record().to_dict(), **change}).encode())

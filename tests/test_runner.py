@@ -83,9 +83,7 @@ async def test_a_failed_run_is_kept_and_not_made_again(tmp_path: Path) -> None:
         await run(Launches(failing=3), Store(tmp_path / "alone"), stop_at_failure=True)
 
 
-async def test_each_trial_is_checked_once_and_before_any_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_each_trial_is_checked_once_before_any_runs(tmp_path: Path, monkeypatch: Any) -> None:
     checked: list[Trial] = []
     monkeypatch.setattr(runner.preflight, "check", checked.append)
     await run(Launches(), Store(tmp_path))
