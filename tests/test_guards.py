@@ -72,33 +72,33 @@ THREADS, OPEN = DATABASE | {"transport": "psycopg"}, {"rate": 100}
 LATE = lag(5.0, n=1_000)
 
 
-@pytest.mark.parametrize(
-    ("settings", "changes", "expected"),
-    [
-        ({}, {}, ""),
-        # Nothing is lost, and nothing counted twice.
-        ({}, counts(sent=90, not_sent=10, ok=90), "not-sent"),
-        ({}, counts(ok=90, cancelled=10), "cancelled"),
-        ({}, counts(ok=99, failed={"reset": 1}), "failures"),
-        ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), "failures failures-many"),
-        ({}, counts(ok=0, failed={"connect": 100}), "all-failed failures"),
-        ({}, counts(ok=0, cancelled=100), "cancelled all-failed"),
-        ({}, counts(ok=100, failed={"reset": 1}), "not-conserved failures"),
-        # An open workload keeps its schedule; what was dropped is not also called not sent.
-        (OPEN, schedule(dropped=1), "dropped"),
-        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=10), "dropped"),
-        (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=9), "not-sent dropped"),
-        (DATABASE, cpu(0, 99.0), ""),  # client and server are measured together
-        # A full client is late; where the trial means it to be full, that is no news.
-        ({}, {"loop_lag_s": LATE["loop_lag_s"]}, ""),  # no latency was measured
-        ({}, LATE | cpu(99.0), "client-saturated"),
-        ({}, LATE | cpu(76.0, waited=4.0), ""),
-        (DELAYED, LATE | cpu(85.0), "client-cpu loop-lag"),
-        (DELAYED, LATE | cpu(76.0, waited=4.0), "loop-lag"),
-        # Others disturbed both sides.
-        ({}, disturbed(), ""),
-    ],
-)
+DOUBTED = [
+    ({}, {}, ""),
+    # Nothing is lost, and nothing counted twice.
+    ({}, counts(sent=90, not_sent=10, ok=90), "not-sent"),
+    ({}, counts(ok=90, cancelled=10), "cancelled"),
+    ({}, counts(ok=99, failed={"reset": 1}), "failures"),
+    ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), "failures failures-many"),
+    ({}, counts(ok=0, failed={"connect": 100}), "all-failed failures"),
+    ({}, counts(ok=0, cancelled=100), "cancelled all-failed"),
+    ({}, counts(ok=100, failed={"reset": 1}), "not-conserved failures"),
+    # An open workload keeps its schedule; what was dropped is not also called not sent.
+    (OPEN, schedule(dropped=1), "dropped"),
+    (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=10), "dropped"),
+    (OPEN, counts(sent=90, not_sent=10, ok=90) | schedule(dropped=9), "not-sent dropped"),
+    (DATABASE, cpu(0, 99.0), ""),  # client and server are measured together
+    # A full client is late; where the trial means it to be full, that is no news.
+    ({}, {"loop_lag_s": LATE["loop_lag_s"]}, ""),  # no latency was measured
+    ({}, LATE | cpu(99.0), "client-saturated"),
+    ({}, LATE | cpu(76.0, waited=4.0), ""),
+    (DELAYED, LATE | cpu(85.0), "client-cpu loop-lag"),
+    (DELAYED, LATE | cpu(76.0, waited=4.0), "loop-lag"),
+    # Others disturbed both sides.
+    ({}, disturbed(), ""),
+]
+
+
+@pytest.mark.parametrize(("settings", "changes", "expected"), DOUBTED)
 def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) -> None:
     assert [note.code for note in doubts(settings, **changes)] == expected.split()
 
@@ -210,30 +210,26 @@ def transport(**settings: Any) -> dict[str, Any]:
     return IN_FORCE | {"transport": settings}
 
 
-@pytest.mark.parametrize(
-    ("settings", "effective", "doubt"),
-    [
-        ({}, IN_FORCE, None),
-        ({"loop": "uvloop"}, IN_FORCE, "loop was asked as uvloop but asyncio"),
-        ({}, IN_FORCE | {"eager_tasks": True}, "eager_tasks was asked as False but True"),
-        (
-            {"keepalive_timeout": 5},
-            transport(keepalive_timeout=15.0),
-            "transport.keepalive_timeout was asked as 5 but 15.0",
-        ),
-        (
-            DATABASE,
-            transport(min_size=10, max_size=5),
-            "transport.max_size was asked as 10 but 5",
-        ),
-        (DATABASE, transport(min_size=10, max_size=10), None),
-        ({"probes": "bare"}, {"loop": "another"}, None),
-        ({"loop": "uvloop"}, {}, None),  # a client that was lost reported nothing
-        # None is whatever the library chooses; a connection that is closed has no such timeout.
-        ({}, transport(accept_encoding="gzip", read_bufsize=65_536), None),
-        ({"force_close": True}, transport(keepalive_timeout=None), None),
-    ],
-)
+EFFECTIVE = [
+    ({}, IN_FORCE, None),
+    ({"loop": "uvloop"}, IN_FORCE, "loop was asked as uvloop but asyncio"),
+    ({}, IN_FORCE | {"eager_tasks": True}, "eager_tasks was asked as False but True"),
+    (
+        {"keepalive_timeout": 5},
+        transport(keepalive_timeout=15.0),
+        "transport.keepalive_timeout was asked as 5 but 15.0",
+    ),
+    (DATABASE, transport(min_size=10, max_size=5), "transport.max_size was asked as 10 but 5"),
+    (DATABASE, transport(min_size=10, max_size=10), None),
+    ({"probes": "bare"}, {"loop": "another"}, None),
+    ({"loop": "uvloop"}, {}, None),  # a client that was lost reported nothing
+    # None is whatever the library chooses; a connection that is closed has no such timeout.
+    ({}, transport(accept_encoding="gzip", read_bufsize=65_536), None),
+    ({"force_close": True}, transport(keepalive_timeout=None), None),
+]
+
+
+@pytest.mark.parametrize(("settings", "effective", "doubt"), EFFECTIVE)
 def test_what_was_not_in_force(settings: Any, effective: Any, doubt: str | None) -> None:
     expected = [Note(code="not-in-force", message=f"{doubt} was in force")] if doubt else []
 

@@ -42,31 +42,31 @@ def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
     assert interference.quota_cores() is None
 
 
-@pytest.mark.parametrize(
-    "files",
-    [
-        {  # version 2, as a container sees itself
-            "proc/self/cgroup": "0::/\n",
-            "cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_usec 250000\n",
-        },
-        {  # version 2, a service of a host; the quota is that of the slice above it
-            "proc/self/cgroup": "0::/a.slice/b.service\n",
-            "cgroup/cpu.stat": "usage_usec 7\n",
-            "cgroup/a.slice/cpu.stat": "nr_throttled 3\nthrottled_usec 250000\n",
-            "cgroup/a.slice/b.service/cpu.stat": "nr_throttled 0\nthrottled_usec 0\n",
-        },
-        {  # version 1
-            "proc/self/cgroup": "3:cpuset:/\n2:cpu,cpuacct:/one\n0::/\n",
-            "cgroup/cpu,cpuacct/one/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
-            "cgroup/cpuset/cpu.stat": "nr_throttled 77\nthrottled_time 1\n",
-        },
-        {  # version 1 beside version 2; the container does not see where it is
-            "proc/self/cgroup": "1:cpu:/docker/abc\n0::/\n",
-            "cgroup/cpu/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
-            "cgroup/unified/cpu.stat": "usage_usec 7\n",
-        },
-    ],
-)
+CGROUPS = [
+    {  # version 2, as a container sees itself
+        "proc/self/cgroup": "0::/\n",
+        "cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_usec 250000\n",
+    },
+    {  # version 2, a service of a host; the quota is that of the slice above it
+        "proc/self/cgroup": "0::/a.slice/b.service\n",
+        "cgroup/cpu.stat": "usage_usec 7\n",
+        "cgroup/a.slice/cpu.stat": "nr_throttled 3\nthrottled_usec 250000\n",
+        "cgroup/a.slice/b.service/cpu.stat": "nr_throttled 0\nthrottled_usec 0\n",
+    },
+    {  # version 1
+        "proc/self/cgroup": "3:cpuset:/\n2:cpu,cpuacct:/one\n0::/\n",
+        "cgroup/cpu,cpuacct/one/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
+        "cgroup/cpuset/cpu.stat": "nr_throttled 77\nthrottled_time 1\n",
+    },
+    {  # version 1 beside version 2; the container does not see where it is
+        "proc/self/cgroup": "1:cpu:/docker/abc\n0::/\n",
+        "cgroup/cpu/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
+        "cgroup/unified/cpu.stat": "usage_usec 7\n",
+    },
+]
+
+
+@pytest.mark.parametrize("files", CGROUPS)
 def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, str]) -> None:
     write(root, {"proc/self/cgroup": "0::/\n", "cgroup/cpu.stat": "what is this\nalone\n"})
     assert interference.throttled() == (None, None)
@@ -75,16 +75,16 @@ def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, 
     assert interference.throttled() == (3, 0.25)
 
 
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "150000 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
-        ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu.cfs_quota_us": "200000\n", "cpu.cfs_period_us": "100000\n"}, 2.0),
-    ],
-)
+QUOTAS = [
+    ({"cpu.max": "max 100000\n"}, None),
+    ({"cpu.max": "150000 100000\n"}, 1.5),
+    ({"cpu.max": "150000 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
+    ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, None),
+    ({"cpu.cfs_quota_us": "200000\n", "cpu.cfs_period_us": "100000\n"}, 2.0),
+]
+
+
+@pytest.mark.parametrize(("files", "cores"), QUOTAS)
 def test_the_tightest_quota_counts(root: Path, files: dict[str, str], cores: float | None) -> None:
     write(root, {"proc/self/cgroup": "0::/a\n"})
     write(root / "cgroup", files)
@@ -92,17 +92,17 @@ def test_the_tightest_quota_counts(root: Path, files: dict[str, str], cores: flo
     assert interference.quota_cores() == cores
 
 
-@pytest.mark.parametrize(
-    ("stat", "cores", "ticks"),
-    [
-        (STAT, (), (80, 360)),
-        (STAT, {0}, (8, 36)),
-        (STAT, {1}, (72, 324)),
-        (STAT, {0, 1}, (80, 360)),
-        (STAT, {7}, None),
-        ("cpu  1 2 3 4\n", (), None),  # a kernel that knows no steal
-    ],
-)
+STOLEN = [
+    (STAT, (), (80, 360)),
+    (STAT, {0}, (8, 36)),
+    (STAT, {1}, (72, 324)),
+    (STAT, {0, 1}, (80, 360)),
+    (STAT, {7}, None),
+    ("cpu  1 2 3 4\n", (), None),  # a kernel that knows no steal
+]
+
+
+@pytest.mark.parametrize(("stat", "cores", "ticks"), STOLEN)
 def test_steal_is_of_the_cores_asked_for(root: Path, stat: str, cores: Any, ticks: Any) -> None:
     write(root, {"proc/stat": stat})
 

