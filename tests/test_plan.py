@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -19,10 +18,9 @@ from labkit.spec.transports import AiohttpTransport
 from labkit.spec.trial import Trial
 
 BASE = Trial(requests=100, delay="randint(0,3)")
-Arm = tuple[Mapping[str, Any], Trial]
 
 
-def listed(count: int) -> list[Arm]:
+def listed(count: int) -> list[Any]:
     """That many arms; planning looks at no trial, so all have the same."""
     return [({"limit": limit}, BASE) for limit in range(count)]
 
