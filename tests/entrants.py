@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from labkit.measured.strategies import strategy
@@ -68,6 +69,23 @@ async def workers(call, source, number):
     await asyncio.gather(*(work() for _ in range(number)))
 
 
+async def served(fetch, items, limit):
+    """Let tasks call what a queue gives them; return them, who wait for more, when all is done."""
+    queue = asyncio.Queue(maxsize=limit)
+
+    async def work():
+        while True:
+            item = await queue.get()
+            await fetch(item)
+            queue.task_done()
+
+    tasks = [asyncio.create_task(work()) for _ in range(limit)]
+    for item in items:
+        await queue.put(item)
+    await queue.join()
+    return tasks
+
+
 async def within(slots, fetch, item):
     async with slots:
         await fetch(item)
@@ -97,14 +115,6 @@ async def workers_on_an_iterator(fetch, items, limit):
     errors = []
     await workers(lambda item: quietly(fetch, item, errors), iter(items), limit)
     return errors
-
-
-@sound_strategy
-async def decorated_workers(fetch, items, limit):
-    source = iter(items)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(limit):
-            group.create_task(workers(fetch, source, 1))
 
 
 @sound
@@ -226,25 +236,8 @@ async def rounds_of_as_completed(fetch, items, limit):
 
 
 @sound_strategy
-async def list_popped_by_workers(fetch, items, limit):
-    left = list(items)
-
-    async def work():
-        while left:
-            await fetch(left.pop())
-
-    await asyncio.gather(*[work() for _ in range(limit)])
-
-
-@sound_strategy
-async def with_a_pause(fetch, items, limit):
-    """Polite: it waits a little before each call, without holding anything up."""
-    slots = asyncio.Semaphore(limit)
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            await slots.acquire()
-            await asyncio.sleep(0.001)
-            group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
+async def the_last_item_first(fetch, items, limit):
+    await workers(fetch, reversed(list(items)), limit)
 
 
 @sound_strategy
@@ -254,24 +247,6 @@ async def with_a_timeout(fetch, items, limit):
             await asyncio.wait_for(fetch(item), 30)
 
     await workers(one, iter(items), limit)
-
-
-@sound
-async def with_retries(fetch, items, limit):
-    """To try a failing item again is no repetition."""
-    failed = set()
-
-    async def one(item):
-        for _ in range(3):
-            try:
-                await fetch(item)
-                failed.discard(item)
-                break
-            except Exception:
-                failed.add(item)
-
-    await workers(one, iter(items), limit)
-    return failed
 
 
 @sound_strategy
@@ -285,7 +260,7 @@ async def with_a_monitor(fetch, items, limit):
 
 @sound
 async def with_patient_retries(fetch, items, limit):
-    """It waits seconds before it tries again; in the examination they pass quickly."""
+    """To try a failing item again is no repetition, and the seconds until then pass quickly."""
     errors = []
 
     async def one(item):
@@ -323,27 +298,6 @@ async def with_an_import(fetch, items, limit):
         globals()["labkit_entrants_imported"] = time.sleep(1.2)
     for item in items:
         await fetch(item)
-
-
-@sound
-async def counts_among_other_figures(fetch, items, limit):
-    errors = await workers_on_an_iterator(fetch, items, limit)
-    failed = len(errors)
-    return {
-        "results": [None] * len(items),
-        "report": {"planned": len(items), "ok": len(items) - failed, "failed": failed, "limit": 1},
-    }
-
-
-@sound
-async def names_of_the_errors(fetch, items, limit):
-    errors = await workers_on_an_iterator(fetch, items, limit)
-    return [type(error).__name__ for error in errors]
-
-
-@sound
-async def a_line_of_text(fetch, items, limit):
-    return f"errors: {len(await workers_on_an_iterator(fetch, items, limit))}"
 
 
 @sound_strategy
@@ -390,6 +344,7 @@ def window_of(name, size, pause_s=None):
 window_of("a_window_of_a_thousand", lambda _: 1_000)
 window_of("a_window_of_ten_limits", lambda limit: 10 * limit)
 window_of("a_window_filled_slowly", lambda _: 1_000, pause_s=0.01)
+window_of("a_pause_for_each_call", lambda limit: limit, pause_s=0.001)
 
 
 class AnObject:
@@ -402,6 +357,15 @@ class AnObject:
 
 
 sound(AnObject())
+
+
+async def by_the_wall(fetch, items, limit):
+    """Paced by a clock that the exam does not accelerate: sound, and too slow for it."""
+    for item in items:
+        due = datetime.now(UTC) + timedelta(seconds=0.1)
+        while datetime.now(UTC) < due:
+            await asyncio.sleep(0.01)
+        await fetch(item)
 
 
 # --- over the limit
@@ -420,26 +384,6 @@ async def off_by_one(fetch, items, limit):
 @broken("over-limit")
 async def twice_the_limit(fetch, items, limit):
     await workers(fetch, iter(items), 2 * limit)
-
-
-@broken("over-limit")
-async def a_semaphore_for_each_item(fetch, items, limit):
-    async def one(item):
-        async with asyncio.Semaphore(limit):
-            await fetch(item)
-
-    for start in range(0, len(items), 50):
-        await asyncio.gather(*(one(item) for item in items[start : start + 50]))
-
-
-@broken("over-limit")
-async def released_too_early(fetch, items, limit):
-    slots = asyncio.Semaphore(limit)
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            async with slots:
-                group.create_task(fetch(item))
-            await asyncio.sleep(0)
 
 
 @broken("over-limit")
@@ -500,25 +444,6 @@ async def without_zero(fetch, items, limit):
     await asyncio.gather(*(work() for _ in range(limit)))
 
 
-@broken("loses-items")
-async def a_full_queue_drops(fetch, items, limit):
-    queue = asyncio.Queue(maxsize=limit)
-
-    async def work():
-        while (item := await queue.get()) is not None:
-            await fetch(item)
-
-    tasks = [asyncio.create_task(work()) for _ in range(limit)]
-    for item in items:
-        try:
-            queue.put_nowait(item)
-        except asyncio.QueueFull:
-            await asyncio.sleep(0)
-    for _ in range(limit):
-        await queue.put(None)
-    await asyncio.gather(*tasks)
-
-
 # --- repeats items
 
 
@@ -567,16 +492,6 @@ async def only_prints(fetch, items, limit):
     return [None] * len(items), list(items)
 
 
-@broken_bare("swallows-failures")
-async def never_asks_the_tasks(fetch, items, limit):
-    running = set()
-    for item in items:
-        if len(running) >= limit:
-            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        running.add(asyncio.create_task(fetch(item)))
-    await asyncio.wait(running)
-
-
 # --- stops at the first failure
 
 
@@ -589,17 +504,10 @@ async def a_bare_loop(fetch, items, limit):
 @broken_bare("stops-at-first-failure")
 async def a_bare_task_group(fetch, items, limit):
     slots = asyncio.Semaphore(limit)
-
-    async def one(item):
-        try:
-            await fetch(item)
-        finally:
-            slots.release()
-
     async with asyncio.TaskGroup() as group:
         for item in items:
             await slots.acquire()
-            group.create_task(one(item))
+            group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
 
 
 @broken_bare("stops-at-first-failure")
@@ -620,26 +528,8 @@ async def a_bare_gather(fetch, items, limit):
 
 
 @broken_bare("stops-at-first-failure")
-async def bare_rounds(fetch, items, limit):
-    for start in range(0, len(items), limit):
-        await asyncio.gather(*map(fetch, items[start : start + limit]))
-
-
-@broken_bare("stops-at-first-failure")
 async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
-    queue = asyncio.Queue(maxsize=limit)
-
-    async def work():
-        while True:
-            item = await queue.get()
-            await fetch(item)
-            queue.task_done()
-
-    tasks = [asyncio.create_task(work()) for _ in range(limit)]
-    for item in items:
-        await queue.put(item)
-    await queue.join()
-    for task in tasks:
+    for task in await served(fetch, items, limit):
         task.cancel()
 
 
@@ -705,19 +595,7 @@ parts_of_all("some_percent_of_the_items_at_a_time", 25)
 
 @broken("leaves-tasks-behind")
 async def workers_that_never_end(fetch, items, limit):
-    queue = asyncio.Queue(maxsize=limit)
-
-    async def work():
-        while True:
-            item = await queue.get()
-            await fetch(item)
-            queue.task_done()
-
-    tasks = [asyncio.create_task(work()) for _ in range(limit)]
-    for item in items:
-        await queue.put(item)
-    await queue.join()
-    del tasks
+    await served(fetch, items, limit)
 
 
 @broken("leaves-tasks-behind")
@@ -740,20 +618,18 @@ async def a_monitor_goes_on(fetch, items, limit):
 
 @broken_bare("leaves-tasks-behind")
 async def returns_with_the_first_error(fetch, items, limit):
-    source, errors = iter(items), []
+    errors = []
 
-    async def work():
-        for item in source:
-            try:
-                await fetch(item)
-            except Exception as error:
-                errors.append(error)
-                if len(errors) == 1:
-                    raise
+    async def call(item):
+        try:
+            await fetch(item)
+        except Exception as error:
+            errors.append(error)
+            if len(errors) == 1:
+                raise
 
-    workers = [asyncio.create_task(work()) for _ in range(limit)]
     try:
-        await asyncio.gather(*workers)
+        await workers(call, iter(items), limit)
     except Exception:
         return errors
 
@@ -770,23 +646,6 @@ async def sleeps_of_zero_for_a_slot(fetch, items, limit):
             running = {task for task in running if not task.done()}
         running.add(asyncio.create_task(fetch(item)))
     await asyncio.gather(*running)
-
-
-@broken("polls-hot")
-async def sleeps_of_zero_at_the_end(fetch, items, limit):
-    slots, open_calls = asyncio.Semaphore(limit), set()
-
-    def done(task):
-        open_calls.discard(task)
-        slots.release()
-
-    for item in items:
-        await slots.acquire()
-        task = asyncio.create_task(fetch(item))
-        open_calls.add(task)
-        task.add_done_callback(done)
-    while open_calls:
-        await asyncio.sleep(0)
 
 
 @broken("polls-hot")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from entrants import BROKEN, SOUND, in_a_cell
+from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
 from servers import noted_children
 
 import labkit as lab
@@ -33,16 +32,17 @@ TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")
 # --- who is let in
 
 
-async def mine(fetch: Any, items: Any, limit: int) -> None:
-    """A strategy."""
-
-
 def make(name: str) -> Any:
+    """Return a strategy of that name."""
+
     async def one(fetch: Any, items: Any, limit: int) -> None:
         pass
 
     one.__name__ = name
     return one
+
+
+mine = make("mine")
 
 
 def not_async(fetch: Any, items: Any, limit: int) -> None:
@@ -74,16 +74,11 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize(("strategies", "more", "message"), REFUSED.values(), ids=REFUSED)
 async def test_bad_input_is_refused_before_anything_starts(
-    what: str, monkeypatch: pytest.MonkeyPatch
+    strategies: list[Any], more: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategies, more, message = REFUSED[what]
-
-    def started(*_: Any) -> None:
-        raise AssertionError("something was started")
-
-    monkeypatch.setattr("labkit.lab.arena.run_exam", started)
+    monkeypatch.setattr("labkit.lab.arena.run_exam", None)
     with pytest.raises(BadInput, match=message):
         await lab.arena(*strategies, **more)
 
@@ -138,12 +133,10 @@ def waits(few: int, many: int, **changes: Any) -> list[ScenarioResult]:
     return [unanswered(3_000, few, **changes), unanswered(6_000, many, **changes)]
 
 
+LONG, LOST = scenario(blocked_s=0.5), scenario(**FAILED, missing=4)
 JUDGED: dict[str, tuple[list[ScenarioResult], list[str]]] = {
     "one long turn may be the machine": ([scenario(blocked_s=2.0), scenario()], []),
-    "two long turns": (
-        [scenario(blocked_s=0.5), scenario(longest_turn_s=0.5)],
-        ["blocks-the-loop"],
-    ),
+    "two long turns": ([LONG, scenario(longest_turn_s=0.5)], ["blocks-the-loop"]),
     "a very long turn": ([scenario(blocked_s=12.0)], ["blocks-the-loop"]),
     "a window": (waits(992, 992), []),
     "more with more items": (waits(292, 592), ["unbounded-tasks"]),
@@ -155,14 +148,8 @@ JUDGED: dict[str, tuple[list[ScenarioResult], list[str]]] = {
     "a timer of 1 ms": (waits(0, 0, turns=300), []),
     "many turns": (waits(0, 0, turns=1_000), ["polls-hot"]),
     "a core in few turns": (waits(0, 0, cpu_s=0.1), ["polls-hot"]),
-    "lost, failing or not": (
-        [scenario(missing=5, missing_item=56), scenario(**FAILED, missing=4)],
-        ["loses-items"],
-    ),
-    "lost where items fail": (
-        [scenario(), scenario(**FAILED, missing=4)],
-        ["stops-at-first-failure"],
-    ),
+    "lost, failing or not": ([scenario(missing=5, missing_item=56), LOST], ["loses-items"]),
+    "lost where items fail": ([scenario(), LOST], ["stops-at-first-failure"]),
     "hangs where items fail": ([scenario(), scenario(**FAILED, end="stuck")], ["never-ends"]),
     "calls without an end": ([scenario(end="endless", calls=2_000)], ["repeats-items"]),
 }
@@ -181,10 +168,10 @@ def test_an_exam_that_was_lost_is_a_fault(lost: str, code: str) -> None:
     assert codes(scenario(), lost=lost) == [code]
 
 
-@pytest.mark.parametrize("what", JUDGED)
-def test_faults_follow_from_what_was_observed(what: str) -> None:
-    scenarios, expected = JUDGED[what]
-
+@pytest.mark.parametrize(("scenarios", "expected"), JUDGED.values(), ids=JUDGED)
+def test_faults_follow_from_what_was_observed(
+    scenarios: list[ScenarioResult], expected: list[str]
+) -> None:
     assert codes(*scenarios) == expected
 
 
@@ -453,14 +440,6 @@ async def test_a_lock_and_a_clock_of_a_cell_are_no_fault() -> None:
 async def loops(fetch: Any, items: Any, limit: int) -> None:
     while True:
         pass
-
-
-async def by_the_wall(fetch: Any, items: Any, limit: int) -> None:
-    for item in items:
-        due = datetime.now(UTC) + timedelta(seconds=0.1)
-        while datetime.now(UTC) < due:  # noqa: ASYNC110  # as learners write it
-            await asyncio.sleep(0.01)
-        await fetch(item)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,34 @@
 """Plausible wrong answers: the exercise, the answer, words of what is said.
 
-`values.toml` has those that are values. The others are functions, trials or records: `WRONG` in a
-module for each notebook, and in `runs` those of runs and trials.
+`values.toml` has those that are values, trials or study files. `WRONG` in each module has those
+that are functions, and in `runs` those that are records.
 """
 
 from __future__ import annotations
 
 import tomllib
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
+
+import labkit as lab
+from wrong_answers import coroutines, functions, runs
+
+FOLDER = Path(__file__).parent
+CLAIM = (FOLDER / "connector_limit.toml").read_text(encoding="utf-8")
+
+
+def made(answer: Any) -> Any:
+    match answer:
+        case {"trial": settings}:
+            return lab.Trial(**settings)
+        case {"spoilt": [old, new]}:
+            assert old in CLAIM
+            return CLAIM.replace(old, new)
+    return answer
 
 
 def every() -> list[tuple[str, Any, str]]:
-    values = tomllib.loads((Path(__file__).parent / "values.toml").read_text(encoding="utf-8"))
-    listed = [(exercise, *wrong) for exercise, found in values.items() for wrong in found]
-    names = sorted(module.name for module in iter_modules(__path__))
-    return listed + [one for name in names for one in import_module(f"{__name__}.{name}").WRONG]
+    values = tomllib.loads((FOLDER / "values.toml").read_text(encoding="utf-8"))
+    listed = [(name, made(one), words) for name, found in values.items() for one, words in found]
+    two = ("ex-12-3", CLAIM + CLAIM.replace("connector-limit", "other"), "2 claims")
+    return [*listed, two, *coroutines.WRONG, *functions.WRONG, *runs.WRONG]
