@@ -56,6 +56,11 @@ def records(arm: str, measure: str, values: list[float], **changes: Any) -> list
     ]
 
 
+def timed(of: list[float], to: list[float]) -> list[list[Record]]:
+    """Records of two arms that took so many seconds."""
+    return [records("one", "wall_s", of), records("other", "wall_s", to)]
+
+
 def found(of: list[Record], to: list[Record] | None = None, **changes: Any) -> Finding:
     one = judged(**({} if to else {"to": None}) | changes)
     return judge.finding(one, {"one": of, "other": to or []}, 3)
@@ -139,14 +144,11 @@ BANDS = st.sampled_from(
 def test_an_answer_follows_from_the_rule_alone(values: list[float], band: dict[str, Any]) -> None:
     finding = decided(list(values), **band)
     low, high = check(**band).band
-    if len(values) < 5:
-        least, most = min(values), max(values)
-        assert finding.interval is None
-    else:
+    least, most = min(values), max(values)
+    assert (finding.interval is None) == (len(values) < 5)
+    if len(values) >= 5:
         whole = stats.of_ratio(values, [1.0] * len(values))
-        assert whole.low is not None
-        assert whole.high is not None
-        least, most = whole.low, whole.high
+        least, most = whole.low or math.nan, whole.high or math.nan
     holds, refuted = low <= least and most <= high, most < low or least > high
     assert finding.verdict == ("holds" if holds else "refuted" if refuted else "inconclusive")
     assert finding.measured is not None
@@ -167,12 +169,10 @@ def test_whatever_is_measured_there_is_a_reason_and_it_is_json(
 
 @given(RATIOS, st.integers(-20, 20))
 def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) -> None:
-    sides = [records(a, "wall_s", v) for a, v in (("one", values), ("other", [1.5] * len(values)))]
-    scaled = [
-        [msgspec.structs.replace(r, wall_s=(r.wall_s or 0) * 2.0**power) for r in side]
-        for side in sides
-    ]
-    first, second = found(*sides), found(*scaled)
+    first, second = (
+        found(*timed([value * unit for value in values], [1.5 * unit] * len(values)))
+        for unit in (1.0, 2.0**power)
+    )
     assert (first.verdict, first.measured) == (second.verdict, second.measured)
 
 
@@ -180,8 +180,7 @@ def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) ->
 def test_values_are_paired_by_repeat(pairs: list[tuple[float, float]]) -> None:
     ratios = [of / to for of, to in pairs]
     assume(all(abs(ratio / 1.05 - 1) > 1e-9 for ratio in ratios))
-    of, to = (records(arm, "wall_s", [pair[side] for pair in pairs])
-              for side, arm in enumerate(("one", "other")))  # fmt: skip
+    of, to = timed([pair[0] for pair in pairs], [pair[1] for pair in pairs])
     finding = found(of[::-1], to)
     assert (finding.low, finding.high) == (min(ratios), max(ratios))
 
@@ -212,18 +211,11 @@ def test_several_arms_are_judged_by_what_is_taken_of_them(
 
 def test_a_slope_is_what_a_further_request_takes() -> None:
     def grown(arm: str, requests: int, growth_mb: float) -> list[Record]:
-        peak = {"client.rss_before_bytes": 40 * MB}
-        values = [40 * MB + growth_mb * MB] * 3
-        return records(
-            arm, "client.peak_rss_bytes", values, settings={"requests": requests}, **peak
-        )
+        more = {"client.rss_before_bytes": 40 * MB, "settings": {"requests": requests}}
+        return records(arm, "client.peak_rss_bytes", [40 * MB + growth_mb * MB] * 3, **more)
 
-    by_arm = {
-        "few": grown("few", 1_000, 2),
-        "many": grown("many", 5_000, 10),
-        "flat": grown("flat", 1_000, 1),
-        "flat-many": grown("flat-many", 5_000, 1.2),
-    }
+    sizes = {"few": (1_000, 2), "many": (5_000, 10), "flat": (1_000, 1), "flat-many": (5_000, 1.2)}
+    by_arm = {arm: grown(arm, *size) for arm, size in sizes.items()}
     slope = {"measure": "rss_growth_bytes", "of": ["few", "many"], "take": "slope", "to": None}
     alone = judge.finding(judged(**{**slope, "at_least": 500}), by_arm, 3)
     assert (alone.verdict, alone.measured) == ("holds", 2_000)
@@ -249,7 +241,7 @@ def test_a_slope_is_what_a_further_request_takes() -> None:
     ],
 )
 def test_what_cannot_be_trusted_decides_nothing(changes: dict[str, Any], why: str) -> None:
-    of, to = (records(arm, "wall_s", [value] * 3) for arm, value in (("one", 9.0), ("other", 1.0)))
+    of, to = timed([9.0] * 3, [1.0] * 3)
     of[1:2] = records("one", "wall_s", [9.0], **changes)
     of[1] = msgspec.structs.replace(of[1], repeat=1)
     finding = found(of, to)
@@ -258,7 +250,7 @@ def test_what_cannot_be_trusted_decides_nothing(changes: dict[str, Any], why: st
 
 
 def test_a_run_that_is_missing_or_there_twice_decides_nothing() -> None:
-    of, to = records("one", "wall_s", [9.0] * 3), records("other", "wall_s", [1.0] * 3)
+    of, to = timed([9.0] * 3, [1.0] * 3)
     assert "a run is missing: 1" in found(of, to[:2]).reason
     assert "a run is there twice: 1" in found([*of, of[0]], to).reason
     assert found(of, to).verdict == "holds"
@@ -267,11 +259,9 @@ def test_a_run_that_is_missing_or_there_twice_decides_nothing() -> None:
 def test_a_disturbed_run_spoils_times_but_neither_counts_nor_memory() -> None:
     lost = {"client.waited_percent": 40.0, "verdict": "invalid",
             "warnings": [Note(code="core-lost", message="others had it")]}  # fmt: skip
-    for measure, field in (
-        ("connections_opened", "server.connections_opened"),
-        ("process_peak_rss_bytes", "process.peak_rss_bytes"),
-    ):
+    for field in ("server.connections_opened", "process.peak_rss_bytes"):
         runs = records("one", field, [10, 10, 10], **lost)
+        measure = field.replace("process.", "process_").removeprefix("server.")
         assert found(runs, measure=measure, at_least=10).verdict == "holds"
     assert found(records("one", "wall_s", [9.0] * 3, **lost)).n == 0
 
@@ -279,9 +269,8 @@ def test_a_disturbed_run_spoils_times_but_neither_counts_nor_memory() -> None:
 def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> None:
     lost = {"client.waited_percent": 40.0}
     near = {"measure": "efficiency", "at_least": 0.9, "despite_disturbance": True}
-    assert (
-        found(records("one", "efficiency", [0.95, 0.93, 0.99], **lost), **near).verdict == "holds"
-    )
+    inside = found(records("one", "efficiency", [0.95, 0.93, 0.99], **lost), **near)
+    assert inside.verdict == "holds"
     beyond = found(records("one", "efficiency", [0.8, 0.7, 0.8], **lost), **near)
     assert (beyond.verdict, beyond.n) == ("inconclusive", 0)
     assert "had the client's core: 3" in beyond.reason
@@ -289,68 +278,55 @@ def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> No
     assert undisturbed.verdict == "refuted"
 
 
+ECHO = {"trial": Trial(target="echo", transport="echo").to_dict()}
+DELAYED, AT_ONCE = ({"settings": {"delay": delay}} for delay in ("0.02", "0"))
+
+
 @pytest.mark.parametrize(
-    ("client", "server", "is_its_own"),
+    ("client", "server", "run", "is_its_own"),
     [
-        (75.0, 60.0, True),  # neither: something else sets the rate, and the client is busy
-        (60.0, 60.0, False),  # neither, though no answer is delayed
-        (98.0, 85.0, True),  # the client does what it can, the server has more to spare
-        (85.0, 80.0, False),
-        (60.0, 95.0, False),
-        (95.0, 97.0, False),
+        (75.0, 60.0, AT_ONCE, True),  # neither: something else sets the rate; the client is busy
+        (60.0, 60.0, AT_ONCE, False),  # neither, though no answer is delayed
+        (60.0, 60.0, DELAYED, True),
+        (98.0, 85.0, AT_ONCE, True),  # the client does what it can, the server has more to spare
+        (85.0, 80.0, AT_ONCE, False),
+        (85.0, 80.0, DELAYED, False),
+        (60.0, 95.0, AT_ONCE, False),
+        (60.0, 95.0, DELAYED, False),
+        (95.0, 97.0, AT_ONCE, False),
+        (60.0, 98.0, ECHO, True),  # of an echo it is the server whose rate it is
+        (95.0, 60.0, ECHO, False),
     ],
 )
 def test_a_rate_that_the_other_side_may_have_set_has_no_value(
-    client: float, server: float, *, is_its_own: bool
+    client: float, server: float, run: dict[str, Any], *, is_its_own: bool
 ) -> None:
-    busy = {"client.cpu_percent": client, "server.cpu_percent": server, "settings": {"delay": "0"}}
-    rate = {"measure": "throughput_rps", "at_least": 1}
-    finding = found(records("one", "throughput_rps", [900.0] * 3, **busy), **rate)
-    assert (finding.n == 3) == is_its_own
-    cpu = found(records("one", "client.cpu_percent", [client] * 3), measure="cpu_percent")
-    assert cpu.n == 3
-    delayed = {**busy, "settings": {"delay": "0.02"}}
-    waits = found(records("one", "throughput_rps", [900.0] * 3, **delayed), **rate)
-    assert (waits.n == 3) == (is_its_own or (client, server) == (60.0, 60.0))
-
-
-def test_of_an_echo_it_is_the_server_whose_rate_it_is() -> None:
-    echo = {"trial": Trial(target="echo", transport="echo").to_dict()}
-    rate = {"measure": "throughput_rps", "at_least": 1}
-    for client, server, n in ((60.0, 98.0, 3), (95.0, 60.0, 0)):
-        busy = {"client.cpu_percent": client, "server.cpu_percent": server, **echo}
-        assert found(records("one", "throughput_rps", [900.0] * 3, **busy), **rate).n == n
+    busy = {"client.cpu_percent": client, "server.cpu_percent": server, **run}
+    runs = records("one", "throughput_rps", [900.0] * 3, **busy)
+    assert found(runs, measure="throughput_rps", at_least=1).n == (3 if is_its_own else 0)
+    assert found(runs, measure="cpu_percent").n == 3
 
 
 def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
     effective = {"transport": {"enable_cleanup_closed": False, "limit": 7}}
     record = make_record(effective=effective, figures={"kept": 3.0, "wall_s": 1.0})
-    assert judge.figure(record, "kept") == 3
-    assert judge.figure(record, "wall_s") == 1
-    assert judge.figure(record, "effective.transport.enable_cleanup_closed") == 0
-    assert judge.figure(record, "effective.transport.limit") == 7
-    assert judge.figure(record, "effective.transport.no_such") is None
-    assert judge.figure(record, "throughput_rps") == record.throughput_rps
+    wanted = {"kept": 3, "wall_s": 1, "throughput_rps": record.throughput_rps}
+    wanted |= {"effective.transport.enable_cleanup_closed": 0, "effective.transport.limit": 7}
+    for name, value in {**wanted, "effective.transport.no_such": None}.items():
+        assert judge.figure(record, name) == value
 
 
 # Sentences
 
 
 def test_figures_are_shown_in_the_unit_that_people_read() -> None:
-    for measure, value, text in (
-        ("latency_s", 0.0025, "2.5 ms"),
-        ("body_bytes", 13015, "13,015 bytes"),
-        ("cpu_us", 12.34, "12.3 µs"),
-        ("seen_share", 0.5, "50 %"),
-        ("connections_opened", 10, "10"),
-        ("wall_s", 2.5, "2.5 s"),
-    ):
-        assert verdicts.show(measure, value) == text
-
-
-def test_a_ratio_has_more_digits_near_1() -> None:
-    shown = [verdicts.times(ratio) for ratio in (4.2, 1.0304, 12_345, 0.5)]
-    assert shown == ["×4.2", "×1.030", "×12,345", "×0.5"]
+    figures = {"latency_s": 0.0025, "body_bytes": 13015, "cpu_us": 12.34, "seen_share": 0.5}
+    figures |= {"connections_opened": 10, "wall_s": 2.5}
+    shown = [verdicts.show(measure, value) for measure, value in figures.items()]
+    assert shown == ["2.5 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s"]
+    # A ratio has more digits near 1.
+    ratios = [verdicts.times(ratio) for ratio in (4.2, 1.0304, 12_345, 0.5)]
+    assert ratios == ["×4.2", "×1.030", "×12,345", "×0.5"]
 
 
 def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published() -> None:

@@ -46,6 +46,11 @@ def code(notebook: Notebook) -> list[Cell]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def joined(path: Path) -> str:
+    """Return the texts of all cells."""
+    return "\n".join(cell.source for cell in read(path).cells)
+
+
 def tags(cell: Cell) -> set[str]:
     return set(cell.metadata.get("tags", []))
 
@@ -53,16 +58,6 @@ def tags(cell: Cell) -> set[str]:
 def golden(notebook: Notebook) -> list[Cell]:
     """Return the verdicts: tests/test_exercises.py looks at the solutions of exercises."""
     return [cell for cell in code(notebook) if tags(cell) and SOLUTION not in tags(cell)]
-
-
-def text(notebook: Notebook) -> str:
-    return "\n".join(cell.source for cell in notebook.cells)
-
-
-def stripped(notebook: Notebook) -> Notebook:
-    """Return what `nbstripout --keep-count --keep-id` leaves of a notebook."""
-    copy = deepcopy(notebook)
-    return strip_output(copy, keep_output=False, keep_count=True, keep_id=True)
 
 
 def headings(source: str, level: int) -> list[str]:
@@ -80,10 +75,6 @@ def sections(notebook: Notebook) -> dict[str, list[Cell]]:
     return found
 
 
-def exercises(notebook: Notebook) -> list[Cell]:
-    return sections(notebook).get("Exercises", [])
-
-
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -99,7 +90,8 @@ def test_notebook_is_valid_and_of_a_readable_length(path: Path) -> None:
     notebook = read(path)
 
     # The exercises are not read in one go: each is done, or passed over.
-    read_through = [cell for cell in notebook.cells if cell not in exercises(notebook)]
+    exercises = sections(notebook).get("Exercises", [])
+    read_through = [cell for cell in notebook.cells if cell not in exercises]
 
     nbformat.validate(notebook)
     assert 14 <= len(read_through) <= 37
@@ -111,25 +103,19 @@ def test_notebook_is_stored_stripped(path: Path) -> None:
     notebook = read(path)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
-    assert stripped(notebook) == notebook
+    # As `nbstripout --keep-count --keep-id` leaves it.
+    kept = {"keep_output": False, "keep_count": True, "keep_id": True}
+    assert strip_output(deepcopy(notebook), **kept) == notebook
     info = notebook.metadata.get("labkit")
     assert info
-    assert notebook.metadata == {
-        "kernelspec": kernel,
-        "labkit": info,
-        "language_info": {"name": "python"},
-    }
+    shared = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    assert notebook.metadata == {**shared, "labkit": info}
     solved = {"jupyter": FOLDED, "tags": sorted({*TAGS, SOLUTION})}
     kinds = ({}, {"tags": sorted(TAGS)}, solved, {**solved, "tags": [SOLUTION]})
     assert all(cell.metadata in kinds for cell in notebook.cells)
     assert all(not cell.outputs for cell in code(notebook) if not tags(cell) >= TAGS)
-
-
-@every
-def test_notebook_was_run_from_top_to_bottom(path: Path) -> None:
     # nbval takes a cell with an output but without a count for one that was never run.
-    counts = [cell.execution_count for cell in code(read(path))]
-
+    counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1))
 
 
@@ -142,20 +128,11 @@ def test_notebook_opens_and_ends_as_all_do(path: Path) -> None:
     assert all(word in first for word in ("**Time:**", "**Peak memory:**", "**Scale:**"))
     assert all(word in first for word in ("LABKIT_SCALE", *SCALES))
     assert tuple(headings(last, 2)) == CLOSING
-
-
-@every
-def test_titles_are_there_once(path: Path) -> None:
+    # Each title is there once.
     markdown = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     titles = [title for source in markdown for title in headings(source, 2)]
 
     assert [len(headings(source, 1)) for source in markdown] == [1, *[0] * (len(markdown) - 1)]
-    assert len(titles) == len(set(titles))
-
-
-def test_each_notebook_has_a_title_of_its_own() -> None:
-    titles = [headings(read(path).cells[0].source, 1)[0] for path in NOTEBOOKS]
-
     assert len(titles) == len(set(titles))
 
 
@@ -179,7 +156,7 @@ def test_each_section_ends_in_a_verdict(path: Path) -> None:
 
 
 @every
-def test_golden_cells_hold_a_verdict_without_numbers(path: Path) -> None:
+def test_golden_cells_hold_a_verdict_without_numbers_and_assert_it(path: Path) -> None:
     cells = golden(read(path))
 
     assert len(cells) >= 3
@@ -189,13 +166,7 @@ def test_golden_cells_hold_a_verdict_without_numbers(path: Path) -> None:
         assert (output.output_type, output.name) == ("stream", "stdout")
         assert re.fullmatch(r"PASS [^\d\n]+: [^\d\n]+\n", output.text), cell.id
         assert f'print("{output.text.rstrip()}")' == cell.source.splitlines()[-1]
-
-
-@every
-def test_golden_cells_assert_what_they_say(path: Path) -> None:
-    for cell in golden(read(path)):
         asserted = [node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Assert)]
-
         assert len(asserted) >= 2, cell.id
 
 
@@ -215,7 +186,7 @@ def test_one_cell_sets_the_size_for_each_scale(path: Path) -> None:
     ]
 
     assert [(name, keys) for name, keys in mappings if keys & SCALES] == [("sizes", SCALES)]
-    assert text(read(path)).count("lab.default_scale()") == 1
+    assert joined(path).count("lab.default_scale()") == 1
 
 
 ROUTES = r"(?:bytes|delay|fault|json|message|posts|status|stream|users)/"
@@ -223,37 +194,31 @@ ROUTES = r"(?:bytes|delay|fault|json|message|posts|status|stream|users)/"
 
 
 @every
-def test_notebook_names_no_address_and_no_path_of_a_machine(path: Path) -> None:
+def test_notebook_names_no_address_and_no_path_and_its_links_lead_somewhere(path: Path) -> None:
     stored = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", joined(path))
+
+    assert all((path.parent / link).is_file() for link in links)
 
     assert "://" not in stored
     assert not re.search(rf"(?<![\w.{{}}*])/(?!{ROUTES})[a-z]\w*/|[A-Z]:\\\\", stored)
 
 
 @every
-def test_links_lead_to_notebooks_that_are_there(path: Path) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", text(read(path)))
-
-    assert all((path.parent / link).is_file() for link in links)
-
-
-@every
 def test_public_names_are_used_as_they_are_exported(path: Path) -> None:
-    attributes = {
-        node.attr
-        for cell in code(read(path))
-        for node in ast.walk(parsed(cell))
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "lab"
-    }
+    nodes = [node for cell in code(read(path)) for node in ast.walk(parsed(cell))]
+    accessed = [
+        (ast.unparse(one.value), one.attr) for one in nodes if isinstance(one, ast.Attribute)
+    ]
 
-    assert attributes <= set(labkit.__all__)
+    assert {name for owner, name in accessed if owner == "lab"} <= set(labkit.__all__)
 
 
-def test_notebooks_follow_each_other() -> None:
+def test_notebooks_follow_each_other_and_each_has_a_title_of_its_own() -> None:
     numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    titles = {headings(read(path).cells[0].source, 1)[0] for path in NOTEBOOKS}
 
+    assert len(titles) == len(NOTEBOOKS)
     assert numbers[0] == 0
     # Each has its place from the start: a number may be missing, and none is there twice.
     assert all(after > before for before, after in pairwise(numbers))
@@ -271,14 +236,9 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     program, *options = shlex.split(made("$(NBVAL)"))
     assert Path(program).name == "pytest"
     options += ["-n0", "-rA", "-c", "pyproject.toml", "--nbval-lax"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, path],
-        cwd=ROOT,
-        env={**os.environ, "LABKIT_LIVE": "0", "LABKIT_SCALE": "smoke", "PYTHONPATH": "tests"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "pytest", *options, path]
+    env = {**os.environ, "LABKIT_LIVE": "0", "LABKIT_SCALE": "smoke", "PYTHONPATH": "tests"}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow

@@ -6,19 +6,9 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import counted
 import pytest
-from counted import (
-    ALL_AT_ONCE,
-    FLAT,
-    ONE_BY_ONE,
-    PLENTY,
-    TASK_FOR_EVERY_ITEM,
-    Target,
-    for_every_strategy,
-    on_every_loop,
-    run,
-    turns,
-)
+from counted import FLAT, ONE_BY_ONE, Target, for_every_strategy, on_every_loop, run, turns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,22 +38,15 @@ def test_takes_any_iterable_of_any_length(name: str, loop: str, number: int, lim
     assert tally.ok == number
 
 
-@on_every_loop
-@for_every_strategy
-def test_starts_items_in_their_order(name: str, loop: str) -> None:
-    target = Target(turns=5)
-    run(loop, load(name)(target.fetch, range(60), 6))
-    assert target.started == list(range(60))
-
-
 # The limit
 
 
 @on_every_loop
 @for_every_strategy
-def test_keeps_the_limit(name: str, loop: str) -> None:
-    target = Target(turns=4)
+def test_keeps_the_limit_and_starts_items_in_their_order(name: str, loop: str) -> None:
+    target = Target(turns=5)
     run(loop, load(name)(target.fetch, range(60), 6))
+    assert target.started == list(range(60))
     assert target.most_in_flight <= {"gather": 60, "sequential": 1}.get(name, 6)
 
 
@@ -105,7 +88,7 @@ def test_memory_does_not_grow_with_the_number_of_items(name: str, loop: str) -> 
     assert max(ahead) <= 3 * 6  # in flight, waiting in a queue, finished but not yet seen
 
 
-@pytest.mark.parametrize("name", sorted(TASK_FOR_EVERY_ITEM))
+@pytest.mark.parametrize("name", sorted(counted.TASK_FOR_EVERY_ITEM))
 def test_some_create_a_task_for_every_item(name: str) -> None:
     target = Target()
     run("asyncio", load(name)(target.fetch, range(600), 6))
@@ -183,7 +166,7 @@ def test_priority_takes_the_lowest_class_first_and_equals_in_order(loop: str) ->
             await go.wait()
 
         task = asyncio.ensure_future(load("priority")(fetch, range(10), 5, classes=3))
-        await turns(PLENTY)  # five items are in flight, and five wait
+        await turns(counted.PLENTY)  # five items are in flight, and five wait
         go.set()
         await task
         return begun
@@ -204,17 +187,17 @@ def test_priority_compares_no_items() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "option", "value"),
     [
-        ("chunked", {"chunk_size": 0}),
-        ("chunked", {"chunk_size": 2.0}),
-        ("priority", {"classes": 0}),
-        ("pypeln", {"maxsize": -1}),
+        ("chunked", "chunk_size", 0),
+        ("chunked", "chunk_size", 2.0),
+        ("priority", "classes", 0),
+        ("pypeln", "maxsize", -1),
     ],
 )
-async def test_refuses_options_out_of_range(name: str, options: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=f"{next(iter(options))} is .*whole number"):
-        await load(name)(Target().fetch, range(3), 2, **options)
+async def test_refuses_options_out_of_range(name: str, option: str, value: Any) -> None:
+    with pytest.raises(BadInput, match=f"{option} is .*whole number"):
+        await load(name)(Target().fetch, range(3), 2, **{option: value})
 
 
 @on_every_loop
@@ -237,12 +220,7 @@ def test_pypeln_with_a_maxsize_calls_all_or_says_what_it_lost(loop: str, maxsize
 @on_every_loop
 @for_every_strategy
 @settings(max_examples=15)
-@given(
-    number=st.integers(0, 40),
-    limit=st.integers(1, 50),
-    failing=st.sets(st.integers(0, 39)),
-    slowest=st.integers(0, 4),
-)
+@given(st.integers(0, 40), st.integers(1, 50), st.sets(st.integers(0, 39)), st.integers(0, 4))
 def test_the_tally_adds_up(
     name: str, loop: str, number: int, limit: int, failing: set[int], slowest: int
 ) -> None:
@@ -254,4 +232,4 @@ def test_the_tally_adds_up(
     assert (tally.ok, tally.failed) == (number - len(failed), len(failed))
     assert sum(tally.kinds.values()) == tally.failed
     assert (tally.first_error is None) == (not failed)
-    assert target.most_in_flight <= (number if name in ALL_AT_ONCE else limit)
+    assert target.most_in_flight <= (number if name in counted.ALL_AT_ONCE else limit)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 from itertools import count
+from typing import Any
 
+import counted
 import pytest
-from counted import (
-    FLAT,
-    INTERRUPTS_CLEANING,
-    ONE_BY_ONE,
-    PLENTY,
-    Stuck,
-    Target,
-    for_every_strategy,
-    on_every_loop,
-    others,
-    run,
-    started,
-    turns,
-)
+from counted import FLAT, Stuck, Target, for_every_strategy, on_every_loop, others, run, turns
 
 from labkit.measured.strategies import load
+
+
+async def ended(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @on_every_loop
@@ -33,11 +28,11 @@ def test_cancelled_early_it_leaves_nothing(name: str, loop: str, when: int) -> N
         target = Stuck()
         task = asyncio.ensure_future(load(name)(target.fetch, range(40), 4))
         await turns(when)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await ended(task)
         assert target.in_flight == 0
-        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
+        assert name in counted.INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(
+            target.started
+        )
 
     run(loop, main())
 
@@ -49,13 +44,13 @@ def test_cancelled_in_flight_it_cancels_what_it_started(name: str, loop: str) ->
         target = Stuck()
         items = count() if name in FLAT else range(200)
         task = asyncio.ensure_future(load(name)(target.fetch, items, 4))
-        await started(target, 1 if name in ONE_BY_ONE else 4)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await counted.started(target, 1 if name in counted.ONE_BY_ONE else 4)
+        await ended(task)
         assert others() == set()
         assert target.in_flight == 0
-        assert name in INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(target.started)
+        assert name in counted.INTERRUPTS_CLEANING or sorted(target.cleaned_up) == sorted(
+            target.started
+        )
         assert target.finished == []
 
     run(loop, main())
@@ -67,12 +62,10 @@ def test_cancelled_while_items_come_and_go_it_starts_no_more(name: str, loop: st
     async def main() -> None:
         target = Target(turns=3)
         task = asyncio.ensure_future(load(name)(target.fetch, range(1_000), 4))
-        await started(target, 30)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await counted.started(target, 30)
+        await ended(task)
         calls = len(target.started)
-        await turns(PLENTY)
+        await turns(counted.PLENTY)
         assert len(target.started) == calls
         assert target.in_flight == 0
 
@@ -96,10 +89,8 @@ def test_pypeln_with_a_maxsize_leaves_no_blocked_put(loop: str) -> None:
     async def main() -> None:
         target = Stuck()
         task = asyncio.ensure_future(load("pypeln")(target.fetch, range(300), 3, maxsize=2))
-        await started(target, 3)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await counted.started(target, 3)
+        await ended(task)
         assert others() == set()
 
     run(loop, main())

@@ -45,12 +45,16 @@ def records(
     ]
 
 
-def test_the_text_ends_with_the_knee() -> None:
+def test_the_text_ends_with_the_knee_and_as_json_there_are_both_laws() -> None:
     sweep = Sweep(records())
     assert sweep.knee is not None
     assert sweep.text().splitlines()[-1] == sweep.knee_says()
     assert "The knee" in sweep.html()
     assert f"limit of {sweep.knee.limit}" in sweep.knee_says()
+    data = json.loads(msgspec.json.encode(sweep.to_dict()))
+    assert {"records", "summary", "comparisons", "knee", "usl", "levels", "says"} <= set(data)
+    assert data["usl"]["usl"]["sigma"] == pytest.approx(0.03, rel=0.01)
+    assert [level["limit"] for level in data["levels"]] == list(LIMITS)
 
 
 def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> None:
@@ -64,22 +68,16 @@ def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> N
 
 def test_invalid_trials_move_no_knee() -> None:
     whole = Sweep(records())
-    spoilt = [
-        msgspec.structs.replace(one, throughput_rps=1e6, verdict="invalid")
-        if one.repeat == 0 and one.axes["limit"] == 2
-        else one
-        for one in records()
-    ]
-    sweep = Sweep(spoilt)
+    first, second, *others = records()
+    assert (second.repeat, second.axes["limit"]) == (0, 2)
+    spoilt = msgspec.structs.replace(second, throughput_rps=1e6, verdict="invalid")
+    sweep = Sweep([first, spoilt, *others])
     assert sweep.rates[2][0] is None
-    assert sweep.knee is not None
-    assert whole.knee is not None
-    assert sweep.knee.limit == whole.knee.limit
-    assert sweep.knee.low is None
-
-
-def test_a_sweep_of_invalid_trials_says_so() -> None:
-    sweep = Sweep([msgspec.structs.replace(one, verdict="invalid") for one in records()])
+    assert sweep.knee
+    assert whole.knee
+    assert (sweep.knee.limit, sweep.knee.low) == (whole.knee.limit, None)
+    # A sweep of invalid trials says so.
+    sweep = Sweep(records(verdict="invalid"))
     assert sweep.knee is None
     assert sweep.text().endswith("no limit has a rate above 0 from a valid trial.")
     assert json.loads(msgspec.json.encode(sweep.to_dict()))["knee"] is None
@@ -99,13 +97,6 @@ def test_unmeasured_latency_is_none() -> None:
     labels = legends(sweep.plot())
     assert "latency p50" not in labels
     assert "limit / shortest latency" not in labels
-
-
-def test_as_json() -> None:
-    data = json.loads(msgspec.json.encode(Sweep(records()).to_dict()))
-    assert {"records", "summary", "comparisons", "knee", "usl", "levels", "says"} <= set(data)
-    assert data["usl"]["usl"]["sigma"] == pytest.approx(0.03, rel=0.01)
-    assert [level["limit"] for level in data["levels"]] == list(LIMITS)
 
 
 # The chart
@@ -129,15 +120,13 @@ def test_the_chart_marks_the_knee_and_draws_both_laws(tmp_path: Path) -> None:
     assert low <= min(LIMITS)
     assert max(LIMITS) <= high < 1_000
     assert sweep.knee_says() in chart.notes
-    assert chart.save(tmp_path / "knee.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_no_bound_of_littles_law_is_crossed() -> None:
-    throughput, latency, _ = Sweep(records()).plot().axes
+    # No bound of Little's law is crossed.
+    throughput, latency, _ = chart.axes
     lines = {line.get_label(): line for line in (*throughput.lines, *latency.lines)}
     bound = dict(zip(*lines["limit / shortest latency"].get_data(), strict=True))
     measured = dict(zip(*lines["throughput"].get_data(), strict=True))
     assert measured[1] <= bound[1.0] * 1.01
+    assert chart.save(tmp_path / "knee.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_law_that_was_refused_and_a_knee_beyond_the_limits_are_not_drawn() -> None:
@@ -160,8 +149,7 @@ def test_nothing_measured_is_refused() -> None:
 @pytest.mark.parametrize(("requests", "last"), [(1, 1), (2, 2), (1_000, 512), (1_024, 1_024)])
 def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -> None:
     limits = Sweep.limits_for(Trial(requests=requests))
-    assert limits[0] == 1
-    assert limits[-1] == last
+    assert (limits[0], limits[-1]) == (1, last)
     assert all(b == 2 * a for a, b in itertools.pairwise(limits))
 
 

@@ -68,35 +68,21 @@ def taught() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("title", ["Half a day", "A full day"])
-def test_plan_adds_up(title: str) -> None:
+def test_plan_adds_up_has_breaks_and_its_parts_are_described(title: str) -> None:
     declared = re.findall(rf"^## {title}: (\d+) minutes$", TEXT, re.MULTILINE)
     rows = plan(title)
 
     assert len(rows) >= 8
-    at = 0
+    at = since_break = 0
     for begins, takes, part, _ in rows:
         assert begins == at, part
         at += takes
-    assert [str(at)] == declared
-
-
-@pytest.mark.parametrize("title", ["Half a day", "A full day"])
-def test_plan_has_breaks(title: str) -> None:
-    stretches, current = [], 0
-    for _, takes, part, _ in plan(title):
-        pause = part.startswith(("Break", "Lunch"))
-        stretches.append(current)
-        current = 0 if pause else current + takes
-
-    assert max([*stretches, current]) <= 120
-
-
-@pytest.mark.parametrize("title", ["Half a day", "A full day"])
-def test_each_part_of_a_plan_is_described(title: str) -> None:
-    for _, _, part, _ in plan(title):
+        since_break = 0 if part.startswith(("Break", "Lunch")) else since_break + takes
+        assert since_break <= 120, part
         for name, anchor in re.findall(r"\[(.+?)\]\(#(.+?)\)", part):
             assert anchor == name.lower().replace(" ", "-")
             assert name in parts()
+    assert [str(at)] == declared
 
 
 def test_each_part_says_all_that_a_teacher_asks() -> None:
