@@ -382,11 +382,6 @@ async def off_by_one(fetch, items, limit):
 
 
 @broken("over-limit")
-async def twice_the_limit(fetch, items, limit):
-    await workers(fetch, iter(items), 2 * limit)
-
-
-@broken("over-limit")
 async def never_below_two(fetch, items, limit):
     await workers(fetch, iter(items), max(limit, 2))
 
@@ -508,11 +503,6 @@ async def a_bare_task_group(fetch, items, limit):
         for item in items:
             await slots.acquire()
             group.create_task(fetch(item)).add_done_callback(lambda _: slots.release())
-
-
-@broken_bare("stops-at-first-failure")
-async def bare_workers(fetch, items, limit):
-    await workers(fetch, iter(items), limit)
 
 
 @broken_bare("stops-at-first-failure")

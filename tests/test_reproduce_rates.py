@@ -22,25 +22,18 @@ from tests.factories import STUDIES
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
     """The benchmark of `rates.toml`, at its smallest."""
-    folder = tmp_path_factory.mktemp("rates")
-    return asyncio.run(
-        facade.reproduce(
-            str(STUDIES / "rates.toml"),
-            scale="smoke",
-            store=Store(folder / "runs"),
-            reporter=progress.Reporter(),
-        )
-    )
+    study, quiet = str(STUDIES / "rates.toml"), progress.Reporter()
+    store = Store(tmp_path_factory.mktemp("rates") / "runs")
+    return asyncio.run(facade.reproduce(study, scale="smoke", store=store, reporter=quiet))
 
 
-def test_every_arm_of_the_scale_ran_its_repeats(again: Reproduction) -> None:
-    assert [record.axes["arm"] for record in again.records] == ["slow"] * 3 + ["fast"] * 3
-    assert all(record.counts.ok == record.counts.planned == 50 for record in again.records)
-
-
-def test_the_table_has_rates_then_and_now(again: Reproduction) -> None:
+def test_every_arm_ran_its_repeats_and_the_table_has_rates_then_and_now(
+    again: Reproduction,
+) -> None:
     table = again.table()
 
+    assert [record.axes["arm"] for record in again.records] == ["slow"] * 3 + ["fast"] * 3
+    assert all(record.counts.ok == record.counts.planned == 50 for record in again.records)
     assert [row[:3] for row in table.rows] == [
         ["echo on asyncio", "slow", "43,000"],
         ["echo on uvloop", "fast", "106,000"],
@@ -49,8 +42,10 @@ def test_the_table_has_rates_then_and_now(again: Reproduction) -> None:
     assert table.says == "Few messages. 1 arm runs only at a larger scale."
 
 
-def test_published_and_measured_stand_beside_each_other_as_data(again: Reproduction) -> None:
-    data = json.loads(msgspec.json.encode(again.to_dict()))
+def test_published_and_measured_are_data_and_what_cannot_be_decided_is_said_once(
+    again: Reproduction,
+) -> None:
+    data, text = json.loads(msgspec.json.encode(again.to_dict())), again.text()
 
     assert [row["arm"] for row in data["published"]] == ["slow", "fast", "large"]
     assert data["published"][0]["published"]["rps"] == 43_000
@@ -59,11 +54,6 @@ def test_published_and_measured_stand_beside_each_other_as_data(again: Reproduct
         now = row["measured"]
         assert 0 < now["throughput_rps_min"] <= now["throughput_rps"] <= now["throughput_rps_max"]
     assert [verdict["id"] for verdict in data["verdicts"]] == ["faster", "larger"]
-
-
-def test_what_the_scale_cannot_decide_is_said_once(again: Reproduction) -> None:
-    text = again.text()
-
     assert text.count("uvloop serves more.") == 1
     assert "A large echo is slower." not in text
     assert "1 claim needs arms that run only at a larger scale:\n              larger" in text
@@ -80,12 +70,8 @@ def test_its_own_chart_shows_rates_and_others_can_be_asked_for(again: Reproducti
     assert again.plot("memory").alt.startswith("Peak memory")
     with pytest.raises(BadInput, match="plot is 'triptych'"):
         again.plot("triptych")
-
-
-def test_a_reference_is_drawn_too(again: Reproduction) -> None:
     with_reference = again.plot(reference=again)
-
-    assert len(with_reference.axes[0].patches) == len(again.plot().axes[0].patches) + 2
+    assert len(with_reference.axes[0].patches) == len(panel.patches) + 2
 
 
 def test_the_report_holds_the_chart(again: Reproduction, tmp_path: Path) -> None:
