@@ -19,14 +19,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# What holds now. It is lowered step by step, to the value in the comment.
 LIMITS = {
     "entries at the top of labkit/": 18,
-    "modules": 192,  # 180
-    "private functions called once": 252,  # 250
-    "lines of code": 19_250,  # 18,000
-    "lines of tests": 22_250,  # no more than the lines of code
+    "modules": 180,
+    "private functions called once": 250,
+    "lines of code": 18_000,
 }
+"""That the tests have no more lines than the code is one more."""
 
 ROOT = Path(__file__).parent.parent
 TOP = "top files"
@@ -125,14 +124,10 @@ def total(sizes: Iterable[Size]) -> Size:
 
 def limits(root: Path, package: Size) -> list[Limit]:
     """Return the limits, and what a package of that size and its tests below `root` come to."""
-    values = {
-        "entries at the top of labkit/": len(entries(root / "labkit")),
-        "modules": package.modules,
-        "private functions called once": package.called_once,
-        "lines of code": package.lines,
-        "lines of tests": sum(map(code_lines, modules(root / "tests").values())),
-    }
-    return [Limit(what, values[what], limit) for what, limit in LIMITS.items()]
+    values = (len(entries(root / "labkit")), package.modules, package.called_once, package.lines)
+    found = [Limit(*one) for one in zip(LIMITS, values, LIMITS.values(), strict=True)]
+    tests = sum(map(code_lines, modules(root / "tests").values()))
+    return [*found, Limit("lines of tests", tests, package.lines)]
 
 
 def folder_table(sizes: dict[str, Size]) -> str:
