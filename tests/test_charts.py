@@ -228,9 +228,7 @@ def test_texts_are_large_enough_within_the_figure_and_apart(chart: Chart) -> Non
         assert [1 for one, next_one in itertools.pairwise(places) if one.overlaps(next_one)] == []
 
 
-def test_chart_names_axes_and_units_shows_verdict_and_notes_and_describes_itself(
-    chart: Chart,
-) -> None:
+def test_a_chart_names_axes_shows_verdicts_and_notes_and_describes_itself(chart: Chart) -> None:
     for ax in chart.axes:
         assert ax.get_title(loc="left") or ax.get_ylabel() or ax.get_xlabel()
         shown = f"{ax.get_xlabel()} {ax.get_ylabel()}"
@@ -428,10 +426,10 @@ def test_what_has_no_published_figure_shows_what_was_measured() -> None:
 
 
 def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
-    record = make_record()
-    data = record.timeline
+    record = make_record(verdict="warn", warnings=[BUSY])
+    data, chart = record.timeline, charts.timeline(record)
 
-    memory, cpu, in_flight, completed, lag = charts.timeline(record).axes
+    memory, cpu, in_flight, completed, lag = chart.axes
 
     assert column(line(memory, "client")) == pytest.approx([v / 1e6 for v in data.client_rss_bytes])
     assert column(line(memory, "server")) == pytest.approx([v / 1e6 for v in data.server_rss_bytes])
@@ -445,11 +443,7 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
     for ax in (memory, cpu, in_flight, completed, lag):
         assert ax.get_ylim()[0] == 0
         assert ax.get_ylim()[1] > 1.05 * ax.dataLim.y1
-
-
-def test_timeline_says_what_was_measured_and_how_far_to_trust_it() -> None:
-    chart = charts.timeline(make_record(verdict="warn", warnings=[BUSY]))
-
+    # It says what was measured, and how far to trust it.
     assert "task_pool, 100,000 requests, limit 1,000, delay randint(0,3), asyncio" in words(chart)
     busy = "server-busy: the server used 75 % of its core"
     assert chart.notes == ("verdict: \N{WARNING SIGN} warn", busy)
@@ -474,10 +468,13 @@ def test_timeline_of_a_server_that_was_not_watched() -> None:
 # Latency
 
 
-def test_latency_line_ends_where_the_answers_do() -> None:
-    chart = charts.latency(latencies())
+def test_latency_line_ends_where_the_answers_do_and_too_few_are_named() -> None:
+    few = {"tiny": [make_record(latencies_us=[5] * 9)], "bare": [make_record(latency_hdr=None)]}
+    chart = charts.latency(latencies() | few)
 
     (ax,) = chart.axes
+    assert len(ax.lines) == 2
+    assert "Not drawn, for too few answers that were timed: tiny; bare." in chart.notes
     quick = line(ax, "worker_pool (n = 10,000)")
     slow = line(ax, "sequential \N{WARNING SIGN} (n = 500)")
     assert column(quick, "x")[-1] == pytest.approx(3)  # 99.9: 10 of 10,000 lie beyond
@@ -490,15 +487,6 @@ def test_latency_line_ends_where_the_answers_do() -> None:
     assert ax.get_ylabel() == "latency (s)"
     assert ax.get_ylim()[0] == 0
     assert column(ax.lines[0])[-1] == pytest.approx(2, rel=2e-3)
-
-
-def test_arms_with_too_few_answers_are_named_and_not_drawn() -> None:
-    few = {"tiny": [make_record(latencies_us=[5] * 9)], "bare": [make_record(latency_hdr=None)]}
-
-    chart = charts.latency(latencies() | few)
-
-    assert len(chart.axes[0].lines) == 2
-    assert "Not drawn, for too few answers that were timed: tiny; bare." in chart.notes
 
 
 # Over an axis
@@ -603,15 +591,15 @@ def test_phases_of_an_arm_are_those_of_all_its_requests_and_an_untraced_one_is_n
 # By name
 
 
-@pytest.mark.parametrize(
-    ("kind", "title"),
-    [
-        ("memory", "Peak memory by strategy"),
-        ("latency_max_s", "Latency, longest by strategy"),
-        ("latency", "Latency by percentile"),
-        ("phases", "Mean latency by phase for each strategy"),
-    ],
-)
+TITLES = {
+    "memory": "Peak memory by strategy",
+    "latency_max_s": "Latency, longest by strategy",
+    "latency": "Latency by percentile",
+    "phases": "Mean latency by phase for each strategy",
+}
+
+
+@pytest.mark.parametrize(("kind", "title"), TITLES.items())
 def test_plot_by_name_merges_the_repeats_of_each_arm(kind: str, title: str) -> None:
     more = {"latencies_us": [9] * 10, "phases": phases()}
     records = [make_record(axes={"strategy": arm}, **more) for arm in "abab"]

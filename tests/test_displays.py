@@ -129,9 +129,7 @@ class Tags(HTMLParser):
         self.texts.append(data)
 
 
-def test_a_bundle_is_text_and_whole_html_without_style_or_script(
-    kind: str, result: Any, bundle: dict[str, str]
-) -> None:
+def test_a_bundle_is_text_and_whole_plain_html(kind: str, result: Any, bundle: Any) -> None:
     page = Tags(bundle["text/html"])
 
     assert set(bundle) == {"text/html", "text/plain"}

@@ -127,9 +127,7 @@ def test_of_many_arms_the_last_are_drawn_with_names_escaped_and_no_fixed_text_co
 
 @pytest.mark.parametrize("running", [None, "arm 0"])
 def test_arms_differ_without_their_colours(running: str | None) -> None:
-    arms = {f"arm {n}": points(5) for n in range(MAX_ARMS)}
-
-    picture = XML(strips(arms, running))
+    picture = XML(strips({f"arm {n}": points(5) for n in range(MAX_ARMS)}, running))
 
     dashes = [one.get("stroke-dasharray") for one in picture if one.tag.endswith("path")]
     assert len(set(dashes)) == MAX_ARMS

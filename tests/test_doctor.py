@@ -7,6 +7,7 @@ import socket
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import aiohttp
 import pytest
@@ -34,12 +35,14 @@ def test_each_check(name: str, changes: dict[str, Any], status: str | None, show
         assert bool(check.advice) == bool(check.spoils) == (check.status != "ok")
 
 
-def test_this_machine_is_read_and_each_thing_is_checked_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Nobody waits for what the kernel might count meanwhile.
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let nobody wait for what the kernel might count meanwhile."""
     monkeypatch.setattr("labkit.lab.doctor.machine.WATCHED_S", 0.0)
+    return monkeypatch
 
+
+def test_this_machine_is_read_and_each_thing_is_checked_once(quick: pytest.MonkeyPatch) -> None:
     here = doctor.examine(doctor.read())
 
     names = [check.name for check in here.checks]
@@ -49,24 +52,18 @@ def test_this_machine_is_read_and_each_thing_is_checked_once(
     answering = found("loopback (127.0.0.1)", doctor.read())
     assert answering == MachineCheck(name="loopback (127.0.0.1)", found="answers", status="ok")
 
-    def refused(*_: Any, **__: Any) -> None:
-        raise OSError(99, "Cannot assign requested address")
-
-    monkeypatch.setattr(socket, "create_connection", refused)
+    refused = OSError(99, "Cannot assign requested address")
+    quick.setattr(socket, "create_connection", mock.Mock(side_effect=refused))
     assert doctor.read().loopback_error == "Cannot assign requested address"
 
 
-@pytest.mark.parametrize(
-    ("words", "read"), [(["32768", "60999"], (28_231, 32_768, "32768")), ([], (None, None, None))]
-)
-def test_what_the_system_writes_into_files(
-    monkeypatch: pytest.MonkeyPatch, words: list[str], read: tuple[Any, ...]
-) -> None:
-    monkeypatch.setattr("labkit.lab.doctor.machine.WATCHED_S", 0.0)
-    monkeypatch.setattr("labkit.lab.doctor.machine.words", lambda path: words)
+@pytest.mark.parametrize("words", [["32768", "60999"], []])
+def test_what_the_system_writes_into_files(quick: pytest.MonkeyPatch, words: list[str]) -> None:
+    quick.setattr("labkit.lab.doctor.machine.words", lambda path: words)
 
     here = doctor.read()
 
+    read = (28_231, 32_768, "32768") if words else (None, None, None)
     assert (here.ports, here.backlog, here.clock_source) == read
 
 
@@ -84,10 +81,7 @@ SLOW = {"governor": "powersave"}
     ],
 )
 def test_the_command_shows_checks_advice_and_a_conclusion_and_fails_only_where_one_is_bad(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict[str, Any],
-    sentence: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, changes: dict[str, Any], sentence: str
 ) -> None:
     monkeypatch.setattr(doctor, "read", lambda: machine(**changes))
     for where in (None, "-"):
@@ -152,18 +146,12 @@ def test_turbo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_client_and_server_get_cores_that_are_no_threads_of_one(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    siblings: dict[int, str],
-    usable: list[int],
-    chosen: tuple[int | None, int | None],
-    shared: bool,
+    quick: pytest.MonkeyPatch, tmp_path: Path, siblings: Any, usable: Any, chosen: Any, shared: bool
 ) -> None:
     for core, text in siblings.items():
         (tmp_path / f"{core}").write_text(f"{text}\n")
-    monkeypatch.setattr(environment, "SIBLINGS", tmp_path / "{}")
-    monkeypatch.setattr(environment, "usable_cores", lambda: usable)
-    monkeypatch.setattr("labkit.lab.doctor.machine.WATCHED_S", 0.0)
+    quick.setattr(environment, "SIBLINGS", tmp_path / "{}")
+    quick.setattr(environment, "usable_cores", lambda: usable)
 
     here = doctor.read()
 
@@ -171,9 +159,7 @@ def test_client_and_server_get_cores_that_are_no_threads_of_one(
     assert here.shares_core == shared
 
 
-def test_the_environment_of_a_record_has_versions_not_variables(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_environment_has_versions_and_no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD", "5ecret")
     environment.machine.cache_clear()
 

@@ -40,7 +40,7 @@ def doubted(records: list[Record]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("repeats", "spread", "expected"),
+    ("repeats", "spread", "codes"),
     [
         (5, 0.02, []),
         (4, 0.02, ["few-repeats"]),
@@ -49,12 +49,10 @@ def doubted(records: list[Record]) -> list[str]:
         (2, 0.2, ["few-repeats", "spread"]),
     ],
 )
-def test_a_summary_doubts_arms_of_few_or_unlike_repeats(
-    repeats: int, spread: float, expected: list[str]
-) -> None:
+def test_a_summary_doubts_few_or_unlike_runs(repeats: int, spread: float, codes: list[str]) -> None:
     frame = stats.frame(make_study(ARMS, repeats=repeats, spread=spread))
     rows = stats.summary_rows(stats.summary(frame, ["strategy"]))
-    assert [row["doubts"] for row in rows] == [expected, expected]
+    assert [row["doubts"] for row in rows] == [codes, codes]
 
 
 def test_invalid_records_are_no_repeats() -> None:
@@ -153,9 +151,7 @@ def test_an_invalid_record_says_what_made_it_so() -> None:
 @pytest.mark.parametrize(
     ("n", "shown"), [(999, False), (1_000, True), (None, True)], ids=["few", "enough", "unknown"]
 )
-def test_a_percentile_of_the_lag_is_shown_where_the_timers_support_it(
-    n: int | None, shown: bool
-) -> None:
+def test_a_percentile_of_the_lag_needs_enough_timers(n: int | None, shown: bool) -> None:
     record = make_record(loop_lag_s=LoopLag(p50=0.001, p99=0.002, max=0.003, n=n))
 
     assert (stats.METRICS["loop_lag_p99_s"].of(record) == 0.002) == shown

@@ -41,10 +41,6 @@ PLAIN = charts.Coded(coding="identity", wire_bytes=10_000, cpu_us=200, latency_s
 PACKED = charts.Coded(coding="gzip", wire_bytes=2_000, cpu_us=1_000, latency_s=0.001)
 
 
-def over(one: charts.Coded, rate: float, latency_s: float) -> charts.Coded:
-    return dataclasses.replace(one, rate=rate, latency_s=latency_s)
-
-
 def test_a_coding_breaks_even_where_the_bytes_saved_take_as_long_as_its_cpu() -> None:
     rate = charts.break_even_rate(PLAIN, PACKED)
 
@@ -67,8 +63,9 @@ def test_codecs_stand_by_their_bytes_and_cpu() -> None:
 
 
 def test_break_even_draws_lines_from_what_is_free_and_marks_as_measured() -> None:
-    points = [PLAIN, PACKED, over(PLAIN, 1e5, 0.11), over(PACKED, 1e5, 0.022)]
-    (ax,) = charts.break_even(points, "Time").axes
+    timed = ((PLAIN, 0.11), (PACKED, 0.022))
+    over = [dataclasses.replace(one, rate=1e5, latency_s=latency_s) for one, latency_s in timed]
+    (ax,) = charts.break_even([PLAIN, PACKED, *over], "Time").axes
 
     line, mark, _, packed = ax.lines
     rate, first_ms = line.get_xydata()[0]
@@ -88,9 +85,8 @@ def test_classes_have_a_panel_for_each_arm_and_a_line_for_each_class() -> None:
     urgent = plain.lines[0]
     assert list(urgent.get_xdata()) == [100, 200, 300]
     assert list(urgent.get_ydata()) == pytest.approx([1 / 3, 2 / 3, 1])
-    assert [line.get_color() for line in ranked.lines[::2]] == [
-        line.get_color() for line in plain.lines[::2]
-    ]
+    colours = [[line.get_color() for line in ax.lines[::2]] for ax in (plain, ranked)]
+    assert colours[0] == colours[1]
     assert "plain: urgent 200 ms; plain: other 200 ms; by priority: urgent 10 ms" in chart.alt
 
 

@@ -49,22 +49,15 @@ def test_kernel_s_own_functions_are_left_out() -> None:
 def run() -> Iterator[Run]:
     """Return what runs a cell in a kernel."""
     with kernel() as found:
-        found.run("%load_ext labkit")
-        found.run(
-            "import asyncio\n"
-            "async def leaf():\n"
-            "    await asyncio.sleep(0.05)\n"
-            "    return 1\n"
-            "async def tree():\n"
-            "    return sum(await asyncio.gather(leaf(), leaf(), leaf()))\n"
-        )
+        found.run("%load_ext labkit\nimport asyncio")
+        found.run("async def leaf(): return await asyncio.sleep(0.05, 1)")
+        found.run("async def tree(): return sum(await asyncio.gather(leaf(), leaf(), leaf()))")
         yield found.run
 
 
 def shown(output: Output) -> dict[str, str]:
     (display,) = output["display_data"]
-    data: dict[str, str] = display["data"]
-    return data
+    return dict(display["data"])
 
 
 @pytest.mark.slow

@@ -46,9 +46,7 @@ def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
 
 
-def read(
-    trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str
-) -> tuple[forms.PanelRun | None, list[str]]:
+def read(trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str) -> Any:
     """Return what fields ask for that begin as the trial; a double underscore is a dot."""
     usual = {"target": trial.target.kind, "transport": trial.transport.kind}
     usual |= {"url": trial.url} if trial.url else {}
@@ -255,11 +253,8 @@ def test_every_setting_of_every_kind_has_a_field() -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(trial: Trial) -> None:
-        if trial.strategy == "anyio":
-            raise NotInstalled("strategy is 'anyio'", "anyio", "peers")
-
-    monkeypatch.setattr(preflight, "check", refuse)
+    missing = NotInstalled("strategy is 'anyio'", "anyio", "peers")
+    monkeypatch.setattr(preflight, "check", mock.Mock(side_effect=missing))
     form = lab.panel(strategies=["anyio"]).form
     assert "pip install 'labkit[peers]'" in form.wrong["strategy"]
     monkeypatch.setattr("labkit.notebook.panel.find_spec", lambda name: None)
@@ -307,9 +302,8 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
 
-def test_fields_begin_as_the_trial_says_and_without_a_kernel_the_page_stands_still(
-    bench: Any,
-) -> None:
+async def test_runs_fill_table_picture_and_study_and_their_arms_are_told_apart(bench: Any) -> None:
+    # Fields begin as the trial says, and without a kernel the page stands still.
     assert bench.form.fields["requests"].value == "40"
     assert ticked(bench) == ["queue", "mine"]
     assert (bench.run_button.disabled, bench.stop_button.disabled) == (False, True)
@@ -320,10 +314,6 @@ def test_fields_begin_as_the_trial_says_and_without_a_kernel_the_page_stands_sti
     assert benches.STYLE in bundle["text/html"]
     assert bench.code in bundle["text/plain"]
 
-
-async def test_run_fills_table_picture_and_study_and_tells_the_arms_of_several_presses_apart(
-    bench: Any,
-) -> None:
     bench.run_button.click()
     assert (bench.run_button.disabled, bench.stop_button.disabled) == (True, False)
     await ended(bench)

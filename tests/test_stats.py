@@ -76,24 +76,18 @@ def test_alias_names_the_same_metric_and_an_unknown_one_is_refused() -> None:
         stats.metric("wal_s")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("process_peak_rss_bytes", 352_684e3, "352.7"),
-        ("process_peak_rss_bytes", 5_194_260e3, "5,194"),
-        ("wall_s", 154.87, "154.9"),
-        ("efficiency", 0.98333, "98.3"),
-        ("latency_p50_s", 0.00123456, "1.23"),
-        ("cpu_percent", 38.0, "38"),
-        ("wall_s", 0.0, "0"),
-        ("wall_s", math.nan, "n/a"),
-        ("wall_s", None, "n/a"),
-    ],
-)
-def test_value_is_shown_in_the_unit_that_people_read(
-    name: str, value: float | None, text: str
-) -> None:
-    assert stats.metric(name).text(value) == text
+SHOWN = {
+    "process_peak_rss_bytes": {352_684e3: "352.7", 5_194_260e3: "5,194"},
+    "wall_s": {154.87: "154.9", 0.0: "0", math.nan: "n/a", None: "n/a"},
+    "latency_p50_s": {0.00123456: "1.23"},
+    "efficiency": {0.98333: "98.3"},
+    "cpu_percent": {38.0: "38"},
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_value_is_shown_in_the_unit_that_people_read(name: str) -> None:
+    assert {value: stats.metric(name).text(value) for value in SHOWN[name]} == SHOWN[name]
     assert stats.metric("memory").title == "peak memory (MB)"
     assert stats.metric("failures").title == "requests failed"
 
@@ -147,8 +141,7 @@ def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, 
 
     rows = stats.summary_rows(stats.summary(frame, ["arm"])) if runs else []
 
-    order = list(dict.fromkeys(arm for arm, _ in runs))
-    assert [row["arm"] for row in rows] == order
+    assert [row["arm"] for row in rows] == list(dict.fromkeys(arm for arm, _ in runs))
     for row in rows:
         values = [wall_s for arm, wall_s in runs if arm == row["arm"] and wall_s is not None]
         assert row["n"] == sum(arm == row["arm"] for arm, _ in runs)
@@ -158,9 +151,7 @@ def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, 
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from("xy")), min_size=1))
-def test_arms_of_several_axes_come_in_order_of_first_appearance(
-    settings: list[tuple[int, bool, str]],
-) -> None:
+def test_arms_of_several_axes_come_in_order_of_first_appearance(settings: list[Any]) -> None:
     records = [make_record(axes=dict(zip("ijk", one, strict=True))) for one in settings]
 
     summary = stats.summary(stats.frame(records), ["i", "j", "k"])
@@ -205,19 +196,19 @@ def test_summary_rows_are_json_without_nan() -> None:
     assert rows[0]["wall_s"] is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "label"),
-    [
-        ({}, "all"),
-        ({"strategy": "gather"}, "gather"),
-        ({"limit": 1000}, "1,000"),
-        ({"strategy": "gather", "limit": 1000}, "gather, limit 1000"),
-        ({"eager_tasks": True}, "eager_tasks true"),
-        ({"transport.timeout_s": None}, "transport.timeout_s none"),
-        ({"transport.timeout_s": 0.5}, "0.5"),
-    ],
-)
-def test_label_of_an_arm(settings: dict[str, Any], label: str) -> None:
+LABELS = {
+    "all": {},
+    "gather": GATHER,
+    "1,000": {"limit": 1000},
+    "gather, limit 1000": GATHER | {"limit": 1000},
+    "eager_tasks true": {"eager_tasks": True},
+    "transport.timeout_s none": {"transport.timeout_s": None},
+    "0.5": {"transport.timeout_s": 0.5},
+}
+
+
+@pytest.mark.parametrize(("label", "settings"), LABELS.items())
+def test_label_of_an_arm(label: str, settings: dict[str, Any]) -> None:
     assert stats.arm_label(settings) == label
 
 
@@ -225,9 +216,7 @@ def test_label_of_an_arm(settings: dict[str, Any], label: str) -> None:
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=12), st.randoms())
-def test_pairs_are_of_the_arms_of_each_repeat(
-    pairs: list[tuple[float, float]], chance: Any
-) -> None:
+def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> None:
     records = [
         make_record(axes={"strategy": arm}, study="s", repeat=repeat, wall_s=wall_s)
         for repeat, pair in enumerate(pairs)
@@ -254,19 +243,17 @@ def test_a_block_without_a_trusted_number_has_none(changes: dict[str, Any]) -> N
     assert of[1:] == [None] * (len(of) - 1)
 
 
-@pytest.mark.parametrize(
-    ("of", "says"),
-    [
-        ({"strategy": "chunked"}, "no record has the settings"),
-        ({"strategyy": "gather"}, "did you mean 'strategy'"),
-        ({"limit": 1_000}, "several records of repeat 0"),
-    ],
-)
-def test_pairs_refuse_an_arm_that_is_not_one(of: dict[str, Any], says: str) -> None:
-    frame = stats.frame(make_study({"gather": {}, "wait": {}}))
+NO_ARMS = {
+    "no record has the settings": {"strategy": "chunked"},
+    "did you mean 'strategy'": {"strategyy": "gather"},
+    "several records of repeat 0": {"limit": 1_000},
+}
 
+
+@pytest.mark.parametrize(("says", "of"), NO_ARMS.items())
+def test_pairs_refuse_an_arm_that_is_not_one(says: str, of: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=says):
-        stats.pairs(frame, "wall_s", of, WAIT)
+        stats.pairs(stats.frame(make_study({"gather": {}, "wait": {}})), "wall_s", of, WAIT)
 
 
 def test_an_arm_may_be_named_by_none() -> None:
@@ -355,9 +342,7 @@ def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
     st.lists(st.integers(1, 60_000), min_size=1, max_size=10),
     st.sampled_from([700, 1_000.5, 40_000, 5_000_000]),
 )
-def test_corrected_counts_are_those_of_adding_each_by_hand(
-    latencies_us: list[int], interval_us: float
-) -> None:
+def test_correction_adds_what_is_added_by_hand(latencies_us: list[int], interval_us: float) -> None:
     recorded = histogram(latencies_us)
     by_hand = histogram([])
     for latency_us in latencies_us:

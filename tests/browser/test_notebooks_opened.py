@@ -6,7 +6,7 @@ import re
 
 import pytest
 from labs import GONE_WITHIN_S, NOTEBOOKS, Lab, Notebook, made, stored, until
-from pages import Bench
+from pages import BAD, Bench
 
 # Some 20 s alone; the time is for a machine that has other things to do.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -128,3 +128,31 @@ def test_what_was_finished_is_kept_and_nothing_runs_on(bench: Bench, lab: Lab) -
     # The trial that was interrupted is stored too, as what it is.
     assert int(bench.ran(1)) - int(found[1]) in (0, 1)
     bench.pictures("stopped")
+
+
+# What every other test here rests on: that a page in which something goes wrong is noticed.
+
+
+def test_errors_and_requests_to_elsewhere_are_noticed(bench: Bench) -> None:
+    page = bench.page
+    page.evaluate("console.error('logged')")
+    page.evaluate("setTimeout(() => { throw new Error('thrown'); })")
+    refused = page.evaluate("fetch('http://elsewhere.invalid/').catch(error => `${error}`)")
+
+    def noticed() -> bool:
+        page.evaluate("1")  # events arrive during a call
+        return all(word in str(bench.wrong) for word in ("logged", "thrown", "elsewhere.invalid"))
+
+    until(noticed, "not all of it was noticed")
+    assert "Failed to fetch" in refused
+    bench.wrong.clear()
+
+
+def test_errors_in_the_log_are_noticed() -> None:
+    info, warning = "[I 2026-11-21 17:11:51.032 ServerApp] Adapting", "[W 1 ServerApp] not trusted"
+    assert not BAD.search(f"{info}\n{warning}\n")
+    for line in (
+        "[E 1 ServerApp] Uncaught exception GET /lab",
+        "Traceback (most recent call last):",
+    ):
+        assert BAD.search(f"{info}\n{line}\n{warning}")
