@@ -22,6 +22,7 @@ from tests.factories import arrivals, encoded, histogram, make_record, make_stud
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)
 MAYBE_SECONDS = st.none() | SECONDS
 GATHER, WAIT = {"strategy": "gather"}, {"strategy": "wait"}
+ARMS = st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from("xy"))
 LATENCIES_US = st.lists(st.integers(1, 60_000_000), min_size=1, max_size=60)
 
 
@@ -150,7 +151,7 @@ def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, 
         assert row["wall_s_max"] == max(values, default=None)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from("xy")), min_size=1))
+@given(st.lists(ARMS, min_size=1, max_size=20))
 def test_arms_of_several_axes_come_in_order_of_first_appearance(settings: list[Any]) -> None:
     records = [make_record(axes=dict(zip("ijk", one, strict=True))) for one in settings]
 
