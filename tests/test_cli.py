@@ -202,6 +202,7 @@ def test_a_failed_run_exits_1_and_stores_its_record(store: Path) -> None:
         ("run --deadline -1", "deadline_s is '-1'"),
         ("run --set transport.limt=3", "did you mean 'transport.limit'?"),
         ("run --set limit", "write NAME=VALUE"),
+        ("run --limit 6 --set limit=5", "limit is given twice, as '6' and '5'"),
         ("run --requets 3", "no such option: --requets (Possible options: --requests); see"),
         ("run --requests", "'--requests' requires an argument; see 'labkit --help'"),
         ("run 5", "unexpected extra argument(s) (5); see 'labkit run --help'"),

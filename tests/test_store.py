@@ -199,8 +199,12 @@ WHOLE = encode(small("a"))
 
 
 @settings(max_examples=80)
-@given(st.binary(max_size=30) | st.integers(0, len(WHOLE) - 2).map(lambda end: WHOLE[:end]))
-def test_any_bytes_or_a_cut_in_a_file_harm_no_other(tmp_path_factory: Any, data: bytes) -> None:
+@given(
+    st.binary(max_size=30)
+    | st.integers(0, len(WHOLE) - 2).map(lambda end: WHOLE[:end])
+    | st.integers(0, len(WHOLE) - 1).map(lambda at: WHOLE[:at] + b"\xff" + WHOLE[at + 1 :])
+)
+def test_any_bytes_or_damage_in_a_file_harm_no_other(tmp_path_factory: Any, data: bytes) -> None:
     kept = Store(tmp_path_factory.mktemp("runs"))
     kept.add(small("b"))
     (kept.folder / "a.json").write_bytes(data)

@@ -428,7 +428,7 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
     theirs = {"A": "b", "JUPYTER_CONFIG_PATH": f"/theirs{os.pathsep}/more"}
     start = servers.jupyter_start(Path("/mine"), theirs, page="index.md", browser=False, port=8_905)
 
-    assert start.words[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert start.words[:4] == [sys.executable, "-P", "-m", "jupyterlab"]
     assert {
         "--ServerApp.ip=127.0.0.1", "--port=8905", "--no-browser", "--ServerApp.root_dir=/mine",
         "--LabApp.default_url=/lab/tree/index.md", "--LabApp.news_url=None",

@@ -148,7 +148,10 @@ def takes(
 def trial(given: Mapping[str, Any]) -> Trial:
     """Return the trial of the options: the kinds first, as they decide which settings exist."""
     texts = {name: str(value) for name, value in given.items() if name != "set_"}
-    texts |= dict(_pair(text, "--set") for text in given.get("set_", ()))
+    for name, value in (_pair(text, "--set") for text in given.get("set_", ())):
+        if name in texts:
+            raise BadInput(f"{name} is given twice, as {texts[name]!r} and {value!r}: give it once")
+        texts[name] = value
     first = ("target", "transport", "strategy", "allow_remote")
     made = Trial(**{name: texts.pop(name) for name in first if name in texts})
     return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})

@@ -42,7 +42,7 @@ def list_records(
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
         if isinstance(one, Record)
         else {"id": one.id, "damaged": one.why}
-        for one in found
+        for one in shown
     ]
     terminal.write_json(json, {"records": listed})
 

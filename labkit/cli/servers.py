@@ -59,7 +59,7 @@ def serve(
     check_listening(server.host, allow_remote)
     # The server replaces this process: it carries nothing of this one and gets its signals.
     module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
-    os.execv(sys.executable, [sys.executable, "-m", module, job])  # noqa: S606  # our own
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, job])  # noqa: S606  # our own
 
 
 JUPYTER_CONFIG = Path(__file__).resolve().parent / "jupyter_config"
@@ -145,7 +145,7 @@ def jupyter_start(
 
     The environment has the settings of `JUPYTER_CONFIG` before those that it names itself.
     """
-    words = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
+    words = [sys.executable, "-P", "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
     # Nothing is asked of the network: neither news, nor a newer JupyterLab, nor extensions.
     words += ["--LabApp.news_url=None", f"--LabApp.check_for_updates_class={_NO_UPDATES}"]
     words += ["--LabApp.extension_manager=readonly"]

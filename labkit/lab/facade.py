@@ -104,8 +104,10 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Serving]:
+async def serving(*, allow_remote: str | None = None, **settings: Any) -> AsyncIterator[Serving]:
     """Start a synthetic server in a process of its own, as `labkit serve` does; end it at the end.
+
+    It listens on loopback, or on the one other address that `allow_remote` repeats.
 
     For a look at what a client does, where no figure is taken: `async with lab.serving(
     delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
@@ -113,7 +115,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
     for name in settings:
         if name not in validation.types_of(HttpServer):
             raise validation.unknown("a setting of serve", name, validation.types_of(HttpServer))
-    async with launcher.serving(HttpServer(**settings)) as served:
+    async with launcher.serving(HttpServer(**settings), allow_remote) as served:
         yield Serving(served.url)
 
 

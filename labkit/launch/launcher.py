@@ -27,7 +27,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
-from labkit.spec.targets import HttpServer
+from labkit.spec.targets import HttpServer, check_listening
 from labkit.spec.trial import Trial
 
 COUNT_S = 5.0
@@ -265,8 +265,12 @@ def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float 
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: HttpServer) -> AsyncIterator[Served]:
-    """Start a synthetic server for several trials or for none; it is gone at the end."""
+async def serving(settings: HttpServer, allow_remote: str | None = None) -> AsyncIterator[Served]:
+    """Start a synthetic server for several trials or for none; it is gone at the end.
+
+    Raises `BadInput` where it would listen on another address than loopback or `allow_remote`.
+    """
+    check_listening(settings.host, allow_remote)
     known = msgspec.structs.asdict(settings) | {"announce_json": True, "die_with_stdin": True}
     async with _started("labkit.measured.targets.http", known) as served:
         yield replace(served, own=False)

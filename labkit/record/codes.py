@@ -35,7 +35,7 @@ def _codes(
 # The trial did not do what it was to do.
 _FAILED = _codes("invalid", (
     ("all-failed", "no request succeeded",
-     "see first_errors in the record, and whether the target runs"),
+     "see the first error, and whether the target runs"),
     ("deadline", "the trial passed its deadline", "send fewer requests, or raise deadline_s"),
     ("ended-early", "the client was asked to end before all items were sent",
      "let it run to its end, or send fewer requests"),
@@ -85,7 +85,7 @@ _DOUBTFUL = _codes("warn", (
     ("dropped", "requests were never sent, as there was no room when they were due",
      "raise limit, ask for a lower rate, or let them wait with overflow=wait"),
     ("failures", "requests failed",
-     "latencies are of those that succeeded; see first_errors in the record"),
+     "latencies are of those that succeeded; see the first error"),
     ("failures-many", f"over {100 * guards.MAX_FAILED_SHARE:.0f} % of the requests failed",
      "do not compare this arm's times with another's: mend what fails first"),
     ("late", f"over {100 * guards.LATE_SHARE:.0f} % of the requests were sent over 1 ms after they "

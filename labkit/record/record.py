@@ -440,7 +440,7 @@ def decode(data: bytes, where: str = "the record") -> Record:
                 f"{SCHEMA_VERSION}; install a newer labkit to read it"
             )
         return msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordDamaged(
             f"{where} is damaged ({error}): a record is one whole JSON document; delete the file "
             "or restore it from a copy"

@@ -23,7 +23,7 @@ _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 def default_folder() -> Path:
     """Return `LABKIT_STORE`, else `data/runs` of the workspace, checkout or current folder."""
     named = os.environ.get(ENVIRONMENT)
-    return Path(named) if named else paths.runs()
+    return Path(named).expanduser() if named else paths.runs()
 
 
 @dataclass(frozen=True)

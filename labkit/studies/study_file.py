@@ -22,7 +22,7 @@ from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.registry import EXPERIMENTS
-from labkit.spec.targets import HttpServer
+from labkit.spec.targets import HttpServer, check_listening
 from labkit.spec.trial import Trial
 from labkit.studies.parts import (
     EFFECTIVE,
@@ -263,11 +263,19 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         if check.experiment is None:
             return _made(f"{side} of {check.name!r} at {scale}", settings)
         if check.server is not None:
-            HttpServer(**dict[str, Any](check.server))
+            check_listening(HttpServer(**dict[str, Any](check.server)).host, None)
         return Coded(name=check.experiment, settings=settings, server=check.server)
 
 
 def _made(what: str, settings: Mapping[str, Any]) -> Trial:
+    """Return the trial of these settings; a file may come from a stranger, and allows no host."""
+    for name, value in settings.items():
+        inner = value if isinstance(value, dict) else ()
+        if name.rpartition(".")[2] == "allow_remote" or "allow_remote" in inner:
+            raise BadInput(
+                f"{what}: {name} is set in a study file: only the person who runs it may allow "
+                "another host; take it out, and write the trial in Python or in the terminal"
+            )
     try:
         return Trial(**settings)
     except BadInput as error:

@@ -33,8 +33,15 @@ LOW_DISK, MIN_DISK = 1 << 30, 100 << 20
 BESIDE_MB = 700
 """JupyterLab's server and a browser's tab, beside the largest notebook."""
 
-LAB = (sys.executable, "-m", "jupyterlab", "--version")
-KERNEL = (sys.executable, "-m", "jupyter_client.runapp", "--RunApp.kernel_timeout=30", "cell.py")
+LAB = (sys.executable, "-P", "-m", "jupyterlab", "--version")
+KERNEL = (
+    sys.executable,
+    "-P",
+    "-m",
+    "jupyter_client.runapp",
+    "--RunApp.kernel_timeout=30",
+    "cell.py",
+)
 CELL = "import sys, labkit\nprint('runs', sys.prefix)"
 _EVERYTHING, _WORKSHOP_SCALE = "everything", "scale workshop"
 

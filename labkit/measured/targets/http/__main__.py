@@ -113,7 +113,7 @@ def _reserve_port(settings: HttpServer) -> socket.socket:
 def _worker(settings: HttpServer) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker, and end it with the block."""
     described = msgspec.json.encode(settings).decode()
-    command = [sys.executable, "-m", "labkit.measured.targets.http", described]
+    command = [sys.executable, "-P", "-m", "labkit.measured.targets.http", described]
     worker = subprocess.Popen(  # noqa: S603  # our own interpreter and module
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )

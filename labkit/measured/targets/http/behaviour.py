@@ -25,7 +25,7 @@ from labkit.spec.validation import Bytes, ShortSeconds
 
 STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
-    "no route has this path: there are /{name}, /posts, /posts/{i}, /users, /users/{i}, "
+    "no route has this path: there are /, /{name}, /posts, /posts/{i}, /users, /users/{i}, "
     "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip&level=6, "
     "/message/{n}, /echo, /status/{code}, /fault/{kind}, /-/stats and /-/log; all but "
     "the last two take ?rate=, in bytes per second"
@@ -114,7 +114,7 @@ class Behaviour:
         """Return the answer to any request but those that `asks_for_counters` is true of."""
         segments, _ = messages.split(request.target)
         route: Route | None = None
-        if len(segments) == 1 and segments[0]:
+        if len(segments) == 1:
             route = self._one.get(segments[0], self.greet)
         elif len(segments) == 2 and all(segments):
             route = self._two.get(segments[0])

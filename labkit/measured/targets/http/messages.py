@@ -114,10 +114,13 @@ def split(target: str) -> tuple[list[str], str]:
     """Split a target into the decoded segments of its path, and its query undecoded.
 
     A target in absolute form loses its scheme and authority. A slash that is percent-encoded is
-    part of its segment.
+    part of its segment. What is neither, such as '*', has no segments.
     """
     if not target.startswith("/"):
-        target = "/" + target.partition("://")[2].partition("/")[2]
+        _, absolute, rest = target.partition("://")
+        if not absolute:
+            return [], ""
+        target = "/" + rest.partition("/")[2]
     path, _, query = target.partition("?")
     segments = path.split("/")[1:]
     if "%" in path or not path.isascii():
