@@ -81,15 +81,13 @@ async def run_all(
 
     with progress.reporting(show, len(steps), lambda: stored_so_far(every, len(steps), study)):
         for step in steps:
-            work, position = (
-                step.work,
-                StudyPosition(
-                    study=study,
-                    experiment=experiment,
-                    axes=dict(step.axes),
-                    repeat=step.repeat,
-                    order=step.order,
-                ),
+            work = step.work
+            position = StudyPosition(
+                study=study,
+                experiment=experiment,
+                axes=dict(step.axes),
+                repeat=step.repeat,
+                order=step.order,
             )
             for _ in range(1 + MAX_RETRIES):
                 if not isinstance(work, Coded):
