@@ -12,30 +12,24 @@ MANIFEST = ".labkit.json"
 
 
 def data(name: str) -> Path:
-    """The folder `data/name`."""
+    """Return the folder or file `data/name`."""
     packed = _PACKAGE / "_data" / name
-    return packed if packed.is_dir() else CHECKOUT / "data" / name
-
-
-def file(name: str) -> Path:
-    """The file `data/name`."""
-    packed = _PACKAGE / "_data" / name
-    return packed if packed.is_file() else CHECKOUT / "data" / name
+    return packed if packed.exists() else CHECKOUT / "data" / name
 
 
 def notebooks() -> Path:
-    """The folder of the notebooks."""
+    """Return the folder of the notebooks."""
     packed = _PACKAGE / "_notebooks"
     return packed if packed.is_dir() else CHECKOUT / "notebooks"
 
 
 def in_checkout() -> bool:
-    """Whether this is a checkout, and not an installed package."""
+    """Return whether this is a checkout, and not an installed package."""
     return (CHECKOUT / "data" / "studies").is_dir()
 
 
 def workspace() -> Path | None:
-    """The learner's workspace that the current folder is in; None where it is in none."""
+    """Return the learner's workspace that the current folder is in, or None."""
     with suppress(OSError):  # a current folder that is gone, or a parent that may not be read
         here = Path.cwd()
         for folder in (here, *here.parents):
@@ -47,6 +41,6 @@ def workspace() -> Path | None:
 
 
 def runs() -> Path:
-    """Where records are kept: `data/runs` of the workspace, else of the checkout, else of here."""
+    """Return `data/runs` of the workspace, else of the checkout, else of the current folder."""
     root = workspace() or (CHECKOUT if in_checkout() else Path.cwd())
     return root / "data" / "runs"

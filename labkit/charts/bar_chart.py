@@ -131,7 +131,7 @@ class Bar:
 
     @property
     def gain_text(self) -> str:
-        """The gain and what it is over."""
+        """Return the gain and what it is over."""
         return f"{self.gain} of {self.over}" if self.gain and self.over else self.gain
 
     def __str__(self) -> str:

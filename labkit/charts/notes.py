@@ -53,7 +53,7 @@ class Trust:
 
     @property
     def marked(self) -> str:
-        """The label, with a mark where the arm is in doubt."""
+        """Return the label, with a mark where the arm is in doubt."""
         return f"{self.label} {MARKS[self.verdict]}".rstrip()
 
 

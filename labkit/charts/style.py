@@ -76,7 +76,7 @@ class Look:
 
     @property
     def fill(self) -> dict[str, Any]:
-        """The same as matplotlib's arguments."""
+        """Return the same as matplotlib's arguments."""
         return {"facecolor": self.face, "edgecolor": self.edge, "hatch": self.hatch}
 
 

@@ -57,7 +57,7 @@ class Rank(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """The rank as a table shows it: '2', or '2=' where it is shared."""
+        """Return the rank as a table shows it: '2', or '2=' where it is shared."""
         return "-" if self.position is None else f"{self.position}{'=' if self.tied_with else ''}"
 
 
@@ -156,12 +156,12 @@ class Arena(Outcome):
 
     @property
     def passed(self) -> list[str]:
-        """The names of those without a fault."""
+        """Return the names of those without a fault."""
         return [each.name for each in self.examined if each.passed]
 
     @property
     def faults(self) -> dict[str, list[Fault]]:
-        """The faults of each who was examined, by name; an empty list where there is none."""
+        """Return the faults of each who was examined, by name; an empty list is none."""
         return {each.name: list(each.faults) for each in self.examined}
 
     def plot(self, kind: str = "board") -> Chart:

@@ -42,7 +42,7 @@ COUNTED = {
 @functools.cache
 def faults() -> Mapping[str, Mapping[str, str]]:
     """Return the faults by their code: what was `seen`, a sentence to fill in, and `advice`."""
-    return tomllib.loads(paths.file("exam_faults.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(paths.data("exam_faults.toml").read_text(encoding="utf-8"))
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ class FileStudy(Study):
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """The verdict on each claim, in the order of the file."""
+        """Return the verdict on each claim, in the order of the file."""
         return judge.verdicts(
             self.file,
             self.scale,
@@ -86,7 +86,7 @@ class FileStudy(Study):
 
     @property
     def environment(self) -> dict[str, Any]:
-        """The machine and the versions of the first record."""
+        """Return the machine and the versions of the first record."""
         return self.records[0].environment if self.records else {}
 
     def title(self) -> str:
@@ -246,7 +246,7 @@ class Audit(Ledger):
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """The verdict on each figure: on comparisons of a trial with itself, then on the rest."""
+        """Return the verdict on each figure: of a trial against itself, then of the rest."""
         rates: dict[int, dict[str, float]] = {}
         for one in self.records:
             if one.axes[ARM] in ("same", "same-again") and one.verdict != "invalid":

@@ -69,7 +69,7 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gain_text(self) -> str:
-        """The gain, such as '×2.9'; a dash where it is not known."""
+        """Return the gain, such as '×2.9'; a dash where it is not known."""
         return _NONE if self.gain is None else times(self.gain)
 
 

@@ -52,7 +52,7 @@ class Profile(Result):
 
     @property
     def attributed(self) -> float | None:
-        """The share of the requests' time that the profiler finds inside coroutines, by name.
+        """Return the share of the requests' time that is in coroutines with a name.
 
         It is the own time of the coroutines below the request, waiting or computing, over
         `requests_s`. The rest is the own time of plain functions, and what was lost. None where no

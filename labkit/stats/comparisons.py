@@ -57,7 +57,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def says(self) -> str:
-        """The ratio and its interval, or 'inconclusive' and why, in a few words."""
+        """Return the ratio and its interval, or 'inconclusive' and why, in a few words."""
         if self.ratio is None or self.ratio.low is None or self.ratio.high is None:
             return f"inconclusive ({self.reason})"
         low, high = ratio_text(self.ratio.low), ratio_text(self.ratio.high)

@@ -135,7 +135,7 @@ class Arm(StudyPart, frozen=True, kw_only=True):
 
     @property
     def by_others(self) -> bool:
-        """Whether it is a program or a library that others made, in the ladder."""
+        """Return whether it is a program or a library that others made, in the ladder."""
         return self.peer or self.program is not None
 
     def runs_at(self, scale: str) -> bool:
@@ -240,29 +240,29 @@ class Check(StudyPart, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What the check is called in an error."""
+        """Return what the check is called in an error."""
         return self.says or self.measure
 
     @property
     def arms(self) -> list[str]:
-        """The ids of the arms that it names."""
+        """Return the ids of the arms that it names."""
         sides = [[side] if isinstance(side, str) else side for side in (self.of, self.to)]
         return [name for side in sides if isinstance(side, list) for name in side]
 
     @property
     def decides(self) -> bool:
-        """Whether it has a band to be judged by."""
+        """Return whether it has a band to be judged by."""
         return self.at_least is not None or self.at_most is not None
 
     @property
     def band(self) -> tuple[float, float]:
-        """The lowest and the highest number that count for the claim."""
+        """Return the lowest and the highest number that count for the claim."""
         low = -math.inf if self.at_least is None else self.at_least
         return low, math.inf if self.at_most is None else self.at_most
 
     @property
     def is_ratio(self) -> bool:
-        """Whether one value is divided by another."""
+        """Return whether one value is divided by another."""
         return self.take == "spread" or (self.to is not None and self.take != "slope")
 
     def at_scale(self, scale: str) -> Check:

@@ -62,7 +62,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def marked(self) -> str:
-        """The verdict with its sign."""
+        """Return the verdict with its sign."""
         return f"{MARKS[self.verdict]} {self.verdict}"
 
 
