@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from labkit.escaping import visible
+
 
 class LabError(Exception):
     """Base of every error that labkit raises on purpose.
@@ -16,6 +18,9 @@ class LabError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class BadInput(LabError, ValueError):

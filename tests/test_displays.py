@@ -19,19 +19,23 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from labkit import stats
-from labkit.charts import style
+from labkit import escaping, stats
+from labkit.charts import Chart, style
+from labkit.cli import terminal
+from labkit.cli.reporters import Lines
+from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.record.record import Record, Timeline
 from labkit.report.file_study import Audit, Ledger
-from labkit.report.html import MAX_BYTES, prose
+from labkit.report.html import MAX_BYTES, Table, prose
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
 from labkit.report.stored import reference as load
 from labkit.report.study import Run, Study, Sweep
 from labkit.studies import study_file
 
-EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+ALIVE = "\x1b]0;x\x07\x9b31m\u202e\u200b\x7f"
+EVIL = f'<img src=x onerror="alert(1)"><script>alert(2)</script>{ALIVE}'
 MAX_CHARACTERS = 200_000
 _KNOWN_TAGS = """
 h1 h2 h3 h4 h5 h6 br b i strong em a pre code img tt div ins del sup sub p ol ul table thead tbody
@@ -174,11 +178,40 @@ EVIL_ONES: Mapping[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("shown", EVIL_ONES.values(), ids=EVIL_ONES)
 def test_text_of_others_is_escaped(shown: Callable[[], Any]) -> None:
-    source = shown()._repr_mimebundle_()["text/html"]
+    bundle = shown()._repr_mimebundle_()
+    source, text = bundle["text/html"], bundle["text/plain"]
 
     assert "<script" not in source
     assert "<img src=x" not in source
     assert html.escape(EVIL)[:20] in source
+    for one in (source, text):
+        assert one.replace("\n", "").isprintable()
+        assert r"\x1b]0;x\x07\x9b31m\u202e\u200b\x7f" in one
+
+
+def test_text_of_others_moves_no_terminal_and_adds_no_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = Table(headers=["a"], rows=[[f"b\n{EVIL}"]], says=EVIL)
+    terminal.say(table.text())
+    terminal.error(f"a\n{EVIL}")
+    terminal.note(EVIL)
+    lines = Lines()
+    lines.begin(1)
+    lines.finished(evil_record())
+    said = capsys.readouterr()
+
+    assert (said.out.count("\n"), said.err.count("\n")) == (4, 3)
+    assert (said.out + said.err).replace("\n", "").isprintable()
+    assert str(BadInput(f"a {ALIVE}")) == r"a \x1b]0;x\x07\x9b31m\u202e\u200b\x7f"
+    assert ALIVE not in Chart(title=EVIL, height_in=1).svg()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
+    assert escaping.cell(f"{start}cmd|'/c calc'!A1").startswith("'")
+    for harmless in ("-1.5e3", "+4", "a=1", "", 3, -2.5, None):
+        assert escaping.cell(harmless) == harmless
 
 
 def test_a_comparison_is_a_sentence_with_its_mark() -> None:

@@ -18,10 +18,12 @@ from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from labkit.charts import style
 from labkit.errors import BadInput
+from labkit.escaping import visible
 
 WIDTH_IN = 12.0
 _CHARACTERS_PER_IN = 10.5
@@ -91,6 +93,8 @@ class Chart(Figure):
     @style.applied()
     def draw(self, renderer: RendererBase) -> None:
         """Draw in the lab's style: ticks are made no earlier than here."""
+        for text in self.findobj(Text):
+            text.set_text(visible(text.get_text()))  # no font has these, and no XML may
         super().draw(renderer)
 
     @style.applied()
@@ -140,6 +144,6 @@ class Chart(Figure):
         return {"image/png": image, "text/plain": repr(self)}, size
 
     def __repr__(self) -> str:
-        return f"Chart: {self.alt}"
+        return f"Chart: {visible(self.alt)}"
 
     __str__ = __repr__

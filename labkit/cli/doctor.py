@@ -9,6 +9,7 @@ import typer
 from labkit import paths
 from labkit.cli import notebooks, options, terminal
 from labkit.cli.options import Json, example
+from labkit.escaping import visible
 
 
 @example("labkit doctor --json -")
@@ -62,12 +63,12 @@ def doctor(
         width = max(len(check.name) for check in examination.checks)
         for check in examination.checks:
             status = terminal.coloured(check.status, 4)
-            lines.append(f"{status}  {check.name:<{width}}  {check.found}")
+            lines.append(f"{status}  {check.name:<{width}}  {visible(check.found)}")
             lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
         lines += ["", examination.conclusion()]
         data, failed = examination.to_dict(), bool(examination.with_status("bad"))
     if json != "-":
-        terminal.say("\n".join(lines))
+        terminal.say("\n".join(lines), with_colours=True)
     terminal.write_json(json, data)
     if failed:
         raise SystemExit(1)

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 
+from labkit.escaping import visible
 from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
@@ -36,7 +37,7 @@ class Lines(Reporter):
         self._done += 1
         if self._done < self._trials:
             line += f"; {remaining(self._done, self._trials, self._began)}"
-        sys.stderr.write(f"[{self._done}/{self._trials}] {line}\n")
+        sys.stderr.write(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
 
 
 class Live(Lines):
@@ -72,5 +73,5 @@ class Live(Lines):
             f"{self._done + 1}/{self._trials} {bar:\N{LIGHT SHADE}<{BAR}} {self._label}: {status}"
         )
         width = shutil.get_terminal_size().columns
-        sys.stderr.write(f"\r\x1b[K{line[: width - 1]}")
+        sys.stderr.write(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")
         sys.stderr.flush()

@@ -9,6 +9,7 @@ import typer
 
 from labkit.cli import options, terminal
 from labkit.cli.options import Chart, Json, Metric, example
+from labkit.escaping import cell
 
 LISTED = ("id", "started_at", "experiment", "study", "axes", "wall_s", "efficiency", "verdict")
 """Fields of a record in the JSON of the list, beside its strategy."""
@@ -84,7 +85,8 @@ def export(
     if csv is None and json is None:
         csv = "-"
     if csv is not None:
-        facade.results().to_csv(sys.stdout if csv == "-" else csv, index=False)
+        table = facade.results().rename(columns=cell).map(cell)
+        table.to_csv(sys.stdout if csv == "-" else csv, index=False)
     if json is not None:
         records = [record.to_dict() for record in Store().records()]
         terminal.write_json(json, {"records": records})

@@ -16,6 +16,7 @@ import msgspec
 
 from labkit.cli import options
 from labkit.errors import BadInput, Interrupted
+from labkit.escaping import visible
 
 if TYPE_CHECKING:
     from labkit.lab.progress import Reporter
@@ -29,17 +30,17 @@ STORED = "what was measured is stored ('labkit results list')"
 
 def error(message: str) -> None:
     """Write one line on standard error."""
-    sys.stderr.write(f"labkit: {message}\n")
+    sys.stderr.write(f"labkit: {visible(message, lines=False)}\n")
 
 
 def note(message: str) -> None:
     """Write one line on standard error that is no error: standard output holds results only."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{visible(message)}\n")
 
 
-def say(text: str) -> None:
-    """Write lines on standard output."""
-    sys.stdout.write(text + "\n")
+def say(text: str, *, with_colours: bool = False) -> None:
+    """Write lines on standard output; those `with_colours` hold no text from outside."""
+    sys.stdout.write(f"{text if with_colours else visible(text)}\n")
 
 
 def coloured(verdict: str, width: int) -> str:

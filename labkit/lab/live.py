@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
+from labkit.escaping import escape, visible
 from labkit.lab.picture import MAX_ARMS, Points, strips
 from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
@@ -95,7 +95,7 @@ class Notebook(Reporter):
             counted = [(self._verdicts[name], name) for name in ("valid", "warn", "invalid")]
             line += "".join(f", {number} {name}" for number, name in counted if number)
         html = f'<div style="{_SMALL}">{escape(line)}</div>'
-        self._spot.close({"text/html": html, "text/plain": line} if line else None)
+        self._spot.close({"text/html": html, "text/plain": visible(line)} if line else None)
 
     def _show(self, status: str, share: float = 0.0) -> None:
         """Show the card: which trial of how many, its arm, how far, and the last that ended."""
@@ -109,7 +109,7 @@ class Notebook(Reporter):
         recent = self._lines[-RECENT_LINES:] if several else []
         ended = "".join(f"<div>{escape(line)}</div>" for line in recent)
         html = f'<div>{escape(text)}</div>{bar}{picture}<div style="{_SMALL}">{ended}</div>'
-        self._spot.show({"text/html": html, "text/plain": text})
+        self._spot.show({"text/html": html, "text/plain": visible(text)})
 
 
 class LiveOutput:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import NamedTuple
 
+from labkit.escaping import escape
 from labkit.launch.launcher import Progress
 
 MAX_POINTS = 120

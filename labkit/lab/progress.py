@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from labkit.escaping import visible
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -59,7 +60,7 @@ class SafeReporter:
                 getattr(self._reporter, name)(*arguments)
             except Exception as error:  # noqa: BLE001  # whatever it is, the trial is worth more
                 self._reporter = Reporter()
-                reason = f"{type(error).__name__}: {error}"
+                reason = visible(f"{type(error).__name__}: {error}", lines=False)
                 sys.stderr.write(f"labkit: progress is shown no longer ({reason})\n")
 
         return call

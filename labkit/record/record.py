@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from labkit.errors import RecordDamaged
+from labkit.escaping import escape, visible
 
 SCHEMA_VERSION = 1
 
@@ -412,9 +413,7 @@ class Record(Measurement, frozen=True, kw_only=True):
         return f"{arm or self.ran}: {counts}, {took}, {trust}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        from html import escape  # here: a measured process never shows a record
-
-        text = f"Record {self.id}: {self.says}"
+        text = visible(f"Record {self.id}: {self.says}", lines=False)
         more = f"<code>lab.load({escape(self.id)!r})</code>"
         html = f"<p>{escape(text)}. All of it: {more}</p>"
         return {"text/html": html, "text/plain": text}

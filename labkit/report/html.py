@@ -12,12 +12,12 @@ import base64
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
+from labkit.escaping import escape, visible
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -42,7 +42,7 @@ class Shown:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return self.text()
+        return visible(self.text())
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -50,7 +50,7 @@ class Shown:
     def _repr_mimebundle_(
         self, include: Container[str] | None = None, exclude: Container[str] | None = None
     ) -> dict[str, str]:
-        kinds = {"text/html": self.html, "text/plain": self.text}
+        kinds = {"text/html": self.html, "text/plain": self.__repr__}
         return {
             kind: show()
             for kind, show in kinds.items()
@@ -70,7 +70,7 @@ class Table(Shown):
 
     def text(self) -> str:
         """Return aligned plain text, the sentences below."""
-        lines = [list(self.headers), *map(list, self.rows)]
+        lines = [[visible(word, lines=False) for word in row] for row in (self.headers, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         shown = []
         for line in lines:
@@ -78,7 +78,7 @@ class Table(Shown):
             cells = [word.ljust(width) for word, width in pairs[: self.left]]
             cells += [word.rjust(width) for word, width in pairs[self.left :]]
             shown.append("  ".join(cells).rstrip())
-        return "\n".join([*shown, *(["", self.says] if self.says else [])])
+        return "\n".join([*shown, *(["", visible(self.says)] if self.says else [])])
 
     def html(self) -> str:
         """Return the table, and what it says as a paragraph for each line."""

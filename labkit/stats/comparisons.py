@@ -12,12 +12,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from labkit.escaping import escape, visible
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.stats import frames
@@ -75,7 +75,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         html = escape(self.text()).replace(self.answer, f"<b>{self.answer}</b>", 1)
-        return {"text/html": f"<p>{html}</p>", "text/plain": self.text()}
+        return {"text/html": f"<p>{html}</p>", "text/plain": visible(self.text())}
 
 
 def compare(of: Values, to: Values, level: float = LEVEL) -> Comparison:

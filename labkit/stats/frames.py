@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from labkit.errors import BadInput
+from labkit.escaping import visible
 from labkit.record.codes import CODES
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
@@ -119,7 +120,7 @@ def arm_label(settings: Mapping[str, Any]) -> str:
             words.append(f"{value:,}")
         else:
             words.append(f"{name} {str(value).lower()}")
-    return ", ".join(words) or "all"
+    return visible(", ".join(words), lines=False) or "all"
 
 
 def plain(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from statistics import median
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -12,6 +11,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from labkit import stats
+from labkit.escaping import escape, visible
 from labkit.studies.parts import Check, Judged
 
 Word = Literal["holds", "refuted", "inconclusive"]
@@ -123,7 +123,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/html": self.html(), "text/plain": self.text()}
+        return {"text/html": self.html(), "text/plain": visible(self.text())}
 
 
 def tally(found: Iterable[Verdict]) -> str:

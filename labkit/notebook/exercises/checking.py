@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import cache
-from html import escape
 from importlib.util import module_from_spec, spec_from_file_location
 from types import EllipsisType
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ import msgspec
 
 from labkit import paths
 from labkit.errors import BadInput
+from labkit.escaping import escape
 from labkit.notebook.exercises.grading import Wrong, sentence
 from labkit.report.html import prose
 from labkit.spec.validation import did_you_mean

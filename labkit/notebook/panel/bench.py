@@ -19,7 +19,6 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
-from html import escape
 from pathlib import Path
 from types import CodeType
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ import msgspec
 
 from labkit import stats
 from labkit.errors import BadInput, LabError, TrialFailed
+from labkit.escaping import escape
 from labkit.lab import progress
 from labkit.lab.live import LiveOutput, Notebook
 from labkit.lab.picture import strips

@@ -15,13 +15,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import ipywidgets as widgets
 import msgspec
 
 from labkit.errors import BadInput
+from labkit.escaping import escape
 from labkit.launch import preflight
 from labkit.spec import delays, plan, validation
 from labkit.spec import trial as spec

@@ -1,0 +1,51 @@
+"""Text from outside, made harmless where it is shown: in a terminal, on a page, in a spreadsheet.
+
+A server, a study file, a certificate or a stranger's record wrote some of what the lab shows. It is
+stored as it came, and escaped where it leaves the lab, and nowhere before.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""What a spreadsheet takes for the beginning of a formula, in either width."""
+
+
+def visible(text: str, *, lines: bool = True) -> str:
+    """Return `text` with what a terminal obeys, or does not show, written as an escape.
+
+    Those are control characters, marks that turn the direction of writing, spaces of no width, and
+    ends of lines too unless `lines` may end.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n" if lines else ""
+    return "".join(
+        one if one.isprintable() or one in kept else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
+def escape(text: str) -> str:
+    """Return `text` for HTML, in an element or between quotes."""
+    from html import escape as escaped  # here: a measured process never makes any
+
+    return escaped(visible(text))
+
+
+def cell(value: Any) -> Any:
+    """Return the value of a cell that no spreadsheet runs; what is no text, or a number, stays."""
+    if not isinstance(value, str):
+        return value
+    shown = visible(value, lines=False)
+    return f"'{shown}" if _FORMULA.match(value) and not _is_number(value) else shown
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
