@@ -22,6 +22,10 @@ class LabError(Exception):
     def __str__(self) -> str:
         return visible(super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a cell shows: the sentence alone. IPython asks for it by this name."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class BadInput(LabError, ValueError):
     """What was asked for cannot be done; nothing was started and nothing was changed."""
@@ -49,6 +53,13 @@ class TrialFailed(LabError):
     def __init__(self, message: str, record: Any = None) -> None:
         super().__init__(message)
         self.record = record
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the sentence and, below it, each reason that the record has."""
+        return [
+            *super()._render_traceback_(),
+            *map(visible, self.record.reasons if self.record else ()),
+        ]
 
 
 class Interrupted(LabError):

@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,8 +18,11 @@ from unittest import mock
 
 import psutil
 import pytest
+from factories import make_record
 
+import labkit as lab
 from labkit import cli
+from labkit.record.record import Note
 from labkit.studies import study_file
 
 SMALL = "--requests 60 --limit 10"
@@ -177,16 +179,38 @@ def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> N
     assert "damaged" in refused("results show 20260101T000000-000000")
 
 
-def test_a_failed_run_exits_1_and_stores_its_record(store: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        done = labkit(f"run --target {url} --requests 5 --json -")
+def test_a_failed_run_says_why_wherever_it_is_looked_at(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    done = labkit(f"run --set path=/status/404 {SMALL} --json {out}")
     assert done.returncode == 1
-    (record,) = json.loads(done.stdout)["records"]
-    assert record["counts"]["failed"] == {"connect": 5}
+    (record,) = json.loads(out.read_text())["records"]
+    assert record["counts"]["failed"] == {"status": 60}
+    assert record["counts"]["statuses"] == {"404": 60}
     assert record["verdict"] == "invalid"
-    assert len(list(store.glob("*.json"))) == 1
+    assert "(404: 60)" in done.stderr
+    run = lab.kept(store=lab.Store(store))
+    assert run.counts.statuses == {404: 60}
+    shown = labkit_here(f"results show {record['id']}").stdout
+    for text in (done.stdout, shown, run.html(), lab.Study([run.record], []).html()):
+        assert "404: 60" in text
+        assert "status: BadStatus: status 404" in text
+
+
+def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text("of an earlier run")
+    notes = [Note(code="deadline", message="it passed its deadline; raise deadline_s")]
+    counts = {"counts.failed": {"status": 30}, "counts.statuses": {503: 30}}
+    record = make_record(warnings=notes, first_errors=["status: BadStatus: 503"], **counts)
+    failure = lab.TrialFailed("the trial passed its deadline", record)
+    with mock.patch("labkit.lab.facade.run", mock.AsyncMock(side_effect=failure)):
+        done = labkit_here(f"run --json {out}")
+
+    assert (done.returncode, done.stderr) == (1, "labkit: the trial passed its deadline\n")
+    assert json.loads(out.read_text())["records"][0]["counts"]["statuses"] == {"503": 30}
+    for text in (done.stdout, "\n".join(failure._render_traceback_())):
+        assert all(word in text for word in ("raise deadline_s", "BadStatus: 503"))
+    assert "503: 30" in done.stdout
 
 
 @pytest.mark.parametrize(

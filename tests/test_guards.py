@@ -177,13 +177,22 @@ def test_of_ten_requests_some_wait_inside_the_transport(expected: str, waiting: 
 
 
 def test_notes_hold_the_numbers() -> None:
-    found = counts(sent=90, not_sent=10, ok=80, failed={"timeout": 3, "reset": 7})
+    failed = {"timeout": 1, "reset": 2, "status": 7}
+    found = counts(sent=90, not_sent=10, ok=80, failed=failed, statuses={503: 6, 404: 1})
 
     assert [note.message for note in doubts({}, **found)] == [
         "10 of 100 requests were never sent",
-        "10 of 90 requests failed (reset 7, timeout 3)",
+        "10 of 90 requests failed (503: 6, reset: 2, 404: 1, timeout: 1)",
         "11.1 % of the requests failed: such arms are not comparable",
     ]
+
+
+@pytest.mark.parametrize("kind", [*guards.CAUSES, "reset"])
+def test_where_all_failed_the_cause_of_most_is_looked_for_first(kind: str) -> None:
+    first, _ = doubts({}, **counts(ok=0, failed={"timeout": 30, kind: 70}))
+
+    assert first.message.startswith(f"none of 100 requests succeeded ({kind}: 70, timeout: 30): ")
+    assert guards.CAUSES.get(kind, "there is no latency") in first.message
 
 
 NAMES = ("planned", "sent", "not_sent", "ok", "cancelled")

@@ -6,8 +6,10 @@ import asyncio
 import errno
 import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from math import inf
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, patch
@@ -310,6 +312,21 @@ async def test_a_server_that_stalls_is_a_timeout(server: Server, name: str) -> N
 
 async def test_a_port_where_nobody_listens_is_a_failure_to_connect() -> None:
     assert await alone(open_transport(AiohttpTransport(), f"http://{nobody()}")) == "connect"
+
+
+TRUSTED_BY_NOBODY = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+TRUSTED_BY_NOBODY.load_cert_chain(Path(__file__).parent / "data" / "untrusted.pem")
+
+
+@pytest.mark.parametrize(("context", "kind"), [(TRUSTED_BY_NOBODY, "certificate"), (None, "tls")])
+async def test_a_certificate_that_is_not_trusted_is_named(context: Any, kind: str) -> None:
+    def refuse(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=context) as trap:
+        url = f"https://127.0.0.1:{trap.sockets[0].getsockname()[1]}"
+        assert await alone(open_transport(AiohttpTransport(), url)) == kind
 
 
 def unconnected(number: int | None, kind: Any = aiohttp.ClientConnectorError) -> Exception:

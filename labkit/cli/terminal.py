@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from labkit.cli import options
-from labkit.errors import BadInput, Interrupted
+from labkit.errors import BadInput, Interrupted, TrialFailed
 from labkit.escaping import visible
 
 if TYPE_CHECKING:
@@ -65,20 +65,34 @@ def perform(
     Refuses a place for `json` that cannot be written before it starts.
 
     `save` writes files, and returns a line where there is something to say of them. `stored` says
-    what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`.
+    what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`; a trial that
+    failed is shown by what its record has.
     """
     from labkit.cli.reporters import reporter  # takes a while
 
     options.check_json(json)
-    outcome = wait(start(reporter()), stored=stored)
+    try:
+        outcome = wait(start(reporter()), stored=stored)
+    except TrialFailed as failure:
+        if failure.record is not None:
+            from labkit.report.study import Run
+
+            run = Run(failure.record)
+            show(run.text(), run.to_dict(), json)
+        raise
     remark = save(outcome)
-    if json != "-":
-        say(text(outcome))
+    show(text(outcome), outcome.to_dict(), json)
     if remark is not None:
         note(remark)
-    write_json(json, outcome.to_dict())
     if failed(outcome):
         raise SystemExit(1)
+
+
+def show(text: str, data: Any, json: str | None) -> None:
+    """Write a result: its JSON where `--json` says, and its text unless that is on stdout."""
+    write_json(json, data)
+    if json != "-":
+        say(text)
 
 
 def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:

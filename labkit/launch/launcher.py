@@ -158,7 +158,8 @@ class _Run:
         record = self._keep_record(began, self.child, note)
         if note is not None:
             named = "" if self.profile else f" (record {record.id})"
-            raise TrialFailed(f"{note.message}{named}", record)
+            failed = f"; failed by then: {record.counts.why}" if record.counts.failures else ""
+            raise TrialFailed(f"{note.message}{failed}{named}", record)
         return record
 
     async def _measure(self, target: Served, core: int | None, deadline_s: float) -> Note | None:
@@ -202,7 +203,7 @@ class _Run:
         while (line := await read_line(child)) is not None:
             if line["type"] == "measurement":
                 self.peak_rss_bytes = line["peak_rss_bytes"]
-                self.measured = msgspec.convert(line["measurement"], Measurement)
+                self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
                 return
             if line["type"] == "failed":
                 raise BadInput(line["message"])
@@ -214,7 +215,7 @@ class _Run:
                     trial=self.trial,
                     t_s=line["t_s"],
                     in_flight=line["in_flight"],
-                    counts=msgspec.convert(line["counts"], Counts),
+                    counts=msgspec.convert(line["counts"], Counts, str_keys=True),
                     client_rss_bytes=line["client_rss_bytes"],
                     client_cpu_percent=_percent(before, line, "client_cpu_s"),
                     server_rss_bytes=line["server_rss_bytes"],

@@ -35,7 +35,7 @@ def _codes(
 # The trial did not do what it was to do.
 _FAILED = _codes("invalid", (
     ("all-failed", "no request succeeded",
-     "see the first error, and whether the target runs"),
+     "see the first error"),
     ("deadline", "the trial passed its deadline", "send fewer requests, or raise deadline_s"),
     ("ended-early", "the client was asked to end before all items were sent",
      "let it run to its end, or send fewer requests"),

@@ -39,6 +39,14 @@ invalid (in a window long enough for the share to mean anything)."""
 MAX_FAILED_SHARE = 0.01
 """Above this share of failures an arm is not to be compared: fast failures make it look fast."""
 
+CAUSES = {
+    "connect": "look whether the target runs, and on which port",
+    "status": "the target runs and answers with no success: look at the path that is asked for",
+    "certificate": "its TLS certificate is not trusted: let SSL_CERT_FILE name the one to trust",
+    "tls": "the target does not speak TLS as asked: look whether its URL begins with http:",
+}
+"""What to look at first where requests fail, by the kind of most failures."""
+
 SERVICE_TIME = (
     "Latency is service time in a closed workload: not what an independent user would feel"
 )
@@ -127,10 +135,12 @@ def _of_counts(measured: Measurement) -> Iterable[tuple[str, str]]:
     if counts.not_sent > dropped:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
     if counts.sent and not counts.ok:
-        yield "all-failed", f"none of {counts.sent:,} requests succeeded: there is no latency"
+        most = max(counts.failed, key=counts.failed.__getitem__, default="")
+        why, cause = counts.why or "cancelled", CAUSES.get(most, "there is no latency")
+        yield "all-failed", f"none of {counts.sent:,} requests succeeded ({why}): {cause}"
     if counts.failures:
-        kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.failed.items()))
-        yield "failures", f"{counts.failures:,} of {counts.sent:,} requests failed ({kinds})"
+        failed = f"{counts.failures:,} of {counts.sent:,} requests failed"
+        yield "failures", f"{failed} ({counts.why})"
     if counts.ok and counts.failed_share > MAX_FAILED_SHARE:
         share = f"{100 * counts.failed_share:.1f} % of the requests failed"
         yield "failures-many", f"{share}: such arms are not comparable"

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 FAILURES = (
     "timeout",
     "connect",
+    "certificate",
+    "tls",
     "reset",
     "disconnected",
     "emfile",
@@ -40,19 +42,36 @@ Verdict = Literal["valid", "warn", "invalid"]
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What became of the items: planned = sent + not_sent, sent = ok + failed + cancelled."""
+    """What became of the items: planned = sent + not_sent, sent = ok + failed + cancelled.
+
+    `statuses` counts by its number each answer that is no success; `failed` has them as `status`.
+    """
 
     planned: int
     sent: int
     not_sent: int = 0
     ok: int
     failed: dict[str, int] = {}
+    statuses: dict[int, int] = {}
     cancelled: int = 0
 
     @property
     def failures(self) -> int:
         """Count the requests that failed, of any kind."""
         return sum(self.failed.values())
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Count the failures by reason: an answer by its status, any other by its kind."""
+        others = {kind: n for kind, n in self.failed.items() if kind != "status"}
+        by_status = {str(code): n for code, n in sorted(self.statuses.items())}
+        return (by_status or {"status": self.failed.get("status", 0)}) | others
+
+    @property
+    def why(self) -> str:
+        """Return the failures by reason as text, most first: '404: 300, reset: 2'."""
+        most_first = sorted(self.reasons.items(), key=lambda one: -one[1])
+        return ", ".join(f"{reason}: {n:,}" for reason, n in most_first if n)
 
     @property
     def failed_share(self) -> float:
@@ -400,13 +419,20 @@ class Record(Measurement, frozen=True, kw_only=True):
         return float(getattr(self.latency_s, percentile)) - float(delay) - late_s[percentile]
 
     @property
+    def reasons(self) -> list[str]:
+        """Return each note behind its code, and the first error: all that there is to explain."""
+        notes = [f"{note.code}: {note.message}" for note in self.warnings]
+        return [*notes, *(f"first error: {error}" for error in self.first_errors[:1])]
+
+    @property
     def says(self) -> str:
         """Return one line: what ran, what was answered and when, and how far to trust it."""
         arm = ", ".join(f"{name}={value}" for name, value in self.axes.items())
         took = f"{self.wall_s:.2f} s" if self.wall_s is not None else "no answer"
         codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
         trust = f"{self.verdict} ({codes})" if codes else self.verdict
-        counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok"
+        failed = f" ({self.counts.why})" if self.counts.failures else ""
+        counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok{failed}"
         if "experiment" in self.trial:
             found = [f"{name} {value:,.4g}" for name, value in self.figures.items()]
             return f"{arm or self.ran}: {', '.join([*found, trust])}"
@@ -420,7 +446,7 @@ class Record(Measurement, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return this record as plain data, ready for JSON."""
-        data: dict[str, Any] = msgspec.to_builtins(self)
+        data: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
         return data
 
 

@@ -121,10 +121,9 @@ class Run(Outcome):
 
     def html(self) -> str:
         """Return the main figures, warnings and the first error, the timeline, and all the rest."""
-        notes = [f"{note.code}: {note.message}" for note in self.record.warnings]
         return (
             tables.of_one(self.record).html()
-            + html.listed([*notes, *tables.errors([self.record])])
+            + html.listed(self.record.reasons)
             + html.picture(self.plot)
             + html.folded("Every figure", self.table().html())
         )

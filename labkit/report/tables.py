@@ -6,6 +6,7 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -92,9 +93,12 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame)
 
 
 def errors(records: Sequence[Record]) -> list[str]:
-    """Return the first error of all in a sentence; nothing where there is none."""
+    """Return what failed in all and the first error, in sentences; nothing where nothing failed."""
+    reasons = sum((Counter(one.counts.reasons) for one in records), Counter[str]())
+    listed = ", ".join(f"{reason}: {n:,}" for reason, n in reasons.items())
     found = next((error for one in records for error in one.first_errors), "")
-    return [f"First error: {found.strip().rstrip('.')}."] if found else []
+    failed = [f"Failed in all: {listed}."] if listed else []
+    return [*failed, *([f"First error: {found.strip().rstrip('.')}."] if found else [])]
 
 
 def of_comparisons(compared: Sequence[Against]) -> Table:
@@ -143,9 +147,9 @@ def of_run(record: Record) -> Table:
             rows.append(["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"])
         rows += [["workload", _workload(trial["workload"])], ["target", _target(trial["target"])]]
         counts = record.counts
-        failed = "".join(f", {kind} {n:,}" for kind, n in counts.failed.items())
+        why = f" ({counts.why})" if counts.failures else ""
         ended = (
-            f"{counts.ok:,} ok, {counts.failures:,} failed{failed}, {counts.cancelled:,} "
+            f"{counts.ok:,} ok, {counts.failures:,} failed{why}, {counts.cancelled:,} "
             f"cancelled, {counts.not_sent:,} not sent"
         )
         rows.append(["requests", ended])

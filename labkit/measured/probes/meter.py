@@ -43,6 +43,7 @@ class Meter:
         self.kind_of, self.window = kind_of, window
         self.sent = self.ok = self.cancelled = self.items = 0
         self.failed: dict[str, int] = {}
+        self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []
         self.unsettled: list[float] = []
         self._words = array("H")
@@ -52,6 +53,9 @@ class Meter:
         """Count a request that failed, by kind."""
         kind = self.kind_of(error)
         self.failed[kind] = self.failed.get(kind, 0) + 1
+        status = getattr(error, "status", None)
+        if kind == "status" and status is not None:
+            self.statuses[status] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
 
@@ -115,6 +119,7 @@ class Meter:
             not_sent=max(self.planned - self.sent, 0),
             ok=self.ok,
             failed=dict(self.failed),
+            statuses=dict(self.statuses),
             cancelled=self.cancelled + self.in_flight,
         )
 

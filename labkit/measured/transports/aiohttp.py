@@ -51,6 +51,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         (aiohttp.ServerDisconnectedError, "disconnected"),
         ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
         ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), "payload"),
+        (aiohttp.ClientConnectorCertificateError, "certificate"),
+        (aiohttp.ClientSSLError, "tls"),
         (aiohttp.ClientConnectorError, kind_of_errno),
         (OSError, partial(kind_of_errno, otherwise="other")),
     )

@@ -55,6 +55,7 @@ class BadStatus(Exception):
 
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
+        self.status = status
 
 
 class Unanswered(Exception):
