@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import math
@@ -50,7 +51,7 @@ def or_none(values: Values) -> Values:
 FLAG = [True, False], [*NOT_BOOL, None]
 SECONDS = [0.001, 5, DAY], [0, 0.0, -1, -0.1, DAY + 0.1, None, *NOT_NUMBERS]
 TEXT = ["127.0.0.1", "::1"], [*NOT_TEXT, None]
-DELAY = ["0", "randint(0,3)*0.1"], [*NOT_TEXT, None]
+DELAY = ["0", "randint(0,3)*0.1"], [True, b"x", ["x"], None]
 CONNECTIONS, BYTES = whole(0, 1_000_000, 30), whole(0, 1 << 30, 1 << 20)
 SERVERS = ("serve", "serve-echo", "serve-postgres", "serve-valkey")
 HTTP, DATABASE = ("http-target", "serve"), ("postgres-target", "serve-postgres")
@@ -394,13 +395,16 @@ def test_a_registered_function_is_found_by_its_name_but_not_for_a_record(
 # Names of settings
 
 
-NEAREST = {
-    "limt": "limit",
-    "request": "requests",
-    "transport.limti": "transport.limit",
-    "eager_task": "eager_tasks",
-    "worklod.limit": "workload.limit",
-}
+MISSPELT = """
+stratgy:strategy strategi:strategy trasport:transport targt:target wokload:workload limt:limit
+lmit:limit Limit:limit request:requests reqests:requests req:requests dealy:delay dely:delay
+lop:loop sed:seed rat:rate arival:arrival overflw:overflow pobes:probes timout_s:timeout_s
+timeout:timeout_s deadline:deadline_s keepalive:keepalive_timeout body-bytes:body_bytes
+eager_task:eager_tasks resolve:resolve_s limit_perhost:limit_per_host
+transport.limti:transport.limit transprt.limit:transport.limit worklod.limit:workload.limit
+target.dely:target.delay workload.delay:target.delay switches.lop:switches.loop
+"""
+NEAREST = dict(pair.split(":") for pair in MISSPELT.split())
 
 
 @pytest.mark.parametrize(
@@ -415,6 +419,47 @@ def test_an_unknown_setting_is_refused_with_the_nearest(name: str) -> None:
         with pytest.raises(BadInput) as caught:
             ask(name)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("one", ["", "a", "ab", "ba", "abc", "acb", "kitten", "sitting"])
+@pytest.mark.parametrize("other", ["", "b", "ab", "cab", "sitting"])
+def test_the_distance_of_two_words_is_the_least_number_of_edits(one: str, other: str) -> None:
+    @functools.cache
+    def edits(i: int, j: int) -> int:
+        """As it is defined: of the first i letters and the first j."""
+        if not i or not j:
+            return i + j
+        found = [edits(i - 1, j) + 1, edits(i, j - 1) + 1]
+        found.append(edits(i - 1, j - 1) + (one[i - 1] != other[j - 1]))
+        if i > 1 < j and one[i - 2 : i] == other[j - 2 : j][::-1]:
+            found.append(edits(i - 2, j - 2) + 1)
+        return min(found)
+
+    least = edits(len(one), len(other))
+    assert validation.edit_distance(one, other, least) == least
+    assert validation.edit_distance(one, other, least - 1) is None
+
+
+def test_a_setting_of_another_kind_is_one_of_that_kind() -> None:
+    assert "it is one with transport='wire' or transport='redis'" in refusal(depth=4)
+    assert "it is one with target='postgres'" in refusal(**{"target.rows": 5})
+
+
+@pytest.mark.parametrize(("number", "text"), [(0.05, "0.05"), (1, "1"), (1e-5, "1e-05")])
+def test_a_number_is_the_fixed_delay_that_it_writes(number: Any, text: str) -> None:
+    assert Trial(delay=number) == Trial(delay=text) == Trial().replace(delay=number)
+    assert "does not parse" in refusal(delay=-number)
+
+
+@pytest.mark.parametrize(("given", "setting"), [
+    ("task_pool", "strategy='task_pool'"), (strategies.load, "strategy=load"),
+    (HERE, f"target={HERE!r}"), (5, "requests=1_000"),
+])  # fmt: skip
+def test_what_is_no_trial_is_refused_with_what_to_write(given: Any, setting: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        spec.checked(given)
+
+    assert str(caught.value).endswith(f": it must be a Trial; write lab.Trial({setting})")
 
 
 def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:

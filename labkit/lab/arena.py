@@ -18,7 +18,7 @@ from labkit.report.arena import Arena
 from labkit.report.exam_faults import Examined, judge
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
-from labkit.spec.trial import Trial
+from labkit.spec.trial import Trial, checked
 
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")
 """The strategies of the lab to rank with: those without a fault."""
@@ -46,7 +46,7 @@ async def arena(
     replaces the one to rank by, whose size `scale` sets. Raises `BadInput` before anything is
     started.
     """
-    base = trial or default_trial(scale or default_scale())
+    base = checked(trial or default_trial(scale or default_scale()))
     if not strategies:
         raise BadInput(
             "strategies is empty: give the arena at least one function, as in lab.arena(mine)"

@@ -27,7 +27,7 @@ from labkit.report.study import Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.targets import HttpServer
-from labkit.spec.trial import Trial
+from labkit.spec.trial import Trial, checked
 from labkit.stats import MIN_REPEATS
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
@@ -49,7 +49,7 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
 
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
-    steps = [Step(work=trial, axes={}, repeat=0, order=0)]
+    steps = [Step(work=checked(trial), axes={}, repeat=0, order=0)]
     records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
 
@@ -67,7 +67,8 @@ async def profile(
     long on a callback that blocks the event loop is named. The record of the run is stored nowhere.
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
-    chosen, request = trial or Trial(), launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
+    chosen = checked(trial or Trial())
+    request = launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     show, ready = reporter or progress.default(), preflight.prepare(chosen)
@@ -136,7 +137,7 @@ async def compare(
     stored as invalid and the others go on.
     """
     varied = {**(axes or {}), **more_axes}
-    arms = plan.arms(trial or Trial(), varied)
+    arms = plan.arms(checked(trial or Trial()), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
     # Tables and charts name the arms in the order in which they were given.
@@ -159,7 +160,7 @@ async def sweep(
     Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
     a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
     """
-    base = trial or Trial()
+    base = checked(trial or Trial())
     Sweep.check(base)
     if limit is None:
         found = Sweep.limits_for(base)

@@ -147,9 +147,16 @@ def resolved(
             return role, name
     settings = sorted(field for listed in names.values() for field in listed)
     dotted = [f"{role}.{field}" for role, listed in names.items() for field in listed]
-    near = validation.did_you_mean(name, [*settings, *dotted])
+    near = validation.did_you_mean(name, ["strategy", *KINDS, *settings, *dotted])
+    others = [
+        f"{role}={kind!r}"
+        for role, of_role in KINDS.items()
+        for kind, part in of_role.items()
+        if name.removeprefix(f"{role}.") in part.__struct_fields__
+    ]
+    owner = f"; it is one with {' or '.join(others)}" if others else ""
     listed_all = f"; there are {', '.join(['strategy', *KINDS, *dict.fromkeys(settings)])}"
     raise BadInput(
-        f"{name!r} is not a setting of a trial with these parts{near or listed_all} "
+        f"{name!r} is not a setting of a trial with these parts{owner or near or listed_all} "
         "(write a dotted name where a short one is ambiguous, as in transport.limit)"
     )

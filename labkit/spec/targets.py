@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
@@ -57,6 +58,9 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
                 f"{self.role}.engine is 'aiohttp': it must be 'wire', the server's only one; to "
                 "measure aiohttp's own server, start it and give its URL as the target"
             )
+        if isinstance(self.delay, int | float) and not isinstance(self.delay, bool):
+            # A number is the fixed delay that it would be as text.
+            msgspec.structs.force_setattr(self, "delay", str(self.delay))
         super().__post_init__()
         delays.parse(self.delay)
 

@@ -294,6 +294,18 @@ class Trial:
         return cls(strategy=name, **settings)
 
 
+def checked(trial: Any) -> Trial:
+    """Return the trial; raise `BadInput`, with what to write, for anything else."""
+    if isinstance(trial, Trial):
+        return trial
+    setting = "requests=1_000"
+    if isinstance(trial, str):
+        setting = f"{'target' if ':' in trial else 'strategy'}={trial!r}"
+    elif callable(trial):
+        setting = f"strategy={getattr(trial, '__name__', 'mine')}"
+    raise BadInput(f"trial is {trial!r}: it must be a Trial; write lab.Trial({setting})")
+
+
 def _choose_strategy(value: Any) -> dict[str, Any]:
     """Return the fields of a trial whose strategy is `value`: a name, or a coroutine function."""
     is_own_name = isinstance(value, str) and value not in STRATEGIES
