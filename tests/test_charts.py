@@ -371,7 +371,7 @@ def test_triptych_puts_published_beside_measured() -> None:
     assert widths(cpu) == pytest.approx([45, 38, 100, 100])
     assert [bool(box.get_hatch()) for box in boxes(memory)] == [False, True, False, True]
     assert labels(memory) == ["semaphore", "as_completed \N{WARNING SIGN}"]
-    named = {"measured here", "published 2018", "floor: the server's delays alone"}
+    named = {"measured here", "published 2018", "floor: the server's delays in this order"}
     assert named <= set(words(chart))
 
 

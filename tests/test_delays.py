@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from labkit.errors import BadInput
 from labkit.spec import delays
-from labkit.spec.delays import FORMS, MAX_DELAY_S, Delay, floor_of, floor_s, parse
+from labkit.spec.delays import (
+    FORMS,
+    MAX_DELAY_S,
+    Delay,
+    bound_s,
+    floor_and_bound_of,
+    floor_s,
+    parse,
+)
 
 SEEDS = [0, 1, 2**63 - 1]
 EXPRESSIONS = [
@@ -190,6 +198,8 @@ def test_the_floor_is_the_makespan_of_the_schedule(durations: list[int], slots: 
 
     assert floor == simulated(durations, slots)
     # Graham's bound for list scheduling, against what no schedule can beat.
+    assert max(share, longest) == pytest.approx(bound_s(durations, slots))
+    assert bound_s(durations, slots) <= floor_s(sorted(durations, reverse=True), slots) + 1e-9
     assert max(share, longest) <= floor <= share + longest
     assert floor_s(durations, 1) == sum(durations)
     assert floor_s(durations, len(durations) + 1) == longest
@@ -197,7 +207,9 @@ def test_the_floor_is_the_makespan_of_the_schedule(durations: list[int], slots: 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 5))
 def test_the_closed_form_for_a_fixed_delay_is_the_schedule(n: int, slots: int, delay: int) -> None:
-    assert floor_of(parse(str(delay)), 0, n, slots) == simulated([delay] * n, slots)
+    floor, bound = floor_and_bound_of(parse(str(delay)), 0, n, slots)
+    assert floor == simulated([delay] * n, slots)
+    assert bound == pytest.approx(bound_s([delay] * n, slots))
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
@@ -206,6 +218,13 @@ def test_the_floor_of_an_expression_is_that_of_its_draws(text: str) -> None:
     drawn = [delay.draw(3, str(item)) for item in range(50)]
 
     assert list(delays.of_items(delay, 3, 50)) == drawn
-    assert floor_of(delay, 3, 50, 1) == pytest.approx(sum(drawn))
-    assert floor_of(delay, 3, 50, 50) == max(drawn)
-    assert floor_of(delay, 3, 50, 7) == pytest.approx(floor_s(drawn, 7))
+    assert floor_and_bound_of(delay, 3, 50, 1) == pytest.approx((sum(drawn), sum(drawn)))
+    assert floor_and_bound_of(delay, 3, 50, 50) == (max(drawn), max(drawn))
+    both = (floor_s(drawn, 7), bound_s(drawn, 7))
+    assert floor_and_bound_of(delay, 3, 50, 7) == pytest.approx(both)
+
+
+def test_the_floor_in_this_order_is_no_least_time_and_the_bound_is_what_none_beats() -> None:
+    # Longest first takes 6; in the order given the long one begins last.
+    assert floor_s([1, 1, 1, 1, 1, 1, 6], 2) == 9
+    assert floor_s([6, 1, 1, 1, 1, 1, 1], 2) == bound_s([1, 1, 1, 1, 1, 1, 6], 2) == 6

@@ -112,7 +112,7 @@ _LITTLE = (
 _PANELS: Mapping[tuple[str, ...], str] = {
     ("throughput_rps",): "throughput\n(requests/s)",
     ("latency_p50_s", "latency_p99_s"): "latency (ms)",
-    ("efficiency",): "efficiency\n(%)",
+    ("efficiency",): "efficiency,\nin this order (%)",
 }
 _BOUND: Mapping[str, Any] = {"color": style.INK, "linestyle": ":", "linewidth": 1.6}
 

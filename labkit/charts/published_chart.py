@@ -37,7 +37,7 @@ _FLOOR: dict[str, Any] = {
     "color": style.INK,
     "linestyle": "--",
     "linewidth": 1.8,
-    "label": "floor: the server's delays alone",
+    "label": "floor: the server's delays in this order",
 }
 
 

@@ -39,6 +39,7 @@ class Beginning:
     position: StudyPosition
     started_at: datetime
     floor_s: float | None
+    bound_s: float | None
     environment: dict[str, Any]
 
 
@@ -72,6 +73,7 @@ def record(
         order=position.order,
         trial=began.asked,
         floor_s=floor_s,
+        bound_s=began.bound_s,
         # Nothing to be efficient against without a delay, nor where work was left undone.
         efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,

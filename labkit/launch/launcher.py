@@ -136,7 +136,9 @@ class _Run:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
         trial = self.trial
         # Drawing a million delays takes seconds: not in the loop of a notebook.
-        floor_s, deadline_s = await asyncio.to_thread(lambda: (trial.floor_s, trial.deadline_s))
+        floor_s, bound_s, deadline_s = await asyncio.to_thread(
+            lambda: (trial.floor_s, trial.bound_s, trial.deadline_s)
+        )
         cores = environment.core_each() if trial.switches.pin else (None, None)
         began = Beginning(
             trial=trial,
@@ -144,6 +146,7 @@ class _Run:
             position=self.position,
             started_at=datetime.now(UTC),
             floor_s=floor_s,
+            bound_s=bound_s,
             environment=environment.now(),
         )
         try:

@@ -356,9 +356,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
 class Record(Measurement, frozen=True, kw_only=True):
     """A measurement, and what the parent knows of it. `trial` is `Trial.to_dict()`.
 
-    `efficiency` is floor_s / wall_s. `study` is the id shared by the trials of one experiment,
-    `axes` the settings that it varied in this one, `repeat` which repeat this is (from 0),
-    `order` its place in the interleaved order.
+    `floor_s` is the makespan of the delays in this order, `bound_s` what no order of them can beat
+    (None of an older record), and `efficiency` is floor_s / wall_s. `study` is the id shared by the
+    trials of one experiment, `axes` the settings that it varied in this one, `repeat` which repeat
+    this is (from 0), `order` its place in the interleaved order.
 
     Of a coded experiment, `trial` holds its name as `experiment`, its `settings` and those of its
     `server`, and `figures` what it measured, by name. Of a program that others wrote, `trial` is
@@ -375,6 +376,7 @@ class Record(Measurement, frozen=True, kw_only=True):
     order: int = 0
     trial: dict[str, Any]
     floor_s: float | None = None
+    bound_s: float | None = None
     efficiency: float | None = None
     throughput_rps: float | None = None
     process: Process | None = None

@@ -23,6 +23,7 @@ from labkit.report import html
 from labkit.report.exam_faults import Examined, Fault
 from labkit.report.html import Table
 from labkit.report.study import Outcome
+from labkit.report.tables import EFFICIENCY
 from labkit.stats import Interval, comparisons
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Arena(Outcome):
         return Table(
             headers=["strategy", *map(_header, METRICS)],
             rows=rows,
-            says="In brackets the rank; * was examined here.",
+            says=f"In brackets the rank; * was examined here.\n{EFFICIENCY}",
         )
 
     def sentences(self) -> list[str]:

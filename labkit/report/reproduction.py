@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
 
 _WHOLE_PROCESS = (
-    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor "
-    "over the time of the requests alone."
+    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor in "
+    "this order over the time of the requests alone."
 )
 _COLUMNS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "triptych": (

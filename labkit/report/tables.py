@@ -39,6 +39,11 @@ SHOWN = {
 }
 """The metrics of a study's table, with the shortest header that still says what it is."""
 _RATIOS = ("wall_s", "throughput_rps")
+EFFICIENCY = (
+    "Efficiency is the floor over the time; the floor is what the server's delays alone take in "
+    "this order."
+)
+"""What a table with an efficiency says of it: another order of the items might take less."""
 
 
 def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> Table:
@@ -79,10 +84,7 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame)
             f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
         ]
     if any(record.floor_s for record in records):
-        texts.append(
-            "Efficiency is the floor (the shortest time that the server's delays allow) over the "
-            "time."
-        )
+        texts.append(EFFICIENCY)
     texts += [f"{text}." for text in guards.of_latency(records)]
     doubts = {}
     for row in summary.to_dict("records"):
@@ -106,11 +108,21 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     cells: dict[str, dict[str, str]] = {}
     for one in compared:
         cells.setdefault(stats.arm_label(one.of), {})[one.metric] = one.comparison.says
-    first = stats.arm_label(compared[0].to)
-    says = (
-        f"Each arm over {first}: the median ratio of its repeats and its "
-        f"{100 * stats.LEVEL:g} % interval; 'inconclusive' where that contains 1."
+    first, n = stats.arm_label(compared[0].to), compared[0].comparison.n
+    metrics = ", ".join(
+        stats.METRICS[name].label for name in dict.fromkeys(each.metric for each in compared)
     )
+    says = (
+        f"Each arm over {first}: the median ratio of its repeats and its interval; 'inconclusive' "
+        f"where that contains 1. Interval for {len(compared)} comparisons together: "
+        f"{100 * stats.LEVEL:g} % (each arm by {metrics})."
+    )
+    needed = stats.repeats_for(len(compared))
+    if stats.MIN_REPEATS <= n < needed:
+        says += (
+            f" With {n} repeats it is Student's t, wide and for noise that is near normal; "
+            f"{needed} repeats need neither."
+        )
     return Table(
         headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],
         rows=[[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()],
@@ -186,9 +198,11 @@ def _sentence(record: Record) -> str:
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
         return f"{guards.FELT_TIME if record.arrivals else guards.SERVICE_TIME}."
     efficiency = (
-        f"The server's delays alone take {record.floor_s:.2f} s; this client took "
-        f"{record.wall_s:.2f} s, {record.efficiency:.1%} of what it could have done."
+        f"The server's delays alone take {record.floor_s:.2f} s in this order; this client took "
+        f"{record.wall_s:.2f} s, an efficiency of {record.efficiency:.1%}."
     )
+    if record.bound_s is not None and record.bound_s < 0.99 * record.floor_s:
+        efficiency += f" No order takes less than {record.bound_s:.2f} s."
     return " ".join([efficiency, *(f"{text}." for text in guards.of_latency([record]))])
 
 
@@ -204,4 +218,4 @@ def of_records(records: Sequence[Record]) -> Table:
         rows.append([*words, *sizes, *figures, record.verdict])
     headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
     headers += ["efficiency (%)", "memory (MB)", "verdict"]
-    return Table(headers=headers, rows=rows, left=4)
+    return Table(headers=headers, rows=rows, says=EFFICIENCY, left=4)

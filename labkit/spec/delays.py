@@ -1,9 +1,13 @@
-"""Delays of answers and arrivals of requests, drawn from (seed, name), and the floor they imply.
+"""Delays of answers and arrivals of requests, drawn from (seed, name), and the times they imply.
 
 Pure and deterministic. The server sleeps for `Delay.draw`, and the parent draws the same delays, so
-the shortest time that any client could need (`floor_s`) is known before a trial starts. In an open
-workload requests are due whatever the answers do: independent users do not wait for each other
-(Schroeder, Wierman and Harchol-Balter, 'Open versus closed: a cautionary tale', 2006).
+two times are known before a trial starts: `floor_s`, that of a client without any cost of its own
+that takes the items in this order, and `bound_s`, which no order of the items can beat. The first
+is no least time: another order, such as the longest first, may need as little as half of it (Graham
+1966: at least 1 / (2 - 1/slots)). The least time itself is NP-hard to find.
+
+In an open workload requests are due whatever the answers do: independent users do not wait for each
+other (Schroeder, Wierman and Harchol-Balter, 'Open versus closed: a cautionary tale', 2006).
 """
 
 from __future__ import annotations
@@ -110,24 +114,34 @@ def of_items(delay: Delay, seed: int, requests: int) -> Iterator[float]:
 def floor_s(delays: Iterable[float], slots: int) -> float:
     """Compute the makespan in seconds of list scheduling of `delays`, in order, on `slots` slots.
 
-    The time that a client without any cost of its own would need (Graham 1966, 'Bounds for certain
-    multiprocessing anomalies', describes the schedule).
+    The time that a client without any cost of its own would need in this order (Graham 1966,
+    'Bounds for certain multiprocessing anomalies', describes the schedule).
     """
+    return _floor_and_bound(delays, slots)[0]
+
+
+def bound_s(delays: Iterable[float], slots: int) -> float:
+    """Compute what no order of `delays` can beat: their sum over the slots, or the longest."""
+    return _floor_and_bound(delays, slots)[1]
+
+
+def _floor_and_bound(delays: Iterable[float], slots: int) -> tuple[float, float]:
     free: list[float] = []
-    last = 0.0
+    last = total = longest = 0.0
     for delay in delays:
         end = delay if len(free) < slots else free[0] + delay
         (heapq.heappush if len(free) < slots else heapq.heapreplace)(free, end)
-        last = max(last, end)
-    return last
+        last, longest, total = max(last, end), max(longest, delay), total + delay
+    return last, max(total / slots, longest)
 
 
 @lru_cache(maxsize=256)
-def floor_of(delay: Delay, seed: int, requests: int, slots: int) -> float:
-    """Compute `floor_s` of the delays of items 0 to `requests` - 1; cached, as arms share it."""
+def floor_and_bound_of(delay: Delay, seed: int, requests: int, slots: int) -> tuple[float, float]:
+    """Compute both of the delays of items 0 to `requests` - 1; cached, as arms share them."""
     if delay.kind == "fixed":
-        return math.ceil(requests / slots) * delay.draw(seed, "")
-    return floor_s(of_items(delay, seed, requests), slots)
+        each_s = delay.draw(seed, "")
+        return math.ceil(requests / slots) * each_s, max(requests / slots, 1) * each_s
+    return _floor_and_bound(of_items(delay, seed, requests), slots)
 
 
 def due_s(rate: float, arrival: str, seed: int, requests: int) -> Iterator[float]:

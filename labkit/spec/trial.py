@@ -220,13 +220,30 @@ class Trial:
 
     @cached_property
     def floor_s(self) -> float | None:
-        """Compute the makespan of the server's delays in seconds; None where it is not known."""
+        """Compute the makespan, in this order, of the server's delays; None where not known."""
+        # The time of an open workload is set by its arrivals.
+        return self._floor_and_bound[0] if self.workload.rate is None else None
+
+    @cached_property
+    def bound_s(self) -> float | None:
+        """Compute what no order of the items can beat in seconds; None where it is not known.
+
+        The last request of an open workload is sent when it is due, unless some are dropped.
+        """
+        (_, bound_s), asked = self._floor_and_bound, self.workload
+        if asked.rate is None:
+            return bound_s
+        if asked.overflow == "drop":
+            return None
+        *_, last_s = delays.due_s(asked.rate, asked.arrival, self.seed, self.requests)
+        return max(bound_s or 0.0, last_s)
+
+    @cached_property
+    def _floor_and_bound(self) -> tuple[float, float] | tuple[None, None]:
         if not isinstance(self.target, HttpTarget | PostgresTarget) or self.path != "/{item}":
-            return None
-        if self.workload.rate is not None:  # its time is set by its arrivals
-            return None
+            return None, None
         delay = delays.parse(self.target.delay)
-        return delays.floor_of(delay, self.seed, self.requests, self.slots)
+        return delays.floor_and_bound_of(delay, self.seed, self.requests, self.slots)
 
     @property
     def deadline_s(self) -> float:
@@ -241,7 +258,7 @@ class Trial:
         in_flight = min(in_flight, self.options.get("chunk_size", in_flight))
         delay = delays.parse(getattr(self.target, "delay", "0"))
         at_once = self.transport.connections_at(in_flight)
-        waiting_s = delays.floor_of(delay, self.seed, self.requests, at_once)
+        waiting_s, _ = delays.floor_and_bound_of(delay, self.seed, self.requests, at_once)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
         return 60 + arriving_s + 3 * waiting_s + 0.01 * self.requests

@@ -20,10 +20,12 @@ from labkit.stats.frames import summary_rows as summary_rows
 from labkit.stats.frames import worst as worst
 from labkit.stats.intervals import LEVEL as LEVEL
 from labkit.stats.intervals import MIN_REPEATS as MIN_REPEATS
+from labkit.stats.intervals import Family as Family
 from labkit.stats.intervals import Interval as Interval
 from labkit.stats.intervals import of_ratio as of_ratio
 from labkit.stats.intervals import of_ratios as of_ratios
 from labkit.stats.intervals import of_value as of_value
+from labkit.stats.intervals import repeats_for as repeats_for
 from labkit.stats.metrics import ALIASES as ALIASES
 from labkit.stats.metrics import METRICS as METRICS
 from labkit.stats.metrics import NOT_MEASURED as NOT_MEASURED

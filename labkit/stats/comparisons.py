@@ -21,7 +21,7 @@ from labkit.escaping import escape, visible
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.stats import frames
-from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio
+from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio
 from labkit.stats.metrics import is_usable, number, usable_pairs
 from labkit.stats.metrics import metric as metric_named
 
@@ -78,19 +78,20 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return {"text/html": f"<p>{html}</p>", "text/plain": visible(self.text())}
 
 
-def compare(of: Values, to: Values, level: float = LEVEL) -> Comparison:
+def compare(of: Values, to: Values, level: float = LEVEL, family: Family = ALONE) -> Comparison:
     """Compare two arms from one value above 0 for each repeat of each, paired by repeat.
 
+    `family` is that of the comparisons that are to hold together, if it is not alone.
     Never raises: None, NaN, values not above 0, sides of unlike length, and fewer than five repeats
     are 'inconclusive'.
     """
     try:
-        return _compare(of, to, level)
+        return _compare(of, to, level, family)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is no reason to claim anything
         return Comparison(n=min(len(of), len(to)), reason=f"it could not be computed: {error}")
 
 
-def _compare(of: Values, to: Values, level: float) -> Comparison:
+def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison:
     n = min(len(of), len(to))
     if len(of) != len(to):
         why = f"{len(of)} values against {len(to)}, where each repeat has one of both"
@@ -101,7 +102,7 @@ def _compare(of: Values, to: Values, level: float) -> Comparison:
     if len(above) < n:
         why = f"{n - len(above)} of {n} repeats lack a valid value above 0 of both"
         return Comparison(n=n, reason=why)
-    ratio = of_ratio(above, below, level)
+    ratio = of_ratio(above, below, level, family)
     if ratio.low is None or ratio.high is None:
         needed = f"; {MIN_REPEATS} needed" if n < MIN_REPEATS else f": too few for {level:.1%}"
         return Comparison(ratio=ratio, n=n, reason=f"{_repeats(n)}{needed}")
@@ -113,13 +114,15 @@ def _compare(of: Values, to: Values, level: float) -> Comparison:
         answer, where = "lower", "lies below 1"
     ends = f"{ratio_text(ratio.low)} to {ratio_text(ratio.high)}"
     effect = cliffs_delta(above, below)
+    alone = family.among == 1
+    whose = "this comparison alone" if alone else f"{family.among} comparisons together"
     return Comparison(
         ratio=ratio,
         effect=effect,
         effect_size=next(word for most, word in _EFFECT_SIZES if abs(effect) <= most),
         n=n,
         answer=answer,
-        reason=f"the {100 * level:g} % interval of the ratio, {ends}, {where}",
+        reason=f"the {100 * level:g} % interval of the ratio for {whose}, {ends}, {where}",
     )
 
 
@@ -209,20 +212,26 @@ def _compare_pairs(
     pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]],
     frame: pd.DataFrame,
 ) -> list[Against]:
-    """Compare arms by the frame of their records, without the values that do not count."""
-    frame, why = frame.copy(), {}
+    """Compare arms by the frame of their records, without the values that do not count.
+
+    All that is asked for at once is one family, whether it can be decided or not. A pair that is
+    asked for each way counts once, as its intervals are reciprocals.
+    """
+    frame, pairs = frame.copy(), list(pairs)
+    among = len(metrics) * len({frozenset(map(frames.arm_label, pair)) for pair in pairs})
+    found: dict[tuple[int, str], Against] = {}
     for name in metrics:
         doubts = [doubt(record, name) for record in records]
         frame.loc[[bool(one) for one in doubts], name] = math.nan
-        why[name] = frames.codes_text(one for one in doubts if one not in _OBVIOUS)
-    found = []
-    for of, to in pairs:
-        for name in metrics:
-            one = compare(*frames.pairs(frame, name, of, to))
-            if one.ratio is None and why[name]:
-                one = msgspec.structs.replace(one, reason=f"{one.reason}: {why[name]}")
-            found.append(Against(of=of, to=to, metric=name, comparison=one))
-    return found
+        why = frames.codes_text(one for one in doubts if one not in _OBVIOUS)
+        values = [frames.pairs(frame, name, *pair) for pair in pairs]
+        family = Family.of(among, [usable_pairs(*both) for both in values])
+        for n, ((of, to), both) in enumerate(zip(pairs, values, strict=True)):
+            one = compare(*both, family=family)
+            if one.ratio is None and why:
+                one = msgspec.structs.replace(one, reason=f"{one.reason}: {why}")
+            found[n, name] = Against(of=of, to=to, metric=name, comparison=one)
+    return [found[n, name] for n in range(len(pairs)) for name in metrics]
 
 
 def doubt(record: Record, metric: str) -> str:

@@ -72,9 +72,9 @@ class Metric:
 
 def number(value: float) -> str:
     """Return `value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
-    if abs(value) >= 1_000:
+    if 1_000 <= abs(value) < 1e15:
         return f"{value:,.0f}"
-    return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 10 else f"{value:.3g}"
+    return f"{value:,.1f}".removesuffix(".0") if 10 <= abs(value) < 1_000 else f"{value:.3g}"
 
 
 def is_usable(value: float | None) -> TypeGuard[float]:
@@ -112,8 +112,9 @@ _GROWTH: dict[str, Any] = {**_MB, "minus": "client.rss_before_bytes"}
 _TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("wall_s", "wall_s", "time", _S),
     ("process_wall_s", "process.wall_s", "time of the process", _S),
-    ("floor_s", "floor_s", "floor", {**_S, "better": None}),
-    ("efficiency", "efficiency", "efficiency", _SHARE),
+    ("floor_s", "floor_s", "floor in this order", {**_S, "better": None}),
+    ("bound_s", "bound_s", "bound of any order", {**_S, "better": None}),
+    ("efficiency", "efficiency", "efficiency in this order", _SHARE),
     ("throughput_rps", "throughput_rps", "throughput", _RATE),
     ("cpu_percent", "client.cpu_percent", "client CPU", _CPU),
     ("busy_percent", "busy_percent", "client running or ready to run", _SPENT),
