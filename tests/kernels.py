@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+
+from labkit.cli.servers import JUPYTER_CONFIG
 
 PATIENCE_S = 60
 Output = dict[str, list[Any]]
@@ -50,13 +54,17 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def kernel(**settings: str) -> Iterator[Kernel]:
-    """Start a kernel with these variables in its environment, gone at the end."""
+def kernel(folder: Path | None = None, **settings: str) -> Iterator[Kernel]:
+    """Start the kernel of `labkit lab`, with these variables in its environment, gone at the end.
+
+    `folder` is its current folder.
+    """
     manager = KernelManager(kernel_name="python3")
-    manager.kernel_spec.argv[0] = sys.executable
+    spec = json.loads((JUPYTER_CONFIG / "kernels/python3/kernel.json").read_text())
+    manager.kernel_spec.argv = [sys.executable, *spec["argv"][1:]]
     absent = {"LABKIT_LIVE", "PYTEST_CURRENT_TEST"}
     env = {name: value for name, value in os.environ.items() if name not in absent}
-    manager.start_kernel(env=env | settings)
+    manager.start_kernel(env=env | settings, cwd=None if folder is None else str(folder))
     client = manager.client()
     client.start_channels()
     try:

@@ -108,6 +108,22 @@ def serving(**settings: Any) -> Iterator[Running]:
     assert running.stderr == ""
 
 
+HOSTILE = (
+    *("aiodns", "aiohttp", "asyncio", "brotlicffi", "conftest", "ipykernel_launcher", "json"),
+    *("labkit", "msgspec", "multiprocessing", "pkgutil", "queue", "random", "runpy", "selectors"),
+    *("sitecustomize", "socket", "usercustomize", "uvloop"),
+)
+"""Names of modules: Python's, the lab's, those of packages, and some that a library looks for."""
+
+
+def hostile(folder: Path) -> Path:
+    """Fill a folder with such modules; each that is imported makes the file that is returned."""
+    ran = folder / "ran"
+    for name in HOSTILE:
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r} + ' ')\n")
+    return ran
+
+
 class Children(dict[str, Child]):
     """Processes of the lab's by their modules."""
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.errors import BadInput
-from labkit.spec import addresses
+import labkit as lab
+from labkit.errors import BadInput, TrialFailed
+from labkit.lab import runner
+from labkit.launch import preflight
+from labkit.spec import addresses, plan
 from labkit.spec.addresses import check_dsn, check_url, is_loopback, is_remote
+from labkit.spec.targets import EchoServer, HttpServer
+from labkit.spec.trial import Trial
+from labkit.studies import study_file
+from labkit.studies.study_file import StudyFile
+from tests.factories import make_record
 
 LOOPBACK = ["127.0.0.1", "127.255.0.9", "::1", "localhost", "a.localhost"]
 ELSEWHERE = [
@@ -110,11 +122,97 @@ def test_a_remote_host_may_be_called_only_by_the_name_that_was_allowed() -> None
 def test_a_remote_host_is_sent_no_more_than_the_caps() -> None:
     most = {"requests": addresses.MAX_REMOTE_REQUESTS, "limit": addresses.MAX_REMOTE_LIMIT}
 
-    addresses.check_remote("http://example.invalid/", **most)
-    addresses.check_remote("http://127.0.0.1/", requests=10**8, limit=10**6)
+    addresses.check_remote(**most)
     for name, value in most.items():
         with pytest.raises(BadInput, match="at most 10,000 requests at limit 50"):
-            addresses.check_remote("http://example.invalid/", **{**most, name: value + 1})
+            addresses.check_remote(**{**most, name: value + 1})
+
+
+async def test_the_caps_of_a_remote_host_are_of_a_whole_study() -> None:
+    remote = Trial(target="http://192.0.2.1/", allow_remote="192.0.2.1", limit=5)
+    here = Trial(target="http://127.0.0.1:1/", requests=100_000)
+    long, both = remote.replace(requests=2_000), ["asyncio", "uvloop"]
+    studies = {
+        "20,000 requests in 10 trials": lambda: lab.compare(long, loop=both),
+        "15,000 requests in 15 trials": lambda: lab.sweep(remote, [1, 2, 5]),
+        "20,000 requests in 10 trials ": lambda: lab.arena("wait", among=["queue"], trial=long),
+    }
+    for says, start in studies.items():
+        with pytest.raises(
+            BadInput, match=f"workload is {says.strip()} at limit 5 on a remote host"
+        ):
+            await start()
+    plan.interleave(plan.arms(remote, {"limit": [1, 2]}), plan.arms(here, {"seed": [1]}), repeats=5)
+    ran = make_record(trial=remote.to_dict(), **{"process.wall_s": 200.0})
+    ready = preflight.Ready(trial=remote, asked={}, url="", addresses=[], function=None, path=[])
+    assert runner.in_time(ready, [ran, make_record()]).within_s == 100
+    with pytest.raises(TrialFailed, match="for 300 s at most, and they are over: 2 runs"):
+        runner.in_time(ready, [ran] * 2)
+
+
+# Doors: where the lab itself listens
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
+IN_A_FILE = """
+id = "x"
+title = "x"
+about = "x"
+scale.smoke = {{ repeats = 5 }}
+{}
+"""
+A_SERVER = 'server = {}\n[[arm]]\nid = "a"\n'
+AN_ARM = '[[arm]]\nid = "a"\nexperiment = "default_limit"\nserver = {}'
+A_CHECK = """
+[[claim]]
+id = "c"
+says = "s"
+measure = "most_in_flight"
+at_least = 2
+experiment = "default_limit"
+server = {}
+to = {{}}
+"""
+
+
+def in_a_file(text: str, server: str) -> StudyFile:
+    return study_file.parse(IN_A_FILE.format(text.format(f"{{ {server} }}")))
+
+
+DOORS: dict[str, Callable[[str], Any]] = {
+    "the server": lambda host: HttpServer(host=host),
+    "the echo server": lambda host: EchoServer(host=host),
+    "in a cell": lambda host: lab.serving(host=host).__aenter__(),
+    "a file's server": lambda host: in_a_file(A_SERVER, f"host = '{host}'"),
+    "a file's arm": lambda host: in_a_file(AN_ARM, f"host = '{host}'"),
+    "a file's check": lambda host: in_a_file(A_CHECK, f"host = '{host}'"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "", "10.0.0.1", "any.localhost"])
+async def test_every_door_listens_on_loopback(door: str, host: str) -> None:
+    async def enter() -> None:
+        found = DOORS[door](host)
+        if inspect.isawaitable(found):
+            await found
+
+    with pytest.raises(BadInput, match=f"serve.host is '{host}'"):
+        await enter()
+
+
+@pytest.mark.parametrize("setting", ["allow_remote", "counters_folder"])
+def test_no_file_allows_what_a_person_must(setting: str) -> None:
+    for text in (A_SERVER, AN_ARM, A_CHECK):
+        with pytest.raises(BadInput, match=f"{setting} is set in a study file: only the person"):
+            in_a_file(text, f"host = '{EVERYWHERE}', {setting} = '{EVERYWHERE}'")
+
+
+def test_a_strangers_data_allow_no_host() -> None:
+    trial = Trial(target="http://x.invalid/", allow_remote="x.invalid", limit=5)
+    for allowed in (None, "y.invalid"):
+        with pytest.raises(BadInput, match=r"target.allow_remote is 'x.invalid' in data"):
+            Trial.from_dict(trial.to_dict(), allow_remote=allowed)
+    assert Trial.from_dict(trial.to_dict(), allow_remote="x.invalid") == trial
 
 
 # Databases

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from kernels import Kernel, Output, kernel
+from servers import hostile
 
 from labkit.spec import plan
 from labkit.spec.trial import Trial
@@ -20,9 +21,13 @@ GONE_WITHIN_S = 5.0
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    with kernel(LABKIT_STORE=str(tmp_path_factory.mktemp("runs"))) as found:
-        found.run("import labkit as lab")
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "lesson.py").write_text("MINUTES = 5")
+    imported = hostile(folder)
+    with kernel(folder, LABKIT_STORE=str(tmp_path_factory.mktemp("runs"))) as found:
+        assert found.value("import labkit as lab, lesson; lesson.MINUTES") == "5"
         yield found
+    assert not imported.exists(), imported.read_text()
 
 
 def bundles(output: Output) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import functools
 import json
+import multiprocessing
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from servers import SERVER, WORKER, Ran, noted_children, ran, serving
+from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
 from labkit.errors import BadInput, TrialFailed
@@ -249,6 +251,9 @@ def one_at_a_time(strategy: Any) -> Any:
 async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
     slots = asyncio.Semaphore(limit)
     print("a learner looks at the items", flush=True)
+    child = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    child.start()  # and a tracker of resources
+    child.join()
 
     async def bounded(item: int) -> None:
         async with slots:
@@ -257,16 +262,27 @@ async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
     await asyncio.gather(*map(bounded, items))
 
 
-async def test_a_strategy_may_print_and_be_decorated_and_the_current_folder_hides_no_library(
+async def test_a_strategy_may_print_and_be_decorated_and_no_process_runs_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "queue.py").write_text("raise RuntimeError('this is an exercise')")
+    imported = hostile(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")  # as in a notebook
 
     record = (await ran(TINY.replace(strategy=all_at_once, delay="0.01"))).record
+    async with lab.serving(workers=2):
+        assert not imported.exists(), imported.read_text()
 
     assert_all_done(record, TINY)
     assert record.server.max_in_flight == 1
+
+
+def test_each_interpreter_that_the_lab_starts_is_safe_from_the_current_folder() -> None:
+    sources = [path.read_text() for path in Path(lab.__file__).parent.rglob("*.py")]
+    started = [one for text in sources for one in re.findall(r'sys\.executable,\s*"(.*?)"', text)]
+
+    assert len(started) >= 6
+    assert set(started) == {"-P"}
 
 
 SCRIPT = """

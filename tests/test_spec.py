@@ -134,7 +134,7 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["serve.port", "serve-echo.port"], whole(0, 65_535, 8080)),
     (["serve.workers"], whole(1, 64, 2)),
     (["serve.keep_log"], whole(0, 100_000, 5)),
-    (["serve.counters_folder"], or_none(TEXT)),
+    (["serve.counters_folder", "serve.allow_remote"], or_none(TEXT)),
     ([f"{kind}.core" for kind in SERVERS], ([None, 0, 3], NOT_WHOLE)),
 ]
 FIELDS = {name: values for names, values in GROUPS for name in names}
@@ -213,7 +213,7 @@ def test_a_path_starts_with_a_slash_and_is_printable_ascii(path: str) -> None:
 def test_a_server_listens_elsewhere_only_where_that_was_named() -> None:
     for host in ("127.0.0.1", "::1", "localhost"):
         targets.check_listening(host, None)
-    for host in ("0.0.0.0", "::", "", "10.0.0.1", "example.invalid"):  # noqa: S104
+    for host in ("0.0.0.0", "::", "", "10.0.0.1", "example.invalid", "a.localhost"):  # noqa: S104
         targets.check_listening(host, host)
         for named in (None, "other.invalid"):
             with pytest.raises(BadInput, match="--allow-remote"):

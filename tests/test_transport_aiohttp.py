@@ -485,7 +485,7 @@ def test_a_call_starts_as_it_comes_or_one_interval_after_the_one_before(
             await slowly(at)
             expected.append(max(at, expected[-1] + 1 / per_second))
 
-    slowly = paced(fetch, per_second, clock=lambda: now, sleep=sleep)
+    slowly = paced(fetch, per_second, limit=9, most=99, clock=lambda: now, sleep=sleep)
     asyncio.run(arrive())
     assert started == expected[1:]
 
@@ -499,7 +499,25 @@ async def test_calls_at_once_wait_for_turns_of_their_own() -> None:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    slowly = paced(fetch, 10, clock=lambda: 5.0, sleep=sleep)
+    slowly = paced(fetch, 10, limit=9, most=4, clock=lambda: 5.0, sleep=sleep)
     await asyncio.gather(*(slowly(item) for item in range(4)))
 
     assert slept == pytest.approx([0.1, 0.2, 0.3])
+    with pytest.raises(RuntimeError, match="more than the 4 planned requests"):
+        await slowly(4)
+
+
+async def test_no_strategy_has_more_in_flight_on_a_remote_host_than_its_limit() -> None:
+    sent, gate = list[int](), asyncio.Event()
+
+    async def fetch(item: int) -> None:
+        sent.append(item)
+        await gate.wait()
+
+    politely = paced(fetch, 1e9, limit=3, most=8)
+    calls = asyncio.gather(*map(politely, range(8)))
+    await turns(20)
+    assert len(sent) == 3
+    gate.set()
+    await calls
+    assert len(sent) == 8

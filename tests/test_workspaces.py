@@ -435,7 +435,9 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
         "--LabApp.extension_manager=readonly",
     } <= set(start.words)  # fmt: skip
     config_path = os.pathsep.join([str(JUPYTER_CONFIG), "/theirs", "/more"])
-    assert start.environment == {"A": "b", "JUPYTER_CONFIG_PATH": config_path}
+    assert start.environment == {
+        "A": "b", "JUPYTER_CONFIG_PATH": config_path, "JUPYTER_PATH": str(JUPYTER_CONFIG),
+    }  # fmt: skip
 
 
 def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,7 +446,7 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
 
     before = get_page_config([])
     start = servers.jupyter_start(Path("/mine"), {}, page="x", browser=True, port=1)
-    assert start.environment.keys() == {"JUPYTER_CONFIG_PATH"}
+    assert start.environment.keys() == {"JUPYTER_CONFIG_PATH", "JUPYTER_PATH"}
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", start.environment["JUPYTER_CONFIG_PATH"])
     overrides, error = _get_overrides("nowhere")
 

@@ -2,7 +2,8 @@
 
 JupyterLab asks the network for nothing. Settings for this start alone lie in `jupyter_config`, a
 folder of Jupyter's own kind: Markdown opens rendered, and the question about news is switched off.
-The user's own settings are not touched.
+Its kernel is the usual one, but looks for modules in the current folder last: none of them is taken
+for one of Python's or of a package. The user's own settings are not touched.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from labkit.cli import terminal
 from labkit.cli.options import Setting, example, setting_options, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
-from labkit.spec.targets import HttpServer, check_listening
+from labkit.spec.targets import HttpServer
 
 SERVER: Mapping[str, Setting] = {
     "host": Setting("HOST", "The address to listen on."),
@@ -55,8 +56,7 @@ def serve(
     json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
 ) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
-    server = HttpServer(**settings, announce_json=json)
-    check_listening(server.host, allow_remote)
+    server = HttpServer(**settings, announce_json=json, allow_remote=allow_remote)
     # The server replaces this process: it carries nothing of this one and gets its signals.
     module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, job])  # noqa: S606  # our own
@@ -155,6 +155,7 @@ def jupyter_start(
     words += [] if browser else ["--no-browser"]
     # Root may not start Jupyter unless it says so; in a container it is the usual user.
     words += ["--allow-root"] if os.geteuid() == 0 else []
-    theirs = environment.get("JUPYTER_CONFIG_PATH")
-    config = [str(JUPYTER_CONFIG), *([theirs] if theirs else [])]
-    return JupyterStart(words, {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(config)})
+    names = ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
+    before = {name: filter(None, [str(JUPYTER_CONFIG), environment.get(name)]) for name in names}
+    joined = {name: os.pathsep.join(paths) for name, paths in before.items()}
+    return JupyterStart(words, {**environment, **joined})

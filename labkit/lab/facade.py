@@ -105,7 +105,7 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(*, allow_remote: str | None = None, **settings: Any) -> AsyncIterator[Serving]:
+async def serving(**settings: Any) -> AsyncIterator[Serving]:
     """Start a synthetic server in a process of its own, as `labkit serve` does; end it at the end.
 
     It listens on loopback, or on the one other address that `allow_remote` repeats.
@@ -116,7 +116,7 @@ async def serving(*, allow_remote: str | None = None, **settings: Any) -> AsyncI
     for name in settings:
         if name not in validation.types_of(HttpServer):
             raise validation.unknown("a setting of serve", name, validation.types_of(HttpServer))
-    async with launcher.serving(HttpServer(**settings), allow_remote) as served:
+    async with launcher.serving(HttpServer(**settings)) as served:
         yield Serving(served.url)
 
 

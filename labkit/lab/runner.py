@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
@@ -21,12 +22,14 @@ from labkit.launch import assembly, environment, launcher, load_generators, pref
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.launcher import Served
+from labkit.launch.preflight import Ready
 from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report import stored
 from labkit.report.file_study import ARM, FileStudy
 from labkit.spec import plan, validation
+from labkit.spec.addresses import MAX_REMOTE_S
 from labkit.spec.plan import Coded, Program, Step
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
@@ -102,7 +105,7 @@ async def run_all(
                         keep(await programs.run(work, position))
                     else:
                         await launcher.run(
-                            ready[id(work)],
+                            in_time(ready[id(work)], every),
                             position=position,
                             watch=show.update,
                             keep=keep,
@@ -143,8 +146,30 @@ def disturbed(record: Record) -> bool:
     A short window may say so wrongly; then a run is made again in vain.
     """
     waited = record.client.waited_percent if record.client else None
+    if _is_remote(record):  # whoever runs that host did not disturb it
+        return False
     lost = any(note.code == "core-lost" for note in record.warnings)
     return (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT) and not codes.failed(record)
+
+
+def in_time(ready: Ready, before: Sequence[Record]) -> Ready:
+    """Return a trial that ends when its study has loaded a remote host for `MAX_REMOTE_S`.
+
+    Raises `TrialFailed` where the records `before` it leave no time.
+    """
+    if not ready.trial.is_remote:
+        return ready
+    used_s = sum(one.process.wall_s for one in before if one.process and _is_remote(one))
+    if used_s >= MAX_REMOTE_S:
+        raise TrialFailed(
+            f"a study loads a remote host for {MAX_REMOTE_S:.0f} s at most, and they are over: "
+            f"{len(before):,} runs are stored; ask for fewer or shorter ones"
+        )
+    return replace(ready, within_s=MAX_REMOTE_S - used_s)
+
+
+def _is_remote(record: Record) -> bool:
+    return record.trial.get("target", {}).get("allow_remote") is not None
 
 
 def stored_so_far(records: Sequence[Record], trials: int, study: str | None) -> str:

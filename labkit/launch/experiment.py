@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -85,11 +83,12 @@ async def run_exam(trial: Trial) -> ExamResult:
     function = trial.function
     settings = HttpServer(delay=str(SERVER_DELAY_S), core=server_core)
     async with launcher.serving(settings) as served:
+        pickled = preflight.pickled(trial)
         request = ExamRequest(
             name=trial.strategy,
-            function=preflight.pickled(trial),
+            function=pickled,
             guarded=function is None or preflight.unguarded(function) is not function,
-            path=[entry or str(Path.cwd()) for entry in sys.path],
+            path=preflight.path_of(pickled),
             url=served.url,
             core=client_core,
         )

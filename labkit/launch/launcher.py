@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,7 +25,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
-from labkit.spec.targets import HttpServer, check_listening
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 COUNT_S = 5.0
@@ -139,6 +137,7 @@ class _Run:
         floor_s, bound_s, deadline_s = await asyncio.to_thread(
             lambda: (trial.floor_s, trial.bound_s, trial.deadline_s)
         )
+        deadline_s = min(deadline_s, self.ready.within_s)
         cores = environment.core_each() if trial.switches.pin else (None, None)
         began = Beginning(
             trial=trial,
@@ -174,7 +173,7 @@ class _Run:
             "server_pid": target.pid,
             "core": core,
             "function": self.ready.function,
-            "path": [entry or str(Path.cwd()) for entry in sys.path],
+            "path": self.ready.path,
             "profile": self.profile and self.profile.options,
         }
         child = self.child = process.start("labkit.measured.worker", job=job)
@@ -269,12 +268,8 @@ def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float 
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: HttpServer, allow_remote: str | None = None) -> AsyncIterator[Served]:
-    """Start a synthetic server for several trials or for none; it is gone at the end.
-
-    Raises `BadInput` where it would listen on another address than loopback or `allow_remote`.
-    """
-    check_listening(settings.host, allow_remote)
+async def serving(settings: HttpServer) -> AsyncIterator[Served]:
+    """Start a synthetic server for several trials or for none; it is gone at the end."""
     known = msgspec.structs.asdict(settings) | {"announce_json": True, "die_with_stdin": True}
     async with _started("labkit.measured.targets.http", known) as served:
         yield replace(served, own=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import os
 import resource
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +51,10 @@ class Ready:
     url: str | None
     addresses: list[str]
     function: str | None
+    path: list[str]
+    within_s: float = math.inf
+    """After so long it ends, whatever its own deadline."""
+    """Where what the function imports is found; for the lab's own code alone nothing is needed."""
 
 
 def prepare(trial: Trial) -> Ready:
@@ -56,7 +62,15 @@ def prepare(trial: Trial) -> Ready:
     check(trial)
     url, asked = trial.url, trial.to_dict()
     found = addresses(url) if url else []
-    return Ready(trial=trial, asked=asked, url=url, addresses=found, function=pickled(trial))
+    function = pickled(trial)
+    return Ready(
+        trial=trial,
+        asked=asked,
+        url=url,
+        addresses=found,
+        function=function,
+        path=path_of(function),
+    )
 
 
 def check(trial: Trial) -> None:
@@ -206,6 +220,14 @@ def pickled(trial: Trial) -> str | None:
             f"strategy is {trial.strategy!r}: it cannot be sent to another process ({error}); "
             "define it in a cell or at the top of a module, and let it use no open files or locks"
         ) from None
+
+
+def path_of(function: str | None) -> list[str]:
+    """Return where a function of the user's own finds what it imports; of none, nowhere.
+
+    The current folder is among them in a notebook, and may hold anything.
+    """
+    return [] if function is None else [entry or str(Path.cwd()) for entry in sys.path]
 
 
 def unguarded(function: Any) -> Any:

@@ -38,7 +38,7 @@ from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec import delays
-from labkit.spec.addresses import MAX_REMOTE_RPS, is_remote
+from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
 
@@ -95,20 +95,25 @@ def main() -> int:
     _PARENT.fd = lifeline.take_stdout()
     lifeline.end_with_parent()
     lifeline.raise_descriptor_limit()
-    # What a strategy of the user's own imports is found where the parent would find it.
-    sys.path.extend(entry for entry in job.path if entry not in sys.path)
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
     try:
-        trial = Trial.from_dict(job.trial)
+        trial = Trial.from_dict(job.trial, allow_remote=job.trial["target"].get("allow_remote"))
+        new_loop = lifeline.loop_factory(trial.loop)
         if job.function is not None:
+            # What a strategy of the user's own imports is found where the parent would find it; the
+            # lab's transport is imported before, as libraries look for others that may be missing.
+            from labkit.measured.transports import transport_class
+
+            transport_class(trial.transport.kind)
+            sys.path.extend(entry for entry in job.path if entry not in sys.path)
             strategy = pickle.loads(base64.b64decode(job.function))  # noqa: S301  # from the parent
         else:
             from labkit.measured import strategies
 
             # Without the guard that counts errors: the meter counts them.
             strategy = partial(strategies.load(trial.strategy).__wrapped__, **trial.options)
-        with asyncio.Runner(loop_factory=lifeline.loop_factory(trial.loop)) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             measurement = runner.run(_measure(job, trial, strategy))
     except LabError as error:
         _PARENT.send("failed", message=str(error))
@@ -145,7 +150,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
         if is_remote(job.url):
-            call = paced(call, MAX_REMOTE_RPS)
+            call = paced(call, MAX_REMOTE_RPS, limit=MAX_REMOTE_LIMIT, most=requests)
         if job.profile is not None:
             # The figures of this run are no measurement any more.
             from labkit.profiler.profiler import ProfiledRun

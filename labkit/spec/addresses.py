@@ -81,11 +81,15 @@ def check_redis_url(name: str, url: str) -> None:
         )
 
 
-def check_remote(url: str, *, requests: int, limit: int) -> None:
-    """Raise `BadInput` where a trial on a remote host would send more than the caps."""
-    if is_remote(url) and (requests > MAX_REMOTE_REQUESTS or limit > MAX_REMOTE_LIMIT):
+def check_remote(*, requests: int, limit: int, trials: int = 1) -> None:
+    """Raise `BadInput` where trials on a remote host would send more, all together, than the caps.
+
+    Whoever runs that host sees one load, however many trials it is made of.
+    """
+    if requests > MAX_REMOTE_REQUESTS or limit > MAX_REMOTE_LIMIT:
+        of = f" in {trials:,} trials" if trials > 1 else ""
         raise BadInput(
-            f"workload is {requests:,} requests at limit {limit:,} on a remote host: at most "
+            f"workload is {requests:,} requests{of} at limit {limit:,} on a remote host: at most "
             f"{MAX_REMOTE_REQUESTS:,} requests at limit {MAX_REMOTE_LIMIT} are sent there, at "
             f"{MAX_REMOTE_RPS:.0f} a second for {MAX_REMOTE_S:.0f} s; ask for less"
         )

@@ -17,6 +17,7 @@ import msgspec
 
 from labkit.errors import BadInput
 from labkit.spec import validation
+from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
 from labkit.spec.targets import UrlTarget
 from labkit.spec.trial import Trial
@@ -112,6 +113,13 @@ def interleave(
         raise BadInput(
             f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
             f"{MAX_TRIALS:,} trials are run; vary fewer values"
+        )
+    remote = [work for _, work in listed if isinstance(work, Trial) and work.is_remote]
+    if remote:
+        check_remote(
+            requests=repeats * sum(one.requests for one in remote),
+            limit=max(min(one.slots, one.requests) for one in remote),
+            trials=repeats * len(remote),
         )
     seen: list[Mapping[str, Any]] = []
     for axes, _ in listed:

@@ -68,7 +68,8 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
 class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
 
-    `keep_log` is how many requests `/-/log` shows; in `counters_folder` several workers share what
+    It listens on loopback, or on the one other address that `allow_remote` repeats. `keep_log` is
+    how many requests `/-/log` shows; in `counters_folder` several workers share what
     they count.
     """
 
@@ -83,9 +84,11 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
     counters_folder: str | None = None
     announce_json: bool = False
+    allow_remote: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_listening(self.host, self.allow_remote)
         if self.keep_log and self.workers > 1:
             raise BadInput(
                 f"serve.keep_log is {self.keep_log:,} with serve.workers {self.workers}: each "
@@ -115,6 +118,10 @@ class EchoServer(EchoTarget, frozen=True, kw_only=True, tag=False):
     port: Port = 0
     core: int | None = None
     die_with_stdin: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_listening(self.host, None)
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
@@ -206,8 +213,12 @@ TargetServer = Listener | PostgresServer | ValkeyServer
 
 
 def check_listening(host: str, allow_remote: str | None) -> None:
-    """Raise `BadInput` unless `host` is loopback or the one that the user named."""
-    if not is_loopback(host) and host != allow_remote:
+    """Raise `BadInput` unless `host` is loopback or the one that the user named.
+
+    A name below localhost may be anything's: whoever answers for names decides.
+    """
+    here = is_loopback(host) and not host.endswith(".localhost")
+    if not here and host != allow_remote:
         raise BadInput(
             f"serve.host is {host!r}: the server listens on loopback only (127.0.0.1, ::1, "
             f"localhost); where others may reach it, say so with --allow-remote {host}"

@@ -104,8 +104,8 @@ class Trial:
                 "target has no paths; leave it out"
             )
         if isinstance(self.target, UrlTarget):
-            at_once = min(self.slots, self.requests)
-            check_remote(self.target.url, requests=self.requests, limit=at_once)
+            if self.is_remote:
+                check_remote(requests=self.requests, limit=min(self.slots, self.requests))
             if self.target.url.startswith("https:") and self.transport.kind != "aiohttp":
                 raise BadInput(
                     f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
@@ -148,7 +148,7 @@ class Trial:
                 f"probes is {self.probes!r} with workload.rate {rate:g}: the result of an "
                 "open workload is its latency, which only 'full' measures; leave probes out"
             )
-        if self.url is not None and is_remote(self.url) and rate > MAX_REMOTE_RPS:
+        if self.is_remote and rate > MAX_REMOTE_RPS:
             raise BadInput(
                 f"workload.rate is {rate:g} on a remote host: at most {MAX_REMOTE_RPS:g} requests "
                 "a second are sent there; ask for less"
@@ -207,6 +207,11 @@ class Trial:
         return self.target.url if isinstance(self.target, UrlTarget) else None
 
     @property
+    def is_remote(self) -> bool:
+        """Return True if the target is on another host, of which somebody else pays the load."""
+        return self.url is not None and is_remote(self.url)
+
+    @property
     def path(self) -> str:
         """Return the path that is requested, with `{item}` where the number of the item goes."""
         if self.workload.path is not None:
@@ -248,9 +253,8 @@ class Trial:
     @property
     def deadline_s(self) -> float:
         """Return the seconds after which the trial is ended: as set, or several times its need."""
-        remote = self.url is not None and is_remote(self.url)
-        asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if remote else math.inf
-        if asked_s is not None or remote:
+        asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if self.is_remote else math.inf
+        if asked_s is not None or self.is_remote:
             return min(asked_s or most_s, most_s)
         # The server answers the requests of one connection one after another, however deep they
         # are pipelined; a strategy may send fewer at a time than its limit.
@@ -297,9 +301,20 @@ class Trial:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Trial:
-        """Return the trial that `to_dict` described. Raises `BadInput`."""
+    def from_dict(cls, data: Mapping[str, Any], *, allow_remote: str | None = None) -> Trial:
+        """Return the trial that `to_dict` described. Raises `BadInput`.
+
+        Data may come from a stranger: the host that they allow is to be repeated here.
+        """
         settings = dict(data)
+        target = settings.get("target")
+        allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
+        if allowed not in (None, allow_remote):
+            raise BadInput(
+                f"target.allow_remote is {allowed!r} in data: only the person who runs the trial "
+                f"may allow another host; repeat it, as in Trial.from_dict(data, "
+                f"allow_remote={allowed!r})"
+            )
         name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
         options = settings.pop("options", {})
         settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}

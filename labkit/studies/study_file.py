@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -22,7 +22,7 @@ from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.registry import EXPERIMENTS
-from labkit.spec.targets import HttpServer, check_listening
+from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import (
     EFFECTIVE,
@@ -40,6 +40,7 @@ from labkit.studies.parts import (
 
 SCALES = ("smoke", "workshop", "paper")
 """The scales of every file but the ladder's, smallest first."""
+Made = TypeVar("Made")
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 _ANY_CORES = 2
 """Cores that a file is checked with: how many there are decides nothing about its form."""
@@ -103,6 +104,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         for claim in self.claims:
             for name in self.sources_of(claim):
                 _check_known(f"source of claim {claim.id!r}", name, self.sources)
+        _check_server("server", self.server)
         for arm in self.arms:
             self._check_arm(arm, ids)
         for name, scale_here in self.scales.items():
@@ -222,6 +224,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
 
     def _work(self, arm: Arm, scale: str, seconds: float | None) -> Work:
         if arm.experiment is not None:
+            _check_server(f"server of arm {arm.id!r}", arm.server)
             return Coded(name=arm.experiment, settings=arm.settings, server=arm.server)
         trial = self._trial(arm, scale, seconds)
         if arm.program is None:
@@ -245,7 +248,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
             settings["requests"] = min(wanted, arm.max_requests or wanted)
         if self.server is not None:
             settings["target"] = "http://127.0.0.1/{item}"  # the study's server, once it runs
-        return _made(f"arm {arm.id!r} at scale {scale}", settings)
+        return _made(f"arm {arm.id!r} at scale {scale}", Trial, settings)
 
     def _inline(self, check: Check, side: str, own: Settings, scale: str, cores: int) -> Work:
         """Return the arm whose settings stand in a check."""
@@ -261,24 +264,32 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
             if isinstance(value, str) and (found := _CORES.fullmatch(value)):
                 settings[name] = int(found[1]) * cores
         if check.experiment is None:
-            return _made(f"{side} of {check.name!r} at {scale}", settings)
-        if check.server is not None:
-            check_listening(HttpServer(**dict[str, Any](check.server)).host, None)
+            return _made(f"{side} of {check.name!r} at {scale}", Trial, settings)
+        _check_server(f"server of {check.name!r}", check.server)
         return Coded(name=check.experiment, settings=settings, server=check.server)
 
 
-def _made(what: str, settings: Mapping[str, Any]) -> Trial:
-    """Return the trial of these settings; a file may come from a stranger, and allows no host."""
+_OF_A_PERSON = ("allow_remote", "counters_folder")
+"""Settings of which a file may have none: it may come from a stranger."""
+
+
+def _made(what: str, make: Callable[..., Made], settings: Mapping[str, Any]) -> Made:
+    """Return what `make` makes of settings that stand in a file."""
     for name in settings:
-        if name.rpartition(".")[2] == "allow_remote":
+        if name.rpartition(".")[2] in _OF_A_PERSON:
             raise BadInput(
                 f"{what}: {name} is set in a study file: only the person who runs it may allow "
-                "another host; take it out, and write the trial in Python or in the terminal"
+                "another host or name a folder; take it out, and write the trial in Python or in "
+                "the terminal"
             )
     try:
-        return Trial(**settings)
-    except BadInput as error:
+        return make(**settings)
+    except (BadInput, TypeError) as error:
         raise BadInput(f"{what}: {error}") from None
+
+
+def _check_server(what: str, settings: Settings | None) -> None:
+    _made(what, HttpServer, settings or {})
 
 
 def _check_measure(check: Check, experiment: str | None) -> None:

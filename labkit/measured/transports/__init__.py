@@ -26,33 +26,45 @@ def open_transport(
 ) -> TransportClient[Any]:
     """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
-    The transport 'wire' is the class `Wire` of the module `wire`, and so on. It is imported when it
-    is opened: a measured process contains the client that it measures, only.
+    It is imported when it is opened: a measured process contains the client that it measures, only.
     """
-    module = import_module(f"{__name__}.{settings.kind}")
-    make: type[TransportClient[Any]] = getattr(module, settings.kind.capitalize())
-    return make(settings, Destination(url, path, addresses, rows))
+    return transport_class(settings.kind)(settings, Destination(url, path, addresses, rows))
+
+
+def transport_class(kind: str) -> type[TransportClient[Any]]:
+    """Import a transport: 'wire' is the class `Wire` of the module `wire`, and so on."""
+    found: type[TransportClient[Any]] = getattr(
+        import_module(f"{__name__}.{kind}"), kind.capitalize()
+    )
+    return found
 
 
 def paced(
     fetch: Fetch,
     per_second: float,
     *,
+    limit: int,
+    most: int,
     clock: Callable[[], float] = monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Fetch:
     """Return `fetch`, started at most `per_second` times a second, evenly spaced.
 
-    A trial on the host of somebody else is polite by it.
+    A trial on the host of somebody else is polite by it, whatever its strategy does: at most
+    `limit` are in flight, and each call after the first `most` fails.
     """
-    next_at = float("-inf")
+    next_at, slots, started = float("-inf"), asyncio.Semaphore(limit), 0
 
     async def slowly(item: int) -> None:
-        nonlocal next_at
+        nonlocal next_at, started
+        started += 1
+        if started > most:
+            raise RuntimeError(f"more than the {most:,} planned requests: not sent to another host")
         now = clock()
         at, next_at = max(now, next_at), max(now, next_at) + 1 / per_second
         if at > now:
             await sleep(at - now)
-        await fetch(item)
+        async with slots:
+            await fetch(item)
 
     return slowly
