@@ -709,7 +709,8 @@ def trial_of(settings: dict[str, Any], strategy: Any) -> Trial:
 
 
 def after_json(trial: Trial) -> Trial:
-    return Trial.from_dict(json.loads(json.dumps(trial.to_dict())))
+    data = json.loads(json.dumps(trial.to_dict()))
+    return Trial.from_dict(data, allow_remote=data["target"].get("allow_remote"))
 
 
 @settings(max_examples=60)
