@@ -363,6 +363,7 @@ def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     for old, new in {
         "requests = 1_500": "requests = 60",
         "requests = 4_500": "requests = 90",
+        'delay = "randint(0,3)"': 'delay = "0"',
         '"garcia-2018"': '"tiny"',
     }.items():
         assert old in text

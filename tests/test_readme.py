@@ -19,8 +19,11 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("labkit ")]
 # Tested elsewhere: with rungs and a benchmark that take seconds, and against their own life cycle.
-ELSEWHERE = ("labkit reproduce ", "labkit serve ", "labkit ladder ")
-ENOUGH = {"--requests": 400, "--repeats": 1}
+ELSEWHERE = (
+    *("labkit reproduce ", "labkit serve ", "labkit ladder "),
+    *("labkit claims check ", "labkit doctor --workshop"),
+)
+ENOUGH = {"--requests": 200, "--repeats": 1}
 """To see that a command works: what it measures is not looked at."""
 ROUTES = [
     route
@@ -54,6 +57,8 @@ def test_command(command: str, url: str) -> None:
         if option in words:
             at = words.index(option) + 1
             words[at] = str(min(int(words[at]), most))
+    if words[0] == "compare" and "--repeats" not in words:
+        words += ["--repeats", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "labkit", *words],
         capture_output=True,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import stats
@@ -136,6 +136,7 @@ def test_frame_has_a_column_of_its_type_for_each_axis_of_any_record() -> None:
 # Summaries
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(["b", "a", None, "c"]), MAYBE_SECONDS), max_size=30))
 def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, Any]]) -> None:
     frame = stats.frame([make_record(axes={"arm": arm}, wall_s=wall_s) for arm, wall_s in runs])
@@ -151,6 +152,7 @@ def test_summary_agrees_with_the_statistics_module(runs: list[tuple[str | None, 
         assert row["wall_s_max"] == max(values, default=None)
 
 
+@settings(max_examples=25)
 @given(st.lists(ARMS, min_size=1, max_size=20))
 def test_arms_of_several_axes_come_in_order_of_first_appearance(settings: list[Any]) -> None:
     records = [make_record(axes=dict(zip("ijk", one, strict=True))) for one in settings]
