@@ -428,7 +428,7 @@ async def test_a_server_does_not_start(monkeypatch: Any, patches: Any, message: 
         await launcher.run(TINY, keep=pytest.fail)
 
     assert caught.value.record is None
-    assert set(children) == {SERVER}
+    assert set(children) == {SERVER, WORKER}
     assert children.gone
 
 

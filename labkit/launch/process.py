@@ -87,8 +87,9 @@ class Child:
         threading.Thread(target=self._wait, args=[loop], daemon=True).start()
         self.lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
         self._connecting: asyncio.Future[Any] | None = None
+        self._writing: threading.Thread | None = None
         if job is not None:
-            self._write(msgspec.json.encode(job) + b"\n")
+            self.send(job)
         if pipes:
             protocol = partial(asyncio.StreamReaderProtocol, self.lines)
             connecting = loop.connect_read_pipe(protocol, self._popen.stdout)
@@ -112,17 +113,23 @@ class Child:
         """Return the CPU seconds that it has used, once it has ended."""
         return float(self.usage.ru_utime + self.usage.ru_stime)
 
-    def _write(self, data: bytes) -> None:
-        """Write to the process in a thread: it may be more than its pipe takes at once."""
+    def send(self, job: Any) -> None:
+        """Send a line of JSON, in a thread: it may be more than the pipe takes at once."""
         assert self._popen.stdin is not None
+        data = msgspec.json.encode(job) + b"\n"
         # A descriptor of the thread's own: the other one is closed when the process is stopped.
         pipe = os.fdopen(os.dup(self._popen.stdin.fileno()), "wb")
 
+        before = self._writing
+
         def write() -> None:
+            if before is not None:
+                before.join()
             with contextlib.suppress(BrokenPipeError), pipe:
                 pipe.write(data)
 
-        threading.Thread(target=write, daemon=True).start()
+        self._writing = threading.Thread(target=write, daemon=True)
+        self._writing.start()
 
     def failure(self, what: str) -> TrialFailed:
         """Return the error for a process that ended before it did its work."""

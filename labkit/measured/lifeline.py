@@ -13,6 +13,7 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +26,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def read_job() -> bytes:
-    """Read the first line of standard input: what to do."""
-    # Unbuffered: what follows the line belongs to the thread that waits for the end.
-    line = bytearray()
-    while not line.endswith(b"\n") and (data := os.read(0, 1 << 16)):
-        line += data
-    return bytes(line)
+    """Read the next line of standard input: what to do. Empty where the parent is gone."""
+    return sys.stdin.buffer.readline()
 
 
 def take_stdout() -> int:

@@ -1,7 +1,8 @@
 """`python -m labkit.measured.worker`: read a trial (a line of JSON), write a measurement (lines).
 
 This is the measured process: it contains the strategy, the transport and the probes, and nothing
-else. It prints `ready`, then `progress` about ten times a second, and one `measurement` last.
+else. It starts beside its target: the second line that it reads says where that is. It prints
+`ready`, then `progress` about ten times a second, and one `measurement` last.
 SIGTERM ends the trial early and still gives a measurement; when standard input ends (the parent is
 gone), so does the process, whatever its event loop is doing.
 
@@ -24,6 +25,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from importlib import import_module
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -54,13 +57,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     trial: dict[str, Any]
-    url: str
     addresses: list[str] = []
-    server_pid: int | None = None
     core: int | None = None
     function: str | None = None
     path: list[str] = []
     profile: ProfileOptions | None = None
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """A target that accepts connections; `pid` None is one that is not measured."""
+
+    url: str
+    pid: int | None = None
 
 
 class _Parent:
@@ -93,19 +101,29 @@ def main() -> int:
     """Read the job, run it, send the measurement. Return 2 for a job that cannot be done."""
     job = msgspec.json.decode(lifeline.read_job(), type=Job)
     _PARENT.fd = lifeline.take_stdout()
-    lifeline.end_with_parent()
     lifeline.raise_descriptor_limit()
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
     try:
         trial = Trial.from_dict(job.trial, allow_remote=job.trial["target"].get("allow_remote"))
         new_loop = lifeline.loop_factory(trial.loop)
-        if job.function is not None:
-            # What a strategy of the user's own imports is found where the parent would find it; the
-            # lab's transport is imported before, as libraries look for others that may be missing.
+        # The longest part of a start, while the target starts as well.
+        if trial.probes == "bare":
+            import_module("aiohttp")
+        else:
             from labkit.measured.transports import transport_class
 
             transport_class(trial.transport.kind)
+        waiting_from = perf_counter()
+        line = lifeline.read_job()
+        if not line:
+            return 1
+        target = msgspec.json.decode(line, type=Reached)
+        lifeline.end_with_parent()
+        _PARENT.send("waited", seconds=perf_counter() - waiting_from)
+        if job.function is not None:
+            # What a strategy of the user's own imports is found where the parent would find it; the
+            # lab's transport was imported before, as libraries look for others that may be missing.
             sys.path.extend(entry for entry in job.path if entry not in sys.path)
             strategy = pickle.loads(base64.b64decode(job.function))  # noqa: S301  # from the parent
         else:
@@ -114,7 +132,7 @@ def main() -> int:
             # Without the guard that counts errors: the meter counts them.
             strategy = partial(strategies.load(trial.strategy).__wrapped__, **trial.options)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            measurement = runner.run(_measure(job, trial, strategy))
+            measurement = runner.run(_measure(job, target, trial, strategy))
     except LabError as error:
         _PARENT.send("failed", message=str(error))
         return error.exit_code
@@ -124,23 +142,23 @@ def main() -> int:
     return 0
 
 
-async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
+async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) -> Measurement:
     """Open the transport, wrap `fetch` layer by layer, run the strategy over it, and collect."""
     if trial.switches.eager_tasks:
         asyncio.get_running_loop().set_task_factory(_eager_task)
     requests, limit, workload = trial.requests, trial.limit, trial.workload
     if trial.probes == "bare":
-        return await _measure_bare(job, trial, requests, limit)
+        return await _measure_bare(target, trial, requests, limit)
     from labkit.measured.transports import open_transport, paced
 
     timed = trial.probes == "full"
     rows, processes = getattr(trial.target, "rows", 1), trial.target.processes
-    opened = open_transport(trial.transport, job.url, trial.path, job.addresses, rows=rows)
+    opened = open_transport(trial.transport, target.url, trial.path, job.addresses, rows=rows)
     async with opened as fetch:
         call: Fetch = fetch
-        meter = Meter(requests, opened.kind_of, Window(job.server_pid, processes))
+        meter = Meter(requests, opened.kind_of, Window(target.pid, processes))
         report = partial(_PARENT.send_progress, meter)
-        sampler = Sampler(meter, job.server_pid, report, processes)
+        sampler = Sampler(meter, target.pid, report, processes)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop = None
@@ -149,7 +167,7 @@ async def _measure(job: Job, trial: Trial, strategy: Strategy) -> Measurement:
             open_loop = OpenLoop(workload.rate, due_s, meter, drops=workload.overflow == "drop")
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
-        if is_remote(job.url):
+        if is_remote(target.url):
             call = paced(call, MAX_REMOTE_RPS, limit=MAX_REMOTE_LIMIT, most=requests)
         if job.profile is not None:
             # The figures of this run are no measurement any more.
@@ -234,7 +252,7 @@ def _both_sides(window: Window, counts: Counts) -> dict[str, Any]:
     }
 
 
-async def _measure_bare(job: Job, trial: Trial, requests: int, limit: int) -> Measurement:
+async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int) -> Measurement:
     """Measure the yardstick: a loop as a person would write it by hand, without the lab's code.
 
     What the lab adds to a request (its transport, its strategies, its probes) is what a trial costs
@@ -247,11 +265,11 @@ async def _measure_bare(job: Job, trial: Trial, requests: int, limit: int) -> Me
     async def work(session: aiohttp.ClientSession, items: Iterator[int]) -> None:
         nonlocal answered
         for item in items:
-            async with session.get(f"{job.url}/{item}", allow_redirects=False) as response:
+            async with session.get(f"{target.url}/{item}", allow_redirects=False) as response:
                 await response.read()
                 answered += response.status == 200
 
-    window = Window(job.server_pid)
+    window = Window(target.pid)
     _start_window(window)
     window.open()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
