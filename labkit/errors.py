@@ -6,9 +6,28 @@ allowed, what to do.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any, ClassVar
 
 from labkit.escaping import visible
+
+_PACKAGE = str(Path(__file__).parent)
+MAX_PLACES = 3
+
+
+def raised(error: BaseException) -> str:
+    """Return the class of an exception, what it says, and the user's own lines that raised it.
+
+    As in 'ValueError: no (mine, line 3 > helper, line 9)', in some 300 characters.
+    """
+    places = [
+        f"{frame.f_code.co_name}, line {line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith((_PACKAGE, "<frozen"))
+    ]
+    where = f" ({' > '.join(places[-MAX_PLACES:])})" if places else ""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")[:200] + where
 
 
 class LabError(Exception):
@@ -42,6 +61,10 @@ class NotInstalled(BadInput):
             f"install it with: pip install 'labkit[{extra}]'"
         )
         self.package = package
+
+
+class NotAwaited(BadInput, AttributeError):
+    """What a call of the lab gave was used before it was awaited."""
 
 
 class TrialFailed(LabError):

@@ -415,6 +415,27 @@ async def gives_two_slots_back(fetch, items, limit):
 # --- loses items
 
 
+@broken_bare("not-awaited")
+async def calls_alone(fetch, items, limit):
+    for item in items:
+        fetch(item)
+
+
+@broken_bare("not-awaited")
+async def a_list_of_calls(fetch, items, limit):
+    return [fetch(item) for item in items]
+
+
+@broken_bare("not-awaited")
+async def one_of_five_calls(fetch, items, limit):
+    async def call(item):
+        made = fetch(item)
+        if item % 5:
+            await made
+
+    await workers(call, iter(items), limit)
+
+
 @broken("loses-items")
 async def without_the_last_round(fetch, items, limit):
     for start in range(0, len(items) - limit + 1, limit):

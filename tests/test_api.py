@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -11,6 +13,7 @@ import pytest
 
 import labkit as lab
 from labkit import charts
+from labkit.lab.awaiting import awaited
 from labkit.measured import patterns, strategies
 from labkit.spec.registry import STRATEGIES
 
@@ -50,6 +53,31 @@ def test_all_is_what_the_stub_names() -> None:
 )
 def test_every_public_name_is_there_and_described(package: ModuleType, name: str) -> None:
     assert getattr(package, name).__doc__
+
+
+CALLS = {"run": [lab.Trial()], "compare": [], "sweep": [], "profile": [], "arena": [print]}
+
+
+@pytest.mark.parametrize("name", [*CALLS, "ladder", "check_claims", "reproduce"])
+async def test_a_call_that_is_used_before_it_is_awaited_says_so(name: str) -> None:
+    call = getattr(lab, name)(*CALLS.get(name, ["nothing"]))
+    sentence = f"lab.{name}(...) was not awaited: write `await lab.{name}(...)`"
+
+    assert (repr(call), hasattr(call, "table"), hasattr(call, "_repr_html_")) == (
+        sentence, False, False,
+    )  # fmt: skip
+    with pytest.raises(lab.LabError, match=re.escape(sentence)) as caught:
+        call.table()
+    assert caught.value._render_traceback_() == [f"NotAwaited: {sentence}"]
+
+
+async def test_awaited_it_is_the_call_itself() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(awaited(asyncio.sleep)(0, "result"))
+
+    assert task.result() == "result"
+    with pytest.raises(lab.BadInput, match=r"write lab\.Trial\(strategy='task_pool'\)"):
+        await lab.run("task_pool")
 
 
 @pytest.mark.parametrize("package", [lab, charts])

@@ -60,6 +60,7 @@ def test_a_sound_strategy_passes(name: str) -> None:
     assert examined(SOUND[name]).faults == []
 
 
+@pytest.mark.filterwarnings("ignore:coroutine 'Calls._call' was never awaited")
 @pytest.mark.parametrize(("code", "name"), VARIANTS)
 def test_a_broken_strategy_has_its_fault_and_no_other(code: str, name: str) -> None:
     assert examined(BROKEN[code][name]).codes == [code]

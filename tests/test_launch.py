@@ -186,7 +186,23 @@ async def test_a_strategy_that_raises_makes_the_record_invalid() -> None:
     assert found.record.counts.ok == 60
     # Nothing heavy is in a measured process: the function that raised this looked for it there.
     said, _, _ = found.record.warnings[0].message.partition(";")
-    assert said == "the strategy itself raised RuntimeError: holds []"
+    assert re.fullmatch(
+        r"the strategy itself raised RuntimeError: holds \[\] \(one_by_one, line \d+\)", said
+    )
+
+
+async def forgets_to_await(fetch: Any, items: Any, limit: int) -> None:
+    await fetch(0)
+    for item in items[1:]:
+        fetch(item)
+
+
+async def test_a_call_that_is_not_awaited_is_named_before_what_follows_from_it() -> None:
+    record = (await ran(TINY.replace(strategy=forgets_to_await))).record
+
+    assert doubts(record) == ["not-awaited", "not-sent"]
+    assert "without awaiting it" in record.warnings[0].message
+    assert record.counts.ok == 1
 
 
 async def leaves_tasks(fetch: Any, items: Any, limit: int) -> None:

@@ -95,6 +95,13 @@ def test_a_package_not_used_may_be_missing(monkeypatch: Any, package: str, trial
         check(Trial(**settings))
 
 
+def test_a_strategy_takes_what_it_is_called_with() -> None:
+    async def of_two(fetch: Any, items: Any) -> None: ...
+
+    with pytest.raises(BadInput, match=r"takes \(fetch.*write 'async def of_two\(fetch, items, l"):
+        check(Trial(strategy=of_two))
+
+
 def test_of_a_function_of_ones_own_a_name_is_not_enough() -> None:
     with pytest.raises(BadInput, match=r"strategy is 'mine', .*: pass the function itself"):
         check(Trial.from_dict(Trial(strategy=mine).to_dict()))

@@ -8,6 +8,7 @@ from typing import Any
 
 from labkit.errors import BadInput
 from labkit.lab import progress
+from labkit.lab.awaiting import awaited
 from labkit.lab.facade import default_scale
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all
@@ -28,6 +29,7 @@ time to spare, so that efficiency is the strategy's."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
 
 
+@awaited
 async def arena(
     *strategies: Callable[..., Any] | str,
     among: Sequence[str] | None = None,
@@ -105,14 +107,4 @@ def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
             f"strategy is {strategy.__name__!r}, called already: give the function itself, "
             f"without brackets, as in lab.arena({strategy.__name__})"
         )
-    trial = base.replace(strategy=strategy)
-    if trial.function is not None:
-        signature, name = inspect.signature(trial.function), trial.strategy
-        try:
-            signature.bind(None, None, 1)
-        except TypeError as error:
-            raise BadInput(
-                f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
-                f"and limit ({error}); write 'async def {name}(fetch, items, limit)'"
-            ) from None
-    return preflight.prepare(trial).trial
+    return preflight.prepare(base.replace(strategy=strategy)).trial

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.lab import progress
+from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all, run_file
 from labkit.launch import launcher, preflight
@@ -44,6 +45,7 @@ def default_scale() -> str:
     return named
 
 
+@awaited
 async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None) -> Run:
     """Run one trial in fresh processes and store its record.
 
@@ -54,6 +56,7 @@ async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | 
     return Run(records[0])
 
 
+@awaited
 async def profile(
     trial: Trial | None = None,
     *,
@@ -120,6 +123,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
         yield Serving(served.url)
 
 
+@awaited
 async def compare(
     trial: Trial | None = None,
     axes: Mapping[str, Sequence[Any]] | None = None,
@@ -146,6 +150,7 @@ async def compare(
     return Study(records, list(varied))
 
 
+@awaited
 async def sweep(
     trial: Trial | None = None,
     limit: Sequence[int] | None = None,
@@ -170,6 +175,7 @@ async def sweep(
     return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
 
 
+@awaited
 async def reproduce(
     name: str,
     *,
@@ -191,6 +197,7 @@ async def reproduce(
     )
 
 
+@awaited
 async def ladder(
     rungs: Sequence[str] | None = None,
     *,
@@ -221,6 +228,7 @@ async def ladder(
     return found
 
 
+@awaited
 async def check_claims(
     ids: Sequence[str] | None = None,
     *,
@@ -248,6 +256,7 @@ async def check_claims(
     )
 
 
+@awaited
 async def audit(
     comparisons: int = 20, *, store: Store | None = None, reporter: Reporter | None = None
 ) -> Audit:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import inspect
 import math
 import os
 import resource
@@ -80,6 +81,15 @@ def check(trial: Trial) -> None:
             f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
             "the name: pass the function itself"
         )
+    if trial.function is not None:
+        signature, name = inspect.signature(trial.function), trial.strategy
+        try:
+            signature.bind(None, None, 1)
+        except TypeError as error:
+            raise BadInput(
+                f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
+                f"and limit ({error}); write 'async def {name}(fetch, items, limit)'"
+            ) from None
     if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}

@@ -23,6 +23,7 @@ import platform
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib import import_module
@@ -31,7 +32,7 @@ from typing import Any
 
 import msgspec
 
-from labkit.errors import LabError
+from labkit.errors import LabError, raised
 from labkit.measured import lifeline
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
@@ -177,7 +178,9 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             call = profiled.time_requests(call)
             strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
         start = partial(strategy, call, range(requests), limit)
-        notes = await _run(start, meter.window, sampler, timed)
+        with _noticing(call) as not_awaited:
+            notes = await _run(start, meter.window, sampler, timed)
+        notes = [*not_awaited, *notes]
         if meter.has_repeated_items:
             message = "the strategy sent some items more than once"
             notes.append(Note(code="items-repeated", message=message))
@@ -194,6 +197,25 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             phases=opened.phases,
             received=opened.received,
         )
+
+
+@contextlib.contextmanager
+def _noticing(fetch: Fetch) -> Iterator[list[Note]]:
+    """Give a list that gets a note if a call of `fetch` is never awaited: Python warns of it."""
+    show, found = warnings.showwarning, list[Note]()
+
+    def notice(message: Any, *more: Any, **named: Any) -> None:
+        if f"'{fetch.__qualname__}' was never awaited" not in str(message):
+            show(message, *more, **named)
+        elif not found:
+            message = "the strategy called fetch without awaiting it, and so did not send the item"
+            found.append(Note(code="not-awaited", message=message))
+
+    warnings.showwarning = notice
+    try:
+        yield found
+    finally:
+        warnings.showwarning = show
 
 
 def _eager_task(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any) -> Any:
@@ -218,7 +240,7 @@ async def _run(
         message = "the trial was ended before all items were sent"
         notes.append(Note(code="ended-early", message=message))
     elif isinstance(result, BaseException):
-        message = f"the strategy itself raised {type(result).__name__}: {result}"[:330]
+        message = f"the strategy itself raised {raised(result)}"
         notes.append(Note(code="strategy-failed", message=message))
     left = asyncio.all_tasks() - before
     if left:

@@ -41,6 +41,7 @@ _FAILED = _codes("invalid", (
      "let it run to its end, or send fewer requests"),
     ("interrupted", "Ctrl-C", "run it again"),
     ("items-repeated", "the strategy sent an item more than once", "call fetch once for each item"),
+    ("not-awaited", "the strategy called fetch without await", "write `await fetch(item)`"),
     ("not-conserved", "planned, sent, ok, failed and cancelled do not add up",
      "do not use the record; run it again, and report it if it comes back"),
     ("not-sent", "some requests were never sent",

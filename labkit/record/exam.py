@@ -52,11 +52,12 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     """One run of the strategy: `planned` items at `limit`, of which `failing` failed.
 
     `missing` and `repeated` are how many items were never fetched to their end, and how many more
-    than once; one of the missing is named, and the one that was fetched most often. `tasks_left`
-    were running when the strategy returned. `failures_reported` is whether its caller can know of
-    the failures. `tasks_referenced` is how many tasks, done or not, it still referred to at its
-    last call. `blocked_s` is for how long the loop stood still without computing, `longest_turn_s`
-    the most CPU of one turn of the loop.
+    than once; one of the missing is named, and the one that was fetched most often. `not_awaited`
+    are the `calls` that were made and never awaited. `tasks_left` were running when the strategy
+    returned. `failures_reported` is whether its caller can know of the failures. `tasks_referenced`
+    is how many tasks, done or not, it still referred to at its last call. `blocked_s` is for how
+    long the loop stood still without computing, `longest_turn_s` the most CPU of one turn of the
+    loop.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     end: End
     raised: str = ""
     calls: int = 0
+    not_awaited: int = 0
     max_in_flight: int = 0
     at_server: int | None = None
     missing: int = 0

@@ -103,6 +103,10 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
             "never-ends": ("never-ends", "it blocked the event loop and never gave it back"),
             "too-slow": ("too-slow", f"it came through {len(runs)} scenarios"),
         }[lost]
+    for run in runs:
+        if run.not_awaited:  # all that was not done follows from that
+            yield "not-awaited", run
+            return
     early = [run for run in plain if run.end != "returned"]
     yield from map(_ended, early[:1])
     yield from _over_limit(runs)

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from labkit.errors import LabError
+from labkit.errors import LabError, raised
 from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
-from labkit.measured.exam.run import Calls, ScenarioRun, Strategy, error_text, observe_backlog
+from labkit.measured.exam.run import Calls, ScenarioRun, Strategy, observe_backlog
 from labkit.measured.strategies._guard import tallied
 from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
 from labkit.spec.transports import WireTransport
@@ -148,7 +148,7 @@ def main() -> int:
     try:
         load()
     except Exception as error:  # noqa: BLE001  # loading runs whatever its modules hold
-        write(lost=f"not-loaded: {error_text(error)}")
+        write(lost=f"not-loaded: {raised(error)}")
         return LabError.exit_code
     try:
         for result in examine(load, guarded=request.guarded, url=request.url):
@@ -156,7 +156,7 @@ def main() -> int:
         write(lost="")
     except BaseException as error:  # noqa: BLE001  # a strategy may raise SystemExit
         traceback.print_exc()
-        write(lost=f"ended: {error_text(error)}")
+        write(lost=f"ended: {raised(error)}")
     sys.stderr.flush()
     # Threads of the strategy's own would keep the process for ever.
     os._exit(0)

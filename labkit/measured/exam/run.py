@@ -12,6 +12,7 @@ from time import process_time
 from typing import Any
 from weakref import WeakSet
 
+from labkit.errors import raised
 from labkit.measured.exam.accelerated_loop import Turns
 from labkit.record.exam import Backlog, End, ScenarioResult
 
@@ -51,7 +52,7 @@ class Calls:
 
     def __init__(self, *, failing: Collection[int] = ()) -> None:
         self.failing = failing
-        self.made = self.in_flight = self.max_in_flight = self.ended = 0
+        self.made = self.begun = self.in_flight = self.max_in_flight = self.ended = 0
         self.fetched: Counter[int] = Counter()
         """How often each item was fetched to its end."""
         self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -67,6 +68,7 @@ class Calls:
         return self._call(item)
 
     async def _call(self, item: int) -> None:
+        self.begun += 1
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         if task := asyncio.current_task():
@@ -223,17 +225,18 @@ class ScenarioRun:
         # To try a failing item once more is no repetition.
         times = Counter({item: n for item, n in calls.fetched.items() if item not in calls.failing})
         most_fetched, most_times = max(times.items(), key=lambda one: one[1], default=(None, 0))
-        raised = ""
+        text = ""
         if self.end == "raised":
             error = asyncio.CancelledError() if self.task.cancelled() else self.task.exception()
-            raised = error_text(error)
+            text = raised(error) if error else ""
         return ScenarioResult(
             name=name,
             planned=planned,
             limit=self.limit,
             end=self.end,
-            raised=raised,
+            raised=text,
             calls=calls.made,
+            not_awaited=0 if self.end != "returned" or backlog else calls.made - calls.begun,
             max_in_flight=calls.max_in_flight,
             missing=len(missing),
             missing_item=missing[0] if missing else None,
@@ -252,11 +255,6 @@ class ScenarioRun:
     def returned(self) -> str:
         """Return a description of what the strategy returned, empty where it did not."""
         return described(self.task.result()) if self.end == "returned" else ""
-
-
-def error_text(error: BaseException | None) -> str:
-    """Return the class of an exception and what it says, in at most 200 characters."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")[:200]
 
 
 async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:

@@ -90,6 +90,7 @@ async def tallied(
     options: dict[str, Any],
 ) -> Tally:
     """Run `function` over a guarded `fetch`, and return the counts."""
+    __tracebackhide__ = True  # of what the function raises IPython shows its own lines alone
     check("limit", limit, AtLeastOne)
     ok, kinds = 0, Counter[str]()
     first_error: BaseException | None = None
@@ -135,6 +136,7 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
 
     @wraps(function)
     async def guarded(fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any) -> Tally:
+        __tracebackhide__ = True
         return await tallied(function, fetch, items, limit, options)
 
     # For `help`: the parameters are the function's, the result is the guard's.
