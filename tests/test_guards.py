@@ -76,6 +76,8 @@ DOUBTED = [
     ({}, {}, ""),
     # Nothing is lost, and nothing counted twice.
     ({}, counts(sent=90, not_sent=10, ok=90), "not-sent"),
+    ({}, counts(sent=101, ok=101, repeated=1), "items-repeated"),
+    ({}, counts(not_sent=1, repeated=1), "items-repeated not-sent"),
     ({}, counts(ok=90, cancelled=10), "cancelled"),
     ({}, counts(ok=99, failed={"reset": 1}), "failures"),
     ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), "failures failures-many"),
@@ -195,14 +197,14 @@ def test_where_all_failed_the_cause_of_most_is_looked_for_first(kind: str) -> No
     assert guards.CAUSES.get(kind, "there is no latency") in first.message
 
 
-NAMES = ("planned", "sent", "not_sent", "ok", "cancelled")
+NAMES = ("planned", "sent", "not_sent", "repeated", "ok", "cancelled")
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 2))), st.integers(0, 2))
 def test_conservation_is_two_sums(numbers: dict[str, int], each: int) -> None:
     found = Counts(**numbers, failed={"reset": each, "timeout": each})
 
-    of_items = found.planned == found.sent + found.not_sent
+    of_items = found.planned == found.sent - found.repeated + found.not_sent
     of_attempts = found.sent == found.ok + 2 * each + found.cancelled
 
     assert found.failures == 2 * each

@@ -23,6 +23,7 @@ from servers import SERVER, WORKER, Children, noted_children, ran
 from labkit.launch import launcher
 from labkit.record.record import Record
 from labkit.record.store import Store
+from labkit.report import tables
 from labkit.spec.trial import Trial
 
 PATIENCE_S = 60.0
@@ -118,6 +119,7 @@ def test_a_parent_that_is_stopped_leaves_nothing(tmp_path: Path, kind: str, numb
     assert record.counts.conserved
     if kind == "waits":
         assert (record.counts.cancelled, record.counts.not_sent) == (3, 27)
+        assert "ended-early" in [note.code for note in record.warnings]
 
 
 # The children
@@ -132,9 +134,14 @@ async def test_a_client_that_is_killed_leaves_a_record() -> None:
     assert str(found.error).startswith("the client process died (exit status -9)")
     assert (record.warnings[0].code, record.verdict) == ("worker-lost", "invalid")
     assert record.counts.ok >= 1
-    # The client's window died with it; what the server counted did not.
+    # The client's window died with it; what the server counted did not, and was sent for certain.
     assert (record.client, record.server.cpu_percent) == (None, None)
-    assert record.server.requests >= record.counts.ok
+    assert record.counts.sent >= record.server.requests >= record.counts.ok
+    assert (
+        f"at least {record.counts.sent} of 5,000 requests were sent" in record.warnings[0].message
+    )
+    assert [note.code for note in record.warnings] == ["worker-lost"]
+    assert "not known to be sent" in tables.of_run(record).text()
 
 
 async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
@@ -172,10 +179,15 @@ async def test_a_cancelled_trial_is_kept_as_interrupted() -> None:
     seen: list[int] = []
 
     [record] = await cancelled(
-        LONG, lambda _: 3 in seen, watch=lambda progress: seen.append(progress.in_flight)
+        LONG.replace(requests=3),
+        lambda _: 3 in seen,
+        watch=lambda progress: seen.append(progress.in_flight),
     )
 
-    assert record.warnings[0].code == "interrupted"
+    # All was sent.
+    codes = [note.code for note in record.warnings]
+    assert codes[:3] == ["interrupted", "cancelled", "all-failed"]
+    assert not {"ended-early", "not-sent"} & set(codes)
     assert (record.counts.sent, record.counts.cancelled) == (3, 3)
 
 

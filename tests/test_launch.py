@@ -27,12 +27,15 @@ import labkit as lab
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import launcher, process
 from labkit.launch.assembly import StudyPosition
+from labkit.measured.probes.malloc import maps_reads
 from labkit.record.record import Record
 from labkit.spec import delays
 from labkit.spec.registry import STRATEGIES
 from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
+MAPS_READS = [None if maps_reads() is None else True] * 2
+CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 # What a machine that others use as well may bring into any record.
 WEATHER = {
     *("core-contended", "core-lost", "server-busy", "client-cpu", "client-saturated", "loop-lag"),
@@ -57,11 +60,18 @@ def assert_all_done(record: Record, trial: Trial) -> None:
 # One trial, looked at from all sides
 
 
+SET = {"PYTHONASYNCIODEBUG": "1", "MALLOC_MMAP_THRESHOLD_": "4194304", "HTTP_PROXY": "http://x:1"}
+
+
 @pytest.fixture(scope="module")
 def usual() -> Ran:
-    """Half a second of work."""
+    """Half a second of work, begun where variables are set that change what it costs."""
     position = StudyPosition(study="s", experiment="e", axes={"limit": 4}, repeat=2, order=9)
-    return asyncio.run(ran(Trial(requests=40, limit=4, delay="0.05", seed=3), position=position))
+    trial = Trial(requests=40, limit=4, delay="0.05", seed=3)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SET.items():
+            patch.setenv(name, value)
+        return asyncio.run(ran(trial, position=position))
 
 
 def test_all_was_done_as_it_was_asked_for_in_a_time_that_agrees_with_the_delays(usual: Ran) -> None:
@@ -79,6 +89,14 @@ def test_all_was_done_as_it_was_asked_for_in_a_time_that_agrees_with_the_delays(
     assert effective["server"]["loop"] == "uvloop"
     assert (effective["server"]["delay"], effective["server"]["seed"]) == ("0.05", 3)
     assert effective["python"] == sys.version.split()[0]
+    assert effective["congestion_control"] == CONGESTION_CONTROL.read_text().strip()
+    # None of what was set in the shell was in force, nor did the lab change what malloc does.
+    assert (effective["debug"], effective["variables"]) == (False, {})
+    assert effective["malloc_maps_reads"] == MAPS_READS
+    assert record.environment["variables_left_out"] == sorted(SET)
+    assert record.server.cpu_percent == pytest.approx(
+        100 * record.server.cpu_s / record.wall_s, abs=0.01
+    )
     # Times agree with the delays.
     assert record.floor_s == pytest.approx(0.5)
     assert record.wall_s >= 0.5
@@ -157,7 +175,7 @@ async def test_each_strategy_does_all_and_heeds_the_limit_unpinned(name: str, lo
 
 @pytest.mark.parametrize("probes", ["counts", "bare"])
 async def test_probes_that_are_switched_off_measure_nothing(probes: str) -> None:
-    trial = TINY.replace(probes=probes)
+    trial = TINY.replace(probes=probes, variables="PYTHONASYNCIODEBUG=1")
 
     record = (await ran(trial)).record
 
@@ -165,6 +183,10 @@ async def test_probes_that_are_switched_off_measure_nothing(probes: str) -> None
     assert (record.latency_s, record.latency_hdr, record.loop_lag_s) == (None, None, None)
     assert record.timeline.t_s == []
     assert None not in (record.wall_s, record.client)
+    assert record.effective["malloc_maps_reads"] == MAPS_READS
+    # What the trial itself asks for is in force.
+    asked = (record.effective["debug"], record.effective["variables"])
+    assert asked == (True, {"PYTHONASYNCIODEBUG": "1"})
 
 
 # Strategies of one's own, which travel to the process by value
@@ -218,8 +240,8 @@ async def repeats_items(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def swaps_items(fetch: Any, items: Any, limit: int) -> None:
-    for _ in items:
-        await fetch(0)
+    for item in items:  # number and sum of the items are right
+        await fetch(item + (-1 if item % 4 in (1, 2) else 1))
 
 
 async def loses_items(fetch: Any, items: Any, limit: int) -> None:
@@ -232,20 +254,21 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
     """Returns at once."""
 
 
+SWAPPED = {"sent": 60, "ok": 60, "repeated": 30, "not_sent": 30}
 WRONG = [
-    (leaves_tasks, "30", "tasks-left-behind", {"sent": 60, "cancelled": 60}),
-    (repeats_items, "0", "items-repeated", {"sent": 61, "ok": 61}),
-    (swaps_items, "0", "items-repeated", {"sent": 60, "ok": 60}),
+    (leaves_tasks, "30", "tasks-left-behind cancelled all-failed", {"sent": 60, "cancelled": 60}),
+    (repeats_items, "0", "items-repeated", {"sent": 61, "ok": 61, "repeated": 1, "not_sent": 0}),
+    (swaps_items, "0", "items-repeated not-sent", SWAPPED),
     (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
     (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
 ]
 
 
-@pytest.mark.parametrize(("strategy", "delay", "code", "counts"), WRONG)
-async def test_wrong_work_is_invalid(strategy: Any, delay: str, code: str, counts: Any) -> None:
+@pytest.mark.parametrize(("strategy", "delay", "codes", "counts"), WRONG)
+async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, counts: Any) -> None:
     record = (await ran(TINY.replace(strategy=strategy, delay=delay))).record
 
-    assert code in doubts(record)
+    assert doubts(record) == codes.split()
     assert record.verdict == "invalid"
     assert {name: getattr(record.counts, name) for name in counts} == counts
     assert record.server.requests == record.counts.sent or strategy is leaves_tasks

@@ -51,6 +51,12 @@ def or_none(values: Values) -> Values:
 FLAG = [True, False], [*NOT_BOOL, None]
 SECONDS = [0.001, 5, DAY], [0, 0.0, -1, -0.1, DAY + 0.1, None, *NOT_NUMBERS]
 TEXT = ["127.0.0.1", "::1"], [*NOT_TEXT, None]
+NO_VARIABLES = ["PYTHONMALLOC", "=1", "LD_PRELOAD=/x.so", "PYTHONMALLOC=a PYTHONMALLOC=b"]
+NO_VARIABLES += ["HTTP_PROXY=http://x", "pythonmalloc=a", "PYTHONMALLOC=a\0"]
+VARIABLES = (
+    ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
+    NO_VARIABLES + NOT_TEXT,
+)
 DELAY = ["0", "randint(0,3)*0.1"], [True, b"x", ["x"], None]
 CONNECTIONS, BYTES = whole(0, 1_000_000, 30), whole(0, 1 << 30, 1 << 20)
 SERVERS = ("serve", "serve-echo", "serve-postgres", "serve-valkey")
@@ -130,6 +136,7 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["redis.depth"], ([16], whole(1, 10_000)[1])),
     (["trial.probes"], one_of("full", "counts", "bare")),
     (["trial.saturate"], or_none(FLAG)),
+    (["trial.variables"], VARIABLES),
     (["serve.host", "serve-echo.host"], TEXT),
     (["serve.port", "serve-echo.port"], whole(0, 65_535, 8080)),
     (["serve.workers"], whole(1, 64, 2)),

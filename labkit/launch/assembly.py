@@ -17,6 +17,9 @@ from labkit.spec.trial import Trial
 
 _IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
 
+_UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")
+"""Notes on what nobody knows of a client that was lost: how those that it was sending ended."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPosition:
@@ -45,16 +48,29 @@ class Beginning:
 
 def record(
     began: Beginning,
-    measured: Measurement,
+    measured: Measurement | None,
     *,
+    reported: Counts | None,
     process: Process | None,
     stats: dict[str, Any] | None,
     note: Note | None,
 ) -> Record:
-    """Return the record of a trial; `stats` is what the target reported, `note` how it ended."""
+    """Return the record of a trial; `stats` is what the target reported, `note` how it ended.
+
+    Of a client that was lost there is no measurement, only what it `reported` last.
+    """
     trial, position, floor_s = began.trial, began.position, began.floor_s
-    noted = [*([note] if note else []), *measured.warnings, *guards.find_notes(trial, measured)]
-    notes = codes.with_advice(noted)
+    found = [note] if note else []
+    if measured is not None:
+        found += [*measured.warnings, *guards.find_notes(trial, measured)]
+    else:
+        measured = Measurement(counts=_least(trial.requests, reported, stats))
+        counts = measured.counts
+        least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
+        found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
+        doubts = guards.find_notes(trial, measured)
+        found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
+    notes = codes.with_advice(found)
     verdict = codes.verdict(notes)
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
     known = msgspec.structs.asdict(measured) | {
@@ -115,10 +131,20 @@ def record_of_others(
     return msgspec.structs.replace(bare, **known)
 
 
-def lost(trial: Trial, counts: Counts | None) -> Measurement:
-    """Return the measurement of a client that died: the counts that it last reported, if any."""
-    planned = trial.requests
-    return Measurement(counts=counts or Counts(planned=planned, sent=0, not_sent=planned, ok=0))
+def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) -> Counts:
+    """Return what a client that was lost did at least: its last report is up to 0.1 s old.
+
+    What the server counted beyond it was sent as well, and how it ended is not known.
+    """
+    known = reported or Counts(planned=planned, sent=0, not_sent=planned, ok=0)
+    seen = min((stats or {}).get("requests") or 0, planned)
+    more = max(seen - known.sent, 0)
+    return msgspec.structs.replace(
+        known,
+        sent=known.sent + more,
+        not_sent=known.not_sent - more,
+        cancelled=known.cancelled + more,
+    )
 
 
 def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:

@@ -1,4 +1,7 @@
-"""The machine and the versions that a record was measured with. Nothing personal, no variables."""
+"""The machine and the versions that a record was measured with. Nothing personal.
+
+Of variables only the names of those that measured processes are not given.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import psutil
 
 from labkit.record import interference
+from labkit.spec import variables
 
 LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
@@ -34,6 +38,7 @@ def now() -> dict[str, Any]:
         "throttled_periods": periods,
         "throttled_s": throttled_s,
         "quota_cores": interference.quota_cores(),
+        "variables_left_out": variables.left_out(os.environ),
     }
 
 

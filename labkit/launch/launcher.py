@@ -25,6 +25,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
+from labkit.spec import variables
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
@@ -182,7 +183,8 @@ class _Run:
             "path": self.ready.path,
             "profile": self.profile and self.profile.options,
         }
-        return process.start("labkit.measured.worker", job=job)
+        asked = variables.parse(self.trial.switches.variables)
+        return process.start("labkit.measured.worker", job=job, asked=asked)
 
     async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:
         """See the client through to its end; return a note where it did not end by itself."""
@@ -254,8 +256,6 @@ class _Run:
             child.signal(signal.SIGKILL)
 
     def _keep_record(self, began: Beginning, child: Child | None, note: Note | None) -> Record:
-        counts = self.latest.counts if self.latest else None
-        measured = self.measured or assembly.lost(self.trial, counts)
         used = None
         if child is not None and (usage := child.usage) is not None:
             wall_s = child.wall_s - self.waited_s
@@ -266,7 +266,14 @@ class _Run:
                 cpu_percent=round(100 * (usage.ru_utime + usage.ru_stime) / wall_s, 2),
                 peak_rss_bytes=self.peak_rss_bytes,
             )
-        record = assembly.record(began, measured, process=used, stats=self.counted, note=note)
+        record = assembly.record(
+            began,
+            self.measured,
+            reported=self.latest.counts if self.latest else None,
+            process=used,
+            stats=self.counted,
+            note=note,
+        )
         self.keep(record)
         return record
 

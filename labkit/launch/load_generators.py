@@ -24,7 +24,7 @@ from labkit.launch import assembly, environment
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.launcher import Served
 from labkit.launch.process import START_S, Ended, run
-from labkit.record import guards
+from labkit.record import guards, interference
 from labkit.record.record import Counts, Note, Process, Record, Server
 from labkit.spec.plan import Program
 
@@ -334,7 +334,6 @@ def waited_s(pid: int | None) -> float | None:
 def _cpu_s(pid: int | None) -> float:
     """Return the CPU seconds of a process so far."""
     try:
-        times = psutil.Process(pid).cpu_times()
+        return interference.cpu_s(pid) or float(sum(psutil.Process(pid).cpu_times()[:2]))
     except psutil.NoSuchProcess:
         raise TrialFailed("the synthetic server died") from None
-    return float(times.user + times.system)

@@ -31,12 +31,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import msgspec
 import psutil
 
 from labkit.errors import TrialFailed
+from labkit.spec import variables
 
 MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
 GRACE_S = 1.0
@@ -73,7 +75,7 @@ class Child:
                 stderr=self.errors,
                 start_new_session=True,
                 cwd=folder,
-                env=environment,
+                env=variables.clean(os.environ) if environment is None else environment,
             )
             self._files = files.pop_all()
         self.pid = self._popen.pid
@@ -160,9 +162,15 @@ class Child:
                     pipe.close()
 
 
-def start(module: str, *arguments: str, job: Any = None) -> Child:
-    """Start a module of the lab's as a process that ends with this one."""
-    environment, home = dict(os.environ), Path(__file__).resolve().parents[2]
+def start(
+    module: str, *arguments: str, job: Any = None, asked: Mapping[str, str] = MappingProxyType({})
+) -> Child:
+    """Start a module of the lab's as a process that ends with this one.
+
+    Its environment is clean, but for the variables that are `asked` for.
+    """
+    environment = {**variables.clean(os.environ), **asked}
+    home = Path(__file__).resolve().parents[2]
     # Importable whatever the current folder is. An installed package is found anyway, and named
     # here it would come before the standard library.
     if home.name != "site-packages":

@@ -22,6 +22,7 @@ import pickle
 import platform
 import resource
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
@@ -35,13 +36,14 @@ import msgspec
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline
 from labkit.measured.open_loop import OpenLoop
+from labkit.measured.probes import malloc
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, own_peak_bytes
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
-from labkit.spec import delays
+from labkit.spec import delays, variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
@@ -179,18 +181,15 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
         start = partial(strategy, call, range(requests), limit)
         with _noticing(call) as not_awaited:
-            notes = await _run(start, meter.window, sampler, timed)
+            notes = await _run(start, meter, sampler, timed)
         notes = [*not_awaited, *notes]
-        if meter.has_repeated_items:
-            message = "the strategy sent some items more than once"
-            notes.append(Note(code="items-repeated", message=message))
         return Measurement(
             **_both_sides(meter.window, meter.counts()),
             latency_s=histogram.summary(meter.latencies) if timed else None,
             latency_hdr=histogram.to_hdr(meter.latencies) if timed else None,
             loop_lag_s=sampler.lag() if timed else None,
             timeline=to_timeline(sampler.rows) if timed else Timeline(),
-            effective=_effective(trial) | {"transport": opened.effective},
+            effective=_effective(trial, meter.window) | {"transport": opened.effective},
             warnings=notes,
             first_errors=meter.examples,
             arrivals=None if open_loop is None else open_loop.summary(),
@@ -225,11 +224,11 @@ def _eager_task(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any)
 
 
 async def _run(
-    start: Callable[[], Awaitable[object]], window: Window, sampler: Sampler, timed: bool
+    start: Callable[[], Awaitable[object]], meter: Meter, sampler: Sampler, timed: bool
 ) -> list[Note]:
     """Run the strategy to its end, or to SIGTERM; return notes on how it ended."""
     before = asyncio.all_tasks()
-    _start_window(window)
+    _start_window(meter.window)
     if timed:
         sampler.start()
     task = asyncio.ensure_future(start())
@@ -237,8 +236,10 @@ async def _run(
     (result,) = await asyncio.gather(task, return_exceptions=True)
     notes = []
     if isinstance(result, asyncio.CancelledError):
-        message = "the trial was ended before all items were sent"
-        notes.append(Note(code="ended-early", message=message))
+        # What was still in flight is in the counts.
+        if meter.counts().not_sent:
+            message = "the trial was ended before all items were sent"
+            notes.append(Note(code="ended-early", message=message))
     elif isinstance(result, BaseException):
         message = f"the strategy itself raised {raised(result)}"
         notes.append(Note(code="strategy-failed", message=message))
@@ -249,7 +250,7 @@ async def _run(
         await asyncio.wait(left, timeout=MAX_SETTLE_S)
         message = f"the strategy returned while {len(left):,} of its tasks were still running"
         notes.append(Note(code="tasks-left-behind", message=message))
-    window.close()
+    meter.window.close()
     sampler.stop()
     return notes
 
@@ -259,6 +260,7 @@ def _start_window(window: Window) -> None:
     # What was imported until now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    malloc.settle()
     window.start()
     _PARENT.send("ready")
 
@@ -300,10 +302,10 @@ async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int
     window.close()
     failed = {"other": requests - answered} if answered < requests else {}
     counts = Counts(planned=requests, sent=requests, ok=answered, failed=failed)
-    return Measurement(**_both_sides(window, counts), effective=_effective(trial))
+    return Measurement(**_both_sides(window, counts), effective=_effective(trial, window))
 
 
-def _effective(trial: Trial) -> dict[str, Any]:
+def _effective(trial: Trial, window: Window) -> dict[str, Any]:
     """Return what is really in force in this process, read back."""
     from importlib import metadata  # here, after the window: it takes megabytes
 
@@ -322,8 +324,20 @@ def _effective(trial: Trial) -> dict[str, Any]:
         "saturate": trial.saturates,
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "malloc_maps_reads": window.maps_reads,
+        "congestion_control": _congestion_control(),
+        "variables": {name: os.environ[name] for name in variables.SHOWN if name in os.environ},
+        "debug": loop.get_debug(),
         "versions": versions,
     }
+
+
+def _congestion_control() -> str | None:
+    """Return how TCP avoids congestion in connections that nobody sets it for; None: unknown."""
+    with contextlib.suppress(AttributeError, OSError), socket.socket() as unset:
+        name = unset.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        return name.rstrip(b"\0").decode("ascii", "replace")
+    return None
 
 
 _LIBRARIES = {*LIBRARIES, "asyncpg", "psycopg", "redis"}

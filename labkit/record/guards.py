@@ -129,7 +129,11 @@ def _of_counts(measured: Measurement) -> Iterable[tuple[str, str]]:
     counts = measured.counts
     dropped = measured.arrivals.dropped if measured.arrivals else 0
     if not counts.conserved:
-        yield "not-conserved", "planned = sent + not_sent and sent = ok + failed + cancelled fails"
+        sums = "planned = sent - repeated + not_sent and sent = ok + failed + cancelled"
+        yield "not-conserved", f"{sums} fails"
+    if counts.repeated:
+        which = f"{counts.repeated:,} of {counts.sent:,} requests"
+        yield "items-repeated", f"{which} were for an item sent before, or for none of the trial's"
     if counts.cancelled:
         yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
     if counts.not_sent > dropped:

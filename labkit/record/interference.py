@@ -1,4 +1,4 @@
-"""Read what the kernel counts of disturbances: CPU quotas, other guests, full socket queues.
+"""Read what the kernel counts: the CPU of a process, and of disturbances quotas, guests, queues.
 
 Read from /proc and /sys, cheaply enough to be read just before and just after a trial.
 None where the system has no such counter (macOS). Judges nothing.
@@ -7,6 +7,7 @@ None where the system has no such counter (macOS). Judges nothing.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from labkit.record.record import Interference
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+_CPUCLOCK_SCHED = 2
+"""The last bits of a clock's number: all that the threads of a process have run. As the function
+`clock_getcpuclockid` of Linux has it, which Python does not offer."""
 _STEAL, _COUNTED = 7, 8
 """In a line of /proc/stat: the field of steal, and the fields that make up a core's whole time
 (those after them are counted in the first two as well)."""
@@ -45,6 +49,20 @@ def between(before: KernelCounters, after: KernelCounters) -> Interference:
     stolen_s, cores_s = grown["stolen_s"], grown.pop("cores_s")
     share = round(100 * stolen_s / cores_s, 2) if stolen_s is not None and cores_s else None
     return Interference(**grown, stolen_percent=share)
+
+
+def cpu_s(pid: int | None) -> float | None:
+    """Read the CPU seconds of all threads of a process, also of those that have ended.
+
+    By its clock, as /proc/PID/stat counts ticks of 10 ms, and /proc/PID/schedstat one thread, up to
+    the last tick.
+    """
+    if not pid:
+        return None
+    try:
+        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+    except OSError:  # it is gone, or the system has no such clocks
+        return None
 
 
 def throttled() -> tuple[int, float] | tuple[None, None]:

@@ -42,14 +42,17 @@ Verdict = Literal["valid", "warn", "invalid"]
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What became of the items: planned = sent + not_sent, sent = ok + failed + cancelled.
+    """What became of the items: planned = sent - repeated + not_sent, by an exact count of each.
 
-    `statuses` counts by its number each answer that is no success; `failed` has them as `status`.
+    `sent` = ok + failed + cancelled. `repeated` were for an item that had been sent before, or for
+    none of the trial's. `statuses` counts by its number each answer that is no success; `failed`
+    has them as `status`.
     """
 
     planned: int
     sent: int
     not_sent: int = 0
+    repeated: int = 0
     ok: int
     failed: dict[str, int] = {}
     statuses: dict[int, int] = {}
@@ -81,7 +84,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     @property
     def conserved(self) -> bool:
         """Return True if no request was lost and none was counted twice."""
-        whole = self.planned == self.sent + self.not_sent
+        whole = self.planned == self.sent - self.repeated + self.not_sent
         return whole and self.sent == self.ok + self.failures + self.cancelled
 
 
@@ -125,8 +128,8 @@ class Server(Struct, frozen=True, kw_only=True):
     handshake of each connection among them, `connections_left` how many connections were still open
     when the client's process had ended.
 
-    `cpu_s` is the same CPU to the nanosecond, of the first thread of each process. `bytes_out` are
-    the bytes of bodies as they were sent, packed where they were.
+    `cpu_s` is its CPU in seconds, of all threads. `bytes_out` are the bytes of bodies as they were
+    sent, packed where they were.
     """
 
     cpu_percent: float | None = None

@@ -160,9 +160,11 @@ def of_run(record: Record) -> Table:
         rows += [["workload", _workload(trial["workload"])], ["target", _target(trial["target"])]]
         counts = record.counts
         why = f" ({counts.why})" if counts.failures else ""
+        # A client that was lost reported nothing that was in force, and its counts are the least.
+        least, sent = ("", "") if "python" in record.effective else ("at least ", "known to be ")
         ended = (
-            f"{counts.ok:,} ok, {counts.failures:,} failed{why}, {counts.cancelled:,} "
-            f"cancelled, {counts.not_sent:,} not sent"
+            f"{least}{counts.ok:,} ok, {counts.failures:,} failed{why}, {counts.cancelled:,} "
+            f"cancelled, {counts.not_sent:,} not {sent}sent"
         )
         rows.append(["requests", ended])
         rows += [["first error", error] for error in record.first_errors[:1]]

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.spec import validation
+from labkit.spec import validation, variables
 from labkit.spec.targets import TARGETS, UrlTarget
 from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
@@ -64,7 +64,8 @@ class Switches(Part, frozen=True, kw_only=True):
     without any code of the lab: the yardstick of its overhead). `deadline_s` None: several times
     what the trial should need. `saturate`: whether the client is meant to use its core up, so that
     what it can do is measured, and no latency; None: where nothing makes it wait (no delay, or a
-    server that is not the lab's).
+    server that is not the lab's). `variables`: what to set in the environment of the client's
+    process, as 'PYTHONASYNCIODEBUG=1', of the variables that are else left out.
     """
 
     role: ClassVar[str] = "trial"
@@ -75,6 +76,11 @@ class Switches(Part, frozen=True, kw_only=True):
     probes: Literal["full", "counts", "bare"] = "full"
     deadline_s: Seconds | None = None
     saturate: bool | None = None
+    variables: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        variables.parse(self.variables)
 
 
 KINDS: dict[str, Mapping[str, type[Part]]] = {

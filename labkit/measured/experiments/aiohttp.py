@@ -173,7 +173,7 @@ async def compression(
         server = ProcessReader((await ask(session, f"{url}/-/stats"))["pid"])
 
         def server_s() -> float:
-            return server.ran_s() or server.cpu_s() or 0.0
+            return server.cpu_s() or 0.0
 
         wire_bytes, latencies_s = 0, []
         began_s, server_began_s = process_time(), server_s()

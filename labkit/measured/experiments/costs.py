@@ -45,20 +45,22 @@ async def overhead(
 
 async def _compare_probes(url: str, transport: str, turns: int) -> Figures:
     opened = open_transport(TRANSPORTS[transport](), url, "/{item}", [])
-    items = range(REQUESTS_PER_TURN[transport])
-    send = partial(strategies.load("worker_pool").__wrapped__, items=items, limit=LIMIT)
+    send = partial(strategies.load("worker_pool").__wrapped__, limit=LIMIT)
     async with opened as fetch:
         meters = [Meter(_UNLIMITED, opened.kind_of, Window(None)) for _ in range(2)]
         sampler = Sampler(meters[0], None, lambda _: None)
         all_probes, counters = metered(fetch, meters[0]), counted(fetch, meters[1])
 
+        def more(meter: Meter) -> range:
+            return range(meter.sent, meter.sent + REQUESTS_PER_TURN[transport])
+
         async def with_all_probes() -> None:
             sampler.resume()
-            await send(all_probes)
+            await send(all_probes, more(meters[0]))
             sampler.pause()
 
         async def with_counters() -> None:
-            await send(counters)
+            await send(counters, more(meters[1]))
 
         for meter in meters:
             meter.window.start()

@@ -9,6 +9,13 @@ requests, which are counted, and the meter's own counting, which lies outside th
 The first send opens the window and the last answer closes it, whatever the strategy does before and
 after.
 
+Each item is to be sent once, and that is counted exactly. Nearly every strategy sends the items in
+their order; then the number of the next one says all, and a send costs one comparison and no
+memory. An item that is not the next goes to `note`: from the first that leaves one out, each is a
+bit that is looked up (125 KB for a million items). Measured: 20 ns a request in order, 0.2 us
+otherwise. Rejected: a sum of the items, which some wrong sets of items have too; a byte or a bit
+for each from the start, which costs more and grows with the items.
+
 A latency is first appended to a list, the cheapest thing that Python can do with it. Adding it to
 the histogram at once costs several times as much, because the processor's caches are full of the
 request's work then; so `settle`, called by the sampler's timer, does it for many at a time, in two
@@ -41,13 +48,37 @@ class Meter:
     ) -> None:
         self.planned = self.left = planned
         self.kind_of, self.window = kind_of, window
-        self.sent = self.ok = self.cancelled = self.items = 0
+        self.next: int | None = None
+        """The next item of a strategy that sends them in order; None where it does not."""
+        self.ok = self.cancelled = self._noted = self._again = 0
+        self._seen: bytearray | None = None
         self.failed: dict[str, int] = {}
         self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []
         self.unsettled: list[float] = []
         self._words = array("H")
         self._counted: Counter[int] = Counter()
+
+    def note(self, item: int) -> None:
+        """Count the first item that is sent, and each that is not the next; see the plan above."""
+        if not self.sent:
+            self.window.open()
+            if item == 0:
+                self.next = 1
+                return
+        in_order = self.next or 0
+        if self._seen is None and in_order <= item < self.planned:
+            self._seen = bytearray(self.planned // 8 + 1)
+            whole, rest = divmod(in_order, 8)
+            self._seen[: whole + 1] = b"\xff" * whole + bytes([(1 << rest) - 1])
+            self.next, self._noted = None, self._noted + in_order
+        self._noted += 1
+        place, bit = item >> 3, 1 << (item & 7)
+        if self._seen is None or not 0 <= item < self.planned or self._seen[place] & bit:
+            self._again += 1
+            self.left += 1
+        else:
+            self._seen[place] |= bit
 
     def fail(self, error: BaseException) -> None:
         """Count a request that failed, by kind."""
@@ -96,6 +127,11 @@ class Meter:
         del self._words[:]
 
     @property
+    def sent(self) -> int:
+        """Count the requests that were sent."""
+        return (self.next or 0) + self._noted
+
+    @property
     def done(self) -> int:
         """Count the requests that came to an end, of whatever kind."""
         return self.ok + sum(self.failed.values()) + self.cancelled
@@ -105,18 +141,15 @@ class Meter:
         """Count the requests sent that have not come to an end."""
         return self.sent - self.done
 
-    @property
-    def has_repeated_items(self) -> bool:
-        """Return whether an item was sent twice, as far as number and sum of the items show."""
-        each_once = self.items == self.planned * (self.planned - 1) // 2
-        return self.sent > self.planned or (self.sent == self.planned and not each_once)
-
     def counts(self) -> Counts:
         """Return the counts as in a record. Requests still in flight are counted as cancelled."""
+        # In order there may be more items than were planned.
+        repeated = self._again + max((self.next or 0) - self.planned, 0)
         return Counts(
             planned=self.planned,
             sent=self.sent,
-            not_sent=max(self.planned - self.sent, 0),
+            not_sent=self.planned - (self.sent - repeated),
+            repeated=repeated,
             ok=self.ok,
             failed=dict(self.failed),
             statuses=dict(self.statuses),
@@ -130,10 +163,10 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
     clock, took = perf_counter, meter.unsettled
 
     async def measured(item: int) -> None:
-        if not meter.sent:
-            meter.window.open()
-        meter.sent += 1
-        meter.items += item
+        if item == meter.next:
+            meter.next = item + 1
+        else:
+            meter.note(item)
         start = clock()
         try:
             await fetch(item)
@@ -155,10 +188,10 @@ def counted(fetch: Fetch, meter: Meter) -> Fetch:
     """Wrap `fetch` so that it is counted but not timed, for trials with the probes switched off."""
 
     async def measured(item: int) -> None:
-        if not meter.sent:
-            meter.window.open()
-        meter.sent += 1
-        meter.items += item
+        if item == meter.next:
+            meter.next = item + 1
+        else:
+            meter.note(item)
         try:
             await fetch(item)
         except Exception as error:  # noqa: BLE001  # whatever fails is one failed request

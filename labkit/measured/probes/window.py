@@ -15,11 +15,13 @@ import resource
 from pathlib import Path
 from time import perf_counter_ns
 
+from labkit.measured.probes.malloc import maps_reads
 from labkit.record import interference
 from labkit.record.record import Client, Interference, Server
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+MAX_READINGS = 5
 _HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 
 
@@ -46,25 +48,17 @@ class ProcessReader:
         return int(resident), int(shared)
 
     def cpu_s(self) -> float | None:
-        """Return CPU seconds so far, user and system, in steps of a clock tick."""
-        return self._ticks_s(11, 13)
+        """Return the CPU seconds of all its threads so far, to the nanosecond."""
+        return interference.cpu_s(self.pid) if self._stat is not None else None
 
     def ended_children_s(self) -> float | None:
-        """Return the CPU seconds of its children that have ended."""
-        return self._ticks_s(13, 15)
-
-    def _ticks_s(self, first: int, end: int) -> float | None:
+        """Return the CPU seconds of its children that have ended, in steps of a clock tick."""
         data = _read(self._stat)
         if not data:
             return None
         # The command's name may contain spaces: fields are counted from its closing bracket.
         fields = data[data.rindex(b")") + 2 :].split()
-        return sum(map(int, fields[first:end])) / TICKS_PER_S
-
-    def ran_s(self) -> float | None:
-        """Return the seconds that its first thread has run, to the nanosecond."""
-        data = _read(self._schedstat)
-        return int(data.split()[0]) / 1e9 if data else None
+        return sum(map(int, fields[13:15])) / TICKS_PER_S
 
     def waited_s(self) -> float | None:
         """Return the seconds in which it was ready to run and no core was free for it."""
@@ -87,8 +81,9 @@ class ProcessTreeReader:
     """Memory and CPU of a process and its children, of which some end and others start.
 
     Memory is the pages of each that it shares with nobody, and once those that are shared: as many
-    as the process that maps most of them. CPU is that of all, each with one thread; the kernel adds
-    a child that has ended to its parent.
+    as the process that maps most of them. CPU is that of all. The kernel adds a child that has
+    ended to its parent and shows that sum in ticks: it is off by two ticks at most in all, however
+    many have ended.
     """
 
     def __init__(self, pid: int) -> None:
@@ -108,13 +103,17 @@ class ProcessTreeReader:
     """Resident memory now: of several processes together the kernel knows no peak."""
 
     def cpu_s(self) -> float | None:
-        """Return CPU seconds so far, not in ticks: each process may have less than one."""
-        members = self._read_members()
-        ended = members[0].ended_children_s() if members else None
-        # One that ends just now is missed, or counted by its parent already.
-        return None if ended is None else ended + sum(one.ran_s() or 0.0 for one in members)
-
-    ran_s = cpu_s
+        """Return the CPU seconds of all so far, of the children that have ended too."""
+        ended_s: float | None = None
+        used_s: list[float | None] = []
+        # A child that ends between the two readings is in neither of them: read both again.
+        for _ in range(MAX_READINGS):
+            members = self._read_members()
+            ended_s = members[0].ended_children_s() if members else None
+            used_s = [one.cpu_s() for one in members]
+            if None not in used_s:
+                break
+        return None if ended_s is None else ended_s + sum(one or 0.0 for one in used_s)
 
     def close(self) -> None:
         """Close the files."""
@@ -200,8 +199,9 @@ class Window:
         self._cpu_s: list[tuple[float, float]] = []
         self._waited_s: list[float | None] = []
         self._server_cpu_s: list[float | None] = []
-        self._server_ran_s: list[float | None] = []
         self._kernel: list[interference.KernelCounters] = []
+        self.maps_reads: list[bool | None] = []
+        """Whether a read of asyncio's takes a new block from the system; see `malloc`."""
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
         self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
@@ -211,12 +211,12 @@ class Window:
         self._rss_before_bytes = own_rss_bytes()
         # Here and not where the window opens: it takes a good part of a millisecond.
         self._kernel = [interference.read(self._cores)]
+        self.maps_reads = [maps_reads()]
         self.started_ns = perf_counter_ns()
 
     def open(self) -> None:
         """Read the counters just before the first request is sent."""
         self._server_cpu_s.append(self._server.cpu_s())
-        self._server_ran_s.append(self._server.ran_s())
         self._waited_s.append(self._own.waited_s())
         self._cpu_s.append(_own_cpu_s())
         self.opened_ns = perf_counter_ns()
@@ -229,10 +229,10 @@ class Window:
         self._cpu_s.append(_own_cpu_s())
         self._waited_s.append(self._own.waited_s())
         self._server_cpu_s.append(self._server.cpu_s())
-        self._server_ran_s.append(self._server.ran_s())
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
         self._kernel.append(interference.read(self._cores))
+        self.maps_reads.append(maps_reads())
         self._server.close()
         self._own.close()
 
@@ -274,7 +274,7 @@ class Window:
             requests=None,
             max_in_flight=None,
             connections_opened=None,
-            cpu_s=_difference(self._server_ran_s),
+            cpu_s=_difference(self._server_cpu_s),
         )
 
     def interference(self) -> Interference | None:
