@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from calls import alone, bodies, nobody, outcome, outcomes
 from counted import PLENTY, turns
 from scripted import CHUNKED, CONTINUE, Peer, Scripted, after, answer, echo, once, reset, scripted
+from servers import MIB
 
 from labkit.launch import launcher
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.client import BadStatus
-from labkit.spec.transports import StreamsTransport, WireTransport
+from labkit.spec.transports import AiohttpTransport, StreamsTransport, WireTransport
 from labkit.spec.trial import Trial
 
+BOMB = gzip.compress(bytes(20 * MIB))
 KINDS = {"wire": WireTransport, "streams": StreamsTransport}
 SHORT_S = 0.05
 
@@ -117,8 +121,7 @@ NOT_ANSWERED: dict[str, list[bytes | None]] = {
         b"what is this\r\n\r\n",
         b"\x00" * 70_000,
         CHUNKED + b"x\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
-        answer("x" * 2_001),
+        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ],
 }
 
@@ -131,8 +134,63 @@ async def test_a_failure_has_the_kind_of_its_cause(
 ) -> None:
     script = reset if sent is None else once(sent)
     async with scripted(script) as server:
-        assert await alone(make(server, most_body_bytes=2_000)) == kind
+        assert await alone(make(server)) == kind
         assert (server.connections, server.targets) == (1, ["/0"])
+
+
+LIMITED: dict[str, tuple[bytes, bytes]] = {
+    # What comes once, and then for ever.
+    "a body": (CHUNKED, b"1000\r\n%b\r\n" % (b"x" * 0x1000)),
+    "a packed body": (
+        CHUNKED[:-2] + b"Content-Encoding: gzip\r\n\r\n%x\r\n%b\r\n" % (len(BOMB), BOMB),
+        b"",
+    ),
+    "a body that is announced": (b"HTTP/1.1 200 OK\r\nContent-Length: 2000001\r\n\r\n", b""),
+    "a body until the end": (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 0x1000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"Some-Name: x\r\n" * 100),
+    "a header": (b"HTTP/1.1 200 OK\r\nX: ", b"x" * 0x1000),
+    "informational responses": (b"", CONTINUE * 100),
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("transport", [
+    WireTransport(max_body_bytes=2_000_000), StreamsTransport(max_body_bytes=2_000_000),
+    *(AiohttpTransport(max_body_bytes=2_000_000, read=read) for read in ("read", "stream")),
+])  # fmt: skip
+async def test_what_has_no_end_is_too_large_before_it_fills_memory(
+    transport: Any, name: str
+) -> None:
+    once, for_ever = LIMITED[name]
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.asked()
+        await peer.send(once)
+        while for_ever:
+            await peer.send(for_ever)
+            sent += len(for_ever)
+        await peer.end()
+
+    if name == "informational responses" and transport.kind == "aiohttp":
+        transport = msgspec.structs.replace(transport, timeout_s=0.2)  # it has no other end there
+    if name != "a packed body" or transport.kind == "aiohttp":
+        async with scripted(script) as server:
+            found = await alone(open_transport(transport, server.url))
+        assert found == ("timeout" if transport.timeout_s == 0.2 else "too-large")
+        # The rest is in the buffers of the sockets.
+        assert sent < 2_000_000 + 12 * MIB or transport.timeout_s == 0.2
+
+
+async def test_a_body_of_the_largest_size_is_allowed_and_none_is_no_ceiling(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.asked():
+            await peer.send(answer("x" * 2_000))
+
+    async with scripted(script) as server:
+        for most, found in ((2_000, b"x" * 2_000), (None, b"x" * 2_000), (1_999, "too-large")):
+            assert await alone(make(server, max_body_bytes=most)) == found
 
 
 async def test_a_port_where_nobody_listens_is_a_failure_to_connect(make: Make) -> None:

@@ -14,7 +14,11 @@ MAX_PENDING_HEADS = 4
 
 
 class BadMessage(Exception):
-    """What came is no HTTP/1.1 message, ends too early, or is larger than allowed."""
+    """What came is no HTTP/1.1 message, or ends too early."""
+
+
+class TooLarge(BadMessage):
+    """What came is larger than allowed, or would have been."""
 
 
 class MessageReader:
@@ -64,7 +68,7 @@ class MessageReader:
         self._head_bytes = 0
 
     def count_head(self, size: int) -> None:
-        """Count bytes of a head or trailer. Raise `BadMessage` above the limit."""
+        """Count bytes of a head or trailer. Raise `TooLarge` above the limit."""
         self._pending_bytes = 0
         self._head_bytes += size
         if self._head_bytes > self._max_head_bytes:
@@ -74,5 +78,5 @@ class MessageReader:
         """Take the size of a chunk."""
         self._pending_bytes = 0
 
-    def _too_long(self, what: str) -> BadMessage:
-        return BadMessage(f"the {what} is longer than {self._max_head_bytes:,} bytes")
+    def _too_long(self, what: str) -> TooLarge:
+        return TooLarge(f"the {what} is longer than {self._max_head_bytes:,} bytes")

@@ -29,6 +29,7 @@ FAILURES = (
     "eaddrnotavail",
     "status",
     "payload",
+    "too-large",
     "unanswered",
     "pool-exhausted",
     "pool-timeout",

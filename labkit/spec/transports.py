@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.spec.validation import Bytes, Connections, Part, Seconds, ShortSeconds
+from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds
 
+MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
 BATCH_DELAY_S, PIPELINE_DEPTH, POOL_TIMEOUT_S = 0.01, 16, 20.0
 
 
@@ -47,7 +48,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     resolver of the lab's own looks up in so many seconds; None: it is called by its address.
     `trace` records the phases of each request, which costs CPU. `accept_encoding` is the one coding
     that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is paused
-    (twice as many are buffered); None is aiohttp's own choice.
+    (twice as many are buffered); None is aiohttp's own choice. A body that is larger than
+    `max_body_bytes`, unpacked, is a failure, held or streamed; None is no ceiling.
     """
 
     limit: Connections = 0
@@ -64,6 +66,7 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     session_per_request: bool = False
     read: Literal["read", "stream", "release"] = "read"
     chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
+    max_body_bytes: MaxBodyBytes = 1 << 26
     accept_encoding: Literal["identity", "gzip", "deflate", "br", "zstd"] | None = None
     read_bufsize: Annotated[int, Meta(ge=1, le=1 << 26)] | None = None
     retry_dropped: bool = False
@@ -101,10 +104,13 @@ class OwnTransport(Transport, frozen=True, kw_only=True):
 
 
 class OwnHttpTransport(OwnTransport, frozen=True, kw_only=True):
-    """Those of them that speak HTTP/1.1: an answer that is larger is a failure."""
+    """Those of them that speak HTTP/1.1: an answer that is larger is a failure.
 
-    most_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
-    most_body_bytes: Bytes = 1 << 26
+    `max_body_bytes` None is no ceiling.
+    """
+
+    max_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
+    max_body_bytes: MaxBodyBytes = 1 << 26
 
 
 class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):

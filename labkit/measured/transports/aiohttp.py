@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,6 +16,7 @@ import aiohttp.abc
 from aiohttp import hdrs
 from yarl import URL
 
+from labkit.measured.http_framing import TooLarge
 from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import tracing
 from labkit.measured.transports.client import (
@@ -41,6 +43,12 @@ TIMEOUTS = {
 """Our names of timeouts -> those of `aiohttp.ClientTimeout`."""
 
 
+def _kind_of_head(error: aiohttp.ClientResponseError) -> str:
+    """Return the kind of an answer whose head aiohttp refuses: 129 lines, or one of 8,191 bytes."""
+    # By its words alone aiohttp says that a head is too large.
+    return "too-large" if error.message.startswith(("Got more than", "Too many")) else "payload"
+
+
 class Aiohttp(TransportClient[AiohttpTransport]):
     """`await fetch(item)`, which reads the body as `read` says."""
 
@@ -48,9 +56,11 @@ class Aiohttp(TransportClient[AiohttpTransport]):
     kinds = (
         (TimeoutError, "timeout"),
         (BadStatus, "status"),
+        (TooLarge, "too-large"),
         (aiohttp.ServerDisconnectedError, "disconnected"),
         ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
-        ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), "payload"),
+        (aiohttp.ClientPayloadError, "payload"),
+        (aiohttp.ClientResponseError, _kind_of_head),
         (aiohttp.ClientConnectorCertificateError, "certificate"),
         (aiohttp.ClientSSLError, "tls"),
         (aiohttp.ClientConnectorError, kind_of_errno),
@@ -141,27 +151,60 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         # Two functions, and not one that asks each time how to read: the first is measured most.
         get, url_of, add = session.get, self._url_of, self._bodies.add
         size, by_chunk = self.settings.chunk_bytes, self.settings.read == "stream"
+        most = math.inf if self.settings.max_body_bytes is None else self.settings.max_body_bytes
 
         async def fetch(item: int) -> None:
             url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
+                content = response.content
+                if not content.is_eof() or content.total_bytes > most:
+                    response.content = cast(Any, _Bounded(response, most))
                 await response.read()
-                add(response.content)
-                if response.status >= 300:
+                add(content)
+                if not 200 <= response.status < 300:
                     raise BadStatus(response.status)
 
         async def fetch_otherwise(item: int) -> None:
             url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
                 if by_chunk:
+                    bounded = _Bounded(response, most)
                     async for _ in response.content.iter_chunked(size):
-                        pass
+                        bounded.check()
                     add(response.content)
-                if response.status >= 300:
+                if not 200 <= response.status < 300:
                     raise BadStatus(response.status)
             # Leaving the block releases the response: what was not read is not waited for.
 
         return fetch if self.settings.read == "read" else fetch_otherwise
+
+
+class _Bounded:
+    """The content of a response, whole or in pieces, as long as it is no larger than `most` bytes.
+
+    aiohttp itself reads a body whatever its size; of one that is packed it unpacks a piece at a
+    time. What is counted is what comes out.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, most: float) -> None:
+        self._content, self._most = response.content, most
+        self.check(response.content_length or 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    def check(self, announced: int = 0) -> None:
+        """Raise `TooLarge` where more has come, or is announced."""
+        if max(self._content.total_bytes, announced) > self._most:
+            raise TooLarge(f"the body is longer than {self._most:,} bytes")
+
+    async def read(self) -> bytes:
+        """Return all of it."""
+        pieces = []
+        while piece := await self._content.readany():
+            self.check()
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class Bodies:
@@ -195,6 +238,7 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
             hdrs.ACCEPT_ENCODING, aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
         ),
         "read_bufsize": session._read_bufsize,
+        "max_body_bytes": asked.max_body_bytes,
         "retry_dropped": session._retry_connection,
         "resolve_s": asked.resolve_s,
         "trace": bool(session.trace_configs),

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from labkit.measured.http_framing import BadMessage
+from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.transports.responses import Answered, ResponseHead, ResponseReader
 from labkit.record.record import Phases, Received
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
@@ -146,6 +146,7 @@ class OwnClient(TransportClient[OwnSettings]):
         (TimeoutError, "timeout"),
         (BadStatus, "status"),
         (Unanswered, "unanswered"),
+        (TooLarge, "too-large"),
         (BadMessage, "payload"),
         (OSError, kind_of_errno),
     )
@@ -259,8 +260,8 @@ class HttpClient(OwnClient[HttpSettings]):
         """Return a reader of responses for a new connection."""
         return ResponseReader(
             answered,
-            max_head_bytes=self.settings.most_head_bytes,
-            max_body_bytes=self.settings.most_body_bytes,
+            max_head_bytes=self.settings.max_head_bytes,
+            max_body_bytes=self.settings.max_body_bytes,
             known=self._known,
             plain=self._plain,
         )

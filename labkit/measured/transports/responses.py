@@ -6,14 +6,18 @@ it up costs a fraction of parsing it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import httptools
 
-from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader
+from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader, TooLarge
 
 MAX_HEADS_KNOWN = 256
+MAX_INTERIM = 32
+"""Informational responses before an answer."""
+_BODILESS = (204, 304)
 
 
 class ResponseHead(NamedTuple):
@@ -40,16 +44,17 @@ class ResponseReader(MessageReader):
         answered: Answered,
         *,
         max_head_bytes: int,
-        max_body_bytes: int,
+        max_body_bytes: int | None,
         known: dict[bytes, ResponseHead] | None = None,
         plain: dict[bytes, int] | None = None,
     ) -> None:
         super().__init__(httptools.HttpResponseParser, max_head_bytes)
-        self._answered, self._max_body_bytes = answered, max_body_bytes
+        self._answered = answered
+        self._max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
         self._known: dict[bytes, ResponseHead] = {} if known is None else known
         self._plain: dict[bytes, int] = {} if plain is None else plain
         # The bytes of the head that is parsed, where it may become known.
-        self._raw_head = b""
+        self._raw_head, self._interim = b"", 0
 
     def plain_body(self, data: bytes) -> bytes | None:
         """Return the body where `data` is one whole answer, a success with a known head; else None.
@@ -92,7 +97,7 @@ class ResponseReader(MessageReader):
         """Called by httptools with the first byte of a response."""
         super().on_message_begin()
         self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body_bytes, self._length = 0, b"0"
         self._framed = self._until_close = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -100,7 +105,7 @@ class ResponseReader(MessageReader):
         self.count_head(len(name) + len(value))
         name = name.lower()
         if name == b"content-length":
-            self._framed = True
+            self._framed, self._length = True, value
         elif name == b"transfer-encoding":
             self._framed = value.rpartition(b",")[2].strip().lower() == b"chunked"
 
@@ -113,6 +118,8 @@ class ResponseReader(MessageReader):
         if status == 101:
             raise BadMessage("the server switched protocols, which nobody asked for")
         self._status, self._keep_alive = status, self._parser.should_keep_alive()
+        if status not in _BODILESS:
+            self._check_size(int(self._length))  # before any of it is there
         # As in RFC 9112, section 6.3. The parser itself ends those that have no body.
         self._until_close = not self._framed
 
@@ -125,17 +132,24 @@ class ResponseReader(MessageReader):
         """Called by httptools with a part of the body."""
         self._pending_bytes = 0
         self._body_bytes += len(piece)
-        if self._body_bytes > self._max_body_bytes:
-            raise BadMessage(f"the body is longer than {self._max_body_bytes:,} bytes")
+        self._check_size(self._body_bytes)
         self._body.append(piece)
+
+    def _check_size(self, body_bytes: int) -> None:
+        if body_bytes > self._max_body_bytes:
+            raise TooLarge(f"the body is longer than {self._max_body_bytes:,} bytes")
 
     def on_message_complete(self) -> None:
         """Called by httptools at the end of a response."""
-        self.between = True
         self._pending_bytes = 0
         raw, self._raw_head = self._raw_head, b""
         if self._status < 200:
+            # Its answer is still to come, and is parsed: so they can be counted.
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                raise TooLarge(f"more than {MAX_INTERIM} informational responses before an answer")
             return
+        self.between, self._interim = True, 0
         head = ResponseHead(self._status, self._body_bytes, self._keep_alive)
         if raw and head.keep_alive:
             if len(self._known) >= MAX_HEADS_KNOWN:
