@@ -1,14 +1,40 @@
-"""Where labkit's own files lie: beside the package in a checkout, inside it when installed."""
+"""Where labkit's own files lie: beside the package in a checkout, inside it when installed.
+
+Also its temporary folders. The plan: whatever is killed, a folder without an owner is removed when
+a lab of the same user starts next. The owner has a lock on the folder, which the kernel takes away
+when the last process that has it ends; a number of a process would say less, as each container has
+its own. Only folders are removed whose names begin with `TEMPORARY` and whose mode is `OURS`, which
+no other folder has by chance. Two labs may sweep at once: who finds its new folder swept before it
+was locked makes another.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import fcntl
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent
 MANIFEST = ".labkit.json"
 """Lies in a workspace of a learner, and says what was copied there."""
+TEMPORARY, OURS = "labkit-", 0o1700
+USUAL = "/tmp"  # noqa: S108  # where paths have to be short
+REMOVE = """
+ipcrm -m "$(awk -v uid="$(stat -c %u "$1")" 'NR == FNR { line[NR] = $0; next }
+    split(line[7], last) && $2 == last[2] && $5 == line[1] && $7 == 0 && $8 == uid { print $2 }' \
+    "$1/data/postmaster.pid" /proc/sysvipc/shm)"
+rm -rf -- "$1"
+"""
+"""Lines of a shell that remove a folder. A PostgreSQL that was killed has left a piece of shared
+memory, too: the folder names it and the process that made it. One that is in use is let be."""
 
 
 def data(name: str) -> Path:
@@ -44,3 +70,45 @@ def runs() -> Path:
     """Return `data/runs` of the workspace, else of the checkout, else of the current folder."""
     root = workspace() or (CHECKOUT if in_checkout() else Path.cwd())
     return root / "data" / "runs"
+
+
+@contextmanager
+def temporary_folder(kind: str, within: str | None = None) -> Iterator[tuple[Path, int]]:
+    """Make a folder for the time of the block; yield it and the descriptor that has its lock.
+
+    A process that gets the descriptor too has the folder until its own end.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{kind}-", dir=within))
+        with suppress(FileNotFoundError):
+            folder.chmod(OURS)
+            lock = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks: then nobody sweeps it
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                break
+            os.close(lock)
+    try:
+        yield folder, lock
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove the temporary folders of this user whose owners were killed."""
+    users = {os.geteuid()}
+    if os.geteuid() == 0:  # then PostgreSQL runs as nobody
+        users |= {user.pw_uid for user in pwd.getpwall() if user.pw_name == "nobody"}
+    for root in {tempfile.gettempdir(), USUAL}:
+        for folder in Path(root).glob(f"{TEMPORARY}*"):
+            with suppress(OSError):  # no folder, in use, or swept by another
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    found = os.fstat(lock)
+                    if found.st_uid in users and stat.S_IMODE(found.st_mode) == OURS:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        words = ["/bin/sh", "-c", REMOVE, "sh", str(folder)]
+                        subprocess.run(words, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
+                finally:
+                    os.close(lock)

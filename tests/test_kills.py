@@ -1,4 +1,4 @@
-"""Processes that are killed or interrupted: nothing is lost, and none stays behind."""
+"""Processes that are killed or interrupted: nothing is lost, and no process or folder stays."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import psutil
 import pytest
 from servers import SERVER, WORKER, Children, noted_children, ran
 
+from labkit import paths
 from labkit.launch import launcher
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -30,8 +31,11 @@ PATIENCE_S = 60.0
 GONE_WITHIN_S = 2.0
 LONG = Trial(requests=30, limit=3, delay="60", deadline_s=100)
 
-SCRIPT = """
-import asyncio, os, sys
+# A process below a shell that is still its parent, and one without session, environment and parent.
+LEAVING = "sleep 60 >&2 & echo $!; setsid env -i sh -c 'sleep 60 >&2 & echo $!'; exec >&2; wait"
+
+SCRIPT = f"""
+import asyncio, os, subprocess, sys
 from pathlib import Path
 from labkit.launch import launcher
 from labkit.spec.trial import Trial
@@ -43,7 +47,9 @@ mark = str(Path(folder).parent / "blocked")
 async def blocks(fetch, items, limit):
     task = asyncio.ensure_future(fetch(0))
     await asyncio.sleep(0)
-    os.close(os.open(mark, os.O_CREAT | os.O_WRONLY))
+    left = subprocess.Popen(["sh", "-c", {LEAVING!r}], stdout=subprocess.PIPE, text=True)
+    Path(mark + ".new").write_text(f"{{left.pid}} {{left.stdout.read()}}")
+    os.rename(mark + ".new", mark)
     while True:
         pass
 
@@ -71,6 +77,13 @@ def ended(descriptors: list[int], within_s: float) -> bool:
     return all(select.select([fd], [], [], max(until - monotonic(), 0))[0] for fd in descriptors)
 
 
+def is_running(pid: int) -> bool:
+    """Return whether a process is there and has not ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @contextlib.contextmanager
 def script(folder: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """Run a script to the middle of its last trial; give it and what it has started (pidfds)."""
@@ -82,9 +95,13 @@ def script(folder: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], lis
     while kind == "blocks" and not (folder / "blocked").exists():
         assert monotonic() < patience_ends
         select.select([], [], [], 0.01)
-    descriptors = [os.pidfd_open(one.pid) for one in psutil.Process(process.pid).children()]
+    started = [one.pid for one in psutil.Process(process.pid).children()]
+    assert len(started) == 2
+    if kind == "blocks":
+        started += map(int, (folder / "blocked").read_text().split())
+        assert len(started) == 5
+    descriptors = [os.pidfd_open(pid) for pid in started]
     try:
-        assert len(descriptors) == 2
         yield process, descriptors
     finally:
         process.kill()
@@ -100,6 +117,9 @@ def script(folder: Path, kind: str) -> Iterator[tuple[subprocess.Popen[str], lis
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_parent_that_is_stopped_leaves_nothing(tmp_path: Path, kind: str, number: int) -> None:
     with script(tmp_path, kind) as (process, started):
+        if (kind, number) == ("blocks", signal.SIGKILL):
+            for fd in started:
+                signal.pidfd_send_signal(fd, signal.SIGSTOP)
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE_S)
 
@@ -123,6 +143,20 @@ def test_a_parent_that_is_stopped_leaves_nothing(tmp_path: Path, kind: str, numb
 
 
 # The children
+
+
+async def leaves_processes(fetch: Any, items: Any, limit: int) -> None:
+    command = ["sh", "-c", LEAVING]
+    left = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    raise RuntimeError(f"left {left.pid} {left.stdout.read()}")
+
+
+async def test_what_a_strategy_leaves_running_ends_with_the_trial() -> None:
+    found = await ran(Trial(requests=5, strategy=leaves_processes))
+
+    left = [int(word) for word in found.record.warnings[0].message.split() if word.isdigit()]
+    assert len(left) == 3
+    assert not any(map(is_running, left))
 
 
 async def test_a_client_that_is_killed_leaves_a_record() -> None:
@@ -155,6 +189,58 @@ async def test_a_server_that_is_killed_fails_requests_and_loses_none() -> None:
     assert set(counts.failed) <= {"connect", "reset", "disconnected", "payload"}
     assert "failures" in [note.code for note in found.record.warnings]
     assert found.record.verdict != "valid"
+
+
+# Folders
+
+
+def test_folders_whose_owners_are_gone_are_swept_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(paths, "USUAL", str(tmp_path))
+    spared = [tmp_path / "labkit-workspace", tmp_path / "elsewhere", tmp_path / "labkit-link"]
+    spared[0].mkdir(mode=0o700)
+    spared[1].mkdir()
+    spared[1].chmod(paths.OURS)
+    spared[2].symlink_to(spared[1])
+    left = tmp_path / "labkit-pg-left"
+    (left / "data").mkdir(parents=True)
+    left.chmod(paths.OURS)
+
+    with paths.temporary_folder("pg") as (own, lock):
+        paths.sweep()
+        assert sorted(tmp_path.iterdir()) == sorted([*spared, own])
+        # A process that has the lock too has the folder as well.
+        command = ["sh", "-c", "echo; read line"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, pass_fds=[lock], **pipes) as other:
+            assert other.stdout.readline()
+            with Path(os.devnull).open() as nothing:
+                os.dup2(nothing.fileno(), lock)
+            paths.sweep()
+            assert own.exists()
+            other.communicate(b"end")
+        paths.sweep()
+        assert not own.exists()
+
+
+def test_a_folder_that_is_swept_as_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    swept: list[Path] = []
+
+    def lock_too_late(*_: int) -> None:
+        if not swept:
+            swept.extend(tmp_path.iterdir())
+            swept[0].rmdir()
+
+    monkeypatch.setattr("fcntl.flock", lock_too_late)
+    with paths.temporary_folder("http") as (folder, _):
+        assert folder.exists()
+    assert swept != [folder]
+    assert list(tmp_path.iterdir()) == []
 
 
 # The task that runs the trial

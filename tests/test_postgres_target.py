@@ -15,6 +15,7 @@ import psutil
 import pytest
 from targets import Target, announced, connected, ended, ending, running, started, until
 
+from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, reader_of
 from labkit.measured.targets import postgres as target
@@ -33,6 +34,11 @@ def database() -> Iterator[Target]:
 def folder_of(database: Target) -> Path:
     """Where all its files are."""
     return Path(parse_qs(urlsplit(database.url).query)["host"][0])
+
+
+def has_shared_memory(pid: int | None) -> bool:
+    """Return whether there is some that this process has made, or used last."""
+    return f" {pid} " in Path("/proc/sysvipc/shm").read_text()
 
 
 # What it serves
@@ -135,9 +141,9 @@ def test_who_is_reader_of() -> None:
 # That nothing stays behind
 
 
-@pytest.mark.parametrize("how", [None, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [None, signal.SIGKILL, signal.SIGTERM, "all"])
 async def test_when_the_target_ends_the_server_and_its_files_are_gone(
-    how: signal.Signals | None,
+    how: signal.Signals | str | None,
 ) -> None:
     database = announced(started("postgres", die_with_stdin=True))
     connection = await asyncpg.connect(database.url)
@@ -151,16 +157,23 @@ async def test_when_the_target_ends_the_server_and_its_files_are_gone(
         with ending(own, *below):
             if how is None:
                 database.close_stdin()
+            elif how == "all":
+                for one in [own, *below]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
             else:
                 own.send_signal(how)
+        if how == "all":  # then whoever comes next removes them
+            paths.sweep()
         assert until(lambda: not folder_of(database).exists())
+        assert not has_shared_memory(database.pid)
         with pytest.raises((OSError, asyncpg.PostgresError)):
             await waiting
     finally:
         connection.terminate()
         database.process.kill()
         end = ended(database.process)
-    assert end == (-signal.SIGKILL if how == signal.SIGKILL else 0, "")
+    assert end == (-signal.SIGKILL if how in (signal.SIGKILL, "all") else 0, "")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from types import MappingProxyType
 import msgspec
 import psutil
 
+from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import assembly, environment
 from labkit.launch.assembly import StudyPosition
@@ -294,7 +294,7 @@ class Programs:
             path, rival = find(name), RIVALS[name]
             if path is None:
                 raise TrialFailed(f"{name} is not installed")
-            with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+            with paths.temporary_folder("program") as (folder, _):
                 words = [path, *rival.version.split()]
                 ended = await run(words, core=self._core, folder=folder)
             found = re.search(rival.versioned, ended.out + ended.errors, flags=re.MULTILINE)
@@ -309,10 +309,10 @@ async def _measured(
 ) -> tuple[Ended, RequestCount]:
     """Let a program put `load` on a server. Raises `TrialFailed` where it gives no figures."""
     rival = RIVALS[name]
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
+    with paths.temporary_folder("program") as (folder, _):
         if rival.scenario is not None:
             file, text = rival.scenario
-            (Path(folder) / file).write_text(load.fill(text), encoding="utf-8")
+            (folder / file).write_text(load.fill(text), encoding="utf-8")
         words = [path, *load.fill(rival.words).split()]
         ended = await run(words, core=core, folder=folder, within_s=START_S + 3 * load.seconds)
     try:

@@ -6,9 +6,7 @@ and what a child has used is known.
 - The parent goes on (the work is done, has failed, is past its deadline, or was cancelled): whoever
   makes a `Child` awaits `stop` in a `finally`. It asks by SIGTERM, waits `GRACE_S`, and kills. If
   that waiting is cancelled as well, as by a second Ctrl-C, the child is killed at once.
-- The parent is killed and can do nothing: a child of the lab's own watches its standard input,
-  whose other end the parent has (see `measured.lifeline`). A program of others does not; it is
-  asked to end after so many seconds, and does.
+- The parent is killed and can do nothing, or a child leaves processes of its own: see `orphans`.
 - Ctrl-C reaches the parent alone, because each child has a session of its own: so the parent ends
   its children in order, and they can still report what they measured.
 
@@ -37,13 +35,18 @@ from typing import IO, Any
 import msgspec
 import psutil
 
+from labkit import paths
 from labkit.errors import TrialFailed
+from labkit.launch import orphans
 from labkit.spec import variables
 
 MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
 GRACE_S = 1.0
 START_S = 30.0
 """Seconds that a process which measures nothing may take."""
+
+
+_WATCH = orphans.Watch()
 
 
 class Child:
@@ -60,25 +63,33 @@ class Child:
         pipes: bool = False,
         job: Any = None,
         core: int | None = None,
-        folder: str | None = None,
+        folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        with contextlib.ExitStack() as files, _on_core(core):
-            self.out, self.errors = [
-                files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
-            ]
-            self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
-            self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
-                words,
-                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if pipes else self.out,
-                stderr=self.errors,
-                start_new_session=True,
-                cwd=folder,
-                env=variables.clean(os.environ) if environment is None else environment,
-            )
-            self._files = files.pop_all()
+        if not _WATCH.children:  # the first one of this process
+            paths.sweep()
+        self._mark = _WATCH.begin()
+        try:
+            with contextlib.ExitStack() as files, _on_core(core):
+                self.out, self.errors = [
+                    files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
+                ]
+                self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
+                self._popen = subprocess.Popen(  # noqa: S603  # our own, or one of others by name
+                    words,
+                    stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if pipes else self.out,
+                    stderr=self.errors,
+                    start_new_session=True,
+                    cwd=folder,
+                    env=variables.clean(os.environ) if environment is None else environment,
+                )
+                self._files = files.pop_all()
+        except BaseException:
+            _WATCH.end()
+            raise
         self.pid = self._popen.pid
+        orphans.mark(self.pid, self._mark)
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
@@ -100,13 +111,19 @@ class Child:
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for the end of the process. In a thread of its own: the loop's executor has few."""
         try:
-            _, status, self.usage = os.wait4(self.pid, 0)
-            self.wall_s = time.perf_counter() - self._started
+            # Not reaped yet, where the system can do that: its number stays its own.
+            reaped = None if hasattr(os, "waitid") else os.wait4(self.pid, 0)
+            if reaped is None:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            self.wall_s, busy_s = time.perf_counter() - self._started, _busy_s(self._core)
+            orphans.kill(range(self._mark, self._mark + 1))
+            _, status, self.usage = reaped or os.wait4(self.pid, 0)
             self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
             if self._busy_s is not None:
-                others_s = (_busy_s(self._core) or 0.0) - self._busy_s - self.cpu_s
+                others_s = (busy_s or 0.0) - self._busy_s - self.cpu_s
                 self.others_percent = max(100 * others_s / self.wall_s, 0.0)
         finally:
+            _WATCH.end()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self.ended.set_result, None)
 
@@ -194,7 +211,7 @@ class Ended:
 
 
 async def run(
-    words: Sequence[str], *, core: int | None, folder: str, within_s: float = START_S
+    words: Sequence[str], *, core: int | None, folder: Path, within_s: float = START_S
 ) -> Ended:
     """Run a program that is not the lab's to its end; it is gone when this returns.
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from labkit import paths
 from labkit.errors import LabError
 from labkit.lab.doctor import machine as machines
 from labkit.lab.doctor.machine import DRIVERS, Examination, Machine
@@ -137,8 +136,8 @@ async def examine(needs: Needs) -> Readiness:
 
 async def output(words: Sequence[str]) -> Output:
     """Run a program that is to end well; a failure is an output too."""
-    with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
-        Path(folder, "cell.py").write_text(CELL, encoding="utf-8")  # noqa: ASYNC240  # a few bytes
+    with paths.temporary_folder("doctor") as (folder, _):
+        (folder / "cell.py").write_text(CELL, encoding="utf-8")
         try:
             ended = await process.run(words, core=None, folder=folder, within_s=KERNEL_S)
         except LabError as error:

@@ -35,15 +35,17 @@ from urllib.parse import quote
 
 import asyncpg
 
+from labkit import paths
 from labkit.errors import BadInput, TrialFailed
+from labkit.measured import lifeline
 from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.targets import PostgresServer
 
 USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'"""
 USER = "labkit"
-MAX_SOCKET_PATH = 100
-"""The system allows 107 bytes, with the name that the server gives its socket."""
+MAX_TEMPORARY_PATH = 74
+"""The system allows 107 bytes for the path of a socket, with names of the folder and the server."""
 LEFT_WITHIN_S, CHECK_EVERY_S = 1.0, 0.01
 
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
@@ -63,6 +65,7 @@ SETTINGS = {
     "max_wal_senders": "0",
     "autovacuum": "off",
     "max_parallel_workers_per_gather": "0",
+    "dynamic_shared_memory_type": "mmap",  # a file of its folder, which goes with it
     "jit": "off",
 }
 """What is set besides the connections; nobody else connects, and nothing else uses its CPU."""
@@ -135,7 +138,7 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
             "server in LABKIT_POSTGRES_DSN"
         )
     programs = find_programs()
-    with private_folder() as (folder, descriptor):
+    with private_folder() as (folder, descriptors):
         password = secrets.token_urlsafe(16)
         secret = folder / "password"
         secret.write_text(password)
@@ -157,7 +160,7 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
                 stderr=log,
                 cwd=folder,
                 env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-                pass_fds=[descriptor],
+                pass_fds=descriptors,
                 start_new_session=True,
                 **user,
             )
@@ -222,31 +225,32 @@ def find_programs() -> Path:
 
 
 @contextmanager
-def private_folder() -> Iterator[tuple[Path, int]]:
+def private_folder() -> Iterator[tuple[Path, list[int]]]:
     """Make a folder that is removed at the end, even where this process is killed.
 
     The plan: a shell waits for the end of a pipe and then removes the folder. This process and all
-    processes of the server have the other end, which is yielded; so it waits for the last of them.
+    processes of the server have the other end; so it waits for the last of them. They also have the
+    lock of the folder: where the shell is killed too, who comes next finds it without an owner. The
+    descriptors of both are yielded.
     """
-    folder = Path(tempfile.mkdtemp(prefix="labkit-pg-"))
-    if len(str(folder)) > MAX_SOCKET_PATH - len("/.s.PGSQL.5432"):
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="labkit-pg-", dir="/tmp"))
-    reading, descriptor = os.pipe()
-    remover = subprocess.Popen(  # noqa: S603  # a fixed line, the folder apart from it
-        ["/bin/sh", "-c", 'cat >/dev/null; exec rm -rf -- "$1"', "sh", str(folder)],
-        stdin=reading,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    os.close(reading)
-    try:
-        yield folder, descriptor
-    finally:
-        os.close(descriptor)
-        with suppress(subprocess.TimeoutExpired):
-            remover.wait(process.GONE_WITHIN_S)
+    within = paths.USUAL if len(tempfile.gettempdir()) > MAX_TEMPORARY_PATH else None
+    with paths.temporary_folder("pg", within=within) as (folder, lock):
+        reading, descriptor = os.pipe()
+        remover = subprocess.Popen(  # noqa: S603  # fixed lines, the folder apart from them
+            ["/bin/sh", "-c", f"cat >/dev/null; {paths.REMOVE}", "sh", str(folder)],
+            stdin=reading,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        lifeline.spare(remover.pid)
+        os.close(reading)
+        try:
+            yield folder, [lock, descriptor]
+        finally:
+            os.close(descriptor)
+            with suppress(subprocess.TimeoutExpired):
+                remover.wait(process.GONE_WITHIN_S)
 
 
 async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:

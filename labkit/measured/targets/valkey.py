@@ -12,7 +12,6 @@ import os
 import secrets
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +19,7 @@ from urllib.parse import urldefrag, urlencode
 
 import redis
 
+from labkit import paths
 from labkit.errors import BadInput, TrialFailed
 from labkit.measured import lifeline
 from labkit.measured.targets import process
@@ -121,7 +121,7 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
         # The configuration comes by standard input, as everyone can read the arguments of a
         # process. Its folder loses its name once the server is in it: nothing needs cleaning up.
         with (
-            tempfile.TemporaryDirectory(prefix="labkit-valkey-") as folder,
+            paths.temporary_folder("valkey") as (folder, _),
             process.child(
                 [binary, "-"],
                 given="".join(lines).encode(),

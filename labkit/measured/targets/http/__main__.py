@@ -13,13 +13,13 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import msgspec
 
+from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
 from labkit.measured.targets.http.engine import Engine
@@ -75,10 +75,10 @@ def supervise(settings: HttpServer) -> int:
         reserved = _reserve_port(settings)
     except OSError as error:
         raise process.cannot_listen(settings, error) from None
-    with reserved, tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with reserved, paths.temporary_folder("http") as (folder, _), ExitStack() as stack:
         address = reserved.getsockname()
         changes = {"port": address[1], "announce_json": True, "die_with_stdin": True}
-        each = msgspec.structs.replace(settings, counters_folder=folder, **changes)
+        each = msgspec.structs.replace(settings, counters_folder=str(folder), **changes)
         workers = [stack.enter_context(_worker(each)) for _ in range(settings.workers)]
         process.say(announcement, settings, address)
         pid, _ = os.wait()
