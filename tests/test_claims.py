@@ -162,10 +162,10 @@ def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not(tmp_pat
 
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
-    words = ["check", "body-cap", "--scale", "smoke", "--json", str(out), "--chart", str(chart)]
+    words = ["check", "default-100", "--scale", "smoke", "--json", str(out), "--chart", str(chart)]
     done = labkit(*words, store=tmp_path / "store")
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())["verdicts"]
-    assert (row["id"], row["verdict"], row["n"]) == ("body-cap", "holds", 5)
-    assert "body-cap" in done.stdout
+    assert (row["id"], row["verdict"], row["n"]) == ("default-100", "holds", 5)
+    assert "default-100" in done.stdout
     assert chart.stat().st_size > 0

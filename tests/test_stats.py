@@ -341,6 +341,7 @@ def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
     assert before.get_value_at_percentile(99.99) == pytest.approx(1_000, rel=1e-3)
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 60_000), min_size=1, max_size=10),
     st.sampled_from([700, 1_000.5, 40_000, 5_000_000]),
