@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable
 from typing import Any
 
-from labkit.record.record import FAILURES
+from labkit.record.requests import FAILURES
 
 
 async def outcome(transport: Any, call: Awaitable[object]) -> object:

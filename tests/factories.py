@@ -12,17 +12,13 @@ from hdrh.histogram import HdrHistogram
 
 from labkit.profiler.callgraph import Call, Function
 from labkit.record.record import (
-    PHASES,
     Arrivals,
     Latency,
     Lateness,
-    Phase,
-    Phases,
     Record,
-    Spent,
     Timeline,
-    Traced,
 )
+from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 from labkit.spec.trial import Trial
 
 HOUR_US = 3_600 * 10**6

@@ -25,7 +25,8 @@ from labkit.launch import launcher, process
 from labkit.launch.launcher import Progress
 from labkit.launch.process import Child
 from labkit.record import codes
-from labkit.record.record import Record, decode, encode
+from labkit.record.codec import decode, encode
+from labkit.record.record import Record
 from labkit.spec.trial import Trial
 
 ROOT = Path(labkit.__file__).parents[1]

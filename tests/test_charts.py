@@ -26,7 +26,8 @@ from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
 from labkit.charts.notes import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
-from labkit.record.record import PHASES, Note, Record, Timeline
+from labkit.record.record import Note, Record, Timeline
+from labkit.record.requests import PHASES
 from tests.factories import call, make_function, make_record, make_study, phases
 
 KIB = 1024

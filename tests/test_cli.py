@@ -14,17 +14,22 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import msgspec
 import psutil
 import pytest
 from factories import STUDIES, make_record
 
 import labkit as lab
 from labkit import cli
+from labkit.cli import terminal
+from labkit.errors import LabError, TrialFailed
 from labkit.record.record import Note
 
 SMALL = "--requests 60 --limit 10"
+MAIN = "runpy.run_module('labkit', run_name='__main__')"
 
 
 @pytest.fixture
@@ -156,14 +161,17 @@ def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_
 
 
 def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> None:
-    assert "No record" in labkit("results list").stdout
+    assert "No record" in labkit_here("results list").stdout
     record_id = json.loads(labkit(f"run {SMALL} --json -").stdout)["records"][0]["id"]
     (store / "20260101T000000-000000.json").write_text('{"schema_version": 1, "id"')
-    listed = labkit("results list")
+    old = make_record(id="2025", trial={"workload": {"requests": 1, "mimit": 1}})  # no checksum
+    (store / "2025.json").write_bytes(msgspec.json.encode(old))
+    listed = labkit("results list --last 1")
     assert record_id in listed.stdout
     assert "20260101T000000-000000 is damaged" in listed.stderr
     assert listed.returncode == 0
-    damaged, whole = json.loads(labkit_here("results list --json -").stdout)["records"]
+    older, damaged, whole = json.loads(labkit_here("results list --json -").stdout)["records"]
+    assert older["id"] == "2025"
     assert set(damaged) == {"id", "damaged"}
     assert (whole["id"], whole["strategy"]) == (record_id, "worker_pool")
     assert json.loads(labkit_here(f"results show {record_id} --json -").stdout)["id"] == record_id
@@ -173,9 +181,42 @@ def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> N
     assert "60 ok" in shown.stdout
     assert "<svg" in (tmp_path / "t.svg").read_text()
     assert record_id in labkit_here("results export").stdout
-    exported = json.loads(labkit_here("results export --json -").stdout)
-    assert [record["id"] for record in exported["records"]] == [record_id]
+    exported = labkit_here("results export --json -")
+    assert [record["id"] for record in json.loads(exported.stdout)["records"]] == [
+        "2025",
+        record_id,
+    ]
+    assert exported.stderr == listed.stderr
     assert "damaged" in refused("results show 20260101T000000-000000")
+
+
+def test_a_store_that_cannot_be_read_is_not_empty(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "file"))
+    for command in ("list", "list --json -", "export", "show 2026"):
+        assert "cannot be read (Not a directory)" in refused(f"results {command}")
+
+
+def test_a_trial_that_fails_leaves_no_older_result(tmp_path: Path) -> None:
+    record, out = make_record(), tmp_path / "out.json"
+    for error, stored in ((TrialFailed("no", record), [record.to_dict()]), (KeyboardInterrupt, [])):
+        out.write_text("older")
+        with pytest.raises(LabError) as caught:
+            terminal.perform(mock.AsyncMock(side_effect=error), json=str(out))
+        found = json.loads(out.read_text())
+        assert (found["records"], found["failed"]) == (stored, str(caught.value))
+
+
+def test_a_full_disk_loses_no_trial(store: Path) -> None:
+    """A limit on the size of files is a full disk to a process; a record has 3 KB."""
+    limit = f"import resource as r, runpy; r.setrlimit(r.RLIMIT_FSIZE, (1000, 1000)); {MAIN}"
+    words = [sys.executable, "-c", limit, "run", "--requests", "5", "--json", "-"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, list(store.iterdir())) == (1, [])
+    (record,) = json.loads(done.stdout)["records"]
+    assert record["counts"]["ok"] == 5
+    assert record["warnings"][-1]["code"] == "not-stored"
+    assert f"labkit: the store {store} cannot be written (File too large); nor can" in done.stderr
 
 
 def test_a_failed_run_says_why_wherever_it_is_looked_at(store: Path, tmp_path: Path) -> None:
@@ -231,7 +272,7 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
         ("run 5", "unexpected extra argument(s) (5); see 'labkit run --help'"),
         ("compare --limit 3", "missing option '--axis'; see 'labkit compare --help'"),
         ("results shw", "no such command 'shw'"),
-        ("run --json /nonexistent/x.json", "a folder that exists"),
+        ("run --json MISSING/x.json", "a folder that exists"),
         ("run --chart chart.bmp", ".svg"),
         ("run --metric waterfal", "did you mean 'waterfall'?"),
         ("run --chart w.svg --metric waterfall", "--set transport.trace=true"),
@@ -245,7 +286,7 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
         ("profile --sort tottime", "self, total, calls, mean"),
         ("profile --rows 0", "rows is 0"),
         ("profile --slow 0", "profile.slow_s is 0.0"),
-        ("profile --out /nonexistent/folder", "--out is '/nonexistent/folder'"),
+        ("profile --out MISSING/folder", "MISSING/folder': it must be a folder"),
         ("profile --set probes=bare", "probes is 'bare'"),
         ("sweep --limits 1,,2", "write N,N,N"),
         ("sweep --limits 1,0", "limit is '0'"),
@@ -261,7 +302,7 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
     ],
 )
 def test_bad_input_is_one_sentence_and_exits_2(store: Path, line: str, says: str) -> None:
-    assert says in refused(line)
+    assert says in refused(line.replace("MISSING", str(store))).replace(str(store), "MISSING")
     assert not list(store.glob("*.json"))
 
 

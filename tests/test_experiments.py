@@ -12,7 +12,7 @@ from labkit.errors import TrialFailed
 from labkit.launch import experiment
 from labkit.launch.assembly import StudyPosition
 from labkit.measured import experiments
-from labkit.record.record import decode, encode
+from labkit.record.codec import decode, encode
 from labkit.report import tables
 from labkit.report.study import Run
 from labkit.spec.plan import Coded

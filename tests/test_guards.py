@@ -19,7 +19,7 @@ from labkit.record.record import Counts, Note
 from labkit.spec.trial import Trial
 
 FIGURES_ALONE = {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
-FOR_INFORMATION = {"client-saturated", "pool-queue"}
+FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
 
 
 def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:

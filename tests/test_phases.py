@@ -20,7 +20,7 @@ from labkit.measured.probes.phases import MAX_FIRST, MAX_LATER, Tracer
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.aiohttp import KnownAddresses
 from labkit.measured.transports.tracing import events, traced
-from labkit.record.record import PHASES, Phase, Phases, Spent, Traced
+from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 from labkit.spec.transports import AiohttpTransport
 
 EARLY = 0.9

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import types
+from hashlib import sha256
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput, RecordDamaged
-from labkit.record.record import SCHEMA_VERSION, Record, decode, encode
+from labkit.record.codec import decode, encode
+from labkit.record.record import SCHEMA_VERSION, Record, Timeline
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=5),
@@ -60,7 +63,9 @@ def test_a_record_is_the_same_after_json(record: Record) -> None:
 
     assert decode(line) == decode(line + b"\n") == record
     assert b"\n" not in line
-    assert json.loads(line) == record.to_dict()
+    whole, checksum = json.loads(line), sha256(line[:-77]).hexdigest()
+    assert whole == record.to_dict() | {"checksum": "sha256", "sha256": checksum}
+    assert decode(msgspec.json.encode(record)) == record  # as older versions wrote it
 
 
 def test_a_record_cut_anywhere_is_damaged() -> None:
@@ -68,6 +73,17 @@ def test_a_record_cut_anywhere_is_damaged() -> None:
     for length in range(len(line)):
         with pytest.raises(RecordDamaged, match="record x is damaged"):
             decode(line[:length], "record x")
+
+
+def test_a_record_with_one_changed_bit_is_damaged() -> None:
+    line = encode(make_record(timeline=Timeline(), trial={}, environment={})) + b"\n"
+    read = []
+    for place in range(8 * len(line)):
+        changed = bytearray(line)
+        changed[place // 8] ^= 1 << place % 8
+        with contextlib.suppress(RecordDamaged):
+            read.append((place, decode(bytes(changed))))
+    assert read == []
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**6])

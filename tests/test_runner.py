@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,22 @@ async def test_a_failed_run_is_kept_and_not_made_again(tmp_path: Path) -> None:
 
     with pytest.raises(TrialFailed):
         await run(Launches(failing=3), Store(tmp_path / "alone"), stop_at_failure=True)
+
+
+async def test_a_full_disk_ends_no_study(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    launches, store, fsync = Launches(), Store(tmp_path / "store"), os.fsync
+
+    def full(fd: int) -> None:
+        if launches.ran > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    records = await run(launches, store, experiment="compare")
+
+    assert numbers(records) == list(range(8))
+    assert numbers(list(store.records())) == [0, 1, 2]
+    assert capsys.readouterr().err.count("(No space left on device); nor can the folder of") == 5
 
 
 async def test_each_trial_is_checked_once_before_any_runs(tmp_path: Path, monkeypatch: Any) -> None:

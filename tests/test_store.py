@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,8 @@ from labkit import paths
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.launch.assembly import new_id
 from labkit.record import store
-from labkit.record.record import Record, Timeline, encode
+from labkit.record.codec import encode
+from labkit.record.record import Record, Timeline
 from labkit.record.store import Damaged, Store
 
 # How a file is given its name; which of them the store uses is its own affair.
@@ -79,6 +84,19 @@ def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(kept: Store) 
     assert kept.get("20261120-a").id == "20261120-a"
     with pytest.raises(RecordNotFound, match=r"^3 .* starts with '2026112': write more of it$"):
         kept.get("2026112")
+
+
+def test_a_clock_that_is_set_back_loses_no_run_of_a_study(kept: Store) -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    ids = [new_id(now), *(new_id(now + timedelta(hours=hours)) for hours in (1, 0, -1))]
+    assert ids == sorted(ids)
+
+    study = [small(f"2026-{9 - n}", study="2026-5-", order=n, axes={"limit": n}) for n in range(9)]
+    for record in [*study, small("2026-0")]:
+        kept.add(record)
+
+    assert kept.of_study("2026-5-") == study[::-1]
+    assert lab.load("2026-5-", store=kept).records == study
 
 
 def test_what_is_not_there_is_not_found(kept: Store) -> None:
@@ -159,9 +177,9 @@ def test_a_crash_leaves_nothing_half(kept: Store, monkeypatch: Any, names: Any, 
 def test_a_process_killed_while_writing_leaves_nothing_half(kept: Store, moment: str) -> None:
     kept.add(small("a"))
     script = (
-        "import os, sys; from labkit.record import record, store\n"
+        "import os, sys; from labkit.record import codec, store\n"
         f"{moment} = lambda *_, **__: os._exit(9)\n"
-        "store.Store(sys.argv[1]).add(record.decode(sys.stdin.buffer.read()))\n"
+        "store.Store(sys.argv[1]).add(codec.decode(sys.stdin.buffer.read()))\n"
     )
 
     command = [sys.executable, "-c", script, str(kept.folder)]
@@ -192,6 +210,68 @@ def test_a_record_is_on_the_disk_before_it_has_its_name(kept: Store, monkeypatch
     assert done == ["file", "name", "folder"]
 
 
+def test_a_network_that_loses_the_answer_to_a_link_loses_no_record(
+    kept: Store, monkeypatch: Any
+) -> None:
+    link = os.link
+
+    def unanswered(*names: Any) -> None:
+        link(*names)
+        link(*names)  # asked again
+
+    monkeypatch.setattr(os, "link", unanswered)
+    kept.add(small("a"))
+
+    assert (kept.get("a"), files(kept)) == (small("a"), {"a.json"})
+
+
+@pytest.mark.parametrize(("number", "left"), [(errno.EINVAL, {"a.json"}), (errno.EIO, set())])
+def test_a_folder_that_is_not_flushed(
+    kept: Store, monkeypatch: Any, number: int, left: Any
+) -> None:
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, "cannot")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with contextlib.suppress(BadInput):
+        kept.add(small("a"))
+
+    assert files(kept) == left
+
+
+# What was measured and cannot be stored
+
+
+def test_a_record_that_cannot_be_stored_is_kept_elsewhere(
+    kept: Store, monkeypatch: Any, capsys: Any
+) -> None:
+    elsewhere, fsync = kept.folder.parent / "tmp", os.fsync
+
+    def no_space(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").resolve().is_relative_to(kept.folder):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(fd)
+
+    elsewhere.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    assert kept.keep(small("a")) == small("a")
+    monkeypatch.setattr(os, "fsync", no_space)
+    found = [kept.keep(small(name)) for name in "bc"]
+
+    [folder] = elsewhere.iterdir()
+    assert list(Store(folder).records()) == [small("b"), small("c")]
+    for record, line in zip(found, capsys.readouterr().err.splitlines(), strict=True):
+        [note] = record.warnings
+        assert (note.code, record.verdict, line) == (
+            "not-stored",
+            "valid",
+            f"labkit: {note.message}",
+        )
+        assert f"(No space left on device); the record is in {folder}/{record.id}.json;" in line
+    assert list(kept.records()) == [small("a")]
+
+
 # Damage
 
 
@@ -218,20 +298,56 @@ def test_any_bytes_or_damage_in_a_file_harm_no_other(tmp_path_factory: Any, data
         kept.get("a")
 
 
-def test_no_other_file_harms_a_record(kept: Store) -> None:
+def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any) -> None:
     kept.add(small("a", schema_version=99))
-    kept.add(small("b"))
+    kept.add(small("b", study="20261120-study"))
     kept.add(small("c")).rename(kept.folder / "d.json")
 
+    for name in ("notes", "._b", "b.b"):
+        (kept.folder / f"{name}.json").write_text('{"name": "package"}')
     (kept.folder / "folder.json").mkdir()
-    for name in ("notes (copy).json", "._b.json", "b.b.json"):
-        (kept.folder / name).write_text("{}")
+    os.mkfifo(kept.folder / "queue.json")
+    os.mknod(kept.folder / "socket.json", stat.S_IFSOCK)
+    for name, to in {"device": "/dev/zero", "link": "nowhere", "loop": "loop.json"}.items():
+        (kept.folder / f"{name}.json").symlink_to(to)
+    os.truncate(kept.add(small("huge")), store.MAX_RECORD_BYTES + 1)
 
-    newer, other, renamed, *_ = kept.scan()
+    found = {one.id: one.why for one in kept.scan() if isinstance(one, Damaged)}
 
-    assert "schema_version 99" in newer.why
-    assert "it holds the id 'c'" in renamed.why
-    assert [other] == list(kept.records()) == [kept.get("b")] == [small("b")]
+    says = {
+        "a": "schema_version 99",
+        "d": "it holds the id 'c'",
+        "huge": "67,108,865 bytes: at most 67,108,864 are read; delete its file, or set LABKIT_MAX",
+        "link": "No such file or directory",
+        "loop": "Too many levels of symbolic links",
+        "notes": "JSON, but no record (it has no schema_version): move its file elsewhere",
+        **dict.fromkeys(("device", "folder", "queue", "socket"), "no regular file"),
+        "b.b": "record 'b.b' is JSON, but no record",
+    }
+    assert found.keys() == says.keys()
+    assert all(part in found[name] for name, part in says.items()), found
+    assert kept.get("b").id == "b"
+    named = [f"labkit: {why}" for why in found.values()]
+    for show in (
+        lambda: [one.id for one in kept.records()],
+        lambda: [one.id for one in kept.of_study("20261120-study")],
+        lambda: list(lab.results(kept)["id"]),
+        lambda: [one.id for one in lab.load(store=kept).records],
+        lambda: [one.id for one in lab.load("20261120-study", store=kept).records],
+    ):
+        assert show() == ["b"]
+        assert capsys.readouterr().err.splitlines() == named
+    assert lab.load(store=kept).left_out == list(found.values())
+
+
+def test_the_ceiling_of_what_is_read_is_a_setting(kept: Store, monkeypatch: Any) -> None:
+    size = kept.add(small("a")).stat().st_size
+    monkeypatch.setenv(store.CEILING, str(size))
+    assert kept.get("a") == small("a")
+    for value, says in ((str(size - 1), f"or set {store.CEILING}"), ("64M", "a whole number")):
+        monkeypatch.setenv(store.CEILING, value)
+        with pytest.raises(BadInput, match=says):
+            kept.get("a")
 
 
 def test_a_record_deleted_while_listing_harms_no_other(kept: Store) -> None:
@@ -241,28 +357,44 @@ def test_a_record_deleted_while_listing_harms_no_other(kept: Store) -> None:
     next(listing)
     (kept.folder / "b.json").unlink()
 
-    assert small("c") in list(listing)
+    assert list(listing) == [small("c")]
 
 
 # The folder
 
 
-def test_preparing_makes_the_folder_and_leaves_it_empty(kept: Store) -> None:
+def test_preparing_makes_the_folder_and_leaves_what_is_in_use(kept: Store) -> None:
     kept.prepare()
-    (kept.folder / f".{os.getpid()}.probe").write_text("")  # as a killed process leaves it
-    kept.prepare()
-
     assert files(kept) == set()
+    # Left by writers that were killed; a link in place of one of them leads out of the store.
+    target, day_ago = kept.folder.parent / "mine", time.time() - store.STALE_S - 60
+    target.write_text("mine")
+    (kept.folder / f".{os.getpid()}.probe").symlink_to(target)
+    for name in (".new.tmp", ".old.tmp", ".a.json.77.tmp", ".mine", "old.tmp"):
+        (kept.folder / name).write_text("")
+        if name != ".new.tmp":
+            os.utime(kept.folder / name, (day_ago, day_ago))
+
+    kept.prepare()
+    kept.add(small("a"))
+
+    left = {".new.tmp", ".mine", "old.tmp", f".{os.getpid()}.probe"}
+    assert (files(kept) - {"a.json"}, target.read_text()) == (left, "mine")
+    assert list(kept.scan()) == [small("a")]
 
 
 @pytest.mark.parametrize("below", ["", "runs"])
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, below: str) -> None:
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
-    unwritable = Store(tmp_path / "file" / below)
+    (tmp_path / "link").symlink_to("nowhere")
+    none = Store(tmp_path / "file" / below)
 
-    for write in (unwritable.prepare, lambda: unwritable.add(small("a"))):
+    for write in (none.prepare, lambda: none.add(small("a"))):
         with pytest.raises(BadInput, match="set LABKIT_STORE to a folder that can"):
             write()
+    for folder in (none, Store(tmp_path / "link")):
+        with pytest.raises(BadInput, match=r"cannot be read \(.*\): see to the folder, or set"):
+            list(folder.records())
 
 
 @pytest.mark.parametrize("checkout", [True, False])
@@ -270,6 +402,7 @@ def test_the_folder_that_is_used(monkeypatch: Any, tmp_path: Path, checkout: boo
     monkeypatch.setenv(store.ENVIRONMENT, str(tmp_path))
     assert Store().folder == tmp_path
     assert Store(tmp_path / "x").folder == tmp_path / "x"
+    assert Store("~/runs").folder == Path.home() / "runs"
     monkeypatch.delenv(store.ENVIRONMENT)
     root = tmp_path / "there"
     monkeypatch.setattr(paths, "CHECKOUT", root)

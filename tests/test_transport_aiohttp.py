@@ -27,7 +27,7 @@ from scripted import Peer, Scripted, answer, scripted
 from labkit.measured.transports import Fetch, open_transport, paced
 from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses
 from labkit.measured.transports.client import BadStatus, url_template
-from labkit.record.record import FAILURES, Received
+from labkit.record.requests import FAILURES, Received
 from labkit.spec.transports import AiohttpTransport
 
 GZIPPED = gzip.compress(b"x" * 10_000)

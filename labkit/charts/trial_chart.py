@@ -14,7 +14,8 @@ from labkit.charts import axes, notes, style
 from labkit.charts.figure import Chart
 from labkit.charts.style import Look
 from labkit.errors import BadInput
-from labkit.record.record import PHASES, Record, Timeline
+from labkit.record.record import Record, Timeline
+from labkit.record.requests import PHASES
 
 _PANEL_IN = 1.4
 _MAX_MESSAGES = 4

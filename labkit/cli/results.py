@@ -20,30 +20,33 @@ def list_records(
     last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
     json: Json = None,
 ) -> None:
-    """List the records, oldest first."""
+    """List the records, oldest first.
+
+    A file in the store that holds no readable record is left out, and named on standard error.
+    """
     from labkit.record.record import Record
-    from labkit.record.store import Store
+    from labkit.record.store import Damaged, Store, readable
     from labkit.report import tables
 
     options.check_json(json)
     store = Store()
     found = list(store.scan())
-    shown = found[-last:]
-    if json != "-" and not found:
+    records = list(readable(found))
+    shown = records[-last:]
+    ids = {one.id for one in shown}
+    if json != "-" and not records:
         terminal.say(f"No record in {store.folder} yet; 'labkit run' makes one.")
     elif json != "-":
-        terminal.say(tables.of_records([one for one in shown if isinstance(one, Record)]).text())
+        terminal.say(tables.of_records(shown).text())
         terminal.say(
-            f"\n{len(shown)} of {len(found)} records in {store.folder}; 'labkit results show ID'"
+            f"\n{len(shown)} of {len(records)} records in {store.folder}; 'labkit results show ID'"
         )
-        for one in shown:
-            if not isinstance(one, Record):
-                terminal.error(one.why)
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
         if isinstance(one, Record)
         else {"id": one.id, "damaged": one.why}
-        for one in shown
+        for one in found
+        if isinstance(one, Damaged) or one.id in ids
     ]
     terminal.write_json(json, {"records": listed})
 
@@ -75,18 +78,18 @@ def export(
 ) -> None:
     """Write all records as CSV or JSON.
 
-    CSV is one table with a row a record; JSON has the whole records.
+    CSV is one table with a row a record; JSON has the whole records. A file in the store that holds
+    no readable record is left out, and named on standard error.
     """
-    from labkit.lab import facade
+    from labkit import stats
     from labkit.record.store import Store
 
     options.check_json(csv)
     options.check_json(json)
     if csv is None and json is None:
         csv = "-"
+    records = list(Store().records())
     if csv is not None:
-        table = facade.results().rename(columns=cell).map(cell)
+        table = stats.frame(records).rename(columns=cell).map(cell)
         table.to_csv(sys.stdout if csv == "-" else csv, index=False)
-    if json is not None:
-        records = [record.to_dict() for record in Store().records()]
-        terminal.write_json(json, {"records": records})
+    terminal.write_json(json, {"records": [record.to_dict() for record in records]})

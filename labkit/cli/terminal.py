@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _RED, _GREEN, _YELLOW = 31, 32, 33
 _COLOURS = {"ok": _GREEN, "valid": _GREEN, "bad": _RED, "invalid": _RED}
-STORED = "what was measured is stored ('labkit results list')"
+STORED = "'labkit results list' shows what was stored"
 
 
 def error(message: str) -> None:
@@ -66,19 +66,21 @@ def perform(
 
     `save` writes files, and returns a line where there is something to say of them. `stored` says
     what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`; a trial that
-    failed is shown by what its record has.
+    failed is shown by what its record has, and replaces an older result at `json` as well.
     """
-    from labkit.cli.reporters import reporter  # takes a while
+    from labkit.cli.reporters import reporter  # takes a while, as the next does
+    from labkit.report.study import Outcome, Run
 
     options.check_json(json)
     try:
         outcome = wait(start(reporter()), stored=stored)
-    except TrialFailed as failure:
-        if failure.record is not None:
-            from labkit.report.study import Run
-
-            run = Run(failure.record)
-            show(run.text(), run.to_dict(), json)
+    except (TrialFailed, Interrupted) as failure:
+        # An older result must not stay there, to be taken for this one's.
+        record = getattr(failure, "record", None)
+        found = Run(record) if record else Outcome([])
+        write_json(json, found.to_dict() | {"failed": str(failure)})
+        if record and json != "-":
+            say(found.text())
         raise
     remark = save(outcome)
     show(text(outcome), outcome.to_dict(), json)
@@ -104,10 +106,11 @@ def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
 
 
 def all_failed(records: list[Record]) -> bool:
-    """Return True if there are trials, and none did what it was to do."""
+    """Return True if there are trials, and none did what it was to do or one was not stored."""
     from labkit.record import codes
 
-    return bool(records) and all(codes.failed(record) for record in records)
+    failed = bool(records) and all(codes.failed(record) for record in records)
+    return failed or any(codes.not_stored(record) for record in records)
 
 
 def write_json(where: str | None, result: Any) -> None:

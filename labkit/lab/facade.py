@@ -19,7 +19,7 @@ from labkit.lab.runner import run_all, run_file
 from labkit.launch import launcher, preflight
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
-from labkit.record.store import Store
+from labkit.record.store import Damaged, Store, readable
 from labkit.report import stored
 from labkit.report.file_study import Audit, FileStudy
 from labkit.report.ladder import Ladder
@@ -277,7 +277,10 @@ async def audit(
 
 
 def results(store: Store | None = None) -> pd.DataFrame:
-    """Every readable record in the store as a tidy DataFrame, one row each, oldest first."""
+    """Every readable record in the store as a tidy DataFrame, one row each, oldest first.
+
+    A file that is left out, as it holds no such record, is named on standard error.
+    """
     from labkit import stats
 
     return stats.frame((store or Store()).records())
@@ -286,15 +289,22 @@ def results(store: Store | None = None) -> pd.DataFrame:
 def load(name: str | None = None, *, store: Store | None = None) -> Run | Study:
     """Return what was stored: a study by its id, or one trial by its record's id.
 
-    Without a name the last one, also where it was interrupted before its end. Raises
-    `RecordNotFound` or `RecordDamaged`.
+    Without a name the last one, also where it was interrupted before its end. A file that might be
+    of the study and holds no readable record is named on standard error, and in the study's report.
+    Raises `RecordNotFound` or `RecordDamaged`.
     """
-    found = store or Store()
+    where = store or Store()
+    if name in where.ids():
+        return Run(where.get(name))
+    found = list(where.scan())
+    records = list(readable(found))
     if name is None:
-        last = found.get((found.ids() or ["none"])[-1])
-        name = last.study or last.id
-    records = found.of_study(name)
-    return stored.study_of(records) if records else Run(found.get(name))
+        name = records[-1].study or records[-1].id if records else "none"
+    mine = [record for record in records if record.study == name]
+    if not mine:
+        return Run(where.get(name))
+    left_out = [one.why for one in found if isinstance(one, Damaged)]
+    return stored.study_of(mine, left_out)
 
 
 kept = load

@@ -79,10 +79,13 @@ async def run_all(
     def keep(record: Record) -> None:
         if served is not None:
             record = _with_server_wait(record, before_s, load_generators.waited_s(served.pid))
-        into.add(record)
-        every.append(record)
+        every.append(into.keep(record))
 
-    with progress.reporting(show, len(steps), lambda: stored_so_far(every, len(steps), study)):
+    def stored_now() -> str:
+        there = [record for record in every if not codes.not_stored(record)]
+        return stored_so_far(there, len(steps), study)
+
+    with progress.reporting(show, len(steps), stored_now):
         for step in steps:
             work = step.work
             position = StudyPosition(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from labkit.record import codes, guards
 from labkit.record.record import Counts, Measurement, Note, Process, Record, Server
 from labkit.spec.trial import Trial
 
+_made = [datetime.min.replace(tzinfo=UTC)]
+"""The time in the id that was made last."""
 _IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
 
 _UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")
@@ -178,5 +180,9 @@ def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def new_id(at: datetime) -> str:
-    """Return an id that sorts by time: 20261120T101500123-3f9a2c."""
+    """Return an id that sorts by time: 20261120T101500123-3f9a2c.
+
+    A clock that is set back does not put it before the ids that this process made already.
+    """
+    _made[0] = at = max(at, _made[0] + timedelta(milliseconds=1))
     return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(3)}"

@@ -113,6 +113,8 @@ _FOR_INFORMATION = _codes("valid", (
     ("client-saturated", f"the client used {guards.CLIENT_CPU_PERCENT:.0f} % of its core or more, "
      "as the trial asks",
      "read rate and CPU, and not latency, which holds the queue inside the client"),
+    ("not-stored", "the record could not be written into the store",
+     "make room there and move the record's file into it, or save the result with --json"),
     ("pool-queue", "more requests at a time than the pool has connections",
      "read latency as a caller feels it, the wait for a connection included"),
 ))  # fmt: skip
@@ -147,6 +149,11 @@ def verdict(notes: Iterable[Note]) -> Verdict:
 def failed(record: Record) -> bool:
     """Return True if the trial itself failed, and not only its figures are in doubt."""
     return any(note.code in FAILED for note in record.warnings)
+
+
+def not_stored(record: Record) -> bool:
+    """Return True if the store could not be written when the record was there."""
+    return any(note.code == "not-stored" for note in record.warnings)
 
 
 def interrupted(record: Record) -> bool:

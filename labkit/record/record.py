@@ -1,4 +1,4 @@
-"""The fields of a record, and its JSON. Plain data, versioned.
+"""The fields of a record. Plain data, versioned; `codec` has its JSON.
 
 A `Measurement` is what the client's process measured; a `Record` is that and what the parent knows:
 what was run, where and when, and how far to trust it. Nothing is measured or judged here. Names of
@@ -13,31 +13,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from labkit.errors import RecordDamaged
 from labkit.escaping import escape, visible
+from labkit.record.requests import Phases, Received
 
 SCHEMA_VERSION = 1
-
-FAILURES = (
-    "timeout",
-    "connect",
-    "certificate",
-    "tls",
-    "reset",
-    "disconnected",
-    "emfile",
-    "eaddrnotavail",
-    "status",
-    "payload",
-    "too-large",
-    "unanswered",
-    "pool-exhausted",
-    "pool-timeout",
-    "too-many-connections",
-    "query",
-    "other",
-)
-"""The kinds of failure that the transports distinguish."""
 
 Verdict = Literal["valid", "warn", "invalid"]
 
@@ -235,106 +214,11 @@ class Arrivals(Struct, frozen=True, kw_only=True):
     latency_hdr: str | None
 
 
-PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read", "release")
-"""What a request goes through, in this order. It is in one of them at any time."""
-
-
-class Phase(Struct, frozen=True, kw_only=True):
-    """Seconds that requests spent in one phase.
-
-    `n` requests were in it for any time; `p50`, `p99` and `max` are theirs. `mean` is over all that
-    succeeded, so that the means of all phases add up to the mean latency.
-    """
-
-    n: int
-    mean: float
-    p50: float | None = None
-    p99: float | None = None
-    max: float | None = None
-
-
-class Spent(Struct, frozen=True, kw_only=True):
-    """Where the requests that succeeded spent their time, a field for each of `PHASES`.
-
-    `prepare`: the client's own work before it asks for a connection. `queue`: waiting for one to be
-    free. `dns`: looking up the name, or waiting for another's look-up of it. `connect`: opening a
-    connection. `send`: from having one to having written the head of the request. `wait`: until the
-    head of the answer is there. `read`: until the body is read. `release`: until the connection is
-    given back, and a session of the request's own closed; where a body comes in chunks, its end is
-    not known and this is in `read`.
-    """
-
-    prepare: Phase
-    queue: Phase
-    dns: Phase
-    connect: Phase
-    send: Phase
-    wait: Phase
-    read: Phase
-    release: Phase
-
-
-class Traced(Struct, frozen=True, kw_only=True):
-    """One whole request: begun `began_s` after the first one, `spent_s` in each of `PHASES`.
-
-    `failed` says that it did not succeed: its last phase is the one that it failed in.
-    """
-
-    item: int
-    began_s: float
-    spent_s: list[float]
-    reused: bool
-    failed: bool = False
-
-
-class Phases(Struct, frozen=True, kw_only=True):
-    """Phases of the requests of a trial whose transport traces them.
-
-    `n` requests succeeded. `ended_in` counts the others, which failed or were cancelled, by the
-    phase that they were in (for a bad status: the one in which it was looked at). Over all
-    requests: `opened` connections, `reused` an open one, followed `redirects`; `lookups` that were
-    begun, names that were `cached` or being looked up already. `sample` holds the first requests,
-    and behind them an even sample of those that came later.
-    """
-
-    n: int
-    spent_s: Spent
-    ended_in: dict[str, int] = {}
-    opened: int = 0
-    reused: int = 0
-    redirects: int = 0
-    lookups: int = 0
-    cached: int = 0
-    sample: list[Traced] = []
-
-
 class Note(Struct, frozen=True, kw_only=True):
     """One thing to know before believing the record: a code for programs, a sentence for people."""
 
     code: str
     message: str
-
-
-class Received(Struct, frozen=True, kw_only=True):
-    """The bodies that the client read to their end, where the transport counts them.
-
-    `wire_bytes` came over the wire, `decoded_bytes` is what became of them once they were unpacked.
-    Heads and the framing of chunks are in neither.
-    """
-
-    bodies: int
-    wire_bytes: int
-    decoded_bytes: int
-
-    @property
-    def wire_bytes_each(self) -> float | None:
-        """Return the mean bytes of a body on the wire."""
-        return self.wire_bytes / self.bodies if self.bodies else None
-
-    @property
-    def decoded_bytes_each(self) -> float | None:
-        """Return the mean bytes of a body once unpacked."""
-        return self.decoded_bytes / self.bodies if self.bodies else None
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
@@ -454,29 +338,3 @@ class Record(Measurement, frozen=True, kw_only=True):
         """Return this record as plain data, ready for JSON."""
         data: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
         return data
-
-
-def encode(record: Record) -> bytes:
-    """Encode a record as one line of JSON."""
-    return msgspec.json.encode(record)
-
-
-def decode(data: bytes, where: str = "the record") -> Record:
-    """Decode a record; raise `RecordDamaged` where `data` is truncated, edited or too new."""
-    try:
-        version = msgspec.json.decode(data, type=_Versioned).schema_version
-        if version > SCHEMA_VERSION:
-            raise RecordDamaged(
-                f"{where} has schema_version {version}: this labkit reads versions up to "
-                f"{SCHEMA_VERSION}; install a newer labkit to read it"
-            )
-        return msgspec.json.decode(data, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordDamaged(
-            f"{where} is damaged ({error}): a record is one whole JSON document; delete the file "
-            "or restore it from a copy"
-        ) from None
-
-
-class _Versioned(Struct):
-    schema_version: int

@@ -1,22 +1,43 @@
 """Records on disk: one JSON file each, written whole or not at all, never changed afterwards.
 
-A record is written to a temporary file, flushed to the disk, renamed, and its folder flushed: a
-crash at any moment leaves every finished record as it was. A damaged file harms no other.
+A record is written to a temporary file, flushed to the disk, given its name, and its folder
+flushed: a crash at any moment leaves every finished record as it was. The temporary file has a
+random name and must be new: writers in containers and on other machines share process ids, and a
+link that somebody put in its place is not followed. A file that holds no record harms no other,
+whatever it is, and is named on standard error by whoever leaves it out.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Iterator
+import secrets
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from labkit import paths
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
-from labkit.record.record import Record, decode, encode
+from labkit.escaping import visible
+from labkit.record import codes
+from labkit.record.codec import decode, encode
+from labkit.record.record import Note, Record
 from labkit.spec import validation
 
 ENVIRONMENT = "LABKIT_STORE"
+CEILING = "LABKIT_MAX_RECORD_BYTES"
+MAX_RECORD_BYTES = 64 << 20
+"""Larger files are not read, unless `LABKIT_MAX_RECORD_BYTES` allows it: decoding takes several
+times as much memory, and a record of the lab's own has a bounded size."""
+STALE_S = 86_400
+"""Age of a temporary file from which on its writer is taken to be dead."""
 _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
@@ -34,49 +55,86 @@ class Damaged:
     why: str
 
 
+def readable(found: Iterable[Record | Damaged]) -> Iterator[Record]:
+    """Yield the records; name each file that holds none on standard error, in a line."""
+    for one in found:
+        if isinstance(one, Record):
+            yield one
+        else:
+            sys.stderr.write(f"labkit: {visible(one.why)}\n")
+
+
 class Store:
     """The records in one folder, which is made when the first is written."""
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        self.folder = Path(folder) if folder is not None else default_folder()
+        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        self._spare: Store | None = None
 
     def prepare(self) -> None:
-        """Make the folder; raise `BadInput` where no record could be written into it later."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".{os.getpid()}.probe"
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise self._unwritable(error) from None
+        """Make the folder; raise `BadInput` where no record could be written into it later.
+
+        Removes what writers that were killed left there, once it is a day old.
+        """
+        with self._temporary(b"probe"):
+            for path in self.folder.glob(".*"):
+                with contextlib.suppress(OSError):
+                    is_stale = time.time() - path.lstat().st_mtime > STALE_S
+                    if is_stale and path.suffix in (".tmp", ".probe"):
+                        path.unlink()
 
     def add(self, record: Record) -> Path:
         """Store a record and return its file. Raises `BadInput` where its id is taken."""
         path = self._path(record.id)
-        self.prepare()
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(encode(record) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            _give_name(temporary, path)
-        except FileExistsError:
-            raise BadInput(
-                f"record {record.id} is in the store already ({path.name}): records are never "
-                "overwritten; give it another id"
-            ) from None
-        except OSError as error:
-            raise self._unwritable(error) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self._temporary(encode(record) + b"\n") as temporary:
+            try:
+                _give_name(temporary, path)
+            except FileExistsError:
+                raise BadInput(
+                    f"record {record.id} is in the store already ({path.name}): records are never "
+                    "overwritten; give it another id"
+                ) from None
         return path
 
-    def _unwritable(self, error: OSError) -> BadInput:
-        return BadInput(
-            f"the store {self.folder} cannot be written ({error.strerror}): "
-            f"set {ENVIRONMENT} to a folder that can"
-        )
+    def keep(self, record: Record) -> Record:
+        """Store a record that was measured; return it, wherever it could be stored.
+
+        Where this store cannot be written, that is a folder of the system's temporary files, and
+        the record that is returned has the note `not-stored`, which standard error shows.
+        """
+        try:
+            self.add(record)
+            return record
+        except BadInput as error:
+            why = str(error).rpartition(": ")[0]
+        try:
+            self._spare = self._spare or Store(tempfile.mkdtemp(prefix="records-of-labkit-"))
+            where = f"the record is in {self._spare.add(record)}"
+        except (OSError, BadInput):
+            where = "nor can the folder of temporary files: the record is in this result only"
+        [note] = codes.with_advice([Note(code="not-stored", message=f"{why}; {where}")])
+        sys.stderr.write(f"labkit: {visible(note.message)}\n")
+        return msgspec.structs.replace(record, warnings=[*record.warnings, note])
+
+    @contextlib.contextmanager
+    def _temporary(self, data: bytes) -> Iterator[Path]:
+        """Give a file of its own that holds these bytes, on the disk; it is gone at the end."""
+        path = self.folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        except OSError as error:
+            raise BadInput(
+                f"the store {self.folder} cannot be written ({error.strerror}): "
+                f"set {ENVIRONMENT} to a folder that can"
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def get(self, record_id: str) -> Record:
         """Return the record with this id, or with the only id that starts with it.
@@ -100,40 +158,53 @@ class Store:
         return self._read(found[0])
 
     def ids(self) -> list[str]:
-        """Return the ids of all records, oldest first."""
-        found = (path.stem for path in self.folder.glob("*.json") if path.is_file())
-        return sorted(stem for stem in found if stem and _SAFE.issuperset(stem))
+        """Return the ids of all records, in the order of the times in them."""
+        return [name for name in self._names() if _SAFE.issuperset(name)]
 
     def records(self) -> Iterator[Record]:
-        """Return all readable records, oldest first."""
-        return (found for found in self.scan() if isinstance(found, Record))
+        """Yield all readable records, oldest first; each file that is left out is named."""
+        return readable(self.scan())
 
     def of_study(self, study: str) -> list[Record]:
         """Return the readable records of the study with this id, oldest first."""
-        # Ids begin with a time, and a study has its id before it has records.
-        later = self.scan(since=study)
-        return [one for one in later if isinstance(one, Record) and one.study == study]
+        return [one for one in self.records() if one.study == study]
 
     def scan(self, since: str = "") -> Iterator[Record | Damaged]:
         """Yield each file from the id `since` on, oldest first: its record, or what is wrong."""
-        for record_id in self.ids():
-            if record_id >= since:
-                try:
-                    yield self._read(record_id)
-                except RecordDamaged as error:
-                    yield Damaged(record_id, str(error))
+        for name in self._names():
+            if name < since:
+                continue
+            try:
+                yield self._read(name)
+            except RecordNotFound:
+                pass  # it was deleted since the folder was listed
+            except RecordDamaged as error:
+                yield Damaged(name, str(error))
 
-    def _read(self, record_id: str) -> Record:
+    def _names(self) -> list[str]:
+        """Return the names of the files that may be records, without their ending.
+
+        Those that are ids come first. Hidden files are temporary, or an operating system's own.
+        """
         try:
-            data = self._path(record_id).read_bytes()
+            found = [entry.name for entry in os.scandir(self.folder)]
         except OSError as error:
-            raise RecordDamaged(
-                f"record {record_id} cannot be read ({error.strerror}): see to its file"
+            if isinstance(error, FileNotFoundError) and not self.folder.is_symlink():
+                return []
+            raise BadInput(
+                f"the store {self.folder} cannot be read ({error.strerror}): see to the folder, or "
+                f"set {ENVIRONMENT} to another"
             ) from None
-        record = decode(data, f"record {record_id}")
-        if record.id != record_id:
+        files = (name for name in found if name.endswith(".json") and not name.startswith("."))
+        names = (name.removesuffix(".json") for name in files)
+        return sorted(names, key=lambda name: (not _SAFE.issuperset(name), name))
+
+    def _read(self, name: str) -> Record:
+        where = f"record {name if _SAFE.issuperset(name) else repr(name)}"
+        record = decode(_bytes_of(self.folder / f"{name}.json", where), where)
+        if record.id != name or not _SAFE.issuperset(name):
             raise RecordDamaged(
-                f"record {record_id} is damaged (it holds the id {record.id!r}): "
+                f"{where} is damaged (it holds the id {record.id!r}): "
                 "a file is named by its record's id; rename it"
             )
         return record
@@ -146,12 +217,35 @@ class Store:
         return self.folder / f"{record_id}.json"
 
 
+def _bytes_of(path: Path, where: str) -> bytes:
+    """Read a file that may be anything. Raises `RecordNotFound` or `RecordDamaged`."""
+    asked = os.environ.get(CEILING, str(MAX_RECORD_BYTES))
+    most = validation.from_text(CEILING, asked, validation.AtLeastOne)
+    try:
+        found = path.stat()  # before it is opened: a FIFO would wait for a writer
+        if not stat.S_ISREG(found.st_mode):
+            raise RecordDamaged(f"{where} is no regular file: move it elsewhere")
+        if found.st_size > most:
+            raise RecordDamaged(
+                f"{where} has {found.st_size:,} bytes: at most {most:,} are read; delete its "
+                f"file, or set {CEILING}"
+            )
+        with path.open("rb") as file:
+            return file.read(found.st_size + 1)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            raise RecordNotFound(f"{where} was deleted meanwhile") from None
+        raise RecordDamaged(f"{where} cannot be read ({error.strerror}): see to its file") from None
+
+
 def _give_name(temporary: Path, path: Path) -> None:
-    """Rename a file to a name that must be free, and flush its folder to the disk."""
+    """Give a file a name that must be free, and flush its folder to the disk."""
     try:
         os.link(temporary, path)  # refuses a name that is taken, where a rename overwrites
     except FileExistsError:
-        raise
+        # The answer of a network's file system may be lost: asked again, it finds its own link.
+        if not temporary.samefile(path):
+            raise
     except OSError:  # a file system without links
         if path.exists():
             raise FileExistsError(path) from None
@@ -159,5 +253,10 @@ def _give_name(temporary: Path, path: Path) -> None:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        # Some file systems flush no folder, and say so; anything else is a fault of the disk.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            path.unlink()
+            raise
     finally:
         os.close(folder)

@@ -145,6 +145,7 @@ class FileStudy(Study):
             html.section("What differs from then", html.sentences(file.notes)),
             html.section("Warnings", html.listed(list(notes))),
             html.section("First errors", html.listed(list(errors))),
+            html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
             html.section(
                 "Repeat it",
                 html.sentences([f"`labkit reproduce {file.id} --scale {self.scale}`"]),

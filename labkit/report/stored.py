@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from labkit import paths
-from labkit.errors import BadInput, RecordDamaged
+from labkit.errors import BadInput
+from labkit.record import codec
 from labkit.record.record import Record, Timeline
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
@@ -45,18 +46,23 @@ def of_file(
     return _KINDS[file.chart](file, scale, records, claims=claims, absent=absent)
 
 
-def study_of(records: Sequence[Record]) -> Study:
+def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
     """Return the result that these records of one study are.
 
     A run that was made again counts once, by its last record. Where a study file has changed since,
     or is no longer there, the records are shown as a comparison of arms, without verdicts.
+    `left_out` says of files that might be of the study why they are not.
     """
-    records = list({(str(record.axes), record.repeat): record for record in records}.values())
+    # In the order of the runs: the clock, which their ids tell, may have been set back between two.
+    ordered = sorted(records, key=lambda record: record.order)
+    records = list({(str(record.axes), record.repeat): record for record in ordered}.values())
     if records[0].experiment == "sweep":
-        return Sweep(records)
-    return _file_study(records) or Study(
-        records, list(dict.fromkeys(axis for record in records for axis in record.axes))
-    )
+        found: Study = Sweep(records)
+    else:
+        axes = dict.fromkeys(axis for record in records for axis in record.axes)
+        found = _file_study(records) or Study(records, list(axes))
+    found.left_out = list(left_out)
+    return found
 
 
 def _file_study(records: Sequence[Record]) -> FileStudy | None:
@@ -99,12 +105,7 @@ def reference(name: str) -> Reproduction:
     if not path.is_file():
         listed = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
-    try:
-        stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
-    except msgspec.DecodeError as error:
-        raise RecordDamaged(
-            f"reference {path.name} is damaged ({error}): restore it from a copy"
-        ) from None
+    stored = codec.parse(path.read_bytes(), _Stored, f"reference {path.name}")
     return Reproduction(file, stored.scale, stored.records)
 
 

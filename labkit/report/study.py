@@ -56,6 +56,8 @@ class Outcome(Result):
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
         self.records, self.by = list(records), list(by)
+        self.left_out: list[str] = []
+        """Why files of the store that might be of this result are not in it, a sentence each."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a record, metrics in base units (seconds, bytes)."""

@@ -215,7 +215,8 @@ def of_records(records: Sequence[Record]) -> Table:
     for record in records:
         workload = record.trial.get("workload", {})
         words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
-        sizes = [f"{workload[name]:,}" if workload else "-" for name in ("requests", "limit")]
+        # Of a record without a checksum: its bytes may be other than those that were written.
+        sizes = [f"{workload[one]:,}" if one in workload else "-" for one in ("requests", "limit")]
         figures = [metric.text(metric.of(record)) for metric in metrics]
         rows.append([*words, *sizes, *figures, record.verdict])
     headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]

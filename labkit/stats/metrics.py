@@ -13,7 +13,8 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
-from labkit.record.record import PHASES, Record
+from labkit.record.record import Record
+from labkit.record.requests import PHASES
 from labkit.spec import validation
 
 NOT_MEASURED = "n/a"

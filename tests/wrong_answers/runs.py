@@ -7,7 +7,8 @@ from typing import Any
 from factories import make_record
 
 import labkit as lab
-from labkit.record.record import Received, Record
+from labkit.record.record import Record
+from labkit.record.requests import Received
 
 
 def run(requests: int, limit: int, **changes: Any) -> Record:

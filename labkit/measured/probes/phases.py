@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from labkit.record import histogram
-from labkit.record.record import PHASES, Phase, Phases, Spent, Traced
+from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 
 PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
 MAX_FIRST = 32

@@ -27,7 +27,7 @@ from labkit.measured.transports.client import (
     kind_of_errno,
     url_template,
 )
-from labkit.record.record import Phases, Received
+from labkit.record.requests import Phases, Received
 from labkit.spec.transports import AiohttpTransport
 
 NAME = "lab.test"

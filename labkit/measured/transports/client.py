@@ -21,7 +21,7 @@ import msgspec
 
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.transports.responses import Answered, ResponseHead, ResponseReader
-from labkit.record.record import Phases, Received
+from labkit.record.requests import Phases, Received
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
 
 Fetch = Callable[[int], Awaitable[object]]
@@ -126,7 +126,7 @@ class TransportClient(ABC, Generic[Settings]):
 
     @classmethod
     def kind_of(cls, error: BaseException) -> str:
-        """Return the kind of a failure, one of `record.FAILURES`."""
+        """Return the kind of a failure, one of `requests.FAILURES`."""
         for errors, kind in cls.kinds:
             if isinstance(error, errors):
                 return kind if isinstance(kind, str) else kind(error)

@@ -1,0 +1,76 @@
+"""A record to its JSON and back, with a checksum.
+
+Plan. One bit that the disk or a cable changed is to be seen, wherever in the file it is. So the
+last member of a record's JSON is the SHA-256 of all bytes before it. Records of older versions have
+none and stay readable: then a bit that changes the name of the checksum must not turn a record into
+one of those. The first member says that there is a checksum. A changed bit is in one of the two
+members at most, and a file that has either must have the right other. Rejected: a checksum from a
+schema version on, since a record that comes from an older version has no checksum then; and a file
+beside the record, which gets lost. By hand: `head -c -78 FILE | sha256sum`.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from labkit.errors import RecordDamaged
+from labkit.record.record import SCHEMA_VERSION, Record
+
+T = TypeVar("T")
+_HEAD, _TAIL = b'{"checksum":"sha256",', b',"sha256":"'
+_TAIL_BYTES = len(_TAIL) + 64 + len(b'"}')
+
+
+class _Versioned(Struct):
+    schema_version: int | None = None
+
+
+def encode(record: Record) -> bytes:
+    """Encode a record as one line of JSON, with its checksum."""
+    whole = _HEAD + msgspec.json.encode(record)[1:-1]
+    return whole + _tail(whole)
+
+
+def decode(data: bytes, where: str = "the record") -> Record:
+    """Decode a record, with or without a checksum.
+
+    Raises `RecordDamaged` where `data` is truncated, edited, too new or no record.
+    """
+    line = data.removesuffix(b"\n")
+    whole, tail = line[:-_TAIL_BYTES], line[-_TAIL_BYTES:]
+    if (line.startswith(_HEAD) or tail.startswith(_TAIL)) and tail != _tail(whole):
+        raise _damaged(where, "its checksum is of other bytes")
+    version = parse(data, _Versioned, where).schema_version
+    if version is None:
+        raise RecordDamaged(
+            f"{where} is JSON, but no record (it has no schema_version): move its file elsewhere"
+        )
+    if version > SCHEMA_VERSION:
+        raise RecordDamaged(
+            f"{where} has schema_version {version}: this labkit reads versions up to "
+            f"{SCHEMA_VERSION}; install a newer labkit to read it"
+        )
+    return parse(data, Record, where)
+
+
+def parse(data: bytes, type_: type[T], where: str) -> T:
+    """Parse JSON that was stored as a value of this type; raise `RecordDamaged` where it is not."""
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(where, error) from None
+
+
+def _tail(whole: bytes) -> bytes:
+    return _TAIL + sha256(whole).hexdigest().encode() + b'"}'
+
+
+def _damaged(where: str, why: Any) -> RecordDamaged:
+    return RecordDamaged(
+        f"{where} is damaged ({why}): a record is one whole JSON document; delete the file "
+        "or restore it from a copy"
+    )
