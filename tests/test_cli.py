@@ -399,9 +399,9 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
 
 def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     text = (STUDIES / "small.toml").read_text(encoding="utf-8")
-    (tmp_path / "tiny.toml").write_text(text.replace("randint(0,3)", "0"), encoding="utf-8")
+    (tmp_path / "small.toml").write_text(text.replace("randint(0,3)", "0"), encoding="utf-8")
     out, result_file = tmp_path / "out", tmp_path / "r.json"
-    line = f"reproduce {tmp_path / 'tiny.toml'} --scale workshop --repeats 1 --out {out}"
+    line = f"reproduce {tmp_path / 'small.toml'} --scale workshop --repeats 1 --out {out}"
     done = labkit(f"{line} --json {result_file}")
     assert done.returncode == 0, done.stderr
     result = json.loads(result_file.read_text())
