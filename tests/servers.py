@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -30,7 +31,7 @@ from labkit.record.record import Record
 from labkit.spec.trial import Trial
 
 ROOT = Path(labkit.__file__).parents[1]
-PATIENCE_S = 30.0
+PATIENCE_S, STOPPED_S = 30.0, 0.5
 LOOPS = ["uvloop", "asyncio"]
 MIB = 1 << 20
 WORKER, SERVER = "labkit.measured.worker", "labkit.measured.targets.http"
@@ -159,12 +160,16 @@ class Ran:
     record: Record = field(init=False)
 
 
-async def ran(trial: Trial, *, killing: str | None = None, position: Any = None) -> Ran:
+async def ran(
+    trial: Trial, *, killing: str | None = None, stopping: str | None = None, position: Any = None
+) -> Ran:
     """Run a trial; whatever becomes of it, one record is stored, and no process stays.
 
-    The process of the module `killing` is killed once a request was answered.
+    The process of the module `killing` is killed once a request was answered, that of `stopping` is
+    stopped then for a while.
     """
     stored: list[Record] = []
+    stopped: list[None] = []
 
     def watch(latest: Progress) -> None:
         found.progress.append(latest)
@@ -173,6 +178,11 @@ async def ran(trial: Trial, *, killing: str | None = None, position: Any = None)
                 found.cores[module] = set(os.sched_getaffinity(child.pid))
         if killing and latest.counts.ok:
             children[killing].signal(signal.SIGKILL)
+        if stopping and latest.counts.ok and not stopped:
+            stopped.append(children[stopping].signal(signal.SIGSTOP))
+            asyncio.get_running_loop().call_later(
+                STOPPED_S, children[stopping].signal, signal.SIGCONT
+            )
 
     with noted_children() as children:
         found = Ran(children)

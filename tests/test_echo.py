@@ -329,6 +329,6 @@ async def test_a_target_that_dies_loses_no_count() -> None:
 async def test_a_target_that_cannot_start_is_a_failed_trial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(environment, "core_each", lambda: (None, 10**6))
+    monkeypatch.setattr(environment, "usable_cores", lambda: [0, 10**6])
     with pytest.raises(TrialFailed, match=r"serve\.core is 1000000"):
         await launcher.run(Trial(target="echo"), keep=lambda _: None)

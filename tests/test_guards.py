@@ -6,19 +6,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from factories import arrivals, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit.record import guards
+from labkit.record import guards, stalls
 from labkit.record import record as records
 from labkit.record.codes import CODES, FAILED, INVALID, failed, interrupted, verdict, with_advice
 from labkit.record.record import Counts, Note
 from labkit.spec.trial import Trial
 
-FIGURES_ALONE = {"client-full", "core-lost", "rate-lost", "throttled", "too-late"}
+FIGURES_ALONE = {
+    *("client-full", "core-lost", "rate-lost", "server-core-lost", "stalled", "throttled"),
+    "too-late",
+}
 FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
 
 
@@ -56,6 +60,23 @@ def disturbed(**found: Any) -> dict[str, Any]:
     return {"interference": records.Interference(**found)}
 
 
+def waiting(server: float, wall_s: float = 1.0) -> dict[str, Any]:
+    """A server that waited for its core for so many percent of the window."""
+    return {"server": records.Server(waited_percent=server), "wall_s": wall_s}
+
+
+def stalled(wall_s: float, *lasted_s: float, who: str = "client") -> dict[str, Any]:
+    """A side that stood still for so long, once a second."""
+    found = [records.Stall(who=who, at_s=float(at), lasted_s=s) for at, s in enumerate(lasted_s)]
+    return {"stalls": found, "wall_s": wall_s}
+
+
+def in_flight(most: int, at_server: int | None = None, **server: Any) -> dict[str, Any]:
+    """So many requests in flight at a time, as the client saw it and as the server did."""
+    seen = {"timeline": records.Timeline(in_flight=[0, most, 1])}
+    return seen | {"server": records.Server(max_in_flight=at_server, **server)}
+
+
 def schedule(**changes: Any) -> dict[str, Any]:
     """What became of a schedule of 100 requests a second."""
     return {"arrivals": arrivals(**{"rate_rps": 100.0, "achieved_rps": 100.0, **changes})}
@@ -81,6 +102,8 @@ DOUBTED = [
     ({}, counts(ok=90, cancelled=10), "cancelled"),
     ({}, counts(ok=99, failed={"reset": 1}), "failures"),
     ({}, counts(ok=98, failed={"reset": 1, "timeout": 1}), "failures failures-many"),
+    ({}, counts(ok=90, failed={"reset": 10}), "failures failures-many"),
+    ({}, counts(ok=89, failed={"reset": 11}), "failures failures-most"),
     ({}, counts(ok=0, failed={"connect": 100}), "all-failed failures"),
     ({}, counts(ok=0, cancelled=100), "cancelled all-failed"),
     ({}, counts(ok=100, failed={"reset": 1}), "not-conserved failures"),
@@ -95,8 +118,20 @@ DOUBTED = [
     ({}, LATE | cpu(76.0, waited=4.0), ""),
     (DELAYED, LATE | cpu(85.0), "client-cpu loop-lag"),
     (DELAYED, LATE | cpu(76.0, waited=4.0), "loop-lag"),
+    # The limit is 10, as the client and as the server see it; what clients have given up, a server
+    # may still work at, and a large body may be read before the server has counted it out.
+    ({}, in_flight(10, 10), ""),
+    ({}, in_flight(11, 10), "over-limit"),
+    ({}, in_flight(10, 11), "over-limit"),
+    ({}, in_flight(10, 11, bytes_out=100 << 15), ""),
+    ({"strategy": "gather"}, in_flight(100, 100), ""),
+    ({}, in_flight(10, 11) | counts(ok=99, failed={"timeout": 1}), "failures"),
+    ({}, in_flight(10, 12) | counts(ok=99, cancelled=1), "cancelled over-limit"),
     # Others disturbed both sides.
     ({}, disturbed(), ""),
+    ({}, disturbed(core_shared=True), "core-shared"),
+    ({}, disturbed(suspended_s=0.05), ""),
+    ({}, disturbed(suspended_s=0.1), "stalled"),
 ]
 
 
@@ -114,6 +149,16 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     ({}, lambda server: cpu(0, server), {None: "", 70.0: "", 70.1: "server-busy"}),
     ({}, lambda waited: cpu(0, waited=waited, wall_s=1.0), {
         0.0: "", 5.0: "", 5.1: "core-contended", 20.0: "core-contended", 20.1: "core-lost",
+    }),
+    ({}, waiting, {
+        5.0: "", 5.1: "server-contended", 20.0: "server-contended", 20.1: "server-core-lost",
+    }),
+    # A fiftieth of the window, but at least 0.25 s and at most 1 s; or a twentieth, in several.
+    ({}, lambda found: stalled(*found), {
+        (2.0, 0.24): "", (2.0, 0.25): "stalled", (20.0, 0.24): "", (20.0, 0.39): "stalled-briefly",
+        (20.0, 0.4): "stalled", (900.0, 0.99): "stalled-briefly", (900.0, 1.0): "stalled",
+        (2.0, 0.1, 0.1): "", (2.0, 0.1, 0.15): "stalled", (9.0, *[0.16] * 2): "",
+        (9.0, *[0.16] * 3): "stalled",
     }),
     # Too short to lose a core in.
     ({}, lambda wall_s: cpu(0, waited=90.0, wall_s=wall_s), {
@@ -178,6 +223,46 @@ def test_of_ten_requests_some_wait_inside_the_transport(expected: str, waiting: 
         assert [note.code for note in doubts(settings)] == expected.split()
 
 
+@pytest.mark.parametrize(("settings", "expected"), [
+    # Its own timers say when it stood still; it may be asked to.
+    ({"delay": "9"}, {(5.0, 0.1): 5.0, (0.09, 9.0): None}),
+    ({"stall_at": 1, "stall_s": 0.5}, {(0.5, 0.1): None, (0.7, 0.1): 0.2}),
+    ({"path": "/fault/stall?seconds=5"}, {(5.0, 0.1): None}),
+    # The others show it by gaps, which a database fills with what each query waits.
+    ({"target": "echo"}, {(0.3, 9.0): 0.3}),
+    ({"target": "postgres", "query_s": 2.0}, {(2.0, 2.0): None, (2.5, 2.0): 0.5}),
+    # One of its processes alone shows it by a long request; queued for, no request takes longer
+    # than three times the median, and a client that stood still has done so for all.
+    ({"target": "postgres"}, {(0.0, 0.9): 0.57, (0.0, 0.4): None}),
+    # What a server of the user's own takes is its own affair, up to a second.
+    ({"target": "http://127.0.0.1:9"}, {(0.99, 0.9): None, (1.01, 0.9): 1.01}),
+])  # fmt: skip
+def test_a_stall_is_what_was_not_asked_for(settings: Any, expected: dict[Any, Any]) -> None:
+    for (gap_s, longest_s), left_s in expected.items():
+        latency = records.Latency(mean=0.1, p50=0.1, p90=0.1, p99=0.1, p999=0.1, max=longest_s)
+        found = stalled(9.0, gap_s, who="server") | {"latency_s": latency}
+        if settings == {"target": "postgres"}:
+            latency = msgspec.structs.replace(latency, p50=0.01)
+            found = stalled(9.0, 0.3) | {"latency_s": latency}
+        measured = records.Measurement(counts=counts()["counts"], **found)
+
+        left = stalls.unasked(Trial(requests=100, limit=10, **settings), measured)
+
+        assert [one.lasted_s for one in left if one.who == "server"] == (
+            [pytest.approx(left_s)] if left_s else []
+        )
+
+
+def test_a_stall_is_what_lies_in_the_window() -> None:
+    s, window = 10**9, (0, 2 * 10**9, 6 * 10**9)
+    found = [(0, 2 * s, 2 * s), (1 * s, 3 * s, 2 * s), (3 * s, 5 * s, s), (5 * s, 9 * s, 3 * s)]
+
+    in_window = stalls.within("client", found, window)
+
+    assert [(one.at_s, one.lasted_s) for one in in_window] == [(2.0, 1.0), (3.0, 1.0), (5.0, 1.0)]
+    assert stalls.within("client", found, (0, 0, 0)) == []
+
+
 def test_notes_hold_the_numbers() -> None:
     failed = {"timeout": 1, "reset": 2, "status": 7}
     found = counts(sent=90, not_sent=10, ok=80, failed=failed, statuses={503: 6, 404: 1})
@@ -185,7 +270,11 @@ def test_notes_hold_the_numbers() -> None:
     assert [note.message for note in doubts({}, **found)] == [
         "10 of 100 requests were never sent",
         "10 of 90 requests failed (503: 6, reset: 2, 404: 1, timeout: 1)",
-        "11.1 % of the requests failed: such arms are not comparable",
+        "11.1 % of the requests failed",
+    ]
+    found = stalled(9.0, 0.5, 2.0, who="server")
+    assert [note.message for note in doubts({}, **found)] == [
+        "the server stood still for 2 s, 1 s after the start, and 1 times more: 2.5 s in all"
     ]
 
 
@@ -317,4 +406,4 @@ def test_each_code_that_is_written_in_the_package_is_in_the_table() -> None:
     sources = (path.read_text("utf-8") for path in Path(labkit.__file__).parent.rglob("*.py"))
     given = {code for text in sources for code in re.findall(r'Note\(code="([a-z-]+)"', text)}
 
-    assert {"deadline", "tasks-left-behind", "server-contended"} <= given <= set(CODES)
+    assert {"deadline", "tasks-left-behind", "core-shared"} <= given <= set(CODES)

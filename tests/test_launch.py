@@ -15,8 +15,11 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from contextvars import Context
 from operator import attrgetter
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 from unittest.mock import Mock
 
@@ -25,8 +28,9 @@ from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import launcher, process
+from labkit.launch import cores, launcher, process
 from labkit.launch.assembly import StudyPosition
+from labkit.launch.cores import Cores, State
 from labkit.measured.probes.malloc import maps_reads
 from labkit.record.record import Record
 from labkit.spec import delays
@@ -39,7 +43,7 @@ CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 # What a machine that others use as well may bring into any record.
 WEATHER = {
     *("core-contended", "core-lost", "server-busy", "client-cpu", "client-saturated", "loop-lag"),
-    *("steal", "backlog"),
+    *("steal", "backlog", "server-contended", "server-core-lost", "core-shared"),
 }
 TINY = Trial(requests=60, limit=7)
 FORBIDDEN = ("IPython", "jinja2", "matplotlib", "numpy", "pandas", "psutil", "rich", "typer")
@@ -254,6 +258,18 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
     """Returns at once."""
 
 
+async def ignores_the_limit(fetch: Any, items: Any, limit: int) -> None:
+    await asyncio.gather(*map(fetch, items))
+
+
+async def computes_on_the_loop(fetch: Any, items: Any, limit: int) -> None:
+    for item in items:
+        await fetch(item)
+        until_ns = perf_counter_ns() + 400_000_000 * (item == 30)
+        while perf_counter_ns() < until_ns:
+            pass
+
+
 SWAPPED = {"sent": 60, "ok": 60, "repeated": 30, "not_sent": 30}
 WRONG = [
     (leaves_tasks, "30", "tasks-left-behind cancelled all-failed", {"sent": 60, "cancelled": 60}),
@@ -261,6 +277,8 @@ WRONG = [
     (swaps_items, "0", "items-repeated not-sent", SWAPPED),
     (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
     (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
+    (ignores_the_limit, "0.1", "over-limit too-fast", {"ok": 60}),
+    (computes_on_the_loop, "0", "stalled", {"ok": 60}),
 ]
 
 
@@ -276,6 +294,73 @@ async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, coun
     assert record.efficiency is None or record.counts.ok == 60
     if strategy is sends_nothing:
         assert (record.wall_s, record.latency_s, record.client) == (None, None, None)
+
+
+# What disturbs a run
+
+
+@pytest.mark.parametrize(("module", "who"), [(WORKER, "client"), (SERVER, "server")])
+@pytest.mark.parametrize("rate", [None, 100])
+async def test_who_stood_still_is_known(module: str, who: str, rate: float | None) -> None:
+    trial = Trial(requests=200, limit=50 if rate else 1, delay="0.01", rate=rate)
+
+    record = (await ran(trial, stopping=module)).record
+
+    notes = [note.message for note in record.warnings if note.code == "stalled"]
+    assert [note.partition(" for ")[0] for note in notes] == [f"the {who} stood still"]
+    assert record.verdict == "invalid"
+    assert [stall.who for stall in record.stalls] == [who]
+    assert 0.4 <= record.stalls[0].lasted_s <= (record.wall_s or 0.0)
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
+def test_a_neighbour_on_the_servers_core_is_noted() -> None:
+    with (
+        cores.reserved() as mine,
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) as neighbour,
+    ):
+        os.sched_setaffinity(neighbour.pid, {mine.server or 0})
+        try:
+            record = asyncio.run(ran(Trial(requests=200, limit=10, delay="0.01"))).record
+        finally:
+            neighbour.kill()
+
+    assert record.server.waited_percent > 5
+    assert {note.code for note in record.warnings} & {"server-contended", "server-core-lost"}
+
+
+def taken(usable: list[int], held: ExitStack) -> tuple[Cores, State]:
+    """The cores that a further run takes until `held` is closed, and their state at its start."""
+    apart, reserving = Context(), cores.reserved()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labkit.launch.environment.usable_cores", lambda: usable)
+        mine = apart.run(reserving.__enter__)
+    held.callback(apart.run, reserving.__exit__, None, None, None)
+    return mine, mine.state()
+
+
+def test_two_runs_take_other_cores_and_both_say_where_they_share_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("labkit.launch.environment.threads_with", lambda core: {core})
+    with ExitStack() as held, ExitStack() as short, ExitStack() as shorter:
+        first, at_first = taken([0, 1, 2, 3], held)
+        second, at_second = taken([0, 1, 2, 3], short)
+        assert [(one.client, one.server) for one in (first, second)] == [(0, 1), (2, 3)]
+        assert first.notes(at_first) == second.notes(at_second) == []
+
+        third, at_third = taken([0, 1, 2], shorter)
+        assert (third.client, third.server) == (0, 1)
+        assert [note.code for note in third.notes(at_third)] == ["core-shared"]
+        shorter.close()  # one that came and went is noticed by the one that stayed
+        assert [note.code for note in first.notes(at_first)] == ["core-shared"]
+        assert first.notes(first.state()) == second.notes(at_second) == []
+    # What another user may have laid there is not touched: then nothing is locked.
+    [folder] = tmp_path.iterdir()
+    folder.chmod(0o770)
+    with ExitStack() as held:
+        assert taken([0, 1], held)[0] == Cores(0, 1)
 
 
 def one_at_a_time(strategy: Any) -> Any:
@@ -454,7 +539,7 @@ async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code
 NO_SERVER = [
     (("labkit.launch.launcher.START_S", 0), "^the target announced nothing for 0 s"),
     (
-        ("labkit.launch.environment.core_each", lambda: (None, 10**6)),
+        ("labkit.launch.environment.usable_cores", lambda: [0, 10**6]),
         r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",
     ),
 ]

@@ -18,7 +18,7 @@ import msgspec
 from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
-from labkit.launch import assembly, environment, launcher, load_generators, preflight
+from labkit.launch import assembly, cores, environment, launcher, load_generators, preflight
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.launcher import Served
@@ -71,7 +71,6 @@ async def run_all(
     into.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
-    programs = load_generators.Programs(served) if served else None
     records: list[Record] = []
     every: list[Record] = []
     before_s: float | None = None
@@ -85,7 +84,8 @@ async def run_all(
         there = [record for record in every if not codes.not_stored(record)]
         return stored_so_far(there, len(steps), study)
 
-    with progress.reporting(show, len(steps), stored_now):
+    with progress.reporting(show, len(steps), stored_now), cores.reserved() as mine:
+        programs = load_generators.Programs(served, mine.client) if served else None
         for step in steps:
             work = step.work
             position = StudyPosition(
@@ -131,10 +131,11 @@ def _with_server_wait(record: Record, before_s: float | None, now_s: float | Non
     if before_s is None or now_s is None or not record.wall_s:
         return record
     percent = 100 * (now_s - before_s) / record.wall_s
-    notes = list(record.warnings)
-    if percent > guards.CONTENDED_PERCENT:
-        message = f"other processes had the server's core for {percent:.0f} % of the time"
-        notes += codes.with_advice([Note(code="server-contended", message=message)])
+    found = guards.contention(percent, record.wall_s, "server")
+    # A client of the lab's has looked at it already.
+    looked = record.server is not None and record.server.waited_percent is not None
+    new = [Note(code=code, message=message) for code, message in found if not looked]
+    notes = [*record.warnings, *codes.with_advice(new)]
     return msgspec.structs.replace(
         record,
         figures={**record.figures, "server_waited_percent": percent},
@@ -144,14 +145,14 @@ def _with_server_wait(record: Record, before_s: float | None, now_s: float | Non
 
 
 def disturbed(record: Record) -> bool:
-    """Return True if others had the client's core for too long, in a window of any length.
+    """Return True if others had a core for too long, of the client in a window of any length.
 
     A short window may say so wrongly; then a run is made again in vain.
     """
     waited = record.client.waited_percent if record.client else None
     if _is_remote(record):  # whoever runs that host did not disturb it
         return False
-    lost = any(note.code == "core-lost" for note in record.warnings)
+    lost = any(note.code in ("core-lost", "server-core-lost") for note in record.warnings)
     return (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT) and not codes.failed(record)
 
 
@@ -237,7 +238,8 @@ async def run_file(
     async with contextlib.AsyncExitStack() as stack:
         served = None
         if file.server is not None:
-            settings: dict[str, Any] = {"core": environment.core_each()[1], **file.server}
+            mine = stack.enter_context(cores.reserved())
+            settings: dict[str, Any] = {"core": mine.server, **file.server}
             served = await stack.enter_async_context(launcher.serving(HttpServer(**settings)))
         records = await run_all(
             steps, store=store, reporter=reporter, experiment=file.id, served=served

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from labkit.launch import environment
-from labkit.record import codes, guards
+from labkit.record import codes, guards, stalls
 from labkit.record.record import Counts, Measurement, Note, Process, Record, Server
+from labkit.spec.targets import HttpTarget
 from labkit.spec.trial import Trial
 
 _made = [datetime.min.replace(tzinfo=UTC)]
@@ -55,29 +56,30 @@ def record(
     reported: Counts | None,
     process: Process | None,
     stats: dict[str, Any] | None,
+    window_ns: Sequence[int],
     note: Note | None,
 ) -> Record:
     """Return the record of a trial; `stats` is what the target reported, `note` how it ended.
 
-    Of a client that was lost there is no measurement, only what it `reported` last.
+    Of a client that was lost there is no measurement, only what it `reported` last. `window_ns` is
+    the start, the first send and the last answer, by the clock of all processes.
     """
     trial, position, floor_s = began.trial, began.position, began.floor_s
     found = [note] if note else []
     if measured is not None:
+        measured = _with_counts(trial, measured, stats or {}, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
     else:
-        measured = Measurement(counts=_least(trial.requests, reported, stats))
-        counts = measured.counts
+        counts = _least(trial.requests, reported, stats)
+        measured = _with_counts(trial, Measurement(counts=counts), stats or {}, window_ns)
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
         found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
         doubts = guards.find_notes(trial, measured)
         found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
     notes = codes.with_advice(found)
-    verdict = codes.verdict(notes)
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
     known = msgspec.structs.asdict(measured) | {
         "effective": {**measured.effective, "server": _in_force(stats)},
-        "server": _server(measured.server, stats),
         "warnings": notes,
     }
     return Record(
@@ -97,7 +99,7 @@ def record(
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
         process=process,
         environment=began.environment,
-        verdict=verdict,
+        verdict=codes.verdict(notes),
     )
 
 
@@ -149,15 +151,27 @@ def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) 
     )
 
 
-def _server(seen: Server | None, stats: dict[str, Any] | None) -> Server | None:
-    if stats is None:
-        return seen
+def _with_counts(
+    trial: Trial, measured: Measurement, stats: dict[str, Any], window_ns: Sequence[int]
+) -> Measurement:
+    """Return a measurement with what the target itself reported, and who stood still in it."""
+    found = measured.stalls
+    if isinstance(trial.target, HttpTarget):
+        # This server's own timers say when it stood still, and a gap may be its delays.
+        found = [stall for stall in found if stall.who == "client"]
+        found += stalls.within("server", stats.get("standstills", ()), window_ns)
+    # A client that died took its window with it; what the server counted is still the truth.
+    server = _counted(measured.server or Server(), stats) if stats else measured.server
+    whole = msgspec.structs.replace(measured, server=server, stalls=found)
+    return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))
+
+
+def _counted(seen: Server, stats: dict[str, Any]) -> Server:
     # None of them is known where no request was delayed.
     errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
     delay_error_s = {name: value for name, value in errors_s.items() if value is not None}
-    # A client that died took its window with it; what the server counted is still the truth.
     return msgspec.structs.replace(
-        seen or Server(),
+        seen,
         requests=stats.get("requests"),
         max_in_flight=stats.get("max_in_flight"),
         connections_opened=stats.get("connections_opened"),

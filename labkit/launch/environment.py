@@ -73,12 +73,13 @@ def usable_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
-def core_each() -> tuple[int | None, int | None]:
+def core_each(cores: list[int] | None = None) -> tuple[int | None, int | None]:
     """Return a core for the client and one for the server; None for both where there is only one.
 
-    They are no threads of the same core, where there are two such.
+    They are of `cores`, or of all that are usable, and no threads of the same core, where there are
+    two such.
     """
-    usable = usable_cores()
+    usable = cores or usable_cores()
     if len(usable) < 2:
         return None, None
     first, *others = usable

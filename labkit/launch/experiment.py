@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import TrialFailed
-from labkit.launch import assembly, environment, launcher, preflight, process
+from labkit.launch import assembly, cores, launcher, preflight, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import GRACE_S
 from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResult
@@ -51,13 +51,12 @@ async def measured(
     `server` are the settings of a synthetic server to start for it, None for none. Raises
     `TrialFailed` where it gives no figures within `DEADLINE_S`.
     """
-    cores = environment.core_each()
     async with contextlib.AsyncExitStack() as stack:
-        url = None
+        mine, url = stack.enter_context(cores.reserved()), None
         if server is not None:
-            started = launcher.serving(HttpServer(**{"core": cores[1], **server}))
+            started = launcher.serving(HttpServer(**{"core": mine.server, **server}))
             url = (await stack.enter_async_context(started)).url
-        job = {"settings": dict(settings), "url": url, "core": cores[0]}
+        job = {"settings": dict(settings), "url": url, "core": mine.client}
         child = process.start("labkit.measured.experiments", name, job=job)
         stack.push_async_callback(child.stop)
         try:
@@ -79,10 +78,11 @@ async def run_exam(trial: Trial) -> ExamResult:
 
     Raises `TrialFailed` where the examiner itself could not be started.
     """
-    client_core, server_core = environment.core_each()
     function = trial.function
-    settings = HttpServer(delay=str(SERVER_DELAY_S), core=server_core)
-    async with launcher.serving(settings) as served:
+    async with contextlib.AsyncExitStack() as stack:
+        mine = stack.enter_context(cores.reserved())
+        settings = HttpServer(delay=str(SERVER_DELAY_S), core=mine.server)
+        served = await stack.enter_async_context(launcher.serving(settings))
         pickled = preflight.pickled(trial)
         request = ExamRequest(
             name=trial.strategy,
@@ -90,7 +90,7 @@ async def run_exam(trial: Trial) -> ExamResult:
             guarded=function is None or preflight.unguarded(function) is not function,
             path=preflight.path_of(pickled),
             url=served.url,
-            core=client_core,
+            core=mine.client,
         )
         scenarios: list[ScenarioResult] = []
         lost = await _examine(request, scenarios)

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import assembly, environment, preflight, process
+from labkit.launch import assembly, cores, environment, preflight, process
 from labkit.launch.assembly import Beginning, StudyPosition
 from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
@@ -128,10 +128,12 @@ class _Run:
         self.latest: Progress | None = None
         self.line: dict[str, Any] = {}
         self.measured: Measurement | None = None
+        self.window_ns: list[int] = [0, 0, 0]
         self.peak_rss_bytes: int | None = None
         self.waited_s = 0.0
         """How long the client waited for its target to start: no part of the process's time."""
         self.counted: dict[str, Any] | None = None
+        self.notes: list[Note] = []
 
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
@@ -141,7 +143,6 @@ class _Run:
             lambda: (trial.floor_s, trial.bound_s, trial.deadline_s)
         )
         deadline_s = min(deadline_s, self.ready.within_s)
-        cores = environment.core_each() if trial.switches.pin else (None, None)
         began = Beginning(
             trial=trial,
             asked=self.ready.asked,
@@ -153,14 +154,17 @@ class _Run:
         )
         try:
             async with contextlib.AsyncExitStack() as stack:
+                mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
+                before = mine.state()
                 # Both start at once: each takes a third of a second.
-                client = self._start_client(cores[0])
+                client = self._start_client(mine.client)
                 stack.push_async_callback(client.stop)
-                started = _target(self.ready, cores[1], self.served)
+                started = _target(self.ready, mine.server, self.served)
                 target = await stack.enter_async_context(started)
                 self.child = client
                 client.send({"url": self.ready.url or target.url, "pid": target.pid})
                 note = await self._measure(target, client, deadline_s)
+                self.notes = mine.notes(before)
         except asyncio.CancelledError:
             # The disk may be slow: both processes are gone by now.
             if self.child is not None:
@@ -218,6 +222,8 @@ class _Run:
                 self.peak_rss_bytes = line["peak_rss_bytes"]
                 self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
                 return
+            if line["type"] == "window":
+                self.window_ns = line["ns"]
             if line["type"] == "failed":
                 raise BadInput(line["message"])
             if line["type"] == "waited":
@@ -256,6 +262,9 @@ class _Run:
             child.signal(signal.SIGKILL)
 
     def _keep_record(self, began: Beginning, child: Child | None, note: Note | None) -> Record:
+        if (measured := self.measured) is not None:
+            warnings = [*measured.warnings, *self.notes]
+            measured = msgspec.structs.replace(measured, warnings=warnings)
         used = None
         if child is not None and (usage := child.usage) is not None:
             wall_s = child.wall_s - self.waited_s
@@ -268,10 +277,11 @@ class _Run:
             )
         record = assembly.record(
             began,
-            self.measured,
+            measured,
             reported=self.latest.counts if self.latest else None,
             process=used,
             stats=self.counted,
+            window_ns=self.window_ns,
             note=note,
         )
         self.keep(record)

@@ -20,7 +20,7 @@ import psutil
 
 from labkit import paths
 from labkit.errors import TrialFailed
-from labkit.launch import assembly, environment
+from labkit.launch import assembly
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.launcher import Served
 from labkit.launch.process import START_S, Ended, run
@@ -228,8 +228,8 @@ class _Version:
 class Programs:
     """Runs programs of others against one server; each is asked for its version once."""
 
-    def __init__(self, served: Served) -> None:
-        self._served, self._core = served, environment.core_each()[0]
+    def __init__(self, served: Served, core: int | None) -> None:
+        self._served, self._core = served, core
         self._known: dict[str, _Version] = {}
 
     async def run(self, asked: Program, position: StudyPosition) -> Record:
@@ -251,23 +251,16 @@ class Programs:
             return assembly.record_of_others(position, trial, started, figures={}, notes=[note])
         server_s, wall_s = _cpu_s(self._served.pid) - before_s, counted.wall_s
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
-        found = guards.contention(ended.others_percent, wall_s)
-        if counted.failed:
-            found = [("failures", f"{counted.failed:,} of {done:,} requests failed"), *found]
+        failed = {"other": counted.failed} if counted.failed else {}
+        counts = Counts(planned=done, sent=done, ok=counted.ok, failed=failed)
+        found = [*guards.of_failures(counts), *guards.contention(ended.others_percent, wall_s)]
         record = assembly.record_of_others(
             position,
             trial,
             started,
             figures={"cpu_us_per_request": 1e6 * cpu_s / done},
             notes=[Note(code=code, message=message) for code, message in found],
-            counts=Counts(
-                planned=done,
-                sent=done,
-                not_sent=0,
-                ok=counted.ok,
-                failed={"other": counted.failed} if counted.failed else {},
-                cancelled=0,
-            ),
+            counts=counts,
             wall_s=wall_s,
             throughput_rps=counted.throughput_rps,
             process=Process(

@@ -161,7 +161,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         call: Fetch = fetch
         meter = Meter(requests, opened.kind_of, Window(target.pid, processes))
         report = partial(_PARENT.send_progress, meter)
-        sampler = Sampler(meter, target.pid, report, processes)
+        sampler = Sampler(meter, target.pid, report, processes, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop = None
@@ -188,6 +188,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             latency_s=histogram.summary(meter.latencies) if timed else None,
             latency_hdr=histogram.to_hdr(meter.latencies) if timed else None,
             loop_lag_s=sampler.lag() if timed else None,
+            stalls=sampler.stalls() if timed else [],
             timeline=to_timeline(sampler.rows) if timed else Timeline(),
             effective=_effective(trial, meter.window) | {"transport": opened.effective},
             warnings=notes,
@@ -267,6 +268,8 @@ def _start_window(window: Window) -> None:
 
 def _both_sides(window: Window, counts: Counts) -> dict[str, Any]:
     """Return the fields of a measurement that every run has, whatever its probes."""
+    # The parent asks the server when it stood still, by the same clock.
+    _PARENT.send("window", ns=window.spans_ns)
     return {
         "counts": counts,
         "wall_s": window.wall_s,

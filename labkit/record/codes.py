@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from labkit.record import guards
+from labkit.record import guards, stalls
 from labkit.record.record import Note, Record, Verdict
 
 
@@ -39,6 +39,8 @@ _FAILED = _codes("invalid", (
     ("deadline", "the trial passed its deadline", "send fewer requests, or raise deadline_s"),
     ("ended-early", "the client was asked to end before all items were sent",
      "let it run to its end, or send fewer requests"),
+    ("failures-most", f"over {100 * guards.MOST_FAILED_SHARE:.0f} % of the requests failed",
+     "mend what fails: see the first error"),
     ("interrupted", "Ctrl-C", "run it again"),
     ("items-repeated", "the strategy sent an item more than once", "call fetch once for each item"),
     ("not-awaited", "the strategy called fetch without await", "write `await fetch(item)`"),
@@ -46,10 +48,14 @@ _FAILED = _codes("invalid", (
      "do not use the record; run it again, and report it if it comes back"),
     ("not-sent", "some requests were never sent",
      "look for what ended the strategy early, and run it again"),
+    ("over-limit", "more requests were in flight at a time than the limit allows",
+     "let the strategy have at most `limit` calls of fetch under way, or raise limit"),
     ("program-failed", "a program of others, or a coded experiment, gave no figures",
      "read the last line that it wrote, and whether its version is one that the lab knows"),
     ("strategy-failed", "the strategy itself raised an exception",
      "mend the strategy: fetch never raises, so the exception is its own"),
+    ("too-fast", "the trial took less time than any order of its delays needs",
+     "do not use it: more were sent at a time than the limit, or the server left delays out"),
     ("worker-lost", "the client's process died",
      "read the last line that it wrote; out of memory is the usual reason"),
 ))  # fmt: skip
@@ -63,6 +69,11 @@ _SPOILT = _codes("invalid", (
      f"{guards.CORE_LOST_FROM_S:.0f} s or longer", "end them and run it again"),
     ("rate-lost", f"under {100 * guards.RATE_LOST_SHARE:.0f} % of the rate was sent",
      "raise limit, or ask for a lower rate"),
+    ("server-core-lost", f"others had the server's core for over {guards.CORE_LOST_PERCENT:.0f} % "
+     f"of {guards.CORE_LOST_FROM_S:.0f} s or longer", "end them and run it again"),
+    ("stalled", "client, server or machine stood still for a fiftieth of the window, from "
+     f"{stalls.MIN_STALL_S:g} s on, or for {stalls.MAX_STALL_S:g} s in a long one",
+     "look for what stopped it: code that blocks the loop, a signal, a machine that slept"),
     ("too-late", f"over {100 * guards.TOO_LATE_SHARE:.0f} % of the requests were sent over 1 ms "
      "after they were due", "raise limit, ask for a lower rate, or read latency since due alone"),
     ("throttled", "a CPU quota stopped the processes during the run",
@@ -83,6 +94,8 @@ _DOUBTFUL = _codes("warn", (
      "raise the transport's own limit, or lower limit to it"),
     ("core-contended", f"others had the client's core for over {guards.CONTENDED_PERCENT:.0f} % of "
      "the time", "end them, or read its time and CPU with that in mind"),
+    ("core-shared", "client and server had one core, or another run of the lab had one of theirs",
+     "they wait for each other, and for nobody else: give them a core each"),
     ("dropped", "requests were never sent, as there was no room when they were due",
      "raise limit, ask for a lower rate, or let them wait with overflow=wait"),
     ("failures", "requests failed",
@@ -100,8 +113,11 @@ _DOUBTFUL = _codes("warn", (
      "raise limit, or ask for a lower rate"),
     ("server-busy", f"the server used over {guards.SERVER_BUSY_PERCENT:.0f} % of its core",
      "lower limit or use a lighter target, or read the figures as the server's"),
-    ("server-contended", "of a ladder: others had the server's core for over "
-     f"{guards.CONTENDED_PERCENT:.0f} % of the time", "end them and climb again"),
+    ("server-contended", "others had the server's core for over "
+     f"{guards.CONTENDED_PERCENT:.0f} % of the time",
+     "end them, or read its answers' times with that in mind"),
+    ("stalled-briefly", f"client or server stood still for {stalls.MIN_STALL_S:g} s or more, in a "
+     "long window", "read the longest latencies with that in mind"),
     ("steal", "the host ran other guests on the trial's cores for over "
      f"{guards.STOLEN_PERCENT:.0f} % of the time",
      "compare only within one interleaved study, or use a machine of your own"),

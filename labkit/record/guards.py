@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from labkit.record import stalls
 from labkit.record.record import Arrivals, Counts, Interference, Measurement, Note, Record
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
@@ -33,11 +34,18 @@ RATE_MISSED_SHARE, RATE_LOST_SHARE = 0.99, 0.95
 """Below this share of the asked rate a record is in doubt, and invalid."""
 
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
-"""Above this share of the time in which the client waited for its core a record is in doubt, and
+"""Above this share of the time in which a side waited for its core a record is in doubt, and
 invalid (in a window long enough for the share to mean anything)."""
 
-MAX_FAILED_SHARE = 0.01
-"""Above this share of failures an arm is not to be compared: fast failures make it look fast."""
+MAX_FAILED_SHARE, MOST_FAILED_SHARE = 0.01, 0.10
+"""Above this share of failures an arm is not to be compared: fast failures make it look fast. And
+above this one the run itself failed."""
+
+MAX_EFFICIENCY = 1.01
+"""Above this share of what no order of the items can beat, a trial did less than it was asked."""
+PIECE_BYTES = 1 << 15
+"""A larger body goes out in pieces: a client may have the last of them, and send its next request,
+before the server has counted the one before as answered."""
 
 CAUSES = {
     "connect": "look whether the target runs, and on which port",
@@ -74,6 +82,8 @@ def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
     """Return the notes that the figures of a measurement call for."""
     found = [
         *_of_counts(measured),
+        *_of_limit(trial, measured),
+        *stalls.notes(measured),
         *_of_arrivals(measured.arrivals, measured.counts),
         *_of_cpu(trial, measured),
         *_of_lag(trial, measured),
@@ -113,16 +123,34 @@ def of_latency(records: Iterable[Record]) -> list[str]:
     return [says[is_open] for is_open in sorted(opens)]
 
 
-def contention(percent: float | None, wall_s: float | None) -> list[tuple[str, str]]:
-    """Return the code and the sentence on a client that had to wait for its core; none for little.
+def contention(
+    percent: float | None, wall_s: float | None, side: str = "client"
+) -> list[tuple[str, str]]:
+    """Return the code and the sentence on a side that had to wait for its core; none for little.
 
     It waited `percent` of a window of `wall_s` seconds, as others had the core.
     """
     if percent is None or percent <= CONTENDED_PERCENT:
         return []
     lost = percent > CORE_LOST_PERCENT and (wall_s or 0) >= CORE_LOST_FROM_S
-    message = f"other processes had the client's core for {percent:.0f} % of the time"
-    return [("core-lost" if lost else "core-contended", message)]
+    message = f"other processes had the {side}'s core for {percent:.0f} % of the time"
+    names = {
+        "client": ("core-contended", "core-lost"),
+        "server": ("server-contended", "server-core-lost"),
+    }
+    return [(names[side][lost], message)]
+
+
+def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
+    """Yield the codes and sentences on requests that failed."""
+    if counts.failures:
+        failed = f"{counts.failures:,} of {counts.sent:,} requests failed"
+        yield "failures", f"{failed} ({counts.why})"
+    share = f"{100 * counts.failed_share:.1f} % of the requests failed"
+    if counts.ok and counts.failed_share > MOST_FAILED_SHARE:
+        yield "failures-most", share
+    elif counts.ok and counts.failed_share > MAX_FAILED_SHARE:
+        yield "failures-many", f"{share}: such arms are not comparable"
 
 
 def _of_counts(measured: Measurement) -> Iterable[tuple[str, str]]:
@@ -142,12 +170,26 @@ def _of_counts(measured: Measurement) -> Iterable[tuple[str, str]]:
         most = max(counts.failed, key=counts.failed.__getitem__, default="")
         why, cause = counts.why or "cancelled", CAUSES.get(most, "there is no latency")
         yield "all-failed", f"none of {counts.sent:,} requests succeeded ({why}): {cause}"
-    if counts.failures:
-        failed = f"{counts.failures:,} of {counts.sent:,} requests failed"
-        yield "failures", f"{failed} ({counts.why})"
-    if counts.ok and counts.failed_share > MAX_FAILED_SHARE:
-        share = f"{100 * counts.failed_share:.1f} % of the requests failed"
-        yield "failures-many", f"{share}: such arms are not comparable"
+    yield from of_failures(counts)
+
+
+def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+    """Yield the notes on a trial that did more at a time than it may, or faster than it can."""
+    counts, server = measured.counts, measured.server
+    most = max(measured.timeline.in_flight, default=0)
+    pieces = server is not None and (server.bytes_out or 0) >= PIECE_BYTES * counts.sent
+    if server is not None and server.max_in_flight is not None and not pieces:
+        # A server may still be at work for clients that have given up.
+        most = max(most, server.max_in_flight - counts.failures - counts.cancelled)
+    if most > trial.slots:
+        yield "over-limit", f"{most:,} requests were in flight where the limit is {trial.slots:,}"
+    bound_s, wall_s = getattr(trial, "bound_s", None), measured.wall_s
+    # One query for many rows waits once.
+    alone = getattr(trial.transport, "batch", 1) == 1
+    whole = alone and counts.ok == counts.planned
+    if whole and bound_s and wall_s and bound_s > MAX_EFFICIENCY * wall_s:
+        least = f"no order of its requests takes less than {bound_s:.3g} s"
+        yield "too-fast", f"the trial took {wall_s:.3g} s, and {least}"
 
 
 def _of_arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[str, str]]:
@@ -174,6 +216,8 @@ def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     """Yield the notes on who had the cores: the side that is measured is to be the bottleneck."""
     waited = measured.client.waited_percent if measured.client else None
     yield from contention(waited, measured.wall_s)
+    if measured.server is not None:
+        yield from contention(measured.server.waited_percent, measured.wall_s, "server")
     client = measured.client.cpu_percent if measured.client else 0.0
     server = measured.server.cpu_percent if measured.server else None
     used = f"the client used {client:.0f} % of its core"
@@ -221,6 +265,11 @@ def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
 def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
     if found is None:
         return
+    if found.core_shared:
+        yield (
+            "core-shared",
+            "client and server had one core between them",
+        )
     if found.throttled_periods:
         periods = f"{found.throttled_periods:,} periods, {found.throttled_s or 0:.3g} s in all"
         yield "throttled", f"a CPU quota stopped the processes in {periods}"

@@ -32,15 +32,18 @@ class KernelCounters(NamedTuple):
     stolen_s: float | None
     cores_s: float | None
     listen_drops: int | None
+    suspended_s: float | None
 
 
 def read(cores: Collection[int] = ()) -> KernelCounters:
     """Read the counters; those of time over `cores`, or over all where none is named."""
     (periods, throttled_s), (stolen_s, cores_s) = throttled(), stolen(cores)
-    return KernelCounters(periods, throttled_s, stolen_s, cores_s, listen_drops())
+    return KernelCounters(periods, throttled_s, stolen_s, cores_s, listen_drops(), suspended_s())
 
 
-def between(before: KernelCounters, after: KernelCounters) -> Interference:
+def between(
+    before: KernelCounters, after: KernelCounters, *, core_shared: bool = False
+) -> Interference:
     """Compute what happened from one reading of the counters to the next."""
     grown: dict[str, Any] = {
         name: None if old is None or new is None else round(new - old, 6)
@@ -48,7 +51,7 @@ def between(before: KernelCounters, after: KernelCounters) -> Interference:
     }
     stolen_s, cores_s = grown["stolen_s"], grown.pop("cores_s")
     share = round(100 * stolen_s / cores_s, 2) if stolen_s is not None and cores_s else None
-    return Interference(**grown, stolen_percent=share)
+    return Interference(**grown, stolen_percent=share, core_shared=core_shared)
 
 
 def cpu_s(pid: int | None) -> float | None:
@@ -123,6 +126,32 @@ def listen_drops() -> int | None:
         if "ListenDrops" in counts:
             return int(counts["ListenDrops"])
     return None
+
+
+def suspended_s() -> float | None:
+    """Read for how many seconds the machine slept since it was started."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def idle_s(cores: Collection[int]) -> float | None:
+    """Read for how many seconds these cores had nothing to run; None where one is not listed."""
+    names = {f"cpu{core}" for core in cores}
+    rows = [line.split() for line in _lines(PROC / "stat") if line.split(" ", 1)[0] in names]
+    if len(rows) != len(names) or not rows:
+        return None
+    # Waiting for a disk is idle as well.
+    return sum(int(row[4]) + int(row[5]) for row in rows) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_s(pids: Collection[int]) -> dict[str, float]:
+    """Read for how many seconds each thread of these processes was ready and waited for a core."""
+    found = {}
+    for path in (path for pid in pids for path in (PROC / str(pid) / "task").glob("*/schedstat")):
+        for line in _lines(path):
+            found[path.parent.name] = int(line.split()[1]) / 1e9
+    return found
 
 
 def _lines(path: Path) -> list[str]:

@@ -108,6 +108,7 @@ class Server(Struct, frozen=True, kw_only=True):
     handshake of each connection among them, `connections_left` how many connections were still open
     when the client's process had ended.
 
+    `waited_percent` is as of the client: the share of the window in which others had its core.
     `cpu_s` is its CPU in seconds, of all threads. `bytes_out` are the bytes of bodies as they were
     sent, packed where they were.
     """
@@ -122,6 +123,7 @@ class Server(Struct, frozen=True, kw_only=True):
     delay_error_s: dict[str, float] | None = None
     commands: int | None = None
     connections_left: int | None = None
+    waited_percent: float | None = None
 
     @property
     def cpu_us_per_request(self) -> float | None:
@@ -162,7 +164,8 @@ class Interference(Struct, frozen=True, kw_only=True):
 
     `throttled_periods` and `throttled_s`: a CPU quota stopped their control group. `stolen_s`: the
     host ran other guests on their cores, `stolen_percent` of these cores' time. `listen_drops`:
-    connections that a full queue of a listening socket dropped, of whatever process.
+    connections that a full queue of a listening socket dropped, of whatever process. `suspended_s`:
+    the machine slept. `core_shared`: client and server had one core between them.
     """
 
     throttled_periods: int | None = None
@@ -170,6 +173,19 @@ class Interference(Struct, frozen=True, kw_only=True):
     stolen_s: float | None = None
     stolen_percent: float | None = None
     listen_drops: int | None = None
+    suspended_s: float | None = None
+    core_shared: bool = False
+
+
+class Stall(Struct, frozen=True, kw_only=True):
+    """Who stood still (`client` or `server`), for how long, and since when on the timeline's axis.
+
+    `at_s` is None where only one long request shows it.
+    """
+
+    who: str
+    at_s: float | None = None
+    lasted_s: float
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
@@ -237,6 +253,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     timeline: Timeline = msgspec.field(default_factory=Timeline)
     effective: dict[str, Any] = {}
     interference: Interference | None = None
+    stalls: list[Stall] = []
     warnings: list[Note] = []
     first_errors: list[str] = []
 

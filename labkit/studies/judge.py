@@ -148,8 +148,10 @@ def _usable(records: Sequence[Record], check: Check) -> tuple[float | None, str]
     delayed = record.trial.get("target", {}).get("delay", "0") != "0"
     waits = busy is not None and busy < MIN_BUSY_PERCENT and not delayed
     idle = waits and guards.compared(record) == "client"
-    if codes.failed(record):
-        given = (note.code for note in record.warnings if note.code in codes.FAILED)
+    # A check that counts failures may find many.
+    counted = {"failures-most"} if measure in _COUNTED else set()
+    given = [n.code for n in record.warnings if n.code in codes.FAILED and n.code not in counted]
+    if given:
         why = f"a run failed ({stats.codes_text(given)})"
     elif value is None or not math.isfinite(value):
         why = "it was not measured"

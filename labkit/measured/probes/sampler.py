@@ -16,13 +16,17 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from labkit.measured.probes.meter import Meter
+from labkit.measured.probes.standstill import MIN_NS, Watch
 from labkit.measured.probes.window import ProcessReader, reader_of
-from labkit.record import histogram
-from labkit.record.record import LoopLag, Timeline
+from labkit.record import histogram, stalls
+from labkit.record.record import LoopLag, Stall, Timeline
 
 TICK_S = 0.02
 TICKS_PER_ROW = 5
 MAX_ROWS = 600
+MAX_REQUEST_NS = 500_000
+"""More CPU than that no request takes of the client, where a strategy of the user's own calls: what
+it computes besides, while the loop waits, is a standstill."""
 
 
 class TimelineRow(NamedTuple):
@@ -39,7 +43,11 @@ class TimelineRow(NamedTuple):
 
 
 class Sampler:
-    """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not."""
+    """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not.
+
+    Standstills are of this loop, and of the server where requests were in flight, none came to an
+    end, and it did not run either. `own`: the strategy is the user's own.
+    """
 
     def __init__(
         self,
@@ -47,10 +55,16 @@ class Sampler:
         server_pid: int | None,
         on_row: Callable[[TimelineRow], None],
         processes: str = "one",
+        *,
+        own: bool = False,
     ) -> None:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
         self._lags = histogram.empty()
+        self._of_client, self._of_server, self._own = Watch(), Watch(), own
+        self._calls = self._done = self._waiting = 0
+        self._gap_ns = self._seen_ns = 0
+        self._gap_cpu_s: float | None = None
         self.rows: list[TimelineRow] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
         self._worst_since_row_s = 0.0
@@ -61,7 +75,7 @@ class Sampler:
     def start(self) -> None:
         """Start the timer in the running loop; this moment is 0 on the time axis."""
         self._loop = asyncio.get_running_loop()
-        self._start_ns = perf_counter_ns()
+        self._start_ns = self._gap_ns = self._seen_ns = perf_counter_ns()
         self._take()
         self.resume()
 
@@ -75,9 +89,10 @@ class Sampler:
         if self._timer is not None:
             self._timer.cancel()
             # A timer that is overdue now was blocked: its lag so far counts.
-            late_ns = perf_counter_ns() - self._due_ns
-            if late_ns > 0:
-                self._add_lag(late_ns)
+            now_ns = perf_counter_ns()
+            if now_ns > self._due_ns:
+                self._come(now_ns)
+            self._end_gap(self._seen_ns)
             self._take()
         self._client.close()
         self._server.close()
@@ -89,18 +104,41 @@ class Sampler:
         self._timer = self._loop.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
-        self._add_lag(perf_counter_ns() - self._due_ns)
+        self._come(perf_counter_ns())
         self._meter.settle()
         self._ticks += 1
         if self._ticks % TICKS_PER_ROW == 0:
             self._take(store=self._ticks % self._every == 0)
         self.resume()
 
-    def _add_lag(self, late_ns: int) -> None:
+    def _come(self, now_ns: int) -> None:
+        """Note the lag of a timer, and who has stood still since the one before."""
         # uvloop counts in whole milliseconds and may fire a little early: that is no lag.
-        late_ns = max(late_ns, 0)
+        late_ns, meter = max(now_ns - self._due_ns, 0), self._meter
         self._lags[histogram.index(late_ns)] += 1
         self._worst_ns = max(self._worst_ns, late_ns)
+        done = meter.done
+        calls, before = meter.sent + done, self._calls
+        max_busy_ns = (calls - before) * MAX_REQUEST_NS if self._own else None
+        self._of_client.timer_came(self._due_ns, now_ns, max_busy_ns)
+        if done != self._done or not self._waiting or late_ns >= MIN_NS:
+            self._end_gap(self._seen_ns)
+            self._gap_ns = now_ns
+        elif self._gap_cpu_s is None and now_ns - self._gap_ns >= MIN_NS / 2:
+            self._gap_cpu_s = self._server.cpu_s() or 0.0
+        self._calls, self._done, self._waiting, self._seen_ns = (
+            calls,
+            done,
+            calls - 2 * done,
+            now_ns,
+        )
+
+    def _end_gap(self, until_ns: int) -> None:
+        """Note the gap between two answers, without the time in which the server ran."""
+        if self._gap_cpu_s is not None:
+            ran_s = (self._server.cpu_s() or 0.0) - self._gap_cpu_s
+            self._of_server.note(self._gap_ns, until_ns, max(round(1e9 * ran_s), 0))
+            self._gap_cpu_s = None
 
     def _take(self, *, store: bool = True) -> None:
         row = TimelineRow(
@@ -131,6 +169,12 @@ class Sampler:
             return None
         ticks = sum(self._lags)
         return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
+
+    def stalls(self) -> list[Stall]:
+        """Return who stood still between the first send and the last answer."""
+        window_ns = self._meter.window.spans_ns
+        of_client = stalls.within("client", self._of_client.found, window_ns)
+        return [*of_client, *stalls.within("server", self._of_server.found, window_ns)]
 
 
 def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:

@@ -22,6 +22,8 @@ from labkit.record.record import Client, Interference, Server
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAX_READINGS = 5
+TICK_S = 1 / TICKS_PER_S
+"""Idle time is counted in these."""
 _HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 
 
@@ -59,6 +61,10 @@ class ProcessReader:
         # The command's name may contain spaces: fields are counted from its closing bracket.
         fields = data[data.rindex(b")") + 2 :].split()
         return sum(map(int, fields[13:15])) / TICKS_PER_S
+
+    def pids(self) -> list[int]:
+        """Return the process that is read, if there is one."""
+        return [self.pid] if self.pid else []
 
     def waited_s(self) -> float | None:
         """Return the seconds in which it was ready to run and no core was free for it."""
@@ -114,6 +120,10 @@ class ProcessTreeReader:
             if None not in used_s:
                 break
         return None if ended_s is None else ended_s + sum(one or 0.0 for one in used_s)
+
+    def pids(self) -> list[int]:
+        """Return the process and its present children."""
+        return [one.pid for one in self._read_members() if one.pid]
 
     def close(self) -> None:
         """Close the files."""
@@ -189,6 +199,11 @@ class Window:
     `start` comes before the strategy starts, `open` and `close` are called by the `Meter`. What
     takes long to read (the counters of the kernel) is read outside; within, the clock is read last
     at the start and first at the end, so that the readings themselves are not in the wall time.
+
+    A process that has its core alone waits for others only: there the run queue is exact. But the
+    processes of a database on one core wait for each other, and so do a client and a server that
+    share cores. There no more of the waiting is called others' than others have used of the cores:
+    their time, without their idle time and the CPU of those that are measured.
     """
 
     def __init__(self, server_pid: int | None, processes: str = "one") -> None:
@@ -204,7 +219,12 @@ class Window:
         """Whether a read of asyncio's takes a new block from the system; see `malloc`."""
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
-        self._cores = _cores(0) | (_cores(server_pid) if server_pid else set())
+        own, of_server = _cores(0), _cores(server_pid) if server_pid else set()
+        self._cores, self._overlap = own | of_server, bool(own & of_server)
+        self._watched = self._cores if self._overlap else of_server
+        self._alone = processes == "one" and not self._overlap
+        self._idle_s: list[float | None] = []
+        self._server_waits: list[dict[str, float]] = []
 
     def start(self) -> None:
         """Read memory and the kernel's counters before the strategy starts."""
@@ -217,6 +237,7 @@ class Window:
     def open(self) -> None:
         """Read the counters just before the first request is sent."""
         self._server_cpu_s.append(self._server.cpu_s())
+        self._read_waits()
         self._waited_s.append(self._own.waited_s())
         self._cpu_s.append(_own_cpu_s())
         self.opened_ns = perf_counter_ns()
@@ -228,6 +249,7 @@ class Window:
         self.closed_ns = perf_counter_ns()
         self._cpu_s.append(_own_cpu_s())
         self._waited_s.append(self._own.waited_s())
+        self._read_waits()
         self._server_cpu_s.append(self._server.cpu_s())
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
@@ -236,10 +258,29 @@ class Window:
         self._server.close()
         self._own.close()
 
+    def _read_waits(self) -> None:
+        self._server_waits.append(interference.waited_s(self._server.pids()))
+        self._idle_s.append(None if self._alone else interference.idle_s(self._watched))
+
+    def _for_others(self, waited_percent: float | None) -> float | None:
+        """Return how much of this waiting was for others, and not for the measured themselves."""
+        idle_s, server_s = _difference(self._idle_s), _difference(self._server_cpu_s)
+        if waited_percent is None or self._alone or idle_s is None or not self.wall_s:
+            return waited_percent
+        client_s = sum(self._cpu_s[1]) - sum(self._cpu_s[0]) if self._overlap else 0.0
+        used_s = (server_s or 0.0) + client_s + 2 * TICK_S
+        others_s = len(self._watched) * self.wall_s - idle_s - used_s
+        return min(waited_percent, max(round(100 * others_s / self.wall_s, 2), 0.0))
+
     def note_server_memory(self, rss_bytes: int | None) -> None:
         """Raise the target's peak to `rss_bytes`: of many processes the kernel knows no peak."""
         if not self.closed_ns:
             self._server_peak_bytes = _larger(self._server_peak_bytes, rss_bytes)
+
+    @property
+    def spans_ns(self) -> tuple[int, int, int]:
+        """Start, first send and last answer, as `perf_counter_ns` has them; 0 for what was none."""
+        return self.started_ns, self.opened_ns, self.closed_ns
 
     @property
     def wall_s(self) -> float | None:
@@ -252,7 +293,7 @@ class Window:
         if not wall_s:
             return None
         user_s, system_s = (after - before for before, after in zip(*self._cpu_s, strict=True))
-        cpu_s = user_s + system_s
+        cpu_s, waited = user_s + system_s, _percent(self._waited_s, wall_s)
         return Client(
             cpu_user_s=round(user_s, 6),
             cpu_system_s=round(system_s, 6),
@@ -260,7 +301,7 @@ class Window:
             cpu_us_per_request=round(1e6 * cpu_s / sent, 3) if sent else None,
             peak_rss_bytes=self._peak_bytes,
             rss_before_bytes=self._rss_before_bytes,
-            waited_percent=_percent(self._waited_s, wall_s),
+            waited_percent=self._for_others(waited) if self._overlap else waited,
             to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
         )
 
@@ -268,7 +309,11 @@ class Window:
         """Return what the target used, if its process could be read; its own counts come later."""
         if self._server_pid is None or not self.wall_s:
             return None
+        before, after = self._server_waits
+        grown_s = sum(waited_s - before.get(thread, 0.0) for thread, waited_s in after.items())
+        waited = round(100 * grown_s / self.wall_s, 2) if before and after else None
         return Server(
+            waited_percent=self._for_others(waited),
             cpu_percent=_percent(self._server_cpu_s, self.wall_s),
             peak_rss_bytes=self._server_peak_bytes,
             requests=None,
@@ -279,7 +324,11 @@ class Window:
 
     def interference(self) -> Interference | None:
         """Return what disturbed both sides since the start; None if the window did not close."""
-        return interference.between(*self._kernel) if len(self._kernel) == 2 else None
+        if len(self._kernel) != 2:
+            return None
+        return interference.between(
+            *self._kernel, core_shared=self._overlap and len(self._cores) == 1
+        )
 
 
 def _own_cpu_s() -> tuple[float, float]:

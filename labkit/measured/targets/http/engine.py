@@ -14,12 +14,13 @@ from contextlib import suppress
 from email.utils import formatdate
 from itertools import count
 from pathlib import Path
-from time import perf_counter, time
+from time import perf_counter, perf_counter_ns, time
 from typing import Any, NamedTuple
 
 import httptools
 import msgspec
 
+from labkit.measured.probes.standstill import Watch
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer
@@ -29,6 +30,8 @@ from labkit.record import histogram
 from labkit.spec.targets import HttpServer
 
 SHARE_EVERY_S = 0.1
+BEAT_S = 0.05
+"""How often the server looks whether it stood still: at a cost of some 0.02 % of a core."""
 
 
 class Turn(NamedTuple):
@@ -76,6 +79,13 @@ class Engine:
         self.is_at_once = self.is_short and self.behaviour.is_at_once
         self.hello_bytes = len(hello.body) if isinstance(hello.body, bytes) else 0
         self._update_date()
+        self._watch = Watch()
+        self._beat(perf_counter_ns())
+
+    def _beat(self, due_ns: int) -> None:
+        now_ns = perf_counter_ns()
+        self._watch.timer_came(due_ns, now_ns)
+        self.loop.call_later(BEAT_S, self._beat, now_ns + round(1e9 * BEAT_S))
 
     def _update_date(self) -> None:
         """Write the date into what is sent, now and at the beginning of each second."""
@@ -92,7 +102,8 @@ class Engine:
         if head.target.partition("?")[0] == behaviour.LOG:
             return behaviour.counters(head.method, (self.log or Log(0)).snapshot())
         counted = self._shared.total() if self._shared else self.stats
-        return behaviour.counters(head.method, {**counted.snapshot(), **self._in_force})
+        found = {**counted.snapshot(), "standstills": self._watch.found, **self._in_force}
+        return behaviour.counters(head.method, found)
 
 
 class Stats:

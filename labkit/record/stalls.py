@@ -1,0 +1,95 @@
+"""Decide who stood still in a run: the client, the server, or the machine with both. Pure.
+
+The plan. Each side's own timers show that it stood still (`probes.standstill`): the client's, and
+those of the synthetic server. Any other server shows it by a gap in which requests were in flight,
+none came to an end, and it did not run. A long answer that was asked for is no standstill, so the
+time that each request waits there is taken off. Of a server of the user's own that time is unknown:
+there a gap counts from a second on, and only if it is long beside its usual answers. One process of
+a database that stands still leaves no gap, as the others go on; it shows in the longest request.
+
+From which on a run is invalid: a fiftieth of the window, as equal studies differ by twice that; but
+never below 0.25 s, which nothing takes that only has to wait for a core, and never above 1 s, which
+nobody would call a hiccup. So half a second spoils a window of up to 25 s. Several that are shorter
+spoil it where they come to a twentieth. Below, from 0.25 s on, they give doubt. Measured: stops of
+0.5 s by SIGSTOP come out as 0.45 s or more (the timers are 20 and 50 ms apart); on a quiet machine
+no loop stood still for 0.1 s, at full load and at 20,000 requests in one turn neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import msgspec
+
+from labkit.record.record import Measurement, Stall
+from labkit.spec.targets import HttpTarget, PostgresTarget, UrlTarget
+from labkit.spec.trial import Trial
+
+MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.02, 0.05
+USUAL_ANSWERS = 10
+"""So many times the median latency no answer of a server of the user's own takes by itself."""
+QUEUED = 3
+"""So many times the median wait in a queue no request waits longer in it."""
+
+
+def within(who: str, found: Iterable[Sequence[int]], window_ns: Sequence[int]) -> list[Stall]:
+    """Return what of these standstills lies in the window: its start, first send, last answer."""
+    started_ns, opened_ns, closed_ns = window_ns
+    stalls = []
+    for since_ns, until_ns, stood_ns in found:
+        from_ns = max(since_ns, opened_ns)
+        lasted_s = min(stood_ns, min(until_ns, closed_ns) - from_ns) / 1e9
+        if lasted_s >= MIN_NOTED_S:
+            stalls.append(Stall(who=who, at_s=(from_ns - started_ns) / 1e9, lasted_s=lasted_s))
+    return stalls
+
+
+def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
+    """Return the stalls of a measurement without the time that the trial asks its server to take.
+
+    Those of its server come from the server itself, or are gaps between two answers.
+    """
+    target, latency = trial.target, measured.latency_s
+    p50_s = latency.p50 if latency else 0.0
+    of_client = [stall for stall in measured.stalls if stall.who == "client"]
+    of_server = [stall for stall in measured.stalls if stall.who == "server"]
+    asked_s, min_s = 0.0, MIN_NOTED_S
+    if isinstance(target, HttpTarget):
+        asked_s = target.stall_s if target.stall_at is not None else 0.0
+        asked_s = math.inf if "/fault/" in trial.path else asked_s
+    elif isinstance(target, UrlTarget):
+        min_s = max(MAX_STALL_S, STALLS_SHARE * (measured.wall_s or 0.0), USUAL_ANSWERS * p50_s)
+    elif isinstance(target, PostgresTarget):
+        asked_s = target.query_s
+        if latency is not None:
+            queued_s = QUEUED * max(p50_s - asked_s, 0.0) + sum(one.lasted_s for one in of_client)
+            alone_s = latency.max - queued_s
+            if alone_s > _longest_s(of_server) + MIN_NOTED_S:
+                of_server = [Stall(who="server", lasted_s=alone_s)]
+    left = (msgspec.structs.replace(one, lasted_s=one.lasted_s - asked_s) for one in of_server)
+    return [*of_client, *(one for one in left if one.lasted_s >= min_s)]
+
+
+def notes(measured: Measurement) -> Iterable[tuple[str, str]]:
+    """Yield the notes on who stood still, for how long, and when."""
+    suspended_s = measured.interference.suspended_s if measured.interference else None
+    if suspended_s is not None and suspended_s >= MIN_NOTED_S:
+        yield "stalled", f"the machine was suspended for {suspended_s:.3g} s"
+    wall_s = measured.wall_s or 0.0
+    limit_s = min(max(STALL_SHARE * wall_s, MIN_STALL_S), MAX_STALL_S)
+    for who in ("client", "server"):
+        found = [stall for stall in measured.stalls if stall.who == who]
+        longest_s, all_s = _longest_s(found), sum(stall.lasted_s for stall in found)
+        is_long = longest_s >= limit_s or all_s >= max(limit_s, STALLS_SHARE * wall_s)
+        if is_long or longest_s >= MIN_STALL_S:
+            at_s = max(found, key=attrgetter("lasted_s")).at_s
+            when = "for one request" if at_s is None else f"{at_s:.3g} s after the start"
+            more = f", and {len(found) - 1} times more: {all_s:.3g} s in all" if found[1:] else ""
+            message = f"the {who} stood still for {longest_s:.3g} s, {when}{more}"
+            yield "stalled" if is_long else "stalled-briefly", message
+
+
+def _longest_s(stalls: Iterable[Stall]) -> float:
+    return max((stall.lasted_s for stall in stalls), default=0.0)
