@@ -183,7 +183,7 @@ def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         most = max(most, server.max_in_flight - counts.failures - counts.cancelled)
     if most > trial.slots:
         yield "over-limit", f"{most:,} requests were in flight where the limit is {trial.slots:,}"
-    bound_s, wall_s = getattr(trial, "bound_s", None), measured.wall_s
+    bound_s, wall_s = trial.bound_s, measured.wall_s
     # One query for many rows waits once.
     alone = getattr(trial.transport, "batch", 1) == 1
     whole = alone and counts.ok == counts.planned

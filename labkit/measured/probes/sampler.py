@@ -120,8 +120,11 @@ class Sampler:
         done = meter.done
         calls, before = meter.sent + done, self._calls
         max_busy_ns = (calls - before) * MAX_REQUEST_NS if self._own else None
-        self._of_client.timer_came(self._due_ns, now_ns, max_busy_ns)
-        if done != self._done or not self._waiting or late_ns >= MIN_NS:
+        # From the tick before, and not from when that set this timer: it may have been stopped
+        # in between, as the parent reads what that tick sent.
+        due_ns = self._seen_ns + int(TICK_S * 1e9)
+        self._of_client.timer_came(due_ns, now_ns, max_busy_ns)
+        if done != self._done or not self._waiting or now_ns - due_ns >= MIN_NS:
             self._end_gap(self._seen_ns)
             self._gap_ns = now_ns
         elif self._gap_cpu_s is None and now_ns - self._gap_ns >= MIN_NS / 2:
