@@ -196,7 +196,8 @@ def test_a_field_admits_and_refuses(name: str) -> None:
     if kind in transports.TRANSPORTS:
         chosen = {"transport": kind}
     else:
-        target = HERE if kind == "url-target" else kind.removesuffix("-target")
+        of_url = {"kind": "url"} | ({} if leaf == "url" else {"url": HERE})
+        target = of_url if kind == "url-target" else kind.removesuffix("-target")
         chosen = {"target": target} if role == "target" else {}
 
     for value in admitted:
@@ -500,7 +501,7 @@ def test_a_part_is_given_as_itself_as_its_kind_or_as_plain_data() -> None:
     assert Trial(transport="aiohttp").transport == AiohttpTransport()
     assert Trial(workload={"limit": 9}).workload == Workload(limit=9)
     assert Trial(target={"delay": "1"}).target == HttpTarget(delay="1")
-    assert Trial(transport=part, **{"transport.limit": 10}).transport.limit == 10
+    assert Trial(transport=part, force_close=False).transport == part
     assert trial.replace(transport="aiohttp") == trial  # the kind that it has
 
 
@@ -557,6 +558,9 @@ A_TARGET = "must be one of http, echo, url, postgres, valkey, a URL"
         ({"loop": "uvlop"}, "did you mean 'uvloop'?"),
         ({"workload": "open"}, "workload is 'open': it must be one of closed"),
         ({"limit": 5, "workload.limit": 6}, "workload.limit is set twice"),
+        ({"workload": Workload(limit=5), "limit": 6}, "settings of workload name 'limit' twice"),
+        ({"target": {"delay": "1"}, "delay": 2}, "settings of target name 'delay' twice"),
+        ({"target": HERE, "url": HERE}, "settings of target name 'url' twice"),
         # A transport goes with its targets.
         ({"target": "http", "transport": "echo"}, "target is 'http' with transport 'echo'"),
         ({"target": HERE, "transport": "echo"}, "target is 'url' with transport 'echo'"),

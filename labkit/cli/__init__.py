@@ -6,17 +6,30 @@ Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from labkit.cli import doctor, results, servers, studies, terminal, trials
 from labkit.errors import LabError
+from labkit.spec import validation
 
 __all__ = ["main"]
+
+
+class Command(TyperCommand):
+    """A command that refuses an option which is given twice: the last one alone would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words behind the command."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        single = [one.opts[0] for one in given if not getattr(one, "multiple", False)]
+        validation.check_once("options", single)
+        return super().parse_args(ctx, args)
+
 
 Commands = Mapping[str, Callable[..., Any]]
 # typer raises it for an option that does not exist and the like, and hands on no name for it.
@@ -52,7 +65,7 @@ def _application(name: str, about: str, commands: Commands, **options: Any) -> t
         pretty_exceptions_enable=False, **options,
     )  # fmt: skip
     for word, command in commands.items():
-        app.command(word, epilog=vars(command)["epilog"])(command)
+        app.command(word, cls=Command, epilog=vars(command)["epilog"])(command)
     return app
 
 
@@ -68,8 +81,11 @@ for _group, (_about, _commands) in GROUPS.items():
 
 def main() -> None:
     """Run the `labkit` command."""
+    terminal.prepare()
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
     except UsageError as error:
         fault = error.format_message().rstrip(".")
         if fault.startswith("Usage:"):  # no word at all: the help
@@ -81,6 +97,10 @@ def main() -> None:
     except LabError as error:
         terminal.error(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output left (as `head` does): nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader left, as `head` does
+        terminal.discard(sys.stdout)
+    except OSError as error:
+        terminal.discard(sys.stdout)
+        what = error.filename or "standard output"
+        terminal.error(f"{what} cannot be used ({error.strerror or error}); {terminal.STORED}")
+        sys.exit(1)

@@ -34,7 +34,7 @@ def doctor(
 
     The exit status is 1 where something that is found bad has to be mended first.
     """
-    options.check_json(json)
+    options.check_file("--json", json)
     lines, failed = [], False
     data: Any
     if guards:

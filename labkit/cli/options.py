@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -170,13 +171,12 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
     Values of a part's own settings are read by the kind that an axis before it names first.
     """
     axes: dict[str, list[Any]] = {}
-    for text in listed:
-        name, values = _pair(text, "--axis")
+    pairs = [(text, *_pair(text, "--axis")) for text in listed]
+    validation.check_once("--axis", [name for _, name, _ in pairs])
+    for text, name, values in pairs:
         words = [word.strip() for word in validation.split_list(values)]
         if not all(words):
             raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
-        if name in axes:
-            raise BadInput(f"--axis names {name!r} twice: list all its values in one")
         first = trial.replace(**{axis: values[0] for axis, values in axes.items()})
         axes[name] = [_value(first, name, word) for word in words]
     return axes
@@ -193,12 +193,32 @@ def _value(trial: Trial, name: str, text: str) -> Any:
     return validation.from_text(name, text, trial.type_of(name))
 
 
-def check_json(where: str | None) -> None:
-    """Refuse a place that cannot be written before any time is spent on measuring."""
-    if where not in (None, "-") and (
-        not Path(str(where)).absolute().parent.is_dir() or Path(str(where)).is_dir()
-    ):
-        raise BadInput(f"--json is {where!r}: it must be a file in a folder that exists")
+def check_file(option: str, where: Path | str | None) -> None:
+    """Refuse a file that cannot be written before any time is spent on measuring."""
+    if where is None or where == "-":
+        return
+    path = Path(where)
+    try:
+        if path.is_file() or not path.exists() or path.is_dir():
+            is_new = not path.exists()
+            path.open("ab").close()
+            if is_new:
+                path.unlink()
+    except OSError as error:
+        raise BadInput(
+            f"{option} is {str(where)!r}: it cannot be written ({error.strerror}); name a file in "
+            "a folder that exists"
+        ) from None
+
+
+def check_folder(option: str, where: Path) -> None:
+    """Refuse a folder that cannot be made or written before any time is spent on measuring."""
+    there = next(one for one in (where.absolute(), *where.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(
+            f"{option} is {str(where)!r}: it must be a folder, or a new one in one that can be "
+            "written"
+        )
 
 
 def chart_writer(
@@ -219,12 +239,9 @@ def chart_writer(
                 f"--metric is {metric!r}: it shows phases of requests, which are not traced here; "
                 "add --set transport.trace=true"
             )
-    if where is not None and (
-        where.suffix not in (".svg", ".png") or not where.absolute().parent.is_dir()
-    ):
-        raise BadInput(
-            f"--chart is {str(where)!r}: it must be a .svg or .png file in a folder that exists"
-        )
+    if where is not None and where.suffix not in (".svg", ".png"):
+        raise BadInput(f"--chart is {str(where)!r}: it must be a .svg or .png file")
+    check_file("--chart", where)
 
     def write(outcome: Any) -> None:
         if where is not None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 
+from labkit.cli import terminal
 from labkit.escaping import visible
 from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
@@ -37,7 +38,7 @@ class Lines(Reporter):
         self._done += 1
         if self._done < self._trials:
             line += f"; {remaining(self._done, self._trials, self._began)}"
-        sys.stderr.write(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
+        terminal.report(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
 
 
 class Live(Lines):
@@ -64,7 +65,7 @@ class Live(Lines):
 
     def end(self) -> None:
         """Take the line away."""
-        sys.stderr.write("\r\x1b[K")
+        terminal.report("\r\x1b[K")
 
     def _draw(self, status: str, share: float) -> None:
         """Draw over the line that is there, no wider than the terminal."""
@@ -73,5 +74,4 @@ class Live(Lines):
             f"{self._done + 1}/{self._trials} {bar:\N{LIGHT SHADE}<{BAR}} {self._label}: {status}"
         )
         width = shutil.get_terminal_size().columns
-        sys.stderr.write(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")
-        sys.stderr.flush()
+        terminal.report(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")

@@ -28,7 +28,7 @@ def list_records(
     from labkit.record.store import Damaged, Store, readable
     from labkit.report import tables
 
-    options.check_json(json)
+    options.check_file("--json", json)
     store = Store()
     found = list(store.scan())
     records = list(readable(found))
@@ -62,7 +62,7 @@ def show(
     from labkit.record.store import Store
     from labkit.report.study import Run
 
-    options.check_json(json)
+    options.check_file("--json", json)
     write_chart = options.chart_writer(chart, metric, of_one=True)
     run = Run(Store().get(record_id))
     write_chart(run)
@@ -84,12 +84,14 @@ def export(
     from labkit import stats
     from labkit.record.store import Store
 
-    options.check_json(csv)
-    options.check_json(json)
+    options.check_file("--csv", csv)
+    options.check_file("--json", json)
     if csv is None and json is None:
         csv = "-"
     records = list(Store().records())
     if csv is not None:
         table = stats.frame(records).rename(columns=cell).map(cell)
-        table.to_csv(sys.stdout if csv == "-" else csv, index=False)
+        with terminal.no_end_of_reader():
+            table.to_csv(sys.stdout if csv == "-" else csv, index=False)
+            sys.stdout.flush()
     terminal.write_json(json, {"records": [record.to_dict() for record in records]})

@@ -46,8 +46,13 @@ def reproduce(
         _list(["benchmark", "what it is"], rows, says)
         return
 
+    scale = scale or facade.default_scale()
+    folder = out or Path("results") / f"{study_file.load(name).id}-{scale}"
+    options.check_folder("--out", folder)
+    options.check_file("--save-reference", save_reference)
+
     def save(found: FileStudy) -> str:
-        report = found.write(out or Path("results") / f"{name}-{found.scale}")
+        report = found.write(folder)
         if save_reference is not None:
             stored.save_reference(found, save_reference)
         return f"The report is {report}"
@@ -64,7 +69,7 @@ def list_claims(json: Json = None) -> None:
     """List the claims and their sources."""
     from labkit.studies import study_file
 
-    options.check_json(json)
+    options.check_file("--json", json)
     file = study_file.load("claims")
     listed: list[dict[str, Any]] = [
         {

@@ -6,16 +6,19 @@ Results go to standard output, progress and errors to standard error, a JSON res
 from __future__ import annotations
 
 import asyncio
+import codecs
+import contextlib
+import io
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import msgspec
 
 from labkit.cli import options
-from labkit.errors import BadInput, Interrupted, TrialFailed
+from labkit.errors import Interrupted, LabError, TrialFailed
 from labkit.escaping import visible
 
 if TYPE_CHECKING:
@@ -25,22 +28,78 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _RED, _GREEN, _YELLOW = 31, 32, 33
 _COLOURS = {"ok": _GREEN, "valid": _GREEN, "bad": _RED, "invalid": _RED}
+_LETTERS = "\xd7\xb5\u2026\u2191\u2193\u2588\u2591\u2713\u2714\u2717\u2718"
+PLAIN = dict(zip(_LETTERS, "xu.^v#.++xx", strict=True))
+"""What stands for a letter where a stream has not got it; a question mark for any other."""
 STORED = "'labkit results list' shows what was stored"
+
+
+# Output may fail in any way, and nothing that was measured is lost by it. The plan: a stream that
+# is closed gets a place to go before anything else can take its number; letters that it cannot
+# encode are written by others; where a write fails, what follows is thrown away. The end of a
+# reader (as `head` is) is no fault, nor is a lost line of progress; results that nobody gets are.
+
+
+def prepare() -> None:
+    """Open the standard streams that are closed; let none of them fail for a letter."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    codecs.register_error("labkit", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="labkit")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Replace the letters that a stream cannot encode."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is written to the stream from now on go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def no_end_of_reader() -> Iterator[None]:
+    """Ignore that nobody reads standard output any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        discard(sys.stdout)
+
+
+def report(text: str) -> None:
+    """Write on standard error, if that is possible."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
 
 
 def error(message: str) -> None:
     """Write one line on standard error."""
-    sys.stderr.write(f"labkit: {visible(message, lines=False)}\n")
+    report(f"labkit: {visible(message, lines=False)}\n")
 
 
 def note(message: str) -> None:
     """Write one line on standard error that is no error: standard output holds results only."""
-    sys.stderr.write(f"{visible(message)}\n")
+    report(f"{visible(message)}\n")
 
 
 def say(text: str, *, with_colours: bool = False) -> None:
     """Write lines on standard output; those `with_colours` hold no text from outside."""
-    sys.stdout.write(f"{text if with_colours else visible(text)}\n")
+    with no_end_of_reader():
+        sys.stdout.write(f"{text if with_colours else visible(text)}\n")
+        sys.stdout.flush()
 
 
 def coloured(verdict: str, width: int) -> str:
@@ -71,7 +130,7 @@ def perform(
     from labkit.cli.reporters import reporter  # takes a while, as the next does
     from labkit.report.study import Outcome, Run
 
-    options.check_json(json)
+    options.check_file("--json", json)
     try:
         outcome = wait(start(reporter()), stored=stored)
     except (TrialFailed, Interrupted) as failure:
@@ -82,8 +141,10 @@ def perform(
         if record and json != "-":
             say(found.text())
         raise
-    remark = save(outcome)
-    show(text(outcome), outcome.to_dict(), json)
+    try:
+        remark = save(outcome)
+    finally:  # files that cannot be written take nothing from what is shown
+        show(text(outcome), outcome.to_dict(), json)
     if remark is not None:
         note(remark)
     if failed(outcome):
@@ -119,10 +180,17 @@ def write_json(where: str | None, result: Any) -> None:
         return
     data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
     if where == "-":
-        sys.stdout.write(data.decode())
-        sys.stdout.flush()
+        with no_end_of_reader():
+            # Whatever letters a terminal has, JSON is UTF-8.
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.buffer.write(data)
+            else:
+                sys.stdout.write(data.decode())
+            sys.stdout.flush()
         return
     try:
         Path(where).write_bytes(data)
     except OSError as error:
-        raise BadInput(f"--json is {where!r}: it cannot be written ({error.strerror})") from None
+        raise LabError(
+            f"--json is {where!r}: it cannot be written ({error.strerror}); {STORED}"
+        ) from None

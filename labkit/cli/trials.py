@@ -153,14 +153,12 @@ def profile(
 
     write_chart = options.chart_writer(chart)
     profiling.check_view(sort, rows)
-    if out is not None and (out.is_file() or not out.absolute().parent.is_dir()):
-        raise BadInput(
-            f"--out is {str(out)!r}: it must be a folder, or a new one in one that exists"
-        )
+    if out is not None:
+        options.check_folder("--out", out)
 
     def save(found: Profile) -> None:
         if out is not None:
-            out.mkdir(exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
             found.save(out / "profile.pstat")
             found.save(out / "profile.callgrind")
             found.plot().save(out / "profile.svg")

@@ -140,6 +140,7 @@ async def compare(
     `axes` where the name is dotted, as in `{"transport.limit": [10, 30]}`. A trial that fails is
     stored as invalid and the others go on.
     """
+    validation.check_once("axes", [*(axes or {}), *more_axes])
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(checked(trial or Trial()), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)

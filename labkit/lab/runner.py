@@ -255,6 +255,7 @@ def _arms_here(
     """Return the ids of the named arms, or all, that can run here; the others go to `absent`."""
     listed = file.arms_at(scale)
     names = [arm.id for arm in listed]
+    validation.check_once("arms", arms or ())
     for one in arms or ():
         if one not in names:
             raise validation.unknown("arms", one, names)

@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from labkit.record import interference
 from labkit.spec import variables
 
@@ -58,10 +56,10 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "kernel": platform.release(),
         "cpu": _cpu_model(),
-        "cores": psutil.cpu_count() or 0,
+        "cores": os.cpu_count() or 0,
         "cores_usable": len(usable_cores()),
         "governor": _text(_GOVERNOR),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "versions": {name: version(name) for name in LIBRARIES},

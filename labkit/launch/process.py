@@ -258,7 +258,10 @@ def _on_core(core: int | None) -> Iterator[None]:
 
 def _busy_s(core: int | None) -> float | None:
     """Return for how many seconds processes have run on this core; interrupts are of none."""
-    cores = psutil.cpu_times(percpu=True) if core is not None else []
+    try:
+        cores = psutil.cpu_times(percpu=True)
+    except OSError:  # a system without /proc
+        return None
     if core is None or core >= len(cores):
         return None
     return float(cores[core].user + cores[core].nice + cores[core].system)

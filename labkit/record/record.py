@@ -296,6 +296,14 @@ class Record(Measurement, frozen=True, kw_only=True):
         return next((str(name) for name in names if name), "")
 
     @property
+    def called(self) -> str:
+        """Return what was called: the URL of a server that ran, else the target and the path."""
+        target, path = self.trial.get("target", {}), self.trial.get("workload", {}).get("path")
+        if "url" in target:
+            return f"{target['url']}{path or ''}"
+        return " ".join(filter(None, [target.get("kind"), path]))
+
+    @property
     def busy_percent(self) -> float | None:
         """Return the percent of the window in which the client ran or waited for its core.
 

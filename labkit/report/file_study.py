@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labkit import charts, stats
-from labkit.errors import BadInput
+from labkit.errors import LabError
 from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
@@ -156,7 +156,7 @@ class FileStudy(Study):
     def write(self, folder: Path, picture: Chart | None = None) -> Path:
         """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
 
-        Raises `BadInput` where the folder cannot be written.
+        Raises `LabError` where the folder cannot be written.
         """
         chart = picture or self.plot()
         try:
@@ -166,7 +166,7 @@ class FileStudy(Study):
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
             (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
         except OSError as error:
-            raise BadInput(
+            raise LabError(
                 f"the report cannot be written to {folder} ({error.strerror}): "
                 "name another folder with --out"
             ) from None

@@ -86,6 +86,8 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame)
     if any(record.floor_s for record in records):
         texts.append(EFFICIENCY)
     texts += [f"{text}." for text in guards.of_latency(records)]
+    called = {record.called for record in records}
+    texts += [f"Called: {one}." for one in called if len(called) == 1 and "/" in one]
     doubts = {}
     for row in summary.to_dict("records"):
         label = stats.arm_label({name: stats.plain(row[name]) for name in by})
@@ -157,7 +159,8 @@ def of_run(record: Record) -> Table:
         else:
             how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
             rows.append(["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"])
-        rows += [["workload", _workload(trial["workload"])], ["target", _target(trial["target"])]]
+        called = ", ".join(filter(None, [record.called, _settings(trial["target"])]))
+        rows += [["workload", _workload(trial["workload"])], ["target", called]]
         counts = record.counts
         why = f" ({counts.why})" if counts.failures else ""
         # A client that was lost reported nothing that was in force, and its counts are the least.
@@ -185,10 +188,9 @@ def _workload(workload: Mapping[str, Any]) -> str:
     return f"{size}, {often}, at most {workload['limit']:,} at a time"
 
 
-def _target(target: Mapping[str, Any]) -> str:
+def _settings(target: Mapping[str, Any]) -> str:
     names = ("delay", "api", "loop", "rows", "query_s", "keys", "value_bytes")
-    own = ", ".join(f"{name} {target[name]}" for name in names if target.get(name))
-    return str(target.get("url") or f"{target['kind']}, {own}")
+    return ", ".join(f"{name} {target[name]}" for name in names if target.get(name))
 
 
 def _sentence(record: Record) -> str:
@@ -214,11 +216,12 @@ def of_records(records: Sequence[Record]) -> Table:
     rows = []
     for record in records:
         workload = record.trial.get("workload", {})
-        words = [record.id, record.experiment or "run", record.ran, record.trial.get("loop", "-")]
+        words = [record.id, record.experiment or "run", record.ran, record.called or "-"]
+        words.append(record.trial.get("loop", "-"))
         # Of a record without a checksum: its bytes may be other than those that were written.
         sizes = [f"{workload[one]:,}" if one in workload else "-" for one in ("requests", "limit")]
         figures = [metric.text(metric.of(record)) for metric in metrics]
         rows.append([*words, *sizes, *figures, record.verdict])
-    headers = ["id", "experiment", "strategy", "loop", "requests", "limit", "time (s)"]
+    headers = ["id", "experiment", "strategy", "called", "loop", "requests", "limit", "time (s)"]
     headers += ["efficiency (%)", "memory (MB)", "verdict"]
-    return Table(headers=headers, rows=rows, says=EFFICIENCY, left=4)
+    return Table(headers=headers, rows=rows, says=EFFICIENCY, left=5)

@@ -109,12 +109,17 @@ def kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
 
 def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part:
     """Return the part that `value` chooses, with `changes`; `now` is the one before. `BadInput`."""
-    kind = kind_chosen(role, value, now)
+    kind, own = kind_chosen(role, value, now), dict[str, Any]()
     if isinstance(value, Mapping):
-        changes = {name: v for name, v in value.items() if name != "kind"} | changes
+        own = {name: v for name, v in value.items() if name != "kind"}
     elif kind is UrlTarget and isinstance(value, str):
-        changes = {"url": value} | changes
-    types = validation.types_of(kind)
+        own = {"url": value}
+    elif isinstance(value, Part):
+        usual = {field.name: field.default for field in msgspec.structs.fields(kind)}
+        given = msgspec.structs.asdict(value)
+        own = {name: value for name, value in given.items() if value != usual[name]}
+    validation.check_once(f"settings of {role}", [*own, *changes])
+    changes, types = own | changes, validation.types_of(kind)
     for leaf in changes:
         if leaf not in types:
             raise validation.unknown(f"a setting of {role}", leaf, types)

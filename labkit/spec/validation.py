@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import MappingProxyType
@@ -67,6 +67,13 @@ def edit_distance(one: str, other: str, most: int) -> int | None:
             if i and j and (letter, one[i - 1]) == (other[j - 1], against):
                 row[-1] = min(row[-1], last[j - 1] + 1)
     return row[-1] if row[-1] <= most else None
+
+
+def check_once(what: str, names: Sequence[str]) -> None:
+    """Raise `BadInput` where one of the names is there twice."""
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise BadInput(f"{what} name {twice[0]!r} twice: name it once")
 
 
 def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:

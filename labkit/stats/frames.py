@@ -34,7 +34,7 @@ _OF_TRIAL = {
     "transport": "transport.kind",
     "target": "target.kind",
 }
-DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL)
+DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
 """The columns of a frame before its axes and metrics."""
 
 
@@ -56,6 +56,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def _describe(record: Record) -> dict[str, Any]:
     found = {name: getattr(record, name) for name in _OF_RECORD}
+    found["called"] = record.called
     found["warnings"] = codes_text(note.code for note in record.warnings)
     for name, path in _OF_TRIAL.items():
         part, _, field = path.rpartition(".")

@@ -148,6 +148,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
     def chosen(self, ids: Sequence[str] | None = None) -> list[Claim]:
         """Return the claims with these ids, or all; in the order of the file. Raises `BadInput`."""
         known = [claim.id for claim in self.claims]
+        validation.check_once("claims", ids or ())
         for one in ids or ():
             _check_known("claim", one, known)
         return [claim for claim in self.claims if not ids or claim.id in ids]

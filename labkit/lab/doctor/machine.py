@@ -6,6 +6,7 @@ connects to itself over loopback. All the rest is computed from the `Machine` th
 
 from __future__ import annotations
 
+import os
 import shutil
 import site
 import socket
@@ -125,13 +126,17 @@ def read() -> Machine:
     backlog = words("/proc/sys/net/core/somaxconn")
     source = words("/sys/devices/system/clocksource/clocksource0/current_clocksource")
     prefixes = (sys.prefix, site.getuserbase())
+    try:
+        free_memory, swap = psutil.virtual_memory().available, psutil.swap_memory().used
+    except OSError:  # a system without /proc
+        free_memory, swap = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 0
     return Machine(
         environment=environment.now(),
         watched=interference.between(before, after),
         trial_cores=(client, server),
         shares_core=client is not None and server in environment.threads_with(client),
-        free_memory=psutil.virtual_memory().available,
-        swap=psutil.swap_memory().used,
+        free_memory=free_memory,
+        swap=swap,
         free_disk=shutil.disk_usage(Path.cwd()).free,
         descriptors=preflight.descriptors(),
         ports=int(ports[1]) - int(ports[0]) if ports else None,
