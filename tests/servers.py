@@ -161,12 +161,17 @@ class Ran:
 
 
 async def ran(
-    trial: Trial, *, killing: str | None = None, stopping: str | None = None, position: Any = None
+    trial: Trial,
+    *,
+    killing: str | None = None,
+    number: signal.Signals = signal.SIGKILL,
+    stopping: str | None = None,
+    position: Any = None,
 ) -> Ran:
     """Run a trial; whatever becomes of it, one record is stored, and no process stays.
 
-    The process of the module `killing` is killed once a request was answered, that of `stopping` is
-    stopped then for a while.
+    The process of the module `killing` gets the signal `number` once a request was answered, that
+    of `stopping` is stopped then for a while.
     """
     stored: list[Record] = []
     stopped: list[None] = []
@@ -177,7 +182,7 @@ async def ran(
             with contextlib.suppress(ProcessLookupError):
                 found.cores[module] = set(os.sched_getaffinity(child.pid))
         if killing and latest.counts.ok:
-            children[killing].signal(signal.SIGKILL)
+            children[killing].signal(number)
         if stopping and latest.counts.ok and not stopped:
             stopped.append(children[stopping].signal(signal.SIGSTOP))
             asyncio.get_running_loop().call_later(

@@ -27,7 +27,7 @@ import pytest
 from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
-from labkit.errors import BadInput, TrialFailed
+from labkit.errors import BadInput
 from labkit.launch import cores, launcher, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.cores import Cores, State
@@ -548,12 +548,12 @@ NO_SERVER = [
 @pytest.mark.parametrize(("patches", "message"), NO_SERVER)
 async def test_a_server_does_not_start(monkeypatch: Any, patches: Any, message: str) -> None:
     monkeypatch.setattr(*patches)
-    with noted_children() as children, pytest.raises(TrialFailed, match=message) as caught:
-        await launcher.run(TINY, keep=pytest.fail)
+    found = await ran(TINY)
 
-    assert caught.value.record is None
-    assert set(children) == {SERVER, WORKER}
-    assert children.gone
+    assert re.search(message, str(found.error))
+    assert [note.code for note in found.record.warnings] == ["target-lost"]
+    assert found.record.counts.sent == 0
+    assert set(found.children) == {SERVER, WORKER}
 
 
 class Unusable:

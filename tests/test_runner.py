@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import labkit as lab
 from labkit.errors import TrialFailed
 from labkit.lab import runner
 from labkit.lab.progress import Reporter
+from labkit.launch.launcher import Served
 from labkit.launch.preflight import Ready
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
@@ -26,8 +28,8 @@ POSITION = ("study", "experiment", "axes", "repeat", "order")
 class Launches:
     """Takes the place of the launcher: says of each run what the script says of its number."""
 
-    def __init__(self, *lost: int, failing: int = -1) -> None:
-        self.lost, self.failing, self.ran = lost, failing, 0
+    def __init__(self, *lost: int, failing: int = -1, dying: Any = (-1, None)) -> None:
+        self.lost, self.failing, self.dying, self.ran = lost, failing, dying, 0
 
     async def run(self, ready: Ready, *, position: Any, keep: Any, **_: Any) -> Record:
         number, self.ran = self.ran, self.ran + 1
@@ -39,6 +41,8 @@ class Launches:
             warnings=[Note(code=code, message=code) for code in codes],
         )
         keep(record)
+        if number == self.dying[0]:
+            self.dying[1].status = -9
         if number == self.failing:
             raise TrialFailed("it failed", record)
         return record
@@ -74,6 +78,20 @@ async def test_retries_end_for_a_run_and_for_all(tmp_path: Path) -> None:
     assert always.ran == 8 + 2  # a quarter of eight
     await run(alone, Store(tmp_path / "alone"))
     assert alone.ran == 8  # no study, nothing to compare
+
+
+async def test_a_shared_server_that_died_is_started_again_on_its_port(tmp_path: Path) -> None:
+    children, asked = [SimpleNamespace(status=None) for _ in range(2)], list[tuple[int, int]]()
+
+    async def serve(port: int) -> Served:
+        asked.append((launches.ran, port))
+        return Served("http://127.0.0.1:4711", None, child=children[len(asked) - 1])
+
+    launches = Launches(dying=(3, children[0]))
+    records = await run(launches, Store(tmp_path), experiment="a file", serve=serve)
+
+    assert asked == [(0, 0), (4, 4711)]
+    assert numbers(records) == list(range(8))
 
 
 async def test_a_failed_run_is_kept_and_not_made_again(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -50,17 +51,18 @@ async def run_all(
     reporter: Reporter | None,
     experiment: str | None = None,
     stop_at_failure: bool = False,
-    served: Served | None = None,
+    serve: Callable[[int], Awaitable[Served]] | None = None,
 ) -> list[Record]:
     """Run the steps one after another; return their records in the same order.
 
     `experiment` names the study that the records are of; only those of a study are retried, where
     others had the client's core. The store keeps every record, the list has the last of each step.
-    With `served`, trials and programs are sent to that server. Raises `BadInput` before anything is
-    started. A run that fails is stored as invalid and the others go on, unless `stop_at_failure`:
-    then `TrialFailed` is raised.
+    With `serve`, trials and programs are sent to the server that it starts, on a port: once more
+    where that one died. Raises `BadInput` before anything is started. A run that fails is stored as
+    invalid and the others go on, unless `stop_at_failure`: then `TrialFailed` is raised.
     """
     into, show = store or Store(), reporter or progress.default()
+    served = await serve(0) if serve else None
     target = {"target": f"{served.url}/{{item}}"} if served else {}
     works = {id(step.work): step.work for step in steps}
     ready = {
@@ -95,6 +97,9 @@ async def run_all(
                 repeat=step.repeat,
                 order=step.order,
             )
+            if serve and served and served.child and served.child.status is not None:
+                served = await serve(urlsplit(served.url).port or 0)
+                programs = load_generators.Programs(served, mine.client)
             for _ in range(1 + MAX_RETRIES):
                 if not isinstance(work, Coded):
                     # Each run begins anew what is shown of it, also one that is made again.
@@ -236,13 +241,19 @@ async def run_file(
     ]
     steps = plan.interleave(*groups, repeats=times, seed=seed)
     async with contextlib.AsyncExitStack() as stack:
-        served = None
-        if file.server is not None:
-            mine = stack.enter_context(cores.reserved())
-            settings: dict[str, Any] = {"core": mine.server, **file.server}
-            served = await stack.enter_async_context(launcher.serving(HttpServer(**settings)))
+        mine = stack.enter_context(cores.reserved()) if file.server is not None else None
+        settings: dict[str, Any] = {"core": mine and mine.server, **(file.server or {})}
+
+        async def serve(port: int) -> Served:
+            server = HttpServer(**{"port": port, **settings})
+            return await stack.enter_async_context(launcher.serving(server))
+
         records = await run_all(
-            steps, store=store, reporter=reporter, experiment=file.id, served=served
+            steps,
+            store=store,
+            reporter=reporter,
+            experiment=file.id,
+            serve=serve if file.server is not None else None,
         )
     order = list(plan_here.arms)
     records.sort(key=lambda record: (order.index(record.axes[ARM]), record.order))

@@ -57,15 +57,15 @@ def record(
     process: Process | None,
     stats: dict[str, Any] | None,
     window_ns: Sequence[int],
-    note: Note | None,
+    ended: Sequence[Note],
 ) -> Record:
-    """Return the record of a trial; `stats` is what the target reported, `note` how it ended.
+    """Return the record of a trial; `stats` is what the target reported, `ended` how it ended.
 
     Of a client that was lost there is no measurement, only what it `reported` last. `window_ns` is
     the start, the first send and the last answer, by the clock of all processes.
     """
     trial, position, floor_s = began.trial, began.position, began.floor_s
-    found = [note] if note else []
+    found = [*ended]
     if measured is not None:
         measured = _with_counts(trial, measured, stats or {}, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]

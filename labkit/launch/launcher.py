@@ -29,8 +29,9 @@ from labkit.spec import variables
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
-COUNT_S = 5.0
-"""Seconds that a target may take to report what it counted."""
+COUNT_S, LATE_S = 5.0, 0.7
+"""Seconds that a target may take to report what it counted, and after the deadline. A client may
+then take `LATE_S` too: with a target and a client that hang, the trial is over 2 s after it."""
 STOP_S = 0.5
 """Seconds that an interrupted client may take to report: whoever pressed stop waits for it."""
 
@@ -75,8 +76,8 @@ class Served:
     """A target that accepts connections; `pid` None is one that the lab did not start.
 
     `own`: it was started for one trial, and all that it counts is of that. `in_force` is what a
-    target that reports no counts by HTTP reports of itself; `child` is its process, where that
-    reports them when asked by a signal.
+    target that reports no counts by HTTP reports of itself; `child` is its process, which `reports`
+    them when asked by a signal.
     """
 
     url: str
@@ -84,6 +85,7 @@ class Served:
     own: bool = True
     in_force: dict[str, Any] | None = None
     child: Child | None = None
+    reports: bool = False
 
 
 async def run(
@@ -134,6 +136,7 @@ class _Run:
         """How long the client waited for its target to start: no part of the process's time."""
         self.counted: dict[str, Any] | None = None
         self.notes: list[Note] = []
+        self.lost: list[Note] = []
 
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
@@ -165,6 +168,8 @@ class _Run:
                 client.send({"url": self.ready.url or target.url, "pid": target.pid})
                 note = await self._measure(target, client, deadline_s)
                 self.notes = mine.notes(before)
+        except TrialFailed as error:
+            note = Note(code="target-lost", message=str(error))
         except asyncio.CancelledError:
             # The disk may be slow: both processes are gone by now.
             if self.child is not None:
@@ -192,21 +197,37 @@ class _Run:
 
     async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:
         """See the client through to its end; return a note where it did not end by itself."""
-        grace_s, note = GRACE_S, None
+        grace_s, note, now = GRACE_S, None, asyncio.get_running_loop().time
+        until, silent = now() + deadline_s, list[str]()
         try:
             try:
-                async with asyncio.timeout(deadline_s):
+                async with asyncio.timeout_at(until):
                     await self._read(child)
             except TimeoutError:
                 message = f"the trial passed its deadline of {deadline_s:,.0f} s"
                 note = Note(code="deadline", message=message)
-                await self._cut_short(child, GRACE_S)
+                await self._cut_short(child, LATE_S)
+                silent = [] if self.measured else ["client"]
             # It ends by itself: what it used until then is all its own.
             await asyncio.wait([child.ended], timeout=GRACE_S)
             if self.measured is None and note is None:
                 message = str(child.failure("the client process died"))
                 note = Note(code="worker-lost", message=message)
-            self.counted = await _counted(target)
+            try:
+                async with asyncio.timeout(min(COUNT_S, max(until - now(), LATE_S))):
+                    self.counted = await _counted(target)
+            except TimeoutError:
+                silent.append("target")
+                self.counted = {"in_force": target.in_force or {}} if target.reports else None
+                if target.child is not None and target.own:
+                    target.child.signal(signal.SIGKILL)
+            if silent:
+                message = f"the {' and the '.join(silent)} did not answer"
+                known = note or Note(code="target-lost", message="the trial was measured")
+                note = msgspec.structs.replace(known, message=f"{known.message}; {message}")
+            if target.child is not None and target.child.status is not None:
+                died = str(target.child.failure("the target died"))
+                self.lost = [Note(code="target-lost", message=died)]
         except asyncio.CancelledError:
             grace_s = STOP_S / 2
             await asyncio.shield(asyncio.ensure_future(self._cut_short(child, STOP_S)))
@@ -282,7 +303,7 @@ class _Run:
             process=used,
             stats=self.counted,
             window_ns=self.window_ns,
-            note=note,
+            ended=[*([note] if note else []), *self.lost],
         )
         self.keep(record)
         return record
@@ -335,8 +356,8 @@ async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Serve
         if line is None:
             await asyncio.wait([child.ended], timeout=GRACE_S)
             raise child.failure("the target did not start")
-        counts = child if line.get("counts") else None
-        yield Served(line["url"], line["pid"], in_force=line.get("in_force"), child=counts)
+        known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
+        yield Served(line["url"], line["pid"], child=child, **known)
     finally:
         await child.stop()
 
@@ -348,16 +369,19 @@ async def read_line(child: Child) -> dict[str, Any] | None:
 
 
 async def _counted(served: Served) -> dict[str, Any] | None:
-    """Return what the target counted of the trial, and what was in force in it."""
-    if served.child is not None:
+    """Return what the target counted of the trial, and what was in force in it.
+
+    Waits for ever where it does not answer; a server that others use too is asked for that alone.
+    """
+    if served.child is not None and served.reports:
         served.child.signal(signal.SIGUSR1)
-        counted: dict[str, Any] | None = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(COUNT_S):
-                counted = await read_line(served.child)
+        counted = await read_line(served.child)
+        if counted is None:
+            await asyncio.wait([served.child.ended])
         return {"in_force": served.in_force or {}, **(counted or {})}
-    if served.pid is not None and served.own and served.in_force is None:
-        return await asyncio.to_thread(asked, served.url, "/-/stats")
+    if served.child is not None and served.in_force is None:
+        stats = await asyncio.to_thread(asked, served.url, "/-/stats")
+        return stats if served.own else None
     return served.in_force
 
 
@@ -366,7 +390,7 @@ def asked(url: str, path: str) -> dict[str, Any] | None:
     try:
         # No proxy, whatever the environment names: the server is on loopback.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}{path}", timeout=5) as answer:
+        with opener.open(f"{url}{path}", timeout=2 * COUNT_S) as answer:
             counted: dict[str, Any] = msgspec.json.decode(answer.read())
     except (OSError, msgspec.DecodeError):
         return None

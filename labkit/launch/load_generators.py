@@ -242,14 +242,15 @@ class Programs:
             seconds=asked.seconds,
             requests=asked.workload.requests,
         )
-        before_s = _cpu_s(self._served.pid)
         try:
+            before_s = _cpu_s(self._served)
             version = await self._version(name)
             ended, counted = await _measured(name, version.path, load, self._core)
+            server_s, wall_s = _cpu_s(self._served) - before_s, counted.wall_s
         except TrialFailed as error:
-            note = Note(code="program-failed", message=str(error))
+            code = "program-failed" if psutil.pid_exists(self._served.pid or 0) else "target-lost"
+            note = Note(code=code, message=str(error))
             return assembly.record_of_others(position, trial, started, figures={}, notes=[note])
-        server_s, wall_s = _cpu_s(self._served.pid) - before_s, counted.wall_s
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
         failed = {"other": counted.failed} if counted.failed else {}
         counts = Counts(planned=done, sent=done, ok=counted.ok, failed=failed)
@@ -324,9 +325,11 @@ def waited_s(pid: int | None) -> float | None:
         return None
 
 
-def _cpu_s(pid: int | None) -> float:
-    """Return the CPU seconds of a process so far."""
+def _cpu_s(served: Served) -> float:
+    """Return the CPU seconds of a server so far. Raises `TrialFailed` where it died."""
     try:
-        return interference.cpu_s(pid) or float(sum(psutil.Process(pid).cpu_times()[:2]))
+        used = interference.cpu_s(served.pid)
+        return used or float(sum(psutil.Process(served.pid).cpu_times()[:2]))
     except psutil.NoSuchProcess:
-        raise TrialFailed("the synthetic server died") from None
+        assert served.child is not None
+        raise served.child.failure("the synthetic server died") from None

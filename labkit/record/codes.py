@@ -54,6 +54,8 @@ _FAILED = _codes("invalid", (
      "read the last line that it wrote, and whether its version is one that the lab knows"),
     ("strategy-failed", "the strategy itself raised an exception",
      "mend the strategy: fetch never raises, so the exception is its own"),
+    ("target-lost", "the target's process did not start, died, or answered no more",
+     "read the last line that it wrote, and run it again"),
     ("too-fast", "the trial took less time than any order of its delays needs",
      "do not use it: more were sent at a time than the limit, or the server left delays out"),
     ("worker-lost", "the client's process died",

@@ -201,14 +201,21 @@ def started(
     with start(command=[*command, *words], end=signal.SIGQUIT) as postmaster:
         if not process.wait_until_ready(postmaster, is_ready):
             raise failed(folder, "it did not accept connections")
-        yield postmaster
+        try:
+            yield postmaster
+        except TrialFailed as error:
+            raise TrialFailed(f"{error}: {last_words(folder)}") from None
 
 
 def failed(folder: Path, what: str) -> TrialFailed:
     """Return the error of a server that did not start, with the last line of its log."""
+    return TrialFailed(f"PostgreSQL did not start: {what} ({last_words(folder)})")
+
+
+def last_words(folder: Path) -> str:
+    """Return the last line of the server's log."""
     lines = (folder / "log").read_text("utf-8", "replace").strip().splitlines()
-    last = lines[-1][:300] if lines else "its log is empty"
-    return TrialFailed(f"PostgreSQL did not start: {what} ({last})")
+    return lines[-1][:300] if lines else "its log is empty"
 
 
 def find_programs() -> Path:

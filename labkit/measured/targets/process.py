@@ -23,7 +23,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from labkit.errors import BadInput, LabError
+from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.measured import lifeline
 from labkit.spec.targets import Listener, TargetServer
 
@@ -116,7 +116,8 @@ def serve_counts(
 
     `read` returns the counts so far; what is printed is their growth from now on. Each reading adds
     1 to the count `own`, which is taken off again. Where reading raises one of `errors`, nothing is
-    counted. For targets that only look after the server; a signal ends the process.
+    counted. For targets that only look after the server; a signal ends the process. Raises
+    `TrialFailed` where the server has ended by itself.
     """
     before, readings = read(), 0
     asked: SimpleQueue[None] = SimpleQueue()
@@ -127,7 +128,10 @@ def serve_counts(
         readings += 1
         try:
             growth = {name: count - before[name] for name, count in read().items()}
-        except errors:  # it is gone, or all of its connections are in use
+        except errors as error:  # all of its connections are in use, or it is gone
+            ended = os.WEXITED | os.WNOWAIT | os.WNOHANG
+            if announcement["pid"] and os.waitid(os.P_PID, announcement["pid"], ended):
+                raise TrialFailed(f"its server ended by itself ({error})") from None
             growth = {}
         if own in growth:
             growth[own] -= readings
