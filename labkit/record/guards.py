@@ -134,11 +134,8 @@ def contention(
         return []
     lost = percent > CORE_LOST_PERCENT and (wall_s or 0) >= CORE_LOST_FROM_S
     message = f"other processes had the {side}'s core for {percent:.0f} % of the time"
-    names = {
-        "client": ("core-contended", "core-lost"),
-        "server": ("server-contended", "server-core-lost"),
-    }
-    return [(names[side][lost], message)]
+    names = {"client": "core-contended core-lost", "server": "server-contended server-core-lost"}
+    return [(names[side].split()[lost], message)]
 
 
 def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:

@@ -19,8 +19,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 _CPUCLOCK_SCHED = 2
 """The last bits of a clock's number: all that the threads of a process have run. As the function
 `clock_getcpuclockid` of Linux has it, which Python does not offer."""
-_STEAL, _COUNTED = 7, 8
-"""In a line of /proc/stat: the field of steal, and the fields that make up a core's whole time
+_IDLE, _STEAL, _COUNTED = 3, 7, 8
+"""In a line of /proc/stat: the fields of idle and steal, and how many make up a core's whole time
 (those after them are counted in the first two as well)."""
 
 
@@ -109,9 +109,7 @@ def _of_cgroups(name: str) -> Iterator[Path]:
 
 def stolen(cores: Collection[int] = ()) -> tuple[float, float] | tuple[None, None]:
     """Read for how many seconds the host ran other guests on `cores`, and all their seconds."""
-    names = {f"cpu{core}" for core in cores} or {"cpu"}
-    rows = [line.split() for line in _lines(PROC / "stat") if line.split(" ", 1)[0] in names]
-    ticks = [[int(word) for word in row[1 : 1 + _COUNTED]] for row in rows]
+    ticks = _ticks(cores)
     if not ticks or any(len(row) < _COUNTED for row in ticks):
         return None, None
     per_s = os.sysconf("SC_CLK_TCK")
@@ -137,21 +135,18 @@ def suspended_s() -> float | None:
 
 def idle_s(cores: Collection[int]) -> float | None:
     """Read for how many seconds these cores had nothing to run; None where one is not listed."""
-    names = {f"cpu{core}" for core in cores}
-    rows = [line.split() for line in _lines(PROC / "stat") if line.split(" ", 1)[0] in names]
-    if len(rows) != len(names) or not rows:
+    ticks = _ticks(cores)
+    if not cores or len(ticks) != len(cores):
         return None
     # Waiting for a disk is idle as well.
-    return sum(int(row[4]) + int(row[5]) for row in rows) / os.sysconf("SC_CLK_TCK")
+    return sum(row[_IDLE] + row[_IDLE + 1] for row in ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def waited_s(pids: Collection[int]) -> dict[str, float]:
-    """Read for how many seconds each thread of these processes was ready and waited for a core."""
-    found = {}
-    for path in (path for pid in pids for path in (PROC / str(pid) / "task").glob("*/schedstat")):
-        for line in _lines(path):
-            found[path.parent.name] = int(line.split()[1]) / 1e9
-    return found
+def _ticks(cores: Collection[int]) -> list[list[int]]:
+    """Read the times of each of these cores, or of all together, in ticks."""
+    names = {f"cpu{core}" for core in cores} or {"cpu"}
+    rows = [line.split() for line in _lines(PROC / "stat") if line.split(" ", 1)[0] in names]
+    return [[int(word) for word in row[1 : 1 + _COUNTED]] for row in rows]
 
 
 def _lines(path: Path) -> list[str]:

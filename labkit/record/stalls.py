@@ -1,31 +1,43 @@
-"""Decide who stood still in a run: the client, the server, or the machine with both. Pure.
+"""Notice who stood still in a run, and decide what to make of it.
 
-The plan. Each side's own timers show that it stood still (`probes.standstill`): the client's, and
-those of the synthetic server. Any other server shows it by a gap in which requests were in flight,
-none came to an end, and it did not run. A long answer that was asked for is no standstill, so the
-time that each request waits there is taken off. Of a server of the user's own that time is unknown:
-there a gap counts from a second on, and only if it is long beside its usual answers. One process of
-a database that stands still leaves no gap, as the others go on; it shows in the longest request.
+The plan. What stands still sees nothing of it itself: a process that was stopped, a strategy that
+sleeps, a machine that was paused. The trace is a timer of the loop that comes late. But a loop with
+much to do is late as well: `gather` starts 20,000 requests in one turn of a second, which is the
+speed of that client and no standstill. So the CPU that the process used since the timer before is
+taken off, and the time that it waited for its core, on which there are notes of their own.
 
-From which on a run is invalid: a fiftieth of the window, as equal studies differ by twice that; but
-never below 0.25 s, which nothing takes that only has to wait for a core, and never above 1 s, which
-nobody would call a hiccup. So half a second spoils a window of up to 25 s. Several that are shorter
-spoil it where they come to a twentieth. Below, from 0.25 s on, they give doubt. Measured: stops of
-0.5 s by SIGSTOP come out as 0.45 s or more (the timers are 20 and 50 ms apart); on a quiet machine
-no loop stood still for 0.1 s, at full load and at 20,000 requests in one turn neither.
+The client and the synthetic server watch their own loops. Any other server shows it by a gap in
+which requests were in flight, none came to an end, and it did not run. A long answer that was asked
+for is no standstill: what each request waits by the trial is taken off. Of a server of the user's
+own that is unknown: there a gap counts from a second on, if it is long beside the usual answer. One
+process of a database that stands still leaves no gap, as the others go on: it shows in the longest
+request.
+
+A run is invalid from a fiftieth of its window on, as equal studies differ by twice that; but never
+below 0.25 s, which nothing takes that only has much to do, and always from 1 s on, which nobody
+calls a hiccup. So half a second spoils a window of up to 25 s. Several shorter ones spoil it where
+they come to a twentieth. From 0.25 s on there is doubt. Measured: stops of 0.5 s by SIGSTOP come
+out as 0.45 s or more (timers are 20 and 50 ms apart). Rejected as measures were the loop's lag,
+which a busy client has too, and a gap in the answers alone, which delays make.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from contextlib import suppress
+from operator import attrgetter, itemgetter
+from time import process_time_ns
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from labkit.record.record import Measurement, Stall
 from labkit.spec.targets import HttpTarget, PostgresTarget, UrlTarget
-from labkit.spec.trial import Trial
+
+if TYPE_CHECKING:
+    from labkit.spec.trial import Trial  # a server has no need of it
 
 MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.02, 0.05
 USUAL_ANSWERS = 10
@@ -33,8 +45,42 @@ USUAL_ANSWERS = 10
 QUEUED = 3
 """So many times the median wait in a queue no request waits longer in it."""
 
+MAX_NOTED = 32
+Standstill = tuple[int, int, int]
+"""From when to when, as `perf_counter_ns` has it (one clock for all processes of a machine), and
+for how many nanoseconds of that."""
 
-def within(who: str, found: Iterable[Sequence[int]], window_ns: Sequence[int]) -> list[Stall]:
+
+class Watch:
+    """Notes the longest standstills of the loop of this process's first thread in `found`."""
+
+    def __init__(self) -> None:
+        self.found: list[Standstill] = []
+        self._schedstat: int | None = None
+        with suppress(OSError):
+            self._schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
+        self._ran_ns, self._waited_ns = process_time_ns(), self._read_waited_ns()
+
+    def timer_came(self, due_ns: int, now_ns: int, max_busy_ns: float = math.inf) -> None:
+        """Note it where a timer came late by more than the process was busy, or at most that."""
+        ran_ns, waited_ns = process_time_ns(), self._read_waited_ns()
+        busy_ns = min(ran_ns - self._ran_ns, max_busy_ns) + waited_ns - self._waited_ns
+        self._ran_ns, self._waited_ns = ran_ns, waited_ns
+        self.note(due_ns, now_ns, round(busy_ns))
+
+    def note(self, since_ns: int, until_ns: int, busy_ns: int) -> None:
+        """Note a standstill, unless it was short."""
+        stood_ns = until_ns - since_ns - busy_ns
+        if stood_ns >= 1e9 * MIN_NOTED_S:
+            self.found.append((since_ns, until_ns, stood_ns))
+            if len(self.found) > MAX_NOTED:
+                self.found.remove(min(self.found, key=itemgetter(2)))
+
+    def _read_waited_ns(self) -> int:
+        return int(os.pread(self._schedstat, 99, 0).split()[1]) if self._schedstat else 0
+
+
+def within(who: str, found: Iterable[Standstill], window_ns: Sequence[int]) -> list[Stall]:
     """Return what of these standstills lies in the window: its start, first send, last answer."""
     started_ns, opened_ns, closed_ns = window_ns
     stalls = []

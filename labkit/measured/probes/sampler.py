@@ -10,16 +10,17 @@ after it, show it.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import NamedTuple
 
 from labkit.measured.probes.meter import Meter
-from labkit.measured.probes.standstill import MIN_NS, Watch
 from labkit.measured.probes.window import ProcessReader, reader_of
 from labkit.record import histogram, stalls
 from labkit.record.record import LoopLag, Stall, Timeline
+from labkit.record.stalls import MIN_NOTED_S, Watch
 
 TICK_S = 0.02
 TICKS_PER_ROW = 5
@@ -62,8 +63,7 @@ class Sampler:
         self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
         self._lags = histogram.empty()
         self._of_client, self._of_server, self._own = Watch(), Watch(), own
-        self._calls = self._done = self._waiting = 0
-        self._gap_ns = self._seen_ns = 0
+        self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
         self._gap_cpu_s: float | None = None
         self.rows: list[TimelineRow] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
@@ -117,24 +117,19 @@ class Sampler:
         late_ns, meter = max(now_ns - self._due_ns, 0), self._meter
         self._lags[histogram.index(late_ns)] += 1
         self._worst_ns = max(self._worst_ns, late_ns)
-        done = meter.done
-        calls, before = meter.sent + done, self._calls
-        max_busy_ns = (calls - before) * MAX_REQUEST_NS if self._own else None
+        calls, done = meter.sent + meter.done, meter.done
+        max_busy_ns = (calls - self._calls) * MAX_REQUEST_NS if self._own else math.inf
         # From the tick before, and not from when that set this timer: it may have been stopped
         # in between, as the parent reads what that tick sent.
         due_ns = self._seen_ns + int(TICK_S * 1e9)
         self._of_client.timer_came(due_ns, now_ns, max_busy_ns)
-        if done != self._done or not self._waiting or now_ns - due_ns >= MIN_NS:
+        if done != self._done or not self._waiting or now_ns - due_ns >= 1e9 * MIN_NOTED_S:
             self._end_gap(self._seen_ns)
             self._gap_ns = now_ns
-        elif self._gap_cpu_s is None and now_ns - self._gap_ns >= MIN_NS / 2:
+        elif self._gap_cpu_s is None and now_ns - self._gap_ns >= 5e8 * MIN_NOTED_S:
             self._gap_cpu_s = self._server.cpu_s() or 0.0
-        self._calls, self._done, self._waiting, self._seen_ns = (
-            calls,
-            done,
-            calls - 2 * done,
-            now_ns,
-        )
+        self._calls, self._done, self._waiting = calls, done, meter.in_flight
+        self._seen_ns = now_ns
 
     def _end_gap(self, until_ns: int) -> None:
         """Note the gap between two answers, without the time in which the server ran."""

@@ -22,8 +22,6 @@ from labkit.record.record import Client, Interference, Server
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAX_READINGS = 5
-TICK_S = 1 / TICKS_PER_S
-"""Idle time is counted in these."""
 _HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 
 
@@ -61,10 +59,6 @@ class ProcessReader:
         # The command's name may contain spaces: fields are counted from its closing bracket.
         fields = data[data.rindex(b")") + 2 :].split()
         return sum(map(int, fields[13:15])) / TICKS_PER_S
-
-    def pids(self) -> list[int]:
-        """Return the process that is read, if there is one."""
-        return [self.pid] if self.pid else []
 
     def waited_s(self) -> float | None:
         """Return the seconds in which it was ready to run and no core was free for it."""
@@ -121,9 +115,10 @@ class ProcessTreeReader:
                 break
         return None if ended_s is None else ended_s + sum(one or 0.0 for one in used_s)
 
-    def pids(self) -> list[int]:
-        """Return the process and its present children."""
-        return [one.pid for one in self._read_members() if one.pid]
+    def waited_s(self) -> float | None:
+        """Return the seconds in which those that run now were ready and no core was free."""
+        found = [one.waited_s() for one in self._read_members()]
+        return sum(one or 0.0 for one in found) if found else None
 
     def close(self) -> None:
         """Close the files."""
@@ -224,7 +219,7 @@ class Window:
         self._watched = self._cores if self._overlap else of_server
         self._alone = processes == "one" and not self._overlap
         self._idle_s: list[float | None] = []
-        self._server_waits: list[dict[str, float]] = []
+        self._server_waited_s: list[float | None] = []
 
     def start(self) -> None:
         """Read memory and the kernel's counters before the strategy starts."""
@@ -259,7 +254,7 @@ class Window:
         self._own.close()
 
     def _read_waits(self) -> None:
-        self._server_waits.append(interference.waited_s(self._server.pids()))
+        self._server_waited_s.append(self._server.waited_s())
         self._idle_s.append(None if self._alone else interference.idle_s(self._watched))
 
     def _for_others(self, waited_percent: float | None) -> float | None:
@@ -268,9 +263,9 @@ class Window:
         if waited_percent is None or self._alone or idle_s is None or not self.wall_s:
             return waited_percent
         client_s = sum(self._cpu_s[1]) - sum(self._cpu_s[0]) if self._overlap else 0.0
-        used_s = (server_s or 0.0) + client_s + 2 * TICK_S
-        others_s = len(self._watched) * self.wall_s - idle_s - used_s
-        return min(waited_percent, max(round(100 * others_s / self.wall_s, 2), 0.0))
+        used_s = idle_s + (server_s or 0.0) + client_s + 2 / TICKS_PER_S
+        others_percent = 100 * (len(self._watched) - used_s / self.wall_s)
+        return max(min(waited_percent, round(others_percent, 2)), 0.0)
 
     def note_server_memory(self, rss_bytes: int | None) -> None:
         """Raise the target's peak to `rss_bytes`: of many processes the kernel knows no peak."""
@@ -309,11 +304,8 @@ class Window:
         """Return what the target used, if its process could be read; its own counts come later."""
         if self._server_pid is None or not self.wall_s:
             return None
-        before, after = self._server_waits
-        grown_s = sum(waited_s - before.get(thread, 0.0) for thread, waited_s in after.items())
-        waited = round(100 * grown_s / self.wall_s, 2) if before and after else None
         return Server(
-            waited_percent=self._for_others(waited),
+            waited_percent=self._for_others(_percent(self._server_waited_s, self.wall_s)),
             cpu_percent=_percent(self._server_cpu_s, self.wall_s),
             peak_rss_bytes=self._server_peak_bytes,
             requests=None,

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import httptools
 import msgspec
 
-from labkit.measured.probes.standstill import Watch
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer
 from labkit.measured.targets.http.requests import RequestHead
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
+from labkit.record.stalls import Watch
 from labkit.spec.targets import HttpServer
 
 SHARE_EVERY_S = 0.1
