@@ -13,7 +13,7 @@ import time
 from array import array
 from collections import Counter
 from fractions import Fraction
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, me
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, Window
 from labkit.record import histogram as latency
-from labkit.record import interference
+from labkit.record import interference, stalls
 
 WRAPS = pytest.mark.parametrize("wrap", [metered, counted], ids=["metered", "counted"])
 VALUES = st.integers(0, latency.MAX_NS)
@@ -397,6 +397,48 @@ async def test_a_loop_that_is_blocked_is_late(then: int) -> None:
     assert timeline.server_rss_bytes == [None] * len(timeline.t_s)
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("runs", "stalled"), [(0.0, ["server"]), (1.0, [])])
+async def test_a_gap_between_answers_is_the_servers_unless_it_ran(
+    runs: float, stalled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ProcessReader, "cpu_s", lambda _: runs * perf_counter())
+    meter = meter_of(1)
+    started = Sampler(meter, None, lambda _: None)
+    started.start()
+    waiting = asyncio.ensure_future(metered(call("in flight"), meter)(0))
+    until_ns = perf_counter_ns() + 130_000_000
+    while perf_counter_ns() < until_ns:
+        await turns(1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    meter.window.close()
+    started.stop()
+
+    assert [stall.who for stall in started.stalls()] == stalled
+
+
+@pytest.mark.parametrize(("late_s", "ran_s", "waited_s", "max_busy_s", "stood_s"), [
+    (0.5, 0.0, 0.0, math.inf, [0.5]),
+    (0.5, 0.2, 0.1, math.inf, [0.2]),  # it worked, and waited for its core
+    (0.5, 0.3, 0.2, math.inf, []),
+    (0.5, 0.5, 0.0, 0.1, [0.4]),  # more work than the requests of a user's strategy take
+    (0.09, 0.0, 0.0, math.inf, []),
+])  # fmt: skip
+def test_a_late_timer_shows_a_standstill_where_nothing_ran(
+    late_s: float, ran_s: float, waited_s: float, max_busy_s: float, stood_s: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    ran, waited = iter([7.0, 7.0 + ran_s]), iter([9.0, 9.0 + waited_s])
+    monkeypatch.setattr(stalls, "process_time_ns", lambda: round(1e9 * next(ran)))
+    monkeypatch.setattr(os, "pread", lambda *_: b"1 %d 1" % round(1e9 * next(waited)))
+    watch = stalls.Watch()
+
+    watch.timer_came(10**9, 10**9 + round(1e9 * late_s), 1e9 * max_busy_s)
+
+    assert [stood_ns / 1e9 for *_, stood_ns in watch.found] == pytest.approx(stood_s)
+
+
 def test_cpu_is_percent_of_a_core_since_the_row_before() -> None:
     rows = [
         row(0.0, client_cpu_s=1.0),
@@ -566,6 +608,28 @@ def test_a_window_holds_cpu_memory_and_time() -> None:
     assert client.cpu_us_per_request == pytest.approx(cpu_s * 1e6 / 10, abs=1)
     known = (client.waited_percent, server.peak_rss_bytes, server.cpu_percent)
     assert all(value is not None and value >= 0 for value in known)
+
+
+@pytest.mark.parametrize(("idle_s", "others_had_it"), [(1e9, False), (0.0, True)])
+def test_on_one_core_no_more_is_blamed_on_others_than_they_used(
+    idle_s: float, others_had_it: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle, waited = iter([0.0, idle_s]), iter(float(n) for n in range(9))
+    monkeypatch.setattr(window_module, "_cores", lambda _: {0})
+    monkeypatch.setattr(window_module.interference, "idle_s", lambda _: next(idle))
+    monkeypatch.setattr(window_module, "TICKS_PER_S", 1e12)
+    monkeypatch.setattr(window_module, "_own_cpu_s", lambda: (0.0, 0.0))
+    monkeypatch.setattr(ProcessReader, "cpu_s", lambda _: 0.0)
+    monkeypatch.setattr(ProcessReader, "waited_s", lambda _: next(waited))
+    window = passed(os.getpid())
+    client, server, found = window.client(1), window.server(), window.interference()
+
+    assert client
+    assert server
+    assert found
+    assert found.core_shared
+    assert ((client.waited_percent or 0) > 0) == others_had_it
+    assert ((server.waited_percent or 0) > 0) == others_had_it
 
 
 def test_a_window_that_never_opened_holds_nothing() -> None:

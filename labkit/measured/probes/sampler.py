@@ -47,7 +47,7 @@ class Sampler:
     """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not.
 
     Standstills are of this loop, and of the server where requests were in flight, none came to an
-    end, and it did not run either. `own`: the strategy is the user's own.
+    end, and it neither ran nor waited for its core. `own`: the strategy is the user's own.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Sampler:
         self._lags = histogram.empty()
         self._of_client, self._of_server, self._own = Watch(), Watch(), own
         self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
-        self._gap_cpu_s: float | None = None
+        self._gap_busy_s: float | None = None
         self.rows: list[TimelineRow] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
         self._worst_since_row_s = 0.0
@@ -126,17 +126,20 @@ class Sampler:
         if done != self._done or not self._waiting or now_ns - due_ns >= 1e9 * MIN_NOTED_S:
             self._end_gap(self._seen_ns)
             self._gap_ns = now_ns
-        elif self._gap_cpu_s is None and now_ns - self._gap_ns >= 5e8 * MIN_NOTED_S:
-            self._gap_cpu_s = self._server.cpu_s() or 0.0
+        elif self._gap_busy_s is None and now_ns - self._gap_ns >= 5e8 * MIN_NOTED_S:
+            self._gap_busy_s = self._server_busy_s()
         self._calls, self._done, self._waiting = calls, done, meter.in_flight
         self._seen_ns = now_ns
 
     def _end_gap(self, until_ns: int) -> None:
-        """Note the gap between two answers, without the time in which the server ran."""
-        if self._gap_cpu_s is not None:
-            ran_s = (self._server.cpu_s() or 0.0) - self._gap_cpu_s
-            self._of_server.note(self._gap_ns, until_ns, max(round(1e9 * ran_s), 0))
-            self._gap_cpu_s = None
+        """Note the gap between two answers, without the time in which the server was busy."""
+        if self._gap_busy_s is not None:
+            busy_s = self._server_busy_s() - self._gap_busy_s
+            self._of_server.note(self._gap_ns, until_ns, max(round(1e9 * busy_s), 0))
+            self._gap_busy_s = None
+
+    def _server_busy_s(self) -> float:
+        return (self._server.cpu_s() or 0.0) + (self._server.waited_s() or 0.0)
 
     def _take(self, *, store: bool = True) -> None:
         row = TimelineRow(
