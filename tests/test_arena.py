@@ -24,6 +24,7 @@ from labkit.report.arena import METRICS, Arena, rank_all
 from labkit.report.exam_faults import Examined, Fault, faults, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
+from labkit.stats import metrics
 from tests.factories import make_record
 
 TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")
@@ -179,7 +180,7 @@ def records(
     arms: dict[str, Sequence[float]], metric: str = "efficiency", **more: Any
 ) -> list[Record]:
     """Of each arm a record for each value of the metric, in blocks."""
-    field = metric.replace("process_", "process.")
+    field = metric.replace("process_", "process.").replace("to_first", "client.to_first")
     made = []
     for name, values in arms.items():
         for repeat, value in enumerate(values):
@@ -217,6 +218,16 @@ def test_the_better_come_first_and_those_alike_share_a_rank(
     many = records({name: around(value) for name, value in arms.items()}, metric)
 
     assert ranks(many, metric) == dict(zip(arms, expected, strict=True))
+
+
+def test_noise_wins_no_place() -> None:
+    """0.92 ms is second; so is 4 ms, as it spreads too widely to be worse than anyone for sure."""
+    wild = [0.5e-3, 4e-3, 9e-3, 4e-3, 0.8e-3]
+    arms = {"noisy": wild, "second": around(0.92e-3), "first": around(0.8e-3)}
+    many = records(arms, "to_first_send_s")
+    assert ranks(many, "to_first_send_s") == {"first": "1", "second": "2=", "noisy": "2="}
+    alone = records({"noisy": wild, "other": around(4.1e-3)}, "to_first_send_s")
+    assert set(ranks(alone, "to_first_send_s").values()) == {"1="}
 
 
 def test_too_few_repeats_decide_nothing() -> None:
@@ -275,7 +286,7 @@ def test_where_the_server_set_the_rate_nobody_has_a_rank_by_efficiency() -> None
     assert set(ranks(limited, "cpu_us_per_request").values()) == {"1="}
     assert arena.sentences()[-1] == (
         "No rank for mine by efficiency, queue by efficiency: "
-        "5 of 5 repeats cannot be used (held up by the other side)."
+        f"5 of 5 repeats cannot be used ({metrics.SERVER_BOUND})."
     )
 
 

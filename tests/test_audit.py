@@ -37,6 +37,10 @@ def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:
     assert 0 <= (found.measured or 0) <= 0.1
     assert found == judge.simulated([SAME, (STEADY, SAME[0])] * 5)
     assert judge.simulated([SAME, (STEADY, SAME[0])]).verdict == "inconclusive"
+    # A real difference must show, also one of less than the noise.
+    for slower in (2, 1.03):
+        real = [([value * slower for value in of], to) for of, to in [SAME, (STEADY, SAME[0])] * 5]
+        assert judge.simulated(real).verdict == "refuted"
 
 
 def record(arm: str, repeat: int = 0, **changes: Any) -> Record:

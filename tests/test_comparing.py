@@ -15,10 +15,11 @@ from scipy import stats as scipy_stats
 
 from labkit import stats
 from labkit.errors import BadInput
+from labkit.record import codes
 from labkit.record.record import Counts, Note
 from labkit.report import tables
 from labkit.report.study import Study
-from labkit.stats import comparisons
+from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import cliffs_delta
 from tests.factories import make_study
 
@@ -110,7 +111,7 @@ def claims(values: Any) -> int:
     """Return how many comparisons of a study claim a difference: metric by arm by repeat."""
     among, found = len(values) * (len(values[0]) - 1), 0
     for first, *others in values:
-        family = stats.Family.of(among, [(other, first) for other in others])
+        family = stats.Family.of(among, [dict(enumerate(arm)) for arm in (first, *others)])
         found += sum(
             stats.compare(o, first, family=family).answer != "inconclusive" for o in others
         )
@@ -145,8 +146,8 @@ def test_a_family_of_comparisons_needs_repeats_and_is_wider_with_few() -> None:
     logs = [math.log(value) for value in of]
     reach = scipy_stats.t.ppf(1 - 0.8 * 0.05 / 8, 4) * np.std(logs, ddof=1) / math.sqrt(5)
     assert math.log(four.high) == pytest.approx(np.mean(logs) + reach)
-    # Agreement by chance is no precision: half of the usual deviation is the least.
-    reach = scipy_stats.t.ppf(1 - 0.8 * 0.05 / 88, 4) * 0.05 / math.sqrt(5)
+    # Agreement by chance is no precision: a share of the usual arm's deviation is the least.
+    reach = scipy_stats.t.ppf(1 - 0.8 * 0.05 / 88, 4) * 0.08 / math.sqrt(5)
     assert math.log(many.high) == pytest.approx(np.mean(logs) + reach)
     assert (four.level, four.among, many.value) == (0.95, 4, alone.value)
 
@@ -209,12 +210,23 @@ def test_an_invalid_or_missing_record_leaves_its_arm_undecided_and_one_in_doubt_
         assert Study(records).compare("time", of=FAST, to=SLOW).says == says
 
 
+def test_a_core_that_was_lost_for_half_of_a_short_run_is_compared_by_memory_alone() -> None:
+    lost = {name: {**one, "client.waited_percent": 50.0} for name, one in TIMES.items()}
+    study = Study(make_study(lost, spread=0.0), ["strategy"])
+    assert "the client's core (core-lost)" in study.compare("time", of=FAST, to=SLOW).reason
+    assert study.compare("cpu", of=FAST, to=SLOW).ratio is None
+    assert study.compare("memory", of=FAST, to=SLOW).ratio is not None
+    records = study.records
+    assert [codes.by_others(one) for one in records] == [True] * len(records)
+    assert not any(codes.by_others(one) for one in make_study(TIMES))
+
+
 def test_what_the_server_held_up_is_no_property_of_the_client() -> None:
     busy = {"server.cpu_percent": 95.0, "client.cpu_percent": 50.0}
     arms = {name: figures | busy for name, figures in TIMES.items()}
     study = Study(make_study(arms))
     for metric in ("time", "throughput_rps", "efficiency"):
-        assert "held up by the other side" in study.compare(metric, of=FAST, to=SLOW).reason
+        assert metrics.SERVER_BOUND in study.compare(metric, of=FAST, to=SLOW).reason
     assert study.compare("cpu_us_per_request", of=FAST, to=SLOW).ratio is not None
 
 

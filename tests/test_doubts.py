@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import random
 import re
 import statistics
 from pathlib import Path
@@ -79,6 +80,26 @@ def test_a_spread_is_by_deviation_or_by_an_extreme(values: list[float]) -> None:
 def test_what_does_not_spread(values: list[float]) -> None:
     assert not frames.spreads(values)
     assert frames.spreads([10.0] * 999 + [15.2])  # one repeat far off is enough
+
+
+@pytest.mark.parametrize("n", [9, 10, 20])
+def test_repeats_that_follow_each_other_are_doubted_from_ten_on(n: int) -> None:
+    """Half of the repeats lie above the others, in a row or by turns; the interval cannot tell."""
+    drifting = [10.0] * (n // 2) + [10.1] * (n - n // 2)
+    for values, expected in ((drifting, n >= 10), (drifting[::2] + drifting[1::2], n >= 20)):
+        assert frames.follows_itself(values) == expected
+    assert not frames.follows_itself([10.0, 10.1] * n)
+    assert not frames.follows_itself([10.0] * n)
+    arms = [
+        make_record(axes={"strategy": "queue"}, repeat=k, wall_s=s) for k, s in enumerate(drifting)
+    ]
+    assert [one.partition(" ")[0] for one in doubted(arms)] == ["correlated"] * (n >= 10)
+
+
+def test_independent_repeats_are_seldom_called_correlated() -> None:
+    draws = random.Random(3)
+    series = [[draws.gauss(10, 1) for _ in range(12)] for _ in range(500)]
+    assert sum(map(frames.follows_itself, series)) <= 15
 
 
 def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:

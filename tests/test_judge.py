@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 from typing import Any
 
 import msgspec
@@ -59,6 +60,15 @@ def records(arm: str, measure: str, values: list[float], **changes: Any) -> list
 def timed(of: list[float], to: list[float]) -> list[list[Record]]:
     """Records of two arms that took so many seconds."""
     return [records("one", "wall_s", of), records("other", "wall_s", to)]
+
+
+MEMORY = {"measure": "process_peak_rss_bytes"}
+
+
+def weighed(of: list[float], to: list[float]) -> list[list[Record]]:
+    """Records of two arms that took so much memory."""
+    field = "process.peak_rss_bytes"
+    return [records("one", field, of), records("other", field, to)]
 
 
 def found(of: list[Record], to: list[Record] | None = None, **changes: Any) -> Finding:
@@ -122,7 +132,11 @@ def test_a_ratio_to_nothing_has_no_interval_and_without_a_band_nothing_is_decide
     assert (finding.verdict, finding.interval) == ("inconclusive", None)
     assert decided([-1.0, 0.0, 1.0, -1.0, 0.5], 5, to=None, at_least=-9).interval is not None
     assert decided([9.0] * 5, at_least=None).verdict == "informational"
-    assert decided([1.0, 1.0, 1.0, 1.0, 1e300], 5).interval is None
+    wide = decided([1.0, 1.0, 1.0, 1.0, 1e300], 5)
+    assert (wide.verdict, wide.interval) == (
+        "inconclusive",
+        (1.0, pytest.approx(sys.float_info.max)),
+    )
 
 
 def test_what_a_scale_cannot_decide_says_why_and_shows_what_was_measured() -> None:
@@ -170,7 +184,7 @@ def test_whatever_is_measured_there_is_a_reason_and_it_is_json(
 @given(RATIOS, st.integers(-20, 20))
 def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) -> None:
     first, second = (
-        found(*timed([value * unit for value in values], [1.5 * unit] * len(values)))
+        found(*weighed([value * unit for value in values], [1.5 * unit] * len(values)), **MEMORY)
         for unit in (1.0, 2.0**power)
     )
     assert (first.verdict, first.measured) == (second.verdict, second.measured)
@@ -180,8 +194,8 @@ def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) ->
 def test_values_are_paired_by_repeat(pairs: list[tuple[float, float]]) -> None:
     ratios = [of / to for of, to in pairs]
     assume(all(abs(ratio / 1.05 - 1) > 1e-9 for ratio in ratios))
-    of, to = timed([pair[0] for pair in pairs], [pair[1] for pair in pairs])
-    finding = found(of[::-1], to)
+    of, to = weighed([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    finding = found(of[::-1], to, **MEMORY)
     assert (finding.low, finding.high) == (min(ratios), max(ratios))
 
 
@@ -234,10 +248,12 @@ def test_a_slope_is_what_a_further_request_takes() -> None:
     [
         ({"warnings": [Note(code="deadline", message="late")]}, "a run failed (deadline): 1"),
         ({"verdict": "invalid"}, "invalid: 1"),
-        ({"client.waited_percent": 30.0}, "other processes had the client's core: 1"),
+        ({"client.waited_percent": 30.0}, "the client's core (core-lost): 1"),
+        ({"warnings": [Note(code="throttled", message="-")], "verdict": "invalid"}, "throttled: 1"),
+        ({"wall_s": 0.19}, "a window of under 0.2 s: send more requests: 1"),
         ({"client.cpu_percent": 60.0, "server.cpu_percent": 95.0}, "may have set the speed: 1"),
-        ({"counts.failed": {"timeout": 2_000}}, "2% of the requests failed: 1"),
-        ({"wall_s": None}, "it was not measured: 1"),
+        ({"counts.failed": {"timeout": 2_000}}, "over 1% failed: 1"),
+        ({"wall_s": None}, "not measured: 1"),
     ],
 )
 def test_what_cannot_be_trusted_decides_nothing(changes: dict[str, Any], why: str) -> None:
@@ -273,9 +289,49 @@ def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> No
     assert inside.verdict == "holds"
     beyond = found(records("one", "efficiency", [0.8, 0.7, 0.8], **lost), **near)
     assert (beyond.verdict, beyond.n) == ("inconclusive", 0)
-    assert "had the client's core: 3" in beyond.reason
+    assert "had the client's core (core-lost): 3" in beyond.reason
     undisturbed = found(records("one", "efficiency", [0.8, 0.7, 0.8]), **near)
     assert undisturbed.verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("measure", "values", "band", "answer"),
+    [
+        # A client that waits for nothing but its core: 87.4 and 12.6 are 100 together.
+        ("cpu_percent", [87.4, 87.0, 88.0, 87.4, 86.9], {"at_least": 95}, "inconclusive"),
+        ("cpu_percent", [61.0, 60.0, 59.0, 60.0, 60.0], {"at_least": 95}, "refuted"),
+        ("cpu_percent", [97.0, 96.8, 97.1, 97.0, 96.9], {"at_least": 95}, "holds"),
+        ("throughput_rps", [90.0, 91.0, 89.0, 90.0, 90.0], {"at_most": 99}, "inconclusive"),
+        ("throughput_rps", [90.0, 91.0, 89.0, 90.0, 90.0], {"at_least": 85}, "holds"),
+        ("wall_s", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_most": 9}, "inconclusive"),
+        ("cpu_us_per_request", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_least": 9.5}, "inconclusive"),
+        ("cpu_us_per_request", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_most": 10.5}, "inconclusive"),
+        ("latency_p99_s", [0.09, 0.091, 0.092, 0.09, 0.09], {"at_most": 0.01}, "inconclusive"),
+        ("latency_p50_s", [0.09, 0.091, 0.092, 0.09, 0.09], {"at_most": 0.01}, "refuted"),
+    ],
+)
+def test_what_waited_for_its_core_decides_nothing_where_it_may_have_crossed_the_edge(
+    measure: str, values: list[float], band: dict[str, float], answer: str
+) -> None:
+    field = {"cpu": "client.", "lat": "latency_s."}.get(measure[:3], "")
+    field += measure.removeprefix("latency_").removesuffix("_s") if "lat" in measure else measure
+    waited, judged_by = {"client.waited_percent": 12.6}, {"at_least": None, "measure": measure}
+    finding = found(records("one", field, values, **waited), **judged_by | band)
+    assert finding.verdict == answer
+    assert "thers had its core for up to 13 % of the time, which" in finding.reason
+    says = "moved it across the edge: without" if answer == "inconclusive" else "too little to"
+    assert says in finding.reason
+    quiet = found(records("one", field, values), **judged_by | band)
+    assert quiet.verdict != "inconclusive"
+    assert "had its core" not in quiet.reason
+
+
+def test_a_ratio_is_moved_by_what_waited_in_each_of_its_arms() -> None:
+    of, to = (records(arm, "wall_s", [wall_s] * 5) for arm, wall_s in (("one", 1.1), ("other", 1)))
+    waited = [msgspec.structs.replace(one.client, waited_percent=8.0) for one in of]
+    of = [msgspec.structs.replace(a, client=b) for a, b in zip(of, waited, strict=True)]
+    assert "across the edge: without them it may be ×1.012 to ×1.100;" in found(of, to).reason
+    assert found(of, to, at_least=1.0).verdict == "holds"
 
 
 ECHO = {"trial": Trial(target="echo", transport="echo").to_dict()}

@@ -38,8 +38,8 @@ from labkit.studies.parts import Seconds
 from labkit.studies.study_file import StudyFile
 
 MAX_RETRIES = 2
-"""Retries of a run whose core was contended. Its figures are not the client's, whatever they are:
-to replace it favours no arm."""
+"""Retries of a run that something else on the machine spoilt. Its figures are not the client's,
+whatever they are: to replace it favours no arm."""
 MAX_RETRY_SHARE = 0.25
 """Retries in all, as a share of the runs that are planned: it must end."""
 
@@ -56,10 +56,11 @@ async def run_all(
     """Run the steps one after another; return their records in the same order.
 
     `experiment` names the study that the records are of; only those of a study are retried, where
-    others had the client's core. The store keeps every record, the list has the last of each step.
-    With `serve`, trials and programs are sent to the server that it starts, on a port: once more
-    where that one died. Raises `BadInput` before anything is started. A run that fails is stored as
-    invalid and the others go on, unless `stop_at_failure`: then `TrialFailed` is raised.
+    something else on the machine spoilt them. The store keeps every record, the list has the last
+    of each step. With `serve`, trials and programs are sent to the server that it starts, on a
+    port: once more where that one died. Raises `BadInput` before anything is started. A run that
+    fails is stored as invalid and the others go on, unless `stop_at_failure`: then `TrialFailed` is
+    raised.
     """
     into, show = store or Store(), reporter or progress.default()
     served = await serve(0) if serve else None
@@ -123,7 +124,7 @@ async def run_all(
                     # The record has what happened; the other arms are still worth having.
                     if stop_at_failure or error.record is None:
                         raise
-                if left <= 0 or not disturbed(every[-1]):
+                if left <= 0 or _is_remote(every[-1]) or not codes.by_others(every[-1]):
                     break
                 left -= 1
             records.append(every[-1])
@@ -147,18 +148,6 @@ def _with_server_wait(record: Record, before_s: float | None, now_s: float | Non
         warnings=notes,
         verdict=codes.verdict(notes),
     )
-
-
-def disturbed(record: Record) -> bool:
-    """Return True if others had a core for too long, of the client in a window of any length.
-
-    A short window may say so wrongly; then a run is made again in vain.
-    """
-    waited = record.client.waited_percent if record.client else None
-    if _is_remote(record):  # whoever runs that host did not disturb it
-        return False
-    lost = any(note.code in ("core-lost", "server-core-lost") for note in record.warnings)
-    return (lost or (waited or 0.0) > guards.CORE_LOST_PERCENT) and not codes.failed(record)
 
 
 def in_time(ready: Ready, before: Sequence[Record]) -> Ready:

@@ -139,6 +139,9 @@ _FOR_INFORMATION = _codes("valid", (
 
 # Of an arm of a study; no record has them.
 _OF_AN_ARM = _codes("of an arm", (
+    ("correlated", "each of an arm's 10 repeats or more is like the one before (lag-1 correlation)",
+     "its own interval is too narrow, though not for what all arms share: let the machine settle, "
+     "and run more repeats"),
     ("few-repeats", "an arm has fewer than 5 repeats",
      "run at least 5 repeats: with fewer there is no interval and nothing is decided"),
     ("spread", "the standard deviation of an arm's repeats is over 10 % of their mean, or one "
@@ -153,6 +156,14 @@ FAILED = frozenset(_FAILED)
 """The codes of a trial that did not do what it was to do."""
 INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "invalid")
 """The codes that make a record invalid."""
+OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
+"""Those that something else on the machine causes: the same run may well be valid next time."""
+_WHOSE = {
+    "core-lost": "other processes had the client's core (core-lost)",
+    "server-core-lost": "other processes had the server's core (server-core-lost)",
+}
+UNKNOWN = "invalid"
+"""What spoilt an invalid record that has no code which this version knows."""
 
 
 def verdict(notes: Iterable[Note]) -> Verdict:
@@ -172,6 +183,29 @@ def failed(record: Record) -> bool:
 def not_stored(record: Record) -> bool:
     """Return True if the store could not be written when the record was there."""
     return any(note.code == "not-stored" for note in record.warnings)
+
+
+def disturbance(record: Record) -> str:
+    """Return by its codes what makes the times and CPU of a run not its own; empty for nothing.
+
+    A core that was lost counts in a window of any length, where no core is shared on purpose: a
+    short one may say so wrongly, and then a run is made again, or not compared, in vain.
+    """
+    given = [note.code for note in record.warnings]
+    found = [code for code in given if code in INVALID]
+    for side, code in ((record.client, "core-lost"), (record.server, "server-core-lost")):
+        waited = side.waited_percent if side else None
+        if (waited or 0.0) > guards.CORE_LOST_PERCENT and "core-shared" not in given:
+            found.append(code)
+    if record.verdict == "invalid" and not found:
+        return UNKNOWN
+    return ", ".join(_WHOSE.get(code, code) for code in dict.fromkeys(found))
+
+
+def by_others(record: Record) -> bool:
+    """Return True if a run did what it was to do, and something else on the machine spoilt it."""
+    found = disturbance(record)
+    return any(code in found for code in OTHERS) and not failed(record)
 
 
 def interrupted(record: Record) -> bool:

@@ -1,8 +1,10 @@
 """`Arena`: what exams found, and the board, on which those that passed are ranked. Pure.
 
-A rank by a metric is one more than the number of strategies that are better for sure: the 95 %
-interval of the paired ratio lies beyond a margin on the better side. A strategy that cannot be
-compared is better and worse than none, which is no rank: it has none. Ranks by different metrics
+A rank by a metric is one more than the number of strategies that are better for sure: the interval
+of the paired ratio lies beyond a margin on the better side. The intervals of all pairs and metrics
+hold together at 95 %. Who spreads widely is worse than nobody for sure, and must not win by that:
+no rank is better than that of one with a better median. A strategy that cannot be compared is
+better and worse than none, which is no rank: it has none. Ranks by different metrics
 are not added up: what they are worth beside each other depends on what one is short of.
 """
 
@@ -24,7 +26,7 @@ from labkit.report.exam_faults import Examined, Fault
 from labkit.report.html import Table
 from labkit.report.study import Outcome
 from labkit.report.tables import EFFICIENCY
-from labkit.stats import Interval, comparisons
+from labkit.stats import Interval, comparisons, metrics
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -114,11 +116,11 @@ def _ranks(
     needed = len({(record.study, record.repeat) for of in by_name.values() for record in of})
     ranks: dict[str, Rank] = {}
     for name, records in by_name.items():
-        doubts = {record.id: comparisons.doubt(record, metric) for record in records}
+        doubts = {record.id: metrics.doubt(record, metric) for record in records}
         values = [stats.metric(metric).of(each) for each in records if not doubts[each.id]]
         reasons = stats.codes_text([*doubts.values(), *["missing"] * (needed - len(records))])
         why = ""
-        if reasons == "not measured" and not values:
+        if reasons == metrics.MISSING and not values:
             why = reasons
         elif reasons:
             why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
@@ -133,6 +135,12 @@ def _ranks(
             made=len(records),
             why=why,
         )
+    sign = -1 if stats.metric(metric).better == "higher" else 1
+    known = [(rank.value, name) for name, rank in ranks.items() if rank.value and not rank.why]
+    best = 1
+    for _, name in sorted(known, key=lambda one: sign * one[0]):
+        best = max(best, ranks[name].position or 1)
+        ranks[name] = msgspec.structs.replace(ranks[name], position=best)
     for name, rank in ranks.items():
         tied = [each for each, of in ranks.items() if each != name and of.position == rank.position]
         if rank.position is not None and tied:
@@ -245,12 +253,12 @@ class Arena(Outcome):
                 if row.is_mine and any(rank.position for rank in row.ranks):
                     places = [f"{rank.text} by {METRICS[rank.metric]}" for rank in row.ranks]
                     found.append(f"{row.name} has rank {', '.join(places)}.")
-            pairs = len(self.board) * (len(self.board) - 1) // 2
+            pairs = len(METRICS) * len(self.board) * (len(self.board) - 1) // 2
             found.append(
                 "A rank is one more than how many are better for sure: the whole interval of the "
-                f"ratio lies beyond a difference of {MARGIN - 1:.0%}. A rank that several have is "
-                f"marked by =. Of pairs that are alike, here at most {pairs}, at most one in "
-                "twenty is found to differ by chance."
+                f"ratio lies beyond a difference of {MARGIN - 1:.0%}. It is never better than that "
+                "of one with a better median. A rank that several have is marked by =. Intervals "
+                f"for {pairs} comparisons together: {100 * stats.LEVEL:g} %."
             )
         return [*found, *(f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items())]
 

@@ -18,6 +18,7 @@ from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
 from labkit.report.study import Study
+from labkit.stats import metrics
 from labkit.studies import judge
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import MARKS, Verdict, tally
@@ -250,7 +251,8 @@ class Audit(Ledger):
         """Return the verdict on each figure: of a trial against itself, then of the rest."""
         rates: dict[int, dict[str, float]] = {}
         for one in self.records:
-            if one.axes[ARM] in ("same", "same-again") and one.verdict != "invalid":
+            is_same = one.axes[ARM] in ("same", "same-again")
+            if is_same and not metrics.doubt(one, "throughput_rps", of_client=False):
                 rates.setdefault(one.repeat, {})[one.axes[ARM]] = one.throughput_rps or 0.0
         # Throughputs of both arms, comparison by comparison, of repeats that have both.
         pairs: dict[int, tuple[list[float], list[float]]] = {}

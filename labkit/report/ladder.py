@@ -18,6 +18,7 @@ from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
+from labkit.stats import metrics
 from labkit.studies.verdicts import times
 
 if TYPE_CHECKING:
@@ -104,7 +105,11 @@ class Ladder(FileStudy):
             against = arm.against or (found[-1].arm if found else "")
             below = by_arm.get(against, [])
             rates, others = (
-                {r.repeat: r.throughput_rps for r in side if r.verdict != "invalid"}
+                {
+                    one.repeat: one.throughput_rps
+                    for one in side
+                    if not metrics.doubt(one, "throughput_rps", of_client=False)
+                }
                 for side in (mine, below)
             )
             gains = [

@@ -22,7 +22,7 @@ from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Shown, Table
 from labkit.spec.trial import Trial
-from labkit.stats import comparisons
+from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
 
 if TYPE_CHECKING:
@@ -207,7 +207,13 @@ class Sweep(Study):
         self.levels: list[Level] = []
         for limit, group in itertools.groupby(ordered, _limit):
             mine = list(group)
-            valid = {(r.study, r.repeat): r.throughput_rps for r in mine if r.verdict != "invalid"}
+            # Of either side: at a high limit the knee may be the server's, and a sentence says so.
+            doubts = [metrics.doubt(each, "throughput_rps", of_client=False) for each in mine]
+            valid = {
+                (each.study, each.repeat): each.throughput_rps
+                for each, doubt in zip(mine, doubts, strict=True)
+                if not doubt
+            }
             in_flight = [
                 stats.in_flight(record.throughput_rps, record.latency_s.mean)
                 for record in mine

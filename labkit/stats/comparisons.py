@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from labkit.escaping import escape, visible
-from labkit.record import guards
+from labkit.record import codes
 from labkit.record.record import Record
 from labkit.stats import frames
 from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio
-from labkit.stats.metrics import is_usable, number, usable_pairs
+from labkit.stats.metrics import MISSING, doubt, number, usable_pairs
 from labkit.stats.metrics import metric as metric_named
 
 if TYPE_CHECKING:
@@ -140,16 +140,11 @@ def _repeats(n: int) -> str:
     return f"{n} repeat{'s' * (n != 1)}"
 
 
-# Arms of a study. A repeat counts where both its records can be trusted: none is invalid, few of
-# its requests failed, and the other side was not the bottleneck of what is compared.
+# Arms of a study. A repeat counts where both its records are usable by the metric.
 
 COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
 """The metrics that arms are compared by where none is named."""
-_OF_BOTH_SIDES = ("wall_s", "throughput_rps", "efficiency")
-"""Metrics that the server sets where it is the bottleneck."""
-_OF_FAILURES = ("ok", "failures")
-_INVALID, _NOT_MEASURED = "invalid", "not measured"
-_OBVIOUS = (_INVALID, _NOT_MEASURED)
+_OBVIOUS = (codes.UNKNOWN, MISSING)
 """Doubts that no comparison adds to its reason: that it lacks a value says as much."""
 
 
@@ -217,29 +212,21 @@ def _compare_pairs(
     All that is asked for at once is one family, whether it can be decided or not. A pair that is
     asked for each way counts once, as its intervals are reciprocals.
     """
-    frame, pairs = frame.copy(), list(pairs)
+    # A record that is not valid may count by its memory: which count is decided here alone.
+    frame, pairs = frame.assign(verdict=frames.VERDICTS[0]), list(pairs)
+    arms = {frames.arm_label(one): one for pair in pairs for one in pair}
     among = len(metrics) * len({frozenset(map(frames.arm_label, pair)) for pair in pairs})
     found: dict[tuple[int, str], Against] = {}
     for name in metrics:
         doubts = [doubt(record, name) for record in records]
         frame.loc[[bool(one) for one in doubts], name] = math.nan
         why = frames.codes_text(one for one in doubts if one not in _OBVIOUS)
-        values = [frames.pairs(frame, name, *pair) for pair in pairs]
-        family = Family.of(among, [usable_pairs(*both) for both in values])
-        for n, ((of, to), both) in enumerate(zip(pairs, values, strict=True)):
+        blocks = {arm: frames.by_block(frame, name, settings) for arm, settings in arms.items()}
+        family = ALONE if among == 1 else Family.of(among, [*blocks.values()])
+        for n, (of, to) in enumerate(pairs):
+            both = frames.paired(blocks[frames.arm_label(of)], blocks[frames.arm_label(to)])
             one = compare(*both, family=family)
             if one.ratio is None and why:
                 one = msgspec.structs.replace(one, reason=f"{one.reason}: {why}")
             found[n, name] = Against(of=of, to=to, metric=name, comparison=one)
     return [found[n, name] for n in range(len(pairs)) for name in metrics]
-
-
-def doubt(record: Record, metric: str) -> str:
-    """Return why a record does not count in a comparison by the metric; empty where it counts."""
-    if record.verdict == "invalid":
-        return _INVALID
-    if metric in _OF_BOTH_SIDES and guards.other_side_is_bottleneck(record):
-        return "held up by the other side"
-    if metric not in _OF_FAILURES and record.counts.failed_share > guards.MAX_FAILED_SHARE:
-        return f"over {guards.MAX_FAILED_SHARE:.0%} failed"
-    return "" if is_usable(metric_named(metric).of(record)) else _NOT_MEASURED

@@ -5,6 +5,7 @@ Frames hold base units (seconds, bytes) and NaN where something was not measured
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from labkit.stats.metrics import metric as metric_named
 if TYPE_CHECKING:
     import pandas as pd
 
+Blocks = dict[Hashable, float | None]
+"""A value of an arm for each interleaved block, by study and repeat."""
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 """From best to worst."""
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
@@ -167,6 +170,8 @@ def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
 DEVIATION_SHARE, EXTREME_SHARE = 0.1, 0.5
 """Of the mean: the standard deviation, and the distance of an extreme, from which on repeats are
 called unstable (pyperf's thresholds)."""
+MIN_CORRELATED, CORRELATED_ERRORS = 10, 2.0
+"""Fewer repeats show no correlation; how many standard errors of it are called one."""
 
 
 def doubts_of(rows: pd.DataFrame) -> list[str]:
@@ -176,8 +181,10 @@ def doubts_of(rows: pd.DataFrame) -> list[str]:
     without a time has no spread.
     """
     times_s = rows.loc[rows["verdict"] != "invalid", "wall_s"]
+    known = times_s.dropna().tolist()
     found = ["few-repeats"] if len(times_s) < MIN_REPEATS else []
-    return found + (["spread"] if spreads(times_s.dropna().tolist()) else [])
+    found += ["spread"] if spreads(known) else []
+    return found + (["correlated"] if follows_itself(known) else [])
 
 
 def spreads(values: Sequence[float]) -> bool:
@@ -189,6 +196,22 @@ def spreads(values: Sequence[float]) -> bool:
     return statistics.stdev(values) > DEVIATION_SHARE * mean or furthest > EXTREME_SHARE * mean
 
 
+def follows_itself(values: Sequence[float]) -> bool:
+    """Return whether each repeat is like the one before, by their lag-1 correlation.
+
+    Of independent ones it is -1/n on average with a standard error of 1/sqrt(n) (Bartlett 1946):
+    more than `CORRELATED_ERRORS` above that is seen in 1 of 50 arms by chance. An interval supposes
+    that they are independent: with a correlation of 0.5 one of 95 % contains the truth in 80 %.
+    """
+    n, mean = len(values), statistics.fmean(values or [0.0])
+    off = [value - mean for value in values]
+    square = sum(one * one for one in off)
+    if n < MIN_CORRELATED or not square:
+        return False
+    lag_1 = sum(one * after for one, after in itertools.pairwise(off)) / square
+    return lag_1 + 1 / n > CORRELATED_ERRORS / math.sqrt(n)
+
+
 def doubt_sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[str]:
     """Return a sentence for each doubt about these arms: which arms, what it is, what to do.
 
@@ -196,7 +219,7 @@ def doubt_sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[s
     has. Without repeats there is nothing to compare, and so nothing to doubt.
     """
     found = []
-    for code in ("few-repeats", "spread") if repeats > 1 else ():
+    for code in ("few-repeats", "spread", "correlated") if repeats > 1 else ():
         whom = [label for label, codes in doubts.items() if code in codes]
         if whom:
             who = "all arms" if len(whom) == len(doubts) > 1 else "; ".join(whom)
@@ -223,21 +246,24 @@ def pairs(
     Raises `BadInput` for an arm that does not exist or that settings leave ambiguous.
     """
     name = metric_named(metric).name
-    above, below = _by_block(frame, name, of), _by_block(frame, name, to)
-    blocks = dict.fromkeys([*above, *below])
-    return [above.get(block) for block in blocks], [below.get(block) for block in blocks]
+    return paired(by_block(frame, name, of), by_block(frame, name, to))
 
 
-def _by_block(
-    frame: pd.DataFrame, name: str, settings: Mapping[str, Any]
-) -> dict[Hashable, float | None]:
+def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | None]]:
+    """Return the values of two arms, a pair for each block of either."""
+    blocks = dict.fromkeys([*of, *to])
+    return [of.get(block) for block in blocks], [to.get(block) for block in blocks]
+
+
+def by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> Blocks:
+    """Return the metric of an arm by block; see `pairs`."""
     _check_columns(frame, settings)
     rows = frame
     for axis, value in settings.items():
         rows = rows[rows[axis].isna() if value is None else rows[axis] == value]
     if rows.empty:
         raise BadInput(f"no record has the settings {dict(settings)}: name an arm that was run")
-    found: dict[Hashable, float | None] = {}
+    found: Blocks = {}
     for study, repeat, verdict, value in zip(
         rows["study"], rows["repeat"], rows["verdict"], rows[name], strict=True
     ):

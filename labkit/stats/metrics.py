@@ -1,7 +1,7 @@
 """Every metric: its name, where a record has it, and how people read it. Pure.
 
-The only place that names metrics. Values are in base units (seconds, bytes); the unit that people
-read is applied where a number is shown.
+The only place that names metrics, and that decides which records count by them. Values are in base
+units (seconds, bytes); the unit that people read is applied where a number is shown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
+from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.record.requests import PHASES
 from labkit.spec import validation
@@ -177,3 +178,96 @@ def metric(name: str) -> Metric:
     if full not in METRICS:
         raise validation.unknown("metric", name, [*ALIASES, *METRICS])
     return METRICS[full]
+
+
+# Which records count, by which measure: the one rule of every command. A run counts unless it
+# failed. Where others disturbed it, its counts and its memory still do; its times and its CPU do
+# not. A speed that the other side may have set is not that of the client.
+
+_SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
+"""Measures that the other side sets where it is the bottleneck."""
+_TIMED = (
+    *("cpu_", "process_cpu", "process_wall", "to_first", "loop_lag", "server_cpu", "phase_"),
+    *_SPEED,
+)
+"""Measures that are not the client's own where others had its core; counts and memory are."""
+_TIMED_FIGURES = ("_s", "_us", "_ratio", "_share")
+"""How the figures of a coded experiment end that are such."""
+_RATES = ("throughput_rps", "efficiency", "cpu_percent", "process_cpu_percent")
+_TAILS = ("latency_p9", "latency_max", "latency_due_p9", "latency_due_max", "loop_lag",
+          "latency_error")  # fmt: skip
+_COUNTED = ("ok", "failures")
+
+MIN_BUSY_PERCENT = 70.0
+"""Below this share of its core, a client with nothing to wait for was not the bottleneck."""
+MISSING = "not measured"
+SERVER_BOUND = "the other side, or another process, may have set the speed"
+
+
+def is_timed(measure: str) -> bool:
+    """Return whether others on the core of a run change this measure of it."""
+    return measure.startswith(_TIMED) if measure in METRICS else measure.endswith(_TIMED_FIGURES)
+
+
+def doubt(record: Record, measure: str, *, of_client: bool = True) -> str:
+    """Return why a record does not count by a measure; empty where it counts.
+
+    `of_client` is False where a speed may be that of either side, as in a sweep.
+    """
+    given = [note.code for note in record.warnings if note.code in codes.FAILED]
+    # Whoever counts failures may find many.
+    if {*given} - ({"failures-most"} if measure in _COUNTED else set()):
+        return f"a run failed ({', '.join(dict.fromkeys(given))})"
+    disturbed = codes.disturbance(record)
+    if disturbed and (is_timed(measure) or disturbed == codes.UNKNOWN):
+        return disturbed
+    if measure not in _COUNTED and record.counts.failed_share > guards.MAX_FAILED_SHARE:
+        return f"over {guards.MAX_FAILED_SHARE:.0%} failed"
+    others = of_client and (guards.other_side_is_bottleneck(record) or _idled(record))
+    if others and measure.startswith(_SPEED):
+        return SERVER_BOUND
+    if measure in METRICS and not math.isfinite(METRICS[measure].of(record)):
+        return MISSING
+    return ""
+
+
+def _idled(record: Record) -> bool:
+    """Return whether the client had time to spare with nothing to wait for: others set its speed.
+
+    One request at a time is a wait, and so are delays and a link of so many bytes a second.
+    """
+    workload, target = record.trial.get("workload", {}), record.trial.get("target", {})
+    waits = (
+        target.get("delay", "0") != "0"
+        or workload.get("limit", 1) == 1
+        or "rate=" in (workload.get("path") or "")
+    )
+    busy = record.client.cpu_percent if record.client else MIN_BUSY_PERCENT
+    return busy < MIN_BUSY_PERCENT and not waits and guards.compared(record) == "client"
+
+
+def undisturbed(record: Record, measure: str, value: float) -> tuple[float, float]:
+    """Return between which ends a measure would lie if nothing had waited for its core.
+
+    What waited is at most so much of the time, and of a rate as much is missing. CPU time grows
+    with cold caches, and shrinks as a late client finds more to do at once: it may be off either
+    way. The slowest answers may be nothing but waiting, where it is more than the usual little.
+    """
+    share = waited_percent(record, measure) / 100
+    if not share:
+        return value, value
+    less, more = sorted((value * (1 - share), value / (1 - share)))
+    if measure in _RATES:
+        return value, more
+    if measure.startswith(_TAILS):
+        much = 100 * share > guards.CONTENDED_PERCENT
+        return min(value, 0.0) if much else value, value
+    return less, value if measure in METRICS and "cpu" not in measure else more
+
+
+def waited_percent(record: Record, measure: str) -> float:
+    """Return in which share of the time others had a core that the measure depends on."""
+    if not is_timed(measure):
+        return 0.0
+    sides = (record.client, None if measure.startswith("cpu_us") else record.server)
+    return min(sum(getattr(one, "waited_percent", None) or 0.0 for one in sides), 99.0)

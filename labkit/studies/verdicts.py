@@ -154,11 +154,11 @@ def reason(
     ends = {"at least": check.at_least, "at most": check.at_most}
     if check.at_least is not None and check.at_least == check.at_most:
         ends = {"exactly": check.at_least}
-    band = [f"{word} {_shown(check, end)}" for word, end in ends.items() if end is not None]
+    band = [f"{word} {shown(check, end)}" for word, end in ends.items() if end is not None]
     parts.append(f"{' and '.join(band)} holds" if band else "informational only")
     if check.published is not None:
         share = f", of which this is {measured / check.published:.2g}" if measured else ""
-        parts.append(f"the source found {_shown(check, check.published)}{share}")
+        parts.append(f"the source found {shown(check, check.published)}{share}")
     sentence = "; ".join(filter(None, parts))
     return sentence[0].upper() + sentence[1:]
 
@@ -190,14 +190,15 @@ def effect_text(
         return "no value"
     runs = f"in {len(known)} repeat{'' if len(known) == 1 else 's'}"
     # The unit once is enough.
-    low, high = (_shown(check, end) for end in interval or (min(known), max(known)))
+    low, high = (shown(check, end) for end in interval or (min(known), max(known)))
     start = low if low.partition(" ")[2] != high.partition(" ")[2] else low.partition(" ")[0]
     if interval is not None:
-        return f"{_shown(check, measured)} ({start} to {high.partition(' ')[0]} at 95 %) {runs}"
+        return f"{shown(check, measured)} ({start} to {high.partition(' ')[0]} at 95 %) {runs}"
     return f"{high if low == high else f'{start} to {high}'} {runs}"
 
 
-def _shown(check: Check, value: float) -> str:
+def shown(check: Check, value: float) -> str:
+    """Return a number that a check makes: a ratio, a slope, or a figure in its unit."""
     if check.is_ratio:
         return times(value)
     if check.take == "slope":
