@@ -71,6 +71,13 @@ def refused(line: str) -> str:
     return done.stderr
 
 
+def test_a_run_is_shown_without_pandas(store: Path) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "labkit", "run", "--requests", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=True)
+    assert "throughput" in done.stdout
+    assert not re.search(r"\b(pandas|numpy|matplotlib)\b", done.stderr)
+
+
 def test_run_stores_a_record_and_gives_it_as_json(store: Path) -> None:
     done = labkit(f"run {SMALL} --delay 'uniform(0,0.01)' --json -")
     assert done.returncode == 0, done.stderr
@@ -81,14 +88,14 @@ def test_run_stores_a_record_and_gives_it_as_json(store: Path) -> None:
     assert record["schema_version"] == 1
     assert result["summary"][0]["n"] == 1
     assert [path.stem for path in store.glob("*.json")] == [record["id"]]
-    shown = labkit(f"results show {record['id']}").stdout
+    shown = labkit_here(f"results show {record['id']}").stdout
     assert "efficiency" in shown
     assert "The server's delays alone take" in shown
 
 
 def test_settings_by_name(store: Path) -> None:
     sets = "--set transport.limit=3 --set strategy=chunked --set strategy.chunk_size=20"
-    done = labkit(f"run {SMALL} {sets} --set target.loop=asyncio --no-pin --json -")
+    done = labkit_here(f"run {SMALL} {sets} --set target.loop=asyncio --no-pin --json -")
     (record,) = json.loads(done.stdout)["records"]
     assert record["server"]["max_in_flight"] <= 3
     assert record["effective"]["transport"]["limit"] == 3
@@ -100,7 +107,7 @@ def test_settings_by_name(store: Path) -> None:
 
 def test_compare_runs_every_combination(store: Path, tmp_path: Path) -> None:
     chart, out = tmp_path / "memory.png", tmp_path / "out.json"
-    done = labkit(
+    done = labkit_here(
         f"compare --axis strategy=semaphore,queue --axis 'delay=0,randint(0,3)*0.001' {SMALL} "
         f"--repeats 2 --chart {chart} --metric memory --json {out}"
     )
@@ -119,7 +126,7 @@ def test_phases_of_a_trial_and_of_a_comparison_are_drawn(store: Path, tmp_path: 
     waterfall, phases = tmp_path / "waterfall.svg", tmp_path / "phases.svg"
     resolved = f"{SMALL} --set transport.resolve_s=0.001"
     drawn = f"--chart {waterfall} --metric waterfall"
-    done = labkit(f"run {resolved} --set transport.trace=true {drawn} --json -")
+    done = labkit_here(f"run {resolved} --set transport.trace=true {drawn} --json -")
     assert done.returncode == 0, done.stderr
     (record,) = json.loads(done.stdout)["records"]
     assert record["phases"]["n"] == record["counts"]["ok"]
@@ -127,14 +134,14 @@ def test_phases_of_a_trial_and_of_a_comparison_are_drawn(store: Path, tmp_path: 
     assert "<svg" in waterfall.read_text()
 
     drawn = f"--chart {phases} --metric phases"
-    done = labkit(f"compare {resolved} --axis transport.trace=true --repeats 1 {drawn}")
+    done = labkit_here(f"compare {resolved} --axis transport.trace=true --repeats 1 {drawn}")
     assert done.returncode == 0, done.stderr
     assert "<svg" in phases.read_text()
 
 
 def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     out, drawn = tmp_path / "out.json", f"--chart {tmp_path / 'knee.png'}"
-    done = labkit(
+    done = labkit_here(
         f"sweep --requests 40 --delay 0.005 --limits 1,4 --repeats 1 {drawn} --json {out}"
     )
     assert done.returncode == 0, done.stderr
@@ -149,7 +156,9 @@ def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
 
 def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_path: Path) -> None:
     out, result = tmp_path / "profile", tmp_path / "profile.json"
-    done = labkit(f"profile {SMALL} --delay 0.01 --clock cpu --rows 3 --out {out} --json {result}")
+    done = labkit_here(
+        f"profile {SMALL} --delay 0.01 --clock cpu --rows 3 --out {out} --json {result}"
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("function")
     assert "this is no measurement" in done.stdout
@@ -163,11 +172,11 @@ def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_
 
 def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> None:
     assert "No record" in labkit_here("results list").stdout
-    record_id = json.loads(labkit(f"run {SMALL} --json -").stdout)["records"][0]["id"]
+    record_id = json.loads(labkit_here(f"run {SMALL} --json -").stdout)["records"][0]["id"]
     (store / "20260101T000000-000000.json").write_text('{"schema_version": 1, "id"')
     old = make_record(id="2025", trial={"workload": {"requests": 1, "mimit": 1}})  # no checksum
     (store / "2025.json").write_bytes(msgspec.json.encode(old))
-    listed = labkit("results list --last 1")
+    listed = labkit_here("results list --last 1")
     assert record_id in listed.stdout
     assert "20260101T000000-000000 is damaged" in listed.stderr
     assert listed.returncode == 0
@@ -446,8 +455,9 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
         time.sleep(0.05)
         with contextlib.suppress(psutil.Error):  # a child may end in between
             children = psutil.Process(process.pid).children()
-            started = any("labkit.measured.worker" in child.cmdline() for child in children)
-    assert started, "the worker never started"
+            clients = [one for one in children if "labkit.measured.worker" in one.cmdline()]
+            started = any(client.net_connections() for client in clients)
+    assert started, "the worker never sent a request"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
@@ -467,7 +477,7 @@ def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(text.replace("randint(0,3)", "0"), encoding="utf-8")
     out, result_file = tmp_path / "out", tmp_path / "r.json"
     line = f"reproduce {tmp_path / 'small.toml'} --scale workshop --repeats 1 --out {out}"
-    done = labkit(f"{line} --json {result_file}")
+    done = labkit_here(f"{line} --json {result_file}")
     assert done.returncode == 0, done.stderr
     result = json.loads(result_file.read_text())
     assert set(result) >= {"records", "summary", "published", "verdicts"}

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from servers import serving
 
+from labkit import cli
 from labkit.measured.targets.http import pacing
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -51,7 +52,12 @@ def test_the_readme_holds_commands_and_routes() -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(ELSEWHERE)])
-def test_command(command: str, url: str) -> None:
+def test_command(
+    command: str,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     words = shlex.split(command.replace("http://127.0.0.1:9000", url + "/x"))[1:]
     for option, most in ENOUGH.items():
         if option in words:
@@ -59,15 +65,12 @@ def test_command(command: str, url: str) -> None:
             words[at] = str(min(int(words[at]), most))
     if words[0] == "compare" and "--repeats" not in words:
         words += ["--repeats", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "labkit", *words],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or "--csv" in words
+    monkeypatch.setattr(sys, "argv", ["labkit", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    done = capsys.readouterr()
+    assert not ended.value.code, done.err
+    assert done.out or "--csv" in words
 
 
 VALUES = {"seconds": "0", "n": "10", "i": "1", "code": "200", "name": "x", "item": "0"}

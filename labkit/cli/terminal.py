@@ -137,33 +137,39 @@ def perform(
         # An older result must not stay there, to be taken for this one's.
         record = getattr(failure, "record", None)
         found = Run(record) if record else Outcome([])
-        write_json(json, found.to_dict() | {"failed": str(failure)})
+        if json is not None:
+            write_json(json, found.to_dict() | {"failed": str(failure)})
         if record and json != "-":
             say(found.text())
         raise
     try:
         remark = save(outcome)
     finally:  # files that cannot be written take nothing from what is shown
-        show(text(outcome), outcome.to_dict(), json)
+        shown = text(outcome)
+        if json is not None:  # JSON needs pandas, whose import takes a third of a second
+            write_json(json, outcome.to_dict())
+        if json != "-":
+            say(shown)
     if remark is not None:
         note(remark)
     if failed(outcome):
         raise SystemExit(1)
 
 
-def show(text: str, data: Any, json: str | None) -> None:
-    """Write a result: its JSON where `--json` says, and its text unless that is on stdout."""
-    write_json(json, data)
-    if json != "-":
-        say(text)
-
-
 def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
     """Return the result of `work`; Ctrl-C ends it, and `stored` says what there is then."""
+    results = []
+
+    async def main() -> None:
+        # Not returned: at its end `asyncio.run` makes the repr of what its task returned, by a
+        # look-up of a signal that fails. Of an outcome that is the whole text, and takes a second.
+        results.append(await work)
+
     try:
-        return asyncio.run(work)
+        asyncio.run(main())
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {stored}") from None
+    return results[0]
 
 
 def all_failed(records: list[Record]) -> bool:
