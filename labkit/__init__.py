@@ -41,7 +41,7 @@ def attach_stub(
         value = names[name] = getattr(home, name)
         return value
 
-    return load, lambda: sorted({*names, *home_of}), sorted(home_of)
+    return load, lambda: sorted(home_of), sorted(home_of)
 
 
 __version__ = "0.1.0"

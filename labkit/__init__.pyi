@@ -42,12 +42,12 @@ from labkit.report.study import Run as Run
 from labkit.report.study import Study as Study
 from labkit.report.study import Sweep as Sweep
 from labkit.spec.parts import Workload as Workload
+from labkit.spec.settings import Trial as Trial
 from labkit.spec.targets import HttpTarget as HttpTarget
 from labkit.spec.targets import UrlTarget as UrlTarget
 from labkit.spec.transports import AiohttpTransport as AiohttpTransport
 from labkit.spec.transports import StreamsTransport as StreamsTransport
 from labkit.spec.transports import WireTransport as WireTransport
-from labkit.spec.trial import Trial as Trial
 
 __version__: str
 __all__: list[str]

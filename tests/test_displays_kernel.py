@@ -55,6 +55,45 @@ def test_a_cell_that_shows_no_result_leaves_one_line(lab: Kernel) -> None:
     assert bundles(output)[-1]["text/plain"].startswith("worker_pool: 50 of 50 ok, ")
 
 
+FAILING = {
+    "lab.Trial(limit=0)": [
+        "BadInput: workload.limit is 0: it must be a whole number from 1 to 1,000,000"
+    ],
+    "lab.run(lab.Trial()).table()": [
+        "NotAwaited: lab.run(...) was not awaited: write `await lab.run(...)`"
+    ],
+    "await lab.arena(lambda fetch, items, limit: None)": [
+        "BadInput: strategy is '<lambda>', which is not a coroutine function: write 'async def "
+        "name(fetch, items, limit)'"
+    ],
+}
+
+
+def test_an_error_in_a_cell_is_its_sentence_alone(lab: Kernel) -> None:
+    for code, shown in FAILING.items():
+        assert lab.run(code)["error"][0]["traceback"] == shown
+
+
+COMPLETED = """
+from IPython.core.completer import provisionalcompleter
+
+def completed(code):
+    with provisionalcompleter():
+        return {one.text for one in get_ipython().Completer.completions(code, len(code))}
+run, trial = lab.Run.__new__(lab.Run), lab.Trial()
+"""
+
+
+def test_tab_completes_public_names_settings_and_kinds(lab: Kernel) -> None:
+    lab.run(f"%load_ext labkit\n{COMPLETED}")
+
+    assert lab.value("completed('lab.') == set(lab.__all__)") == "True"
+    assert lab.value("completed('lab.Trial(req')") == "{'requests='}"
+    assert lab.value("completed('trial.replace(transp')") == "{'transport='}"
+    assert lab.value("completed('run.plot(\"timel')") == "{'timeline'}"
+    assert lab.value('completed("run.plot(kind=\'waterf")') == "{'waterfall'}"
+
+
 BLOCKS = """
 async def blocks(fetch, items, limit):
     import asyncio

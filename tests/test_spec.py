@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Meta
 
+import labkit as lab
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.measured import strategies
 from labkit.spec import targets, transports, validation
 from labkit.spec import trial as spec
 from labkit.spec.parts import Switches, Workload
 from labkit.spec.registry import OPTION_TYPES, STRATEGIES
+from labkit.spec.settings import checked
 from labkit.spec.targets import EchoTarget, HttpTarget, UrlTarget, ValkeyTarget
 from labkit.spec.transports import AiohttpTransport, EchoTransport, RedisTransport, WireTransport
 from labkit.spec.trial import Trial
@@ -468,7 +470,7 @@ def test_a_number_is_the_fixed_delay_that_it_writes(number: Any, text: str) -> N
 ])  # fmt: skip
 def test_what_is_no_trial_is_refused_with_what_to_write(given: Any, setting: str) -> None:
     with pytest.raises(BadInput) as caught:
-        spec.checked(given)
+        checked(given)
 
     assert str(caught.value).endswith(f": it must be a Trial; write lab.Trial({setting})")
 
@@ -487,6 +489,49 @@ def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:
     assert trial.type_of("strategy") is trial.type_of("target") is str
     assert get_args(trial.type_of("loop")) == ("asyncio", "uvloop")
     assert trial.type_of("requests") == Count
+
+
+SHOWN = {
+    "Trial()": {},
+    "Trial(strategy='chunked', limit=5, chunk_size=9)": {
+        "strategy": "chunked", "limit": 5, "chunk_size": 9,
+    },
+    "Trial(transport='wire', delay='0.1', **{'target.loop': 'asyncio'}, depth=4)": {
+        "transport": "wire", "delay": 0.1, "target.loop": "asyncio", "depth": 4,
+    },
+    f"Trial(target={HERE!r}, **{{'transport.limit': 2}}, limit=3)": {
+        "target": HERE, "transport.limit": 2, "limit": 3,
+    },
+    "Trial(target='valkey', keys=7)": {"target": "valkey", "keys": 7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_a_trial_shows_what_differs_from_the_defaults_as_it_is_written(shown: str) -> None:
+    trial = Trial(**SHOWN[shown])
+
+    assert repr(trial) == shown
+    assert eval(shown, {"Trial": Trial}) == trial  # noqa: S307  # our own
+    assert repr(Trial(strategy=mine)) == "Trial(strategy=mine)"
+    assert len(repr(Trial(target=f"{HERE}{'x' * 500}"))) < 200
+
+
+def test_help_lists_each_setting_with_its_default_range_and_unit() -> None:
+    lines = str(lab.Trial.__doc__).splitlines()
+    keywords = inspect.signature(lab.Trial).parameters
+
+    for part in (*transports.TRANSPORTS.values(), *targets.TARGETS.values(), Workload, Switches):
+        for name in validation.types_of(part):
+            assert name in keywords
+            assert any(line.startswith(f"  {name}: ") for line in lines)
+    assert keywords["requests"].default == 1_000
+    assert "  limit: a whole number from 1 to 1,000,000 [100]" in lines
+    assert (
+        "  sock_connect_timeout_s: a number above 0 and at most 86,400 or none, in seconds [30.0]"
+        in lines
+    )
+    assert "  stall_at: a whole number from 0 to 100,000,000 or none [None]" in lines
+    assert list(inspect.signature(Trial().replace).parameters) == list(keywords)
 
 
 # Parts

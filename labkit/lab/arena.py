@@ -19,7 +19,7 @@ from labkit.report.arena import Arena
 from labkit.report.exam_faults import Examined, judge
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
-from labkit.spec.trial import Trial, checked
+from labkit.spec.settings import Trial, checked
 
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")
 """The strategies of the lab to rank with: those without a fault."""

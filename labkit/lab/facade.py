@@ -27,8 +27,8 @@ from labkit.report.profile import Profile
 from labkit.report.study import Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
+from labkit.spec.settings import Trial, checked
 from labkit.spec.targets import HttpServer
-from labkit.spec.trial import Trial, checked
 from labkit.stats import MIN_REPEATS
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile

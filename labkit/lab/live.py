@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.escaping import escape, visible
+from labkit.lab import completion
 from labkit.lab.picture import MAX_ARMS, Points, strips
 from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
@@ -120,6 +121,7 @@ class LiveOutput:
 
         self._display: Any = display
         self._shell: Any = get_ipython()
+        completion.register(self._shell)
         self._handle: Any = None
         self._closing = False
 

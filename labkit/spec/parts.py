@@ -115,9 +115,7 @@ def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part
     elif kind is UrlTarget and isinstance(value, str):
         own = {"url": value}
     elif isinstance(value, Part):
-        usual = {field.name: field.default for field in msgspec.structs.fields(kind)}
-        given = msgspec.structs.asdict(value)
-        own = {name: value for name, value in given.items() if value != usual[name]}
+        own = changed(value)
     validation.check_once(f"settings of {role}", [*own, *changes])
     changes, types = own | changes, validation.types_of(kind)
     for leaf in changes:
@@ -133,6 +131,26 @@ def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part
         return kind(**changes)
     except TypeError as error:
         raise BadInput(f"{kind.role} is incomplete: {error}") from None
+
+
+def changed(part: Part) -> dict[str, Any]:
+    """Return the settings of a part that are not its defaults."""
+    usual = {field.name: field.default for field in msgspec.structs.fields(type(part))}
+    return {n: value for n, value in msgspec.structs.asdict(part).items() if value != usual[n]}
+
+
+def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str]:
+    """Return what differs from the defaults as the arguments of `Trial` that give it."""
+    kinds = {role: type(part) for role, part in by_role.items()}
+    target, transport = (str(kinds[role].__struct_config__.tag) for role in ("target", "transport"))
+    changes = {role: changed(part) for role, part in by_role.items()} | {"strategy": {**options}}
+    found = [] if target == "http" else [f"target={changes['target'].pop('url', target)!r}"]
+    found += [] if transport == SPEAK[target][0] else [f"transport={transport!r}"]
+    for role, leaves in changes.items():
+        for leaf, value in leaves.items():
+            is_short = resolved(leaf, kinds, options)[0] == role
+            found.append(f"{leaf}={value!r}" if is_short else f"**{{'{role}.{leaf}': {value!r}}}")
+    return found
 
 
 def with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput
-from labkit.spec import validation
+from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
 from labkit.spec.targets import UrlTarget
@@ -93,9 +93,8 @@ def label(trial: Trial, name: str) -> Any:
         return value
     if isinstance(value, UrlTarget):
         return value.url
-    settings, usual = msgspec.to_builtins(value), msgspec.to_builtins(type(value)())
-    changed = [f"{leaf}={one}" for leaf, one in settings.items() if one != usual[leaf]]
-    return " ".join([settings.get("kind", "workload"), *changed])
+    changed = [f"{leaf}={one}" for leaf, one in parts.changed(value).items()]
+    return " ".join([getattr(value, "kind", "workload"), *changed])
 
 
 def interleave(

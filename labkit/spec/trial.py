@@ -27,9 +27,11 @@ from labkit.spec.validation import Part
 Function = Callable[..., Any]
 OWN: dict[str, Function] = {}
 """Strategies of the user's own that a decorator registered, by name."""
+MAX_REPR = 199
+"""Letters of the text that shows a trial: what differs from the defaults."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Trial:
     """One thing to measure.
 
@@ -57,6 +59,15 @@ class Trial:
             **_choose_strategy("worker_pool"),
         }
         self._fill(start, settings)
+
+    def __repr__(self) -> str:
+        own = self.strategy if self.own_strategy else repr(self.strategy)
+        found = [] if own == "'worker_pool'" else [f"strategy={own}"]
+        usual = STRATEGIES.get(self.strategy, {})
+        options = {name: n for name, n in self.options.items() if n != usual.get(name)}
+        found += parts.written({role: getattr(self, role) for role in ROLES}, options)
+        text = f"Trial({', '.join(found)})"
+        return text if len(text) <= MAX_REPR else f"{text[: MAX_REPR - 5]} ...)"
 
     def replace(self, **changes: Any) -> Trial:
         """Return this trial with some settings changed; names as in the constructor."""
@@ -324,18 +335,6 @@ class Trial:
             object.__setattr__(trial, "own_strategy", True)
             return trial
         return cls(strategy=name, **settings)
-
-
-def checked(trial: Any) -> Trial:
-    """Return the trial; raise `BadInput`, with what to write, for anything else."""
-    if isinstance(trial, Trial):
-        return trial
-    setting = "requests=1_000"
-    if isinstance(trial, str):
-        setting = f"{'target' if ':' in trial else 'strategy'}={trial!r}"
-    elif callable(trial):
-        setting = f"strategy={getattr(trial, '__name__', 'mine')}"
-    raise BadInput(f"trial is {trial!r}: it must be a Trial; write lab.Trial({setting})")
 
 
 def _choose_strategy(value: Any) -> dict[str, Any]:
