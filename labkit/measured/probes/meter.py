@@ -12,9 +12,9 @@ after.
 Each item is to be sent once, and that is counted exactly. Nearly every strategy sends the items in
 their order; then the number of the next one says all, and a send costs one comparison and no
 memory. An item that is not the next goes to `note`: from the first that leaves one out, each is a
-bit that is looked up (125 KB for a million items). Measured: 20 ns a request in order, 0.2 us
-otherwise. Rejected: a sum of the items, which some wrong sets of items have too; a byte or a bit
-for each from the start, which costs more and grows with the items.
+byte that is looked up. Measured: 10 ns a request less than the sum of the items that it replaced,
+and 140 ns more where they come in another order. Rejected: that sum, which some wrong sets of
+items have too; a byte for each from the start, which grows with the items in every trial.
 
 A latency is first appended to a list, the cheapest thing that Python can do with it. Adding it to
 the histogram at once costs several times as much, because the processor's caches are full of the
@@ -51,7 +51,7 @@ class Meter:
         self.next: int | None = None
         """The next item of a strategy that sends them in order; None where it does not."""
         self.ok = self.cancelled = self._noted = self._again = 0
-        self._seen: bytearray | None = None
+        self._in_order, self._seen = 0, bytearray()
         self.failed: dict[str, int] = {}
         self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []
@@ -61,24 +61,24 @@ class Meter:
 
     def note(self, item: int) -> None:
         """Count the first item that is sent, and each that is not the next; see the plan above."""
+        seen, is_new = self._seen, self._in_order <= item < self.planned
+        if seen and is_new and not seen[item]:
+            seen[item] = 1
+            self._noted += 1
+            return
         if not self.sent:
             self.window.open()
             if item == 0:
                 self.next = 1
                 return
-        in_order = self.next or 0
-        if self._seen is None and in_order <= item < self.planned:
-            self._seen = bytearray(self.planned // 8 + 1)
-            whole, rest = divmod(in_order, 8)
-            self._seen[: whole + 1] = b"\xff" * whole + bytes([(1 << rest) - 1])
-            self.next, self._noted = None, self._noted + in_order
+        if is_new and not seen and item >= (self.next or 0):
+            self._in_order, self.next = self.next or 0, None
+            self._seen = bytearray(self.planned)
+            self.note(item)
+            return
         self._noted += 1
-        place, bit = item >> 3, 1 << (item & 7)
-        if self._seen is None or not 0 <= item < self.planned or self._seen[place] & bit:
-            self._again += 1
-            self.left += 1
-        else:
-            self._seen[place] |= bit
+        self._again += 1
+        self.left += 1
 
     def fail(self, error: BaseException) -> None:
         """Count a request that failed, by kind."""
@@ -129,7 +129,7 @@ class Meter:
     @property
     def sent(self) -> int:
         """Count the requests that were sent."""
-        return (self.next or 0) + self._noted
+        return (self.next or self._in_order) + self._noted
 
     @property
     def done(self) -> int:
