@@ -9,7 +9,7 @@ import pytest
 
 from labkit.errors import BadInput
 from labkit.lab import facade, runner
-from labkit.record.record import Record
+from labkit.record.record import Interference, Record
 from labkit.record.store import Store
 from labkit.report.file_study import Audit
 from labkit.spec.plan import Coded, Step
@@ -81,6 +81,11 @@ def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answe
     assert found.measured == pytest.approx(p50_s - 0.0202)
     unknown = {**one, "server.delay_error_s": None}
     assert audited("paced-wire", [unknown] * 5)["p50-wire"].verdict == "inconclusive"
+    slow = {**one, "latency_s.p99": 0.0235}
+    assert audited("paced-wire", [slow] * 5)["p99-wire"].verdict == "refuted"
+    # Where the host had the cores for a good part of a hundredth, it may have made the p99.
+    stolen = {**slow, "interference": Interference(stolen_percent=0.6)}
+    assert audited("paced-wire", [stolen] * 5)["p99-wire"].verdict == "inconclusive"
     alone = [record("paced-wire", **one)]
     assert judge.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
 
@@ -122,7 +127,7 @@ async def test_an_audit_runs_each_part_and_reads_each(
 
     monkeypatch.setattr(runner, "run_all", run_all)
     found = await facade.audit(3, store=Store(tmp_path))
-    assert len(asked) == 3 * 5 * 2 + 6 * 5
+    assert len(asked) == 3 * 5 * 2 + 7 * 5
     assert [one.id for one in found.verdicts][:3] == ["same", "same-simulated", "probes-aiohttp"]
     assert found["same"].reason.startswith("0 of 3 comparisons")
     assert found["probes-wire"].verdict == "holds"

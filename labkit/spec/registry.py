@@ -58,6 +58,7 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("client_cpu_us", "server_cpu_us", "cpu_us", "latency_s"),
         ),
         "default_limit": ("most_in_flight",),
+        "freed_block": ("plain_cpu_us", "freed_cpu_us", "cpu_ratio"),
         "gathered": ("connections", "overlapping"),
         "held_lock": ("answered", "calls"),
         "idle_gaps": ("connections", "latency_s"),

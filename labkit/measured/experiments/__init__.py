@@ -19,7 +19,7 @@ Measure = Callable[..., Awaitable[Figures]]
 Choice = TypeVar("Choice")
 
 _MODULES = {
-    "aiohttp": "body_cap compression default_limit gathered idle_gaps reading resolver",
+    "aiohttp": "body_cap compression default_limit freed_block gathered idle_gaps reading resolver",
     "as_printed": "cache_memory chunk_results held_lock priority weak_cache",
     "costs": "clocks overhead polling",
 }

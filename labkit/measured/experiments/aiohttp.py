@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import hdrs, web
 
 from labkit.measured.experiments import Figures
+from labkit.measured.probes import malloc
 from labkit.measured.probes.window import ProcessReader, own_peak_bytes, own_rss_bytes
 from labkit.measured.transports import open_transport
 from labkit.spec import validation
@@ -22,7 +23,7 @@ from labkit.spec.transports import AiohttpTransport
 
 MANY_REQUESTS, FEW_REQUESTS = 300, 5
 LOOKUP_S = 0.02
-CAP_BYTES = 100_000
+CAP_BYTES, FREED_BYTES = 100_000, 300_000
 READ_CHUNK_BYTES = 8_192
 WAYS = ("whole", "chunks", "list")
 
@@ -224,3 +225,28 @@ async def reading(url: str, *, how: str, size_bytes: int = 50_000_000) -> Figure
     if got != size_bytes:
         raise ValueError(f"{got} bytes came instead of {size_bytes}")
     return {"growth_bytes": float(max(own_peak_bytes() - before_bytes, 0))}
+
+
+async def freed_block(url: str, *, requests: int = 1_000) -> Figures:
+    """Measure the CPU of a request on asyncio before and after one block of 300 KB was freed.
+
+    Before, malloc takes what asyncio reads into from the system each time: see `probes.malloc`.
+    Raises `ValueError` where it does not, on another system or as such a block was freed already.
+    """
+    async with aiohttp.ClientSession() as session:
+
+        async def cpu_us() -> float:
+            began_s = process_time()
+            for item in range(requests):
+                async with session.get(f"{url}/{item}") as response:
+                    await response.read()
+            return 1e6 * (process_time() - began_s) / requests
+
+        await cpu_us()  # loads and allocates what every request needs
+        malloc.settle()
+        if not malloc.maps_reads():
+            raise ValueError("malloc takes no block of 256 KiB from the system here")
+        plain_us = await cpu_us()
+        bytearray(FREED_BYTES)
+        freed_us = await cpu_us()
+    return {"plain_cpu_us": plain_us, "freed_cpu_us": freed_us, "cpu_ratio": freed_us / plain_us}
