@@ -25,8 +25,6 @@ from factories import STUDIES, make_record
 
 import labkit as lab
 from labkit import cli
-from labkit.cli import terminal
-from labkit.errors import LabError, TrialFailed
 from labkit.record.record import Note
 
 SMALL = "--requests 60 --limit 10"
@@ -207,16 +205,6 @@ def test_a_store_that_cannot_be_read_is_not_empty(tmp_path: Path, monkeypatch: A
         assert "cannot be read (Not a directory)" in refused(f"results {command}")
 
 
-def test_a_trial_that_fails_leaves_no_older_result(tmp_path: Path) -> None:
-    record, out = make_record(), tmp_path / "out.json"
-    for error, stored in ((TrialFailed("no", record), [record.to_dict()]), (KeyboardInterrupt, [])):
-        out.write_text("older")
-        with pytest.raises(LabError) as caught:
-            terminal.perform(mock.AsyncMock(side_effect=error), json=str(out))
-        found = json.loads(out.read_text())
-        assert (found["records"], found["failed"]) == (stored, str(caught.value))
-
-
 def test_a_full_disk_loses_no_trial(store: Path) -> None:
     """A limit on the size of files is a full disk to a process; a record has 3 KB."""
     limit = f"import resource as r, runpy; r.setrlimit(r.RLIMIT_FSIZE, (1000, 1000)); {MAIN}"
@@ -257,7 +245,9 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
         done = labkit_here(f"run --json {out}")
 
     assert (done.returncode, done.stderr) == (1, "labkit: the trial passed its deadline\n")
-    assert json.loads(out.read_text())["records"][0]["counts"]["statuses"] == {"503": 30}
+    found = json.loads(out.read_text())
+    assert found["failed"] == "the trial passed its deadline"
+    assert found["records"][0]["counts"]["statuses"] == {"503": 30}
     for text in (done.stdout, "\n".join(failure._render_traceback_())):
         assert all(word in text for word in ("raise deadline_s", "BadStatus: 503"))
     assert "503: 30" in done.stdout
@@ -447,8 +437,10 @@ def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
             server.kill()
 
 
-def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
-    words = shlex.split("-m labkit run --requests 1000 --limit 1 --delay 0.05")
+def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text("of an earlier run")
+    words = shlex.split(f"-m labkit run --requests 1000 --limit 1 --delay 0.05 --json {out}")
     process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
     deadline, started = time.monotonic() + 30, False
     while time.monotonic() < deadline and not started:
@@ -462,6 +454,7 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path) -> None:
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 130
     assert "interrupted" in errors
+    assert "interrupted" in json.loads(out.read_text())["failed"]
     (file,) = store.glob("*.json")
     record = json.loads(file.read_text())
     assert record["verdict"] == "invalid"

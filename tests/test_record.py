@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import types
 from hashlib import sha256
@@ -68,22 +67,13 @@ def test_a_record_is_the_same_after_json(record: Record) -> None:
     assert decode(msgspec.json.encode(record)) == record  # as older versions wrote it
 
 
-def test_a_record_cut_anywhere_is_damaged() -> None:
-    line = encode(make_record(latencies_us=[1]))
-    for length in range(len(line)):
-        with pytest.raises(RecordDamaged, match="record x is damaged"):
-            decode(line[:length], "record x")
-
-
-def test_a_record_with_one_changed_bit_is_damaged() -> None:
+def test_a_record_that_is_cut_or_has_one_changed_bit_is_damaged() -> None:
     line = encode(make_record(timeline=Timeline(), trial={}, environment={})) + b"\n"
-    read = []
-    for place in range(8 * len(line)):
-        changed = bytearray(line)
-        changed[place // 8] ^= 1 << place % 8
-        with contextlib.suppress(RecordDamaged):
-            read.append((place, decode(bytes(changed))))
-    assert read == []
+    number = int.from_bytes(line)
+    flipped = [(number ^ 1 << bit).to_bytes(len(line)) for bit in range(8 * len(line))]
+    for data in [*flipped, *(line[:length] for length in range(len(line) - 1))]:
+        with pytest.raises(RecordDamaged, match="record x is damaged"):
+            decode(data, "record x")
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 10**6])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,20 +103,32 @@ async def test_a_failed_run_is_kept_and_not_made_again(tmp_path: Path) -> None:
         await run(Launches(failing=3), Store(tmp_path / "alone"), stop_at_failure=True)
 
 
-async def test_a_full_disk_ends_no_study(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-    launches, store, fsync = Launches(), Store(tmp_path / "store"), os.fsync
+@pytest.mark.parametrize("has_room", [True, False])
+async def test_a_full_disk_ends_no_study(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, has_room: bool
+) -> None:
+    launches, store, elsewhere = Launches(), Store(tmp_path / "a"), Store(tmp_path / "b")
+    fsync, full = os.fsync, store.folder if has_room else tmp_path
 
-    def full(fd: int) -> None:
-        if launches.ran > 3:
+    def no_space(fd: int) -> None:
+        if launches.ran > 3 and Path(f"/proc/self/fd/{fd}").resolve().is_relative_to(full):
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", no_space)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(elsewhere.folder))
     records = await run(launches, store, experiment="compare")
 
     assert numbers(records) == list(range(8))
     assert numbers(list(store.records())) == [0, 1, 2]
-    assert capsys.readouterr().err.count("(No space left on device); nor can the folder of") == 5
+    assert numbers(list(elsewhere.records())) == ([3, 4, 5, 6, 7] if has_room else [])
+    for record, line in zip(records[3:], capsys.readouterr().err.splitlines(), strict=True):
+        [note] = record.warnings
+        assert (note.code, record.verdict) == ("not-stored", "valid")
+        path = elsewhere.folder / f"{record.id}.json"
+        where = f"the record is in {path if has_room else 'this result only'};"
+        why = f"the store {store.folder} cannot be written (No space left on device)"
+        assert (note.message in line, why in line, where in line) == (True, True, True)
 
 
 async def test_each_trial_is_checked_once_before_any_runs(tmp_path: Path, monkeypatch: Any) -> None:

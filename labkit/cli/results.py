@@ -34,13 +34,10 @@ def list_records(
     records = list(readable(found))
     shown = records[-last:]
     ids = {one.id for one in shown}
-    if json != "-" and not records:
-        terminal.say(f"No record in {store.folder} yet; 'labkit run' makes one.")
-    elif json != "-":
-        terminal.say(tables.of_records(shown).text())
-        terminal.say(
-            f"\n{len(shown)} of {len(records)} records in {store.folder}; 'labkit results show ID'"
-        )
+    text = f"No record in {store.folder} yet; 'labkit run' makes one."
+    if records:
+        counted = f"{len(shown)} of {len(records)} records in {store.folder}"
+        text = f"{tables.of_records(shown).text()}\n\n{counted}; 'labkit results show ID'"
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
         if isinstance(one, Record)
@@ -48,7 +45,7 @@ def list_records(
         for one in found
         if isinstance(one, Damaged) or one.id in ids
     ]
-    terminal.write_json(json, {"records": listed})
+    terminal.show(text, {"records": listed}, json)
 
 
 @example("labkit results show 20261120T101500-3f9a2c")
@@ -66,9 +63,7 @@ def show(
     write_chart = options.chart_writer(chart, metric, of_one=True)
     run = Run(Store().get(record_id))
     write_chart(run)
-    if json != "-":
-        terminal.say(run.text())
-    terminal.write_json(json, run.record.to_dict())
+    terminal.show(run.text(), run.record.to_dict(), json)
 
 
 @example("labkit results export --csv records.csv")

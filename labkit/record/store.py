@@ -169,11 +169,9 @@ class Store:
         """Return the readable records of the study with this id, oldest first."""
         return [one for one in self.records() if one.study == study]
 
-    def scan(self, since: str = "") -> Iterator[Record | Damaged]:
-        """Yield each file from the id `since` on, oldest first: its record, or what is wrong."""
+    def scan(self) -> Iterator[Record | Damaged]:
+        """Yield each file, oldest first: its record, or what is wrong with it."""
         for name in self._names():
-            if name < since:
-                continue
             try:
                 yield self._read(name)
             except RecordNotFound:
@@ -219,8 +217,10 @@ class Store:
 
 def _bytes_of(path: Path, where: str) -> bytes:
     """Read a file that may be anything. Raises `RecordNotFound` or `RecordDamaged`."""
-    asked = os.environ.get(CEILING, str(MAX_RECORD_BYTES))
-    most = validation.from_text(CEILING, asked, validation.AtLeastOne)
+    asked = os.environ.get(CEILING)
+    most = (
+        validation.from_text(CEILING, asked, validation.AtLeastOne) if asked else MAX_RECORD_BYTES
+    )
     try:
         found = path.stat()  # before it is opened: a FIFO would wait for a writer
         if not stat.S_ISREG(found.st_mode):
@@ -250,13 +250,14 @@ def _give_name(temporary: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(path) from None
         temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
-        # Some file systems flush no folder, and say so; anything else is a fault of the disk.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        # Some file systems flush no folder, and some folders may not be read: neither is a fault.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
             path.unlink()
             raise
-    finally:
-        os.close(folder)
