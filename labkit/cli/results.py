@@ -45,7 +45,9 @@ def list_records(
         for one in found
         if isinstance(one, Damaged) or one.id in ids
     ]
-    terminal.show(text, {"records": listed}, json)
+    if json != "-":
+        terminal.say(text)
+    terminal.write_json(json, {"records": listed})
 
 
 @example("labkit results show 20261120T101500-3f9a2c")
@@ -63,7 +65,9 @@ def show(
     write_chart = options.chart_writer(chart, metric, of_one=True)
     run = Run(Store().get(record_id))
     write_chart(run)
-    terminal.show(run.text(), run.record.to_dict(), json)
+    if json != "-":
+        terminal.say(run.text())
+    terminal.write_json(json, run.record.to_dict())
 
 
 @example("labkit results export --csv records.csv")

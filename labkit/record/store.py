@@ -61,7 +61,13 @@ def readable(found: Iterable[Record | Damaged]) -> Iterator[Record]:
         if isinstance(one, Record):
             yield one
         else:
-            sys.stderr.write(f"labkit: {visible(one.why)}\n")
+            _say(one.why)
+
+
+def _say(sentence: str) -> None:
+    """Write a line on standard error, if that is possible."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"labkit: {visible(sentence)}\n")
 
 
 class Store:
@@ -113,7 +119,7 @@ class Store:
         except (OSError, BadInput):
             where = "nor can the folder of temporary files: the record is in this result only"
         [note] = codes.with_advice([Note(code="not-stored", message=f"{why}; {where}")])
-        sys.stderr.write(f"labkit: {visible(note.message)}\n")
+        _say(note.message)
         return msgspec.structs.replace(record, warnings=[*record.warnings, note])
 
     @contextlib.contextmanager
