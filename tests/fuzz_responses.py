@@ -21,8 +21,8 @@ SEEDS = (
     b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
     b"HTTP/1.0 304 X\r\nConnection: keep-alive\r\n\r\nHTTP/1.1 200 OK\r\n\r\nto the end",
     b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n",
-    b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-    b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 )
 heads: dict[bytes, responses.ResponseHead] = {}
 plains: dict[bytes, int] = {}

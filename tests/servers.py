@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -83,8 +84,18 @@ def command(settings: str) -> list[str]:
     return [sys.executable, "-m", SERVER, settings]
 
 
-def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[str]:
-    """A server process, not waited for. It ends when its standard input is closed."""
+def launch(
+    stdin: int = subprocess.PIPE, descriptors: int | None = None, **settings: Any
+) -> subprocess.Popen[str]:
+    """A server process, not waited for. It ends when its standard input is closed.
+
+    It may open so many files and sockets.
+    """
+
+    def limited() -> None:
+        if descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
     return subprocess.Popen(
         command(json.dumps({"announce_json": True, "die_with_stdin": True, **settings})),
         stdin=stdin,
@@ -92,6 +103,7 @@ def launch(stdin: int = subprocess.PIPE, **settings: Any) -> subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        preexec_fn=limited,  # noqa: PLW1509  # no lock is taken there
     )
 
 

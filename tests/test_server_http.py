@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from labkit.measured.probes.window import high_water_bytes
 from labkit.measured.targets.http import documents
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.messages import Chunks, Request
+from labkit.measured.targets.http.timeouts import Timeouts, Wait
 from labkit.spec.targets import HttpServer
 
 
@@ -392,6 +394,89 @@ def test_a_client_that_does_not_read_fills_no_memory(loop: str, delay: str, targ
         assert 0 < (high_water_bytes(server.pid) or 0) < 150 * MIB
 
 
+def test_bodies_that_wait_for_a_client_that_does_not_read_fill_no_memory() -> None:
+    body = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (MIB, b"x" * MIB)
+    with serving() as server, Client(server) as client:
+        client.socket.settimeout(0.3)
+        with suppress(TimeoutError):
+            for _ in range(60):
+                client.socket.sendall(body)
+        assert 0 < (high_water_bytes(server.pid) or 0) < 65 * MIB
+
+
+def test_answers_that_take_long_let_other_connections_go_first() -> None:
+    with serving() as server, Client(server) as client, Client(server) as other:
+        client.send(requests("/json/100?encoding=br&level=11") * 15)
+        other.send(requests("/-/stats"))
+        assert json.loads(other.body())["requests"] < 15
+        answers = [client.body() for _ in range(15)]
+        assert answers == [answers[0]] * 15
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_connection_that_keeps_the_server_waiting_is_ended(loop: str) -> None:
+    post = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
+    late = [b"GET /x HT", requests("/x") + b"GET", post + b"ab", b"GET /x HTTP/1.1\r\nHost: h\r\n"]
+    with serving(loop=loop, request_timeout_s=0.2, idle_timeout_s=0.3) as server:
+        clients = [Client(server) for _ in range(8)]
+        *halves, fresh, idle, deaf, patient = clients
+        for client, sent in zip(halves, late, strict=True):
+            client.send(sent)
+        idle.send(requests("/x"))
+        deaf.send(requests("/bytes/100000000"))
+        patient.send(requests("/delay/1") + LAST)  # it is the server that lets it wait
+        for client in halves:
+            assert b" 408 Request Timeout\r\n" in client.rest()
+        assert (fresh.rest(), idle.body(), idle.rest()) == (b"", HELLO, b"")
+        assert (patient.body(), patient.body(), patient.rest()) == (HELLO, HELLO, b"")
+        assert len(deaf.rest()) < 100_000_000
+        assert server.wait_for(connections_open=0)["in_flight"] == 0
+        for client in clients:
+            client.socket.close()
+
+
+def test_what_goes_on_is_given_up_by_no_timeout() -> None:
+    gone: list[object] = []
+    head, idle = Wait(idle=False, mark=(1, 0)), Wait(idle=True, mark=None)
+
+    class Connection:
+        """Says what it is scripted to say, once for each look."""
+
+        def __init__(self, *waits: Wait | None) -> None:
+            self.waits = iter(waits)
+
+        def waits_for(self) -> Wait | None:
+            return next(self.waits)
+
+        def give_up(self, _: Wait) -> None:
+            gone.append(self)
+
+    bodies = [Wait(idle=False, mark=(1, size)) for size in range(9)]
+    late, slow = Connection(*[head] * 9), Connection(*bodies)
+    busy, still = Connection(*[idle, None] * 5), Connection(*[idle] * 9)
+    timeouts = Timeouts(request_s=2.0, idle_s=6.0)
+    timeouts.connections.update([late, slow, busy, still])
+    for now_s in range(8):
+        timeouts.look(sorted(timeouts.connections, key=id), float(now_s))
+        for one in gone:
+            timeouts.forget(one)
+        assert gone == ([] if now_s < 2 else [late] if now_s < 6 else [late, still])
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_connections_end_before_descriptors_do(loop: str) -> None:
+    with serving(loop=loop, descriptors=128) as server:
+        clients = [Client(server) for _ in range(200)]
+        answered = 0
+        for client in clients:
+            with suppress(ConnectionError, HTTPException):
+                client.send(LAST)
+                answered += client.body() == HELLO
+            client.socket.close()
+        assert 50 <= answered < 200
+        assert server.wait_for(connections_open=0)["requests"] == answered
+
+
 @pytest.mark.parametrize("target", ["/x", "/bytes/50000", "/stream/50000", "/x?rate=1000000000"])
 def test_a_client_that_reads_late_gets_every_answer_in_order(target: str) -> None:
     count = 1000
@@ -418,7 +503,7 @@ def test_a_client_that_reads_late_gets_every_answer_in_order(target: str) -> Non
         (1, requests("/stream/100000000") + requests("/x") * 100),
         (1, b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab"),
         (1, b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab"),
-        (1, b"POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
+        (1, b"POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"),
         (0, requests("/x") + b"GET /y HT"),
         (0, b""),
     ],

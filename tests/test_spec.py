@@ -146,6 +146,7 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["serve.port", "serve-echo.port"], whole(0, 65_535, 8080)),
     (["serve.workers"], whole(1, 64, 2)),
     (["serve.keep_log"], whole(0, 100_000, 5)),
+    (["serve.request_timeout_s", "serve.idle_timeout_s"], SECONDS),
     (["serve.counters_folder", "serve.allow_remote"], or_none(TEXT)),
     ([f"{kind}.core" for kind in SERVERS], ([None, 0, 3], NOT_WHOLE)),
 ]

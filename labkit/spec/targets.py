@@ -16,7 +16,7 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.addresses import check_url, is_loopback
-from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seed, ShortSeconds
+from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seconds, Seed, ShortSeconds
 
 MAX_VALUES_BYTES = 1 << 28
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -69,7 +69,9 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     """How one synthetic HTTP server is started: `labkit serve`, or the target of a trial.
 
     It listens on loopback, or on the one other address that `allow_remote` repeats. `keep_log` is
-    how many requests `/-/log` shows; in `counters_folder` several workers share what
+    how many requests `/-/log` shows. A connection is ended whose request is not whole
+    `request_timeout_s` after it began, or whose reader takes nothing for so long, and one without a
+    request for `idle_timeout_s`; in `counters_folder` several workers share what
     they count.
     """
 
@@ -84,6 +86,8 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
     counters_folder: str | None = None
     announce_json: bool = False
+    request_timeout_s: Seconds = 60.0
+    idle_timeout_s: Seconds = 600.0
     allow_remote: str | None = None
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
-from labkit.measured.targets.http.engine import Engine
+from labkit.measured.targets.http.engine import ACCEPT_AT_ONCE, Engine
 from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
@@ -45,13 +45,18 @@ def serve(settings: HttpServer) -> int:
 async def start(settings: HttpServer) -> asyncio.Server:
     """Listen where `settings` say; connections are accepted when this returns."""
     engine = Engine(settings)
-    return await asyncio.get_running_loop().create_server(
+    server = await asyncio.get_running_loop().create_server(
         lambda: ServerConnection(engine),
         settings.host,
         settings.port,
-        backlog=process.BACKLOG,
+        backlog=ACCEPT_AT_ONCE,
         reuse_port=settings.workers > 1 or None,
     )
+    # asyncio accepts as many as it is told may wait, and fails for each that has no descriptor.
+    for lent in server.sockets:
+        with socket.socket(fileno=os.dup(lent.fileno())) as own:
+            own.listen(process.BACKLOG)
+    return server
 
 
 def announcement(settings: HttpServer, host: str, port: int) -> str | dict[str, Any]:

@@ -266,6 +266,11 @@ def _coded(body: bytes, request: Request) -> Answer:
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
     levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
     level = option(request, "level", levels, coder.level, f"level of {coding}")
+    if len(body) > coder.max_bytes(level):
+        raise BadInput(
+            f"level of {coding} is '{level}': it must be lower for {len(body):,} bytes (at most "
+            f"{coder.max_bytes(level):,} at that level, as the server stands still meanwhile)"
+        )
     coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)
 

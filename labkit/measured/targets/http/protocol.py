@@ -1,6 +1,6 @@
 """The connections of the synthetic server: they receive, wait and send.
 
-`behaviour` decides each answer, `requests` parses, `engine` counts.
+`behaviour` decides each answer, `requests` parses, `engine` counts, `sending` has the other half.
 
 Plan. The requests of a connection are answered one after another in the order in which they came,
 as in most servers: a slow one delays those behind it. A request is in flight from when its turn
@@ -16,23 +16,19 @@ twice, for answers with a delay and without. Everything else goes through the re
 `_advance` and `_start`. Measured without a socket: 0.7 us at once, 2 us with a delay of nothing
 that goes through `_start_plain`, 13 us where a request is parsed.
 
-Backpressure both ways: above `MAX_WAITING` requests a connection is not read; while the client does
-not read, nothing is made for it; and a large body yields to other connections every `PIECE_BYTES`.
+Backpressure both ways: above `MAX_WAITING` requests, or `MAX_WAITING_BYTES` of their bodies, a
+connection is not read, and `sending` heeds a client that does not read. Answers are made one at a
+time, when their turn comes; those that took `MAX_TURN_S` together let other connections go first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
-from collections import deque
-from collections.abc import Iterator
-from time import perf_counter_ns, sleep
-from typing import Any, cast
+from time import perf_counter, perf_counter_ns, sleep
+from typing import cast
 
-from labkit.measured.http_framing import BadMessage
-from labkit.measured.targets.http import behaviour, messages, pacing
+from labkit.measured.http_framing import BadMessage, TooLarge
+from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.engine import Engine, Turn
 from labkit.measured.targets.http.messages import Answer, Request
 from labkit.measured.targets.http.requests import (
@@ -41,42 +37,40 @@ from labkit.measured.targets.http.requests import (
     plain_name,
     plain_names,
 )
+from labkit.measured.targets.http.sending import SendingConnection
+from labkit.measured.targets.http.timeouts import Wait
 
-MAX_WAITING = 256
+MAX_WAITING, MAX_WAITING_BYTES, MAX_TURN_S = 256, 1 << 20, 0.01
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(SendingConnection):
     """One client: its requests in, their answers out, in turn."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._stats = engine, engine.stats
+        super().__init__(engine)
         self._reader = RequestReader(self, engine.known)
-        self._at_rest = True  # nothing waits or is half received, and the client reads
-        self._transport: asyncio.Transport
-        self._waiting: deque[bytes | Turn] = deque()
-        self._out: list[bytes] = []
-        self._out_bytes = 0
-        self._current: Turn | None = None
+        self._waiting_bytes = 0
+        self._touched = False  # something came since it was last looked at
         self._due_ns = 0
-        self._pieces: Iterator[bytes | int] | None = None
-        self._waits_for_piece = False  # at a rate, until the next one is due
-        self._writable, self._reading = True, True
-        self._logged: dict[str, Any] | None = None
+        self._reading = True
         # In flight already, as its body comes in; the client waits for a 100.
-        self._receiving = self._expecting = self._advancing = False
-        self._closing = self._closed = False
-        self._fault = ""  # the fault that it is a victim of
+        self._receiving = self._expecting = self._advancing = self._yielding = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._stats.connected(self)
+        connections = self._engine.timeouts.connections
+        connections.add(self)
+        if len(connections) > self._engine.max_connections:
+            self._end()
         if self._engine.log is not None:
             self._engine.log.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         engine = self._engine
+        self._touched = True
         if self._at_rest and engine.is_short:
             name = plain_name(data, engine.known)
             if name and name not in engine.special_names:
@@ -101,7 +95,8 @@ class ServerConnection(asyncio.Protocol):
         try:
             self._reader.receive(data)
         except BadMessage as error:
-            refusal = messages.text(400, str(error))
+            status = 431 if isinstance(error, TooLarge) else 400
+            refusal = messages.text(status, str(error))
             self._enqueue(Turn(refusal, RequestHead(target=""), last=True, counted=False))
         self._advance()
 
@@ -113,6 +108,7 @@ class ServerConnection(asyncio.Protocol):
         """Forget all that waits, a request in mid-delay among it."""
         self._closing, self._closed, self._at_rest = True, True, False
         self._waiting.clear()
+        self._engine.timeouts.forget(self)
         if self._current is not None or self._receiving:
             self._pieces = None
             self._finish()
@@ -120,17 +116,26 @@ class ServerConnection(asyncio.Protocol):
         if self._engine.log is not None:
             self._engine.log.closed(self)
 
-    def pause_writing(self) -> None:
-        """Send no more: the client reads more slowly than it is answered."""
-        self._writable = self._at_rest = False
+    def waits_for(self) -> Wait | None:
+        """Return what it waits for; None where it is the server's turn."""
+        if not self._writable:
+            return Wait(idle=False, mark=self._transport.get_write_buffer_size())
+        if self._current is not None or self._waiting or not self._reading:
+            return None
+        if not self._reader.between:  # a head is to be whole in time, a body to go on
+            return Wait(idle=False, mark=(self._reader.begun, self._reader.body_bytes))
+        touched, self._touched = self._touched, False
+        return None if touched else Wait(idle=True, mark=None)
 
-    def resume_writing(self) -> None:
-        """Go on sending: the client has caught up."""
-        self._writable = True
-        if self._pieces is not None:
-            self._send_pieces()
+    def give_up(self, wait: Wait) -> None:
+        """End the connection; say why to a client that has sent a part of a request."""
+        if self._closed or not self._writable:
+            self._transport.abort()
+        elif wait.idle:
+            self._end()
         else:
-            self._advance()
+            refusal = messages.text(408, "the request did not come in time")
+            self._enqueue(Turn(refusal, RequestHead(target=""), last=True, counted=False))
 
     # Called by the reader, in the order in which the requests came.
 
@@ -169,33 +174,44 @@ class ServerConnection(asyncio.Protocol):
         if behaviour.asks_for_counters(head.target):
             return Turn(None, head, last, counted=False)
         request = Request(method=head.method, target=head.target, headers=head.headers, body=body)
-        return Turn(self._engine.behaviour.answer(request), head, last)
+        return Turn(request, head, last)
 
     def _enqueue(self, turn: bytes | Turn) -> None:
         if self._closing:
             return
         self._waiting.append(turn)
         self._closing = isinstance(turn, Turn) and turn.last
-        if len(self._waiting) > MAX_WAITING and self._reading:
+        self._waiting_bytes += _body_bytes(turn)
+        if self._reading and not self._has_room():
             self._reading = False
             self._transport.pause_reading()
         self._advance()
+
+    def _has_room(self) -> bool:
+        few = len(self._waiting) <= MAX_WAITING
+        return few and self._waiting_bytes <= MAX_WAITING_BYTES
 
     # One answer after another.
 
     def _advance(self) -> None:
         """Start the answers that wait, as far as they can be started now."""
-        if self._advancing:  # called from within the loop below, which goes on by itself
+        # Called from within the loop below, which goes on itself; or others have their turn.
+        if self._advancing or self._yielding or self._closed:
             return
-        self._advancing = True
+        self._advancing, began_s = True, perf_counter()
         while self._waiting and self._current is None and self._writable:
             turn = self._waiting.popleft()
             if isinstance(turn, bytes):
                 self._start_plain(turn)
-            else:
-                self._start(turn)
+                continue
+            self._waiting_bytes -= _body_bytes(turn)
+            self._start(turn)
+            if perf_counter() - began_s > MAX_TURN_S:
+                self._yielding = True
+                self._engine.loop.call_soon(self._go_on)
+                break
         self._advancing = False
-        if not self._reading and len(self._waiting) <= MAX_WAITING and not self._closed:
+        if not self._reading and self._has_room() and not self._closed:
             self._reading = True
             self._transport.resume_reading()
         if self._current is None and not self._waiting:  # all that came is answered
@@ -205,7 +221,11 @@ class ServerConnection(asyncio.Protocol):
             elif self._closing:
                 self._end()
         self._flush()
-        self._at_rest = self._current is None and self._is_clear()
+        self._at_rest = self._current is None and self._is_clear() and not self._yielding
+
+    def _go_on(self) -> None:
+        self._yielding = False
+        self._advance()
 
     def _start_plain(self, name: bytes) -> None:
         target = "/" + name.decode("ascii")
@@ -221,7 +241,7 @@ class ServerConnection(asyncio.Protocol):
             if self._receiving:  # its body was not understood
                 self._receiving = False
                 self._stats.ended()
-            if answer is None:
+            if not isinstance(answer, Answer):
                 self._stats.observed(self)
                 answer = self._engine.counters(turn.head)
             self._add(self._engine.encode(answer, turn))
@@ -229,6 +249,9 @@ class ServerConnection(asyncio.Protocol):
         if not self._receiving:
             self._stats.began(self)
         self._receiving = False
+        if isinstance(answer, Request):
+            answer = self._engine.behaviour.answer(answer)
+            turn = turn._replace(answer=answer)
         if self._engine.log is not None:
             self._logged = self._engine.log.began(self, turn.head.target)
         self._current = turn
@@ -245,7 +268,7 @@ class ServerConnection(asyncio.Protocol):
     def _due(self, now_ns: int) -> None:
         """Send the answer whose delay has ended."""
         turn = self._current
-        if turn is None or turn.answer is None:  # the client is gone
+        if turn is None or not isinstance(turn.answer, Answer):  # the client is gone
             return
         self._stats.delay_ended(now_ns - self._due_ns)
         if turn is self._engine.plain and self._engine.hello and self._is_clear():
@@ -262,89 +285,8 @@ class ServerConnection(asyncio.Protocol):
         """Return whether nothing waits or is half received, and the client stays and reads."""
         return self._writable and not (self._closing or self._waiting) and self._reader.between
 
-    def _send(self, answer: Answer, turn: Turn) -> None:
-        """Send an answer, or begin to."""
-        engine, bodiless = self._engine, turn.head.method == "HEAD"
-        if answer.fault:
-            # What is left of the answer; then the connection ends, and nothing else is answered.
-            self._closing, self._fault = True, answer.fault
-            self._waiting.clear()
-            encoded = engine.encode(answer, turn._replace(last=True))
-            self._pieces = pacing.broken(answer, encoded, self._stats.sent)
-            self._send_pieces()
-        elif answer.is_whole:
-            self._add(engine.hello if turn is engine.plain else engine.encode(answer, turn))
-            self._stats.bytes_out += 0 if bodiless else len(answer.body)  # type: ignore[arg-type]
-            self._finish()
-        else:
-            self._add(messages.encode_head(answer, turn.head, engine.date, last=turn.last))
-            if bodiless:
-                self._finish()
-                return
-            chunked = messages.is_chunked(answer.body, turn.head)
-            self._pieces = pacing.body_pieces(answer, self._stats.sent, chunked=chunked)
-            self._send_pieces()
 
-    def _send_pieces(self) -> None:
-        """Send as much of a large body as fits one turn of the loop, and the rest in later ones."""
-        unyielded = 0
-        while self._pieces is not None and self._writable and not self._waits_for_piece:
-            if unyielded >= messages.PIECE_BYTES:
-                self._flush()
-                # A client that reads as fast as this writes would else keep all others waiting.
-                self._engine.loop.call_soon(self._send_pieces)
-                return
-            piece = next(self._pieces, None)
-            if piece is None:
-                self._pieces = None
-                self._finish()
-                if self._fault:
-                    self._end()
-                else:
-                    self._advance()
-                return
-            if isinstance(piece, int):
-                self._waits_for_piece = True
-                self._engine.alarm.at(piece, self._wake)
-                break
-            self._add(piece)
-            unyielded += len(piece)
-        self._flush()
-
-    def _wake(self, _: int) -> None:
-        self._waits_for_piece = False
-        self._send_pieces()
-
-    def _finish(self) -> None:
-        """Count and log the request that was answered, or given up."""
-        self._current = None
-        self._stats.ended()
-        if self._engine.log is not None and self._logged is not None:
-            self._engine.log.ended(self._logged)
-            self._logged = None
-
-    def _add(self, data: bytes) -> None:
-        self._out.append(data)
-        self._out_bytes += len(data)
-        # Whether the client keeps up is known only once it is sent.
-        if self._out_bytes >= messages.PIECE_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        out = self._out
-        if out and not self._closed:
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-        out.clear()
-        self._out_bytes = 0
-
-    def _end(self) -> None:
-        """End the connection: with a reset (RST) where that is the fault asked for."""
-        self._flush()
-        self._closing, self._closed, self._at_rest = True, True, False
-        if self._fault == "reset":
-            # A copy of the descriptor: uvloop lends a socket on which nothing may be set.
-            lent = self._transport.get_extra_info("socket")
-            with socket.socket(fileno=os.dup(lent.fileno())) as own:
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
-        self._transport.close()
+def _body_bytes(turn: bytes | Turn) -> int:
+    """Return the bytes of a body that waits with its request."""
+    asked = turn.answer if isinstance(turn, Turn) else None
+    return len(asked.body) if isinstance(asked, Request) else 0

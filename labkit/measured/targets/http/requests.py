@@ -6,6 +6,7 @@ by its bytes: `GET /{name}` with a known, plain block is recognised without pars
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import httptools
@@ -14,8 +15,12 @@ import msgspec
 from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader
 
 MAX_HEAD_BYTES = 16_384
-MAX_BLOCKS_KNOWN = 256
+MAX_PLAIN_LINE = 1_024
+"""A longer request line is parsed, as its head may be too large; and so is a block of headers that
+leaves no room for such a line."""
+MAX_BLOCKS_KNOWN, MAX_BLOCK_BYTES = 256, MAX_HEAD_BYTES - MAX_PLAIN_LINE
 _LINE_END = b" HTTP/1.1\r\n"
+_HOST = re.compile(r"([\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
 
 
 class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +69,8 @@ class RequestReader(MessageReader):
         super().__init__(httptools.HttpRequestParser, MAX_HEAD_BYTES)
         self._listener, self._known = listener, known
         self._first_head = b""
+        self.begun = self.body_bytes = 0
+        """How many requests have begun to be parsed, and the bytes of all their bodies."""
 
     def receive(self, data: bytes) -> None:
         """Take the bytes that follow those before, split anywhere."""
@@ -79,6 +86,7 @@ class RequestReader(MessageReader):
     def on_message_begin(self) -> None:
         """Begin a request: httptools calls this with its first byte."""
         super().on_message_begin()
+        self.begun += 1
         self._target, self._headers = b"", dict[str, str]()
         self._body, self._max_body = bytearray(), 0
 
@@ -92,6 +100,8 @@ class RequestReader(MessageReader):
         self.count_head(len(name) + len(value))
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
         before = self._headers.get(key)
+        if key == "host" and (before is not None or not _HOST.fullmatch(text)):
+            raise BadMessage("its Host is no name or address, or is there twice: send one")
         self._headers[key] = text if before is None else f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
@@ -100,6 +110,8 @@ class RequestReader(MessageReader):
         parser, headers = self._parser, self._headers
         if (version := parser.get_http_version()) not in ("1.0", "1.1"):
             raise BadMessage(f"the version of HTTP is {version}: send 1.1 or 1.0")
+        if version == "1.1" and "host" not in headers:
+            raise BadMessage("it has no Host: HTTP/1.1 asks for one")
         chunked = "transfer-encoding" in headers
         self._head = head = RequestHead(
             method=parser.get_method().decode("ascii"),
@@ -112,15 +124,17 @@ class RequestReader(MessageReader):
         # What follows in a trailer is not of the head.
         self._headers = {}
         raw, self._first_head = self._first_head, b""
-        if head.is_plain and raw.startswith(b"GET "):
+        block = raw[raw.find(_LINE_END) :]
+        if head.is_plain and raw.startswith(b"GET ") and len(block) <= MAX_BLOCK_BYTES:
             if len(self._known) >= MAX_BLOCKS_KNOWN:
                 self._known.clear()
-            self._known.add(raw[raw.index(_LINE_END) :])
+            self._known.add(block)
         self._max_body = self._listener.head_received(head) + 1
 
     def on_body(self, piece: bytes) -> None:
         """Take a part of the body, as far as it is wanted."""
         self._pending_bytes = 0
+        self.body_bytes += len(piece)
         self._body += piece[: self._max_body - len(self._body)]
 
     def on_message_complete(self) -> None:
@@ -138,7 +152,7 @@ def plain_name(data: bytes, known: set[bytes]) -> bytes:
     line_end = data.find(_LINE_END)
     if data[line_end:] in known and data.startswith(b"GET /"):
         name = data[5:line_end]
-        if name.isalnum():
+        if name.isalnum() and line_end <= MAX_PLAIN_LINE:
             return name
     return b""
 
@@ -153,6 +167,7 @@ def plain_names(data: bytes, known: set[bytes]) -> tuple[list[bytes], int]:
         name = data[at + 5 : line_end]
         if (
             data[line_end:end] not in known
+            or line_end - at > MAX_PLAIN_LINE
             or not name.isalnum()
             or not data.startswith(b"GET /", at)
         ):
