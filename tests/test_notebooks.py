@@ -12,17 +12,23 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import nbval_kernels
 import pytest
+from factories import make_record
 from nbstripout import strip_output
 
 import labkit
+from labkit import stats
+from labkit.report.study import Run, Study
+from labkit.studies import study_file
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -265,6 +271,89 @@ def test_nbval_notices_a_spoilt_verdict(tmp_path: Path) -> None:
     outcomes = {int(cell): outcome for outcome, cell in found}
     assert outcomes == {0: "PASSED", 1: "PASSED", 2: "FAILED", 3: "PASSED"}, run.stdout
     assert run.returncode == 1
+
+
+# Verdicts that find what they are there for: each cell runs on records that are right, and then on
+# the same with one thing wrong.
+
+
+def floors(share: float) -> dict[str, Any]:
+    """A run with its floor, or a share of it."""
+    sizes = {"REQUESTS": 500, "LIMIT": 50, "DELAY": "randint(0,3)*0.05"}
+    settings = {name.lower(): value for name, value in sizes.items()}
+    trial = labkit.Trial(**settings)
+    floor_s, wall_s = trial.floor_s * share, 1.1 * trial.floor_s
+    figures = {"wall_s": wall_s, "floor_s": floor_s, "efficiency": floor_s / wall_s}
+    record = make_record(settings=settings, bound_s=trial.bound_s, **figures)
+    return {**sizes, "trial": trial, "run": Run(record)}
+
+
+def charged(share: float) -> dict[str, Any]:
+    """Runs of two sizes whose requests take 90 us each, of which the client counts a share."""
+    records = []
+    for n in (1_000, 10_000):
+        process = {"process.cpu_user_s": 0.3 + 90e-6 * n, "process.cpu_system_s": 0.0}
+        client = {"client.cpu_us_per_request": 90 * share, "client.cpu_percent": 95.0}
+        records.append(make_record(settings={"requests": n}, **process, **client))
+    return {"STRATEGIES": ["task_pool"], "grow": SimpleNamespace(records=records)}
+
+
+def judged(share: float) -> dict[str, Any]:
+    """Rates of asyncio, and of uvloop 2.5 times as high; the verdicts are of a share of these."""
+    file, records = study_file.load("uvloop-2016"), []
+    arms = file.plan("smoke", cores=2).arms
+    for name, arm in arms.items():
+        loop = name.rpartition("-")[2]
+        force = {"loop": loop, "server": {"loop": loop}}
+        rps = {"asyncio": 1_000.0, "uvloop": 2_500.0}[loop]
+        same = {"axes": {"arm": name}, "trial": arm.to_dict(), "effective": force}
+        records += [make_record(**same, repeat=n, throughput_rps=rps + n) for n in range(3)]
+    words, verdicts = ("refuted", "holds"), []
+    for claim in file.claims:
+        low, high = claim.checks[0].band
+        word = words[low <= 2.5 * share <= high] if arms.keys() >= {*claim.checks[0].arms} else "?"
+        verdicts.append(SimpleNamespace(id=claim.id, verdict=word.replace("?", "inconclusive")))
+    study = Study(records, ["arm"])
+    again = SimpleNamespace(file=file, records=records, frame=study.frame, verdicts=verdicts)
+    return {"SCALE": "smoke", "ran": arms, "again": again}
+
+
+def compared(share: float) -> dict[str, Any]:
+    """A thing and itself, with an interval that is as wide as it should be, or a share of it."""
+    records = [
+        make_record(
+            settings={"requests": 9}, axes={"workload.seed": n}, repeat=repeat, wall_s=wall_s
+        )
+        for repeat, ratio in enumerate((0.96, 0.99, 1.0, 1.02, 1.04))
+        for n, wall_s in ((1, 1.0), (2, ratio))
+    ]
+    ratio = stats.Interval(value=1.0, low=1 - 0.05 * share, high=1 + 0.05 * share, level=0.95, n=5)
+    found = stats.Comparison(ratio=ratio, n=5, reason="")
+    sides = {"of": {"workload.seed": 2}, "to": {"workload.seed": 1}}
+    one = stats.Against(**sides, metric="wall_s", comparison=found)
+    study = Study(records, ["workload.seed"])
+    same = SimpleNamespace(records=records, frame=study.frame, comparisons=lambda: [one])
+    return {"REPEATED": 9, "same": same}
+
+
+CELLS = [
+    ("00_start_here", "check-floor", floors),
+    ("02_a_million_requests", "check-cpu", charged),
+    ("03_event_loops", "check-claim", judged),
+    ("11_measuring_honestly", "check-same", compared),
+]
+
+
+@pytest.mark.parametrize(("name", "cell", "made"), CELLS)
+def test_a_verdict_fails_where_what_it_checks_is_broken(
+    name: str, cell: str, made: Callable[[float], dict[str, Any]]
+) -> None:
+    cells = read(ROOT / f"notebooks/{name}.ipynb").cells
+    (verdict,) = [compile(parsed(one), cell, "exec") for one in cells if one.id == cell]
+
+    exec(verdict, made(1.0))  # noqa: S102  # as a kernel does
+    with pytest.raises(AssertionError):
+        exec(verdict, made(0.5))  # noqa: S102
 
 
 @pytest.mark.parametrize(("deaths", "starts"), [(0, 1), (2, 3), (9, 3)])
