@@ -1,5 +1,8 @@
 """What holds for every test: figures need no display, and slowness alone fails no property.
 
+With `LABKIT_MISSING=fail`, as `.ci/run` sets it where it can install programs, a test that skips
+for want of one fails.
+
 Fixtures are in the test modules that use them.
 """
 
@@ -7,7 +10,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -18,3 +24,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("labkit", deadline=None)
 settings.load_profile("labkit")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Fail what skips for want of something that can be installed."""
+    report = yield
+    why = report.longrepr[-1] if report.skipped and os.environ.get("LABKIT_MISSING") else ""
+    if "is not installed" in why or "needs " in why:
+        report.outcome, report.longrepr = "failed", f"{why}, and may not be skipped here"
+    return report

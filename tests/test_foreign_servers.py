@@ -130,3 +130,22 @@ async def test_every_call_gets_its_own_answer(server: str, settings: Transport) 
         # Few more than there are at a time: they are kept alive.
         assert transport.effective["connections_opened"] <= 2 * CONNECTIONS
     assert bodies == {item: b"/%d" % item for item in range(REQUESTS)}
+
+
+SKIPS = """import pytest
+def test_program(): pytest.skip("nginx is not installed")
+def test_cores(): pytest.skip("there is one core")
+"""
+
+
+def test_where_programs_can_be_installed_a_skip_for_want_of_one_fails(tmp_path: Path) -> None:
+    (tmp_path / "test_skips.py").write_text(SKIPS)
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-c", here.parent / "pyproject.toml", tmp_path]
+    env = {**os.environ, "PYTHONPATH": str(here), "LABKIT_MISSING": "fail"}
+    ran = subprocess.run(
+        [*command, "-p", "conftest"], env=env, capture_output=True, text=True, check=False
+    )
+
+    assert "1 failed, 1 skipped" in ran.stdout
+    assert "nginx is not installed, and may not be skipped here" in ran.stdout
