@@ -32,7 +32,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(PYTEST) -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 -n 2 --dist loadscope
 
-.PHONY: help setup reproduce test coverage lab notebooks exercises browser size format lock clean
+.PHONY: help setup reproduce test coverage mutants lab notebooks exercises browser size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,12 @@ test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
 
 coverage: $(READY) ## run the tests with branch coverage, which takes about a third longer
 	$(PYTEST) $(PARALLEL) --cov -m 'not browser'
+
+# In slices: MODULE='stats/*.py' (or several), SAMPLE=100 of each. What was run is not run again.
+mutants: export MODULE := $(MODULE)
+mutants: export SAMPLE := $(SAMPLE)
+mutants: $(READY) ## change the pure modules place by place, list what no test notices
+	$(BIN)/python tests/mutants.py
 
 lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab there
 	$(BIN)/labkit lab
