@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -168,13 +170,29 @@ def test_a_call_cancelled_from_within_is_an_error_and_no_cancellation(fetch_over
 
 
 @shared
-async def test_a_key_that_cannot_be_one_is_refused_and_harms_no_other(fetch_over: Any) -> None:
-    service = Service(takes_s=[0])
-    fetch = fetch_over(service)
-    with pytest.raises(TypeError, match="unhashable"):
-        await fetch([1])
-    await turns(PLENTY)
+def test_a_key_that_cannot_be_one_is_refused_and_harms_no_other(fetch_over: Any) -> None:
+    service = Service()
+
+    async def main() -> None:
+        with pytest.raises(TypeError, match="unhashable"):
+            await fetch_over(service)([1])
+        await asyncio.sleep(5)
+
+    virtually(main())
     assert service.sent == []
+
+
+@shared
+def test_a_failure_that_nobody_waits_for_any_more_is_not_reported(fetch_over: Any) -> None:
+    async def leave(after: int) -> None:
+        task = asyncio.ensure_future(fetch_over(Service(failing=[0]))(1))
+        await asyncio.sleep(3 if fetch_over is batched else 1)
+        await turns(after)  # the call fails before that, after that, or in this very turn
+        task.cancel()
+        await asyncio.wait([task])
+
+    for after in range(PLENTY):
+        virtually(leave(after))
 
 
 @on_every_loop
@@ -284,11 +302,28 @@ def test_a_batch_that_all_have_left_is_not_sent_and_hinders_no_other(later: int)
     assert service.sent == [(2,)]
 
 
-async def test_a_batcher_keeps_no_answer_once_it_is_given() -> None:
-    batcher = Batcher(Service(takes_s=[0]).call, max_size=1)
-    async with counted.clean():
-        await batcher.get(1)
-        assert batcher._batch is None
+def test_a_batcher_keeps_no_answer_once_it_is_given() -> None:
+    async def call(keys: tuple[int, ...]) -> dict[int, Value]:
+        return {key: Value() for key in keys}
+
+    async def main() -> None:
+        answer = weakref.ref(await batcher.get(1))
+        gc.collect()
+        assert answer() is None
+
+    batcher = Batcher(call, max_size=1, delay_s=60)
+    virtually(main())
+
+
+def test_a_batch_has_100_keys_or_waits_10_ms_where_nothing_is_said() -> None:
+    service = Service()
+    virtually(played_at_once(Batcher(service.call).get, range(150)))
+    assert [len(keys) for keys in service.sent] == [100, 50]
+    assert service.sent_at == [0, 0.01]
+
+
+async def played_at_once(fetch: Any, keys: Any) -> None:
+    await asyncio.gather(*map(fetch, keys))
 
 
 # The weak cache
@@ -633,8 +668,9 @@ FROM_1 = f"{WHOLE} of at least 1"
     ("name", "allowed", "values", "call"),
     [
         ("max_size", FROM_1, [0, 2.5, True], lambda it: Batcher(ok, max_size=it)),
-        ("delay_s", SECONDS, [-1, math.nan, "1"], lambda it: Batcher(ok, delay_s=it)),
+        ("delay_s", SECONDS, [-1, math.nan, math.inf, "1"], lambda it: Batcher(ok, delay_s=it)),
         ("number", FROM_1, [0, -1, 1.5, True], PrioritySlots),
+        ("maxsize", WHOLE, [0.5, "1", None, True], PriorityQueue),
         ("priority", WHOLE, [0.5, "1", None, True], lambda it: PriorityQueue().put(it, 1)),
         ("priority", WHOLE, [0.5, "1", None], lambda it: PrioritySlots(1).at(it).__aenter__()),
         ("size", FROM_1, [0], lambda it: patterns.in_chunks([], it)),

@@ -7,12 +7,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import BadInput
 from labkit.spec import plan
-from labkit.spec.plan import MAX_TRIALS, Step, arms, interleave
+from labkit.spec.plan import Step, arms, interleave
 from labkit.spec.targets import HttpTarget
 from labkit.spec.transports import AiohttpTransport
 from labkit.spec.trial import Trial
@@ -102,6 +102,7 @@ def test_each_block_runs_every_arm_in_the_seeds_order(count: int, repeats: int, 
     steps = interleave(listed(count), repeats=repeats, seed=seed)
 
     assert steps == interleave(listed(count), repeats=repeats, seed=seed)
+    assert interleave(listed(9), repeats=1) == interleave(listed(9), repeats=1, seed=0)
     assert [step.order for step in steps] == list(range(count * repeats))
     for repeat, block in enumerate(blocks(steps, repeats)):
         assert sorted(step.axes["limit"] for step in block) == list(range(count))
@@ -147,15 +148,25 @@ def test_a_seed_is_a_whole_number(seed: Any) -> None:
         interleave(listed(2), repeats=1, seed=seed)
 
 
-@settings(max_examples=20)
-@given(st.integers(2, 40))
-def test_an_experiment_has_a_bounded_number_of_trials(count: int) -> None:
-    most = MAX_TRIALS // count
+def test_an_experiment_has_a_bounded_number_of_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MAX_TRIALS", 6)
+    assert len(arms(BASE, {"limit": [1, 2, 3], "seed": [1, 2]})) == 6
+    assert len(interleave(listed(2), repeats=3)) == 6
 
-    assert len(interleave(listed(count), repeats=min(most, 1_000))) <= MAX_TRIALS
-    if most < 1_000:
-        with pytest.raises(BadInput, match="at most 10,000 trials are run; vary fewer values"):
-            interleave(listed(count), repeats=most + 1)
+    with pytest.raises(BadInput, match="7 combinations: at most 6 trials are run"):
+        arms(BASE, {"limit": range(1, 8)})
+    with pytest.raises(BadInput, match="4 arms of 2 repeats: at most 6 trials are run"):
+        interleave(listed(4), repeats=2)
+
+
+def test_the_caps_of_a_remote_host_are_of_the_whole_plan() -> None:
+    remote = Trial(target="http://192.0.2.1/", allow_remote="192.0.2.1", requests=20, limit=1)
+    found = arms(remote, {"limit": [1, 50, 5]})
+    assert len(interleave([*found[:2], *listed(1)], repeats=167)) == 501
+
+    says = "workload is 10,020 requests in 501 trials at limit 20 on a remote host"
+    with pytest.raises(BadInput, match=says):
+        interleave(found, repeats=167)
 
 
 def test_axes_with_too_many_combinations_are_refused_before_any_is_made() -> None:

@@ -16,7 +16,8 @@ from labkit.errors import BadInput
 from labkit.stats.scaling import Rates
 
 LIMITS = [2**power for power in range(10)]
-EXPERIMENTS = 300
+CLOSE = [64, 80, 100, 128, 160, 200, 256]
+EXPERIMENTS = 120
 Curve = Callable[[int], float]
 
 
@@ -81,6 +82,17 @@ def test_a_repeat_without_a_rate_is_left_out_and_fewer_than_five_give_no_interva
     found = stats.knee(rates)
     assert (found.limit, found.low, found.high, found.n) == (32, None, None, 4)
     assert "needs 5 valid repeats (one has 4)" in stats.knee_says(found)
+    found = stats.knee({**exact(saturating), 4: [400.0] * 4 + [None]})
+    assert (found.limit, found.low, found.high, found.n) == (32, None, None, 4)
+    # Without a repeat of both, nothing says that a limit is near the best.
+    found = stats.knee({1: [95.0, None], 2: [None, 96.0]})
+    assert (found.limit, found.n) == (2, 0)
+
+
+def test_its_interval_is_that_with_any_limit_that_may_be_the_best() -> None:
+    found = stats.knee({1: [94.5] * 5, 2: [99.0] * 4 + [101.0], 4: [100.0] * 5})
+    # 94.5 is not near 100, but near 99, which once was better than 100.
+    assert (found.limit, found.low, found.high, found.best) == (2, 1, 2, 4)
 
 
 def test_the_knee_in_words_names_limits_without_any_rate() -> None:
@@ -88,7 +100,11 @@ def test_the_knee_in_words_names_limits_without_any_rate() -> None:
     says = stats.knee_says(found)
     assert (found.limit, found.left_out) == (32, [4, 16])
     assert "left out: limit 4, 16. The knee is at a limit of 32" in says
-    assert says.endswith("its 95 % interval, of the limits tried, is 32 alone.")
+    assert says.endswith(
+        "32: it is the smallest whose rate (3,000 requests/s) is within 5% of the best (3,000 at "
+        "32); "
+        "its 95 % interval, of the limits tried, is 32 alone."
+    )
 
 
 @pytest.mark.parametrize("rates", [{}, {1: []}, {1: [None, math.nan, 0.0]}])
@@ -100,14 +116,17 @@ def test_no_rate_has_no_knee(rates: Rates) -> None:
 def test_a_rate_that_still_rises_has_no_knee_yet() -> None:
     found = stats.knee(exact(lambda n: 100.0 * n))
     assert found.at_end
+    assert stats.knee({1: [1.0], 2: [2.0]}).at_end
+    assert not stats.knee({1: [1.0]}).at_end
     assert "sweep further" in stats.knee_says(found)
 
 
 # The Universal Scalability Law
 
 
-def test_the_law_is_found_again() -> None:
-    found = stats.fit_usl(exact(usl(120, 0.03, 2e-4))).usl
+@pytest.mark.parametrize("limits", [LIMITS, LIMITS[3:], [*LIMITS[:9:2], 200]])
+def test_the_law_is_found_again(limits: list[int]) -> None:
+    found = stats.fit_usl(exact(usl(120, 0.03, 2e-4), limits)).usl
     assert (found.rate_1, found.sigma, found.kappa) == pytest.approx((120, 0.03, 2e-4), rel=1e-4)
     assert found.peak == pytest.approx(math.sqrt(0.97 / 2e-4), rel=1e-3)
     assert found.off < 1e-5
@@ -128,10 +147,26 @@ def test_the_law_is_found_through_noise() -> None:
     assert found.peak == pytest.approx(math.sqrt(0.98 / 1e-4), rel=0.2)
 
 
-def test_a_rate_that_only_levels_off_has_no_peak() -> None:
-    fit = stats.fit_usl(exact(usl(kappa=0)))
-    assert fit.usl.peak is None
-    assert "no peak is known" in stats.usl_says(fit)
+def wobbling(curve: Curve, share: float, limits: list[int]) -> Rates:
+    """Rates that are above the curve and below it in turns."""
+    return {n: [curve(n) * (1 + share * (-1) ** place)] for place, n in enumerate(limits)}
+
+
+@pytest.mark.parametrize(
+    ("rates", "peak"),
+    [
+        (exact(usl(kappa=0)), None),
+        (exact(usl(sigma=1.5, kappa=1e-3)), None),  # it falls from the start
+        (wobbling(usl(kappa=1.2e-5), 0.06, LIMITS), 260),  # kappa is 2.5 standard errors from 0
+        (wobbling(usl(kappa=8e-6), 0.06, LIMITS), None),  # 1.9
+    ],
+)
+def test_a_rate_has_no_peak_where_it_only_levels_off_or_may_do_so(
+    rates: Rates, peak: float | None
+) -> None:
+    fit = stats.fit_usl(rates)
+    assert fit.usl.peak == (peak and pytest.approx(peak, rel=0.01))
+    assert ("no peak is known" in stats.usl_says(fit)) == (peak is None)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +176,8 @@ def test_a_rate_that_only_levels_off_has_no_peak() -> None:
         ({**exact(usl(), LIMITS[:5]), 64: [None]}, "5 limits"),
         (exact(saturating), "off by"),
         (exact(lambda n: 100.0 * n), "nothing is seen"),
+        (exact(usl(sigma=2e-4, kappa=0)), "up to the limit 512 the rate rises"),  # by 91 % of it
+        (wobbling(usl(sigma=0.05, kappa=1e-3), 0.008, CLOSE), "determine no coefficients"),
         (exact(lambda n: 1000.0 if n % 3 == 1 else 10.0), "off by"),
     ],
 )
@@ -149,6 +186,13 @@ def test_the_law_is_refused_where_it_does_not_fit(rates: Rates, says: str) -> No
     assert fit.usl is None
     assert says in fit.reason
     assert says in stats.usl_says(fit)
+
+
+def test_the_law_is_fitted_to_what_bends_enough_and_determines_its_coefficients() -> None:
+    bent = stats.fit_usl(exact(usl(sigma=1e-3, kappa=0))).usl  # by 34 % at the largest
+    assert bent.sigma == pytest.approx(1e-3, rel=1e-3)
+    # The rate of one at a time is known to 43 %, and to 65 % above.
+    assert stats.fit_usl(wobbling(usl(sigma=0.05, kappa=1e-3), 0.006, CLOSE)).usl
 
 
 @given(st.dictionaries(st.integers(1, 10_000), st.lists(st.none() | st.floats(), max_size=5)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit import stats
@@ -222,6 +222,7 @@ def test_label_of_an_arm(label: str, settings: dict[str, Any]) -> None:
 # Pairs
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=12), st.randoms())
 def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> None:
     records = [
@@ -272,6 +273,7 @@ def test_an_arm_may_be_named_by_none() -> None:
 # Latency
 
 
+@settings(max_examples=30)
 @given(st.lists(LATENCIES_US, min_size=1, max_size=5))
 def test_merged_latency_is_that_of_one_histogram(runs: list[list[int]]) -> None:
     records = [make_record(latencies_us=run) for run in runs]
@@ -307,6 +309,10 @@ def test_a_damaged_or_unlike_histogram_is_refused_with_its_record(damage: str) -
         stats.merge_latency([make_record(), make_record(id="coarse", latency_hdr=coarse)])
 
 
+POINTS = {10: 1, 11: 4, 100: 51, 1_000: 101}
+"""How many points a curve has: 50 for each nine, from 10 values beyond the last."""
+
+
 @given(st.lists(st.integers(1, 60_000_000), min_size=10, max_size=400))
 def test_curve_agrees_with_ranks_of_the_sorted_sample(latencies_us: list[int]) -> None:
     n, ranked = len(latencies_us), sorted(latencies_us)
@@ -314,6 +320,9 @@ def test_curve_agrees_with_ranks_of_the_sorted_sample(latencies_us: list[int]) -
     percentiles, seconds = stats.percentile_curve(histogram(latencies_us))
 
     assert stats.percentile_curve(histogram(latencies_us[:9])) == ([], [])
+    assert [len(stats.percentile_curve(histogram([1] * n))[0]) for n in POINTS] == [
+        *POINTS.values()
+    ]
     assert percentiles[0] == 0
     assert percentiles[-1] == pytest.approx(100 * (1 - 10 / n))
     assert seconds == sorted(seconds)
@@ -338,6 +347,7 @@ def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
     before = golden()
     after = stats.corrected(before, 10_000)
     assert after.total_count == 20_000
+    assert stats.corrected(histogram([3]), 0.5).total_count == 1 + 5
     for percentile, value in {50: 1_000, 75: 5e7, 90: 8e7, 99: 9.8e7}.items():
         assert after.get_value_at_percentile(percentile) == pytest.approx(value, rel=1e-3)
     # What was recorded is left as it was.
@@ -346,6 +356,7 @@ def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
 
 
 @settings(max_examples=25)
+@example([1_500, 3_001], 700)  # one and three are added, of odd lengths
 @given(
     st.lists(st.integers(1, 60_000), min_size=1, max_size=10),
     st.sampled_from([700, 1_000.5, 40_000, 5_000_000]),
@@ -387,6 +398,9 @@ def test_percentiles_of_an_arm_are_those_of_all_its_answers() -> None:
     records = [make_record(latencies_us=range(1, 301), repeat=n) for n in range(4)]
     assert stats.summary_of(records, [])["latency_p99_s"][0] == pytest.approx(297e-6, rel=1e-2)
     assert math.isnan(stats.summary_of(records[:3], [])["latency_p99_s"][0])
+    for n, known in ((19, False), (20, True)):
+        few = stats.summary_of([make_record(latencies_us=range(n))], [])["latency_p50_s"][0]
+        assert math.isfinite(few) == known
 
 
 def test_an_arm_without_a_whole_histogram_has_no_percentiles() -> None:

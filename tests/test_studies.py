@@ -276,6 +276,32 @@ def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests()
     assert trials(without, "smoke")["one"].get("delay") == "0"
     fewer = ("settings = { requests = 50 }", "settings = { requests = 50 }\nrequests_factor = 0.3")
     assert [trial.requests for trial in trials(parse(fewer), "workshop").values()] == [15, 15]
+    one = ("settings = { requests = 10 }", "settings = { requests = 10 }\nrequests_factor = 0.01")
+    usual = ("settings = { requests = 10 }", "requests_factor = 0.5")
+    assert [trials(parse(new), "smoke")["one"].requests for new in (one, usual)] == [1, 1_000]
+
+
+@pytest.mark.parametrize(
+    ("rps", "scale", "seconds", "lasts_s", "requests"),
+    [(200, "", None, 1.0, 200), (200, "seconds = 3", None, 3.0, 600), (200, "", 0.5, 0.5, 100),
+     (0.5, "settings.limit = 7", None, 1.0, 7), (0.5, "", None, 1.0, 1), (9e6, "", 9.0, 9.0, 900)],
+)  # fmt: skip
+def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
+    rps: float, scale: str, seconds: float | None, lasts_s: float, requests: int
+) -> None:
+    study = parse(
+        (
+            'settings = { strategy = "semaphore" }',
+            f'program = "wrk"\nrps = {rps}\nmax_requests = 900',
+        ),
+        ('delay = "randint(0,3)"\nlimit = 10\n', ""),
+        ("min_repeats = 3", "min_repeats = 3\nserver = {}"),
+        ("settings = { requests = 10 }", scale),
+        ("published = { wall_s = 2 }", ""),
+    )
+    program = study.plan("smoke", cores=2, seconds=seconds).arms["one"]
+    assert isinstance(program, Program)
+    assert (program.seconds, program.workload.requests) == (lasts_s, requests)
 
 
 def test_settings_of_one_side_come_before_those_of_the_scale_before_the_shared_ones() -> None:
@@ -329,6 +355,24 @@ at.workshop.at_most = 3"""
     assert [one.instead for one in (smoke, workshop, paper)] == [True, True, False]
 
 
+def test_another_arm_leaves_the_band_and_another_measure_the_arms() -> None:
+    others = 'at_least = 2\npublished = 2\nat.smoke.of = "one"\nat.workshop.measure = "cpu_percent"'
+    study = parse(("at_least = 1", others))
+    smoke, workshop = (study.plan(s, cores=2).judged["slower"][0] for s in SCALES[:2])
+    assert (smoke.of, smoke.to, smoke.check.at_least, smoke.check.published) == (
+        ("one",),
+        (),
+        2,
+        None,
+    )
+    assert (workshop.of, workshop.to) == (("one",), ("other",))
+    assert (workshop.check.at_least, workshop.check.published) == (None, None)
+    # What was published may lie at either end of the band, and two arms have a spread.
+    parse(("at_least = 1", "at_least = 2\npublished = 2"))
+    parse(("at_least = 1", "at_most = 2\npublished = 2"))
+    parse(('of = "one"\nto = "other"', 'of = ["one", "other"]\ntake = "spread"'))
+
+
 def test_a_new_study_takes_a_file_and_no_code(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
     assert study_file.names(tmp_path) == ["small"]
@@ -351,6 +395,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     refused: list[tuple[Any, Any, str]] = [
         (study_file.load, "garcia-2017", "did you mean 'garcia-2018'"),
         (lambda name: parse().plan(name, cores=2), "smok", "did you mean 'smoke'"),
+        (parse().arms_at, "smok", "did you mean 'smoke'"),
         (study_file.load("claims").chosen, ["dns-cahce"], "did you mean 'dns-cache'"),
         (study_file.load, "nowhere/absent.toml", r"absent\.toml"),
     ]
@@ -379,6 +424,8 @@ def test_a_side_that_is_not_there_and_a_claim_that_is_there_twice_are_refused() 
     alone = CLAIM.replace('to = { strategy = "semaphore" }\n', "")
     with pytest.raises(BadInput, match=r"'to\.limit'.*no such arm"):
         study_file.parse(f'{alone}at.smoke.settings = {{ "to.limit" = 3 }}\n')
+    with pytest.raises(BadInput, match="study 'mine' has no arm and no claim"):
+        study_file.parse(CLAIM[: CLAIM.index("[[claim]]")])
     with pytest.raises(BadInput, match="claim id 'slower' is there twice"):
         study_file.parse(SMALL + SMALL[SMALL.index("[[claim]]") :])
 
