@@ -17,8 +17,9 @@ from labkit.errors import TrialFailed
 from labkit.launch import assembly, cores, launcher, preflight, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import GRACE_S
+from labkit.record import guards, stalls
 from labkit.record.exam import AT_SERVER, ExamRequest, ExamResult, ScenarioResult
-from labkit.record.record import Note, Record
+from labkit.record.record import Measurement, Note, Record
 from labkit.spec.plan import Coded
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
@@ -32,31 +33,38 @@ SERVER_DELAY_S = 0.02
 
 async def run(coded: Coded, position: StudyPosition) -> Record:
     """Return the record of one run. One without figures has a note with the reason."""
-    started, note, figures = datetime.now(UTC), None, {}
+    started, figures, known = datetime.now(UTC), dict[str, float](), dict[str, Any]()
     try:
-        figures = await measured(coded.name, coded.settings, coded.server)
+        figures, seen, notes = await measured(coded.name, coded.settings, coded.server)
+        notes += guards.of_machine(seen)
+        whole = msgspec.structs.asdict(seen)
+        names = ("wall_s", "client", "server", "interference", "stalls")
+        known = {name: whole[name] for name in names}
     except TrialFailed as error:
-        note = Note(code="program-failed", message=str(error))
+        notes = [Note(code="program-failed", message=str(error))]
     trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}
     return assembly.record_of_others(
-        position, trial, started, figures=figures, notes=[note] if note else []
+        position, trial, started, figures=figures, notes=notes, **known
     )
 
 
 async def measured(
     name: str, settings: Mapping[str, Any], server: Mapping[str, Any] | None
-) -> dict[str, float]:
+) -> tuple[dict[str, float], Measurement, list[Note]]:
     """Return the figures of one run of the experiment `name`; its processes are gone at the end.
 
-    `server` are the settings of a synthetic server to start for it, None for none. Raises
-    `TrialFailed` where it gives no figures within `DEADLINE_S`.
+    With them come what kept its processes from running, and notes on other runs of the lab that had
+    a core of them. `server` are the settings of a synthetic server to start for it, None for none.
+    Raises `TrialFailed` where it gives no figures within `DEADLINE_S`.
     """
     async with contextlib.AsyncExitStack() as stack:
-        mine, url = stack.enter_context(cores.reserved()), None
+        mine, served = stack.enter_context(cores.reserved()), None
+        before, counted = mine.state(), None
         if server is not None:
             started = launcher.serving(HttpServer(**{"core": mine.server, **server}))
-            url = (await stack.enter_async_context(started)).url
-        job = {"settings": dict(settings), "url": url, "core": mine.client}
+            served = await stack.enter_async_context(started)
+        job: dict[str, Any] = {"settings": dict(settings), "core": mine.client}
+        job |= {"url": served.url, "pid": served.pid} if served else {}
         child = process.start("labkit.measured.experiments", name, job=job)
         stack.push_async_callback(child.stop)
         try:
@@ -67,10 +75,15 @@ async def measured(
         if line is None:
             await asyncio.wait([child.ended], timeout=GRACE_S)
             raise child.failure(f"the experiment {name} died")
+        if served is not None:
+            counted = await asyncio.to_thread(launcher.asked, served.url, "/-/stats")
+        notes = mine.notes(before)
     if "figures" not in line:
         raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
-    figures: dict[str, float] = line["figures"]
-    return figures
+    seen = msgspec.convert(line["measurement"], Measurement, str_keys=True)
+    found = (counted or {}).get("standstills", ())
+    stood = [*seen.stalls, *stalls.within("server", found, line["ns"])]
+    return line["figures"], msgspec.structs.replace(seen, stalls=stood), notes
 
 
 async def run_exam(trial: Trial) -> ExamResult:

@@ -85,11 +85,22 @@ def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
         *_of_limit(trial, measured),
         *stalls.notes(measured),
         *_of_arrivals(measured.arrivals, measured.counts),
+        *_of_waits(measured),
         *_of_cpu(trial, measured),
         *_of_lag(trial, measured),
         *_of_interference(measured.interference),
         *_of_connections(trial),
         *_of_settings(trial, measured.effective),
+    ]
+    return [Note(code=code, message=message) for code, message in found]
+
+
+def of_machine(measured: Measurement) -> list[Note]:
+    """Return the notes on what kept a client or its server from running, whatever it was to do."""
+    found = [
+        *stalls.notes(measured),
+        *_of_waits(measured),
+        *_of_interference(measured.interference),
     ]
     return [Note(code=code, message=message) for code, message in found]
 
@@ -209,12 +220,16 @@ def _of_arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[st
         yield "dropped", f"{which} were never sent, as there was no room when they were due"
 
 
-def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
-    """Yield the notes on who had the cores: the side that is measured is to be the bottleneck."""
+def _of_waits(measured: Measurement) -> Iterable[tuple[str, str]]:
+    """Yield the notes on cores that others had."""
     waited = measured.client.waited_percent if measured.client else None
     yield from contention(waited, measured.wall_s)
     if measured.server is not None:
         yield from contention(measured.server.waited_percent, measured.wall_s, "server")
+
+
+def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+    """Yield the notes on who was busy: the side that is measured is to be the bottleneck."""
     client = measured.client.cpu_percent if measured.client else 0.0
     server = measured.server.cpu_percent if measured.server else None
     used = f"the client used {client:.0f} % of its core"

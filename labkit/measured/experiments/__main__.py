@@ -1,7 +1,8 @@
 """`python -m labkit.measured.experiments NAME`: read a line of JSON, write one with its figures.
 
-The line that comes in contains `settings`, the `url` of a server and the `core` to run on. When
-standard input ends, because the parent is gone, so does the process.
+The line that comes in contains `settings`, the `url` and the `pid` of a server and the `core` to
+run on. The figures go out with a measurement of what kept this process or the server from running.
+When standard input ends, because the parent is gone, so does the process.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable
+from time import perf_counter_ns
 from typing import Any
 
 import msgspec
 
 from labkit.errors import BadInput, LabError
 from labkit.measured import experiments, lifeline
+from labkit.measured.probes.window import Window
+from labkit.record import stalls
+from labkit.record.record import Counts, Measurement
+from labkit.record.stalls import Watch
+
+TICK_NS = 50_000_000
+"""How often it looks whether it stood still: seldom enough to cost the figures nothing."""
 
 
 class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +32,7 @@ class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: dict[str, Any] = {}
     url: str | None = None
+    pid: int | None = None
     core: int | None = None
 
 
@@ -33,21 +44,51 @@ def main(arguments: list[str]) -> int:
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
 
-    async def measure() -> experiments.Figures:
+    async def measure() -> dict[str, Any]:
         if len(arguments) != 1:
             raise BadInput("usage: python -m labkit.measured.experiments NAME")
         try:
-            return await experiments.load(arguments[0])(job.url, **job.settings)
+            return await watched(experiments.load(arguments[0])(job.url, **job.settings), job.pid)
         except TypeError as error:
             raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
 
     try:
-        figures = asyncio.run(measure())
+        line = asyncio.run(measure())
     except LabError as error:
         os.write(out, msgspec.json.encode({"failed": str(error)}) + b"\n")
         return error.exit_code
-    os.write(out, msgspec.json.encode({"figures": figures}) + b"\n")
+    os.write(out, msgspec.json.encode(line) + b"\n")
     return 0
+
+
+async def watched(
+    figures: Awaitable[experiments.Figures], server_pid: int | None
+) -> dict[str, Any]:
+    """Return the figures, once they are there, and what happened to both processes meanwhile."""
+    loop, watch, window = asyncio.get_running_loop(), Watch(), Window(server_pid)
+    due_ns = perf_counter_ns() + TICK_NS
+
+    def tick() -> None:
+        nonlocal due_ns
+        watch.timer_came(due_ns, perf_counter_ns())
+        due_ns = perf_counter_ns() + TICK_NS
+        loop.call_later(TICK_NS / 1e9, tick)
+
+    loop.call_later(TICK_NS / 1e9, tick)
+    window.start()
+    window.open()
+    found = await figures
+    window.close()
+    watch.timer_came(due_ns, perf_counter_ns())
+    measured = Measurement(
+        counts=Counts(planned=0, sent=0, ok=0),
+        wall_s=window.wall_s,
+        client=window.client(0),
+        server=window.server(),
+        interference=window.interference(),
+        stalls=stalls.within("client", watch.found, window.spans_ns),
+    )
+    return {"figures": found, "measurement": measured, "ns": window.spans_ns}
 
 
 if __name__ == "__main__":
