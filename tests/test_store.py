@@ -246,7 +246,7 @@ def test_a_folder_that_is_not_flushed(
 WHOLE = encode(small("a"))
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     st.binary(max_size=30)
     | st.integers(0, len(WHOLE) - 2).map(lambda end: WHOLE[:end])
@@ -271,7 +271,7 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
     kept.add(small("b", study="20261120-study"))
     kept.add(small("c")).rename(kept.folder / "d.json")
 
-    for name in ("notes", "._b", "b.b"):
+    for name in ("notes", "._b", "b.b", "\udcff"):
         (kept.folder / f"{name}.json").write_text('{"name": "package"}')
     (kept.folder / "folder.json").mkdir()
     os.mkfifo(kept.folder / "queue.json")
@@ -291,6 +291,7 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
         "notes": "JSON, but no record (it has no schema_version): move its file elsewhere",
         **dict.fromkeys(("device", "folder", "queue", "socket"), "no regular file"),
         "b.b": "record 'b.b' is JSON, but no record",
+        "\\udcff": r"record '\udcff' is JSON, but no record",
     }
     assert found.keys() == says.keys()
     assert all(part in found[name] for name, part in says.items()), found

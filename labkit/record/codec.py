@@ -71,6 +71,6 @@ def _tail(whole: bytes) -> bytes:
 
 def _damaged(where: str, why: Any) -> RecordDamaged:
     return RecordDamaged(
-        f"{where} is damaged ({why}): a record is one whole JSON document; delete the file "
-        "or restore it from a copy"
+        f"{where} is damaged ({why}): a record is one whole JSON document; restore it "
+        "from a copy, or move its file elsewhere"
     )

@@ -183,7 +183,7 @@ class Store:
             except RecordNotFound:
                 pass  # it was deleted since the folder was listed
             except RecordDamaged as error:
-                yield Damaged(name, str(error))
+                yield Damaged(name.encode(errors="backslashreplace").decode(), str(error))
 
     def _names(self) -> list[str]:
         """Return the names of the files that may be records, without their ending.
