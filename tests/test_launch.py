@@ -24,6 +24,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from entrants import in_a_cell
 from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
@@ -215,6 +216,29 @@ async def test_a_strategy_that_raises_makes_the_record_invalid() -> None:
     assert re.fullmatch(
         r"the strategy itself raised RuntimeError: holds \[\] \(one_by_one, line \d+\)", said
     )
+
+
+POOL_IN_A_CELL = """
+import asyncio
+from concurrent.futures import ProcessPoolExecutor
+
+def heavy(n):
+    return sum(range(n))
+
+async def one(fetch, items, limit, *, n):
+    with ProcessPoolExecutor(1) as pool:
+        found = await asyncio.get_running_loop().run_in_executor(pool, heavy, n)
+    for item in items[:found]:
+        await fetch(item)
+"""
+
+
+async def test_a_partial_and_what_its_pool_of_processes_calls_are_sent_along() -> None:
+    strategy = functools.partial(in_a_cell(POOL_IN_A_CELL), n=20)
+    found = await ran(TINY.replace(strategy=strategy))
+
+    assert (found.error, doubts(found.record)) == (None, [])
+    assert found.record.trial["strategy"] == "one"
 
 
 async def forgets_to_await(fetch: Any, items: Any, limit: int) -> None:
@@ -497,7 +521,7 @@ ELSEWHERE = Mock(return_value=[(0, 0, 0, "", ("192.0.2.1", 80))])
 REFUSED = [
     ({"target": "http://localhost/"}, {"socket.getaddrinfo": ELSEWHERE}, "is not loopback"),
     ({}, {"labkit.launch.preflight.descriptors": lambda: 65}, "allows 1 a process"),
-    ({"strategy": holds_a_lock}, {}, "^strategy is 'holds_a_lock': it cannot be sent"),
+    ({"strategy": holds_a_lock}, {}, "strategy is 'holds_a_lock': it uses 'LOCK', a lock of"),
 ]
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import functools
 import resource
 import socket
 import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
@@ -100,6 +105,29 @@ def test_a_strategy_takes_what_it_is_called_with() -> None:
 
     with pytest.raises(BadInput, match=r"takes \(fetch.*write 'async def of_two\(fetch, items, l"):
         check(Trial(strategy=of_two))
+
+
+def uses(value: Any) -> Any:
+    """A strategy in whose inner function's helper something of this process is used."""
+
+    def helper() -> None:
+        value.used()
+
+    async def indirect(fetch: Any, items: Any, limit: int) -> None:
+        async def call(item: int) -> None:
+            helper()
+
+        await call(0)
+
+    return indirect
+
+
+async def test_what_cannot_be_sent_along_is_named() -> None:
+    of_a_loop = [asyncio.current_task(), asyncio.get_running_loop(), contextvars.copy_context()]
+    for value in (*of_a_loop, threading.Lock(), ProcessPoolExecutor(1)):
+        found = rf"it uses 'value', a {type(value).__name__} of this process, .*; make it inside"
+        with pytest.raises(BadInput, match=found):
+            preflight.pickled(Trial(strategy=functools.partial(uses(value))))
 
 
 def test_of_a_function_of_ones_own_a_name_is_not_enough() -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -226,10 +227,49 @@ def pickled(trial: Trial) -> str | None:
         with _by_value(function):
             return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
     except Exception as error:  # noqa: BLE001  # pickling runs code of any class it meets
+        for name, value in _used(function):
+            if not _travels(value):
+                raise BadInput(
+                    f"strategy is {trial.strategy!r}: it uses {name!r}, a {type(value).__name__} "
+                    "of this process, which cannot be sent to another; make it inside the strategy"
+                ) from None
         raise BadInput(
             f"strategy is {trial.strategy!r}: it cannot be sent to another process ({error}); "
-            "define it in a cell or at the top of a module, and let it use no open files or locks"
+            "define it in a cell or at the top of a module"
         ) from None
+
+
+def _used(function: Any) -> Iterator[tuple[str, Any]]:
+    """Yield by name what a function refers to, functions that it calls and their own included."""
+    left, seen = [function], set[int]()
+    while left:
+        inner = left.pop()
+        inner = getattr(inner, "func", getattr(inner, "__wrapped__", inner))
+        code = getattr(inner, "__code__", None)
+        if code is None or id(code) in seen:
+            continue
+        seen.add(id(code))
+        cells = zip(code.co_freevars, inner.__closure__ or (), strict=True)
+        found = {name: cell.cell_contents for name, cell in cells}
+        found |= {name: inner.__globals__[name] for name in _names(code) & inner.__globals__.keys()}
+        left += found.values()
+        yield from ((name, one) for name, one in found.items() if not hasattr(one, "__code__"))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names in a function's code and in that of functions within."""
+    within = (one for one in code.co_consts if isinstance(one, CodeType))
+    return {*code.co_names}.union(*map(_names, within))
+
+
+def _travels(value: Any) -> bool:
+    import cloudpickle
+
+    try:
+        cloudpickle.dumps(value)
+    except Exception:  # noqa: BLE001  # as above
+        return False
+    return True
 
 
 def path_of(function: str | None) -> list[str]:
@@ -251,8 +291,12 @@ def _by_value(function: Any) -> Iterator[None]:
     """Let the code itself travel, also of a function in a module the child might not find."""
     import cloudpickle
 
-    module = sys.modules.get(getattr(function, "__module__", ""))
-    if module is None or module.__name__ == "__main__" or module.__name__.startswith("labkit"):
+    inner = getattr(function, "func", function)  # of functools.partial
+    module = sys.modules.get(getattr(inner, "__module__", ""))
+    # Where it starts a pool, its module is imported there, as the pool's processes do.
+    code = getattr(inner, "__code__", None)
+    has_pool = code and {"ProcessPoolExecutor", "multiprocessing"} & _names(code)
+    if module is None or module.__name__.startswith(("__main__", "labkit")) or has_pool:
         yield
         return
     cloudpickle.register_pickle_by_value(module)

@@ -9,8 +9,10 @@ is blocked could not. A program of others reads no standard input: the kernel ki
 from __future__ import annotations
 
 import asyncio
+import base64
 import ctypes
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -19,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 from labkit.errors import BadInput
 
@@ -28,6 +31,25 @@ _PR_SET_PDEATHSIG = 1
 def read_job() -> bytes:
     """Read the next line of standard input: what to do. Empty where the parent is gone."""
     return sys.stdin.buffer.readline()
+
+
+_SHARED: set[str] = set()
+"""Names in the main module that are a strategy's."""
+
+
+def load(function: str) -> Any:
+    """Load a strategy of the user's own.
+
+    A pool that it starts forks its processes from this one, and they look for functions of a cell
+    by name in the main module: so what it calls stands there as well, beside what is there.
+    """
+    strategy, main = pickle.loads(base64.b64decode(function)), vars(sys.modules["__main__"])  # noqa: S301  # from the parent
+    own = getattr(getattr(strategy, "func", strategy), "__globals__", {})
+    for name, value in own.items():
+        if getattr(value, "__module__", "") == "__main__" and (name not in main or name in _SHARED):
+            main[name] = value
+            _SHARED.add(name)
+    return strategy
 
 
 def take_stdout() -> int:

@@ -14,11 +14,9 @@ is imported or encoded within the window that would weigh on what is measured.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import gc
 import os
-import pickle
 import platform
 import resource
 import signal
@@ -128,7 +126,7 @@ def main() -> int:
             # What a strategy of the user's own imports is found where the parent would find it; the
             # lab's transport was imported before, as libraries look for others that may be missing.
             sys.path.extend(entry for entry in job.path if entry not in sys.path)
-            strategy = pickle.loads(base64.b64decode(job.function))  # noqa: S301  # from the parent
+            strategy = lifeline.load(job.function)
         else:
             from labkit.measured import strategies
 

@@ -123,7 +123,10 @@ def interleave(
     seen: list[Mapping[str, Any]] = []
     for axes, _ in listed:
         if axes in seen:
-            raise BadInput(f"axes hold the same arm twice ({dict(axes)}): name each value once")
+            raise BadInput(
+                f"axes hold the same arm twice ({dict(axes)}): name each value once, and give each "
+                "function a __name__ of its own"
+            )
         seen.append(axes)
     chance = random.Random(seed)
     steps: list[Step] = []

@@ -342,7 +342,8 @@ def _choose_strategy(value: Any) -> dict[str, Any]:
     is_own_name = isinstance(value, str) and value not in STRATEGIES
     function = OWN.get(value, value) if is_own_name else value
     if callable(function):
-        name = getattr(function, "__name__", type(function).__name__)
+        inner = getattr(function, "func", function)  # of functools.partial
+        name = getattr(inner, "__name__", type(inner).__name__)
         home = getattr(function, "__module__", None) or ""
         if not home.startswith("labkit.measured.strategies."):
             called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method

@@ -8,10 +8,8 @@ standard input ends, because the parent is gone, so does the process.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
-import pickle
 import sys
 import time
 import traceback
@@ -142,7 +140,7 @@ def main() -> int:
     def load() -> Strategy:
         if request.function is None:
             return strategies.load(request.name).__wrapped__
-        own: Strategy = pickle.loads(base64.b64decode(request.function))  # noqa: S301  # the parent's pipe
+        own: Strategy = lifeline.load(request.function)
         return own
 
     try:
