@@ -372,6 +372,8 @@ def test_the_folder_that_is_used(monkeypatch: Any, tmp_path: Path, checkout: boo
     assert Store().folder == tmp_path
     assert Store(tmp_path / "x").folder == tmp_path / "x"
     assert Store("~/runs").folder == Path.home() / "runs"
+    with pytest.raises(BadInput, match="the store is '~nobody-of-this-name/runs': there is no"):
+        Store("~nobody-of-this-name/runs")
     monkeypatch.delenv(store.ENVIRONMENT)
     root = tmp_path / "there"
     monkeypatch.setattr(paths, "CHECKOUT", root)

@@ -74,7 +74,13 @@ class Store:
     """The records in one folder, which is made when the first is written."""
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        try:
+            self.folder = default_folder() if folder is None else Path(folder).expanduser()
+        except RuntimeError:
+            named = os.environ.get(ENVIRONMENT) if folder is None else str(folder)
+            raise BadInput(
+                f"the store is {named!r}: there is no such home; write the whole path"
+            ) from None
         self._spare: Store | None = None
 
     def prepare(self) -> None:
