@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from struct import pack, unpack
+from typing import Union
 
 from labkit.record.record import Latency
 
@@ -67,30 +68,40 @@ def of_words(counted: Mapping[int, int]) -> array[int]:
     return counts
 
 
-def buckets(counts: array[int]) -> Iterator[tuple[float, int]]:
+Counted = Union["array[int]", Mapping[int, int]]
+"""How many each bucket has: an array of all buckets, or a mapping of those that have any."""
+
+
+def buckets(counts: Counted) -> Iterator[tuple[float, int]]:
     """Yield value and count of each bucket that is not empty, in rising order."""
-    return ((middle(bucket), count) for bucket, count in enumerate(counts) if count)
+    pairs = sorted(counts.items()) if isinstance(counts, Mapping) else enumerate(counts)
+    return ((middle(bucket), count) for bucket, count in pairs if count)
 
 
-def percentile(counts: array[int], share: float) -> float | None:
+def percentile(counts: Counted, share: float) -> float | None:
     """Return the value that `share` (0 to 1) of the recorded ones do not exceed; None: empty."""
-    left = share * sum(counts)
-    found = None
-    for value, count in buckets(counts):
-        found = value
-        left -= count
-        if left <= 0:
+    found = list(buckets(counts))
+    return _value_at(found, share * sum(count for _, count in found))
+
+
+def _value_at(found: list[tuple[float, int]], rank: float) -> float | None:
+    """Return the value of this rank, from 1 on, among buckets in rising order."""
+    value = None
+    for value, count in found:  # noqa: B007  # the last one, where the rank is above all
+        rank -= count
+        if rank <= 0:
             break
-    return found
+    return value
 
 
 def summary(counts: array[int]) -> Latency | None:
     """Return mean and percentiles in seconds of a histogram of nanoseconds; None: empty."""
-    total = sum(counts)
+    found = list(buckets(counts))
+    total = sum(count for _, count in found)
     if not total:
         return None
-    mean = sum(value * count for value, count in buckets(counts)) / total / 1e9
-    values = {name: percentile(counts, share) or 0.0 for name, share in SHARES.items()}
+    mean = sum(value * count for value, count in found) / total / 1e9
+    values = {name: _value_at(found, share * total) or 0.0 for name, share in SHARES.items()}
     seconds = {name: round(value / 1e9, 9) for name, value in values.items()}
     return Latency(mean=round(mean, 9), **seconds)
 

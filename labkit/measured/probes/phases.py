@@ -130,13 +130,10 @@ class Tracer:
         buckets = self._buckets[phase]
         if not buckets:
             return Phase(n=0, mean=0.0)
-        counts = histogram.empty()
-        for bucket, count in buckets.items():
-            counts[bucket] = count
         longest_ns = self._longest_ns[phase]
         # A bucket's middle may lie above the longest time in it.
         p50, p99 = (
-            min(histogram.percentile(counts, share) or 0.0, longest_ns) for share in (0.5, 0.99)
+            min(histogram.percentile(buckets, share) or 0.0, longest_ns) for share in (0.5, 0.99)
         )
         return Phase(
             n=sum(buckets.values()),
