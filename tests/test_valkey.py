@@ -139,7 +139,7 @@ def test_when_the_parent_is_killed_all_three_are_gone(
             parent.kill()
 
     assert len(below) == 3
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob(f"{PREFIX}*")) == []
 
 
 # A server of the user's own
