@@ -29,7 +29,7 @@ from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
 from labkit.errors import BadInput
-from labkit.launch import cores, launcher, process
+from labkit.launch import cores, environment, launcher, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.cores import Cores, State
 from labkit.measured.probes.malloc import maps_reads
@@ -481,12 +481,15 @@ async def test_a_server_listens_on_loopback_unless_the_caller_names_the_host(hos
 
 
 async def test_a_url_is_called_item_by_item_and_a_connector_that_holds_back_is_noted() -> None:
-    with serving() as server:
+    usual, _ = environment.core_each()
+    with serving(core=usual) as server:
         url = f"http://localhost:{server.address[1]}/bytes/{{item}}"
         record = (await ran(TINY.replace(target=url, **{"transport.limit": 3}))).record
         stats = server.stats()
 
     assert doubts(record) == ["connector-limit"]
+    # The core of a server that runs already is left alone, where there is another.
+    assert usual is None or record.effective["cores"] != [usual]
     assert stats["connections_opened"] == 3
     assert record.counts.ok == stats["requests"] == 60
     assert stats["bytes_out"] == sum(range(60))

@@ -23,6 +23,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
 
 from labkit.launch import environment
 from labkit.record.record import Note
@@ -76,6 +79,20 @@ def reserved(*, pinned: bool = True) -> Iterator[Cores]:
             yield cores
         finally:
             _RESERVED.reset(token)
+
+
+def of_listener(url: str) -> set[int]:
+    """Return the cores that the server at `url` is pinned to; none where it may run on any."""
+    parts, usable = urlsplit(url), set(environment.usable_cores())
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    pinned: set[int] = set()
+    with suppress(psutil.Error, OSError):  # it is another user's, or gone
+        for one in psutil.net_connections("tcp"):
+            listens = one.status == psutil.CONN_LISTEN and getattr(one.laddr, "port", None) == port
+            if one.pid and listens and usable:
+                cores = os.sched_getaffinity(one.pid)
+                pinned |= cores if not usable <= cores else set()
+    return pinned
 
 
 def _take(stack: ExitStack, *, pinned: bool) -> Cores:

@@ -159,8 +159,11 @@ class _Run:
             async with contextlib.AsyncExitStack() as stack:
                 mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
                 before = mine.state()
+                # The core of a server that runs already is left alone.
+                url = None if self.served else self.ready.url
+                taken = await asyncio.to_thread(cores.of_listener, url) if url else set()
                 # Both start at once: each takes a third of a second.
-                client = self._start_client(mine.client)
+                client = self._start_client(mine.server if mine.client in taken else mine.client)
                 stack.push_async_callback(client.stop)
                 started = _target(self.ready, mine.server, self.served)
                 target = await stack.enter_async_context(started)
