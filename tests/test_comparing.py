@@ -213,7 +213,7 @@ def test_an_invalid_or_missing_record_leaves_its_arm_undecided_and_one_in_doubt_
 def test_a_core_that_was_lost_for_half_of_a_short_run_is_compared_by_memory_alone() -> None:
     lost = {name: {**one, "client.waited_percent": 50.0} for name, one in TIMES.items()}
     study = Study(make_study(lost, spread=0.0), ["strategy"])
-    assert "the client's core (core-lost)" in study.compare("time", of=FAST, to=SLOW).reason
+    assert "both: core-lost" in study.compare("time", of=FAST, to=SLOW).reason
     assert study.compare("cpu", of=FAST, to=SLOW).ratio is None
     assert study.compare("memory", of=FAST, to=SLOW).ratio is not None
     records = study.records

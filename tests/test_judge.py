@@ -248,7 +248,7 @@ def test_a_slope_is_what_a_further_request_takes() -> None:
     [
         ({"warnings": [Note(code="deadline", message="late")]}, "a run failed (deadline): 1"),
         ({"verdict": "invalid"}, "invalid: 1"),
-        ({"client.waited_percent": 30.0}, "the client's core (core-lost): 1"),
+        ({"client.waited_percent": 30.0}, "no value (core-lost: 1)"),
         ({"warnings": [Note(code="throttled", message="-")], "verdict": "invalid"}, "throttled: 1"),
         ({"wall_s": 0.19}, "a window of under 0.2 s: send more requests: 1"),
         ({"client.cpu_percent": 60.0, "server.cpu_percent": 95.0}, "may have set the speed: 1"),
@@ -289,7 +289,7 @@ def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> No
     assert inside.verdict == "holds"
     beyond = found(records("one", "efficiency", [0.8, 0.7, 0.8], **lost), **near)
     assert (beyond.verdict, beyond.n) == ("inconclusive", 0)
-    assert "had the client's core (core-lost): 3" in beyond.reason
+    assert "no value (core-lost: 3)" in beyond.reason
     undisturbed = found(records("one", "efficiency", [0.8, 0.7, 0.8]), **near)
     assert undisturbed.verdict == "refuted"
 

@@ -158,10 +158,6 @@ INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "inv
 """The codes that make a record invalid."""
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 """Those that something else on the machine causes: the same run may well be valid next time."""
-_WHOSE = {
-    "core-lost": "other processes had the client's core (core-lost)",
-    "server-core-lost": "other processes had the server's core (server-core-lost)",
-}
 UNKNOWN = "invalid"
 """What spoilt an invalid record that has no code which this version knows."""
 
@@ -188,18 +184,17 @@ def not_stored(record: Record) -> bool:
 def disturbance(record: Record) -> str:
     """Return by its codes what makes the times and CPU of a run not its own; empty for nothing.
 
-    A core that was lost counts in a window of any length, where no core is shared on purpose: a
-    short one may say so wrongly, and then a run is made again, or not compared, in vain.
+    A core that was lost counts in a window of any length: a short one may say so wrongly, and then
+    a run is made again, or not compared, in vain.
     """
-    given = [note.code for note in record.warnings]
-    found = [code for code in given if code in INVALID]
+    found = [note.code for note in record.warnings if note.code in INVALID]
     for side, code in ((record.client, "core-lost"), (record.server, "server-core-lost")):
         waited = side.waited_percent if side else None
-        if (waited or 0.0) > guards.CORE_LOST_PERCENT and "core-shared" not in given:
+        if (waited or 0.0) > guards.CORE_LOST_PERCENT:
             found.append(code)
     if record.verdict == "invalid" and not found:
         return UNKNOWN
-    return ", ".join(_WHOSE.get(code, code) for code in dict.fromkeys(found))
+    return ", ".join(dict.fromkeys(found))
 
 
 def by_others(record: Record) -> bool:
