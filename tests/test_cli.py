@@ -276,6 +276,7 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
         ("run 5", "unexpected extra argument(s) (5); see 'labkit run --help'"),
         ("compare --limit 3", "missing option '--axis'; see 'labkit compare --help'"),
         ("results shw", "no such command 'shw'"),
+        ("compare --limit 3 --axis limit=1,2", "limit is 3 and an axis, too: give it once"),
         ("run --json /dev/null/x", "(Not a directory); name a file in a folder that exists"),
         ("results export --csv /", "--csv is '/': it cannot be written (Is a directory)"),
         (f"reproduce garcia-2018 --out {__file__}", "it must be a folder, or a new one in one"),

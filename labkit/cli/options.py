@@ -13,6 +13,7 @@ import typer
 
 from labkit.errors import BadInput
 from labkit.spec import validation
+from labkit.spec.parts import KINDS
 from labkit.spec.registry import STRATEGIES
 from labkit.spec.targets import TARGETS
 from labkit.spec.transports import TRANSPORTS
@@ -177,9 +178,18 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
         words = [word.strip() for word in validation.split_list(values)]
         if not all(words):
             raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
+        if _is_given(trial, name):
+            raise BadInput(f"{name} is {trial.get(name)!r} and an axis, too: give it once")
         first = trial.replace(**{axis: values[0] for axis, values in axes.items()})
         axes[name] = [_value(first, name, word) for word in words]
     return axes
+
+
+def _is_given(trial: Trial, name: str) -> bool:
+    try:
+        return name not in KINDS and trial.get(name) != _USUAL.get(name)
+    except BadInput:  # no setting, or one of another kind
+        return False
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -39,6 +39,9 @@ class Pending(Coroutine[Any, Any, T]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("_", "cr_", "gi_")):  # asyncio's and IPython's questions
             return getattr(self._coroutine, name)
+        return self[name]
+
+    def __getitem__(self, key: Any) -> Any:
         self.close()  # or Python warns of it, too
         raise NotAwaited(repr(self))
 

@@ -1,17 +1,20 @@
 """The notebook's reporter: a live picture under the cell that waits; at the end a line or nothing.
 
+And what IPython cannot complete by itself: the kinds of charts in `plot("`.
+
 IPython is imported only here, and only in a kernel.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from labkit.escaping import escape, visible
-from labkit.lab import completion
 from labkit.lab.picture import MAX_ARMS, Points, strips
 from labkit.lab.progress import Reporter, describe, remaining, step_label
 from labkit.launch.launcher import Progress
@@ -26,6 +29,7 @@ RECENT_LINES = 3
 Bundle = dict[str, str]
 """MIME type to text, the same content in each."""
 NOTHING: Bundle = {"text/html": "", "text/plain": ""}
+_PLOT = re.compile(r"\.plot\(\s*(?:kind\s*=\s*)?[\"'](?P<begun>\w*)$")
 _SMALL = "font-size:0.9em;opacity:0.8"
 
 
@@ -121,7 +125,7 @@ class LiveOutput:
 
         self._display: Any = display
         self._shell: Any = get_ipython()
-        completion.register(self._shell)
+        register(self._shell)
         self._handle: Any = None
         self._closing = False
 
@@ -145,3 +149,26 @@ class LiveOutput:
         value = getattr(result, "result", None)
         if type(value).__module__.startswith("labkit."):
             self.show(NOTHING)
+
+
+def kinds(context: Any) -> dict[str, Any]:
+    """Return the kinds of charts that complete what stands before the cursor (a matcher)."""
+    match = _PLOT.search(context.text_until_cursor)
+    if match is None:
+        return {"completions": []}
+    from labkit.charts.kinds import KINDS  # takes a while
+
+    found = [kind for kind in dict.fromkeys(KINDS) if kind.startswith(match["begun"])]
+    named = [SimpleNamespace(text=kind, type="text") for kind in found]
+    return {"completions": named, "suppress": True, "ordered": True}
+
+
+kinds.matcher_api_version = 2  # type: ignore[attr-defined]  # so IPython knows what it returns
+kinds.matcher_identifier = "labkit.kinds"  # type: ignore[attr-defined]
+
+
+def register(shell: Any) -> None:
+    """Let the shell complete the kinds; a second call changes nothing."""
+    completer = getattr(shell, "Completer", None)
+    if completer is not None and kinds not in completer.custom_matchers:
+        completer.custom_matchers.append(kinds)

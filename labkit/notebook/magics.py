@@ -21,7 +21,7 @@ import sys
 from typing import Any, NoReturn
 
 from labkit.errors import BadInput
-from labkit.lab import completion
+from labkit.lab import live
 from labkit.profiler.callgraph import CallGraph, ProfileOptions, ProfileResult
 from labkit.profiler.profiler import Profiler
 from labkit.report import profile as profiling
@@ -35,7 +35,7 @@ _NUMBERS = itertools.count(1)
 
 def load(shell: Any) -> None:
     """Register the magic in `shell`, and the completion; a second call changes nothing."""
-    completion.register(shell)
+    live.register(shell)
     if not hasattr(shell, "labprof_start"):
         shell.labprof_start = _Cells(shell).start
         shell.input_transformers_cleanup.append(replaced)

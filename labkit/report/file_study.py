@@ -104,6 +104,14 @@ class FileStudy(Study):
     def _tables(self) -> list[Table]:
         return [self.table()]
 
+    def text(self) -> str:
+        """Return the table, and why requests failed, as a terminal shows it."""
+        return "\n\n".join([super().text(), *tables.errors(self.records)])
+
+    def html(self) -> str:
+        """Return the same, and the chart."""
+        return super().html() + html.sentences(tables.errors(self.records))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: records, summary, published figures and verdicts."""
         return {
@@ -225,8 +233,8 @@ class Ledger(FileStudy):
         ]
 
     def html(self) -> str:
-        """Return the table with its sentences."""
-        return self.table().html()
+        """Return the table with its sentences, and why requests failed."""
+        return self.table().html() + html.sentences(tables.errors(self.records))
 
     def joined(self, *others: Ledger) -> Ledger:
         """Return the claims of several checks as one result, in the order of the file."""
