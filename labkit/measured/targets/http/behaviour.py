@@ -266,10 +266,10 @@ def _coded(body: bytes, request: Request) -> Answer:
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
     levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
     level = option(request, "level", levels, coder.level, f"level of {coding}")
-    if len(body) > coder.max_bytes(level):
+    if level >= coder.slow_from and len(body) > coder.max_slow_bytes:
         raise BadInput(
-            f"level of {coding} is '{level}': it must be lower for {len(body):,} bytes (at most "
-            f"{coder.max_bytes(level):,} at that level, as the server stands still meanwhile)"
+            f"level of {coding} is '{level}': it must be below {coder.slow_from} for more than "
+            f"{coder.max_slow_bytes:,} bytes, as the server stands still meanwhile"
         )
     coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)

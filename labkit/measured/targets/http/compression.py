@@ -6,7 +6,6 @@ is worth measuring; a library is imported when the first body needs it.
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -35,35 +34,25 @@ def _zstd(body: bytes, level: int) -> bytes:
 class Coder(NamedTuple):
     """A coding: its function, its default level, and the levels that it allows.
 
-    `slow` are levels that take more than half a second for the largest document, as measured on a
-    core of 2020, with the bytes that they take so long for. A server stands still meanwhile.
+    From the level `slow_from` on a body may have `max_slow_bytes`: the largest document would take
+    over a second then, at the highest level 25, in which the server answers nobody else.
     """
 
     code: Callable[[bytes, int], bytes]
     level: int
     levels: range
-    slow: Mapping[int, int] = {}
+    slow_from: int
+    max_slow_bytes: int
 
-    def max_bytes(self, level: int) -> float:
-        """Return the largest body that is coded at a level."""
-        return self.slow.get(level, math.inf)
-
-
-_SLOW_ZLIB = {8: 4_700_000, 9: 4_700_000}
-_SLOW_BROTLI = {7: 6_000_000, 8: 5_500_000, 9: 2_400_000, 10: 500_000, 11: 200_000}
-_SLOW_ZSTD = {
-    **{11: 6_500_000, 12: 4_400_000, 13: 2_200_000, 14: 1_700_000, 15: 1_200_000},
-    **{16: 1_000_000, 17: 600_000, 18: 600_000, 19: 400_000},
-}
 
 # In order of preference, where a client has none. Of zlib, a window of 31 is a gzip wrapper (whose
 # time stamp zlib leaves 0), and one of 15 a zlib wrapper, which is what RFC 9110 calls deflate.
 CODERS: Mapping[str, Coder] = {
-    "gzip": Coder(lambda body, level: zlib.compress(body, level, 31), 6, range(10), _SLOW_ZLIB),
-    "deflate": Coder(lambda body, level: zlib.compress(body, level, 15), 6, range(10), _SLOW_ZLIB),
-    "br": Coder(_brotli, 5, range(12), _SLOW_BROTLI),
-    "zstd": Coder(_zstd, 3, range(1, 20), _SLOW_ZSTD),
-    IDENTITY: Coder(lambda body, _: body, 0, range(1)),
+    "gzip": Coder(lambda body, n: zlib.compress(body, n, 31), 6, range(10), 8, 4_000_000),
+    "deflate": Coder(lambda body, n: zlib.compress(body, n, 15), 6, range(10), 8, 4_000_000),
+    "br": Coder(_brotli, 5, range(12), 9, 200_000),
+    "zstd": Coder(_zstd, 3, range(1, 20), 13, 400_000),
+    IDENTITY: Coder(lambda body, _: body, 0, range(1), 1, 0),
 }
 
 

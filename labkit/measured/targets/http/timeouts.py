@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from labkit.measured.targets.http.protocol import ServerConnection
 
 LOOKS = 4
 MAX_EVERY_S = 15.0
@@ -29,30 +32,20 @@ class Wait(NamedTuple):
     mark: Hashable
 
 
-class Waiting(Protocol):
-    """A connection."""
-
-    def waits_for(self) -> Wait | None:
-        """Return what it waits for; None where it is the server's turn."""
-
-    def give_up(self, wait: Wait) -> None:
-        """End it."""
-
-
 class Timeouts:
     """The connections of a server, and since when each waits for the same."""
 
     def __init__(self, request_s: float, idle_s: float) -> None:
-        self.connections: set[Waiting] = set()
+        self.connections: set[ServerConnection] = set()
         self._request_s, self._idle_s = request_s, idle_s
-        self._since: dict[Waiting, tuple[Wait, float]] = {}
+        self._since: dict[ServerConnection, tuple[Wait, float]] = {}
         self._every_s = min(request_s / LOOKS, idle_s / LOOKS, MAX_EVERY_S)
 
     def start(self) -> None:
         """Begin to look, and go on for as long as the loop runs."""
         self._turn([])
 
-    def _turn(self, left: list[Waiting]) -> None:
+    def _turn(self, left: list[ServerConnection]) -> None:
         self.look(left[-SLICE:], monotonic())
         del left[-SLICE:]
         later = asyncio.get_running_loop().call_later
@@ -61,7 +54,7 @@ class Timeouts:
         else:
             later(self._every_s, lambda: self._turn(list(self.connections)))
 
-    def look(self, connections: list[Waiting], now_s: float) -> None:
+    def look(self, connections: list[ServerConnection], now_s: float) -> None:
         """Give up those that have waited too long for the same."""
         for one in connections:
             wait = one.waits_for()
@@ -73,7 +66,7 @@ class Timeouts:
             elif now_s - since_s >= (self._idle_s if wait.idle else self._request_s):
                 one.give_up(wait)
 
-    def forget(self, connection: Waiting) -> None:
+    def forget(self, connection: ServerConnection) -> None:
         """Forget a connection that is gone."""
         self.connections.discard(connection)
         self._since.pop(connection, None)
