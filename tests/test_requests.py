@@ -271,6 +271,7 @@ def test_only_the_headers_of_a_plain_request_are_known(raw: bytes) -> None:
             b"HEAD /x", b"GET /", b"GET x", b"GET //x", b"GET /x/y", b"GET /x?y", b"GET /%41",
             b"GET /\xe9", b"GET /x HTTP/1.1\r\nX: GET /x",
         )),
+        b"GET /" + b"x" * requests.MAX_PLAIN_LINE + BLOCK,
         b"GET /x  HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: i\r\n\r\n",
     ],
 )  # fmt: skip
