@@ -6,12 +6,24 @@ The public names are in `__init__.pyi`, once: type checkers read them there, and
 
 from __future__ import annotations
 
-import ast
+import _signal
+import os
 import sys
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
-from typing import Any
+
+# A command that still imports has nothing to clean up, and an exception in an import is not always
+# passed on: until its work starts (`cli.terminal.wait`) Ctrl-C ends it here, without a traceback.
+# This is the first module that it imports, and `signal` would take as long as all the others. Other
+# programs that import labkit are left alone. The second name is what `labkit serve` becomes.
+_COMMANDS = {"labkit", "labkit.measured.targets.http"}
+if (
+    (sys.argv[:1] == ["-m"] and _COMMANDS & {*sys.orig_argv})
+    or "".join(sys.argv[:1]).endswith("/labkit")
+) and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, lambda *_: os._exit(130))
+
+from collections.abc import Callable  # noqa: E402
+from importlib import import_module  # noqa: E402
+from typing import Any  # noqa: E402
 
 
 def attach_stub(
@@ -22,6 +34,9 @@ def attach_stub(
     `file` is the package's `__init__.py`. The stub beside it imports each name under the same name
     (`from home import name as name`); the name is imported from there when it is first used.
     """
+    import ast
+    from pathlib import Path
+
     stub = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
     home_of = {
         name.asname: line.module

@@ -22,6 +22,7 @@ import msgspec
 import psutil
 import pytest
 from factories import STUDIES, make_record
+from servers import ROOT
 
 import labkit as lab
 from labkit import cli
@@ -436,6 +437,22 @@ def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
             assert server.wait(timeout=5) == 0
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("words", [["-m", "labkit"], [str(Path(sys.prefix) / "bin" / "labkit")]])
+def test_ctrl_c_while_it_imports_exits_130_without_a_word(tmp_path: Path, words: Any) -> None:
+    interrupting = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport ast\n"
+    (tmp_path / "typer.py").write_text(interrupting)
+
+    done = subprocess.run(
+        [sys.executable, *words, "results", "list"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path, tmp_path: Path) -> None:

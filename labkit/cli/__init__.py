@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from labkit.cli import doctor, results, servers, studies, terminal, trials
-from labkit.errors import LabError
+from labkit.errors import Interrupted, LabError
 from labkit.spec import validation
 
 __all__ = ["main"]
@@ -94,6 +94,8 @@ def main() -> None:
             command = error.ctx.command_path if error.ctx else "labkit"
             terminal.error(f"{fault[0].lower()}{fault[1:]}; see '{command} --help'")
         sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(Interrupted.exit_code)
     except LabError as error:
         terminal.error(str(error))
         sys.exit(error.exit_code)

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -166,6 +167,8 @@ def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
         results.append(await work)
 
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         asyncio.run(main())
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {stored}") from None
