@@ -30,7 +30,7 @@ from labkit.record.store import Damaged, Store
 
 # How a file is given its name; which of them the store uses is its own affair.
 NAMING = ["os.replace", "os.rename", "os.link"]
-UNSAFE = ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "a b", "a.b", "é", "a\n", "a\0", "*"]
+UNSAFE = ["", ".", "..", "../x", "/dev/null/x", "a/b", "a\\b", "a b", "a.b", "é", "a\n", "a\0", "*"]
 
 
 def small(record_id: str, **changes: Any) -> Record:
@@ -80,8 +80,8 @@ def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(kept: Store) 
     assert kept.get("20261121").id == "20261121-c"
     assert kept.get("20261120-ab").id == "20261120-ab"
     assert kept.get("20261120-a").id == "20261120-a"
-    with pytest.raises(RecordNotFound, match=r"^3 .* starts with '2026112': write more of it$"):
-        kept.get("2026112")
+    with pytest.raises(RecordNotFound, match=r"^2 .* starts with '20261120': write more of it$"):
+        kept.get("20261120")
 
 
 def test_a_clock_that_is_set_back_loses_no_run_of_a_study(kept: Store) -> None:
@@ -111,10 +111,9 @@ def test_an_unsafe_id_reaches_no_file(kept: Store, name: str) -> None:
     kept.prepare()
     (kept.folder.parent / "x.json").write_bytes(encode(small("x")))
 
-    with pytest.raises(RecordNotFound):
-        kept.get(name)
-    with pytest.raises(BadInput, match="letters, digits, '-' and '_' only"):
-        kept.add(small(name))
+    for reach in (lambda: kept.get(name), lambda: kept.add(small(name))):
+        with pytest.raises(RecordNotFound, match="letters, digits, '-' and '_' only"):
+            reach()
 
     assert files(kept) == set()
     assert {path.name for path in kept.folder.parent.iterdir()} == {"runs", "x.json"}
@@ -195,8 +194,12 @@ def test_a_record_is_on_the_disk_before_it_has_its_name(kept: Store, monkeypatch
 
     def noted(name: str, call: Any) -> Any:
         def noting(*args: Any, **kwargs: Any) -> Any:
-            is_folder = name == "os.fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
-            done.append({"os.fsync": "folder" if is_folder else "file"}.get(name, "name"))
+            if name == "os.fsync":
+                of = os.fstat(args[0])
+                full = "file" if of.st_size else "empty file"
+                done.append("folder" if stat.S_ISDIR(of.st_mode) else full)
+            else:
+                done.append("name")
             return call(*args, **kwargs)
 
         return noting
@@ -293,7 +296,7 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
         "b.b": "record 'b.b' is JSON, but no record",
         "\\udcff": r"record '\udcff' is JSON, but no record",
     }
-    assert found.keys() == says.keys()
+    assert (found.keys(), list(found)[-2:]) == (says.keys(), ["b.b", "\\udcff"])
     assert all(part in found[name] for name, part in says.items()), found
     assert kept.get("b").id == "b"
     named = [f"labkit: {why}" for why in found.values()]
