@@ -271,13 +271,7 @@ class Programs:
                 cpu_percent=round(100 * ended.cpu_s / ended.wall_s, 2),
                 peak_rss_bytes=ended.peak_rss_bytes,
             ),
-            server=Server(
-                cpu_percent=100 * server_s / wall_s,
-                peak_rss_bytes=None,
-                requests=None,
-                max_in_flight=None,
-                connections_opened=None,
-            ),
+            server=Server(cpu_percent=100 * server_s / wall_s),
         )
         about = {"name": name, "version": version.version}
         return msgspec.structs.replace(record, effective={"program": about})

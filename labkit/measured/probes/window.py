@@ -308,9 +308,6 @@ class Window:
             waited_percent=self._for_others(_percent(self._server_waited_s, self.wall_s)),
             cpu_percent=_percent(self._server_cpu_s, self.wall_s),
             peak_rss_bytes=self._server_peak_bytes,
-            requests=None,
-            max_in_flight=None,
-            connections_opened=None,
             cpu_s=_difference(self._server_cpu_s),
         )
 
