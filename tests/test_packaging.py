@@ -166,7 +166,7 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         paths = (path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
         return {destination + path.removeprefix(source) for path in paths}
 
-    settings = moved("labkit/cli/jupyter_config/labconfig/*.json", "", "")
+    settings = moved("labkit/cli/jupyter_config/**/*.json", "", "")
     exercises = moved("notebooks/exercises/*.ipynb", "notebooks", "labkit/_notebooks")
     others = [
         moved("labkit/**/*.py", "", ""),
@@ -176,7 +176,7 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks"),
     ]
 
-    assert len(settings) == 2
+    assert len(settings) == 3
     assert all([exercises, *others])
     assert settings.union(exercises, *others) <= carried
     assert {name.split("/")[0] for name in carried} == {

@@ -29,8 +29,11 @@ POSITION = ("study", "experiment", "axes", "repeat", "order")
 class Launches:
     """Takes the place of the launcher: says of each run what the script says of its number."""
 
-    def __init__(self, *lost: int, failing: int = -1, dying: Any = (-1, None)) -> None:
+    def __init__(
+        self, *lost: int, failing: int = -1, dying: Any = (-1, None), **known: Any
+    ) -> None:
         self.lost, self.failing, self.dying, self.ran = lost, failing, dying, 0
+        self.known = known
 
     async def run(self, ready: Ready, *, position: Any, keep: Any, **_: Any) -> Record:
         number, self.ran = self.ran, self.ran + 1
@@ -40,6 +43,7 @@ class Launches:
             id=f"20991120T000000-{number:03}",
             **{name: getattr(position, name) for name in POSITION},
             warnings=[Note(code=code, message=code) for code in codes],
+            **self.known,
         )
         keep(record)
         if number == self.dying[0]:
@@ -70,6 +74,13 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: 
     assert numbers(list(store.records())) == list(range(10))
     loaded = lab.load(records[0].study, store=store)
     assert numbers(loaded.records) == numbers(records)
+
+
+async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:
+    remote = Trial(target="http://192.0.2.1/", allow_remote="192.0.2.1", limit=5)
+    launches = Launches(1, 5, trial=remote.to_dict())
+
+    assert numbers(await run(launches, Store(tmp_path), experiment="compare")) == list(range(8))
 
 
 async def test_retries_end_for_a_run_and_for_all(tmp_path: Path) -> None:

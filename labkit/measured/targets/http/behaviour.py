@@ -35,7 +35,7 @@ EMPTY = frozenset({204, 205, 304})
 DEFAULT_CHUNK = 8_192
 FAULTS = ("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate")
 
-ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 24)]
+ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 20)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[int, Meta(ge=1, le=1 << 40)]
 Records = Annotated[int, Meta(ge=0, le=documents.MAX_RECORDS)]

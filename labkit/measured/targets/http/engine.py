@@ -31,7 +31,8 @@ from labkit.record import histogram
 from labkit.record.stalls import Watch
 from labkit.spec.targets import HttpServer
 
-SHARE_EVERY_S = 0.1
+SHARE_EVERY_S, MAX_LOGGED = 0.1, 500
+"""Seconds between two writings of the counters; characters of a target in the log."""
 BEAT_S = 0.05
 """How often the server looks whether it stood still: at a cost of some 0.02 % of a core."""
 ACCEPT_AT_ONCE, RESERVED_DESCRIPTORS = 8, 64
@@ -277,7 +278,7 @@ class Log:
         """Log a request whose turn came, and return its entry for `ended`."""
         entry = {
             "connection": self._connections.get(connection),
-            "target": target,
+            "target": target[:MAX_LOGGED],
             "began_s": round(perf_counter() - self._start, 6),
             "ended_s": None,
         }
