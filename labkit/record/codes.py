@@ -97,7 +97,7 @@ _DOUBTFUL = _codes("warn", (
     ("core-contended", f"others had the client's core for over {guards.CONTENDED_PERCENT:.0f} % of "
      "the time", "end them, or read its time and CPU with that in mind"),
     ("core-shared", "client and server had one core, or another run of the lab had one of theirs",
-     "they wait for each other, and for nobody else: give them a core each"),
+     "each waits for the other: run one at a time, or give them a core each"),
     ("dropped", "requests were never sent, as there was no room when they were due",
      "raise limit, ask for a lower rate, or let them wait with overflow=wait"),
     ("failures", "requests failed",
