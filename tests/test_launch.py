@@ -323,8 +323,9 @@ async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, coun
 # What disturbs a run
 
 
-@pytest.mark.parametrize(("module", "who"), [(WORKER, "client"), (SERVER, "server")])
-@pytest.mark.parametrize("rate", [None, 100])
+@pytest.mark.parametrize(
+    ("module", "who", "rate"), [(WORKER, "client", None), (SERVER, "server", 100)]
+)
 async def test_who_stood_still_is_known(module: str, who: str, rate: float | None) -> None:
     trial = Trial(requests=200, limit=50 if rate else 1, delay="0.01", rate=rate)
 
