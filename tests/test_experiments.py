@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import signal
 from typing import Any
@@ -21,7 +22,7 @@ from labkit.record.codec import decode, encode
 from labkit.report import tables
 from labkit.report.study import Run
 from labkit.spec.plan import Coded
-from labkit.spec.registry import EXPERIMENTS
+from labkit.spec.registry import EXPERIMENT_SETTINGS, EXPERIMENTS
 from labkit.studies import study_file
 
 
@@ -30,6 +31,14 @@ def coded() -> dict[str, Coded]:
     files = [(name, scale) for name, scale in (("claims", "smoke"), ("audit", "full"))]
     arms = [a for name, s in files for a in study_file.load(name).plan(s, cores=2).arms.values()]
     return {arm.name: arm for arm in arms if isinstance(arm, Coded)}
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_the_settings_of_an_experiment_are_those_of_its_code(name: str) -> None:
+    taken = inspect.signature(experiments.load(name)).parameters.values()
+    keywords = [one for one in taken if one.kind is one.KEYWORD_ONLY]
+    marks = [f"{one.name}{'' if one.default is one.empty else '?'}" for one in keywords]
+    assert EXPERIMENT_SETTINGS.get(name, "").split() == marks
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))

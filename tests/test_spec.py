@@ -454,6 +454,16 @@ def test_the_distance_of_two_words_is_the_least_number_of_edits(one: str, other:
     assert validation.edit_distance(one, other, least - 1) is None
 
 
+def test_names_are_a_list_in_which_each_is_once() -> None:
+    for names, message in (
+        ("wire", r"it must be a list, as in \['wire'\]"),
+        (["a", "a"], "'a' twice"),
+    ):
+        with pytest.raises(BadInput, match=f"^arms .*{message}"):
+            validation.check_once("arms", names)
+    assert "did you mean 'uvloop'?" in refusal(loop="uv")
+
+
 def test_a_setting_of_another_kind_is_one_of_that_kind() -> None:
     assert "it is one with transport='wire' or transport='redis'" in refusal(depth=4)
     assert "it is one with target='postgres'" in refusal(**{"target.rows": 5})
@@ -556,6 +566,7 @@ def test_a_url_is_a_target() -> None:
 
     assert trial.target == UrlTarget(url="http://127.0.0.1:9000/{item}")
     assert (trial.url, trial.path, trial.floor_s) == ("http://127.0.0.1:9000/{item}", "", None)
+    assert trial == Trial(target="url", url=trial.url, strategy="sequential")
     assert trial.replace(path="/x").path == "/x"
     assert trial.replace(target="http").target == HttpTarget()
     assert trial.get("target") == trial.target
@@ -604,9 +615,12 @@ A_TARGET = "must be one of http, echo, url, postgres, valkey, a URL"
         ({"loop": "uvlop"}, "did you mean 'uvloop'?"),
         ({"workload": "open"}, "workload is 'open': it must be one of closed"),
         ({"limit": 5, "workload.limit": 6}, "workload.limit is set twice"),
-        ({"workload": Workload(limit=5), "limit": 6}, "settings of workload name 'limit' twice"),
-        ({"target": {"delay": "1"}, "delay": 2}, "settings of target name 'delay' twice"),
-        ({"target": HERE, "url": HERE}, "settings of target name 'url' twice"),
+        (
+            {"workload": Workload(limit=5), "limit": 6},
+            "workload.limit is set twice, to 5 within workload and to 6",
+        ),
+        ({"target": {"delay": "1"}, "delay": 2}, "target.delay is set twice"),
+        ({"target": HERE, "url": f"{HERE}x"}, "target.url is set twice"),
         # A transport goes with its targets.
         ({"target": "http", "transport": "echo"}, "target is 'http' with transport 'echo'"),
         ({"target": HERE, "transport": "echo"}, "target is 'url' with transport 'echo'"),

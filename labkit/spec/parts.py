@@ -112,11 +112,14 @@ def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part
     kind, own = kind_chosen(role, value, now), dict[str, Any]()
     if isinstance(value, Mapping):
         own = {name: v for name, v in value.items() if name != "kind"}
-    elif kind is UrlTarget and isinstance(value, str):
+    elif isinstance(value, str) and value not in KINDS[role]:  # a URL
         own = {"url": value}
     elif isinstance(value, Part):
         own = changed(value)
-    validation.check_once(f"settings of {role}", [*own, *changes])
+    for leaf in own.keys() & changes.keys():
+        if own[leaf] != changes[leaf]:
+            both = f"to {own[leaf]!r} within {role} and to {changes[leaf]!r}"
+            raise BadInput(f"{role}.{leaf} is set twice, {both}: set it once")
     changes, types = own | changes, validation.types_of(kind)
     for leaf in changes:
         if leaf not in types:

@@ -71,3 +71,23 @@ EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Each experiment with the figures that it gives; the end of a figure's name is its unit."""
+
+EXPERIMENT_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "body_cap": "beyond_bytes announced?",
+        "cache_memory": "how values?",
+        "chunk_results": "how items?",
+        "clocks": "clock",
+        "compression": "coding path? rate? level? requests?",
+        "freed_block": "requests?",
+        "held_lock": "twice printed?",
+        "idle_gaps": "keepalive_timeout gap_s? requests?",
+        "overhead": "transport? loop? turns?",
+        "polling": "limit",
+        "priority": "queue pieces?",
+        "reading": "how size_bytes?",
+        "resolver": "cache named requests?",
+        "weak_cache": "kind printed?",
+    }
+)
+"""The settings of those that have any; one with a question mark may be left out."""

@@ -37,7 +37,7 @@ def checked(trial: Any) -> Trial:
     setting = "requests=1_000"
     if isinstance(trial, str):
         setting = f"{'target' if ':' in trial else 'strategy'}={trial!r}"
-    elif callable(trial):
+    elif callable(trial) and not isinstance(trial, type):
         setting = f"strategy={getattr(trial, '__name__', 'mine')}"
     raise BadInput(f"trial is {trial!r}: it must be a Trial; write lab.Trial({setting})")
 

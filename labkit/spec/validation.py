@@ -30,7 +30,7 @@ NotNegative = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 ShortSeconds = Annotated[float, Meta(ge=0, le=60)]
-MIN_BEGUN = 3
+MIN_BEGUN = 2
 """Letters from which on a word may be the beginning of a name."""
 
 
@@ -70,7 +70,9 @@ def edit_distance(one: str, other: str, most: int) -> int | None:
 
 
 def check_once(what: str, names: Sequence[str]) -> None:
-    """Raise `BadInput` where one of the names is there twice."""
+    """Raise `BadInput` for what is no list of names, or has one of them twice."""
+    if isinstance(names, str):
+        raise BadInput(f"{what} is {names!r}: it must be a list, as in [{names!r}]")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise BadInput(f"{what} name {twice[0]!r} twice: name it once")

@@ -21,7 +21,7 @@ from labkit import paths, stats
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
-from labkit.spec.registry import EXPERIMENTS
+from labkit.spec.registry import EXPERIMENT_SETTINGS, EXPERIMENTS
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import (
@@ -226,6 +226,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
     def _work(self, arm: Arm, scale: str, seconds: float | None) -> Work:
         if arm.experiment is not None:
             _check_server(f"server of arm {arm.id!r}", arm.server)
+            _check_settings(arm.experiment, arm.settings)
             return Coded(name=arm.experiment, settings=arm.settings, server=arm.server)
         trial = self._trial(arm, scale, seconds)
         if arm.program is None:
@@ -267,6 +268,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         if check.experiment is None:
             return _made(f"{side} of {check.name!r} at {scale}", Trial, settings)
         _check_server(f"server of {check.name!r}", check.server)
+        _check_settings(check.experiment, settings)
         return Coded(name=check.experiment, settings=settings, server=check.server)
 
 
@@ -300,6 +302,17 @@ def _check_measure(check: Check, experiment: str | None) -> None:
         return
     _check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
     _check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment])
+
+
+def _check_settings(experiment: str, settings: Settings) -> None:
+    """Raise `BadInput` for a setting that an experiment has not, or misses."""
+    _check_known("experiment", experiment, EXPERIMENTS)
+    takes = EXPERIMENT_SETTINGS.get(experiment, "").split()
+    for name in settings:
+        _check_known(f"a setting of experiment {experiment!r}", name, [n.strip("?") for n in takes])
+    for name in takes:
+        if not name.endswith("?") and name not in settings:
+            raise BadInput(f"experiment {experiment!r} is called without {name!r}: set it")
 
 
 def _check_known(what: str, name: str, known: Iterable[str]) -> None:
