@@ -716,19 +716,26 @@ SHORT = {"delay": "1", "requests": 100, "limit": 10}
 
 
 @pytest.mark.parametrize(
-    ("settings", "floor_s"),
+    ("settings", "floor_s", "bound_s"),
     [
-        ({"delay": "0"}, 0),
-        (TEN_OF_2_S, 6),
-        ({**TEN_OF_2_S, "path": "/{item}"}, 6),
-        ({**TEN_OF_2_S, "strategy": "gather"}, 2),
-        ({**TEN_OF_2_S, "path": "/bytes/{item}"}, None),
-        ({"target": HERE}, None),
-        ({**TEN_OF_2_S, "rate": 5}, None),
+        ({"delay": "0"}, 0, 0),
+        (TEN_OF_2_S, 6, 5),
+        ({**TEN_OF_2_S, "path": "/{item}"}, 6, 5),
+        ({**TEN_OF_2_S, "strategy": "gather"}, 2, 2),
+        ({**TEN_OF_2_S, "path": "/bytes/{item}"}, None, None),
+        ({"target": HERE}, None, None),
+        # Of an open workload the last request is due after 9/5 s, or 9 s; dropped ones never.
+        ({**TEN_OF_2_S, "rate": 5}, None, 5),
+        ({**TEN_OF_2_S, "rate": 1}, None, 9),
+        ({**TEN_OF_2_S, "rate": 1, "overflow": "drop"}, None, None),
+        ({"target": HERE, "rate": 1, "requests": 10}, None, 9),
     ],
 )
-def test_the_floor_is_known_where_the_delays_are(settings: Any, floor_s: float | None) -> None:
-    assert Trial(**settings).floor_s == floor_s
+def test_the_floor_and_the_bound_are_known_where_the_delays_are(
+    settings: Any, floor_s: float | None, bound_s: float | None
+) -> None:
+    trial = Trial(**settings)
+    assert (trial.floor_s, trial.bound_s) == (floor_s, bound_s)
 
 
 @pytest.mark.parametrize(
