@@ -249,19 +249,18 @@ def _idled(record: Record) -> bool:
 def undisturbed(record: Record, measure: str, value: float) -> tuple[float, float]:
     """Return between which ends a measure would lie if nothing had waited for its core.
 
-    What waited is at most so much of the time, and of a rate as much is missing. CPU time grows
-    with cold caches, and shrinks as a late client finds more to do at once: it may be off either
-    way. The slowest answers may be nothing but waiting, where it is more than the usual little.
+    Where it waited for more than the usual little, that is at most so much of the time, and of a
+    rate as much is missing. CPU time grows with cold caches, and shrinks as a late client finds
+    more to do at once: it may be off either way. The slowest answers may be nothing but waiting.
     """
-    share = waited_percent(record, measure) / 100
-    if not share:
+    percent = waited_percent(record, measure)
+    if percent <= guards.CONTENDED_PERCENT:
         return value, value
-    less, more = sorted((value * (1 - share), value / (1 - share)))
+    less, more = sorted((value * (1 - percent / 100), value / (1 - percent / 100)))
     if measure in _RATES:
         return value, more
     if measure.startswith(_TAILS):
-        much = 100 * share > guards.CONTENDED_PERCENT
-        return min(value, 0.0) if much else value, value
+        return min(value, value / 1_000), value
     return less, value if measure in METRICS and "cpu" not in measure else more
 
 
@@ -270,4 +269,4 @@ def waited_percent(record: Record, measure: str) -> float:
     if not is_timed(measure):
         return 0.0
     sides = (record.client, None if measure.startswith("cpu_us") else record.server)
-    return min(sum(getattr(one, "waited_percent", None) or 0.0 for one in sides), 99.0)
+    return min(sum((one.waited_percent or 0.0) for one in sides if one), 99.0)

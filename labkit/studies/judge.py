@@ -44,8 +44,8 @@ from labkit.studies.parts import EFFECTIVE, Check, Judged
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import Finding, Verdict, Word
 
-Ends = tuple[float, float] | None
-"""Between which a number may lie; None where nothing is known of that."""
+Ends = tuple[float, float]
+"""Between which a number may lie."""
 
 MIN_WINDOW_S = 0.2
 """A turn of another process (4 ms) is 2 % of it. In 66 ms it is 6 %, and opening 20 connections, at
@@ -133,9 +133,8 @@ def finding(
         if not check.despite_disturbance:
             measured = zip(block, known, strict=True)
             each = [{*metrics.undisturbed(of[0], check.measure, one)} for of, one in measured]
-            moved = [_number(judged, one, sizes) for one in itertools.product(*each)]
-            reached = [one for one in moved if one is not None]
-            ends.append((min(reached), max(reached)) if len(reached) == len(moved) else None)
+            moved = [_number(judged, one, sizes) or number for one in itertools.product(*each)]
+            ends.append((min(moved), max(moved)))
             waited = max(waited, *(metrics.waited_percent(of[0], check.measure) for of in block))
     return decide(judged, values, min_repeats, sides=sides, causes=causes, ends=ends, waited=waited)
 
@@ -247,11 +246,12 @@ def decide(
         word, why = by_every_repeat(check, known) if few else by_interval(check, interval)
         if waited > guards.CONTENDED_PERCENT:
             remark = f"others had its core for up to {waited:.2g} % of the time"
-        if word != "inconclusive" and (moved := _moved(check, word, ends, few=few)):
-            word, remark = "inconclusive", ""
-            why = f"others had its core for up to {waited:.2g} % of the time, which {moved}"
-        elif remark and word != "inconclusive":
-            remark += ", which is too little to change this"
+            if word != "inconclusive":
+                found, moved = _moved(check, ends, few=few)
+                if found != word:
+                    word, why, remark = "inconclusive", f"{remark}, which {moved}", ""
+                else:
+                    remark += ", which is too little to change this"
     effect = words.effect_text(check, known, measured, interval)
     low, high = check.band
     reason = words.reason(judged, why if check.decides else "", effect, sides, measured)
@@ -282,28 +282,18 @@ def _typical(
     return found.value, (found.low, found.high)
 
 
-def _moved(check: Check, word: Word, ends: Sequence[Ends], *, few: bool) -> str:
-    """Return how far waiting may have moved a decided number; empty if not across the edge."""
-    known = [one for one in ends if one is not None]
-    lows, highs = [low for low, _ in known], [high for _, high in known]
-    if lows == highs and len(known) == len(ends):
-        return ""
-    if len(known) < len(ends):
-        return "may have moved it by any amount"
+def _moved(check: Check, ends: Sequence[Ends], *, few: bool) -> tuple[Word, str]:
+    """Decide by how far waiting may have moved the numbers, and say how far that is."""
+    lows, highs = [low for low, _ in ends], [high for _, high in ends]
     if few:
         found, _ = by_every_repeat(check, [*lows, *highs])
-        reach: tuple[float, float] | None = (min(lows), max(highs))
+        reach: Ends | None = (min(lows), max(highs))
     else:
         (_, below), (_, above) = _typical(check, lows), _typical(check, highs)
         reach = (below[0], above[1]) if below and above else None
         found, _ = by_interval(check, reach)
-    if found == word:
-        return ""
-    shown = [words.shown(check, end) for end in reach or ()]
-    return (
-        "may have moved it across the edge: without them it may be "
-        f"{' to '.join(shown) or 'anything'}; end them"
-    )
+    shown = " to ".join([words.shown(check, end) for end in reach or ()]) or "anything"
+    return found, f"may have moved it across the edge: without them it may be {shown}; end them"
 
 
 # The audit: comparisons of a thing with itself, and a metric held against arithmetic.
