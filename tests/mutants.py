@@ -25,10 +25,11 @@ import os
 import random
 import resource
 import sys
+import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
@@ -119,12 +120,14 @@ def mutants(parent: ast.AST, key: Key | None, seen: Counter[str]) -> Iterator[Mu
             yield from mutants(node, called, seen)
 
 
-def forked(work: Callable[[], object], cpu_s: int) -> bool:
-    """Return whether the work is true in a fork, within so many seconds of CPU."""
+def forked(work: Callable[[], object], cpu_s: int, patience_s: float = 0) -> bool:
+    """Return whether the work is true in a fork, within so many seconds of CPU, and of time."""
     pid = os.fork()
     if pid == 0:
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+            if patience_s:  # for what waits and never comes; a thread, as pytest has the alarm
+                threading.Timer(patience_s, os._exit, [2]).start()
             os._exit(not work())
         finally:
             os._exit(2)
@@ -151,6 +154,13 @@ def passes(items: Sequence[Any]) -> bool:
     )
 
 
+def quickest(items: Sequence[Any], costs: Iterable[tuple[float, int]]) -> list[Any]:
+    """Return the items at these places, the quickest first, that take `MAX_S` together."""
+    listed = sorted(costs)
+    whole = itertools.accumulate(seconds for seconds, _ in listed)
+    return [items[at] for (_, at), s in zip(listed, whole, strict=True) if s < MAX_S]
+
+
 def key_of(code: CodeType) -> Key:
     return code.co_name, code.co_firstlineno
 
@@ -164,6 +174,7 @@ class Module:
         found = next(files for fits, files in TABLES["tests"].items() if path.match(fits))
         self.tests = [f"tests/test_{name}.py" for name in found.split()]
         self.results = ROOT / f"results/mutants/{self.name.replace('/', '.')}.txt"
+        self.quick = self.results.with_suffix(".tests")
         texts = [self.source, *((ROOT / one).read_text() for one in self.tests)]
         self.states = [blake2b("".join(one).encode(), digest_size=8).hexdigest()
                        for one in (texts[:1], texts)]  # fmt: skip
@@ -182,18 +193,21 @@ class Module:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run each collected test once, then for each mutant those that call its function."""
-        callers: dict[Key, list[tuple[float, int]]] = {}
+        callers: dict[Key | None, list[tuple[float, int]]] = {}
         file, tree = str(self.path), ast.parse(self.source)
         for at, item in enumerate(session.items):
             began, profile = time.process_time(), cProfile.Profile(builtins=False)
             with profile:
                 passed = passes([item])
             if not passed:
-                self.note(f"no mutant at all -> {item.nodeid}", lived=False)
+                self.note(f"no mutant at all -> {item.nodeid}", lived=True)
                 continue
             seen = [one.code for one in profile.getstats()]
-            for key in {key_of(one) for one in seen if getattr(one, "co_filename", "") == file}:
+            seen = [key_of(one) for one in seen if getattr(one, "co_filename", "") == file]
+            for key in {None, *seen}:
                 callers.setdefault(key, []).append((time.process_time() - began, at))
+        needed = {key: quickest(session.items, found) for key, found in callers.items()}
+        self.quick.write_text("\n".join(item.nodeid for item in needed.get(None, [])))
         functions = [one for one in gc.get_objects() if isinstance(one, FunctionType)]
         functions = [one for one in functions if one.__code__.co_filename == file]
         gc.freeze()
@@ -205,13 +219,11 @@ class Module:
                 for function in functions:
                     if key_of(code) == key_of(function.__code__):
                         function.__code__ = code
-            items = [session.items[at] for _, at in sorted(callers[key])]
-            costs = itertools.accumulate(seconds for seconds, _ in sorted(callers[key]))
-            return passes([one for one, s in zip(items, costs, strict=True) if s < MAX_S])
+            return passes(needed[key])
 
         for name, _, key in mutants(tree, None, Counter()):
-            if name in self.todo and key in callers:
-                self.note(name, forked(lambda key=key: unnoticed(key), 5 + 2 * MAX_S))
+            if name in self.todo and key in needed and key:
+                self.note(name, forked(lambda key=key: unnoticed(key), 5 + 2 * MAX_S, 120))
         return True
 
     def imported(self, tree: ast.Module) -> bool:
@@ -220,7 +232,7 @@ class Module:
         SourceFileLoader.get_code = lambda loader, name: (
             code if loader.path == str(self.path) else usual(loader, name)
         )
-        return run_pytest(self.tests)
+        return run_pytest([f"@{self.quick}"])
 
     def examine(self, sample: str) -> bool:
         """Run what is not known; print what lives unexplained; return whether few enough live."""
@@ -235,7 +247,7 @@ class Module:
         self.todo.difference_update(self.known())
         for name, _, _ in mutants(tree, None, Counter()):
             if name in self.todo:
-                self.note(name, forked(lambda: self.imported(tree), 120))
+                self.note(name, forked(lambda: self.imported(tree), 120, 600))
         known, why = self.known(), TABLES["lives"].get(self.name, {})
         living = [name for name in lines if known.get(name)]
         gone = [name for name in why if name not in lines or known.get(name) == 0]

@@ -49,8 +49,12 @@ def test_a_difference_in_every_repeat_is_claimed() -> None:
     assert found.answer == "higher"
     assert found.ratio == stats.of_ratio(of, to)
     assert (found.n, found.effect, found.effect_size) == (5, 1.0, "large")
-    assert "lies above 1" in found.reason
+    ends = found.says.partition("(")[2].removesuffix(")")
+    interval = f"interval of the ratio for this comparison alone, {ends}, lies above 1"
+    assert found.reason == f"the 95 % {interval}"
     assert stats.compare(to, of).answer == "lower"
+    together = stats.compare(of, to, level=0.9, family=stats.Family(3))
+    assert "the 90 % interval of the ratio for 3 comparisons together, " in together.reason
 
 
 def test_one_repeat_that_goes_the_other_way_leaves_five_undecided() -> None:
@@ -68,6 +72,12 @@ def test_fewer_than_five_repeats_claim_nothing() -> None:
     assert text.count("inconclusive (3 repeats; 5 needed)") == 2
 
 
+def test_a_ratio_near_1_has_more_digits() -> None:
+    ratios = {0.9: "0.9", 0.95: "0.950", 1.05: "1.050", 1.1: "1.1", 2.5: "2.5"}
+    assert {ratio: comparisons.ratio_text(ratio) for ratio in ratios} == ratios
+    assert stats.compare([9.0], [1.0]).says == "inconclusive (1 repeat; 5 needed)"
+
+
 def test_counts_that_are_exactly_equal_or_double_are_told_apart() -> None:
     equal, double = stats.compare([3.0] * 5, [3.0] * 5), stats.compare([6.0] * 5, [3.0] * 5)
     assert (equal.answer, equal.effect_size) == ("inconclusive", "negligible")
@@ -82,11 +92,13 @@ def test_counts_that_are_exactly_equal_or_double_are_told_apart() -> None:
         ([9.0] * 5, [1.0, 1.0, None, 1.0, 1.0], "1 of 5 repeats"),
         ([9.0] * 5, [1.0, 1.0, math.nan, 0.0, 1.0], "2 of 5 repeats"),
         ([math.inf, *[9.0] * 4], [1.0] * 5, "1 of 5 repeats"),
+        (["9"] * 5, [1.0] * 7, "5 values against 7"),
+        (["9"] * 5, [1.0] * 5, "it could not be computed: must be real number"),
     ],
 )
 def test_what_cannot_be_compared_is_inconclusive(of: Any, to: Any, says: str) -> None:
     found = stats.compare(of, to)
-    assert found.answer == "inconclusive"
+    assert (found.answer, found.n) == ("inconclusive", min(len(of), len(to)))
     assert says in found.reason
 
 
@@ -195,6 +207,11 @@ def test_arms_are_paired_by_repeat() -> None:
     found = Study(records, ["strategy"]).compare("time", of=FAST, to=SLOW)
     assert found.answer == "lower"
     assert (found.ratio.low, found.ratio.high) == pytest.approx((0.5, 0.5))
+    # One comparison stands alone; those that a study shows hold together.
+    assert found.ratio.among == 1
+    for one in Study(records, ["strategy"]).comparisons():
+        assert one.comparison.ratio.among == len(comparisons.COMPARED)
+        assert "4 comparisons together" in one.comparison.reason
 
 
 def test_an_invalid_or_missing_record_leaves_its_arm_undecided_and_one_in_doubt_does_not() -> None:

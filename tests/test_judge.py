@@ -89,6 +89,18 @@ def test_three_repeats_decide_where_all_lie_on_one_side() -> None:
         assert "different sides" in open_.reason
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(1, 2, "holds"), (1.2, 1.8, "holds"), (0.9, 1.1, "inconclusive"), (1.9, 2.1, "inconclusive"),
+     (0.5, 2.5, "inconclusive"), (0.5, 1, "inconclusive"), (2, 2.5, "inconclusive"),
+     (0.5, 0.9, "refuted"), (2.1, 2.5, "refuted")],
+)  # fmt: skip
+def test_an_interval_decides_by_both_its_ends(low: float, high: float, word: str) -> None:
+    check = Check(measure="wall_s", of="a", at_least=1, at_most=2)
+    assert judge.by_interval(check, (low, high))[0] == word
+    assert judge.by_every_repeat(check, [low, high, low])[0] == word
+
+
 def test_five_repeats_decide_by_their_interval() -> None:
     holds = decided([2.0, 2.1, 2.2, 2.0, 2.1], 5)
     assert (holds.verdict, holds.n, holds.inside) == ("holds", 5, 5)
@@ -377,12 +389,24 @@ def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
 
 def test_figures_are_shown_in_the_unit_that_people_read() -> None:
     figures = {"latency_s": 0.0025, "body_bytes": 13015, "cpu_us": 12.34, "seen_share": 0.5}
-    figures |= {"connections_opened": 10, "wall_s": 2.5}
+    figures |= {"connections_opened": 10, "wall_s": 2.5, "own": 1e15, "mine": 2.5}
     shown = [verdicts.show(measure, value) for measure, value in figures.items()]
-    assert shown == ["2.5 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s"]
+    assert shown == ["2.5 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s", "1e+15", "2.5"]
     # A ratio has more digits near 1.
-    ratios = [verdicts.times(ratio) for ratio in (4.2, 1.0304, 12_345, 0.5)]
-    assert ratios == ["×4.2", "×1.030", "×12,345", "×0.5"]
+    ratios = [verdicts.times(ratio) for ratio in (4.2, 1.0304, 12_345, 1_000, 1.25, 0.5)]
+    assert ratios == ["×4.2", "×1.030", "×12,345", "×1,000", "×1.25", "×0.5"]
+
+
+def test_the_arms_of_a_check_without_a_sentence_are_named() -> None:
+    both = {"of": ["a", "b"], "measure": "own", "at_least": 1}
+    exactly = Check(measure="own", of="a", at_least=7, at_most=7)
+    slope = Judged(check=Check(**both, to=["c", "d"], take="slope"), of=("a", "b"), to=("c", "d"))
+    for judged, words in (
+        (Judged(check=exactly, of=("a",)), "wn of a: 7 in 1 repeat; exactly 7 holds"),
+        (slope, "wn for each further request of a, less that of c"),
+        (Judged(check=Check(**both, take="largest"), of=("a", "b")), "argest own of a and b"),
+    ):
+        assert words in judge.decide(judged, [7.0], min_repeats=1).reason
 
 
 def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published() -> None:

@@ -27,13 +27,14 @@ Known = dict[bytes, ResponseHead]
 class Read:
     """A reader with the limits of these tests, and the `answers` that it passed on."""
 
-    def __init__(self, known: Known | None = None) -> None:
+    def __init__(self, known: Known | None = None, plain: dict[bytes, int] | None = None) -> None:
         self.answers: list[Answer] = []
         self.reader = ResponseReader(
             lambda head, body: self.answers.append((head.status, body, head.keep_alive)),
             max_head_bytes=MAX_HEAD,
             max_body_bytes=MAX_BODY,
             known=known,
+            plain=plain,
         )
 
     def receive(self, pieces: Iterable[bytes]) -> None:
@@ -163,6 +164,14 @@ def test_a_limit_is_kept_and_can_be_reached(name: str) -> None:
             read(split(above))
 
 
+def test_a_length_above_the_limit_is_refused_before_the_body_unless_there_is_none() -> None:
+    length = b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+    with pytest.raises(BadMessage, match="the body is longer than 1,000 bytes"):
+        Read().reader.receive(OK + length)
+    for status in (b"204", b"304"):
+        assert read([OK.replace(b"200", status) + length]) == [(int(status), b"", True)]
+
+
 @pytest.mark.parametrize("begin", [OK, CHUNKED + b"0\r\n", CHUNKED + b"0;"])
 def test_what_has_no_end_is_refused_before_it_fills_memory(begin: bytes) -> None:
     begun = Read()
@@ -201,12 +210,27 @@ def test_a_trailer_says_nothing_of_the_framing() -> None:
     assert (begun.answers, known) == ([(200, b"a", True)], {})
 
 
+def test_a_body_that_is_a_known_answer_is_a_body() -> None:
+    known = known_from(HELLO)
+    assert read([OK + b"Content-Length: %d\r\n\r\n" % len(HELLO), HELLO], known=known) == [
+        (200, HELLO, True)
+    ]
+
+
+def test_so_many_informational_responses_come_before_an_answer() -> None:
+    assert read([(CONTINUE * 32 + HELLO) * 2]) == [(200, b"hello", True)] * 2
+    with pytest.raises(BadMessage, match="more than 32 informational responses"):
+        read([CONTINUE * 33])
+
+
 def test_only_so_many_heads_are_known() -> None:
     known: Known = {}
+    plain: dict[bytes, int] = {}
+    begun = Read(known, plain)
     for number in range(3 * MAX_HEADS_KNOWN):
-        raw = OK + b"X: %d\r\nContent-Length: 1\r\n\r\nx" % number
-        assert read([raw], known=known) == [(200, b"x", True)]
-        assert len(known) <= MAX_HEADS_KNOWN
+        begun.receive([OK + b"X: %d\r\nContent-Length: 1\r\n\r\nx" % number])
+        assert len(known) == len(plain) <= MAX_HEADS_KNOWN
+    assert begun.answers == [(200, b"x", True)] * 3 * MAX_HEADS_KNOWN
 
 
 def test_readers_share_what_they_know_and_nothing_else() -> None:
@@ -326,6 +350,8 @@ def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     for other in (b"", HELLO[:-1], HELLO + b"x", HELLO * 2, HELLO.replace(b"200", b"500"), EMPTY):
         assert read.reader.plain_body(other) is None
     assert len(read.answers) == 1
+    read.receive([HELLO.replace(b"200", b"300")])
+    assert read.reader.plain_body(HELLO.replace(b"200", b"300")) is None
 
 
 @pytest.mark.parametrize("cut", range(len(HELLO)))

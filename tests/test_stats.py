@@ -17,6 +17,7 @@ from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record import histogram as latency
 from labkit.record.record import Counts, Note, Record, Timeline
+from labkit.stats import metrics
 from tests.factories import arrivals, encoded, histogram, make_record, make_study, phases
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)
@@ -83,6 +84,12 @@ SHOWN = {
     "latency_p50_s": {0.00123456: "1.23"},
     "efficiency": {0.98333: "98.3"},
     "cpu_percent": {38.0: "38"},
+    "throughput_rps": {
+        999.94: "999.9",
+        1e3: "1,000",
+        9.999e14: "999,900,000,000,000",
+        1e15: "1e+15",
+    },
 }
 
 
@@ -91,6 +98,69 @@ def test_value_is_shown_in_the_unit_that_people_read(name: str) -> None:
     assert {value: stats.metric(name).text(value) for value in SHOWN[name]} == SHOWN[name]
     assert stats.metric("memory").title == "peak memory (MB)"
     assert stats.metric("failures").title == "requests failed"
+    formats = {name: stats.metric(name).format for name in ("wall_s", "failures")}
+    assert [formats["wall_s"](2.0), formats["wall_s"](None), formats["failures"](3)] == [
+        "2 s",
+        "n/a",
+        "3",
+    ]
+    assert stats.metric("wall_s").of(make_record(figures={"wall_s": 3.0})) == 3.0
+
+
+# Which records count
+
+
+WAITED = [  # per cent of client and server, and where the measure would lie without
+    ("throughput_rps", 100.0, (10, 0), (100, 100 / 0.9)),
+    ("wall_s", 10.0, (10, 10), (8, 10)),
+    ("wall_s", 10.0, (80, 80), (0.1, 10)),
+    ("cpu_percent", 50.0, (None, 20), (50, 62.5)),
+    ("cpu_us_per_request", 90.0, (10, 50), (81, 100)),
+    ("latency_p50_s", 1.0, (10, 0), (0.9, 1)),
+    ("latency_p99_s", 1.0, (5, 0), (1, 1)),
+    ("latency_p99_s", 1.0, (6, 0), (0, 1)),
+    ("latency_error_p99_s", -0.5, (6, 0), (-0.5, -0.5)),
+    ("process_peak_rss_bytes", 9.0, (50, 50), (9, 9)),
+    ("own_us", 100.0, (20, 0), (80, 125)),
+    ("own_bytes", 100.0, (20, 0), (100, 100)),
+]
+
+
+@pytest.mark.parametrize(("measure", "value", "waited", "ends"), WAITED)
+def test_what_waited_widens_what_depends_on_it(
+    measure: str, value: float, waited: tuple[Any, Any], ends: tuple[float, float]
+) -> None:
+    shares = dict(zip(("client.waited_percent", "server.waited_percent"), waited, strict=True))
+    assert metrics.undisturbed(make_record(**shares), measure, value) == pytest.approx(ends)
+
+
+FREE = {"client.cpu_percent": 69.0, "client.waited_percent": 0.0, "server.cpu_percent": 20.0}
+AT_ONCE = {"delay": "0", "limit": 10}
+MOST = [Note(code="failures-most", message="m")]
+DOUBTS = [
+    (AT_ONCE, FREE, "throughput_rps", metrics.SERVER_BOUND),
+    (AT_ONCE, FREE, "cpu_us_per_request", ""),
+    (AT_ONCE, {**FREE, "client.cpu_percent": 70.0}, "throughput_rps", ""),
+    (AT_ONCE, {"client": None}, "throughput_rps", ""),
+    ({**AT_ONCE, "limit": 1}, FREE, "throughput_rps", ""),
+    ({**AT_ONCE, "delay": "1"}, FREE, "throughput_rps", ""),
+    ({**AT_ONCE, "path": "/{item}?rate=9"}, FREE, "throughput_rps", ""),
+    ({}, {"warnings": MOST}, "wall_s", "a run failed (failures-most)"),
+    ({}, {"warnings": MOST}, "failures", ""),
+    ({}, {"counts": counts(90, reset=10)}, "wall_s", "over 1% failed"),
+    ({}, {"counts": counts(90, reset=10)}, "ok", ""),
+    ({}, {"client.peak_rss_bytes": None}, "peak_rss_bytes", metrics.MISSING),
+    ({}, {}, "own_bytes", ""),
+]
+
+
+@pytest.mark.parametrize(("settings", "changes", "measure", "why"), DOUBTS)
+def test_a_record_counts_by_what_nobody_else_set(
+    settings: dict[str, Any], changes: dict[str, Any], measure: str, why: str
+) -> None:
+    record = make_record(settings=settings, **changes)
+    assert metrics.doubt(record, measure) == why
+    assert metrics.doubt(record, measure, of_client=False) == why.replace(metrics.SERVER_BOUND, "")
 
 
 # Frames
@@ -391,6 +461,10 @@ def test_percentiles_of_an_arm_are_those_of_all_its_answers() -> None:
     # 100 of 2,980 answers are slow: more than 1 %, while two of three repeats have none.
     assert row["latency_p99_s"] == pytest.approx(0.5, rel=1e-3)
     assert row["latency_p50_s"] == pytest.approx(0.001, rel=1e-3)
+    each = make_record(latencies_us=[*range(1, 1_001)] * 10)
+    (exact,) = stats.summary_of([each], []).to_dict("records")
+    names = ("p50", "p90", "p99", "p999")
+    assert [exact[f"latency_{name}_s"] for name in names] == [0.0005, 0.0009, 0.00099, 0.000999]
     # 10,000 answers are needed for it.
     assert math.isnan(row["latency_p999_s"])
     assert row["n"] == 3

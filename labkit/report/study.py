@@ -154,7 +154,7 @@ class Study(Outcome):
 
     def comparisons(self) -> list[Against]:
         """Compare every arm with the first, by the metrics that arms are usually compared by."""
-        return comparisons.compare_with_first(self.records, self.by, frame=self._frame)
+        return comparisons.compare_with_first(self.records, self.by, self._frame)
 
     def _tables(self) -> list[Table]:
         """Return the table, and where one axis was varied each arm's ratio to the first."""

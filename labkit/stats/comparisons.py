@@ -167,29 +167,26 @@ def compare_arms(
     metric: str,
     of: Mapping[str, Any],
     to: Mapping[str, Any],
-    frame: pd.DataFrame | None = None,
+    frame: pd.DataFrame,
 ) -> Comparison:
     """Compare two arms, named by settings such as {"strategy": "queue"}, by a metric.
 
-    `frame` is `stats.frame` of the records, where the caller has it. The answer is 'inconclusive'
-    if a repeat does not count. Raises `BadInput` for a metric or an arm that does not exist, or
-    that is ambiguous.
+    `frame` is `stats.frame` of the records. The answer is 'inconclusive' if a repeat does not
+    count. Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
     """
-    frame = frames.frame(records) if frame is None else frame
     (found,) = _compare_pairs(records, [metric_named(metric).name], [(dict(of), dict(to))], frame)
     return found.comparison
 
 
 def compare_with_first(
-    records: Sequence[Record],
-    by: Sequence[str],
-    metrics: Sequence[str] = COMPARED,
-    frame: pd.DataFrame | None = None,
+    records: Sequence[Record], by: Sequence[str], frame: pd.DataFrame
 ) -> list[Against]:
-    """Compare every arm of the axes `by` but the first with the first, in order of appearance."""
-    frame = frames.frame(records) if frame is None else frame
+    """Compare every arm of the axes `by` but the first with the first, in order of appearance.
+
+    `frame` is `stats.frame` of the records. The metrics are `COMPARED`.
+    """
     first, *others = [settings for settings, _ in frames.arms(frame, by)] or [{}]
-    return _compare_pairs(records, metrics, [(other, first) for other in others], frame)
+    return _compare_pairs(records, COMPARED, [(other, first) for other in others], frame)
 
 
 def compare_each_other(
