@@ -20,8 +20,8 @@ from test_requests import REFUSED
 from labkit.measured.probes.window import high_water_bytes
 from labkit.measured.targets.http import documents
 from labkit.measured.targets.http.behaviour import Behaviour
+from labkit.measured.targets.http.connections import Connections, Wait
 from labkit.measured.targets.http.messages import Chunks, Request
-from labkit.measured.targets.http.timeouts import Timeouts, Wait
 from labkit.spec.targets import HttpServer
 
 
@@ -440,12 +440,12 @@ def test_what_goes_on_is_given_up_by_no_timeout() -> None:
 
     late, still, busy = connection([head] * 9), connection([idle] * 9), connection([idle, None] * 5)
     slow = connection([Wait(idle=False, mark=(1, size)) for size in range(9)])
-    timeouts = Timeouts(request_s=2.0, idle_s=6.0)
-    timeouts.connections.update([late, slow, busy, still])
+    connections = Connections(request_s=2.0, idle_s=6.0)
+    connections.open.update([late, slow, busy, still])
     for now_s in range(8):
-        timeouts.look(list(timeouts.connections), float(now_s))
+        connections.look(list(connections.open), float(now_s))
         for one in gone:
-            timeouts.forget(one)
+            connections.forget(one)
         assert gone == [late, still][: (now_s >= 2) + (now_s >= 6)]
 
 

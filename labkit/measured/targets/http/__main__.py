@@ -22,7 +22,8 @@ import msgspec
 from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
-from labkit.measured.targets.http.engine import ACCEPT_AT_ONCE, Engine
+from labkit.measured.targets.http.connections import ACCEPT_AT_ONCE, Connections
+from labkit.measured.targets.http.engine import Engine
 from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
@@ -45,8 +46,10 @@ def serve(settings: HttpServer) -> int:
 async def start(settings: HttpServer) -> asyncio.Server:
     """Listen where `settings` say; connections are accepted when this returns."""
     engine = Engine(settings)
+    connections = Connections(settings.request_timeout_s, settings.idle_timeout_s)
+    connections.start()
     server = await asyncio.get_running_loop().create_server(
-        lambda: ServerConnection(engine),
+        lambda: ServerConnection(engine, connections),
         settings.host,
         settings.port,
         backlog=ACCEPT_AT_ONCE,

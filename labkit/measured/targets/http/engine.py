@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import resource
 import sys
 from collections import Counter, deque
 from contextlib import suppress
@@ -25,7 +24,6 @@ from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.messages import Answer, Request
 from labkit.measured.targets.http.requests import RequestHead
-from labkit.measured.targets.http.timeouts import Timeouts
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.record.stalls import Watch
@@ -35,8 +33,6 @@ SHARE_EVERY_S, MAX_LOGGED = 0.1, 500
 """Seconds between two writings of the counters; characters of a target in the log."""
 BEAT_S = 0.05
 """How often the server looks whether it stood still: at a cost of some 0.02 % of a core."""
-ACCEPT_AT_ONCE, RESERVED_DESCRIPTORS = 8, 64
-"""Connections that are accepted in one turn; descriptors for those of a few turns and for files."""
 
 
 class Turn(NamedTuple):
@@ -64,11 +60,6 @@ class Engine:
         self.known: set[bytes] = set()
         self.loop = asyncio.get_running_loop()
         self.alarm = Alarm(best_clock)
-        self.timeouts = Timeouts(settings.request_timeout_s, settings.idle_timeout_s)
-        self.timeouts.start()
-        # One more than these is closed at once.
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.max_connections = max(descriptors - RESERVED_DESCRIPTORS, 1)
         folder = settings.counters_folder
         self._shared = SharedCounters(folder, self.stats) if folder else None
         loop = process.loop_name()

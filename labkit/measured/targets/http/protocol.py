@@ -1,6 +1,6 @@
 """The connections of the synthetic server: they receive, wait and send.
 
-`behaviour` decides each answer, `requests` parses, `engine` counts, `sending` has the other half.
+`behaviour` decides each answer, `requests` parses, `engine` counts, `connections` sends.
 
 Plan. The requests of a connection are answered one after another in the order in which they came,
 as in most servers: a slow one delays those behind it. A request is in flight from when its turn
@@ -17,7 +17,7 @@ twice, for answers with a delay and without. Everything else goes through the re
 that goes through `_start_plain`, 13 us where a request is parsed.
 
 Backpressure both ways: above `MAX_WAITING` requests, or `MAX_WAITING_BYTES` of their bodies, a
-connection is not read, and `sending` heeds a client that does not read. Answers are made one at a
+connection is not read; for a client that does not read nothing is made. Answers are made one at a
 time, when their turn comes; those that took `MAX_TURN_S` together let other connections go first.
 """
 
@@ -29,6 +29,7 @@ from typing import cast
 
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.targets.http import behaviour, messages
+from labkit.measured.targets.http.connections import Connections, SendingConnection, Wait
 from labkit.measured.targets.http.engine import Engine, Turn
 from labkit.measured.targets.http.messages import Answer, Request
 from labkit.measured.targets.http.requests import (
@@ -37,8 +38,6 @@ from labkit.measured.targets.http.requests import (
     plain_name,
     plain_names,
 )
-from labkit.measured.targets.http.sending import SendingConnection
-from labkit.measured.targets.http.timeouts import Wait
 
 MAX_WAITING, MAX_WAITING_BYTES, MAX_TURN_S = 256, 1 << 20, 0.01
 
@@ -46,8 +45,9 @@ MAX_WAITING, MAX_WAITING_BYTES, MAX_TURN_S = 256, 1 << 20, 0.01
 class ServerConnection(SendingConnection):
     """One client: its requests in, their answers out, in turn."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, connections: Connections) -> None:
         super().__init__(engine)
+        self._connections = connections
         self._reader = RequestReader(self, engine.known)
         self._waiting_bytes = 0
         self._touched = False  # something came since it was last looked at
@@ -60,9 +60,8 @@ class ServerConnection(SendingConnection):
         """Take a new connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._stats.connected(self)
-        connections = self._engine.timeouts.connections
-        connections.add(self)
-        if len(connections) > self._engine.max_connections:
+        self._connections.open.add(self)
+        if len(self._connections.open) > self._connections.most:
             self._end()
         if self._engine.log is not None:
             self._engine.log.opened(self)
@@ -108,7 +107,7 @@ class ServerConnection(SendingConnection):
         """Forget all that waits, a request in mid-delay among it."""
         self._closing, self._closed, self._at_rest = True, True, False
         self._waiting.clear()
-        self._engine.timeouts.forget(self)
+        self._connections.forget(self)
         if self._current is not None or self._receiving:
             self._pieces = None
             self._finish()

@@ -1,26 +1,49 @@
-"""The sending side of a connection of the synthetic server: answers whole, in pieces, or broken.
+"""What the connections of the synthetic server have in common: how they send, when they are ended.
 
 While the client does not read, nothing is made for it; a large body yields to other connections
 every `PIECE_BYTES`.
+
+Plan of the timeouts. A timer for each request would cost more than the request. So one timer looks
+four times in a timeout at all connections, in slices so that nobody waits for it, and each says
+what it waits for: a value that changes with each progress. One that says the same for the whole
+timeout is given up: at most a quarter of it late. The short way of a request sets one attribute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator
+from time import monotonic
+from typing import Any, NamedTuple
 
 from labkit.measured.targets.http import messages, pacing
 from labkit.measured.targets.http.engine import Engine, Turn
 from labkit.measured.targets.http.messages import Answer
 
+LOOKS = 4
+MAX_EVERY_S = 15.0
+SLICE = 256
+"""Connections that are looked at in one turn of the loop: a tenth of a millisecond."""
+ACCEPT_AT_ONCE, RESERVED_DESCRIPTORS = 8, 64
+"""Connections that are accepted in one turn; descriptors for those of a few turns and for files."""
 MIN_PIECE_BYTES = 64
 """A smaller piece costs as much time as one of so many bytes."""
+
+
+class Wait(NamedTuple):
+    """What a connection waits for: its next request (`idle`), or something that it may not delay.
+
+    `mark` changes with each progress.
+    """
+
+    idle: bool
+    mark: Hashable
 
 
 class SendingConnection(asyncio.Protocol):
@@ -40,6 +63,14 @@ class SendingConnection(asyncio.Protocol):
         self._logged: dict[str, Any] | None = None
         self._closing = self._closed = False
         self._fault = ""  # the fault that it is a victim of
+
+    @abstractmethod
+    def waits_for(self) -> Wait | None:
+        """Return what it waits for; None where it is the server's turn."""
+
+    @abstractmethod
+    def give_up(self, wait: Wait) -> None:
+        """End the connection, which has waited for this too long."""
 
     @abstractmethod
     def _advance(self) -> None:
@@ -143,3 +174,45 @@ class SendingConnection(asyncio.Protocol):
                 own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
         self._transport.close()
+
+
+class Connections:
+    """The connections of a server, at most so many, and since when each waits for the same."""
+
+    def __init__(self, request_s: float, idle_s: float) -> None:
+        self.open: set[SendingConnection] = set()
+        # One more than these is closed at once.
+        self.most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS, 1)
+        self._request_s, self._idle_s = request_s, idle_s
+        self._since: dict[SendingConnection, tuple[Wait, float]] = {}
+        self._every_s = min(request_s / LOOKS, idle_s / LOOKS, MAX_EVERY_S)
+
+    def start(self) -> None:
+        """Begin to look, and go on for as long as the loop runs."""
+        self._turn([])
+
+    def _turn(self, left: list[SendingConnection]) -> None:
+        self.look(left[-SLICE:], monotonic())
+        del left[-SLICE:]
+        later = asyncio.get_running_loop().call_later
+        if left:
+            later(0, self._turn, left)
+        else:
+            later(self._every_s, lambda: self._turn(list(self.open)))
+
+    def look(self, connections: list[SendingConnection], now_s: float) -> None:
+        """Give up those that have waited too long for the same."""
+        for one in connections:
+            wait = one.waits_for()
+            before, since_s = self._since.get(one, (None, now_s))
+            if wait is None or one not in self.open:
+                self._since.pop(one, None)
+            elif wait != before:
+                self._since[one] = wait, now_s
+            elif now_s - since_s >= (self._idle_s if wait.idle else self._request_s):
+                one.give_up(wait)
+
+    def forget(self, connection: SendingConnection) -> None:
+        """Forget a connection that is gone."""
+        self.open.discard(connection)
+        self._since.pop(connection, None)
