@@ -115,7 +115,7 @@ def test_what_the_server_saw_comes_first_and_each_code_has_its_advice() -> None:
     assert fault.code == "over-limit"
     assert fault.seen == "With a limit of 8 the server counted 9 calls in flight at once."
     assert fault.says == f"{fault.seen} {fault.advice}"
-    assert len(faults()) == 14
+    assert len(faults()) == 15
     assert all(one["advice"].endswith(".") for one in faults().values())
 
 
