@@ -32,14 +32,14 @@ from labkit.errors import BadInput
 from labkit.launch import cores, environment, launcher, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.cores import Cores, State
-from labkit.measured.probes.malloc import maps_reads
+from labkit.measured.probes import malloc
 from labkit.record.record import Record
 from labkit.spec import delays
 from labkit.spec.registry import STRATEGIES
 from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
-MAPS_READS = [None if maps_reads() is None else True] * 2
+MAPS_READS = [None if malloc.settle() is None else True] * 2
 CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 # What a machine that others use as well may bring into any record.
 WEATHER = {

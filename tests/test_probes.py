@@ -22,10 +22,9 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.measured.probes import malloc, sampler
 from labkit.measured.probes import meter as meter_module
-from labkit.measured.probes import sampler
 from labkit.measured.probes import window as window_module
-from labkit.measured.probes.malloc import maps_reads
 from labkit.measured.probes.meter import MAX_EXAMPLES, Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import ProcessReader, ProcessTreeReader, Window
@@ -555,7 +554,6 @@ async def main():
     counts = meter.Meter(100_000, str, worker.Window(None))
     fetch = meter.metered(lambda _: asyncio.sleep(0), counts)
     sampling = sampler.Sampler(counts, None, lambda _: None)
-    malloc.settle()
     counts.window.start()
     sampling.start()
     for item in range(20_000):
@@ -566,7 +564,7 @@ async def main():
 
 asyncio.run(main())
 bytearray(300_000)
-print(malloc.maps_reads(), malloc.maps_reads())
+print(malloc.settle(), malloc.settle())
 """
 
 
@@ -574,7 +572,7 @@ def test_nothing_of_the_lab_changes_how_malloc_takes_what_asyncio_reads_into() -
     command = [sys.executable, "-c", AS_A_PROGRAM]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    first = str(maps_reads())  # None where malloc does not tell
+    first = str(malloc.settle())  # None where malloc does not tell
     expected = "[None, None]\nNone None\n" if first == "None" else "[True, True]\nFalse False\n"
     assert ended.stdout == expected
 

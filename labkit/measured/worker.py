@@ -34,7 +34,6 @@ import msgspec
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline
 from labkit.measured.open_loop import OpenLoop
-from labkit.measured.probes import malloc
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
 from labkit.measured.probes.window import Window, own_peak_bytes
@@ -259,7 +258,6 @@ def _start_window(window: Window) -> None:
     # What was imported until now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    malloc.settle()
     window.start()
     _PARENT.send("ready")
 

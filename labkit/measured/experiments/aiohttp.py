@@ -243,8 +243,7 @@ async def freed_block(url: str, *, requests: int = 1_000) -> Figures:
             return 1e6 * (process_time() - began_s) / requests
 
         await cpu_us()  # loads and allocates what every request needs
-        malloc.settle()
-        if not malloc.maps_reads():
+        if not malloc.settle():
             raise ValueError("malloc takes no block of 256 KiB from the system here")
         plain_us = await cpu_us()
         bytearray(FREED_BYTES)

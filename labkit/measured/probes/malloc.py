@@ -17,14 +17,13 @@ Rejected: to free such a block, or to set the threshold by mallopt, in every arm
 alike, and each cheaper than the program that its reader writes. To fix the threshold where it
 begins would take from a program of large bodies what malloc gives it.
 
-So no setting is changed; the state is read where the window opens and where it closes, and the
-record has both.
+So no setting is changed; the state is read before the strategy starts and when the window closes,
+and the record has both.
 """
 
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
 
 READ_BYTES = 256 * 1024
 """What asyncio reads at most at a time (`max_size` in `asyncio.selector_events`)."""
@@ -39,20 +38,15 @@ class _Counters(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in _COUNTERS.split()]
 
 
-def settle() -> None:
-    """Give back to the system what malloc has free, where it is glibc's."""
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+def settle() -> bool | None:
+    """Give back what malloc has free; return whether it takes such a buffer by mmap now.
 
-
-def maps_reads() -> bool | None:
-    """Return whether malloc takes such a buffer by mmap now; None where it does not tell.
-
-    Neither glibc before 2.33 nor other systems do. An allocator that was loaded before glibc's
-    own is asked by the same names: False, as it shows no such blocks.
+    None where that cannot be read, as with glibc before 2.33 and on other systems. An allocator
+    that was loaded before glibc's own is asked by the same names: False, as it shows no such block.
     """
     libc = ctypes.CDLL(None)
     try:
+        libc.malloc_trim(0)
         counters = libc.mallinfo2
     except AttributeError:
         return None

@@ -15,7 +15,7 @@ import resource
 from pathlib import Path
 from time import perf_counter_ns
 
-from labkit.measured.probes.malloc import maps_reads
+from labkit.measured.probes import malloc
 from labkit.record import interference
 from labkit.record.record import Client, Interference, Server
 
@@ -223,10 +223,10 @@ class Window:
 
     def start(self) -> None:
         """Read memory and the kernel's counters before the strategy starts."""
+        self.maps_reads = [malloc.settle()]
         self._rss_before_bytes = own_rss_bytes()
         # Here and not where the window opens: it takes a good part of a millisecond.
         self._kernel = [interference.read(self._cores)]
-        self.maps_reads = [maps_reads()]
         self.started_ns = perf_counter_ns()
 
     def open(self) -> None:
@@ -249,7 +249,7 @@ class Window:
         self._peak_bytes = own_peak_bytes()
         self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
         self._kernel.append(interference.read(self._cores))
-        self.maps_reads.append(maps_reads())
+        self.maps_reads.append(malloc.settle())
         self._server.close()
         self._own.close()
 
