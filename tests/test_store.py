@@ -237,10 +237,12 @@ def test_a_folder_that_is_not_flushed(
             raise OSError(number, "cannot")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with contextlib.suppress(BadInput):
+    opened = Path("/proc/self/fd")
+    before = len(list(opened.iterdir()))
+    with contextlib.nullcontext() if left else pytest.raises(BadInput, match="cannot"):
         kept.add(small("a"))
 
-    assert files(kept) == left
+    assert (files(kept), len(list(opened.iterdir()))) == (left, before)
 
 
 # Damage
@@ -278,6 +280,8 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
         (kept.folder / f"{name}.json").write_text('{"name": "package"}')
     (kept.folder / "folder.json").mkdir()
     os.mkfifo(kept.folder / "queue.json")
+    writer = os.open(kept.folder / "queue.json", os.O_RDWR)
+    os.write(writer, b"{}")  # who reads it waits for nothing, and must not have read it
     os.mknod(kept.folder / "socket.json", stat.S_IFSOCK)
     for name, to in {"device": "/dev/zero", "link": "nowhere", "loop": "loop.json"}.items():
         (kept.folder / f"{name}.json").symlink_to(to)
@@ -310,6 +314,8 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
         assert show() == ["b"]
         assert capsys.readouterr().err.splitlines() == named
     assert lab.load(store=kept).left_out == list(found.values())
+    assert os.read(writer, 9) == b"{}"
+    os.close(writer)
 
 
 def test_the_ceiling_of_what_is_read_is_a_setting(kept: Store, monkeypatch: Any) -> None:
