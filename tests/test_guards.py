@@ -153,10 +153,10 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     ({}, waiting, {
         5.0: "", 5.1: "server-contended", 20.0: "server-contended", 20.1: "server-core-lost",
     }),
-    # A fiftieth of the window, but at least 0.25 s and at most 1 s; or a twentieth, in several.
+    # A hundredth of the window, but at least 0.25 s and at most 1 s; or a twentieth, in several.
     ({}, lambda found: stalled(*found), {
-        (2.0, 0.24): "", (2.0, 0.25): "stalled", (20.0, 0.24): "", (20.0, 0.39): "stalled-briefly",
-        (20.0, 0.4): "stalled", (900.0, 0.99): "stalled-briefly", (900.0, 1.0): "stalled",
+        (2.0, 0.24): "", (2.0, 0.25): "stalled", (40.0, 0.24): "", (40.0, 0.39): "stalled-briefly",
+        (40.0, 0.4): "stalled", (900.0, 0.99): "stalled-briefly", (900.0, 1.0): "stalled",
         (2.0, 0.1, 0.1): "", (2.0, 0.1, 0.15): "stalled", (9.0, *[0.16] * 2): "",
         (9.0, *[0.16] * 3): "stalled",
     }),

@@ -73,7 +73,7 @@ _SPOILT = _codes("invalid", (
      "raise limit, or ask for a lower rate"),
     ("server-core-lost", f"others had the server's core for over {guards.CORE_LOST_PERCENT:.0f} % "
      f"of {guards.CORE_LOST_FROM_S:.0f} s or longer", "end them and run it again"),
-    ("stalled", "client, server or machine stood still for a fiftieth of the window, from "
+    ("stalled", "client, server or machine stood still for a hundredth of the window, from "
      f"{stalls.MIN_STALL_S:g} s on, or for {stalls.MAX_STALL_S:g} s in a long one",
      "look for what stopped it: code that blocks the loop, a signal, a machine that slept"),
     ("too-late", f"over {100 * guards.TOO_LATE_SHARE:.0f} % of the requests were sent over 1 ms "

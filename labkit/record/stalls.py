@@ -13,10 +13,10 @@ own that is unknown: there a gap counts from a second on, if it is long beside t
 process of a database that stands still leaves no gap, as the others go on: it shows in the longest
 request.
 
-A run is invalid from a fiftieth of its window on, as equal studies differ by twice that; but never
-below 0.25 s, which nothing takes that only has much to do, and always from 1 s on, which nobody
-calls a hiccup. So half a second spoils a window of up to 25 s. Several shorter ones spoil it where
-they come to a twentieth. From 0.25 s on there is doubt. Measured: stops of 0.5 s by SIGSTOP come
+A run is invalid from a hundredth of its window on, a quarter of what equal studies differ by; but
+never below 0.25 s, which nothing takes that only has much to do, and always from 1 s on, which
+nobody calls a hiccup. So half a second spoils a window of up to 45 s. Several shorter ones spoil it
+where they come to a twentieth. From 0.25 s on there is doubt. Measured: stops of 0.5 s by SIGSTOP come
 out as 0.45 s or more (timers are 20 and 50 ms apart). Rejected as measures were the loop's lag,
 which a busy client has too, and a gap in the answers alone, which delays make.
 """
@@ -39,7 +39,7 @@ from labkit.spec.targets import HttpTarget, PostgresTarget, UrlTarget
 if TYPE_CHECKING:
     from labkit.spec.trial import Trial  # a server has no need of it
 
-MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.02, 0.05
+MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.01, 0.05
 USUAL_ANSWERS = 10
 """So many times the median latency no answer of a server of the user's own takes by itself."""
 QUEUED = 3
