@@ -16,9 +16,9 @@ request.
 A run is invalid from a hundredth of its window on, a quarter of what equal studies differ by; but
 never below 0.25 s, which nothing takes that only has much to do, and always from 1 s on, which
 nobody calls a hiccup. So half a second spoils a window of up to 45 s. Several shorter ones spoil it
-where they come to a twentieth. From 0.25 s on there is doubt. Measured: stops of 0.5 s by SIGSTOP come
-out as 0.45 s or more (timers are 20 and 50 ms apart). Rejected as measures were the loop's lag,
-which a busy client has too, and a gap in the answers alone, which delays make.
+where they come to a twentieth. From 0.25 s on there is doubt. Measured: stops of 0.5 s by SIGSTOP
+come out as 0.44 s or more (timers are 20 and 50 ms apart). Rejected as measures were the loop's
+lag, which a busy client has too, and a gap in the answers alone, which delays make.
 """
 
 from __future__ import annotations
