@@ -126,6 +126,14 @@ def test_answers(method: str, targets: str, expected: Answer | tuple[object, ...
         assert (answer.status == 405) == (("Allow", "POST") in answer.headers)
 
 
+def test_a_server_stands_still_at_one_item_whose_name_is_a_special_one() -> None:
+    server = HttpServer(stall_at=7, stall_s=0.5)
+    assert [ask(f"/{item}", server=server).stall_s for item in (6, 7)] == [0.0, 0.5]
+    assert Behaviour(server).special_names - Behaviour(PLAIN).special_names == {b"7"}
+    assert b"posts" in Behaviour(PLAIN).special_names
+    assert f"n is '{'9' * 40}':" in whole(ask("/bytes/" + "9" * 99)).decode()
+
+
 def test_two_ways_to_write_a_target() -> None:
     server = HttpServer(delay=RANDOM)
     for target, same in {

@@ -200,6 +200,18 @@ def test_a_doubt_begins_at_a_value(settings: Any, measured: Any, expected: dict[
     assert {value: " ".join(note.code for note in found[value]) for value in found} == expected
 
 
+def test_what_a_latency_means_and_how_late_a_loop_was_are_said() -> None:
+    closed, opened = make_record(), make_record(arrivals=arrivals())
+    both = [guards.SERVICE_TIME, guards.FELT_TIME]
+    assert [guards.of_latency(one) for one in ([closed], [opened, closed], [])] == [
+        both[:1],
+        both,
+        [],
+    ]
+    (late,) = doubts({}, **lag(0.0111))
+    assert "was 11.1 ms late (p99), over 10 % of the median latency of 100 ms" in late.message
+
+
 @pytest.mark.parametrize(("expected", "waiting"), [
     ("connector-limit", [
         {"transport.limit": 9}, {"transport.limit_per_host": 9},
