@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -239,7 +239,9 @@ def made(expression: str) -> str:
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     """Run a notebook as `make notebooks` does, in this Python and one process."""
-    program, *options = shlex.split(made("$(NBVAL)"))
+    words = shlex.split(made("$(NBVAL)"))
+    # After the variables that it sets: NAME=value.
+    program, *options = dropwhile(lambda word: "=" in word, words)
     assert Path(program).name == "pytest"
     options += ["-n0", "-rA", "-c", "pyproject.toml", "--nbval-lax"]
     command = [sys.executable, "-m", "pytest", *options, path]

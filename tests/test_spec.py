@@ -106,7 +106,13 @@ GROUPS: list[tuple[list[str], Values]] = [
         [
             *("aiohttp.force_close", "aiohttp.use_dns_cache", "aiohttp.enable_cleanup_closed"),
             *("aiohttp.session_per_request", "aiohttp.retry_dropped", "aiohttp.trace"),
-            *("asyncpg.overcommit", "psycopg.overcommit", "trial.eager_tasks", "trial.pin"),
+            *(
+                "asyncpg.overcommit",
+                "psycopg.overcommit",
+                "asyncpg.reset",
+                "trial.eager_tasks",
+                "trial.pin",
+            ),
             *("serve.announce_json", *(f"{kind}.die_with_stdin" for kind in SERVERS)),
         ],
         FLAG,

@@ -59,6 +59,9 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
             async def count(_: Any) -> None:
                 self.opened += 1
 
+            async def leave(_: Any) -> None:
+                """Leave a connection as it comes back."""
+
             self._pool = await asyncpg.create_pool(
                 self.to.url,
                 # What is too many is to be met by the requests, and counted.
@@ -66,6 +69,7 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
                 max_size=settings.max_size,
                 max_inactive_connection_lifetime=settings.max_inactive_s,
                 init=count,
+                reset=None if settings.reset else leave,
                 timeout=settings.connect_timeout_s,
                 command_timeout=settings.command_timeout_s,
             )
@@ -139,5 +143,9 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
         }
         if pool is not None:
             sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
-            found |= sizes | {"pool": {**sizes, "size": pool.get_size()}}
+            found |= (
+                sizes
+                | {"reset": self.settings.reset}
+                | {"pool": {**sizes, "size": pool.get_size()}}
+            )
         return found
