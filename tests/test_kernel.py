@@ -38,7 +38,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
-    assert interference.read() == KernelCounters(None, None, None, None, None)
+    assert interference.read()[:5] == (None,) * 5
     assert interference.quota_cores() is None
 
 
@@ -118,13 +118,13 @@ def test_connections_that_a_full_queue_dropped(root: Path) -> None:
     assert interference.listen_drops() == 4
 
 
-COUNTERS = st.tuples(*[st.integers(0, 10**6)] * 5)
+COUNTERS = st.tuples(*[st.integers(0, 10**6)] * 6)
 
 
 @given(COUNTERS, COUNTERS)
 def test_what_happened_between_is_the_growth(start: Any, grown: Any) -> None:
     after = KernelCounters(*(old + new for old, new in zip(start, grown, strict=True)))
-    periods, throttled_s, stolen_s, cores_s, drops = grown
+    periods, throttled_s, stolen_s, cores_s, drops, suspended_s = grown
 
     assert interference.between(KernelCounters(*start), after) == Interference(
         throttled_periods=periods,
@@ -132,13 +132,14 @@ def test_what_happened_between_is_the_growth(start: Any, grown: Any) -> None:
         stolen_s=stolen_s,
         stolen_percent=round(100 * stolen_s / cores_s, 2) if cores_s else None,
         listen_drops=drops,
+        suspended_s=suspended_s,
     )
 
 
 @pytest.mark.parametrize("known", range(2))
 def test_what_was_not_told_once_is_not_known(known: int) -> None:
-    readings = [KernelCounters(None, None, None, None, None)] * 2
-    readings[known] = KernelCounters(1, 1.0, 1.0, 1.0, 1)
+    readings = [KernelCounters(*(None,) * 6)] * 2
+    readings[known] = KernelCounters(1, 1.0, 1.0, 1.0, 1, 1.0)
 
     assert interference.between(*readings) == Interference()
 
