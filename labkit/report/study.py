@@ -148,12 +148,17 @@ class Study(Outcome):
     ) -> stats.Comparison:
         """Decide if one arm's metric is higher: `compare("time", of={"loop": "uvloop"}, to=...)`.
 
-        Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
+        It is of this comparison alone, as one that was chosen beforehand: of several that are tried
+        some differ by chance, and `comparisons` allows for that. Raises `BadInput` for a metric or
+        an arm that does not exist, or that is ambiguous.
         """
         return comparisons.compare_arms(self.records, metric, of, to, self._frame)
 
     def comparisons(self) -> list[Against]:
-        """Compare every arm with the first, by the metrics that arms are usually compared by."""
+        """Compare every arm with the first, by the metrics that arms are usually compared by.
+
+        All their intervals together have the level of 95 %.
+        """
         return comparisons.compare_with_first(self.records, self.by, self._frame)
 
     def _tables(self) -> list[Table]:
