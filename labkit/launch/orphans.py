@@ -26,8 +26,8 @@ that one instead), control groups (not everyone may make one), and a signal of t
 programs of others (it takes Python between fork and exec, among threads). What is left without a
 watcher: what a client started, if this process, the client and the watcher are killed at once.
 
-Outside Linux there is nothing like it: a child's process group is killed, and nothing else. This
-file runs alone, too, and imports the standard library only.
+Outside Linux there is neither mark nor watcher: children of the lab's own end as their input does.
+This file runs alone, too, and imports the standard library only.
 """
 
 from __future__ import annotations
@@ -95,39 +95,39 @@ class Watch:
         self._lock = threading.Lock()
         self.children, self._marks, self._living, self._pipe = 0, 0, 0, -1
 
-    def begin(self) -> int:
-        """Return the mark for a child that is to be started. A first one has a watcher started."""
+    def begin(self, pid: int) -> int:
+        """Mark a child that was started; return its mark. A first one has a watcher started."""
         with self._lock:
             self.children += 1
             self._living += 1
             if self._living == 1:
                 self._marks = (secrets.randbits(39) | 1 << 39) * MAX_CHILDREN
+            number = self._marks + self.children % MAX_CHILDREN
+            mark(pid, number)
+            if self._living == 1 and IS_LINUX:
                 self._start()
-            return self._marks + self.children % MAX_CHILDREN
+            return number
 
     def _start(self) -> None:
         reading, self._pipe = os.pipe()
         run = "import os; exec(open(os.environ['WATCHER'], encoding='utf-8').read())"
-        words = [sys.executable, "-P", "-I", "-S", "-c", run, str(os.getpid()), str(self._marks)]
-        # Without it the trial is as good; and there are systems where it could find nothing.
-        with suppress(OSError):
-            if IS_LINUX:
-                started = subprocess.Popen(  # noqa: S603  # our own
-                    words,
-                    stdin=reading,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                    env=os.environ | {"WATCHER": __file__},
-                )
-                threading.Thread(target=started.wait, daemon=True).start()
+        with suppress(OSError):  # without it the trial is as good
+            started = subprocess.Popen(  # noqa: S603  # our own
+                [sys.executable, "-P", "-I", "-S", "-c", run, str(os.getpid()), str(self._marks)],
+                stdin=reading,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | {"WATCHER": __file__},
+            )
+            threading.Thread(target=started.wait, daemon=True).start()
         os.close(reading)
 
     def end(self) -> None:
         """Count a child that has ended. After the last one the watcher ends."""
         with self._lock:
             self._living -= 1
-            if self._living == 0:
+            if self._living == 0 and IS_LINUX:
                 with suppress(OSError):  # it was killed
                     os.write(self._pipe, DONE)
                 os.close(self._pipe)

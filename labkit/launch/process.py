@@ -68,28 +68,23 @@ class Child:
     ) -> None:
         if not _WATCH.children:  # the first one of this process
             paths.sweep()
-        self._mark = _WATCH.begin()
-        try:
-            with contextlib.ExitStack() as files, _on_core(core):
-                self.out, self.errors = [
-                    files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
-                ]
-                self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
-                self._popen = subprocess.Popen(  # noqa: S603  # our own, or one of others by name
-                    words,
-                    stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if pipes else self.out,
-                    stderr=self.errors,
-                    start_new_session=True,
-                    cwd=folder,
-                    env=variables.clean(os.environ) if environment is None else environment,
-                )
-                self._files = files.pop_all()
-        except BaseException:
-            _WATCH.end()
-            raise
+        with contextlib.ExitStack() as files, _on_core(core):
+            self.out, self.errors = [
+                files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
+            ]
+            self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
+            self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
+                words,
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else self.out,
+                stderr=self.errors,
+                start_new_session=True,
+                cwd=folder,
+                env=variables.clean(os.environ) if environment is None else environment,
+            )
+            self._files = files.pop_all()
         self.pid = self._popen.pid
-        orphans.mark(self.pid, self._mark)
+        self._mark = _WATCH.begin(self.pid)
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
