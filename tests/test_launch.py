@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from contextvars import Context
 from operator import attrgetter
 from pathlib import Path
-from time import perf_counter_ns
+from time import process_time_ns
 from typing import Any
 from unittest.mock import Mock
 
@@ -289,8 +289,8 @@ async def ignores_the_limit(fetch: Any, items: Any, limit: int) -> None:
 async def computes_on_the_loop(fetch: Any, items: Any, limit: int) -> None:
     for item in items:
         await fetch(item)
-        until_ns = perf_counter_ns() + 400_000_000 * (item == 30)
-        while perf_counter_ns() < until_ns:
+        until_ns = process_time_ns() + 400_000_000 * (item == 30)
+        while process_time_ns() < until_ns:
             pass
 
 
