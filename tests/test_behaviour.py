@@ -134,6 +134,19 @@ def test_a_server_stands_still_at_one_item_whose_name_is_a_special_one() -> None
     assert f"n is '{'9' * 40}':" in whole(ask("/bytes/" + "9" * 99)).decode()
 
 
+def test_each_fault_is_the_one_that_is_asked_for() -> None:
+    hello = Answer(body=messages.HELLO)
+    for target, answer in {
+        "reset": Answer(body=messages.HELLO, fault="reset", fault_s=1.0),
+        "stall?seconds=2": Answer(body=messages.HELLO, stall_s=2.0),
+        "drip?seconds=2": Answer(body=messages.HELLO, drip_s=2.0),
+        "error_rate?p=0": hello,
+    }.items():
+        assert ask(f"/fault/{target}") == answer
+    assert ask("/fault/error_rate?p=1").status == 500
+    assert ask("/x?rate=1").rate == 1
+
+
 def test_two_ways_to_write_a_target() -> None:
     server = HttpServer(delay=RANDOM)
     for target, same in {

@@ -206,3 +206,11 @@ def test_measured_code_reads_no_wall_clock_and_not_the_loops(name: str) -> None:
         wrong = {"time.time", "time.time_ns", ".time", ".now", ".utcnow"} & read
         assert wrong <= DATES.get(file.name, set()), file
         assert not {one for one in read if one.startswith("datetime.")}, file
+
+
+def test_a_sentence_names_the_arms_that_it_is_about() -> None:
+    few, both = ["few-repeats"], {"a": ["few-repeats"], "b": ["few-repeats"]}
+    for doubts, who in (({"a": few}, "(a)"), ({"a": few, "b": []}, "(a)"), (both, "(all arms)")):
+        (sentence,) = frames.doubt_sentences(doubts, repeats=2)
+        assert sentence.startswith(f"few-repeats {who}: ")
+    assert frames.doubt_sentences(both, repeats=1) == []
