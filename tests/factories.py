@@ -11,14 +11,8 @@ import msgspec
 from hdrh.histogram import HdrHistogram
 
 from labkit.profiler.callgraph import Call, Function
-from labkit.record.record import (
-    Arrivals,
-    Latency,
-    Lateness,
-    Record,
-    Timeline,
-)
-from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
+from labkit.record.record import Record, Timeline
+from labkit.record.requests import PHASES, Arrivals, Latency, Lateness, Phase, Phases, Spent, Traced
 from labkit.spec.trial import Trial
 
 HOUR_US = 3_600 * 10**6

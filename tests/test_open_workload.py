@@ -20,7 +20,8 @@ from labkit.measured import open_loop, timerfd
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
-from labkit.record.record import Arrivals, Counts
+from labkit.record.record import Counts
+from labkit.record.requests import Arrivals
 from labkit.record.store import Store
 from labkit.spec import delays
 from labkit.spec.trial import Trial

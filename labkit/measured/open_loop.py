@@ -23,7 +23,7 @@ from time import perf_counter_ns
 from labkit.measured.probes.meter import Fetch, Meter
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
-from labkit.record.record import Arrivals, Lateness
+from labkit.record.requests import Arrivals, Lateness
 
 LATE_NS = 1_000_000
 """A request that was sent so long after it was due is counted as late."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labkit.record import stalls
-from labkit.record.record import Arrivals, Counts, Interference, Measurement, Note, Record
+from labkit.record.record import Counts, Interference, Measurement, Note, Record
+from labkit.record.requests import Arrivals
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from struct import pack, unpack
 from typing import Union
 
-from labkit.record.record import Latency
+from labkit.record.requests import Latency
 
 SUB_BITS = 11
 MAX_NS = 86_400 * 10**9

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from labkit.escaping import escape, visible
-from labkit.record.requests import Phases, Received
+from labkit.record.requests import Arrivals, Latency, Phases, Received
 
 SCHEMA_VERSION = 1
 MAX_OTHERS_PERCENT = 0.5
@@ -135,17 +135,6 @@ class Server(Struct, frozen=True, kw_only=True):
         return 1e6 * self.cpu_s / self.requests
 
 
-class Latency(Struct, frozen=True, kw_only=True):
-    """Service time of the requests that succeeded, in seconds, from the histogram."""
-
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
-
-
 class LoopLag(Struct, frozen=True, kw_only=True):
     """How late the client's event loop ran a timer that was due, in seconds; `n` timers came due.
 
@@ -205,31 +194,6 @@ class Timeline(Struct, frozen=True, kw_only=True):
     server_rss_bytes: list[int | None] = []
     server_cpu_percent: list[float | None] = []
     loop_lag_s: list[float | None] = []
-
-
-class Lateness(Struct, frozen=True, kw_only=True):
-    """How long after they were due the requests of an open workload were sent, in seconds."""
-
-    p50: float
-    p99: float
-    max: float
-
-
-class Arrivals(Struct, frozen=True, kw_only=True):
-    """What became of the schedule of an open workload; rates are in requests per second.
-
-    `late` requests were sent more than a millisecond after they were due, `dropped` ones not at all
-    for want of room. `latency_s` and `latency_hdr` count from when a request was due; those of the
-    record itself count from when it was sent.
-    """
-
-    rate_rps: float
-    achieved_rps: float | None
-    late: int
-    dropped: int
-    lateness_s: Lateness | None
-    latency_s: Latency | None
-    latency_hdr: str | None
 
 
 class Note(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What a transport reports of its requests: kinds of failure, phases, bodies."""
+"""What a record has of its requests: kinds of failure, phases, bodies, latencies, arrivals."""
 
 from __future__ import annotations
 
@@ -118,3 +118,39 @@ class Received(Struct, frozen=True, kw_only=True):
     def decoded_bytes_each(self) -> float | None:
         """Return the mean bytes of a body once unpacked."""
         return self.decoded_bytes / self.bodies if self.bodies else None
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """Service time of the requests that succeeded, in seconds, from the histogram."""
+
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+class Lateness(Struct, frozen=True, kw_only=True):
+    """How long after they were due the requests of an open workload were sent, in seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Arrivals(Struct, frozen=True, kw_only=True):
+    """What became of the schedule of an open workload; rates are in requests per second.
+
+    `late` requests were sent more than a millisecond after they were due, `dropped` ones not at all
+    for want of room. `latency_s` and `latency_hdr` count from when a request was due; those of the
+    record itself count from when it was sent.
+    """
+
+    rate_rps: float
+    achieved_rps: float | None
+    late: int
+    dropped: int
+    lateness_s: Lateness | None
+    latency_s: Latency | None
+    latency_hdr: str | None
