@@ -30,6 +30,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from hashlib import blake2b
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
@@ -210,9 +211,12 @@ class Module:
         self.quick.write_text("\n".join(item.nodeid for item in needed.get(None, [])))
         functions = [one for one in gc.get_objects() if isinstance(one, FunctionType)]
         functions = [one for one in functions if one.__code__.co_filename == file]
+        caches = [one for one in gc.get_objects() if isinstance(one, type(cache(len)))]
         gc.freeze()
 
         def unnoticed(key: Key) -> bool:
+            for one in caches:  # what the tests before have left there is of no mutant
+                one.cache_clear()
             left = [compile(tree, file, "exec")]
             for code in left:
                 left += [one for one in code.co_consts if isinstance(one, CodeType)]

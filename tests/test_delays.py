@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import statistics
 from fractions import Fraction
 from typing import Any
 from unittest.mock import Mock
@@ -74,6 +76,7 @@ def test_an_expression_parses_to_what_it_says_whatever_the_spaces(pair: tuple[st
 )
 def test_numbers_are_written_as_in_python(text: str, seconds: float) -> None:
     assert parse(text).draw(0, "0") == seconds
+    assert parse(text).factor != 1 or parse(text) == Delay(kind="fixed", a=seconds)
 
 
 @pytest.mark.parametrize("text", [
@@ -84,7 +87,7 @@ def test_numbers_are_written_as_in_python(text: str, seconds: float) -> None:
     "Randint(0,3)", "uniform(0)", "uniform(1,0)", "uniform(0,1)2", "exponential()",
     "exponential(1,2)", "lognormal(0,1)", "lognormal(1)", "lognormal(1,-1)", "normal(1,1)",
     "3601", "1e400", "0*1e400", "36*101", "randint(0,3601)", "uniform(0,1)*3601",
-    "exponential(3601)", "lognormal(1,1)*3601", "lognormal(0.05,1000)",
+    "exponential(3601)", "lognormal(1,1)*3601", "lognormal(0.05,10.5)", "lognormal(3601,1)",
     "1 0", "0. 5", "rand int(0,3)", "randint(1 0,20)",  # a space within a number or a name
     "٣", "１", "randint(0,٣)",  # noqa: RUF001 - digits of other scripts
 ])  # fmt: skip
@@ -103,6 +106,24 @@ def test_the_forms_that_a_refusal_lists_are_read() -> None:
 
     assert kinds == ["fixed", "randint", "uniform", "exponential", "lognormal"]
     assert parse(factored.split()[-1]).factor == 0.1
+
+
+@pytest.mark.parametrize("text", ["0.5", "randint(0,3)", "uniform(0,0.1)*2", "lognormal(0.05,0)"])
+def test_what_may_wait_holds_back(text: str) -> None:
+    assert parse(text).holds_back
+    assert not any(parse(none).holds_back for none in ("0", "randint(0,0)", "uniform(1,2)*0"))
+
+
+@pytest.mark.parametrize("rate", [4.0, 0.5])
+def test_requests_are_due_evenly_or_after_gaps_that_are_exponential(rate: float) -> None:
+    assert list(delays.due_s(rate, "constant", 0, 4)) == [item / rate for item in range(4)]
+    due = list(delays.due_s(rate, "poisson", 1, 4_000))
+    gaps = [after - before for before, after in itertools.pairwise(due)]
+    assert due[0] == 0
+    assert min(gaps) > 0
+    # The mean is as large as the deviation; five standard errors of 4,000 are 8 % of it.
+    assert statistics.fmean(gaps) == pytest.approx(1 / rate, rel=0.08)
+    assert statistics.stdev(gaps) == pytest.approx(1 / rate, rel=0.12)
 
 
 # Drawing
