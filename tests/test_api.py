@@ -13,7 +13,7 @@ import pytest
 
 import labkit as lab
 from labkit import charts
-from labkit.lab.awaiting import awaited
+from labkit.lab.progress import awaited
 from labkit.measured import patterns, strategies
 from labkit.spec.registry import STRATEGIES
 

@@ -13,7 +13,7 @@ from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.measured.targets.http import behaviour, compression, documents, messages
+from labkit.measured.targets.http import behaviour, documents, messages
 from labkit.measured.targets.http.behaviour import Behaviour
 from labkit.measured.targets.http.engine import Stats
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
@@ -257,7 +257,7 @@ def test_json_has_that_many_records(count: int) -> None:
 
 @pytest.mark.parametrize("coding", sorted(DECODERS))
 def test_each_coding_round_trips_and_repeats_itself(coding: str) -> None:
-    coder, forced = compression.CODERS[coding], f"/json/500?encoding={coding}"
+    coder, forced = documents.CODERS[coding], f"/json/500?encoding={coding}"
     for target, accepted in [
         ("/json/500", coding),
         (forced, "*;q=0"),
@@ -296,13 +296,13 @@ def test_a_rate_belongs_to_the_answer() -> None:
     ],
 )
 def test_q_values_are_honoured(coding: str | None, headers: list[str | None]) -> None:
-    assert [compression.negotiate(header) for header in headers] == [coding] * len(headers)
+    assert [documents.negotiate(header) for header in headers] == [coding] * len(headers)
 
 
 @given(weights=st.dictionaries(st.sampled_from(sorted(DECODERS)), st.integers(0, 1000), min_size=1))
 def test_the_heaviest_of_the_named_codings_wins(weights: dict[str, int]) -> None:
     header = ",".join(f"{name};q={weight / 1000:.3f}" for name, weight in weights.items())
-    coding = compression.negotiate(header)
+    coding = documents.negotiate(header)
     heaviest = max(weights.values())
     if coding in weights and heaviest:
         assert weights[coding] == heaviest

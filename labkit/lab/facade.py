@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.lab import progress
-from labkit.lab.awaiting import awaited
-from labkit.lab.progress import Reporter
+from labkit.lab.progress import Reporter, awaited
 from labkit.lab.runner import run_all, run_file
 from labkit.launch import launcher, preflight
 from labkit.profiler.callgraph import ProfileOptions

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.measured.targets.http import compression, documents, messages
+from labkit.measured.targets.http import documents, messages
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
 from labkit.measured.targets.http.pacing import BROKEN
 from labkit.spec import delays, validation
@@ -256,12 +256,12 @@ def _coded(body: bytes, request: Request) -> Answer:
     vary = (("Vary", "Accept-Encoding"),)
     coding = query(request, "encoding")
     if coding is None:
-        coding = compression.negotiate(request.headers.get("accept-encoding"))
-    names = ", ".join(compression.CODERS)
+        coding = documents.negotiate(request.headers.get("accept-encoding"))
+    names = ", ".join(documents.CODERS)
     if coding is None:
         sentence = f"the accept-encoding header refuses every coding: accept one of {names}"
         return messages.text(406, sentence, vary)
-    coder = compression.CODERS.get(coding)
+    coder = documents.CODERS.get(coding)
     if coder is None:
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
     levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
@@ -271,7 +271,7 @@ def _coded(body: bytes, request: Request) -> Answer:
             f"level of {coding} is '{level}': it must be below {coder.slow_from} for more than "
             f"{coder.max_slow_bytes:,} bytes, as the server stands still meanwhile"
         )
-    coded = () if coding == compression.IDENTITY else (("Content-Encoding", coding),)
+    coded = () if coding == documents.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)
 
 
