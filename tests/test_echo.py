@@ -166,8 +166,7 @@ def test_it_announces_what_is_in_force_and_ends_at_a_signal(api: str, loop: str)
     [
         ({"api": "carrier pigeon"}, "the server's settings are "),
         ({"core": 10**6}, "serve.core is 1000000: this process cannot be pinned"),
-        ({"host": "192.0.2.1"}, "serve.host is '192.0.2.1' and serve.port is 0"),
-        ({"host": "192.0.2.1", "api": "sockets"}, "serve.host is '192.0.2.1' and serve.port is 0"),
+        ({"host": "192.0.2.1"}, "the server's settings are "),
     ],
 )
 def test_what_cannot_start_says_why(settings: dict[str, Any], says: str) -> None:

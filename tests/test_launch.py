@@ -346,7 +346,7 @@ def test_a_neighbour_on_the_servers_core_is_noted() -> None:
     ):
         os.sched_setaffinity(neighbour.pid, {mine.server or 0})
         try:
-            record = asyncio.run(ran(Trial(requests=200, limit=10, delay="0.01"))).record
+            record = asyncio.run(ran(Trial(requests=2_000, limit=10, transport="wire"))).record
         finally:
             neighbour.kill()
 

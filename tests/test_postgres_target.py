@@ -167,7 +167,7 @@ async def test_when_the_target_ends_the_server_and_its_files_are_gone(
             paths.sweep()
         assert until(lambda: not folder_of(database).exists())
         assert not has_shared_memory(database.pid)
-        with pytest.raises((OSError, asyncpg.PostgresError)):
+        with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InternalClientError)):
             await waiting
     finally:
         connection.terminate()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from types import EllipsisType
@@ -87,7 +86,8 @@ def check(exercise: str, answer: Any = ...) -> Checked:
     """
     if exercise not in names():
         # 'ex-3-2' and '3-2' are as near to 'ex-03-2' as can be.
-        meant = re.sub(r"\D*(\d)\D+(\d)", r"ex-0\1-\2", str(exercise))
+        parts = re.fullmatch(r"\D*(\d+)\D+(\d+)", str(exercise))
+        meant = f"ex-{int(parts[1]):02}-{parts[2]}" if parts else str(exercise)
         near = [name for name in names() if name[:5] == meant[:5]]
         allowed = ", ".join(near or [names()[0], "...", names()[-1]])
         raise BadInput(
@@ -96,7 +96,7 @@ def check(exercise: str, answer: Any = ...) -> Checked:
     try:
         if isinstance(answer, EllipsisType):
             raise Wrong("Not answered yet: put your answer in place of the three dots.")
-        if inspect.iscoroutine(answer):
+        if isinstance(answer, Coroutine):
             answer.close()
             raise Wrong("This is a coroutine that has not run: put `await` before the call.")
         right, says = True, _GRADES[exercise](answer)
