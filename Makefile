@@ -65,6 +65,7 @@ lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab ther
 
 notebooks: export LABKIT_SCALE := smoke
 notebooks: export LABKIT_LIVE := 0
+notebooks: export LABKIT_RETRY := 0
 notebooks: export PYTHONPATH := tests
 notebooks: export LABKIT_STORE := $(CURDIR)/results/notebooks
 notebooks: $(READY) ## run the notebooks and compare what they say with what is stored

@@ -83,13 +83,18 @@ async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:
     assert numbers(await run(launches, Store(tmp_path), experiment="compare")) == list(range(8))
 
 
-async def test_retries_end_for_a_run_and_for_all(tmp_path: Path) -> None:
-    always, alone = Launches(*range(100)), Launches(*range(100))
+async def test_retries_end_for_a_run_and_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always, alone, once = (Launches(*range(100)) for _ in range(3))
 
     assert len(await run(always, Store(tmp_path), experiment="compare")) == 8
     assert always.ran == 8 + 2  # a quarter of eight
     await run(alone, Store(tmp_path / "alone"))
     assert alone.ran == 8  # no study, nothing to compare
+    monkeypatch.setenv("LABKIT_RETRY", "0")
+    await run(once, Store(tmp_path / "once"), experiment="compare")
+    assert once.ran == 8
 
 
 async def test_a_shared_server_that_died_is_started_again_on_its_port(tmp_path: Path) -> None:

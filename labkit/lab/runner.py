@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,7 +74,8 @@ async def run_all(
     }
     into.prepare()
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
-    left = math.ceil(MAX_RETRY_SHARE * len(steps)) if experiment else 0
+    retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
+    left = math.ceil(MAX_RETRY_SHARE * len(steps)) if retried else 0
     records: list[Record] = []
     every: list[Record] = []
     before_s: float | None = None
