@@ -48,8 +48,8 @@ test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) $(PARALLEL) -m 'not browser'
-	@# The notebooks wait for trials, the browser for pages: side by side they take half the time.
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync PARALLEL='-n 1' notebooks browser
+	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory browser
 
 coverage: $(READY) ## run the tests with branch coverage, which takes about a third longer
 	$(PYTEST) $(PARALLEL) --cov -m 'not browser'
