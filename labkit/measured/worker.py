@@ -1,8 +1,8 @@
 """`python -m labkit.measured.worker`: read a trial (a line of JSON), write a measurement (lines).
 
 This is the measured process: it contains the strategy, the transport and the probes, and nothing
-else. It starts beside its target: the second line that it reads says where that is. It prints
-`ready`, then `progress` about ten times a second, and one `measurement` last.
+else. It starts beside its target: the second line that it reads says where that is. It prints how
+long it `waited` for that line, `ready`, `progress` about ten times a second, and one `measurement`.
 SIGTERM ends the trial early and still gives a measurement; when standard input ends (the parent is
 gone), so does the process, whatever its event loop is doing.
 
