@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent
@@ -41,6 +42,13 @@ def data(name: str) -> Path:
     """Return the folder or file `data/name`."""
     packed = _PACKAGE / "_data" / name
     return packed if packed.exists() else CHECKOUT / "data" / name
+
+
+def table(name: str) -> dict[str, Any]:
+    """Return the TOML file `data/name` as plain data."""
+    import tomllib  # here: a target's process reads none
+
+    return tomllib.loads(data(name).read_text(encoding="utf-8"))
 
 
 def notebooks() -> Path:

@@ -38,7 +38,7 @@ def test_each_check(name: str, changes: dict[str, Any], status: str | None, show
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let nobody wait for what the kernel might count meanwhile."""
-    monkeypatch.setattr("labkit.lab.doctor.machine.WATCHED_S", 0.0)
+    monkeypatch.setattr("labkit.lab.doctor.WATCHED_S", 0.0)
     return monkeypatch
 
 
@@ -59,7 +59,7 @@ def test_this_machine_is_read_and_each_thing_is_checked_once(quick: pytest.Monke
 
 @pytest.mark.parametrize("words", [["32768", "60999"], []])
 def test_what_the_system_writes_into_files(quick: pytest.MonkeyPatch, words: list[str]) -> None:
-    quick.setattr("labkit.lab.doctor.machine.words", lambda path: words)
+    quick.setattr("labkit.lab.doctor.words", lambda path: words)
 
     here = doctor.read()
 

@@ -15,8 +15,8 @@ from machines import GOOD, checks, machine
 
 from labkit.cli import doctor as command
 from labkit.errors import TrialFailed
-from labkit.lab.doctor import workshop
-from labkit.lab.doctor.workshop import Needs, Readiness, Tried
+from labkit.lab import workshop
+from labkit.lab.workshop import Needs, Readiness, Tried
 from labkit.launch import launcher, process
 from labkit.launch.process import Ended
 from labkit.record.record import Record
@@ -116,7 +116,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
 ) -> None:
     run = mock.AsyncMock(return_value=measured())
     monkeypatch.setattr(launcher, "run", run)
-    monkeypatch.setattr("labkit.lab.doctor.machine.read", lambda: GOOD)
+    monkeypatch.setattr("labkit.lab.doctor.read", lambda: GOOD)
     ending(monkeypatch, {"out": f"runs {sys.prefix}\n"})
     command.doctor(workshop=True)
     lines = capsys.readouterr().out.splitlines()
@@ -126,7 +126,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
 
     ending(monkeypatch, BROKEN)
     without = machine(missing=frozenset({"uvloop"}))
-    monkeypatch.setattr("labkit.lab.doctor.machine.read", lambda: without)
+    monkeypatch.setattr("labkit.lab.doctor.read", lambda: without)
     with pytest.raises(SystemExit, match="1"):
         command.doctor(workshop=True, json="-")
     written = json.loads(capsys.readouterr().out)

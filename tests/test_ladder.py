@@ -70,14 +70,12 @@ def test_output_is_read(file: str, ok: int, failed: int, wall_s: float) -> None:
 def test_a_program_gets_server_and_connections_and_without_figures_is_refused(name: str) -> None:
     rival = load_generators.RIVALS[name]
     filled = LOAD.fill(rival.words)
-    if rival.scenario is not None:
-        file, text = rival.scenario
-        compile(LOAD.fill(text), file, "exec")
-        assert file in filled
-        filled += LOAD.fill(text)
+    filled += LOAD.fill(rival.text)
+    compile(LOAD.fill(rival.text), rival.scenario, "exec")
 
     assert all(words in filled for words in (LOAD.url, "20"))
     assert "{" not in filled
+    assert rival.scenario in rival.words
     for text in ("", "[]", "unable to connect to 127.0.0.1:1\n", "SUCCESSES: 0 | FAILURES: 0"):
         with pytest.raises(TrialFailed, match=r"does not have the figures|had no answer"):
             rival.read(text, LOAD)

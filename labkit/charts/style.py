@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_params_from_file
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.colors import same_color, to_rgba
@@ -21,8 +23,10 @@ from matplotlib.patches import Patch
 from matplotlib.style import context
 from matplotlib.text import Text
 
-INK = "#222222"
-PALE = "#D9D9D9"
+_STYLE = Path(__file__).with_name("labkit.mplstyle")
+_SETTINGS: dict[str, Any] = dict(rc_params_from_file(_STYLE, use_default_template=False).items())
+FONT_PT = int(_SETTINGS["font.size"])
+INK, PALE = _SETTINGS["text.color"], _SETTINGS["grid.color"]
 ON_FILL = "#000000"
 """Ink on a filled area, which is as dark on a dark page."""
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -32,30 +36,9 @@ PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
 
-FONT_PT = 12
 PNG_DPI = 160
 SHOWN_DPI = 80
 """Pixels per inch at which a notebook shows a chart."""
-
-_SETTINGS: dict[str, Any] = {
-    "font.size": FONT_PT,
-    "axes.titlesize": FONT_PT + 1,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "figure.titlesize": FONT_PT + 3,
-    "figure.titleweight": "bold",
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor"), INK),
-    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": PALE,
-    "hatch.linewidth": 0.8,
-    # A dollar sign in a name is a dollar sign.
-    "text.parse_math": False,
-    "svg.hashsalt": "labkit",
-}
 
 
 @contextmanager

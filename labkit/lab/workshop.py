@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from labkit import paths
 from labkit.errors import LabError
-from labkit.lab.doctor import machine as machines
-from labkit.lab.doctor.machine import DRIVERS, Examination, Machine
+from labkit.lab import doctor
+from labkit.lab.doctor import DRIVERS, Examination, Machine
 from labkit.launch import launcher, process
 from labkit.record.record import Record
 from labkit.spec.trial import Trial
@@ -42,22 +42,7 @@ KERNEL = (
     "cell.py",
 )
 CELL = "import sys, labkit\nprint('runs', sys.prefix)"
-_EVERYTHING, _WORKSHOP_SCALE = "everything", "scale workshop"
-
-# For each check what to do where it is not ok, and what this machine is then not ready for.
-ADVICE = {
-    "Python": ("install Python 3.11, 3.12 or 3.13", _EVERYTHING),
-    "cores": ("leave LABKIT_SCALE unset (smoke), and close what else runs", _WORKSHOP_SCALE),
-    "memory": ("close what uses memory, and kernels that are done", _WORKSHOP_SCALE),
-    "disk": ("free 1 GB, or use a folder on another disk",
-             "databases, whose files take some hundred megabytes"),
-    "JupyterLab": ("install it with: pip install 'labkit[lab]'", _EVERYTHING),
-    "kernel": ("install it into this Python: python -m ipykernel install --sys-prefix",
-               _EVERYTHING),
-    "ipywidgets": ("install both with: pip install 'labkit[lab]'", "lab.panel()"),
-    "trial": ("close what else runs, look at 'labkit doctor', and try again", _WORKSHOP_SCALE),
-    "databases": ("install them with: pip install 'labkit[databases]'", "notebooks that need one"),
-}  # fmt: skip
+_WORKSHOP_SCALE = "scale workshop"
 
 
 class Needs(NamedTuple):
@@ -92,7 +77,7 @@ class Readiness(Examination):
     It is the computing of all but those that are `uncounted`.
     """
 
-    advice = ADVICE
+    kind = "workshop"
     minutes = 0.0
     uncounted: Sequence[str] = ()
 
@@ -123,7 +108,7 @@ class Readiness(Examination):
 
 async def examine(needs: Needs) -> Readiness:
     """Check everything that a workshop needs of this machine."""
-    machine = await asyncio.to_thread(machines.read)
+    machine = await asyncio.to_thread(doctor.read)
     loop = "asyncio" if "uvloop" in machine.missing else "uvloop"
     trial = Trial(requests=REQUESTS, limit=LIMIT, delay=str(DELAY_S), loop=loop)
     record: Record | LabError
@@ -178,7 +163,7 @@ def judge(needs: Needs, machine: Machine, tried: Tried) -> Readiness:
     numbers = " and ".join(needs.databases)
     missing = [name for name in DRIVERS if name in machine.missing]
     databases = f"{', '.join(missing)} missing" if missing else "installed"
-    shared = {one.name: one for one in machines.examine(machine).checks}
+    shared = {one.name: one for one in doctor.examine(machine).checks}
     found = Readiness()
     found.minutes, found.uncounted = needs.minutes * slower, needs.uncounted
     found.add("Python", f"{python}, {labkit}", bad=not is_supported)
