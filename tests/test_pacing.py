@@ -202,12 +202,6 @@ def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> N
     assert len(set(FAULTS)) == len(FAULTS)
 
 
-def test_an_unknown_fault_lists_those_there_are() -> None:
-    answer = ask("/fault/x")
-    assert answer.status == 400
-    assert re.fullmatch(rb"fault is 'x': there are reset, close, .*error_rate", answer.body)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("transport", ["aiohttp", "streams", "wire"])
 @pytest.mark.parametrize(
     ("kind", "counted"),

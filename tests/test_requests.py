@@ -187,6 +187,7 @@ REFUSED = [
     b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
     CHUNKED + b"\r\n\r\n",
     CHUNKED + b"g\r\n",
+    POST + b"Upgrade: a\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\na",
     CHUNKED + b"f" * 17 + b"\r\n",
     CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
     # A bare LF in a trailer swallows no request that follows.
@@ -313,6 +314,7 @@ def any_request(draw: st.DrawFn) -> tuple[bytes, Request]:
     kind = draw(st.sampled_from(["plain", "plain", "length", "chunks"]))
     if kind == "plain":
         method = draw(st.sampled_from(["GET", "GET", "HEAD", "DELETE"]))
+        block += draw(st.sampled_from([b"", b"Upgrade: a\r\nConnection: upgrade\r\n"]))
         raw = b"%b %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (method.encode(), target, block)
         return before + raw, (method, shown, b"")
     head = b"POST %b HTTP/1.1\r\nHost: h\r\n%b" % (target, block)

@@ -150,7 +150,9 @@ LIMITED = {
     ),
     "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MAX_BODY + over),
     "head and trailer": lambda over: CHUNKED + b"0\r\n" + padded(over, before=24),
-    "lines of a trailer": lambda over: CHUNKED + b"0\r\n" + b"a:\r\n" * 9 + padded(over, before=33),
+    "lines of a trailer": lambda over: (
+        CHUNKED + b"0\r\n" + b"a:%99b\r\n" % b"" * 9 + padded(over, before=33)
+    ),
 }  # fmt: skip
 
 

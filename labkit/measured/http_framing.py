@@ -65,7 +65,7 @@ class MessageReader:
     def on_message_begin(self) -> None:
         """Begin a message: httptools calls this with its first byte."""
         self.between = False
-        self._head_bytes = 0
+        self._head_bytes = self._pending_bytes = 0
 
     def count_head(self, size: int) -> None:
         """Count bytes of a head or trailer. Raise `TooLarge` above the limit."""
@@ -73,10 +73,6 @@ class MessageReader:
         self._head_bytes += size
         if self._head_bytes > self._max_head_bytes:
             raise self._too_long("head")
-
-    def on_chunk_header(self) -> None:
-        """Take the size of a chunk."""
-        self._pending_bytes = 0
 
     def _too_long(self, what: str) -> TooLarge:
         return TooLarge(f"the {what} is longer than {self._max_head_bytes:,} bytes")

@@ -111,7 +111,6 @@ class ResponseReader(MessageReader):
 
     def on_headers_complete(self) -> None:
         """Called by httptools at the end of a head."""
-        self._pending_bytes = 0
         status, version = self._parser.get_status_code(), self._parser.get_http_version()
         if version not in ("1.0", "1.1") or status < 100:
             raise BadMessage(f"what came is not HTTP/1.1: version {version}, status {status}")
@@ -125,7 +124,6 @@ class ResponseReader(MessageReader):
 
     def on_chunk_header(self) -> None:
         """Called by httptools with the size of a chunk."""
-        super().on_chunk_header()
         self._raw_head = b""  # it does not say where the next head begins
 
     def on_body(self, piece: bytes) -> None:
@@ -141,7 +139,6 @@ class ResponseReader(MessageReader):
 
     def on_message_complete(self) -> None:
         """Called by httptools at the end of a response."""
-        self._pending_bytes = 0
         raw, self._raw_head = self._raw_head, b""
         if self._status < 200:
             # Its answer is still to come, and is parsed: so they can be counted.

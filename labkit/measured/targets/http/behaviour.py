@@ -160,7 +160,7 @@ class Behaviour:
         the same fate: an item's number belongs into its query.
         """
         if kind not in FAULTS:
-            raise BadInput(f"fault is {kind[:40]!r}: there are {', '.join(FAULTS)}")
+            raise BadInput(f"fault is {kind[:40]!r}: it must be one of {', '.join(FAULTS)}")
         if kind == "error_rate":
             share = number("p", query(request, "p") or "", Probability)
             if delays.uniform(self._seed, request.target) < share:

@@ -106,13 +106,14 @@ class RequestReader(MessageReader):
 
     def on_headers_complete(self) -> None:
         """Give the head to the listener, and remember its headers if they are plain."""
-        self._pending_bytes = 0
         parser, headers = self._parser, self._headers
         if (version := parser.get_http_version()) not in ("1.0", "1.1"):
             raise BadMessage(f"the version of HTTP is {version}: send 1.1 or 1.0")
         if version == "1.1" and "host" not in headers:
             raise BadMessage("it has no Host: HTTP/1.1 asks for one")
         chunked = "transfer-encoding" in headers
+        if parser.should_upgrade() and (chunked or headers.get("content-length", "0") != "0"):
+            raise BadMessage("it offers another protocol, and has a body: send it without Upgrade")
         self._head = head = RequestHead(
             method=parser.get_method().decode("ascii"),
             target=self._target.decode("utf-8", "surrogateescape"),
@@ -140,7 +141,6 @@ class RequestReader(MessageReader):
     def on_message_complete(self) -> None:
         """Give the request to the listener."""
         self.between = True
-        self._pending_bytes = 0
         self._listener.request_received(self._head, bytes(self._body))
 
 
