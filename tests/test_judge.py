@@ -426,39 +426,50 @@ def test_the_reason_says_what_was_found_beside_the_band_and_what_was_published()
 TWO = study_file.load(str(STUDIES / "two.toml"))
 
 
-def two_claims(count: int | None) -> list[Verdict]:
-    """The verdicts where so many requests were answered; None: the last run failed."""
-    late = [] if count else [Note(code="deadline", message="late")]
-    runs = records("one", "wall_s", [2.0] * 5, **{"counts.ok": count or 10, "warnings": late})
-    return judge.verdicts(TWO, "smoke", [*runs, *records("other", "wall_s", [1.0] * 5)], cores=2)
+def two_claims(few_s: float = 2.0, many_s: float = 1.0) -> list[Verdict]:
+    """The verdicts where the arms of the two regimes take so long, and what they are over 1 s."""
+    took = {"one": few_s, "more": many_s, "other": 1.0}
+    runs = [run for arm, wall_s in took.items() for run in records(arm, "wall_s", [wall_s] * 5)]
+    return judge.verdicts(TWO, "smoke", runs, cores=2)
 
 
 @pytest.mark.parametrize(
-    ("opened", "answer", "deciding"),
-    [(10, "holds", "slower"), (9, "refuted", "ten"), (None, "inconclusive", "slower")],
-)
-def test_a_claim_is_refuted_by_one_check_and_holds_by_all(
-    opened: int | None, answer: str, deciding: str
+    ("took", "answers"),
+    [((2, 1), ("holds", "refuted")), ((1, 2), ("refuted", "holds")),
+     ((2, 2), ("holds", "holds")), ((2, 0), ("holds", "inconclusive"))],
+)  # fmt: skip
+def test_each_regime_of_a_claim_has_a_verdict_of_its_own(
+    took: tuple[float, float], answers: tuple[str, str]
 ) -> None:
-    both, later = two_claims(opened)
-    assert (both.verdict, both.remark, both.source) == (answer, "Read it well.", "a document")
-    assert both.deciding is not None
-    assert both.deciding.says == deciding
-    assert both.measured == both.deciding.measured
-    assert (later.verdict, later.measured) == ("inconclusive", None)
-    assert later.reason == "not testable here: it needs a moon"
-    needs = {"both": "the package redis"}
-    [absent] = judge.verdicts(TWO, "smoke", [], cores=2, claims=["both"], absent=needs)
-    assert absent.reason == "not testable here: it needs the package redis"
+    few, many, moon, later = two_claims(*took)
+    assert [one.name for one in (few, many, moon)] == ["both/few", "both/many", "both/on the moon"]
+    assert (few.verdict, many.verdict) == answers
+    for one in (few, many):
+        assert (one.remark, one.source) == ("Read it well.", "a document")
+        assert one.deciding is one.findings[0]
+        assert (one.measured, one.deciding.says) == (one.deciding.measured, "slower")
+    # What only informs stands beside the regime that it was written below.
+    assert [[each.verdict for each in one.findings[1:]] for one in (few, many, moon)] == [
+        [], ["informational"], []]  # fmt: skip
+    for one in (moon, later):
+        assert (one.verdict, one.measured, one.deciding) == ("inconclusive", None, None)
+        assert one.reason == "not testable here: it needs a moon"
+    assert few.text().startswith(f"{few.findings[0].marked}: It is so (few). Slower: ")
+    missing = {"both": "the package redis"}
+    absent = judge.verdicts(TWO, "smoke", [], cores=2, claims=["both"], absent=missing)
+    assert {one.reason for one in absent} == {"not testable here: it needs the package redis"}
     with pytest.raises(BadInput, match="did you mean 'both'"):
         judge.verdicts(TWO, "smoke", [], cores=2, claims=["bot"])
 
 
 def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:
-    both, later = two_claims(10)
+    both, *_, later = two_claims()
     data = json.loads(msgspec.json.encode(both.to_dict()))
-    named = "id source says published measured interval verdict reason scale range findings"
+    named = "id regime source says published measured interval verdict reason scale range findings"
     assert {*named.split()} <= set(data)
     assert (data["measured"], data["range"], data["scale"]) == (2.0, [2.0, 2.0], "smoke")
     assert later.to_dict()["range"] is None
-    assert verdicts.tally([both, later]) == "2 claims: 1 holds, 1 inconclusive."
+    assert (data["regime"], later.to_dict()["regime"]) == ("few", "")
+    assert verdicts.tally([both, later]) == "2 claims: 1 holds, 1 not testable here."
+    found = "1 holds, 1 refuted, 2 not testable here"
+    assert verdicts.tally(two_claims()) == f"2 claims in 4 regimes: {found}."

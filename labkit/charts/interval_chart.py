@@ -160,13 +160,14 @@ _MARKERS: Mapping[str, Mark] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """A claim as it is drawn: its status, and the effect that decided it.
+    """A claim in one regime as it is drawn: its status, and the effect that decided it.
 
     `band` is where it holds (None: open), `inside` how many of `n` runs lie there. `says` is what
     was looked at, `text` the effect in words, `why` the reason where nothing was measured.
     """
 
     id: str
+    regime: str = ""
     status: str
     says: str
     why: str = ""
@@ -180,7 +181,8 @@ class Claimed:
 
     def __str__(self) -> str:
         known = self.value is not None and math.isfinite(self.value)
-        return f"{self.id} {self.status}" + (f", {self.text}" if known else "")
+        name = f"{self.id}/{self.regime}" if self.regime else self.id
+        return f"{name} {self.status}" + (f", {self.text}" if known else "")
 
 
 @applied()
@@ -223,7 +225,8 @@ def forest(
             # The marks keep their width, however long the words are.
             small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
             words.text(0, row - 0.04, above, va="bottom", weight="bold", **small)
-            words.text(0, row + 0.04, one.says, va="top", **small)
+            below = ": ".join(filter(None, [one.regime, one.says]))
+            words.text(0, row + 0.04, below, va="top", **small)
         draw(marks, rows)
     return chart
 

@@ -76,8 +76,9 @@ def list_claims(json: Json = None) -> None:
             "id": claim.id,
             "source": file.source_text(file.sources_of(claim)),
             "says": claim.says,
-            "status": "not testable here" if claim.needs else "not checked",
-            "needs": claim.needs,
+            "status": "not testable here" if claim.checks[0].not_testable else "not checked",
+            "not_testable": claim.checks[0].not_testable,
+            "regimes": [check.regime for check in claim.checks if check.regime],
             "checks": [check.says or claim.says for check in claim.checks],
         }
         for claim in file.claims
@@ -87,7 +88,7 @@ def list_claims(json: Json = None) -> None:
             [
                 one["id"],
                 one["status"],
-                f"{one['says']} (needs {one['needs']})" if one["needs"] else one["says"],
+                "; ".join(filter(None, [one["says"], one["not_testable"]])),
                 one["source"],
             ]
             for one in listed

@@ -5,6 +5,7 @@ A subclass says what its table shows and which chart is drawn; the rest is the s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +61,7 @@ class FileStudy(Study):
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Return the verdict on each claim, in the order of the file."""
+        """Return the verdict on each regime of each claim, in the order of the file."""
         return judge.verdicts(
             self.file,
             self.scale,
@@ -71,15 +72,17 @@ class FileStudy(Study):
         )
 
     def __getitem__(self, claim: str) -> Verdict:
-        """Return the verdict on the claim with this id."""
-        return {one.id: one for one in self.verdicts}[claim]
+        """Return the verdict on a claim by its id: on its first regime; 'ID/regime' names any."""
+        own = {one.id: one for one in reversed(self.verdicts)}
+        return ({one.name: one for one in self.verdicts} | own)[claim]
 
     def findings(self) -> pd.DataFrame:
         """Return one row a check: what it found, as a ratio or in base units."""
         import pandas as pd
 
         rows = [
-            {"claim": one.id, "claim_verdict": one.verdict, **msgspec.structs.asdict(found)}
+            {"claim": one.id, "regime": one.regime, "claim_verdict": one.verdict}
+            | msgspec.structs.asdict(found)
             for one in self.verdicts
             for found in one.findings
         ]
@@ -192,6 +195,7 @@ class Ledger(FileStudy):
         found = [
             charts.Claimed(
                 id=one.id,
+                regime=one.regime,
                 status=one.verdict,
                 says=(one.deciding.says if one.deciding else "") or one.says,
                 why=one.reason,
@@ -208,13 +212,17 @@ class Ledger(FileStudy):
         return charts.forest(found, notes=self.sentences())
 
     def table(self) -> Table:
-        """Return one row a claim and one a check below it; the sentences at the end."""
+        """Return one row a claim, and below it one a regime and figure; then the sentences."""
         rows: list[list[str]] = []
-        for one in self.verdicts:
-            reason = "" if one.findings else f" ({one.reason})"
-            rows.append([MARKS[one.verdict], one.id, one.verdict, f"{one.says}{reason}"])
-            rows += [["", "", each.marked, each.reason] for each in one.findings]
-            rows += [["", "", "", one.remark]] if one.findings and one.remark else []
+        for _, regimes in itertools.groupby(self.verdicts, lambda one: one.id):
+            first, *others = regimes
+            rows.append([MARKS[first.verdict], first.id, first.verdict, first.says])
+            for one in (first, *others):
+                word = f"{MARKS[one.verdict]} {one.verdict}"
+                rows.append(["", one.name if one.regime else "", word, one.reason])
+                beside = [each for each in one.findings if each is not one.deciding]
+                rows += [["", "", each.marked, each.reason] for each in beside]
+            rows += [["", "", "", first.remark]] if first.remark else []
         headers = ["", "claim", "verdict", "what was found"]
         return Table(headers=headers, rows=rows, says="\n".join(self.sentences()), left=4)
 
@@ -241,7 +249,7 @@ class Ledger(FileStudy):
         parts = (self, *others)
         whole = Ledger(self.file, self.scale, [one for part in parts for one in part.records])
         order = [claim.id for claim in self.file.claims]
-        found = {one.id: one for part in parts for one in part.verdicts}
+        found = {one.name: one for part in parts for one in part.verdicts}
         whole.__dict__["verdicts"] = sorted(found.values(), key=lambda one: order.index(one.id))
         return whole
 
@@ -281,8 +289,8 @@ class Audit(Ledger):
 
     def sentences(self) -> list[str]:
         """Return what it comes to, in a sentence."""
-        beyond = [one.id for one in self.verdicts if one.verdict == "refuted"]
-        unknown = [one.id for one in self.verdicts if one.verdict == "inconclusive"]
+        beyond = [one.name for one in self.verdicts if one.verdict == "refuted"]
+        unknown = [one.name for one in self.verdicts if one.verdict == "inconclusive"]
         if not beyond and not unknown:
             return ["The lab's own error is within what is allowed, on this machine and now."]
         parts = [f"beyond what is allowed: {'; '.join(beyond)}"] if beyond else []

@@ -19,10 +19,9 @@ not asked here which of two is higher but how much a number is:
 A run that waited for its core a little counts too. But what waited may have moved its number: where
 it may have moved it across the edge of the band, nothing is decided (`metrics.undisturbed`).
 
-Claims are not corrected for how many a file has. Each is a sentence that was stated before anything
-was measured, and is answered by itself; whoever reads one of them is not led by the others. A claim
-of several checks holds where all do, which errs less often than each (Berger, 'Multiparameter
-hypothesis testing and acceptance sampling', 1982).
+Claims are not corrected for how many a file has, nor for how many regimes a claim has. Each is a
+sentence that was stated before anything was measured, and each regime is answered by itself: no
+verdict is put together from several.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ def verdicts(
     claims: Sequence[str] | None = None,
     absent: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
-    """Judge each claim (all, or those named) by the records of one study.
+    """Judge each regime of each claim (all, or those named) by the records of one study.
 
-    A record's axis `arm` names its arm. `absent` says of claims why they cannot be tested here.
+    A record's axis `arm` names its arm. `absent` says of claims what they miss here.
     Raises `BadInput` for a claim or a scale that does not exist.
     """
     plan = study.plan(scale, cores)
@@ -83,19 +82,29 @@ def verdicts(
         by_arm.setdefault(str(record.axes.get("arm")), []).append(record)
     found = []
     for claim in study.chosen(claims):
-        needs = claim.needs or (absent or {}).get(claim.id, "")
-        checks = [] if needs else plan.judged[claim.id]
-        found.append(
-            Verdict.of(
-                [finding(judged, by_arm, study.min_repeats) for judged in checks],
-                needs=needs,
-                id=claim.id,
-                source=study.source_text(study.sources_of(claim)),
-                says=claim.says,
-                scale=scale,
-                remark=claim.remark,
+        missing = (absent or {}).get(claim.id)
+        rows: list[list[Judged]] = []
+        for judged in plan.judged[claim.id]:
+            # What only informs stands beside the regime above it.
+            if judged.check.decides or not rows:
+                rows.append([])
+            rows[-1].append(judged)
+        for regime, *beside in rows:
+            check = regime.check
+            why = f"it needs {missing}" if missing else check.not_testable
+            shown = [] if missing else [*([] if why else [regime]), *beside]
+            found.append(
+                Verdict.of(
+                    [finding(judged, by_arm, study.min_repeats) for judged in shown],
+                    why=why,
+                    id=claim.id,
+                    regime=check.regime,
+                    source=study.source_text(study.sources_of(claim)),
+                    says=claim.says,
+                    scale=scale,
+                    remark=claim.remark,
+                )
             )
-        )
     return found
 
 

@@ -167,6 +167,10 @@ class At(StudyPart, frozen=True, kw_only=True):
 class Check(StudyPart, frozen=True, kw_only=True):
     """One number, and the band in which it counts for the claim; without a band it only informs.
 
+    Each check of a claim with a band is a `regime`, with a verdict of its own: the setting in which
+    the sentence is looked at ('the server waits 20 ms'). `not_testable` stands in place of all else
+    and says why it cannot be looked at here.
+
     The number is `measure` (a metric, a figure of the experiment, or `effective.` and a setting) of
     the arm `of`, with `to` its ratio to that of the arm `to`. A side is the id of an arm or the
     settings of one; both sides then share `shared`, `experiment` and `server`, and a text 'cores*2'
@@ -180,7 +184,9 @@ class Check(StudyPart, frozen=True, kw_only=True):
     """
 
     says: str = ""
-    measure: Text
+    regime: str = ""
+    not_testable: str = ""
+    measure: str = ""
     experiment: Name | None = None
     server: Settings | None = None
     shared: Settings = {}
@@ -207,7 +213,12 @@ class Check(StudyPart, frozen=True, kw_only=True):
         else:
             fits = self.to is None and len(lists) == 1 and len(lists[0]) > 1
         named, what = self.arms, self.name
-        if not all(map(math.isfinite, ends)) or ends != sorted(ends):
+        if bool(self.measure) == bool(self.not_testable):
+            wrong = (
+                f"{what!r} has measure {self.measure!r} and not_testable {self.not_testable!r}: "
+                "set one of them, and leave out the other"
+            )
+        elif not all(map(math.isfinite, ends)) or ends != sorted(ends):
             wrong = (
                 f"the band of {what!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
                 "and at_most to finite numbers, the lower one first"
@@ -241,7 +252,7 @@ class Check(StudyPart, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Return what the check is called in an error."""
-        return self.says or self.measure
+        return self.says or self.measure or self.regime
 
     @property
     def arms(self) -> list[str]:
@@ -251,8 +262,8 @@ class Check(StudyPart, frozen=True, kw_only=True):
 
     @property
     def decides(self) -> bool:
-        """Return whether it has a band to be judged by."""
-        return self.at_least is not None or self.at_most is not None
+        """Return whether a verdict follows from it: it has a band, or says why there is none."""
+        return bool(self.not_testable) or self.at_least is not None or self.at_most is not None
 
     @property
     def band(self) -> tuple[float, float]:
@@ -287,28 +298,36 @@ class Check(StudyPart, frozen=True, kw_only=True):
 class Claim(StudyPart, frozen=True, kw_only=True):
     """What a source claims, in the lab's own words, and how it is checked.
 
-    It holds where all its checks do, and is refuted where one is. A claim of a single check may
-    hold the fields of the check itself. `source` names one source or more, comma between (all,
-    where not given). `needs` says what a claim waits for that cannot be checked yet, `remark` how
-    its checks are to be read. Raises `BadInput`.
+    A claim is one sentence, so it has one measure and one band. Its first check is the source's own
+    regime and the claim's verdict; each further regime has a verdict of its own, and states only
+    what differs from the first. A claim of a single check may hold the fields of the check itself.
+    `source` names one source or more, comma between (all, where not given), `remark` says how its
+    checks are to be read. Raises `BadInput`.
     """
 
     id: Name
     says: Text
     source: Text | None = None
-    needs: Text | None = None
     remark: Text | None = None
     checks: list[Check] = msgspec.field(name="check", default_factory=list)
 
     def __post_init__(self) -> None:
-        decided = any(check.decides for check in self.checks)
-        if (self.needs is None) != decided or (self.needs and self.checks):
-            raise BadInput(
-                f"claim {self.id!r} has needs {self.needs!r} and {len(self.checks)} checks: give "
-                "it a check with a band, or say in needs what it waits for"
+        decisive = [check for check in self.checks if check.decides]
+        names = [check.regime for check in decisive]
+        measured = [one for one in decisive if one.measure]
+        if decisive[:1] != self.checks[:1] or not decisive:
+            wrong = (
+                "no first check with a band: give it one, or say in not_testable why it has none"
             )
-        if len({check.says for check in self.checks}) < len(self.checks):
-            raise BadInput(f"claim {self.id!r} has two checks with the same says: tell them apart")
+        elif len(names) > 1 and (len(names) > len({*names}) or not all(names)):
+            wrong = f"the regimes {names!r}: give each check with a band a regime, each its own"
+        elif len({(one.measure, one.take, one.band, one.exact) for one in measured}) > 1:
+            wrong = "two measures or bands: one sentence has one; write a claim for each"
+        elif len({(check.says, check.regime) for check in self.checks}) < len(self.checks):
+            wrong = "two checks with the same says: tell them apart"
+        else:
+            return
+        raise BadInput(f"claim {self.id!r} has {wrong}")
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

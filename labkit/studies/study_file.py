@@ -190,6 +190,9 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
 
         for claim in self.claims:
             for number, check in enumerate(claim.checks, start=1):
+                if check.not_testable:
+                    judged[claim.id].append(Judged(check=check))
+                    continue
                 here = check.at_scale(scale)
                 of, to = (named(here, side, f"{claim.id}/{number}/{side}") for side in ("of", "to"))
                 if of == to:
@@ -331,10 +334,18 @@ def parse(text: str, name: str | None = None) -> StudyFile:
         data = tomllib.loads(text)
         claims = data.get("claim")
         for claim in claims if isinstance(claims, list) else ():
-            # The fields of a claim's only check may stand in the claim itself.
-            if isinstance(claim, dict) and not claim.keys() & {"check", "needs"}:
-                own = {*Claim.__struct_encode_fields__}
-                claim["check"] = [{name: claim.pop(name) for name in [*claim] if name not in own}]
+            checks = claim.get("check", [{}]) if isinstance(claim, dict) else None
+            if not isinstance(checks, list) or not all(isinstance(one, dict) for one in checks):
+                continue  # it is refused below, with its place
+            # The fields of a claim's only check may stand in the claim itself, and a further regime
+            # states what differs from the first that is measured.
+            own = {*Claim.__struct_encode_fields__}
+            whole = {name: claim.pop(name) for name in [*claim] if name not in own}
+            first: dict[str, Any] = next((one for one in checks if "not_testable" not in one), {})
+            claim["check"] = [
+                whole | (first if "regime" in one and "not_testable" not in one else {}) | one
+                for one in checks
+            ]
         study = msgspec.convert(data, StudyFile)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         unknown = re.search(r"unknown field `(.+?)`", str(error))

@@ -25,6 +25,7 @@ MARKS: Mapping[str, str] = MappingProxyType(
 )
 """A sign for each word, so that none is known by its colour alone."""
 
+_UNTESTABLE = "not testable here"
 OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio")
 """What a finding repeats of its check."""
 _UNITS: Mapping[str, tuple[str, float]] = {
@@ -67,9 +68,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one claim; `deciding` is the finding that it follows from."""
+    """What became of one regime of a claim; `deciding` is the finding that it follows from.
+
+    `findings` has those too that only inform. Without a `deciding` one it was not testable here.
+    """
 
     id: str
+    regime: str = ""
     source: str
     says: str
     verdict: Word
@@ -80,19 +85,22 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     deciding: Finding | None = None
 
     @classmethod
-    def of(cls, findings: Sequence[Finding], *, needs: str = "", **names: Any) -> Self:
-        """Return the verdict that follows from the findings: refuted, else open, else holds.
+    def of(cls, findings: Sequence[Finding], *, why: str = "", **names: Any) -> Self:
+        """Return the verdict that follows from the finding that decides.
 
-        Without one that decides, the claim `needs` something. `names` are the other fields.
+        Without one, `why` says what keeps it from being tested. `names` are the other fields.
         """
-        for word in ("refuted", "inconclusive", "holds"):
-            for one in findings:
-                if one.verdict == word:
-                    return cls(
-                        verdict=word, reason=one.reason, findings=findings, deciding=one, **names
-                    )
-        reason = f"not testable here: it needs {needs}"
+        for one in findings:
+            if one.verdict != "informational":
+                names |= {"verdict": one.verdict, "reason": one.reason, "deciding": one}
+                return cls(findings=findings, **names)
+        reason = f"not testable here: {why or 'this scale gives it no band'}"
         return cls(verdict="inconclusive", reason=reason, findings=findings, **names)
+
+    @property
+    def name(self) -> str:
+        """Return the claim's id, with the regime where it has several."""
+        return f"{self.id}/{self.regime}" if self.regime else self.id
 
     def __getattr__(self, name: str) -> Any:
         # The figures of the deciding finding, where there is one.
@@ -102,8 +110,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON. `range` is that over the repeats, which is no interval."""
-        names = ("id", "source", "says", "verdict", "reason", "scale", "remark", "published",
-                 "measured", "interval", "n")  # fmt: skip
+        names = ("id", "regime", "source", "says", "verdict", "reason", "scale", "remark",
+                 "published", "measured", "interval", "n")  # fmt: skip
         return {
             **{name: getattr(self, name) for name in names},
             "range": None if self.measured is None else [self.low, self.high],
@@ -120,18 +128,23 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return f'<p class="verdict {self.verdict}">{word}: {escape(self._sentences())}</p>'
 
     def _sentences(self) -> str:
-        return " ".join(f"{one.rstrip('.')}." for one in (self.says, self.reason))
+        where = f" ({self.regime})" if self.regime else ""
+        return " ".join(
+            f"{one.rstrip('.')}." for one in (self.says.rstrip(".") + where, self.reason)
+        )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": visible(self.text())}
 
 
 def tally(found: Iterable[Verdict]) -> str:
-    """Return how many verdicts there are of each word, in a sentence."""
-    words = Counter[str](one.verdict for one in found)
-    listed = ", ".join(f"{words[word]} {word}" for word in MARKS if words[word])
-    count = words.total()
-    return f"{count} claim{'' if count == 1 else 's'}: {listed or 'none checked'}."
+    """Return how many verdicts there are of each word, in a sentence; untestable ones apart."""
+    every = list(found)
+    words = Counter(one.verdict if one.deciding else _UNTESTABLE for one in every)
+    listed = ", ".join(f"{words[word]} {word}" for word in (*MARKS, _UNTESTABLE) if words[word])
+    count = len({one.id for one in every})
+    regimes = f" in {len(every)} regimes" if count < len(every) else ""
+    return f"{count} claim{'' if count == 1 else 's'}{regimes}: {listed or 'none checked'}."
 
 
 def reason(
