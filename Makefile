@@ -32,7 +32,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(PYTEST) -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 -n 2 --dist loadscope
 
-.PHONY: help setup reproduce test coverage mutants lab notebooks exercises browser size format lock clean
+.PHONY: help setup reproduce test coverage mutants lab notebooks breaks exercises browser size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,14 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 	@test -n "$(NOTEBOOKS_STRICT)$(NOTEBOOKS_LAX)" || { echo "notebooks/ is empty" >&2; exit 1; }
 	$(if $(NOTEBOOKS_STRICT),$(NBVAL) --nbval $(NOTEBOOKS_STRICT))
 	$(if $(NOTEBOOKS_LAX),$(NBVAL) --nbval-lax $(NOTEBOOKS_LAX))
+
+# One after another, in a quarter of an hour: BREAK=03_event_loops (or several) for these only.
+breaks: export LABKIT_SCALE := smoke
+breaks: export LABKIT_LIVE := 0
+breaks: export LABKIT_RETRY := 0
+breaks: export LABKIT_STORE := $(CURDIR)/results/notebooks
+breaks: $(READY) ## break what each verdict of the notebooks checks, and see its cell fail
+	$(BIN)/python tests/breaks.py $(BREAK)
 
 # They are made from the solutions in the notebooks and fail until they are solved, so that they are
 # not among those that `make notebooks` runs. A test makes them again and compares.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import msgspec
 import pytest
 
+from labkit import stats
 from labkit.errors import BadInput
 from labkit.lab import facade, runner
-from labkit.record.record import Interference, Record
+from labkit.record.record import Interference, Note, Record
 from labkit.record.store import Store
 from labkit.report.file_study import Audit
 from labkit.spec.plan import Coded, Step
@@ -90,14 +92,83 @@ def test_percentiles_are_compared_with_what_the_server_knows(p50_s: float, answe
     assert judge.within("p50", "latency_error_p50_s", alone, -0.001, 0.001).verdict == answer
 
 
+LATE_S = {"p50": 0.0002, "p99": 0.001, "max": 0.002}
+
+
+def readings(clock: float = 1.0, cpu: float = 1.0, cost: float = 0.01) -> dict[str, dict[str, Any]]:
+    """Return what each arm measures by a clock and a count of CPU, right or off.
+
+    `cost` is the share of the throughput that probes take. A freed block saves less by twice that.
+    """
+    client = {"client.waited_percent": 0.3, "client.cpu_percent": 99.6 * cpu}
+    paced = {"latency_s.p50": 0.0204 * clock, "latency_s.p99": 0.0215 * clock}
+    paced |= {**client, "server.delay_error_s": LATE_S}
+    late = arrivals(latency_s=msgspec.structs.replace(arrivals().latency_s, p99=0.45 * clock))
+    probed = {"figures": {"throughput_ratio": 1 - cost}}
+    return {
+        "paced-aiohttp": paced,
+        "paced-wire": paced,
+        "stalled": {**client, "arrivals": late},
+        "polling": client,
+        **dict.fromkeys(("probes-aiohttp", "probes-wire", "probes-wire-uvloop"), probed),
+        "freed-block": {"figures": {"cpu_ratio": 0.8 + 2 * cost}},
+    }
+
+
+def audit(read: dict[str, dict[str, Any]], slower: float = 1.0, **all_of: Any) -> dict[str, str]:
+    """Return the word of each verdict; a trial that is compared with itself may be `slower`."""
+    chance, listed = random.Random(4), []
+    for repeat in range(100):
+        for arm, times in (("same", 1.0), ("same-again", slower)):
+            rps = 1_000 / times * chance.lognormvariate(0, 0.02)
+            listed.append(record(arm, repeat, throughput_rps=rps, **all_of))
+    for arm, one in read.items():
+        listed += [record(arm, repeat, **one, **all_of) for repeat in range(5)]
+    found = Audit(study_file.load("audit"), "full", listed)
+    return {one.id: one.verdict for one in found.verdicts}
+
+
+ITSELF, PROBES = {"same", "same-simulated"}, {f"probes-{kind}" for kind in ("aiohttp", "wire")}
+PROBES |= {"probes-wire-uvloop", "malloc"}
+CLOCK = {"p50-aiohttp", "p99-aiohttp", "p50-wire", "p99-wire", "stall"}
+
+
 @pytest.mark.parametrize(
-    ("p99_s", "answer"), [(0.45, "holds"), (0.4544, "holds"), (0.456, "refuted"), (0.44, "refuted")]
+    ("read", "slower", "beyond"),
+    [
+        (readings(), 1.0, set()),
+        (readings(), 1.05, ITSELF),
+        (readings(clock=1.1, cpu=1.1), 1.0, CLOCK | {"cpu"}),
+        (readings(clock=0.9, cpu=0.9, cost=0.1), 1.0, CLOCK | {"cpu"} | PROBES),
+    ],
 )
-def test_a_stall_is_compared_with_arithmetic(p99_s: float, answer: str) -> None:
-    late = arrivals(latency_s=msgspec.structs.replace(arrivals().latency_s, p99=p99_s))
-    one = {"arrivals": late, "client.waited_percent": 0.0, "client.cpu_percent": 80.0}
-    assert audited("stalled", [one] * 5)["stall"].verdict == answer
-    assert audited("stalled", [{}] * 5)["stall"].verdict == "inconclusive"
+def test_what_is_off_refutes_its_figure_and_no_other(
+    read: dict[str, dict[str, Any]], slower: float, beyond: set[str]
+) -> None:
+    """A tenth of a clock, of CPU, of the throughput by probes; a twentieth between equal arms."""
+    found = audit(read, slower)
+    assert {name for name, word in found.items() if word == "refuted"} == beyond
+    assert {word for name, word in found.items() if name not in beyond} <= {"holds"}
+
+
+def test_no_figure_holds_by_records_that_lost_a_request() -> None:
+    lost = [Note(code="not-conserved", message="a request is lost")]
+    assert "holds" not in audit(readings(), warnings=lost, verdict="invalid").values()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_intervals_that_are_too_narrow_are_found(
+    monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    def narrow(made: stats.Interval) -> stats.Interval:
+        low, high = (made.value * (end / made.value) ** share for end in (made.low, made.high))
+        return msgspec.structs.replace(made, low=low, high=high)
+
+    for name in ("of_ratio", "of_ratios"):
+        usual = getattr(stats, name)
+        monkeypatch.setattr(stats, name, lambda *of, usual=usual: narrow(usual(*of)))
+    found = audit(readings())
+    assert {name for name, word in found.items() if word == "refuted"} >= ITSELF
 
 
 def test_an_audit_says_what_is_beyond_and_what_is_not_shown() -> None:
@@ -127,7 +198,7 @@ async def test_an_audit_runs_each_part_and_reads_each(
 
     monkeypatch.setattr(runner, "run_all", run_all)
     found = await facade.audit(3, store=Store(tmp_path))
-    assert len(asked) == 3 * 5 * 2 + 7 * 5
+    assert len(asked) == 3 * 5 * 2 + 8 * 5
     assert [one.id for one in found.verdicts][:3] == ["same", "same-simulated", "probes-aiohttp"]
     assert found["same"].reason.startswith("0 of 3 comparisons")
     assert found["probes-wire"].verdict == "holds"

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import breaks
 import nbformat
 import nbval_kernels
 import pytest
@@ -28,7 +29,6 @@ from nbstripout import strip_output
 import labkit
 from labkit import stats
 from labkit.report.study import Run, Study
-from labkit.studies import study_file
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -276,7 +276,30 @@ def test_nbval_notices_a_spoilt_verdict(tmp_path: Path) -> None:
 
 
 # Verdicts that find what they are there for: each cell runs on records that are right, and then on
-# the same with one thing wrong.
+# the same with one thing wrong. `make breaks` does so with what was measured, in each cell.
+
+
+@every
+def test_each_verdict_is_broken_by_make_breaks_in_as_many_ways_as_it_asserts(path: Path) -> None:
+    asserted = {
+        cell.id: sum(isinstance(node, ast.Assert) for node in ast.walk(parsed(cell)))
+        for cell in golden(read(path))
+    }
+    listed = {cell: len(ways) for cell, ways in breaks.BREAKS[path.stem].items()}
+
+    assert listed.keys() == asserted.keys()
+    assert [cell for cell, ways in listed.items() if ways < asserted[cell]] == []
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_make_breaks_takes_only_an_assertion_of_the_cell_for_red() -> None:
+    def found(by: str) -> int | str:
+        by, verdict = f"import asyncio\n{by}", "await asyncio.sleep(0)\nassert n == 1"
+        return breaks.apart(lambda: breaks.broken(breaks.started(), by, verdict))
+
+    assert [found("n = 1"), found("n = 2")] == [0, 2]
+    assert str(found("n + 1")).startswith("the break itself: NameError")
+    assert str(found("pass")).startswith("NameError")
 
 
 def floors(share: float) -> dict[str, Any]:
@@ -300,26 +323,6 @@ def charged(share: float) -> dict[str, Any]:
     return {"STRATEGIES": ["task_pool"], "grow": SimpleNamespace(records=records)}
 
 
-def judged(share: float) -> dict[str, Any]:
-    """Rates of asyncio, and of uvloop 2.5 times as high; the verdicts are of a share of these."""
-    file, records = study_file.load("uvloop-2016"), []
-    arms = file.plan("smoke", cores=2).arms
-    for name, arm in arms.items():
-        loop = name.rpartition("-")[2]
-        force = {"loop": loop, "server": {"loop": loop}}
-        rps = {"asyncio": 1_000.0, "uvloop": 2_500.0}[loop]
-        same = {"axes": {"arm": name}, "trial": arm.to_dict(), "effective": force}
-        records += [make_record(**same, repeat=n, throughput_rps=rps + n) for n in range(3)]
-    words, verdicts = ("refuted", "holds"), []
-    for claim in file.claims:
-        low, high = claim.checks[0].band
-        word = words[low <= 2.5 * share <= high] if arms.keys() >= {*claim.checks[0].arms} else "?"
-        verdicts.append(SimpleNamespace(id=claim.id, verdict=word.replace("?", "inconclusive")))
-    study = Study(records, ["arm"])
-    again = SimpleNamespace(file=file, records=records, frame=study.frame, verdicts=verdicts)
-    return {"SCALE": "smoke", "ran": arms, "again": again}
-
-
 def compared(share: float) -> dict[str, Any]:
     """A thing and itself, with an interval that is as wide as it should be, or a share of it."""
     records = [
@@ -341,7 +344,6 @@ def compared(share: float) -> dict[str, Any]:
 CELLS = [
     ("00_start_here", "check-floor", floors),
     ("02_a_million_requests", "check-cpu", charged),
-    ("03_event_loops", "check-claim", judged),
     ("11_measuring_honestly", "check-same", compared),
 ]
 
