@@ -15,8 +15,8 @@ READY := $(VENV)/.ready
 
 # The tests start a thousand processes. Each that imports aiohttp or tornado would read a hundred
 # certificates, which no test needs; and what was compiled is kept, also where the machine says that
-# Python is to write no bytecode.
-PYTEST := SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+# Python is to write no bytecode. A `make` that a test runs shares no jobs with this one.
+PYTEST := MAKEFLAGS= SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/dev/null PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 # Neither the tests nor the notebooks' checks judge a time, so that several may run at a time. Three
 # on two cores end sooner than two: each waits for the processes that it starts.
@@ -27,12 +27,11 @@ PARALLEL := -n 3
 NOTEBOOKS_STRICT :=
 NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.ipynb)))
 # A notebook is no Python module, its cells have an order, and one cell may hold a whole study.
-# The cells of one notebook need the same kernel, which is what `loadscope` keeps. Two at a time: a
-# third notebook takes the cores of the others' trials, which are then run again.
+# The cells of one notebook need the same kernel, which is what `loadscope` keeps.
 NBVAL := $(PYTEST) -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
-	--nbval-cell-timeout=300 --timeout=330 -n 2 --dist loadscope
+	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce test coverage mutants lab notebooks breaks exercises browser size format lock clean
+.PHONY: help setup reproduce test lint tests coverage mutants lab notebooks breaks exercises browser size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,14 +41,20 @@ setup: $(READY) ## install labkit and all it needs into .venv, as locked
 reproduce: $(READY) ## run the published benchmark again; SCALE=smoke|workshop|paper
 	$(BIN)/labkit reproduce garcia-2018 --scale $(SCALE) --out $(OUT)
 
-test: $(READY) ## run every check: lint, format, types, layers, tests, notebooks, browser
+# The browser's tests wait far more than they compute: beside the others they take no time of their
+# own. The notebooks' trials compute on both cores, so that nothing runs beside them.
+test: $(READY) ## run every check: lint, format, types, layers, tests, browser, notebooks
+	@$(MAKE) --no-print-directory --jobs=2 lint tests browser
+	@$(MAKE) --no-print-directory notebooks
+
+lint: $(READY) ## check style, format, types and layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) $(PARALLEL) -m 'not browser'
-	@$(MAKE) --no-print-directory notebooks
-	@$(MAKE) --no-print-directory browser
+
+tests: $(READY) ## run the tests of tests/ but for the browser's
+	$(PYTEST) $(PARALLEL) -p no:nbval -m 'not browser'
 
 coverage: $(READY) ## run the tests with branch coverage, which takes about a third longer
 	$(PYTEST) $(PARALLEL) --cov -m 'not browser'
@@ -88,7 +93,7 @@ exercises: $(READY) ## write notebooks/exercises anew from the solutions in the 
 
 # Each worker has a JupyterLab and a Chromium of its own. They wait far more than they compute.
 browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser
-	$(PYTEST) $(PARALLEL) --dist worksteal -m browser tests/browser
+	$(PYTEST) -n 2 -p no:nbval --dist worksteal -m browser tests/browser
 
 size: $(READY) ## print the size of the package by folder, and its limits
 	$(BIN)/python tests/size.py
