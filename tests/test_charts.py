@@ -8,6 +8,7 @@ import statistics
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,14 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
 }
 
 
+@cache
+def drawn(name: str) -> Chart:
+    return EVERY_CHART[name]()
+
+
 @pytest.fixture(params=EVERY_CHART)
 def chart(request: pytest.FixtureRequest) -> Chart:
-    return EVERY_CHART[request.param]()
+    return drawn(request.param)
 
 
 def texts(chart: Chart) -> list[Text]:

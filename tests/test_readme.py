@@ -63,6 +63,8 @@ def test_command(
         if option in words:
             at = words.index(option) + 1
             words[at] = str(min(int(words[at]), most))
+    if "--limits" in words:
+        words[words.index("--limits") + 1] = "1,4"
     if words[0] == "compare" and "--repeats" not in words:
         words += ["--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["labkit", *words])
