@@ -147,9 +147,13 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     }),
     # The client is measured: the server is to have time to spare, and the core is the client's.
     ({}, lambda server: cpu(0, server), {None: "", 70.0: "", 70.1: "server-busy"}),
-    ({}, lambda waited: cpu(0, waited=waited, wall_s=1.0), {
+    ({}, lambda waited: cpu(40, waited=waited, wall_s=1.0), {
         0.0: "", 5.0: "", 5.1: "core-contended", 20.0: "core-contended", 20.1: "core-lost",
     }),
+    # A side that is seldom busy cannot wait for long.
+    ({}, lambda waited: cpu(10, waited=waited, wall_s=1.0), {2.4: "", 2.6: "core-contended"}),
+    ({}, lambda waited: cpu(2, waited=waited, wall_s=1.0), {0.9: "", 1.1: "core-contended"}),
+    ({}, lambda waited: cpu(2, waited=waited, wall_s=0.9), {5.0: "", 5.1: "core-contended"}),
     ({}, waiting, {
         5.0: "", 5.1: "server-contended", 20.0: "server-contended", 20.1: "server-core-lost",
     }),

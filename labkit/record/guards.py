@@ -37,6 +37,10 @@ RATE_MISSED_SHARE, RATE_LOST_SHARE = 0.99, 0.95
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 """Above this share of the time in which a side waited for its core a record is in doubt, and
 invalid (in a window long enough for the share to mean anything)."""
+MIN_WAITED_PERCENT, MAX_WAIT_SHARE = 1.0, 0.20
+"""A side that is seldom busy cannot wait for long: in such a window it is in doubt as well where it
+waited for more than this share of the time that it waited or ran. Between neighbours that burn its
+core that is a quarter to a half; on a quiet machine a tenth at most, and then under 1 % in all."""
 
 MAX_FAILED_SHARE, MOST_FAILED_SHARE = 0.01, 0.10
 """Above this share of failures an arm is not to be compared: fast failures make it look fast. And
@@ -136,15 +140,24 @@ def of_latency(records: Iterable[Record]) -> list[str]:
 
 
 def contention(
-    percent: float | None, wall_s: float | None, side: str = "client"
+    percent: float | None,
+    wall_s: float | None,
+    side: str = "client",
+    ran_percent: float | None = None,
 ) -> list[tuple[str, str]]:
     """Return the code and the sentence on a side that had to wait for its core; none for little.
 
-    It waited `percent` of a window of `wall_s` seconds, as others had the core.
+    It waited `percent` of a window of `wall_s` seconds, as others had the core, and ran for
+    `ran_percent`.
     """
-    if percent is None or percent <= CONTENDED_PERCENT:
+    is_long = (wall_s or 0) >= CORE_LOST_FROM_S
+    least = CONTENDED_PERCENT
+    if is_long and ran_percent is not None:
+        often = MAX_WAIT_SHARE / (1 - MAX_WAIT_SHARE) * ran_percent
+        least = min(least, max(often, MIN_WAITED_PERCENT))
+    if percent is None or percent <= least:
         return []
-    lost = percent > CORE_LOST_PERCENT and (wall_s or 0) >= CORE_LOST_FROM_S
+    lost = percent > CORE_LOST_PERCENT and is_long
     message = f"other processes had the {side}'s core for {percent:.0f} % of the time"
     names = {"client": "core-contended core-lost", "server": "server-contended server-core-lost"}
     return [(names[side].split()[lost], message)]
@@ -225,10 +238,10 @@ def _of_arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[st
 
 def _of_waits(measured: Measurement) -> Iterable[tuple[str, str]]:
     """Yield the notes on cores that others had."""
-    waited = measured.client.waited_percent if measured.client else None
-    yield from contention(waited, measured.wall_s)
-    if measured.server is not None:
-        yield from contention(measured.server.waited_percent, measured.wall_s, "server")
+    for side, name in ((measured.client, "client"), (measured.server, "server")):
+        if side is not None:
+            waited, ran = side.waited_percent, side.cpu_percent
+            yield from contention(waited, measured.wall_s, name, ran)
 
 
 def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
