@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import labkit
-from labkit.record import guards, stalls
+from labkit.record import codes, guards, stalls
 from labkit.record import record as records
 from labkit.record.codes import CODES, FAILED, INVALID, failed, interrupted, verdict, with_advice
 from labkit.record.record import Counts, Note
@@ -407,6 +407,22 @@ def test_a_code_has_its_verdict_and_ends_its_note_in_what_to_do(code: str) -> No
     assert (code in INVALID) == (one.verdict == "invalid")
     assert failed(record) == (code in FAILED)
     assert interrupted(record) == (code == "interrupted")
+    assert codes.not_stored(record) == (code == "not-stored")
+    assert codes.disturbance(record) == code * (code in INVALID)
+    assert codes.by_others(record) == (code in codes.OTHERS)
+
+
+@pytest.mark.parametrize(("changes", "found"), [
+    ({"client": None, "server": None}, ""),
+    ({"client.waited_percent": 20.0, "server.waited_percent": 20.0}, ""),
+    ({"client.waited_percent": 20.1}, "core-lost"),
+    ({"server.waited_percent": 20.1}, "server-core-lost"),
+    ({"verdict": "invalid"}, codes.UNKNOWN),
+])  # fmt: skip
+def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: str) -> None:
+    record = make_record(**changes)
+    assert codes.disturbance(record) == found
+    assert codes.by_others(record) == ("core-lost" in found)
 
 
 def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:

@@ -219,7 +219,7 @@ def _compare_pairs(
         frame.loc[[bool(one) for one in doubts], name] = math.nan
         why = frames.codes_text(one for one in doubts if one not in _OBVIOUS)
         blocks = {arm: frames.by_block(frame, name, settings) for arm, settings in arms.items()}
-        family = ALONE if among == 1 else Family.of(among, [*blocks.values()])
+        family = Family.of(among, [*blocks.values()])
         for n, (of, to) in enumerate(pairs):
             both = frames.paired(blocks[frames.arm_label(of)], blocks[frames.arm_label(to)])
             one = compare(*both, family=family)
