@@ -116,6 +116,7 @@ DOUBTED = [
     ({}, {"loop_lag_s": LATE["loop_lag_s"]}, ""),  # no latency was measured
     ({}, LATE | cpu(99.0), "client-saturated"),
     ({}, LATE | cpu(76.0, waited=4.0), ""),
+    ({}, LATE | cpu(79.5), "loop-lag"),
     (DELAYED, LATE | cpu(85.0), "client-cpu loop-lag"),
     (DELAYED, LATE | cpu(76.0, waited=4.0), "loop-lag"),
     # The limit is 10, as the client and as the server see it; what clients have given up, a server
@@ -124,9 +125,13 @@ DOUBTED = [
     ({}, in_flight(11, 10), "over-limit"),
     ({}, in_flight(10, 11), "over-limit"),
     ({}, in_flight(10, 11, bytes_out=100 << 15), ""),
+    ({}, in_flight(10, 11, bytes_out=(100 << 15) - 1), "over-limit"),
     ({"strategy": "gather"}, in_flight(100, 100), ""),
     ({}, in_flight(10, 11) | counts(ok=99, failed={"timeout": 1}), "failures"),
-    ({}, in_flight(10, 12) | counts(ok=99, cancelled=1), "cancelled over-limit"),
+    ({}, in_flight(10, 11) | counts(ok=99, cancelled=1), "cancelled"),
+    # What failed took no time, and one query for many rows waits once.
+    (DELAYED, {"wall_s": 0.1} | counts(ok=99, failed={"reset": 1}), "failures"),
+    (DATABASE | {"query_s": 0.02, "batch": 10}, {"wall_s": 0.1}, ""),
     # Others disturbed both sides.
     ({}, disturbed(), ""),
     ({}, disturbed(core_shared=True), "core-shared"),
@@ -157,6 +162,9 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     ({}, waiting, {
         5.0: "", 5.1: "server-contended", 20.0: "server-contended", 20.1: "server-core-lost",
     }),
+    # No order of its delays takes less; a window opens late where the first request was late.
+    (DELAYED, lambda wall_s: {"wall_s": wall_s}, {0.198: "too-fast", 0.199: "", None: ""}),
+    (OPEN, lambda wall_s: schedule() | {"wall_s": wall_s}, {0.978: "too-fast", 0.9785: ""}),
     # A hundredth of the window, but at least 0.25 s and at most 1 s; or a twentieth, in several.
     ({}, lambda found: stalled(*found), {
         (2.0, 0.24): "", (2.0, 0.25): "stalled", (40.0, 0.24): "", (40.0, 0.39): "stalled-briefly",
@@ -173,7 +181,7 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     (DELAYED, lambda client: cpu(client, wall_s=1.0), {
         79.9: "", 80.0: "client-cpu", 89.9: "client-cpu", 90.0: "client-full",
     }),
-    (DELAYED, lambda client: cpu(client, wall_s=0.9), {99.0: "client-cpu"}),
+    (DELAYED, lambda wall_s: cpu(99.0, wall_s=wall_s), {0.9: "client-cpu", None: "client-cpu"}),
     (ON_PURPOSE, cpu, {79.9: "", 80.0: "client-saturated"}),
     (ON_PURPOSE, lambda client: cpu(client, wall_s=0.9), {99.0: "client-saturated"}),
     ({}, cpu, {95.0: "client-saturated"}),
@@ -192,6 +200,7 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     }),
     ({}, lambda stolen: disturbed(stolen_percent=stolen[0], stolen_s=stolen[1]), {
         (1.0, 9.0): "", (1.1, 9.0): "steal", (9.0, 0.02): "", (9.0, 0.03): "steal",
+        (9.0, None): "",
     }),
     ({}, lambda found: disturbed(throttled_periods=found[0], throttled_s=found[1]), {
         (0, 0.0): "", (1, 0.01): "throttled", (1, None): "throttled",
@@ -212,8 +221,8 @@ def test_what_a_latency_means_and_how_late_a_loop_was_are_said() -> None:
         both,
         [],
     ]
-    (late,) = doubts({}, **lag(0.0111))
-    assert "was 11.1 ms late (p99), over 10 % of the median latency of 100 ms" in late.message
+    (late,) = doubts({}, **lag(0.0999))
+    assert "was 99.9 ms late (p99), over 10 % of the median latency of 100 ms" in late.message
 
 
 @pytest.mark.parametrize(("expected", "waiting"), [
@@ -374,7 +383,7 @@ def test_a_trial_saturates_where_nothing_makes_it_wait(saturates: bool, trials: 
     ("http", "client", {
         (95.0, 80.0): False,  # the client is full, and fuller
         (50.0, 80.0): True, (85.0, 80.0): True, (50.0, 70.0): False, (95.0, 96.0): True,
-        (95.0, None): False,
+        (95.0, None): False, (90.0, 80.0): False, (95.0, 95.0): True,
     }),
     ("echo", "server", {(80.0, 50.0): True, (80.0, 95.0): False}),
     ("postgres", "both", {(10.0, 99.0): False}),
