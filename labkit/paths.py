@@ -30,12 +30,13 @@ TEMPORARY, OURS = "labkit-", 0o1700
 USUAL = "/tmp"  # noqa: S108  # where paths have to be short
 REMOVE = """
 ipcrm -m "$(awk -v uid="$(stat -c %u "$1")" 'NR == FNR { line[NR] = $0; next }
-    split(line[7], last) && $2 == last[2] && $5 == line[1] && $7 == 0 && $8 == uid { print $2 }' \
-    "$1/data/postmaster.pid" /proc/sysvipc/shm)"
+    split(line[7], last) && $2 == last[2] && ($5 == line[1] || -$5 == line[1]) && $7 == 0 &&
+    $8 == uid { print $2 }' "$1/data/postmaster.pid" /proc/sysvipc/shm)"
 rm -rf -- "$1"
 """
 """Lines of a shell that remove a folder. A PostgreSQL that was killed has left a piece of shared
-memory, too: the folder names it and the process that made it. One that is in use is let be."""
+memory, too: the folder names it and the process that made it, whose number is negative where the
+server's files were being made. One that is in use is let be."""
 
 
 def data(name: str) -> Path:
