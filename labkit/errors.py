@@ -64,7 +64,7 @@ class NotInstalled(BadInput):
 
 
 class NotAwaited(BadInput, AttributeError):
-    """What a call of the lab gave was used before it was awaited."""
+    """What a call of the lab gave was used before it was awaited, or entered."""
 
 
 class TrialFailed(LabError):

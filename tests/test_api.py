@@ -71,6 +71,18 @@ async def test_a_call_that_is_used_before_it_is_awaited_says_so(name: str) -> No
     assert caught.value._render_traceback_() == [f"NotAwaited: {sentence}"]
 
 
+async def test_a_server_that_is_used_before_it_is_entered_says_so() -> None:
+    server = lab.serving()
+
+    async def awaiting() -> None:
+        await server
+
+    for use in (lambda: server.url, server.stats, lambda: server.__enter__(), awaiting):
+        with pytest.raises(lab.LabError, match=r"write `async with lab\.serving\(\.\.\.\) as s"):
+            await asyncio.wait_for(use(), 1)
+    assert not hasattr(server, "_repr_html_")
+
+
 async def test_awaited_it_is_the_call_itself() -> None:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(awaited(asyncio.sleep)(0, "result"))

@@ -6,12 +6,11 @@ Everything here is async because a notebook awaits it; in a script, `asyncio.run
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.errors import BadInput, TrialFailed
+from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter, awaited
 from labkit.lab.runner import run_all, run_file
@@ -85,10 +84,30 @@ async def profile(
 
 
 class Serving:
-    """A synthetic server that is running; see `serving`."""
+    """A synthetic server that runs in an `async with` block; see `serving`."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    url: str
+
+    def __init__(self, settings: HttpServer) -> None:
+        self._running = launcher.serving(settings)
+
+    async def __aenter__(self) -> Serving:
+        self.url = (await self._running.__aenter__()).url
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._running.__aexit__(*error)
+
+    def _refuse(self, *_: Any) -> Any:
+        call = "lab.serving(...)"
+        raise NotAwaited(f"{call} was not entered: write `async with {call} as server:`")
+
+    __enter__ = __exit__ = __await__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # IPython's questions
+            raise AttributeError(name)
+        return self._refuse()
 
     async def stats(self) -> dict[str, Any]:
         """Return what it counted, as `/-/stats` does."""
@@ -106,8 +125,7 @@ class Serving:
         return answer
 
 
-@contextlib.asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Serving]:
+def serving(**settings: Any) -> Serving:
     """Start a synthetic server in a process of its own, as `labkit serve` does; end it at the end.
 
     It listens on loopback, or on the one other address that `allow_remote` repeats.
@@ -118,8 +136,7 @@ async def serving(**settings: Any) -> AsyncIterator[Serving]:
     for name in settings:
         if name not in validation.types_of(HttpServer):
             raise validation.unknown("a setting of serve", name, validation.types_of(HttpServer))
-    async with launcher.serving(HttpServer(**settings)) as served:
-        yield Serving(served.url)
+    return Serving(HttpServer(**settings))
 
 
 @awaited

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -221,7 +222,7 @@ class _Run:
                     self.counted = await _counted(target)
             except TimeoutError:
                 silent.append("target")
-                self.counted = {"in_force": target.in_force or {}} if target.reports else None
+                self.counted = {"in_force": target.in_force} if target.in_force else None
                 if target.child is not None and target.own:
                     target.child.signal(signal.SIGKILL)
             if silent:
@@ -385,6 +386,13 @@ async def _counted(served: Served) -> dict[str, Any] | None:
     if served.child is not None and served.in_force is None:
         stats = await asyncio.to_thread(asked, served.url, "/-/stats")
         return stats if served.own else None
+    if served.url.startswith("tcp:"):  # an echo server reports nothing, but sends back a line
+        where = urlsplit(served.url)
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(where.hostname, where.port)
+            with contextlib.closing(writer):
+                writer.write(b"\n")
+                await reader.readline()
     return served.in_force
 
 
