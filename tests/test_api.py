@@ -77,7 +77,7 @@ async def test_a_server_that_is_used_before_it_is_entered_says_so() -> None:
     async def awaiting() -> None:
         await server
 
-    for use in (lambda: server.url, server.stats, lambda: server.__enter__(), awaiting):
+    for use in (lambda: server.url, server.stats, server.__enter__, awaiting):
         with pytest.raises(lab.LabError, match=r"write `async with lab\.serving\(\.\.\.\) as s"):
             await asyncio.wait_for(use(), 1)
     assert not hasattr(server, "_repr_html_")

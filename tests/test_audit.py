@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from scipy.stats import binom
 
 from labkit import stats
 from labkit.errors import BadInput
@@ -24,12 +25,18 @@ SAME = ([100.0, 101.0, 99.0, 102.0, 98.0], [101.0, 99.0, 100.0, 98.0, 103.0])
 
 def test_comparisons_that_claim_a_difference_are_counted() -> None:
     twice = (STEADY, [value / 2 for value in STEADY])
-    found = judge.false_positives([SAME] * 19 + [twice])
-    assert (found.verdict, found.measured) == ("holds", 0.05)
-    assert found.says.startswith("1 of 20 comparisons claim a difference")
-    assert judge.false_positives([SAME] * 18 + [twice] * 2).verdict == "refuted"
+    found = judge.false_positives([SAME] * 43 + [twice] * 7)
+    assert (found.verdict, found.measured) == ("holds", 0.14)
+    assert found.says.startswith("7 of 50 comparisons claim a difference")
+    # A perfect lab has more of so many in at most 1 % of all audits, and fewer are not enough.
+    for many in (2, 20, 50):
+        most = int(binom.ppf(0.99, many, 0.05))
+        for wrong, verdict in ((most, "holds"), (most + 1, "refuted")):
+            pairs = [SAME] * (many - wrong) + [twice] * wrong
+            assert judge.false_positives(pairs).verdict == verdict
+    assert binom.sf(7, 50, 0.2) > 0.8
     few: list[Any] = [([1.0] * 4, [1.0] * 4)]
-    for nothing in (judge.false_positives([]), judge.false_positives(few)):
+    for nothing in (judge.false_positives(one) for one in ([], few, [twice])):
         assert (nothing.verdict, nothing.measured) == ("inconclusive", None)
 
 

@@ -419,6 +419,9 @@ def test_a_code_has_its_verdict_and_ends_its_note_in_what_to_do(code: str) -> No
     assert codes.not_stored(record) == (code == "not-stored")
     assert codes.disturbance(record) == code * (code in INVALID)
     assert codes.by_others(record) == (code in codes.OTHERS)
+    # A strategy that blocks its own loop was disturbed by nobody.
+    blocked = make_record(warnings=[note], **stalled(9.0, 0.5, who="strategy"))
+    assert codes.by_others(blocked) == (code in codes.OTHERS and code != "stalled")
 
 
 @pytest.mark.parametrize(("changes", "found"), [

@@ -294,6 +294,11 @@ async def computes_on_the_loop(fetch: Any, items: Any, limit: int) -> None:
             pass
 
 
+async def in_turn(fetch: Any, items: Any, limit: int) -> None:
+    for item in items:
+        await fetch(item)
+
+
 SWAPPED = {"sent": 60, "ok": 60, "repeated": 30, "not_sent": 30}
 WRONG = [
     (leaves_tasks, "30", "tasks-left-behind cancelled all-failed", {"sent": 60, "cancelled": 60}),
@@ -316,6 +321,8 @@ async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, coun
     assert record.server.requests == record.counts.sent or strategy is leaves_tasks
     # Work that was not done is no efficiency; of nothing sent nothing is measured.
     assert record.efficiency is None or record.counts.ok == 60
+    if strategy is computes_on_the_loop:
+        assert "the strategy blocked the loop for 0." in str(record.warnings)
     if strategy is sends_nothing:
         assert (record.wall_s, record.latency_s, record.client) == (None, None, None)
 
@@ -328,6 +335,8 @@ async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, coun
 )
 async def test_who_stood_still_is_known(module: str, who: str, rate: float | None) -> None:
     trial = Trial(requests=200, limit=50 if rate else 1, delay="0.01", rate=rate)
+    if module == WORKER:  # whoever stops it, it is no doing of a strategy of the user's own
+        trial = trial.replace(strategy=in_turn)
 
     record = (await ran(trial, stopping=module)).record
 

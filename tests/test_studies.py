@@ -272,6 +272,10 @@ def test_settings_of_an_arm_come_first_and_a_scale_shrinks_delays_and_requests()
     assert [trial.limit for trial in trials(parse(), "smoke").values()] == [10]
     shown = [trials(parse(), scale)["one"].get("delay") for scale in SCALES]
     assert shown == ["randint(0,3)*0.1", "randint(0,3)", "randint(0,3)"]
+    names = [("delay =", '"target.delay" ='), ("{ requests = 50", '{ "workload.requests" = 50')]
+    dotted = parse(*names)
+    for scale in SCALES:
+        assert trials(dotted, scale) == trials(parse(), scale)
     without = parse(('delay = "randint(0,3)"', ""))
     assert trials(without, "smoke")["one"].get("delay") == "0"
     fewer = ("settings = { requests = 50 }", "settings = { requests = 50 }\nrequests_factor = 0.3")

@@ -18,14 +18,14 @@ def doctor(
         bool, typer.Option("--guards", help="List what records are warned about, and why.")
     ] = False,
     audit: Annotated[
-        bool, typer.Option("--audit", help="Measure the lab's own error, in some five minutes.")
+        bool, typer.Option("--audit", help="Measure the lab's own error, in some ten minutes.")
     ] = False,
     workshop: Annotated[
         bool, typer.Option("--workshop", help="Say whether this laptop is ready for a workshop.")
     ] = False,
     comparisons: Annotated[
         int, typer.Option(metavar="N", help="Of --audit: how often a trial meets itself.")
-    ] = 20,
+    ] = 50,
     json: Json = None,
 ) -> None:
     """Say whether this machine can measure.

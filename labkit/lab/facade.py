@@ -275,9 +275,9 @@ async def check_claims(
 
 @awaited
 async def audit(
-    comparisons: int = 20, *, store: Store | None = None, reporter: Reporter | None = None
+    comparisons: int = 50, *, store: Store | None = None, reporter: Reporter | None = None
 ) -> Audit:
-    """Measure the lab's own error on this machine: in about five minutes.
+    """Measure the lab's own error on this machine: in about ten minutes.
 
     Compares a trial with itself `comparisons` times, 10 s each, takes the probes' own cost, and
     compares percentiles with delays that the server knows it gave.

@@ -158,7 +158,7 @@ def _with_counts(
     found = measured.stalls
     if isinstance(trial.target, HttpTarget):
         # This server's own timers say when it stood still, and a gap may be its delays.
-        found = [stall for stall in found if stall.who == "client"]
+        found = [stall for stall in found if stall.who != "server"]
         found += stalls.within("server", stats.get("standstills", ()), window_ns)
     # A client that died took its window with it; what the server counted is still the truth.
     server = _counted(measured.server or Server(), stats) if stats else measured.server

@@ -231,6 +231,7 @@ async def _run(
         sampler.start()
     task = asyncio.ensure_future(start())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    signal.signal(signal.SIGCONT, sampler.was_continued)
     (result,) = await asyncio.gather(task, return_exceptions=True)
     notes = []
     if isinstance(result, asyncio.CancelledError):

@@ -169,9 +169,10 @@ class Interference(Struct, frozen=True, kw_only=True):
 
 
 class Stall(Struct, frozen=True, kw_only=True):
-    """Who stood still (`client` or `server`), for how long, and since when on the timeline's axis.
+    """Who stood still, for how long, and since when on the timeline's axis.
 
-    `at_s` is None where only one long request shows it.
+    It is the `client`, the `server`, or the `strategy`, where its own code blocked the client's
+    loop. `at_s` is None where only one long request shows it.
     """
 
     who: str

@@ -6,6 +6,9 @@ much to do is late as well: `gather` starts 20,000 requests in one turn of a sec
 speed of that client and no standstill. So the CPU that the process used since the timer before is
 taken off, and the time that it waited for its core, on which there are notes of their own.
 
+What blocks the loop of a strategy of the user's own is that strategy, as in time.sleep, unless the
+kernel told its process to continue: whoever stops one has to let it go on.
+
 The client and the synthetic server watch their own loops. Any other server shows it by a gap in
 which requests were in flight, none came to an end, and it did not run. A long answer that was asked
 for is no standstill: what each request waits by the trial is taken off. Of a server of the user's
@@ -45,7 +48,7 @@ USUAL_ANSWERS = 10
 QUEUED = 3
 """So many times the median wait in a queue no request waits longer in it."""
 
-MAX_NOTED = 32
+MAX_NOTED, STOOD = 32, "stood still"
 Standstill = tuple[int, int, int]
 """From when to when, as `perf_counter_ns` has it (one clock for all processes of a machine), and
 for how many nanoseconds of that."""
@@ -99,7 +102,7 @@ def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
     """
     target, latency = trial.target, measured.latency_s
     p50_s = latency.p50 if latency else 0.0
-    of_client = [stall for stall in measured.stalls if stall.who == "client"]
+    of_client = [stall for stall in measured.stalls if stall.who != "server"]
     of_server = [stall for stall in measured.stalls if stall.who == "server"]
     asked_s, min_s = 0.0, MIN_NOTED_S
     if isinstance(target, HttpTarget):
@@ -125,7 +128,7 @@ def notes(measured: Measurement) -> Iterable[tuple[str, str]]:
         yield "stalled", f"the machine was suspended for {suspended_s:.3g} s"
     wall_s = measured.wall_s or 0.0
     limit_s = min(max(STALL_SHARE * wall_s, MIN_STALL_S), MAX_STALL_S)
-    for who in ("client", "server"):
+    for who, did in (("client", STOOD), ("strategy", "blocked the loop"), ("server", STOOD)):
         found = [stall for stall in measured.stalls if stall.who == who]
         longest_s, all_s = _longest_s(found), sum(stall.lasted_s for stall in found)
         is_long = longest_s >= limit_s or all_s >= max(limit_s, STALLS_SHARE * wall_s)
@@ -133,7 +136,7 @@ def notes(measured: Measurement) -> Iterable[tuple[str, str]]:
             at_s = max(found, key=attrgetter("lasted_s")).at_s
             when = "for one request" if at_s is None else f"{at_s:.3g} s after the start"
             more = f", and {len(found) - 1} times more: {all_s:.3g} s in all" if found[1:] else ""
-            message = f"the {who} stood still for {longest_s:.3g} s, {when}{more}"
+            message = f"the {who} {did} for {longest_s:.3g} s, {when}{more}"
             yield "stalled" if is_long else "stalled-briefly", message
 
 

@@ -49,7 +49,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     `trace` records the phases of each request, which costs CPU. `accept_encoding` is the one coding
     that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is paused
     (twice as many are buffered); None is aiohttp's own choice. A body that is larger than
-    `max_body_bytes`, unpacked, is a failure, held or streamed; None is no ceiling.
+    `max_body_bytes`, unpacked, is a failure, held or streamed; None is no ceiling. A server that
+    sends interim answers (1xx) for ever is ended by `timeout_s` alone: each is read in time.
     """
 
     limit: Connections = 0

@@ -241,11 +241,12 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         """Return the trial of an arm: its own settings come before the scale's, then the base's."""
         chosen = self.scale(scale)
         settings: dict[str, Any] = {**self.settings, **chosen.settings, **arm.settings}
-        if "delay" in settings and chosen.time_factor != 1:
-            settings["delay"] = f"{settings['delay']}*{chosen.time_factor:g}"
-        requests = settings.get("requests")
-        if isinstance(requests, int) and chosen.requests_factor != 1:
-            settings["requests"] = max(round(requests * chosen.requests_factor), 1)
+        for name in ("delay", "target.delay"):
+            if name in settings and chosen.time_factor != 1:
+                settings[name] = f"{settings[name]}*{chosen.time_factor:g}"
+        for name in ("requests", "workload.requests"):
+            if isinstance(settings.get(name), int) and chosen.requests_factor != 1:
+                settings[name] = max(round(settings[name] * chosen.requests_factor), 1)
         if arm.rps is not None:
             # About as long as the scale says, and at least one request in each place.
             wanted = math.ceil(arm.rps * (seconds or chosen.seconds or 1.0))

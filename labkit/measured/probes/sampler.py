@@ -47,7 +47,8 @@ class Sampler:
     """Samples from `start` to `stop`; `on_row` is called with each row, in the timeline or not.
 
     Standstills are of this loop, and of the server where requests were in flight, none came to an
-    end, and it neither ran nor waited for its core. `own`: the strategy is the user's own.
+    end, and it neither ran nor waited for its core. `own`: the strategy is the user's own, and what
+    blocks the loop is its doing, unless this process was stopped.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sampler:
         self._of_client, self._of_server, self._own = Watch(), Watch(), own
         self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
         self._gap_busy_s: float | None = None
+        self._continued_ns: list[int] = []
         self.rows: list[TimelineRow] = []
         self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
         self._worst_since_row_s = 0.0
@@ -83,6 +85,10 @@ class Sampler:
         """Stop the timer until `resume`."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def was_continued(self, *_: object) -> None:
+        """Note that this process runs on after it was stopped: called for SIGCONT."""
+        self._continued_ns.append(perf_counter_ns())
 
     def stop(self) -> None:
         """Take the last row and end."""
@@ -173,9 +179,13 @@ class Sampler:
 
     def stalls(self) -> list[Stall]:
         """Return who stood still between the first send and the last answer."""
+        found: dict[str, list[stalls.Standstill]] = {"client": [], "strategy": []}
+        for one in self._of_client.found:
+            stopped = any(one[0] <= at_ns <= one[1] for at_ns in self._continued_ns)
+            found["strategy" if self._own and not stopped else "client"].append(one)
+        found["server"] = self._of_server.found
         window_ns = self._meter.window.spans_ns
-        of_client = stalls.within("client", self._of_client.found, window_ns)
-        return [*of_client, *stalls.within("server", self._of_server.found, window_ns)]
+        return [one for who in found for one in stalls.within(who, found[who], window_ns)]
 
 
 def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:

@@ -45,6 +45,8 @@ Server = tuple[str, int | None, redis.Redis]
 def serve(settings: ValkeyServer) -> int:
     """Run or reach a server, fill it, announce it, and print its counts until the end."""
     named = os.environ.get(REDIS_URL)
+    # The end of standard input ends this process as a signal does: keys are removed first.
+    lifeline.end_with_parent(grace_s=GRACE_S)
     try:
         with named_server(named) if named else own_server(settings) as (url, pid, client):
             info: Any = client.info()
@@ -54,8 +56,6 @@ def serve(settings: ValkeyServer) -> int:
                     f"target.maxclients is {settings.maxclients:,}: this machine's limit on "
                     f"descriptors allows {maxclients:,}; lower it, or raise 'ulimit -Hn'"
                 )
-            # The end of standard input ends this process as a signal does: keys are removed first.
-            lifeline.end_with_parent(grace_s=GRACE_S)
             with stored_keys(client, settings, temporary=pid is None) as prefix:
                 in_force = {
                     "valkey": info.get("valkey_version") or info["redis_version"],
