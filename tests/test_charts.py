@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.charts import Chart, Dot, Panel, Rate, Row, flame_chart
+from labkit.charts import Chart, Dot, Panel, Rate, Row, trial_chart
 from labkit.charts.notes import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
@@ -641,7 +641,7 @@ def test_flames_stand_below_what_called_them() -> None:
     ("letters", "shown"), [(12, "Client.fetch"), (11, "fetch"), (4, "fet…"), (3, "")]
 )
 def test_name_in_a_flame_is_shown_as_far_as_it_fits(letters: int, shown: str) -> None:
-    assert flame_chart.fitted("Client.fetch", letters) == shown
+    assert trial_chart.fitted("Client.fetch", letters) == shown
 
 
 EAGER = stats.frame([make_record(axes={"eager": True}), make_record(axes={"eager": False})])

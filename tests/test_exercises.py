@@ -34,7 +34,7 @@ from nbstripout import strip_output
 
 import labkit as lab
 from labkit.notebook.exercises import grading, sandbox, schedules
-from labkit.notebook.exercises.checking import names
+from labkit.notebook.exercises.grading import names
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = [

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from labkit import paths
 from labkit.cli import notebooks, servers
-from labkit.cli.notebooks import NotebookInfo, index_page
+from labkit.cli.notebooks import DiskFull, NotebookInfo, copied, digest, index_page, prepare, steps
 from labkit.cli.servers import JUPYTER_CONFIG
-from labkit.cli.workspace import DiskFull, copied, digest, prepare, steps
 from labkit.errors import BadInput, LabError, NotInstalled
 from labkit.record import store
 

@@ -4,7 +4,6 @@ from labkit.charts.bar_chart import Bar as Bar
 from labkit.charts.bar_chart import bars as bars
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
-from labkit.charts.flame_chart import flame as flame
 from labkit.charts.interval_chart import Claimed as Claimed
 from labkit.charts.interval_chart import Dot as Dot
 from labkit.charts.interval_chart import Panel as Panel
@@ -20,6 +19,7 @@ from labkit.charts.published_chart import Row as Row
 from labkit.charts.published_chart import rows as rows
 from labkit.charts.published_chart import throughput as throughput
 from labkit.charts.published_chart import triptych as triptych
+from labkit.charts.trial_chart import flame as flame
 from labkit.charts.trial_chart import phases as phases
 from labkit.charts.trial_chart import timeline as timeline
 from labkit.charts.trial_chart import waterfall as waterfall

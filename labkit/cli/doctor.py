@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from labkit import paths
-from labkit.cli import notebooks, options, terminal
+from labkit.cli import options, terminal
 from labkit.cli.options import Json, example
 from labkit.escaping import visible
 
@@ -51,6 +51,7 @@ def doctor(
         error = terminal.wait(facade.audit(comparisons, reporter=reporter()))
         lines, data = [error.text()], error.to_dict()
     else:
+        from labkit.cli import notebooks
         from labkit.lab import doctor as machines
         from labkit.lab import workshop as workshops
 

@@ -1,14 +1,31 @@
-"""What the lab's notebooks take and need, from their metadata, and the index page made of it."""
+"""The lab's notebooks: what they take and need, by their metadata, and their copy in a workspace.
+
+The plan of the copy. It never writes over a learner's work. Three digests decide what becomes of a
+file: of the file that labkit ships, of what was last copied (the manifest, `.labkit.json`), and of
+what lies in the workspace now. A file that is not as it was copied is the learner's and stays; a
+newer version goes beside it.
+
+A file is written beside its place and renamed, so that an interrupted copy leaves nothing half. The
+manifest is written last, also after a failure: a file that it does not name is taken for the
+learner's, never the other way round. A damaged manifest names nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from labkit.errors import LabError
+from labkit import paths
+from labkit.errors import BadInput, LabError
+from labkit.launch import environment
 
 
 class NotebookInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +87,7 @@ def needs(infos: Sequence[NotebookInfo]) -> tuple[int, int, float, list[str], li
 
 def index_page(infos: Sequence[NotebookInfo]) -> str:
     """Return the Markdown page that JupyterLab opens on."""
-    rows = "\n".join(_ROW.format(**_cells(info)) for info in infos)
+    rows = "\n".join(_INDEX_ROW.format(**_cells(info)) for info in infos)
     page = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
     return page.format(first=infos[0].minutes if infos else 0, rows=rows)
 
@@ -90,7 +107,226 @@ def _cells(info: NotebookInfo) -> dict[str, Any]:
     }
 
 
-_ROW = (
+_INDEX_ROW = (
     "| {number} | **[{title}]({name}.ipynb)**<br>{does}{extra} | {minutes} | {after} "
     "| {peak_mb} MB | {own} |"
 )
+
+
+# The copy.
+
+INDEX = "index.md"
+MAX_NAMED = 4
+"""More files than these are counted, not named: a first copy has some thirty."""
+_NO_FILE = "not a file"
+"""Stands for the digest of a link or a folder that lies where a file would be copied to."""
+_SAVED_BY_JUPYTER = {"id", "metadata", "execution_count"}
+Digests = Mapping[str, str]
+"""Path in the workspace -> digest."""
+Fate = Literal["copied", "updated", "current", "kept", "beside", "newer", "left out"]
+"""`copied` and `updated` are written in their place, `beside` under another name. `kept` is the
+learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
+`left out` was deleted by the learner."""
+_WORDS: Mapping[str, Sequence[Fate]] = {
+    "copied": ["copied"],
+    "updated": ["updated"],
+    "unchanged": ["current"],
+    "kept, yours": ["kept", "beside", "newer"],
+    "left out": ["left out"],
+}
+
+
+class DiskFull(LabError):
+    """There was no room for the rest; what was copied stays."""
+
+
+class CopyStep(NamedTuple):
+    """One file: what becomes of it. `path` is its place, `target` where something is written."""
+
+    path: str
+    fate: Fate
+    target: str | None = None
+
+
+def steps(
+    shipped: Digests, copied: Digests, there: Digests, *, restore: bool = False
+) -> Iterator[CopyStep]:
+    """Decide what becomes of each shipped file; `restore` brings back what was deleted. Pure."""
+    for path, new in shipped.items():
+        now, old = there.get(path), copied.get(path)
+        if now is None:
+            gone = old is not None and not restore
+            yield CopyStep(path, "left out") if gone else CopyStep(path, "copied", path)
+        elif now == new:
+            yield CopyStep(path, "current")
+        elif now == old:
+            yield CopyStep(path, "updated", path)
+        elif old == new:
+            yield CopyStep(path, "kept")
+        else:
+            # A newer version goes beside the learner's file, unless that name is theirs too.
+            other = beside(path)
+            now, old = there.get(other), copied.get(other)
+            if now is None and old == new:  # looked at it, and deleted it
+                yield CopyStep(path, "kept")
+            elif now == new or (now is not None and now != old):
+                yield CopyStep(path, "newer")
+            else:
+                yield CopyStep(path, "beside", other)
+
+
+def beside(path: str) -> str:
+    """Return the name under which a newer version is put: `03_event_loops.new.ipynb`."""
+    place = PurePosixPath(path)
+    return str(place.with_name(f"{place.stem}.new{place.suffix}"))
+
+
+def digest(data: bytes) -> str:
+    """Return the digest of a notebook's text, code and outputs; of any other file's bytes.
+
+    JupyterLab saves more than those: to open a notebook and look at it is enough for it to write
+    the kernel's version into the metadata. That is nobody's work.
+    """
+    try:
+        cells = msgspec.json.decode(data)["cells"]
+        own = [{n: cell[n] for n in sorted(cell.keys() - _SAVED_BY_JUPYTER)} for cell in cells]
+        data = msgspec.json.encode(own)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, AttributeError, LookupError):
+        pass
+    return hashlib.sha256(data).hexdigest()
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of labkit that copied last, and the digest of each file as it was copied."""
+
+    labkit: str | None
+    files: dict[str, str]
+
+
+def copied(workspace: Path) -> dict[str, str]:
+    """Read the manifest; nothing where it is missing or damaged."""
+    try:
+        data = (workspace / paths.MANIFEST).read_bytes()
+        return msgspec.json.decode(data, type=Manifest).files
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopySummary:
+    """A workspace and what became of each of its files."""
+
+    folder: Path
+    steps: Sequence[CopyStep]
+
+    def paths(self, *fates: Fate) -> list[str]:
+        """Return the files of these fates."""
+        return [step.path for step in self.steps if step.fate in fates]
+
+    def text(self) -> str:
+        """Return a line for each thing that was done, and what the learner may do about it."""
+        lines = [f"{'workspace':<12}{self.folder}"]
+        listed = {word: self.paths(*fates) for word, fates in _WORDS.items()}
+        listed["newer"] = [beside(path) for path in self.paths("beside", "newer")]
+        for word, names in listed.items():
+            more = len(names) - MAX_NAMED
+            named = ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+            if names:
+                line = f"{word:<12}{len(names):>3}"
+                lines.append(line if more > MAX_NAMED else f"{line}  {named}")
+            if names and word == "newer":
+                lines.append(f"{'':<17}the newer version of what is yours, beside it")
+            if names and word == "left out":
+                lines.append(f"{'':<17}you deleted that; 'labkit lab --restore' brings it back")
+        return "\n".join(lines)
+
+
+def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) -> CopySummary:
+    """Copy into `folder` what is missing there or was not changed since it was copied.
+
+    `restore` brings back what the learner deleted. Raises `BadInput` where the folder cannot be a
+    workspace, `DiskFull` where there is no room.
+    """
+    source = source or paths.notebooks()
+    # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
+    shipped = [*source.rglob("*.ipynb"), *source.glob("lesson_charts/*.py")]
+    places = {path.relative_to(source): path for path in sorted(shipped)}
+    files = {INDEX: index_page(read_all(source)).encode()} | {
+        place.as_posix(): path.read_bytes()
+        for place, path in places.items()
+        if not any(part.startswith(".") for part in place.parts)
+    }
+    start = f"workspace is {str(folder)!r}"
+    try:
+        workspace = _checked(folder, start)
+        workspace.mkdir(parents=True, exist_ok=True)
+        return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"{start}: the disk is full; what was copied stays: "
+                "free some space and run it again"
+            ) from None
+        where = f" at {error.filename}" if error.filename else ""
+        raise BadInput(
+            f"{start}: it cannot be written ({error.strerror}{where}); "
+            "name another: labkit lab FOLDER"
+        ) from None
+
+
+def _checked(folder: Path, start: str) -> Path:
+    """Return the folder itself, links followed; raise `BadInput` where it can be no workspace."""
+    place = folder.expanduser().resolve()
+    if place.exists() and not place.is_dir():
+        raise BadInput(f"{start}: it is a file; name a folder, or one that is not there yet")
+    package, own = Path(paths.__file__).resolve().parent, paths.notebooks().resolve()
+    if place in (paths.CHECKOUT, package, own) or {package, own} & set(place.parents):
+        raise BadInput(
+            f"{start}: labkit itself lies there; name a folder of your own "
+            "('labkit lab --edit' opens the notebooks of a checkout)"
+        )
+    return place
+
+
+def _copy(workspace: Path, files: Mapping[str, bytes], restore: bool) -> list[CopyStep]:
+    new = {path: digest(data) for path, data in files.items()}
+    there = {}
+    for path in (*new, *map(beside, new)):
+        place = workspace / path
+        if place.is_symlink() or place.is_dir():
+            there[path] = _NO_FILE
+        elif place.exists():
+            there[path] = digest(place.read_bytes())
+    known = copied(workspace)
+    planned = list(steps(new, known, there, restore=restore))
+    try:
+        for step in planned:
+            if step.target:
+                _write(workspace / step.target, files[step.path])
+            if step.target or step.fate == "current":
+                known[step.target or step.path] = new[step.path]
+    finally:
+        files_known = dict(sorted(known.items()))
+        manifest = Manifest(labkit=environment.version("labkit"), files=files_known)
+        data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+        with suppress(OSError):
+            _write(workspace / paths.MANIFEST, data)
+    return planned
+
+
+def _write(place: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and into no folder that is a link to elsewhere."""
+    if place.parent.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "a link to elsewhere", str(place.parent))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(place)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -105,7 +105,7 @@ def open_lab(
     if edit:
         folder, page = checkout_notebooks(workspace), "00_start_here.ipynb"
     else:
-        from labkit.cli import workspace as copies  # takes a while
+        from labkit.cli import notebooks as copies  # takes a while
 
         done = copies.prepare(workspace or default_workspace(), restore=restore)
         folder, page = done.folder, copies.INDEX

@@ -6,28 +6,11 @@ strategy decides when calls start, the pattern what a call does. `in_order` and 
 loops of their own, and yield results.
 
 None needs a lock: what must not be interrupted has no `await` in it. Each survives the cancellation
-of any of its callers, and leaves no task behind. The standard library is all they need.
+of any of its callers, and leaves no task behind. The public names are in `__init__.pyi`.
 """
 
 from __future__ import annotations
 
-from labkit.measured.patterns._shared import CallCancelled
-from labkit.measured.patterns.batcher import Batcher
-from labkit.measured.patterns.priorities import PriorityQueue, PrioritySlots, prioritised
-from labkit.measured.patterns.streams import as_completed, in_chunks, in_order
-from labkit.measured.patterns.weak_cache import Box, Unreferable, WeakCache, boxed
+from labkit import attach_stub
 
-__all__ = [
-    "Batcher",
-    "Box",
-    "CallCancelled",
-    "PriorityQueue",
-    "PrioritySlots",
-    "Unreferable",
-    "WeakCache",
-    "as_completed",
-    "boxed",
-    "in_chunks",
-    "in_order",
-    "prioritised",
-]
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

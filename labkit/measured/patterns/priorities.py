@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Generic, TypeVar
 
-from labkit.measured.patterns._shared import check_whole
+from labkit.spec.validation import AtLeastOne, check
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ class PriorityQueue(Generic[Item]):
     """
 
     def __init__(self, maxsize: int = 0) -> None:
-        check_whole("maxsize", maxsize)
+        check("maxsize", maxsize, int)
         self._entries: asyncio.PriorityQueue[tuple[int, int, Item]] = asyncio.PriorityQueue(maxsize)
         # A heap alone lets equals overtake each other: the ticket number keeps them in order.
         self._tickets = count()
@@ -38,7 +38,7 @@ class PriorityQueue(Generic[Item]):
 
     async def put(self, priority: int, item: Item) -> None:
         """Add an item, once there is room."""
-        check_whole("priority", priority)
+        check("priority", priority, int)
         await self._entries.put((priority, next(self._tickets), item))
 
     async def get(self) -> Item:
@@ -53,7 +53,7 @@ class PrioritySlots:
     """
 
     def __init__(self, number: int) -> None:
-        check_whole("number", number, 1)
+        check("number", number, AtLeastOne)
         self._free = number
         self._lines: dict[int, OrderedDict[asyncio.Future[None], None]] = {}
 
@@ -65,7 +65,7 @@ class PrioritySlots:
     @asynccontextmanager
     async def at(self, priority: int) -> AsyncIterator[None]:
         """Occupy a slot within the block: `async with slots.at(priority)`."""
-        check_whole("priority", priority)
+        check("priority", priority, int)
         if self._free:  # then nobody waits
             self._free -= 1
         else:

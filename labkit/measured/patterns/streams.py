@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from itertools import islice
 from typing import Any, TypeVar
 
-from labkit.measured.patterns._shared import check_whole
+from labkit.spec.validation import AtLeastOne, check
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ def in_chunks(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
 
     An item is taken from its source no earlier than its chunk is asked for.
     """
-    check_whole("size", size, 1)
+    check("size", size, AtLeastOne)
     source = iter(items)
     return iter(lambda: tuple(islice(source, size)), ())
 
@@ -44,7 +44,7 @@ async def in_order(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
     """Yield each item and its result in the order of `items`: a slow one delays the rest."""
-    check_whole("limit", limit, 1)
+    check("limit", limit, AtLeastOne)
     source = iter(items)
     window: deque[tuple[Item, asyncio.Future[Result]]] = deque()
     try:
@@ -65,7 +65,7 @@ async def as_completed(
     fetch: Callable[[Item], Awaitable[Result]], items: Iterable[Item], limit: int
 ) -> AsyncGenerator[tuple[Item, Result], None]:
     """Yield each item and its result as soon as it is done."""
-    check_whole("limit", limit, 1)
+    check("limit", limit, AtLeastOne)
     source = iter(items)
     running: dict[asyncio.Future[Result], Item] = {}
     done: asyncio.Queue[asyncio.Future[Result]] = asyncio.Queue()

@@ -9,7 +9,6 @@ No answer is judged by a real time, and no answer makes `check` raise.
 from __future__ import annotations
 
 from labkit.notebook.exercises import grading, sandbox, schedules
-from labkit.notebook.exercises.checking import Checked, check, exercise
-from labkit.notebook.exercises.grading import Wrong
+from labkit.notebook.exercises.grading import Checked, Wrong, check, exercise
 
 __all__ = ["Checked", "Wrong", "check", "exercise", "grading", "sandbox", "schedules"]
