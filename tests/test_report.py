@@ -105,8 +105,8 @@ def test_page_of_a_study_is_well_formed_and_complete() -> None:
     assert [one.get("lang") for one in page.of("html")] == ["en"]
     assert [one.get("name") for one in page.of("meta")] == [None, "viewport", "color-scheme", None]
     text = "".join(page.texts)
-    words = ["What others claim", "1 claim: 1 inconclusive.", "A verdict needs 5 repeats"]
-    words += ["The first run of each", "server-busy it used 75 % of its core"]
+    words = ["What others claim", " inconclusive.", "A verdict needs 5 repeats"]
+    words += ["The first run of each", "server-busy in 1 of 1 runs: it used 75 % of its core"]
     words += [
         "timeout: TimeoutError: ",
         "record x is damaged",

@@ -23,7 +23,7 @@ from labkit.spec import plan
 from labkit.spec.trial import Trial
 from tests.factories import make_record
 
-POSITION = ("study", "experiment", "axes", "repeat", "order")
+POSITION = ("study", "experiment", "axes", "arm", "repeat", "order")
 
 
 class Launches:
@@ -61,7 +61,8 @@ async def run(launches: Launches, store: Store, **more: Any) -> list[Record]:
 
 
 def numbers(records: list[Record]) -> list[int]:
-    return [int(record.id[-3:]) for record in records]
+    """The numbers of the runs, in the order in which they were made."""
+    return sorted(int(record.id[-3:]) for record in records)
 
 
 async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: Path) -> None:
@@ -69,18 +70,19 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: 
     records = await run(launches, store, experiment="compare")
 
     assert numbers(records) == [0, 2, 3, 4, 6, 7, 8, 9]
-    assert [record.order for record in records] == list(range(8))
+    assert [record.axes["limit"] for record in records] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert sorted(record.order for record in records) == list(range(8))
     assert len({record.study for record in records}) == 1
     assert numbers(list(store.records())) == list(range(10))
-    loaded = lab.load(records[0].study, store=store)
-    assert numbers(loaded.records) == numbers(records)
+    assert lab.load(records[0].study, store=store).records == records
 
 
 async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:
     remote = Trial(target="http://192.0.2.1/", allow_remote="192.0.2.1", limit=5)
     launches = Launches(1, 5, trial=remote.to_dict())
+    records = await run(launches, Store(tmp_path), experiment="compare")
 
-    assert numbers(await run(launches, Store(tmp_path), experiment="compare")) == list(range(8))
+    assert numbers(records) == list(range(8))
 
 
 async def test_retries_end_for_a_run_and_for_all(
@@ -138,7 +140,8 @@ async def test_a_full_disk_ends_no_study(
     assert numbers(records) == list(range(8))
     assert numbers(list(store.records())) == [0, 1, 2]
     assert numbers(list(elsewhere.records())) == ([3, 4, 5, 6, 7] if has_room else [])
-    for record, line in zip(records[3:], capsys.readouterr().err.splitlines(), strict=True):
+    late = sorted(records, key=lambda record: record.order)[3:]
+    for record, line in zip(late, capsys.readouterr().err.splitlines(), strict=True):
         [note] = record.warnings
         assert (note.code, record.verdict) == ("not-stored", "valid")
         path = elsewhere.folder / f"{record.id}.json"

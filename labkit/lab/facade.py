@@ -161,9 +161,6 @@ async def compare(
     arms = plan.arms(checked(trial or Trial()), varied)
     steps = plan.interleave(arms, repeats=repeats, seed=seed)
     records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
-    # Tables and charts name the arms in the order in which they were given.
-    named = [axes for axes, _ in arms]
-    records.sort(key=lambda record: (named.index(record.axes), record.order))
     return Study(records, list(varied))
 
 

@@ -54,7 +54,7 @@ async def run_all(
     stop_at_failure: bool = False,
     serve: Callable[[int], Awaitable[Served]] | None = None,
 ) -> list[Record]:
-    """Run the steps one after another; return their records in the same order.
+    """Run the steps one after another; return their records arm by arm, as the arms were named.
 
     `experiment` names the study that the records are of; only those of a study are retried, where
     something else on the machine spoilt them. The store keeps every record, the list has the last
@@ -97,6 +97,7 @@ async def run_all(
                 study=study,
                 experiment=experiment,
                 axes=dict(step.axes),
+                arm=step.arm,
                 repeat=step.repeat,
                 order=step.order,
             )
@@ -131,7 +132,7 @@ async def run_all(
                 left -= 1
             records.append(every[-1])
             show.finished(every[-1])
-    return records
+    return sorted(records, key=lambda record: (record.arm, record.order))
 
 
 def _with_server_wait(record: Record, before_s: float | None, now_s: float | None) -> Record:
@@ -248,8 +249,6 @@ async def run_file(
             experiment=file.id,
             serve=serve if file.server is not None else None,
         )
-    order = list(plan_here.arms)
-    records.sort(key=lambda record: (order.index(record.axes[ARM]), record.order))
     return stored.of_file(file, scale, records, claims=claims, absent=absent)
 
 

@@ -31,6 +31,7 @@ class StudyPosition:
     study: str | None = None
     experiment: str | None = None
     axes: dict[str, Any] | None = None
+    arm: int = 0
     repeat: int = 0
     order: int = 0
 
@@ -89,6 +90,7 @@ def record(
         study=position.study,
         experiment=position.experiment,
         axes=dict(position.axes or {}),
+        arm=position.arm,
         repeat=position.repeat,
         order=position.order,
         trial=began.asked,
@@ -124,6 +126,7 @@ def record_of_others(
         study=position.study,
         experiment=position.experiment,
         axes=dict(position.axes or {}),
+        arm=position.arm,
         repeat=position.repeat,
         order=position.order,
         trial=trial,

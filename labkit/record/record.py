@@ -230,8 +230,9 @@ class Record(Measurement, frozen=True, kw_only=True):
 
     `floor_s` is the makespan of the delays in this order, `bound_s` what no order of them can beat
     (None of an older record), and `efficiency` is floor_s / wall_s. `study` is the id shared by the
-    trials of one experiment, `axes` the settings that it varied in this one, `repeat` which repeat
-    this is (from 0), `order` its place in the interleaved order.
+    trials of one experiment, `axes` the settings that it varied in this one, `arm` their place
+    among all arms, `repeat` which repeat this is (from 0), `order` its place in the interleaved
+    order.
 
     Of a coded experiment, `trial` holds its name as `experiment`, its `settings` and those of its
     `server`, and `figures` what it measured, by name. Of a program that others wrote, `trial` is
@@ -244,6 +245,7 @@ class Record(Measurement, frozen=True, kw_only=True):
     study: str | None = None
     experiment: str | None = None
     axes: dict[str, Any] = {}
+    arm: int = 0
     repeat: int = 0
     order: int = 0
     trial: dict[str, Any]

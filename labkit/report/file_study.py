@@ -6,6 +6,7 @@ A subclass says what its table shows and which chart is drawn; the rest is the s
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -132,7 +133,12 @@ class FileStudy(Study):
         `picture` takes the place of the study's own chart.
         """
         file, every = self.file, self.records
-        notes = dict.fromkeys(f"`{note.code}` {note.message}" for r in every for note in r.warnings)
+        by_code = {note.code: note.message for r in reversed(every) for note in r.warnings}
+        runs = Counter(code for r in every for code in {note.code for note in r.warnings})
+        notes = [
+            f"`{code}` in {runs[code]} of {len(every)} runs: {by_code[code]}"
+            for code in sorted(runs, key=lambda code: (-runs[code], code))
+        ]
         errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
         machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
         return html.page(
@@ -155,7 +161,7 @@ class FileStudy(Study):
                 ),
             ),
             html.section("What differs from then", html.sentences(file.notes)),
-            html.section("Warnings", html.listed(list(notes))),
+            html.section("Warnings", html.listed(notes)),
             html.section("First errors", html.listed(list(errors))),
             html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
             html.section(

@@ -55,7 +55,8 @@ def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
     """
     # In the order of the runs: the clock, which their ids tell, may have been set back between two.
     ordered = sorted(records, key=lambda record: record.order)
-    records = list({(str(record.axes), record.repeat): record for record in ordered}.values())
+    last = {(str(record.axes), record.repeat): record for record in ordered}.values()
+    records = sorted(last, key=lambda record: record.arm)
     if records[0].experiment == "sweep":
         found: Study = Sweep(records)
     else:

@@ -48,12 +48,16 @@ Work = Trial | Coded | Program
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One run of an arm: what is run, the settings that name the arm, its place in the order."""
+    """One run of an arm: what is run, the settings that name the arm, its place in the order.
+
+    `arm` is the arm's place among all arms, as they were named.
+    """
 
     work: Work
     axes: Mapping[str, Any]
     repeat: int
     order: int
+    arm: int = 0
 
     @property
     def trial(self) -> Trial:
@@ -133,5 +137,6 @@ def interleave(
     for group in groups:
         for repeat in range(repeats):
             for axes, work in chance.sample(group, len(group)):
-                steps.append(Step(work=work, axes=axes, repeat=repeat, order=len(steps)))
+                arm = seen.index(axes)
+                steps.append(Step(work=work, axes=axes, repeat=repeat, order=len(steps), arm=arm))
     return steps
