@@ -462,6 +462,38 @@ def test_each_regime_of_a_claim_has_a_verdict_of_its_own(
         judge.verdicts(TWO, "smoke", [], cores=2, claims=["bot"])
 
 
+@pytest.mark.parametrize(
+    ("in_force", "limit", "answer"),
+    [
+        ((False, False), 10, "inconclusive"),
+        ((True, False), 10, "holds"),
+        ((False, False), 20, "holds"),
+    ],
+)
+def test_two_arms_with_the_same_in_force_cannot_be_compared(
+    in_force: tuple[bool, bool], limit: int, answer: str
+) -> None:
+    setting, wall_s = "enable_cleanup_closed", {"one": 2.0, "other": 1.0}
+    runs = [
+        run
+        for arm, here, more in zip(wall_s, in_force, (10, limit), strict=True)
+        for run in records(
+            arm,
+            "wall_s",
+            [wall_s[arm]] * 5,
+            settings={f"transport.{setting}": arm == "one", "limit": more},
+            effective={"transport": {setting: here}},
+        )
+    ]
+    few = judge.verdicts(TWO, "smoke", runs, cores=2, claims=["both"])[0]
+    assert few.verdict == answer
+    if answer == "inconclusive":
+        assert few.deciding is None
+        assert few.reason.startswith(
+            f"not testable here: transport.{setting} is False in both arms, whatever is asked for"
+        )
+
+
 def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:
     both, *_, later = two_claims()
     data = json.loads(msgspec.json.encode(both.to_dict()))

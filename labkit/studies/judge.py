@@ -93,6 +93,7 @@ def verdicts(
         for regime, *beside in rows:
             check = regime.check
             why = f"it needs {missing}" if missing else check.not_testable
+            why = why or _same_in_force(regime, by_arm)
             shown = [] if missing else [*([] if why else [regime]), *beside]
             found.append(
                 Verdict.of(
@@ -107,6 +108,23 @@ def verdicts(
                 )
             )
     return found
+
+
+def _same_in_force(judged: Judged, records: Mapping[str, Sequence[Record]]) -> str:
+    """Return why two arms are one thing: in force is the same, though they ask for different."""
+    runs = [records[arm][0] for arm in (*judged.of, *judged.to) if records.get(arm)]
+    asked = [one.trial.get("transport", {}) for one in runs]
+    others = [{**one.trial, "transport": None} for one in runs]
+    if len(runs) != 2 or others[0] != others[1]:
+        return ""
+    used = [one.effective.get("transport", {}) for one in runs]
+    names = [name for name in {**asked[0], **asked[1]} if asked[0].get(name) != asked[1].get(name)]
+    if not names or any(used[0].get(name, 0) != used[1].get(name, 1) for name in names):
+        return ""
+    listed = ", ".join(f"transport.{name} is {used[0][name]}" for name in names)
+    here = runs[0].environment
+    versions = f"Python {here.get('python')}, aiohttp {here.get('versions', {}).get('aiohttp')}"
+    return f"{listed} in both arms, whatever is asked for ({versions})"
 
 
 def finding(
