@@ -248,6 +248,9 @@ def test_a_slope_is_what_a_further_request_takes() -> None:
     assert "for each further request of few: 2,000 bytes" in alone.reason
     less = judged(**{**slope, "to": ["flat", "flat-many"], "at_least": 500})
     assert judge.finding(less, by_arm, 3).measured == pytest.approx(1_950)
+    sides = {"of": {"requests": 1_000}, "to": {"requests": 5_000}, "take": "slope", "at_least": 500}
+    written = Judged(check=Check(measure="rss_growth_bytes", **sides), of=("few",), to=("many",))
+    assert judge.finding(written, by_arm, 3).measured == 2_000
     by_arm["many"] = grown("many", 1_000, 10)
     assert judge.finding(less, by_arm, 3).verdict == "inconclusive"
 

@@ -79,20 +79,24 @@ async def test_with_all_connections_in_use_it_counts_nothing_and_goes_on(databas
     assert until(lambda: database.counted().keys() == {"requests", "connections_opened"})
 
 
-async def test_a_query_waits_once_however_many_rows_it_asks_for(database: Target) -> None:
+async def test_a_query_waits_and_works_once_however_many_rows_it_asks_for(database: Target) -> None:
     async with connected(database) as connection:
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("DROP VIEW labkit.items")
-        await connection.execute(target.view(0.01))
+        await connection.execute(target.view(0.01, work=70))
         plan = await connection.fetch(
             "EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) "
             "SELECT name FROM labkit.items WHERE id = ANY(ARRAY[1, 2, 3])"
         )
         await transaction.rollback()
 
-    [waits] = [row[0] for row in plan if "Function Scan on pg_sleep" in row[0]]
-    assert "rows=1" in waits
+    scans = [row[0] for row in plan if "Function Scan on" in row[0]]
+    for function, rows in (
+        ("pg_sleep", "rows=1.00 loops=1)"),
+        ("generate_series", "rows=70.00 loops=1)"),
+    ):
+        assert [scan.endswith(rows) for scan in scans if function in scan] == [True], scans
 
 
 async def test_a_table_that_exists_is_used_and_another_size_is_made() -> None:

@@ -87,6 +87,7 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["url-target.url"], ([f"{HERE}{{item}}"], [*NOT_TEXT, None])),
     (["url-target.allow_remote"], ([None, "example.invalid"], NOT_TEXT)),
     ([f"{kind}.query_s" for kind in DATABASE], number(0, 60, 0.5)),
+    ([f"{kind}.query_work" for kind in DATABASE], whole(0, 10_000_000)),
     (["asyncpg.max_size", *(f"{kind}.max_connections" for kind in DATABASE)], whole(1, 1_000)),
     ([f"{kind}.auth" for kind in DATABASE], one_of("trust", "scram-sha-256")),
     ([f"{kind}.keys" for kind in STORE], whole(1, 1_000_000, 5)),

@@ -145,6 +145,8 @@ def figure(name: str, arm: str, measure: str) -> float | None:
         "process_peak_rss_bytes": peak_rss_kb and peak_rss_kb * 1024.0,
         "wall_s": wall_s,
         "cpu_percent": cpu_percent,
+        "busy_percent": cpu_percent,  # of one that never waits
+        "cpu_us_per_request": wall_s and cpu_percent and 1e4 * cpu_percent * wall_s / requests,
         "throughput_rps": wall_s and requests / wall_s,
     }.get(measure)
 
@@ -382,6 +384,22 @@ def test_a_new_study_takes_a_file_and_no_code(tmp_path: Path) -> None:
     assert study_file.names(tmp_path) == ["small"]
     assert study_file.load("small", tmp_path) == study_file.parse(SMALL)
     assert study_file.load(str(tmp_path / "small.toml")) == study_file.parse(SMALL)
+
+
+def test_a_sentence_has_one_measure_and_one_band_in_the_ledger_and_in_its_own_study() -> None:
+    ledger, garcia = (
+        {claim.id: claim.checks for claim in study_file.load(name).claims}
+        for name in ("claims", "garcia-2018")
+    )
+    same = {"semaphore-memory": "sem-memory", "semaphore-growth": "sem-growth"}
+    shared = {name: ledger.get(same.get(name, name)) for name in garcia}
+    assert len([name for name, checks in shared.items() if checks]) == 9
+    for name, checks in shared.items():
+        for here, there in zip((checks or ())[:1], garcia[name], strict=False):
+            wanted = (there.measure, there.band[1], there.exact)
+            assert (here.measure, here.band[1], here.exact) == wanted, name
+    # What was published is of the source's own regime.
+    assert not any(one.published for checks in ledger.values() for one in checks[1:])
 
 
 def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> None:

@@ -189,7 +189,7 @@ def _workload(workload: Mapping[str, Any]) -> str:
 
 
 def _settings(target: Mapping[str, Any]) -> str:
-    names = ("delay", "api", "loop", "rows", "query_s", "keys", "value_bytes")
+    names = ("delay", "api", "loop", "rows", "query_s", "query_work", "keys", "value_bytes")
     return ", ".join(f"{name} {target[name]}" for name in names if target.get(name))
 
 

@@ -145,8 +145,9 @@ class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
 class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     """PostgreSQL: one of the lab's own, or the user's where `LABKIT_POSTGRES_DSN` names it.
 
-    `labkit.items` has `rows` rows, keys from 0. A query waits `query_s` on the server, which stands
-    for heavy work. `max_connections` and `auth` are of the lab's own alone.
+    `labkit.items` has `rows` rows, keys from 0. In the server a query waits `query_s`, as for locks
+    or disks, and adds up `query_work` numbers, which takes CPU. `max_connections` and `auth` are
+    of the lab's own alone.
     """
 
     compared = "both"
@@ -154,6 +155,7 @@ class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
 
     rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     query_s: ShortSeconds = 0.0
+    query_work: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
     max_connections: Annotated[int, Meta(ge=1, le=1_000)] = 100
     auth: Literal["trust", "scram-sha-256"] = "trust"
 

@@ -175,7 +175,7 @@ def _number(judged: Judged, found: Sequence[float], sizes: Sequence[int]) -> flo
         if not all(steps):
             return None
         slopes = [(found[2 * at + 1] - found[2 * at]) / step for at, step in enumerate(steps)]
-        return slopes[0] - slopes[1] if judged.to else slopes[0]
+        return slopes[0] - slopes[1] if slopes[1:] else slopes[0]
     if take in ("smallest", "largest"):
         return min(found) if take == "smallest" else max(found)
     above, below = (max(found), min(found)) if take == "spread" else (found[0], found[-1])

@@ -177,9 +177,10 @@ class Check(StudyPart, frozen=True, kw_only=True):
     is a multiple of the cores that can be used. With a list in `of`, `take` says what is made of
     the arms: the smallest, the largest, the spread (largest over smallest), or of two arms the
     slope, the difference of the measure for each further request; with `to`, less the slope of
-    those. `exact`: every run must lie in the band. `published` is the source's own figure in the
-    metric's base unit. `despite_disturbance` says that others on the client's core can only move
-    the number out of the band: then a disturbed run inside of it counts. `at` holds what is
+    those. Between two arms that are written as settings it is the slope from `of` to `to`. `exact`:
+    every run must lie in the band. `published` is the source's own figure in the metric's base
+    unit. `despite_disturbance` says that others on the client's core can only move the number out
+    of the band: then a disturbed run inside of it counts. `at` holds what is
     different at a scale. Raises `BadInput`.
     """
 
@@ -207,7 +208,9 @@ class Check(StudyPart, frozen=True, kw_only=True):
         sides = [side for side in (self.of, self.to) if side]
         lists = [side for side in sides if isinstance(side, list)]
         if self.take == "slope":
-            fits = len(lists) == len(sides) > 0 and all(len(side) == 2 for side in lists)
+            written = isinstance(self.of, dict) and isinstance(self.to, dict)
+            pairs = len(lists) == len(sides) > 0 and all(len(side) == 2 for side in lists)
+            fits = written or pairs
         elif self.take is None:
             fits = not lists
         else:

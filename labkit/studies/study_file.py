@@ -339,12 +339,13 @@ def parse(text: str, name: str | None = None) -> StudyFile:
             if not isinstance(checks, list) or not all(isinstance(one, dict) for one in checks):
                 continue  # it is refused below, with its place
             # The fields of a claim's only check may stand in the claim itself, and a further regime
-            # states what differs from the first that is measured.
+            # states what differs from the first that is measured; what is published is of that one.
             own = {*Claim.__struct_encode_fields__}
             whole = {name: claim.pop(name) for name in [*claim] if name not in own}
             first: dict[str, Any] = next((one for one in checks if "not_testable" not in one), {})
+            same = {name: value for name, value in first.items() if name != "published"}
             claim["check"] = [
-                whole | (first if "regime" in one and "not_testable" not in one else {}) | one
+                whole | (same if "regime" in one and "not_testable" not in one else {}) | one
                 for one in checks
             ]
         study = msgspec.convert(data, StudyFile)

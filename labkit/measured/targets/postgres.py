@@ -272,21 +272,23 @@ async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
             if rows != settings.rows:
                 await connection.execute(MAKE_ROWS.format(rows=settings.rows))
             await connection.execute("DROP VIEW IF EXISTS labkit.items")
-            await connection.execute(view(settings.query_s))
+            await connection.execute(view(settings.query_s, settings.query_work))
         shown = {name: await connection.fetchval(f"SHOW {name}") for name in SHOWN}
         return shown | {
             "max_connections": int(shown["max_connections"]),
             "rows": settings.rows,
             "query_s": settings.query_s,
+            "query_work": settings.query_work,
         }
     finally:
         await connection.close()
 
 
-def view(query_s: float) -> str:
-    """Return the SQL of the view. One query waits once, however many rows it asks for."""
+def view(query_s: float, work: int = 0) -> str:
+    """Return the SQL of the view. One query waits and works once, however many rows it asks for."""
     waits = f", pg_sleep({query_s})" if query_s else ""
-    return f"CREATE VIEW labkit.items AS SELECT id, name, value FROM labkit.stored{waits}"  # noqa: S608  # a number
+    works = f", (SELECT sum(sqrt(i)) FROM generate_series(1, {work}) i) s" if work else ""  # noqa: S608  # a number
+    return f"CREATE VIEW labkit.items AS SELECT id, name, value FROM labkit.stored{waits}{works}"  # noqa: S608  # a number
 
 
 async def read_counts(dsn: str) -> dict[str, int]:
