@@ -346,6 +346,7 @@ EFFECTIVE = [
     ),
     (DATABASE, transport(min_size=10, max_size=5), "transport.max_size was asked as 10 but 5"),
     (DATABASE, transport(min_size=10, max_size=10), None),
+    (DATABASE | {"min_size": 2}, transport(min_size=3), "transport.min_size was asked as 2 but 3"),
     ({"probes": "bare"}, {"loop": "another"}, None),
     ({"loop": "uvloop"}, {}, None),  # a client that was lost reported nothing
     # None is whatever the library chooses; a connection that is closed has no such timeout.
@@ -440,6 +441,8 @@ def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: 
 def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:
     assert {code for code in CODES if CODES[code].verdict == "valid"} == FOR_INFORMATION
     assert INVALID - FAILED == FIGURES_ALONE
+    assert CODES["rate-missed"].when == "under 99 % of the rate was sent"
+    assert "stood still for 0.25 s or more" in CODES["stalled-briefly"].when
     assert verdict([]) == "valid"
     # A code of a newer labkit gives doubt and is left as it is.
     note = Note(code="of-a-newer-labkit", message="It is so.")
