@@ -18,7 +18,6 @@ when a test of it does, too. The tables, and what is known to live, are in data/
 from __future__ import annotations
 
 import ast
-import cProfile
 import gc
 import itertools
 import os
@@ -117,7 +116,7 @@ def mutants(parent: ast.AST, key: Key | None, seen: Counter[str]) -> Iterator[Mu
                 fields[at] = node
             called = None if isinstance(node, ast.arguments) else key  # defaults are no code of it
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                called = node.name, min(one.lineno for one in [node, *node.decorator_list])
+                called = key_in(node)
             yield from mutants(node, called, seen)
 
 
@@ -173,6 +172,10 @@ def key_of(code: CodeType) -> Key:
     return code.co_name, code.co_firstlineno
 
 
+def key_in(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Key:
+    return node.name, min(one.lineno for one in [node, *node.decorator_list])
+
+
 class Module:
     """A module, its tests, and what is known of its mutants. Also the plugin that runs most."""
 
@@ -202,34 +205,44 @@ class Module:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run each collected test once, then for each mutant those that call its function."""
         callers: dict[Key | None, list[tuple[float, int]]] = {}
-        file, tree = str(self.path), ast.parse(self.source)
+        called, tree = set[Key](), ast.parse(self.source)
+        import_module("labkit." + self.name.removesuffix(".py").replace("/", "."))
+        functions = [one for one in gc.get_objects() if isinstance(one, FunctionType)]
+        functions = [one for one in functions if one.__code__.co_filename == str(self.path)]
+
+        def exchange(tree: ast.Module) -> None:
+            """Give each function its code in this tree."""
+            left = [compile(tree, self.path, "exec")]
+            for code in left:
+                left += [one for one in code.co_consts if isinstance(one, CodeType)]
+                for function in functions:
+                    if key_of(code) == key_of(function.__code__):
+                        function.__code__ = code
+
+        noting = ast.parse(self.source)  # each function says first that it is called
+        for node in ast.walk(noting):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                node.body[:0] = ast.parse(f"_called_({key_in(node)})").body
+        for function in functions:
+            function.__globals__["_called_"] = called.add
+        exchange(noting)
         for at, item in enumerate(session.items):
-            began, profile = used_s(), cProfile.Profile(builtins=False)
-            with profile:
-                passed = passes([item])
-            if not passed:
+            called.clear()
+            began = used_s()
+            if not passes([item]):
                 self.note(f"no mutant at all -> {item.nodeid}", lived=True)
                 continue
-            seen = [one.code for one in profile.getstats()]
-            seen = [key_of(one) for one in seen if getattr(one, "co_filename", "") == file]
-            for key in {None, *seen}:
+            for key in {None, *called}:
                 callers.setdefault(key, []).append((used_s() - began, at))
         needed = {key: quickest(session.items, found) for key, found in callers.items()}
         self.quick.write_text("\n".join(item.nodeid for item in needed.get(None, [])))
-        functions = [one for one in gc.get_objects() if isinstance(one, FunctionType)]
-        functions = [one for one in functions if one.__code__.co_filename == file]
         caches = [one for one in gc.get_objects() if isinstance(one, type(cache(len)))]
         gc.freeze()
 
         def unnoticed(key: Key) -> bool:
             for one in caches:  # what the tests before have left there is of no mutant
                 one.cache_clear()
-            left = [compile(tree, file, "exec")]
-            for code in left:
-                left += [one for one in code.co_consts if isinstance(one, CodeType)]
-                for function in functions:
-                    if key_of(code) == key_of(function.__code__):
-                        function.__code__ = code
+            exchange(tree)
             return passes(needed[key])
 
         for name, _, key in mutants(tree, None, Counter()):
