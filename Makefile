@@ -7,6 +7,8 @@ SHELL := bash
 
 SCALE ?= smoke
 OUT ?= results/garcia-2018-$(SCALE)
+STUDY ?= garcia-2018 miech-2016
+REFERENCES ?= data/reference
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,7 +33,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(PYTEST) -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce test lint tests coverage mutants lab notebooks breaks exercises browser size format lock clean
+.PHONY: help setup reproduce reference test lint tests coverage mutants lab notebooks breaks exercises browser size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +42,16 @@ setup: $(READY) ## install labkit and all it needs into .venv, as locked
 
 reproduce: $(READY) ## run the published benchmark again; SCALE=smoke|workshop|paper
 	$(BIN)/labkit reproduce garcia-2018 --scale $(SCALE) --out $(OUT)
+
+# Of each STUDY a file is written when all its runs are there. For a quiet machine: README has how
+# long it takes.
+reference: SCALE = workshop
+reference: $(READY) ## measure the stored references anew; STUDY=garcia-2018 SCALE=workshop
+	mkdir -p $(REFERENCES)
+	for study in $(STUDY); do \
+		$(BIN)/labkit reproduce $$study --scale $(SCALE) --repeats 5 \
+			--out results/reference/$$study --save-reference $(REFERENCES)/$$study.json; \
+	done
 
 # The browser's tests wait far more than they compute: beside the others they take no time of their
 # own. The notebooks' trials compute on both cores, so that nothing runs beside them.

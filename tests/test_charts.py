@@ -45,6 +45,9 @@ NOW = {
 }
 
 
+THREE = {"repeats": "smoke", "reference": "workshop", "published": "paper"}
+
+
 def garcia() -> list[Record]:
     """Two of the clients of 2018; the second is in doubt."""
     doubts = {"semaphore": {}, "as_completed": {"verdict": "warn", "warnings": [BUSY]}}
@@ -139,7 +142,7 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),
     "triptych beside a reference": lambda: charts.triptych(beside_a_reference()),
     "triptych of another size": lambda: charts.triptych(
-        beside_a_reference(), differs="of 100,000 requests"
+        beside_a_reference(), scales=THREE, differs="of 100,000 requests"
     ),
     "bars": lambda: bars(garcia()),
     "bars by two": lambda: bars(by_requests(), "strategy", "requests"),
@@ -397,13 +400,17 @@ def test_floors_are_a_line_through_all_bars_or_one_for_each_client() -> None:
 
 
 def test_published_figures_of_another_workload_have_axes_of_their_own() -> None:
-    chart = charts.triptych(garcia_rows(), differs="published of 100,000 requests, here of 2,000")
+    chart = charts.triptych(
+        garcia_rows(),
+        scales={"repeats": "smoke", "published": "paper"},
+        differs="published of 100,000 requests, here of 2,000",
+    )
 
     memory, published = chart.axes[0], chart.axes[3]
     assert widths(memory) == pytest.approx([380, 52])
     assert widths(published) == pytest.approx([361.148, 58.929], rel=1e-4)
     assert labels(published) == ["semaphore", "as_completed"]
-    assert [memory.get_ylabel(), published.get_ylabel()] == ["measured here", "published size"]
+    assert [memory.get_ylabel(), published.get_ylabel()] == ["scale smoke", "scale paper"]
     assert any("published of 100,000 requests, here of 2,000" in note for note in chart.notes)
 
 
@@ -418,8 +425,20 @@ def test_reference_is_drawn_lighter_between_measured_and_published() -> None:
     assert "reference machine" in words(chart)
 
 
+def test_a_run_that_is_invalid_is_a_cross_and_counts_only_where_its_arm_has_no_other() -> None:
+    spoilt = [(one.axes["strategy"] == "semaphore" or one.repeat == 0) for one in garcia()]
+    verdicts = ["invalid" if is_spoilt else "valid" for is_spoilt in spoilt]
+    frame = stats.frame(garcia()).assign(verdict=verdicts)
+    memory = charts.triptych(charts.rows(frame, ["strategy"])).axes[0]
+
+    assert labels(memory) == ["semaphore \N{BALLOT X}", "as_completed"]
+    assert widths(memory) == pytest.approx([380, 52.26])  # the middle of five, and of the last four
+    (crosses,) = (one for one in memory.lines if one.get_marker() == "X")
+    assert column(crosses, "x") == pytest.approx([50.96])
+
+
 def test_what_has_no_published_figure_shows_what_was_measured() -> None:
-    chart = charts.triptych(charts.rows(stats.frame(garcia()), ["strategy"]), differs="of any size")
+    chart = charts.triptych(charts.rows(stats.frame(garcia()), ["strategy"]), scales=THREE)
 
     assert len(chart.axes) == 3
     assert not any("published" in text for text in [*words(chart), chart.alt])

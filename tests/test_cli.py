@@ -488,6 +488,7 @@ def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(text.replace("randint(0,3)", "0"), encoding="utf-8")
     out, result_file = tmp_path / "out", tmp_path / "r.json"
     line = f"reproduce {tmp_path / 'small.toml'} --scale workshop --repeats 1 --out {out}"
+    line += f" --save-reference {tmp_path / 'kept.json'}"
     done = labkit_here(f"{line} --json {result_file}")
     assert done.returncode == 0, done.stderr
     result = json.loads(result_file.read_text())
@@ -500,3 +501,7 @@ def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     assert "<svg" in page or "data:image/svg+xml" in page
     assert not re.search(r"(src|href)=.https?:", page)
     assert "The report is" in done.stderr
+    assert re.match(r"small at scale workshop: \d+ runs", done.stderr)
+    kept = json.loads((tmp_path / "kept.json").read_bytes())
+    assert [one["id"] for one in kept["records"]] == [one["id"] for one in result["records"]]
+    assert (tmp_path / "kept.png").is_file()

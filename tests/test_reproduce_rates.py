@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -39,7 +40,8 @@ def test_every_arm_ran_its_repeats_and_the_table_has_rates_then_and_now(
         ["echo on uvloop", "fast", "106,000"],
     ]
     assert all(len(row) == len(table.headers) for row in table.rows)
-    assert table.says == "Few messages. 1 arm runs only at a larger scale."
+    assert table.says.startswith("Few messages. 1 arm runs only at a larger scale.")
+    assert f"labkit {version('labkit')}" in table.says
 
 
 def test_published_and_measured_are_data_and_what_cannot_be_decided_is_said_once(

@@ -1,6 +1,7 @@
 """Horizontal bars: groups of them with their repeats, one metric of each arm, and the ladder.
 
-In a group a bar is the median, its whisker spans all repeats, and each repeat is a dot.
+In a group a bar is the median, its whisker spans all repeats, and each repeat is a dot. A run that
+is left out of them is a cross.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
 
-Group = tuple[str, Sequence[Sequence[float]]]
-"""The label of a group of bars, and the values of each bar in base units, look by look."""
+Group = tuple[str, Sequence[Sequence[float]], Sequence[float]]
+"""The label of a group of bars, the values of each bar in base units, look by look, and those that
+are left out of the first."""
 GROUP = 0.8
 """Share of the space between two groups that their bars fill."""
 _BAR_IN = 0.4
@@ -33,7 +35,7 @@ def grouped(
     """Draw horizontal bars of each group, from 0, with at most so many ticks."""
     thickness = GROUP / len(looks)
     most = 0.0
-    for place, (_, bars_of) in enumerate(groups):
+    for place, (_, bars_of, left_out) in enumerate(groups):
         for slot, (values, filled) in enumerate(zip(bars_of, looks, strict=True)):
             at = place - GROUP / 2 + (slot + 0.5) * thickness
             shown = [value * metric.scale for value in axes.finite(values)]
@@ -41,7 +43,9 @@ def grouped(
                 if values:
                     axes.beside(ax, 0, at, "not measured")
                 continue
-            most, median = max(most, *shown), statistics.median(shown)
+            crosses = [one * metric.scale for one in axes.finite(left_out) if not slot]
+            end, median = max(*shown, *crosses, 0.0), statistics.median(shown)
+            most = max(most, end)
             ax.barh(at, median, thickness * 0.92, **filled.fill)
             if len(shown) > 1:
                 axes.whisker(ax, median, at, (min(shown), max(shown)))
@@ -49,10 +53,12 @@ def grouped(
                 step = thickness * 0.6 / (len(shown) - 1)
                 places = [at - thickness * 0.3 + step * repeat for repeat in range(len(shown))]
                 ax.plot(shown, places, "o", markersize=4.5, mfc="white", mec=INK)
-            axes.beside(ax, max(shown), at, metric.text(median / metric.scale))
+            if crosses:
+                ax.plot(crosses, [at] * len(crosses), "X", markersize=9, mfc=ORANGE, mec=INK)
+            axes.beside(ax, end, at, metric.text(median / metric.scale))
     # The fewer ticks fit, the more of the width the number beside a bar needs.
     ax.set_xlim(0, most * (1 + 1.5 / ticks) or 1)
-    axes.rows(ax, [label for label, _ in groups])
+    axes.rows(ax, [label for label, *_ in groups])
     axes.linear(ax.xaxis, most=ticks)
     ax.set_xlabel(metric.unit)
 
@@ -81,7 +87,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     for label, rows in stats.by_label(frame, outer).items():
         found = stats.by_label(rows, inner)
         values = [list(found[name][shown.name]) if name in found else [] for name in colours]
-        groups.append((trusting.trust(label, rows).marked, values))
+        groups.append((trusting.trust(label, rows).marked, values, ()))
     chart = Chart(
         title=shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else ""),
         parts=(f"{arm} {shown.format(of[shown.name].median())}" for arm, of in arms.items()),

@@ -38,9 +38,9 @@ def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:
 
 
 def sentences(*parts: str) -> list[str]:
-    """Return the parts that are not empty, as one note."""
+    """Return the parts that are not empty as one note, or one for each of their lines."""
     known = [part.rstrip(".") for part in parts if part]
-    return [". ".join(known) + "."] if known else []
+    return (". ".join(known) + ".").splitlines() if known else []
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,13 +24,13 @@ from labkit.charts.notes import Trust
 from labkit.charts.style import MEASURED, Look, applied, legend, look
 from labkit.errors import BadInput
 
-Source = Literal["repeats", "reference", "published"]
+Source = Literal["repeats", "reference", "published", "left_out"]
 Numbers = Mapping[Any, float | None]
 _BAR_IN, _THIN_BAR_IN = 0.36, 0.27
 
 
-# The triptych: the published figures share an axis with the measured ones only where both are of
-# the same workload. Where it differs they get a row of panels of their own, and a note says how.
+# The triptych: figures share an axis only where they are of the same workload. Where it differs
+# those of each scale get a row of panels of their own, and a note says how.
 
 _METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
 _FLOOR: dict[str, Any] = {
@@ -46,19 +46,21 @@ class Row:
     """One client. Numbers are in base units, by the names of metrics (`floor_s` among them).
 
     `repeats` are measured here, `reference` on the reference machine, one mapping a repeat; `trust`
-    is in what was measured here, and `published` has only figures that there are.
+    is in what was measured here, without runs that are `left_out`; `published` has only figures
+    that there are.
     """
 
     trust: Trust
     repeats: Sequence[Numbers]
     published: Mapping[str, float] | None = None
     reference: Sequence[Numbers] = ()
+    left_out: Sequence[Numbers] = ()
 
     def values(self, source: Source, name: str) -> list[float]:
         """Return the values of the metric `name` from this source; NaN for a repeat without one."""
         if source == "repeats":
             return [math.nan if (v := one.get(name)) is None else v for one in self.repeats]
-        found = self.reference if source == "reference" else [self.published or {}]
+        found = [self.published or {}] if source == "published" else getattr(self, source)
         return axes.finite([one.get(name) for one in found])
 
     def median(self, sources: Iterable[Source], name: str) -> float:
@@ -83,17 +85,18 @@ def rows(
     reference: pd.DataFrame | None = None,
 ) -> list[Row]:
     """Return a row for each arm of a tidy frame; `published` is by label (`stats.arm_label`)."""
-    then = published or {}
-    elsewhere = {} if reference is None else stats.by_label(reference, by)
-    names = list(stats.METRICS)
+    then, names, counted = published or {}, list(stats.METRICS), stats.counted(frame, by)
+    elsewhere = {} if reference is None else stats.by_label(stats.counted(reference, by), by)
+    left_out = stats.by_label(frame.drop(counted.index), by)
     return [
         Row(
             trust=notes.trust(label, arm),
             repeats=arm[names].to_dict("records"),
             published={name: v for name, v in then.get(label, {}).items() if v is not None},
             reference=elsewhere[label][names].to_dict("records") if label in elsewhere else (),
+            left_out=left_out[label][names].to_dict("records") if label in left_out else (),
         )
-        for label, arm in stats.by_label(frame, by).items()
+        for label, arm in stats.by_label(counted, by).items()
     ]
 
 
@@ -103,28 +106,28 @@ def triptych(
     *,
     title: str = "Memory, time and CPU of each client",
     conditions: str = "",
+    scales: Mapping[str, str] | None = None,
     differs: str = "",
     published_label: str = "published",
 ) -> Chart:
     """Draw three panels with one group of bars a client.
 
-    `conditions` says what was measured here. `differs` says how the published workload differs from
-    it; empty where it does not, and then both share an axis. Raises `BadInput` where there are no
+    `conditions` says what was measured here. Sources at different `scales` do not share an axis;
+    `differs` says how the published workload differs then. Raises `BadInput` where there are no
     rows.
     """
     if not rows:
         raise BadInput("there are no clients to draw: give a row for each")
     looks = _sources(rows, published_label)
-    others = looks.copy()
-    here: dict[Source, Look] = {"repeats": others.pop("repeats", MEASURED)}
-    # The reference is of the published size, and is drawn beside it.
-    apart = bool(differs and others)
+    lines: dict[str, dict[Source, Look]] = {}
+    for source, one in looks.items():
+        lines.setdefault(f"scale {scales[source]}" if scales else "", {})[source] = one
+    apart = len(lines) > 1
     legends = legend(looks.values())
     if any(math.isfinite(row.median(looks, "floor_s")) for row in rows):
         legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
-    lines = [("measured here", here), ("published size", others)] if apart else [("", looks)]
     why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
-    heights = [_BAR_IN * len(rows) * len(one) + 1.25 for _, one in lines]
+    heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
     chart = Chart(
         title=title,
         parts=map(str, rows),
@@ -137,11 +140,11 @@ def triptych(
         legend=legends,
     )
     drawn = chart.body.subplots(len(lines), len(_METRICS), squeeze=False, height_ratios=heights)
-    for line, (label, shown) in zip(drawn, lines, strict=True):
+    for line, (label, shown) in zip(drawn, lines.items(), strict=True):
         for ax, name in zip(line, _METRICS, strict=True):
             _client_panel(ax, rows, shown, stats.metric(name))
             ax.tick_params(axis="y", labelleft=ax is line[0])
-        line[0].set_ylabel(label, weight="bold")
+        line[0].set_ylabel(label if apart else "", weight="bold")
     chart.body.align_ylabels(list(drawn[:, 0]))
     return chart
 
@@ -154,6 +157,7 @@ def _client_panel(
         (
             row.trust.marked if "repeats" in looks else row.trust.label,
             [row.values(source, metric.name) for source in looks],
+            row.values("left_out", metric.name) if "repeats" in looks else (),
         )
         for row in rows
     ]
@@ -247,7 +251,7 @@ def throughput(
         for label, of in groups.items():
             verdict = stats.worst(one.trust.verdict for one in of.values())
             values = [of[bar].values(source) if bar in of else [] for bar, source in looks[panel]]
-            shown.append((Trust(label=label, verdict=verdict).marked, values))
+            shown.append((Trust(label=label, verdict=verdict).marked, values, ()))
         grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
         ax.set_title(panel)
     for ax in drawn.flat[len(panels) :]:

@@ -28,7 +28,8 @@ def reproduce(
         Path | None, typer.Option(metavar="DIR", help="Where the report and charts go.")
     ] = None,
     save_reference: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Store as a reference result, too.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Store as a reference, too: FILE.json and FILE.png."),
     ] = None,
     json: Json = None,
 ) -> None:
@@ -38,6 +39,7 @@ def reproduce(
     """
     from labkit.lab import facade
     from labkit.report import stored
+    from labkit.spec import validation
     from labkit.studies import study_file
 
     if name == "list":
@@ -47,13 +49,20 @@ def reproduce(
         return
 
     scale = scale or facade.default_scale()
-    folder = out or Path("results") / f"{study_file.load(name).id}-{scale}"
+    file = study_file.load(name)
+    folder = out or Path("results") / f"{file.id}-{scale}"
     options.check_folder("--out", folder)
     options.check_file("--save-reference", save_reference)
+    planned, arms = file.scale(scale), len(file.arms_at(scale))
+    times = planned.repeats if repeats is None else repeats
+    validation.check("repeats", times, validation.Repeats)
+    minutes = (planned.minutes or 0.0) * times / planned.repeats
+    about = f", about {minutes:.2g} min" if minutes else ""
+    terminal.note(f"{file.id} at scale {scale}: {arms * times} runs{about}")
 
     def save(found: FileStudy) -> str:
         report = found.write(folder)
-        if save_reference is not None:
+        if save_reference is not None and not terminal.all_failed(found.records):
             stored.save_reference(found, save_reference)
         return f"The report is {report}"
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from labkit import paths
 from labkit.record import interference
 from labkit.spec import variables
 
@@ -63,6 +66,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "versions": {name: version(name) for name in LIBRARIES},
+        "commit": _commit(),
     }
 
 
@@ -98,6 +102,19 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, and if what is measured was changed since; None elsewhere."""
+    git = ["git", "-C", str(paths.CHECKOUT), "--no-optional-locks", "status", "--porcelain=2"]
+    git += ["--branch", "--", "labkit", "data/studies"]
+    with suppress(OSError, subprocess.SubprocessError):
+        if paths.in_checkout():
+            told = subprocess.check_output(git, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
+            head, *others = told.splitlines()
+            changed = ", changed since" if any(line[0] != "#" for line in others) else ""
+            return f"{head.split()[-1][:10]}{changed}"
+    return None
 
 
 def _cpu_model() -> str:

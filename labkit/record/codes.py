@@ -8,13 +8,16 @@ repeats are in `stats`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
 from labkit import paths
+from labkit.errors import BadInput
 from labkit.record import guards, stalls
 from labkit.record.record import Note, Record, Verdict
+from labkit.spec.trial import Trial
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -59,6 +62,8 @@ INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "inv
 """The codes that make a record invalid."""
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 """Those that something else on the machine causes: the same run may well be valid next time."""
+_OF_FIGURES = CODES.keys() - FAILED - {"core-shared", "not-stored", "tasks-left-behind"}
+"""What the figures of a record show again; other notes are of whoever saw the run."""
 UNKNOWN = "invalid"
 """What spoilt an invalid record that has no code which this version knows."""
 
@@ -70,6 +75,25 @@ def verdict(notes: Iterable[Note]) -> Verdict:
     if "invalid" in given:
         return "invalid"
     return "warn" if "warn" in given else "valid"
+
+
+def judged_anew(record: Record) -> Record:
+    """Return a stored record with the notes and the verdict of today's guards.
+
+    A run that failed stays one. Of a client that was lost, and of what is no trial, the figures
+    show no more than the notes say.
+    """
+    notes = record.warnings
+    # Its server may have had another engine: no guard looks at that.
+    target = {name: v for name, v in record.trial.get("target", {}).items() if name != "engine"}
+    if record.client is not None and "strategy" in record.trial:
+        with suppress(BadInput):  # a setting that there is no longer
+            asked = {**record.trial, "target": target}
+            trial = Trial.from_dict(asked, allow_remote=target.get("allow_remote"))
+            found = with_advice(guards.find_notes(trial, record))
+            again = _OF_FIGURES | {note.code for note in found}
+            notes = [*(note for note in notes if note.code not in again), *found]
+    return msgspec.structs.replace(record, warnings=notes, verdict=verdict(notes))
 
 
 def failed(record: Record) -> bool:

@@ -59,6 +59,8 @@ class FileStudy(Study):
         super().__init__(named, [ARM])
         self.file, self.scale = file, scale
         self.claims, self.absent = claims, dict(absent or {})
+        self.made_again: list[Record] = []
+        """Runs that something spoilt and that were made again: no figure is of them."""
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -100,6 +102,20 @@ class FileStudy(Study):
         known = [getattr(source, name, None) for name in ("author", "year")]
         whose = ", ".join(str(one) for one in known if one)
         return f"{self.file.title}{f' ({whose})' if whose else ''}, scale {self.scale}"
+
+    def measured_on(self) -> str:
+        """Return when, with what and where it was measured, in a sentence."""
+        env, records = self.environment, self.records
+        versions = {"labkit": None, **env.get("versions", {}), "Python": env.get("python")}
+        parts = [f"{name} {version or 'of unknown version'}" for name, version in versions.items()]
+        parts[0] += f" (commit {env['commit']})" if env.get("commit") else ""
+        parts += [f"{env.get('system')} {env.get('kernel')}", f"{env.get('cpu')}"]
+        parts += [f"{env.get('cores_usable')} of {env.get('cores')} cores"]
+        for what, at, name in (("server engine", "target", "engine"), ("seed", "workload", "seed")):
+            found = {record.trial.get(at, {}).get(name) for record in records} - {None}
+            parts += [f"{what} {', '.join(map(str, sorted(found)))}"] if found else []
+        days = sorted({record.started_at[:10] for record in records})
+        return f"Measured on {' and '.join(days)}: {', '.join(parts)}."
 
     def tally(self) -> str:
         """Return how many verdicts there are of each word, in a sentence."""
@@ -234,16 +250,12 @@ class Ledger(FileStudy):
 
     def sentences(self) -> list[str]:
         """Return how many of each verdict, how to read them, and under what they were found."""
-        found = self.environment
-        versions = found.get("versions", {})
-        named = [f"{name} {versions[name]}" for name in ("aiohttp", "uvloop") if versions.get(name)]
         return [
             self.tally(),
             "Effects are medians over repeats in fresh processes, paired by repeat, with their "
             "95 % interval: it lies wholly in the band (holds), outside (refuted), or neither "
             "(inconclusive). Counts must be in the band in every run.",
-            f"Scale {self.scale}; Python {found.get('python')}, {', '.join(named)}; "
-            f"{found.get('cpu')}, {found.get('cores_usable')} cores; loopback only.",
+            f"Scale {self.scale}; loopback only. {self.measured_on()}",
         ]
 
     def html(self) -> str:

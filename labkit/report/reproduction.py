@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from labkit import charts, stats
+from labkit.record import codes
 from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.studies.parts import Source
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from labkit.charts import Chart
 
 _WHOLE_PROCESS = (
@@ -43,7 +47,32 @@ _COLUMNS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
 
 
 class Reproduction(FileStudy):
-    """A published benchmark, run again: its figures beside the measured ones, with verdicts."""
+    """A published benchmark, run again: its figures beside the measured ones, with verdicts.
+
+    Table and chart are of the runs that are not invalid; of an arm that has no other, of those.
+    """
+
+    @cached_property
+    def _counted(self) -> pd.DataFrame:
+        return stats.counted(self._frame, self.by)
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        return stats.summary_of(self.records, self.by, self._counted)
+
+    def omissions(self) -> list[str]:
+        """Return which runs no figure is of, and why: left out, made again, not run."""
+        found, runs, ran = [], len(self.records), {run.axes[ARM] for run in self.records}
+        spoilt = [self.records[n] for n in self._frame.index.difference(self._counted.index)]
+        for what, those in (("left out (crosses)", spoilt), ("made again", self.made_again)):
+            each = dict.fromkeys(f"{codes.disturbance(run)} ({run.axes[ARM]})" for run in those)
+            found += [f"{len(those)} of {runs} runs {what}: {'; '.join(each)}."] if each else []
+        for arm in self.file.arms:
+            if arm.chart and arm.spot is None and arm.id not in ran:
+                only = arm.scales and f"only at scale {', '.join(arm.scales)}"
+                why = self.absent.get(arm.id) or arm.remark or only or "no record"
+                found.append(f"{arm.id} was not run: {why}.")
+        return found
 
     def published(self) -> list[dict[str, Any]]:
         """Return a row for each arm: its figures then (`published`) and here (`measured`)."""
@@ -64,12 +93,12 @@ class Reproduction(FileStudy):
     def table(self) -> Table:
         """Return published beside measured, a row an arm."""
         columns, rows, lines = _COLUMNS[self.file.chart], self.published(), []
-        says = [self.scale_text(), self.server_text(), _WHOLE_PROCESS]
+        says = [self.scale_text(), _WHOLE_PROCESS, *self.omissions(), self.measured_on()]
         if self.file.chart == "throughput":
             ran = [row for row in rows if row["measured"]]
             left_out, rows = len(rows) - len(ran), ran
             which = f"{left_out} arms run" if left_out > 1 else "1 arm runs"
-            says[2] = f"{which} only at a larger scale." if left_out else ""
+            says[1] = f"{which} only at a larger scale." if left_out else ""
         for row in rows:
             now = row["measured"]
             figures = {"published": _then(row["published"] or {}), "measured": now or {}}
@@ -88,11 +117,10 @@ class Reproduction(FileStudy):
         """Return the sentence that says how this run differs from the published one."""
         return self.file.scale(self.scale).about
 
-    def server_text(self) -> str:
-        """Return on which engine of the lab's own server it was measured, in a sentence."""
-        targets = [record.trial.get("target", {}) for record in self.records]
-        engines = dict.fromkeys(one["engine"] for one in targets if one.get("engine"))
-        return f"Server engine: {', '.join(engines)}." if engines else ""
+    def conditions(self) -> str:
+        """Return what a chart of it says: how it was measured, what it leaves out, its scale."""
+        lines = [self.measured_on(), *self.omissions(), f"Scale {self.scale}: {self.scale_text()}"]
+        return "\n".join(lines)
 
     def text(self) -> str:
         """Return the table, and each verdict with its reason; what this scale cannot run, once."""
@@ -130,12 +158,10 @@ class Reproduction(FileStudy):
             return super().plot(str(kind))
         source = next(iter(self.file.sources.values()))
         year = f" {source.year}" if isinstance(source, Source) and source.year else ""
-        conditions = f"Scale {self.scale}: {self.scale_text()} {self.server_text()}".rstrip()
-        if reference is not None:
-            conditions += f" The reference machine: {reference.server_text().lower()}"
+        there = f"Reference machine: {reference.conditions()}\n" if reference else ""
         named = {
             "title": self.file.title,
-            "conditions": conditions,
+            "conditions": there + self.conditions(),
             "published_label": f"published{year}",
         }
         frame = self._frame
@@ -147,10 +173,12 @@ class Reproduction(FileStudy):
                 published={row[ARM]: _then(row) for row in self.file.published()},
                 reference=None if reference is None else reference._frame,
             )
-            differs = "" if self.scale == "paper" else self.file.scale("paper").about
-            return charts.triptych(rows, differs=differs, **named)
-        measured = stats.by_label(frame, [ARM])
-        elsewhere = {} if reference is None else stats.by_label(reference._frame, [ARM])
+            scales = {"repeats": self.scale, "published": "paper"}
+            scales |= {"reference": reference.scale} if reference else {}
+            differs = self.file.scale("paper").about
+            return charts.triptych(rows, scales=scales, differs=differs, **named)
+        measured = stats.by_label(self._counted, [ARM])
+        elsewhere = {} if reference is None else stats.by_label(reference._counted, [ARM])
         nothing = frame.head(0)
         rates = [
             charts.Rate(

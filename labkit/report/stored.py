@@ -1,8 +1,9 @@
 """Results from what is stored: the records of a study, and the reference results of benchmarks.
 
-A reference is a benchmark at paper scale, measured on a machine that its records name: one JSON
-file a benchmark in `data/reference`, with the records themselves, so that whatever is drawn of them
-is computed as for the reader's own. Only the first repeat keeps its timeline.
+A reference is a benchmark that was measured on a machine which its records name: one JSON file a
+benchmark in `data/reference`, and the picture of that file. It has all records, also of runs that
+failed, are invalid or were made again. Whatever is drawn of them is computed as for the reader's
+own, and their verdicts are those of today's guards. Only the first repeat keeps its timeline.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import msgspec
 
 from labkit import paths
 from labkit.errors import BadInput
-from labkit.record import codec
+from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
+from labkit.record.store import Store
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
@@ -94,27 +96,57 @@ def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
 
 
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """`absent` says of arms that did not run what they missed, `made_again` has spoilt runs."""
+
     benchmark: str
     scale: str
+    absent: dict[str, str] = {}
     records: list[Record]
+    made_again: list[Record] = []
 
 
 def reference(name: str) -> Reproduction:
-    """Return the stored reference of a benchmark. Raises `BadInput` where there is none."""
-    file = study_file.load(name)
-    path = paths.data("reference") / f"{file.id}.json"
+    """Return the stored reference of a benchmark, or the one in the file of that path.
+
+    Raises `BadInput` where there is none.
+    """
+    path = Path(name)
+    if path.suffix != ".json":
+        path = paths.data("reference") / f"{study_file.load(name).id}.json"
     if not path.is_file():
         listed = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
     stored = codec.parse(path.read_bytes(), _Stored, f"reference {path.name}")
-    return Reproduction(file, stored.scale, stored.records)
+    return _of_stored(stored, study_file.load(stored.benchmark))
+
+
+def _of_stored(stored: _Stored, file: StudyFile) -> Reproduction:
+    records = list(map(codes.judged_anew, stored.records))
+    found = Reproduction(file, stored.scale, records, absent=stored.absent)
+    found.made_again = list(map(codes.judged_anew, stored.made_again))
+    return found
 
 
 def save_reference(study: FileStudy, path: Path) -> None:
-    """Store a study as a reference."""
+    """Store a study as a reference, with the runs that were made again, and its picture beside it.
+
+    Each file is there whole, or as it was before.
+    """
+    last = {record.id for record in study.records}
+    every = Store().of_study(str(study.records[0].study))
     records = [
         record if record.repeat == 0 else msgspec.structs.replace(record, timeline=Timeline())
         for record in study.records
     ]
-    stored = _Stored(benchmark=study.file.id, scale=study.scale, records=records)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n")
+    stored = _Stored(
+        benchmark=study.file.id,
+        scale=study.scale,
+        absent=study.absent,
+        records=records,
+        made_again=[record for record in every if record.id not in last],
+    )
+    data = msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n"
+    picture, whole = _of_stored(stored, study.file).plot().png(), path.with_suffix(".tmp")
+    for file, content in ((path, data), (path.with_suffix(".png"), picture)):
+        whole.write_bytes(content)
+        whole.replace(file)

@@ -10,6 +10,7 @@ from labkit.stats.frames import arms as arms
 from labkit.stats.frames import by_label as by_label
 from labkit.stats.frames import codes_of as codes_of
 from labkit.stats.frames import codes_text as codes_text
+from labkit.stats.frames import counted as counted
 from labkit.stats.frames import doubt_sentences as doubt_sentences
 from labkit.stats.frames import doubts_of as doubts_of
 from labkit.stats.frames import frame as frame

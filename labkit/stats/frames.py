@@ -102,6 +102,12 @@ def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any
         yield {name: plain(value) for name, value in zip(by, key, strict=True)}, rows
 
 
+def counted(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of each arm that are not invalid, or all of an arm that has no other."""
+    is_good = frame["verdict"] != "invalid"
+    return frame[is_good | ~is_good.groupby([frame[name] for name in by]).transform("any")]
+
+
 def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return the rows of each arm under its `arm_label`, in order of first appearance."""
     return {arm_label(settings): rows for settings, rows in arms(frame, by)}
