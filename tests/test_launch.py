@@ -29,12 +29,13 @@ from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
 from labkit.errors import BadInput
-from labkit.launch import cores, environment, launcher, process
+from labkit.launch import cores, environment, launcher, preflight, process
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.cores import Cores, State
 from labkit.measured.probes import malloc
 from labkit.record.record import Record
 from labkit.spec import delays
+from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
 from labkit.spec.registry import STRATEGIES
 from labkit.spec.trial import Trial
 
@@ -504,6 +505,25 @@ async def test_a_url_is_called_item_by_item_and_a_connector_that_holds_back_is_n
     assert record.counts.ok == stats["requests"] == 60
     assert stats["bytes_out"] == sum(range(60))
     assert (record.server, record.floor_s, record.efficiency) == (None, None, None)
+
+
+async def sends_all_twice(fetch: Any, items: Any, limit: int) -> None:
+    await asyncio.gather(*map(fetch, [*items, *items]), return_exceptions=True)
+
+
+@pytest.mark.parametrize(("requests", "delay"), [(60, "1"), (100, "0")])
+async def test_a_remote_host_is_sent_no_more_than_the_caps_whatever_a_strategy_does(
+    requests: int, delay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "addresses", lambda *_: ["127.0.0.1"])
+    with serving(delay=delay) as server:
+        url = f"http://example.invalid:{server.address[1]}/"
+        remote = Trial(target=url, allow_remote="example.invalid", requests=requests, limit=5)
+        record = (await ran(remote.replace(strategy=sends_all_twice))).record
+        assert server.stats()["max_in_flight"] <= MAX_REMOTE_LIMIT
+
+    assert record.counts.sent == record.counts.ok == requests
+    assert (record.wall_s or 0.0) >= (requests - 1) / MAX_REMOTE_RPS
 
 
 async def test_where_nobody_listens_all_fail_and_nothing_is_lost() -> None:
