@@ -180,7 +180,7 @@ def test_two_ways_to_write_a_target() -> None:
         ("level of identity", ["/json/1?encoding=identity&level=1"]),
         # What would hold the server for long.
         ("level of br", ["/json/4000?encoding=br&level=11", "/json/7000?encoding=br&level=10"]),
-        ("level of gzip", ["/json/1?encoding=gzip&level=10", "/json/99999?encoding=gzip&level=9"]),
+        ("level of gzip", ["/json/1?encoding=gzip&level=10", "/json/30000?encoding=gzip&level=8"]),
         ("level of deflate", ["/message/400000?encoding=deflate&level=8"]),
         ("level of zstd", ["/json/1?encoding=zstd&level=0", "/json/10000?encoding=zstd&level=19"]),
         ("rate", [f"/bytes/1?rate={text}" for text in ("0", "-1", "1.5", "fast")]),
@@ -276,6 +276,8 @@ def test_each_coding_round_trips_and_repeats_itself(coding: str) -> None:
         assert DECODERS[coding](whole(answer)) == documents.records(500)
         assert answer == ask(target, headers={"accept-encoding": accepted})
     assert ask(forced) == ask(f"{forced}&level={coder.level}")
+    for n, most_kb in zip(coder.levels, coder.most_kb, strict=True):
+        assert [coder.may(n, bytes(1_000 * most_kb + more)) for more in (0, 1)] == [True, False]
 
 
 def test_the_tutorial_of_gzip_gets_its_94_bytes() -> None:

@@ -417,27 +417,6 @@ async def test_a_gap_between_answers_is_the_servers_unless_it_ran(
     assert [stall.who for stall in started.stalls()] == stalled
 
 
-@pytest.mark.parametrize(("continued", "who"), [(False, "strategy"), (True, "client")])
-async def test_a_blocked_loop_is_the_users_strategy_unless_it_was_stopped(
-    continued: bool, who: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stalls.Watch, "_read_waited_ns", lambda _: 0)
-    meter = meter_of(1)
-    started = Sampler(meter, None, lambda _: None, own=True)
-    started.start()
-    meter.window.open()
-    until_ns = perf_counter_ns() + 150_000_000
-    while perf_counter_ns() < until_ns:
-        pass
-    if continued:
-        started.was_continued()
-    await turns(1)
-    meter.window.close()
-    started.stop()
-
-    assert [stall.who for stall in started.stalls()] == [who]
-
-
 @pytest.mark.parametrize(("late_s", "ran_s", "waited_s", "max_busy_s", "stood_s"), [
     (0.5, 0.0, 0.0, math.inf, [0.5]),
     (0.5, 0.2, 0.1, math.inf, [0.2]),  # it worked, and waited for its core

@@ -265,11 +265,12 @@ def _coded(body: bytes, request: Request) -> Answer:
     if coder is None:
         raise BadInput(f"encoding is {coding[:40]!r}: it must be one of {names}")
     levels = Annotated[int, Meta(ge=coder.levels[0], le=coder.levels[-1])]
-    level = option(request, "level", levels, coder.level, f"level of {coding}")
-    if level >= coder.slow_from and len(body) > coder.max_slow_bytes:
+    most = max(n for n in coder.levels if coder.may(n, body))
+    level = option(request, "level", levels, min(coder.level, most), f"level of {coding}")
+    if not coder.may(level, body):
         raise BadInput(
-            f"level of {coding} is '{level}': it must be below {coder.slow_from} for more than "
-            f"{coder.max_slow_bytes:,} bytes, as the server stands still meanwhile"
+            f"level of {coding} is '{level}': it must be {most} at most for {len(body):,} bytes, "
+            "as the server stands still meanwhile"
         )
     coded = () if coding == documents.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
@@ -158,25 +158,35 @@ def _zstd(body: bytes, level: int) -> bytes:
 class Coder(NamedTuple):
     """A coding: its function, its default level, and the levels that it allows.
 
-    From the level `slow_from` on a body may have `max_slow_bytes`: the largest document would take
-    over a second then, at the highest level 25, in which the server answers nobody else.
+    `most_kb`, level by level, is the largest body: it takes a quarter of a second, in which the
+    server answers nobody else. The largest document would take 1.1 s by gzip at level 9, and 25 s
+    by br at level 11. Rejected: to code in a thread, which would share the server's core with it.
     """
 
     code: Callable[[bytes, int], bytes]
     level: int
     levels: range
-    slow_from: int
-    max_slow_bytes: int
+    most_kb: Sequence[int]
 
+    def may(self, level: int, body: bytes) -> bool:
+        """Return whether a body may be coded at this level."""
+        return len(body) <= 1_000 * self.most_kb[level - self.levels[0]]
+
+
+_ALL_KB = 10_500
+"""Above the size of each document."""
+_ZLIB_KB = [*[_ALL_KB] * 7, 7_000, 2_000, 2_000]
+_BR_KB = [*[_ALL_KB] * 5, 5_000, 4_000, 3_000, 2_500, 1_500, 250, 110]
+_ZSTD_KB = [*[_ALL_KB] * 9, 7_000, 5_000, 3_500, 2_500, 1_400, 1_400, 800, 600, 500, 300]
 
 # In order of preference, where a client has none. Of zlib, a window of 31 is a gzip wrapper (whose
 # time stamp zlib leaves 0), and one of 15 a zlib wrapper, which is what RFC 9110 calls deflate.
 CODERS: Mapping[str, Coder] = {
-    "gzip": Coder(lambda body, n: zlib.compress(body, n, 31), 6, range(10), 8, 4_000_000),
-    "deflate": Coder(lambda body, n: zlib.compress(body, n, 15), 6, range(10), 8, 4_000_000),
-    "br": Coder(_brotli, 5, range(12), 9, 200_000),
-    "zstd": Coder(_zstd, 3, range(1, 20), 13, 400_000),
-    IDENTITY: Coder(lambda body, _: body, 0, range(1), 1, 0),
+    "gzip": Coder(lambda body, n: zlib.compress(body, n, 31), 6, range(10), _ZLIB_KB),
+    "deflate": Coder(lambda body, n: zlib.compress(body, n, 15), 6, range(10), _ZLIB_KB),
+    "br": Coder(_brotli, 5, range(12), _BR_KB),
+    "zstd": Coder(_zstd, 3, range(1, 20), _ZSTD_KB),
+    IDENTITY: Coder(lambda body, _: body, 0, range(1), [_ALL_KB]),
 }
 
 
