@@ -277,7 +277,8 @@ async def audit(
     """Measure the lab's own error on this machine: in about ten minutes.
 
     Compares a trial with itself `comparisons` times, 10 s each, takes the probes' own cost, and
-    compares percentiles with delays that the server knows it gave.
+    compares percentiles with delays that the server knows it gave, and CPU with a client that never
+    sleeps.
     """
     validation.check("comparisons", comparisons, validation.Repeats)
     file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
