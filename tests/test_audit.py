@@ -163,7 +163,7 @@ def test_no_figure_holds_by_records_that_lost_a_request() -> None:
     assert "holds" not in audit(readings(), warnings=lost, verdict="invalid").values()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.0, 0.25])
 def test_intervals_that_are_too_narrow_are_found(
     monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
