@@ -134,6 +134,12 @@ def test_what_waited_widens_what_depends_on_it(
     assert metrics.undisturbed(make_record(**shares), measure, value) == pytest.approx(ends)
 
 
+def test_a_ratio_needs_finite_numbers_above_0_of_both() -> None:
+    values = [None, math.nan, math.inf, -1.0, 0.0, 0.5, 2.0]
+    assert [one for one in values if metrics.is_usable(one)] == [0.5, 2.0]
+    assert metrics.usable_pairs([1.0, None, 3.0], [2.0, 2.0, 0.0]) == ([1.0], [2.0])
+
+
 FREE = {"client.cpu_percent": 69.0, "client.waited_percent": 0.0, "server.cpu_percent": 20.0}
 AT_ONCE = {"delay": "0", "limit": 10}
 MOST = [Note(code="failures-most", message="m")]
@@ -143,6 +149,7 @@ DOUBTS = [
     (AT_ONCE, {**FREE, "client.cpu_percent": 70.0}, "throughput_rps", ""),
     (AT_ONCE, {"client": None}, "throughput_rps", ""),
     ({**AT_ONCE, "limit": 1}, FREE, "throughput_rps", ""),
+    ({}, {**FREE, "trial": {}}, "throughput_rps", ""),
     ({**AT_ONCE, "delay": "1"}, FREE, "throughput_rps", ""),
     ({**AT_ONCE, "path": "/{item}?rate=9"}, FREE, "throughput_rps", ""),
     ({}, {"warnings": MOST}, "wall_s", "a run failed (failures-most)"),
