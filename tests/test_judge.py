@@ -347,6 +347,8 @@ def test_a_ratio_is_moved_by_what_waited_in_each_of_its_arms() -> None:
     of = [msgspec.structs.replace(a, client=b) for a, b in zip(of, waited, strict=True)]
     assert "across the edge: without them it may be ×1.012 to ×1.100;" in found(of, to).reason
     assert found(of, to, at_least=1.0).verdict == "holds"
+    of[1] = msgspec.structs.replace(of[1], wall_s=1.2)
+    assert "without them it may be ×1.012 to ×1.200;" in found(of[:3], to[:3]).reason
 
 
 ECHO = {"trial": Trial(target="echo", transport="echo").to_dict()}
@@ -479,22 +481,21 @@ def test_two_arms_with_the_same_in_force_cannot_be_compared(
     setting, wall_s = "enable_cleanup_closed", {"one": 2.0, "other": 1.0}
     runs = [
         run
-        for arm, here, more in zip(wall_s, in_force, (10, limit), strict=True)
+        for n, arm, here, more in zip((50, 60), wall_s, in_force, (10, limit), strict=True)
         for run in records(
             arm,
             "wall_s",
             [wall_s[arm]] * 5,
-            settings={f"transport.{setting}": arm == "one", "limit": more},
-            effective={"transport": {setting: here}},
+            settings={f"transport.{setting}": arm == "one", "limit": more, "transport.limit": n},
+            effective={"transport": {setting: here, "limit": 9}},
         )
     ]
     few = judge.verdicts(TWO, "smoke", runs, cores=2, claims=["both"])[0]
     assert few.verdict == answer
     if answer == "inconclusive":
         assert few.deciding is None
-        assert few.reason.startswith(
-            f"not testable here: transport.{setting} is False in both arms, whatever is asked for"
-        )
+        same = f"transport.limit is 9, transport.{setting} is False in both arms, whatever is asked"
+        assert few.reason.startswith(f"not testable here: {same} for")
 
 
 def test_as_json_a_verdict_has_the_fields_of_the_contract() -> None:

@@ -305,8 +305,8 @@ def _typical(
     if check.is_ratio and min(known) <= 0:
         return None, None
     found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
-    if found.low is None or found.high is None:
-        return None, None
+    assert found.low is not None  # there are enough
+    assert found.high is not None
     return found.value, (found.low, found.high)
 
 
