@@ -95,10 +95,7 @@ REQUESTS: list[tuple[bytes, bytes]] = [
     (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
     (CHUNKED + b'3;a\r\nabc\r\n1;b="c"\r\nd\r\n0;last\r\nX: y\r\n\r\n', b"abcd"),
     # A body that looks like a request.
-    (
-        POST + b"Content-Length: %d\r\n\r\n" % len(PLAIN) + PLAIN,
-        PLAIN[: KEPT + 1],
-    ),
+    (POST + b"Content-Length: %d\r\n\r\n" % len(PLAIN) + PLAIN, PLAIN[: KEPT + 1]),
 ]
 
 
@@ -125,21 +122,9 @@ def test_a_request_is_what_it_says_wherever_it_is_split(raw: bytes, body: bytes)
         (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n", False, False),
         (b"GET /x HTTP/1.0\r\n", False, False),
         (b"GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n", True, False),
-        (
-            POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n",
-            True,
-            True,
-        ),
-        (
-            POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n",
-            True,
-            True,
-        ),
-        (
-            POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n",
-            True,
-            False,
-        ),
+        (POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n", True, True),
+        (POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", True, True),
+        (POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n", True, False),
         (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n", False, False),
         (POST + b"Expect: a miracle\r\nContent-Length: 1\r\n", True, False),
         (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n", True, False),

@@ -150,9 +150,7 @@ LIMITED = {
     ),
     "a body until the end": lambda over: OK + b"\r\n" + b"x" * (MAX_BODY + over),
     "head and trailer": lambda over: CHUNKED + b"0\r\n" + padded(over, before=24),
-    "lines of a trailer": lambda over: (
-        CHUNKED + b"0\r\n" + b"a:%99b\r\n" % b"" * 9 + padded(over, before=33)
-    ),
+    "long lines": lambda over: CHUNKED + b"0\r\n" + b"a:%99b\r\n" % b"" * 9 + padded(over, 33),
 }  # fmt: skip
 
 

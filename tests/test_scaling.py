@@ -102,8 +102,7 @@ def test_the_knee_in_words_names_limits_without_any_rate() -> None:
     assert "left out: limit 4, 16. The knee is at a limit of 32" in says
     assert says.endswith(
         "32: it is the smallest whose rate (3,000 requests/s) is within 5% of the best (3,000 at "
-        "32); "
-        "its 95 % interval, of the limits tried, is 32 alone."
+        "32); its 95 % interval, of the limits tried, is 32 alone."
     )
 
 
