@@ -60,6 +60,8 @@ def test_a_reference_keeps_every_run_and_its_picture_says_which_no_figure_is_of(
     assert all(part in found.measured_on() for part in named)
 
 
-def test_a_row_that_was_not_run_says_why() -> None:
-    found = Reproduction(study_file.load("miech-2016"), "workshop", [run("sync-100", 0)])
-    assert "52 minutes" in next(one for one in found.omissions() if one.startswith("each-1m "))
+def test_a_row_without_a_good_run_and_one_that_was_not_run_say_why() -> None:
+    lost = run("sync-100", 0, verdict="invalid", warnings=[Note(code="stalled", message="")])
+    found = Reproduction(study_file.load("miech-2016"), "workshop", [lost]).omissions()
+    assert found[0] == "1 of 1 runs invalid, as all of their row: stalled (sync-100)."
+    assert "52 minutes" in next(one for one in found if one.startswith("each-1m "))

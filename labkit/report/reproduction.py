@@ -63,8 +63,14 @@ class Reproduction(FileStudy):
     def omissions(self) -> list[str]:
         """Return which runs no figure is of, and why: left out, made again, not run."""
         found, runs, ran = [], len(self.records), {run.axes[ARM] for run in self.records}
-        spoilt = [self.records[n] for n in self._frame.index.difference(self._counted.index)]
-        for what, those in (("left out (crosses)", spoilt), ("made again", self.made_again)):
+        spoilt = [run for run in self.records if run.verdict == "invalid"]
+        others = {run.axes[ARM] for run in self.records if run.verdict != "invalid"}
+        kinds = {
+            "left out (crosses)": [run for run in spoilt if run.axes[ARM] in others],
+            "invalid, as all of their row": [run for run in spoilt if run.axes[ARM] not in others],
+            "made again": self.made_again,
+        }
+        for what, those in kinds.items():
             each = dict.fromkeys(f"{codes.disturbance(run)} ({run.axes[ARM]})" for run in those)
             found += [f"{len(those)} of {runs} runs {what}: {'; '.join(each)}."] if each else []
         for arm in self.file.arms:
