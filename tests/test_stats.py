@@ -276,7 +276,7 @@ def test_summary_rows_are_json_without_nan() -> None:
 
 LABELS = {
     "all": {},
-    "gather": GATHER,
+    r"a\nb": {"strategy": "a\nb"},
     "1,000": {"limit": 1000},
     "gather, limit 1000": GATHER | {"limit": 1000},
     "eager_tasks true": {"eager_tasks": True},
