@@ -15,9 +15,9 @@ from weakref import WeakSet
 
 import pytest
 import uvloop
-from clocks import VirtualLoop
 
 from labkit.measured.strategies import NAMES
+from labkit.notebook.exercises.sandbox import VirtualLoop
 
 ALL_AT_ONCE = {"gather"}
 ONE_BY_ONE = {"sequential"}

@@ -36,7 +36,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def checks(name: str) -> list[Any]:
-    """Return the rows of a table of checks: name, changes, status, start of what is found."""
+    """Return the rows of a table of cases, as of checks: name, changes, status, what is found."""
     rows: list[Any] = json.loads((DATA / name).read_text("utf-8"))
     return rows
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 import sys
 from types import ModuleType
 
 import pytest
+from programs import ran
 
 import labkit as lab
 from labkit import charts
@@ -27,13 +27,8 @@ PARENT = ("pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy")
 
 def loaded_after(code: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds once it has run `code`."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; import json, sys; print(json.dumps(list(sys.modules)))"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    told = f"{code}; import json, sys; print(json.dumps(list(sys.modules)))"
+    done = ran(sys.executable, "-c", told, check=True)
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 

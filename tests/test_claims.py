@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import msgspec
 import pytest
 from factories import STUDIES, make_record
+from programs import labkit
 
 import labkit as lab
 from labkit.charts import Claimed, forest
@@ -140,25 +140,21 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
 # Commands
 
 
-def labkit(*words: str, store: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labkit", "claims", *words]
-    env = {**os.environ, "LABKIT_STORE": str(store)}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=100, check=False, env=env
-    )
+def claims(*words: str, store: Path) -> CompletedProcess[str]:
+    return labkit("claims", *words, env={**os.environ, "LABKIT_STORE": str(store)})
 
 
 def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not(tmp_path: Path) -> None:
     ids = sorted(claim.id for claim in study_file.load("claims").claims)
-    rows = json.loads(labkit("list", "--json", "-", store=tmp_path).stdout)["claims"]
+    rows = json.loads(claims("list", "--json", "-", store=tmp_path).stdout)["claims"]
     assert sorted(row["id"] for row in rows) == ids
     assert len(ids) >= 38
     untested = {row["id"] for row in rows if row["status"] == "not testable here"}
     assert untested == {row["id"] for row in rows if row["not_testable"]}
     assert {"pipelining", "cleanup-closed"} <= untested < {*ids}
-    shown = labkit("list", store=tmp_path)
+    shown = claims("list", store=tmp_path)
     assert all(name in shown.stdout for name in ids)
-    refused = labkit("check", "body-cp", store=tmp_path)
+    refused = claims("check", "body-cp", store=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "did you mean 'body-cap'" in refused.stderr
 

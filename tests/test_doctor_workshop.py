@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from unittest import mock
 import pytest
 from factories import make_record
 from machines import GOOD, checks, machine
+from programs import labkit
 
 from labkit.cli import doctor as command
 from labkit.errors import TrialFailed
@@ -138,10 +138,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
 
 @pytest.mark.slow
 def test_kernel_and_trial_really_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "labkit", "doctor", "--workshop", "--json", "-"],
-        capture_output=True, text=True, timeout=110, check=False, cwd=tmp_path,
-    )  # fmt: skip
+    done = labkit("doctor", "--workshop", "--json", "-", cwd=tmp_path)
     checks = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
 
     assert checks["kernel"]["found"].startswith("started and ran a cell in ")

@@ -13,7 +13,7 @@ import pytest
 from servers import STOPPED_S, noted_children
 
 from labkit.errors import TrialFailed
-from labkit.launch import experiment, launcher, process
+from labkit.launch import experiment, process, servers
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import Child
 from labkit.measured import experiments
@@ -137,7 +137,7 @@ async def test_an_experiment_is_guarded_like_a_trial(monkeypatch: pytest.MonkeyP
     async def stop(module: str, answered: int) -> None:
         served: dict[str, Any] | None = None
         while (served or {"requests": 0})["requests"] < answered:
-            served = await asyncio.to_thread(launcher.asked, jobs["url"], "/-/stats")
+            served = await asyncio.to_thread(servers.asked, jobs["url"], "/-/stats")
         children[module].signal(signal.SIGSTOP)
         await asyncio.sleep(STOPPED_S)
         children[module].signal(signal.SIGCONT)

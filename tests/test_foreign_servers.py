@@ -20,6 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import programs
 import pytest
 from servers import PATIENCE_S
 
@@ -143,9 +144,7 @@ def test_where_programs_can_be_installed_a_skip_for_want_of_one_fails(tmp_path: 
     here = Path(__file__).parent
     command = [sys.executable, "-m", "pytest", "-c", here.parent / "pyproject.toml", tmp_path]
     env = {**os.environ, "PYTHONPATH": str(here), "LABKIT_MISSING": "fail"}
-    ran = subprocess.run(
-        [*command, "-p", "conftest"], env=env, capture_output=True, text=True, check=False
-    )
+    done = programs.ran(*command, "-p", "conftest", env=env)
 
-    assert "1 failed, 1 skipped" in ran.stdout
-    assert "nginx is not installed, and may not be skipped here" in ran.stdout
+    assert "1 failed, 1 skipped" in done.stdout
+    assert "nginx is not installed, and may not be skipped here" in done.stdout

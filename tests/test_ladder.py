@@ -6,13 +6,13 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from programs import labkit
 
 import labkit as lab
 from labkit import charts
@@ -291,17 +291,12 @@ async def test_bad_input_is_refused(
         await lab.ladder(**named)
 
 
-def labkit(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labkit", "ladder", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-
-
 def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(tmp_path: Path) -> None:
     chart, out = tmp_path / "ladder.svg", tmp_path / "ladder.json"
     files = ("--chart", str(chart), "--json", str(out))
-    done = labkit("--short", "--repeats", "1", "--rungs", "streams,wire", *files)
-    listed = labkit("--rungs", "list").stdout
-    refused = labkit("--rungs", "wire,strems", "--repeats", "1")
+    done = labkit("ladder", "--short", "--repeats", "1", "--rungs", "streams,wire", *files)
+    listed = labkit("ladder", "--rungs", "list").stdout
+    refused = labkit("ladder", "--rungs", "wire,strems", "--repeats", "1")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("rung ")

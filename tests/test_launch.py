@@ -594,7 +594,7 @@ async def test_a_trial_that_is_not_finished_fails(settings: Any, says: str, code
 
 
 NO_SERVER = [
-    (("labkit.launch.launcher.START_S", 0), "^the target announced nothing for 0 s"),
+    (("labkit.launch.servers.START_S", 0), "^the target announced nothing for 0 s"),
     (
         ("labkit.launch.environment.usable_cores", lambda: [0, 10**6]),
         r"^the target did not start \(exit status 2\): .*serve\.core is 1000000",

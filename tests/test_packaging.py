@@ -26,6 +26,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from programs import ran
 
 import labkit
 from labkit.cli.servers import JUPYTER_CONFIG
@@ -144,13 +145,7 @@ def test_citation_has_the_version_of_the_project() -> None:
 
 def test_make_help_lists_each_public_target() -> None:
     public = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    shown = subprocess.run(
-        ["make", "--no-print-directory", "help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = ran("make", "--no-print-directory", "help", cwd=ROOT, check=True).stdout
 
     assert public is not None
     assert re.findall(r"^make ([a-z]+) +\S", shown, re.MULTILINE) == public[1].split()

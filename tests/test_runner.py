@@ -15,8 +15,8 @@ import labkit as lab
 from labkit.errors import TrialFailed
 from labkit.lab import runner
 from labkit.lab.progress import Reporter
-from labkit.launch.launcher import Served
 from labkit.launch.preflight import Ready
+from labkit.launch.servers import Served
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.spec import plan

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 from msgspec import Meta
 
 import labkit as lab
@@ -609,71 +610,15 @@ A_TARGET = "must be one of http, echo, url, postgres, valkey, a URL"
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"target": "htp"}, f"target is 'htp': it {A_TARGET}"),
-        ({"target": 5}, f"target is '5': it {A_TARGET}"),
+        *checks("refused_trials.json"),
         ({"target": Workload()}, A_TARGET),
-        ({"target": {"kind": 5}}, "target is '5': it must be one of"),
-        ({"target": {"kind": "url"}}, "target is incomplete: "),
-        ({"transport": "aiohtp"}, "did you mean 'aiohttp'?"),
         ({"transport": AiohttpTransport}, "it must be one of aiohttp"),
-        ({"transport": {"kind": "aiohttp", "limits": 1}}, "did you mean 'limit'?"),
-        ({"transport.most_body_bytes": 1}, "did you mean 'transport.max_body_bytes'?"),
-        ({"transport": {"kind": "aiohttp", "limit": -1}}, "transport.limit is -1: it must be"),
-        ({"loop": "uvlop"}, "did you mean 'uvloop'?"),
-        ({"workload": "open"}, "workload is 'open': it must be one of closed"),
-        ({"limit": 5, "workload.limit": 6}, "workload.limit is set twice"),
         (
             {"workload": Workload(limit=5), "limit": 6},
             "workload.limit is set twice, to 5 within workload and to 6",
         ),
-        ({"target": {"delay": "1"}, "delay": 2}, "target.delay is set twice"),
-        ({"target": HERE, "url": f"{HERE}x"}, "target.url is set twice"),
-        # A transport goes with its targets.
-        ({"target": "http", "transport": "echo"}, "target is 'http' with transport 'echo'"),
-        ({"target": HERE, "transport": "echo"}, "target is 'url' with transport 'echo'"),
-        ({"target": "echo", "transport": "aiohttp"}, "target is 'echo' with transport 'aiohttp'"),
         ({"target": "echo", "transport": WireTransport()}, "with transport 'wire'"),
-        ({"transport": "redis"}, "target is 'http' with transport 'redis'"),
-        ({"target": "valkey", "transport": "aiohttp"}, "with transport 'aiohttp'"),
-        ({"target": "https://127.0.0.1/", "transport": "wire"}, "speaks plain HTTP only"),
-        ({"target": HERE, "resolve_s": 0.1}, "transport.resolve_s is 0.1 with target 'url'"),
-        # A path belongs to HTTP.
-        ({"target": "echo", "path": "/x"}, "workload.path is '/x' with target 'echo'"),
-        ({"target": "valkey", "path": "/x"}, "workload.path is '/x' with target 'valkey'"),
-        ({"delay": "randint(3)"}, "write one of 0.05, randint"),
-        # Connections and modes.
-        ({"force_close": True, "keepalive_timeout": 0}, "set one of the two"),
-        ({"force_close": True, "keepalive_timeout": 30.0}, "set one of the two"),
-        ({"trace": True, "probes": "counts"}, "transport.trace is on with probes 'counts'"),
-        ({"target": "valkey", "depth": 2}, "set the mode to pipeline"),
-        ({"target": "valkey", "mode": "blocking", "depth": 2}, "set the mode to pipeline"),
-        ({"target": "valkey", "pool_timeout_s": 1.0}, "set the mode to blocking or pipeline"),
-        ({"target": "valkey", "mode": "client", "pool_timeout_s": None}, "the mode to blocking"),
-        ({"target": "valkey", "keys": 1_000_000, "value_bytes": 1_000}, "with target.value_bytes"),
-        ({"target": "postgres", "batch_delay_s": 0.02}, "transport.batch_delay_s is 0.02 with"),
-        ({"target": "postgres", "min_size": 11}, "min_size is 11 with transport.max_size"),
-        # What a remote host is sent is capped.
-        ({**REMOTE, "requests": 10_001}, "on a remote host"),
-        ({**REMOTE, "limit": 51}, "on a remote host"),
-        ({**REMOTE, "strategy": "gather"}, "on a remote host"),
-        ({**REMOTE, "rate": 101}, "workload.rate is 101 on a remote host: at most 100"),
-        # A task for each item.
-        ({"strategy": "gather", "requests": 1_000_001}, "at most 1,000,000 are allowed"),
-        # The loop that is written by hand is one strategy on one target, without settings.
-        ({**BARE, "target": "echo"}, "probes is 'bare'"),
-        ({**BARE, "target": "valkey"}, "probes is 'bare'"),
-        ({**BARE, **REMOTE}, "probes is 'bare'"),
-        ({**BARE, "strategy": "wait"}, "leave strategy at 'worker_pool'"),
         ({**BARE, "strategy": mine}, "leave strategy at 'worker_pool'"),
-        ({**BARE, "path": "/bytes/100"}, "probes is 'bare'"),
-        ({**BARE, "transport.read": "release"}, "probes is 'bare'"),
-        ({**BARE, "transport.limit": 5}, "probes is 'bare'"),
-        # An open workload is scheduled by its arrivals.
-        ({"arrival": "poisson"}, "workload.arrival is 'poisson' without a workload.rate"),
-        ({"overflow": "drop"}, "workload.overflow is 'drop' without a workload.rate"),
-        ({"rate": 5, "strategy": "gather"}, "strategy is 'gather' with workload.rate 5"),
-        ({"rate": 5, "strategy": "pypeln"}, "strategy is 'pypeln' with workload.rate 5"),
-        ({"rate": 5, "probes": "counts"}, "probes is 'counts' with workload.rate 5"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: dict[str, Any], words: str) -> None:

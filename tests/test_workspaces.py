@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import labkit
 
 from labkit import paths
 from labkit.cli import notebooks, servers
@@ -468,17 +468,10 @@ def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch, mine: Pat
 # The command.
 
 
-def labkit(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "labkit", "lab", *words],
-        capture_output=True, text=True, timeout=60, check=False, cwd=cwd,
-    )  # fmt: skip
-
-
 def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
-    first = labkit("--copy-only", cwd=tmp_path)
+    first = labkit("lab", "--copy-only", cwd=tmp_path)
     made = tmp_path / "labkit-workspace"
-    again = labkit("--copy-only", cwd=made)
+    again = labkit("lab", "--copy-only", cwd=made)
 
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert first.stdout.startswith(f"workspace   {made}\ncopied ")

@@ -14,7 +14,7 @@ from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter, awaited
 from labkit.lab.runner import run_all, run_file
-from labkit.launch import launcher, preflight
+from labkit.launch import launcher, preflight, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.store import Damaged, Store, readable
@@ -89,7 +89,7 @@ class Serving:
     url: str
 
     def __init__(self, settings: HttpServer) -> None:
-        self._running = launcher.serving(settings)
+        self._running = servers.serving(settings)
 
     async def __aenter__(self) -> Serving:
         self.url = (await self._running.__aenter__()).url
@@ -119,7 +119,7 @@ class Serving:
         return requests
 
     async def _asked(self, path: str) -> dict[str, Any]:
-        answer = await asyncio.to_thread(launcher.asked, self.url, path)
+        answer = await asyncio.to_thread(servers.asked, self.url, path)
         if answer is None:
             raise TrialFailed(f"the synthetic server at {self.url} no longer answers")
         return answer

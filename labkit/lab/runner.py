@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any
@@ -20,11 +20,19 @@ import msgspec
 from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
-from labkit.launch import assembly, cores, environment, launcher, load_generators, preflight
+from labkit.launch import (
+    assembly,
+    cores,
+    environment,
+    launcher,
+    load_generators,
+    preflight,
+    servers,
+)
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
-from labkit.launch.launcher import Served
 from labkit.launch.preflight import Ready
+from labkit.launch.servers import Served
 from labkit.record import codes, guards
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
@@ -32,7 +40,7 @@ from labkit.report import stored
 from labkit.report.file_study import ARM, FileStudy
 from labkit.spec import plan, validation
 from labkit.spec.addresses import MAX_REMOTE_S
-from labkit.spec.plan import Coded, Program, Step
+from labkit.spec.plan import Coded, Program, Step, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import Seconds
@@ -76,23 +84,15 @@ async def run_all(
     study = assembly.new_id(datetime.now(UTC)) if experiment else None
     retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if retried else 0
+    runs = _Runs(ready, into, show, left, stop_at_failure, serve, served)
     records: list[Record] = []
-    every: list[Record] = []
-    before_s: float | None = None
-
-    def keep(record: Record) -> None:
-        if served is not None:
-            record = _with_server_wait(record, before_s, load_generators.waited_s(served.pid))
-        every.append(into.keep(record))
 
     def stored_now() -> str:
-        there = [record for record in every if not codes.not_stored(record)]
+        there = [record for record in runs.every if not codes.not_stored(record)]
         return stored_so_far(there, len(steps), study)
 
     with progress.reporting(show, len(steps), stored_now), cores.reserved() as mine:
-        programs = load_generators.Programs(served, mine.client) if served else None
         for step in steps:
-            work = step.work
             position = StudyPosition(
                 study=study,
                 experiment=experiment,
@@ -101,38 +101,75 @@ async def run_all(
                 repeat=step.repeat,
                 order=step.order,
             )
-            if serve and served and served.child and served.child.status is not None:
-                served = await serve(urlsplit(served.url).port or 0)
-                programs = load_generators.Programs(served, mine.client)
-            for _ in range(1 + MAX_RETRIES):
-                if not isinstance(work, Coded):
-                    # Each run begins anew what is shown of it, also one that is made again.
-                    show.started(step)
-                before_s = load_generators.waited_s(served.pid) if served else None
-                try:
-                    if isinstance(work, Coded):
-                        keep(await run_coded(work, position))
-                    elif isinstance(work, Program):
-                        assert programs is not None
-                        keep(await programs.run(work, position))
-                    else:
-                        await launcher.run(
-                            in_time(ready[id(work)], every),
-                            position=position,
-                            watch=show.update,
-                            keep=keep,
-                            served=served,
-                        )
-                except TrialFailed as error:
-                    # The record has what happened; the other arms are still worth having.
-                    if stop_at_failure or error.record is None:
-                        raise
-                if left <= 0 or _is_remote(every[-1]) or not codes.by_others(every[-1]):
-                    break
-                left -= 1
-            records.append(every[-1])
-            show.finished(every[-1])
+            records.append(await runs.undisturbed(step, position, mine.client))
+            show.finished(records[-1])
     return sorted(records, key=lambda record: (record.arm, record.order))
+
+
+@dataclass
+class _Runs:
+    """Makes the runs of a study: stores every record, and makes again what others spoilt.
+
+    `ready` are its trials as they were prepared, by the id of each, `left` is how many runs may be
+    made again. `served` is the server that they share, which `serve` starts anew where it died.
+    """
+
+    ready: Mapping[int, Ready]
+    into: Store
+    show: Reporter
+    left: int
+    stop_at_failure: bool
+    serve: Callable[[int], Awaitable[Served]] | None
+    served: Served | None
+    programs: load_generators.Programs | None = None
+    before_s: float | None = None
+    every: list[Record] = field(default_factory=list)
+
+    async def undisturbed(self, step: Step, position: StudyPosition, core: int | None) -> Record:
+        """Run a step, and again where something else spoilt it; return its last record."""
+        served = self.served
+        if self.serve and served and served.child and served.child.status is not None:
+            served = await self.serve(urlsplit(served.url).port or 0)
+        if served and (self.programs is None or served is not self.served):
+            self.programs = load_generators.Programs(served, core)
+        self.served = served
+        for _ in range(1 + MAX_RETRIES):
+            if not isinstance(step.work, Coded):
+                # Each run begins anew what is shown of it, also one that is made again.
+                self.show.started(step)
+            self.before_s = load_generators.waited_s(served.pid) if served else None
+            try:
+                await self._once(step.work, position)
+            except TrialFailed as error:
+                # The record has what happened; the other arms are still worth having.
+                if self.stop_at_failure or error.record is None:
+                    raise
+            last = self.every[-1]
+            if self.left <= 0 or _is_remote(last) or not codes.by_others(last):
+                break
+            self.left -= 1
+        return self.every[-1]
+
+    async def _once(self, work: Work, position: StudyPosition) -> None:
+        if isinstance(work, Coded):
+            self._keep(await run_coded(work, position))
+        elif isinstance(work, Program):
+            assert self.programs is not None
+            self._keep(await self.programs.run(work, position))
+        else:
+            await launcher.run(
+                in_time(self.ready[id(work)], self.every),
+                position=position,
+                watch=self.show.update,
+                keep=self._keep,
+                served=self.served,
+            )
+
+    def _keep(self, record: Record) -> None:
+        if self.served is not None:
+            now_s = load_generators.waited_s(self.served.pid)
+            record = _with_server_wait(record, self.before_s, now_s)
+        self.every.append(self.into.keep(record))
 
 
 def _with_server_wait(record: Record, before_s: float | None, now_s: float | None) -> Record:
@@ -239,8 +276,8 @@ async def run_file(
         async def serve(port: int) -> Served:
             server = HttpServer(**{"port": port, **settings})
             with contextlib.suppress(TrialFailed):  # one may die at its start, and not the next
-                return await stack.enter_async_context(launcher.serving(server))
-            return await stack.enter_async_context(launcher.serving(server))
+                return await stack.enter_async_context(servers.serving(server))
+            return await stack.enter_async_context(servers.serving(server))
 
         records = await run_all(
             steps,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ class StudyPosition:
 
     study: str | None = None
     experiment: str | None = None
-    axes: dict[str, Any] | None = None
+    axes: dict[str, Any] = field(default_factory=dict)
     arm: int = 0
     repeat: int = 0
     order: int = 0
@@ -65,7 +65,7 @@ def record(
     Of a client that was lost there is no measurement, only what it `reported` last. `window_ns` is
     the start, the first send and the last answer, by the clock of all processes.
     """
-    trial, position, floor_s = began.trial, began.position, began.floor_s
+    trial, floor_s = began.trial, began.floor_s
     found = [*ended]
     if measured is not None:
         measured = _with_counts(trial, measured, stats or {}, window_ns)
@@ -77,22 +77,13 @@ def record(
         found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
         doubts = guards.find_notes(trial, measured)
         found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
-    notes = codes.with_advice(found)
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
-    known = msgspec.structs.asdict(measured) | {
-        "effective": {**measured.effective, "server": _in_force(stats)},
-        "warnings": notes,
-    }
-    return Record(
-        **known,
-        id=new_id(began.started_at),
-        started_at=began.started_at.isoformat(timespec="milliseconds"),
-        study=position.study,
-        experiment=position.experiment,
-        axes=dict(position.axes or {}),
-        arm=position.arm,
-        repeat=position.repeat,
-        order=position.order,
+    return _of_run(
+        began.position,
+        began.started_at,
+        found,
+        **msgspec.structs.asdict(measured)
+        | {"effective": {**measured.effective, "server": _in_force(stats)}},
         trial=began.asked,
         floor_s=floor_s,
         bound_s=began.bound_s,
@@ -101,7 +92,6 @@ def record(
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
         process=process,
         environment=began.environment,
-        verdict=codes.verdict(notes),
     )
 
 
@@ -118,24 +108,26 @@ def record_of_others(
 
     `trial` says what was asked for, `known` holds fields of the record that were measured.
     """
-    found = codes.with_advice(notes)
-    bare = Record(
-        counts=Counts(planned=0, sent=0, ok=0),
-        id=new_id(started_at),
-        started_at=started_at.isoformat(timespec="milliseconds"),
-        study=position.study,
-        experiment=position.experiment,
-        axes=dict(position.axes or {}),
-        arm=position.arm,
-        repeat=position.repeat,
-        order=position.order,
-        trial=trial,
-        figures=figures,
-        environment=environment.now(),
-        warnings=found,
-        verdict=codes.verdict(found),
+    known = {"counts": Counts(planned=0, sent=0, ok=0), **known}
+    about = {"trial": trial, "figures": figures, "environment": environment.now()}
+    return _of_run(position, started_at, notes, **about, **known)
+
+
+def _of_run(
+    position: StudyPosition, started_at: datetime, notes: Sequence[Note], **known: Any
+) -> Record:
+    """Return the record with these fields; its verdict is that of the notes."""
+    advised = codes.with_advice(notes)
+    return Record(
+        **known
+        | asdict(position)
+        | {
+            "id": new_id(started_at),
+            "started_at": started_at.isoformat(timespec="milliseconds"),
+            "warnings": advised,
+            "verdict": codes.verdict(advised),
+        }
     )
-    return msgspec.structs.replace(bare, **known)
 
 
 def _least(planned: int, reported: Counts | None, stats: dict[str, Any] | None) -> Counts:

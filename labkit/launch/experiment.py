@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import TrialFailed
-from labkit.launch import assembly, cores, launcher, preflight, process
+from labkit.launch import assembly, cores, preflight, process, servers
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.process import GRACE_S
 from labkit.record import guards, stalls
@@ -61,7 +61,7 @@ async def measured(
         mine, served = stack.enter_context(cores.reserved()), None
         before, counted = mine.state(), None
         if server is not None:
-            started = launcher.serving(HttpServer(**{"core": mine.server, **server}))
+            started = servers.serving(HttpServer(**{"core": mine.server, **server}))
             served = await stack.enter_async_context(started)
         job: dict[str, Any] = {"settings": dict(settings), "core": mine.client}
         job |= {"url": served.url, "pid": served.pid} if served else {}
@@ -69,14 +69,14 @@ async def measured(
         stack.push_async_callback(child.stop)
         try:
             async with asyncio.timeout(DEADLINE_S):
-                line = await launcher.read_line(child)
+                line = await servers.read_line(child)
         except TimeoutError:
             raise child.failure(f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
         if line is None:
             await asyncio.wait([child.ended], timeout=GRACE_S)
             raise child.failure(f"the experiment {name} died")
         if served is not None:
-            counted = await asyncio.to_thread(launcher.asked, served.url, "/-/stats")
+            counted = await asyncio.to_thread(servers.asked, served.url, "/-/stats")
         notes = mine.notes(before)
     if "figures" not in line:
         raise TrialFailed(f"the experiment {name} failed: {line.get('failed')}")
@@ -95,7 +95,7 @@ async def run_exam(trial: Trial) -> ExamResult:
     async with contextlib.AsyncExitStack() as stack:
         mine = stack.enter_context(cores.reserved())
         settings = HttpServer(delay=str(SERVER_DELAY_S), core=mine.server)
-        served = await stack.enter_async_context(launcher.serving(settings))
+        served = await stack.enter_async_context(servers.serving(settings))
         pickled = preflight.pickled(trial)
         request = ExamRequest(
             name=trial.strategy,
@@ -108,7 +108,7 @@ async def run_exam(trial: Trial) -> ExamResult:
         scenarios: list[ScenarioResult] = []
         lost = await _examine(request, scenarios)
         if any(each.name == AT_SERVER for each in scenarios):
-            counted = await asyncio.to_thread(launcher.asked, served.url, "/-/stats")
+            counted = await asyncio.to_thread(servers.asked, served.url, "/-/stats")
             at_server = {} if counted is None else {"at_server": counted["max_in_flight"]}
             scenarios = [
                 msgspec.structs.replace(each, **at_server) if each.name == AT_SERVER else each
@@ -124,7 +124,7 @@ async def _examine(request: ExamRequest, scenarios: list[ScenarioResult]) -> str
         async with asyncio.timeout(MAX_EXAM_S) as whole:
             while True:
                 async with asyncio.timeout(MAX_SILENCE_S):
-                    line = await launcher.read_line(child)
+                    line = await servers.read_line(child)
                 if line is None:
                     break
                 if "lost" in line:

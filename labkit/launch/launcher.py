@@ -10,24 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import urllib.request
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import assembly, cores, environment, preflight, process
+from labkit.launch import assembly, cores, environment, preflight, process, servers
 from labkit.launch.assembly import Beginning, StudyPosition
 from labkit.launch.preflight import Ready
-from labkit.launch.process import GRACE_S, START_S, Child
+from labkit.launch.process import GRACE_S, Child
+from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import variables
-from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 COUNT_S, LATE_S = 5.0, 0.7
@@ -70,23 +68,6 @@ class ProfileRequest:
 
     options: ProfileOptions
     result: ProfileResult | None = None
-
-
-@dataclass(frozen=True)
-class Served:
-    """A target that accepts connections; `pid` None is one that the lab did not start.
-
-    `own`: it was started for one trial, and all that it counts is of that. `in_force` is what a
-    target that reports no counts by HTTP reports of itself; `child` is its process, which `reports`
-    them when asked by a signal.
-    """
-
-    url: str
-    pid: int | None
-    own: bool = True
-    in_force: dict[str, Any] | None = None
-    child: Child | None = None
-    reports: bool = False
 
 
 async def run(
@@ -166,7 +147,7 @@ class _Run:
                 # Both start at once: each takes a third of a second.
                 client = self._start_client(mine.server if mine.client in taken else mine.client)
                 stack.push_async_callback(client.stop)
-                started = _target(self.ready, mine.server, self.served)
+                started = servers.target_of(self.ready, mine.server, self.served)
                 target = await stack.enter_async_context(started)
                 self.child = client
                 client.send({"url": self.ready.url or target.url, "pid": target.pid})
@@ -219,7 +200,7 @@ class _Run:
                 note = Note(code="worker-lost", message=message)
             try:
                 async with asyncio.timeout(min(COUNT_S, max(until - now(), LATE_S))):
-                    self.counted = await _counted(target)
+                    self.counted = await servers.counted(target)
             except TimeoutError:
                 silent.append("target")
                 self.counted = {"in_force": target.in_force} if target.in_force else None
@@ -242,7 +223,7 @@ class _Run:
 
     async def _read(self, child: Child) -> None:
         """Read the client's lines until its measurement, or until it dies before."""
-        while (line := await read_line(child)) is not None:
+        while (line := await servers.read_line(child)) is not None:
             if line["type"] == "measurement":
                 self.peak_rss_bytes = line["peak_rss_bytes"]
                 self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
@@ -319,90 +300,3 @@ def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float 
     if used is None or had is None or now["t_s"] <= before["t_s"]:
         return None
     return round(100 * float(used - had) / float(now["t_s"] - before["t_s"]), 1)
-
-
-@contextlib.asynccontextmanager
-async def serving(settings: HttpServer) -> AsyncIterator[Served]:
-    """Start a synthetic server for several trials or for none; it is gone at the end."""
-    known = msgspec.structs.asdict(settings) | {"announce_json": True, "die_with_stdin": True}
-    async with _started("labkit.measured.targets.http", known) as served:
-        yield replace(served, own=False)
-
-
-@contextlib.asynccontextmanager
-async def _target(ready: Ready, core: int | None, served: Served | None) -> AsyncIterator[Served]:
-    if served is not None or ready.url is not None:
-        yield served or Served(ready.url or "", None)
-        return
-    # The target's own settings, and those that only its process has.
-    settings = {**ready.asked["target"], "core": core}
-    kind = settings.pop("kind")
-    if kind == "http":
-        settings |= {"seed": ready.trial.workload.seed, "announce_json": True}
-    if kind != "valkey":  # its process watches standard input by itself
-        settings |= {"die_with_stdin": True}
-    async with _started(f"labkit.measured.targets.{kind}", settings) as started:
-        if started.in_force:
-            preflight.check_served(ready.trial, started.in_force)
-        yield started
-
-
-@contextlib.asynccontextmanager
-async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Served]:
-    """Start a target, and wait until it accepts connections and announces its URL."""
-    child = process.start(module, msgspec.json.encode(settings).decode())
-    try:
-        try:
-            async with asyncio.timeout(START_S):
-                line = await read_line(child)
-        except TimeoutError:
-            raise child.failure(f"the target announced nothing for {START_S:.0f} s") from None
-        if line is None:
-            await asyncio.wait([child.ended], timeout=GRACE_S)
-            raise child.failure("the target did not start")
-        known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
-        yield Served(line["url"], line["pid"], child=child, **known)
-    finally:
-        await child.stop()
-
-
-async def read_line(child: Child) -> dict[str, Any] | None:
-    """Return the next line of JSON that a process wrote; None once it has closed its output."""
-    line = await child.lines.readline()
-    return msgspec.json.decode(line) if line.endswith(b"\n") else None
-
-
-async def _counted(served: Served) -> dict[str, Any] | None:
-    """Return what the target counted of the trial, and what was in force in it.
-
-    Waits for ever where it does not answer; a server that others use too is asked for that alone.
-    """
-    if served.child is not None and served.reports:
-        served.child.signal(signal.SIGUSR1)
-        counted = await read_line(served.child)
-        if counted is None:
-            await asyncio.wait([served.child.ended])
-        return {"in_force": served.in_force or {}, **(counted or {})}
-    if served.child is not None and served.in_force is None:
-        stats = await asyncio.to_thread(asked, served.url, "/-/stats")
-        return stats if served.own else None
-    if served.url.startswith("tcp:"):  # an echo server reports nothing, but sends back a line
-        where = urlsplit(served.url)
-        with contextlib.suppress(OSError):
-            reader, writer = await asyncio.open_connection(where.hostname, where.port)
-            with contextlib.closing(writer):
-                writer.write(b"\n")
-                await reader.readline()
-    return served.in_force
-
-
-def asked(url: str, path: str) -> dict[str, Any] | None:
-    """Return what the synthetic server at `url` reports; None where it no longer answers."""
-    try:
-        # No proxy, whatever the environment names: the server is on loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}{path}", timeout=2 * COUNT_S) as answer:
-            counted: dict[str, Any] = msgspec.json.decode(answer.read())
-    except (OSError, msgspec.DecodeError):
-        return None
-    return counted

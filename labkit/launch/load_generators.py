@@ -21,8 +21,8 @@ from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import assembly
 from labkit.launch.assembly import StudyPosition
-from labkit.launch.launcher import Served
 from labkit.launch.process import START_S, Ended, run
+from labkit.launch.servers import Served
 from labkit.record import guards, interference
 from labkit.record.record import Counts, Note, Process, Record, Server
 from labkit.spec.plan import Program

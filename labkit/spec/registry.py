@@ -47,47 +47,33 @@ LIBRARIES = ("pypeln", *PEERS)
 MAX_GATHER_ITEMS = 1_000_000
 """Items that `gather` may be given: it creates a task for each."""
 
-EXPERIMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "body_cap": ("status",),
-        "cache_memory": ("in_use_bytes", "left_bytes"),
-        "chunk_results": ("most_held", "all_s"),
-        "clocks": ("seen_share",),
-        "compression": (
-            *("wire_bytes", "decoded_bytes"),
-            *("client_cpu_us", "server_cpu_us", "cpu_us", "latency_s"),
-        ),
-        "default_limit": ("most_in_flight",),
-        "freed_block": ("plain_cpu_us", "freed_cpu_us", "cpu_ratio"),
-        "gathered": ("connections", "overlapping"),
-        "held_lock": ("answered", "calls"),
-        "idle_gaps": ("connections", "latency_s"),
-        "overhead": ("throughput_ratio", "cpu_ratio"),
-        "polling": ("poll_us",),
-        "priority": ("urgent_wait_s", "other_wait_s", "all_s", "overtaken"),
-        "reading": ("growth_bytes",),
-        "resolver": ("lookups", "latency_s"),
-        "weak_cache": ("kept", "locks_left"),
-    }
-)
+_EXPERIMENTS: Mapping[str, tuple[str, str, str]] = {
+    "body_cap": ("aiohttp", "status", "beyond_bytes announced?"),
+    "cache_memory": ("as_printed", "in_use_bytes left_bytes", "how values?"),
+    "chunk_results": ("as_printed", "most_held all_s", "how items?"),
+    "clocks": ("costs", "seen_share", "clock"),
+    "compression": (
+        "aiohttp",
+        "wire_bytes decoded_bytes client_cpu_us server_cpu_us cpu_us latency_s",
+        "coding path? rate? level? requests?",
+    ),
+    "default_limit": ("aiohttp", "most_in_flight", ""),
+    "freed_block": ("aiohttp", "plain_cpu_us freed_cpu_us cpu_ratio", "requests?"),
+    "gathered": ("aiohttp", "connections overlapping", ""),
+    "held_lock": ("as_printed", "answered calls", "twice printed?"),
+    "idle_gaps": ("aiohttp", "connections latency_s", "keepalive_timeout gap_s? requests?"),
+    "overhead": ("costs", "throughput_ratio cpu_ratio", "transport? loop? turns?"),
+    "polling": ("costs", "poll_us", "limit"),
+    "priority": ("as_printed", "urgent_wait_s other_wait_s all_s overtaken", "queue pieces?"),
+    "reading": ("aiohttp", "growth_bytes", "how size_bytes?"),
+    "resolver": ("aiohttp", "lookups latency_s", "cache named requests?"),
+    "weak_cache": ("as_printed", "kept locks_left", "kind printed?"),
+}
+"""Each experiment: its module, the figures that it gives, its settings."""
+EXPERIMENT_MODULES = {name: module for name, (module, _, _) in _EXPERIMENTS.items()}
+EXPERIMENTS = {name: tuple(figures.split()) for name, (_, figures, _) in _EXPERIMENTS.items()}
 """Each experiment with the figures that it gives; the end of a figure's name is its unit."""
-
-EXPERIMENT_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "body_cap": "beyond_bytes announced?",
-        "cache_memory": "how values?",
-        "chunk_results": "how items?",
-        "clocks": "clock",
-        "compression": "coding path? rate? level? requests?",
-        "freed_block": "requests?",
-        "held_lock": "twice printed?",
-        "idle_gaps": "keepalive_timeout gap_s? requests?",
-        "overhead": "transport? loop? turns?",
-        "polling": "limit",
-        "priority": "queue pieces?",
-        "reading": "how size_bytes?",
-        "resolver": "cache named requests?",
-        "weak_cache": "kind printed?",
-    }
-)
+EXPERIMENT_SETTINGS = {
+    name: settings for name, (_, _, settings) in _EXPERIMENTS.items() if settings
+}
 """The settings of those that have any; one with a question mark may be left out."""

@@ -151,13 +151,8 @@ class ScenarioRun:
         calls, turns = self.calls, self.turns
         tick_s = ACCELERATED_TICK_S if turns.accelerated else TICK_S
         until_s = turns.own_s() + (MAX_SCENARIO_S if turns.accelerated else MAX_SERVER_S)
-        threads, before, checks, since_turns, since_s = (
-            threading.active_count(),
-            (-1, -1),
-            0,
-            0,
-            0.0,
-        )
+        threads, before = threading.active_count(), (-1, -1)
+        checks, since_turns, since_s = 0, 0, 0.0
         while self.end == "returned":
             await asyncio.wait({self.task}, timeout=tick_s)
             if self.task.done():

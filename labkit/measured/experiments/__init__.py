@@ -13,22 +13,16 @@ from importlib import import_module
 from typing import TypeVar
 
 from labkit.spec import validation
+from labkit.spec.registry import EXPERIMENT_MODULES
 
 Figures = dict[str, float]
 Measure = Callable[..., Awaitable[Figures]]
 Choice = TypeVar("Choice")
 
-_MODULES = {
-    "aiohttp": "body_cap compression default_limit freed_block gathered idle_gaps reading resolver",
-    "as_printed": "cache_memory chunk_results held_lock priority weak_cache",
-    "costs": "clocks overhead polling",
-}
-
 
 def load(name: str) -> Measure:
     """Return the coroutine function of the experiment called `name`. Raises `BadInput`."""
-    module_of = {name: module for module, names in _MODULES.items() for name in names.split()}
-    module = import_module(f"{__name__}.{choose('experiment', name, module_of)}")
+    module = import_module(f"{__name__}.{choose('experiment', name, EXPERIMENT_MODULES)}")
     measure: Measure = getattr(module, name)
     return measure
 

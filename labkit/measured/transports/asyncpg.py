@@ -13,29 +13,21 @@ from typing import Any
 
 import asyncpg
 
+from labkit.measured.transports import postgres
 from labkit.measured.transports.client import Destination, Fetch, kind_of_errno
-from labkit.measured.transports.postgres import (
-    COLUMNS,
-    KINDS,
-    NotConnected,
-    PoolTimeout,
-    PostgresClient,
-    check_row,
-    kind_of_error,
-)
 from labkit.spec.transports import AsyncpgTransport
 
-QUERY, QUERY_MANY = f"{COLUMNS}$1", f"{COLUMNS}ANY($1)"
+QUERY, QUERY_MANY = f"{postgres.COLUMNS}$1", f"{postgres.COLUMNS}ANY($1)"
 
 
-class Asyncpg(PostgresClient[AsyncpgTransport]):
+class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
     """`row = await fetch(item)`."""
 
     kinds = (
-        *KINDS,
+        *postgres.KINDS,
         (KeyError, "payload"),  # a row that the answer to a batch lacks
         (TimeoutError, "timeout"),
-        (asyncpg.PostgresError, kind_of_error),
+        (asyncpg.PostgresError, postgres.kind_of_error),
         (OSError, kind_of_errno),
         (asyncpg.InterfaceError, "disconnected"),
     )
@@ -84,7 +76,7 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
     async def fetch(self, item: int) -> object:
         """Return the row of an item."""
         key = item % self.to.rows
-        return check_row(await self._ask("fetchrow", QUERY, key), key)
+        return postgres.check_row(await self._ask("fetchrow", QUERY, key), key)
 
     async def fetch_many(self, items: Sequence[int]) -> dict[int, object]:
         """Return the rows of many items, asked for at once; without those that do not exist."""
@@ -103,11 +95,12 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
         try:
             connection = await (pool.acquire(timeout=within_s) if pool else self._connect())
         except asyncpg.ConnectionDoesNotExistError as error:
-            raise NotConnected(str(error)) from None
+            raise postgres.NotConnected(str(error)) from None
         except TimeoutError:
             if pool is None or within_s is None:
                 raise
-            raise PoolTimeout(f"no connection of the pool was free within {within_s:g} s") from None
+            why = f"no connection of the pool was free within {within_s:g} s"
+            raise postgres.PoolTimeout(why) from None
         self._round_trips += 1
         try:
             return await getattr(connection, method)(query, argument)
@@ -143,9 +136,6 @@ class Asyncpg(PostgresClient[AsyncpgTransport]):
         }
         if pool is not None:
             sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
-            found |= (
-                sizes
-                | {"reset": self.settings.reset}
-                | {"pool": {**sizes, "size": pool.get_size()}}
-            )
+            pooled = {**sizes, "size": pool.get_size()}
+            found |= {**sizes, "reset": asked.reset, "pool": pooled}
         return found

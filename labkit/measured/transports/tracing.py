@@ -75,6 +75,21 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
         tracer.redirects += 1
         tracer.enter(request, phases.PREPARE)
 
+    config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
+    config.on_connection_queued_start.append(entering(phases.QUEUE))
+    config.on_connection_reuseconn.append(reused)
+    config.on_connection_create_start.append(connecting)
+    config.on_connection_create_end.append(connected)
+    _watch_lookups(config, tracer)
+    config.on_request_headers_sent.append(entering(phases.WAIT))
+    config.on_request_redirect.append(redirected)
+    config.on_request_end.append(entering(phases.READ))
+    config.on_response_chunk_received.append(entering(phases.RELEASE))
+    return config
+
+
+def _watch_lookups(config: aiohttp.TraceConfig, tracer: Tracer) -> None:
+    """Let requests be in the phase of the look-up while their name is looked up, by whichever."""
     # Of each name that is being looked up, the requests that wait for another's look-up of it.
     waiting: dict[str, list[TracedRequest]] = {}
 
@@ -98,16 +113,6 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
             if one.phase == phases.DNS:
                 tracer.enter(one, phases.CONNECT)
 
-    config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
-    config.on_connection_queued_start.append(entering(phases.QUEUE))
-    config.on_connection_reuseconn.append(reused)
-    config.on_connection_create_start.append(connecting)
-    config.on_connection_create_end.append(connected)
     config.on_dns_cache_hit.append(found_in_cache)
     config.on_dns_resolvehost_start.append(looking_up)
     config.on_dns_resolvehost_end.append(looked_up)
-    config.on_request_headers_sent.append(entering(phases.WAIT))
-    config.on_request_redirect.append(redirected)
-    config.on_request_end.append(entering(phases.READ))
-    config.on_response_chunk_received.append(entering(phases.RELEASE))
-    return config

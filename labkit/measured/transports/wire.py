@@ -30,13 +30,7 @@ from itertools import chain
 from typing import Any, cast
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import (
-    BadStatus,
-    Destination,
-    Fetch,
-    HttpClient,
-    Unanswered,
-)
+from labkit.measured.transports.client import BadStatus, Destination, Fetch, HttpClient, Unanswered
 from labkit.measured.transports.responses import ResponseHead
 from labkit.spec.transports import WireTransport
 

@@ -1,0 +1,127 @@
+"""The targets that the lab starts: until they accept connections, what they count, their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from labkit.launch import preflight, process
+from labkit.launch.preflight import Ready
+from labkit.launch.process import GRACE_S, START_S, Child
+from labkit.spec.targets import HttpServer
+
+ASK_S = 10.0
+"""Seconds that a synthetic server may take to answer what it is asked over HTTP."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A target that accepts connections; `pid` None is one that the lab did not start.
+
+    `own`: it was started for one trial, and all that it counts is of that. `in_force` is what a
+    target that reports no counts by HTTP reports of itself; `child` is its process, which `reports`
+    them when asked by a signal.
+    """
+
+    url: str
+    pid: int | None
+    own: bool = True
+    in_force: dict[str, Any] | None = None
+    child: Child | None = None
+    reports: bool = False
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: HttpServer) -> AsyncIterator[Served]:
+    """Start a synthetic server for several trials or for none; it is gone at the end."""
+    known = msgspec.structs.asdict(settings) | {"announce_json": True, "die_with_stdin": True}
+    async with _started("labkit.measured.targets.http", known) as served:
+        yield replace(served, own=False)
+
+
+@contextlib.asynccontextmanager
+async def target_of(ready: Ready, core: int | None, served: Served | None) -> AsyncIterator[Served]:
+    """Start the target of a trial, unless it runs already; it is gone at the end."""
+    if served is not None or ready.url is not None:
+        yield served or Served(ready.url or "", None)
+        return
+    # The target's own settings, and those that only its process has.
+    settings = {**ready.asked["target"], "core": core}
+    kind = settings.pop("kind")
+    if kind == "http":
+        settings |= {"seed": ready.trial.workload.seed, "announce_json": True}
+    if kind != "valkey":  # its process watches standard input by itself
+        settings |= {"die_with_stdin": True}
+    async with _started(f"labkit.measured.targets.{kind}", settings) as started:
+        if started.in_force:
+            preflight.check_served(ready.trial, started.in_force)
+        yield started
+
+
+@contextlib.asynccontextmanager
+async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Served]:
+    """Start a target, and wait until it accepts connections and announces its URL."""
+    child = process.start(module, msgspec.json.encode(settings).decode())
+    try:
+        try:
+            async with asyncio.timeout(START_S):
+                line = await read_line(child)
+        except TimeoutError:
+            raise child.failure(f"the target announced nothing for {START_S:.0f} s") from None
+        if line is None:
+            await asyncio.wait([child.ended], timeout=GRACE_S)
+            raise child.failure("the target did not start")
+        known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
+        yield Served(line["url"], line["pid"], child=child, **known)
+    finally:
+        await child.stop()
+
+
+async def read_line(child: Child) -> dict[str, Any] | None:
+    """Return the next line of JSON that a process wrote; None once it has closed its output."""
+    line = await child.lines.readline()
+    return msgspec.json.decode(line) if line.endswith(b"\n") else None
+
+
+async def counted(served: Served) -> dict[str, Any] | None:
+    """Return what the target counted of the trial, and what was in force in it.
+
+    Waits for ever where it does not answer; a server that others use too is asked for that alone.
+    """
+    if served.child is not None and served.reports:
+        served.child.signal(signal.SIGUSR1)
+        counted = await read_line(served.child)
+        if counted is None:
+            await asyncio.wait([served.child.ended])
+        return {"in_force": served.in_force or {}, **(counted or {})}
+    if served.child is not None and served.in_force is None:
+        stats = await asyncio.to_thread(asked, served.url, "/-/stats")
+        return stats if served.own else None
+    if served.url.startswith("tcp:"):  # an echo server reports nothing, but sends back a line
+        where = urlsplit(served.url)
+        with contextlib.suppress(OSError):
+            reader, writer = await asyncio.open_connection(where.hostname, where.port)
+            with contextlib.closing(writer):
+                writer.write(b"\n")
+                await reader.readline()
+    return served.in_force
+
+
+def asked(url: str, path: str) -> dict[str, Any] | None:
+    """Return what the synthetic server at `url` reports; None where it no longer answers."""
+    try:
+        # No proxy, whatever the environment names: the server is on loopback.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}{path}", timeout=ASK_S) as answer:
+            counted: dict[str, Any] = msgspec.json.decode(answer.read())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return counted
