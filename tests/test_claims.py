@@ -162,7 +162,7 @@ def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not(tmp_pat
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
     words = ["check", "default-100", "--scale", "smoke", "--json", str(out), "--chart", str(chart)]
-    done = labkit(*words, store=tmp_path / "store")
+    done = claims(*words, store=tmp_path / "store")
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())["verdicts"]
     assert (row["id"], row["verdict"], row["n"]) == ("default-100", "holds", 5)
