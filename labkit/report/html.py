@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 140_000
 """Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger."""
-_DPI = (160, 110, 80)
+_DPI = (160, 110, 80, 64)
 _CODE = re.compile(r"`([^`]+)`")
 _MAX_WHOLE = 20
 """Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
@@ -130,7 +130,7 @@ def picture(draw: Callable[[], Chart]) -> str:
         chart = draw()
     except LabError:
         return ""
-    width = round(chart.get_figwidth() * _DPI[-1])
+    width = round(chart.get_figwidth() * _DPI[2])
     images = (chart.png_transparent(dpi) for dpi in _DPI)
     image = next((one for one in images if len(one) <= MAX_BYTES), b"")
     return (
