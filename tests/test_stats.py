@@ -244,8 +244,11 @@ def test_summary_has_the_worst_verdict_and_every_code_once() -> None:
     doubts = {"warn": [busy], "invalid": [failed, busy], "valid": []}
     records = [make_record(verdict=verdict, warnings=found) for verdict, found in doubts.items()]
 
-    summary = stats.summary(stats.frame(records), ["strategy"])
+    frame = stats.frame(records)
+    summary = stats.summary(frame, ["strategy"])
 
+    assert stats.counted(frame, ["strategy"])["verdict"].tolist() == ["warn", "valid"]
+    assert len(stats.counted(frame[1:2], ["strategy"])) == 1  # it has no other
     assert summary["verdict"].tolist() == ["invalid"]
     assert summary["warnings"].tolist() == ["server-busy, failures"]
     assert stats.summary_rows(summary)[0]["warnings"] == ["server-busy", "failures"]
