@@ -165,6 +165,9 @@ def test_a_family_of_comparisons_needs_repeats_and_is_wider_with_few() -> None:
     reach = scipy_stats.t.ppf(1 - 0.8 * 0.05 / 88, 4) * 0.08 / math.sqrt(5)
     assert math.log(many.high) == pytest.approx(np.mean(logs) + reach)
     assert (four.level, four.among, many.value) == (0.95, 4, alone.value)
+    # Where these lie further out, the ends are order statistics at 95 %.
+    far = stats.of_ratio([1.0] * 4 + [math.exp(-1)], [1.0] * 5, family=stats.Family(2))
+    assert math.log(far.low) == pytest.approx(-1.25)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

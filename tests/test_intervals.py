@@ -108,6 +108,7 @@ def test_five_repeats_reach_a_quarter_beyond_their_extremes() -> None:
     found = of_value([30.0, 10.0, 18.0, 14.0, 26.0])
     assert found == Interval(value=18.0, low=9.0, high=31.0, n=5)
     assert of_value([0.0] * 5) == Interval(value=0.0, low=0.0, high=0.0, n=5)
+    assert ends(of_value([30.0, 10.0, 18.0, 14.0, 26.0], 0.9375)) == (10.0, 30.0)
 
 
 def test_ten_repeats_by_hand() -> None:
