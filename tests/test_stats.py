@@ -132,6 +132,7 @@ def test_what_waited_widens_what_depends_on_it(
 
 
 def test_a_ratio_needs_finite_numbers_above_0_of_both() -> None:
+    assert math.isnan(stats.METRICS["cpu_percent"].of(make_record(client=None)))
     values = [None, math.nan, math.inf, -1.0, 0.0, 0.5, 2.0]
     assert [one for one in values if metrics.is_usable(one)] == [0.5, 2.0]
     assert metrics.usable_pairs([1.0, None, 3.0], [2.0, 2.0, 0.0]) == ([1.0], [2.0])
@@ -155,6 +156,8 @@ DOUBTS = [
     ({}, {"counts": counts(90, reset=10)}, "ok", ""),
     ({}, {"client.peak_rss_bytes": None}, "peak_rss_bytes", metrics.MISSING),
     ({}, {}, "own_bytes", ""),
+    ({}, {"client.waited_percent": 30.0}, "wall_s", "core-lost"),
+    ({}, {"verdict": "invalid"}, "peak_rss_bytes", "invalid"),
 ]
 
 
