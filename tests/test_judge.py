@@ -238,7 +238,7 @@ def test_a_slope_is_what_a_further_request_takes() -> None:
         more = {"client.rss_before_bytes": 40 * MB, "settings": {"requests": requests}}
         return records(arm, "client.peak_rss_bytes", [40 * MB + growth_mb * MB] * 3, **more)
 
-    sizes = {"few": (1_000, 2), "many": (5_000, 10), "flat": (1_000, 1), "flat-many": (5_000, 1.2)}
+    sizes = {"few": (1_000, 2), "many": (5_000, 10), "flat": (1_000, 1), "flat-many": (3_000, 1.1)}
     by_arm = {arm: grown(arm, *size) for arm, size in sizes.items()}
     slope = {"measure": "rss_growth_bytes", "of": ["few", "many"], "take": "slope", "to": None}
     alone = judge.finding(judged(**{**slope, "at_least": 500}), by_arm, 3)
@@ -281,6 +281,9 @@ def test_what_cannot_be_trusted_decides_nothing(changes: dict[str, Any], why: st
 def test_a_run_that_is_missing_or_there_twice_decides_nothing() -> None:
     of, to = timed([9.0] * 3, [1.0] * 3)
     assert "a run is missing: 1" in found(of, to[:2]).reason
+    assert "not measured: 3" in found(of, measure="own").reason
+    assert "(a divisor is not above 0)" in found(*weighed([1.0] * 3, [0.0] * 3), **MEMORY).reason
+    assert found(records("one", "wall_s", [0.2] * 3), at_least=0.1).verdict == "holds"
     assert "a run is there twice: 1" in found([*of, of[0]], to).reason
     assert found(of, to).verdict == "holds"
 
