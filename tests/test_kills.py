@@ -21,7 +21,7 @@ import pytest
 from servers import SERVER, WORKER, Children, noted_children, ran
 
 from labkit import paths
-from labkit.launch import launcher
+from labkit.launch import launcher, servers
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import tables
@@ -37,7 +37,7 @@ LEAVING = "sleep 60 >&2 & echo $!; setsid env -i sh -c 'sleep 60 >&2 & echo $!';
 SCRIPT = f"""
 import asyncio, os, subprocess, sys
 from pathlib import Path
-from labkit.launch import launcher
+from labkit.launch import launcher, servers
 from labkit.spec.trial import Trial
 from labkit.record.store import Store
 
@@ -292,7 +292,7 @@ async def test_a_trial_that_is_cancelled_after_its_end_is_kept(
         measured.set()
         gate.wait(30)
 
-    monkeypatch.setattr(launcher, "asked", asking_the_server)
+    monkeypatch.setattr(servers, "asked", asking_the_server)
     [record] = await cancelled(Trial(requests=10, limit=3), lambda _: measured.is_set())
     gate.set()
 

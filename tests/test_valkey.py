@@ -183,7 +183,9 @@ async def test_a_trial_on_it_claims_none_of_its_counts(
     ],
 )
 def test_a_server_that_cannot_be_used_is_refused(url: str, says: str) -> None:
-    status, errors = ended(started("valkey", {REDIS_URL: url}, keys=1))
+    process = started("valkey", {REDIS_URL: url}, keys=1)
+    process.wait(PATIENCE_S)  # its standard input is open: the end of that would end it too
+    status, errors = ended(process)
 
     assert status == 2
     assert errors.startswith(f"error: {says}")
