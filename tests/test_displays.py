@@ -251,7 +251,7 @@ def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
     chart = load("garcia-2018").plot()
     before = chart.png()
 
-    transparent = chart.png_transparent(110)
+    transparent = chart.png_transparent(80)
     pixels = imread(io.BytesIO(transparent))
 
     assert len(transparent) < MAX_BYTES
