@@ -13,7 +13,7 @@ from programs import ran
 
 import labkit as lab
 from labkit import charts
-from labkit.lab.progress import awaited
+from labkit.lab.awaiting import awaited
 from labkit.measured import patterns, strategies
 from labkit.spec.registry import STRATEGIES
 

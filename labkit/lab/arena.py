@@ -8,8 +8,9 @@ from typing import Any
 
 from labkit.errors import BadInput
 from labkit.lab import progress
+from labkit.lab.awaiting import awaited
 from labkit.lab.facade import default_scale
-from labkit.lab.progress import Reporter, awaited
+from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all
 from labkit.launch import preflight
 from labkit.launch.experiment import run_exam

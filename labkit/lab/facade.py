@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
-from labkit.lab.progress import Reporter, awaited
+from labkit.lab.awaiting import awaited
+from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all, run_file
 from labkit.launch import launcher, preflight, servers
 from labkit.profiler.callgraph import ProfileOptions

@@ -1,4 +1,4 @@
-"""Calls of the lab that take long: what they return until they are awaited, and their progress.
+"""Progress of long work: what a reporter is, the silent one, and what all of them share.
 
 A reporter only shows: it decides nothing and measures nothing. The one of a notebook is in `live`,
 those of a terminal are in `cli.reporters`.
@@ -14,18 +14,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-from labkit.errors import NotAwaited
 from labkit.escaping import visible
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Reporter:
@@ -146,51 +141,3 @@ def reporting(reporter: Reporter, trials: int, stored: Callable[[], str]) -> Ite
                 signal.set_wakeup_fd(-1)
             loop.remove_reader(here)
             reporter.end()
-
-
-class Pending(Coroutine[Any, Any, T]):
-    """The coroutine of a call; where it is used before it was awaited, it says so.
-
-    asyncio takes it for the coroutine that it delegates to.
-    """
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._coroutine.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Resume the coroutine with a value."""
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Resume the coroutine with an error."""
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        """End the coroutine."""
-        self._coroutine.close()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith(("_", "cr_", "gi_")):  # asyncio's and IPython's questions
-            return getattr(self._coroutine, name)
-        return self[name]
-
-    def __getitem__(self, key: Any) -> Any:
-        self.close()  # or Python warns of it, too
-        raise NotAwaited(repr(self))
-
-    def __repr__(self) -> str:
-        call = f"lab.{self.__name__}(...)"
-        return f"{call} was not awaited: write `await {call}`"
-
-
-def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let a coroutine function return a `Pending`."""
-
-    @wraps(function)
-    def call(*args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
-        return Pending(function(*args, **named))
-
-    return call
