@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -158,6 +160,10 @@ _MARKERS: Mapping[str, Mark] = {
 }
 
 
+_MAX_BOLD, _MAX_WORDS = 60, 68
+"""Letters of a line beside the marks: more would end beyond the picture."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
     """A claim in one regime as it is drawn: its status, and the effect that decided it.
@@ -222,10 +228,12 @@ def forest(
         words.axis("off")
         for row, one in enumerate(rows):
             above = ": ".join(filter(None, [one.status, one.text or one.why]))
-            # The marks keep their width, however long the words are.
-            small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
-            words.text(0, row - 0.04, above, va="bottom", weight="bold", **small)
             below = ": ".join(filter(None, [one.regime, one.says]))
+            shortened = partial(textwrap.shorten, placeholder=" ...")
+            # The marks keep their width, and what is too long is in the table whole.
+            small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
+            above, below = shortened(above, _MAX_BOLD), shortened(below, _MAX_WORDS)
+            words.text(0, row - 0.04, above, va="bottom", weight="bold", **small)
             words.text(0, row + 0.04, below, va="top", **small)
         draw(marks, rows)
     return chart
