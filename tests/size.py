@@ -23,7 +23,7 @@ LIMITS = {
     "entries at the top of labkit/": 18,
     "modules": 180,
     "private functions called once": 250,
-    "lines of code": 19_400,
+    "lines of code": 20_000,
 }
 """That the tests have no more lines than the code is one more."""
 

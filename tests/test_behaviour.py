@@ -30,7 +30,7 @@ DECODERS = {
     "identity": bytes,
 }
 ROUTES = ["/x", "/posts", "/posts/1", "/users", "/users/1", "/delay/0.5", "/bytes/10", "/json/3"]
-ROUTES += ["/stream/10", "/status/200"]
+ROUTES += ["/stream/10", "/status/200", "/comments", "/todos/1"]
 
 
 def ask(target: str, method: str = "GET", server: HttpServer = PLAIN, **rest: Any) -> Answer:
@@ -52,7 +52,7 @@ def test_the_delay_is_drawn_from_seed_and_decoded_name(name: str, seed: int) -> 
     server = HttpServer(delay=RANDOM, seed=seed)
     answer = ask("/" + quote(name, safe="", errors="replace"), server=server)
     shown = name.encode("utf-8", "replace").decode()
-    if shown not in ("posts", "users", "echo"):
+    if shown not in ("posts", "users", "comments", "todos", "anything", "echo"):
         assert answer.delay_s == delays.parse(RANDOM).draw(seed, shown)
 
 
@@ -98,9 +98,12 @@ def test_a_route_takes_get_and_head_and_has_no_delay_of_the_server(route: str) -
     assert delayed == (0.5 if "delay" in route else float(route.count("/") == 1 and route == "/x"))
     assert ask(route, "HEAD") == ask(route)
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "get"):
+        if (route, method) == ("/posts", "POST"):  # takes one, below
+            continue
         refused = ask(route, method)
         assert refused.status == 405
-        assert ("Allow", "GET, HEAD") in refused.headers
+        allowed = "GET, HEAD, POST" if route == "/posts" else "GET, HEAD"
+        assert ("Allow", allowed) in refused.headers
 
 
 TEXT, JSON = ("Content-Type", "text/plain; charset=utf-8"), ("Content-Type", "application/json")
@@ -111,7 +114,7 @@ UNKNOWN = "* //x /x/ /posts/ /a/b /a/b/c /-/x /-/statsx h:443"
 @pytest.mark.parametrize(
     ("method", "targets", "expected"),
     [
-        ("GET", "/anything", Answer(body=b"Hello, World!", headers=(TEXT,))),
+        ("GET", "/anyone", Answer(body=b"Hello, World!", headers=(TEXT,))),
         ("GET", "/posts/0 /posts/101 /posts/-1 /users/11", (404, JSON, b"{}")),
         *(("GET", f"/status/{n}", (n, TEXT, b"status %d" % n)) for n in (200, 299, 404, 418, 599)),
         *(("GET", f"/status/{n}", Answer(status=n, headers=())) for n in (204, 205, 304)),
@@ -151,6 +154,62 @@ def test_each_fault_is_the_one_that_is_asked_for() -> None:
     assert ask("/x?rate=1").rate == 1
 
 
+def test_refuse_once_answers_what_comes_again_and_then_begins_anew() -> None:
+    server = Behaviour(PLAIN)
+
+    def status(item: int) -> int:
+        target = f"/fault/refuse_once?item={item}"
+        return server.answer(Request(method="GET", target=target)).status
+
+    assert [status(item) for item in (1, 2, 1, 1, 2, 1)] == [503, 503, 200, 503, 200, 200]
+    # What was refused longest ago is forgotten first.
+    for item in range(behaviour.MAX_REFUSED + 1):
+        status(item)
+    assert [status(item) for item in (1, 0)] == [200, 503]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_anything_shows_the_request(method: str) -> None:
+    body = b'{"n": [1, 2]}'
+    answer = ask("/anything?a=1&b=%20x", method, headers={"x-n": "\udcff"}, body=body)
+    assert answer.status == 200
+    assert json.loads(whole(answer)) == {
+        "method": method,
+        "target": "/anything?a=1&b=%20x",
+        "params": {"a": "1", "b": " x"},
+        "headers": {"x-n": "?"},
+        "body": body.decode(),
+        "json": {"n": [1, 2]},
+    }
+    shown = json.loads(whole(ask("/anything/7", method, body=b"\xff{")))
+    assert (shown["target"], shown["body"], shown["json"]) == ("/anything/7", "\ufffd{", None)
+    assert Behaviour(PLAIN).takes_body(method, "/anything/7")
+    small = HttpServer(client_max_size=1)
+    assert ask("/anything", method, small, body=b"12").status == 413
+
+
+def test_a_redirect_leads_on_and_at_last_to_anything() -> None:
+    for code in (301, 302, 303, 307, 308):
+        target, seen = f"/redirect/3?code={code}", []
+        while (answer := ask(target, "POST")).status == code:
+            target = dict(answer.headers)["Location"]
+            seen.append(target)
+        assert seen == [f"/redirect/2?code={code}", f"/redirect/1?code={code}", "/anything"]
+        assert answer.status == 200
+    assert ask("/redirect/0").status == 200
+    assert ask("/redirect/1").status == 302
+
+
+def test_a_post_is_answered_with_its_number() -> None:
+    answer = ask("/posts", "POST", body=b'{"title": "t", "id": 7}')
+    assert (answer.status, json.loads(whole(answer))) == (201, {"title": "t", "id": 101})
+    for body in (b"", b"[]", b"{", b"\xff"):
+        refused = ask("/posts", "POST", body=body)
+        assert refused.status == 400
+        assert whole(refused).startswith(b"the body is no JSON object")
+    assert ask("/posts", "POST", HttpServer(client_max_size=1), body=b"{}").status == 413
+
+
 def test_two_ways_to_write_a_target() -> None:
     server = HttpServer(delay=RANDOM)
     for target, same in {
@@ -175,6 +234,8 @@ def test_two_ways_to_write_a_target() -> None:
         ("code", ["/status/100", "/status/600"]),
         ("i", ["/posts/one", "/users/%ff"]),
         ("encoding", ["/json/1?encoding=rot13", f"/json/1?encoding={'9' * 99}"]),
+        ("code", ["/redirect/1?code=200", "/redirect/1?code=x"]),
+        ("n", ["/redirect/-1", "/redirect/101"]),
         ("fault", ["/fault/none", f"/fault/{'9' * 99}"]),
         ("p", ["/fault/error_rate", "/fault/error_rate?p=1.1"]),
         ("level of identity", ["/json/1?encoding=identity&level=1"]),
@@ -251,6 +312,16 @@ def test_posts_and_users_have_the_shape_that_tutorials_expect() -> None:
 
     assert [json.loads(whole(ask(f"/posts/{number}"))) for number in range(1, 101)] == posts
     assert [json.loads(whole(ask(f"/users/{number}"))) for number in range(1, 11)] == users
+
+    comments, todos = json.loads(whole(ask("/comments"))), json.loads(whole(ask("/todos")))
+    assert [one["id"] for one in comments] == list(range(1, 501))
+    assert [one["postId"] for one in comments] == [post for post in range(1, 101) for _ in "12345"]
+    assert [one["userId"] for one in todos] == [user for user in range(1, 11) for _ in range(20)]
+    assert set(comments[0]) == {"postId", "id", "name", "email", "body"}
+    assert set(todos[0]) == {"userId", "id", "title", "completed"}
+    assert {one["completed"] for one in todos} == {True, False}
+    assert json.loads(whole(ask("/comments/500"))) == comments[-1]
+    assert ask("/todos/201").status == 404
 
 
 @given(count=st.integers(0, 300))
@@ -352,7 +423,7 @@ def test_client_max_size_is_exact(size: int) -> None:
 
 
 def test_which_requests_need_their_body_or_get_the_counters() -> None:
-    takes_body, targets = Behaviour(HttpServer()).takes_body, ("/echo", "/echo?x=1", "/posts")
+    takes_body, targets = Behaviour(HttpServer()).takes_body, ("/echo", "/echo?x=1", "/users")
     assert [takes_body("POST", target) for target in targets] == [True, True, False]
     assert not takes_body("PUT", "/echo")
     assert all(map(behaviour.asks_for_counters, ("/-/log", "/-/stats", "/-/stats?x=1")))

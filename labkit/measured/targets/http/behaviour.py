@@ -1,15 +1,16 @@
 """What the synthetic server answers: a pure function of the request and of the server's settings.
 
-No clock, no sockets, no event loop: `protocol` asks here and sends what it gets. A route that
-depends on the request alone is a function, one that depends on the settings a method. Each takes
-the last segment of the path and the request; a value that is not allowed raises `BadInput`, which
-becomes a 400. What the server counts is in `engine`.
+No clock, no sockets, no event loop: `protocol` asks here and sends what it gets. Nothing but the
+targets that `refuse_once` refused is remembered from request to request. A route that depends on
+the request alone is a function, one that depends on the settings a method. Each takes the last
+segment of the path and the request; a value that is not allowed raises `BadInput`, which becomes a
+400. What the server counts is in `engine`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,26 +26,40 @@ from labkit.spec.validation import Bytes, ShortSeconds
 
 STATS, LOG = "/-/stats", "/-/log"
 NO_ROUTE = (
-    "no route has this path: there are /, /{name}, /posts, /posts/{i}, /users, /users/{i}, "
-    "/delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, /json/{n}?encoding=gzip&level=6, "
-    "/message/{n}, /echo, /status/{code}, /fault/{kind}, /-/stats and /-/log; all but "
+    "no route has this path: there are /, /{name}, /posts, /posts/{i}, the same of /users, "
+    "/comments and /todos, /delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, "
+    "/json/{n}?encoding=gzip&level=6, /message/{n}, /echo, /anything, /status/{code}, "
+    "/redirect/{n}?code=302, /fault/{kind}, /-/stats and /-/log; all but "
     "the last two take ?rate=, in bytes per second"
 )
 # Statuses that never have a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 EMPTY = frozenset({204, 205, 304})
 DEFAULT_CHUNK = 8_192
-FAULTS = ("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate")
+FAULTS = (
+    *("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate"),
+    "refuse_once",
+)
+MAX_REFUSED = 100_000
+"""Targets that were refused and not yet asked for again; beyond these the oldest is forgotten."""
 
 ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 20)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Rate = Annotated[int, Meta(ge=1, le=1 << 40)]
 Records = Annotated[int, Meta(ge=0, le=documents.MAX_RECORDS)]
 Seconds = Annotated[float, Meta(ge=0, le=int(delays.MAX_DELAY_S))]
+Redirects = Annotated[int, Meta(ge=0, le=100)]
 Status = Annotated[int, Meta(ge=200, le=599)]
 Times = Annotated[int, Meta(ge=0, le=documents.MAX_TIMES)]
 Route = Callable[[str, Request], Answer]
+Listed = Callable[[], tuple[dict[str, Any], ...]]
 
 _GET = ("GET", "HEAD")
+_DOCUMENTS = {
+    "posts": documents.posts,
+    "users": documents.users,
+    "comments": documents.comments,
+    "todos": documents.todos,
+}
 
 
 class Behaviour:
@@ -66,14 +81,17 @@ class Behaviour:
             "the body is too large: the server's client_max_size is "
             f"{self.client_max_size:,} bytes",
         )
+        self._refused: dict[str, None] = {}
         self._one: Mapping[str, Route] = {
-            "posts": lambda *_: _documents(documents.posts()),
-            "users": lambda *_: _documents(documents.users()),
+            **{name: _all_of(listed) for name, listed in _DOCUMENTS.items()},
+            "posts": self.posts,
             "echo": self.echo,
+            "anything": anything,
         }
         self._two: Mapping[str, Route] = {
-            "posts": lambda text, _: _document(documents.posts(), text),
-            "users": lambda text, _: _document(documents.users(), text),
+            **{name: _one_of(listed) for name, listed in _DOCUMENTS.items()},
+            "anything": anything,
+            "redirect": redirect,
             "delay": self.delay,
             "bytes": body_bytes,
             "stream": stream,
@@ -108,7 +126,9 @@ class Behaviour:
 
     def takes_body(self, method: str, target: str) -> bool:
         """Return whether the answer depends on the request's body; else it need not be kept."""
-        return method == "POST" and messages.split(target)[0] == ["echo"]
+        segments, _ = messages.split(target)
+        posted = method == "POST" and segments in (["echo"], ["posts"])
+        return posted or segments[:1] == ["anything"]
 
     def answer(self, request: Request) -> Answer:
         """Return the answer to any request but those that `asks_for_counters` is true of."""
@@ -120,10 +140,13 @@ class Behaviour:
             route = self._two.get(segments[0])
         if route is None:
             return messages.text(404, NO_ROUTE)
-        allowed = ("POST",) if route == self.echo else _GET
-        if request.method not in allowed:
+        posts = route == self.posts
+        allowed = ("POST",) if route == self.echo else (*_GET, "POST") if posts else _GET
+        if request.method not in allowed and route not in (anything, redirect):
             return _not_allowed(allowed)
         try:
+            if len(request.body) > self.client_max_size:
+                return self.too_large
             answer = route(segments[-1], request)
             if "?" not in request.target:
                 return answer
@@ -145,19 +168,28 @@ class Behaviour:
 
     def echo(self, _: str, request: Request) -> Answer:
         """Return the body that was sent, with its type."""
-        if len(request.body) > self.client_max_size:
-            return self.too_large
         content_type = request.headers.get("content-type") or messages.BINARY
         if not (content_type.isascii() and content_type.isprintable()):
             raise BadInput("the content-type header is not printable ASCII: send one that is")
         headers = (("Content-Type", content_type), ("X-Content-Type-Options", "nosniff"))
         return Answer(headers=headers, body=request.body)
 
+    def posts(self, _: str, request: Request) -> Answer:
+        """Return all posts; to a POST the object that came, with the number of a new post."""
+        if request.method != "POST":
+            return messages.json(msgspec.json.encode(documents.posts()))
+        try:
+            post = msgspec.json.decode(request.body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadInput("the body is no JSON object: send one, as in {}") from None
+        return messages.json(msgspec.json.encode(post | {"id": documents.POSTS + 1}), 201)
+
     def fault(self, kind: str, request: Request) -> Answer:
         """Return the answer of `/fault/{kind}`: each fault does the same every time.
 
         `error_rate` draws from the seed and the whole target, so that the same request always has
-        the same fate: an item's number belongs into its query.
+        the same fate: an item's number belongs into its query. `refuse_once` refuses each target,
+        answers it when it comes again, and then begins anew.
         """
         if kind not in FAULTS:
             raise BadInput(f"fault is {kind[:40]!r}: it must be one of {', '.join(FAULTS)}")
@@ -166,12 +198,25 @@ class Behaviour:
             if delays.uniform(self._seed, request.target) < share:
                 return messages.text(500, "an error, as error_rate was asked for")
             return Answer(body=messages.HELLO)
+        if kind == "refuse_once" and self._refuses(request.target):
+            return messages.text(503, "refused once: send it again", (("Retry-After", "0"),))
         seconds = option(request, "seconds", ShortSeconds, 1.0)
         if kind in BROKEN:
             return Answer(body=messages.HELLO, fault=kind, fault_s=seconds)
-        if kind == "stall":
-            return Answer(body=messages.HELLO, stall_s=seconds)
-        return Answer(body=messages.HELLO, drip_s=seconds)
+        stall_s = seconds if kind == "stall" else 0.0
+        drip_s = seconds if kind == "drip" else None
+        return Answer(body=messages.HELLO, stall_s=stall_s, drip_s=drip_s)
+
+    def _refuses(self, target: str) -> bool:
+        """Remember a target that comes for the first time; forget one that comes again."""
+        refused = self._refused
+        if target in refused:
+            del refused[target]
+            return False
+        if len(refused) >= MAX_REFUSED:
+            del refused[next(iter(refused))]
+        refused[target] = None
+        return True
 
 
 def number(field: str, text: str, type_: Any) -> Any:
@@ -229,6 +274,21 @@ def status(text: str, _: Request) -> Answer:
     return messages.text(code, f"status {code}")
 
 
+def anything(_: str, request: Request) -> Answer:
+    """Return the request as JSON."""
+    return messages.json(messages.shown(request), extra=(("Cache-Control", "no-store"),))
+
+
+def redirect(text: str, request: Request) -> Answer:
+    """Return a redirect, and so on `n` times in all, the last of which leads to `/anything`."""
+    left = number("n", text, Redirects)
+    code = option(request, "code", Literal[301, 302, 303, 307, 308], 302)
+    if not left:
+        return anything(text, request)
+    to = "/anything" if left == 1 else f"/redirect/{left - 1}?code={code}"
+    return messages.text(code, f"see {to}", (("Location", to),))
+
+
 def asks_for_counters(target: str) -> bool:
     """Return whether a request asks the server about itself (and is not counted itself)."""
     return target.startswith("/-/") and target.partition("?")[0] in (STATS, LOG)
@@ -241,15 +301,18 @@ def counters(method: str, counted: Mapping[str, Any]) -> Answer:
     return messages.json(msgspec.json.encode(counted), extra=(("Cache-Control", "no-store"),))
 
 
-def _documents(all_of_them: tuple[dict[str, Any], ...]) -> Answer:
-    return messages.json(msgspec.json.encode(all_of_them))
+def _all_of(listed: Listed) -> Route:
+    return lambda *_: messages.json(msgspec.json.encode(listed()))
 
 
-def _document(all_of_them: tuple[dict[str, Any], ...], text: str) -> Answer:
-    index = number("i", text, int)
-    if not 1 <= index <= len(all_of_them):
-        return messages.json(b"{}", 404)
-    return messages.json(msgspec.json.encode(all_of_them[index - 1]))
+def _one_of(listed: Listed) -> Route:
+    def one(text: str, _: Request) -> Answer:
+        index, all_of_them = number("i", text, int), listed()
+        if not 1 <= index <= len(all_of_them):
+            return messages.json(b"{}", 404)
+        return messages.json(msgspec.json.encode(all_of_them[index - 1]))
+
+    return one
 
 
 def _coded(body: bytes, request: Request) -> Answer:

@@ -20,6 +20,8 @@ from labkit.spec.delays import uniform
 
 POSTS = 100
 USERS = 10
+COMMENTS_EACH, TODOS_EACH = 5, 20
+"""Comments on each post, and things to do of each user."""
 MAX_RECORDS = 125_000
 """About ten megabytes of JSON."""
 MAX_TIMES = 800_000
@@ -101,6 +103,40 @@ def users() -> tuple[dict[str, Any], ...]:
             },
         }
         found.append(user)
+    return tuple(found)
+
+
+@cache
+def comments() -> tuple[dict[str, Any], ...]:
+    """Return the comments, five on each post."""
+    found = []
+    for number in range(1, POSTS * COMMENTS_EACH + 1):
+        name = f"comment/{number}"
+        author = f"{_pick(f'{name}/first', _FIRST)}.{_pick(f'{name}/last', _LAST)}".lower()
+        comment = {
+            "postId": (number - 1) // COMMENTS_EACH + 1,
+            "id": number,
+            "name": _sentence(f"{name}/name", 4),
+            "email": f"{author}@lab.example",
+            "body": _sentence(f"{name}/body", 12),
+        }
+        found.append(comment)
+    return tuple(found)
+
+
+@cache
+def todos() -> tuple[dict[str, Any], ...]:
+    """Return the things to do, twenty of each user."""
+    found = []
+    for number in range(1, USERS * TODOS_EACH + 1):
+        name = f"todo/{number}"
+        todo = {
+            "userId": (number - 1) // TODOS_EACH + 1,
+            "id": number,
+            "title": _sentence(f"{name}/title", 5),
+            "completed": uniform(0, name) < 0.5,
+        }
+        found.append(todo)
     return tuple(found)
 
 

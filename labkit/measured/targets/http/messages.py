@@ -8,9 +8,11 @@ where it is encoded (RFC 9112).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
@@ -108,6 +110,26 @@ def text(status: int, sentence: str, extra: Headers = ()) -> Answer:
 def json(body: bytes, status: int = 200, extra: Headers = ()) -> Answer:
     """Return an answer whose body is JSON already encoded (and perhaps compressed)."""
     return Answer(status=status, headers=(("Content-Type", JSON), *extra), body=body)
+
+
+def shown(request: Request) -> bytes:
+    """Return a request as JSON: its body as text and, where it is JSON, as that."""
+    sent: Any = None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        sent = msgspec.json.decode(request.body)
+    target, *values = (
+        text.encode("utf-8", "replace").decode()
+        for text in (request.target, *request.headers.values())
+    )
+    found = {
+        "method": request.method,
+        "target": target,
+        "params": dict(parse_qsl(split(target)[1], keep_blank_values=True)),
+        "headers": dict(zip(request.headers, values, strict=True)),
+        "body": request.body.decode("utf-8", "replace"),
+        "json": sent,
+    }
+    return msgspec.json.encode(found)
 
 
 def split(target: str) -> tuple[list[str], str]:
