@@ -24,8 +24,8 @@ from labkit.measured import patterns as patterns
 from labkit.measured import strategies as strategies
 from labkit.measured.strategies import Tally as Tally
 from labkit.measured.strategies import strategy as strategy
-from labkit.notebook.exercises.grading import Checked as Checked
-from labkit.notebook.exercises.grading import check as check
+from labkit.notebook.exercises import Checked as Checked
+from labkit.notebook.exercises import check as check
 from labkit.notebook.panel import panel as panel
 from labkit.profiler.slow_callbacks import SlowCallbacks as SlowCallbacks
 from labkit.profiler.timers import Timers as Timers

@@ -16,8 +16,8 @@ from weakref import WeakSet
 import pytest
 import uvloop
 
+from answers.sandbox import VirtualLoop
 from labkit.measured.strategies import NAMES
-from labkit.notebook.exercises.sandbox import VirtualLoop
 
 ALL_AT_ONCE = {"gather"}
 ONE_BY_ONE = {"sequential"}

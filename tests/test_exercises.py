@@ -27,15 +27,17 @@ import make_exercises as making
 import nbformat
 import numpy as np
 import pytest
-import wrong_answers
+import wrong_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbstripout import strip_output
 
 import labkit as lab
-from labkit.notebook.exercises import grading, sandbox, schedules
-from labkit.notebook.exercises.grading import names
+import wrong_answers
+from answers import grading, sandbox, schedules
+from labkit.notebook.exercises import Wrong, names
 
+WRONG = [*wrong_answers.every(), *wrong_runs.WRONG]
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = [
     path
@@ -259,7 +261,7 @@ def test_a_solution_that_makes_no_exercise_is_refused(solution: str, says: str) 
     ("exercise", "answer", "says"),
     [
         pytest.param(*wrong, id=f"{number} {wrong[0]} {wrong[2]}")
-        for number, wrong in enumerate(wrong_answers.every())
+        for number, wrong in enumerate(WRONG)
     ],
 )
 def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, says: str) -> None:
@@ -271,7 +273,7 @@ def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, says: 
 
 
 def test_each_exercise_is_tried_with_wrong_answers() -> None:
-    assert {exercise for exercise, _, _ in wrong_answers.every()} == set(names())
+    assert {exercise for exercise, _, _ in WRONG} == set(names())
 
 
 @for_each_notebook
@@ -279,7 +281,7 @@ def test_what_is_said_of_a_wrong_answer_does_not_hold_the_right_one(path: Path) 
     numbers = {name: it for name, it in right_answers(path) if isinstance(it, int | float)}
     others = [None, True, 1e9, 1e3, 1e-3, -1, 0, 1, 2, 50, 99.5, "", "1", [], {}, ...]
     for exercise, right in numbers.items():
-        wrong = [answer for name, answer, _ in wrong_answers.every() if name == exercise]
+        wrong = [answer for name, answer, _ in WRONG if name == exercise]
         near = [factor * right for factor in (0.5, 0.97, 1.03, 2, 10, 100, 1_000, -1)]
         for answer in (*wrong, *others, *near):
             checked = lab.check(exercise, answer)
@@ -393,7 +395,7 @@ def test_a_number_may_be_of_any_type_that_is_one(given: Any) -> None:
     ],
 )
 def test_a_number_that_is_off_is_told_how(value: float, says: str) -> None:
-    with pytest.raises(grading.Wrong, match=says):
+    with pytest.raises(Wrong, match=says):
         grading.near(value, 2, unit="seconds")
 
 
@@ -406,7 +408,7 @@ def test_a_number_near_enough_is_right(truth: float, factor: float) -> None:
 
 
 def wrong_of(function: Any) -> str:
-    with pytest.raises(grading.Wrong) as wrong:
+    with pytest.raises(Wrong) as wrong:
         sandbox.call(function)
     return str(wrong.value)
 
@@ -561,7 +563,7 @@ def test_a_schedule_that_goes_round_in_circles_is_told_so() -> None:
         while True:
             await fetch(0)
 
-    with pytest.raises(grading.Wrong, match="once is enough"):
+    with pytest.raises(Wrong, match="once is enough"):
         schedules.run(mine, limit=1, items=3)
 
 

@@ -168,7 +168,7 @@ def test_wheel_carries_the_package_its_data_and_its_notebooks(tmp_path: Path) ->
         moved("data/studies/*.toml", "data", "labkit/_data"),
         moved("data/reference/*.*", "data", "labkit/_data"),
         moved("notebooks/*.ipynb", "notebooks", "labkit/_notebooks"),
-        moved("notebooks/**/*.py", "notebooks", "labkit/_notebooks"),
+        moved("notebooks/[!w]*/*.py", "notebooks", "labkit/_notebooks"),
     ]
 
     assert len(settings) == 3

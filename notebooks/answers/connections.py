@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise, grading
+from labkit.notebook.exercises import Wrong, exercise
+
+from . import grading
 
 REQUESTS, LIMIT, CONNECT_S, ANSWER_S = 1_000, 20, 0.03, 0.01
 CAUSES = ("pool", "session", "loop", "server")

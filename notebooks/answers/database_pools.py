@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise, grading
+from labkit.notebook.exercises import Wrong, exercise
+
+from . import grading
 
 RATE, QUERIES_S, THINKING_S = 300, (0.005, 0.010), 0.025
 CAUSES = ("small pool", "no pool", "full server", "slow query")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
+from labkit.notebook.exercises import Wrong, exercise
+
+from . import grading, sandbox
 
 SHARE, TIMES = 0.3, 3.0
 LINES = range(1, 10)

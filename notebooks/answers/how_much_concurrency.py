@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
+from labkit.notebook.exercises import Wrong, exercise
+
+from . import grading, sandbox
 
 LATENCY_S, RATE = 0.08, 500
 MEAN_S, SEEN_RATE, AT_SERVER = 1.2, 300, 100

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.notebook.exercises import Wrong, exercise, grading, sandbox
+from labkit.notebook.exercises import Wrong, exercise
+
+from . import grading, sandbox
 
 RATE, REQUESTS, STALL_S, SHARE = 200, 10_000, 4.0, 0.05
 CHANCE = 0.01

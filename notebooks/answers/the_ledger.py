@@ -6,10 +6,12 @@ import math
 import re
 
 import labkit as lab
-from labkit.notebook.exercises import Wrong, exercise, grading
+from labkit.notebook.exercises import Wrong, exercise
 from labkit.studies import study_file
 from labkit.studies.parts import Check
 from labkit.studies.study_file import StudyFile
+
+from . import grading
 
 STATUSES = ("holds", "refuted", "inconclusive")
 FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (

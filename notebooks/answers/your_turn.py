@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import labkit as lab
-from labkit.notebook.exercises import Wrong, exercise, grading, schedules
+from labkit.notebook.exercises import Wrong, exercise
 from labkit.spec import delays
+
+from . import grading, schedules
 
 CODES = (
     "over-limit",

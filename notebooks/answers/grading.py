@@ -1,7 +1,7 @@
-"""`check`, the register of exercises that it looks in, and what their answers are read with.
+"""Read the answers of learners, and compare them with the right ones.
 
-Each function that reads an answer or compares it returns what it read, or raises `Wrong`: one
-sentence that says what to think of, and never what the answer is. These are pure.
+Each function returns what it read, or raises `Wrong`: one sentence that says what to think of, and
+never what the answer is. These are pure.
 """
 
 from __future__ import annotations
@@ -9,22 +9,12 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
-import re
 import reprlib
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from labkit import paths
-from labkit.errors import BadInput
-from labkit.escaping import escape
-from labkit.report.html import prose
-from labkit.spec.validation import did_you_mean
+from labkit.notebook.exercises import Wrong
 
 if TYPE_CHECKING:
     from labkit.record.record import Record
@@ -32,19 +22,6 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 60
 """Characters of an answer that a sentence shows."""
-
-
-class Wrong(Exception):
-    """Raised for an answer that is not right; the sentence says why."""
-
-    def __init__(self, says: str) -> None:
-        super().__init__(sentence(says))
-
-
-def sentence(says: str) -> str:
-    """Return `says` with the capital and the full stop of a sentence."""
-    end = "" if says.endswith((".", "?", "!")) else "."
-    return says[:1].upper() + says[1:] + end
 
 
 def shown(answer: object) -> str:
@@ -186,95 +163,3 @@ def record(answer: object) -> Record:
     if not isinstance(found, Record):
         raise Wrong(f"the answer is {kind(answer)}: give what `await lab.run(...)` gave you")
     return found
-
-
-# The register of exercises, and the verdict on an answer.
-
-Grade: TypeAlias = Callable[[Any], str]
-"""Takes an answer. Returns what to know about the right one; raises `Wrong` for any other."""
-
-_GRADES: dict[str, Grade] = {}
-
-
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether an answer is right, which is also the truth value, and a sentence about it."""
-
-    exercise: str
-    right: bool
-    says: str
-
-    def __bool__(self) -> bool:
-        return self.right
-
-    def __repr__(self) -> str:
-        return f"{'PASS' if self.right else 'FAIL'} {self.exercise}: {self.says}"
-
-    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
-        # The text takes the page's own colour; only the mark and the bar have one of their own.
-        colour, mark = (
-            ("var(--jp-success-color1, #388e3c)", "\N{HEAVY CHECK MARK}")
-            if self.right
-            else ("var(--jp-error-color1, #d32f2f)", "\N{HEAVY BALLOT X}")
-        )
-        html = (
-            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px;">'
-            f'<b style="color: {colour};">{mark} {escape(self.exercise)}</b> '
-            f"{prose(self.says)}</div>"
-        )
-        return {"text/plain": repr(self), "text/html": html}
-
-
-def exercise(name: str) -> Callable[[Grade], Grade]:
-    """Register a grade under the name of its exercise, as in `@exercise("ex-03-2")`."""
-
-    def registered(grade: Grade) -> Grade:
-        _GRADES[name] = grade
-        return grade
-
-    return registered
-
-
-@cache
-def names() -> tuple[str, ...]:
-    """Load the answers of all notebooks; return the exercises' names in order.
-
-    They are loaded from the folder that labkit ships, never from a learner's copy.
-    """
-    _GRADES.clear()
-    for path in sorted((paths.notebooks() / "answers").glob("*.py")):
-        spec = spec_from_file_location(f"labkit_answers.{path.stem}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        spec.loader.exec_module(module_from_spec(spec))
-    return tuple(sorted(_GRADES))
-
-
-def check(exercise: str, answer: Any = ...) -> Checked:
-    """Return whether `answer` solves the exercise, as in `lab.check("ex-03-2", answer)`.
-
-    The result is true for a right answer, and says in a sentence what a wrong one lacks. An answer
-    may be anything, a coroutine function too: it is run in a thread, for a few seconds at most.
-    Raises `BadInput` for an exercise that does not exist, and nothing for any answer.
-    """
-    if exercise not in names():
-        # 'ex-3-2' and '3-2' are as near to 'ex-03-2' as can be.
-        parts = re.fullmatch(r"\D*(\d+)\D+(\d+)", str(exercise))
-        meant = f"ex-{int(parts[1]):02}-{parts[2]}" if parts else str(exercise)
-        near = [name for name in names() if name[:5] == meant[:5]]
-        allowed = ", ".join(near or [names()[0], "...", names()[-1]])
-        raise BadInput(
-            f"exercise is {exercise!r}: it must be one of {allowed}{did_you_mean(meant, names())}"
-        )
-    try:
-        if isinstance(answer, EllipsisType):
-            raise Wrong("Not answered yet: put your answer in place of the three dots.")
-        if isinstance(answer, Coroutine):
-            answer.close()
-            raise Wrong("This is a coroutine that has not run: put `await` before the call.")
-        right, says = True, _GRADES[exercise](answer)
-    except Wrong as wrong:
-        right, says = False, str(wrong)
-    except Exception as error:  # noqa: BLE001  # an answer may raise anything when it is read
-        why = f"looking at it raised {type(error).__name__}"
-        right, says = False, f"the answer cannot be read: {why}"
-    return Checked(exercise=exercise, right=right, says=sentence(says))

@@ -46,7 +46,7 @@ async def last_batch_lost(fetch: Any, items: Any, limit: int) -> None:
 
 
 async def asking(fetch: Any, items: Any, limit: int) -> None:
-    waiting, running = iter(items), set()
+    waiting, running = iter(items), set[asyncio.Future[Any]]()
     while True:
         for item in itertools.islice(waiting, limit - len(running)):
             running.add(asyncio.ensure_future(fetch(item)))

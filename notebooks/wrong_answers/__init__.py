@@ -1,7 +1,7 @@
 """Plausible wrong answers: the exercise, the answer, words of what is said.
 
-`values.toml` has those that are values, trials or study files. `WRONG` in each module has those
-that are functions, and in `runs` those that are records.
+`values.toml` has those that are values, trials or study files, `WRONG` in each module those that
+are functions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import labkit as lab
-from wrong_answers import coroutines, functions, runs
+from wrong_answers import coroutines, functions
 
 FOLDER = Path(__file__).parent
 CLAIM = (FOLDER / "connector_limit.toml").read_text(encoding="utf-8")
@@ -31,4 +31,4 @@ def every() -> list[tuple[str, Any, str]]:
     values = tomllib.loads((FOLDER / "values.toml").read_text(encoding="utf-8"))
     listed = [(name, made(one), words) for name, found in values.items() for one, words in found]
     two = ("ex-12-3", CLAIM + CLAIM.replace("connector-limit", "other"), "2 claims")
-    return [*listed, two, *coroutines.WRONG, *functions.WRONG, *runs.WRONG]
+    return [*listed, two, *coroutines.WRONG, *functions.WRONG]

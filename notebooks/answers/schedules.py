@@ -21,8 +21,10 @@ from typing import Any
 
 import msgspec
 
-from labkit.notebook.exercises import sandbox
-from labkit.notebook.exercises.grading import Wrong, function
+from labkit.notebook.exercises import Wrong
+
+from . import sandbox
+from .grading import function
 
 MAX_CALLS = 20
 """Calls of one item after which the service refuses: the function would never end."""
