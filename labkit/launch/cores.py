@@ -18,14 +18,11 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import psutil
 
 from labkit.launch import environment
 from labkit.record.record import Note
@@ -43,6 +40,13 @@ class Cores:
     client: int | None
     server: int | None
     files: list[int] = field(default_factory=list)
+
+    def of_client(self, taken: Collection[int]) -> int | None:
+        """Return the client's core where a server that runs already has those `taken`."""
+        if self.client is None or self.client not in taken:
+            return self.client
+        others = [self.server, *environment.usable_cores()]
+        return next((core for core in others if core not in taken), self.client)
 
     def state(self) -> State:
         """Return whether others of the lab have one of them now, and when each was last taken."""
@@ -79,20 +83,6 @@ def reserved(*, pinned: bool = True) -> Iterator[Cores]:
             yield cores
         finally:
             _RESERVED.reset(token)
-
-
-def of_listener(url: str) -> set[int]:
-    """Return the cores that the server at `url` is pinned to; none where it may run on any."""
-    parts, usable = urlsplit(url), set(environment.usable_cores())
-    port = parts.port or {"https": 443}.get(parts.scheme, 80)
-    pinned: set[int] = set()
-    with suppress(psutil.Error, OSError):  # it is another user's, or gone
-        for one in psutil.net_connections("tcp"):
-            listens = one.status == psutil.CONN_LISTEN and getattr(one.laddr, "port", None) == port
-            if one.pid and listens and usable:
-                cores = os.sched_getaffinity(one.pid)
-                pinned |= cores if not usable <= cores else set()
-    return pinned
 
 
 def _take(stack: ExitStack, *, pinned: bool) -> Cores:

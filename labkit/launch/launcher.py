@@ -26,11 +26,14 @@ from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import variables
+from labkit.spec.targets import UrlTarget
 from labkit.spec.trial import Trial
 
 COUNT_S, LATE_S = 5.0, 0.7
 """Seconds that a target may take to report what it counted, and after the deadline. A client may
 then take `LATE_S` too: with a target and a client that hang, the trial is over 2 s after it."""
+MIN_SILENT_S = 1.0
+"""For so long a server that hangs answers nothing before the deadline."""
 STOP_S = 0.5
 """Seconds that an interrupted client may take to report: whoever pressed stop waits for it."""
 
@@ -110,6 +113,8 @@ class _Run:
         self.watch, self.keep, self.served, self.profile = watch, keep, served, profile
         self.child: Child | None = None
         self.latest: Progress | None = None
+        self.answered_s = 0.0
+        """When a request last came to an end, on the time axis of the progress."""
         self.line: dict[str, Any] = {}
         self.measured: Measurement | None = None
         self.window_ns: list[int] = [0, 0, 0]
@@ -141,18 +146,22 @@ class _Run:
             async with contextlib.AsyncExitStack() as stack:
                 mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
                 before = mine.state()
-                # The core of a server that runs already is left alone.
-                url = None if self.served else self.ready.url
-                taken = await asyncio.to_thread(cores.of_listener, url) if url else set()
-                # Both start at once: each takes a third of a second.
-                client = self._start_client(mine.server if mine.client in taken else mine.client)
+                served, url = self.served, self.ready.url
+                if served is None and url is not None:
+                    served = await asyncio.to_thread(servers.running, self.ready, url)
+                # The core of a server that runs already is left alone. Else both start at once:
+                # each takes a third of a second.
+                client = self._start_client(mine.of_client(served.cores if served else ()))
                 stack.push_async_callback(client.stop)
-                started = servers.target_of(self.ready, mine.server, self.served)
+                started = servers.target_of(self.ready, mine.server, served)
                 target = await stack.enter_async_context(started)
                 self.child = client
-                client.send({"url": self.ready.url or target.url, "pid": target.pid})
+                pids = {"pid": target.pid, "roots": target.roots}
+                client.send({"url": url or target.url, **pids})
                 note = await self._measure(target, client, deadline_s)
-                self.notes = mine.notes(before)
+                # Where nobody listens, that no request succeeded says it all.
+                answered = self.measured is not None and self.measured.counts.ok
+                self.notes = [*mine.notes(before), *(target.notes if answered else ())]
         except TrialFailed as error:
             note = Note(code="target-lost", message=str(error))
         except asyncio.CancelledError:
@@ -190,7 +199,7 @@ class _Run:
                     await self._read(child)
             except TimeoutError:
                 message = f"the trial passed its deadline of {deadline_s:,.0f} s"
-                note = Note(code="deadline", message=message)
+                note = Note(code="deadline", message=message + self._unanswered())
                 await self._cut_short(child, LATE_S)
                 silent = [] if self.measured else ["client"]
             # It ends by itself: what it used until then is all its own.
@@ -221,6 +230,15 @@ class _Run:
             await child.stop(grace_s)
         return note
 
+    def _unanswered(self) -> str:
+        """Return for how long a server that nobody else watches has answered nothing, if long."""
+        if self.latest is None or not isinstance(self.trial.target, UrlTarget):
+            return ""
+        silent_s, waiting = self.latest.t_s - self.answered_s, self.latest.in_flight
+        if not waiting or (self.latest.done and silent_s < MIN_SILENT_S):
+            return ""
+        return f"; the target answered none of {waiting:,} requests for {silent_s:,.1f} s"
+
     async def _read(self, child: Child) -> None:
         """Read the client's lines until its measurement, or until it dies before."""
         while (line := await servers.read_line(child)) is not None:
@@ -238,6 +256,7 @@ class _Run:
                 self.profile.result = msgspec.convert(line["profile"], ProfileResult)
             if line["type"] == "progress":
                 before, self.line = self.line, line
+                done = self.latest.done if self.latest else 0
                 self.latest = Progress(
                     trial=self.trial,
                     t_s=line["t_s"],
@@ -249,6 +268,8 @@ class _Run:
                     server_cpu_percent=_percent(before, line, "server_cpu_s"),
                     loop_lag_s=line["loop_lag_s"],
                 )
+                if self.latest.done > done:
+                    self.answered_s = self.latest.t_s
                 if self.watch is not None:
                     self.watch(self.latest)
 

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import signal
 import urllib.request
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import psutil
 
-from labkit.launch import preflight, process
+from labkit.launch import listeners, preflight, process
+from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
+from labkit.record.record import Note
 from labkit.spec.targets import HttpServer
 
 ASK_S = 10.0
@@ -26,6 +29,7 @@ ASK_S = 10.0
 class Served:
     """A target that accepts connections; `pid` None is one that the lab did not start.
 
+    Such a one is measured over all the processes below its `roots`, and has the `cores` alone.
     `own`: it was started for one trial, and all that it counts is of that. `in_force` is what a
     target that reports no counts by HTTP reports of itself; `child` is its process, which `reports`
     them when asked by a signal.
@@ -37,6 +41,9 @@ class Served:
     in_force: dict[str, Any] | None = None
     child: Child | None = None
     reports: bool = False
+    roots: list[int] = field(default_factory=list)
+    cores: Collection[int] = ()
+    notes: list[Note] = field(default_factory=list)
 
 
 @contextlib.asynccontextmanager
@@ -47,11 +54,41 @@ async def serving(settings: HttpServer) -> AsyncIterator[Served]:
         yield replace(served, own=False)
 
 
+def running(ready: Ready, url: str) -> Served:
+    """Return the server at the URL of a trial, with its processes where they can be read."""
+    parts = urlsplit(url)
+    if ready.trial.is_remote:
+        return Served(url, None)
+    port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    return measured(url, listeners.find(ready.addresses or [parts.hostname or ""], port))
+
+
+def measured(url: str, found: Listener) -> Served:
+    """Return what listens at a URL as a target; a note says so where it cannot be measured."""
+    if not found.roots:
+        who = "is another user's" if found.hosts else "is none of this machine that can be seen"
+        message = f"the process that listens at {url} {who}: nothing is known of what it used"
+        return Served(url, None, notes=[Note(code="target-not-read", message=message)])
+    names = set[str]()
+    for pid in found.roots:
+        with contextlib.suppress(psutil.Error):
+            names.add(psutil.Process(pid).name())
+    name, pinned = ", ".join(sorted(names)), sorted(found.cores) or None
+    in_force = {"process": name, "pids": found.roots, "cores": pinned}
+    return Served(
+        url,
+        found.roots[0] if found.alone else None,
+        in_force={"in_force": in_force},
+        roots=[] if found.alone else found.roots,
+        cores=found.cores,
+    )
+
+
 @contextlib.asynccontextmanager
 async def target_of(ready: Ready, core: int | None, served: Served | None) -> AsyncIterator[Served]:
     """Start the target of a trial, unless it runs already; it is gone at the end."""
-    if served is not None or ready.url is not None:
-        yield served or Served(ready.url or "", None)
+    if served is not None:
+        yield served
         return
     # The target's own settings, and those that only its process has.
     settings = {**ready.asked["target"], "core": core}

@@ -65,10 +65,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """A target that accepts connections; `pid` None is one that is not measured."""
+    """A target that accepts connections; `pid` None is one that is not measured.
+
+    One with `roots` is measured over these processes and all below them.
+    """
 
     url: str
     pid: int | None = None
+    roots: list[int] = []
 
 
 class _Parent:
@@ -156,9 +160,10 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     opened = open_transport(trial.transport, target.url, trial.path, job.addresses, rows=rows)
     async with opened as fetch:
         call: Fetch = fetch
-        meter = Meter(requests, opened.kind_of, Window(target.pid, processes))
+        pids = target.roots or target.pid
+        meter = Meter(requests, opened.kind_of, Window(pids, processes))
         report = partial(_PARENT.send_progress, meter)
-        sampler = Sampler(meter, target.pid, report, processes, own=trial.own_strategy)
+        sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop = None

@@ -62,7 +62,9 @@ INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "inv
 """The codes that make a record invalid."""
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 """Those that something else on the machine causes: the same run may well be valid next time."""
-_OF_FIGURES = CODES.keys() - FAILED - {"core-shared", "not-stored", "tasks-left-behind"}
+_OF_FIGURES = (
+    CODES.keys() - FAILED - {*("core-shared", "not-stored", "target-not-read", "tasks-left-behind")}
+)
 """What the figures of a record show again; other notes are of whoever saw the run."""
 UNKNOWN = "invalid"
 """What spoilt an invalid record that has no code which this version knows."""

@@ -102,9 +102,10 @@ class Process(Struct, frozen=True, kw_only=True):
 class Server(Struct, frozen=True, kw_only=True):
     """The target's process over the same window, and what it counted itself.
 
-    Of a PostgreSQL it is all processes of the server: CPU includes those that ended meanwhile,
-    memory counts shared pages once, and its peak is the most that was seen ten times a second. Its
-    `requests` are the scans of the lab's table, its connections the sessions.
+    Of a PostgreSQL and of a server of the user's own it is all processes of the server: CPU
+    includes those that ended meanwhile, memory counts shared pages once, and its peak is the most
+    that was seen ten times a second. Of a PostgreSQL `requests` are the scans of the lab's table,
+    its connections the sessions.
 
     Of a Valkey: `requests` are the GETs that it ran, `commands` all that it processed, those of the
     handshake of each connection among them, `connections_left` how many connections were still open

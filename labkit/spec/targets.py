@@ -131,6 +131,7 @@ class EchoServer(EchoTarget, frozen=True, kw_only=True, tag=False):
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
     """A server of the user's own. `{item}` in the URL stands for the item's number.
 
+    On this machine its processes are found by their port and measured, and its core is left alone.
     Loopback only, unless `allow_remote` repeats the host: then requests, rate and time are capped.
     """
 

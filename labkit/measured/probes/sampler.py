@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from labkit.measured.probes.meter import Meter
-from labkit.measured.probes.window import ProcessReader, reader_of
+from labkit.measured.probes.window import Pids, ProcessReader, reader_of
 from labkit.record import histogram, stalls
 from labkit.record.record import LoopLag, Stall, Timeline
 from labkit.record.stalls import MIN_NOTED_S, Watch
@@ -54,7 +54,7 @@ class Sampler:
     def __init__(
         self,
         meter: Meter,
-        server_pid: int | None,
+        server_pid: Pids,
         on_row: Callable[[TimelineRow], None],
         processes: str = "one",
         *,

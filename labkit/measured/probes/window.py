@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import re
 import resource
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -33,6 +35,11 @@ class ProcessReader:
         self._statm = _open(pid, "statm")
         self._stat = _open(pid, "stat")
         self._schedstat = _open(pid, "schedstat")
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the process that is read, if there is one."""
+        return [self.pid] if self.pid else []
 
     def rss_bytes(self) -> int | None:
         """Return resident memory now."""
@@ -78,18 +85,35 @@ class ProcessReader:
 
 
 class ProcessTreeReader:
-    """Memory and CPU of a process and its children, of which some end and others start.
+    """Memory and CPU of processes and all below them, of which some end and others start.
 
     Memory is the pages of each that it shares with nobody, and once those that are shared: as many
     as the process that maps most of them. CPU is that of all. The kernel adds a child that has
-    ended to its parent and shows that sum in ticks: it is off by two ticks at most in all, however
-    many have ended.
+    ended to its parent and shows that sum in ticks: it is off by two ticks at most for each parent,
+    however many have ended.
+
+    Every thread has children of its own, and a server may have many of both: all are looked at once
+    here, and at each reading the first threads of those that have children then.
     """
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._children = _open(pid, f"task/{pid}/children")
+    def __init__(self, *roots: int) -> None:
         self._members: dict[int, ProcessReader] = {}
+        self._parents: dict[int, int] = {}
+        left = [*roots]
+        while left:
+            pid = left.pop()
+            below = [child for task in _tasks(pid) for child in _children(pid, task)]
+            children = _open(pid, f"task/{pid}/children") if below or pid in roots else None
+            if children is not None:
+                self._parents[pid] = children
+            if pid not in self._members:
+                self._members[pid] = ProcessReader(pid)
+                left += below
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the processes that are read now."""
+        return [*self._members]
 
     def rss_bytes(self) -> int | None:
         """Return resident memory now."""
@@ -109,7 +133,8 @@ class ProcessTreeReader:
         # A child that ends between the two readings is in neither of them: read both again.
         for _ in range(MAX_READINGS):
             members = self._read_members()
-            ended_s = members[0].ended_children_s() if members else None
+            ended = [self._members[pid].ended_children_s() for pid in self._parents]
+            ended_s = sum(one or 0.0 for one in ended) if members else None
             used_s = [one.cpu_s() for one in members]
             if None not in used_s:
                 break
@@ -125,29 +150,51 @@ class ProcessTreeReader:
         for one in self._members.values():
             one.close()
         self._members.clear()
-        if self._children is not None:
-            os.close(self._children)
-        self._children = None
+        for fd in self._parents.values():
+            os.close(fd)
+        self._parents.clear()
 
     def _read_members(self) -> list[ProcessReader]:
-        """Return readers of the process and its present children; none where it cannot be read."""
-        if self._children is None:
-            return []
-        data = b""
-        while more := _read(self._children, len(data)):  # it may be longer than one read
-            data += more
-        pids = [self.pid, *map(int, data.split())]
-        for gone in self._members.keys() - set(pids):
-            self._members.pop(gone).close()
-        for new in pids:
-            if new not in self._members:
-                self._members[new] = ProcessReader(new)
-        return [self._members[pid] for pid in pids]
+        """Return readers of those that there are now; none where they cannot be read."""
+        listed = set[int]()
+        for fd in self._parents.values():
+            data = b""
+            while more := _read(fd, len(data)):  # it may be longer than one read
+                data += more
+            listed.update(map(int, data.split()))
+        for new in listed - self._members.keys():
+            self._members[new] = ProcessReader(new)
+        # Not all are listed: some are children of other threads, some have lost their parent.
+        for pid in self._members.keys() - listed:
+            if self._members[pid].pages() is None:
+                self._members.pop(pid).close()
+                if pid in self._parents:
+                    os.close(self._parents.pop(pid))
+        return [*self._members.values()]
 
 
-def reader_of(pid: int | None, processes: str = "one") -> ProcessReader | ProcessTreeReader:
-    """Return the reader of a target: of one process, or ("many") of it and all its children."""
+Pids = int | Sequence[int] | None
+"""The process of a target, or those below which all are the target's; None is not measured."""
+
+
+def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeReader:
+    """Return the reader of a target: of one process, or ("many", or several) of all below too."""
+    if isinstance(pid, Sequence):
+        return ProcessTreeReader(*pid)
     return ProcessTreeReader(pid) if pid and processes == "many" else ProcessReader(pid)
+
+
+def _tasks(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  # names, and nothing of pathlib's
+    except OSError:
+        return []
+
+
+def _children(pid: int, task: str) -> list[int]:
+    with suppress(OSError):
+        return [*map(int, Path(f"/proc/{pid}/task/{task}/children").read_bytes().split())]
+    return []
 
 
 def high_water_bytes(pid: int | str | None = "self") -> int | None:
@@ -201,7 +248,7 @@ class Window:
     their time, without their idle time and the CPU of those that are measured.
     """
 
-    def __init__(self, server_pid: int | None, processes: str = "one") -> None:
+    def __init__(self, server_pid: Pids, processes: str = "one") -> None:
         self._server, self._server_pid = reader_of(server_pid, processes), server_pid
         self._own = ProcessReader(os.getpid())
         self.started_ns = self.opened_ns = self.closed_ns = 0
@@ -214,10 +261,10 @@ class Window:
         """Whether a read of asyncio's takes a new block from the system; see `malloc`."""
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
-        own, of_server = _cores(0), _cores(server_pid) if server_pid else set()
+        own, of_server = _cores(0), set[int]().union(*map(_cores, self._server.pids))
         self._cores, self._overlap = own | of_server, bool(own & of_server)
         self._watched = self._cores if self._overlap else of_server
-        self._alone = processes == "one" and not self._overlap
+        self._alone = isinstance(self._server, ProcessReader) and not self._overlap
         self._idle_s: list[float | None] = []
         self._server_waited_s: list[float | None] = []
 

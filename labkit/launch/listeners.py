@@ -1,0 +1,107 @@
+"""Find the processes behind a port of this machine, and the cores that they may run on.
+
+The plan. The kernel lists every listening socket of this network with its address and its inode,
+those of other users too. A process has such a socket where one of its descriptors is a link to that
+inode. Several may have it: a server that forks hands it to its workers, and with SO_REUSEPORT each
+worker has one of its own. Measured are those at the top, whose parent is not among them, each with
+all below it; and where all of those have one parent, as workers have, that one. But never who
+started the lab itself: below a shell, or below the kernel of a notebook, is more than the server.
+
+What is read is files of /proc: elsewhere nothing is found, and nothing is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import psutil
+
+from labkit.launch import environment
+
+PROC = Path("/proc")
+LISTENS = "0A"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what is looked for, not listened on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Who listens at an address: where, in which processes, pinned to which cores.
+
+    `hosts` is empty where nobody of this network does, and `roots`, the processes at the top, where
+    those may not be read; `alone` says that what is below them is not the server's. `cores` is
+    empty where it may run on any.
+    """
+
+    hosts: list[str]
+    roots: list[int]
+    alone: bool
+    cores: set[int]
+
+
+def find(addresses: Iterable[str], port: int) -> Listener:
+    """Return who accepts connections to the first of these addresses at which anybody does."""
+    open_at, inodes = _sockets(port), list[str]()
+    for address in addresses:
+        # A socket of this very address takes the connection before one of all addresses.
+        exact = [inode for inode, host in open_at.items() if host == str(ip_address(address))]
+        inodes = exact or [inode for inode, host in open_at.items() if host in EVERYWHERE]
+        if inodes:
+            break
+    holders = holders_of(inodes)
+    roots, alone = _top(holders)
+    usable, cores = set(environment.usable_cores()), set[int]()
+    for pid in {*holders, *roots}:
+        with suppress(OSError):  # it is gone
+            pinned = os.sched_getaffinity(pid)
+            cores |= pinned if not usable <= pinned else set()
+    hosts = [open_at[inode] for inode in inodes]
+    return Listener(hosts=hosts, roots=roots, alone=alone, cores=cores)
+
+
+def _sockets(port: int) -> dict[str, str]:
+    """Return the address of each socket that listens at the port, by its inode."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in (PROC / "net" / name).read_text(encoding="ascii").splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split(maxsplit=10)[:10]
+                address, _, at = local.partition(":")
+                if state == LISTENS and int(at, 16) == port:
+                    words = [int(address[i : i + 8], 16) for i in range(0, len(address), 8)]
+                    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                    found[inode] = str(ip_address(packed))
+    return found
+
+
+def holders_of(inodes: Iterable[str]) -> set[int]:
+    """Return the processes that have one of these sockets, as far as they may be read."""
+    links, found = {f"socket:[{inode}]" for inode in inodes}, set[int]()
+    for process in PROC.glob("[0-9]*") if links else ():
+        with suppress(OSError):  # it is another user's, or gone
+            for descriptor in (process / "fd").iterdir():
+                with suppress(OSError):  # closed meanwhile
+                    if str(descriptor.readlink()) in links:
+                        found.add(int(process.name))
+    return found
+
+
+def _top(pids: set[int]) -> tuple[list[int], bool]:
+    """Return those at the top, or their parent; and whether they are measured without the rest."""
+    above = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
+    # The first process of a system may have it, too: it hands sockets to those that it starts.
+    above_of, pids = dict[int, list[int]](), pids - {1} or pids
+    for pid in pids:
+        with suppress(psutil.Error):
+            above_of[pid] = [one.pid for one in psutil.Process(pid).parents()]
+    top = sorted(pid for pid, parents in above_of.items() if not pids & {*parents})
+    parents = {above_of[pid][0] for pid in top if above_of[pid]}
+    if len(top) > 1 and len(parents) == 1 and not parents & {1, *above}:
+        top = [*parents]
+    own = [pid for pid in top if pid in above]
+    return own[:1] or top, bool(own)
