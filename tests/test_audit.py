@@ -27,7 +27,9 @@ def test_comparisons_that_claim_a_difference_are_counted() -> None:
     twice = (STEADY, [value / 2 for value in STEADY])
     found = judge.false_positives([SAME] * 43 + [twice] * 7)
     assert (found.verdict, found.measured) == ("holds", 0.14)
-    assert found.says.startswith("7 of 50 comparisons claim a difference")
+    assert found.says.startswith("7 of 50 comparisons claim a difference, with ends of an interval")
+    low, high = stats.of_ratio(*SAME).low or 0, stats.of_ratio(*SAME).high or 0
+    assert found.says.endswith(f" {high / low:.2f} times apart")
     # A perfect lab has more of so many in at most 1 % of all audits, and fewer are not enough.
     for many in (2, 20, 50):
         most = int(binom.ppf(0.99, many, 0.05))
@@ -38,6 +40,7 @@ def test_comparisons_that_claim_a_difference_are_counted() -> None:
     few: list[Any] = [([1.0] * 4, [1.0] * 4)]
     for nothing in (judge.false_positives(one) for one in ([], few, [twice])):
         assert (nothing.verdict, nothing.measured) == ("inconclusive", None)
+    assert nothing.at_most == 1  # of one comparison each may
 
 
 def test_simulated_comparisons_of_real_noise_claim_few_differences() -> None:

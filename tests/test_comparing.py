@@ -170,6 +170,15 @@ def test_a_family_of_comparisons_needs_repeats_and_is_wider_with_few() -> None:
     assert math.log(far.low) == pytest.approx(-1.25)
 
 
+@pytest.mark.parametrize("level", [1.0, 100.0])
+def test_the_noise_of_a_family_is_that_of_its_usual_arm_at_any_level(level: float) -> None:
+    logs = np.random.default_rng(1).normal(size=(3, 5))
+    arms = [dict(enumerate(level**n * np.exp(arm))) for n, arm in enumerate(logs)]
+    off = logs - np.median(logs, axis=1, keepdims=True)
+    usual = np.median(np.std(off - np.median(off, axis=0), axis=1, ddof=1))
+    assert stats.Family.of(4, arms).deviation == pytest.approx(usual)
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     of, to = np.array([3.0, 3.1, 3.2, 3.3, 3.4]), np.array([1.0, 1.1, 1.2, 1.3, 1.4])
     assert stats.compare(list(of), list(to)) == stats.compare(of.tolist(), to.tolist())

@@ -76,10 +76,13 @@ def test_a_spread_is_by_deviation_or_by_an_extreme(values: list[float]) -> None:
         assert frames.spreads(values) == (by_deviation > 0 or by_extreme > 0)
 
 
-@pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0], [10.0] * 99 + [14.9]])
+AT_THE_BOUNDS = ([9.0, 10.0, 11.0], [5.0, *[10.0] * 98, 15.0])
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [3.0, 3.0], [10.0] * 99 + [14.9], *AT_THE_BOUNDS])
 def test_what_does_not_spread(values: list[float]) -> None:
     assert not frames.spreads(values)
-    assert frames.spreads([10.0] * 999 + [15.2])  # one repeat far off is enough
+    assert all(frames.spreads([10.0] * 999 + [far]) for far in (15.2, 4.8))  # one is enough
 
 
 @pytest.mark.parametrize("n", [9, 10, 20])
@@ -89,6 +92,7 @@ def test_repeats_that_follow_each_other_are_doubted_from_ten_on(n: int) -> None:
     for values, expected in ((drifting, n >= 10), (drifting[::2] + drifting[1::2], n >= 20)):
         assert frames.follows_itself(values) == expected
     assert not frames.follows_itself([10.0, 10.1] * n)
+    assert not frames.follows_itself([10.0] * 2 + [10.1] * 5 + [10.0] * 3)  # a half, of ten
     assert not frames.follows_itself([10.0] * n)
     arms = [
         make_record(axes={"strategy": "queue"}, repeat=k, wall_s=s) for k, s in enumerate(drifting)

@@ -266,6 +266,7 @@ def test_summary_of_no_records_is_empty_with_every_column(by: list[str]) -> None
     assert summary.empty
     assert {*by, "n", "verdict", "warnings", "wall_s", "wall_s_min"} <= {*summary.columns}
     assert stats.summary_rows(summary) == []
+    assert stats.worst([]) == "valid"
     with pytest.raises(BadInput, match=r"'stratgy'.*did you mean 'strategy'"):
         stats.summary(frame, ["stratgy"])
 

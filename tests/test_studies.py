@@ -424,6 +424,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         (lambda name: parse().plan(name, cores=2), "smok", "did you mean 'smoke'"),
         (parse().arms_at, "smok", "did you mean 'smoke'"),
         (study_file.load("claims").chosen, ["dns-cahce"], "did you mean 'dns-cache'"),
+        (study_file.load("claims").chosen, ["dns-cache"] * 2, "twice"),
         (study_file.load, "nowhere/absent.toml", r"absent\.toml"),
     ]
     for call, name, message in refused:

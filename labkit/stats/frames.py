@@ -209,11 +209,11 @@ def follows_itself(values: Sequence[float]) -> bool:
     more than `CORRELATED_ERRORS` above that is seen in 1 of 50 arms by chance. An interval supposes
     that they are independent: with a correlation of 0.5 one of 95 % contains the truth in 80 %.
     """
-    n, mean = len(values), statistics.fmean(values or [0.0])
-    off = [value - mean for value in values]
-    square = sum(one * one for one in off)
-    if n < MIN_CORRELATED or not square:
+    if len(values) < MIN_CORRELATED:
         return False
+    n, mean = len(values), statistics.fmean(values)
+    off = [value - mean for value in values]
+    square = sum(one * one for one in off) or math.inf  # of equal ones none follows another
     lag_1 = sum(one * after for one, after in itertools.pairwise(off)) / square
     return lag_1 + 1 / n > CORRELATED_ERRORS / math.sqrt(n)
 

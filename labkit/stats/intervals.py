@@ -186,7 +186,7 @@ def of_value(values: Sequence[float], level: float = LEVEL, family: Family = ALO
         raise BadInput(f"level is {level!r}: it must be a share from 0.5 to below 1, such as 0.95")
     n, each = len(values), family.level(level)
     found = _ends(sorted(values), each)
-    if found is None and family.among > 1 and (alone := _ends(sorted(values), level)):
+    if found is None and (alone := _ends(sorted(values), level)):
         from scipy.special import stdtrit  # here: only a study needs it
 
         deviation = max(stdev(values), _LEAST_DEVIATION * family.deviation)
