@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.charts import Chart, Dot, Panel, Rate, Row, trial_chart
+from labkit.charts import Chart, Rate, Row, trial_chart
 from labkit.charts.notes import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
@@ -116,18 +116,24 @@ def rates() -> list[Rate]:
     ]
 
 
-def board() -> list[Panel]:
-    """Two panels of three strategies: one is far off, one was not measured."""
+def board() -> list[stats.BoardRow]:
+    """Three strategies by two metrics: one is far off, one was not measured."""
 
-    def dot(name: str, value: float | None, more: float) -> Dot:
-        ends = value and (0.9 * value, 1.2 * value + more)
-        shown = {"value": value and value + more, "interval": ends}
-        return Dot(name=name, rank="1" if name == "mine" else "-", is_mine=name == "mine", **shown)
+    def rank(name: str, value: float | None, metric: str) -> stats.Rank:
+        found = value and stats.Interval(value=value, low=0.9 * value, high=1.2 * value, n=5)
+        first = 1 if name == "mine" else None
+        return stats.Rank(metric=metric, value=value, interval=found, position=first, made=5)
 
-    rows = [("mine", 1.0), ("queue", 40.0), ("wait", None)]
     return [
-        Panel(title=title, better="lower", dots=[dot(*row, more) for row in rows])
-        for title, more in (("memory (MB)", 1_000.0), ("first request (ms)", 0.0))
+        stats.BoardRow(
+            name=name,
+            is_mine=name == "mine",
+            ranks=[
+                rank(name, value and value + more, metric)
+                for metric, more in (("process_peak_rss_bytes", 1e9), ("to_first_send_s", 0.0))
+            ],
+        )
+        for name, value in (("mine", 1.0), ("queue", 40.0), ("wait", None))
     ]
 
 
@@ -135,8 +141,7 @@ MANY = [f"a transport with the number {number}" for number in range(9)]
 EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "board": lambda: charts.board(
         board(),
-        title="The board",
-        trusts=[charts.trust(dot.name, stats.frame([make_record()])) for dot in board()[0].dots],
+        trusts=[charts.trust(row.name, stats.frame([make_record()])) for row in board()],
         notes=["One is mine."],
     ),
     "triptych": lambda: charts.triptych(garcia_rows(), conditions="100,000 requests"),

@@ -14,11 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from labkit import stats
 from labkit.charts import axes
 from labkit.charts.figure import Chart
 from labkit.charts.notes import Trust, sentences, verdicts
 from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
 from labkit.errors import BadInput
+from labkit.stats.ranks import BoardRow, title
 
 Mark = tuple[str, str]
 """The marker of a value, and its colour."""
@@ -50,81 +52,66 @@ _LOGARITHMIC_FROM = 20.0
 _MIN_SPAN = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dot:
-    """One strategy by one metric, in the unit that is shown; None where there is no figure."""
-
-    name: str
-    value: float | None
-    interval: tuple[float, float] | None
-    rank: str
-    is_mine: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One metric: its title with the unit, which way is `better`, a dot for each strategy."""
-
-    title: str
-    better: str
-    dots: Sequence[Dot]
-
-    def __str__(self) -> str:
-        dots = ", ".join(
-            f"{one.name} {axes.tick_text(float(f'{one.value:.3g}'))} ({one.rank})"
-            for one in self.dots
-            if one.value is not None
-        )
-        return f"{self.title}: {dots}"
-
-
 @applied()
 def board(
-    panels: Sequence[Panel],
+    rows: Sequence[BoardRow],
     *,
-    title: str,
     trusts: Sequence[Trust],
     conditions: str = "",
     notes: Sequence[str] = (),
 ) -> Chart:
-    """Draw the panels beside each other, with the same rows in each.
+    """Draw a panel for each metric that strategies are ranked by, with the same rows in each.
 
     `trusts` is how far to trust each row. Raises `BadInput` where there are no rows.
     """
-    if not panels or not panels[0].dots:
+    if not rows:
         raise BadInput("there is no board to draw: rank at least one strategy")
-    rows = panels[0].dots
     marks = {"examined here": _MINE} if any(one.is_mine for one in rows) else {}
     marks |= {} if all(one.is_mine for one in rows) else {"built in": _BUILT_IN}
+    metrics = [rank.metric for rank in rows[0].ranks]
     chart = Chart(
-        title=title,
-        parts=map(str, panels),
+        title="The board",
+        parts=(_ranks_in_words(metric, rows) for metric in metrics),
         height_in=0.42 * len(rows) + 1.7,
         notes=[*sentences(conditions), *notes, *verdicts(trusts)],
         legend=_legend(marks),
     )
-    drawn = chart.body.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, panel in zip(drawn, panels, strict=True):
+    drawn = chart.body.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for ax, metric in zip(drawn, metrics, strict=True):
         axes.rows(ax, [one.marked for one in trusts])
-        _panel(ax, panel)
+        _panel(ax, metric, rows)
     for label, one in zip(drawn[0].get_yticklabels(), rows, strict=True):
         label.set(**_HIGHLIGHT if one.is_mine else {})
     return chart
 
 
-def _panel(ax: Axes, panel: Panel) -> None:
-    """Draw the dots and ranks of a metric, with room for the ranks at the right."""
+def _ranks_in_words(name: str, rows: Sequence[BoardRow]) -> str:
+    ranks, scale = {row.name: row.by(name) for row in rows}, stats.metric(name).scale
+    dots = (
+        f"{row} {axes.tick_text(float(f'{one.value * scale:.3g}'))} ({one.text})"
+        for row, one in ranks.items()
+        if one.value is not None
+    )
+    return f"{title(name)}: {', '.join(dots)}"
+
+
+def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
+    """Draw the figures and ranks by a metric, with room for the ranks at the right."""
+    metric = stats.metric(name)
     known: list[float] = []
     beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
     beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    for row, one in enumerate(panel.dots):
-        if one.value is not None:
-            _interval(ax, row, one.interval, one.value, _MINE if one.is_mine else _BUILT_IN)
-            known += [one.value, *(one.interval or ())]
-        text = "no figure" if one.value is None else one.rank
-        ax.text(0.97, row, text, **beside, **_HIGHLIGHT if one.is_mine else {})
-    ax.set_title(panel.title, fontsize=FONT_PT)
-    ax.set_xlabel(f"{panel.better} is better")
+    for place, row in enumerate(rows):
+        rank = row.by(name)
+        if rank.interval is not None:
+            value, ends = rank.interval.value * metric.scale, rank.interval.ends
+            ends = ends and (ends[0] * metric.scale, ends[1] * metric.scale)
+            _interval(ax, place, ends, value, _MINE if row.is_mine else _BUILT_IN)
+            known += [value, *(ends or ())]
+        text = "no figure" if rank.value is None else rank.text
+        ax.text(0.97, place, text, **beside, **_HIGHLIGHT if row.is_mine else {})
+    ax.set_title(title(name), fontsize=FONT_PT)
+    ax.set_xlabel(f"{metric.better} is better")
     if not known:
         ax.set_xticks([])
         return

@@ -36,13 +36,11 @@ class ExamRequest(Struct, frozen=True, kw_only=True):
 class Backlog(Struct, frozen=True, kw_only=True):
     """What was observed while no call was answered.
 
-    `waiting` is how many tasks, or calls already made, waited behind those in flight; `items_read`
-    how many items had been taken. `turns` of the loop and `cpu_s` were used in `duration_s` seconds
-    in which nothing happened.
+    `waiting` is how many tasks, or calls already made, waited behind those in flight. `turns` of
+    the loop and `cpu_s` were used in `duration_s` seconds in which nothing happened.
     """
 
     waiting: int
-    items_read: int
     turns: int
     cpu_s: float
     duration_s: float
@@ -54,10 +52,9 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     `missing` and `repeated` are how many items were never fetched to their end, and how many more
     than once; one of the missing is named, and the one that was fetched most often. `not_awaited`
     are the `calls` that were made and never awaited. `tasks_left` were running when the strategy
-    returned. `failures_reported` is whether its caller can know of the failures. `tasks_referenced`
-    is how many tasks, done or not, it still referred to at its last call. `blocked_s` is for how
-    long the loop stood still without computing, `longest_turn_s` the most CPU of one turn of the
-    loop.
+    returned. `failures_reported` is whether its caller can know of the failures. `blocked_s` is
+    for how long the loop stood still without computing, `longest_turn_s` the most CPU of one turn
+    of the loop.
     """
 
     name: str
@@ -77,7 +74,6 @@ class ScenarioResult(Struct, frozen=True, kw_only=True):
     tasks_left: int = 0
     failing: int = 0
     failures_reported: bool = True
-    tasks_referenced: int = 0
     blocked_s: float | None = None
     longest_turn_s: float = 0.0
     backlog: Backlog | None = None

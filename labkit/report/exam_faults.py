@@ -1,6 +1,6 @@
 """The faults that an exam finds: when each is named. `data/exam_faults.toml` has their sentences.
 
-An `ExamResult` in, faults and remarks out. A fault that another one brings with it is not
+An `ExamResult` in, faults out. A fault that another one brings with it is not
 named: a call in flight has a task, so that too many in flight are no unbounded tasks as well.
 Thresholds are far from what a sound strategy does and from what a broken one does, and none is a
 time that a busy machine could stretch.
@@ -20,8 +20,6 @@ from labkit.record.exam import AT_SERVER, ExamResult, ScenarioResult
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
 """Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
 1,000 turns a second, `sleep(0)` 10,000 and more even on a machine that is busy with other work."""
-WAKING_TURNS_PER_S = 60
-"""From here on it is worth a remark."""
 MIN_GROWTH = 0.05
 """How many more may be waiting, as a share of the items that there were more: if bounded, none."""
 MIN_PROPORTION, IGNORED_LIMITS = 0.9, 2
@@ -29,7 +27,6 @@ MIN_PROPORTION, IGNORED_LIMITS = 0.9, 2
 BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
 """How long the loop may stand still in a scenario. Once may be the machine, or an import within the
 function: it takes two scenarios, or a very long one."""
-REFERENCED_SHARE = 0.9
 COUNTED = {
     "loses-items": "missing",
     "repeats-items": "repeated",
@@ -56,18 +53,25 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         """Return what was observed and what to do, as one text."""
         return f"{self.seen} {self.advice}"
 
+    def __str__(self) -> str:
+        return f"{self.code}. {self.says}"
+
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy after its exam: its faults, and `remarks` on what is no fault."""
+    """One strategy after its exam: and its faults."""
 
     name: str
     faults: Sequence[Fault]
-    remarks: Sequence[str] = ()
 
     @property
     def passed(self) -> bool:
         """Return whether it is ranked: it has no fault."""
         return not self.faults
+
+    @property
+    def says(self) -> str:
+        """Return whether it passed, in a sentence."""
+        return f"{self.name}: {'passed the exam' if self.passed else 'not ranked'}."
 
     @property
     def codes(self) -> list[str]:
@@ -76,13 +80,12 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(name: str, result: ExamResult) -> Examined:
-    """Return the faults that the result shows, each once; where there is none, remarks."""
+    """Return the faults that the result shows, each once."""
     found: dict[str, Fault] = {}
     for code, shown in _observed(result):
         seen, advice = faults()[code]["seen"].format(s=shown), faults()[code]["advice"]
         found.setdefault(code, Fault(code=code, seen=seen, advice=advice))
-    remarks = [] if found else list(_remarks(result.scenarios))
-    return Examined(name=name, faults=list(found.values()), remarks=remarks)
+    return Examined(name=name, faults=list(found.values()))
 
 
 def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
@@ -164,47 +167,19 @@ def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple
 
 def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
     """Yield the faults that show while no call is answered."""
-    small, large, few, many = _of_many_items(runs, "waiting")
+    # Two numbers of items, the smaller first, and how many waited behind those in flight.
+    watched = [
+        (r.planned, r.backlog.waiting) for r in runs if r.backlog and r.planned > 10 * r.limit
+    ]
+    (small, few), (large, many) = sorted(watched)[:2] if len(watched) > 1 else [(0, 0), (0, 0)]
     # A window of its own, however large, is the same with more items, and one of a few limits does
     # not matter; what grows as the items do is unbounded, however small a share of them it is.
     ignored = IGNORED_LIMITS * max((run.limit for run in runs), default=0)
     in_proportion = few > ignored and many * small >= MIN_PROPORTION * few * large
     if in_proportion or many - few > MIN_GROWTH * (large - small):
         yield "unbounded-tasks", (small, large, few, many)
-    for turns_per_s, cpu_share in _rates(runs):
-        if turns_per_s >= HOT_TURNS_PER_S or cpu_share >= HOT_CPU_SHARE:
-            yield "polls-hot", (turns_per_s, cpu_share)
-
-
-def _remarks(runs: Sequence[ScenarioResult]) -> Iterator[str]:
-    turns, _ = max(_rates(runs), default=(0.0, 0.0))
-    if turns >= WAKING_TURNS_PER_S:
-        yield f"It wakes up {turns:,.0f} times a second while nothing happens: await what it polls."
-    small, large, few, many = _of_many_items(runs, "items_read")
-    if many - few > MIN_GROWTH * (large - small):
-        yield (
-            f"It read {many:,} items before the first was done, into a list or a queue: some tens "
-            "of bytes for each number, and whatever it is for larger items. Take them one by one "
-            "from the iterator."
-        )
-    elif any(
-        run.tasks_referenced >= REFERENCED_SHARE * run.planned > 10 * run.limit for run in runs
-    ):
-        yield (
-            "It keeps every task to the end, also those that are done: a few hundred bytes for "
-            "each item. Keep those that run, in a set, and discard each when it is done."
-        )
-
-
-def _rates(runs: Sequence[ScenarioResult]) -> list[tuple[float, float]]:
-    """Return turns a second and the share of a core for each wait that was watched."""
-    waits = [run.backlog for run in runs if run.backlog and run.backlog.duration_s]
-    return [(wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s) for wait in waits]
-
-
-def _of_many_items(runs: Sequence[ScenarioResult], field: str) -> tuple[int, int, int, int]:
-    """Return two numbers of items, the smaller first, and a field of the backlog for each."""
-    watched = [run for run in runs if run.backlog and run.planned > 10 * run.limit]
-    found = sorted((run.planned, getattr(run.backlog, field)) for run in watched)
-    (small, few), (large, many) = found[:2] if len(found) > 1 else [(0, 0), (0, 0)]
-    return small, large, few, many
+    for wait in (run.backlog for run in runs):
+        if wait and wait.duration_s:
+            turns_per_s, cpu_share = wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s
+            if turns_per_s >= HOT_TURNS_PER_S or cpu_share >= HOT_CPU_SHARE:
+                yield "polls-hot", (turns_per_s, cpu_share)

@@ -37,6 +37,8 @@ from labkit.stats.percentiles import corrected as corrected
 from labkit.stats.percentiles import merge_latency as merge_latency
 from labkit.stats.percentiles import percentile_curve as percentile_curve
 from labkit.stats.percentiles import summary_of as summary_of
+from labkit.stats.ranks import BoardRow as BoardRow
+from labkit.stats.ranks import Rank as Rank
 from labkit.stats.scaling import Fit as Fit
 from labkit.stats.scaling import Knee as Knee
 from labkit.stats.scaling import Usl as Usl

@@ -3,8 +3,8 @@
 `compare` takes values. The functions below it take the records of a study, and decide which of them
 may be compared at all.
 
-The interval of the ratio decides, and it alone: the effect size is given too, for readers who
-expect one. What cannot be decided is 'inconclusive', whatever the cause.
+The interval of the ratio decides, and it alone. What cannot be decided is 'inconclusive', whatever
+the cause.
 """
 
 from __future__ import annotations
@@ -35,22 +35,15 @@ MARKS: Mapping[Answer, str] = MappingProxyType(
     {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "inconclusive": "?"}
 )
 """A sign for each answer."""
-_EFFECT_SIZES = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (math.inf, "large"))
-"""Up to which size of Cliff's delta an effect is called what (Romano and others, 'Exploring methods
-for evaluating group differences on the NSSE and other surveys', 2006)."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the first arm is higher than the second, over `n` repeats of both.
 
-    `ratio` is the first over the second, paired by repeat. `effect` is Cliff's delta: how much more
-    often a run of the first is above one of the second than below it, from -1 to 1; it ignores the
-    pairing. Each is None where it cannot be computed.
+    `ratio` is the first over the second, paired by repeat; None where it cannot be computed.
     """
 
     ratio: Interval | None = None
-    effect: float | None = None
-    effect_size: str | None = None
     n: int
     answer: Answer = "inconclusive"
     reason: str
@@ -58,19 +51,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def says(self) -> str:
         """Return the ratio and its interval, or 'inconclusive' and why, in a few words."""
-        if self.ratio is None or self.ratio.low is None or self.ratio.high is None:
+        if self.ratio is None or self.ratio.ends is None:
             return f"inconclusive ({self.reason})"
-        low, high = ratio_text(self.ratio.low), ratio_text(self.ratio.high)
+        low, high = map(ratio_text, self.ratio.ends)
         ends = f"{ratio_text(self.ratio.value)} ({low} to {high})"
         return ends if self.answer != "inconclusive" else f"{ends}, inconclusive"
 
     def text(self) -> str:
         """Return the answer with its mark, the ratio, and the reason, in a sentence."""
         value = ""
-        if self.ratio is not None and self.ratio.is_known:
+        if self.ratio is not None and self.ratio.ends:
             value = f" \N{MULTIPLICATION SIGN}{ratio_text(self.ratio.value)}"
-        effect = f"; the effect is {self.effect_size}" if self.effect_size else ""
-        why = f"{value} over {_repeats(self.n)}; {self.reason}{effect}."
+        why = f"{value} over {repeats_text(self.n)}; {self.reason}."
         return f"{MARKS[self.answer]} {self.answer}:{why}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
@@ -103,32 +95,25 @@ def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison
         why = f"{n - len(above)} of {n} repeats lack a valid value above 0 of both"
         return Comparison(n=n, reason=why)
     ratio = of_ratio(above, below, level, family)
-    if ratio.low is None or ratio.high is None:
+    if ratio.ends is None:
         needed = f"; {MIN_REPEATS} needed" if n < MIN_REPEATS else f": too few for {level:.1%}"
-        return Comparison(ratio=ratio, n=n, reason=f"{_repeats(n)}{needed}")
+        return Comparison(ratio=ratio, n=n, reason=f"{repeats_text(n)}{needed}")
     answer: Answer = "inconclusive"
     where = "contains 1"
-    if ratio.low > 1:
+    low, high = ratio.ends
+    if low > 1:
         answer, where = "higher", "lies above 1"
-    elif ratio.high < 1:
+    elif high < 1:
         answer, where = "lower", "lies below 1"
-    ends = f"{ratio_text(ratio.low)} to {ratio_text(ratio.high)}"
-    effect = cliffs_delta(above, below)
+    ends = f"{ratio_text(low)} to {ratio_text(high)}"
     alone = family.among == 1
     whose = "this comparison alone" if alone else f"{family.among} comparisons together"
     return Comparison(
         ratio=ratio,
-        effect=effect,
-        effect_size=next(word for most, word in _EFFECT_SIZES if abs(effect) <= most),
         n=n,
         answer=answer,
         reason=f"the {100 * level:g} % interval of the ratio for {whose}, {ends}, {where}",
     )
-
-
-def cliffs_delta(of: Sequence[float], to: Sequence[float]) -> float:
-    """Return the share of pairs with `of` above `to`, less that with `of` below (Cliff 1993)."""
-    return sum((a > b) - (a < b) for a in of for b in to) / (len(of) * len(to))
 
 
 def ratio_text(ratio: float) -> str:
@@ -136,7 +121,8 @@ def ratio_text(ratio: float) -> str:
     return f"{ratio:.3f}" if 0.9 < ratio < 1.1 else number(ratio)
 
 
-def _repeats(n: int) -> str:
+def repeats_text(n: int) -> str:
+    """Return such as '5 repeats'."""
     return f"{n} repeat{'s' * (n != 1)}"
 
 

@@ -132,13 +132,13 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     among: int = 1
 
     @property
-    def is_known(self) -> bool:
-        """True if there are ends."""
-        return self.low is not None
+    def ends(self) -> tuple[float, float] | None:
+        """Return both ends, where there are any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     def excludes(self, value: float) -> bool:
         """Return True if there are ends, and `value` lies outside of them."""
-        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+        return self.ends is not None and not self.ends[0] <= value <= self.ends[1]
 
 
 def of_ratio(

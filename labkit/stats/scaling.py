@@ -84,7 +84,7 @@ def knee(rates: Rates, within: float = WITHIN) -> Knee:
     ratios = {limit: _ratio(rates[limit], rates[best]) for limit in limits}
     found = first(ratios, "value")
     low = high = None
-    if all(ratio is not None and ratio.is_known for ratio in ratios.values()):
+    if all(ratio is not None and ratio.ends for ratio in ratios.values()):
         # Which limit is the best is uncertain too: each that may be is compared with in turn.
         rivals = [n for n, ratio in ratios.items() if ratio and ratio.high and ratio.high >= 1]
         each = [{limit: _ratio(rates[limit], rates[rival]) for limit in limits} for rival in rivals]

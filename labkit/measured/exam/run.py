@@ -6,11 +6,10 @@ import asyncio
 import re
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from numbers import Integral
 from time import process_time
 from typing import Any
-from weakref import WeakSet
 
 from labkit.errors import raised
 from labkit.measured.exam.accelerated_loop import Turns
@@ -55,8 +54,6 @@ class Calls:
         self.made = self.begun = self.in_flight = self.max_in_flight = self.ended = 0
         self.fetched: Counter[int] = Counter()
         """How often each item was fetched to its end."""
-        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
-        self.tasks_referenced = 0
         self.gate: asyncio.Event | None = None
         """While it is closed no call is answered."""
         self.through: Callable[[int], Awaitable[object]] | None = None
@@ -71,9 +68,6 @@ class Calls:
         self.begun += 1
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        if task := asyncio.current_task():
-            self._tasks.add(task)
-        self.tasks_referenced = max(self.tasks_referenced, len(self._tasks))
         try:
             if self.gate is not None:
                 await self.gate.wait()
@@ -89,38 +83,13 @@ class Calls:
             self.ended += 1
 
 
-class Items(Sequence[int]):
-    """A range that counts how many of its items were read: a trial gives a strategy a range."""
-
-    def __init__(self, items: range, count: list[int] | None = None) -> None:
-        self._items = items
-        self.start, self.stop, self.step = items.start, items.stop, items.step
-        self._count = [0] if count is None else count
-
-    @property
-    def read(self) -> int:
-        """Return how many items were read so far, also through slices."""
-        return self._count[0]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return an item, which counts as read, or a slice, which counts with this one."""
-        if isinstance(index, slice):
-            return Items(self._items[index], self._count)
-        item = self._items[index]
-        self._count[0] += 1
-        return item
-
-
 class ScenarioRun:
     """The strategy at work on `planned` items; `calls` counts what it does."""
 
     def __init__(
         self, strategy: Strategy, calls: Calls, planned: int, limit: int, turns: Turns
     ) -> None:
-        self.calls, self.items, self.limit, self.turns = calls, Items(range(planned)), limit, turns
+        self.calls, self.planned, self.limit, self.turns = calls, planned, limit, turns
         self._before = asyncio.all_tasks()
         self.end: End = "returned"
         self._left = 0
@@ -128,8 +97,7 @@ class ScenarioRun:
 
         async def run() -> object:
             # In a task, so that what is raised before the first await is met in the same place.
-            # Only where it is watched the items are counted: elsewhere they are those of a trial.
-            return await strategy(calls.fetch, self.items if calls.gate else range(planned), limit)
+            return await strategy(calls.fetch, range(planned), limit)
 
         self.task = asyncio.ensure_future(run())
 
@@ -170,7 +138,7 @@ class ScenarioRun:
             else:
                 is_fruitless = turns.own_s() - since_s >= MAX_FRUITLESS_S
                 is_stuck = is_fruitless and turned >= MIN_FRUITLESS_TURNS
-            if calls.made > MAX_CALLS * (len(self.items) + 1):
+            if calls.made > MAX_CALLS * (self.planned + 1):
                 self.end = "endless"
             elif is_stuck:
                 self.end = "stuck"
@@ -215,7 +183,7 @@ class ScenarioRun:
 
         `usual` describes what the strategy returns for as many items of which none fails.
         """
-        calls, planned = self.calls, len(self.items)
+        calls, planned = self.calls, self.planned
         missing = [item for item in range(planned) if not calls.fetched[item]]
         # To try a failing item once more is no repetition.
         times = Counter({item: n for item, n in calls.fetched.items() if item not in calls.failing})
@@ -241,7 +209,6 @@ class ScenarioRun:
             tasks_left=self._left,
             failing=len(calls.failing),
             failures_reported=not calls.failing or self.returned() != usual,
-            tasks_referenced=calls.tasks_referenced,
             blocked_s=self.turns.blocked_s(),
             longest_turn_s=self.turns.longest_s,
             backlog=backlog,
@@ -258,12 +225,12 @@ async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:
     First nothing must be added any more. Checks are the further apart the longer something is
     added, as a strategy may pause in between.
     """
-    turns, items, calls = run.turns, run.items, run.calls
-    waiting, before, check_s = 0, (-1, -1, -1, -1), MIN_CHECK_S
+    turns, calls = run.turns, run.calls
+    waiting, before, check_s = 0, (-1, -1, -1), MIN_CHECK_S
     since_s, since_turns = turns.time(), turns.count
     until_s = turns.own_s() + MAX_SETTLING_S
     while not run.task.done() and turns.own_s() < until_s:
-        now = (calls.in_flight, calls.made, items.read, turns.tasks)
+        now = (calls.in_flight, calls.made, turns.tasks)
         if now != before:
             before, check_s = now, min(CHECK_GROWTH * check_s, MAX_CHECK_S)
             since_s, since_turns = turns.time(), turns.count
@@ -281,7 +248,6 @@ async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:
         await asyncio.sleep(WATCHED_S)
     return Backlog(
         waiting=waiting,
-        items_read=items.read,
         turns=turns.count - count if watched else 0,
         cpu_s=process_time() - cpu_s,
         duration_s=turns.time() - start_s if watched else 0.0,
