@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from labkit import charts, stats
-from labkit.charts import Chart, Rate, Row, trial_chart
+from labkit.charts import Chart, Row, trial_chart
 from labkit.charts.notes import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
@@ -99,21 +99,27 @@ def traced() -> dict[str, list[Record]]:
     }
 
 
-def rates() -> list[Rate]:
+SPOTS = {
+    f"{panel}-{group}-{bar}": (panel, group, bar)
+    for panel in ("streams", "HTTP client, aiohttp")
+    for group in ("1 KiB", "100 KiB")
+    for bar in ("asyncio", "uvloop")
+}
+
+
+def rates() -> list[Row]:
     """Two styles of two sizes on two loops; those of the second style have no published figure."""
-    return [
-        Rate(
-            panel=panel,
-            group=group,
-            bar=bar,
-            repeats=[base * more, base * more * 1.1, base * more * 1.3],
-            published=2 * base * more if panel == "streams" else None,
-            trust=charts.trust(f"{panel}-{group}-{bar}", stats.frame(records)),
+
+    def row(label: str, panel: str, group: str, bar: str) -> Row:
+        base = (20_000 if panel == "streams" else 3_000) * (2 if bar == "uvloop" else 1)
+        records = [make_record(verdict="warn")] if group == "100 KiB" else []
+        return Row(
+            trust=charts.trust(label, stats.frame(records)),
+            repeats=[{"throughput_rps": base * more} for more in (1, 1.1, 1.3)],
+            published={"throughput_rps": 2 * base} if panel == "streams" else None,
         )
-        for panel, base in (("streams", 20_000), ("HTTP client, aiohttp", 3_000))
-        for group, records in (("1 KiB", []), ("100 KiB", [make_record(verdict="warn")]))
-        for bar, more in (("asyncio", 1), ("uvloop", 2))
-    ]
+
+    return [row(label, *spot) for label, spot in SPOTS.items()]
 
 
 def board() -> list[stats.BoardRow]:
@@ -154,9 +160,14 @@ EVERY_CHART: dict[str, Callable[[], Chart]] = {
     "bars in many colours": lambda: bars(
         [make_record(axes={"strategy": "queue", "of": name}) for name in MANY], "strategy", "of"
     ),
-    "throughput": lambda: charts.throughput(rates(), title="Two loops", conditions="10 at a time"),
+    "throughput": lambda: charts.throughput(rates(), SPOTS, conditions="10 at a time"),
     "throughput in two lines": lambda: charts.throughput(
-        [replace(one, panel=f"{one.panel} {more}") for more in (1, 2) for one in rates()]
+        [
+            replace(one, trust=replace(one.trust, label=f"{one.trust.label} {more}"))
+            for more in (1, 2)
+            for one in rates()
+        ],
+        {f"{name} {n}": (f"{one[0]} {n}", *one[1:]) for n in (1, 2) for name, one in SPOTS.items()},
     ),
     "timeline": lambda: charts.timeline(make_record(verdict="warn", warnings=[BUSY] * 6)),
     "latency": lambda: charts.latency(latencies()),
@@ -357,7 +368,7 @@ def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
 
 
 def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None:
-    chart = charts.throughput(rates(), published_label="published 2016")
+    chart = charts.throughput(rates(), SPOTS, published_label="published 2016")
 
     echo, http = chart.axes
     assert echo.get_title(loc="left") == "streams"
@@ -368,7 +379,7 @@ def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None
     assert [bool(box.get_hatch()) for box in boxes(echo)] == [False, False, True, True] * 2
     assert {"asyncio, measured here", "uvloop, published 2016"} <= set(words(chart))
     assert "streams, 1 KiB, uvloop 44,000 requests/s (published 80,000 requests/s)" in chart.alt
-    alone = charts.throughput([replace(rates()[0], repeats=[])])
+    alone = charts.throughput([replace(rates()[0], repeats=[])], SPOTS)
     assert "streams, 1 KiB, asyncio n/a (published" in alone.alt
 
 
@@ -679,7 +690,7 @@ REFUSED: list[tuple[Callable[[], Chart], str]] = [
     (lambda: bars(garcia(), "strategi"), "'strategy'"),
     (lambda: bars([]), "no records to draw"),
     (lambda: charts.over_axis(NONE, "limit", "memory"), "no records to draw"),
-    (lambda: charts.throughput([]), "no programs to draw"),
+    (lambda: charts.throughput([], {}), "no programs to draw"),
     (lambda: charts.triptych([]), "no clients"),
     (lambda: charts.timeline(COUNTED), r"no timeline .probes was 'counts'.*probes 'full'"),
     (lambda: charts.latency({"a": BARE}), "no arm has 10 answers"),

@@ -75,7 +75,7 @@ def test_fewer_than_five_repeats_claim_nothing() -> None:
 
 
 def test_a_ratio_near_1_has_more_digits() -> None:
-    ratios = {0.9: "0.9", 0.95: "0.950", 1.05: "1.050", 1.1: "1.1", 2.5: "2.5"}
+    ratios = {0.8: "0.8", 0.95: "0.950", 1.05: "1.050", 1.25: "1.25", 2.5: "2.5"}
     assert {ratio: comparisons.ratio_text(ratio) for ratio in ratios} == ratios
     assert stats.compare([9.0], [1.0]).says == "inconclusive (1 repeat; 5 needed)"
 

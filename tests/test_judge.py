@@ -18,6 +18,7 @@ from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Note, Record
 from labkit.spec.trial import Trial
+from labkit.stats import comparisons
 from labkit.studies import judge, study_file, verdicts
 from labkit.studies.parts import Check, Judged
 from labkit.studies.verdicts import Finding, Verdict
@@ -403,7 +404,7 @@ def test_figures_are_shown_in_the_unit_that_people_read() -> None:
     shown = [verdicts.show(measure, value) for measure, value in figures.items()]
     assert shown == ["2.5 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s", "1e+15", "2.5"]
     # A ratio has more digits near 1.
-    ratios = [verdicts.times(ratio) for ratio in (4.2, 1.0304, 12_345, 1_000, 1.25, 0.8)]
+    ratios = [comparisons.times(ratio) for ratio in (4.2, 1.0304, 12_345, 1_000, 1.25, 0.8)]
     assert ratios == ["×4.2", "×1.030", "×12,345", "×1,000", "×1.25", "×0.8"]
 
 

@@ -16,7 +16,7 @@ from programs import labkit
 
 import labkit as lab
 from labkit import charts
-from labkit.charts import Bar
+from labkit.charts import Rung
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import environment, load_generators
 from labkit.launch import process as programs
@@ -216,25 +216,26 @@ def test_a_rung_that_failed_is_shown_with_its_reason() -> None:
 
 
 def test_own_rungs_come_before_others_and_gains_are_named() -> None:
-    bars = [
-        Bar(label="wrk", own=False, rate=90e3, gain="×0.90", over="wire", bound="server"),
-        Bar(label="slow", own=True, rate=1e3, reach=(900, 1_100), cpu_us=350.0, bound="maybe"),
-        Bar(label="fast", own=True, rate=1e5, reach=(1e5, 1e5), gain="×100.0", cpu_us=7.0),
+    ends = {"throughput_rps_min": 900, "throughput_rps_max": 1_100}
+    rungs = [
+        Rung(arm="wrk", label="wrk", own=False, throughput_rps=90e3, gain=0.7, against="wire"),
+        Rung(arm="slow", label="slow", own=True, throughput_rps=1e3, bound="maybe", **ends),
+        Rung(arm="fast", label="fast", own=True, throughput_rps=1e5, gain=100, bound="server"),
     ]
-    chart = charts.ladder(bars, notes=["a note"])
+    chart = charts.ladder(rungs, notes=["a note"])
     rates, costs = chart.axes
 
     assert [text.get_text() for text in rates.get_yticklabels()] == ["slow", "fast", "wrk"]
     assert [rates.get_xscale(), costs.get_xscale()] == ["log", "log"]
     assert chart.alt == (
-        "Requests a second, rung by rung. slow 1,000, server busy; fast 100,000 ×100.0; "
-        "wrk 90,000 ×0.90 of wire, server-bound."
+        "Requests a second, rung by rung. slow 1,000, server busy; fast 100,000 ×100, "
+        "server-bound; wrk 90,000 ×0.7 of wire."
     )
     assert {patch.get_hatch() for patch in rates.patches} == {"//", "", "xx"}
     assert chart.notes == ("a note",)
     assert chart.png().startswith(b"\x89PNG")
     with pytest.raises(BadInput, match="no figures to draw"):
-        charts.ladder([Bar(label="a", own=True, rate=None)])
+        charts.ladder([Rung(arm="a", label="a", own=True)])
 
 
 # Runs

@@ -1,6 +1,6 @@
 """The public names of `labkit.charts`: the one list. `__init__.py` reads it; type checkers do."""
 
-from labkit.charts.bar_chart import Bar as Bar
+from labkit.charts.bar_chart import Rung as Rung
 from labkit.charts.bar_chart import bars as bars
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
@@ -12,7 +12,6 @@ from labkit.charts.line_chart import knee as knee
 from labkit.charts.line_chart import latency as latency
 from labkit.charts.line_chart import over_axis as over_axis
 from labkit.charts.notes import trust as trust
-from labkit.charts.published_chart import Rate as Rate
 from labkit.charts.published_chart import Row as Row
 from labkit.charts.published_chart import rows as rows
 from labkit.charts.published_chart import throughput as throughput

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+import msgspec
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -20,6 +21,7 @@ from labkit.charts import notes as trusting
 from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
+from labkit.stats.comparisons import times
 
 Group = tuple[str, Sequence[Sequence[float]], Sequence[float]]
 """The label of a group of bars, the values of each bar in base units, look by look, and those that
@@ -118,31 +120,45 @@ _BOUNDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One rung: its rate in requests/s with its least and most, and its gain in words.
+class Rung(msgspec.Struct, frozen=True, kw_only=True):
+    """One rung over its repeats, named as in summaries of studies; None: nothing was measured.
 
-    `over` names what the gain is over where that is not the bar above. `cpu_us` is the client's CPU
-    a request in microseconds. None is what was not measured.
+    `own` is whether it is the lab's. `invalid` of the `n` records are of no use for a gain. `gain`
+    is the ratio of its rate to that of the rung `against`. `bound` says whether the server was the
+    bottleneck. `warnings` are codes, `failures` say why there are no figures.
     """
 
+    arm: str
     label: str
     own: bool
-    rate: float | None
-    reach: tuple[float, float] | None = None
-    gain: str = ""
-    over: str = ""
-    cpu_us: float | None = None
+    why: str = ""
+    n: int = 1
+    invalid: int = 0
+    throughput_rps: float | None = None
+    throughput_rps_min: float | None = None
+    throughput_rps_max: float | None = None
+    cpu_us_per_request: float | None = None
+    server_cpu_percent: float | None = None
+    server_waited_percent: float | None = None
     bound: Literal["", "maybe", "server"] = ""
+    against: str | None = None
+    gain: float | None = None
+    gain_min: float | None = None
+    gain_max: float | None = None
+    failed: int = 0
+    verdict: str = "valid"
+    warnings: list[str] = []
+    failures: list[str] = []
 
     @property
     def gain_text(self) -> str:
-        """Return the gain and what it is over."""
-        return f"{self.gain} of {self.over}" if self.gain and self.over else self.gain
+        """Return the gain, such as '×2.9', and for what others made over what; or nothing."""
+        over = f" of {self.against}" if self.against and not self.own else ""
+        return "" if self.gain is None else f"{times(self.gain)}{over}"
 
     def __str__(self) -> str:
         bound = {"": "", "maybe": ", server busy", "server": ", server-bound"}[self.bound]
-        return f"{self.label} {_text(self.rate)} {self.gain_text}".rstrip() + bound
+        return f"{self.label} {_text(self.throughput_rps)} {self.gain_text}".rstrip() + bound
 
 
 def _text(value: float | None) -> str:
@@ -150,16 +166,16 @@ def _text(value: float | None) -> str:
 
 
 @applied()
-def ladder(bars: Sequence[Bar], *, notes: Sequence[str] = ()) -> Chart:
+def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> Chart:
     """Draw horizontal bars on logarithmic axes: requests a second, and CPU a request beside them.
 
     The lab's own rungs come first. Raises `BadInput` where there is none to draw.
     """
-    shown = sorted(bars, key=lambda bar: not bar.own)
-    if not any(bar.rate for bar in shown):
+    shown = sorted(rungs, key=lambda rung: not rung.own)
+    if not any(rung.throughput_rps for rung in shown):
         raise BadInput("there are no figures to draw: no rung was measured")
-    looks = [one for one, own in ((_OWN, True), (_OTHERS, False)) if own in {b.own for b in bars}]
-    looks += [one for bound, one in _BOUNDS.items() if bound in {bar.bound for bar in bars}]
+    looks = [one for one, own in ((_OWN, True), (_OTHERS, False)) if own in {r.own for r in shown}]
+    looks += [one for bound, one in _BOUNDS.items() if bound in {rung.bound for rung in shown}]
     chart = Chart(
         title="Requests a second, rung by rung",
         parts=map(str, shown),
@@ -169,10 +185,10 @@ def ladder(bars: Sequence[Bar], *, notes: Sequence[str] = ()) -> Chart:
     )
     rates, costs = chart.body.subplots(1, 2, width_ratios=[5, 2], sharey=True)
     gap = _GAP if shown[0].own else 0.0
-    places = [place + (0.0 if bar.own else gap) for place, bar in enumerate(shown)]
-    _rungs(rates, places, shown, [(bar.rate, bar.reach, bar.gain_text) for bar in shown])
-    _rungs(costs, places, shown, [(bar.cpu_us, None, "") for bar in shown])
-    rates.set_yticks(places, [bar.label for bar in shown])
+    places = [place + (0.0 if rung.own else gap) for place, rung in enumerate(shown)]
+    _rungs(rates, places, shown, "throughput_rps")
+    _rungs(costs, places, shown, "cpu_us_per_request")
+    rates.set_yticks(places, [rung.label for rung in shown])
     rates.set_ylim(places[-1] + 0.6, -0.6)
     rates.set_xlabel("requests/s, logarithmic; ×: gain over the step above")
     costs.set_xlabel("CPU per request (µs), log.")
@@ -180,36 +196,37 @@ def ladder(bars: Sequence[Bar], *, notes: Sequence[str] = ()) -> Chart:
     return chart
 
 
-def _rungs(
-    ax: Axes,
-    places: Sequence[float],
-    bars: Sequence[Bar],
-    figures: Sequence[tuple[float | None, tuple[float, float] | None, str]],
-) -> None:
-    """Draw a bar for each figure, with the figure and its text where the bar or its whisker ends.
+def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) -> None:
+    """Draw a bar for each figure of that name, with the figure where the bar or its whisker ends.
 
-    The bars start at the left edge: on a logarithmic axis their length means nothing.
+    The bars start at the left edge: on a logarithmic axis their length means nothing. Beside a rate
+    stand its whisker and its gain.
     """
-    known = [value for value, _, _ in figures if value]
+    is_rate = name == "throughput_rps"
+    known = [value for rung in rungs if (value := getattr(rung, name))]
     ax.set_xscale("log")
     if known:
         low, high = min(known) / 2, max(known)
-        room = 0.15 + 0.03 * max(len(_text(value)) + len(more) for value, _, more in figures)
-        ax.set_xlim(low, high * (high / low) ** room)
+        longest = max(
+            len(rung.gain_text) * is_rate + len(_text(getattr(rung, name))) for rung in rungs
+        )
+        ax.set_xlim(low, high * (high / low) ** (0.15 + 0.03 * longest))
         axes.logarithmic(ax.xaxis, marks=(1, 3))
-    for place, bar, (value, reach, more) in zip(places, bars, figures, strict=True):
+    for place, rung in zip(places, rungs, strict=True):
+        value, least, most = getattr(rung, name), rung.throughput_rps_min, rung.throughput_rps_max
         if value:
-            filled = _OWN if bar.own else _OTHERS
-            if bar.bound:
-                filled = replace(filled, edge="white", hatch=_BOUNDS[bar.bound].hatch)
+            filled, end = _OWN if rung.own else _OTHERS, value
+            if rung.bound:
+                filled = replace(filled, edge="white", hatch=_BOUNDS[rung.bound].hatch)
             ax.barh(place, value, _THICKNESS, **filled.fill)
-            if reach and reach[1] > reach[0]:
-                axes.whisker(ax, value, place, reach)
-            first = axes.beside(ax, max([value, *(reach or ())]), place, _text(value))
+            if is_rate and least and most and most > least:
+                axes.whisker(ax, value, place, (least, most))
+                end = most
+            first = axes.beside(ax, end, place, _text(value))
         else:
             left = ax.get_yaxis_transform()
             first = axes.beside(ax, 0.0, place, _text(value), xycoords=left)
-        if more:
-            axes.beside(ax, 1, 0.5, more, 10, xycoords=first, weight="bold")
+        if is_rate and rung.gain_text:
+            axes.beside(ax, 1, 0.5, rung.gain_text, 10, xycoords=first, weight="bold")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE)

@@ -68,13 +68,15 @@ class Row:
         values = [value for source in sources for value in self.values(source, name)]
         return statistics.median(axes.finite(values) or [math.nan])
 
-    def __str__(self) -> str:
+    def in_words(self, label: str, names: Sequence[str]) -> str:
+        """Return the medians of these metrics, here and as published."""
+
         def text(source: Source) -> str:
-            values = {name: self.median([source], name) for name in _METRICS}
+            values = {name: self.median([source], name) for name in names}
             return ", ".join(stats.metric(name).format(value) for name, value in values.items())
 
         then = f" (published {text('published')})" if self.published else ""
-        return f"{self.trust.label} {text('repeats')}{then}"
+        return f"{label} {text('repeats')}{then}"
 
 
 def rows(
@@ -130,7 +132,7 @@ def triptych(
     heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
     chart = Chart(
         title=title,
-        parts=map(str, rows),
+        parts=(row.in_words(row.trust.label, _METRICS) for row in rows),
         height_in=sum(heights) + 0.4,
         notes=[
             *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
@@ -176,40 +178,16 @@ def _client_panel(
 
 # Throughput: panels of programs, a group a size, a colour a variant.
 
-_PER_SECOND = stats.metric("throughput_rps")
-_THOUSANDS = replace(_PER_SECOND, unit="thousand requests/s", scale=1e-3)
+_THOUSANDS = replace(stats.metric("throughput_rps"), unit="thousand requests/s", scale=1e-3)
 _COLUMNS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """One program: where its bars are, and its requests per second, a number a repeat.
-
-    `repeats` are measured here, `reference` on the reference machine.
-    """
-
-    panel: str
-    group: str
-    bar: str
-    repeats: Sequence[float] = ()
-    reference: Sequence[float] = ()
-    published: float | None = None
-    trust: Trust
-
-    def values(self, source: Source) -> Sequence[float]:
-        """Return the rates from this source."""
-        return axes.finite([self.published]) if source == "published" else getattr(self, source)
-
-    def __str__(self) -> str:
-        here = axes.finite(self.repeats)
-        now = _PER_SECOND.format(statistics.median(here) if here else None)
-        then = f" (published {_PER_SECOND.format(self.published)})" if self.published else ""
-        return f"{self.panel}, {self.group}, {self.bar} {now}{then}"
+Spot = tuple[str, str, str]
+"""Where a client's bars are: the panel, the group in it, and the bar of the group."""
 
 
 @applied()
 def throughput(
-    rates: Sequence[Rate],
+    rows: Sequence[Row],
+    spots: Mapping[str, Spot],
     *,
     title: str = "Requests per second",
     conditions: str = "",
@@ -217,17 +195,18 @@ def throughput(
 ) -> Chart:
     """Draw panels of horizontal bars, three beside each other: a group a size, a colour a variant.
 
-    Raises `BadInput` where there is no rate.
+    `spots` is by the label of each row. Raises `BadInput` where there are no rows.
     """
-    if not rates:
-        raise BadInput("there are no programs to draw: give a rate for each")
-    bars = list(dict.fromkeys(one.bar for one in rates))
-    panels: dict[str, dict[str, dict[str, Rate]]] = {}
-    for one in rates:
-        panels.setdefault(one.panel, {}).setdefault(one.group, {})[one.bar] = one
+    if not rows:
+        raise BadInput("there are no programs to draw: give a row for each")
+    name, bars = _THOUSANDS.name, list(dict.fromkeys(bar for _, _, bar in spots.values()))
+    panels: dict[str, dict[str, dict[str, Row]]] = {}
+    for row in rows:
+        panel, group, bar = spots[row.trust.label]
+        panels.setdefault(panel, {}).setdefault(group, {})[bar] = row
     looks = {
-        panel: _looks([one for one in rates if one.panel == panel], bars, published_label)
-        for panel in panels
+        panel: _looks([row for of in groups.values() for row in of.values()], bars, published_label)
+        for panel, groups in panels.items()
     }
     needed_in = [
         _THIN_BAR_IN * len(groups) * len(looks[panel]) + 1.25 for panel, groups in panels.items()
@@ -235,13 +214,13 @@ def throughput(
     heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
     chart = Chart(
         title=title,
-        parts=map(str, rates),
+        parts=(row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows),
         height_in=sum(heights) + 0.4,
         notes=[
-            *notes.sentences(conditions, how_to_read(max(len(one.repeats) for one in rates))),
-            *notes.verdicts(one.trust for one in rates),
+            *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
+            *notes.verdicts(row.trust for row in rows),
         ],
-        legend=legend(_looks(rates, bars, published_label).values()),
+        legend=legend(_looks(rows, bars, published_label).values()),
     )
     drawn = chart.body.subplots(
         len(heights), min(_COLUMNS, len(panels)), squeeze=False, height_ratios=heights
@@ -250,7 +229,9 @@ def throughput(
         shown: list[Group] = []
         for label, of in groups.items():
             verdict = stats.worst(one.trust.verdict for one in of.values())
-            values = [of[bar].values(source) if bar in of else [] for bar, source in looks[panel]]
+            values = [
+                of[bar].values(source, name) if bar in of else [] for bar, source in looks[panel]
+            ]
             shown.append((Trust(label=label, verdict=verdict).marked, values, ()))
         grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
         ax.set_title(panel)
@@ -260,11 +241,11 @@ def throughput(
 
 
 def _looks(
-    rates: Sequence[Rate], bars: Sequence[str], published_label: str
+    rows: Sequence[Row], bars: Sequence[str], published_label: str
 ) -> dict[tuple[str, Source], Look]:
     """Return a look for each bar from each source: its colour is the bar's."""
     looks = {}
-    for source, usual in _sources(rates, published_label).items():
+    for source, usual in _sources(rows, published_label).items():
         for index, bar in enumerate(bars):
             one = look(index, f"{bar}, {usual.label}")
             faces = {"repeats": one.face, "reference": one.face + "33", "published": usual.face}
@@ -272,7 +253,7 @@ def _looks(
     return looks
 
 
-def _sources(shown: Sequence[Row | Rate], published_label: str) -> dict[Source, Look]:
+def _sources(shown: Sequence[Row], published_label: str) -> dict[Source, Look]:
     """Return the look of each source that has any figure."""
     looks: dict[Source, Look] = {
         "repeats": MEASURED,

@@ -124,8 +124,8 @@ class Timers:
                     "total_s": total_s,
                     "mean_s": total_s / count,
                     # A bucket's middle may lie above the longest time in it.
-                    "p50_s": min(percentile_s(counts, 0.5), max_s),
-                    "p99_s": min(percentile_s(counts, 0.99), max_s),
+                    "p50_s": min((histogram.percentile(counts, 0.5) or 0) / 1e9, max_s),
+                    "p99_s": min((histogram.percentile(counts, 0.99) or 0) / 1e9, max_s),
                     "max_s": max_s,
                 }
             )
@@ -147,14 +147,3 @@ class Timers:
 
     def __repr__(self) -> str:
         return self.report()
-
-
-def percentile_s(counts: Counter[int], share: float) -> float:
-    """Return the time below or at which the share `share` of the timings lies (nearest rank)."""
-    left = share * sum(counts.values())
-    found = 0
-    for found in sorted(counts):
-        left -= counts[found]
-        if left <= 0:
-            break
-    return histogram.middle(found) / 1e9

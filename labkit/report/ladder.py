@@ -19,12 +19,12 @@ from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.stats import metrics
-from labkit.studies.verdicts import times
+from labkit.stats.comparisons import times
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Chart
+    from labkit.charts import Chart, Rung
 
 BOTTLENECK_PERCENT = 90.0
 """Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""
@@ -34,52 +34,12 @@ _SHOWN_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-
 """Warnings that have a column of their own, or that a rung is there to show."""
 _MARKS = {"": "", "maybe": "(?)", "server": "(!)"}
 _NONE = "-"
-
-Bound = Literal["", "maybe", "server"]
-
-
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
-    """One rung over its repeats, named as in summaries of studies; None: nothing was measured.
-
-    `invalid` of the `n` records are of no use for a gain. `gain` is the ratio of its rate to that
-    of the rung `against`. `bound` says whether the server was the bottleneck. `warnings` are codes,
-    `failures` say why there are no figures.
-    """
-
-    arm: str
-    label: str
-    why: str
-    own: bool
-    n: int
-    invalid: int
-    throughput_rps: float | None
-    throughput_rps_min: float | None
-    throughput_rps_max: float | None
-    cpu_us_per_request: float | None
-    server_cpu_percent: float | None
-    server_waited_percent: float | None
-    bound: Bound
-    against: str | None
-    gain: float | None
-    gain_min: float | None
-    gain_max: float | None
-    failed: int
-    verdict: str
-    warnings: list[str]
-    failures: list[str]
-
-    @property
-    def gain_text(self) -> str:
-        """Return the gain, such as '×2.9'; a dash where it is not known."""
-        return _NONE if self.gain is None else times(self.gain)
-
-
 _OF_SUMMARY = ("n", "verdict", "throughput_rps", "throughput_rps_min", "throughput_rps_max",
                "cpu_us_per_request", "server_cpu_percent")  # fmt: skip
 """What a rung takes from the row of its arm in the summary."""
 
 
-def bound(server_cpu_percent: float | None) -> Bound:
+def bound(server_cpu_percent: float | None) -> Literal["", "maybe", "server"]:
     """Return whether a server that used so much of its core was the bottleneck."""
     busy = server_cpu_percent or 0.0
     if busy > BOTTLENECK_PERCENT:
@@ -119,7 +79,7 @@ class Ladder(FileStudy):
             ]
             failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
             found.append(
-                Rung(
+                charts.Rung(
                     arm=arm.id,
                     label=arm.label,
                     why=arm.why,
@@ -152,22 +112,7 @@ class Ladder(FileStudy):
         if kind != "ladder":
             own = [one for one in self.records if "program" not in one.trial]
             return charts.plot(kind, own, self.by)
-        bars = [
-            charts.Bar(
-                label=one.label,
-                own=one.own,
-                rate=one.throughput_rps,
-                reach=None
-                if one.throughput_rps_min is None or one.throughput_rps_max is None
-                else (one.throughput_rps_min, one.throughput_rps_max),
-                gain="" if one.gain is None else one.gain_text,
-                over="" if one.own else one.against or "",
-                cpu_us=one.cpu_us_per_request,
-                bound=one.bound,
-            )
-            for one in self.rungs
-        ]
-        return charts.ladder(bars, notes=self.sentences())
+        return charts.ladder(self.rungs, notes=self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: as a study, with a row a rung and what was missing."""
@@ -277,10 +222,12 @@ def _range_text(one: Rung, name: str, form: Callable[[float], str]) -> str:
 
 
 def _gain_text(one: Rung) -> str:
+    if one.gain is None:
+        return _NONE
     # One block alone, where the others are invalid, has no range either.
     several = one.gain_min != one.gain_max
     reach = _range_text(one, "gain", lambda ratio: times(ratio)[1:]) if several else ""
-    return f"{one.gain_text} ({reach})" if reach else one.gain_text
+    return f"{times(one.gain)} ({reach})" if reach else times(one.gain)
 
 
 def _server_text(one: Rung) -> str:

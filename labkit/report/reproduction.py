@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from labkit import charts, stats
 from labkit.record import codes
 from labkit.report import html
@@ -171,35 +173,22 @@ class Reproduction(FileStudy):
             "published_label": f"published{year}",
         }
         frame = self._frame
-        if self.file.chart == "triptych":
-            hidden = [arm.id for arm in self.file.arms if not arm.chart]
-            rows = charts.rows(
-                frame[~frame[ARM].isin(hidden)],
-                [ARM],
-                published={row[ARM]: _then(row) for row in self.file.published()},
-                reference=None if reference is None else reference._frame,
-            )
-            scales = {"repeats": self.scale, "published": "paper"}
-            scales |= {"reference": reference.scale} if reference else {}
-            differs = self.file.scale("paper").about
-            return charts.triptych(rows, scales=scales, differs=differs, **named)
-        measured = stats.by_label(self._counted, [ARM])
-        elsewhere = {} if reference is None else stats.by_label(reference._counted, [ARM])
-        nothing = frame.head(0)
-        rates = [
-            charts.Rate(
-                panel=arm.spot.panel,
-                group=arm.spot.group,
-                bar=arm.spot.bar,
-                repeats=list(measured.get(arm.id, nothing)["throughput_rps"]),
-                reference=list(elsewhere.get(arm.id, nothing)["throughput_rps"]),
-                published=arm.published.rps if arm.published else None,
-                trust=charts.trust(arm.id, measured.get(arm.id, nothing)),
-            )
-            for arm in self.file.arms_at(self.scale)
-            if arm.spot is not None
-        ]
-        return charts.throughput(rates, **named)
+        hidden = [arm.id for arm in self.file.arms if not arm.chart]
+        rows = charts.rows(
+            frame[~frame[ARM].isin(hidden)],
+            [ARM],
+            published={row[ARM]: _then(row) for row in self.file.published()},
+            reference=None if reference is None else reference._frame,
+        )
+        if self.file.chart == "throughput":
+            spots = {
+                arm.id: msgspec.structs.astuple(arm.spot) for arm in self.file.arms if arm.spot
+            }
+            return charts.throughput(rows, spots, **named)
+        scales = {"repeats": self.scale, "published": "paper"}
+        scales |= {"reference": reference.scale} if reference else {}
+        differs = self.file.scale("paper").about
+        return charts.triptych(rows, scales=scales, differs=differs, **named)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: `published` holds each arm's figures then, and here."""

@@ -61,7 +61,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """Return the answer with its mark, the ratio, and the reason, in a sentence."""
         value = ""
         if self.ratio is not None and self.ratio.ends:
-            value = f" \N{MULTIPLICATION SIGN}{ratio_text(self.ratio.value)}"
+            value = f" {times(self.ratio.value)}"
         why = f"{value} over {repeats_text(self.n)}; {self.reason}."
         return f"{MARKS[self.answer]} {self.answer}:{why}"
 
@@ -118,7 +118,12 @@ def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison
 
 def ratio_text(ratio: float) -> str:
     """Return a ratio as people read it, with more digits near 1, where they make a difference."""
-    return f"{ratio:.3f}" if 0.9 < ratio < 1.1 else number(ratio)
+    return f"{ratio:.3f}" if 0.8 < ratio < 1.25 else number(ratio)
+
+
+def times(ratio: float) -> str:
+    """Return such as '×2.9'."""
+    return f"×{ratio_text(ratio)}"
 
 
 def repeats_text(n: int) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from labkit import stats
 from labkit.escaping import escape, visible
+from labkit.stats.comparisons import repeats_text, times
 from labkit.studies.parts import Check, Judged
 
 Word = Literal["holds", "refuted", "inconclusive"]
@@ -201,7 +202,7 @@ def effect_text(
     """Return the typical value with its interval, or the range, and of how many repeats."""
     if measured is None:
         return "no value"
-    runs = f"in {len(known)} repeat{'' if len(known) == 1 else 's'}"
+    runs = f"in {repeats_text(len(known))}"
     # The unit once is enough.
     low, high = (shown(check, end) for end in interval or (min(known), max(known)))
     start = low if low.partition(" ")[2] != high.partition(" ")[2] else low.partition(" ")[0]
@@ -219,13 +220,6 @@ def shown(check: Check, value: float) -> str:
         unit = {"MB": "bytes"}.get(metric.unit, metric.unit) if metric else ""
         return f"{stats.number(value)} {unit}".rstrip()
     return show(check.measure, value)
-
-
-def times(ratio: float) -> str:
-    """Return such as '×2.9', with more digits near 1, where they matter."""
-    if abs(ratio) >= 1_000:
-        return f"×{stats.number(ratio)}"
-    return f"×{ratio:.3g}" if not 0.8 < ratio < 1.25 else f"×{ratio:.3f}"
 
 
 def show(measure: str, value: float) -> str:
