@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 from scipy.optimize import brentq
 
+from labkit import stats
 from labkit.errors import BadInput
 from labkit.stats.intervals import LEVEL, Interval, of_ratio, of_ratios, of_value
 
@@ -145,9 +146,9 @@ def test_equal_ratios_have_an_interval_of_no_width() -> None:
 
 
 def test_a_level_out_of_reach_gives_no_ends() -> None:
-    # The widest ends of five have 1 - 4 / 16 / 5.25, which is 95.24 %.
-    known = [bool(of_value([1.0, 2.0, 3.0, 4.0, 5.0], level).ends) for level in (0.952, 0.953)]
-    assert known == [True, False]
+    widest = 1 - 4 / 16 / 5.25  # of five, 95.24 %
+    known = [bool(of_value([1.0, 2.0, 3.0, 4.0, 5.0], level).ends) for level in (widest, 0.953)]
+    assert (known, stats.repeats_for(1, widest)) == ([True, False], 5)
     assert of_value([float(value) for value in range(8)], level=0.99).ends
 
 

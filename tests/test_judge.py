@@ -399,10 +399,10 @@ def test_figures_are_metrics_coded_figures_and_settings_in_force() -> None:
 
 
 def test_figures_are_shown_in_the_unit_that_people_read() -> None:
-    figures = {"latency_s": 0.0025, "body_bytes": 13015, "cpu_us": 12.34, "seen_share": 0.5}
+    figures = {"latency_s": 1.234, "body_bytes": 13015, "cpu_us": 12.34, "seen_share": 0.5}
     figures |= {"connections_opened": 10, "wall_s": 2.5, "own": 1e15, "mine": 2.5}
     shown = [verdicts.show(measure, value) for measure, value in figures.items()]
-    assert shown == ["2.5 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s", "1e+15", "2.5"]
+    assert shown == ["1,234 ms", "13,015 bytes", "12.3 µs", "50 %", "10", "2.5 s", "1e+15", "2.5"]
     # A ratio has more digits near 1.
     ratios = [comparisons.times(ratio) for ratio in (4.2, 1.0304, 12_345, 1_000, 1.25, 0.8)]
     assert ratios == ["×4.2", "×1.030", "×12,345", "×1,000", "×1.25", "×0.8"]

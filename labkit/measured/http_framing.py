@@ -52,7 +52,6 @@ class MessageReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._parser = None
             return data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             raise (error.__context__ or error) from None

@@ -213,8 +213,8 @@ def _ends(values: Sequence[float], level: float) -> tuple[float, float] | None:
     if n < MIN_REPEATS or _widest_level(n) < level:
         return None
     # The innermost depth whose values have the level; 1 where none do.
-    deep_enough = [k for k in range(1, (n + 1) // 2) if _coverage(n, k) >= level]
-    depth = max(deep_enough, default=1)
+    deeper = itertools.takewhile(lambda k: _coverage(n, k) >= level, itertools.count(2))
+    depth = max(deeper, default=1)
     # How far from the values at `depth` to the next inner ones the ends lie (their equation 2).
     outer, inner = _coverage(n, depth), _coverage(n, depth + 1)
     part = (outer - level) / (outer - inner)

@@ -161,7 +161,7 @@ def reason(
     if judged.instead:
         subject = f"judged by what shows at this scale: {subject}"
     medians = ""
-    if check.is_ratio and len(sides) == 2 and all(sides):
+    if check.is_ratio and len(sides) == 2 and measured is not None:
         of, to = (show(check.measure, median(side)) for side in sides)
         medians = f" (medians {of} and {to})"
     parts = [why, f"{subject}: {effect}{medians}"]
