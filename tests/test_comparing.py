@@ -70,6 +70,8 @@ def test_fewer_than_five_repeats_claim_nothing() -> None:
     assert found.text() == "? inconclusive: over 3 repeats; 3 repeats; 5 needed."
     assert stats.compare([], []).text() == "? inconclusive: over 0 repeats; no repeat has both."
     assert stats.compare([9.0] * 5, [1.0] * 5, 0.99).reason == "5 repeats: too few for 99.0%"
+    named = stats.Comparison(n=1, reason="inconclusive")._repr_mimebundle_()
+    assert named["text/html"].count("<b>inconclusive</b>") == 1
     text = Study(make_study(TIMES, repeats=3), ["strategy"]).text()
     assert text.count("inconclusive (3 repeats; 5 needed)") == 2
 
@@ -84,6 +86,8 @@ def test_counts_that_are_exactly_equal_or_double_are_told_apart() -> None:
     equal, double = stats.compare([3.0] * 5, [3.0] * 5), stats.compare([6.0] * 5, [3.0] * 5)
     assert equal.answer == "inconclusive"
     assert (double.answer, double.says) == ("higher", "2 (2 to 2)")
+    of, to = [11.0] * 3 + [7.0] + [5.5] * 6, [float(value) for value in range(1, 11)]
+    assert (stats.compare(of, to).effect, stats.compare(of, to).effect_size) == (0.33, "small")
 
 
 @pytest.mark.parametrize(

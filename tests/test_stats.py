@@ -85,7 +85,9 @@ SHOWN = {
     "efficiency": {0.98333: "98.3"},
     "cpu_percent": {38.0: "38"},
     "throughput_rps": {
+        100.44: "100.4",
         999.94: "999.9",
+        1_000.4: "1,000",
         1e3: "1,000",
         9.99e14: "999,000,000,000,000",
         1e15: "1e+15",
@@ -129,6 +131,7 @@ def test_what_waited_widens_what_depends_on_it(
 ) -> None:
     shares = dict(zip(("client.waited_percent", "server.waited_percent"), waited, strict=True))
     assert metrics.undisturbed(make_record(**shares), measure, value) == pytest.approx(ends)
+    assert metrics.waited_percent(make_record(**shares), "own_bytes") == 0
 
 
 def test_a_ratio_needs_finite_numbers_above_0_of_both() -> None:
@@ -154,6 +157,7 @@ DOUBTS = [
     ({}, {"warnings": MOST}, "failures", ""),
     ({}, {"counts": counts(90, reset=10)}, "wall_s", "over 1% failed"),
     ({}, {"counts": counts(90, reset=10)}, "ok", ""),
+    ({}, {"counts": counts(99, reset=1)}, "wall_s", ""),
     ({}, {"client.peak_rss_bytes": None}, "peak_rss_bytes", metrics.MISSING),
     ({}, {}, "own_bytes", ""),
     ({}, {"client.waited_percent": 30.0}, "wall_s", "core-lost"),

@@ -80,7 +80,7 @@ def compare(of: Values, to: Values, level: float = LEVEL, family: Family = ALONE
     try:
         return _compare(of, to, level, family)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is no reason to claim anything
-        return Comparison(n=min(len(of), len(to)), reason=f"it could not be computed: {error}")
+        return Comparison(n=len(of), reason=f"it could not be computed: {error}")
 
 
 def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison:
@@ -201,7 +201,7 @@ def _compare_pairs(
     asked for each way counts once, as its intervals are reciprocals.
     """
     # A record that is not valid may count by its memory: which count is decided here alone.
-    frame, pairs = frame.assign(verdict=frames.VERDICTS[0]), list(pairs)
+    frame, pairs = frame.assign(verdict="valid"), list(pairs)
     arms = {frames.arm_label(one): one for pair in pairs for one in pair}
     among = len(metrics) * len({frozenset(map(frames.arm_label, pair)) for pair in pairs})
     found: dict[tuple[int, str], Against] = {}

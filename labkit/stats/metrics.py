@@ -74,9 +74,10 @@ class Metric:
 
 def number(value: float) -> str:
     """Return `value` with three digits, at most one decimal from 10 on, none from 1,000 on."""
-    if 1_000 <= abs(value) < 1e15:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}".removesuffix(".0") if 10 <= abs(value) < 1_000 else f"{value:.3g}"
+    size = abs(value)
+    if size < 100 or size >= 1e15:
+        return f"{value:.3g}"  # which has one decimal from 10 to 100, unless that is 0
+    return f"{value:,.0f}" if size >= 1_000 else f"{value:.1f}".removesuffix(".0")
 
 
 def is_usable(value: float | None) -> TypeGuard[float]:

@@ -318,7 +318,7 @@ class Claim(StudyPart, frozen=True, kw_only=True):
         decisive = [check for check in self.checks if check.decides]
         names = [check.regime for check in decisive]
         measured = [one for one in decisive if one.measure]
-        if decisive[:1] != self.checks[:1] or not decisive:
+        if not any(check.decides for check in self.checks[:1]):
             wrong = (
                 "no first check with a band: give it one, or say in not_testable why it has none"
             )
