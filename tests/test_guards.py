@@ -23,7 +23,7 @@ FIGURES_ALONE = {
     *("client-full", "core-lost", "rate-lost", "server-core-lost", "stalled", "throttled"),
     "too-late",
 }
-FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
+FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue", "target-not-read"}
 
 
 def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:
@@ -188,7 +188,7 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     (SPARED, cpu, {95.0: "client-full"}),
     # Of an echo the server is measured, so it is to be the bottleneck.
     (ECHO, lambda both: cpu(*both), {
-        (99.0, 80.0): "client-busy", (90.0, 80.0): "", (99.0, 99.5): "", (60.0, 99.0): "",
+        (90.1, 80.0): "client-busy", (90.0, 80.0): "", (99.0, 99.5): "", (60.0, 99.0): "",
         (60.0, 40.0): "", (99.0, None): "",
     }),
     # The loop's lag is judged at the highest percentile that enough timers support. Free are
@@ -211,6 +211,12 @@ def test_a_doubt_begins_at_a_value(settings: Any, measured: Any, expected: dict[
     found = {value: doubts(settings, **measured(value)) for value in expected}
 
     assert {value: " ".join(note.code for note in found[value]) for value in found} == expected
+
+
+def test_of_a_machine_is_noted_what_kept_its_sides_from_running() -> None:
+    found = disturbed(suspended_s=0.1) | cpu(99.0, waited=30.0) | counts(ok=0)
+    codes_found = [note.code for note in guards.of_machine(records.Measurement(**found))]
+    assert codes_found == ["stalled", "core-lost"]
 
 
 def test_what_a_latency_means_and_how_late_a_loop_was_are_said() -> None:
