@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -298,3 +299,37 @@ def test_a_table_names_each_arm_once() -> None:
     study = Study(make_study({**TIMES, "wait": {"wall_s": 15.0}}), ["strategy"])
     table = tables.of_comparisons(study.comparisons())
     assert [row[0] for row in table.rows] == ["queue", "wait"]
+
+
+# Two arms that were not run together
+
+
+def test_the_ends_of_an_unpaired_ratio_are_pairs_as_deep_as_the_rank_sum_test_allows() -> None:
+    of, to = [1.1, 1.12, 1.09, 1.11, 1.13], [1.0, 1.01, 0.99, 1.02, 0.98]
+    pairs = sorted(a / b for a, b in itertools.product(of, to))
+    # Of the 252 orders of five and five, 4 have a rank sum of at most 2: 1.6 % at each end.
+    found = stats.of_unpaired(of, to)
+    assert (found.low, found.high) == pytest.approx((pairs[2], pairs[-3]))
+    assert found.value == pytest.approx(pairs[12])
+    family = stats.of_unpaired(of, to, family=stats.Family(5))
+    assert (family.low, family.high) == pytest.approx((pairs[0], pairs[-1]))
+    many = stats.of_unpaired(of, to, family=stats.Family(1_000))
+    assert many.low < pairs[0] < pairs[-1] < many.high
+    assert stats.of_unpaired([2.0] * 5, [1.0] * 9, family=stats.Family(99)).low == pytest.approx(2)
+    assert stats.of_unpaired(of, to[:4]).low is None
+    assert stats.of_unpaired(of * 9, to * 9).low == pytest.approx(pairs[10], rel=0.01)
+
+
+@pytest.mark.parametrize(("n", "among", "worlds"), [(5, 3, 300), (12, 4, 100)])
+def test_a_thing_that_is_measured_twice_differs_in_5_percent_at_most(
+    n: int, among: int, worlds: int
+) -> None:
+    rng, family, found = np.random.default_rng(n), stats.Family(among), 0
+    for world in ("slow", "modes", "normal"):
+        values = noisy(world, rng, (worlds, among, 2, n)).tolist()
+        found += sum(
+            any(stats.of_unpaired(*both, family=family).excludes(1) for both in study)
+            for study in values
+        )
+    most = 3 * worlds
+    assert found / most <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / most)

@@ -23,6 +23,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.star
 ELSEWHERE = (
     *("labkit reproduce ", "labkit serve ", "labkit ladder "),
     *("labkit claims check ", "labkit doctor --workshop"),
+    "labkit run --baseline ",
 )
 ENOUGH = {"--requests": 200, "--repeats": 1}
 """To see that a command works: what it measures is not looked at."""
@@ -65,7 +66,7 @@ def test_command(
             words[at] = str(min(int(words[at]), most))
     if "--limits" in words:
         words[words.index("--limits") + 1] = "1,4"
-    if words[0] == "compare" and "--repeats" not in words:
+    if (words[0] == "compare" or "--save" in words) and "--repeats" not in words:
         words += ["--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["labkit", *words])
     with pytest.raises(SystemExit) as ended:

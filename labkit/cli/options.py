@@ -70,6 +70,24 @@ _SET = Annotated[
 ]
 
 
+def _option(type_: Any, name: str, metavar: str, help_: str) -> Any:
+    return Annotated[type_ | None, typer.Option(name, metavar=metavar, help=help_)]
+
+
+_FAIL_IF = _option(list[str], "--fail-if", "METRIC>X", "Exit 1 if so, as 'p99 > 0.2'; may repeat.")
+WANTED = {
+    "fail_if": _FAIL_IF,
+    "save": _option(Path, "--save", "FILE", "Save the result, as a later baseline."),
+    "baseline": _option(str, "--baseline", "FILE|ID", "Exit 1 if worse than this earlier result."),
+    "tolerance": _option(float, "--tolerance", "SHARE", "Less is no difference to it. [0.05]"),
+    "by": _option(str, "--by", "NAME,NAME", "Compare it by these metrics."),
+    "unlike": Annotated[
+        bool | None, typer.Option("--unlike", help="Compare it with another machine or version.")
+    ],
+    "markdown": _option(str, "--markdown", "FILE", "Write that as Markdown ('-': stdout)."),
+}
+
+
 def example(text: str) -> Callable[[Command], Command]:
     """Show `text` at the end of the command's help."""
 
@@ -135,9 +153,10 @@ def takes(
         parameters = [*required, *added, *(one for one in others if one not in required)]
 
         @wraps(command)
-        def with_options(**given: Any) -> Any:
+        def with_options(*before: Any, **given: Any) -> Any:
             chosen = {name: given.pop(name) for name in options}
-            return command(first({k: v for k, v in chosen.items() if v is not None}), **given)
+            made = first({k: v for k, v in chosen.items() if v is not None})
+            return command(made, *before, **given)
 
         signature = own.replace(parameters=parameters)
         with_options.__signature__ = signature  # type: ignore[attr-defined] # as above
@@ -164,6 +183,33 @@ takes_trial = takes(
     setting_options(TRIAL, _USUAL.get, _USUAL.type_of) | {"pin": _PIN, "set_": _SET}, trial
 )
 """Gives a command the options that describe a trial; it gets the `Trial` as first argument."""
+
+
+class Wanted:
+    """What is made of a result beside showing it, and what it must meet; checked beforehand."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.fail_if: Sequence[str] = given.get("fail_if", ())
+        self.save, self.markdown = given.get("save"), given.get("markdown")
+        self.baseline = given.get("baseline")
+        check_file("--save", self.save)
+        check_file("--markdown", self.markdown)
+        if self.fail_if or given.keys() & {"baseline", "tolerance", "by", "unlike", "markdown"}:
+            from labkit.report import gate  # takes a while
+
+            list(map(gate.Threshold.parse, self.fail_if))
+            how = {name: given[name] for name in ("tolerance", "unlike") if name in given}
+            metrics = [one.strip() for one in given.get("by", "").split(",") if one.strip()]
+            asked = gate.Baseline(self.baseline, metrics=metrics, **how)
+            if self.baseline is not None:
+                self.baseline = asked
+            elif given.keys() - {"fail_if", "save"}:
+                raise BadInput("--baseline is missing: name what to compare with, a FILE or an ID")
+
+
+takes_thresholds = takes({"fail_if": _FAIL_IF}, Wanted)
+takes_wanted = takes(WANTED, Wanted)
+"""Give a command such options; it gets what is `Wanted` as its first argument."""
 
 
 def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Json, OwnRepeats, example
+from labkit.cli.options import Json, OwnRepeats, Wanted, example, takes_thresholds
 
 if TYPE_CHECKING:
     from labkit.report.file_study import FileStudy
@@ -20,8 +20,11 @@ Scale = Annotated[
 
 
 @example("labkit reproduce garcia-2018 --scale smoke --out results")
+@takes_thresholds
 def reproduce(
+    wanted: Wanted,
     name: Annotated[str, typer.Argument(help="The benchmark; 'list' names them all.")],
+    *,
     scale: Scale = None,
     repeats: OwnRepeats = None,
     out: Annotated[
@@ -68,6 +71,7 @@ def reproduce(
 
     terminal.perform(
         lambda reporter: facade.reproduce(name, scale=scale, repeats=repeats, reporter=reporter),
+        wanted=wanted,
         save=save,
         json=json,
     )

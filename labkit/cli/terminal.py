@@ -23,6 +23,7 @@ from labkit.errors import Interrupted, LabError, TrialFailed
 from labkit.escaping import visible
 
 if TYPE_CHECKING:
+    from labkit.cli.options import Wanted
     from labkit.lab.progress import Reporter
     from labkit.record.record import Record
 
@@ -115,6 +116,7 @@ def perform(
     start: Callable[[Reporter], Coroutine[Any, Any, Any]],
     *,
     json: str | None,
+    wanted: Wanted | None = None,
     save: Callable[[Any], str | None] = lambda outcome: None,
     text: Callable[[Any], str] = lambda outcome: str(outcome.text()),
     failed: Callable[[Any], bool] = lambda outcome: all_failed(outcome.records),
@@ -145,15 +147,25 @@ def perform(
         raise
     try:
         remark = save(outcome)
+        if wanted and wanted.save:
+            outcome.save(wanted.save)
+        if wanted and wanted.markdown and outcome.changes:
+            write("--markdown", wanted.markdown, outcome.changes.markdown())
     finally:  # files that cannot be written take nothing from what is shown
         shown = text(outcome)
+        missed = outcome.missed(*wanted.fail_if) if wanted and wanted.fail_if else []
         if json is not None:  # JSON needs pandas, whose import takes a third of a second
-            write_json(json, outcome.to_dict())
-        if json != "-":
+            write_json(json, outcome.to_dict() | ({"missed": missed} if missed else {}))
+        if "-" not in (json, wanted and wanted.markdown):
             say(shown)
     if remark is not None:
         note(remark)
-    if failed(outcome):
+    for sentence in missed:
+        error(sentence)
+    worse = [] if not wanted or outcome.changes is None else outcome.changes.regressions
+    for one in worse:
+        error(f"worse than the baseline: {one.metric}, {one.arm}")
+    if missed or worse or failed(outcome):
         raise SystemExit(1)
 
 
@@ -185,21 +197,26 @@ def all_failed(records: list[Record]) -> bool:
 
 def write_json(where: str | None, result: Any) -> None:
     """Write `result` where `--json` says, if it says so."""
-    if where is None:
-        return
-    data = msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"
+    if where is not None:
+        data = msgspec.json.format(msgspec.json.encode(result), indent=2)
+        write("--json", where, data.decode() + "\n")
+
+
+def write(option: str, where: str, text: str) -> None:
+    """Write a text into the file that an option names, or on standard output, in UTF-8."""
+    data = text.encode()
     if where == "-":
         with no_end_of_reader():
             # Whatever letters a terminal has, JSON is UTF-8.
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.buffer.write(data)
             else:
-                sys.stdout.write(data.decode())
+                sys.stdout.write(text)
             sys.stdout.flush()
         return
     try:
         Path(where).write_bytes(data)
     except OSError as error:
         raise LabError(
-            f"--json is {where!r}: it cannot be written ({error.strerror}); {STORED}"
+            f"{option} is {where!r}: it cannot be written ({error.strerror}); {STORED}"
         ) from None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Chart, Json, Metric, Repeats, example, takes_trial
+from labkit.cli.options import Chart, Json, Metric, OwnRepeats, Repeats, Wanted, example
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.trial import Trial
 
 if TYPE_CHECKING:
+    from labkit.lab.progress import Reporter
     from labkit.report.profile import Profile
-    from labkit.report.study import Sweep
+    from labkit.report.study import Outcome, Sweep
 
 REPEATS = 5
 """As many as an interval needs."""
@@ -25,27 +27,46 @@ REPEATS = 5
     "labkit run --strategy task_pool --requests 20000 --limit 1000 "
     "--delay 'randint(0,3)*0.1' --loop uvloop --json -"
 )
-@takes_trial
+@options.takes_trial
+@options.takes_wanted
 def run(
-    trial: Trial, *, chart: Chart = None, metric: Metric = "timeline", json: Json = None
+    wanted: Wanted,
+    trial: Trial,
+    *,
+    repeats: OwnRepeats = None,
+    chart: Chart = None,
+    metric: Metric = "timeline",
+    json: Json = None,
 ) -> None:
-    """Run one trial and store its record."""
+    """Run one trial and store its record.
+
+    With --save or --baseline it runs five times, or as often as --repeats says: one run shows no
+    difference.
+    """
     from labkit.lab import facade
 
-    save = options.chart_writer(chart, metric, of_one=True, traced=_traces(trial))
-    terminal.perform(
-        lambda reporter: facade.run(trial, reporter=reporter),
-        save=save,
-        json=json,
-    )
+    usual = REPEATS if wanted.save or wanted.baseline else 1
+    times = usual if repeats is None else repeats
+    of_one = times == 1 and not wanted.baseline
+    metric = metric if of_one or metric != "timeline" else "time"
+
+    def start(reporter: Reporter) -> Coroutine[Any, Any, Outcome]:
+        if of_one:
+            return facade.run(trial, reporter=reporter)
+        return facade.compare(trial, repeats=times, baseline=wanted.baseline, reporter=reporter)
+
+    save = options.chart_writer(chart, metric, of_one=of_one, traced=_traces(trial))
+    terminal.perform(start, wanted=wanted, save=save, json=json)
 
 
 @example(
     "labkit compare --axis strategy=semaphore,task_pool,worker_pool "
     "--axis loop=asyncio,uvloop --requests 5000 --limit 500 --repeats 5"
 )
-@takes_trial
+@options.takes_trial
+@options.takes_wanted
 def compare(
+    wanted: Wanted,
     trial: Trial,
     *,
     axis: Annotated[
@@ -72,7 +93,10 @@ def compare(
     save = options.chart_writer(chart, metric, traced=traced)
     axes = options.axes(trial, axis)
     terminal.perform(
-        lambda reporter: facade.compare(trial, axes, repeats=repeats, reporter=reporter),
+        lambda reporter: facade.compare(
+            trial, axes, repeats=repeats, baseline=wanted.baseline, reporter=reporter
+        ),
+        wanted=wanted,
         save=save,
         json=json,
     )
@@ -82,8 +106,10 @@ def compare(
     "labkit sweep --strategy worker_pool --delay 0.01 --requests 5000 "
     "--limits 1,2,5,10,20,50,100,200 --repeats 5 --chart knee.svg"
 )
-@takes_trial
+@options.takes_trial
+@options.takes_wanted
 def sweep(
+    wanted: Wanted,
     trial: Trial,
     *,
     limits: Annotated[
@@ -118,14 +144,17 @@ def sweep(
             write_chart(found)
 
     terminal.perform(
-        lambda reporter: facade.sweep(trial, listed, repeats=repeats, reporter=reporter),
+        lambda reporter: facade.sweep(
+            trial, listed, repeats=repeats, baseline=wanted.baseline, reporter=reporter
+        ),
+        wanted=wanted,
         save=save,
         json=json,
     )
 
 
 @example("labkit profile --strategy as_completed --requests 5000 --limit 500")
-@takes_trial
+@options.takes_trial
 def profile(
     trial: Trial,
     *,

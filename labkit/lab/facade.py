@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
 from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all, run_file
-from labkit.launch import launcher, preflight, servers
+from labkit.launch import environment, launcher, preflight, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
+from labkit.record.record import Record
 from labkit.record.store import Damaged, Store, readable
-from labkit.report import stored
+from labkit.report import gate, stored
 from labkit.report.file_study import Audit, FileStudy
+from labkit.report.gate import Baseline
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
-from labkit.report.study import Run, Study, Sweep
+from labkit.report.study import Outcome, Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
@@ -34,6 +38,8 @@ from labkit.studies.study_file import SCALES, StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Compared = TypeVar("Compared", bound=Outcome)
 
 
 def default_scale() -> str:
@@ -147,6 +153,7 @@ async def compare(
     *,
     repeats: int = 5,
     seed: int = 0,
+    baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
     **more_axes: Sequence[Any],
@@ -155,14 +162,18 @@ async def compare(
 
     An axis is named as `Trial.replace` names a setting: `strategy=["gather", "queue"]`, or in
     `axes` where the name is dotted, as in `{"transport.limit": [10, 30]}`. A trial that fails is
-    stored as invalid and the others go on.
+    stored as invalid and the others go on. Without an axis there is one arm.
+
+    `baseline` is an earlier result to compare with, arm by arm: a file that `study.save` wrote, the
+    id of a study or a record, or a `lab.Baseline` of either; the answer is `study.changes`. Raises
+    `BadInput` before anything is started, also for a baseline of other arms or another machine.
     """
     validation.check_once("axes", [*(axes or {}), *more_axes])
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(checked(trial or Trial()), varied)
-    steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    records = await run_all(steps, store=store, reporter=reporter, experiment="compare")
-    return Study(records, list(varied))
+    how = {"repeats": repeats, "seed": seed}
+    study = partial(Study, by=list(varied))
+    return await _compared(study, "compare", arms, baseline, store, reporter, **how)
 
 
 @awaited
@@ -172,6 +183,7 @@ async def sweep(
     *,
     repeats: int = 5,
     seed: int = 0,
+    baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> Sweep:
@@ -179,6 +191,7 @@ async def sweep(
 
     Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
     a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
+    `baseline` is as of `compare`.
     """
     base = checked(trial or Trial())
     Sweep.check(base)
@@ -186,8 +199,31 @@ async def sweep(
         found = Sweep.limits_for(base)
         limit = [n for n in found if preflight.has_descriptors(base.replace(limit=n))]
     arms = plan.arms(base, {"limit": limit})
-    steps = plan.interleave(arms, repeats=repeats, seed=seed)
-    return Sweep(await run_all(steps, store=store, reporter=reporter, experiment="sweep"))
+    how = {"repeats": repeats, "seed": seed}
+    return await _compared(Sweep, "sweep", arms, baseline, store, reporter, **how)
+
+
+async def _compared(
+    make: Callable[[list[Record]], Compared],
+    experiment: str,
+    arms: Sequence[tuple[dict[str, Any], Trial]],
+    baseline: Any,
+    store: Store | None,
+    reporter: Reporter | None,
+    **how: int,
+) -> Compared:
+    """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
+    steps, earlier, notes = plan.interleave(arms, **how), list[Record](), list[str]()
+    asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
+    if asked.of is not None:
+        earlier = (
+            asked.of if isinstance(asked.of, Outcome) else load(asked.of, store=store)
+        ).records
+        notes = asked.check(earlier, arms, environment.machine())
+    found = make(await run_all(steps, store=store, reporter=reporter, experiment=experiment))
+    if earlier:
+        found.changes = gate.changes(found.records, earlier, asked, notes)
+    return found
 
 
 @awaited
@@ -302,14 +338,17 @@ def results(store: Store | None = None) -> pd.DataFrame:
     return stats.frame((store or Store()).records())
 
 
-def load(name: str | None = None, *, store: Store | None = None) -> Run | Study:
-    """Return what was stored: a study by its id, or one trial by its record's id.
+def load(name: Path | str | None = None, *, store: Store | None = None) -> Run | Study:
+    """Return what was stored: a study by its id, one trial by its record's id, or a saved file.
 
     Without a name the last one, also where it was interrupted before its end. A file that might be
     of the study and holds no readable record is named on standard error, and in the study's report.
     Raises `RecordNotFound` or `RecordDamaged`.
     """
-    where = store or Store()
+    if name is not None and (Path(name).suffix or Path(name).is_file()):
+        records = gate.saved(Path(name))
+        return stored.study_of(records) if records[0].experiment else Run(records[0])
+    where, name = store or Store(), None if name is None else str(name)
     if name in where.ids():
         return Run(where.get(name))
     found = list(where.scan())

@@ -26,6 +26,8 @@ MAX_BYTES = 140_000
 """Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger."""
 _DPI = (160, 110, 80, 64)
 _CODE = re.compile(r"`([^`]+)`")
+_MARKS = re.compile(r"([\\|`*_\[\]])")
+"""What Markdown obeys."""
 _MAX_WHOLE = 20
 """Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
@@ -87,6 +89,13 @@ class Table(Shown):
         grid = f'<table class="dataframe"><thead>{head}</thead><tbody>{body}</tbody></table>'
         return grid + sentences(self.says.splitlines())
 
+    def markdown(self) -> str:
+        """Return the table and what it says as Markdown, with nothing in it that is obeyed."""
+        ruler = ["---"] * self.left + ["---:"] * (len(self.headers) - self.left)
+        lines = [[_plain(word) for word in line] for line in (self.headers, *self.rows)]
+        rows = [f"| {' | '.join(line)} |" for line in (lines[0], ruler, *lines[1:])]
+        return "\n".join([*rows, *(f"\n{_plain(one)}" for one in self.says.splitlines())])
+
     def _row(self, tag: str, words: Sequence[str]) -> str:
         cells = []
         for at, word in enumerate(words):
@@ -97,6 +106,10 @@ class Table(Shown):
             style = f'align="{side}" style="text-align:{side}{whole}"'
             cells.append(f"<{tag} {style}>{escape(word)}</{tag}>")
         return f"<tr>{''.join(cells)}</tr>"
+
+
+def _plain(text: str) -> str:
+    return _MARKS.sub(r"\\\1", escape(visible(text, lines=False)))
 
 
 def prose(text: str) -> str:

@@ -18,6 +18,7 @@ from labkit.errors import BadInput
 from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
 from labkit.record.store import Store
+from labkit.report import gate
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
@@ -146,7 +147,5 @@ def save_reference(study: FileStudy, path: Path) -> None:
         made_again=[record for record in every if record.id not in last],
     )
     data = msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n"
-    picture, whole = _of_stored(stored, study.file).plot().png(), path.with_suffix(".tmp")
-    for file, content in ((path, data), (path.with_suffix(".png"), picture)):
-        whole.write_bytes(content)
-        whole.replace(file)
+    gate.write_whole(path, data)
+    gate.write_whole(path.with_suffix(".png"), _of_stored(stored, study.file).plot().png())

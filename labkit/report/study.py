@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from labkit import charts, stats
 from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
-from labkit.report import html, tables
+from labkit.report import gate, html, tables
 from labkit.report.html import Shown, Table
 from labkit.spec.trial import Trial
 from labkit.stats import comparisons, metrics
@@ -58,6 +59,8 @@ class Outcome(Result):
         self.records, self.by = list(records), list(by)
         self.left_out: list[str] = []
         """Why files of the store that might be of this result are not in it, a sentence each."""
+        self.changes: gate.Changes | None = None
+        """The result beside its baseline, where it was compared with one."""
 
     def frame(self) -> pd.DataFrame:
         """Return one row a record, metrics in base units (seconds, bytes)."""
@@ -88,11 +91,28 @@ class Outcome(Result):
         """Return one row an arm."""
         return tables.of_study(self.records, self.by, self._summary)
 
+    def missed(self, *thresholds: str) -> list[str]:
+        """Return a sentence for each arm that misses a threshold, as in `missed("p99 > 0.2")`.
+
+        Of what is not known, it is missed. Raises `BadInput` for a metric that does not exist.
+        """
+        parsed = list(map(gate.Threshold.parse, thresholds))
+        return [sentence for one in parsed for sentence in one.missed(self.records)]
+
+    def save(self, path: Path | str) -> Path:
+        """Write the records with their machine and versions, as a baseline for later results.
+
+        The file is there whole, or as it was before. `lab.load(path)` reads it.
+        """
+        return gate.save(self.records, Path(path))
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: the records and their summary."""
+        """Return plain data for JSON: the records and their summary, and what changed since."""
+        changed = {"baseline": msgspec.to_builtins(self.changes.changes)} if self.changes else {}
         return {
             "records": [record.to_dict() for record in self.records],
             "summary": stats.summary_rows(self._summary),
+            **changed,
         }
 
 
@@ -168,11 +188,14 @@ class Study(Outcome):
 
     def text(self) -> str:
         """Return the tables as a terminal shows them."""
-        return "\n\n".join([table.text() for table in self._tables()])
+        return "\n\n".join([shown.text() for shown in self._shown()])
 
     def html(self) -> str:
         """Return the tables and the chart."""
-        return "".join([table.html() for table in self._tables()]) + html.picture(self.plot)
+        return "".join([shown.html() for shown in self._shown()]) + html.picture(self.plot)
+
+    def _shown(self) -> list[Table]:
+        return [*self._tables(), *([self.changes] if self.changes else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records, their summary, every arm against the first."""

@@ -25,6 +25,7 @@ from labkit.stats.intervals import Family as Family
 from labkit.stats.intervals import Interval as Interval
 from labkit.stats.intervals import of_ratio as of_ratio
 from labkit.stats.intervals import of_ratios as of_ratios
+from labkit.stats.intervals import of_unpaired as of_unpaired
 from labkit.stats.intervals import of_value as of_value
 from labkit.stats.intervals import repeats_for as repeats_for
 from labkit.stats.metrics import ALIASES as ALIASES

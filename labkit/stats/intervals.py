@@ -63,8 +63,10 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from statistics import fmean, median, median_low, stdev
+from functools import cache
+from statistics import NormalDist, fmean, median, median_low, stdev
 from typing import NamedTuple
 
 import msgspec
@@ -81,6 +83,8 @@ _SPENT = 0.8
 """Share of the error of a family that its intervals spend: the ends are approximate."""
 _LEAST_DEVIATION = 0.8
 """Of a ratio, as a share of the noise of the usual arm: two such arms have 1.4 of it."""
+MAX_EXACT = 400
+"""Pairs of which the distribution of rank sums is counted; of more it is taken as normal."""
 _FURTHER = 0.25
 """How far beyond the extremes the ends may lie, as a share of the distance to their neighbours."""
 
@@ -194,6 +198,50 @@ def of_value(values: Sequence[float], level: float = LEVEL, family: Family = ALO
         found = min(alone[0], fmean(values) - reach), max(alone[1], fmean(values) + reach)
     low, high = found or (None, None)
     return Interval(value=median(values), low=low, high=high, n=n, level=level, among=family.among)
+
+
+def of_unpaired(
+    of: Sequence[float], to: Sequence[float], level: float = LEVEL, family: Family = ALONE
+) -> Interval:
+    """Return the typical ratio of two arms that were not run together: Hodges and Lehmann's.
+
+    It is the median of the ratios of all pairs, and its ends are such ratios too, as deep as the
+    rank sum test allows: they suppose that the noise of both is alike, and nothing else of it.
+    Where no depth reaches the level, they are the extremes, or those of Welch's t where these lie
+    further out. Fewer than five values of either give no ends. All values must be above 0.
+    """
+    sides = [list(map(math.log, one)) for one in (of, to)]
+    shifts = sorted(a - b for a, b in itertools.product(*sides))
+    n, m, each, ends = len(of), len(to), family.level(level), (math.nan, math.nan)
+    if min(n, m) >= MIN_REPEATS:
+        depth = _rank_depth(n, m, (1 - each) / 2)
+        ends = shifts[max(depth, 1) - 1], shifts[-max(depth, 1)]
+        if not depth:
+            from scipy.stats import ttest_ind  # here: only a study needs it
+
+            with warnings.catch_warnings(action="ignore"):  # all values of a side may be the same
+                welch = ttest_ind(*sides, equal_var=False).confidence_interval(each)
+            ends = float(min(ends[0], welch.low)), float(max(ends[1], welch.high))
+    low, high = (None if math.isnan(end) else math.exp(end) for end in ends)
+    value = math.exp(median(shifts))
+    return Interval(value=value, low=low, high=high, n=min(n, m), level=level, among=family.among)
+
+
+def _rank_depth(n: int, m: int, tail: float) -> int:
+    """Return how deep in the sorted differences of two samples an end with this tail lies, or 0."""
+    if n * m > MAX_EXACT:
+        reach = NormalDist().inv_cdf(1 - tail) * math.sqrt(n * m * (n + m + 1) / 12)
+        return math.floor(n * m / 2 - reach)
+    below = itertools.accumulate(_orders(n, m, u) for u in range(n * m))
+    return sum(one <= tail * math.comb(n + m, n) for one in below)
+
+
+@cache
+def _orders(n: int, m: int, u: int) -> int:
+    """Count the orders of two samples in which u pairs are the other way (Mann, Whitney 1947)."""
+    if n == 0 or m == 0 or u <= 0:
+        return int(u == 0)
+    return _orders(n - 1, m, u - m) + _orders(n, m - 1, u)
 
 
 def repeats_for(among: int, level: float = LEVEL) -> int:

@@ -1,7 +1,7 @@
 """Every metric: its name, where a record has it, and how people read it. Pure.
 
-The only place that names metrics, and that decides which records count by them. Values are in base
-units (seconds, bytes); the unit that people read is applied where a number is shown.
+`METRICS` is the table of `data/metrics.toml`. Here is decided which records count by a metric.
+Values are in base units (seconds, bytes); the unit that people read is applied where one is shown.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
+from labkit import paths
 from labkit.record import codes, guards
 from labkit.record.record import Record
-from labkit.record.requests import PHASES
 from labkit.spec import validation
 
 NOT_MEASURED = "n/a"
@@ -36,7 +36,7 @@ class Metric:
     label: str
     unit: str = ""
     scale: float = 1.0
-    better: Literal["lower", "higher"] | None = "lower"
+    better: Literal["lower", "higher", "neither"] = "lower"
     minus: str | None = None
     answers: int = 0
     among: str = "counts.ok"
@@ -96,79 +96,17 @@ def usable_pairs(
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-_S: dict[str, Any] = {"unit": "s"}
-_MS: dict[str, Any] = {"unit": "ms", "scale": 1e3}
-_ONE = {**_MS, "answers": 1}
-_P50, _P90 = {**_MS, "answers": 2 * BEYOND}, {**_MS, "answers": 10 * BEYOND}
-_P99, _P999 = {**_MS, "answers": 100 * BEYOND}, {**_MS, "answers": 1_000 * BEYOND}
-_RATE: dict[str, Any] = {"unit": "requests/s", "better": "higher"}
-_MB: dict[str, Any] = {"unit": "MB", "scale": 1e-6}
-_B: dict[str, Any] = {"unit": "bytes"}
-_SHARE: dict[str, Any] = {"unit": "%", "scale": 100.0, "better": "higher"}
-_CPU: dict[str, Any] = {"unit": "% of a core"}
-_SPENT: dict[str, Any] = {"unit": "% of the time", "better": None}
-_US: dict[str, Any] = {"unit": "\N{MICRO SIGN}s"}
-_TIMERS: dict[str, Any] = {"among": "loop_lag_s.n", "answers": 100 * BEYOND}
-_COUNT: dict[str, Any] = {"better": None}
-_GROWTH: dict[str, Any] = {**_MB, "minus": "client.rss_before_bytes"}
-
-_TABLE: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("wall_s", "wall_s", "time", _S),
-    ("process_wall_s", "process.wall_s", "time of the process", _S),
-    ("floor_s", "floor_s", "floor in this order", {**_S, "better": None}),
-    ("bound_s", "bound_s", "bound of any order", {**_S, "better": None}),
-    ("efficiency", "efficiency", "efficiency in this order", _SHARE),
-    ("throughput_rps", "throughput_rps", "throughput", _RATE),
-    ("cpu_percent", "client.cpu_percent", "client CPU", _CPU),
-    ("busy_percent", "busy_percent", "client running or ready to run", _SPENT),
-    ("process_cpu_percent", "process.cpu_percent", "CPU of the process", _CPU),
-    ("cpu_us_per_request", "client.cpu_us_per_request", "client CPU per request", _US),
-    ("peak_rss_bytes", "client.peak_rss_bytes", "client peak memory", _MB),
-    ("process_peak_rss_bytes", "process.peak_rss_bytes", "peak memory", _MB),
-    ("rss_growth_bytes", "client.peak_rss_bytes", "memory growth", _GROWTH),
-    ("to_first_send_s", "client.to_first_send_s", "time to the first send", _S),
-    ("latency_mean_s", "latency_s.mean", "latency, mean", _ONE),
-    ("latency_p50_s", "latency_s.p50", "latency p50", _P50),
-    ("latency_p90_s", "latency_s.p90", "latency p90", _P90),
-    ("latency_p99_s", "latency_s.p99", "latency p99", _P99),
-    ("latency_p999_s", "latency_s.p999", "latency p99.9", _P999),
-    ("latency_max_s", "latency_s.max", "latency, longest", _ONE),
-    ("latency_error_p50_s", "latency_error_p50_s", "latency p50 beyond the server's delay", _P50),
-    ("latency_error_p99_s", "latency_error_p99_s", "latency p99 beyond the server's delay", _P99),
-    ("latency_due_mean_s", "arrivals.latency_s.mean", "latency since due, mean", _ONE),
-    ("latency_due_p50_s", "arrivals.latency_s.p50", "latency since due p50", _P50),
-    ("latency_due_p90_s", "arrivals.latency_s.p90", "latency since due p90", _P90),
-    ("latency_due_p99_s", "arrivals.latency_s.p99", "latency since due p99", _P99),
-    ("latency_due_p999_s", "arrivals.latency_s.p999", "latency since due p99.9", _P999),
-    ("latency_due_max_s", "arrivals.latency_s.max", "latency since due, longest", _ONE),
-    ("send_lateness_p99_s", "arrivals.lateness_s.p99", "lateness of sends p99", _MS),
-    ("rate_achieved_rps", "arrivals.achieved_rps", "rate of sends", _RATE),
-    ("sent_late", "arrivals.late", "requests sent late", {}),
-    ("dropped", "arrivals.dropped", "requests dropped", {}),
-    ("loop_lag_p99_s", "loop_lag_s.p99", "event-loop lag p99", {**_MS, **_TIMERS}),
-    ("loop_lag_max_s", "loop_lag_s.max", "event-loop lag, longest", _MS),
-    *(
-        (f"phase_{phase}_mean_s", f"phases.spent_s.{phase}.mean", f"phase {phase}, mean", _ONE)
-        for phase in PHASES
-    ),
-    ("server_cpu_percent", "server.cpu_percent", "server CPU", _CPU),
-    ("server_peak_rss_bytes", "server.peak_rss_bytes", "server peak memory", _MB),
-    ("server_max_in_flight", "server.max_in_flight", "most in flight at the server", _COUNT),
-    ("connections_opened", "server.connections_opened", "connections opened", {}),
-    ("server_cpu_us_per_request", "server.cpu_us_per_request", "server CPU per request", _US),
-    ("bytes_out", "server.bytes_out", "bytes sent by the server", _B),
-    ("wire_bytes", "received.wire_bytes_each", "body on the wire", _B),
-    ("decoded_bytes", "received.decoded_bytes_each", "body unpacked", {**_B, "better": None}),
-    ("ok", "counts.ok", "requests answered", {"better": "higher"}),
-    ("failures", "counts.failures", "requests failed", {}),
-)
-
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {name: Metric(name=name, path=path, label=label, **more) for name, path, label, more in _TABLE}
+    {
+        name: Metric(**{"name": name, "path": name, **row})
+        for name, row in paths.table("metrics.toml").items()
+    }
 )
 """Every metric, by name: the columns of frames and summaries."""
 ALIASES: Mapping[str, str] = MappingProxyType(
     {"memory": "process_peak_rss_bytes", "time": "wall_s", "cpu": "cpu_percent"}
+    | {"rps": "throughput_rps"}
+    | {name: f"latency_{name}_s" for name in ("mean", "p50", "p90", "p99", "p999", "max")}
 )
 """Short names of metrics."""
 

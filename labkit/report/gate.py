@@ -1,0 +1,314 @@
+"""What a result must meet: thresholds of its metrics, and an earlier result, its baseline.
+
+A baseline was not interleaved with what it is compared with: what the machine did on that day is in
+one of the two alone. So a difference counts only where its interval lies wholly beyond a tolerance,
+and only between like machines and versions. The words are not those of claims, which hold or are
+refuted: beside its baseline a metric is a `regression`, an `improvement`, has `no difference shown`
+(the interval lies within the tolerance), or is `inconclusive`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import msgspec
+from msgspec import Meta
+
+from labkit import stats
+from labkit.errors import BadInput, LabError
+from labkit.record import codec, codes
+from labkit.record.record import Record, Timeline
+from labkit.report import html
+from labkit.report.html import Table
+from labkit.spec import validation
+from labkit.spec.trial import Trial
+from labkit.stats import metrics
+from labkit.stats.comparisons import ratio_text
+
+Word = Literal["regression", "improvement", "no difference shown", "inconclusive"]
+Arms = Sequence[tuple[Mapping[str, Any], Trial]]
+WORDS: tuple[Word, ...] = get_args(Word)
+
+_OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+_THRESHOLD = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*")
+
+CLOSED = ("throughput_rps", "latency_p50_s", "latency_p99_s", "process_peak_rss_bytes")
+OPEN = ("latency_due_p50_s", "latency_due_p99_s", "process_peak_rss_bytes")
+"""The metrics that a baseline is compared by where none is named: those of a closed workload, and
+of one with a rate, which sets its throughput. CPU is none of them: on another day the same machine
+may use 8 % more of it for the same, whatever the repeats of one day agree on."""
+MIN_EVERY = 3
+"""Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
+is an interval instead."""
+_ALIKE = (
+    *("cpu ", "cores_usable", "kernel", "python"),
+    *("versions.labkit", "versions.aiohttp", "versions.uvloop"),
+)
+
+
+def by_arm(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records of each arm under its label; of a single arm under 'all'."""
+    arms: dict[str, list[Record]] = {}
+    for record in records:
+        arms.setdefault(stats.arm_label(record.axes), []).append(record)
+    return arms if len(arms) > 1 else {"all": [one for arm in arms.values() for one in arm]}
+
+
+class Threshold(NamedTuple):
+    """A bound that a metric of no arm may be beyond, in base units: seconds, bytes, shares."""
+
+    text: str
+    metric: stats.Metric
+    sign: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Threshold:
+        """Return the threshold of a text such as 'p99 > 0.2'. Raises `BadInput`."""
+        found = _THRESHOLD.fullmatch(text)
+        if found is None:
+            raise BadInput(
+                f"threshold is {text!r}: write METRIC > NUMBER (or <, >=, <=) in seconds, bytes or "
+                "requests a second, as in 'p99 > 0.2' or 'failures > 0'"
+            )
+        metric = stats.metric(found[1])
+        with suppress(ValueError):
+            return cls(text, metric, found[2], float(found[3]))
+        raise BadInput(f"threshold is {text!r}: {found[3]!r} is no number")
+
+    def missed(self, records: Iterable[Record]) -> list[str]:
+        """Return a sentence for each arm that is beyond the bound, or of which that is not known.
+
+        The figure is that of the tables, of the repeats that count.
+        """
+        found, metric = [], self.metric
+        for arm, every in by_arm(records).items():
+            doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in every}
+            counted = [one for one in every if not doubts[one.id]]
+            value, figure = math.nan, f"not known ({_reasons(doubts)})"
+            if counted:
+                value = float(stats.summary_of(counted, [])[metric.name].iloc[0])
+            if math.isfinite(value):
+                figure = metric.format(value)
+                if not _OPERATORS[self.sign](value, self.bound):
+                    continue
+            whose = f"{metric.label}, {arm}," if arm != "all" else metric.label
+            bound = f"{self.sign} {metric.format(self.bound)}"
+            found.append(
+                f"threshold {self.text!r} is missed: {whose} is {figure}, not to be {bound}"
+            )
+        return found
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """A result in a file: what it compared, its machine and versions, its records."""
+
+    compared: list[dict[str, Any]] = []
+    environment: dict[str, Any] = {}
+    records: list[Record]
+
+
+def save(records: Sequence[Record], path: Path) -> Path:
+    """Write a result to a file; only first repeats keep their timelines, which are long."""
+    compared = [arm[0].axes for arm in by_arm(records).values()]
+    short = [msgspec.structs.replace(one, timeline=Timeline()) for one in records]
+    short = [one if one.repeat == 0 else less for one, less in zip(records, short, strict=True)]
+    saved = Saved(compared=compared, environment=records[-1].environment, records=short)
+    try:
+        write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
+    except OSError as error:
+        raise LabError(f"{path} cannot be written ({error.strerror}): name another file") from None
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, which is there whole or as it was before."""
+    whole = path.with_name(f"{path.name}.tmp")
+    whole.write_bytes(data)
+    whole.replace(path)
+
+
+def saved(path: Path) -> list[Record]:
+    """Return the records of a result that was saved. Raises `BadInput` or `RecordDamaged`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): name a saved result") from None
+    return codec.parse(data, Saved, f"the saved result {path.name}").records
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """An earlier result to compare with, and how.
+
+    `of` is a file that `save` wrote, the id of a study or a record in the store, or a result. A
+    difference of less than `tolerance`, a share, is none. `metrics` are those to compare by.
+    Another machine and other versions are refused, unless `unlike` allows them.
+    """
+
+    of: Any
+    _: KW_ONLY
+    tolerance: float = 0.05
+    unlike: bool = False
+    metrics: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        validation.check("tolerance", self.tolerance, Annotated[float, Meta(ge=0, le=1)])
+        for name in self.metrics:
+            if stats.metric(name).better == "neither":
+                raise BadInput(f"metrics has {name!r}: neither more nor less of it is better")
+
+    def check(self, before: Sequence[Record], arms: Arms, machine: Mapping[str, Any]) -> list[str]:
+        """Return sentences on what differs and may: settings of the target, what is `unlike`.
+
+        `arms` are those about to run. Raises `BadInput` for other arms and for settings that a
+        comparison supposes to be the same, and for another machine where that is not allowed.
+        """
+        then, now = by_arm(before), {stats.arm_label(axes): trial for axes, trial in arms}
+        if len(now) == 1:
+            now = {"all": arms[0][1]}
+        if then.keys() != now.keys():
+            raise BadInput(
+                f"baseline has the arms {' and '.join(then) or 'none'}; here they are "
+                f"{' and '.join(now)}: compare the same arms"
+            )
+        settings = [_differences(now[arm].to_dict(), _whole(then[arm][-1].trial)) for arm in now]
+        every = list(dict.fromkeys(one for differences in settings for one in differences))
+        allowed = [one for one in every if one.startswith("target.") and "target.kind" not in one]
+        if len(allowed) < len(every):
+            others = "; ".join(one for one in every if one not in allowed)
+            raise BadInput(f"baseline has other settings ({others}): compare like with like")
+        there = _differences(machine, before[-1].environment)
+        unlike = [one for one in there if one.startswith(_ALIKE)]
+        if unlike and not self.unlike:
+            raise BadInput(
+                f"baseline is of another machine or of other versions ({'; '.join(unlike)}): allow "
+                "it with --unlike, in Python lab.Baseline(..., unlike=True), or save a new one"
+            )
+        return [f"Unlike the baseline: {one}." for one in (*allowed, *unlike)]
+
+
+def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    new, old = dict(html.flat(now)), dict(html.flat(then))
+    names = [name for name in {**old, **new} if new.get(name) != old.get(name)]
+    return [f"{name} is {new.get(name)} and was {old.get(name)}" for name in names]
+
+
+def _whole(trial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stored trial with the settings that were added since, where it is still one."""
+    with suppress(BadInput):
+        allowed = trial.get("target", {}).get("allow_remote")
+        return Trial.from_dict(trial, allow_remote=allowed).to_dict()
+    return trial
+
+
+def _reasons(doubts: Mapping[str, str]) -> str:
+    return ", ".join(stats.codes_of(doubts.values()))
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric of an arm beside its baseline: medians in base units, the ratio of now over then."""
+
+    arm: str
+    metric: str
+    word: Word
+    then: float | None
+    now: float | None
+    ratio: stats.Interval | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Changes(Table):
+    """A result beside its baseline, as a table: a `Change` for each arm and metric."""
+
+    changes: Sequence[Change]
+
+    @property
+    def regressions(self) -> list[Change]:
+        """Return what became worse by more than the tolerance."""
+        return [one for one in self.changes if one.word == "regression"]
+
+
+def changes(
+    now: Sequence[Record], before: Sequence[Record], asked: Baseline, notes: Sequence[str] = ()
+) -> Changes:
+    """Compare arm by arm and metric by metric; `Baseline.check` says before whether that may be.
+
+    All comparisons are one family. A metric that neither side measured is none of them.
+    """
+    usual = OPEN if any(one.arrivals is not None for one in now) else CLOSED
+    named = [stats.metric(one) for one in asked.metrics or usual]
+    named = [one for one in named if any(one.of(each) > 0 for each in (*now, *before))]
+    new, old = by_arm(now), by_arm(before)
+    family = stats.Family(len(named) * len(new))
+    found = [
+        _change(arm, metric, new[arm], old.get(arm, ()), family, 1 + asked.tolerance)
+        for arm in new
+        for metric in named
+    ]
+    found.sort(key=lambda one: WORDS.index(one.word))
+    counted = Counter(one.word for one in found)
+    words = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
+    says = (
+        f"Beside the baseline: {words or 'nothing to compare'}. Ratios are now over then, with the "
+        f"{100 * stats.LEVEL:g} % interval of {len(found)} comparisons together. A regression or "
+        f"an improvement lies wholly beyond {100 * asked.tolerance:g} %, no difference is shown "
+        "where all of the interval lies within; 'inconclusive' where it reaches across."
+    )
+    headers = ["", "arm", "metric", "baseline", "now", "ratio", "reason"]
+    rows = []
+    for one in found:
+        metric, ratio = stats.METRICS[one.metric], one.ratio
+        text = stats.NOT_MEASURED
+        if ratio and ratio.low and ratio.high:
+            text = (
+                f"{ratio_text(ratio.value)} ({ratio_text(ratio.low)} to {ratio_text(ratio.high)})"
+            )
+        figures = [metric.format(one.then), metric.format(one.now), text]
+        rows.append([one.word, one.arm, metric.label, *figures, one.reason])
+    said = "\n".join([says, *notes])
+    return Changes(headers=headers, rows=rows, says=said, left=3, changes=found)
+
+
+def _change(
+    arm: str,
+    metric: stats.Metric,
+    now: Sequence[Record],
+    then: Sequence[Record],
+    family: stats.Family,
+    most: float,
+) -> Change:
+    doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in (*now, *then)}
+    new, old = ([metric.of(one) for one in side if not doubts[one.id]] for side in (now, then))
+    # Without a run that others disturbed the rest still counts. Whatever else is in doubt may be
+    # what has changed, and is not left out.
+    spoilt = [doubts[one.id] for one in (*now, *then) if doubts[one.id] != codes.disturbance(one)]
+    why, few = stats.codes_text(spoilt), f"{len(new)} repeats now and {len(old)} then"
+    ratio, word = None, WORDS[-1]
+    if not why and min(len(new), len(old)) < MIN_EVERY:
+        why = f"{few}, {stats.MIN_REPEATS} needed; {_reasons(doubts)}"
+    elif not why and not all(map(metrics.is_usable, (*new, *old))):
+        why = "a value is not above 0"
+    elif not why:
+        ratio = stats.of_unpaired(new, old, family=family)
+        low, high = ratio.low, ratio.high
+        if low is None or high is None:
+            low, high, why = min(new) / max(old), max(new) / min(old), f"every repeat: {few}"
+            ratio = msgspec.structs.replace(ratio, low=low, high=high)
+        if low > most or high < 1 / most:
+            worse = (low > most) == (metric.better == "lower")
+            word = "regression" if worse else "improvement"
+        elif low >= 1 / most and high <= most:
+            word = "no difference shown"
+    medians = {"now": median(new) if new else None, "then": median(old) if old else None}
+    return Change(arm=arm, metric=metric.name, word=word, ratio=ratio, reason=why, **medians)

@@ -1,0 +1,239 @@
+"""What a result must meet: thresholds, and a baseline that it is compared with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+import pytest
+from factories import encoded, make_record, make_study
+
+import labkit as lab
+from labkit import cli
+from labkit.launch import environment
+from labkit.record.record import Note, Record
+
+SETTINGS = {"strategy": "task_pool", "limit": 1_000, "requests": 100_000}
+COMMAND = "--strategy task_pool --limit 1000 --requests 100000 --delay 'randint(0,3)'"
+LOST, DEAD = ([Note(code=code, message="it was")] for code in ("core-lost", "deadline"))
+
+
+def measured(
+    times: float = 1.0, *, repeats: int = 5, spread: float = 0.002, **changes: Any
+) -> list[Record]:
+    """Return repeats of one arm whose rate is so many times the usual, and whose latency less."""
+    figures = {"throughput_rps": 650.0 * times, "latency_s.p50": 1.0 / times}
+    records = make_study({"task_pool": figures}, repeats=repeats, spread=spread)
+    here = {"environment": environment.machine(), "experiment": "compare"} | changes
+    return [msgspec.structs.replace(one, **here) for one in records]
+
+
+async def compared(now: list[Record], before: Any, **how: Any) -> lab.Study:
+    """Return the comparison of a trial that measures `now` with what was measured before."""
+    delay, of = (
+        how.pop("delay", "randint(0,3)"),
+        before if isinstance(before, str) else lab.Study(before),
+    )
+    with mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=now)) as ran:
+        try:
+            trial = lab.Trial(**SETTINGS, delay=delay)
+            return await lab.compare(trial, baseline=lab.Baseline(of, **how))
+        except lab.BadInput:
+            assert not ran.called
+            raise
+
+
+async def words(*sides: list[Record], **how: Any) -> dict[str, str]:
+    """Return the word for each metric, by its first letters."""
+    study = await compared(*sides, **how)
+    assert study.changes is not None
+    assert all(one.reason for one in study.changes.changes if not one.ratio)
+    return {one.metric[:11]: one.word for one in study.changes.changes}
+
+
+SAME = "no difference shown"
+
+
+@pytest.mark.parametrize(
+    ("sides", "how", "rate"),
+    [
+        ((measured(), measured()), {}, SAME),
+        ((measured(1 / 1.1), measured()), {}, "regression"),
+        ((measured(), measured(1 / 1.1)), {}, "improvement"),
+        ((measured(1 / 1.1), measured()), {"tolerance": 0.2}, SAME),
+        ((measured(1 / 1.1, spread=0.1), measured()), {}, "inconclusive"),
+        ((measured(spread=0.1), measured()), {}, "inconclusive"),
+        # Of three and four there is no interval: every repeat decides.
+        ((measured(1 / 1.1, repeats=3), measured()), {}, "regression"),
+        ((measured(1 / 1.1, repeats=3, spread=0.06), measured()), {}, "inconclusive"),
+        ((measured(0.5, repeats=2), measured()), {}, "inconclusive"),
+        ((measured(0.5), measured(repeats=1)), {}, "inconclusive"),
+        # What others disturbed is left out, and what failed is not.
+        (([*measured(0.5), *measured(warnings=LOST, verdict="invalid")], measured()), {},
+         "regression"),
+        ((measured(warnings=LOST, verdict="invalid"), measured()), {}, "inconclusive"),
+        (([*measured(0.5), *measured(0.5, warnings=DEAD)], measured()), {}, "inconclusive"),
+    ],
+)  # fmt: skip
+async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
+    sides: tuple[list[Record], list[Record]], how: Any, rate: str
+) -> None:
+    sides = [
+        [msgspec.structs.replace(one, id=f"{one.id}-{n}-{k}") for k, one in enumerate(side)]
+        for n, side in enumerate(sides)
+    ]
+    found = await words(*sides, **how)
+
+    assert found["throughput_"] == found["latency_p50"] == rate
+    assert found["process_pea"] in (SAME, rate)
+    with_rate = await words(*sides, metrics=["rps"])
+    assert list(with_rate) == ["throughput_"]
+
+
+@pytest.mark.parametrize(
+    ("before", "how", "says"),
+    [
+        (measured(), {"metrics": ["p98"]}, "did you mean 'p90'"),
+        (measured(), {"metrics": ["floor_s"]}, "neither more nor less of it is better"),
+        (measured(), {"tolerance": -1}, "tolerance is -1"),
+        (measured(environment=environment.machine() | {"cpu": "Z80"}), {}, "and was Z80"),
+        (make_study({"queue": {}, "task_pool": {}}), {}, "the arms queue and task_pool; here"),
+        (make_study({"queue": {}}), {}, "(strategy is task_pool and was queue)"),
+        (None, {}, "no record has the id"),
+    ],
+)  # fmt: skip
+async def test_a_baseline_of_something_else_is_refused_before_anything_starts(
+    before: Any, how: Any, says: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+    with pytest.raises(lab.BadInput, match=says.replace("(", r"\(").replace(")", r"\)")):
+        await compared(measured(), before or "none-such", **how)
+
+
+async def test_what_differs_and_may_is_named() -> None:
+    other = environment.machine() | {"kernel": "2.6", "python": "2.7"}
+    study = await compared(measured(), measured(environment=other), delay="0", unlike=True)
+
+    assert study.changes is not None
+    with mock.patch.object(lab.Study, "plot", side_effect=lab.LabError):
+        html = study.html()
+    for text in (study.text(), html, study.changes.markdown()):
+        assert "Beside the baseline: 4 no difference shown" in text
+        assert "target.delay is 0 and was randint(0,3)." in text.replace("\\", "")
+        assert "kernel is" in text
+        assert "and was 2.7." in text
+
+
+def test_markdown_obeys_nothing_in_a_table() -> None:
+    table = lab.Study(make_study({"queue": {}}), ["strategy"]).table()
+    evil = type(table)(headers=["a|b"], rows=[["<b>[x](y)`c`\n# d"]], says="*e*")
+    assert evil.markdown() == (
+        "| a\\|b |\n| --- |\n| &lt;b&gt;\\[x\\](y)\\`c\\`\\\\n# d |\n\n\\*e\\*"
+    )
+
+
+def test_a_result_is_saved_and_loaded(tmp_path: Path) -> None:
+    study, run = lab.Study(measured()), lab.Run(make_record())
+    there = study.save(tmp_path / "base.json")
+
+    found = lab.load(there)
+    assert [one.id for one in found.records] == [one.id for one in study.records]
+    assert found.records[0] == study.records[0]
+    assert (found.records[1].timeline.t_s, list(tmp_path.iterdir())) == ([], [there])
+    assert json.loads(there.read_text())["environment"] == environment.machine()
+    assert lab.load(run.save(tmp_path / "run.json")).record == run.record
+    there.write_text(there.read_text()[:-9])
+    with pytest.raises(lab.RecordDamaged, match=r"base\.json is damaged"):
+        lab.load(there)
+    with pytest.raises(lab.BadInput, match="No such file"):
+        lab.load(tmp_path / "none.json")
+    with pytest.raises(lab.LabError, match="cannot be written"):
+        study.save(tmp_path / "none" / "base.json")
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize(
+    ("text", "figure"),
+    [
+        ("p50 > 0.9", "is 1,000 ms, not to be > 900 ms"),
+        ("p50 > 1.1", ""),
+        ("latency_p50_s>=1.1", ""),
+        ("rps < 700", "throughput is 650 requests/s"),
+        ("throughput_rps < 6e2", ""),
+        ("failures > 0", ""),
+        ("ok<=100000", "is 100,000"),
+        ("loop_lag_p99_s > 1", "is not known (not measured)"),
+    ],
+)
+def test_a_threshold_is_missed_by_a_figure_beyond_it_or_unknown(text: str, figure: str) -> None:
+    answers = encoded([1_000_000] * 25)
+    missed = lab.Study(measured(latency_hdr=answers, loop_lag_s=None)).missed(text)
+
+    assert bool(missed) == bool(figure), missed
+    assert all(f"threshold '{text}' is missed: " in one and figure in one for one in missed)
+    assert lab.Study(measured(warnings=LOST, verdict="invalid")).missed("p50 > 9")
+    assert lab.Run(make_record(warnings=DEAD)).missed("failures > 0")
+
+
+def test_a_threshold_names_the_arms_that_miss_it() -> None:
+    arms = {"queue": {"throughput_rps": 600.0}, "task_pool": {"throughput_rps": 700.0}}
+    (missed,) = lab.Study(make_study(arms), ["strategy"]).missed("rps < 650", "rps < 500")
+    assert missed == (
+        "threshold 'rps < 650' is missed: throughput, queue, is 600 requests/s, not to be < 650 "
+        "requests/s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("p98 > 1", "did you mean 'p90'"),
+        ("p99 = 1", "write METRIC > NUMBER"),
+        ("p99 > 1.1.1", "no"),
+    ],
+)
+def test_what_is_no_threshold_is_refused(text: str, says: str) -> None:
+    with pytest.raises(lab.BadInput, match=says):
+        lab.Study([]).missed(text)
+
+
+# In the terminal
+
+
+def ended(line: str, monkeypatch: Any, capsys: Any) -> tuple[int, str, str]:
+    """Return how a command ends, and what it writes."""
+    monkeypatch.setattr(sys, "argv", ["labkit", *shlex.split(line)])
+    with (
+        mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=measured(1 / 1.1))),
+        pytest.raises(SystemExit) as end,
+    ):
+        cli.main()
+    return int(end.value.code or 0), *capsys.readouterr()
+
+
+def test_a_command_ends_with_1_where_it_is_worse_than_its_baseline_or_misses_a_threshold(
+    monkeypatch: Any, capsys: Any, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lab.Study(measured()).save(tmp_path / "base.json")
+    same = f"run {COMMAND} --save now.json"
+    status, shown, said = ended(f"{same} --baseline base.json", monkeypatch, capsys)
+
+    assert (status, "Beside the baseline: 2 regression, 2 no diff" in shown) == (1, True)
+    assert "labkit: worse than the baseline: throughput_rps, all\n" in said
+    worse = f"run {COMMAND} --baseline now.json --markdown - --json out.json"
+    status, shown, said = ended(worse, monkeypatch, capsys)
+    assert (status, said, shown.startswith("|  | arm |")) == (0, "", True)
+    changes = json.loads(Path("out.json").read_text())["baseline"]
+    assert {one["word"] for one in changes} == {SAME}
+    line = f"run {COMMAND} --repeats 5 --fail-if 'rps < 600' --fail-if 'rps<9' --json out.json"
+    status, _, said = ended(line, monkeypatch, capsys)
+    assert (status, said.count("\n")) == (1, 1)
+    assert json.loads(Path("out.json").read_text())["missed"] == [said[8:-1]]
