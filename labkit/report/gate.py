@@ -270,10 +270,8 @@ def changes(
     for one in found:
         metric, ratio = stats.METRICS[one.metric], one.ratio
         text = stats.NOT_MEASURED
-        if ratio and ratio.low and ratio.high:
-            text = (
-                f"{ratio_text(ratio.value)} ({ratio_text(ratio.low)} to {ratio_text(ratio.high)})"
-            )
+        if ratio and ratio.ends:
+            text = "{} ({} to {})".format(*map(ratio_text, (ratio.value, *ratio.ends)))
         figures = [metric.format(one.then), metric.format(one.now), text]
         rows.append([one.word, one.arm, metric.label, *figures, one.reason])
     said = "\n".join([says, *notes])
@@ -301,10 +299,10 @@ def _change(
         why = "a value is not above 0"
     elif not why:
         ratio = stats.of_unpaired(new, old, family=family)
-        low, high = ratio.low, ratio.high
-        if low is None or high is None:
+        if ratio.ends is None:
             low, high, why = min(new) / max(old), max(new) / min(old), f"every repeat: {few}"
             ratio = msgspec.structs.replace(ratio, low=low, high=high)
+        low, high = ratio.ends or (math.nan, math.nan)
         if low > most or high < 1 / most:
             worse = (low > most) == (metric.better == "lower")
             word = "regression" if worse else "improvement"
