@@ -44,6 +44,7 @@ from labkit.report.study import Study as Study
 from labkit.report.study import Sweep as Sweep
 from labkit.spec.parts import Workload as Workload
 from labkit.spec.settings import Trial as Trial
+from labkit.spec.targets import Command as Command
 from labkit.spec.targets import HttpTarget as HttpTarget
 from labkit.spec.targets import UrlTarget as UrlTarget
 from labkit.spec.transports import AiohttpTransport as AiohttpTransport

@@ -23,7 +23,8 @@ FIGURES_ALONE = {
     *("client-full", "core-lost", "rate-lost", "server-core-lost", "stalled", "throttled"),
     "too-late",
 }
-FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue", "target-not-read"}
+FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
+FOR_INFORMATION |= {"target-exposed", "target-not-read"}
 
 
 def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:

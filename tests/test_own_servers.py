@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
+import example_app
 import psutil
 import pytest
 from servers import ran, serving
+from targets import ending
 
-from labkit.launch import listeners, servers
+import labkit as lab
+from labkit import cli
+from labkit.cli import options
+from labkit.errors import BadInput, TrialFailed
+from labkit.launch import listeners, preflight, servers
 from labkit.launch.cores import Cores
+from labkit.notebook.panel import form
 from labkit.record import interference
+from labkit.spec import plan
 from labkit.spec.trial import Trial
 
+CORES = os.sched_getaffinity(0)
 HERE, FEW = ["127.0.0.1"], Trial(requests=200, limit=10)
 
 
@@ -115,3 +129,131 @@ async def test_a_url_that_hangs_is_named_at_the_deadline() -> None:
         url = f"http://127.0.0.1:{hung.getsockname()[1]}/"
         found = await ran(Trial(target=url, requests=9, limit=5, deadline_s=3))
     assert "the target answered none of 5 requests for " in str(found.error)
+
+
+# A server that the lab starts
+
+
+ROOT = Path(__file__).parent.parent
+FAMILY = "sleep 60 & setsid sleep 60 & exec python -m http.server {port}"
+
+
+def commanded(command: str, **more: Any) -> preflight.Ready:
+    return preflight.prepare(Trial(target=lab.Command(command, **more)))
+
+
+async def test_a_command_is_measured_with_all_that_it_starts_and_all_of_it_ends() -> None:
+    ready = commanded(f"sh -c '{FAMILY}'")
+    with ExitStack() as gone:
+        async with servers.target_of(ready, min(CORES), None) as served:
+            (server,) = map(psutil.Process, served.roots)
+            family = [server, *server.children(recursive=True)]
+            gone.enter_context(ending(*family))
+            assert [one.name() for one in family[1:]] == ["sleep", "sleep"]
+            assert server.cpu_affinity() == [min(CORES)]
+            assert Path(server.cwd()) == Path.cwd()
+            assert (served.pid, [note.code for note in served.notes]) == (None, ["target-exposed"])
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sh -c 'echo one >&2; echo two >&2; exit 3' {port}", r"ended .* status 3\): one \| two"),
+        ("sleep 60 {port}", "answered nothing at port [0-9]+ of loopback within 0.3 s"),
+        (f"{sys.executable} -S -c 'import socket, sys, time\n"
+         "s = socket.create_server((\"127.0.0.9\", int(sys.argv[1])))\ntime.sleep(60)' {port}",
+         r"within 0.3 s, though it listens at 127\.0\.0\.9|within 0.3 s"),
+    ],
+)  # fmt: skip
+async def test_a_command_that_never_answers_says_why(command: str, says: str) -> None:
+    with pytest.raises(TrialFailed, match=says):
+        async with servers.target_of(commanded(command, start_s=0.3), None, None):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("uvicorn app:app --port", "must say where the port goes"),
+        ("uvicorn 'app:app {port}", "does not parse"),
+        ("uvicorn app:app {port} | tee log", "it has no shell"),
+        ("", "must be one program"),
+        ("no-such-program {port}", "there is no program 'no-such-program'"),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_refused_before(command: str, says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        commanded(command)
+
+
+def test_a_port_that_is_named_must_be_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"target.port is {port}: .* already in use"):
+            commanded("sleep 60", port=port)
+    assert commanded("sleep 60", port=port).trial.path == "/"
+
+
+STRANGER = """
+id = "stranger"
+title = "t"
+about = "a"
+min_repeats = 3
+scale.smoke.repeats = 3
+settings = { requests = 1 }
+[[arm]]
+id = "one"
+settings = { "target.command" = "touch ran {port}" }
+"""
+
+
+async def test_a_stranger_s_data_starts_nothing_until_its_user_allows_it(tmp_path: Path) -> None:
+    (tmp_path / "stranger.toml").write_text(STRANGER, encoding="utf-8")
+    name, command = str(tmp_path / "stranger.toml"), lab.Command("touch ran {port}")
+    with pytest.raises(BadInput, match=r"touch ran .*: a study file runs no command"):
+        await lab.reproduce(name, scale="smoke")
+    with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next
+        await lab.reproduce(name, scale="smoke", repeats=0, allow_commands=True)
+
+    data = Trial(target=command).to_dict()
+    with pytest.raises(BadInput, match="run only where you allow it"):
+        Trial.from_dict(data)
+    assert Trial.from_dict(data, allow_commands=True).target == command
+
+
+def test_a_command_is_an_axis_and_may_hold_commas() -> None:
+    axes = options.axes(Trial(), ["target.command=a {port},b|c {port}", "limit=1,2"])
+    assert axes == {"target.command": ["a {port},b", "c {port}"], "limit": [1, 2]}
+    arms = plan.arms(Trial(), axes)
+    assert [arm["target.command"] for arm, _ in arms[::2]] == axes["target.command"]
+    assert options.axes(Trial(), ["target.command=a {port},b"])["target.command"] == ["a {port},b"]
+    _, wrong = form.read(Trial(), ["worker_pool"], {
+        "target": "command", "transport": "wire", "command": "a {port},b|sleep {port}",
+    })  # fmt: skip
+    assert wrong == [
+        "target.command is 'a {port},b': there is no program 'a'; install it, or write its path"
+    ]
+
+
+def test_the_line_of_the_readme_compares_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = re.search(r"^labkit (compare --axis 'target.command=.*)$", readme, re.MULTILINE)[1]
+    words = [*shlex.split(line.replace("5000", "300")), "--repeats", "1", "--json", "-"]
+    monkeypatch.setattr(sys, "argv", ["labkit", *words])
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    first, second = json.loads(capsys.readouterr().out)["records"]
+
+    assert not ended.value.code
+    for record in (first, second):
+        assert record["counts"]["ok"] == 300
+        assert record["received"]["decoded_bytes"] == 300 * len(example_app.BODY)
+        assert record["server"]["cpu_s"] > 0
+        assert record["server"]["peak_rss_bytes"] > 10_000_000
+        assert record["axes"]["target.command"] == record["trial"]["target"]["command"]
+        client, server = record["effective"]["cores"], record["effective"]["server"]["cores"]
+        assert len(CORES) == 1 or not {*client} & {*server}

@@ -22,7 +22,7 @@ COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.star
 # Tested elsewhere: with rungs and a benchmark that take seconds, and against their own life cycle.
 ELSEWHERE = (
     *("labkit reproduce ", "labkit serve ", "labkit ladder "),
-    *("labkit claims check ", "labkit doctor --workshop"),
+    *("labkit claims check ", "labkit doctor --workshop", "labkit compare --axis 'target.command="),
     "labkit run --baseline ",
 )
 ENOUGH = {"--requests": 200, "--repeats": 1}

@@ -87,6 +87,9 @@ GROUPS: list[tuple[list[str], Values]] = [
     ([f"{kind}.api" for kind in ECHO], one_of("sockets", "streams", "protocol")),
     (["url-target.url"], ([f"{HERE}{{item}}"], [*NOT_TEXT, None])),
     (["url-target.allow_remote"], ([None, "example.invalid"], NOT_TEXT)),
+    (["command-target.command"], (["a {port}"], [*NOT_TEXT, None])),
+    (["command-target.port"], whole(0, 65_535, 8080)),
+    (["command-target.start_s"], SECONDS),
     ([f"{kind}.query_s" for kind in DATABASE], number(0, 60, 0.5)),
     ([f"{kind}.query_work" for kind in DATABASE], whole(0, 10_000_000)),
     (["asyncpg.max_size", *(f"{kind}.max_connections" for kind in DATABASE)], whole(1, 1_000)),
@@ -172,9 +175,11 @@ PARTS: dict[str, type[Part]] = {
 }
 
 
+NEEDED = {"url-target": {"url": HERE}, "command-target": {"command": "a {port}"}}
+
+
 def make(kind: str, leaf: str, value: Any) -> Part:
-    usual = {"url": HERE} if kind == "url-target" else {}
-    return PARTS[kind](**{**usual, leaf: value})
+    return PARTS[kind](**{**NEEDED.get(kind, {}), leaf: value})
 
 
 def is_one_sentence(message: str) -> bool:
@@ -207,8 +212,8 @@ def test_a_field_admits_and_refuses(name: str) -> None:
     if kind in transports.TRANSPORTS:
         chosen = {"transport": kind}
     else:
-        of_url = {"kind": "url"} | ({} if leaf == "url" else {"url": HERE})
-        target = of_url if kind == "url-target" else kind.removesuffix("-target")
+        target = {"kind": kind.removesuffix("-target"), **NEEDED.get(kind, {})}
+        target.pop(leaf, None)
         chosen = {"target": target} if role == "target" else {}
 
     for value in admitted:
@@ -604,7 +609,7 @@ def test_a_target_brings_its_transport_along() -> None:
 
 REMOTE = {"target": "http://example.invalid/", "allow_remote": "example.invalid", "limit": 10}
 BARE = {"probes": "bare"}
-A_TARGET = "must be one of http, echo, url, postgres, valkey, a URL"
+A_TARGET = "must be one of http, echo, url, command, postgres, valkey, a URL"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ TRIAL: Mapping[str, Setting] = {
     "loop": Setting("NAME", "The client's event loop: asyncio or uvloop."),
     "seed": Setting("N", "The seed of the delays."),
     "target": Setting("NAME", "http (synthetic), echo, postgres, valkey, or a URL.", "http"),
+    "target_command": Setting("CMD", "Start this server, with {port} where its port goes.", "none"),
     "transport": Setting(
         "NAME", "What makes one call.", "aiohttp, or the first that the target has"
     ),
@@ -169,11 +170,13 @@ def takes(
 def trial(given: Mapping[str, Any]) -> Trial:
     """Return the trial of the options: the kinds first, as they decide which settings exist."""
     texts = {name: str(value) for name, value in given.items() if name != "set_"}
+    if "target_command" in texts:
+        texts["target.command"] = texts.pop("target_command")
     for name, value in (_pair(text, "--set") for text in given.get("set_", ())):
         if name in texts:
             raise BadInput(f"{name} is given twice, as {texts[name]!r} and {value!r}: give it once")
         texts[name] = value
-    first = ("target", "transport", "strategy", "allow_remote")
+    first = ("target", "target.command", "transport", "strategy", "allow_remote")
     made = Trial(**{name: texts.pop(name) for name in first if name in texts})
     return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})
 
@@ -221,9 +224,13 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
     pairs = [(text, *_pair(text, "--axis")) for text in listed]
     validation.check_once("--axis", [name for _, name, _ in pairs])
     for text, name, values in pairs:
-        words = [word.strip() for word in validation.split_list(values)]
+        split = validation.split_list(values, commas=name != "target.command")
+        words = [word.strip() for word in split]
         if not all(words):
-            raise BadInput(f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100")
+            raise BadInput(
+                f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100, or with | "
+                "between values that hold commas"
+            )
         if _is_given(trial, name):
             raise BadInput(f"{name} is {trial.get(name)!r} and an axis, too: give it once")
         first = trial.replace(**{axis: values[0] for axis, values in axes.items()})

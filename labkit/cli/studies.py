@@ -34,6 +34,9 @@ def reproduce(
         Path | None,
         typer.Option(metavar="FILE", help="Store as a reference, too: FILE.json and FILE.png."),
     ] = None,
+    allow_commands: Annotated[
+        bool, typer.Option("--allow-commands", help="Let the file start servers by its commands.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """Run a published benchmark again.
@@ -70,7 +73,9 @@ def reproduce(
         return f"The report is {report}"
 
     terminal.perform(
-        lambda reporter: facade.reproduce(name, scale=scale, repeats=repeats, reporter=reporter),
+        lambda reporter: facade.reproduce(
+            name, scale=scale, repeats=repeats, allow_commands=allow_commands, reporter=reporter
+        ),
         wanted=wanted,
         save=save,
         json=json,

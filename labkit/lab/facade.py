@@ -31,7 +31,7 @@ from labkit.report.study import Outcome, Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
-from labkit.spec.targets import HttpServer
+from labkit.spec.targets import Command, HttpServer
 from labkit.stats import MIN_REPEATS
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
@@ -232,20 +232,35 @@ async def reproduce(
     *,
     scale: str | None = None,
     repeats: int | None = None,
+    allow_commands: bool = False,
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> FileStudy:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
-    `name` is one that `labkit reproduce list` shows, or the path of a study file of your own.
+    `name` is one that `labkit reproduce list` shows, or the path of a study file of your own. Such
+    a file starts servers by commands of its own only with `allow_commands`.
     """
+    file, chosen = study_file.load(name), scale or default_scale()
+    _check_commands(file, chosen, allow_commands)
     return await run_file(
-        study_file.load(name),
-        scale or default_scale(),
+        file,
+        chosen,
         repeats=repeats,
         store=store,
         reporter=reporter,
     )
+
+
+def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
+    """Raise `BadInput` for a command in a study file, which may come from a stranger."""
+    for arm, work in file.plan(scale, 1).arms.items():
+        if not allowed and isinstance(work, Trial) and isinstance(work.target, Command):
+            raise BadInput(
+                f"arm {arm!r} starts target.command {work.target.command!r}: a study file runs no "
+                "command until you allow it; read it, and repeat with --allow-commands "
+                "(allow_commands=True)"
+            )
 
 
 @awaited
@@ -287,18 +302,21 @@ async def check_claims(
     claims: StudyFile | None = None,
     repeats: int | None = None,
     seed: int = 0,
+    allow_commands: bool = False,
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> FileStudy:
     """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
 
     `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a study of
-    your own, from `labkit.studies.study_file.parse`. `repeats` replaces the scale's own; fewer than
-    five decide nothing.
+    your own, from `labkit.studies.study_file.parse`, which starts servers by commands of its own
+    only with `allow_commands`. `repeats` replaces the scale's own; fewer than five decide nothing.
     """
+    file, chosen = claims or study_file.load("claims"), scale or default_scale()
+    _check_commands(file, chosen, allow_commands)
     return await run_file(
-        claims or study_file.load("claims"),
-        scale or default_scale(),
+        file,
+        chosen,
         only=ids,
         repeats=repeats,
         seed=seed,

@@ -26,7 +26,7 @@ from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
 from labkit.record.record import Counts, Measurement, Note, Process, Record
 from labkit.spec import variables
-from labkit.spec.targets import UrlTarget
+from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
 
 COUNT_S, LATE_S = 5.0, 0.7
@@ -232,7 +232,7 @@ class _Run:
 
     def _unanswered(self) -> str:
         """Return for how long a server that nobody else watches has answered nothing, if long."""
-        if self.latest is None or not isinstance(self.trial.target, UrlTarget):
+        if self.latest is None or not isinstance(self.trial.target, UrlTarget | Command):
             return ""
         silent_s, waiting = self.latest.t_s - self.answered_s, self.latest.in_flight
         if not waiting or (self.latest.done and silent_s < MIN_SILENT_S):

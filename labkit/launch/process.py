@@ -47,13 +47,16 @@ START_S = 30.0
 
 
 _WATCH = orphans.Watch()
+_ONCE_MARKED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
+"""Becomes the program after it once a line has come: all that the program starts has its mark."""
 
 
 class Child:
     """One process: with pipes, its standard input stays open and its `lines` are read.
 
     Without them it has no input, and writes to files. `job` is sent to it as a line of JSON; `core`
-    is the one that it is to run on. Raises `OSError` where it cannot be started.
+    is the one that it is to run on. A `stranger` may start processes at once that leave its
+    session: it begins once it has its mark. Raises `OSError` where it cannot be started.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Child:
         core: int | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        stranger: bool = False,
     ) -> None:
         if not _WATCH.children:  # the first one of this process
             paths.sweep()
@@ -74,8 +78,8 @@ class Child:
             ]
             self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
             self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
-                words,
-                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                [*_ONCE_MARKED, *words] if stranger else words,
+                stdin=subprocess.PIPE if pipes or stranger else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else self.out,
                 stderr=self.errors,
                 start_new_session=True,
@@ -85,6 +89,9 @@ class Child:
             self._files = files.pop_all()
         self.pid = self._popen.pid
         self._mark = _WATCH.begin(self.pid)
+        if stranger and self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), self._popen.stdin as gate:
+                gate.write(b"\n")
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
@@ -145,9 +152,10 @@ class Child:
         self._writing = threading.Thread(target=write, daemon=True)
         self._writing.start()
 
-    def failure(self, what: str) -> TrialFailed:
-        """Return the error for a process that ended before it did its work."""
-        last = (tail(self.errors).strip().splitlines() or [""])[-1][:500]
+    def failure(self, what: str, lines: int = 1) -> TrialFailed:
+        """Return the error for a process that did not do its work, with what it wrote last."""
+        written = tail(self.errors).strip() or tail(self.out).strip()
+        last = " | ".join(written.splitlines()[-lines:])[-500:]
         status = "" if self.status is None else f" (exit status {self.status})"
         return TrialFailed(f"{what}{status}{': ' + last if last else ''}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import urllib.request
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
@@ -19,8 +20,9 @@ from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, START_S, Child
 from labkit.record.record import Note
-from labkit.spec.targets import HttpServer
+from labkit.spec.targets import Command, HttpServer
 
+LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
 ASK_S = 10.0
 """Seconds that a synthetic server may take to answer what it is asked over HTTP."""
 
@@ -90,6 +92,11 @@ async def target_of(ready: Ready, core: int | None, served: Served | None) -> As
     if served is not None:
         yield served
         return
+    target = ready.trial.target
+    if isinstance(target, Command):
+        async with _commanded(target, core) as started:
+            yield started
+        return
     # The target's own settings, and those that only its process has.
     settings = {**ready.asked["target"], "core": core}
     kind = settings.pop("kind")
@@ -120,6 +127,53 @@ async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Serve
         yield Served(line["url"], line["pid"], child=child, **known)
     finally:
         await child.stop()
+
+
+@contextlib.asynccontextmanager
+async def _commanded(target: Command, core: int | None) -> AsyncIterator[Served]:
+    """Start a server of the user's own, and wait until it answers; it is gone at the end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = target.port or int(free.getsockname()[1])
+    environment = preflight.of_commands()
+    child = Child(target.words(port), core=core, environment=environment, stranger=True)
+    try:
+        host = await _answering(child, target, port)
+        found = await asyncio.to_thread(listeners.find, [host], port)
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        served, notes = measured(url, found), list[Note]()
+        if {*found.hosts} & {*listeners.EVERYWHERE}:
+            message = f"the command listens at {found.hosts[0]}, where others may reach it"
+            notes = [Note(code="target-exposed", message=message)]
+        # What it counts itself is not known: it is not asked.
+        in_force, notes = served.in_force or {}, [*served.notes, *notes]
+        yield replace(served, child=child, in_force=in_force, notes=notes)
+    finally:
+        await child.stop()
+
+
+async def _answering(child: Child, target: Command, port: int) -> str:
+    """Wait until it answers HTTP; return the address. Raise `TrialFailed` where it never does.
+
+    Some servers listen before they have loaded what is to answer: so they are asked.
+    """
+    try:
+        async with asyncio.timeout(target.start_s):
+            while not child.ended.done():
+                for host in LOOPBACK:
+                    with contextlib.suppress(OSError):
+                        reader, writer = await asyncio.open_connection(host, port)
+                        with contextlib.closing(writer):
+                            writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                            if await reader.read(1):
+                                return host
+                await asyncio.wait([child.ended], timeout=CHECK_EVERY_S)
+    except TimeoutError:
+        at = sorted({*listeners.sockets(port).values()})
+        where = f", though it listens at {', '.join(at)}" if at else ""
+        what = f"target.command answered nothing at port {port} of loopback within"
+        raise child.failure(f"{what} {target.start_s:g} s{where}", lines=3) from None
+    what = f"target.command ended before it answered at port {port}"
+    raise child.failure(what, lines=3)
 
 
 async def read_line(child: Child) -> dict[str, Any] | None:

@@ -109,7 +109,8 @@ def main() -> int:
     if job.core is not None:
         os.sched_setaffinity(0, {job.core})
     try:
-        trial = Trial.from_dict(job.trial, allow_remote=job.trial["target"].get("allow_remote"))
+        allowed = job.trial["target"].get("allow_remote")
+        trial = Trial.from_dict(job.trial, allow_remote=allowed, allow_commands=True)
         new_loop = lifeline.loop_factory(trial.loop)
         # The longest part of a start, while the target starts as well.
         if trial.probes == "bare":

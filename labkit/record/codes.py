@@ -63,7 +63,9 @@ INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "inv
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 """Those that something else on the machine causes: the same run may well be valid next time."""
 _OF_FIGURES = (
-    CODES.keys() - FAILED - {*("core-shared", "not-stored", "target-not-read", "tasks-left-behind")}
+    CODES.keys()
+    - FAILED
+    - {*("core-shared", "not-stored", "target-exposed", "target-not-read", "tasks-left-behind")}
 )
 """What the figures of a record show again; other notes are of whoever saw the run."""
 UNKNOWN = "invalid"
@@ -91,7 +93,8 @@ def judged_anew(record: Record) -> Record:
     if record.client is not None and "strategy" in record.trial:
         with suppress(BadInput):  # a setting that there is no longer
             asked = {**record.trial, "target": target}
-            trial = Trial.from_dict(asked, allow_remote=target.get("allow_remote"))
+            allowed = target.get("allow_remote")
+            trial = Trial.from_dict(asked, allow_remote=allowed, allow_commands=True)
             found = with_advice(guards.find_notes(trial, record))
             again = _OF_FIGURES | {note.code for note in found}
             notes = [*(note for note in notes if note.code not in again), *found]

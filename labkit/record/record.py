@@ -271,7 +271,7 @@ class Record(Measurement, frozen=True, kw_only=True):
         target, path = self.trial.get("target", {}), self.trial.get("workload", {}).get("path")
         if "url" in target:
             return f"{target['url']}{path or ''}"
-        return " ".join(filter(None, [target.get("kind"), path]))
+        return " ".join(filter(None, [target.get("command", target.get("kind")), path]))
 
     @property
     def busy_percent(self) -> float | None:

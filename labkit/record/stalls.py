@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from labkit.record.record import Measurement, Stall
-from labkit.spec.targets import HttpTarget, PostgresTarget, UrlTarget
+from labkit.spec.targets import Command, HttpTarget, PostgresTarget, UrlTarget
 
 if TYPE_CHECKING:
     from labkit.spec.trial import Trial  # a server has no need of it
@@ -108,7 +108,7 @@ def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
     if isinstance(target, HttpTarget):
         asked_s = target.stall_s if target.stall_at is not None else 0.0
         asked_s = math.inf if "/fault/" in trial.path else asked_s
-    elif isinstance(target, UrlTarget):
+    elif isinstance(target, UrlTarget | Command):
         min_s = max(MAX_STALL_S, STALLS_SHARE * (measured.wall_s or 0.0), USUAL_ANSWERS * p50_s)
     elif isinstance(target, PostgresTarget):
         asked_s = target.query_s

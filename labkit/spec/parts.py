@@ -94,7 +94,8 @@ ROLES = (*KINDS, "switches")
 def kind_chosen(role: str, value: Any, now: Part) -> type[Part]:
     """Return the class of the part that `value` (a kind, a URL, plain data, a part) chooses."""
     if isinstance(value, Mapping):
-        value = value.get("kind", "url" if "url" in value else None)
+        named = next((kind for kind in ("url", "command") if kind in value), None)
+        value = value.get("kind", named)
     if value is None:
         return type(now)
     if role == "target" and isinstance(value, str) and ":" in value:

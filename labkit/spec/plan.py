@@ -19,7 +19,7 @@ from labkit.errors import BadInput
 from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
-from labkit.spec.targets import UrlTarget
+from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
 from labkit.spec.validation import Part
 
@@ -97,6 +97,8 @@ def label(trial: Trial, name: str) -> Any:
         return value
     if isinstance(value, UrlTarget):
         return value.url
+    if isinstance(value, Command):
+        return value.command
     changed = [f"{leaf}={one}" for leaf, one in parts.changed(value).items()]
     return " ".join([getattr(value, "kind", "workload"), *changed])
 

@@ -6,6 +6,7 @@ process has: the JSON of a server is the command line of its process.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
@@ -19,6 +20,7 @@ from labkit.spec.addresses import check_url, is_loopback
 from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seconds, Seed, ShortSeconds
 
 MAX_VALUES_BYTES = 1 << 28
+_OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<"})
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
@@ -143,6 +145,43 @@ class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):
         check_url(self.url, self.allow_remote)
 
 
+class Command(Target, frozen=True, tag="command"):
+    """A server that the lab starts: `Command("uvicorn app:app --port {port}")`.
+
+    It runs in the current folder and without a shell, in the words into which a shell would split
+    the text. `{port}` stands for a port of loopback that is free, or for `port` where that is one.
+    It is waited for until it answers HTTP, for `start_s` at most.
+    """
+
+    compared = "server"
+    processes = "many"
+
+    command: str
+    port: Port = 0
+    start_s: Seconds = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        words = self.words(self.port)
+        if not words or {*words} & _OF_A_SHELL:
+            raise self._refused("it must be one program with its arguments: it has no shell")
+        if not self.port and "{port}" not in self.command:
+            raise self._refused(
+                "it must say where the port goes, as in 'uvicorn app:app --port {port}', unless "
+                "target.port names the one at which it listens"
+            )
+
+    def words(self, port: int) -> list[str]:
+        """Return the program and its arguments for this port."""
+        try:
+            return [word.replace("{port}", str(port)) for word in shlex.split(self.command)]
+        except ValueError as error:
+            raise self._refused(f"it does not parse ({error})") from None
+
+    def _refused(self, why: str) -> BadInput:
+        return BadInput(f"target.command is {self.command!r}: {why}")
+
+
 class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
     """PostgreSQL: one of the lab's own, or the user's where `LABKIT_POSTGRES_DSN` names it.
 
@@ -209,6 +248,7 @@ TARGETS: Mapping[str, type[Target]] = MappingProxyType(
         "http": HttpTarget,
         "echo": EchoTarget,
         "url": UrlTarget,
+        "command": Command,
         "postgres": PostgresTarget,
         "valkey": ValkeyTarget,
     }

@@ -280,6 +280,7 @@ SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "http": ("aiohttp", "streams", "wire"),
         "echo": ("echo",),
         "url": ("aiohttp", "streams", "wire"),
+        "command": ("aiohttp", "streams", "wire"),
         "postgres": ("asyncpg", "psycopg"),
         "valkey": ("redis",),
     }

@@ -20,7 +20,7 @@ from labkit.spec import delays, parts, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES
-from labkit.spec.targets import HttpTarget, PostgresTarget, Target, UrlTarget
+from labkit.spec.targets import Command, HttpTarget, PostgresTarget, Target, UrlTarget
 from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
 from labkit.spec.validation import Part
 
@@ -80,6 +80,8 @@ class Trial:
         settings = dict(settings)
         if "strategy" in settings:
             state |= _choose_strategy(settings.pop("strategy"))
+        if "target.command" in settings:  # no other target has it
+            settings.setdefault("target", "command")
         chosen = {role: settings.pop(role) for role in KINDS if role in settings}
         if "target" in chosen:
             chosen = parts.with_suited_transport(chosen, state)
@@ -109,7 +111,8 @@ class Trial:
                 f"target is {self.target.kind!r} with transport {self.transport.kind!r}: with "
                 f"that target a trial uses {' or '.join(speak)}"
             )
-        if self.workload.path is not None and not isinstance(self.target, HttpTarget | UrlTarget):
+        has_paths = isinstance(self.target, HttpTarget | UrlTarget | Command)
+        if self.workload.path is not None and not has_paths:
             raise BadInput(
                 f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: that "
                 "target has no paths; leave it out"
@@ -227,6 +230,8 @@ class Trial:
         """Return the path that is requested, with `{item}` where the number of the item goes."""
         if self.workload.path is not None:
             return self.workload.path
+        if isinstance(self.target, Command):
+            return "/"
         return "/{item}" if self.url is None else ""
 
     @property
@@ -289,7 +294,7 @@ class Trial:
 
     def type_of(self, name: str) -> Any:
         """Return the type of the setting called `name`; `str` for a part or a strategy."""
-        if name == "strategy" or name in KINDS:
+        if name in ("strategy", "target.command", *KINDS):
             return str
         role, leaf = self._where(name)
         if role == "strategy":
@@ -312,10 +317,17 @@ class Trial:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, allow_remote: str | None = None) -> Trial:
+    def from_dict(
+        cls,
+        data: Mapping[str, Any],
+        *,
+        allow_remote: str | None = None,
+        allow_commands: bool = False,
+    ) -> Trial:
         """Return the trial that `to_dict` described. Raises `BadInput`.
 
-        Data may come from a stranger: the host that they allow is to be repeated here.
+        Data may come from a stranger: the host that they allow is to be repeated here, and that
+        they may name a command is to be said.
         """
         settings = dict(data)
         target = settings.get("target")
@@ -327,6 +339,11 @@ class Trial:
                 f"allow_remote={allowed!r})"
             )
         name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
+        if isinstance(target, Mapping) and "command" in target and not allow_commands:
+            raise BadInput(
+                f"target.command is {target['command']!r} in data: it is run only where you allow "
+                "it; read it, and repeat with allow_commands=True"
+            )
         options = settings.pop("options", {})
         settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         if own:

@@ -121,9 +121,9 @@ def check(field: str, value: Any, type_: Any) -> None:
         raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
-def split_list(text: str) -> list[str]:
-    """Split at commas that stand outside brackets: 'randint(0,3),0.1' holds two values."""
-    return re.split(r",(?![^()]*\))", text)
+def split_list(text: str, *, commas: bool = True) -> list[str]:
+    """Split at each '|', else at commas outside brackets: 'randint(0,3),0.1' holds two values."""
+    return re.split(r",(?![^()]*\))", text) if commas and "|" not in text else text.split("|")
 
 
 def from_text(field: str, text: str, type_: Any) -> Any:

@@ -27,19 +27,34 @@ from labkit.spec import delays, plan, validation
 from labkit.spec import trial as spec
 from labkit.spec.parts import ROLES, resolved
 from labkit.spec.registry import STRATEGIES
+from labkit.spec.targets import Command
 from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Function, Trial
 
 Strategy = str | Function
 Handler = Callable[..., None]
 """A function that a widget calls, with an argument that is not used."""
-MAIN = ("target", "transport", "repeats", "url", "delay", "query_s", "requests", "limit", "loop")
+MAIN = (
+    "target",
+    "transport",
+    "repeats",
+    "url",
+    "command",
+    "delay",
+    "query_s",
+    "requests",
+    "limit",
+    "loop",
+)
 """Fields that are shown at first; the others when 'all settings' is pressed."""
 ROWS = ("target", "transport", "strategy", "workload", "trial")
 GENERAL = "general"
 """The place below the form, for an error that names no visible field."""
 OWN_PLACES = ("strategy", GENERAL)
-ANY_URL = "http://127.0.0.1:9000"
+ANY = {
+    "url": "http://127.0.0.1:9000",
+    "command": Command("python -m http.server {port} --bind 127.0.0.1"),
+}
 
 
 class PanelSetting(NamedTuple):
@@ -55,7 +70,7 @@ class PanelSetting(NamedTuple):
     def takes_list(self) -> bool:
         """Return whether a comma separates several values: not in a path or a URL."""
         is_text = str in {self.type, *get_args(self.type)}
-        return self.name == "delay" or (self.name != "repeats" and not is_text)
+        return self.name in ("delay", "command") or (self.name != "repeats" and not is_text)
 
 
 def settings_of(trial: Trial) -> Iterator[PanelSetting]:
@@ -88,7 +103,7 @@ def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[S
     """Return the trial with other kinds of parts; with defaults where its settings forbid these."""
     changes: dict[str, Any] = {"transport": transport}
     if target != trial.target.kind:
-        changes["target"] = ANY_URL if target == "url" else target
+        changes["target"] = ANY.get(target, target)
     if list(strategies) != [trial.get("strategy")]:
         changes["strategy"] = strategies[0] if len(strategies) == 1 else "worker_pool"
     try:
@@ -157,7 +172,8 @@ def read(
     for one in [PanelSetting("repeats", "", validation.Repeats, 1), *settings_of(shown)]:
         if one.name in texts:
             text = texts[one.name]
-            words = validation.split_list(text) if one.takes_list else [text]
+            commas = one.name != "command"
+            words = validation.split_list(text, commas=commas) if one.takes_list else [text]
             try:
                 values[one.name] = [validation.from_text(one.name, w, one.type) for w in words]
                 for word in words if one.name == "delay" else ():

@@ -1,0 +1,43 @@
+"""A small service to start with one server or another: the README has a line that compares them.
+
+`app` is an ASGI application without any dependency, for uvicorn, granian and hypercorn;
+`of_aiohttp` makes the same service with aiohttp, for `python -m aiohttp.web`. Each answers any GET
+with the same JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+BODY = json.dumps({"items": [{"id": n, "title": f"item {n}"} for n in range(20)]}).encode()
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Serve one request, or the start and the end of a server (ASGI 3)."""
+    while scope["type"] == "lifespan":
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+def of_aiohttp(argv: list[str]) -> web.Application:
+    """Return the same service as an application of aiohttp."""
+    from aiohttp import web
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=BODY, content_type="application/json")
+
+    made = web.Application()
+    made.router.add_get("/{name:.*}", answer)
+    return made
