@@ -270,7 +270,7 @@ class Module:
         self.todo.difference_update(self.known())
         for name, _, _ in mutants(tree, None, Counter()):
             if name in self.todo:
-                self.note(name, forked(lambda: self.imported(tree), 120, 600))
+                self.note(name, forked(lambda: self.imported(tree), 60, 120))
         known, why = self.known(), TABLES["lives"].get(self.name, {})
         living = [name for name in lines if known.get(name)]
         gone = [name for name in why if name not in lines or known.get(name) == 0]
