@@ -413,7 +413,7 @@ def test_the_arms_of_a_check_without_a_sentence_are_named() -> None:
     exactly = Check(measure="own", of="a", at_least=7, at_most=7)
     slope = Judged(check=Check(**both, to=["c", "d"], take="slope"), of=("a", "b"), to=("c", "d"))
     for judged, words in (
-        (Judged(check=exactly, of=("a",)), "wn of a: 7 in 1 repeat; exactly 7 holds"),
+        (Judged(check=exactly, of=("a",)), "Own of a: 7 in 1 repeat; exactly 7 holds"),
         (slope, "wn for each further request of a, less that of c"),
         (Judged(check=Check(**both, take="largest"), of=("a", "b")), "argest own of a and b"),
     ):

@@ -152,6 +152,7 @@ def test_an_experiment_has_a_bounded_number_of_trials(monkeypatch: pytest.Monkey
     monkeypatch.setattr(plan, "MAX_TRIALS", 6)
     assert len(arms(BASE, {"limit": [1, 2, 3], "seed": [1, 2]})) == 6
     assert len(interleave(listed(2), repeats=3)) == 6
+    assert Step(work=BASE, axes={}, repeat=0, order=0).arm == 0  # one alone is the first
 
     with pytest.raises(BadInput, match="7 combinations: at most 6 trials are run"):
         arms(BASE, {"limit": range(1, 8)})

@@ -243,6 +243,7 @@ def test_rungs_share_a_server_and_keep_their_connections() -> None:
     ladder = study_file.load("ladder")
     assert [arm.id for arm in ladder.arms][:2] == ["session-each", "one-session"]
     assert [arm.by_others for arm in ladder.arms] == [False] * 11 + [True] * 7
+    assert {arm.chart for arm in ladder.arms} == {True}
     for arm, work in ladder.plan("full", cores=2, seconds=0.5).arms.items():
         trial = work.workload if isinstance(work, Program) else work
         assert isinstance(trial, Trial)
