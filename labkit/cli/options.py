@@ -75,9 +75,12 @@ def _option(type_: Any, name: str, metavar: str, help_: str) -> Any:
     return Annotated[type_ | None, typer.Option(name, metavar=metavar, help=help_)]
 
 
+_OPENMETRICS = _option(str, "--openmetrics", "FILE", "Write the figures as OpenMetrics text.")
 _FAIL_IF = _option(list[str], "--fail-if", "METRIC>X", "Exit 1 if so, as 'p99 > 0.2'; may repeat.")
 WANTED = {
     "fail_if": _FAIL_IF,
+    "out": _option(Path, "--out", "DIR", "Write a report page, its charts and JSON there."),
+    "openmetrics": _OPENMETRICS,
     "save": _option(Path, "--save", "FILE", "Save the result, as a later baseline."),
     "baseline": _option(str, "--baseline", "FILE|ID", "Exit 1 if worse than this earlier result."),
     "tolerance": _option(float, "--tolerance", "SHARE", "Less is no difference to it. [0.05]"),
@@ -188,16 +191,22 @@ takes_trial = takes(
 """Gives a command the options that describe a trial; it gets the `Trial` as first argument."""
 
 
+_OF_BASELINE = {"baseline", "tolerance", "by", "unlike", "markdown"}
+
+
 class Wanted:
     """What is made of a result beside showing it, and what it must meet; checked beforehand."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.fail_if: Sequence[str] = given.get("fail_if", ())
         self.save, self.markdown = given.get("save"), given.get("markdown")
-        self.baseline = given.get("baseline")
-        check_file("--save", self.save)
-        check_file("--markdown", self.markdown)
-        if self.fail_if or given.keys() & {"baseline", "tolerance", "by", "unlike", "markdown"}:
+        self.baseline, self.out = given.get("baseline"), given.get("out")
+        self.openmetrics = given.get("openmetrics")
+        for option in ("save", "markdown", "openmetrics"):
+            check_file(f"--{option}", given.get(option))
+        if self.out is not None:
+            check_folder("--out", self.out)
+        if self.fail_if or given.keys() & _OF_BASELINE:
             from labkit.report import gate  # takes a while
 
             list(map(gate.Threshold.parse, self.fail_if))
@@ -206,11 +215,11 @@ class Wanted:
             asked = gate.Baseline(self.baseline, metrics=metrics, **how)
             if self.baseline is not None:
                 self.baseline = asked
-            elif given.keys() - {"fail_if", "save"}:
+            elif given.keys() & _OF_BASELINE:
                 raise BadInput("--baseline is missing: name what to compare with, a FILE or an ID")
 
 
-takes_thresholds = takes({"fail_if": _FAIL_IF}, Wanted)
+takes_thresholds = takes({"fail_if": _FAIL_IF, "openmetrics": _OPENMETRICS}, Wanted)
 takes_wanted = takes(WANTED, Wanted)
 """Give a command such options; it gets what is `Wanted` as its first argument."""
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 
 from labkit.cli import options, terminal
 from labkit.cli.options import Chart, Json, Metric, example
+from labkit.errors import BadInput
 from labkit.escaping import cell
 
-LISTED = ("id", "started_at", "experiment", "study", "axes", "wall_s", "efficiency", "verdict")
+LISTED = (
+    *("id", "started_at", "experiment", "study", "axes", "called"),
+    *("wall_s", "efficiency", "throughput_rps", "verdict"),
+)
 """Fields of a record in the JSON of the list, beside its strategy."""
 
 
@@ -73,24 +78,38 @@ def show(
 @example("labkit results export --csv records.csv")
 def export(
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
+    parquet: Annotated[
+        str | None, typer.Option(metavar="FILE", help="As Parquet, which needs pyarrow.")
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Write all records as CSV or JSON.
+    """Write all records as CSV, Parquet or JSON.
 
-    CSV is one table with a row a record; JSON has the whole records. A file in the store that holds
-    no readable record is left out, and named on standard error.
+    CSV and Parquet are one table with a row a record: what describes it, its URL, its path and
+    every setting, its metrics in base units. JSON has the whole records. A file in the store that
+    holds no readable record is left out, and named on standard error.
     """
-    from labkit import stats
     from labkit.record.store import Store
+    from labkit.stats import frames
 
-    options.check_file("--csv", csv)
-    options.check_file("--json", json)
-    if csv is None and json is None:
+    for option, where in (("--csv", csv), ("--parquet", parquet), ("--json", json)):
+        options.check_file(option, where)
+    if parquet is not None and find_spec("pyarrow") is None:
+        raise BadInput(
+            f"--parquet is {parquet!r}: the package pyarrow is not installed; install it with: "
+            "pip install pyarrow, or write --csv"
+        )
+    if csv is parquet is json is None:
         csv = "-"
     records = list(Store().records())
     if csv is not None:
-        table = stats.frame(records).rename(columns=cell).map(cell)
+        table = frames.export(records).rename(columns=cell).map(cell)
         with terminal.no_end_of_reader():
             table.to_csv(sys.stdout if csv == "-" else csv, index=False)
             sys.stdout.flush()
+    if parquet is not None:
+        whole = frames.export(records)
+        # A column of Parquet has one type, and a setting may have a number or a word.
+        words = whole.select_dtypes("object").map(lambda one: None if one is None else str(one))
+        whole.assign(**{str(name): words[name] for name in words}).to_parquet(parquet, index=False)
     terminal.write_json(json, {"records": [record.to_dict() for record in records]})

@@ -147,16 +147,14 @@ def perform(
         raise
     try:
         remark = save(outcome)
-        if wanted and wanted.save:
-            outcome.save(wanted.save)
-        if wanted and wanted.markdown and outcome.changes:
-            write("--markdown", wanted.markdown, outcome.changes.markdown())
+        if wanted:
+            remark = _written(outcome, wanted) or remark
     finally:  # files that cannot be written take nothing from what is shown
         shown = text(outcome)
         missed = outcome.missed(*wanted.fail_if) if wanted and wanted.fail_if else []
         if json is not None:  # JSON needs pandas, whose import takes a third of a second
             write_json(json, outcome.to_dict() | ({"missed": missed} if missed else {}))
-        if "-" not in (json, wanted and wanted.markdown):
+        if "-" not in (json, *([wanted.markdown, wanted.openmetrics] if wanted else [])):
             say(shown)
     if remark is not None:
         note(remark)
@@ -167,6 +165,17 @@ def perform(
         error(f"worse than the baseline: {one.metric}, {one.arm}")
     if missed or worse or failed(outcome):
         raise SystemExit(1)
+
+
+def _written(outcome: Any, wanted: Wanted) -> str | None:
+    """Write the files that are wanted of an outcome; return what there is to say of them."""
+    if wanted.save:
+        outcome.save(wanted.save)
+    if wanted.openmetrics:
+        write("--openmetrics", wanted.openmetrics, outcome.openmetrics())
+    if wanted.markdown and outcome.changes:
+        write("--markdown", wanted.markdown, outcome.changes.markdown())
+    return f"The report is {outcome.write(wanted.out)}" if wanted.out else None
 
 
 def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:

@@ -356,6 +356,19 @@ def results(store: Store | None = None) -> pd.DataFrame:
     return stats.frame((store or Store()).records())
 
 
+def read(*files: Path | str) -> pd.DataFrame:
+    """Return what Locust, k6, oha or wrk wrote, a row a file, with the columns of `lab.results()`.
+
+    Raises `BadInput` for a file that has no such results.
+    """
+    import pandas as pd
+
+    from labkit import stats
+
+    rows = [{"id": Path(one).name, **stored.others(Path(one))} for one in files]
+    return pd.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
+
+
 def load(name: Path | str | None = None, *, store: Store | None = None) -> Run | Study:
     """Return what was stored: a study by its id, one trial by its record's id, or a saved file.
 

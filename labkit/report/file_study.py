@@ -6,16 +6,13 @@ A subclass says what its table shows and which chart is drawn; the rest is the s
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from labkit import charts, stats
-from labkit.errors import LabError
 from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
@@ -57,7 +54,7 @@ class FileStudy(Study):
             old = arm is not None and ARM not in record.axes
             named.append(msgspec.structs.replace(record, axes={ARM: arm}) if old else record)
         super().__init__(named, [ARM])
-        self.file, self.scale = file, scale
+        self.file, self.scale, self.chart = file, scale, file.chart
         self.claims, self.absent = claims, dict(absent or {})
         self.made_again: list[Record] = []
         """Runs that something spoilt and that were made again: no figure is of them."""
@@ -90,11 +87,6 @@ class FileStudy(Study):
             for found in one.findings
         ]
         return pd.DataFrame(rows)
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """Return the machine and the versions of the first record."""
-        return self.records[0].environment if self.records else {}
 
     def title(self) -> str:
         """Return the study, its source and its scale in a line."""
@@ -148,63 +140,17 @@ class FileStudy(Study):
 
         `picture` takes the place of the study's own chart.
         """
-        file, every = self.file, self.records
-        by_code = {note.code: note.message for r in reversed(every) for note in r.warnings}
-        runs = Counter(code for r in every for code in {note.code for note in r.warnings})
-        notes = [
-            f"`{code}` in {runs[code]} of {len(every)} runs: {by_code[code]}"
-            for code in sorted(runs, key=lambda code: (-runs[code], code))
-        ]
-        errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
-        machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
-        return html.page(
+        file, repeat = self.file, f"`labkit reproduce {self.file.id} --scale {self.scale}`"
+        chart = html.figure(picture or self.plot())
+        return self._page(
             f"{file.title}: run again at scale {self.scale}",
             self.tally(),
             html.section("What was published", html.sentences([file.about, file.source_text()])),
             html.section("Verdicts", *(one.html() for one in self.verdicts)),
-            html.section(
-                "Published beside measured",
-                self.table().html(),
-                html.figure(picture or self.plot()),
-            ),
-            html.section("All figures", tables.of_study(every, self.by, self._summary).html()),
-            html.section(
-                "The first run of each",
-                *(
-                    html.figure(charts.timeline(record), str(record.axes[ARM]))
-                    for record in every
-                    if record.repeat == 0 and record.timeline.t_s
-                ),
-            ),
+            html.section("Published beside measured", self.table().html(), chart),
             html.section("What differs from then", html.sentences(file.notes)),
-            html.section("Warnings", html.listed(notes)),
-            html.section("First errors", html.listed(list(errors))),
-            html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
-            html.section(
-                "Repeat it",
-                html.sentences([f"`labkit reproduce {file.id} --scale {self.scale}`"]),
-            ),
-            html.section("Environment", machine.html() if self.environment else ""),
+            html.section("Repeat it", html.sentences([repeat])),
         )
-
-    def write(self, folder: Path, picture: Chart | None = None) -> Path:
-        """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
-
-        Raises `LabError` where the folder cannot be written.
-        """
-        chart = picture or self.plot()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            chart.save(folder / f"{self.file.chart}.svg")
-            chart.save(folder / f"{self.file.chart}.png")
-            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
-            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
-        except OSError as error:
-            raise LabError(
-                f"the report cannot be written to {folder} ({error.strerror}): "
-                "name another folder with --out"
-            ) from None
-        return folder / "report.html"
 
 
 class Ledger(FileStudy):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabError
 from labkit.escaping import escape, visible
+from labkit.stats import frames
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -175,12 +176,7 @@ def page(title: str, lead: str, *sections: str) -> str:
     return Template(shell).substitute(title=escape(title), lead=escape(lead), body=body)
 
 
-def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield nested plain data as dotted names and text."""
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            yield f"{prefix}{name}", ", ".join(map(str, value))
-        else:
-            yield f"{prefix}{name}", "not known" if value is None else str(value)
+    for name, value in frames.flat(data):
+        yield name, "not known" if value is None else str(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from labkit import charts, stats
-from labkit.errors import BadInput
+from labkit.errors import BadInput, LabError
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report import gate, html, tables
@@ -57,6 +58,8 @@ class Outcome(Result):
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
         self.records, self.by = list(records), list(by)
+        self.chart = "chart"
+        """How the files of the chart are named in the folder of a report."""
         self.left_out: list[str] = []
         """Why files of the store that might be of this result are not in it, a sentence each."""
         self.changes: gate.Changes | None = None
@@ -105,6 +108,78 @@ class Outcome(Result):
         The file is there whole, or as it was before. `lab.load(path)` reads it.
         """
         return gate.save(self.records, Path(path))
+
+    def openmetrics(self) -> str:
+        """Return the figures of each arm as OpenMetrics text."""
+        return tables.openmetrics(self.records, self.by, self._summary)
+
+    def _shown(self) -> list[Table]:
+        return [self.table()]
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Return the machine and the versions of the first record."""
+        return self.records[0].environment if self.records else {}
+
+    def report(self, picture: Chart | None = None) -> str:
+        """Return one self-contained HTML page: tables, chart, settings, warnings, environment.
+
+        `picture` takes the place of the result's own chart.
+        """
+        first = self.records[0]
+        title = f"{first.experiment or 'run'}: {first.ran}, {first.called}"
+        shown = "".join([table.html() for table in self._shown()])
+        settings = Table(headers=["", ""], rows=list(html.flat(first.trial)), left=2)
+        own = html.section("Result", shown, html.figure(picture or self.plot()))
+        asked = html.section("Settings of the first arm", settings.html())
+        return self._page(title, f"Measured on {first.started_at[:10]}.", own, asked)
+
+    def _page(self, title: str, lead: str, *own: str) -> str:
+        """Return a page of a result's own sections and of those that every result has."""
+        every = self.records
+        by_code = {note.code: note.message for r in reversed(every) for note in r.warnings}
+        runs = Counter(code for r in every for code in {note.code for note in r.warnings})
+        notes = [
+            f"`{code}` in {runs[code]} of {len(every)} runs: {by_code[code]}"
+            for code in sorted(runs, key=lambda code: (-runs[code], code))
+        ]
+        errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
+        machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
+        timelines = [
+            html.figure(charts.timeline(record), stats.arm_label(record.axes))
+            for record in every
+            if record.repeat == 0 and record.timeline.t_s
+        ]
+        return html.page(
+            title,
+            lead,
+            *own,
+            html.section("All figures", tables.of_study(every, self.by, self._summary).html()),
+            html.section("The first run of each", *timelines),
+            html.section("Warnings", html.listed(notes)),
+            html.section("First errors", html.listed(list(errors))),
+            html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
+            html.section("Environment", machine.html() if self.environment else ""),
+        )
+
+    def write(self, folder: Path, picture: Chart | None = None) -> Path:
+        """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
+
+        Raises `LabError` where the folder cannot be written.
+        """
+        chart = picture or self.plot()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            chart.save(folder / f"{self.chart}.svg")
+            chart.save(folder / f"{self.chart}.png")
+            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
+            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
+        except OSError as error:
+            raise LabError(
+                f"the report cannot be written to {folder} ({error.strerror}): "
+                "name another folder with --out"
+            ) from None
+        return folder / "report.html"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records and their summary, and what changed since."""

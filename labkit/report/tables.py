@@ -6,12 +6,14 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from labkit import stats
+from labkit.escaping import visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.report.html import Table
@@ -21,22 +23,7 @@ from labkit.studies.verdicts import Finding
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = {
-    "wall_s": "time (s)",
-    "floor_s": "floor (s)",
-    "efficiency": "efficiency (%)",
-    "throughput_rps": "requests/s",
-    "cpu_percent": "CPU (%)",
-    "cpu_us_per_request": "CPU/request (µs)",
-    "process_peak_rss_bytes": "memory (MB)",
-    "latency_p50_s": "p50 (ms)",
-    "latency_p99_s": "p99 (ms)",
-    "latency_due_p50_s": "p50 since due (ms)",
-    "latency_due_p99_s": "p99 since due (ms)",
-    "sent_late": "late",
-    "dropped": "dropped",
-    "failures": "failed",
-}
+SHOWN = {name: one.column for name, one in stats.METRICS.items() if one.column}
 """The metrics of a study's table, with the shortest header that still says what it is."""
 _RATIOS = ("wall_s", "throughput_rps")
 EFFICIENCY = (
@@ -131,6 +118,47 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
         says=says,
         left=1 + len(_RATIOS),
     )
+
+
+_OPEN_UNITS = {
+    "_us_per_request": ("_per_request", "_seconds", 1e-6),
+    "_percent": ("", "_ratio", 0.01),
+    "_rps": ("", "_requests_per_second", 1.0),
+    "_bytes": ("", "_bytes", 1.0),
+    "_s": ("", "_seconds", 1.0),
+}
+"""How the name of a metric ends: here, in OpenMetrics, its unit there, and how many of it."""
+
+
+def openmetrics(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
+    """Return the figures of each arm as OpenMetrics text (its specification, version 1.0).
+
+    Each is a gauge in base units: the median of the repeats, as in the tables.
+    """
+    whose = {"strategy": {one.ran for one in records}, "called": {one.called for one in records}}
+    common = {name: value for name, (value, *more) in whose.items() if not more}
+    lines, rows = list[str](), list[tuple[str, dict[Hashable, Any]]]()
+    for row in summary.to_dict("records"):
+        rows.append((_labels(common | {name: row[name] for name in by}), row))
+    for name, metric in stats.METRICS.items():
+        ending = next((one for one in _OPEN_UNITS if name.endswith(one)), "")
+        more, unit, times = _OPEN_UNITS.get(ending, ("", "", 1.0))
+        family = f"labkit_{name.removesuffix(ending)}{more}{unit}"
+        known = [(to, times * row[name]) for to, row in rows if not math.isnan(row[name])]
+        if known:
+            lines += [f"# TYPE {family} gauge", *([f"# UNIT {family} {unit[1:]}"] if unit else [])]
+            lines += [f"# HELP {family} {metric.label}", *(f"{family}{to} {n}" for to, n in known)]
+    lines += ["# TYPE labkit_valid gauge", "# HELP labkit_valid 1 if no run of the arm is invalid"]
+    lines += [f"labkit_valid{to} {int(row['verdict'] != 'invalid')}" for to, row in rows]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _labels(values: Mapping[str, Any]) -> str:
+    pairs = []
+    for name, value in values.items():
+        text = visible(str(value)).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        pairs.append(f'{re.sub(r"[^a-zA-Z0-9_]", "_", name)}="{text}"')
+    return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def of_findings(findings: Sequence[Finding]) -> Table:

@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import urlsplit
 
 from labkit.errors import BadInput
 from labkit.escaping import visible
@@ -55,6 +56,32 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     for name, metric in METRICS.items():
         found[name] = pd.Series(list(map(metric.of, listed)), dtype="float64")
     return pd.DataFrame(found)
+
+
+def export(records: Iterable[Record]) -> pd.DataFrame:
+    """Return `frame` with the URL, the path and each setting of a record, by its dotted name."""
+    import pandas as pd
+
+    listed = list(records)
+    whole, rows = frame(listed), list[dict[str, Any]]()
+    for record in listed:
+        url = record.trial.get("target", {}).get("url")
+        path = record.trial.get("workload", {}).get("path") or urlsplit(url or "").path or None
+        rows.append({"url": url, "path": path, **dict(flat(record.trial))})
+    names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in whole]
+    more = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    at = len(DESCRIPTION)
+    return pd.concat([whole.iloc[:, :at], more, whole.iloc[:, at:]], axis=1)
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested plain data as dotted names and values; a list is one text."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            is_list = isinstance(value, list | tuple)
+            yield f"{prefix}{name}", ", ".join(map(str, value)) if is_list else value
 
 
 def _describe(record: Record) -> dict[str, Any]:

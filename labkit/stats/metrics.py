@@ -28,7 +28,8 @@ class Metric:
     """A number that a record has at `path`, less the one at `minus`, in base units.
 
     It is shown times `scale`, in `unit`. `answers` is how many requests must have succeeded for it
-    to mean anything, or what is counted at `among`: with fewer it counts as not measured.
+    to mean anything, or what is counted at `among`: with fewer it counts as not measured. `column`
+    is its header in the table of a study, if it is shown there.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Metric:
     minus: str | None = None
     answers: int = 0
     among: str = "counts.ok"
+    column: str = ""
 
     @property
     def title(self) -> str:
