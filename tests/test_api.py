@@ -19,8 +19,9 @@ from labkit.spec.registry import STRATEGIES
 
 HEAVY = (
     *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop"),
-    *("PIL", "html"),
+    *("PIL", "html", "ast", "pathlib"),
 )
+STARTS_WITHOUT = ("email", "pickle", "shutil", "tempfile")
 DRAWING = ("matplotlib", "pandas")
 PARENT = ("pandas", "matplotlib", "IPython", "typer", "rich", "psutil", "numpy")
 
@@ -37,7 +38,7 @@ def test_all_is_what_the_stub_names() -> None:
     assert set(lab.__all__) <= set(dir(lab))
     public = {name for name, value in vars(lab).items() if not isinstance(value, ModuleType)}
     others = {name for name in public if not name.startswith("_")} - set(lab.__all__)
-    known = {"Any", "Callable", "Path", "annotations", "attach_stub", "import_module"}
+    known = {"Any", "Callable", "Path", "annotations", "attach_stub", "cache", "import_module"}
     assert others <= known | {"load_ipython_extension"}
 
 
@@ -99,6 +100,8 @@ def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
         ("labkit", HEAVY),
         ("labkit.lab.facade, labkit.cli", DRAWING),
         ("labkit.measured.worker, labkit.measured.transports.aiohttp", PARENT),
+        ("labkit.measured.worker, labkit.measured.transports.wire", STARTS_WITHOUT),
+        ("labkit.measured.targets.http.__main__", STARTS_WITHOUT),
         ("labkit.measured.worker, labkit.profiler.profiler, labkit.profiler.timers", PARENT),
         ("labkit.measured.experiments.__main__, labkit.measured.experiments.aiohttp", PARENT),
     ],

@@ -9,4 +9,4 @@ from __future__ import annotations
 
 from labkit import attach_stub
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+__getattr__, __dir__ = attach_stub(__name__, __file__)

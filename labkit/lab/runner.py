@@ -27,6 +27,7 @@ from labkit.launch import (
     launcher,
     load_generators,
     preflight,
+    process,
     servers,
 )
 from labkit.launch.assembly import StudyPosition
@@ -91,7 +92,8 @@ async def run_all(
         there = [record for record in runs.every if not codes.not_stored(record)]
         return stored_so_far(there, len(steps), study)
 
-    with progress.reporting(show, len(steps), stored_now), cores.reserved() as mine:
+    reporting = progress.reporting(show, len(steps), stored_now)
+    with reporting, process.WATCH, cores.reserved() as mine:
         for step in steps:
             position = StudyPosition(
                 study=study,

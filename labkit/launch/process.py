@@ -46,7 +46,7 @@ START_S = 30.0
 """Seconds that a process which measures nothing may take."""
 
 
-_WATCH = orphans.Watch()
+WATCH = orphans.Watch()
 _ONCE_MARKED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
 """Becomes the program after it once a line has come: all that the program starts has its mark."""
 
@@ -70,7 +70,7 @@ class Child:
         environment: Mapping[str, str] | None = None,
         stranger: bool = False,
     ) -> None:
-        if not _WATCH.children:  # the first one of this process
+        if not WATCH.children:  # the first one of this process
             paths.sweep()
         with contextlib.ExitStack() as files, _on_core(core):
             self.out, self.errors = [
@@ -88,7 +88,7 @@ class Child:
             )
             self._files = files.pop_all()
         self.pid = self._popen.pid
-        self._mark = _WATCH.begin(self.pid)
+        self._mark = WATCH.begin(self.pid)
         if stranger and self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError), self._popen.stdin as gate:
                 gate.write(b"\n")
@@ -125,7 +125,7 @@ class Child:
                 others_s = (busy_s or 0.0) - self._busy_s - self.cpu_s
                 self.others_percent = max(100 * others_s / self.wall_s, 0.0)
         finally:
-            _WATCH.end()
+            WATCH.end()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self.ended.set_result, None)
 

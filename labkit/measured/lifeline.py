@@ -9,10 +9,8 @@ is blocked could not. A program of others reads no standard input: the kernel ki
 from __future__ import annotations
 
 import asyncio
-import base64
 import ctypes
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -43,6 +41,9 @@ def load(function: str) -> Any:
     A pool that it starts forks its processes from this one, and they look for functions of a cell
     by name in the main module: so what it calls stands there as well, beside what is there.
     """
+    import base64  # here: most trials have a strategy of the lab's
+    import pickle
+
     strategy, main = pickle.loads(base64.b64decode(function)), vars(sys.modules["__main__"])  # noqa: S301  # from the parent
     own = getattr(getattr(strategy, "func", strategy), "__globals__", {})
     for name, value in own.items():

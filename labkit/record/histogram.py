@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
+from itertools import compress
 from struct import pack, unpack
 from typing import Union
 
@@ -74,8 +75,10 @@ Counted = Union["array[int]", Mapping[int, int]]
 
 def buckets(counts: Counted) -> Iterator[tuple[float, int]]:
     """Yield value and count of each bucket that is not empty, in rising order."""
-    pairs = sorted(counts.items()) if isinstance(counts, Mapping) else enumerate(counts)
-    return ((middle(bucket), count) for bucket, count in pairs if count)
+    if isinstance(counts, Mapping):
+        return ((middle(bucket), count) for bucket, count in sorted(counts.items()) if count)
+    # Nearly all are empty: a loop in Python over each of them takes three times as long.
+    return ((middle(bucket), counts[bucket]) for bucket in compress(range(len(counts)), counts))
 
 
 def percentile(counts: Counted, share: float) -> float | None:

@@ -18,7 +18,6 @@ from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.report.html import Table
 from labkit.stats.comparisons import Against
-from labkit.studies.verdicts import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,12 +158,6 @@ def _labels(values: Mapping[str, Any]) -> str:
         text = visible(str(value)).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
         pairs.append(f'{re.sub(r"[^a-zA-Z0-9_]", "_", name)}="{text}"')
     return f"{{{','.join(pairs)}}}" if pairs else ""
-
-
-def of_findings(findings: Sequence[Finding]) -> Table:
-    """Return one row a finding: its verdict and its reason."""
-    rows = [[*one.marked.rsplit(" ", 1), one.reason] for one in findings]
-    return Table(headers=["", "verdict", "what was found"], rows=rows, left=3)
 
 
 def of_one(record: Record) -> Table:

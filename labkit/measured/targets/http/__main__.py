@@ -19,7 +19,6 @@ from typing import Any
 
 import msgspec
 
-from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.measured.targets import process
 from labkit.measured.targets.http.connections import ACCEPT_AT_ONCE, Connections
@@ -79,6 +78,8 @@ def supervise(settings: HttpServer) -> int:
 
     Return 1 where one of them died.
     """
+    from labkit import paths  # here: a server of one process has no folder
+
     try:
         reserved = _reserve_port(settings)
     except OSError as error:

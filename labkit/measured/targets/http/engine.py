@@ -11,10 +11,9 @@ import platform
 import sys
 from collections import Counter, deque
 from contextlib import suppress
-from email.utils import formatdate
 from itertools import count
 from pathlib import Path
-from time import perf_counter, perf_counter_ns, time
+from time import gmtime, perf_counter, perf_counter_ns, strftime, time
 from typing import Any, NamedTuple
 
 import httptools
@@ -91,7 +90,7 @@ class Engine:
 
     def _update_date(self) -> None:
         """Write the date into what is sent, now and at the beginning of each second."""
-        self.date = formatdate(usegmt=True)
+        self.date = strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime())
         self.hello = self.encode(self.behaviour.hello, self.plain) if self.is_short else b""
         self.loop.call_later(1 - time() % 1, self._update_date)
 
