@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from machines import checks
 from servers import ROOT
 
 import labkit as lab
-from labkit import cli
+from labkit import cli, paths
 from labkit.record.record import Note
 
 SMALL = "--requests 60 --limit 10"
@@ -71,11 +72,14 @@ def refused(line: str) -> str:
     return done.stderr
 
 
-def test_a_run_is_shown_without_pandas(store: Path) -> None:
+def test_a_run_is_shown_without_pandas_and_removes_what_a_killed_one_left(store: Path) -> None:
     words = [sys.executable, "-X", "importtime", "-m", "labkit", "run", "--requests", "1"]
+    of_one_killed = Path(tempfile.mkdtemp(prefix=paths.TEMPORARY))
+    of_one_killed.chmod(paths.OURS)
     done = programs.ran(*words, check=True)
     assert "throughput" in done.stdout
     assert not re.search(r"\b(pandas|numpy|matplotlib)\b", done.stderr)
+    assert not of_one_killed.exists()
 
 
 def test_run_stores_a_record_and_gives_it_as_json(store: Path) -> None:
