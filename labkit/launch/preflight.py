@@ -249,9 +249,16 @@ def pickled(trial: Trial) -> str | None:
     """
     if trial.function is None:
         return None
+    return sendable(unguarded(trial.function), f"strategy is {trial.strategy!r}")
+
+
+def sendable(function: Any, what: str) -> str:
+    """Return a function as cloudpickle bytes in base64.
+
+    Raises `BadInput`, whose sentence begins with `what`, where it cannot be sent to a process.
+    """
     import cloudpickle
 
-    function = unguarded(trial.function)
     try:
         with _by_value(function):
             return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
@@ -259,11 +266,11 @@ def pickled(trial: Trial) -> str | None:
         for name, value in _used(function):
             if not _travels(value):
                 raise BadInput(
-                    f"strategy is {trial.strategy!r}: it uses {name!r}, a {type(value).__name__} "
-                    "of this process, which cannot be sent to another; make it inside the strategy"
+                    f"{what}: it uses {name!r}, a {type(value).__name__} "
+                    "of this process, which cannot be sent to another; make it inside the function"
                 ) from None
         raise BadInput(
-            f"strategy is {trial.strategy!r}: it cannot be sent to another process ({error}); "
+            f"{what}: it cannot be sent to another process ({error}); "
             "define it in a cell or at the top of a module"
         ) from None
 

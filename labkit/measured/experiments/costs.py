@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from statistics import median
 from time import perf_counter, perf_counter_ns, process_time, thread_time_ns
 
+from labkit.errors import LabError, raised
 from labkit.measured import lifeline, strategies
 from labkit.measured.experiments import Figures
 from labkit.measured.probes.meter import Meter, counted, metered
@@ -22,6 +25,8 @@ LIMIT, REQUESTS_PER_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400
 """By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial."""
 WARM_UP_TURNS = 5
 _UNLIMITED = 1 << 40
+TIMED_S = 0.2
+"""Least time of the calls that are timed together."""
 POLLED_S = 0.3
 WAIT_S, WORK_S = 0.1, 0.02
 
@@ -135,3 +140,24 @@ async def clocks(url: str | None, *, clock: str) -> Figures:
         yappi.stop()
     stats = yappi.get_func_stats(filter_callback=lambda one: one.name == "waits_and_works")
     return {"seen_share": sum(one.ttot for one in stats) / took_s}
+
+
+async def timed(url: None, *, function: str, path: list[str]) -> Figures:
+    """Time one call of a coroutine function of the user's own, once it is warm.
+
+    `function` is its cloudpickle bytes in base64, `path` where it finds what it imports.
+    """
+    import cloudpickle
+
+    sys.path.extend(entry for entry in path if entry not in sys.path)
+    call, calls, took_s = cloudpickle.loads(base64.b64decode(function)), 1, 0.0
+    try:
+        await call()
+        while took_s < TIMED_S:
+            calls, began = 2 * calls, perf_counter()
+            for _ in range(calls):
+                await call()
+            took_s = perf_counter() - began
+    except Exception as error:  # noqa: BLE001  # whatever it raises is what to say
+        raise LabError(raised(error)) from None
+    return {"call_s": took_s / calls}

@@ -1,0 +1,126 @@
+"""The fixture `lab_compare`, as a test of a user's uses it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from programs import ran
+
+import labkit as lab
+from labkit.lab.pytest_plugin import compare
+from labkit.measured import experiments
+from labkit.record.record import Counts, Measurement, Note
+
+MODULE = """
+import asyncio
+import sys
+from helper import WAIT_S
+
+async def old():
+    await asyncio.sleep(2 * WAIT_S)
+
+async def new():
+    await asyncio.sleep(WAIT_S)
+
+def test_without():
+    assert "labkit.lab.runner" not in sys.modules
+
+def test_with(lab_compare):
+    found = lab_compare(old, new, repeats=1)
+    assert found.n == 1
+    assert found.ratio is None or found.ratio.value < 1  # None: others disturbed it
+"""
+
+
+def test_functions_of_a_test_module_are_timed_in_fresh_processes(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(MODULE)
+    (tmp_path / "helper.py").write_text("WAIT_S = 0.02\n")
+    words = ["-m", "pytest", "-q", "-p", "labkit.lab.pytest_plugin", "-p", "no:randomly"]
+    done = ran(sys.executable, *words, tmp_path, cwd=tmp_path)
+    assert "2 passed" in done.stdout, done.stdout
+
+
+async def old() -> None:
+    """Do nothing."""
+
+
+async def new() -> None:
+    """Do nothing either."""
+
+
+def measuring(times_s: dict[str, list[float]], *notes: Note) -> Any:
+    """Return what measures a function by these times, whatever it does."""
+    seen = Measurement(counts=Counts(planned=0, sent=0, ok=0))
+    left = {name: cycle(values) for name, values in times_s.items()}
+
+    async def measured(name: str, settings: Any, server: Any) -> Any:
+        which = "new" if settings["function"] == "new" else "old"
+        return {"call_s": next(left[which])}, seen, list(notes)
+
+    named = mock.patch("labkit.launch.preflight.sendable", lambda one, what: one.__name__)
+    return named, mock.patch("labkit.launch.experiment.measured", measured)
+
+
+STEADY = [1.0, 1.01, 0.99, 1.0, 1.02]
+LOST = Note(code="core-lost", message="others had its core")
+
+
+@pytest.mark.parametrize(
+    ("times_s", "how", "ends"),
+    [
+        (STEADY, {"at_most": 1.1}, None),
+        (STEADY, {"faster": 1.05}, "the time of new over old is 1"),
+        ([1.2] * 5, {"at_most": 1.1}, "1.1 at most"),
+        ([0.5] * 5, {"faster": 1.9}, None),
+        ([1.0, 1.2, 1.1, 1.05, 1.3], {"at_most": 1.1}, "not decided: "),
+        (STEADY, {"at_most": 1.1, "repeats": 4}, "not decided: .* 5 needed"),
+    ],
+)
+def test_it_fails_unless_the_interval_shows_what_is_asked_for(
+    times_s: list[float], how: Any, ends: str | None
+) -> None:
+    named, measured = measuring({"new": times_s, "old": [1.0]})
+    with named, measured:
+        if ends is None:
+            assert compare(old, new, **how).ratio
+            return
+        with pytest.raises(pytest.fail.Exception, match=ends):
+            compare(old, new, **how)
+        if "not decided" in ends:
+            with pytest.raises(pytest.skip.Exception, match=ends):
+                compare(old, new, undecided="skip", **how)
+
+
+def test_what_others_disturbed_decides_nothing() -> None:
+    named, measured = measuring({"new": [0.1], "old": [1.0]}, LOST)
+    with named, measured, pytest.raises(pytest.fail.Exception, match="not decided"):
+        compare(old, new, at_most=1.1)
+
+
+def test_a_function_that_cannot_be_sent_or_raises_is_named() -> None:
+    lock = threading.Lock()
+
+    async def unsendable() -> None:
+        lock.locked()
+
+    with pytest.raises(lab.BadInput, match="it uses 'lock', a lock of this process"):
+        compare(old, unsendable)
+
+
+async def test_an_error_of_the_function_is_what_it_fails_with() -> None:
+    import base64
+
+    import cloudpickle
+
+    async def broken() -> None:
+        raise ValueError("no")
+
+    sent = base64.b64encode(cloudpickle.dumps(broken)).decode()
+    with pytest.raises(lab.LabError, match=r"ValueError: no \(broken, line"):
+        await experiments.load("timed")(None, function=sent, path=[])
