@@ -25,7 +25,7 @@ from labkit.report.exam_faults import Examined, Fault, faults, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from labkit.stats import metrics
-from labkit.stats.ranks import RANKED, rank_all
+from labkit.stats.comparisons import RANKED, rank_all
 from tests.factories import make_record
 
 TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")

@@ -24,7 +24,7 @@ from matplotlib.text import Text
 
 from labkit import charts, stats
 from labkit.charts import Chart, Row, trial_chart
-from labkit.charts.notes import Trust
+from labkit.charts.figure import Trust
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import Note, Record, Timeline

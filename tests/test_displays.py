@@ -22,7 +22,6 @@ from matplotlib.patches import Rectangle
 from labkit import escaping, stats
 from labkit.charts import Chart, style
 from labkit.cli import terminal
-from labkit.cli.reporters import Lines
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.record.record import Record, Timeline
@@ -196,7 +195,7 @@ def test_text_of_others_moves_no_terminal_and_adds_no_line(
     terminal.say(table.text())
     terminal.error(f"a\n{EVIL}")
     terminal.note(EVIL)
-    lines = Lines()
+    lines = terminal.reporter()
     lines.begin(1)
     lines.finished(evil_record())
     said = capsys.readouterr()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import charts, stats
-from labkit.charts import notes
+from labkit.charts import figure
 from labkit.record import guards
 from labkit.record.codes import CODES
 from labkit.record.record import LoopLag, Note, Record
@@ -34,7 +34,7 @@ ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
 
 
 def doubted(records: list[Record]) -> list[str]:
-    return notes.doubts(stats.by_label(stats.frame(records), ["strategy"]))
+    return figure.doubts(stats.by_label(stats.frame(records), ["strategy"]))
 
 
 # Repeats and spread

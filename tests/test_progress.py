@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.events import EventManager, available_events
 
-from labkit.cli import reporters
+from labkit.cli import terminal
 from labkit.lab import progress, runner
 from labkit.lab.live import Bundle, LiveOutput, Notebook
 from labkit.lab.progress import Reporter, SafeReporter
@@ -160,7 +160,7 @@ def test_a_terminal_has_one_line_and_a_log_one_a_trial(screen: bool, monkeypatch
     out.isatty = lambda: screen
     monkeypatch.setattr("sys.stderr", out)
     monkeypatch.setenv("COLUMNS", "70")
-    shown = reporters.reporter()
+    shown = terminal.reporter()
     shown.begin(2)
     for strategy in ("queue", "semaphore"):
         shown.started(step(strategy=strategy))

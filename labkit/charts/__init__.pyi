@@ -4,6 +4,7 @@ from labkit.charts.bar_chart import Rung as Rung
 from labkit.charts.bar_chart import bars as bars
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
+from labkit.charts.figure import trust as trust
 from labkit.charts.interval_chart import Claimed as Claimed
 from labkit.charts.interval_chart import board as board
 from labkit.charts.interval_chart import forest as forest
@@ -11,7 +12,6 @@ from labkit.charts.kinds import plot as plot
 from labkit.charts.line_chart import knee as knee
 from labkit.charts.line_chart import latency as latency
 from labkit.charts.line_chart import over_axis as over_axis
-from labkit.charts.notes import trust as trust
 from labkit.charts.published_chart import Row as Row
 from labkit.charts.published_chart import rows as rows
 from labkit.charts.published_chart import throughput as throughput

@@ -16,8 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import axes
-from labkit.charts import notes as trusting
+from labkit.charts import axes, figure
 from labkit.charts.figure import Chart
 from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
@@ -80,7 +79,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     unknown metric or column, and for a frame without records.
     """
     shown = stats.metric(metric)
-    conditions = trusting.shared_conditions(frame)
+    conditions = figure.shared_conditions(frame)
     outer, inner = (by[:-1], by[-1:]) if len(by) > 1 else (by, [])
     arms = stats.by_label(frame, by)
     colours = list(stats.by_label(frame, inner))
@@ -89,16 +88,12 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
     for label, rows in stats.by_label(frame, outer).items():
         found = stats.by_label(rows, inner)
         values = [list(found[name][shown.name]) if name in found else [] for name in colours]
-        groups.append((trusting.trust(label, rows).marked, values, ()))
+        groups.append((figure.trust(label, rows).marked, values, ()))
     chart = Chart(
         title=shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else ""),
         parts=(f"{arm} {shown.format(of[shown.name].median())}" for arm, of in arms.items()),
         height_in=_BAR_IN * len(groups) * len(looks) + 1.6,
-        notes=[
-            *trusting.sentences(conditions, how_to_read(max(map(len, arms.values())))),
-            *trusting.verdicts(trusting.trust(*arm) for arm in arms.items()),
-            *trusting.doubts(arms),
-        ],
+        notes=figure.about(arms, conditions, how_to_read(max(map(len, arms.values())))),
         legend=legend(looks) if inner else (),
     )
     ax = chart.body.subplots()

@@ -16,11 +16,10 @@ from matplotlib.patches import Patch
 
 from labkit import stats
 from labkit.charts import axes
-from labkit.charts.figure import Chart
-from labkit.charts.notes import Trust, sentences, verdicts
+from labkit.charts.figure import Chart, Trust, sentences, verdicts
 from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
 from labkit.errors import BadInput
-from labkit.stats.ranks import BoardRow, title
+from labkit.stats.comparisons import BoardRow, title
 
 Mark = tuple[str, str]
 """The marker of a value, and its colour."""

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from labkit import stats
-from labkit.charts import axes, style
-from labkit.charts import notes as trusting
+from labkit.charts import axes, figure, style
 from labkit.charts.axes import finite
 from labkit.charts.figure import Chart
 from labkit.errors import BadInput
@@ -45,7 +44,7 @@ def over_axis(
     its values span decades. Raises `BadInput` for a column that is unknown or not numeric.
     """
     metric = stats.metric(y)
-    conditions = trusting.shared_conditions(frame)
+    conditions = figure.shared_conditions(frame)
     if x not in frame.columns or not is_numeric_dtype(frame[x]) or is_bool_dtype(frame[x]):
         raise BadInput(
             f"x is {x!r}: it must be a column of numbers in every record, such as requests, limit "
@@ -57,16 +56,16 @@ def over_axis(
         )
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
-    trusts = [trusting.trust(*arm) for arm in arms.items()]
+    trusts = [figure.trust(*arm) for arm in arms.items()]
     repeated = frame.groupby([x, *by], dropna=False).size().max() > 1
     chart = Chart(
         title=f"{metric.label[0].upper()}{metric.label[1:]} over {x}",
         parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
         height_in=5.2,
         notes=[
-            *trusting.sentences(conditions, _HOW if repeated else ""),
-            *trusting.verdicts(trusts),
-            *trusting.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
+            *figure.sentences(conditions, _HOW if repeated else ""),
+            *figure.verdicts(trusts),
+            *figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
         ],
     )
     ax = chart.body.subplots()
@@ -130,7 +129,7 @@ def knee(
     `frame` has the repeats and `summary` a row for each limit. The knee and the fitted law are
     drawn where given. Raises `BadInput` where no record has a throughput.
     """
-    conditions = trusting.shared_conditions(frame)
+    conditions = figure.shared_conditions(frame)
     if not finite(list(frame["throughput_rps"])):
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit").set_index("limit", drop=False)
@@ -140,10 +139,10 @@ def knee(
         alt=f"{title}. {' '.join(notes) or 'No knee was found.'}",
         height_in=len(_PANELS) * _PANEL_IN + 0.6,
         notes=[
-            *trusting.sentences(conditions, _HOW_KNEE, _LITTLE),
+            *figure.sentences(conditions, _HOW_KNEE, _LITTLE),
             *notes,
-            *trusting.verdicts(
-                trusting.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")
+            *figure.verdicts(
+                figure.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")
             ),
         ],
     )
@@ -221,7 +220,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
     curves: dict[str, tuple[list[float], list[float]]] = {}
     left_out, words = [], []
     for label, records in records_by_label.items():
-        marked = trusting.trust(label, arms[label]).marked
+        marked = figure.trust(label, arms[label]).marked
         timed = [record for record in records if record.latency_hdr is not None]
         # An open workload has two curves: since the send leaves out what its requests waited.
         is_open = any(record.arrivals for record in records)
@@ -245,12 +244,12 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
         title="Latency by percentile",
         parts=words,
         height_in=5.2,
-        notes=[
-            *trusting.sentences(_HOW_LATENCY, *guards.of_latency(every_record)),
-            *trusting.not_drawn("for too few answers that were timed", left_out),
-            *trusting.verdicts(trusting.trust(*arm) for arm in arms.items()),
-            *trusting.doubts(arms),
-        ],
+        notes=figure.about(
+            arms,
+            _HOW_LATENCY,
+            *guards.of_latency(every_record),
+            more=figure.not_drawn("for too few answers that were timed", left_out),
+        ),
     )
     ax = chart.body.subplots()
     in_ms = max(seconds[-1] for _, seconds in curves.values()) < 1

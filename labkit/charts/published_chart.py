@@ -17,10 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from labkit import stats
-from labkit.charts import axes, notes, style
+from labkit.charts import axes, figure, style
 from labkit.charts.bar_chart import GROUP, Group, grouped, how_to_read
-from labkit.charts.figure import Chart
-from labkit.charts.notes import Trust
+from labkit.charts.figure import Chart, Trust
 from labkit.charts.style import MEASURED, Look, applied, legend, look
 from labkit.errors import BadInput
 
@@ -92,7 +91,7 @@ def rows(
     left_out = stats.by_label(frame.drop(counted.index), by)
     return [
         Row(
-            trust=notes.trust(label, arm),
+            trust=figure.trust(label, arm),
             repeats=arm[names].to_dict("records"),
             published={name: v for name, v in then.get(label, {}).items() if v is not None},
             reference=elsewhere[label][names].to_dict("records") if label in elsewhere else (),
@@ -135,9 +134,9 @@ def triptych(
         parts=(row.in_words(row.trust.label, _METRICS) for row in rows),
         height_in=sum(heights) + 0.4,
         notes=[
-            *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *notes.sentences(why),
-            *notes.verdicts(row.trust for row in rows),
+            *figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
+            *figure.sentences(why),
+            *figure.verdicts(row.trust for row in rows),
         ],
         legend=legends,
     )
@@ -217,8 +216,8 @@ def throughput(
         parts=(row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows),
         height_in=sum(heights) + 0.4,
         notes=[
-            *notes.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *notes.verdicts(row.trust for row in rows),
+            *figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
+            *figure.verdicts(row.trust for row in rows),
         ],
         legend=legend(_looks(rows, bars, published_label).values()),
     )

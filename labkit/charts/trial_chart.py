@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from labkit import stats
-from labkit.charts import axes, notes, style
+from labkit.charts import axes, figure, style
 from labkit.charts.figure import Chart
 from labkit.charts.style import Look
 from labkit.errors import BadInput
@@ -66,7 +66,7 @@ def timeline(record: Record) -> Chart:
             f"record {record.id} has no timeline (probes was {probes!r}): "
             "run the trial with probes 'full' to have one"
         )
-    title = notes.shared_conditions(stats.frame([record]), strategy=True)
+    title = figure.shared_conditions(stats.frame([record]), strategy=True)
     peaks = ", ".join(panel.peaks(data) for panel in _PANELS)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(messages) - _MAX_MESSAGES
@@ -75,7 +75,7 @@ def timeline(record: Record) -> Chart:
         alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
         height_in=_PANEL_IN * len(_PANELS) + 1,
         notes=[
-            *notes.verdicts([notes.Trust(label=record.id, verdict=record.verdict)]),
+            *figure.verdicts([figure.Trust(label=record.id, verdict=record.verdict)]),
             *messages[:_MAX_MESSAGES],
             *([f"and {more} more"] if more > 0 else []),
         ],
@@ -176,13 +176,13 @@ def waterfall(record: Record) -> Chart:
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
     crosses = " A cross: it failed there." if any(one.failed for one in shown) else ""
     chart = Chart(
-        title=f"Phases of {notes.shared_conditions(frame, strategy=True)}",
+        title=f"Phases of {figure.shared_conditions(frame, strategy=True)}",
         parts=(_in_words(f"item {one.item:,}", one.spent_s) for one in first),
         height_in=sum(heights) + 0.7,
         notes=[
             "A row is a request, as the client saw it. A dot beside its number: no open connection "
             f"was there for it.{crosses}",
-            *notes.verdicts([notes.trust(record.id, frame)]),
+            *figure.verdicts([figure.trust(record.id, frame)]),
         ],
         legend=_legend(one.spent_s for one in shown),
     )
@@ -227,13 +227,12 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
         title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
         parts=(_in_words(*bar) for bar in means_s.items()),
         height_in=_BAR_IN * len(means_s) + 1.5,
-        notes=[
+        notes=figure.about(
+            arms,
             "Means over the requests of all repeats that succeeded; a phase that few of them had "
             "is spread over all. Tracing itself costs CPU, which is in these times.",
-            *notes.not_drawn("as no request was traced and succeeded", left_out),
-            *notes.verdicts(notes.trust(*arm) for arm in arms.items()),
-            *notes.doubts(arms),
-        ],
+            more=figure.not_drawn("as no request was traced and succeeded", left_out),
+        ),
         legend=_legend(means_s.values()),
     )
     ax = chart.body.subplots()

@@ -45,10 +45,9 @@ def doctor(
             verdict = terminal.coloured(code.verdict, 9)
             lines += [f"{verdict}  {code.code:<17}  {code.when}", f"{'':<28}  -> {code.do}"]
     elif audit:
-        from labkit.cli.reporters import reporter
         from labkit.lab import facade
 
-        error = terminal.wait(facade.audit(comparisons, reporter=reporter()))
+        error = terminal.wait(facade.audit(comparisons, reporter=terminal.reporter()))
         lines, data = [error.text()], error.to_dict()
     else:
         from labkit.cli import notebooks

@@ -112,6 +112,13 @@ def coloured(verdict: str, width: int) -> str:
     return f"\x1b[{_COLOURS.get(verdict, _YELLOW)}m{text}\x1b[0m"
 
 
+def reporter() -> Reporter:
+    """Return the reporter for where standard error goes."""
+    from labkit.lab import progress  # takes a while
+
+    return progress.LiveLine(report) if sys.stderr.isatty() else progress.Lines(report)
+
+
 def perform(
     start: Callable[[Reporter], Coroutine[Any, Any, Any]],
     *,
@@ -130,8 +137,7 @@ def perform(
     what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`; a trial that
     failed is shown by what its record has, and replaces an older result at `json` as well.
     """
-    from labkit.cli.reporters import reporter  # takes a while, as the next does
-    from labkit.report.study import Outcome, Run
+    from labkit.report.study import Outcome, Run  # takes a while
 
     options.check_file("--json", json)
     try:

@@ -16,7 +16,7 @@ from typing import Any
 
 from labkit.escaping import escape, visible
 from labkit.lab.picture import MAX_ARMS, Points, strips
-from labkit.lab.progress import Reporter, describe, remaining, step_label
+from labkit.lab.progress import Counting, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -33,7 +33,7 @@ _PLOT = re.compile(r"\.plot\(\s*(?:kind\s*=\s*)?[\"'](?P<begun>\w*)$")
 _SMALL = "font-size:0.9em;opacity:0.8"
 
 
-class Notebook(Reporter):
+class Notebook(Counting):
     """A picture under the running cell, updated in place.
 
     It is gone at the end: the result that a cell shows is enough. A cell that shows none keeps
@@ -43,28 +43,24 @@ class Notebook(Reporter):
     def __init__(
         self, spot: LiveOutput | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._spot, self._clock = spot or LiveOutput(), clock
-        self._trials = self._done = 0
-        self._first = self._began = clock()
-        self._due = 0.0
-        self._label = ""
+        super().__init__(clock)
+        self._spot, self._first, self._due = spot or LiveOutput(), clock(), 0.0
         self._arms: dict[str, Points] = {}
         self._lines: list[str] = []
         self._verdicts: Counter[str] = Counter()
 
     def begin(self, trials: int) -> None:
         """Show that it begins. What began before on the same reporter goes on in the same place."""
-        self._trials, self._done = trials, 0
-        self._began = self._clock()
+        super().begin(trials)
         self._show(f"{trials:,} to run" if trials > 1 else "starting")
 
     def started(self, step: Step) -> None:
         """Name the arm that runs."""
-        self._label = step_label(step)
-        if self._label not in self._arms and len(self._arms) >= MAX_ARMS:
+        label = step_label(step)
+        if label not in self._arms and len(self._arms) >= MAX_ARMS:
             del self._arms[next(iter(self._arms))]
-        self._arms[self._label] = Points()
-        self._show("starting")
+        self._arms[label] = Points()
+        super().started(step)
 
     def update(self, progress: Progress) -> None:
         """Add the reading, and redraw if it is time to."""
@@ -74,14 +70,12 @@ class Notebook(Reporter):
             return
         # Counted from when it was due, not from now: else it waits for the reading after the next.
         self._due = max(self._due, now - EVERY_S / 2) + EVERY_S
-        share = progress.done / max(progress.counts.planned, 1)
-        time_left = remaining(self._done + share, self._trials, self._began, now)
-        self._show(f"{describe(progress)}; {time_left}", share)
+        super().update(progress)
 
     def finished(self, record: Record) -> None:
         """Count it."""
         self._verdicts[record.verdict] += 1
-        self.passed(record.says)
+        super().finished(record)
 
     def passed(self, line: str) -> None:
         """Count it."""

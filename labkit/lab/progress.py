@@ -1,7 +1,7 @@
 """Progress of long work: what a reporter is, the silent one, and what all of them share.
 
-A reporter only shows: it decides nothing and measures nothing. The one of a notebook is in `live`,
-those of a terminal are in `cli.reporters`.
+A reporter only shows: it decides nothing and measures nothing. Here are those of a terminal: a live
+line, and a line a trial in a log. The one of a notebook is in `live`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -21,6 +22,9 @@ from labkit.escaping import visible
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
+
+BAR = 16
+"""Characters of the bar."""
 
 
 class Reporter:
@@ -46,6 +50,77 @@ class Reporter:
 
     def end(self) -> None:
         """Show that no more will come, whether all trials ran or not."""
+
+
+class Counting(Reporter):
+    """Counts the trials that have ended, and says how far the one that runs is."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._label, self._began = clock, "", clock()
+        self._done = self._trials = 0
+
+    def begin(self, trials: int) -> None:
+        """Start counting."""
+        self._done, self._trials, self._began = 0, trials, self._clock()
+
+    def started(self, step: Step) -> None:
+        """Name the arm that runs, and show it."""
+        self._label = step_label(step)
+        self._show("starting")
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the trial is, and the time left of all."""
+        share = progress.done / max(progress.counts.planned, 1)
+        self._show(f"{describe(progress)}; {self._left(share)}", share)
+
+    def finished(self, record: Record) -> None:
+        """Count it."""
+        self.passed(record.says)
+
+    def _left(self, share: float = 0.0) -> str:
+        """Return the time left of all, such as 'about 40 s left'."""
+        return remaining(self._done + share, self._trials, self._began, self._clock())
+
+    def _show(self, status: str, share: float = 0.0) -> None:
+        """Show the status of the trial that runs, of which that share is done."""
+
+
+class Lines(Counting):
+    """One line for each finished trial: for logs. `write` puts it there."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        super().__init__()
+        self._write = write
+
+    def passed(self, line: str) -> None:
+        """Write the line."""
+        self._done += 1
+        if self._done < self._trials:
+            line += f"; {self._left()}"
+        self._write(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
+
+
+class LiveLine(Lines):
+    """A line that is rewritten while a trial runs; where several run, each leaves its own."""
+
+    def passed(self, line: str) -> None:
+        """Count it, and leave a line where several run."""
+        self.end()
+        if self._trials > 1:
+            super().passed(line)
+        else:
+            self._done += 1
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._write("\r\x1b[K")
+
+    def _show(self, status: str, share: float = 0.0) -> None:
+        """Draw over the line that is there, no wider than the terminal."""
+        bar = f"{'█' * round(min(share, 1.0) * BAR):░<{BAR}}"
+        line = f"{self._done + 1}/{self._trials} {bar} {self._label}: {status}"
+        width = shutil.get_terminal_size().columns
+        self._write(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")
 
 
 class SafeReporter:
@@ -97,12 +172,11 @@ def describe(progress: Progress) -> str:
     return f"{counts.ok:,} of {counts.planned:,} ok{failed}, {progress.in_flight:,} in flight"
 
 
-def remaining(done: float, of: int, began: float, now: float | None = None) -> str:
-    """Return 'about 40 s left', extrapolated from the time since `began` (`time.monotonic`)."""
+def remaining(done: float, of: int, began: float, now: float) -> str:
+    """Return 'about 40 s left', extrapolated from the time since `began`."""
     if done <= 0:
         return "estimating"
-    took_s = (time.monotonic() if now is None else now) - began
-    return f"about {took_s * (of - done) / done:,.0f} s left"
+    return f"about {(now - began) * (of - done) / done:,.0f} s left"
 
 
 @contextlib.contextmanager

@@ -17,8 +17,7 @@ from labkit.report.exam_faults import Examined, Fault
 from labkit.report.html import Table
 from labkit.report.study import Outcome
 from labkit.report.tables import EFFICIENCY
-from labkit.stats.comparisons import repeats_text
-from labkit.stats.ranks import MARGIN, RANKED, BoardRow, rank_all, title
+from labkit.stats.comparisons import MARGIN, RANKED, BoardRow, rank_all, repeats_text, title
 
 if TYPE_CHECKING:
     from labkit.charts import Chart
@@ -56,7 +55,7 @@ class Arena(Outcome):
             raise BadInput("there is no board to draw: nobody has passed the exam")
         if kind != "board":
             return super().plot(kind)
-        from labkit.charts.notes import shared_conditions  # here: it brings pandas along
+        from labkit.charts.figure import shared_conditions  # here: it brings pandas along
 
         frame = self.frame()
         arms = stats.by_label(frame, self.by)

@@ -1,7 +1,9 @@
 """The public names of `labkit.stats`: the one list. `__init__.py` reads it; type checkers do."""
 
 from labkit.stats.comparisons import Against as Against
+from labkit.stats.comparisons import BoardRow as BoardRow
 from labkit.stats.comparisons import Comparison as Comparison
+from labkit.stats.comparisons import Rank as Rank
 from labkit.stats.comparisons import compare as compare
 from labkit.stats.frames import DESCRIPTION as DESCRIPTION
 from labkit.stats.frames import VERDICTS as VERDICTS
@@ -38,8 +40,6 @@ from labkit.stats.percentiles import corrected as corrected
 from labkit.stats.percentiles import merge_latency as merge_latency
 from labkit.stats.percentiles import percentile_curve as percentile_curve
 from labkit.stats.percentiles import summary_of as summary_of
-from labkit.stats.ranks import BoardRow as BoardRow
-from labkit.stats.ranks import Rank as Rank
 from labkit.stats.scaling import Fit as Fit
 from labkit.stats.scaling import Knee as Knee
 from labkit.stats.scaling import Usl as Usl
