@@ -10,7 +10,6 @@ failing items are decorated, so that the one fault is the only one.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -100,17 +99,6 @@ async def beats():
 
 
 @sound
-async def one_by_one(fetch, items, limit):
-    failed = 0
-    for item in items:
-        try:
-            await fetch(item)
-        except Exception:
-            failed += 1
-    return failed
-
-
-@sound
 async def workers_on_an_iterator(fetch, items, limit):
     errors = []
     await workers(lambda item: quietly(fetch, item, errors), iter(items), limit)
@@ -186,7 +174,7 @@ async def semaphore_before_the_task(fetch, items, limit):
 
 @sound
 async def every_task_kept(fetch, items, limit):
-    """Memory grows by a finished task for each item: a remark, and no fault."""
+    """Memory grows by a finished task for each item, which is no fault."""
     slots, tasks = asyncio.Semaphore(limit), []
 
     async def one(item):
@@ -220,19 +208,6 @@ async def rounds_of_gather(fetch, items, limit):
         batch = items[start : start + limit]
         results += await asyncio.gather(*map(fetch, batch), return_exceptions=True)
     return results
-
-
-@sound
-async def rounds_of_as_completed(fetch, items, limit):
-    source, failed, ok = iter(items), [], 0
-    while batch := list(itertools.islice(source, limit)):
-        for done in asyncio.as_completed([fetch(item) for item in batch]):
-            try:
-                await done
-                ok += 1
-            except Exception as error:
-                failed.append(error)
-    return {"ok": ok, "failed": len(failed)}
 
 
 @sound_strategy

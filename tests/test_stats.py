@@ -17,7 +17,8 @@ from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record import histogram as latency
 from labkit.record.record import Counts, Note, Record, Timeline
-from labkit.stats import metrics
+from labkit.stats import frames, metrics
+from lesson_charts import corrected
 from tests.factories import arrivals, encoded, histogram, make_record, make_study, phases
 
 SECONDS = st.floats(min_value=1e-6, max_value=1e6)
@@ -304,6 +305,10 @@ def test_label_of_an_arm(label: str, settings: dict[str, Any]) -> None:
 # Pairs
 
 
+def both(frame: Any, *arms: dict[str, Any]) -> Any:
+    return frames.paired(*(frames.by_block(frame, "wall_s", arm) for arm in arms))
+
+
 @settings(max_examples=25)
 @given(st.lists(st.tuples(SECONDS, SECONDS), min_size=1, max_size=12), st.randoms())
 def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> None:
@@ -314,7 +319,7 @@ def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> 
     ]
     chance.shuffle(records)
 
-    found = stats.pairs(stats.frame(records), "time", GATHER, WAIT)
+    found = both(stats.frame(records), GATHER, WAIT)
 
     assert sorted(zip(*found, strict=True)) == sorted(pairs)
 
@@ -327,7 +332,7 @@ def test_a_block_without_a_trusted_number_has_none(changes: dict[str, Any]) -> N
     first = make_record(axes=GATHER, study="s", wall_s=6.0)
     other = make_record(axes=WAIT, **({"study": "s", "wall_s": 3.0} | changes))
 
-    of, to = stats.pairs(stats.frame([first, other]), "wall_s", GATHER, WAIT)
+    of, to = both(stats.frame([first, other]), GATHER, WAIT)
 
     assert (of[0], to[0]) == (6.0, None if changes else 3.0)
     assert of[1:] == [None] * (len(of) - 1)
@@ -343,13 +348,13 @@ NO_ARMS = {
 @pytest.mark.parametrize(("says", "of"), NO_ARMS.items())
 def test_pairs_refuse_an_arm_that_is_not_one(says: str, of: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=says):
-        stats.pairs(stats.frame(make_study({"gather": {}, "wait": {}})), "wall_s", of, WAIT)
+        both(stats.frame(make_study({"gather": {}, "wait": {}})), of, WAIT)
 
 
 def test_an_arm_may_be_named_by_none() -> None:
     frame = stats.frame(make_record(axes={"limit": n}, wall_s=4.0) for n in (None, 10))
 
-    assert stats.pairs(frame, "wall_s", {"limit": None}, {"limit": 10}) == ([4.0], [4.0])
+    assert both(frame, {"limit": None}, {"limit": 10}) == ([4.0], [4.0])
 
 
 # Latency
@@ -427,9 +432,9 @@ def golden() -> HdrHistogram:
 
 def test_correction_gives_the_golden_numbers_of_hdrhistogram() -> None:
     before = golden()
-    after = stats.corrected(before, 10_000)
+    after = corrected(before, 10_000)
     assert after.total_count == 20_000
-    assert stats.corrected(histogram([3]), 0.5).total_count == 1 + 5
+    assert corrected(histogram([3]), 0.5).total_count == 1 + 5
     for percentile, value in {50: 1_000, 75: 5e7, 90: 8e7, 99: 9.8e7}.items():
         assert after.get_value_at_percentile(percentile) == pytest.approx(value, rel=1e-3)
     # What was recorded is left as it was.
@@ -454,13 +459,13 @@ def test_correction_adds_what_is_added_by_hand(latencies_us: list[int], interval
             by_hand.record_value(math.floor(left))
             times += 1
             left = wait - times * interval_us
-    assert list(stats.corrected(recorded, interval_us).counts) == list(by_hand.counts)
+    assert list(corrected(recorded, interval_us).counts) == list(by_hand.counts)
 
 
 @pytest.mark.parametrize("interval_us", [0, -1.0, math.nan, math.inf, 1e-9])
 def test_an_interval_that_cannot_be_meant_is_refused(interval_us: float) -> None:
     with pytest.raises(BadInput, match="expected_interval_us is"):
-        stats.corrected(golden(), interval_us)
+        corrected(golden(), interval_us)
 
 
 # Percentiles of an arm

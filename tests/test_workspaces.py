@@ -21,6 +21,7 @@ from labkit.cli import notebooks, servers
 from labkit.cli.notebooks import DiskFull, NotebookInfo, copied, digest, index_page, prepare, steps
 from labkit.cli.servers import JUPYTER_CONFIG
 from labkit.errors import BadInput, LabError, NotInstalled
+from labkit.lab.workshop import Needs
 from labkit.record import store
 
 NOTEBOOKS = paths.notebooks()
@@ -242,7 +243,7 @@ def test_a_workspace_may_have_any_name_and_be_reached_through_a_link(
     assert prepare(link, source=source).folder == folder
     assert (folder / "index.md").is_file()
     start = servers.jupyter_start(folder, {}, page="index.md", browser=True, port=1)
-    assert f"--ServerApp.root_dir={folder}" in start.words
+    assert f"--ServerApp.root_dir={folder}" in start[0]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"labkit": "0.1.0", "files": {"a": 1}}', "\xff"])
@@ -381,8 +382,8 @@ def test_a_notebook_without_its_entry_is_said(tmp_path: Path, text: str) -> None
 def test_needs_of_all() -> None:
     infos = [info(), info(name="08_y", databases=True, workshop_minutes=None, peak_mb=310)]
 
-    assert notebooks.needs(infos) == (310, 450, 7, ["08"], ["08_y"])
-    assert notebooks.needs([]) == (0, 0, 0, [], [])
+    assert Needs.of(infos) == (310, 450, 7, ["08"], ["08_y"])
+    assert Needs.of([]) == (0, 0, 0, [], [])
 
 
 @pytest.mark.parametrize("about", notebooks.read_all(NOTEBOOKS), ids=lambda about: about.name)
@@ -427,14 +428,14 @@ def test_jupyterlab_opens_on_the_page_and_asks_the_network_nothing() -> None:
     theirs = {"A": "b", "JUPYTER_CONFIG_PATH": f"/theirs{os.pathsep}/more"}
     start = servers.jupyter_start(Path("/mine"), theirs, page="index.md", browser=False, port=8_905)
 
-    assert start.words[:4] == [sys.executable, "-P", "-m", "jupyterlab"]
+    assert start[0][:4] == [sys.executable, "-P", "-m", "jupyterlab"]
     assert {
         "--ServerApp.ip=127.0.0.1", "--port=8905", "--no-browser", "--ServerApp.root_dir=/mine",
         "--LabApp.default_url=/lab/tree/index.md", "--LabApp.news_url=None",
         "--LabApp.extension_manager=readonly",
-    } <= set(start.words)  # fmt: skip
+    } <= set(start[0])  # fmt: skip
     config_path = os.pathsep.join([str(JUPYTER_CONFIG), "/theirs", "/more"])
-    assert start.environment == {
+    assert start[1] == {
         "A": "b", "JUPYTER_CONFIG_PATH": config_path, "JUPYTER_PATH": str(JUPYTER_CONFIG),
     }  # fmt: skip
 
@@ -445,8 +446,8 @@ def test_jupyterlab_reads_the_settings_of_this_start(monkeypatch: pytest.MonkeyP
 
     before = get_page_config([])
     start = servers.jupyter_start(Path("/mine"), {}, page="x", browser=True, port=1)
-    assert start.environment.keys() == {"JUPYTER_CONFIG_PATH", "JUPYTER_PATH"}
-    monkeypatch.setenv("JUPYTER_CONFIG_PATH", start.environment["JUPYTER_CONFIG_PATH"])
+    assert start[1].keys() == {"JUPYTER_CONFIG_PATH", "JUPYTER_PATH"}
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", start[1]["JUPYTER_CONFIG_PATH"])
     overrides, error = _get_overrides("nowhere")
 
     news = "@jupyterlab/apputils-extension:announcements"

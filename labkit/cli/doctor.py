@@ -56,7 +56,7 @@ def doctor(
 
         examination: machines.Examination
         if workshop:
-            needs = workshops.Needs(*notebooks.needs(notebooks.read_all(paths.notebooks())))
+            needs = workshops.Needs.of(notebooks.read_all(paths.notebooks()))
             examination = terminal.wait(workshops.examine(needs), stored="nothing of it is stored")
         else:
             examination = machines.examine(machines.read())

@@ -70,21 +70,6 @@ def read(path: Path) -> NotebookInfo:
     return msgspec.structs.replace(info, name=path.stem, exercises=exercises)
 
 
-def needs(infos: Sequence[NotebookInfo]) -> tuple[int, int, float, list[str], list[str]]:
-    """Return what all of them need: (MB at smoke, MB at workshop, minutes, databases, unknown).
-
-    The minutes are the machine's at scale workshop; `unknown` names the notebooks that give none.
-    `databases` are the numbers of the notebooks that need one.
-    """
-    return (
-        max((info.peak_mb for info in infos), default=0),
-        max((info.workshop_mb for info in infos), default=0),
-        sum(info.workshop_minutes or 0 for info in infos),
-        [_number(info.name) for info in infos if info.databases],
-        [info.name for info in infos if info.workshop_minutes is None],
-    )
-
-
 def index_page(infos: Sequence[NotebookInfo]) -> str:
     """Return the Markdown page that JupyterLab opens on."""
     rows = "\n".join(_INDEX_ROW.format(**_cells(info)) for info in infos)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -133,17 +133,10 @@ def checkout_notebooks(named: Path | None) -> Path:
     return paths.notebooks()
 
 
-class JupyterStart(NamedTuple):
-    """What starts JupyterLab: to be given to `os.execve` as it is."""
-
-    words: list[str]
-    environment: dict[str, str]
-
-
 def jupyter_start(
     folder: Path, environment: Mapping[str, str], *, page: str, browser: bool, port: int
-) -> JupyterStart:
-    """Return what starts JupyterLab on `folder`, opened at its file `page`.
+) -> tuple[list[str], dict[str, str]]:
+    """Return words and environment that start JupyterLab on `folder`, opened at its file `page`.
 
     The environment has the settings of `JUPYTER_CONFIG` before those that it names itself.
     """
@@ -160,4 +153,4 @@ def jupyter_start(
     names = ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
     before = {name: filter(None, [str(JUPYTER_CONFIG), environment.get(name)]) for name in names}
     joined = {name: os.pathsep.join(paths) for name, paths in before.items()}
-    return JupyterStart(words, {**environment, **joined})
+    return words, {**environment, **joined}

@@ -58,6 +58,17 @@ class Needs(NamedTuple):
     databases: Sequence[str]
     uncounted: Sequence[str] = ()
 
+    @classmethod
+    def of(cls, notebooks: Sequence[Any]) -> Needs:
+        """Return what all of these need, by their metadata (`cli.notebooks.NotebookInfo`)."""
+        return cls(
+            peak_mb=max((one.peak_mb for one in notebooks), default=0),
+            workshop_mb=max((one.workshop_mb for one in notebooks), default=0),
+            minutes=sum(one.workshop_minutes or 0 for one in notebooks),
+            databases=[one.name.partition("_")[0] for one in notebooks if one.databases],
+            uncounted=[one.name for one in notebooks if one.workshop_minutes is None],
+        )
+
 
 Output = tuple[str, bool, float]
 """What a program printed or why it failed, whether it failed, and its seconds."""

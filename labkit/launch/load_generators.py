@@ -181,21 +181,12 @@ def find(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Version:
-    """The version of a program, and the CPU that it uses to start and end. Asked for once."""
-
-    path: str
-    version: str | None
-    start_cpu_s: float
-
-
 class Programs:
     """Runs programs of others against one server; each is asked for its version once."""
 
     def __init__(self, served: Served, core: int | None) -> None:
         self._served, self._core = served, core
-        self._known: dict[str, _Version] = {}
+        self._known: dict[str, tuple[str, str | None, float]] = {}
 
     async def run(self, asked: Program, position: StudyPosition) -> Record:
         """Return the record of one run. One without figures has a note with the reason."""
@@ -209,14 +200,14 @@ class Programs:
         )
         try:
             before_s = _cpu_s(self._served)
-            version = await self._version(name)
-            ended, counted = await _measured(name, version.path, load, self._core)
+            path, version, start_cpu_s = await self._version(name)
+            ended, counted = await _measured(name, path, load, self._core)
             server_s, wall_s = _cpu_s(self._served) - before_s, counted.wall_s
         except TrialFailed as error:
             code = "program-failed" if psutil.pid_exists(self._served.pid or 0) else "target-lost"
             note = Note(code=code, message=str(error))
             return assembly.record_of_others(position, trial, started, figures={}, notes=[note])
-        done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - version.start_cpu_s, 0.0)
+        done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - start_cpu_s, 0.0)
         failed = {"other": counted.failed} if counted.failed else {}
         counts = Counts(planned=done, sent=done, ok=counted.ok, failed=failed)
         found = [*guards.of_failures(counts), *guards.contention(ended.others_percent, wall_s)]
@@ -238,11 +229,14 @@ class Programs:
             ),
             server=Server(cpu_percent=100 * server_s / wall_s),
         )
-        about = {"name": name, "version": version.version}
+        about = {"name": name, "version": version}
         return msgspec.structs.replace(record, effective={"program": about})
 
-    async def _version(self, name: str) -> _Version:
-        """Ask a program for its version, the first time. Raises `TrialFailed`."""
+    async def _version(self, name: str) -> tuple[str, str | None, float]:
+        """Return where a program is, its version, and the CPU that it takes to start and end.
+
+        It is asked the first time alone. Raises `TrialFailed`.
+        """
         if name not in self._known:
             path, rival = find(name), RIVALS[name]
             if path is None:
@@ -251,9 +245,7 @@ class Programs:
                 words = [path, *rival.version.split()]
                 ended = await run(words, core=self._core, folder=folder)
             found = re.search(rival.versioned, ended.out + ended.errors, flags=re.MULTILINE)
-            self._known[name] = _Version(
-                path=path, version=found[1] if found else None, start_cpu_s=ended.cpu_s
-            )
+            self._known[name] = path, found[1] if found else None, ended.cpu_s
         return self._known[name]
 
 

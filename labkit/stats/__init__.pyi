@@ -16,7 +16,6 @@ from labkit.stats.frames import counted as counted
 from labkit.stats.frames import doubt_sentences as doubt_sentences
 from labkit.stats.frames import doubts_of as doubts_of
 from labkit.stats.frames import frame as frame
-from labkit.stats.frames import pairs as pairs
 from labkit.stats.frames import plain as plain
 from labkit.stats.frames import summary as summary
 from labkit.stats.frames import summary_rows as summary_rows
@@ -36,7 +35,6 @@ from labkit.stats.metrics import NOT_MEASURED as NOT_MEASURED
 from labkit.stats.metrics import Metric as Metric
 from labkit.stats.metrics import metric as metric
 from labkit.stats.metrics import number as number
-from labkit.stats.percentiles import corrected as corrected
 from labkit.stats.percentiles import merge_latency as merge_latency
 from labkit.stats.percentiles import percentile_curve as percentile_curve
 from labkit.stats.percentiles import summary_of as summary_of

@@ -19,7 +19,6 @@ from labkit.record.record import Record, Verdict
 from labkit.spec import validation
 from labkit.stats.intervals import MIN_REPEATS
 from labkit.stats.metrics import METRICS
-from labkit.stats.metrics import metric as metric_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,18 +269,6 @@ def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
     return [row | {name: codes_of([row[name]]) for name in lists} for row in rows]
 
 
-def pairs(
-    frame: pd.DataFrame, metric: str, of: Mapping[str, Any], to: Mapping[str, Any]
-) -> tuple[list[float | None], list[float | None]]:
-    """Return the metric of two arms, a pair for each interleaved block (study and repeat).
-
-    A value is None where a block lacks an arm, and where its record is invalid or has no number.
-    Raises `BadInput` for an arm that does not exist or that settings leave ambiguous.
-    """
-    name = metric_named(metric).name
-    return paired(by_block(frame, name, of), by_block(frame, name, to))
-
-
 def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | None]]:
     """Return the values of two arms, a pair for each block of either."""
     blocks = dict.fromkeys([*of, *to])
@@ -289,7 +276,11 @@ def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | Non
 
 
 def by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> Blocks:
-    """Return the metric of an arm by block; see `pairs`."""
+    """Return the metric of an arm by interleaved block (study and repeat).
+
+    It is None where its record is invalid or has no number. Raises `BadInput` for an arm that does
+    not exist or that settings leave ambiguous.
+    """
     _check_columns(frame, settings)
     rows = frame
     for axis, value in settings.items():

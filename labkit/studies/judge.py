@@ -303,9 +303,7 @@ def _typical(
     if check.is_ratio and min(known) <= 0:
         return None, None
     found = stats.of_ratios(known) if check.is_ratio else stats.of_value(known)
-    assert found.low is not None  # there are enough
-    assert found.high is not None
-    return found.value, (found.low, found.high)
+    return found.value, found.ends
 
 
 def _moved(check: Check, ends: Sequence[Ends], *, few: bool) -> tuple[Word, str]:

@@ -1,10 +1,11 @@
-"""Charts of single lessons: data in, a chart of labkit's kind out. Notebook cells import them."""
+"""What single lessons alone need: charts of labkit's kind, and a correction. Cells import them."""
 
 from __future__ import annotations
 
 from lesson_charts.batch_sizes import Batched, batches
 from lesson_charts.classes import by_class
 from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
+from lesson_charts.omission import corrected
 from lesson_charts.server_log import turns
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "break_even_rate",
     "by_class",
     "codecs",
+    "corrected",
     "turns",
 ]

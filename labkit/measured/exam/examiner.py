@@ -32,14 +32,13 @@ FAILING = frozenset({3, 4, 9, 12, 20, 25, 26, 31, 38, 44, 50, 51, 57})
 
 
 class Scenario(NamedTuple):
-    """One run of the strategy; `watched` is whether it is also watched while it waits."""
+    """One run of the strategy; where it is not `answered` it is watched while it waits."""
 
     name: str
     planned: int
     limit: int = LIMIT
     failing: frozenset[int] = frozenset()
     answered: bool = True
-    watched: bool = False
 
 
 # The first decide whether the others make sense. Where the limit stays busy the number of items
@@ -52,8 +51,8 @@ SCENARIOS = (
     # As many items as some before, so that what is returned can be compared.
     Scenario("failing", 61, failing=FAILING),
     # All items are in flight; then many more wait, and twice as many.
-    Scenario("end", 5, answered=False, watched=True),
-    Scenario("small", 3_000, answered=False, watched=True),
+    Scenario("end", 5, answered=False),
+    Scenario("small", 3_000, answered=False),
     Scenario("large", 6_000, answered=False),
     # The synthetic server answers, and counts.
     Scenario(AT_SERVER, 61),
@@ -108,7 +107,7 @@ async def _result(
         # Its end is not waited for: thousands of items may take a strategy long, with reason.
         calls.gate = asyncio.Event()
         run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
-        backlog = await observe_backlog(run, watched=scenario.watched)
+        backlog = await observe_backlog(run)
         calls.gate.set()
         await run.cancel()
         return run.result(scenario.name, backlog=backlog)

@@ -219,7 +219,7 @@ class ScenarioRun:
         return described(self.task.result()) if self.end == "returned" else ""
 
 
-async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:
+async def observe_backlog(run: ScenarioRun) -> Backlog:
     """Let all calls in flight wait; return what waits behind them and what waiting costs.
 
     First nothing must be added any more. Checks are the further apart the longer something is
@@ -244,13 +244,12 @@ async def observe_backlog(run: ScenarioRun, *, watched: bool) -> Backlog:
     # Now a thread's answers are waited for in real time.
     turns.min_wait_s = WATCHED_S
     count, cpu_s, start_s = turns.count, process_time(), turns.time()
-    if watched:
-        await asyncio.sleep(WATCHED_S)
+    await asyncio.sleep(WATCHED_S)
     return Backlog(
         waiting=waiting,
-        turns=turns.count - count if watched else 0,
+        turns=turns.count - count,
         cpu_s=process_time() - cpu_s,
-        duration_s=turns.time() - start_s if watched else 0.0,
+        duration_s=turns.time() - start_s,
     )
 
 

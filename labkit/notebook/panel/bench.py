@@ -20,7 +20,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
-from types import CodeType
 from typing import Any, TypeVar
 
 import ipywidgets as widgets
@@ -181,13 +180,9 @@ def code_of(function: Function) -> Any:
     plain: Any = inspect.unwrap(function)
     if not hasattr(plain, "__code__"):
         return function
-    return _instructions(plain.__code__), repr(plain.__defaults__), repr(plain.__kwdefaults__)
-
-
-def _instructions(code: CodeType) -> tuple[Any, ...]:
-    constants = (_instructions(one) if isinstance(one, CodeType) else one for one in code.co_consts)
-    used = (code.co_names, code.co_varnames, code.co_freevars)
-    return (code.co_code, *used, *((type(one), one) for one in constants))
+    # Not the line at which it begins in its cell.
+    code = plain.__code__.replace(co_firstlineno=1)
+    return code, repr(plain.__defaults__), repr(plain.__kwdefaults__)
 
 
 def in_main_loop(method: Callable[[Bench], None]) -> Callable[..., None]:
