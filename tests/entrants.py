@@ -357,11 +357,6 @@ async def off_by_one(fetch, items, limit):
 
 
 @broken("over-limit")
-async def never_below_two(fetch, items, limit):
-    await workers(fetch, iter(items), max(limit, 2))
-
-
-@broken("over-limit")
 async def everything_at_once(fetch, items, limit):
     await asyncio.gather(*(fetch(item) for item in items))
 
@@ -513,12 +508,6 @@ async def a_bare_gather(fetch, items, limit):
     await asyncio.gather(*running)
 
 
-@broken_bare("stops-at-first-failure")
-async def a_worker_dies_and_the_queue_waits(fetch, items, limit):
-    for task in await served(fetch, items, limit):
-        task.cancel()
-
-
 # --- unbounded tasks
 
 
@@ -582,16 +571,6 @@ parts_of_all("some_percent_of_the_items_at_a_time", 25)
 @broken("leaves-tasks-behind")
 async def workers_that_never_end(fetch, items, limit):
     await served(fetch, items, limit)
-
-
-@broken("leaves-tasks-behind")
-async def the_last_tasks_go_on(fetch, items, limit):
-    slots, tasks = asyncio.Semaphore(limit), set()
-    for item in items:
-        await slots.acquire()
-        task = asyncio.create_task(fetch(item))
-        tasks.add(task)
-        task.add_done_callback(lambda done: (tasks.discard(done), slots.release()))
 
 
 @broken("leaves-tasks-behind")

@@ -36,7 +36,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, perf_counter, thread_time
-from typing import Any
 
 from labkit.measured.probes.window import ProcessReader
 
@@ -49,8 +48,7 @@ _CLOCKS = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns
 class Turns(selectors.DefaultSelector):
     """A selector that counts the turns of its loop and, `accelerated`, cuts its waits short.
 
-    `asleep_s` is the time without CPU of all turns, `longest_s` the most CPU of one turn, and
-    `tasks` how many tasks of the loop have not ended.
+    `asleep_s` is the time without CPU of all turns, `longest_s` the most CPU of one turn.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class Turns(selectors.DefaultSelector):
     ) -> None:
         super().__init__()
         self.accelerated, self.clock, self.min_wait_s = accelerated, clock, MIN_WAIT_S
-        self.count, self.tasks, self.ahead_s = 0, 0, 0.0
+        self.count, self.ahead_s = 0, 0.0
         self._threads, self._process = threading.active_count(), ProcessReader(os.getpid())
         self.restart()
 
@@ -117,7 +115,7 @@ class Turns(selectors.DefaultSelector):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop of asyncio's own whose turns and tasks are counted."""
+    """A loop of asyncio's own whose turns are counted."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__(turns)
@@ -127,16 +125,6 @@ class Loop(asyncio.SelectorEventLoop):
         """Return seconds, ahead of the clock by the waits that were cut short."""
         # Not asyncio's: the clock that it reads may be patched.
         return self._turns.time()
-
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Return a task of this loop, which is counted until it has ended."""
-        task = super().create_task(coro, **options)
-        self._turns.tasks += 1
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._turns.tasks -= 1
 
 
 @contextmanager

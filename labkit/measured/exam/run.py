@@ -230,17 +230,14 @@ async def observe_backlog(run: ScenarioRun) -> Backlog:
     since_s, since_turns = turns.time(), turns.count
     until_s = turns.own_s() + MAX_SETTLING_S
     while not run.task.done() and turns.own_s() < until_s:
-        now = (calls.in_flight, calls.made, turns.tasks)
+        waiting = max(waiting, run.waiting())
+        now = (calls.in_flight, calls.made, waiting)
         if now != before:
             before, check_s = now, min(CHECK_GROWTH * check_s, MAX_CHECK_S)
             since_s, since_turns = turns.time(), turns.count
-        else:
-            # Not at each check: to find thousands of tasks takes longer than to add one.
-            waiting = max(waiting, run.waiting())
-            if turns.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
-                break
+        elif turns.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
+            break
         await asyncio.sleep(check_s)
-    waiting = max(waiting, run.waiting())
     # Now a thread's answers are waited for in real time.
     turns.min_wait_s = WATCHED_S
     count, cpu_s, start_s = turns.count, process_time(), turns.time()
