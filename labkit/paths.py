@@ -16,6 +16,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -102,6 +103,31 @@ def temporary_folder(kind: str, within: str | None = None) -> Iterator[tuple[Pat
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+NAMES = ("127.0.0.1", "::1", "localhost", "lab.test")
+"""What the synthetic server is called, wherever it runs."""
+
+
+def certificates() -> Path:
+    """Return this user's folder of the lab's own certificate, made where it is first asked for.
+
+    `server.pem` and `server.key` are the server's, `client.pem` is what a client trusts. What has
+    signed them is written nowhere: nobody can sign another.
+    """
+    folder = Path(tempfile.gettempdir()) / f"labkit_tls_{os.getuid()}"
+    needed = [folder / name for name in ("client.pem", "server.key", "server.pem")]
+    if not all(path.is_file() for path in needed):
+        new = tempfile.mkdtemp(prefix=f"{folder.name}_")
+        words = [sys.executable, "-P", "-m", "trustme", "-q", "-d", new, "-i", *NAMES]
+        subprocess.run(words, check=True)  # noqa: S603  # our own interpreter
+        with suppress(OSError):  # of several at once the first is taken; one that is damaged goes
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(new).rename(folder)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise PermissionError(f"{folder} is another user's: remove it")
+    return folder
 
 
 def sweep() -> None:

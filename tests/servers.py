@@ -45,6 +45,7 @@ class Running:
     process: subprocess.Popen[str]
     url: str
     pid: int
+    ca: str = ""
     stderr: str = ""
 
     @property

@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,18 +18,20 @@ from typing import Any
 import example_app
 import psutil
 import pytest
-from servers import ran, serving
+from servers import Running, ran, serving
 from targets import ending
 
 import labkit as lab
-from labkit import cli
+from labkit import cli, paths
 from labkit.cli import options
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import listeners, preflight, servers
+from labkit.launch import experiment, listeners, preflight, servers
 from labkit.launch.cores import Cores
+from labkit.measured.transports import open_transport
 from labkit.notebook.panel import form
-from labkit.record import interference
+from labkit.record import guards, interference
 from labkit.spec import plan
+from labkit.spec.transports import AiohttpTransport, StreamsTransport, WireTransport
 from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
@@ -257,3 +260,83 @@ def test_the_line_of_the_readme_compares_servers(
         assert record["axes"]["target.command"] == record["trial"]["target"]["command"]
         client, server = record["effective"]["cores"], record["effective"]["server"]["cores"]
         assert len(CORES) == 1 or not {*client} & {*server}
+
+
+# TLS
+
+TRANSPORTS = (AiohttpTransport, StreamsTransport, WireTransport)
+Http = AiohttpTransport | StreamsTransport | WireTransport
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[Running]:
+    with serving(tls=True, workers=2) as server:
+        yield server
+
+
+async def failure(settings: Http, url: str) -> str:
+    """Return the kind in which a call fails; nothing where it succeeds."""
+    client = open_transport(settings, url, addresses=HERE)
+    async with client as fetch:
+        try:
+            await fetch(1)
+        except Exception as error:  # noqa: BLE001  # its kind is what is looked for
+            return client.kind_of(error)
+    return ""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_client_trusts_whom_it_is_to_trust(
+    transport: type[Http], secure: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = transport(ca=secure.ca)
+    assert await failure(known, secure.url) == ""
+    assert await failure(known, secure.url.replace("127.0.0.1", "localhost")) == ""
+    assert await failure(known, secure.url.replace("127.0.0.1", "other.test")) == "certificate"
+    assert await failure(transport(), secure.url) == "certificate"
+    assert await failure(transport(verify=False), secure.url) == ""
+    monkeypatch.setenv("SSL_CERT_FILE", secure.ca)
+    assert await failure(transport(), secure.url) == ""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_wrong_scheme_has_a_cause(transport: type[Http], secure: Running) -> None:
+    plain = await failure(transport(), secure.url.replace("https", "http"))
+    assert "begins with https:" in guards.CAUSES[plain]
+    with serving() as server:
+        tls = await failure(transport(), server.url.replace("http", "https"))
+    assert "begins with http:" in guards.CAUSES[tls]
+
+
+async def test_the_lab_s_own_clients_trust_its_server() -> None:
+    record = (await ran(FEW.replace(requests=60, **{"target.tls": True}))).record
+    assert record.counts.ok == record.server.requests == 60
+    assert record.effective["server"]["tls"]
+    assert record.effective["transport"]["verify"]
+
+    settings = {"keepalive_timeout": 0.001, "requests": 3}
+    figures, *_ = await experiment.measured("idle_gaps", settings, {"tls": True})
+    assert figures["connections"] == 3
+
+
+def test_a_user_has_one_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = paths.certificates()
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert paths.certificates() == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert {*first} == {"client.pem", "server.key", "server.pem"}
+
+    (folder / "server.key").unlink()  # by who cleans up the folder of temporary files
+    assert (paths.certificates() / "server.key").read_bytes() != first["server.key"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    folder.chmod(0o755)
+    with pytest.raises(PermissionError, match="remove it"):
+        paths.certificates()
+
+
+def test_a_file_to_trust_must_have_certificates(tmp_path: Path) -> None:
+    for name in ("missing.pem", "empty.pem"):
+        (tmp_path / "empty.pem").touch()
+        with pytest.raises(BadInput, match=r"transport.ca is .*: it is no file of certificates"):
+            preflight.check(Trial(**{"transport.ca": str(tmp_path / name)}))

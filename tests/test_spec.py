@@ -119,6 +119,8 @@ GROUPS: list[tuple[list[str], Values]] = [
                 "trial.pin",
             ),
             *("serve.announce_json", *(f"{kind}.die_with_stdin" for kind in SERVERS)),
+            *("http-target.tls", "serve.tls"),
+            *(f"{kind}.verify" for kind in ("aiohttp", "wire", "streams")),
         ],
         FLAG,
     ),
@@ -138,6 +140,7 @@ GROUPS: list[tuple[list[str], Values]] = [
         [f"{kind}.max_body_bytes" for kind in ("aiohttp", "wire", "streams")],
         or_none(whole(0, 1 << 40)),
     ),
+    ([f"{kind}.ca" for kind in ("aiohttp", "wire", "streams")], or_none(TEXT)),
     (["wire.depth"], whole(1, 1_024, 16)),
     (["streams.buffer_bytes"], whole(64, 1 << 26)),
     (["echo.message_bytes"], whole(16, 1 << 20, 1_024)),
@@ -731,6 +734,8 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what other settings forbid."""
     if settings.get("transport.force_close"):
         settings.pop("transport.keepalive_timeout", None)
+    if settings.get("transport.ca"):
+        settings.pop("transport.verify", None)
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":

@@ -55,10 +55,13 @@ def serve(
     allow_remote: Annotated[
         str | None, typer.Option(metavar="HOST", help="Allow listening on this address.")
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Speak HTTPS, with a certificate of the lab's own.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
 ) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
-    server = HttpServer(**settings, announce_json=json, allow_remote=allow_remote)
+    server = HttpServer(**settings, announce_json=json, allow_remote=allow_remote, tls=tls)
     # The server replaces this process: it carries nothing of this one and gets its signals.
     module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, job])  # noqa: S606  # our own

@@ -18,7 +18,7 @@ from labkit.spec.trial import Trial
 
 _made = [datetime.min.replace(tzinfo=UTC)]
 """The time in the id that was made last."""
-_IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed")
+_IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed", "tls")
 
 _UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")
 """Notes on what nobody knows of a client that was lost: how those that it was sending ended."""

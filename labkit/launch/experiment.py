@@ -65,7 +65,8 @@ async def measured(
             served = await stack.enter_async_context(started)
         job: dict[str, Any] = {"settings": dict(settings), "core": mine.client}
         job |= {"url": served.url, "pid": served.pid} if served else {}
-        child = process.start("labkit.measured.experiments", name, job=job)
+        trusted = servers.trusting() if server and server.get("tls") else {}
+        child = process.start("labkit.measured.experiments", name, job=job, asked=trusted)
         stack.push_async_callback(child.stop)
         try:
             async with asyncio.timeout(DEADLINE_S):

@@ -187,6 +187,8 @@ class _Run:
             "profile": self.profile and self.profile.options,
         }
         asked = variables.parse(self.trial.switches.variables)
+        if getattr(self.trial.target, "tls", False):
+            asked |= servers.trusting()
         return process.start("labkit.measured.worker", job=job, asked=asked)
 
     async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:

@@ -14,6 +14,7 @@ import os
 import resource
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -107,6 +108,13 @@ def check(trial: Trial) -> None:
             f"eager_tasks is True: asyncio has them since Python 3.12 and this is {here}; "
             "leave eager_tasks off or use a newer Python"
         )
+    if (ca := getattr(trial.transport, "ca", None)) is not None:
+        try:
+            ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise BadInput(
+                f"transport.ca is {ca!r}: it is no file of certificates ({error}); name one in PEM"
+            ) from None
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
     if isinstance(trial.target, Command):
@@ -220,7 +228,7 @@ def addresses(url: str, name: str = "target.url") -> list[str]:
     try:
         ip_address(host)
     except ValueError:
-        return _resolved(host, parts_of.port or 80, name)
+        return _resolved(host, parts_of.port or {"https": 443}.get(parts_of.scheme, 80), name)
     return []
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
+from labkit import paths
 from labkit.launch import listeners, preflight, process
 from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
@@ -206,11 +208,20 @@ async def counted(served: Served) -> dict[str, Any] | None:
     return served.in_force
 
 
+def trusting() -> dict[str, str]:
+    """Return what lets a process trust the certificate of the lab's own."""
+    return {"SSL_CERT_FILE": str(paths.certificates() / "client.pem")}
+
+
 def asked(url: str, path: str) -> dict[str, Any] | None:
     """Return what the synthetic server at `url` reports; None where it no longer answers."""
     try:
         # No proxy, whatever the environment names: the server is on loopback.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if url.startswith("https:"):
+            context = ssl.create_default_context(cafile=trusting()["SSL_CERT_FILE"])
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(*handlers)
         with opener.open(f"{url}{path}", timeout=ASK_S) as answer:
             counted: dict[str, Any] = msgspec.json.decode(answer.read())
     except (OSError, msgspec.DecodeError):

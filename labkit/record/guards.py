@@ -52,11 +52,16 @@ PIECE_BYTES = 1 << 15
 """A larger body goes out in pieces: a client may have the last of them, and send its next request,
 before the server has counted the one before as answered."""
 
+_NO_HTTP = "it answered no whole HTTP: look at its port, and whether its URL begins with https:"
 CAUSES = {
     "connect": "look whether the target runs, and on which port",
     "status": "the target runs and answers with no success: look at the path that is asked for",
-    "certificate": "its TLS certificate is not trusted: let SSL_CERT_FILE name the one to trust",
+    "certificate": "its TLS certificate is not trusted, or is of another name: let transport.ca "
+    "name the file of who signed it, or set transport.verify to false",
     "tls": "the target does not speak TLS as asked: look whether its URL begins with http:",
+    "disconnected": _NO_HTTP,
+    "unanswered": _NO_HTTP,
+    "payload": _NO_HTTP,
 }
 """What to look at first where requests fail, by the kind of most failures."""
 

@@ -42,7 +42,8 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes.
 
-    `stall_at` is an item: the whole server stands still for `stall_s` when its request comes.
+    `stall_at` is an item: the whole server stands still for `stall_s` when its request comes. With
+    `tls` it has a certificate of the lab's own, which the lab's clients trust.
     """
 
     delay: str = "0"
@@ -52,6 +53,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     client_max_size: Bytes = 1 << 20
     stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
     stall_s: ShortSeconds = 1.0
+    tls: bool = False
 
     def __post_init__(self) -> None:
         if str(self.engine) == "aiohttp":

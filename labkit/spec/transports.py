@@ -39,6 +39,15 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
         return self.connections_at(in_flight)
 
 
+def check_trust(ca: str | None, verify: bool) -> None:
+    """Raise `BadInput` for someone to trust where anybody is trusted."""
+    if ca is not None and not verify:
+        raise BadInput(
+            f"transport.ca is {ca!r} with transport.verify off: nothing is looked at then; leave "
+            "one of the two out"
+        )
+
+
 class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
 
@@ -50,7 +59,9 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     that is asked for, and `read_bufsize` from how many bytes on a body that nobody reads is paused
     (twice as many are buffered); None is aiohttp's own choice. A body that is larger than
     `max_body_bytes`, unpacked, is a failure, held or streamed; None is no ceiling. A server that
-    sends interim answers (1xx) for ever is ended by `timeout_s` alone: each is read in time.
+    sends interim answers (1xx) for ever is ended by `timeout_s` alone: each is read in time. Over
+    TLS it trusts what the system trusts and the lab's own certificate, or instead whoever is in the
+    file `ca`; with `verify` off anybody.
     """
 
     limit: Connections = 0
@@ -73,6 +84,8 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     retry_dropped: bool = False
     resolve_s: ShortSeconds | None = None
     trace: bool = False
+    ca: str | None = None
+    verify: bool = True
 
     def connections_at(self, in_flight: int) -> int:
         """Apply the connector's limits, which hold within a session only."""
@@ -81,6 +94,7 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_trust(self.ca, self.verify)
         if self.force_close and self.keepalive_timeout != type(self)().keepalive_timeout:
             raise BadInput(
                 f"transport.keepalive_timeout is {self.keepalive_timeout!r} with "
@@ -107,11 +121,17 @@ class OwnTransport(Transport, frozen=True, kw_only=True):
 class OwnHttpTransport(OwnTransport, frozen=True, kw_only=True):
     """Those of them that speak HTTP/1.1: an answer that is larger is a failure.
 
-    `max_body_bytes` None is no ceiling.
+    `max_body_bytes` None is no ceiling, `ca` and `verify` are as of aiohttp's.
     """
 
     max_head_bytes: Annotated[int, Meta(ge=64, le=1 << 20)] = 65_536
     max_body_bytes: MaxBodyBytes = 1 << 26
+    ca: str | None = None
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_trust(self.ca, self.verify)
 
 
 class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):

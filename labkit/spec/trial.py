@@ -117,14 +117,8 @@ class Trial:
                 f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: that "
                 "target has no paths; leave it out"
             )
-        if isinstance(self.target, UrlTarget):
-            if self.is_remote:
-                check_remote(requests=self.requests, limit=min(self.slots, self.requests))
-            if self.target.url.startswith("https:") and self.transport.kind != "aiohttp":
-                raise BadInput(
-                    f"target.url is {self.target.url!r}: the transport {self.transport.kind!r} "
-                    "speaks plain HTTP only; use http, or the transport aiohttp"
-                )
+        if self.is_remote:
+            check_remote(requests=self.requests, limit=min(self.slots, self.requests))
         resolve_s = getattr(self.transport, "resolve_s", None)
         if resolve_s is not None and not isinstance(self.target, HttpTarget):
             raise BadInput(

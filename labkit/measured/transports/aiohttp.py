@@ -25,6 +25,7 @@ from labkit.measured.transports.client import (
     Fetch,
     TransportClient,
     kind_of_errno,
+    tls_context,
     url_template,
 )
 from labkit.record.requests import Phases, Received
@@ -76,6 +77,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             port = "" if split.port is None else f":{split.port}"
             url = split._replace(netloc=f"{NAME}{port}").geturl()
             self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
+        self._tls = tls_context(url, settings.ca, settings.verify)
         self._url_of = url_template(url, to.path)
         self._tracer = Tracer() if settings.trace else None
         self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
@@ -129,6 +131,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
                 ttl_dns_cache=asked.ttl_dns_cache,
                 enable_cleanup_closed=asked.enable_cleanup_closed,
                 resolver=self._resolver,
+                ssl=self._tls or True,
             )
         more: dict[str, Any] = {}
         if asked.accept_encoding is not None:
@@ -241,6 +244,8 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
         "max_body_bytes": asked.max_body_bytes,
         "retry_dropped": session._retry_connection,
         "resolve_s": asked.resolve_s,
+        "ca": asked.ca,
+        "verify": asked.verify,
         "trace": bool(session.trace_configs),
         "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
     }

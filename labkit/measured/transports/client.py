@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -56,6 +57,16 @@ class BadStatus(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
+
+
+def tls_context(url: str, ca: str | None, verify: bool) -> ssl.SSLContext | None:
+    """Return how a client of this URL speaks TLS, and whom it trusts; None without TLS."""
+    if not url.startswith("https:"):
+        return None
+    context = ssl.create_default_context(cafile=ca)
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 class Unanswered(Exception):
@@ -148,13 +159,16 @@ class OwnClient(TransportClient[OwnSettings]):
         (Unanswered, "unanswered"),
         (TooLarge, "too-large"),
         (BadMessage, "payload"),
+        (ssl.SSLCertVerificationError, "certificate"),
+        (ssl.SSLError, "tls"),
         (OSError, kind_of_errno),
     )
 
     def __init__(self, settings: OwnSettings, to: Destination) -> None:
         super().__init__(settings, to)
         split = urlsplit(to.url)
-        self.hosts, self.port = tuple(to.addresses) or (split.hostname or "",), split.port or 80
+        usual = 443 if split.scheme == "https" else 80
+        self.hosts, self.port = tuple(to.addresses) or (split.hostname or "",), split.port or usual
         self._timer: asyncio.TimerHandle | None = None
         # How often the timer has seen what is pending.
         self._ages: dict[Hashable, int] = {}
@@ -248,6 +262,9 @@ class HttpClient(OwnClient[HttpSettings]):
     def __init__(self, settings: HttpSettings, to: Destination) -> None:
         super().__init__(settings, to)
         self.request = request_template(to.url, to.path)
+        context = tls_context(to.url, settings.ca, settings.verify)
+        name = urlsplit(to.url).hostname
+        self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
         self._known: dict[bytes, ResponseHead] = {}
         self._plain: dict[bytes, int] = {}
 

@@ -50,9 +50,9 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
                 connection.abort()
                 connection = None
         if connection is None:
-            port, limit = self.port, self.settings.buffer_bytes
+            port, more = self.port, {"limit": self.settings.buffer_bytes, **self.tls}
             reader, writer = await self.connect(
-                lambda host: asyncio.open_connection(host, port, limit=limit)
+                lambda host: asyncio.open_connection(host, port, **more)
             )
             connection = StreamConnection(self, reader, writer)
         self._busy[connection] = None

@@ -76,7 +76,7 @@ class Wire(HttpClient[WireTransport]):
             self._opening += 1
             try:
                 await self.connect(
-                    lambda host: open_to(lambda: WireConnection(self), host, self.port)
+                    lambda host: open_to(lambda: WireConnection(self), host, self.port, **self.tls)
                 )
             except BaseException:
                 self.wake()  # the next in the queue may try for itself

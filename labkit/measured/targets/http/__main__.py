@@ -11,10 +11,12 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,6 +55,7 @@ async def start(settings: HttpServer) -> asyncio.Server:
         settings.port,
         backlog=ACCEPT_AT_ONCE,
         reuse_port=settings.workers > 1 or None,
+        ssl=_tls() if settings.tls else None,
     )
     # asyncio accepts as many as it is told may wait, and fails for each that has no descriptor.
     for lent in server.sockets:
@@ -61,15 +64,29 @@ async def start(settings: HttpServer) -> asyncio.Server:
     return server
 
 
+def _certificates() -> Path:
+    from labkit import paths  # here: without TLS a server of one process has no folder
+
+    return paths.certificates()
+
+
+def _tls() -> ssl.SSLContext:
+    context, folder = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), _certificates()
+    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    return context
+
+
 def announcement(settings: HttpServer, host: str, port: int) -> str | dict[str, Any]:
     """Return what to print once the server accepts connections, for a program or a person."""
-    url = f"http://{host}:{port}"
+    url = f"https://{host}:{port}" if settings.tls else f"http://{host}:{port}"
+    trusted = str(_certificates() / "client.pem") if settings.tls else ""
     if settings.announce_json:
-        return {"url": url, "pid": os.getpid()}
+        return {"url": url, "pid": os.getpid()} | ({"ca": trusted} if trusted else {})
     workers = f"{settings.workers} workers, " if settings.workers > 1 else ""
     return (
         f"serving {url} with a delay of {settings.delay} s "
         f"(loop {settings.loop}, {workers}seed {settings.seed}); Ctrl-C stops it"
+        f"{trusted and f'; what a client is to trust is in {trusted}'}"
     )
 
 

@@ -72,6 +72,7 @@ class Engine:
             "workers": settings.workers,
             "delay": settings.delay,
             "seed": settings.seed,
+            "tls": settings.tls,
         }
         hello = self.behaviour.hello
         self.plain = Turn(hello, RequestHead(target=""), last=False)
