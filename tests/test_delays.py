@@ -189,6 +189,9 @@ def test_numbers_and_halves_are_drawn_as_often(seed: int) -> None:
 
     assert all(850 < whole.count(number) < 1_150 for number in range(4))
     assert 1_850 < sum(delay < 0.05 for delay in skewed) < 2_150
+    assert all(
+        (skewed[item] < 0.05) == (delays.uniform(seed, str(item)) < 0.5) for item in range(9)
+    )
 
 
 def test_a_draw_is_at_most_the_longest_delay() -> None:
