@@ -140,6 +140,11 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
         """Return both ends, where there are any."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    @property
+    def is_known(self) -> bool:
+        """True if there are ends."""
+        return self.ends is not None
+
     def excludes(self, value: float) -> bool:
         """Return True if there are ends, and `value` lies outside of them."""
         return self.ends is not None and not self.ends[0] <= value <= self.ends[1]
