@@ -154,7 +154,7 @@ async def test_options_of_the_strategy_reach_every_trial(changes: Any) -> None:
 
 def test_code_holds_only_what_differs_from_the_default() -> None:
     request = forms.PanelRun(trial=Trial(requests=20_000, strategy="queue"), axes={})
-    assert 'run = await lab.run(lab.Trial(strategy="queue", requests=20_000))' in request.code
+    assert "run = await lab.run(lab.Trial(strategy='queue', requests=20000))" in request.code
 
 
 @given(text=st.text())
@@ -249,7 +249,7 @@ def test_every_setting_of_every_kind_has_a_field() -> None:
             assert {one.name for one in wanted} <= set(form.fields)
     fill(bench, target="echo")
     assert form.fields["transport"].value == "echo"
-    assert 'target="echo"' in bench.code
+    assert "target='echo'" in bench.code
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +307,7 @@ async def test_runs_fill_table_picture_and_study_and_their_arms_are_told_apart(b
     assert bench.form.fields["requests"].value == "40"
     assert ticked(bench) == ["queue", "mine"]
     assert (bench.run_button.disabled, bench.stop_button.disabled) == (False, True)
-    assert 'strategy=["queue", mine]' in bench.code
+    assert "strategy=['queue', mine]" in bench.code
     bundle = bench._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}
     assert benches.NOTHING in bundle["text/html"]

@@ -60,13 +60,18 @@ class Trial:
         }
         self._fill(start, settings)
 
-    def __repr__(self) -> str:
+    @property
+    def written(self) -> str:
+        """Return the call that makes it."""
         own = self.strategy if self.own_strategy else repr(self.strategy)
         found = [] if own == "'worker_pool'" else [f"strategy={own}"]
         usual = STRATEGIES.get(self.strategy, {})
         options = {name: n for name, n in self.options.items() if n != usual.get(name)}
         found += parts.written({role: getattr(self, role) for role in ROLES}, options)
-        text = f"Trial({', '.join(found)})"
+        return f"Trial({', '.join(found)})"
+
+    def __repr__(self) -> str:
+        text = self.written
         return text if len(text) <= MAX_REPR else f"{text[: MAX_REPR - 5]} ...)"
 
     def replace(self, **changes: Any) -> Trial:

@@ -31,7 +31,7 @@ from labkit.escaping import escape
 from labkit.lab import progress
 from labkit.lab.live import LiveOutput, Notebook
 from labkit.lab.picture import strips
-from labkit.notebook.panel.form import Form, PanelRun, Strategy, label_of, read, styled, values_of
+from labkit.notebook.panel.form import Form, PanelRun, Strategy, label_of, read, settings_of, styled
 from labkit.record import codes
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -136,7 +136,9 @@ class Watching(Notebook):
                 versions.append(code)
             version = versions.index(code) + 1
         label = f"{label_of(trial)}{f', version {version}' if version > 1 else ''}"
-        arm = {name: value for name, value, _ in values_of(trial)} | {"strategy": label}
+        arm = {one.name: one.value for one in settings_of(trial) if one.name != "url"}
+        arm |= {"target": trial.url or trial.target.kind, "transport": trial.transport.kind}
+        arm["strategy"] = label
         names = differing([*self._seen[:1], arm])
         self._seen.append(arm)
         super().started(replace(step, axes={name: arm[name] for name in names}))

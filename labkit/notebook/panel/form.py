@@ -11,14 +11,12 @@ is first shown: a panel is on the screen within two seconds, and few need all fo
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import ipywidgets as widgets
-import msgspec
 
 from labkit.errors import BadInput
 from labkit.escaping import escape
@@ -64,7 +62,6 @@ class PanelSetting(NamedTuple):
     dotted: str
     type: Any
     value: Any
-    default: Any = None
 
     @property
     def takes_list(self) -> bool:
@@ -77,26 +74,15 @@ def settings_of(trial: Trial) -> Iterator[PanelSetting]:
     """Yield every setting of the trial but its kinds, part by part."""
     kinds = {role: type(getattr(trial, role)) for role in ROLES}
     found = [
-        (role, f"{kind.role}.{field.name}", field.name, field.default)
+        (role, f"{kind.role}.{leaf}", leaf)
         for role, kind in kinds.items()
-        for field in msgspec.structs.fields(kind)
+        for leaf in kind.__struct_fields__
     ]
-    for leaf in trial.options:
-        found.append(("strategy", f"strategy.{leaf}", leaf, STRATEGIES[trial.strategy][leaf]))
-    for role, dotted, leaf, default in found:
+    found += [("strategy", f"strategy.{leaf}", leaf) for leaf in trial.options]
+    for role, dotted, leaf in found:
         is_short = resolved(leaf, kinds, trial.options) == (role, leaf)
         name = leaf if is_short else f"{role}.{leaf}"
-        yield PanelSetting(name, dotted, trial.type_of(name), trial.get(name), default)
-
-
-def values_of(trial: Trial) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name, value and default of all that describes a trial, its kinds included."""
-    yield "strategy", trial.get("strategy"), "worker_pool"
-    yield "target", trial.url or trial.target.kind, "http"
-    yield "transport", trial.transport.kind, SPEAK[trial.target.kind][0]
-    for one in settings_of(trial):
-        if one.name != "url":
-            yield one.name, one.value, one.default
+        yield PanelSetting(name, dotted, trial.type_of(name), trial.get(name))
 
 
 def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[Strategy]) -> Trial:
@@ -127,31 +113,22 @@ class PanelRun:
     @property
     def code(self) -> str:
         """Return the cell that runs it; functions of the user's own go by their names."""
-        changed = {name: value for name, value, usual in values_of(self.trial) if value != usual}
-        fixed = {name: value for name, value in changed.items() if name not in self.axes}
-        trial = f"lab.Trial({', '.join(arguments(fixed))})"
+        trial = f"lab.{self.trial.written}"
         if not self.axes:
             return f"import labkit as lab\n\nrun = await lab.run({trial})\nrun\n"
         named = {**self.axes} if self.repeats == 5 else {**self.axes, "repeats": self.repeats}
-        lines = "".join(f"    {one},\n" for one in [trial, *arguments(named)])
+        given = (
+            f"**{{{name!r}: {literal(value)}}}" if "." in name else f"{name}={literal(value)}"
+            for name, value in named.items()
+        )
+        lines = "".join(f"    {one},\n" for one in [trial, *given])
         return f"import labkit as lab\n\nstudy = await lab.compare(\n{lines})\nstudy\n"
-
-
-def arguments(named: Mapping[str, Any]) -> list[str]:
-    """Return the code of a call's arguments; those with a dotted name are a mapping."""
-    short = [f"{name}={literal(value)}" for name, value in named.items() if "." not in name]
-    dotted = [f'"{name}": {literal(value)}' for name, value in named.items() if "." in name]
-    return [*short, f"**{{{', '.join(dotted)}}}"] if dotted else short
 
 
 def literal(value: Any) -> str:
     """Return the code of a value; of a function its name."""
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int) and value >= 10_000:
-        return f"{value:_}"
     return getattr(value, "__name__", type(value).__name__) if callable(value) else repr(value)
 
 
