@@ -493,6 +493,18 @@ def test_timeline_draws_each_column_in_the_unit_of_its_panel() -> None:
     assert many.notes[-1] == "and 2 more"
 
 
+def test_timeline_names_the_stages_where_they_begin() -> None:
+    stages = {"stages": "1s:5 few, 2s:5..20 climb, 1s:9"}
+    record = make_record(settings={"strategy": "worker_pool", **stages})
+    memory, *_, in_flight, _, _ = charts.timeline(record).figure.axes
+    assert [(text.get_text(), text.get_position()[0]) for text in memory.texts] == [
+        (" few", 0),
+        (" climb", 1),
+        (" ", 3),
+    ]
+    assert [line.get_xdata()[0] for line in in_flight.lines[-3:]] == [0, 1, 3]
+
+
 def test_timeline_of_a_server_that_was_not_watched() -> None:
     record = make_record()
     names = [

@@ -21,7 +21,9 @@ from labkit.spec.delays import (
     FORMS,
     MAX_DELAY_S,
     Delay,
+    Stage,
     bound_s,
+    due_s,
     floor_and_bound_of,
     floor_s,
     parse,
@@ -116,14 +118,85 @@ def test_what_may_wait_holds_back(text: str) -> None:
 
 @pytest.mark.parametrize("rate", [4.0, 0.5])
 def test_requests_are_due_evenly_or_after_gaps_that_are_exponential(rate: float) -> None:
-    assert list(delays.due_s(rate, "constant", 0, 4)) == [item / rate for item in range(4)]
-    due = list(delays.due_s(rate, "poisson", 1, 4_000))
+    endless = [Stage(math.inf, rate, rate)]
+    assert list(due_s(endless, "constant", 0, 4)) == [item / rate for item in range(4)]
+    due = list(due_s(endless, "poisson", 1, 4_000))
     gaps = [after - before for before, after in itertools.pairwise(due)]
     assert due[0] == 0
     assert min(gaps) > 0
     # The mean is as large as the deviation; five standard errors of 4,000 are 8 % of it.
     assert statistics.fmean(gaps) == pytest.approx(1 / rate, rel=0.08)
     assert statistics.stdev(gaps) == pytest.approx(1 / rate, rel=0.12)
+
+
+# Stages
+
+
+def test_a_stage_is_a_step_or_a_ramp_and_may_have_a_name() -> None:
+    text = "10s:100 warm up, 1.5m:100..500 climb,2s: ..0 , 0.5s:..3"
+    assert delays.parse_stages(text) == delays.parse_stages(f" ({text}) ")
+    assert [*delays.parse_stages(text)] == [
+        Stage(10, 100, 100, "warm up"),
+        Stage(90, 100, 500, "climb"),
+        Stage(2, 500, 0),
+        Stage(0.5, 0, 3),
+    ]
+    assert delays.parse_stages("3s:..6") == (Stage(3, 0, 6),)
+
+
+@pytest.mark.parametrize("part", ["", "10:5", "s:5", "10s", "10s:", "10s:5..", "10s:a", "10s:-1"])
+def test_what_is_no_stage_is_refused_with_the_form(part: str) -> None:
+    with pytest.raises(BadInput, match=f"{re.escape(repr(part))} does not parse; write SECONDSs:"):
+        delays.parse_stages(f"1s:2,{part}")
+
+
+@pytest.mark.parametrize("text", ["1s:0", "0s:5", "5s:0, 2s:0..0", "1440m:1, 1s:1", "1s:1000001"])
+def test_stages_that_do_not_add_up_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(f"{text!r}: they do not add up; write SECONDSs:")):
+        delays.parse_stages(text)
+    assert delays.parse_stages("1440m:1000000")[0].lasts_s == 86_400
+
+
+VALUES = st.integers(0, 50).map(float)
+STAGED = st.lists(st.builds(Stage, st.integers(1, 5).map(float), VALUES, VALUES), min_size=1)
+
+
+@given(STAGED, st.integers(0, 400))
+def test_request_i_of_a_rate_in_stages_is_due_when_its_integral_is_i(
+    stages: list[Stage], most: int
+) -> None:
+    due = list(due_s(stages, "constant", 0, most))
+    whole = sum(stage.whole for stage in stages)
+    assert len(due) == min(math.ceil(whole), most)
+    assert due == sorted(due)
+    for item, at_s in enumerate(due):
+        integral, began_s = 0.0, 0.0
+        for stage in stages:
+            in_stage_s = min(max(at_s - began_s, 0.0), stage.lasts_s)
+            slope = (stage.ends - stage.begins) / stage.lasts_s
+            integral += (stage.begins + slope * in_stage_s / 2) * in_stage_s
+            began_s += stage.lasts_s
+        assert integral == pytest.approx(item, abs=1e-6)
+        assert at_s <= began_s
+
+
+def test_poisson_stays_poisson_within_a_stage_and_comes_to_the_rate_of_each() -> None:
+    stages = delays.parse_stages("100s:20, 50s:0, 100s:20..60, 100s:60")
+    due = list(due_s(stages, "poisson", 7, 100_000))
+    assert due == list(due_s(stages, "poisson", 7, 100_000)) != list(due_s(stages, "poisson", 8, 9))
+    counts = [sum(from_s <= at < from_s + 100 for at in due) for from_s in (0, 150, 250)]
+    # Four standard deviations of a count n are 4 * sqrt(n).
+    for count, asked in zip(counts, (2_000, 4_000, 6_000), strict=True):
+        assert abs(count - asked) < 4 * math.sqrt(asked)
+    assert not [at for at in due if 100 <= at < 150]
+    gaps = [after - at for at, after in itertools.pairwise(due) if at > 250]
+    assert statistics.fmean(gaps) == pytest.approx(1 / 60, rel=0.06)
+    assert statistics.stdev(gaps) == pytest.approx(1 / 60, rel=0.08)
+
+
+def test_the_highest_value_is_that_of_any_end() -> None:
+    assert delays.highest(delays.parse_stages("1s:3..9, 1s:..2")) == 9
+    assert delays.highest(()) == 0
 
 
 # Drawing

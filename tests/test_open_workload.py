@@ -29,14 +29,18 @@ from labkit.spec.trial import Trial
 # Due
 
 
+def steady(rate: float) -> list[delays.Stage]:
+    return [delays.Stage(math.inf, rate, rate)]
+
+
 @given(st.floats(0.1, 1e5), st.integers(0, 50))
 def test_constant_arrivals_are_evenly_spaced(rate: float, requests: int) -> None:
-    due_s = list(delays.due_s(rate, "constant", 0, requests))
+    due_s = list(delays.due_s(steady(rate), "constant", 0, requests))
     assert due_s == [pytest.approx(item / rate) for item in range(requests)]
 
 
 def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> None:
-    due_s = list(delays.due_s(50, "poisson", 3, 20_000))
+    due_s = list(delays.due_s(steady(50), "poisson", 3, 20_000))
     gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
     assert due_s[0] == 0
     assert kstest(gaps_s, "expon", args=(0, 1 / 50)).pvalue > 0.01
@@ -45,7 +49,7 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> 
 
 def test_arrivals_are_a_function_of_the_seed_alone() -> None:
     def due_s(seed: int, requests: int) -> list[float]:
-        return list(delays.due_s(50, "poisson", seed, requests))
+        return list(delays.due_s(steady(50), "poisson", seed, requests))
 
     assert due_s(3, 100) == due_s(3, 200)[:100] != due_s(4, 100)
 
@@ -91,7 +95,7 @@ class Sending:
 
     def __init__(self, server: Server, requests: int, limit: int, *, drops: bool = False) -> None:
         self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
-        due_s = delays.due_s(10, "constant", 0, requests)
+        due_s = delays.due_s(steady(10), "constant", 0, requests)
         self.open_loop = OpenLoop(10, due_s, self.meter, drops=drops)
         call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
         self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))
@@ -197,3 +201,16 @@ async def test_poisson_on_uvloop_over_an_echo(tmp_path: Any) -> None:
     assert "500 a second, poisson" in run.text()
     assert "since due" in run.text()
     assert {"since due", "since sent"} <= set(re.findall(r"since \w+", run.plot("latency").alt))
+
+
+async def test_a_rate_in_stages_is_kept_in_each_and_ends_by_the_clock(tmp_path: Any) -> None:
+    stages = "0.4s:200 low, 0.2s:0, 0.4s:200..600 climb"
+    run = await facade.run(Trial(stages=stages, delay="0.3"), store=Store(tmp_path))
+    counts = run.counts
+    # What is due is known before; what was in flight at the end was cancelled, and is no doubt.
+    assert (counts.planned, counts.conserved, counts.failed) == (80 + 160, True, {})
+    assert 0 < counts.cancelled <= counts.planned - counts.ok
+    assert not {"cancelled", "not-sent", "ended-early"} & {note.code for note in run.warnings}
+    assert run.wall_s >= 0.99
+    assert run.efficiency is None
+    assert f"stages {stages}, at most 100 at a time" in run.text()

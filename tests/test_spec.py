@@ -25,7 +25,7 @@ from labkit.spec.settings import checked
 from labkit.spec.targets import EchoTarget, HttpTarget, UrlTarget, ValkeyTarget
 from labkit.spec.transports import AiohttpTransport, EchoTransport, RedisTransport, WireTransport
 from labkit.spec.trial import Trial
-from labkit.spec.validation import Count, Loop, Part, Seconds
+from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
 MANY, DAY, HERE = 100_000_000, 86_400, "http://127.0.0.1/"
 NOT_NUMBERS = [math.nan, math.inf, -math.inf, True, "5", "", [1], {}]
@@ -73,10 +73,13 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["workload.limit", *(f"{kind}.rows" for kind in DATABASE)], whole(1, 1_000_000, 7)),
     (["workload.seed", "serve.seed"], whole(0, (1 << 63) - 1, 5)),
     (["workload.path"], ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT)),
-    # Those three depend on each other: see 'What depends on several settings'.
+    (["workload.think"], DELAY),
+    # Those five depend on each other: see 'What depends on several settings'.
     (["workload.rate"], ([None], [0, -1, 1_000_001, *NOT_NUMBERS])),
     (["workload.arrival"], (["constant"], one_of("constant", "poisson")[1])),
     (["workload.overflow"], (["wait"], one_of("wait", "drop")[1])),
+    (["workload.seconds"], ([None], or_none(SECONDS)[1])),
+    (["workload.stages"], ([None], NOT_TEXT)),
     ([f"{kind}.stall_at" for kind in HTTP], or_none(whole(0, MANY, 7))),
     ([f"{kind}.stall_s" for kind in HTTP], number(0, 60, 0.5)),
     ([f"{kind}.delay" for kind in HTTP], DELAY),
@@ -515,7 +518,7 @@ def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:
         assert trial.type_of(short) == trial.type_of(name)
     assert trial.type_of("strategy") is trial.type_of("target") is str
     assert get_args(trial.type_of("loop")) == ("asyncio", "uvloop")
-    assert trial.type_of("requests") == Count
+    assert trial.type_of("seed") == Seed
 
 
 SHOWN = {
@@ -633,6 +636,34 @@ def test_settings_that_do_not_go_together(settings: dict[str, Any], words: str) 
     assert words in refusal(**settings)
 
 
+def test_a_trial_that_the_clock_ends_has_as_many_requests_as_there_is_time_for() -> None:
+    timed = Trial(seconds=5)
+    assert (timed.workload.requests, timed.requests) == (None, 100_000_000)
+    assert Trial(workload={"seconds": 5}) == Trial(workload=Workload(seconds=5)) == timed
+    assert after_json(timed) == timed.replace(workload="closed") == timed
+    # Both: whichever ends first; and what is taken back leaves the default again.
+    assert Trial(seconds=5, requests=1_000).requests == 1_000
+    assert Trial(requests=50).replace(seconds=5).requests == 50
+    assert timed.replace(seconds=None) == Trial()
+    assert timed.replace(limit=5).workload.requests is None
+    # Nobody knows how many there will be, and so no floor; it has its time, and a minute more.
+    assert (timed.floor_s, timed.bound_s, timed.deadline_s) == (None, None, 65)
+    assert Trial(stages="2m:5").deadline_s == 180
+    assert Trial(**REMOTE, seconds=20).requests == 2_000
+    assert "workload is 10,100 requests" in refusal(**REMOTE, seconds=101)
+
+
+def test_stages_and_think_time_change_what_is_known_before() -> None:
+    assert Trial(requests=10, limit=1, think="3").deadline_s == 60 + 3 * 30 + 0.1
+    thinking = Trial(delay="0.1", requests=10, limit=1, think="3")
+    assert (thinking.floor_s, thinking.bound_s) == (None, 1.0)
+    assert [Trial(**one).saturates for one in ({}, {"think": "1"}, {"stages": "1s:5"})] == [
+        True,
+        False,
+        False,
+    ]
+
+
 def test_what_is_just_allowed() -> None:
     trial = Trial(**REMOTE, requests=10_000)
 
@@ -739,7 +770,11 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":
-        heeded = (n for n in settings if n != "workload.path" and not n.startswith("transport."))
+        heeded = (
+            n
+            for n in settings
+            if not n.startswith(("workload.path", "workload.think", "transport."))
+        )
         return {name: settings[name] for name in list(heeded)}
     return settings
 

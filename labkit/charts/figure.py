@@ -158,6 +158,8 @@ MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
 _CONDITIONS = {
     "strategy": "{}",
     "requests": "{:,} requests",
+    "seconds": "{:g} s",
+    "stages": "stages {}",
     "limit": "limit {:,}",
     "delay": "delay {}",
     "loop": "{}",

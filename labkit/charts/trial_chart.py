@@ -17,6 +17,7 @@ from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import Record, Timeline
 from labkit.record.requests import PHASES
+from labkit.spec.delays import parse_stages
 
 _PANEL_IN = 1.4
 _MAX_MESSAGES = 4
@@ -81,7 +82,8 @@ def timeline(record: Record) -> Chart:
         ],
     )
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
-    limit = record.trial.get("workload", {}).get("limit")
+    workload = record.trial.get("workload", {})
+    staged, limit = workload.get("stages"), workload.get("limit")
     for ax, panel in zip(panels, _PANELS, strict=True):
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)
@@ -99,6 +101,13 @@ def timeline(record: Record) -> Chart:
         if len(ax.lines) > 1:
             axes.legend_outside(ax)
         axes.from_zero(ax)
+    at_s = 0.0
+    for stage in parse_stages(staged) if staged else ():
+        for ax in panels:
+            ax.axvline(at_s, color=style.INK, linewidth=0.8)
+        above = panels[0].get_xaxis_transform()
+        panels[0].text(at_s, 1.02, f" {fitted(stage.name, 16)}", transform=above, ha="left")
+        at_s += stage.lasts_s
     axes.linear(panels[-1].xaxis, most=10)
     panels[-1].set_xlim(0, data.t_s[-1] or 1)
     panels[-1].set_xlabel("seconds since the strategy was started")

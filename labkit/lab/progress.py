@@ -70,7 +70,7 @@ class Counting(Reporter):
 
     def update(self, progress: Progress) -> None:
         """Show how far the trial is, and the time left of all."""
-        share = progress.done / max(progress.counts.planned, 1)
+        share = progress.share
         self._show(f"{describe(progress)}; {self._left(share)}", share)
 
     def finished(self, record: Record) -> None:

@@ -71,7 +71,8 @@ def record(
         measured = _with_counts(trial, measured, stats or {}, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
     else:
-        counts = _least(trial.requests, reported, stats)
+        taken = reported.planned if reported else 0
+        counts = _least(trial.workload.requests or taken, reported, stats)
         measured = _with_counts(trial, Measurement(counts=counts), stats or {}, window_ns)
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
         found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]

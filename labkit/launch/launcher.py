@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ class Progress:
     def done(self) -> int:
         """Return how many requests have come to an end."""
         return self.counts.sent - self.in_flight
+
+    @property
+    def share(self) -> float:
+        """Return which share of the trial is done: of its requests or its time, what is more."""
+        asked = self.trial.workload
+        by_time = self.t_s / (asked.lasts_s or math.inf)
+        return min(max(by_time, self.done / (asked.requests or math.inf)), 1.0)
 
 
 Watch = Callable[[Progress], None]

@@ -65,22 +65,26 @@ class OpenLoop:
 
         return answered
 
-    async def send(self, call: Fetch, items: range, limit: int) -> None:
-        """Send every item when it is due, at most `limit` at a time, and await all answers."""
+    async def send(self, call: Fetch, items: Iterable[int], limit: int) -> None:
+        """Send every item when it is due, at most `limit` at a time, and await all answers.
+
+        Where the clock ends the trial, it goes on until it is cancelled, with nothing due any more.
+        """
         self._call, self._limit = call, limit
         self._done = asyncio.get_running_loop().create_future()
         self._alarm = Alarm(best_clock)
         start_ns = perf_counter_ns()
 
         def schedule() -> Iterator[Due]:
-            for item, after_s in zip(items, self._due_s, strict=True):
+            for after_s, item in zip(self._due_s, items, strict=False):
                 self._scheduled, self._span_s = self._scheduled + 1, after_s
                 yield item, start_ns + round(after_s * 1e9)
 
         self._due = schedule()
-        self._next = next(self._due)
+        self._next = next(self._due, None)
         try:
-            self._alarm.at(self._next[1], self._on_alarm)
+            if self._next is not None:
+                self._alarm.at(self._next[1], self._on_alarm)
             await self._done
         finally:
             for task in self._tasks:
@@ -130,7 +134,8 @@ class OpenLoop:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._next is None and not self._tasks and not self._done.done():
+        whole = self._next is None and self._scheduled == self._meter.planned
+        if whole and not self._tasks and not self._done.done():
             self._done.set_result(None)
 
     def summary(self) -> Arrivals:

@@ -34,6 +34,7 @@ import msgspec
 
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline
+from labkit.measured.duration import TimedItems, thinking
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
@@ -170,14 +171,19 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
-        open_loop = None
-        if workload.rate is not None:
-            due_s = delays.due_s(workload.rate, workload.arrival, workload.seed, requests)
-            open_loop = OpenLoop(workload.rate, due_s, meter, drops=workload.overflow == "drop")
+        open_loop, items = None, None
+        if workload.lasts_s is not None:
+            items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
+        if workload.is_open:
+            due_s = delays.due_s(workload.schedule, workload.arrival, workload.seed, requests)
+            drops = workload.overflow == "drop"
+            open_loop = OpenLoop(workload.mean_rps, due_s, meter, drops=drops)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
         if is_remote(target.url):
             call = paced(call, MAX_REMOTE_RPS, limit=MAX_REMOTE_LIMIT, most=requests)
+        if workload.thinks.holds_back:
+            call = thinking(call, workload.thinks, trial.seed, meter)
         if job.profile is not None:
             # The figures of this run are no measurement any more.
             from labkit.profiler.profiler import ProfiledRun
@@ -185,9 +191,9 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             profiled = ProfiledRun(job.profile)
             call = profiled.time_requests(call)
             strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
-        start = partial(strategy, call, range(requests), limit)
+        start = partial(strategy, call, range(requests) if items is None else items, limit)
         with _noticing(call) as not_awaited:
-            notes = await _run(start, meter, sampler, timed)
+            notes = await _run(start, meter, sampler, timed, items)
         notes = [*not_awaited, *notes]
         return Measurement(
             **_both_sides(meter.window, meter.counts()),
@@ -231,21 +237,27 @@ def _eager_task(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any)
 
 
 async def _run(
-    start: Callable[[], Awaitable[object]], meter: Meter, sampler: Sampler, timed: bool
+    start: Callable[[], Awaitable[object]],
+    meter: Meter,
+    sampler: Sampler,
+    timed: bool,
+    items: TimedItems | None,
 ) -> list[Note]:
-    """Run the strategy to its end, or to SIGTERM; return notes on how it ended."""
+    """Run the strategy to its end, that of its time, or SIGTERM; return notes on how it ended."""
     before = asyncio.all_tasks()
     _start_window(meter.window)
     if timed:
         sampler.start()
     task = asyncio.ensure_future(start())
+    if items is not None:
+        items.end(task)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     signal.signal(signal.SIGCONT, sampler.was_continued)
     (result,) = await asyncio.gather(task, return_exceptions=True)
-    notes = []
+    notes, is_over = [], items is not None and items.over
     if isinstance(result, asyncio.CancelledError):
         # What was still in flight is in the counts.
-        if meter.counts().not_sent:
+        if meter.counts().not_sent and not is_over:
             message = "the trial was ended before all items were sent"
             notes.append(Note(code="ended-early", message=message))
     elif isinstance(result, BaseException):
@@ -256,6 +268,7 @@ async def _run(
         for one in left:
             one.cancel()
         await asyncio.wait(left, timeout=MAX_SETTLE_S)
+    if left and not is_over:
         message = f"the strategy returned while {len(left):,} of its tasks were still running"
         notes.append(Note(code="tasks-left-behind", message=message))
     meter.window.close()

@@ -6,6 +6,7 @@ records are in `stats`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -91,7 +92,7 @@ _OPTIONAL = ("transport.accept_encoding", "transport.min_size", "transport.read_
 def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
     """Return the notes that the figures of a measurement call for."""
     found = [
-        *_of_counts(measured),
+        *_of_counts(trial, measured),
         *_of_limit(trial, measured),
         *stalls.notes(measured),
         *_of_arrivals(measured.arrivals, measured.counts),
@@ -180,18 +181,24 @@ def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
         yield "failures-many", f"{share}: such arms are not comparable"
 
 
-def _of_counts(measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     counts = measured.counts
-    dropped = measured.arrivals.dropped if measured.arrivals else 0
+    ended, unsent = 0, float(measured.arrivals.dropped if measured.arrivals else 0)
+    if trial.workload.lasts_s:
+        # The clock ends what is in flight, and what a strategy has taken for its next calls. An
+        # open workload may be behind its schedule: there are notes on that.
+        ended = trial.slots
+        ahead = math.inf if measured.arrivals else max(ended, trial.options.get("chunk_size", 0))
+        unsent = max(unsent, ahead + 1)
     if not counts.conserved:
         sums = "planned = sent - repeated + not_sent and sent = ok + failed + cancelled"
         yield "not-conserved", f"{sums} fails"
     if counts.repeated:
         which = f"{counts.repeated:,} of {counts.sent:,} requests"
         yield "items-repeated", f"{which} were for an item sent before, or for none of the trial's"
-    if counts.cancelled:
+    if counts.cancelled > ended:
         yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
-    if counts.not_sent > dropped:
+    if counts.not_sent > unsent:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
     if counts.sent and not counts.ok:
         most = max(counts.failed, key=counts.failed.__getitem__, default="")

@@ -351,9 +351,10 @@ class Sweep(Study):
                 f"strategy is {trial.strategy!r}: it heeds no limit, so that there is none to "
                 "sweep; choose a bounded one, such as worker_pool"
             )
-        if trial.workload.rate is not None:
+        if trial.workload.rate is not None or trial.workload.stages is not None:
+            what = "stages" if trial.workload.rate is None else "rate"
             raise BadInput(
-                f"workload.rate is {trial.workload.rate:g} in a sweep: the rate is what a sweep "
+                f"workload.{what} is {trial.get(what)!r} in a sweep: the rate is what a sweep "
                 "finds at each limit; leave it out"
             )
 

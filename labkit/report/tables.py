@@ -202,11 +202,17 @@ def of_run(record: Record) -> Table:
 
 
 def _workload(workload: Mapping[str, Any]) -> str:
-    size = f"{workload['requests']:,} requests"
-    if workload.get("rate") is None:
-        return f"{size}, {workload['limit']:,} at a time"
-    often = f"{workload['rate']:,g} a second, {workload['arrival']}"
-    return f"{size}, {often}, at most {workload['limit']:,} at a time"
+    rate, stages, seconds = (workload.get(name) for name in ("rate", "stages", "seconds"))
+    think, most = workload.get("think", "0"), "at most " if rate or stages else ""
+    texts = {
+        f"{workload['requests'] or 0:,} requests": workload["requests"],
+        f"{seconds or 0:g} s": seconds,
+        f"stages {stages}": stages,
+        f"{rate or 0:,g} a second, {workload.get('arrival')}": rate,
+        f"{most}{workload['limit']:,} at a time": True,
+        f"{think} s between two calls": think != "0",
+    }
+    return ", ".join(text for text, is_so in texts.items() if is_so)
 
 
 def _settings(target: Mapping[str, Any]) -> str:
@@ -221,7 +227,7 @@ def _sentence(record: Record) -> str:
         reason = (spoiling or [note.message for note in record.warnings])[0]
         return f"The record is invalid: {reason}."
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
-        return f"{guards.FELT_TIME if record.arrivals else guards.SERVICE_TIME}."
+        return ". ".join([*guards.of_latency([record]), ""]).rstrip()
     efficiency = (
         f"The server's delays alone take {record.floor_s:.2f} s in this order; this client took "
         f"{record.wall_s:.2f} s, an efficiency of {record.efficiency:.1%}."
@@ -240,7 +246,9 @@ def of_records(records: Sequence[Record]) -> Table:
         words = [record.id, record.experiment or "run", record.ran, record.called or "-"]
         words.append(record.trial.get("loop", "-"))
         # Of a record without a checksum: its bytes may be other than those that were written.
-        sizes = [f"{workload[one]:,}" if one in workload else "-" for one in ("requests", "limit")]
+        sizes = [
+            f"{workload[one]:,}" if workload.get(one) else "-" for one in ("requests", "limit")
+        ]
         figures = [metric.text(metric.of(record)) for metric in metrics]
         rows.append([*words, *sizes, *figures, record.verdict])
     headers = ["id", "experiment", "strategy", "called", "loop", "requests", "limit", "time (s)"]

@@ -80,30 +80,30 @@ def uniform(seed: int, name: str) -> float:
     return ((int.from_bytes(digest, "little") >> 12) + 0.5) / 2**52
 
 
-def parse(text: str) -> Delay:
-    """Parse a delay expression; `BadInput` lists the forms."""
+def parse(text: str, name: str = "delay") -> Delay:
+    """Parse a delay expression, the value of the setting `name`; `BadInput` lists the forms."""
+
+    def refused(why: str) -> BadInput:
+        return BadInput(f"{name} is {text!r}: {why}; write one of {FORMS}")
+
     match = _EXPRESSION.fullmatch(re.sub(r" *([(),*]) *", r"\1", str(text).strip(" ")))
     if match is None:
-        raise _refused(text, "it does not parse")
+        raise refused("it does not parse")
     kind, words = match["kind"] or "fixed", (match["fixed"] or match["args"]).split(",")
     if len(words) != _ARITY[kind] or not all(re.fullmatch(_NUMBER, word) for word in words):
-        raise _refused(text, f"{kind} takes {_ARITY[kind]} numbers of at least 0")
+        raise refused(f"{kind} takes {_ARITY[kind]} numbers of at least 0")
     args = [float(word) for word in words]
     if kind in ("randint", "uniform") and args[0] > args[1]:
-        raise _refused(text, "its lower end is above its upper end")
+        raise refused("its lower end is above its upper end")
     if kind == "randint" and not all(arg.is_integer() for arg in args):
-        raise _refused(text, "randint takes whole numbers")
+        raise refused("randint takes whole numbers")
     factor = float(match["factor"] or 1)
     typical = (args[0] if kind == "lognormal" else args[-1]) * factor
     if not math.isfinite(typical) or typical > MAX_DELAY_S:
-        raise _refused(text, f"a delay is at most {MAX_DELAY_S:,.0f} s")
+        raise refused(f"a delay is at most {MAX_DELAY_S:,.0f} s")
     if kind == "lognormal" and not (args[0] > 0 and args[1] <= MAX_SIGMA):
-        raise _refused(text, f"a lognormal's median is above 0 and its sigma at most {MAX_SIGMA}")
+        raise refused(f"a lognormal's median is above 0 and its sigma at most {MAX_SIGMA}")
     return Delay(kind=kind, a=args[0], b=0.0 if kind == "fixed" else args[-1], factor=factor)
-
-
-def _refused(text: str, why: str) -> BadInput:
-    return BadInput(f"delay is {text!r}: {why}; write one of {FORMS}")
 
 
 def of_items(delay: Delay, seed: int, requests: int) -> Iterator[float]:
@@ -144,16 +144,79 @@ def floor_and_bound_of(delay: Delay, seed: int, requests: int, slots: int) -> tu
     return _floor_and_bound(of_items(delay, seed, requests), slots)
 
 
-def due_s(rate: float, arrival: str, seed: int, requests: int) -> Iterator[float]:
-    """Yield the seconds after the beginning at which items 0, 1, ... `requests` - 1 are due.
+class Stage(msgspec.Struct, frozen=True):
+    """A piece of a schedule: a value (a rate, a limit) that goes evenly from `begins` to `ends`."""
 
-    `rate` is in requests per second. `constant` spaces them evenly; `poisson` draws the gaps from
-    (seed, item), exponentially distributed: users who know nothing of each other.
+    lasts_s: float
+    begins: float
+    ends: float
+    name: str = ""
+
+    @property
+    def whole(self) -> float:
+        """Return the integral of the value: of a rate, how many requests are due in the stage."""
+        return (self.begins + self.ends) / 2 * self.lasts_s
+
+    def seconds_to(self, part: float) -> float:
+        """Return after how many seconds the integral has come to `part` of the whole."""
+        # The root of begins * t + slope * t^2 / 2 = part, in the form that no slope divides by.
+        slope = (self.ends - self.begins) / self.lasts_s
+        root = math.sqrt(max(self.begins**2 + 2 * slope * part, 0.0))
+        return 2 * part / (self.begins + root) if part else 0.0
+
+
+def highest(stages: Iterable[Stage]) -> float:
+    """Return the highest value of the stages; 0 of none."""
+    return max((max(stage.begins, stage.ends) for stage in stages), default=0.0)
+
+
+STAGES = (
+    "SECONDSs:VALUE for a step, SECONDSs:FROM..TO for a ramp, ..TO for one from the value before, "
+    "each with a name behind it if you like, as in '10s:100 warm, 20s:100..500 climb, 10s:0'; each "
+    "lasts over 0 s, all together a day at most, and values are up to 1,000,000, one above 0"
+)
+_STAGE = re.compile(
+    rf"(?P<lasts>{_NUMBER})(?P<unit>s|m): *(?:(?P<begins>{_NUMBER})?(?P<ramp>\.\.))?"
+    rf"(?P<ends>{_NUMBER})(?: +(?P<name>[^,:()]+))?"
+)
+
+
+@lru_cache(maxsize=256)
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Parse stages, which may stand in brackets; `BadInput` has the form."""
+    found, before = list[Stage](), 0.0
+    for part in map(str.strip, text.strip().removeprefix("(").removesuffix(")").split(",")):
+        match = _STAGE.fullmatch(part)
+        if match is None:
+            raise BadInput(f"workload.stages is {text!r}: {part!r} does not parse; write {STAGES}")
+        ends = float(match["ends"])
+        begins = float(match["begins"] or before) if match["ramp"] else ends
+        lasts_s = float(match["lasts"]) * (60 if match["unit"] == "m" else 1)
+        found.append(Stage(lasts_s, begins, ends, match["name"] or ""))
+        before = ends
+    whole_s = sum(stage.lasts_s for stage in found)
+    if not (all(s.lasts_s for s in found) and whole_s <= 86_400 and 0 < highest(found) <= 1e6):
+        raise BadInput(f"workload.stages is {text!r}: they do not add up; write {STAGES}")
+    return tuple(found)
+
+
+# When is what due? The plan: request i of a constant rate is due when the integral of the rate has
+# come to i; a Poisson process is one of rate 1 whose time is the integral (Cinlar 1975). So one
+# walk along the stages serves both. Within a step Poisson arrivals stay Poisson, and in a ramp even
+# ones are spaced by the inverse of its integral. Rejected: gaps of 1 / rate at the time of each
+# request, which lag behind a ramp, and never end where the rate is 0.
+def due_s(stages: Iterable[Stage], arrival: str, seed: int, requests: int) -> Iterator[float]:
+    """Yield the seconds after the beginning at which items 0, 1, ... are due, in order.
+
+    At most `requests` of them, and none after the last stage. Rates are in requests per second.
+    `constant` spaces them evenly; `poisson` draws the gaps from (seed, item), exponentially
+    distributed: users who know nothing of each other.
     """
-    if arrival == "constant":
-        yield from (item / rate for item in range(requests))
-        return
-    at_s = 0.0
-    for item in range(requests):
-        yield at_s
-        at_s -= math.log1p(-uniform(seed, f"arrival/{item}")) / rate
+    position = before = began_s = 0.0
+    item = 0
+    for stage in stages:
+        while item < requests and position - before < stage.whole:
+            yield began_s + stage.seconds_to(position - before)
+            gap = 1.0 if arrival == "constant" else -math.log1p(-uniform(seed, f"arrival/{item}"))
+            position, item = position + gap, item + 1
+        before, began_s = before + stage.whole, began_s + stage.lasts_s

@@ -8,6 +8,7 @@ machine (descriptors, uvloop, the Python version) `launch.preflight` checks.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -16,12 +17,16 @@ import msgspec
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.spec import validation, variables
+from labkit.spec import delays, validation, variables
+from labkit.spec.delays import Stage
 from labkit.spec.targets import TARGETS, UrlTarget
 from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
 _PATH = re.compile(r"/[!-~]*")
+
+
+DEFAULT_REQUESTS = 1_000
 
 
 class Workload(Part, frozen=True, kw_only=True):
@@ -30,22 +35,32 @@ class Workload(Part, frozen=True, kw_only=True):
     Closed where `rate` is None: an answer makes room for the next request. Open where it is so many
     requests a second, `constant` or `poisson`: each is sent when it is due. `overflow` says what
     happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
+
+    It ends after `requests` or by the clock, whichever is first: after `seconds`, or after the last
+    of the `stages`, steps and ramps of the rate (then it is open). `requests` is None for as many
+    as there is time for: also where the time is set and they are not. What is in flight when the
+    time is over is cancelled. `think` is how many seconds a worker waits after each call, a delay
+    expression.
     """
 
     role: ClassVar[str] = "workload"
 
-    requests: Count = 1_000
+    requests: Count | None = DEFAULT_REQUESTS
+    seconds: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     seed: Seed = 0
     path: str | None = None
     rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
+    stages: str | None = None
+    think: str = "0"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_times()
         for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
-            if self.rate is None and value not in ("constant", "wait"):
+            if not self.is_open and value not in ("constant", "wait"):
                 raise BadInput(
                     f"workload.{name} is {value!r} without a workload.rate: only an open workload "
                     "has it; set the rate in requests per second"
@@ -55,6 +70,45 @@ class Workload(Part, frozen=True, kw_only=True):
                 f"workload.path is {self.path!r}: it must start with '/' and hold printable ASCII "
                 "without spaces; write the number of the item as {item}"
             )
+
+    def _check_times(self) -> None:
+        stages, lasts_s = self.stages is not None, self.lasts_s
+        thinks, endless = self.thinks.holds_back and self.is_open, not (self.requests or lasts_s)
+        for name, is_wrong, why in (
+            ("requests", endless, "it must be a number, unless the clock ends the trial"),
+            ("seconds", stages and self.seconds, f"the stages last {lasts_s} s; leave it out"),
+            ("rate", stages and self.rate, "there are stages, too; leave one of the two out"),
+            ("think", thinks, "an open workload has no workers that could wait; leave it out"),
+        ):
+            if is_wrong:
+                raise BadInput(f"workload.{name} is {getattr(self, name)!r}: {why}")
+
+    @property
+    def schedule(self) -> tuple[Stage, ...]:
+        """Return the stages, also those that a rate is: an endless one, or of so many seconds."""
+        if self.rate is not None:
+            return (Stage(self.seconds or math.inf, self.rate, self.rate),)
+        return () if self.stages is None else delays.parse_stages(self.stages)
+
+    @property
+    def is_open(self) -> bool:
+        """Return True if requests are sent when they are due, and not as answers come."""
+        return bool(self.schedule)
+
+    @property
+    def mean_rps(self) -> float:
+        """Return the rate of an open workload, the mean of its stages."""
+        return self.rate or sum(stage.whole for stage in self.schedule) / (self.lasts_s or 1.0)
+
+    @property
+    def lasts_s(self) -> float | None:
+        """Return the seconds after which the clock ends it; None where only the requests do."""
+        return sum(stage.lasts_s for stage in self.schedule) if self.stages else self.seconds
+
+    @property
+    def thinks(self) -> delays.Delay:
+        """Return the time between the calls of a worker, parsed."""
+        return delays.parse(self.think, "workload.think")
 
 
 class Switches(Part, frozen=True, kw_only=True):
@@ -122,6 +176,8 @@ def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part
             both = f"to {own[leaf]!r} within {role} and to {changes[leaf]!r}"
             raise BadInput(f"{role}.{leaf} is set twice, {both}: set it once")
     changes, types = own | changes, validation.types_of(kind)
+    if kind is Workload and "requests" not in changes:
+        changes |= _requests_for(now if own == {} else Workload(), changes)
     for leaf in changes:
         if leaf not in types:
             raise validation.unknown(f"a setting of {role}", leaf, types)
@@ -135,6 +191,15 @@ def construct(role: str, value: Any, now: Part, changes: dict[str, Any]) -> Part
         return kind(**changes)
     except TypeError as error:
         raise BadInput(f"{kind.role} is incomplete: {error}") from None
+
+
+# How many requests where only the time is set? As many as there is time for; and the default
+# again where the time is taken back. Only here is known whether both were asked for at once.
+def _requests_for(before: Part, changes: Mapping[str, Any]) -> dict[str, Any]:
+    now = {name: changes.get(name, getattr(before, name)) for name in ("seconds", "stages")}
+    usual = None if any(now.values()) else DEFAULT_REQUESTS
+    is_usual = getattr(before, "requests", None) in (None, DEFAULT_REQUESTS)
+    return {"requests": usual} if is_usual and changes.keys() & now.keys() else {}
 
 
 def changed(part: Part) -> dict[str, Any]:

@@ -44,6 +44,8 @@ PEERS = ("aiometer", "aiostream", "anyio")
 """Strategies that need the package of their name, from the extra `peers`."""
 LIBRARIES = ("pypeln", *PEERS)
 """Strategies that are another library's: a record names the version of the package."""
+TAKE_ALL = ("gather", "semaphore", "aiometer", "anyio", "pypeln")
+"""Strategies that take all items before the first is done: none for items that end by the clock."""
 MAX_GATHER_ITEMS = 1_000_000
 """Items that `gather` may be given: it creates a task for each."""
 

@@ -23,7 +23,7 @@ from labkit.spec.validation import Part, allowed, types_of
 __all__ = ["Trial", "checked"]
 
 _UNITS = {
-    r".*_s|.*timeout|ttl_dns_cache": "seconds",
+    r".*_s|.*timeout|ttl_dns_cache|seconds": "seconds",
     r".*_bytes|client_max_size|read_bufsize": "bytes",
     "rate": "requests a second",
 }
@@ -56,7 +56,7 @@ def listed() -> Iterator[tuple[str, str, Any, str]]:
     for place, part in kinds.items():
         for field in msgspec.structs.fields(part):
             usual = "required" if field.default is msgspec.NODEFAULT else field.default
-            what = f"seconds, as in {delays.FORMS}" if field.name == "delay" else ""
+            what = f"seconds, as in {delays.FORMS}" if field.name in ("delay", "think") else ""
             yield place, field.name, usual, what or allowed(types_of(part)[field.name])
 
 

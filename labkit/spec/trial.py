@@ -19,7 +19,7 @@ from labkit.errors import BadInput
 from labkit.spec import delays, parts, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
-from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES
+from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES, TAKE_ALL
 from labkit.spec.targets import Command, HttpTarget, PostgresTarget, Target, UrlTarget
 from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
 from labkit.spec.validation import Part
@@ -27,6 +27,8 @@ from labkit.spec.validation import Part
 Function = Callable[..., Any]
 OWN: dict[str, Function] = {}
 """Strategies of the user's own that a decorator registered, by name."""
+MAX_TIMED_REQUESTS = 100_000_000
+"""Items that a trial may have whose time alone is set: nobody sends so many."""
 MAX_REPR = 199
 """Letters of the text that shows a trial: what differs from the defaults."""
 
@@ -135,35 +137,50 @@ class Trial:
                 "transport.trace is on with probes 'counts': phases are parts of a latency, which "
                 "only 'full' measures; leave one of the two out"
             )
+        self._check_time()
         if self._is("gather") and self.requests > MAX_GATHER_ITEMS:
             raise BadInput(
                 f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
                 f"so at most {MAX_GATHER_ITEMS:,} are allowed; choose a bounded strategy"
             )
-        if self.workload.rate is not None:
-            self._check_open(self.workload.rate)
         if self.probes == "bare":
             usual = self.transport == AiohttpTransport() and self.path == "/{item}"
+            usual &= not (self.workload.lasts_s or self.workload.thinks.holds_back)
             if not usual or self.url is not None or not self._is("worker_pool"):
                 raise BadInput(
                     "probes is 'bare' with other settings than the hand-written loop has: leave "
                     "strategy at 'worker_pool', target at 'http', path and transport as they are"
                 )
 
-    def _check_open(self, rate: float) -> None:
-        if not self._is("worker_pool"):
+    def _check_time(self) -> None:
+        """Check what the workload's time asks of strategy, probes, deadline and host."""
+        asked, lasts_s = self.workload, self.workload.lasts_s or 0.0
+        arrivals = f"workload.rate {asked.rate:g}" if asked.rate else "workload.stages"
+        if asked.is_open and not self._is("worker_pool"):
             raise BadInput(
-                f"strategy is {self.strategy!r} with workload.rate {rate:g}: an open workload is "
-                "scheduled by its arrivals and not by a strategy; leave one of the two out"
+                f"strategy is {self.strategy!r} with {arrivals}: that says when a request is sent, "
+                "and not a strategy; leave one of the two out"
             )
-        if self.probes != "full":
+        if asked.is_open and self.probes != "full":
             raise BadInput(
-                f"probes is {self.probes!r} with workload.rate {rate:g}: the result of an "
+                f"probes is {self.probes!r} with {arrivals}: the result of an "
                 "open workload is its latency, which only 'full' measures; leave probes out"
             )
-        if self.is_remote and rate > MAX_REMOTE_RPS:
+        if lasts_s and any(map(self._is, TAKE_ALL)):
             raise BadInput(
-                f"workload.rate is {rate:g} on a remote host: at most {MAX_REMOTE_RPS:g} requests "
+                f"strategy is {self.strategy!r} with a trial of {lasts_s:g} s: it takes all items "
+                "at once, and nobody knows how many there will be; choose one such as worker_pool"
+            )
+        most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
+        if lasts_s >= most_s:
+            raise BadInput(
+                f"workload.seconds is {lasts_s:g} in all: the trial would be ended before, after "
+                f"{most_s:g} s (trial.deadline_s, on a remote host {MAX_REMOTE_S:g}); ask for less"
+            )
+        most = delays.highest(asked.schedule)
+        if self.is_remote and most > MAX_REMOTE_RPS:
+            raise BadInput(
+                f"workload.rate is {most:g} on a remote host: at most {MAX_REMOTE_RPS:g} requests "
                 "a second are sent there; ask for less"
             )
 
@@ -173,8 +190,10 @@ class Trial:
 
     @property
     def requests(self) -> int:
-        """Return how many items there are."""
-        return self.workload.requests
+        """Return how many items there are: at most, where the clock ends the trial."""
+        # No more are sent to a remote host in that time.
+        polite = math.ceil(MAX_REMOTE_RPS * (self.workload.lasts_s or 0.0))
+        return self.workload.requests or (polite if self.is_remote else MAX_TIMED_REQUESTS)
 
     @property
     def limit(self) -> int:
@@ -204,7 +223,7 @@ class Trial:
         """
         if self.switches.saturate is not None:
             return self.switches.saturate
-        if self.workload.rate is not None:
+        if self.workload.is_open or self.workload.thinks.holds_back:
             return False
         if isinstance(self.target, PostgresTarget):
             return self.target.query_s == 0
@@ -241,8 +260,9 @@ class Trial:
     @cached_property
     def floor_s(self) -> float | None:
         """Compute the makespan, in this order, of the server's delays; None where not known."""
-        # The time of an open workload is set by its arrivals.
-        return self._floor_and_bound[0] if self.workload.rate is None else None
+        # The time of an open workload is set by its arrivals; workers that think take longer.
+        is_own = self.workload.is_open or self.workload.thinks.holds_back
+        return None if is_own else self._floor_and_bound[0]
 
     @cached_property
     def bound_s(self) -> float | None:
@@ -251,15 +271,17 @@ class Trial:
         The last request of an open workload is sent when it is due, unless some are dropped.
         """
         (_, bound_s), asked = self._floor_and_bound, self.workload
-        if asked.rate is None:
+        if not asked.is_open:
             return bound_s
-        if asked.overflow == "drop":
+        if asked.overflow == "drop" or asked.lasts_s is not None:
             return None
-        *_, last_s = delays.due_s(asked.rate, asked.arrival, self.seed, self.requests)
+        *_, last_s = delays.due_s(asked.schedule, asked.arrival, self.seed, self.requests)
         return max(bound_s or 0.0, last_s)
 
     @cached_property
     def _floor_and_bound(self) -> tuple[float, float] | tuple[None, None]:
+        if self.workload.lasts_s:  # how many items there will be is not known
+            return None, None
         if not isinstance(self.target, HttpTarget | PostgresTarget) or self.path != "/{item}":
             return None, None
         delay = delays.parse(self.target.delay)
@@ -269,6 +291,8 @@ class Trial:
     def deadline_s(self) -> float:
         """Return the seconds after which the trial is ended: as set, or several times its need."""
         asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if self.is_remote else math.inf
+        if asked_s is None and self.workload.lasts_s:
+            return 60 + self.workload.lasts_s
         if asked_s is not None or self.is_remote:
             return min(asked_s or most_s, most_s)
         # The server answers the requests of one connection one after another, however deep they
@@ -278,9 +302,11 @@ class Trial:
         delay = delays.parse(getattr(self.target, "delay", "0"))
         at_once = self.transport.connections_at(in_flight)
         waiting_s, _ = delays.floor_and_bound_of(delay, self.seed, self.requests, at_once)
+        thinks = self.workload.thinks
+        thinking_s, _ = delays.floor_and_bound_of(thinks, self.seed, self.requests, in_flight)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
-        return 60 + arriving_s + 3 * waiting_s + 0.01 * self.requests
+        return 60 + arriving_s + 3 * (waiting_s + thinking_s) + 0.01 * self.requests
 
     def get(self, name: str) -> Any:
         """Return the value of the setting called `name`, as `replace` would take it."""

@@ -24,6 +24,7 @@ steps: floats become 16-bit words, and once there are `MAX_WORDS` of these they 
 
 from __future__ import annotations
 
+import mmap
 from array import array
 from asyncio import CancelledError, current_task
 from collections import Counter
@@ -38,6 +39,8 @@ Fetch = Callable[[int], Awaitable[object]]
 MAX_EXAMPLES = 5
 MAX_WORDS = 32_768
 """Latencies that wait as words, in 64 KiB, before they are counted."""
+MAX_SEEN = 1 << 24
+"""Items up to which each has a byte at once; of more a page is made when an item of it is sent."""
 
 
 class Meter:
@@ -51,7 +54,10 @@ class Meter:
         self.next: int | None = None
         """The next item of a strategy that sends them in order; None where it does not."""
         self.ok = self.cancelled = self._noted = self._again = 0
-        self._in_order, self._seen = 0, bytearray()
+        self._in_order = 0
+        self._seen: bytearray | mmap.mmap = bytearray()
+        self.taken: Callable[[], int] | None = None
+        """Counts the items that were taken, where the clock ends them."""
         self.failed: dict[str, int] = {}
         self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []
@@ -73,7 +79,8 @@ class Meter:
                 return
         if is_new and not seen and item >= (self.next or 0):
             self._in_order, self.next = self.next or 0, None
-            self._seen = bytearray(self.planned)
+            few, n = self.planned <= MAX_SEEN, self.planned
+            self._seen = bytearray(n) if few else mmap.mmap(-1, n)
             self.note(item)
             return
         self._noted += 1
@@ -145,10 +152,11 @@ class Meter:
         """Return the counts as in a record. Requests still in flight are counted as cancelled."""
         # In order there may be more items than were planned.
         repeated = self._again + max((self.next or 0) - self.planned, 0)
+        planned = self.planned if self.taken is None else self.taken()
         return Counts(
-            planned=self.planned,
+            planned=planned,
             sent=self.sent,
-            not_sent=self.planned - (self.sent - repeated),
+            not_sent=planned - (self.sent - repeated),
             repeated=repeated,
             ok=self.ok,
             failed=dict(self.failed),

@@ -49,6 +49,8 @@ ROWS = ("target", "transport", "strategy", "workload", "trial")
 GENERAL = "general"
 """The place below the form, for an error that names no visible field."""
 OWN_PLACES = ("strategy", GENERAL)
+DELAYS = ("delay", "think")
+"""Settings that are delay expressions."""
 ANY = {
     "url": "http://127.0.0.1:9000",
     "command": Command("python -m http.server {port} --bind 127.0.0.1"),
@@ -67,7 +69,7 @@ class PanelSetting(NamedTuple):
     def takes_list(self) -> bool:
         """Return whether a comma separates several values: not in a path or a URL."""
         is_text = str in {self.type, *get_args(self.type)}
-        return self.name in ("delay", "command") or (self.name != "repeats" and not is_text)
+        return self.name in (*DELAYS, "command") or (self.name != "repeats" and not is_text)
 
 
 def settings_of(trial: Trial) -> Iterator[PanelSetting]:
@@ -153,14 +155,16 @@ def read(
             words = validation.split_list(text, commas=commas) if one.takes_list else [text]
             try:
                 values[one.name] = [validation.from_text(one.name, w, one.type) for w in words]
-                for word in words if one.name == "delay" else ():
-                    delays.parse(word)
+                for word in words if one.name in DELAYS else ():
+                    delays.parse(word, one.name)
             except BadInput as error:
                 wrong.append(str(error))
     if wrong:
         return None, wrong
     (repeats,) = values.pop("repeats", [1])
     axes = {name: found for name, found in values.items() if len(found) > 1}
+    if values.get("requests") == [base.workload.requests]:
+        del values["requests"]  # nobody asked for them: the time may end the trial
     changes |= {name: found[0] for name, found in values.items()}
     if list(strategies) != [base.get("strategy")]:
         changes["strategy"] = strategies[0]

@@ -1,0 +1,139 @@
+"""A trial that the clock ends: its items, what becomes of those in flight, and think time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from counted import now, virtually
+
+from labkit.errors import BadInput
+from labkit.measured import duration, strategies
+from labkit.measured.duration import TimedItems, thinking
+from labkit.measured.probes import window
+from labkit.measured.probes.meter import Meter, metered
+from labkit.measured.probes.window import Window
+from labkit.spec import delays
+from labkit.spec.registry import STRATEGIES, TAKE_ALL
+
+PLENTY = 100_000_000
+
+
+@pytest.fixture(autouse=True)
+def _virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (duration, window):
+        monkeypatch.setattr(module, "perf_counter_ns", lambda: round(1e9 * (now() + 1)))
+
+
+async def answer(item: int) -> None:
+    await asyncio.sleep((1 + item % 3) / 10)
+
+
+async def ended(strategy: Any, meter: Meter, items: TimedItems, limit: int = 7) -> BaseException:
+    task = asyncio.ensure_future(strategy(metered(answer, meter), items, limit))
+    items.end(task)
+    (result,) = await asyncio.gather(task, return_exceptions=True)
+    meter.window.close()
+    assert meter.counts().conserved
+    return result
+
+
+def timed(requests: int = PLENTY, *, stages: bool = False) -> tuple[Meter, TimedItems]:
+    meter = Meter(requests, str, Window(None))
+    return meter, TimedItems(meter, 2.05, stages=stages)
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in TAKE_ALL])
+def test_the_clock_ends_every_strategy_that_takes_items_as_it_goes(name: str) -> None:
+    (meter, items), options = timed(), {"classes": 3} if name == "priority" else {}
+
+    async def main() -> None:
+        function = strategies.load(name).__wrapped__
+        await ended(lambda *given: function(*given, **options), meter, items)
+        assert now() == pytest.approx(2.05, abs=0.1)
+
+    virtually(main())
+    counts, limit = meter.counts(), 1 if name == "sequential" else 7
+    assert items.over
+    assert meter.window.wall_s == pytest.approx(2.05, abs=0.1)
+    assert 0 < counts.cancelled <= limit
+    assert counts.ok == counts.sent - counts.cancelled > 8 * limit
+    assert counts.planned == counts.sent + counts.not_sent < 1_100
+
+
+def test_requests_end_it_where_they_come_first() -> None:
+    meter, items = timed(20)
+    virtually(ended(strategies.load("worker_pool").__wrapped__, meter, items))
+    assert (meter.counts().ok, meter.counts().planned, items.over) == (20, 20, False)
+    assert meter.window.wall_s < 1
+
+
+@pytest.mark.parametrize(("stages", "lasts_s"), [(False, 2.05), (True, 1.05)])
+def test_stages_begin_with_the_trial_and_seconds_with_its_first_send(
+    stages: bool, lasts_s: float
+) -> None:
+    meter, items = timed(stages=stages)
+
+    async def late(fetch: Any, given: TimedItems, limit: int) -> None:
+        await asyncio.sleep(1)
+        for item in given:
+            await fetch(item)
+
+    virtually(ended(late, meter, items))
+    # The end is looked for where it may be: 2.05 s after the start there is a first send.
+    assert meter.window.wall_s == pytest.approx(lasts_s)
+
+
+def test_a_strategy_that_wants_to_know_how_many_is_told_why_not() -> None:
+    async def halves(fetch: Any, items: Any, limit: int) -> None:
+        await fetch(len(items) // 2)
+
+    result = virtually(ended(halves, *timed()))
+    assert isinstance(result, TypeError)
+    assert "items has no length, as the clock ends them" in str(result)
+
+
+def test_a_strategy_that_takes_all_of_them_is_stopped() -> None:
+    async def all_at_once(fetch: Any, items: Any, limit: int) -> None:
+        await asyncio.gather(*[fetch(item) for item in list(items)])
+
+    result = virtually(ended(all_at_once, *timed()))
+    assert isinstance(result, BadInput)
+    assert "65,536 were taken at once" in str(result)
+
+
+def test_one_that_goes_on_after_its_cancellation_gets_no_more_items() -> None:
+    meter, items = timed()
+
+    async def stubborn(fetch: Any, given: Any, limit: int) -> None:
+        for item in given:
+            await asyncio.gather(fetch(item), return_exceptions=True)
+
+    virtually(ended(stubborn, meter, items))
+    assert meter.counts().sent < 30
+
+
+def test_items_out_of_order_beyond_what_fits_into_memory_are_counted() -> None:
+    meter, _ = timed()
+
+    async def main() -> None:
+        call = metered(answer, meter)
+        await asyncio.gather(*map(call, (0, 2, PLENTY - 1, 1, 2)))
+
+    virtually(main())
+    assert (meter.sent, meter.counts().repeated) == (5, 1)
+
+
+def test_a_worker_thinks_between_its_calls_and_not_after_the_last() -> None:
+    think, meter = delays.parse("uniform(0.2,0.4)"), Meter(5, str, Window(None))
+
+    async def main() -> float:
+        call = thinking(metered(answer, meter), think, 3, meter)
+        for item in range(5):
+            await call(item)
+        return now()
+
+    thought_s = sum(think.draw(3, f"think/{item}") for item in range(4))
+    assert virtually(main()) == pytest.approx((1 + 2 + 3 + 1 + 2) / 10 + thought_s)
+    assert meter.window.wall_s == pytest.approx(0.9 + thought_s)
