@@ -148,6 +148,8 @@ def perform(
         found = Run(record) if record else Outcome([])
         if json is not None:
             write_json(json, found.to_dict() | {"failed": str(failure)})
+        if wanted and wanted.openmetrics and record:
+            write("--openmetrics", wanted.openmetrics, found.openmetrics())
         if record and json != "-":
             say(found.text())
         raise
@@ -159,7 +161,9 @@ def perform(
         shown = text(outcome)
         missed = outcome.missed(*wanted.fail_if) if wanted and wanted.fail_if else []
         if json is not None:  # JSON needs pandas, whose import takes a third of a second
-            write_json(json, outcome.to_dict() | ({"missed": missed} if missed else {}))
+            write_json(
+                json, outcome.to_dict() | ({"missed": missed} if wanted and wanted.fail_if else {})
+            )
         if "-" not in (json, *([wanted.markdown, wanted.openmetrics] if wanted else [])):
             say(shown)
     if remark is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.record import codes
 from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
@@ -25,27 +25,6 @@ _WHOLE_PROCESS = (
     "Memory, time and CPU are the whole process's, its start included; efficiency is the floor in "
     "this order over the time of the requests alone."
 )
-_COLUMNS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
-    "triptych": (
-        ("memory then (MB)", "published", "process_peak_rss_bytes"),
-        ("memory now (MB)", "measured", "process_peak_rss_bytes"),
-        ("time then (s)", "published", "process_wall_s"),
-        ("time now (s)", "measured", "process_wall_s"),
-        ("floor (s)", "measured", "floor_s"),
-        ("efficiency (%)", "measured", "efficiency"),
-        ("CPU then (%)", "published", "process_cpu_percent"),
-        ("CPU now (%)", "measured", "process_cpu_percent"),
-    ),
-    "throughput": (
-        ("then (requests/s)", "published", "throughput_rps"),
-        ("now (requests/s)", "measured", "throughput_rps"),
-        ("least", "measured", "throughput_rps_min"),
-        ("most", "measured", "throughput_rps_max"),
-        ("client CPU (%)", "measured", "cpu_percent"),
-        ("server CPU (%)", "measured", "server_cpu_percent"),
-    ),
-}
-"""The columns of the table beside each chart: its header, published or measured, the metric."""
 
 
 class Reproduction(FileStudy):
@@ -100,7 +79,7 @@ class Reproduction(FileStudy):
 
     def table(self) -> Table:
         """Return published beside measured, a row an arm."""
-        columns, rows, lines = _COLUMNS[self.file.chart], self.published(), []
+        columns, rows, lines = paths.table("tables.toml")[self.file.chart], self.published(), []
         says = [self.scale_text(), _WHOLE_PROCESS, *self.omissions(), self.measured_on()]
         if self.file.chart == "throughput":
             ran = [row for row in rows if row["measured"]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.errors import BadInput, LabError
 from labkit.record import guards
 from labkit.record.record import Record
@@ -130,7 +130,8 @@ class Outcome(Result):
         title = f"{first.experiment or 'run'}: {first.ran}, {first.called}"
         shown = "".join([table.html() for table in self._shown()])
         settings = Table(headers=["", ""], rows=list(html.flat(first.trial)), left=2)
-        own = html.section("Result", shown, html.figure(picture or self.plot()))
+        drawn = html.figure(picture) if picture else html.picture(self.plot)
+        own = html.section("Result", shown, drawn)
         asked = html.section("Settings of the first arm", settings.html())
         return self._page(title, f"Measured on {first.started_at[:10]}.", own, asked)
 
@@ -167,13 +168,15 @@ class Outcome(Result):
 
         Raises `LabError` where the folder cannot be written.
         """
-        chart = picture or self.plot()
+        with contextlib.suppress(BadInput):  # there may be nothing to draw
+            picture = picture or self.plot()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            chart.save(folder / f"{self.chart}.svg")
-            chart.save(folder / f"{self.chart}.png")
+            for kind in ("svg", "png"):
+                if picture is not None:
+                    picture.save(folder / f"{self.chart}.{kind}")
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
-            (folder / "report.html").write_text(self.report(chart), encoding="utf-8")
+            (folder / "report.html").write_text(self.report(picture), encoding="utf-8")
         except OSError as error:
             raise LabError(
                 f"the report cannot be written to {folder} ({error.strerror}): "
@@ -293,15 +296,6 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 class Sweep(Study):
     """One trial at several limits. `knee` and `usl` are None and a reason where there is none."""
 
-    COLUMNS: Mapping[str, str] = {
-        "throughput_rps": "requests/s",
-        "latency_p50_s": "p50 (ms)",
-        "latency_p99_s": "p99 (ms)",
-        "efficiency": "efficiency (%)",
-        "cpu_percent": "CPU (%)",
-        "server_cpu_percent": "server CPU (%)",
-    }
-
     def __init__(self, records: Sequence[Record]) -> None:
         ordered = sorted(records, key=lambda record: (_limit(record), record.repeat))
         super().__init__(ordered, ["limit"])
@@ -363,7 +357,8 @@ class Sweep(Study):
 
     def table(self) -> Table:
         """Return a line for each limit; below it what they mean, the knee last."""
-        found = tables.words(self._summary, ["limit"], self.COLUMNS, ranged="throughput_rps")
+        columns = paths.table("tables.toml")["sweep"]
+        found = tables.words(self._summary, ["limit"], columns, ranged="throughput_rps")
         rows = [
             [*row[:-1], _text(level.in_flight), _text(level.server_max_in_flight), row[-1]]
             for row, level in zip(found.rows, self.levels, strict=True)

@@ -87,13 +87,12 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _describe(record: Record) -> dict[str, Any]:
-    found = {name: getattr(record, name) for name in _OF_RECORD}
-    found["called"] = record.called
-    found["warnings"] = codes_text(note.code for note in record.warnings)
-    for name, path in _OF_TRIAL.items():
-        part, _, field = path.rpartition(".")
-        found[name] = (record.trial.get(part, {}) if part else record.trial).get(field)
-    return found
+    settings = dict(flat(record.trial))
+    return {
+        **{name: getattr(record, name) for name in (*_OF_RECORD, "called")},
+        "warnings": codes_text(note.code for note in record.warnings),
+        **{name: settings.get(path) for name, path in _OF_TRIAL.items()},
+    }
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:
