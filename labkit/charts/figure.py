@@ -11,6 +11,7 @@ import io
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ class Chart(Figure):
         legend_in = _LEGEND_IN * -(-len(legend) // columns)
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
         super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
+        self._is_for_any_page = False
         self.alt = alt or f"{title}. {'; '.join(parts)}."
         self.notes = tuple(notes)
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
@@ -96,9 +98,17 @@ class Chart(Figure):
     @style.applied()
     def draw(self, renderer: RendererBase) -> None:
         """Draw in the lab's style: ticks are made no earlier than here."""
-        for text in self.findobj(Text):
-            text.set_text(visible(text.get_text()))  # no font has these, and no XML may
-        super().draw(renderer)
+        # Saving draws twice: once for the layout, by a renderer that shows nothing, and then with
+        # the layout switched off. To lay out takes no drawing, so that the first is left out.
+        layout = self.get_layout_engine()
+        if isinstance(layout, _Steady):
+            for text in self.findobj(Text):
+                text.set_text(visible(text.get_text()))  # no font has these, and no XML may
+            if self.canvas.is_saving():
+                layout.execute(self)
+                return
+        with style.transparent_background(self) if self._is_for_any_page else nullcontext():
+            super().draw(renderer)
 
     @style.applied()
     def svg(self) -> str:
@@ -114,11 +124,13 @@ class Chart(Figure):
         self.savefig(buffer, format="png", dpi=dpi)
         return buffer.getvalue()
 
-    @style.applied()
     def png_transparent(self, dpi: int = style.PNG_DPI) -> bytes:
         """Return this chart as PNG for a page that may be light or dark, as a notebook is."""
-        with style.transparent_background(self):
+        self._is_for_any_page = True
+        try:
             return self.png(dpi)
+        finally:
+            self._is_for_any_page = False
 
     def save(self, path: str | Path) -> Path:
         """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""

@@ -112,7 +112,6 @@ def transparent_background(figure: Figure) -> Iterator[None]:
     # transparent: so the colours are replaced in what is drawn, and put back. One set of rcParams
     # for every page was rejected, as its ink is pale in a report and from a projector; so was to
     # draw again with other rcParams, which loses what the user changed.
-    figure.draw_without_rendering()  # ticks are made no earlier
     artists = figure.findobj()
     artists += [box for one in artists if isinstance(one, Text) and (box := one.get_bbox_patch())]
     undo: list[tuple[Any, Any]] = []

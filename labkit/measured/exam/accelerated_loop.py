@@ -58,6 +58,7 @@ class Turns(selectors.DefaultSelector):
         self.accelerated, self.clock, self.min_wait_s = accelerated, clock, MIN_WAIT_S
         self.count, self.ahead_s = 0, 0.0
         self._threads, self._process = threading.active_count(), ProcessReader(os.getpid())
+        self._waited_s: float | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -77,10 +78,10 @@ class Turns(selectors.DefaultSelector):
     def own_s(self) -> float:
         """Return real seconds, less those in which the process waited for a core."""
         while True:
-            waited_s, now_s = self._process.waited_s(), perf_counter()
-            # It may have lost its core in between.
-            if self._process.waited_s() == waited_s:
+            now_s, waited_s = perf_counter(), self._process.waited_s()
+            if waited_s == self._waited_s:  # as before: it has not lost its core in between
                 return now_s - (waited_s or 0.0)
+            self._waited_s = waited_s
 
     def blocked_s(self) -> float | None:
         """Return how long the loop stood still without computing while it had a core.
@@ -91,26 +92,25 @@ class Turns(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[Event]:
         """Return what is ready; the turn before is over, and the next one begins."""
+        now = self.own_s(), thread_time()
         if self._began is not None:
-            own_s, cpu_s = self.own_s() - self._began[0], thread_time() - self._began[1]
+            own_s, cpu_s = now[0] - self._began[0], now[1] - self._began[1]
             self.asleep_s += max(own_s - cpu_s, 0.0)
             self.longest_s = max(self.longest_s, cpu_s)
         self.count += 1
-        ready = self._ready(timeout)
-        self._began = self.own_s(), thread_time()
-        return ready
-
-    def _ready(self, timeout: float | None) -> list[Event]:
-        if timeout is None or not self.accelerated:
-            return super().select(timeout)
-        # One of the sockets is the loop's own.
-        others = threading.active_count() > self._threads or len(self.get_map()) > 1
-        real_s = min(timeout, self.min_wait_s) if others else 0.0
-        before, start = self.clock(), monotonic()
-        ready = super().select(real_s)
-        if not ready or real_s:
-            waited_s = monotonic() - start if ready else timeout
-            self.ahead_s += max(waited_s - (self.clock() - before), 0.0)
+        if not timeout or not self.accelerated:
+            real_s, ready = timeout, super().select(timeout)
+        else:
+            # One of the sockets is the loop's own.
+            others = threading.active_count() > self._threads or len(self.get_map()) > 1
+            real_s = min(timeout, self.min_wait_s) if others else 0.0
+            before, start = self.clock(), monotonic()
+            ready = super().select(real_s)
+            if not ready or real_s:
+                waited_s = monotonic() - start if ready else timeout
+                self.ahead_s += max(waited_s - (self.clock() - before), 0.0)
+        # To read both clocks takes as long as the rest of a turn: once, where nothing was waited for.
+        self._began = now if real_s == 0 else (self.own_s(), thread_time())
         return ready
 
 

@@ -222,8 +222,7 @@ class ScenarioRun:
 async def observe_backlog(run: ScenarioRun) -> Backlog:
     """Let all calls in flight wait; return what waits behind them and what waiting costs.
 
-    First nothing must be added any more. Checks are the further apart the longer something is
-    added, as a strategy may pause in between.
+    First nothing must be added any more.
     """
     turns, calls = run.turns, run.calls
     waiting, before, check_s = 0, (-1, -1, -1), MIN_CHECK_S
@@ -233,10 +232,12 @@ async def observe_backlog(run: ScenarioRun) -> Backlog:
         waiting = max(waiting, run.waiting())
         now = (calls.in_flight, calls.made, waiting)
         if now != before:
-            before, check_s = now, min(CHECK_GROWTH * check_s, MAX_CHECK_S)
-            since_s, since_turns = turns.time(), turns.count
+            before, since_s, since_turns = now, turns.time(), turns.count
         elif turns.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
             break
+        # The further apart the longer it takes: a pause may be meant, and to find thousands of tasks
+        # takes longer than to add one.
+        check_s = min(CHECK_GROWTH * check_s, MAX_CHECK_S)
         await asyncio.sleep(check_s)
     # Now a thread's answers are waited for in real time.
     turns.min_wait_s = WATCHED_S
