@@ -109,7 +109,7 @@ class Turns(selectors.DefaultSelector):
             if not ready or real_s:
                 waited_s = monotonic() - start if ready else timeout
                 self.ahead_s += max(waited_s - (self.clock() - before), 0.0)
-        # To read both clocks takes as long as the rest of a turn: once, where nothing was waited for.
+        # To read both clocks takes as long as the rest of a turn: once, where nothing was awaited.
         self._began = now if real_s == 0 else (self.own_s(), thread_time())
         return ready
 

@@ -235,8 +235,8 @@ async def observe_backlog(run: ScenarioRun) -> Backlog:
             before, since_s, since_turns = now, turns.time(), turns.count
         elif turns.time() - since_s >= SETTLED_S or turns.count - since_turns >= SETTLED_TURNS:
             break
-        # The further apart the longer it takes: a pause may be meant, and to find thousands of tasks
-        # takes longer than to add one.
+        # The further apart the longer it takes: a pause may be meant, and to find thousands of
+        # tasks takes longer than to add one.
         check_s = min(CHECK_GROWTH * check_s, MAX_CHECK_S)
         await asyncio.sleep(check_s)
     # Now a thread's answers are waited for in real time.
