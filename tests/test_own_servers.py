@@ -90,7 +90,7 @@ def test_a_server_is_found_by_its_port_with_its_fellow_workers() -> None:
     with sharing() as (parent, ports):
         found = [listeners.find(HERE, port) for port in ports]
     assert [one.roots for one in found] == [[parent], [parent]]
-    assert [one.alone for one in found] == [False, False]
+    assert [len(one.pids) for one in found] == [3, 3]
 
 
 def test_of_two_that_listen_the_one_that_answers_there_is_found() -> None:
@@ -101,9 +101,8 @@ def test_of_two_that_listen_the_one_that_answers_there_is_found() -> None:
         found = listeners.find(["::1", *HERE], port)
 
     # It is this process, below which runs the client too: it is measured alone.
-    assert (found.hosts, found.roots, found.alone) == (HERE, [os.getpid()], True)
+    assert (found.hosts, found.roots, found.pids) == (HERE, [os.getpid()], [])
     assert servers.measured("http://x", found).pid == os.getpid()
-    assert servers.measured("http://x", found).roots == []
 
 
 def test_what_cannot_be_read_is_said_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +111,7 @@ def test_what_cannot_be_read_is_said_and_nothing_fails(monkeypatch: pytest.Monke
         monkeypatch.setattr(listeners, "holders_of", lambda _: set())
         served = servers.measured("http://x", listeners.find(HERE, port))
     (note,) = served.notes
-    assert (served.pid, served.roots, note.code) == (None, [], "target-not-read")
+    assert (served.pid, served.pids, note.code) == (None, [], "target-not-read")
     assert "is another user's" in note.message
     (note,) = servers.measured("http://x", listeners.find(HERE, port)).notes
     assert "is none of this machine that can be seen" in note.message
@@ -149,7 +148,7 @@ async def test_a_command_is_measured_with_all_that_it_starts_and_all_of_it_ends(
     ready = commanded(f"sh -c '{FAMILY}'")
     with ExitStack() as gone:
         async with servers.target_of(ready, min(CORES), None) as served:
-            (server,) = map(psutil.Process, served.roots)
+            server = psutil.Process(served.in_force["in_force"]["pids"][0])
             family = [server, *server.children(recursive=True)]
             gone.enter_context(ending(*family))
             assert [one.name() for one in family[1:]] == ["sleep", "sleep"]

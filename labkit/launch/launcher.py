@@ -164,7 +164,7 @@ class _Run:
                 started = servers.target_of(self.ready, mine.server, served)
                 target = await stack.enter_async_context(started)
                 self.child = client
-                pids = {"pid": target.pid, "roots": target.roots}
+                pids = {"pid": target.pid, "pids": target.pids}
                 client.send({"url": url or target.url, **pids})
                 note = await self._measure(target, client, deadline_s)
                 # Where nobody listens, that no request succeeded says it all.

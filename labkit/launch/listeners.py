@@ -34,13 +34,13 @@ class Listener:
     """Who listens at an address: where, in which processes, pinned to which cores.
 
     `hosts` is empty where nobody of this network does, and `roots`, the processes at the top, where
-    those may not be read; `alone` says that what is below them is not the server's. `cores` is
-    empty where it may run on any.
+    those may not be read. `pids` are all of the server; none where its root is measured alone.
+    `cores` is empty where it may run on any.
     """
 
     hosts: list[str]
     roots: list[int]
-    alone: bool
+    pids: list[int]
     cores: set[int]
 
 
@@ -53,15 +53,14 @@ def find(addresses: Iterable[str], port: int) -> Listener:
         inodes = exact or [inode for inode, host in open_at.items() if host in EVERYWHERE]
         if inodes:
             break
-    holders = holders_of(inodes)
-    roots, alone = _top(holders)
+    roots, pids = _whole(holders_of(inodes))
     usable, cores = set(environment.usable_cores()), set[int]()
-    for pid in {*holders, *roots}:
+    for pid in {*roots, *pids}:
         with suppress(OSError):  # it is gone
             pinned = os.sched_getaffinity(pid)
             cores |= pinned if not usable <= pinned else set()
     hosts = [open_at[inode] for inode in inodes]
-    return Listener(hosts=hosts, roots=roots, alone=alone, cores=cores)
+    return Listener(hosts=hosts, roots=roots, pids=pids, cores=cores)
 
 
 def sockets(port: int) -> dict[str, str]:
@@ -91,17 +90,22 @@ def holders_of(inodes: Iterable[str]) -> set[int]:
     return found
 
 
-def _top(pids: set[int]) -> tuple[list[int], bool]:
-    """Return those at the top, or their parent; and whether they are measured without the rest."""
+def _whole(holders: set[int]) -> tuple[list[int], list[int]]:
+    """Return the processes at the top, and those with all below them."""
     above = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
     # The first process of a system may have it, too: it hands sockets to those that it starts.
-    above_of, pids = dict[int, list[int]](), pids - {1} or pids
-    for pid in pids:
+    above_of, holders = dict[int, list[int]](), holders - {1} or holders
+    for pid in holders:
         with suppress(psutil.Error):
             above_of[pid] = [one.pid for one in psutil.Process(pid).parents()]
-    top = sorted(pid for pid, parents in above_of.items() if not pids & {*parents})
-    parents = {above_of[pid][0] for pid in top if above_of[pid]}
-    if len(top) > 1 and len(parents) == 1 and not parents & {1, *above}:
-        top = [*parents]
-    own = [pid for pid in top if pid in above]
-    return own[:1] or top, bool(own)
+    roots = sorted(pid for pid, parents in above_of.items() if not holders & {*parents})
+    parents = {above_of[pid][0] for pid in roots if above_of[pid]}
+    if len(roots) > 1 and len(parents) == 1 and not parents & {1, *above}:
+        roots = [*parents]
+    if own := above & {*roots}:
+        return [*own], []
+    pids = [*roots]
+    for root in roots:
+        with suppress(psutil.Error):
+            pids += [one.pid for one in psutil.Process(root).children(recursive=True)]
+    return roots, pids

@@ -33,7 +33,7 @@ ASK_S = 10.0
 class Served:
     """A target that accepts connections; `pid` None is one that the lab did not start.
 
-    Such a one is measured over all the processes below its `roots`, and has the `cores` alone.
+    Such a one is measured over all of its `pids`, and has the `cores` alone.
     `own`: it was started for one trial, and all that it counts is of that. `in_force` is what a
     target that reports no counts by HTTP reports of itself; `child` is its process, which `reports`
     them when asked by a signal.
@@ -45,7 +45,7 @@ class Served:
     in_force: dict[str, Any] | None = None
     child: Child | None = None
     reports: bool = False
-    roots: list[int] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
     cores: Collection[int] = ()
     notes: list[Note] = field(default_factory=list)
 
@@ -81,9 +81,9 @@ def measured(url: str, found: Listener) -> Served:
     in_force = {"process": name, "pids": found.roots, "cores": pinned}
     return Served(
         url,
-        found.roots[0] if found.alone else None,
+        None if found.pids else found.roots[0],
         in_force={"in_force": in_force},
-        roots=[] if found.alone else found.roots,
+        pids=found.pids,
         cores=found.cores,
     )
 

@@ -69,12 +69,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
     """A target that accepts connections; `pid` None is one that is not measured.
 
-    One with `roots` is measured over these processes and all below them.
+    One with `pids` is measured over these processes and what they start.
     """
 
     url: str
     pid: int | None = None
-    roots: list[int] = []
+    pids: list[int] = []
 
 
 class _Parent:
@@ -165,7 +165,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     opened = open_transport(trial.transport, target.url, trial.path, job.addresses, rows=rows)
     async with opened as fetch:
         call: Fetch = fetch
-        pids = target.roots or target.pid
+        pids = target.pids or target.pid
         meter = Meter(requests, opened.kind_of, Window(pids, processes))
         report = partial(_PARENT.send_progress, meter)
         sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)

@@ -13,7 +13,6 @@ import os
 import re
 import resource
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -30,8 +29,9 @@ _HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 class ProcessReader:
     """Memory and CPU of one process. Its files stay open, so that a read is one system call."""
 
-    def __init__(self, pid: int | None) -> None:
-        self.pid = pid
+    def __init__(self, pid: int | None, *, parent: bool = False) -> None:
+        self.pid, self.is_parent = pid, parent
+        self._children = _open(pid, f"task/{pid}/children") if parent else None
         self._statm = _open(pid, "statm")
         self._stat = _open(pid, "stat")
         self._schedstat = _open(pid, "schedstat")
@@ -67,6 +67,13 @@ class ProcessReader:
         fields = data[data.rindex(b")") + 2 :].split()
         return sum(map(int, fields[13:15])) / TICKS_PER_S
 
+    def children(self) -> list[int]:
+        """Return the children that its first thread has now, where it is watched as a parent."""
+        data = b""
+        while more := _read(self._children, len(data)):  # it may be longer than one read
+            data += more
+        return [*map(int, data.split())]
+
     def waited_s(self) -> float | None:
         """Return the seconds in which it was ready to run and no core was free for it."""
         data = _read(self._schedstat)
@@ -78,10 +85,10 @@ class ProcessReader:
 
     def close(self) -> None:
         """Close the files."""
-        for fd in (self._statm, self._stat, self._schedstat):
+        for fd in (self._statm, self._stat, self._schedstat, self._children):
             if fd is not None:
                 os.close(fd)
-        self._statm = self._stat = self._schedstat = None
+        self._statm = self._stat = self._schedstat = self._children = None
 
 
 class ProcessTreeReader:
@@ -92,23 +99,12 @@ class ProcessTreeReader:
     ended to its parent and shows that sum in ticks: it is off by two ticks at most for each parent,
     however many have ended.
 
-    Every thread has children of its own, and a server may have many of both: all are looked at once
-    here, and at each reading the first threads of those that have children then.
+    Of the processes that are named the children of their first threads are added as they come; of
+    others nobody asks. The first of a server are named all, whatever thread has started them.
     """
 
-    def __init__(self, *roots: int) -> None:
-        self._members: dict[int, ProcessReader] = {}
-        self._parents: dict[int, int] = {}
-        left = [*roots]
-        while left:
-            pid = left.pop()
-            below = [child for task in _tasks(pid) for child in _children(pid, task)]
-            children = _open(pid, f"task/{pid}/children") if below or pid in roots else None
-            if children is not None:
-                self._parents[pid] = children
-            if pid not in self._members:
-                self._members[pid] = ProcessReader(pid)
-                left += below
+    def __init__(self, *pids: int) -> None:
+        self._members = {pid: ProcessReader(pid, parent=True) for pid in pids}
 
     @property
     def pids(self) -> list[int]:
@@ -133,7 +129,7 @@ class ProcessTreeReader:
         # A child that ends between the two readings is in neither of them: read both again.
         for _ in range(MAX_READINGS):
             members = self._read_members()
-            ended = [self._members[pid].ended_children_s() for pid in self._parents]
+            ended = [one.ended_children_s() for one in members if one.is_parent]
             ended_s = sum(one or 0.0 for one in ended) if members else None
             used_s = [one.cpu_s() for one in members]
             if None not in used_s:
@@ -150,31 +146,21 @@ class ProcessTreeReader:
         for one in self._members.values():
             one.close()
         self._members.clear()
-        for fd in self._parents.values():
-            os.close(fd)
-        self._parents.clear()
 
     def _read_members(self) -> list[ProcessReader]:
         """Return readers of those that there are now; none where they cannot be read."""
-        listed = set[int]()
-        for fd in self._parents.values():
-            data = b""
-            while more := _read(fd, len(data)):  # it may be longer than one read
-                data += more
-            listed.update(map(int, data.split()))
+        listed = {child for one in self._members.values() for child in one.children()}
         for new in listed - self._members.keys():
             self._members[new] = ProcessReader(new)
         # Not all are listed: some are children of other threads, some have lost their parent.
-        for pid in self._members.keys() - listed:
-            if self._members[pid].pages() is None:
-                self._members.pop(pid).close()
-                if pid in self._parents:
-                    os.close(self._parents.pop(pid))
+        unlisted = self._members.keys() - listed
+        for gone in [pid for pid in unlisted if self._members[pid].pages() is None]:
+            self._members.pop(gone).close()
         return [*self._members.values()]
 
 
 Pids = int | Sequence[int] | None
-"""The process of a target, or those below which all are the target's; None is not measured."""
+"""The process of a target, or all of a server's; None is not measured."""
 
 
 def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeReader:
@@ -182,19 +168,6 @@ def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeR
     if isinstance(pid, Sequence):
         return ProcessTreeReader(*pid)
     return ProcessTreeReader(pid) if pid and processes == "many" else ProcessReader(pid)
-
-
-def _tasks(pid: int) -> list[str]:
-    try:
-        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208  # names, and nothing of pathlib's
-    except OSError:
-        return []
-
-
-def _children(pid: int, task: str) -> list[int]:
-    with suppress(OSError):
-        return [*map(int, Path(f"/proc/{pid}/task/{task}/children").read_bytes().split())]
-    return []
 
 
 def high_water_bytes(pid: int | str | None = "self") -> int | None:
