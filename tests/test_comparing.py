@@ -305,17 +305,42 @@ def test_a_table_names_each_arm_once() -> None:
 def test_the_ends_of_an_unpaired_ratio_are_pairs_as_deep_as_the_rank_sum_test_allows() -> None:
     of, to = [1.1, 1.12, 1.09, 1.11, 1.13], [1.0, 1.01, 0.99, 1.02, 0.98]
     pairs = sorted(a / b for a, b in itertools.product(of, to))
-    # Of the 252 orders of five and five, 4 have a rank sum of at most 2: 1.6 % at each end.
-    found = stats.of_unpaired(of, to)
-    assert (found.low, found.high) == pytest.approx((pairs[2], pairs[-3]))
-    assert found.value == pytest.approx(pairs[12])
+    assert stats.of_unpaired(of, to).value == pytest.approx(pairs[12])
     family = stats.of_unpaired(of, to, family=stats.Family(5))
     assert (family.low, family.high) == pytest.approx((pairs[0], pairs[-1]))
-    many = stats.of_unpaired(of, to, family=stats.Family(1_000))
-    assert many.low < pairs[0] < pairs[-1] < many.high
     assert stats.of_unpaired([2.0] * 5, [1.0] * 9, family=stats.Family(99)).low == pytest.approx(2)
     assert stats.of_unpaired(of, to[:4]).low is None
-    assert stats.of_unpaired(of * 9, to * 9).low == pytest.approx(pairs[10], rel=0.01)
+    # No depth reaches this level: the lowest pair lies beyond Welch's end, the highest does not.
+    of, to = np.array([-1, 0, 0, 0, 0]), np.array([1, 0, 0, 0, 0, 0, 0])
+    many = stats.of_unpaired(np.exp(of).tolist(), np.exp(to).tolist(), family=stats.Family(20))
+    welch = scipy_stats.ttest_ind(of, to, equal_var=False).confidence_interval(0.998)
+    assert (math.log(many.low), math.log(many.high)) == pytest.approx((-2, welch.high))
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "level"), [(5, 5, 0.95), (9, 6, 0.9), (20, 20, 0.95), (21, 20, 0.95)]
+)
+def test_the_depth_of_unpaired_ends_is_that_of_mann_and_whitneys_test(
+    n: int, m: int, level: float
+) -> None:
+    of, to = np.random.default_rng(n).normal(size=n), np.random.default_rng(m + 99).normal(size=m)
+    found = stats.of_unpaired(np.exp(of).tolist(), np.exp(to).tolist(), level)
+    shifts = np.sort(np.subtract.outer(of, to), axis=None)
+    depth = int(np.argmin(abs(shifts - math.log(found.low)))) + 1
+    assert (math.log(found.high), found.n) == pytest.approx((shifts[-depth], m))
+
+    def tail(u: int) -> float:
+        """How often so few pairs, or fewer, have the higher value on the first side."""
+        full, part = divmod(u, m)
+        of = [*[m + 0.5] * full, part + 0.5, *[0.5] * n][:n]
+        found = scipy_stats.mannwhitneyu(of, range(1, m + 1), alternative="less", method="exact")
+        return float(found.pvalue)
+
+    if n * m > 400:  # of so many it is taken as normal
+        normal = scipy_stats.norm(n * m / 2, math.sqrt(n * m * (n + m + 1) / 12))
+        assert depth == math.floor(normal.ppf((1 - level) / 2))
+    else:
+        assert tail(depth - 1) <= (1 - level) / 2 < tail(depth)
 
 
 @pytest.mark.parametrize(("n", "among", "worlds"), [(5, 3, 300), (12, 4, 100)])

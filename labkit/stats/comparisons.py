@@ -279,8 +279,6 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
     """Rank the strategies of these records by every metric, the best by the first metric first."""
-    if not records:
-        return []
     by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(str(record.axes["strategy"]), []).append(record)
