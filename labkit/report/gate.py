@@ -5,6 +5,17 @@ one of the two alone. So a difference counts only where its interval lies wholly
 and only between like machines and versions. The words are not those of claims, which hold or are
 refuted: beside its baseline a metric is a `regression`, an `improvement`, has `no difference shown`
 (the interval lies within the tolerance), or is `inconclusive`.
+
+What was measured: the share (%) of simulated comparisons of four metrics, with noise as records of
+a server with a delay have it (0.6, 2, 3 and 0.2 %), in which the same server is worse, and one that
+is 10 % slower. Days are alike, or differ by as much as the repeats of one do. With CPU per request
+(noise of 8 %) it was 5.5 to 8.5 instead of 1 to 2: so it is compared where it is named alone.
+
+| repeats         | same, days alike | same, days differ | slower, in any of these |
+|-----------------|------------------|-------------------|-------------------------|
+| 3 (every one)   | 0.0              | 4 to 6            | 100                     |
+| 5               | 0.0              | 1 to 2            | 100                     |
+| 8               | 0.0              | 2 to 4            | 100                     |
 """
 
 from __future__ import annotations
@@ -43,9 +54,8 @@ _THRESHOLD = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*")
 
 CLOSED = ("throughput_rps", "latency_p50_s", "latency_p99_s", "process_peak_rss_bytes")
 OPEN = ("latency_due_p50_s", "latency_due_p99_s", "process_peak_rss_bytes")
-"""The metrics that a baseline is compared by where none is named: those of a closed workload, and
-of one with a rate, which sets its throughput. CPU is none of them: on another day the same machine
-may use 8 % more of it for the same, whatever the repeats of one day agree on."""
+"""The metrics that a baseline is compared by where none is named: of a closed workload, and
+of one with a rate, which sets its throughput."""
 MIN_EVERY = 3
 """Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
 is an interval instead."""
@@ -269,13 +279,13 @@ def changes(
     rows = []
     for one in found:
         metric, ratio = stats.METRICS[one.metric], one.ratio
-        text = stats.NOT_MEASURED
+        found_ratio = stats.NOT_MEASURED
         if ratio and ratio.ends:
-            text = "{} ({} to {})".format(*map(ratio_text, (ratio.value, *ratio.ends)))
-        figures = [metric.format(one.then), metric.format(one.now), text]
+            found_ratio = "{} ({} to {})".format(*map(ratio_text, (ratio.value, *ratio.ends)))
+        figures = [metric.format(one.then), metric.format(one.now), found_ratio]
         rows.append([one.word, one.arm, metric.label, *figures, one.reason])
-    said = "\n".join([says, *notes])
-    return Changes(headers=headers, rows=rows, says=said, left=3, changes=found)
+    text = "\n".join([says, *notes])
+    return Changes(headers=headers, rows=rows, says=text, left=3, changes=found)
 
 
 def _change(

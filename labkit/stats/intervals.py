@@ -56,6 +56,11 @@ by 4 metrics with noise of their own (`tests/test_comparing.py` simulates some o
 What was rejected: permutations of signs (5 repeats have 32, none rarer than 1 in 16); Holm's steps,
 which decide more but give no intervals; and one deviation for the whole family (Dunnett 1955),
 which is too small for an arm that is noisier than the others.
+
+Two arms that were not run together have no pairs: there all ratios count, and their order
+statistics by the rank sum test (`of_unpaired`). What was measured, as above: it missed in 3, 4 and
+5 % at 5, 10 and 20 repeats for one comparison, in 0.9, 0.7 and 0.8 % for five, of 0.8 that may, and
+in at most 0.13 % for forty, of 0.10, for normal noise, heavy tails and slow runs alike.
 """
 
 from __future__ import annotations
