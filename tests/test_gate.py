@@ -196,7 +196,7 @@ def test_a_threshold_names_the_arms_that_miss_it() -> None:
     [
         ("p98 > 1", "did you mean 'p90'"),
         ("p99 = 1", "write METRIC > NUMBER"),
-        ("p99 > 1.1.1", "no"),
+        ("p99>1.1.1", "write"),
     ],
 )
 def test_what_is_no_threshold_is_refused(text: str, says: str) -> None:

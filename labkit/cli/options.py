@@ -88,9 +88,7 @@ WANTED = {
     "baseline": _option(str, "--baseline", "FILE|ID", "Exit 1 if worse than this earlier result."),
     "tolerance": _option(float, "--tolerance", "SHARE", "Less is no difference to it. [0.05]"),
     "by": _option(str, "--by", "NAME,NAME", "Compare it by these metrics."),
-    "unlike": Annotated[
-        bool | None, typer.Option("--unlike", help="Compare it with another machine or version.")
-    ],
+    "unlike": _option(bool, "--unlike", "", "Compare it with another machine or version."),
     "markdown": _option(str, "--markdown", "FILE", "Write that as Markdown ('-': stdout)."),
 }
 

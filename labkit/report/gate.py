@@ -50,7 +50,7 @@ Arms = Sequence[tuple[Mapping[str, Any], Trial]]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
-_THRESHOLD = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(-?[\d.]+(?:e-?\d+)?)\s*")
+_THRESHOLD = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*")
 
 CLOSED = ("throughput_rps", "latency_p50_s", "latency_p99_s", "process_peak_rss_bytes")
 OPEN = ("latency_due_p50_s", "latency_due_p99_s", "process_peak_rss_bytes")
@@ -59,10 +59,8 @@ of one with a rate, which sets its throughput."""
 MIN_EVERY = 3
 """Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
 is an interval instead."""
-_ALIKE = (
-    *("cpu ", "cores_usable", "kernel", "python"),
-    *("versions.labkit", "versions.aiohttp", "versions.uvloop"),
-)
+_LIBRARIES = tuple(f"versions.{name}" for name in ("labkit", "aiohttp", "uvloop"))
+_ALIKE = ("cpu ", "cores_usable", "kernel", "python", *_LIBRARIES)
 
 
 def by_arm(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -90,10 +88,7 @@ class Threshold(NamedTuple):
                 f"threshold is {text!r}: write METRIC > NUMBER (or <, >=, <=) in seconds, bytes or "
                 "requests a second, as in 'p99 > 0.2' or 'failures > 0'"
             )
-        metric = stats.metric(found[1])
-        with suppress(ValueError):
-            return cls(text, metric, found[2], float(found[3]))
-        raise BadInput(f"threshold is {text!r}: {found[3]!r} is no number")
+        return cls(text, stats.metric(found[1]), found[2], float(found[3]))
 
     def missed(self, records: Iterable[Record]) -> list[str]:
         """Return a sentence for each arm that is beyond the bound, or of which that is not known.
