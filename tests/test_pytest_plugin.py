@@ -17,25 +17,8 @@ from labkit.lab.pytest_plugin import compare
 from labkit.measured import experiments
 from labkit.record.record import Counts, Measurement, Note
 
-MODULE = """
-import asyncio
-import sys
-from helper import WAIT_S
-
-async def old():
-    await asyncio.sleep(2 * WAIT_S)
-
-async def new():
-    await asyncio.sleep(WAIT_S)
-
-def test_without():
-    assert "labkit.lab.runner" not in sys.modules
-
-def test_with(lab_compare):
-    found = lab_compare(old, new, repeats=1)
-    assert found.n == 1
-    assert found.ratio is None or found.ratio.value < 1  # None: others disturbed it
-"""
+MODULE = (Path(__file__).parent / "data" / "lab_compare.txt").read_text()
+"""A module of tests as a user writes it."""
 
 
 def test_functions_of_a_test_module_are_timed_in_fresh_processes(tmp_path: Path) -> None:
