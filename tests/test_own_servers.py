@@ -18,6 +18,7 @@ from typing import Any
 import example_app
 import psutil
 import pytest
+from factories import make_record
 from servers import Running, ran, serving
 from targets import ending
 
@@ -30,9 +31,11 @@ from labkit.launch.cores import Cores
 from labkit.measured.transports import open_transport
 from labkit.notebook.panel import form
 from labkit.record import guards, interference
+from labkit.report import stored
 from labkit.spec import plan
 from labkit.spec.transports import AiohttpTransport, StreamsTransport, WireTransport
 from labkit.spec.trial import Trial
+from labkit.studies import study_file
 
 CORES = os.sched_getaffinity(0)
 HERE, FEW = ["127.0.0.1"], Trial(requests=200, limit=10)
@@ -216,6 +219,9 @@ async def test_a_stranger_s_data_starts_nothing_until_its_user_allows_it(tmp_pat
         await lab.reproduce(name, scale="smoke")
     with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next
         await lab.reproduce(name, scale="smoke", repeats=0, allow_commands=True)
+    record = make_record(axes={"arm": "one"})
+    file = stored.of_file(study_file.load(name), "smoke", [record])
+    assert file.plot().figure  # though it has neither a source nor a scale paper
 
     data = Trial(target=command).to_dict()
     with pytest.raises(BadInput, match="run only where you allow it"):

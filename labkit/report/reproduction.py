@@ -143,7 +143,7 @@ class Reproduction(FileStudy):
         """
         if kind not in (None, self.file.chart):
             return super().plot(str(kind))
-        source = next(iter(self.file.sources.values()))
+        source = next(iter(self.file.sources.values()), None)
         year = f" {source.year}" if isinstance(source, Source) and source.year else ""
         there = f"Reference machine: {reference.conditions()}\n" if reference else ""
         named = {
@@ -166,7 +166,7 @@ class Reproduction(FileStudy):
             return charts.throughput(rows, spots, **named)
         scales = {"repeats": self.scale, "published": "paper"}
         scales |= {"reference": reference.scale} if reference else {}
-        differs = self.file.scale("paper").about
+        differs = self.file.scales.get("paper", self.file.scale(self.scale)).about
         return charts.triptych(rows, scales=scales, differs=differs, **named)
 
     def to_dict(self) -> dict[str, Any]:
