@@ -153,6 +153,10 @@ def test_limits_are_powers_of_two_up_to_the_requests(requests: int, last: int) -
     assert all(b == 2 * a for a, b in itertools.pairwise(limits))
 
 
+def test_limits_of_a_trial_that_the_clock_ends_go_as_far_as_those_of_the_usual_requests() -> None:
+    assert Sweep.limits_for(Trial(seconds=5)) == Sweep.limits_for(Trial())
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [

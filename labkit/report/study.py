@@ -23,6 +23,7 @@ from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report import gate, html, tables
 from labkit.report.html import Shown, Table
+from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.trial import Trial
 from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
@@ -335,7 +336,8 @@ class Sweep(Study):
     @staticmethod
     def limits_for(trial: Trial) -> list[int]:
         """Return powers of two from 1 up to the requests, beyond which a limit limits nothing."""
-        return [2**power for power in range(trial.requests.bit_length())]
+        most = trial.workload.requests or DEFAULT_REQUESTS
+        return [2**power for power in range(most.bit_length())]
 
     @staticmethod
     def check(trial: Trial) -> None:
