@@ -296,10 +296,10 @@ def _change(
     # Without a run that others disturbed the rest still counts. Whatever else is in doubt may be
     # what has changed, and is not left out.
     spoilt = [doubts[one.id] for one in (*now, *then) if doubts[one.id] != codes.disturbance(one)]
-    why, few = stats.codes_text(spoilt), f"{len(new)} repeats now and {len(old)} then"
+    why, few = stats.codes_text(spoilt), f"{len(new)} now and {len(old)} then"
     ratio, word = None, WORDS[-1]
     if not why and min(len(new), len(old)) < MIN_EVERY:
-        why = f"{few}, {stats.MIN_REPEATS} needed; {_reasons(doubts)}"
+        why = f"{few}: {stats.MIN_REPEATS} repeats needed; {_reasons(doubts)}".removesuffix("; ")
     elif not why and not all(map(metrics.is_usable, (*new, *old))):
         why = "a value is not above 0"
     elif not why:
