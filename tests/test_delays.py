@@ -150,11 +150,14 @@ def test_what_is_no_stage_is_refused_with_the_form(part: str) -> None:
         delays.parse_stages(f"1s:2,{part}")
 
 
-@pytest.mark.parametrize("text", ["1s:0", "0s:5", "5s:0, 2s:0..0", "1440m:1, 1s:1", "1s:1000001"])
+@pytest.mark.parametrize(
+    "text", ["1s:0", "0s:5", "0s:5, 1s:5", "5s:0, 2s:0..0", "1440m:1, 1s:1", "1s:1000001"]
+)
 def test_stages_that_do_not_add_up_are_refused(text: str) -> None:
     with pytest.raises(BadInput, match=re.escape(f"{text!r}: they do not add up; write SECONDSs:")):
         delays.parse_stages(text)
     assert delays.parse_stages("1440m:1000000")[0].lasts_s == 86_400
+    assert delays.highest(delays.parse_stages("1s:0.5")) == 0.5
 
 
 VALUES = st.integers(0, 50).map(float)

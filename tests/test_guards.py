@@ -453,6 +453,21 @@ def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:
     assert (with_advice([note]), verdict([note])) == ([note], "warn")
 
 
+def test_a_stored_record_is_judged_by_what_its_figures_show_today() -> None:
+    lost, left = (Note(code=code, message="-") for code in ("core-lost", "tasks-left-behind"))
+    own = {"trial": Trial(target={"kind": "command", "command": "mine {port}"}).to_dict()}
+    stored = [make_record(warnings=[lost, left]), make_record(client=None, warnings=[left])]
+    stored += [make_record(**{"client.waited_percent": 60.0}, **more) for more in ({}, own)]
+
+    quiet, ended, *waited = (
+        {note.code for note in codes.judged_anew(one).warnings} for one in stored
+    )
+    assert left.code in quiet
+    assert lost.code not in quiet
+    assert ended == {left.code}
+    assert all(lost.code in one for one in waited)
+
+
 def test_each_code_that_is_written_in_the_package_is_in_the_table() -> None:
     sources = (path.read_text("utf-8") for path in Path(labkit.__file__).parent.rglob("*.py"))
     given = {code for text in sources for code in re.findall(r'Note\(code="([a-z-]+)"', text)}

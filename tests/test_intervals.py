@@ -174,7 +174,7 @@ def test_a_ratio_without_an_interval_is_refused(of: Any, to: Any, level: float, 
 def test_swapping_the_arms_gives_the_reciprocals(pairs: list[tuple[float, float]]) -> None:
     there, back = of_pairs(pairs), of_pairs([(to, of) for of, to in pairs])
     assert there.value == pytest.approx(1 / back.value)
-    assert bool(there.ends) == bool(back.ends) == (len(pairs) >= 5)
+    assert there.is_known == bool(back.ends) == (len(pairs) >= 5)
     if there.ends:
         low, high = ends(back)
         assert ends(there) == pytest.approx((1 / high, 1 / low))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labkit.errors import BadInput
 from labkit.spec import plan
 from labkit.spec.plan import Step, arms, interleave
-from labkit.spec.targets import HttpTarget
+from labkit.spec.targets import Command, HttpTarget
 from labkit.spec.transports import AiohttpTransport
 from labkit.spec.trial import Trial
 
@@ -65,6 +65,7 @@ LABELS = [
     ("pin", [True], [True]),
     ("target", [HttpTarget(), HttpTarget(delay="1")], ["http", "http delay=1"]),
     ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"], None),
+    ("target", [Command("mine {port}")], ["mine {port}"]),
     ("transport", [AiohttpTransport(limit=1)], ["aiohttp limit=1"]),
     ("workload", [{"limit": 7}], ["workload limit=7"]),
 ]
