@@ -222,7 +222,9 @@ def column(line: Line2D, which: str = "y") -> list[float]:
 # What holds for every chart
 
 
-def test_chart_is_a_png_of_the_size_in_which_it_was_drawn(chart: Chart) -> None:
+@pytest.mark.parametrize("name", ["bars", "board", "waterfall of three"])
+def test_chart_is_a_png_of_the_size_in_which_it_was_drawn(name: str) -> None:
+    chart = drawn(name)
     png = chart.png()
 
     assert png.startswith(b"\x89PNG")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import msgspec
 import pytest
 from factories import STUDIES, make_record
-from programs import labkit
+from programs import here
 
 import labkit as lab
 from labkit.charts import Claimed, forest
@@ -140,29 +138,32 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
 # Commands
 
 
-def claims(*words: str, store: Path) -> CompletedProcess[str]:
-    return labkit("claims", *words, env={**os.environ, "LABKIT_STORE": str(store)})
+@pytest.fixture
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
 
 
-def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_own_store")
+def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not() -> None:
     ids = sorted(claim.id for claim in study_file.load("claims").claims)
-    rows = json.loads(claims("list", "--json", "-", store=tmp_path).stdout)["claims"]
+    rows = json.loads(here("claims", "list", "--json", "-").stdout)["claims"]
     assert sorted(row["id"] for row in rows) == ids
     assert len(ids) >= 38
     untested = {row["id"] for row in rows if row["status"] == "not testable here"}
     assert untested == {row["id"] for row in rows if row["not_testable"]}
     assert {"pipelining", "cleanup-closed"} <= untested < {*ids}
-    shown = claims("list", store=tmp_path)
+    shown = here("claims", "list")
     assert all(name in shown.stdout for name in ids)
-    refused = claims("check", "body-cp", store=tmp_path)
+    refused = here("claims", "check", "body-cp")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "did you mean 'body-cap'" in refused.stderr
 
 
+@pytest.mark.usefixtures("_own_store")
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
     words = ["check", "default-100", "--scale", "smoke", "--json", str(out), "--chart", str(chart)]
-    done = claims(*words, store=tmp_path / "store")
+    done = here("claims", *words)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())["verdicts"]
     assert (row["id"], row["verdict"], row["n"]) == ("default-100", "holds", 5)

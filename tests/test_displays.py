@@ -248,7 +248,7 @@ def test_the_colours_that_tell_arms_apart_stay_what_they_are(name: str) -> None:
 
 def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
     chart = load("garcia-2018").plot()
-    before = chart.png()
+    before = chart.png(40)
 
     transparent = chart.png_transparent(80)
     pixels = imread(io.BytesIO(transparent))
@@ -257,7 +257,7 @@ def test_a_chart_loses_its_ground_for_a_notebook_alone() -> None:
     assert pixels[0, 0, 3] == 0
     assert (pixels[..., 3] == 1).any()
     assert imread(io.BytesIO(before))[0, 0].tolist() == [1, 1, 1, 1]
-    assert imread(io.BytesIO(chart.png()))[0, 0].tolist() == [1, 1, 1, 1]
+    assert imread(io.BytesIO(chart.png(40)))[0, 0].tolist() == [1, 1, 1, 1]
 
 
 def test_what_is_drawn_on_a_filled_area_stays_as_it_is() -> None:

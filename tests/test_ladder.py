@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from programs import labkit
+from programs import here
 
 import labkit as lab
 from labkit import charts
@@ -292,12 +292,15 @@ async def test_bad_input_is_refused(
         await lab.ladder(**named)
 
 
-def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(tmp_path: Path) -> None:
+def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
     chart, out = tmp_path / "ladder.svg", tmp_path / "ladder.json"
     files = ("--chart", str(chart), "--json", str(out))
-    done = labkit("ladder", "--short", "--repeats", "1", "--rungs", "streams,wire", *files)
-    listed = labkit("ladder", "--rungs", "list").stdout
-    refused = labkit("ladder", "--rungs", "wire,strems", "--repeats", "1")
+    done = here("ladder", "--short", "--repeats", "1", "--rungs", "streams,wire", *files)
+    listed = here("ladder", "--rungs", "list").stdout
+    refused = here("ladder", "--rungs", "wire,strems", "--repeats", "1")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("rung ")

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from factories import make_record, phases
+from factories import recorded
 from servers import serving
 
 from labkit import cli
 from labkit.launch import launcher
-from labkit.launch.assembly import StudyPosition
-from labkit.launch.preflight import Ready
 from labkit.measured.targets.http import pacing
-from labkit.record.record import Record
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
@@ -35,7 +31,6 @@ ELSEWHERE = (
 )
 ENOUGH = 200
 """Requests, to see that a command works: what it measures is not looked at."""
-NUMBERS = itertools.count()
 ROUTES = [
     route
     for line in re.findall(r"^\| (`(?:GET|POST) .*?) \|", README, flags=re.MULTILINE)
@@ -59,17 +54,6 @@ def test_the_readme_holds_commands_and_routes() -> None:
     assert BROKEN
     assert len(COMMANDS) >= 8
     assert len(ROUTES) >= 10
-
-
-async def recorded(
-    ready: Ready, *, position: StudyPosition, keep: Callable[[Record], object], **_: Any
-) -> Record:
-    """Stand in for `launcher.run`: a study's trials are checked, and their records made up."""
-    placed = {name: getattr(position, name) for name in ("study", "axes", "arm", "repeat", "order")}
-    number = f"20261120T120000-{next(NUMBERS):06}"
-    record = make_record(id=number, trial=ready.trial.to_dict(), phases=phases(), **placed)
-    keep(record)
-    return record
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not c.startswith(ELSEWHERE)])
