@@ -121,10 +121,6 @@ _WORDS: Mapping[str, Sequence[Fate]] = {
 }
 
 
-class DiskFull(LabError):
-    """There was no room for the rest; what was copied stays."""
-
-
 class CopyStep(NamedTuple):
     """One file: what becomes of it. `path` is its place, `target` where something is written."""
 
@@ -181,19 +177,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The version of labkit that copied last, and the digest of each file as it was copied."""
-
-    labkit: str | None
-    files: dict[str, str]
-
-
 def copied(workspace: Path) -> dict[str, str]:
     """Read the manifest; nothing where it is missing or damaged."""
     try:
         data = (workspace / paths.MANIFEST).read_bytes()
-        return msgspec.json.decode(data, type=Manifest).files
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.convert(msgspec.json.decode(data)["files"], dict[str, str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError):
         return {}
 
 
@@ -230,7 +219,7 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     """Copy into `folder` what is missing there or was not changed since it was copied.
 
     `restore` brings back what the learner deleted. Raises `BadInput` where the folder cannot be a
-    workspace, `DiskFull` where there is no room.
+    workspace, `LabError` where there is no room.
     """
     source = source or paths.notebooks()
     # The answers are not copied: `lab.check` reads them from labkit, and a learner should not.
@@ -249,7 +238,7 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
         return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
+            raise LabError(
                 f"{start}: the disk is full; what was copied stays: "
                 "free some space and run it again"
             ) from None
@@ -292,8 +281,8 @@ def _copy(workspace: Path, files: Mapping[str, bytes], restore: bool) -> list[Co
             if step.target or step.fate == "current":
                 known[step.target or step.path] = new[step.path]
     finally:
-        files_known = dict(sorted(known.items()))
-        manifest = Manifest(labkit=environment.version("labkit"), files=files_known)
+        # The version of labkit that copied last, and the digest of each file as it was copied.
+        manifest = {"labkit": environment.version("labkit"), "files": dict(sorted(known.items()))}
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
         with suppress(OSError):
             _write(workspace / paths.MANIFEST, data)

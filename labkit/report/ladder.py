@@ -57,25 +57,25 @@ class Ladder(FileStudy):
         by_arm: dict[str, list[Record]] = {arm: [] for arm in rows}
         for record in self.records:
             by_arm[record.axes[ARM]].append(record)
+        rates = {
+            arm: {
+                one.repeat: one.throughput_rps
+                for one in runs
+                if not metrics.doubt(one, "throughput_rps", of_client=False)
+            }
+            for arm, runs in by_arm.items()
+        }
         found: list[Rung] = []
         for arm in self.file.arms:
             if arm.id not in rows:
                 continue
             row, mine = rows[arm.id], by_arm[arm.id]
             against = arm.against or (found[-1].arm if found else "")
-            below = by_arm.get(against, [])
-            rates, others = (
-                {
-                    one.repeat: one.throughput_rps
-                    for one in side
-                    if not metrics.doubt(one, "throughput_rps", of_client=False)
-                }
-                for side in (mine, below)
-            )
+            below = rates.get(against, {})
             gains = [
                 rate / base
-                for repeat, rate in rates.items()
-                if rate and (base := others.get(repeat))
+                for repeat, rate in rates[arm.id].items()
+                if rate and (base := below.get(repeat))
             ]
             failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
             found.append(
@@ -89,7 +89,7 @@ class Ladder(FileStudy):
                         one.figures.get("server_waited_percent") for one in mine
                     ),
                     bound=bound(row["server_cpu_percent"]),
-                    against=against if below else None,
+                    against=against if against in rates else None,
                     gain=_median(gains),
                     gain_min=min(gains, default=None),
                     gain_max=max(gains, default=None),
