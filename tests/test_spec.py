@@ -765,8 +765,6 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what other settings forbid."""
     if settings.get("transport.force_close"):
         settings.pop("transport.keepalive_timeout", None)
-    if settings.get("transport.ca"):
-        settings.pop("transport.verify", None)
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":

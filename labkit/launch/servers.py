@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import psutil
 
 from labkit import paths
 from labkit.launch import listeners, preflight, process
@@ -73,19 +72,9 @@ def measured(url: str, found: Listener) -> Served:
         who = "is another user's" if found.hosts else "is none of this machine that can be seen"
         message = f"the process that listens at {url} {who}: nothing is known of what it used"
         return Served(url, None, notes=[Note(code="target-not-read", message=message)])
-    names = set[str]()
-    for pid in found.roots:
-        with contextlib.suppress(psutil.Error):
-            names.add(psutil.Process(pid).name())
-    name, pinned = ", ".join(sorted(names)), sorted(found.cores) or None
-    in_force = {"process": name, "pids": found.roots, "cores": pinned}
-    return Served(
-        url,
-        None if found.pids else found.roots[0],
-        in_force={"in_force": in_force},
-        pids=found.pids,
-        cores=found.cores,
-    )
+    in_force = {"in_force": {"pids": found.roots, "cores": sorted(found.cores) or None}}
+    pid = None if found.pids else found.roots[0]
+    return Served(url, pid, in_force=in_force, pids=found.pids, cores=found.cores)
 
 
 @contextlib.asynccontextmanager

@@ -39,15 +39,6 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
         return self.connections_at(in_flight)
 
 
-def check_trust(ca: str | None, verify: bool) -> None:
-    """Raise `BadInput` for someone to trust where anybody is trusted."""
-    if ca is not None and not verify:
-        raise BadInput(
-            f"transport.ca is {ca!r} with transport.verify off: nothing is looked at then; leave "
-            "one of the two out"
-        )
-
-
 class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
 
@@ -94,7 +85,6 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_trust(self.ca, self.verify)
         if self.force_close and self.keepalive_timeout != type(self)().keepalive_timeout:
             raise BadInput(
                 f"transport.keepalive_timeout is {self.keepalive_timeout!r} with "
@@ -128,10 +118,6 @@ class OwnHttpTransport(OwnTransport, frozen=True, kw_only=True):
     max_body_bytes: MaxBodyBytes = 1 << 26
     ca: str | None = None
     verify: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_trust(self.ca, self.verify)
 
 
 class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):
