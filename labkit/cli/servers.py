@@ -34,7 +34,7 @@ SERVER: Mapping[str, Setting] = {
     "loop": Setting("NAME", "The event loop: uvloop or asyncio."),
     "workers": Setting("N", "How many processes share the port."),
     "body_bytes": Setting("N", "Answer GET /{name} with N bytes.", "Hello, World!"),
-    "client_max_size": Setting("BYTES", "The largest body that /echo, /anything, /posts take."),
+    "client_max_size": Setting("BYTES", "The largest body that is taken."),
     "request_timeout_s": Setting("SECONDS", "How long a request may take to come in."),
     "idle_timeout_s": Setting("SECONDS", "How long a connection may have no request."),
     "keep_log": Setting("N", "Show the last N requests at /-/log."),

@@ -40,7 +40,7 @@ FAULTS = (
     "refuse_once",
 )
 MAX_REFUSED = 100_000
-"""Targets that were refused and not yet asked for again; beyond these the oldest is forgotten."""
+"""Targets that were refused and not yet asked for again; beyond these all are forgotten."""
 
 ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 20)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -51,15 +51,9 @@ Redirects = Annotated[int, Meta(ge=0, le=100)]
 Status = Annotated[int, Meta(ge=200, le=599)]
 Times = Annotated[int, Meta(ge=0, le=documents.MAX_TIMES)]
 Route = Callable[[str, Request], Answer]
-Listed = Callable[[], tuple[dict[str, Any], ...]]
 
 _GET = ("GET", "HEAD")
-_DOCUMENTS = {
-    "posts": documents.posts,
-    "users": documents.users,
-    "comments": documents.comments,
-    "todos": documents.todos,
-}
+_DOCUMENTS = ("posts", "users", "comments", "todos")
 
 
 class Behaviour:
@@ -81,15 +75,15 @@ class Behaviour:
             "the body is too large: the server's client_max_size is "
             f"{self.client_max_size:,} bytes",
         )
-        self._refused: dict[str, None] = {}
+        self._refused: set[str] = set()
         self._one: Mapping[str, Route] = {
-            **{name: _all_of(listed) for name, listed in _DOCUMENTS.items()},
+            **dict.fromkeys(_DOCUMENTS, _documents),
             "posts": self.posts,
             "echo": self.echo,
             "anything": anything,
         }
         self._two: Mapping[str, Route] = {
-            **{name: _one_of(listed) for name, listed in _DOCUMENTS.items()},
+            **dict.fromkeys(_DOCUMENTS, _document),
             "anything": anything,
             "redirect": redirect,
             "delay": self.delay,
@@ -177,12 +171,13 @@ class Behaviour:
     def posts(self, _: str, request: Request) -> Answer:
         """Return all posts; to a POST the object that came, with the number of a new post."""
         if request.method != "POST":
-            return messages.json(msgspec.json.encode(documents.posts()))
+            return _documents("posts", request)
         try:
             post = msgspec.json.decode(request.body, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadInput("the body is no JSON object: send one, as in {}") from None
-        return messages.json(msgspec.json.encode(post | {"id": documents.POSTS + 1}), 201)
+        post["id"] = len(documents.tables()["posts"]) + 1
+        return messages.json(msgspec.json.encode(post), 201)
 
     def fault(self, kind: str, request: Request) -> Answer:
         """Return the answer of `/fault/{kind}`: each fault does the same every time.
@@ -209,13 +204,12 @@ class Behaviour:
 
     def _refuses(self, target: str) -> bool:
         """Remember a target that comes for the first time; forget one that comes again."""
-        refused = self._refused
-        if target in refused:
-            del refused[target]
+        if target in self._refused:
+            self._refused.remove(target)
             return False
-        if len(refused) >= MAX_REFUSED:
-            del refused[next(iter(refused))]
-        refused[target] = None
+        if len(self._refused) >= MAX_REFUSED:
+            self._refused.clear()
+        self._refused.add(target)
         return True
 
 
@@ -301,18 +295,16 @@ def counters(method: str, counted: Mapping[str, Any]) -> Answer:
     return messages.json(msgspec.json.encode(counted), extra=(("Cache-Control", "no-store"),))
 
 
-def _all_of(listed: Listed) -> Route:
-    return lambda *_: messages.json(msgspec.json.encode(listed()))
+def _documents(name: str, _: Request) -> Answer:
+    return messages.json(msgspec.json.encode(documents.tables()[name]))
 
 
-def _one_of(listed: Listed) -> Route:
-    def one(text: str, _: Request) -> Answer:
-        index, all_of_them = number("i", text, int), listed()
-        if not 1 <= index <= len(all_of_them):
-            return messages.json(b"{}", 404)
-        return messages.json(msgspec.json.encode(all_of_them[index - 1]))
-
-    return one
+def _document(text: str, request: Request) -> Answer:
+    listed = documents.tables()[messages.split(request.target)[0][0]]
+    index = number("i", text, int)
+    if not 1 <= index <= len(listed):
+        return messages.json(b"{}", 404)
+    return messages.json(msgspec.json.encode(listed[index - 1]))
 
 
 def _coded(body: bytes, request: Request) -> Answer:

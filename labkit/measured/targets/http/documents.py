@@ -1,6 +1,6 @@
 """What the synthetic server's bodies are: JSON documents, and the content coding that they get.
 
-Pure and deterministic. The documents (posts, users, numbered records) have the shape that tutorials
+Deterministic. The documents (`data/documents.json`, numbered records) have the shape that tutorials
 expect of a placeholder service, and a text of their own. The codings are those that aiohttp's
 client reads. Each body is compressed anew, as the cost of that is worth measuring; a library is
 imported when the first body needs it.
@@ -16,21 +16,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from labkit.spec.delays import uniform
-
-POSTS = 100
-USERS = 10
-COMMENTS_EACH, TODOS_EACH = 5, 20
-"""Comments on each post, and things to do of each user."""
 MAX_RECORDS = 125_000
 """About ten megabytes of JSON."""
 MAX_TIMES = 800_000
 """The same, of the message."""
 
-_FIRST = ["Ada", "Bruno", "Chen", "Dalia", "Emil", "Farah", "Goran", "Hana", "Ivo", "Jun"]
-_LAST = ["Abbot", "Brandt", "Costa", "Diaz", "Eklund", "Fuchs", "Garza", "Holm", "Ibsen", "Joshi"]
-_STREETS = ["Socket Lane", "Buffer Street", "Packet Road", "Backlog Way", "Epoll Avenue"]
-_CITIES = ["Northport", "Southgate", "Easton", "Westhaven", "Midbridge"]
 _WORDS = [
     *("answer", "backlog", "balance", "batch", "bound", "buffer", "burst", "cache", "chunk"),
     *("clock", "core", "delay", "drain", "event", "floor", "frame", "header", "idle", "lag"),
@@ -42,102 +32,14 @@ _WORDS = [
 _SPREAD = 2_654_435_761
 
 
-def _pick(name: str, words: list[str]) -> str:
-    return words[int(uniform(0, name) * len(words))]
-
-
-def _number(name: str, low: int, high: int) -> int:
-    return low + int(uniform(0, name) * (high - low + 1))
-
-
-def _sentence(name: str, words: int) -> str:
-    return " ".join(_pick(f"{name}/{word}", _WORDS) for word in range(words))
-
-
 @cache
-def posts() -> tuple[dict[str, Any], ...]:
-    """Return posts 1 to `POSTS`, ten of each user."""
-    found = []
-    for number in range(1, POSTS + 1):
-        name = f"post/{number}"
-        lines = [
-            _sentence(f"{name}/body/{line}", _number(f"{name}/{line}", 5, 8)) for line in range(4)
-        ]
-        post = {
-            "userId": (number - 1) * USERS // POSTS + 1,
-            "id": number,
-            "title": _sentence(f"{name}/title", _number(name, 3, 7)),
-            "body": "\n".join(lines),
-        }
-        found.append(post)
-    return tuple(found)
+def tables() -> dict[str, list[dict[str, Any]]]:
+    """Return posts, users, comments and todos by these names, each numbered from 1 by its `id`."""
+    from labkit import paths  # here: few servers are asked for one
 
-
-@cache
-def users() -> tuple[dict[str, Any], ...]:
-    """Return users 1 to `USERS`."""
-    found = []
-    for number, (first, last) in enumerate(zip(_FIRST, _LAST, strict=True), 1):
-        name = f"user/{number}"
-        user = {
-            "id": number,
-            "name": f"{first} {last}",
-            "username": f"{first.lower()}.{last.lower()}",
-            "email": f"{first.lower()}@{last.lower()}.example",
-            "address": {
-                "street": f"{_number(f'{name}/house', 1, 99)} {_pick(f'{name}/street', _STREETS)}",
-                "suite": f"Suite {_number(f'{name}/suite', 100, 999)}",
-                "city": _pick(f"{name}/city", _CITIES),
-                "zipcode": f"{_number(f'{name}/zip', 10_000, 99_999)}",
-                "geo": {
-                    "lat": f"{uniform(0, f'{name}/lat') * 180 - 90:.4f}",
-                    "lng": f"{uniform(0, f'{name}/lng') * 360 - 180:.4f}",
-                },
-            },
-            "phone": f"1-555-01{_number(name, 0, 99):02d}",
-            "website": f"{last.lower()}.example",
-            "company": {
-                "name": f"{last} and Sons",
-                "catchPhrase": _sentence(f"{name}/phrase", 4),
-                "bs": _sentence(f"{name}/bs", 3),
-            },
-        }
-        found.append(user)
-    return tuple(found)
-
-
-@cache
-def comments() -> tuple[dict[str, Any], ...]:
-    """Return the comments, five on each post."""
-    found = []
-    for number in range(1, POSTS * COMMENTS_EACH + 1):
-        name = f"comment/{number}"
-        author = f"{_pick(f'{name}/first', _FIRST)}.{_pick(f'{name}/last', _LAST)}".lower()
-        comment = {
-            "postId": (number - 1) // COMMENTS_EACH + 1,
-            "id": number,
-            "name": _sentence(f"{name}/name", 4),
-            "email": f"{author}@lab.example",
-            "body": _sentence(f"{name}/body", 12),
-        }
-        found.append(comment)
-    return tuple(found)
-
-
-@cache
-def todos() -> tuple[dict[str, Any], ...]:
-    """Return the things to do, twenty of each user."""
-    found = []
-    for number in range(1, USERS * TODOS_EACH + 1):
-        name = f"todo/{number}"
-        todo = {
-            "userId": (number - 1) // TODOS_EACH + 1,
-            "id": number,
-            "title": _sentence(f"{name}/title", 5),
-            "completed": uniform(0, name) < 0.5,
-        }
-        found.append(todo)
-    return tuple(found)
+    found: dict[str, list[dict[str, Any]]]
+    found = msgspec.json.decode(paths.data("documents.json").read_bytes())
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
+from json import dumps
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -115,21 +116,17 @@ def json(body: bytes, status: int = 200, extra: Headers = ()) -> Answer:
 def shown(request: Request) -> bytes:
     """Return a request as JSON: its body as text and, where it is JSON, as that."""
     sent: Any = None
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         sent = msgspec.json.decode(request.body)
-    target, *values = (
-        text.encode("utf-8", "replace").decode()
-        for text in (request.target, *request.headers.values())
-    )
     found = {
         "method": request.method,
-        "target": target,
-        "params": dict(parse_qsl(split(target)[1], keep_blank_values=True)),
-        "headers": dict(zip(request.headers, values, strict=True)),
+        "target": request.target,
+        "params": dict(parse_qsl(split(request.target)[1], keep_blank_values=True)),
+        "headers": request.headers,
         "body": request.body.decode("utf-8", "replace"),
         "json": sent,
     }
-    return msgspec.json.encode(found)
+    return dumps(found).encode()  # of bytes that are no UTF-8 as well
 
 
 def split(target: str) -> tuple[list[str], str]:
