@@ -660,7 +660,7 @@ def test_is_a_strategy_in_three_lines(stream: Stream, loop: str) -> None:
 
 
 WHOLE = "a whole number"
-SECONDS = "a number of seconds of at least 0"
+SECONDS = "a number from 0 to 60"
 FROM_1 = f"{WHOLE} of at least 1"
 
 

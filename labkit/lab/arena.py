@@ -61,19 +61,12 @@ async def arena(
     entrants = [_trial(base, strategy) for strategy in strategies]
     # One of the lab's that is examined is not ranked twice.
     known = [one for name in among if (one := _trial(base, name)) not in entrants]
-    names = [one.strategy for one in (*entrants, *known)]
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInput(
-                f"strategies and among have {names.count(name)} called {name!r}: the board could "
-                "not distinguish them; rename your own, or leave that one out of among"
-            )
 
     def steps(trials: Sequence[Trial]) -> list[Step]:
         arms = [({"strategy": each.strategy}, each) for each in trials]
         return plan.interleave(arms, repeats=repeats, seed=seed)
 
-    # So many trials, if all pass: refused now rather than once they have been examined.
+    # All of them, if all pass: too many, or two of one name, are refused before any is examined.
     steps([*entrants, *known])
     show, examined = reporter or progress.default(), list[Examined]()
     stopped = "interrupted: nothing was ranked, and exams are not stored"

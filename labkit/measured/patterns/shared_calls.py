@@ -16,15 +16,14 @@ stay keeps a reference to the box.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from labkit.errors import BadInput, LabError
-from labkit.spec.validation import AtLeastOne, check
+from labkit.errors import LabError
+from labkit.spec.validation import AtLeastOne, ShortSeconds, check
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -94,9 +93,7 @@ class Batcher(Generic[Key, Value]):
         delay_s: float = 0.01,
     ) -> None:
         check("max_size", max_size, AtLeastOne)
-        is_number = isinstance(delay_s, int | float) and not isinstance(delay_s, bool)
-        if not is_number or not 0 <= delay_s < math.inf:
-            raise BadInput(f"delay_s is {delay_s!r}: it must be a number of seconds of at least 0")
+        check("delay_s", delay_s, ShortSeconds)
         self._call, self._max_size, self._delay_s = call, max_size, delay_s
         self._batch: _Batch[Key, Value] | None = None
 
