@@ -36,7 +36,7 @@ from labkit.measured.probes import malloc
 from labkit.record.record import Record
 from labkit.spec import delays
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
-from labkit.spec.registry import STRATEGIES
+from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
 
 CORES = os.sched_getaffinity(0)
@@ -161,13 +161,14 @@ def test_client_and_server_have_a_core_each(usual: Ran) -> None:
 # Strategies
 
 
-ON_UVLOOP = [("worker_pool", "uvloop"), ("task_group", "uvloop")]
+# Over every strategy go the tests of the strategies, in one process; here are those that bring code
+# of others, and one of each kind of the lab's own.
+LOADED = [(name, "asyncio") for name in (*LIBRARIES, "semaphore", "sequential")]
+LOADED += [("worker_pool", "uvloop"), ("task_group", "uvloop")]
 
 
-@pytest.mark.parametrize(
-    ("name", "loop"), [*((name, "asyncio") for name in STRATEGIES), *ON_UVLOOP]
-)
-async def test_each_strategy_does_all_and_heeds_the_limit_unpinned(name: str, loop: str) -> None:
+@pytest.mark.parametrize(("name", "loop"), LOADED)
+async def test_a_strategy_does_all_and_heeds_the_limit_unpinned(name: str, loop: str) -> None:
     of_server = "uvloop" if loop == "asyncio" else "asyncio"
     trial = TINY.replace(strategy=name, delay="uniform(0,0.01)", pin=False)
 

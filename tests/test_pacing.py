@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from servers import PATIENCE_S, Running, serving
 
 from labkit import Trial
-from labkit.launch.launcher import run
 from labkit.measured.targets.http import pacing
 from labkit.measured.targets.http.behaviour import FAULTS, Behaviour
 from labkit.measured.targets.http.messages import PIECE_BYTES, Answer, Chunks, Request, body_of
+from labkit.measured.transports import open_transport
 from labkit.spec.targets import HttpServer
 
 S = 1_000_000_000
@@ -202,6 +203,12 @@ def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> N
     assert len(set(FAULTS)) == len(FAULTS)
 
 
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Running]:
+    with serving() as server:
+        yield server
+
+
 @pytest.mark.parametrize("transport", ["aiohttp", "streams", "wire"])
 @pytest.mark.parametrize(
     ("kind", "counted"),
@@ -214,10 +221,12 @@ def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> N
         ("error_rate?p=1", {"status"}),
     ],
 )
-async def test_clients_count_each_fault(transport: str, kind: str, counted: set[str]) -> None:
-    trial = Trial(requests=20, limit=4, transport=transport, **{"workload.path": f"/fault/{kind}"})
-    record = await run(trial, keep=lambda _: None)
+async def test_clients_name_each_fault(
+    transport: str, kind: str, counted: set[str], faulty: Running
+) -> None:
+    settings = Trial(transport=transport).transport
+    async with (client := open_transport(settings, faulty.url, f"/fault/{kind}")) as fetch:
+        calls = (fetch(item) for item in range(20))
+        found = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert record.counts.ok == 0
-    assert set(record.counts.failed) <= counted
-    assert sum(record.counts.failed.values()) == record.counts.sent == 20
+    assert {isinstance(one, Exception) and client.kind_of(one) for one in found} <= counted
