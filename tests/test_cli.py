@@ -341,12 +341,13 @@ def test_help_shows_the_defaults_of_the_fields() -> None:
         ("labkit run --target po", {"postgres"}),
     ],
 )
-def test_a_shell_completes_commands_and_values(line: str, offered: set[str]) -> None:
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-    program = Path(sys.executable).with_name("labkit")
-    completing = {**os.environ, **asked, "_LABKIT_COMPLETE": "complete_bash"}
-    done = programs.ran(program, env=completing)
-    assert set(done.stdout.split()) == offered
+def test_a_shell_completes_commands_and_values(
+    line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    monkeypatch.setenv("_LABKIT_COMPLETE", "complete_bash")
+    assert set(programs.here().stdout.split()) == offered
 
 
 def test_doctor_tells_what_it_found() -> None:

@@ -68,7 +68,7 @@ def read(connection: socket.socket, size: int) -> bytes:
 
 def line(size: int) -> bytes:
     """So many bytes, no two neighbours alike, with a newline at the end only."""
-    return bytes(ord("a") + at % 23 for at in range(size - 1)) + b"\n"
+    return (b"abcdefghijklmnopqrstuvw" * (size // 23 + 1))[: size - 1] + b"\n"
 
 
 @pytest.mark.parametrize("size", [1, 16, 1_024, 102_400, MAX_LINE])
@@ -300,7 +300,9 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
 # Whole trials
 
 
-@pytest.mark.parametrize(("api", "loop"), ECHOES)
+@pytest.mark.parametrize(
+    ("api", "loop"), [("protocol", "uvloop"), ("streams", "asyncio"), ("sockets", "uvloop")]
+)
 async def test_a_trial_counts_every_message(api: str, loop: str) -> None:
     named = {"target.api": api, "target.loop": loop, "message_bytes": 10_240}
     trial = Trial(target="echo", loop="uvloop", requests=300, limit=10, **named)
