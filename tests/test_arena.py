@@ -201,6 +201,11 @@ def around(value: float) -> list[float]:
     return [value * noise for noise in NOISE]
 
 
+def test_who_shares_every_rank_comes_by_value() -> None:
+    board = rank_all(records({"low": around(0.900), "high": around(0.905)}), [])
+    assert [(row.name, row.ranks[0].text) for row in board] == [("high", "1="), ("low", "1=")]
+
+
 def of_mine(records: Sequence[Record]) -> Arena:
     return Arena([Examined(name="mine", faults=[])], records)
 

@@ -41,6 +41,10 @@ def counts(**changes: Any) -> dict[str, Any]:
     return {"counts": Counts(**{"planned": 100, "sent": 100, "ok": 100, **changes})}
 
 
+def unsent(n: int) -> dict[str, Any]:
+    return counts(sent=100 - n, ok=100 - n, not_sent=n)
+
+
 def cpu(
     client: float, server: float | None = None, *, waited: float | None = None, wall_s: Any = 9.0
 ) -> dict[str, Any]:
@@ -91,7 +95,7 @@ SPARED = {"saturate": False}
 ECHO, DATABASE, VALKEY = {"target": "echo"}, {"target": "postgres"}, {"target": "valkey"}
 BLOCKING, PIPELINE = VALKEY | {"mode": "blocking"}, VALKEY | {"mode": "pipeline"}
 THREADS, OPEN = DATABASE | {"transport": "psycopg"}, {"rate": 100}
-LATE = lag(5.0, n=1_000)
+LATE, CLOCKED = lag(5.0, n=1_000), {"seconds": 5.0}
 
 
 DOUBTED = [
@@ -163,6 +167,10 @@ def test_what_is_doubted(settings: Any, changes: dict[str, Any], expected: str) 
     ({}, waiting, {
         5.0: "", 5.1: "server-contended", 20.0: "server-contended", 20.1: "server-core-lost",
     }),
+    # A clock ends what is in flight and what is taken; a schedule may be behind.
+    (CLOCKED, unsent, {11: "", 12: "not-sent"}),
+    (CLOCKED | {"strategy": "chunked", "chunk_size": 50}, unsent, {51: "", 52: "not-sent"}),
+    (CLOCKED | OPEN, lambda n: unsent(n) | schedule(late=0), {60: ""}),
     # No order of its delays takes less; a window opens late where the first request was late.
     (DELAYED, lambda wall_s: {"wall_s": wall_s}, {0.198: "too-fast", 0.199: "", None: ""}),
     (OPEN, lambda wall_s: schedule() | {"wall_s": wall_s}, {0.978: "too-fast", 0.9785: ""}),
