@@ -7,13 +7,15 @@ import socket
 from collections.abc import Awaitable
 from typing import Any
 
+from labkit.measured.transports.responses import Answer
 from labkit.record.requests import FAILURES
 
 
 async def outcome(transport: Any, call: Awaitable[object]) -> object:
-    """Return what a call returns, or the kind of its failure."""
+    """Return the body of the answer, or what else a call returns, or the kind of its failure."""
     try:
-        return await call
+        found = await call
+        return found.body if isinstance(found, Answer) else found
     except Exception as error:  # noqa: BLE001 - whatever it is, the transport has to name it
         kind = transport.kind_of(error)
     assert kind in FAILURES

@@ -25,7 +25,7 @@ SEEDS = (
     b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 )
 heads: dict[bytes, responses.ResponseHead] = {}
-plains: dict[bytes, int] = {}
+plains: dict[bytes, responses.ResponseHead] = {}
 blocks: set[bytes] = set()
 
 
@@ -110,7 +110,7 @@ def mutated(data: bytes, most: int, seed: int) -> bytes:
 def guide() -> None:
     """Let the fuzzer see which branches an input takes."""
     for owner, names in (
-        (responses.ResponseReader, ("receive", "plain_body", "on_header", "on_headers_complete")),
+        (responses.ResponseReader, ("receive", "plain_answer", "on_header", "on_headers_complete")),
         (requests.RequestReader, ("receive", "on_header", "on_headers_complete")),
         (requests, ("plain_names",)),
         (http_framing.MessageReader, ("feed",)),

@@ -124,7 +124,7 @@ async def test_every_call_gets_its_own_answer(server: str, settings: Transport) 
 
     async def worker() -> None:
         for item in items:
-            bodies[item] = await fetch(item)
+            bodies[item] = (await fetch(item)).body
 
     async with (transport := open_transport(settings, server)) as fetch:
         await asyncio.gather(*(worker() for _ in range(LIMIT)))

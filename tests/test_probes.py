@@ -118,6 +118,51 @@ def meter_of(planned: int) -> Meter:
     return Meter(planned, lambda error: type(error).__name__, Window(None))
 
 
+@pytest.mark.parametrize("wrap", [metered, counted])
+@pytest.mark.parametrize("raises", [True, False])
+async def test_an_attempt_for_an_item_that_failed_is_a_retry(raises: bool, wrap: Any) -> None:
+    meter = Meter(4, lambda error: type(error).__name__, Window(None), raises=raises)
+    no = Refused("no")
+    left = {0: [no, None], 1: [None], 2: [TimeoutError(), no, None], 3: [None, None]}
+
+    async def fetch(item: int) -> str:
+        if error := left[item].pop(0):
+            raise error
+        return f"answer {item}"
+
+    call, seen = wrap(fetch, meter), list[Any]()
+    for item in (0, 1, 2, 2, 0):
+        try:
+            seen.append(await call(item))
+        except Exception as error:  # noqa: BLE001  # what the strategy sees
+            seen.append(type(error))
+    failed = [Refused, TimeoutError, Refused] if raises else [None] * 3
+    assert seen == [failed[0], "answer 1", *failed[1:], "answer 0"]
+    counts = meter.counts()
+    assert (counts.planned, counts.done, counts.lost, counts.not_sent) == (4, 2, 1, 1)
+    assert (counts.sent, counts.ok, counts.retried, counts.repeated) == (5, 2, 2, 0)
+    assert (counts.failed, counts.failed_share) == ({"Refused": 2, "TimeoutError": 1}, 1 / 3)
+
+    # Given up by the strategy, and sent again; the window ends with the last item, and not before.
+    waiting = asyncio.ensure_future(wrap(call_of_nobody, meter)(2))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert (meter.counts().cancelled, meter.counts().retried, meter.counts().lost) == (1, 3, 1)
+    for item in (2, 3):
+        assert meter.window.closed_ns == 0
+        assert await call(item) == f"answer {item}"
+    assert meter.window.closed_ns
+    assert await call(3) == "answer 3"
+    counts = meter.counts()
+    assert (counts.done, counts.lost, counts.repeated, counts.retried) == (4, 0, 1, 4)
+    assert counts.conserved
+
+
+async def call_of_nobody(_: int) -> None:
+    await asyncio.Event().wait()
+
+
 ENDS: dict[str, Exception | asyncio.CancelledError | None] = {
     "ok": None,
     "Refused": Refused("no"),

@@ -14,6 +14,7 @@ from scripted import CHUNKED, CONTINUE, answer
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.responses import MAX_HEADS_KNOWN, ResponseHead, ResponseReader
+from labkit.measured.transports.responses import Answer as Whole
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
@@ -27,7 +28,7 @@ Known = dict[bytes, ResponseHead]
 class Read:
     """A reader with the limits of these tests, and the `answers` that it passed on."""
 
-    def __init__(self, known: Known | None = None, plain: dict[bytes, int] | None = None) -> None:
+    def __init__(self, known: Known | None = None, plain: Known | None = None) -> None:
         self.answers: list[Answer] = []
         self.reader = ResponseReader(
             lambda head, body: self.answers.append((head.status, body, head.keep_alive)),
@@ -61,11 +62,11 @@ def read_short(pieces: Iterable[bytes], learnt: bytes) -> list[Answer]:
     read.receive([learnt])
     read.answers.clear()
     for piece in pieces:
-        body = read.reader.plain_body(piece)
-        if body is None:
+        found = read.reader.plain_answer(piece)
+        if found is None:
             read.reader.receive(piece)
         else:
-            read.answers.append((200, body, True))
+            read.answers.append((found.status, found.body, True))
     read.reader.end()
     return without_status(read.answers)
 
@@ -189,7 +190,8 @@ def test_a_head_is_parsed_once() -> None:
     known: Known = {}
     read([HELLO, EMPTY, HELLO], known=known)
 
-    assert known == {HELLO[:-5]: ResponseHead(200, 5, True), EMPTY: ResponseHead(204, 0, True)}
+    hello = ResponseHead(200, 5, True, ((b"Content-Length", b"5"),))
+    assert known == {HELLO[:-5]: hello, EMPTY: ResponseHead(204, 0, True)}
 
 
 @pytest.mark.parametrize("raw", [CHUNKED + b"0\r\n\r\n", OK + b"\r\n", CONTINUE])
@@ -225,7 +227,7 @@ def test_so_many_informational_responses_come_before_an_answer() -> None:
 
 def test_only_so_many_heads_are_known() -> None:
     known: Known = {}
-    plain: dict[bytes, int] = {}
+    plain: Known = {}
     begun = Read(known, plain)
     for number in range(3 * MAX_HEADS_KNOWN):
         begun.receive([OK + b"X: %d\r\nContent-Length: 1\r\n\r\nx" % number])
@@ -343,15 +345,17 @@ def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool
 
 def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     read = Read()
-    assert read.reader.plain_body(HELLO) is None
+    assert read.reader.plain_answer(HELLO) is None
     read.receive([HELLO])
 
-    assert read.reader.plain_body(HELLO[:-1] + b"O") == b"hellO"
+    found = read.reader.plain_answer(HELLO[:-1] + b"O")
+    assert found == Whole(200, b"hellO", ((b"Content-Length", b"5"),))
+    assert found.headers["content-length"] == "5"
     for other in (b"", HELLO[:-1], HELLO + b"x", HELLO * 2, HELLO.replace(b"200", b"500"), EMPTY):
-        assert read.reader.plain_body(other) is None
+        assert read.reader.plain_answer(other) is None
     assert len(read.answers) == 1
     read.receive([HELLO.replace(b"200", b"300")])
-    assert read.reader.plain_body(HELLO.replace(b"200", b"300")) is None
+    assert read.reader.plain_answer(HELLO.replace(b"200", b"300")) is None
 
 
 @pytest.mark.parametrize("cut", range(len(HELLO)))

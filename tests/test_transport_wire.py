@@ -44,7 +44,7 @@ async def test_so_many_requests_are_on_their_way_on_one_connection(depth: int) -
         await turns(10)
         assert len(server.targets) == depth  # and no more until there are answers
         gate.set()
-        assert await calls == bodies(*range(42))
+        assert [one.body for one in await calls] == bodies(*range(42))
         assert server.connections == 1
     assert sorted(server.targets) == sorted(f"/{item}" for item in range(42))
 
@@ -59,7 +59,8 @@ async def test_a_connection_is_filled_before_another_is_opened() -> None:
 
     counts: list[int] = []
     async with scripted(script) as server, over(server, depth=4) as fetch:
-        assert await asyncio.gather(*map(fetch, range(12))) == bodies(*range(12))
+        found = await asyncio.gather(*map(fetch, range(12)))
+        assert [one.body for one in found] == bodies(*range(12))
         assert (server.connections, counts) == (3, [4, 4, 4])
 
 
@@ -81,7 +82,7 @@ async def test_each_call_gets_its_turn_and_its_own_answer_however_they_come(
             await peer.send(*draw.choice([[whole], [whole[:cut], whole[cut:]]]))
 
     async def calls(items: range) -> list[object]:
-        return [await fetch(item) for item in items]
+        return [(await fetch(item)).body for item in items]
 
     settings = {"connections": connections, "depth": depth}
     async with scripted(script) as server, over(server, **settings) as fetch:
@@ -132,7 +133,7 @@ async def test_what_was_answered_is_ok_and_the_rest_is_not_sent_again(
         async with transport as fetch:
             found = await asyncio.gather(*map(call, range(8)))
             assert found == [*bodies(*range(answered)), *["unanswered"] * (8 - answered)]
-            assert await fetch(8) == b"/8"
+            assert (await fetch(8)).body == b"/8"
     assert (server.connections, len(server.targets)) == (2, 9)
 
 
@@ -164,7 +165,7 @@ async def test_nothing_is_an_answer_that_follows_the_last_one(name: str, togethe
         transport = over(server, connections=1, depth=4)
         async with transport as fetch:
             assert await outcomes(transport, *map(fetch, range(4))) == [b"/0", *expected]
-            assert await fetch(4) == b"/4"
+            assert (await fetch(4)).body == b"/4"
     assert (server.connections, len(server.targets)) == (2, 5)
 
 
@@ -208,7 +209,7 @@ async def test_a_call_that_is_cancelled_disturbs_no_other() -> None:
         assert server.connections == 1
     assert [item for item in range(12) if tasks[item].cancelled()] == [0, 2, 3, 7]
     expected = bodies(1, 4, 5, 6, *range(8, 12))
-    assert [task.result() for task in tasks if not task.cancelled()] == expected
+    assert [task.result().body for task in tasks if not task.cancelled()] == expected
     assert "/7" not in server.targets
 
 
@@ -282,6 +283,6 @@ async def test_a_call_that_was_cancelled_does_not_hold_its_connection_for_ever()
         given_up.cancel()
         while True:
             with contextlib.suppress(TimeoutError):
-                assert await fetch(1) == b"/1"
+                assert (await fetch(1)).body == b"/1"
                 break
         assert server.connections == 2

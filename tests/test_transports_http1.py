@@ -78,7 +78,7 @@ async def test_a_request_says_what_it_must_and_no_more(make: Make) -> None:
 
 async def test_a_connection_is_used_again(make: Make) -> None:
     async with scripted(echo) as server, make(server) as fetch:
-        assert [await fetch(item) for item in range(5)] == bodies(*range(5))
+        assert [(await fetch(item)).body for item in range(5)] == bodies(*range(5))
         assert server.connections == 1
         await asyncio.gather(*map(fetch, range(5)))
         opened = server.connections
@@ -104,7 +104,8 @@ async def test_there_are_never_more_connections_than_allowed_with_one_request_ea
         transport = make(server, **settings)
         async with transport as fetch:
             assert transport.effective["connections_opened"] == 0
-            assert await asyncio.gather(*map(fetch, range(60))) == bodies(*range(60))
+            found = await asyncio.gather(*map(fetch, range(60)))
+            assert [one.body for one in found] == bodies(*range(60))
             assert {**settings, "connections_opened": 3}.items() <= transport.effective.items()
             assert transport.effective["httptools"]
         assert server.connections == 3
@@ -209,7 +210,7 @@ async def test_a_status_that_is_no_success_leaves_the_connection_usable(make: Ma
     async with scripted(after(1, act)) as server, make(server) as fetch:
         with pytest.raises(BadStatus, match=r"^status 503$"):
             await fetch(0)
-        assert await fetch(1) == b"/1"
+        assert (await fetch(1)).body == b"/1"
         assert server.connections == 1
 
 
@@ -240,7 +241,7 @@ async def test_a_connection_that_is_always_busy_does_not_expire(make: Make) -> N
         until, item = loop.time() + 1.5, 0
         while loop.time() < until:
             item += 1
-            assert await fetch(item) == b"/%d" % item
+            assert (await fetch(item)).body == b"/%d" % item
         assert server.connections == 1
 
 
@@ -262,9 +263,9 @@ async def test_a_call_that_is_cancelled_leaves_the_transport_usable(make: Make, 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await fetch(1) == b"/1"
+        assert (await fetch(1)).body == b"/1"
         gate.set()
-        assert await fetch(2) == b"/2"
+        assert (await fetch(2)).body == b"/2"
         assert server.targets == ["/0", "/1", "/2"]
 
 
@@ -283,7 +284,7 @@ async def test_a_call_that_is_cancelled_in_the_queue_is_not_sent(make: Make) -> 
         tasks[3].cancel()
         gate.set()
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [found[0], found[2], found[4]] == [b"/0", b"/2", b"/4"]
+        assert [found[at].body for at in (0, 2, 4)] == [b"/0", b"/2", b"/4"]
         assert server.targets == ["/0", "/2", "/4"]
 
 
@@ -307,7 +308,7 @@ async def test_after_the_last_answer_of_a_connection_there_is_another(
         await peer.end()  # the client ends it: nobody else does
 
     async with scripted(script) as server, make(server, connections=1) as fetch:
-        assert [await fetch(item) for item in range(3)] == [b"x"] * 3
+        assert [(await fetch(item)).body for item in range(3)] == [b"x"] * 3
         assert server.connections == 3
         await server.until(lambda: not server.open)
 
@@ -318,7 +319,7 @@ async def test_an_idle_connection_that_the_server_closed_is_not_used(make: Make)
 
     async with scripted(script) as server, make(server, connections=1) as fetch:
         for item in range(3):
-            assert await fetch(item) == b"/%d" % item
+            assert (await fetch(item)).body == b"/%d" % item
             await server.until(lambda: not server.open)
             await turns(PLENTY)
         gc.collect()  # a connection that was left open would say so now
@@ -352,11 +353,11 @@ async def test_bytes_that_nobody_asked_for_answer_nothing(
 
     gate = asyncio.Event()
     async with scripted(after(1, act)) as server, make(server) as fetch:
-        assert await fetch(0) == b"/0"
+        assert (await fetch(0)).body == b"/0"
         if when != "at once":
             gate.set()
             await turns(PLENTY)
-        assert await fetch(1) == b"/1"
+        assert (await fetch(1)).body == b"/1"
         assert server.connections == 2
 
 
@@ -387,7 +388,7 @@ async def test_of_several_addresses_the_one_that_answers_is_used(
     async with scripted(echo) as server:
         url = f"http://target.invalid:{server.port}"
         async with make(url, addresses=addresses) as fetch:
-            assert await fetch(3) == b"/3"
+            assert (await fetch(3)).body == b"/3"
 
 
 # What is only `streams`' own
@@ -402,7 +403,7 @@ async def test_a_body_may_be_larger_than_the_buffer_of_streams(buffer_bytes: int
     async with scripted(script) as server:
         transport = open_transport(StreamsTransport(buffer_bytes=buffer_bytes), server.url)
         async with transport as fetch:
-            found = [await fetch(item) for item in range(3)]
+            found = [(await fetch(item)).body for item in range(3)]
             assert transport.effective["buffer_bytes"] == buffer_bytes
         assert server.connections == 1
     assert found == [b"/0" * 10_000, b"/1" * 10_000, b"/2" * 10_000]

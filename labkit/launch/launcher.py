@@ -186,12 +186,14 @@ class _Run:
         return record
 
     def _start_client(self, core: int | None) -> Child:
+        own = self.trial.function
         job = {
             "trial": self.ready.asked,
             "addresses": self.ready.addresses,
             "core": core,
             "function": self.ready.function,
             "path": self.ready.path,
+            "raises": own and preflight.unguarded(own) is own,
             "profile": self.profile and self.profile.options,
         }
         asked = variables.parse(self.trial.switches.variables)

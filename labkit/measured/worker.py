@@ -64,6 +64,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     function: str | None = None
     path: list[str] = []
     profile: ProfileOptions | None = None
+    raises: bool | None = None
+    """Whether a function of the user's own sees what fails: a decorated one does not."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +168,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     async with opened as fetch:
         call: Fetch = fetch
         pids = target.pids or target.pid
-        meter = Meter(requests, opened.kind_of, Window(pids, processes))
+        window = Window(pids, processes)
+        meter = Meter(requests, opened.kind_of, window, raises=job.raises)
         report = partial(_PARENT.send_progress, meter)
         sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency

@@ -120,10 +120,10 @@ class ProfiledRun:
     def time_requests(self, fetch: Fetch) -> Fetch:
         """Wrap `fetch` in the coroutine that stands for a request, and add up its time."""
 
-        async def request(item: int) -> None:
+        async def request(item: int) -> object:
             began = perf_counter()
             try:
-                await fetch(item)
+                return await fetch(item)
             finally:
                 self._requests_s += perf_counter() - began
 

@@ -173,7 +173,8 @@ def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
     """Yield the codes and sentences on requests that failed."""
     if counts.failures:
         failed = f"{counts.failures:,} of {counts.sent:,} requests failed"
-        yield "failures", f"{failed} ({counts.why})"
+        again = f", and {counts.retried:,} were sent again" if counts.retried else ""
+        yield "failures", f"{failed} ({counts.why}){again}"
     share = f"{100 * counts.failed_share:.1f} % of the requests failed"
     if counts.ok and counts.failed_share > MOST_FAILED_SHARE:
         yield "failures-most", share
@@ -191,12 +192,12 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
         ahead = math.inf if measured.arrivals else max(ended, trial.options.get("chunk_size", 0))
         unsent = max(unsent, ahead + 1)
     if not counts.conserved:
-        sums = "planned = sent - repeated + not_sent and sent = ok + failed + cancelled"
+        sums = "planned = done + lost + not_sent and sent = ok + failed + cancelled"
         yield "not-conserved", f"{sums} fails"
     if counts.repeated:
         which = f"{counts.repeated:,} of {counts.sent:,} requests"
         yield "items-repeated", f"{which} were for an item sent before, or for none of the trial's"
-    if counts.cancelled > ended:
+    if counts.cancelled > ended and counts.lost:
         yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
     if counts.not_sent > unsent:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"

@@ -24,14 +24,16 @@ Verdict = Literal["valid", "warn", "invalid"]
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What became of the items: planned = sent - repeated + not_sent, by an exact count of each.
+    """What became of the items, and of the attempts, which are more where a strategy tries again.
 
-    `sent` = ok + failed + cancelled. `repeated` were for an item that had been sent before, or for
-    none of the trial's. `statuses` counts by its number each answer that is no success; `failed`
-    has them as `status`.
+    Items: planned = done + lost + not_sent. Attempts: sent = ok + failed + cancelled. Of these
+    `retried` were for an item whose attempts before had failed, `repeated` for another that had
+    been sent, or for none of the trial's. `statuses` counts by its number each answer that is no
+    success; `failed` has them as `status`. Records of earlier versions have no `done`.
     """
 
     planned: int
+    done: int | None = None
     sent: int
     not_sent: int = 0
     repeated: int = 0
@@ -39,6 +41,12 @@ class Counts(Struct, frozen=True, kw_only=True):
     failed: dict[str, int] = {}
     statuses: dict[int, int] = {}
     cancelled: int = 0
+    retried: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Count the items whose last attempt failed or was cancelled."""
+        return self.failures + self.cancelled - self.retried
 
     @property
     def failures(self) -> int:
@@ -60,13 +68,15 @@ class Counts(Struct, frozen=True, kw_only=True):
 
     @property
     def failed_share(self) -> float:
-        """Return the share of the sent requests that failed; 0 where none was sent."""
-        return self.failures / self.sent if self.sent else 0.0
+        """Return the share of the sent items that failed at last; 0 where none was sent."""
+        items = self.sent - self.retried
+        return min(self.failures, self.lost) / items if items else 0.0
 
     @property
     def conserved(self) -> bool:
         """Return True if no request was lost and none was counted twice."""
-        whole = self.planned == self.sent - self.repeated + self.not_sent
+        done = self.ok - self.repeated if self.done is None else self.done
+        whole = self.planned == done + self.lost + self.not_sent
         return whole and self.sent == self.ok + self.failures + self.cancelled
 
 

@@ -184,6 +184,7 @@ def of_run(record: Record) -> Table:
         rows += [["workload", _workload(trial["workload"])], ["target", called]]
         counts = record.counts
         why = f" ({counts.why})" if counts.failures else ""
+        why += f", {counts.retried:,} sent again" if counts.retried else ""
         # A client that was lost reported nothing that was in force, and its counts are the least.
         least, sent = ("", "") if "python" in record.effective else ("at least ", "known to be ")
         ended = (

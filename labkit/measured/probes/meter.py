@@ -1,7 +1,12 @@
 """Count and time each request. This is the hot path of every measurement, and so it is short.
 
-`metered` wraps a transport's `fetch`; strategies call the wrapper. It never raises but for
-cancellation, so that no strategy can lose an item to another item's failure.
+`metered` wraps a transport's `fetch`; strategies call the wrapper, which returns the answer, and
+none for an item that failed: no strategy can lose an item to another item's failure. Only a plain
+function of the user's own sees what failed, as its own code would (`raises` True).
+
+A function of the user's own (`raises` not None) may try again. An attempt is counted where it ends,
+an item once: `_unmet` has those whose last attempt failed or was cancelled, and to send one of them
+is a retry. While there is one the window ends with the strategy, as another try may come.
 
 The plan. Timed is the `await fetch(item)` alone, of requests that succeed: from the call to the
 return, with the transport's own queue and without the strategy's. Not timed: failed and cancelled
@@ -47,10 +52,16 @@ class Meter:
     """Counts the requests and their latencies; opens and closes the window that is measured."""
 
     def __init__(
-        self, planned: int, kind_of: Callable[[BaseException], str], window: Window
+        self,
+        planned: int,
+        kind_of: Callable[[BaseException], str],
+        window: Window,
+        *,
+        raises: bool | None = None,
     ) -> None:
         self.planned = self.left = planned
-        self.kind_of, self.window = kind_of, window
+        self.kind_of, self.window, self.raises = kind_of, window, raises
+        self._unmet, self.retried = set[int](), 0
         self.next: int | None = None
         """The next item of a strategy that sends them in order; None where it does not."""
         self.ok = self.cancelled = self._noted = self._again = 0
@@ -67,6 +78,11 @@ class Meter:
 
     def note(self, item: int) -> None:
         """Count the first item that is sent, and each that is not the next; see the plan above."""
+        if item in self._unmet:
+            self._unmet.remove(item)
+            self.retried += 1
+            self._noted += 1
+            return
         seen, is_new = self._seen, self._in_order <= item < self.planned
         if seen and is_new and not seen[item]:
             seen[item] = 1
@@ -87,8 +103,8 @@ class Meter:
         self._again += 1
         self.left += 1
 
-    def fail(self, error: BaseException) -> None:
-        """Count a request that failed, by kind."""
+    def fail(self, error: BaseException, item: int) -> None:
+        """Count a request that failed, by kind; raise its error where the strategy is to see it."""
         kind = self.kind_of(error)
         self.failed[kind] = self.failed.get(kind, 0) + 1
         status = getattr(error, "status", None)
@@ -96,17 +112,24 @@ class Meter:
             self.statuses[status] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(f"{kind}: {type(error).__name__}: {error}"[:300])
+        if self.raises is not None:
+            self._unmet.add(item)
+            if self.raises:
+                raise error
+            self.left += 1  # it counts as one that has ended
 
-    def cancel(self, error: CancelledError) -> None:
+    def cancel(self, error: CancelledError, item: int) -> None:
         """Count a request that was cancelled, and raise its error again.
 
         A `CancelledError` in a task that nobody cancelled leaked out of the call: a failure.
         """
         task = current_task()
         if task is None or not task.cancelling():
-            self.fail(error)
+            self.fail(error, item)
             return
         self.cancelled += 1
+        if self.raises is not None:
+            self._unmet.add(item)
         raise error
 
     def drop(self) -> None:
@@ -155,9 +178,11 @@ class Meter:
         planned = self.planned if self.taken is None else self.taken()
         return Counts(
             planned=planned,
+            done=self.ok - repeated,
             sent=self.sent,
-            not_sent=planned - (self.sent - repeated),
+            not_sent=planned - (self.sent - repeated - self.retried),
             repeated=repeated,
+            retried=self.retried,
             ok=self.ok,
             failed=dict(self.failed),
             statuses=dict(self.statuses),
@@ -166,28 +191,30 @@ class Meter:
 
 
 def metered(fetch: Fetch, meter: Meter) -> Fetch:
-    """Wrap `fetch` so that it is counted and timed, and raises nothing but cancellation."""
+    """Wrap `fetch` so that it is counted and timed, and raises what the meter lets through."""
     # A list, because the interpreter has an instruction of its own for appending to one.
     clock, took = perf_counter, meter.unsettled
 
-    async def measured(item: int) -> None:
+    async def measured(item: int) -> object:
+        answer = None
         if item == meter.next:
             meter.next = item + 1
         else:
             meter.note(item)
         start = clock()
         try:
-            await fetch(item)
+            answer = await fetch(item)
         except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
-            meter.fail(error)
+            meter.fail(error, item)
         except CancelledError as error:
-            meter.cancel(error)
+            meter.cancel(error, item)
         else:
             took.append(clock() - start)
             meter.ok += 1
         meter.left -= 1
         if not meter.left:
             meter.window.close()
+        return answer
 
     return measured
 
@@ -195,21 +222,23 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
 def counted(fetch: Fetch, meter: Meter) -> Fetch:
     """Wrap `fetch` so that it is counted but not timed, for trials with the probes switched off."""
 
-    async def measured(item: int) -> None:
+    async def measured(item: int) -> object:
+        answer = None
         if item == meter.next:
             meter.next = item + 1
         else:
             meter.note(item)
         try:
-            await fetch(item)
+            answer = await fetch(item)
         except Exception as error:  # noqa: BLE001  # whatever fails is one failed request
-            meter.fail(error)
+            meter.fail(error, item)
         except CancelledError as error:
-            meter.cancel(error)
+            meter.cancel(error, item)
         else:
             meter.ok += 1
         meter.left -= 1
         if not meter.left:
             meter.window.close()
+        return answer
 
     return measured

@@ -55,7 +55,7 @@ def paced(
     """
     next_at, slots, started = float("-inf"), asyncio.Semaphore(limit), 0
 
-    async def slowly(item: int) -> None:
+    async def slowly(item: int) -> object:
         nonlocal next_at, started
         started += 1
         if started > most:
@@ -65,6 +65,6 @@ def paced(
         if at > now:
             await sleep(at - now)
         async with slots:
-            await fetch(item)
+            return await fetch(item)
 
     return slowly

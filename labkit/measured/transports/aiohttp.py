@@ -28,6 +28,7 @@ from labkit.measured.transports.client import (
     tls_context,
     url_template,
 )
+from labkit.measured.transports.responses import Answer
 from labkit.record.requests import Phases, Received
 from labkit.spec.transports import AiohttpTransport
 
@@ -51,7 +52,7 @@ def _kind_of_head(error: aiohttp.ClientResponseError) -> str:
 
 
 class Aiohttp(TransportClient[AiohttpTransport]):
-    """`await fetch(item)`, which reads the body as `read` says."""
+    """`answer = await fetch(item)`, whose body is read as `read` says."""
 
     # The most specific first: a disconnection by the server is none of the others.
     kinds = (
@@ -91,9 +92,9 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         fetch = self._fetch_in(session)
         if self.settings.session_per_request:
 
-            async def fetch(item: int) -> None:
+            async def fetch(item: int) -> object:
                 async with self._session() as session:
-                    await self._fetch_in(session)(item)
+                    return await self._fetch_in(session)(item)
 
         return fetch if self._tracer is None else tracing.traced(fetch, self._tracer)
 
@@ -156,18 +157,19 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         size, by_chunk = self.settings.chunk_bytes, self.settings.read == "stream"
         most = math.inf if self.settings.max_body_bytes is None else self.settings.max_body_bytes
 
-        async def fetch(item: int) -> None:
+        async def fetch(item: int) -> Answer:
             url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
                 content = response.content
                 if not content.is_eof() or content.total_bytes > most:
                     response.content = cast(Any, _Bounded(response, most))
-                await response.read()
+                body = await response.read()
                 add(content)
                 if not 200 <= response.status < 300:
                     raise BadStatus(response.status)
+                return Answer(response.status, body, response.raw_headers)
 
-        async def fetch_otherwise(item: int) -> None:
+        async def fetch_otherwise(item: int) -> Answer:
             url = URL(url_of(item), encoded=True)
             async with get(url, allow_redirects=False) as response:
                 if by_chunk:
@@ -178,6 +180,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
                 if not 200 <= response.status < 300:
                     raise BadStatus(response.status)
             # Leaving the block releases the response: what was not read is not waited for.
+            return Answer(response.status, b"", response.raw_headers)
 
         return fetch if self.settings.read == "read" else fetch_otherwise
 

@@ -266,7 +266,7 @@ class HttpClient(OwnClient[HttpSettings]):
         name = urlsplit(to.url).hostname
         self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
         self._known: dict[bytes, ResponseHead] = {}
-        self._plain: dict[bytes, int] = {}
+        self._plain: dict[bytes, ResponseHead] = {}
 
     @property
     def effective(self) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httptools
+import msgspec
+from multidict import CIMultiDict
 
 from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader, TooLarge
 
@@ -20,23 +22,46 @@ MAX_INTERIM = 32
 _BODILESS = (204, 304)
 
 
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Names and values of headers, as they came."""
+
+
 class ResponseHead(NamedTuple):
     """What the head of a response says; `length` is that of its body in bytes."""
 
     status: int
     length: int
     keep_alive: bool
+    fields: Fields = ()
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What a request was answered, as `fetch` returns it. `body` is empty where it was not read."""
+
+    status: int
+    body: bytes
+    fields: Fields = ()
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        """Return the headers by name, in capitals or not; they are read when they are asked for."""
+        decoded = ((name.decode("latin-1"), one.decode("latin-1")) for name, one in self.fields)
+        return CIMultiDict(decoded)
+
+    def json(self) -> Any:
+        """Return what the body has as JSON."""
+        return msgspec.json.decode(self.body)
 
 
 Answered = Callable[[ResponseHead, bytes], None]
 
 
 class ResponseReader(MessageReader):
-    """Calls `answered(head, body)` for each response to a GET in what it `receive`s, in order.
+    """Calls `answered(head, body)` for each response in what it `receive`s, in order.
 
     Informational responses (1xx) are passed over. Raises `BadMessage`, after which nothing more may
-    be given to it. `known` holds heads by their bytes, `plain` the lengths of the bodies of those
-    that are a success; only heads after which the connection stays. Readers may share both.
+    be given to it. `known` holds heads by their bytes, `plain` those of them that are a success;
+    only heads after which the connection stays. Readers may share both. None answers a HEAD.
     """
 
     def __init__(
@@ -46,26 +71,27 @@ class ResponseReader(MessageReader):
         max_head_bytes: int,
         max_body_bytes: int | None,
         known: dict[bytes, ResponseHead] | None = None,
-        plain: dict[bytes, int] | None = None,
+        plain: dict[bytes, ResponseHead] | None = None,
     ) -> None:
         super().__init__(httptools.HttpResponseParser, max_head_bytes)
         self._answered = answered
         self._max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
         self._known: dict[bytes, ResponseHead] = {} if known is None else known
-        self._plain: dict[bytes, int] = {} if plain is None else plain
+        self._plain: dict[bytes, ResponseHead] = {} if plain is None else plain
         # The bytes of the head that is parsed, where it may become known.
         self._raw_head, self._interim = b"", 0
 
-    def plain_body(self, data: bytes) -> bytes | None:
-        """Return the body where `data` is one whole answer, a success with a known head; else None.
+    def plain_answer(self, data: bytes) -> Answer | None:
+        """Return the answer where `data` is a whole one, a success with a known head; else None.
 
         The short way, and nearly all that a benchmark receives: `data` is then used, and `answered`
         is not called. Otherwise give it to `receive`.
         """
         if self.between:
             start = data.find(HEAD_END) + 4
-            if self._plain.get(data[:start]) == len(data) - start:
-                return data[start:]
+            head = self._plain.get(data[:start])
+            if head is not None and head.length == len(data) - start:
+                return Answer(head.status, data[start:], head.fields)
         return None
 
     def receive(self, data: bytes) -> None:
@@ -97,12 +123,14 @@ class ResponseReader(MessageReader):
         """Called by httptools with the first byte of a response."""
         super().on_message_begin()
         self._body: list[bytes] = []
+        self._fields: list[tuple[bytes, bytes]] = []
         self._body_bytes, self._length = 0, b"0"
         self._framed = self._until_close = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by httptools with each header, those of a trailer among them."""
         self.count_head(len(name) + len(value))
+        self._fields.append((name, value))
         name = name.lower()
         if name == b"content-length":
             self._framed, self._length = True, value
@@ -117,6 +145,7 @@ class ResponseReader(MessageReader):
         if status == 101:
             raise BadMessage("the server switched protocols, which nobody asked for")
         self._status, self._keep_alive = status, self._parser.should_keep_alive()
+        self._head_fields = tuple(self._fields)
         if status not in _BODILESS:
             self._check_size(int(self._length))  # before any of it is there
         # As in RFC 9112, section 6.3. The parser itself ends those that have no body.
@@ -147,12 +176,12 @@ class ResponseReader(MessageReader):
                 raise TooLarge(f"more than {MAX_INTERIM} informational responses before an answer")
             return
         self.between, self._interim = True, 0
-        head = ResponseHead(self._status, self._body_bytes, self._keep_alive)
+        head = ResponseHead(self._status, self._body_bytes, self._keep_alive, self._head_fields)
         if raw and head.keep_alive:
             if len(self._known) >= MAX_HEADS_KNOWN:
                 self._known.clear()
                 self._plain.clear()
             self._known[raw] = head
             if head.status < 300:
-                self._plain[raw] = head.length
+                self._plain[raw] = head
         self._answered(head, b"".join(self._body))

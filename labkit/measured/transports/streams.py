@@ -17,12 +17,12 @@ from labkit.measured.transports.client import (
     OneAtATime,
     Unanswered,
 )
-from labkit.measured.transports.responses import ResponseHead
+from labkit.measured.transports.responses import Answer, ResponseHead
 from labkit.spec.transports import StreamsTransport
 
 
 class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
-    """`body = await fetch(item)`."""
+    """`answer = await fetch(item)`."""
 
     def __init__(self, settings: StreamsTransport, to: Destination) -> None:
         super().__init__(settings, to)
@@ -41,8 +41,8 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
         """Fail what has waited too long, with its connection."""
         pending[0].expire()
 
-    async def fetch(self, item: int) -> bytes:
-        """Make one request and return the body of its answer."""
+    async def fetch(self, item: int) -> Answer:
+        """Make one request and return its answer."""
         connection = None
         while self._idle and connection is None:
             connection = self._idle.pop()
@@ -69,7 +69,7 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
             connection.abort()
         if head.status >= 300:
             raise BadStatus(head.status)
-        return body
+        return Answer(head.status, body, head.fields)
 
 
 class StreamConnection:

@@ -26,16 +26,17 @@ _current: ContextVar[TracedRequest] = ContextVar("request")
 def traced(fetch: Fetch, tracer: Tracer) -> Fetch:
     """Return `fetch`, of which each call is one request of the tracer's."""
 
-    async def call(item: int) -> None:
+    async def call(item: int) -> object:
         request = tracer.begin(item)
         token = _current.set(request)
         try:
-            await fetch(item)
+            answer = await fetch(item)
         except BaseException:
             tracer.fail(request)
             raise
         else:
             tracer.succeed(request)
+            return answer
         finally:
             _current.reset(token)
 
