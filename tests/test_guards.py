@@ -465,7 +465,8 @@ def test_a_stored_record_is_judged_by_what_its_figures_show_today() -> None:
     lost, left = (Note(code=code, message="-") for code in ("core-lost", "tasks-left-behind"))
     own = {"trial": Trial(target={"kind": "command", "command": "mine {port}"}).to_dict()}
     stored = [make_record(warnings=[lost, left]), make_record(client=None, warnings=[left])]
-    stored += [make_record(**{"client.waited_percent": 60.0}, **more) for more in ({}, own)]
+    old = {"trial": {**stored[0].trial, "target": {"engine": "aiohttp"}}}
+    stored += [make_record(**{"client.waited_percent": 60.0}, **more) for more in (old, own)]
 
     quiet, ended, *waited = (
         {note.code for note in codes.judged_anew(one).warnings} for one in stored
