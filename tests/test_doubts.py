@@ -106,17 +106,6 @@ def test_independent_repeats_are_seldom_called_correlated() -> None:
     assert sum(map(frames.follows_itself, series)) <= 15
 
 
-def test_a_sentence_says_whom_it_concerns_and_what_to_do() -> None:
-    wide_one = make_study({"gather": {"wall_s": 10.0}}, repeats=5, spread=0.3)
-    records = [*wide_one, *make_study({"queue": {"wall_s": 10.0}}, repeats=2)]
-
-    few, wide = doubted(records)
-
-    assert few.startswith("few-repeats (queue): ")
-    assert wide.startswith("spread (gather): ")
-    assert few.endswith(CODES["few-repeats"].do + ".")
-
-
 def test_of_single_runs_nothing_is_said_but_that_they_are_single() -> None:
     records = make_study(ARMS, repeats=1)
 
@@ -217,4 +206,5 @@ def test_a_sentence_names_the_arms_that_it_is_about() -> None:
     for doubts, who in (({"a": few}, "(a)"), ({"a": few, "b": []}, "(a)"), (both, "(all arms)")):
         (sentence,) = frames.doubt_sentences(doubts, repeats=2)
         assert sentence.startswith(f"few-repeats {who}: ")
+        assert sentence.endswith(CODES["few-repeats"].do + ".")
     assert frames.doubt_sentences(both, repeats=1) == []

@@ -193,15 +193,6 @@ def test_whatever_is_measured_there_is_a_reason_and_it_is_json(
     assert len(values) >= 3 or finding.verdict == "inconclusive"
 
 
-@given(RATIOS, st.integers(-20, 20))
-def test_a_ratio_does_not_depend_on_the_unit(values: list[float], power: int) -> None:
-    first, second = (
-        found(*weighed([value * unit for value in values], [1.5 * unit] * len(values)), **MEMORY)
-        for unit in (1.0, 2.0**power)
-    )
-    assert (first.verdict, first.measured) == (second.verdict, second.measured)
-
-
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=3, max_size=4))
 def test_values_are_paired_by_repeat(pairs: list[tuple[float, float]]) -> None:
     ratios = [of / to for of, to in pairs]
