@@ -166,6 +166,13 @@ def test_no_text_in_a_field_is_a_traceback(text: str) -> None:
     assert (request is None) == bool(wrong)
 
 
+def test_seconds_end_a_trial_whose_requests_nobody_changed() -> None:
+    for requests, most in (("1000", None), ("50", 50)):
+        request, wrong = read(Trial(), requests=requests, seconds="5", think="uniform(0,1)")
+        assert not wrong
+        assert request.trial.workload.requests == most
+
+
 def test_what_has_no_field_stays_as_the_trial_has_it() -> None:
     request, _ = read(Trial(seed=7, **{"transport.limit": 30}), limit="20")
     assert request is not None
