@@ -21,6 +21,7 @@ from labkit.spec import targets, transports, validation
 from labkit.spec import trial as spec
 from labkit.spec.parts import Switches, Workload
 from labkit.spec.registry import OPTION_TYPES, STRATEGIES
+from labkit.spec.requests import RequestSettings
 from labkit.spec.settings import checked
 from labkit.spec.targets import EchoTarget, HttpTarget, UrlTarget, ValkeyTarget
 from labkit.spec.transports import AiohttpTransport, EchoTransport, RedisTransport, WireTransport
@@ -72,6 +73,12 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["workload.requests"], whole(1, MANY, 3)),
     (["workload.limit", *(f"{kind}.rows" for kind in DATABASE)], whole(1, 1_000_000, 7)),
     (["workload.seed", "serve.seed"], whole(0, (1 << 63) - 1, 5)),
+    (["workload.method"], or_none(one_of("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))),
+    ([f"workload.{name}" for name in ("params", "body", "requests_from")], or_none(TEXT)),
+    (["workload.headers"], ([None, '{"A": "b"}'], NOT_TEXT)),
+    (["workload.json"], ([None, "[1]", '{"n": "{item}"}'], [])),
+    (["workload.order"], (["listed"], one_of("listed", "weighted")[1])),
+    (["workload.ok_status"], (["200", "200-299, 404"], ["", "2xx", "9", "299-200", *NOT_TEXT])),
     (["workload.path"], ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT)),
     (["workload.think"], DELAY),
     # Those five depend on each other: see 'What depends on several settings'.
@@ -112,7 +119,8 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["aiohttp.resolve_s"], or_none(number(0, 60, 0.02))),
     (
         [
-            *("aiohttp.force_close", "aiohttp.use_dns_cache", "aiohttp.enable_cleanup_closed"),
+            *("workload.redirects", "aiohttp.force_close"),
+            *("aiohttp.use_dns_cache", "aiohttp.enable_cleanup_closed"),
             *("aiohttp.session_per_request", "aiohttp.retry_dropped", "aiohttp.trace"),
             *(
                 "asyncpg.overcommit",
@@ -748,12 +756,16 @@ def test_a_deadline_is_several_times_what_a_trial_needs(settings: Any, least_s: 
 # Round trips
 
 
+NOT_MIXED = ("json", "method")
+"""Of the settings of a request, those that forbid others."""
+
+
 def settings_of_a_trial() -> st.SearchStrategy[dict[str, Any]]:
     """Valid settings by dotted name, each there or not."""
     named = {}
     for name, (admitted, _) in FIELDS.items():
         kind, _, leaf = name.partition(".")
-        if kind in ("workload", "http-target", "aiohttp", "trial"):
+        if kind in ("workload", "http-target", "aiohttp", "trial") and leaf not in NOT_MIXED:
             role = {"trial": "switches"}.get(kind, PARTS[kind].role)
             named[f"{role}.{leaf}"] = st.sampled_from(admitted)
     return st.fixed_dictionaries({}, optional=named).map(consistent)
@@ -766,11 +778,9 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":
-        heeded = (
-            n
-            for n in settings
-            if not n.startswith(("workload.path", "workload.think", "transport."))
-        )
+        asked = {f"workload.{name}" for name in RequestSettings.__struct_fields__}
+        asked.add("workload.think")
+        heeded = (n for n in settings if n not in asked and not n.startswith("transport."))
         return {name: settings[name] for name in list(heeded)}
     return settings
 

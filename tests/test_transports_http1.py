@@ -115,7 +115,8 @@ async def test_there_are_never_more_connections_than_allowed_with_one_request_ea
 
 
 NOT_ANSWERED: dict[str, list[bytes | None]] = {
-    "status": [answer("sorry", status=500), answer("", "Location: /elsewhere", status=302)],
+    "status": [answer("sorry", status=500), answer("", "Location:/", status=304)],
+    "redirect": [answer("", "Location: //elsewhere/x", status=302)],
     # None stands for a reset.
     "unanswered": [None, b"", b"HTTP/1.1 200", CONTINUE, answer("x")[:-1], CHUNKED + b"1\r\na\r\n"],
     "payload": [

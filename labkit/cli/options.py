@@ -40,11 +40,15 @@ OwnRepeats = Annotated[int | None, _REPEATS]
 
 
 class Setting(NamedTuple):
-    """A setting as an option: its metavar, its help, its default where no field has it."""
+    """A setting as an option: its metavar, its help, its default where no field has it.
+
+    `flags` are what is written on the command line, where that is not the setting's name.
+    """
 
     metavar: str
     help: str
     default: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 TRIAL: Mapping[str, Setting] = {
@@ -55,6 +59,12 @@ TRIAL: Mapping[str, Setting] = {
     "rate": Setting("RPS", "Send so many a second, whatever the answers do.", "as answers come"),
     "stages": Setting("LIST", "Steps, ramps of the rate: '9s:50 low, 9s:50..500 climb'.", "none"),
     "arrival": Setting("NAME", "How a rate is spaced: constant or poisson."),
+    "method": Setting("NAME", "The method.", "GET, or POST with a body", ("--method", "-X")),
+    "body": Setting("TEXT", "What each sends; '@FILE' is a file's.", "none", ("--body", "-d")),
+    "json_": Setting("JSON", "The same, as JSON.", "none", ("--json-body",)),
+    "params": Setting("QUERY", "Added to each URL, as in 'page={item}'.", "none"),
+    "requests_from": Setting("FILE", "URLs, .csv, JSON Lines, HAR or access log.", "none"),
+    "ok_status": Setting("CODES", "What is a success, as in '200-299,404'."),
     "delay": Setting("EXPR", "The server's delay in seconds, as in 'randint(0,3)*0.1'.", "0"),
     "think": Setting("EXPR", "How long a worker waits after a call, as --delay is written.", "0"),
     "loop": Setting("NAME", "The client's event loop: asyncio or uvloop."),
@@ -67,6 +77,10 @@ TRIAL: Mapping[str, Setting] = {
     "deadline_s": Setting("SECONDS", "End a trial after this time.", "3 times what it needs"),
     "allow_remote": Setting("HOST", "Allow this host, which is not loopback.", "loopback only"),
 }
+_HEADERS = Annotated[
+    list[str] | None,
+    typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header; may be repeated."),
+]
 _PIN = Annotated[bool | None, typer.Option(help="Give client and server a core each. [pin]")]
 _SET = Annotated[
     list[str] | None,
@@ -119,7 +133,7 @@ def setting_options(
         options[name] = Annotated[
             str | None,
             typer.Option(
-                f"--{name.removesuffix('_s').replace('_', '-')}",
+                *(setting.flags or (f"--{name.removesuffix('_s').replace('_', '-')}",)),
                 metavar=setting.metavar,
                 help=f"{setting.help} [{usual}]",
                 autocompletion=_completer(words),
@@ -173,7 +187,11 @@ def takes(
 
 def trial(given: Mapping[str, Any]) -> Trial:
     """Return the trial of the options: the kinds first, as they decide which settings exist."""
-    texts = {name: str(value) for name, value in given.items() if name != "set_"}
+    # A command has parameters of its own called `json` and `set`.
+    lists = ("set_", "headers")
+    texts = {name.removesuffix("_"): str(v) for name, v in given.items() if name not in lists}
+    if "headers" in given:
+        texts["headers"] = "\n".join(given["headers"])
     if "target_command" in texts:
         texts["target.command"] = texts.pop("target_command")
     for name, value in (_pair(text, "--set") for text in given.get("set_", ())):
@@ -187,7 +205,9 @@ def trial(given: Mapping[str, Any]) -> Trial:
 
 _USUAL = Trial()
 takes_trial = takes(
-    setting_options(TRIAL, _USUAL.get, _USUAL.type_of) | {"pin": _PIN, "set_": _SET}, trial
+    setting_options(TRIAL, _USUAL.get, _USUAL.type_of)
+    | {"headers": _HEADERS, "pin": _PIN, "set_": _SET},
+    trial,
 )
 """Gives a command the options that describe a trial; it gets the `Trial` as first argument."""
 

@@ -193,6 +193,8 @@ class _Run:
             "core": core,
             "function": self.ready.function,
             "path": self.ready.path,
+            "requests": self.ready.asks.requests,
+            "of_file": self.ready.asks.of_file,
             "raises": own and preflight.unguarded(own) is own,
             "profile": self.profile and self.profile.options,
         }

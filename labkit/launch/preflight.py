@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,6 +26,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput, NotInstalled
+from labkit.launch import request_files
+from labkit.launch.request_files import Asked
 from labkit.spec import variables
 from labkit.spec.addresses import (
     POSTGRES_DSN,
@@ -57,6 +59,8 @@ class Ready:
     addresses: list[str]
     function: str | None
     path: list[str]
+    asks: Asked = field(default_factory=lambda: Asked([]))
+    """Its requests, with the credentials that no record has."""
     within_s: float = math.inf
     """After so long it ends, whatever its own deadline."""
     """Where what the function imports is found; for the lab's own code alone nothing is needed."""
@@ -75,6 +79,7 @@ def prepare(trial: Trial) -> Ready:
         addresses=found,
         function=function,
         path=path_of(function),
+        asks=request_files.asked(trial),
     )
 
 

@@ -45,6 +45,7 @@ from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec import delays, variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
+from labkit.spec.requests import Request
 from labkit.spec.trial import Trial
 
 Strategy = Callable[..., Awaitable[object]]
@@ -55,7 +56,8 @@ MAX_SETTLE_S = 1.0
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A trial to run. `function` is a strategy of the user's own, as cloudpickle bytes.
 
-    It comes through a pipe from the process that started this one, and is never stored.
+    `requests` have what no record has: credentials, and what files hold. Both come through a pipe
+    from the process that started this one, and are never stored.
     """
 
     trial: dict[str, Any]
@@ -63,6 +65,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     core: int | None = None
     function: str | None = None
     path: list[str] = []
+    requests: list[Request] = []
+    of_file: dict[str, int] | None = None
+    raises: bool | None = None
+    """Whether a function of the user's own sees what fails: a decorated one does not."""
     profile: ProfileOptions | None = None
     raises: bool | None = None
     """Whether a function of the user's own sees what fails: a decorated one does not."""
@@ -160,11 +166,14 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     requests, limit, workload = trial.requests, trial.limit, trial.workload
     if trial.probes == "bare":
         return await _measure_bare(target, trial, requests, limit)
-    from labkit.measured.transports import open_transport, paced
+    from labkit.measured.transports import calls_of, open_transport, paced
 
     timed = trial.probes == "full"
     rows, processes = getattr(trial.target, "rows", 1), trial.target.processes
-    opened = open_transport(trial.transport, target.url, trial.path, job.addresses, rows=rows)
+    calls = calls_of(workload, job.requests or [Request(path=trial.path)])
+    opened = open_transport(
+        trial.transport, target.url, addresses=job.addresses, calls=calls, rows=rows
+    )
     async with opened as fetch:
         call: Fetch = fetch
         pids = target.pids or target.pid
@@ -205,7 +214,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             loop_lag_s=sampler.lag() if timed else None,
             stalls=sampler.stalls() if timed else [],
             timeline=to_timeline(sampler.rows) if timed else Timeline(),
-            effective=_effective(trial, meter.window) | {"transport": opened.effective},
+            effective=_effective(trial, meter.window)
+            | {"transport": opened.effective, "of_file": job.of_file},
             warnings=notes,
             first_errors=meter.examples,
             arrivals=None if open_loop is None else open_loop.summary(),

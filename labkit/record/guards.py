@@ -57,6 +57,7 @@ _NO_HTTP = "it answered no whole HTTP: look at its port, and whether its URL beg
 CAUSES = {
     "connect": "look whether the target runs, and on which port",
     "status": "the target runs and answers with no success: look at the path that is asked for",
+    "redirect": "the target sends elsewhere: give the URL that it leads to",
     "certificate": "its TLS certificate is not trusted, or is of another name: let transport.ca "
     "name the file of who signed it, or set transport.verify to false",
     "tls": "the target does not speak TLS as asked: look whether its URL begins with http:",

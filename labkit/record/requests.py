@@ -14,6 +14,7 @@ FAILURES = (
     "emfile",
     "eaddrnotavail",
     "status",
+    "redirect",
     "payload",
     "too-large",
     "unanswered",

@@ -9,7 +9,6 @@ machine (descriptors, uvloop, the Python version) `launch.preflight` checks.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -19,18 +18,16 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays, validation, variables
 from labkit.spec.delays import Stage
-from labkit.spec.targets import TARGETS, UrlTarget
+from labkit.spec.requests import RequestSettings
+from labkit.spec.targets import TARGETS, Target, UrlTarget
 from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
-
-_PATH = re.compile(r"/[!-~]*")
-
 
 DEFAULT_REQUESTS = 1_000
 
 
-class Workload(Part, frozen=True, kw_only=True):
-    """How much work, how many at a time. `path` may hold `{item}`; None is the target's own.
+class Workload(RequestSettings, frozen=True, kw_only=True):
+    """How much work, how many at a time, and what one request is.
 
     Closed where `rate` is None: an answer makes room for the next request. Open where it is so many
     requests a second, `constant` or `poisson`: each is sent when it is due. `overflow` says what
@@ -43,13 +40,10 @@ class Workload(Part, frozen=True, kw_only=True):
     expression.
     """
 
-    role: ClassVar[str] = "workload"
-
     requests: Count | None = DEFAULT_REQUESTS
     seconds: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
     seed: Seed = 0
-    path: str | None = None
     rate: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
@@ -65,11 +59,6 @@ class Workload(Part, frozen=True, kw_only=True):
                     f"workload.{name} is {value!r} without a workload.rate: only an open workload "
                     "has it; set the rate in requests per second"
                 )
-        if self.path is not None and not _PATH.fullmatch(self.path):
-            raise BadInput(
-                f"workload.path is {self.path!r}: it must start with '/' and hold printable ASCII "
-                "without spaces; write the number of the item as {item}"
-            )
 
     def _check_times(self) -> None:
         stages, lasts_s = self.stages is not None, self.lasts_s
@@ -206,6 +195,26 @@ def changed(part: Part) -> dict[str, Any]:
     """Return the settings of a part that are not its defaults."""
     usual = {field.name: field.default for field in msgspec.structs.fields(type(part))}
     return {n: value for n, value in msgspec.structs.asdict(part).items() if value != usual[n]}
+
+
+def check_request(target: Target, workload: Workload, probes: str) -> None:
+    """Raise `BadInput` where these cannot send the request that the workload describes."""
+    asked = {
+        name: v
+        for name, v in changed(workload).items()
+        if name in validation.types_of(RequestSettings)
+    }
+    if asked and SPEAK[target.kind] != SPEAK["http"]:
+        name, value = next(iter(asked.items()))
+        raise BadInput(
+            f"workload.{name} is {value!r} with target {target.kind!r}: that target takes no HTTP "
+            "requests; leave it out"
+        )
+    if asked.keys() - {"path"} and probes == "bare":
+        raise BadInput(
+            f"workload.{min(asked)} is set with probes 'bare': the hand-written loop sends a plain "
+            "GET; leave one of the two out"
+        )
 
 
 def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput
-from labkit.spec import delays, parts, validation
+from labkit.spec import delays, parts, requests, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES, TAKE_ALL
@@ -51,6 +51,8 @@ class Trial:
     options: Mapping[str, int] = field(hash=False)
     own_strategy: bool
     function: Function | None = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False, hash=False)
+    """The values of credentials among the headers, which no text and no record shows."""
 
     def __init__(self, **settings: Any) -> None:
         start = {
@@ -58,6 +60,7 @@ class Trial:
             "transport": AiohttpTransport(),
             "workload": Workload(),
             "switches": Switches(),
+            "secrets": {},
             **_choose_strategy("worker_pool"),
         }
         self._fill(start, settings)
@@ -107,6 +110,9 @@ class Trial:
         for leaf, value in changes["strategy"].items():
             validation.check(f"strategy.{leaf}", value, OPTION_TYPES[leaf])
         state["options"] = {**state["options"], **changes["strategy"]}
+        shown, state["secrets"] = requests.hidden(state["workload"].headers, state["secrets"])
+        if shown != state["workload"].headers:
+            state["workload"] = msgspec.structs.replace(state["workload"], headers=shown)
         for name, value in state.items():
             object.__setattr__(self, name, value)
         self._check()
@@ -118,12 +124,7 @@ class Trial:
                 f"target is {self.target.kind!r} with transport {self.transport.kind!r}: with "
                 f"that target a trial uses {' or '.join(speak)}"
             )
-        has_paths = isinstance(self.target, HttpTarget | UrlTarget | Command)
-        if self.workload.path is not None and not has_paths:
-            raise BadInput(
-                f"workload.path is {self.workload.path!r} with target {self.target.kind!r}: that "
-                "target has no paths; leave it out"
-            )
+        parts.check_request(self.target, self.workload, self.probes)
         if self.is_remote:
             check_remote(requests=self.requests, limit=min(self.slots, self.requests))
         resolve_s = getattr(self.transport, "resolve_s", None)
@@ -229,7 +230,7 @@ class Trial:
             return self.target.query_s == 0
         if not isinstance(self.target, HttpTarget):
             return True
-        if self.path != "/{item}":
+        if self.path != "/{item}" or not self.workload.is_usual:
             return not self.path.startswith("/delay/")
         return not delays.parse(self.target.delay).holds_back
 
@@ -282,9 +283,10 @@ class Trial:
     def _floor_and_bound(self) -> tuple[float, float] | tuple[None, None]:
         if self.workload.lasts_s:  # how many items there will be is not known
             return None, None
-        if not isinstance(self.target, HttpTarget | PostgresTarget) or self.path != "/{item}":
+        known = isinstance(self.target, HttpTarget | PostgresTarget) and self.workload.is_usual
+        if not known or self.path != "/{item}":
             return None, None
-        delay = delays.parse(self.target.delay)
+        delay = delays.parse(getattr(self.target, "delay", "0"))
         return delays.floor_and_bound_of(delay, self.seed, self.requests, self.slots)
 
     @property

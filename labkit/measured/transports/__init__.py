@@ -12,7 +12,9 @@ from importlib import import_module
 from time import monotonic
 from typing import Any
 
-from labkit.measured.transports.client import Destination, Fetch, TransportClient
+from labkit.measured.transports.client import Calls, Destination, Fetch, TransportClient
+from labkit.spec.parts import Workload
+from labkit.spec.requests import MAX_DRAWN, Request, drawn, statuses
 from labkit.spec.transports import Transport
 
 
@@ -22,13 +24,26 @@ def open_transport(
     path: str = "/{item}",
     addresses: Sequence[str] = (),
     *,
+    calls: Calls | None = None,
     rows: int = 1,
 ) -> TransportClient[Any]:
     """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
-    It is imported when it is opened: a measured process contains the client that it measures, only.
+    Without `calls` it asks for `path`. It is imported when it is opened: a measured process
+    contains the client that it measures, only.
     """
-    return transport_class(settings.kind)(settings, Destination(url, path, addresses, rows))
+    to = Destination(url, calls or Calls([Request(path=path)]), addresses, rows)
+    return transport_class(settings.kind)(settings, to)
+
+
+def calls_of(workload: Workload, requests: Sequence[Request]) -> Calls:
+    """Return what each item of a workload asks for, of these requests, and what is a success."""
+    picks: Sequence[int] = ()
+    if workload.order == "weighted":
+        picks = drawn(
+            [one.weight for one in requests], workload.seed, workload.requests or MAX_DRAWN
+        )
+    return Calls(requests, picks, statuses(workload.ok_status), follows=workload.redirects)
 
 
 def transport_class(kind: str) -> type[TransportClient[Any]]:

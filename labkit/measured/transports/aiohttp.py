@@ -6,7 +6,7 @@ import asyncio
 import math
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from labkit.measured.http_framing import TooLarge
 from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import tracing
 from labkit.measured.transports.client import (
+    BadRedirect,
     BadStatus,
     Destination,
     Fetch,
@@ -30,8 +31,11 @@ from labkit.measured.transports.client import (
 )
 from labkit.measured.transports.responses import Answer
 from labkit.record.requests import Phases, Received
+from labkit.spec.requests import Request
 from labkit.spec.transports import AiohttpTransport
 
+Arguments = tuple[str, URL, dict[str, Any]]
+"""Method, URL, and the rest by name."""
 NAME = "lab.test"
 """What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761)."""
 SHOWN_BY_CONNECTOR = ("limit", "limit_per_host", "force_close", "use_dns_cache")
@@ -58,6 +62,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
     kinds = (
         (TimeoutError, "timeout"),
         (BadStatus, "status"),
+        (BadRedirect, "redirect"),
         (TooLarge, "too-large"),
         (aiohttp.ServerDisconnectedError, "disconnected"),
         ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
@@ -79,7 +84,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             url = split._replace(netloc=f"{NAME}{port}").geturl()
             self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
         self._tls = tls_context(url, settings.ca, settings.verify)
-        self._url_of = url_template(url, to.path)
+        self._url, self._calls = url, to.calls
+        self._asked = to.calls.prepared(lambda one: _arguments(url, one))
         self._tracer = Tracer() if settings.trace else None
         self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
         self._effective: dict[str, Any] = {}
@@ -92,7 +98,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         fetch = self._fetch_in(session)
         if self.settings.session_per_request:
 
-            async def fetch(item: int) -> object:
+            async def fetch(item: int) -> Answer:
                 async with self._session() as session:
                     return await self._fetch_in(session)(item)
 
@@ -151,38 +157,67 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         session._retry_connection = asked.retry_dropped
         return session
 
-    def _fetch_in(self, session: aiohttp.ClientSession) -> Fetch:
-        # Two functions, and not one that asks each time how to read: the first is measured most.
-        get, url_of, add = session.get, self._url_of, self._bodies.add
-        size, by_chunk = self.settings.chunk_bytes, self.settings.read == "stream"
-        most = math.inf if self.settings.max_body_bytes is None else self.settings.max_body_bytes
+    def _fetch_in(self, session: aiohttp.ClientSession) -> Callable[[int], Awaitable[Answer]]:
+        asked, calls, url, read = self._asked, self._calls, self._url, self._reader()
+        ok, begin = calls.at_once, partial(session.request, allow_redirects=False)
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+        async def send(method: str, url: URL, more: dict[str, Any]) -> Answer:
+            async with begin(method, url, **more) as response:
+                answer = Answer(response.status, await read(response), response.raw_headers)
+                if response.status not in ok:
+                    raise BadStatus(response.status, answer)
+            # Leaving the block releases the response: what was not read is not waited for.
+            return answer
 
         async def fetch(item: int) -> Answer:
-            url = URL(url_of(item), encoded=True)
-            async with get(url, allow_redirects=False) as response:
-                content = response.content
-                if not content.is_eof() or content.total_bytes > most:
-                    response.content = cast(Any, _Bounded(response, most))
-                body = await response.read()
-                add(content)
-                if not 200 <= response.status < 300:
-                    raise BadStatus(response.status)
-                return Answer(response.status, body, response.raw_headers)
+            try:
+                return await send(*asked(item))
+            except BadStatus as refused:
+                return await calls.settled(
+                    url, item, refused, lambda one: send(*_arguments(origin, one)(item))
+                )
 
-        async def fetch_otherwise(item: int) -> Answer:
-            url = URL(url_of(item), encoded=True)
-            async with get(url, allow_redirects=False) as response:
-                if by_chunk:
-                    bounded = _Bounded(response, most)
-                    async for _ in response.content.iter_chunked(size):
-                        bounded.check()
-                    add(response.content)
-                if not 200 <= response.status < 300:
-                    raise BadStatus(response.status)
-            # Leaving the block releases the response: what was not read is not waited for.
-            return Answer(response.status, b"", response.raw_headers)
+        return fetch
 
-        return fetch if self.settings.read == "read" else fetch_otherwise
+    def _reader(self) -> Callable[[aiohttp.ClientResponse], Awaitable[bytes]]:
+        """Return what reads a body, once and for all: as a whole, in chunks, or not at all."""
+        add, size, how = self._bodies.add, self.settings.chunk_bytes, self.settings.read
+        most = math.inf if self.settings.max_body_bytes is None else self.settings.max_body_bytes
+
+        async def read(response: aiohttp.ClientResponse) -> bytes:
+            content = response.content
+            if not content.is_eof() or content.total_bytes > most:
+                response.content = cast(Any, _Bounded(response, most))
+            body = await response.read()
+            add(content)
+            return body
+
+        async def read_chunks(response: aiohttp.ClientResponse) -> bytes:
+            bounded = _Bounded(response, most)
+            async for _ in response.content.iter_chunked(size):
+                bounded.check()
+            add(response.content)
+            return b""
+
+        async def leave(response: aiohttp.ClientResponse) -> bytes:
+            return b""
+
+        return {"read": read, "stream": read_chunks, "release": leave}[how]
+
+
+def _arguments(url: str, request: Request) -> Callable[[int], Arguments]:
+    """Return a function from an item's number to what `ClientSession.request` is given for it."""
+    method, url_of = request.method, url_template(url, request.path)
+    more = {"headers": request.headers or None, "data": request.body}
+    if not request.varies:
+        return lambda n: (method, URL(url_of(n), encoded=True), more)
+
+    def varying(n: int) -> Arguments:
+        one = request.at(n)
+        return method, URL(url_of(n), encoded=True), {"headers": one.headers, "data": one.body}
+
+    return varying
 
 
 class _Bounded:

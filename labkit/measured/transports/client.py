@@ -11,18 +11,19 @@ import errno
 import math
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httptools
 import msgspec
 
-from labkit.measured.http_framing import BadMessage, TooLarge
-from labkit.measured.transports.responses import Answered, ResponseHead, ResponseReader
+from labkit.measured.http_framing import HEAD_END, BadMessage, TooLarge
+from labkit.measured.transports.responses import Answer, Answered, ResponseHead, ResponseReader
 from labkit.record.requests import Phases, Received
+from labkit.spec.requests import ITEM, Request, whole_url
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
 
 Fetch = Callable[[int], Awaitable[object]]
@@ -33,6 +34,10 @@ Kinds = Sequence[tuple[Errors, str | Callable[[Any], str]]]
 The first class that fits decides.
 """
 
+MAX_REDIRECTS, REDIRECTS = 10, frozenset({301, 302, 303, 307, 308})
+"""As aiohttp has them."""
+_WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
+"""Methods of which an empty body has a length, too."""
 MIN_SWEEP_S = 0.001
 SWEEPS = 8
 ERRNO_KINDS: Mapping[int | None, str] = {
@@ -54,9 +59,13 @@ Made = TypeVar("Made")
 class BadStatus(Exception):
     """The server answered, with a status that is not a success."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, answer: Answer | None = None) -> None:
         super().__init__(f"status {status}")
-        self.status = status
+        self.status, self.answer = status, answer
+
+
+class BadRedirect(Exception):
+    """The server sent the client on, to where it does not go."""
 
 
 def tls_context(url: str, ca: str | None, verify: bool) -> ssl.SSLContext | None:
@@ -78,15 +87,84 @@ def kind_of_errno(error: OSError, otherwise: str = "connect") -> str:
     return ERRNO_KINDS.get(error.errno, otherwise)
 
 
+class Calls(NamedTuple):
+    """What each item asks for, and which status of an answer is `ok`.
+
+    Items take `requests` in turn, or as `picks` says. Statuses `at_once` are successes whatever
+    else the answer says; those of redirects are not where they are followed.
+    """
+
+    requests: Sequence[Request]
+    picks: Sequence[int] = ()
+    ok: Collection[int] = range(200, 300)
+    follows: bool = True
+
+    @property
+    def at_once(self) -> frozenset[int]:
+        """Return the statuses of a success that need no further look."""
+        return frozenset(self.ok) - (REDIRECTS if self.follows else frozenset())
+
+    def prepared(
+        self, prepare: Callable[[Request], Callable[[int], Made]]
+    ) -> Callable[[int], Made]:
+        """Return a function from an item to what `prepare` makes of its request, all made now."""
+        made, index = [prepare(one) for one in self.requests], self._index
+        return made[0] if len(made) == 1 else lambda item: made[index(item)](item)
+
+    def _index(self, item: int) -> int:
+        return self.picks[item % len(self.picks)] if self.picks else item % len(self.requests)
+
+    async def settled(
+        self, url: str, item: int, refused: BadStatus, send: Callable[[Request], Awaitable[Answer]]
+    ) -> Answer:
+        """Return the answer to which redirects lead, as `send` gets it; raise what is no success.
+
+        They are followed as browsers and aiohttp do it, but never to another host: what a trial may
+        call was checked before it began.
+        """
+        request = self.requests[self._index(item)].at(item)
+        at = whole_url(url, request.path)
+        for _ in range(MAX_REDIRECTS):
+            answer = refused.answer
+            location = answer.headers.get("Location") if answer is not None else None
+            if not self.follows or refused.status not in REDIRECTS or location is None:
+                if answer is not None and refused.status in self.ok:
+                    return answer
+                raise refused
+            request, at = redirected(request, at, refused.status, location)
+            try:
+                return await send(request)
+            except BadStatus as error:
+                refused = error
+        raise BadRedirect(f"more than {MAX_REDIRECTS} redirects, the last of them to {at[:200]!r}")
+
+
+def redirected(request: Request, at: str, status: int, location: str) -> tuple[Request, str]:
+    """Return the request that a redirect asks for, and its URL. Raises `BadRedirect`."""
+    to = urljoin(at, quote(location, safe="!#$&'()*+,;=:@/?%[]~"))
+    was, now = urlsplit(at), urlsplit(to)
+    if (was.scheme, was.netloc) != (now.scheme, now.netloc):
+        raise BadRedirect(
+            f"the redirect leads to {to[:200]!r}, and only {was.scheme}://{was.netloc} is called; "
+            "give where it leads to as the target"
+        )
+    path = (now.path or "/") + (f"?{now.query}" if now.query else "")
+    posted = request.method == "POST" and status in (301, 302)
+    if posted or (status == 303 and request.method != "HEAD"):
+        headers = {n: v for n, v in request.headers.items() if n.lower() != "content-type"}
+        return Request(path=path, headers=headers), to
+    return msgspec.structs.replace(request, path=path), to
+
+
 class Destination(NamedTuple):
-    """What is called: `url` + `path`, in which `{item}` stands for the item's number.
+    """What is called: `calls` on the server at `url`.
 
     `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
     `rows` is how many keys a database has, from 0.
     """
 
     url: str
-    path: str = "/{item}"
+    calls: Calls = Calls([Request()])
     addresses: Sequence[str] = ()
     rows: int = 1
 
@@ -156,6 +234,7 @@ class OwnClient(TransportClient[OwnSettings]):
     kinds = (
         (TimeoutError, "timeout"),
         (BadStatus, "status"),
+        (BadRedirect, "redirect"),
         (Unanswered, "unanswered"),
         (TooLarge, "too-large"),
         (BadMessage, "payload"),
@@ -261,10 +340,11 @@ class HttpClient(OwnClient[HttpSettings]):
 
     def __init__(self, settings: HttpSettings, to: Destination) -> None:
         super().__init__(settings, to)
-        self.request = request_template(to.url, to.path)
         context = tls_context(to.url, settings.ca, settings.verify)
         name = urlsplit(to.url).hostname
         self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
+        self.request = to.calls.prepared(lambda one: request_template(to.url, one))
+        self.ok = to.calls.at_once
         self._known: dict[bytes, ResponseHead] = {}
         self._plain: dict[bytes, ResponseHead] = {}
 
@@ -281,27 +361,56 @@ class HttpClient(OwnClient[HttpSettings]):
             max_body_bytes=self.settings.max_body_bytes,
             known=self._known,
             plain=self._plain,
+            ok=self.ok,
         )
+
+    async def settled(self, item: int, refused: BadStatus) -> Answer:
+        """Return the answer to which redirects lead; raise `refused` where it is none."""
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.to.url))
+        return await self.to.calls.settled(
+            self.to.url, item, refused, lambda one: self.send(request_template(origin, one)(item))
+        )
+
+    @abstractmethod
+    async def send(self, data: bytes) -> Answer:
+        """Send a request and return its answer, or raise `BadStatus`."""
 
 
 def url_template(url: str, path: str) -> Callable[[int], str]:
     """Return a function from an item's number to its URL, in which `{item}` stands for it."""
-    before, *after = (url.rstrip("/") + path if path else url).split("{item}")
+    before, *after = whole_url(url, path).split(ITEM)
     if len(after) == 1:
         return lambda item: f"{before}{item}{after[0]}"
     return lambda item: str(item).join([before, *after])
 
 
-def request_template(url: str, path: str) -> Callable[[int], bytes]:
+def request_template(url: str, request: Request) -> Callable[[int], bytes]:
     """Return a function from an item's number to the bytes of its request.
 
-    `{item}` in URL or path stands for the number.
+    `{item}` in URL, path, headers and body stands for the number.
     """
-    origin = urlsplit(url.replace("{item}", "0"))
-    whole = url.rstrip("/") + path if path else url
-    target = whole.partition("://")[2].partition("/")[2].partition("#")[0]
-    lines = f"GET /{target} HTTP/1.1\r\nHost: {origin.netloc}\r\n\r\n"
-    before, *after = lines.encode("ascii").split(b"{item}")
+    origin = urlsplit(url.replace(ITEM, "0"))
+    target = whole_url(url, request.path).partition("://")[2].partition("/")[2].partition("#")[0]
+    lines = [f"{request.method} /{target} HTTP/1.1", f"Host: {origin.netloc}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    head, body, mark = "\r\n".join(lines).encode("ascii"), request.body or b"", ITEM.encode("ascii")
+    marks = body.count(mark)
+    if marks:
+        # The length of such a body depends on that of the number.
+        first, rest = head.split(mark), (HEAD_END + body).split(mark)
+        fixed = len(body) - marks * len(mark)
+
+        def varying(item: int) -> bytes:
+            number = str(item).encode("ascii")
+            length = b"\r\nContent-Length: %d" % (fixed + marks * len(number))
+            return number.join(first) + length + number.join(rest)
+
+        return varying
+    if request.body is not None or request.method in _WITH_BODY:
+        head += b"\r\nContent-Length: %d" % len(body)
+    before, *after = (head + HEAD_END + body).split(mark)
+    if not after:
+        return lambda item: before
     if len(after) == 1:
         # As `str` writes it: a template would cut what is no whole number down to one.
         return lambda item: before + str(item).encode("ascii") + after[0]

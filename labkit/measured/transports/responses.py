@@ -7,7 +7,7 @@ it up costs a fraction of parsing it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import httptools
@@ -60,7 +60,7 @@ class ResponseReader(MessageReader):
     """Calls `answered(head, body)` for each response in what it `receive`s, in order.
 
     Informational responses (1xx) are passed over. Raises `BadMessage`, after which nothing more may
-    be given to it. `known` holds heads by their bytes, `plain` those of them that are a success;
+    be given to it. `known` holds heads by their bytes, `plain` those of them with a status in `ok`;
     only heads after which the connection stays. Readers may share both. None answers a HEAD.
     """
 
@@ -72,12 +72,14 @@ class ResponseReader(MessageReader):
         max_body_bytes: int | None,
         known: dict[bytes, ResponseHead] | None = None,
         plain: dict[bytes, ResponseHead] | None = None,
+        ok: Container[int] = range(200, 300),
     ) -> None:
         super().__init__(httptools.HttpResponseParser, max_head_bytes)
         self._answered = answered
         self._max_body_bytes = math.inf if max_body_bytes is None else max_body_bytes
         self._known: dict[bytes, ResponseHead] = {} if known is None else known
         self._plain: dict[bytes, ResponseHead] = {} if plain is None else plain
+        self._ok = ok
         # The bytes of the head that is parsed, where it may become known.
         self._raw_head, self._interim = b"", 0
 
@@ -182,6 +184,6 @@ class ResponseReader(MessageReader):
                 self._known.clear()
                 self._plain.clear()
             self._known[raw] = head
-            if head.status < 300:
+            if head.status in self._ok:
                 self._plain[raw] = head
         self._answered(head, b"".join(self._body))

@@ -43,6 +43,13 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
 
     async def fetch(self, item: int) -> Answer:
         """Make one request and return its answer."""
+        try:
+            return await self.send(self.request(item))
+        except BadStatus as refused:
+            return await self.settled(item, refused)
+
+    async def send(self, data: bytes) -> Answer:
+        """Send a request and return its answer."""
         connection = None
         while self._idle and connection is None:
             connection = self._idle.pop()
@@ -57,7 +64,7 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
             connection = StreamConnection(self, reader, writer)
         self._busy[connection] = None
         try:
-            head, body = await connection.ask(self.request(item))
+            head, body = await connection.ask(data)
         except BaseException:
             connection.abort()
             raise
@@ -67,9 +74,10 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
             self._idle.append(connection)
         else:
             connection.abort()
-        if head.status >= 300:
-            raise BadStatus(head.status)
-        return Answer(head.status, body, head.fields)
+        answer = Answer(head.status, body, head.fields)
+        if head.status not in self.ok:
+            raise BadStatus(head.status, answer)
+        return answer
 
 
 class StreamConnection:

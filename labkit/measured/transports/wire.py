@@ -62,10 +62,25 @@ class Wire(HttpClient[WireTransport]):
             if len(waiting) >= depth:
                 ready.pop()
             connection.write(request(item))
-            answer: Answer = await waiter
+            try:
+                answer: Answer = await waiter
+            except BadStatus as refused:
+                return await self.settled(item, refused)
             return answer
 
         return fetch
+
+    async def send(self, data: bytes) -> Answer:
+        """Send a request and return its answer."""
+        while not self.ready:
+            await self._more()
+        connection, waiter = self.ready[-1], asyncio.get_running_loop().create_future()
+        connection.waiting.append(waiter)
+        if len(connection.waiting) >= self.settings.depth:
+            self.ready.pop()
+        connection.write(data)
+        answer: Answer = await waiter
+        return answer
 
     async def _more(self) -> None:
         """Wait until there may be a connection that is ready; open one where that is needed."""
@@ -207,10 +222,11 @@ class WireConnection(asyncio.Protocol):
             raise BadMessage("an answer came that nobody had asked for")
         waiter = waiting.popleft()
         if not waiter.done():
-            if head.status < 300:
-                waiter.set_result(Answer(head.status, body, head.fields))
+            answer = Answer(head.status, body, head.fields)
+            if head.status in self._client.ok:
+                waiter.set_result(answer)
             else:
-                waiter.set_exception(BadStatus(head.status))
+                waiter.set_exception(BadStatus(head.status, answer))
         if not head.keep_alive:
             self.abort()
         elif self._retired:
