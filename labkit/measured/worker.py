@@ -70,8 +70,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     raises: bool | None = None
     """Whether a function of the user's own sees what fails: a decorated one does not."""
     profile: ProfileOptions | None = None
-    raises: bool | None = None
-    """Whether a function of the user's own sees what fails: a decorated one does not."""
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
