@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
+from machines import checks
 from servers import noted_children
 
 import labkit as lab
@@ -154,15 +155,7 @@ JUDGED: dict[str, tuple[list[ScenarioResult], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("lost", "code"),
-    [
-        ("not-loaded: ModuleNotFoundError: No module named 'x'", "not-loaded"),
-        ("never-ends", "never-ends"),
-        ("ended: SystemExit: 3", "ends-its-process"),
-        ("too-slow", "too-slow"),
-    ],
-)
+@pytest.mark.parametrize(("lost", "code"), checks("arena.toml", "lost"))
 def test_an_exam_that_was_lost_is_a_fault(lost: str, code: str) -> None:
     assert codes(scenario(), lost=lost) == [code]
 
@@ -210,14 +203,7 @@ def of_mine(records: Sequence[Record]) -> Arena:
     return Arena([Examined(name="mine", faults=[])], records)
 
 
-@pytest.mark.parametrize(
-    ("arms", "metric", "expected"),
-    [
-        ({"mine": 0.8, "queue": 0.9, "wait": 0.9}, "efficiency", ["3", "1=", "1="]),
-        ({"mine": 40e6, "queue": 30e6}, "process_peak_rss_bytes", ["2", "1"]),
-        ({"mine": 0.9, "queue": 0.891}, "efficiency", ["1=", "1="]),
-    ],
-)
+@pytest.mark.parametrize(("arms", "metric", "expected"), checks("arena.toml", "ranks"))
 def test_the_better_come_first_and_those_alike_share_a_rank(
     arms: dict[str, float], metric: str, expected: list[str]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from machines import checks
 from scipy.stats import binom
 
 from labkit import stats
@@ -66,15 +67,7 @@ def audited(arm: str, changes: list[dict[str, Any]]) -> Audit:
     return Audit(study_file.load("audit"), "full", listed)
 
 
-@pytest.mark.parametrize(
-    ("ratios", "answer"),
-    [
-        ([0.99, 0.991, 0.992, 0.99, 0.991], "holds"),
-        ([0.95, 0.951, 0.952, 0.95, 0.951], "refuted"),
-        ([0.97, 0.99, 1.0, 0.96, 0.985], "inconclusive"),
-        ([0.99, 0.99, 0.99, 0.99], "inconclusive"),
-    ],
-)
+@pytest.mark.parametrize(("ratios", "answer"), checks("audit.toml", "cost"))
 def test_the_cost_of_probes_is_judged_by_its_interval(ratios: list[float], answer: str) -> None:
     found = audited("probes-wire-uvloop", [{"figures": {"throughput_ratio": r}} for r in ratios])
     assert found["probes-wire-uvloop"].verdict == answer

@@ -12,6 +12,7 @@ import pytest
 from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.measured.targets.http import behaviour, documents, messages
 from labkit.measured.targets.http.behaviour import Behaviour
@@ -224,30 +225,7 @@ def test_two_ways_to_write_a_target() -> None:
 # Numbers
 
 
-@pytest.mark.parametrize(
-    ("field", "targets"),
-    [
-        ("n", ["/bytes/-1", "/bytes/x", "/bytes/1073741825", "/bytes/" + "9" * 5000]),
-        ("n", ["/stream/1.5", "/json/125001", "/json/nan", "/message/800001"]),
-        ("chunk", ["/stream/1?chunk=0", "/stream/1?chunk=", "/stream/1?chunk=1048577"]),
-        ("seconds", [f"/delay/{text}" for text in ("-1", "nan", "inf", "3600.1", "<b>")]),
-        ("code", ["/status/100", "/status/600"]),
-        ("i", ["/posts/one", "/users/%ff"]),
-        ("encoding", ["/json/1?encoding=rot13", f"/json/1?encoding={'9' * 99}"]),
-        ("code", ["/redirect/1?code=200", "/redirect/1?code=x"]),
-        ("n", ["/redirect/-1", "/redirect/101"]),
-        ("fault", ["/fault/none", f"/fault/{'9' * 99}"]),
-        ("p", ["/fault/error_rate", "/fault/error_rate?p=1.1"]),
-        ("level of identity", ["/json/1?encoding=identity&level=1"]),
-        # What would hold the server for long.
-        ("level of br", ["/json/4000?encoding=br&level=11", "/json/7000?encoding=br&level=10"]),
-        ("level of gzip", ["/json/1?encoding=gzip&level=10", "/json/30000?encoding=gzip&level=8"]),
-        ("level of deflate", ["/message/400000?encoding=deflate&level=8"]),
-        ("level of zstd", ["/json/1?encoding=zstd&level=0", "/json/10000?encoding=zstd&level=19"]),
-        ("rate", [f"/bytes/1?rate={text}" for text in ("0", "-1", "1.5", "fast")]),
-        ("rate", ["/x?rate=", "/posts?rate=1099511627777"]),
-    ],
-)
+@pytest.mark.parametrize(("field", "targets"), checks("behaviour.toml", "refused"))
 def test_a_bad_value_gets_a_sentence_that_names_it(field: str, targets: list[str]) -> None:
     for target in targets:
         answer = ask(target)
@@ -447,24 +425,9 @@ def test_how_late_delays_fired_is_exact_to_a_thousandth(late_ns: list[int]) -> N
         assert found[name] == pytest.approx(exact_s, rel=0.001)
 
 
-@pytest.mark.parametrize(
-    ("events", "expected"),
-    [
-        ("connected a, began a, began a, connected b, began b", (2, 2, 3, 3, 3)),
-        ("connected a, began a, began a, began a, ended, ended, began a", (1, 1, 4, 2, 3)),
-        ("connected a, began a, disconnected a", (1, 0, 1, 1, 1)),
-        ("connected a", (1, 1, 0, 0, 0)),
-        ("connected a, disconnected a", (1, 0, 0, 0, 0)),
-        ("connected a, observed a", (0, 0, 0, 0, 0)),
-        ("connected a, observed a, observed a, disconnected a", (0, 0, 0, 0, 0)),
-        ("connected a, observed a, began a", (1, 1, 1, 1, 1)),
-        ("connected a, observed a, began a, disconnected a", (1, 0, 1, 1, 1)),
-        ("connected a, began a, observed a", (1, 1, 1, 1, 1)),
-        ("connected a, began a, observed a, disconnected a", (1, 0, 1, 1, 1)),
-    ],
-)
+@pytest.mark.parametrize(("events", "expected"), checks("behaviour.toml", "counted"))
 def test_what_is_counted_unless_a_connection_only_asks_for_counters(
-    events: str, expected: tuple[int, ...]
+    events: str, expected: list[int]
 ) -> None:
     stats = Stats()
     for event in events.split(", "):
@@ -472,4 +435,4 @@ def test_what_is_counted_unless_a_connection_only_asks_for_counters(
         getattr(stats, name)(*connection)
     shown = stats.snapshot()
     names = ("connections_opened", "connections_open", "requests", "in_flight", "max_in_flight")
-    assert tuple(shown[name] for name in names) == expected
+    assert [shown[name] for name in names] == expected

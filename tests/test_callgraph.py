@@ -11,6 +11,7 @@ import pytest
 from factories import call, make_function
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.profiler.callgraph import CallGraph
 from labkit.report import profile as profiles
@@ -104,16 +105,7 @@ def test_shares_are_shares(graph: CallGraph) -> None:
     assert graph.shares({0})[0] == 1
 
 
-@pytest.mark.parametrize(
-    ("file", "place"),
-    [
-        ("/a/lib/python3.12/site-packages/aiohttp/client.py", "aiohttp/client.py:7"),
-        ("/a/lib/python3.12/asyncio/tasks.py", "asyncio/tasks.py:7"),
-        ("/home/me/labkit/strategies/gather.py", "labkit/strategies/gather.py:7"),
-        ("/home/me/mine.py", "mine.py:7"),
-        ("", "in C"),
-    ],
-)
+@pytest.mark.parametrize(("file", "place"), checks("callgraph.toml", "places"))
 def test_place_names_no_folder_of_the_machine(file: str, place: str) -> None:
     assert make_function("f", 0.0, file=file).place == place
 

@@ -12,6 +12,7 @@ import pytest
 from factories import make_record, make_study
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit import charts, stats
 from labkit.charts import figure
@@ -40,16 +41,7 @@ def doubted(records: list[Record]) -> list[str]:
 # Repeats and spread
 
 
-@pytest.mark.parametrize(
-    ("repeats", "spread", "codes"),
-    [
-        (5, 0.02, []),
-        (4, 0.02, ["few-repeats"]),
-        (1, 0.0, ["few-repeats"]),
-        (5, 0.2, ["spread"]),
-        (2, 0.2, ["few-repeats", "spread"]),
-    ],
-)
+@pytest.mark.parametrize(("repeats", "spread", "codes"), checks("doubts.toml", "doubts"))
 def test_a_summary_doubts_few_or_unlike_runs(repeats: int, spread: float, codes: list[str]) -> None:
     frame = stats.frame(make_study(ARMS, repeats=repeats, spread=spread))
     rows = stats.summary_rows(stats.summary(frame, ["strategy"]))

@@ -30,6 +30,7 @@ import pytest
 import wrong_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 from nbstripout import strip_output
 
 import labkit as lab
@@ -213,42 +214,12 @@ def test_each_unsolved_exercise_fails_its_own_check(path: Path) -> None:
     assert all(re.search(r"Not answered yet|still to be written", one.says) for one in found)
 
 
-@pytest.mark.parametrize(
-    ("solution", "stub"),
-    [
-        pytest.param(
-            "import math\n\nmost = 3\n\n# Solution\nhelp = 1\nanswer = most + help\n"
-            'lab.check("ex-00-1", answer)',
-            'import math\n\nmost = 3\nanswer = ...  # your answer\nlab.check("ex-00-1", answer)',
-            id="a value from what is given",
-        ),
-        pytest.param(
-            'def helper():\n    return 1\n\n\nasync def mine(a, b):\n    """Do it."""\n'
-            '    return helper()\n\n\nlab.check("ex-00-1", mine)',
-            'async def mine(a, b):\n    """Do it."""\n    ...  # your answer\n\n\n'
-            'lab.check("ex-00-1", mine)',
-            id="a function",
-        ),
-        pytest.param(
-            'first = 1\nsecond = 2\nlab.check("ex-00-1", [first, second])\n',
-            "first = ...  # your answer\nsecond = ...  # your answer\n"
-            'lab.check("ex-00-1", [first, second])',
-            id="two values",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("solution", "stub"), checks("exercises.toml", "stubs"))
 def test_a_stub_keeps_what_is_given_and_nothing_of_the_solution(solution: str, stub: str) -> None:
     assert making.stub(solution) == stub
 
 
-@pytest.mark.parametrize(
-    ("solution", "says"),
-    [
-        ("answer = 1", "must end in lab.check"),
-        ('lab.check("ex-00-1", answer)', "there is no answer"),
-        ("lab.check(name, answer)", "must end in lab.check"),
-    ],
-)
+@pytest.mark.parametrize(("solution", "says"), checks("exercises.toml", "refused"))
 def test_a_solution_that_makes_no_exercise_is_refused(solution: str, says: str) -> None:
     with pytest.raises(lab.BadInput, match=says):
         making.stub(solution)
@@ -379,19 +350,7 @@ def test_a_number_may_be_of_any_type_that_is_one(given: Any) -> None:
     assert grading.whole(given, "requests") == 7
 
 
-@pytest.mark.parametrize(
-    ("value", "says"),
-    [
-        (2_000, "factor of a thousand"),
-        (2e-6, "factor of a million"),
-        (0.02, "factor of a hundred"),
-        (-2, "cannot be"),
-        (0, "cannot be"),
-        (37, "another order of magnitude"),
-        (3, "too high"),
-        (1.9, "lose, but a little too low"),
-    ],
-)
+@pytest.mark.parametrize(("value", "says"), checks("exercises.toml", "off"))
 def test_a_number_that_is_off_is_told_how(value: float, says: str) -> None:
     with pytest.raises(Wrong, match=says):
         grading.near(value, 2, unit="seconds")

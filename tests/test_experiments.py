@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from machines import checks
 from servers import STOPPED_S, noted_children
 
 from labkit.errors import TrialFailed
@@ -108,14 +109,7 @@ async def test_a_weak_cache_gives_back_what_nobody_uses() -> None:
     assert weak["left_bytes"] < 5 << 20
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        ("readin", {}, "experiment is 'readin'.*did you mean 'reading'"),
-        ("priority", {"queue": "lifo"}, "queue is 'lifo'"),
-        ("priority", {"colour": "red"}, "cannot be run so"),
-    ],
-)
+@pytest.mark.parametrize(("name", "settings", "message"), checks("experiments.toml", "refused"))
 async def test_an_experiment_that_cannot_be_run_says_so(
     name: str, settings: dict[str, Any], message: str
 ) -> None:

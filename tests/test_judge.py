@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit import stats
 from labkit.errors import BadInput
@@ -303,22 +304,7 @@ def test_a_disturbed_run_counts_inside_a_band_that_it_can_only_have_left() -> No
     assert undisturbed.verdict == "refuted"
 
 
-@pytest.mark.parametrize(
-    ("measure", "values", "band", "answer"),
-    [
-        # A client that waits for nothing but its core: 87.4 and 12.6 are 100 together.
-        ("cpu_percent", [87.4, 87.0, 88.0, 87.4, 86.9], {"at_least": 95}, "inconclusive"),
-        ("cpu_percent", [61.0, 60.0, 59.0, 60.0, 60.0], {"at_least": 95}, "refuted"),
-        ("cpu_percent", [97.0, 96.8, 97.1, 97.0, 96.9], {"at_least": 95}, "holds"),
-        ("throughput_rps", [90.0, 91.0, 89.0, 90.0, 90.0], {"at_most": 99}, "inconclusive"),
-        ("throughput_rps", [90.0, 91.0, 89.0, 90.0, 90.0], {"at_least": 85}, "holds"),
-        ("wall_s", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_most": 9}, "inconclusive"),
-        ("cpu_us_per_request", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_least": 9.5}, "inconclusive"),
-        ("cpu_us_per_request", [10.0, 10.1, 9.9, 10.0, 10.0], {"at_most": 10.5}, "inconclusive"),
-        ("latency_p99_s", [0.09, 0.091, 0.092, 0.09, 0.09], {"at_most": 0.01}, "inconclusive"),
-        ("latency_p50_s", [0.09, 0.091, 0.092, 0.09, 0.09], {"at_most": 0.01}, "refuted"),
-    ],
-)
+@pytest.mark.parametrize(("measure", "values", "band", "answer"), checks("judge.toml", "waited"))
 def test_what_waited_for_its_core_decides_nothing_where_it_may_have_crossed_the_edge(
     measure: str, values: list[float], band: dict[str, float], answer: str
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from machines import checks
 from programs import here
 
 import labkit as lab
@@ -45,19 +46,7 @@ def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # What programs say
 
 
-@pytest.mark.parametrize(
-    ("file", "ok", "failed", "wall_s"),
-    [
-        ("wrk", 90_482, 0, 1.0038),
-        ("wrk_bad", 18_013, 3_430, 1.1006),
-        ("hey", 18_410, 0, 1.0030),
-        ("hey_bad", 4_728, 797, 0.5020),
-        ("ab", 20_273, 0, 1.0001),
-        ("ab_bad", 2_579, 421, 0.2766),
-        ("locust", 14_250, 27, 2.6185),
-        ("molotov", 1_781, 298, 1.0),
-    ],
-)
+@pytest.mark.parametrize(("file", "ok", "failed", "wall_s"), checks("ladder.toml", "outputs"))
 def test_output_is_read(file: str, ok: int, failed: int, wall_s: float) -> None:
     text = (PRINTED / f"{file}.txt").read_text(encoding="utf-8")
     counted = load_generators.RIVALS[file.removesuffix("_bad")].read(text, LOAD)
@@ -273,17 +262,7 @@ async def test_a_small_ladder_keeps_a_record_of_every_run_and_is_loaded_again(
     assert {record.id for record in ladder.records} <= {record.id for record in again.records}
 
 
-@pytest.mark.parametrize(
-    ("named", "message"),
-    [
-        ({"rungs": ["wier"]}, "did you mean 'wire'"),
-        ({"rungs": []}, "arms is empty"),
-        ({"repeats": 0}, "repeats is 0: it must be a whole number from 1"),
-        ({"seconds": 0}, "seconds is 0: it must be a number from 0.01"),
-        ({"seed": -1}, "seed is -1"),
-        ({"rungs": ["hey"]}, "apt install hey"),
-    ],
-)
+@pytest.mark.parametrize(("named", "message"), checks("ladder.toml", "refused"))
 async def test_bad_input_is_refused(
     named: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

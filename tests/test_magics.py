@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from factories import call, make_function
 from kernels import Output, kernel
+from machines import checks
 
 import labkit as lab
 from labkit.notebook import magics
@@ -17,15 +18,7 @@ from labkit.profiler.callgraph import CallGraph
 Run = Callable[[str], Output]
 
 
-@pytest.mark.parametrize(
-    ("first", "becomes"),
-    [
-        ("%%labprof --clock cpu\n", "get_ipython().labprof_start('--clock cpu')\n"),
-        ("%%labprof '); import os #\n", 'get_ipython().labprof_start("\'); import os #")\n'),
-        ("%%labprofile\n", "%%labprofile\n"),
-        ("x = 1\n", "x = 1\n"),
-    ],
-)
+@pytest.mark.parametrize(("first", "becomes"), checks("magics.toml", "calls"))
 def test_the_first_line_becomes_a_call_and_the_others_stay(first: str, becomes: str) -> None:
     others = ["%%labprof\n", "await f()\n"]
     assert magics.replaced([first, *others]) == [becomes, *others]

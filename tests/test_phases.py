@@ -13,6 +13,7 @@ import pytest
 from calls import nobody, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from scripted import Peer, Script, answer, echo, mute, once, reset, scripted
 
 from labkit.measured.probes import phases
@@ -238,17 +239,7 @@ async def test_a_full_pool_makes_requests_queue() -> None:
     assert (found.spent_s.queue.max or 0) >= EARLY * 0.04
 
 
-@pytest.mark.parametrize(
-    ("settings", "at_once", "expected"),
-    [
-        # Those who wait for a look-up of another are looking up.
-        ({"resolve_s": 0.03}, True, {"lookups": 1, "cached": 4, "dns": 5}),
-        # A name in the cache takes no looking up.
-        ({"force_close": True}, False, {"lookups": 1, "cached": 4, "dns": 1, "connect": 5}),
-        # A session each looks up and connects each time.
-        ({"session_per_request": True}, False, {"n": 5, "lookups": 5, "dns": 5, "connect": 5}),
-    ],
-)
+@pytest.mark.parametrize(("settings", "at_once", "expected"), checks("phases.toml", "opened"))
 async def test_what_is_looked_up_and_opened(
     settings: dict[str, Any], at_once: bool, expected: dict[str, int]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from counted import FLAT, ONE_BY_ONE, Target, for_every_strategy, on_every_loop, run, turns
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.measured.strategies import NAMES, Tally, load
@@ -186,15 +187,7 @@ def test_priority_compares_no_items() -> None:
     assert all(item in seen for item in items)
 
 
-@pytest.mark.parametrize(
-    ("name", "option", "value"),
-    [
-        ("chunked", "chunk_size", 0),
-        ("chunked", "chunk_size", 2.0),
-        ("priority", "classes", 0),
-        ("pypeln", "maxsize", -1),
-    ],
-)
+@pytest.mark.parametrize(("name", "option", "value"), checks("strategies.toml", "refused"))
 async def test_refuses_options_out_of_range(name: str, option: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"{option} is .*whole number"):
         await load(name)(Target().fetch, range(3), 2, **{option: value})

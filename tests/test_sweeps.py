@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from machines import checks
 
 from labkit import charts
 from labkit.errors import BadInput
@@ -157,14 +158,7 @@ def test_limits_of_a_trial_that_the_clock_ends_go_as_far_as_those_of_the_usual_r
     assert Sweep.limits_for(Trial(seconds=5)) == Sweep.limits_for(Trial())
 
 
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        ({"strategy": "gather"}, "heeds no limit"),
-        ({"strategy": "sequential"}, "heeds no limit"),
-        ({"rate": 5}, r"workload\.rate is 5 in a sweep"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "why"), checks("sweeps.toml", "refused"))
 async def test_a_trial_that_heeds_no_limit_or_has_a_rate_is_refused(
     settings: dict[str, Any], why: str, tmp_path: Path
 ) -> None:

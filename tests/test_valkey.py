@@ -18,6 +18,7 @@ import pytest
 import redis
 import redis.asyncio
 from calls import kinds
+from machines import checks
 from redis import exceptions
 from servers import PATIENCE_S, Ran, ran
 from targets import Target, ended, ending, running, started
@@ -202,16 +203,7 @@ async def opened(url: str, **settings: Any) -> Any:
         yield fetch, transport
 
 
-@pytest.mark.parametrize(
-    ("settings", "connections"),
-    [
-        ({"mode": "client"}, 12),
-        ({"mode": "pool"}, 3),
-        ({"mode": "blocking", "max_connections": 2}, 2),
-        ({"mode": "pipeline", "depth": 2}, 2),
-        ({"mode": "pipeline", "depth": 16}, 1),
-    ],
-)
+@pytest.mark.parametrize(("settings", "connections"), checks("valkey.toml", "connections"))
 async def test_a_call_gets_the_value_of_its_item_and_both_sides_count_the_connections(
     valkey: Target, settings: dict[str, Any], connections: int
 ) -> None:
@@ -245,15 +237,7 @@ async def test_what_is_in_force_is_read_back_from_the_pool(valkey: Target) -> No
         }
 
 
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"mode": "pool", "max_connections": 2}, ["ok"] * 2 + ["pool-exhausted"] * 3),
-        ({"mode": "blocking", "max_connections": 2}, ["ok"] * 5),
-        ({"mode": "pipeline", "max_connections": 1, "depth": 2}, ["ok"] * 5),
-        ({"mode": "client", "max_connections": 1}, ["ok"] * 5),
-    ],
-)
+@pytest.mark.parametrize(("settings", "expected"), checks("valkey.toml", "in_use"))
 async def test_what_a_pool_does_when_all_of_it_is_in_use(
     valkey: Target, settings: dict[str, Any], expected: list[str]
 ) -> None:
