@@ -42,20 +42,16 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "store"
 
 
-def labkit(line: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a shell would."""
-    return programs.labkit(*shlex.split(line))
-
-
 def labkit_here(line: str) -> subprocess.CompletedProcess[str]:
-    """The same in this process."""
+    """Run the command as a shell would, in this process."""
     return programs.here(*shlex.split(line))
 
 
 def refused(line: str) -> str:
     """The one sentence with which a command refuses, having printed nothing else."""
     # The server replaces its process.
-    done = labkit(line) if line.startswith("serve") else labkit_here(line)
+    run = programs.labkit if line.startswith("serve") else programs.here
+    done = run(*shlex.split(line))
     assert done.returncode == 2, done
     assert done.stdout == ""
     assert done.stderr.startswith("labkit: ")
@@ -138,11 +134,12 @@ def test_phases_of_a_trial_and_of_a_comparison_are_drawn(store: Path, tmp_path: 
 def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     out, drawn = tmp_path / "out.json", f"--chart {tmp_path / 'knee.png'}"
     done = labkit_here(
-        f"sweep --requests 40 --delay 0.005 --limits 1,4 --repeats 1 {drawn} --json {out}"
+        f"sweep --requests 40 --delay 0.005 --limits 4,1 --repeats 2 {drawn} --json {out}"
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    assert [record["trial"]["workload"]["limit"] for record in result["records"]] == [1, 4]
+    ran = [(record["axes"]["limit"], record["repeat"]) for record in result["records"]]
+    assert ran == [(1, 0), (1, 1), (4, 0), (4, 1)]
     assert {record["experiment"] for record in result["records"]} == {"sweep"}
     assert [level["server_max_in_flight"] for level in result["levels"]] == [1, 4]
     assert {"knee", "usl", "comparisons"} <= set(result)
@@ -374,7 +371,7 @@ def test_serve_answers_and_ends_with_status_0(store: Path) -> None:
                 assert answer.read() == b"Hello, World!"
             done = labkit_here(f"run --target {url}/{{item}} {SMALL} --json -")
             assert json.loads(done.stdout)["records"][0]["counts"]["ok"] == 60
-            taken = labkit(f"serve --port {url.rpartition(':')[2]}")
+            taken = programs.labkit("serve", "--port", url.rpartition(":")[2])
             assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
             server.send_signal(signal.SIGINT)
             assert server.wait(timeout=5) == 0

@@ -164,12 +164,3 @@ async def test_a_trial_that_heeds_no_limit_or_has_a_rate_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=why):
         await facade.sweep(Trial(**settings), store=Store(tmp_path))
-
-
-async def test_a_sweep_runs_each_limit_in_every_repeat(tmp_path: Path) -> None:
-    sweep = await facade.sweep(
-        Trial(requests=20, delay="0.002"), [4, 1], repeats=2, store=Store(tmp_path)
-    )
-    ran = [(one.axes["limit"], one.repeat) for one in sweep.records]
-    assert ran == [(1, 0), (1, 1), (4, 0), (4, 1)]
-    assert [level.server_max_in_flight for level in sweep.levels] == [1, 4]
