@@ -106,27 +106,6 @@ async def workers_on_an_iterator(fetch, items, limit):
 
 
 @sound
-async def queue_with_sentinels(fetch, items, limit):
-    queue, failures = asyncio.Queue(maxsize=limit), {}
-
-    async def work():
-        while (item := await queue.get()) is not None:
-            try:
-                await fetch(item)
-            except Exception as error:
-                failures[item] = error
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(limit):
-            group.create_task(work())
-        for item in items:
-            await queue.put(item)
-        for _ in range(limit):
-            await queue.put(None)
-    return failures
-
-
-@sound
 async def queue_filled_up_front(fetch, items, limit):
     """As in the manual of asyncio: it reads all items, and cancels workers without waiting."""
     queue, results = asyncio.Queue(), []
@@ -187,18 +166,6 @@ async def every_task_kept(fetch, items, limit):
         await slots.acquire()
         tasks.append(asyncio.create_task(one(item)))
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@sound
-async def window_of_wait(fetch, items, limit):
-    running, failed = set(), 0
-    for item in items:
-        if len(running) >= limit:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            failed += sum(task.exception() is not None for task in done)
-        running.add(asyncio.create_task(fetch(item)))
-    done, _ = await asyncio.wait(running)
-    return failed + sum(task.exception() is not None for task in done)
 
 
 @sound
