@@ -126,12 +126,7 @@ class Arena(Outcome):
         known = super().to_dict() if self.records else {"records": [], "summary": []}
         return {
             "examined": [
-                {
-                    "name": each.name,
-                    "passed": each.passed,
-                    "faults": [{"code": fault.code, "says": fault.says} for fault in each.faults],
-                }
-                for each in self.examined
+                msgspec.to_builtins(each) | {"passed": each.passed} for each in self.examined
             ],
             "board": msgspec.to_builtins(self.board),
             "says": self.sentences(),
