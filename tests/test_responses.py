@@ -107,6 +107,10 @@ def test_nothing_is_no_answer() -> None:
     assert read([]) == read([b"", b""]) == read([CONTINUE]) == []
 
 
+def test_the_body_of_an_answer_is_read_as_json() -> None:
+    assert Whole(200, b'{"n": [1]}').json() == {"n": [1]}
+
+
 # What is refused
 
 
