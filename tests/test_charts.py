@@ -224,12 +224,14 @@ def column(line: Line2D, which: str = "y") -> list[float]:
 
 @pytest.mark.parametrize("name", ["bars", "board", "waterfall of three"])
 def test_chart_is_a_png_of_the_size_in_which_it_was_drawn(name: str) -> None:
-    chart = drawn(name)
+    chart = EVERY_CHART[name]()
+    before = [ax.get_position().bounds for ax in chart.axes]
     png = chart.png()
 
     assert png.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", png[16:24])
     assert width / height == pytest.approx(chart.get_figwidth() / chart.get_figheight(), abs=0.01)
+    assert before != [ax.get_position().bounds for ax in chart.axes]  # they were laid out
 
 
 @pytest.mark.parametrize("name", EVERY_CHART)
