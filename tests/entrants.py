@@ -243,17 +243,6 @@ async def with_an_import(fetch, items, limit):
 
 
 @sound_strategy
-async def paced_by_a_clock(fetch, items, limit):
-    """Two a second, by looking at the clock again and again."""
-    due = time.perf_counter()
-    for item in items:
-        while time.perf_counter() < due:
-            await asyncio.sleep(0.01)
-        due += 0.5
-        await fetch(item)
-
-
-@sound_strategy
 async def five_in_each_second(fetch, items, limit):
     """A window of a second by time.monotonic, waited for exactly."""
     recent, slots = [], asyncio.Semaphore(limit)
@@ -514,21 +503,12 @@ group_of_all("a_pause_after_many_tasks", lambda number: 0.1 if number % 500 == 4
 group_of_all("a_second_before_each_task", lambda _: 1)
 
 
-def parts_of_all(name, number):
+@broken("unbounded-tasks")
+async def a_tenth_of_the_items_at_a_time(fetch, items, limit):
     """A part of the items has its tasks at once: with more items it is larger."""
-
-    async def parts(fetch, items, limit):
-        slots, part = asyncio.Semaphore(limit), max(len(items) // number, 1)
-        for start in range(0, len(items), part):
-            some = items[start : start + part]
-            await asyncio.gather(*(within(slots, fetch, item) for item in some))
-
-    parts.__name__ = name
-    broken("unbounded-tasks")(parts)
-
-
-parts_of_all("a_tenth_of_the_items_at_a_time", 10)
-parts_of_all("some_percent_of_the_items_at_a_time", 25)
+    slots, part = asyncio.Semaphore(limit), max(len(items) // 10, 1)
+    for start in range(0, len(items), part):
+        await asyncio.gather(*(within(slots, fetch, item) for item in items[start : start + part]))
 
 
 # --- leaves tasks behind

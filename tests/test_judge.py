@@ -334,30 +334,15 @@ def test_a_ratio_is_moved_by_what_waited_in_each_of_its_arms() -> None:
     assert "without them it may be ×1.012 to ×1.200;" in found(of[:3], to[:3]).reason
 
 
-ECHO = {"trial": Trial(target="echo", transport="echo").to_dict()}
-DELAYED, AT_ONCE = ({"settings": {"delay": delay}} for delay in ("0.02", "0"))
+RUNS = {"echo": {"trial": Trial(target="echo", transport="echo").to_dict()}}
+RUNS |= {"delayed": {"settings": {"delay": "0.02"}}, "at once": {"settings": {"delay": "0"}}}
 
 
-@pytest.mark.parametrize(
-    ("client", "server", "run", "is_its_own"),
-    [
-        (75.0, 60.0, AT_ONCE, True),  # neither: something else sets the rate; the client is busy
-        (60.0, 60.0, AT_ONCE, False),  # neither, though no answer is delayed
-        (60.0, 60.0, DELAYED, True),
-        (98.0, 85.0, AT_ONCE, True),  # the client does what it can, the server has more to spare
-        (85.0, 80.0, AT_ONCE, False),
-        (85.0, 80.0, DELAYED, False),
-        (60.0, 95.0, AT_ONCE, False),
-        (60.0, 95.0, DELAYED, False),
-        (95.0, 97.0, AT_ONCE, False),
-        (60.0, 98.0, ECHO, True),  # of an echo it is the server whose rate it is
-        (95.0, 60.0, ECHO, False),
-    ],
-)
+@pytest.mark.parametrize(("client", "server", "run", "is_its_own"), checks("judge.toml", "rates"))
 def test_a_rate_that_the_other_side_may_have_set_has_no_value(
-    client: float, server: float, run: dict[str, Any], *, is_its_own: bool
+    client: float, server: float, run: str, *, is_its_own: bool
 ) -> None:
-    busy = {"client.cpu_percent": client, "server.cpu_percent": server, **run}
+    busy = {"client.cpu_percent": client, "server.cpu_percent": server, **RUNS[run]}
     runs = records("one", "throughput_rps", [900.0] * 3, **busy)
     assert found(runs, measure="throughput_rps", at_least=1).n == (3 if is_its_own else 0)
     assert found(runs, measure="cpu_percent").n == 3

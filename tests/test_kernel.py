@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.record import interference
 from labkit.record.interference import KernelCounters
@@ -42,31 +43,7 @@ def test_where_the_system_tells_nothing_nothing_is_known(root: Path) -> None:
     assert interference.quota_cores() is None
 
 
-CGROUPS = [
-    {  # version 2, as a container sees itself
-        "proc/self/cgroup": "0::/\n",
-        "cgroup/cpu.stat": "nr_periods 9\nnr_throttled 3\nthrottled_usec 250000\n",
-    },
-    {  # version 2, a service of a host; the quota is that of the slice above it
-        "proc/self/cgroup": "0::/a.slice/b.service\n",
-        "cgroup/cpu.stat": "usage_usec 7\n",
-        "cgroup/a.slice/cpu.stat": "nr_throttled 3\nthrottled_usec 250000\n",
-        "cgroup/a.slice/b.service/cpu.stat": "nr_throttled 0\nthrottled_usec 0\n",
-    },
-    {  # version 1
-        "proc/self/cgroup": "3:cpuset:/\n2:cpu,cpuacct:/one\n0::/\n",
-        "cgroup/cpu,cpuacct/one/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
-        "cgroup/cpuset/cpu.stat": "nr_throttled 77\nthrottled_time 1\n",
-    },
-    {  # version 1 beside version 2; the container does not see where it is
-        "proc/self/cgroup": "1:cpu:/docker/abc\n0::/\n",
-        "cgroup/cpu/cpu.stat": "nr_throttled 3\nthrottled_time 250000000\n",
-        "cgroup/unified/cpu.stat": "usage_usec 7\n",
-    },
-]
-
-
-@pytest.mark.parametrize("files", CGROUPS)
+@pytest.mark.parametrize("files", checks("kernel.toml", "cgroups"))
 def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, str]) -> None:
     write(root, {"proc/self/cgroup": "0::/\n", "cgroup/cpu.stat": "what is this\nalone\n"})
     assert interference.throttled() == (None, None)

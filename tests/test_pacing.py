@@ -11,6 +11,7 @@ from time import perf_counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from servers import PATIENCE_S, Running, serving
 
 from labkit import Trial
@@ -210,23 +211,13 @@ def faulty() -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("transport", ["aiohttp", "streams", "wire"])
-@pytest.mark.parametrize(
-    ("kind", "counted"),
-    [
-        # The lab's own clients call all three unanswered: sent, and nothing whole came back.
-        ("reset", {"reset", "unanswered"}),
-        ("close", {"disconnected", "unanswered"}),
-        ("truncate", {"payload", "unanswered"}),
-        ("garbage", {"payload"}),
-        ("error_rate?p=1", {"status"}),
-    ],
-)
+@pytest.mark.parametrize(("kind", "counted"), checks("pacing.toml", "faults"))
 async def test_clients_name_each_fault(
-    transport: str, kind: str, counted: set[str], faulty: Running
+    transport: str, kind: str, counted: list[str], faulty: Running
 ) -> None:
     settings = Trial(transport=transport).transport
     async with (client := open_transport(settings, faulty.url, f"/fault/{kind}")) as fetch:
         calls = (fetch(item) for item in range(20))
         found = await asyncio.gather(*calls, return_exceptions=True)
 
-    assert {isinstance(one, Exception) and client.kind_of(one) for one in found} <= counted
+    assert {isinstance(one, Exception) and client.kind_of(one) for one in found} <= {*counted}

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import psutil
 import pytest
+from machines import checks
 from targets import Target, announced, connected, ended, ending, running, started, until
 
 from labkit import paths
@@ -180,13 +181,7 @@ async def test_when_the_target_ends_the_server_and_its_files_are_gone(
     assert end == (-signal.SIGKILL if how in (signal.SIGKILL, "all") else 0, "")
 
 
-@pytest.mark.parametrize(
-    ("script", "within_s", "says"),
-    [
-        ("echo 'no space left'\nexit 1", 20.0, "its files were not made (no space left)"),
-        ("echo busy\nexec sleep 60", 0.2, "its files were not made in 0.2 s (busy)"),
-    ],
-)
+@pytest.mark.parametrize(("script", "within_s", "says"), checks("postgres_target.toml", "refused"))
 def test_a_server_that_does_not_start_says_why(
     tmp_path: Path, script: str, within_s: float, says: str
 ) -> None:

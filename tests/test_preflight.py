@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import preflight
@@ -146,19 +147,7 @@ def test_eager_tasks_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> No
 # Descriptors
 
 
-CONNECTIONS = [
-    ({"limit": 100, "requests": 1_000}, 100),
-    ({"limit": 100, "requests": 10}, 10),
-    ({"strategy": "gather", "limit": 1, "requests": 1_000}, 1_000),
-    ({"strategy": "gather", "requests": 1_000, "transport.limit": 30}, 30),
-    ({"limit": 100, "transport.limit": 30}, 30),
-    ({"limit": 100, "transport.limit_per_host": 20, "transport.limit": 30}, 20),
-    ({"limit": 100, "transport.limit": 300}, 100),
-    ({"limit": 100, "transport.limit": 30, "session_per_request": True}, 100),
-]
-
-
-@pytest.mark.parametrize(("settings", "expected"), CONNECTIONS)
+@pytest.mark.parametrize(("settings", "expected"), checks("preflight.toml", "connections"))
 def test_connections_that_a_trial_may_hold_open(settings: dict[str, Any], expected: int) -> None:
     assert connections(Trial(**settings)) == expected
 

@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 from programs import labkit
 
 from labkit import paths
@@ -75,28 +76,12 @@ def mine(tmp_path: Path) -> Path:
 PLACE, BESIDE = "exercises/a.ipynb", "exercises/a.new.ipynb"
 
 
-@pytest.mark.parametrize(
-    # Text of the shipped version, and of the newer one beside it, where the latest has "2".
-    ("copied", "there", "fate", "target"),
-    [
-        pytest.param("", "", "copied", PLACE, id="not there yet"),
-        pytest.param("1", "1", "updated", PLACE, id="untouched"),
-        pytest.param("", "2", "current", None, id="there, though nobody noted it"),
-        pytest.param("2", "mine", "kept", None, id="changed"),
-        pytest.param("1", "", "left out", None, id="deleted"),
-        pytest.param("1", "mine", "beside", BESIDE, id="both changed"),
-        pytest.param("", "mine", "beside", BESIDE, id="a name of theirs"),
-        pytest.param("1 2", "mine 2", "newer", None, id="beside it already"),
-        pytest.param("0 1", "mine 1", "beside", BESIDE, id="an older one beside it, untouched"),
-        pytest.param("0 1", "mine too", "newer", None, id="both names are theirs"),
-        pytest.param("1 2", "mine", "kept", None, id="looked at the newer one, and deleted it"),
-    ],
-)
-def test_fate(copied: str, there: str, fate: str, target: str | None) -> None:
+@pytest.mark.parametrize(("copied", "there", "fate", "target"), checks("workspaces.toml", "fates"))
+def test_fate(copied: str, there: str, fate: str, target: str) -> None:
     old, now = (dict(zip((PLACE, BESIDE), text.split(), strict=False)) for text in (copied, there))
     [step] = steps({PLACE: "2"}, old, now)
 
-    assert (step.fate, step.target) == (fate, target)
+    assert (step.fate, step.target or "") == (fate, target)
 
 
 _NAMES = ["a.ipynb", "exercises/a.ipynb", "a.new.ipynb"]
