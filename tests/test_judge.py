@@ -207,19 +207,14 @@ def test_values_are_paired_by_repeat(pairs: list[tuple[float, float]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("take", "band", "words", "answer", "measured"),
-    [
-        ("spread", {"at_least": None, "at_most": 1.3}, "largest over smallest t", "holds", 1.2),
-        ("smallest", {"at_least": 11.0}, "smallest time of a, b and c: 10 s", "refuted", 10),
-        ("largest", {"at_least": 11.0}, "largest time of a, b and c: 12 s", "holds", 12),
-    ],
+    ("take", "band", "words", "answer", "measured"), checks("judge.toml", "taken")
 )
 def test_several_arms_are_judged_by_what_is_taken_of_them(
     take: str, band: dict[str, Any], words: str, answer: str, measured: float
 ) -> None:
     times = {"a": 11.0, "b": 10.0, "c": 12.0}
     by_arm = {arm: records(arm, "wall_s", [wall_s] * 3) for arm, wall_s in times.items()}
-    one = judged(of=["a", "b", "c"], to=None, take=take, **band)
+    one = judged(of=["a", "b", "c"], to=None, take=take, **{"at_least": None} | band)
     finding = judge.finding(one, by_arm, 3)
     assert (finding.verdict, finding.measured) == (answer, measured)
     assert words in finding.reason.lower()
