@@ -133,18 +133,7 @@ def test_turbo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert environment.turbo() == state
 
 
-@pytest.mark.parametrize(
-    ("siblings", "usable", "chosen", "shared"),
-    [
-        ({0: "0", 1: "1"}, [0, 1], (0, 1), False),
-        ({0: "0-1", 1: "0-1"}, [0, 1], (0, 1), True),
-        ({0: "0-1", 1: "0-1"}, [0, 1, 2], (0, 2), False),
-        ({0: "0,4"}, [0, 1, 4], (0, 1), False),
-        ({3: "3,7"}, [3, 7, 8], (3, 8), False),
-        ({}, [5, 6], (5, 6), False),
-        ({}, [3], (None, None), False),
-    ],
-)
+@pytest.mark.parametrize(("siblings", "usable", "chosen", "shared"), checks("doctor_cores.json"))
 def test_client_and_server_get_cores_that_are_no_threads_of_one(
     quick: pytest.MonkeyPatch, tmp_path: Path, siblings: Any, usable: Any, chosen: Any, shared: bool
 ) -> None:
@@ -155,7 +144,7 @@ def test_client_and_server_get_cores_that_are_no_threads_of_one(
 
     here = doctor.read()
 
-    assert here.trial_cores == environment.core_each() == chosen
+    assert here.trial_cores == environment.core_each() == tuple(chosen)
     assert here.shares_core == shared
 
 

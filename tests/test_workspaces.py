@@ -172,20 +172,11 @@ def test_the_learners_changes_stay_and_the_rest_is_updated(source: Path, mine: P
     ]
 
 
-@pytest.mark.parametrize(
-    ("cell", "change", "same"),
-    [
-        # What JupyterLab saves by itself.
-        (1, {"execution_count": None, "metadata": {"collapsed": True}}, True),
-        (1, {"outputs": [{"output_type": "stream", "name": "stdout", "text": "2"}]}, False),
-        (1, {"source": ["1 + 2"]}, False),
-        (0, {"attachments": {"image.png": {"image/png": "AA=="}}}, False),
-        (2, {"cell_type": "markdown", "source": ["mine"]}, False),
-    ],
-)
+@pytest.mark.parametrize(("cell", "change", "same"), checks("notebook_changes.json"))
 def test_to_open_a_notebook_does_not_make_it_theirs(
     cell: int, change: dict[str, Any], same: bool
 ) -> None:
+    """The first change is what JupyterLab saves by itself."""
     stored = json.loads(notebook())
     stored["metadata"]["language_info"]["version"] = "3.11.7"
     stored["cells"] += [{}] if cell == 2 else []
