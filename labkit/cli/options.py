@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
+from labkit import paths
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
@@ -39,44 +40,6 @@ OwnRepeats = Annotated[int | None, _REPEATS]
 """None leaves them to the study."""
 
 
-class Setting(NamedTuple):
-    """A setting as an option: its metavar, its help, its default where no field has it.
-
-    `flags` are what is written on the command line, where that is not the setting's name.
-    """
-
-    metavar: str
-    help: str
-    default: str | None = None
-    flags: tuple[str, ...] = ()
-
-
-TRIAL: Mapping[str, Setting] = {
-    "strategy": Setting("NAME", "How calls are scheduled."),
-    "requests": Setting("N", "How many requests."),
-    "seconds": Setting("SECONDS", "End after so long; what is in flight is cancelled.", "none"),
-    "limit": Setting("N", "How many requests at a time."),
-    "rate": Setting("RPS", "Send so many a second, whatever the answers do.", "as answers come"),
-    "stages": Setting("LIST", "Steps, ramps of the rate: '9s:50 low, 9s:50..500 climb'.", "none"),
-    "arrival": Setting("NAME", "How a rate is spaced: constant or poisson."),
-    "method": Setting("NAME", "The method.", "GET, or POST with a body", ("--method", "-X")),
-    "body": Setting("TEXT", "What each sends; '@FILE' is a file's.", "none", ("--body", "-d")),
-    "json_": Setting("JSON", "The same, as JSON.", "none", ("--json-body",)),
-    "params": Setting("QUERY", "Added to each URL, as in 'page={item}'.", "none"),
-    "requests_from": Setting("FILE", "URLs, .csv, JSON Lines, HAR or access log.", "none"),
-    "ok_status": Setting("CODES", "What is a success, as in '200-299,404'."),
-    "delay": Setting("EXPR", "The server's delay in seconds, as in 'randint(0,3)*0.1'.", "0"),
-    "think": Setting("EXPR", "How long a worker waits after a call, as --delay is written.", "0"),
-    "loop": Setting("NAME", "The client's event loop: asyncio or uvloop."),
-    "seed": Setting("N", "The seed of the delays."),
-    "target": Setting("NAME", "http (synthetic), echo, postgres, valkey, or a URL.", "http"),
-    "target_command": Setting("CMD", "Start this server, with {port} where its port goes.", "none"),
-    "transport": Setting(
-        "NAME", "What makes one call.", "aiohttp, or the first that the target has"
-    ),
-    "deadline_s": Setting("SECONDS", "End a trial after this time.", "3 times what it needs"),
-    "allow_remote": Setting("HOST", "Allow this host, which is not loopback.", "loopback only"),
-}
 _HEADERS = Annotated[
     list[str] | None,
     typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header; may be repeated."),
@@ -118,24 +81,25 @@ def example(text: str) -> Callable[[Command], Command]:
 
 
 def setting_options(
-    settings: Mapping[str, Setting], default: Callable[[str], Any], type_of: Callable[[str], Any]
+    command: str, default: Callable[[str], Any], type_of: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """Return an annotated option for each setting; `default` and `type_of` know the fields.
+    """Return an annotated option for each setting that `data/options.toml` has of a command.
 
-    Values stay text here: their fields check them, in one sentence.
+    `default` and `type_of` know the fields. Values stay text: their fields check them, in one
+    sentence.
     """
     options = {}
     kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
-    for name, setting in settings.items():
-        usual = default(name) if setting.default is None else setting.default
-        type_ = type_of(name) if setting.default is None else str
+    for name, row in paths.table("options.toml")[command].items():
+        usual = row["default"] if "default" in row else default(name)
+        type_ = str if "default" in row else type_of(name)
         words = list(get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ()))
         options[name] = Annotated[
             str | None,
             typer.Option(
-                *(setting.flags or (f"--{name.removesuffix('_s').replace('_', '-')}",)),
-                metavar=setting.metavar,
-                help=f"{setting.help} [{usual}]",
+                *row.get("flags", [f"--{name.removesuffix('_s').replace('_', '-')}"]),
+                metavar=row["metavar"],
+                help=f"{row['help']} [{usual}]",
                 autocompletion=_completer(words),
             ),
         ]
@@ -205,7 +169,7 @@ def trial(given: Mapping[str, Any]) -> Trial:
 
 _USUAL = Trial()
 takes_trial = takes(
-    setting_options(TRIAL, _USUAL.get, _USUAL.type_of)
+    setting_options("trial", _USUAL.get, _USUAL.type_of)
     | {"headers": _HEADERS, "pin": _PIN, "set_": _SET},
     trial,
 )

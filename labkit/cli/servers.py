@@ -21,24 +21,11 @@ import typer
 
 from labkit import paths
 from labkit.cli import terminal
-from labkit.cli.options import Setting, example, setting_options, takes
+from labkit.cli.options import example, setting_options, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
 from labkit.spec.targets import HttpServer
 
-SERVER: Mapping[str, Setting] = {
-    "host": Setting("HOST", "The address to listen on."),
-    "port": Setting("N", "The port; 0 takes any that is free.", "8080"),
-    "delay": Setting("EXPR", "The delay of GET /{name} in seconds."),
-    "seed": Setting("N", "The seed of the delays."),
-    "loop": Setting("NAME", "The event loop: uvloop or asyncio."),
-    "workers": Setting("N", "How many processes share the port."),
-    "body_bytes": Setting("N", "Answer GET /{name} with N bytes.", "Hello, World!"),
-    "client_max_size": Setting("BYTES", "The largest body that is taken."),
-    "request_timeout_s": Setting("SECONDS", "How long a request may take to come in."),
-    "idle_timeout_s": Setting("SECONDS", "How long a connection may have no request."),
-    "keep_log": Setting("N", "Show the last N requests at /-/log."),
-}
 _TYPES = validation.types_of(HttpServer)
 
 
@@ -48,7 +35,7 @@ def _values(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 @example("labkit serve --port 8080 --delay 'randint(0,3)'")
-@takes(setting_options(SERVER, partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
+@takes(setting_options("serve", partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
 def serve(
     settings: dict[str, Any],
     *,
