@@ -109,6 +109,20 @@ NAMES = ("127.0.0.1", "::1", "localhost", "lab.test")
 """What the synthetic server is called, wherever it runs."""
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole, on the disk, or as it was before."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def certificates() -> Path:
     """Return this user's folder of the lab's own certificate, made where it is first asked for.
 

@@ -33,10 +33,7 @@ def check(kind: str, *, of_one: bool = False) -> None:
 
 
 def plot(
-    kind: str,
-    records: Sequence[Record],
-    by: Sequence[str] = (),
-    frame: pd.DataFrame | None = None,
+    kind: str, records: Sequence[Record], by: Sequence[str] = (), frame: pd.DataFrame | None = None
 ) -> Chart:
     """Draw the chart called `kind`: latency, timeline, waterfall, phases, or a metric (bars of it).
 

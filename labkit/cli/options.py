@@ -30,8 +30,7 @@ Chart = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw --metric 
 Metric = Annotated[
     str,
     typer.Option(
-        metavar="NAME",
-        help="What --chart draws: timeline, waterfall, phases, latency or a metric.",
+        metavar="NAME", help="What --chart draws: timeline, waterfall, phases, latency or a metric."
     ),
 ]
 _REPEATS = typer.Option(metavar="N", help="Repeats of each arm, each in fresh processes.")
@@ -51,22 +50,12 @@ _SET = Annotated[
 ]
 
 
-def _option(type_: Any, name: str, metavar: str, help_: str) -> Any:
-    return Annotated[type_ | None, typer.Option(name, metavar=metavar, help=help_)]
-
-
-_OPENMETRICS = _option(str, "--openmetrics", "FILE", "Write the figures as OpenMetrics text.")
-_FAIL_IF = _option(list[str], "--fail-if", "METRIC>X", "Exit 1 if so, as 'p99 > 0.2'; may repeat.")
+_TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "flag": bool}
 WANTED = {
-    "fail_if": _FAIL_IF,
-    "out": _option(Path, "--out", "DIR", "Write a report page, its charts and JSON there."),
-    "openmetrics": _OPENMETRICS,
-    "save": _option(Path, "--save", "FILE", "Save the result, as a later baseline."),
-    "baseline": _option(str, "--baseline", "FILE|ID", "Exit 1 if worse than this earlier result."),
-    "tolerance": _option(float, "--tolerance", "SHARE", "Less is no difference to it. [0.05]"),
-    "by": _option(str, "--by", "NAME,NAME", "Compare it by these metrics."),
-    "unlike": _option(bool, "--unlike", "", "Compare it with another machine or version."),
-    "markdown": _option(str, "--markdown", "FILE", "Write that as Markdown ('-': stdout)."),
+    name: Annotated[
+        _TYPES[row.pop("type")] | None, typer.Option(f"--{name.replace('_', '-')}", **row)
+    ]
+    for name, row in paths.table("options.toml")["wanted"].items()
 }
 
 
@@ -204,7 +193,7 @@ class Wanted:
                 raise BadInput("--baseline is missing: name what to compare with, a FILE or an ID")
 
 
-takes_thresholds = takes({"fail_if": _FAIL_IF, "openmetrics": _OPENMETRICS}, Wanted)
+takes_thresholds = takes({name: WANTED[name] for name in ("fail_if", "openmetrics")}, Wanted)
 takes_wanted = takes(WANTED, Wanted)
 """Give a command such options; it gets what is `Wanted` as its first argument."""
 

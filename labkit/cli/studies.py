@@ -149,8 +149,7 @@ def ladder(
         bool, typer.Option("--short", help="Under a minute, in shorter runs.")
     ] = False,
     rungs: Annotated[
-        str | None,
-        typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]"),
+        str | None, typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]")
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")

@@ -77,8 +77,7 @@ def compare(
     metric: Annotated[
         str,
         typer.Option(
-            metavar="NAME",
-            help="What --chart draws: time, memory, cpu, latency, phases, a metric.",
+            metavar="NAME", help="What --chart draws: time, memory, cpu, latency, phases, a metric."
         ),
     ] = "time",
     json: Json = None,

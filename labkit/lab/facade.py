@@ -216,9 +216,8 @@ async def _compared(
     steps, earlier, notes = plan.interleave(arms, **how), list[Record](), list[str]()
     asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
     if asked.of is not None:
-        earlier = (
-            asked.of if isinstance(asked.of, Outcome) else load(asked.of, store=store)
-        ).records
+        before = asked.of if isinstance(asked.of, Outcome) else load(asked.of, store=store)
+        earlier = before.records
         notes = asked.check(earlier, arms, environment.machine())
     found = make(await run_all(steps, store=store, reporter=reporter, experiment=experiment))
     if earlier:
@@ -243,13 +242,7 @@ async def reproduce(
     """
     file, chosen = study_file.load(name), scale or default_scale()
     _check_commands(file, chosen, allow_commands)
-    return await run_file(
-        file,
-        chosen,
-        repeats=repeats,
-        store=store,
-        reporter=reporter,
-    )
+    return await run_file(file, chosen, repeats=repeats, store=store, reporter=reporter)
 
 
 def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
@@ -315,13 +308,7 @@ async def check_claims(
     file, chosen = claims or study_file.load("claims"), scale or default_scale()
     _check_commands(file, chosen, allow_commands)
     return await run_file(
-        file,
-        chosen,
-        only=ids,
-        repeats=repeats,
-        seed=seed,
-        store=store,
-        reporter=reporter,
+        file, chosen, only=ids, repeats=repeats, seed=seed, store=store, reporter=reporter
     )
 
 

@@ -114,10 +114,7 @@ class _Cells:
         sort, rows, into = self._options.sort, self._options.rows, self._options.into
         if into is not None:
             self._shell.user_ns[into] = profile
-        data = {
-            "text/html": profile.html(sort, rows),
-            "text/plain": profile.text(sort, rows),
-        }
+        data = {"text/html": profile.html(sort, rows), "text/plain": profile.text(sort, rows)}
         self._shell.display_pub.publish(data=data, metadata={})
 
 

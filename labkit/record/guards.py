@@ -308,10 +308,7 @@ def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
     if found is None:
         return
     if found.core_shared:
-        yield (
-            "core-shared",
-            "client and server had one core between them",
-        )
+        yield ("core-shared", "client and server had one core between them")
     if found.throttled_periods:
         periods = f"{found.throttled_periods:,} periods, {found.throttled_s or 0:.3g} s in all"
         yield "throttled", f"a CPU quota stopped the processes in {periods}"

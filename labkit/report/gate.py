@@ -34,7 +34,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.errors import BadInput, LabError
 from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
@@ -129,17 +129,10 @@ def save(records: Sequence[Record], path: Path) -> Path:
     short = [one if one.repeat == 0 else less for one, less in zip(records, short, strict=True)]
     saved = Saved(compared=compared, environment=records[-1].environment, records=short)
     try:
-        write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
+        paths.write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
     except OSError as error:
         raise LabError(f"{path} cannot be written ({error.strerror}): name another file") from None
     return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, which is there whole or as it was before."""
-    whole = path.with_name(f"{path.name}.tmp")
-    whole.write_bytes(data)
-    whole.replace(path)
 
 
 def saved(path: Path) -> list[Record]:

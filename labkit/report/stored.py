@@ -22,7 +22,6 @@ from labkit.launch import load_generators
 from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
 from labkit.record.store import Store
-from labkit.report import gate
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
@@ -152,8 +151,8 @@ def save_reference(study: FileStudy, path: Path) -> None:
         made_again=[record for record in every if record.id not in last],
     )
     data = msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n"
-    gate.write_whole(path, data)
-    gate.write_whole(path.with_suffix(".png"), _of_stored(stored, study.file).plot().png())
+    paths.write_whole(path, data)
+    paths.write_whole(path.with_suffix(".png"), _of_stored(stored, study.file).plot().png())
 
 
 def others(path: Path) -> dict[str, Any]:

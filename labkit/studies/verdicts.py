@@ -149,11 +149,7 @@ def tally(found: Iterable[Verdict]) -> str:
 
 
 def reason(
-    judged: Judged,
-    why: str,
-    effect: str,
-    sides: Sequence[Sequence[float]],
-    measured: float | None,
+    judged: Judged, why: str, effect: str, sides: Sequence[Sequence[float]], measured: float | None
 ) -> str:
     """Return one sentence: what stands in the way, what was found, and beside what."""
     check = judged.check

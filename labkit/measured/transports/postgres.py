@@ -29,11 +29,7 @@ class WrongRow(Exception):
     """The server answered with another row than was asked for, or with none."""
 
 
-KINDS: Kinds = (
-    (PoolTimeout, "pool-timeout"),
-    (NotConnected, "connect"),
-    (WrongRow, "payload"),
-)
+KINDS: Kinds = ((PoolTimeout, "pool-timeout"), (NotConnected, "connect"), (WrongRow, "payload"))
 
 
 class PostgresClient(TransportClient[Settings]):
