@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,6 +200,11 @@ def test_who_shares_every_rank_comes_by_value() -> None:
     assert [(row.name, row.ranks[0].text) for row in board] == [("high", "1="), ("low", "1=")]
 
 
+def test_who_has_no_rank_comes_by_value_and_last_without_one() -> None:
+    board = rank_all(records({"none": [math.nan], "low": [0.1], "high": [0.9]}), [])
+    assert [row.name for row in board] == ["high", "low", "none"]
+
+
 def of_mine(records: Sequence[Record]) -> Arena:
     return Arena([Examined(name="mine", faults=[])], records)
 
@@ -226,6 +232,7 @@ def test_too_few_repeats_decide_nothing() -> None:
     arena = of_mine(records({"mine": [0.1], "queue": [0.9]}))
 
     assert {one.by("efficiency").text for one in arena.board} == {"-"}
+    assert not any(rank.tied_with for one in arena.board for rank in one.ranks)
     assert arena.sentences() == [
         "With 1 repeat nothing is decided, and nobody has a rank: 5 are needed."
     ]

@@ -88,7 +88,8 @@ def test_tab_completes_public_names_settings_and_kinds(lab: Kernel) -> None:
     lab.run(f"%load_ext labkit\n{COMPLETED}")
 
     assert lab.value("completed('lab.') == set(lab.__all__)") == "True"
-    assert lab.value("completed('lab.Trial(req')") == "{'requests='}"
+    names = "completed('lab.Trial(req') == {'requests=', 'requests_from='}"
+    assert lab.value(names) == "True"
     assert lab.value("completed('trial.replace(transp')") == "{'transport='}"
     assert lab.value("completed('run.plot(\"timel')") == "{'timeline'}"
     assert lab.value('completed("run.plot(kind=\'waterf")') == "{'waterfall'}"

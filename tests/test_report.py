@@ -246,4 +246,6 @@ def test_an_export_has_url_path_and_every_setting() -> None:
     assert table["path"].tolist() == [None, "/a"]
     assert table["workload.limit"].tolist() == [1_000, 7]
     assert table["transport.force_close"].tolist() == [False, False]
+    about = [*frames.DESCRIPTION, "url", "path"]
+    assert list(table)[: len(about)] == about
     assert list(table)[-len(stats.METRICS) :] == [*stats.METRICS]

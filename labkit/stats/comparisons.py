@@ -335,11 +335,11 @@ def _ranks(
             made=len(records),
             why=why,
         )
-    sign = -1 if metric_named(metric).better == "higher" else 1
+    higher_first = metric_named(metric).better == "higher"
     known = [(rank.value, name) for name, rank in ranks.items() if rank.value and not rank.why]
     best = 1
-    for _, name in sorted(known, key=lambda one: sign * one[0]):
-        best = max(best, ranks[name].position or 1)
+    for _, name in sorted(known, key=lambda one: one[0], reverse=higher_first):
+        best = max(best, ranks[name].position or best)
         ranks[name] = msgspec.structs.replace(ranks[name], position=best)
     for name, rank in ranks.items():
         tied = [each for each, of in ranks.items() if each != name and of.position == rank.position]
