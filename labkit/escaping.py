@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+# What a spreadsheet takes for the beginning of a formula, in either width.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet takes for the beginning of a formula, in either width."""
 
 
 def visible(text: str, *, lines: bool = True) -> str:

@@ -25,19 +25,19 @@ from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent
+# Lies in a workspace of a learner, and says what was copied there.
 MANIFEST = ".labkit.json"
-"""Lies in a workspace of a learner, and says what was copied there."""
 TEMPORARY, OURS = "labkit-", 0o1700
 USUAL = "/tmp"  # noqa: S108  # where paths have to be short
+# Lines of a shell that remove a folder. A PostgreSQL that was killed has left a piece of shared
+# memory, too: the folder names it and the process that made it, whose number is negative where the
+# server's files were being made. One that is in use is let be.
 REMOVE = """
 ipcrm -m "$(awk -v uid="$(stat -c %u "$1")" 'NR == FNR { line[NR] = $0; next }
     split(line[7], last) && $2 == last[2] && ($5 == line[1] || -$5 == line[1]) && $7 == 0 &&
     $8 == uid { print $2 }' "$1/data/postmaster.pid" /proc/sysvipc/shm)"
 rm -rf -- "$1"
 """
-"""Lines of a shell that remove a folder. A PostgreSQL that was killed has left a piece of shared
-memory, too: the folder names it and the process that made it, whose number is negative where the
-server's files were being made. One that is in use is let be."""
 
 
 def data(name: str) -> Path:
@@ -105,8 +105,8 @@ def temporary_folder(kind: str, within: str | None = None) -> Iterator[tuple[Pat
         os.close(lock)
 
 
+# What the synthetic server is called, wherever it runs.
 NAMES = ("127.0.0.1", "::1", "localhost", "lab.test")
-"""What the synthetic server is called, wherever it runs."""
 
 
 def write_whole(path: Path, data: bytes) -> None:

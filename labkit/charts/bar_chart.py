@@ -22,11 +22,11 @@ from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied
 from labkit.errors import BadInput
 from labkit.stats.comparisons import times
 
+# The label of a group of bars, the values of each bar in base units, look by look, and those that
+# are left out of the first.
 Group = tuple[str, Sequence[Sequence[float]], Sequence[float]]
-"""The label of a group of bars, the values of each bar in base units, look by look, and those that
-are left out of the first."""
+# Share of the space between two groups that their bars fill.
 GROUP = 0.8
-"""Share of the space between two groups that their bars fill."""
 _BAR_IN = 0.4
 
 
@@ -105,8 +105,8 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
 # The ladder: requests per second of programs, the lab's own first, on a logarithmic axis.
 
 _THICKNESS = 0.72
+# Between the lab's own rungs and those of others, in bars.
 _GAP = 0.6
-"""Between the lab's own rungs and those of others, in bars."""
 _OWN = Look(label="the lab's own", face=BLUE, edge=BLUE)
 _OTHERS = Look(label="of others", face=ORANGE, edge=ORANGE)
 _BOUNDS = {

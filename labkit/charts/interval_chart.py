@@ -21,8 +21,8 @@ from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, ap
 from labkit.errors import BadInput
 from labkit.stats.comparisons import BoardRow, title
 
+# The marker of a value, and its colour.
 Mark = tuple[str, str]
-"""The marker of a value, and its colour."""
 
 
 def _interval(
@@ -45,8 +45,8 @@ def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
 
 _MINE, _BUILT_IN = ("D", VERMILLION), ("o", BLUE)
 _HIGHLIGHT: dict[str, Any] = {"color": VERMILLION, "weight": "bold"}
+# Share of a panel of the board, at its right, for the ranks.
 _ROOM = 0.35
-"""Share of a panel of the board, at its right, for the ranks."""
 _LOGARITHMIC_FROM = 20.0
 _MIN_SPAN = 0.1
 
@@ -132,13 +132,13 @@ def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
 
 _SMALL_PT = FONT_PT - 1
 _BAND = BLUE + "24"
+# Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale.
 _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
     (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),
     (30, (1, 2, 5)),
     (300, (1, 3)),
     (math.inf, (1,)),
 )
-"""Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale."""
 _MARKERS: Mapping[str, Mark] = {
     "holds": ("o", BLUE),
     "refuted": ("s", VERMILLION),
@@ -146,8 +146,8 @@ _MARKERS: Mapping[str, Mark] = {
 }
 
 
+# Letters of a line beside the marks: more would end beyond the picture.
 _MAX_BOLD, _MAX_WORDS = 60, 68
-"""Letters of a line beside the marks: more would end beyond the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,13 @@ from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.spec import validation
 
+# These need a transport that traces its requests.
 TRACED = ("phases", "waterfall")
-"""These need a transport that traces its requests."""
+# These show a single trial.
 OF_ONE = ("timeline", "waterfall")
-"""These show a single trial."""
 _SPECIAL = ("latency", "timeline", *TRACED)
+# Every chart that can be drawn by its name.
 KINDS = (*_SPECIAL, *stats.ALIASES, *stats.METRICS)
-"""Every chart that can be drawn by its name."""
 
 
 def check(kind: str, *, of_one: bool = False) -> None:

@@ -23,10 +23,10 @@ from labkit.stats.percentiles import Since
 
 _HOW = "Lines join the medians, dots are the repeats"
 _LOG_X_FROM, _LOG_Y_FROM = 10, 100
+# Where x is logarithmic y is too from here on: what is proportional stays a straight line.
 _LOG_BOTH_FROM = 10
-"""Where x is logarithmic y is too from here on: what is proportional stays a straight line."""
+# Of so many distinct values of x each has its tick.
 _MAX_MARKED = 9
-"""Of so many distinct values of x each has its tick."""
 _LIGHTER: Mapping[str, Any] = {"alpha": 0.4, "linestyle": "--"}
 
 

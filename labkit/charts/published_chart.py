@@ -179,8 +179,8 @@ def _client_panel(
 
 _THOUSANDS = replace(stats.metric("throughput_rps"), unit="thousand requests/s", scale=1e-3)
 _COLUMNS = 3
+# Where a client's bars are: the panel, the group in it, and the bar of the group.
 Spot = tuple[str, str, str]
-"""Where a client's bars are: the panel, the group in it, and the bar of the group."""
 
 
 @applied()

@@ -27,18 +27,18 @@ _STYLE = Path(__file__).with_name("labkit.mplstyle")
 _SETTINGS: dict[str, Any] = dict(rc_params_from_file(_STYLE, use_default_template=False).items())
 FONT_PT = int(_SETTINGS["font.size"])
 INK, PALE = _SETTINGS["text.color"], _SETTINGS["grid.color"]
+# Ink on a filled area, which is as dark on a dark page.
 ON_FILL = "#000000"
-"""Ink on a filled area, which is as dark on a dark page."""
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILLION, SKY, BLACK = "#D55E00", "#56B4E9", "#000000"
+# Colour-blind people can tell these apart too (Okabe and Ito 2008, without their yellow).
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-"""Colour-blind people can tell these apart too (Okabe and Ito 2008, without their yellow)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
 
 PNG_DPI = 160
+# Pixels per inch at which a notebook shows a chart.
 SHOWN_DPI = 80
-"""Pixels per inch at which a notebook shows a chart."""
 
 
 @contextmanager
@@ -89,8 +89,8 @@ def line(index: int) -> dict[str, Any]:
     }
 
 
+# Of ink on a page of any colour: a contrast of 4.35 to white and to JupyterLab's dark alike.
 GREY = 0x79 / 0xFF
-"""Of ink on a page of any colour: a contrast of 4.35 to white and to JupyterLab's dark alike."""
 _COLOURED, _WHITE = 0.1, 0.98
 _COLOURS_OF: Mapping[type[Artist], tuple[str, ...]] = {
     Line2D: ("markeredgecolor", "color"),

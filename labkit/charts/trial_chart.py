@@ -128,11 +128,11 @@ _PHASES = {
     "release": Look(label="giving back", face=style.VERMILLION),
 }
 _DARK = ("send", "read", "release")
+# Requests in each panel of a waterfall.
 _MAX_FIRST, _MAX_LATER = 20, 14
-"""Requests in each panel of a waterfall."""
 _ROW_IN, _BAR_IN = 0.24, 0.55
+# Share of the longest bar from which on a part has room for its number.
 _MIN_LABELLED = 0.07
-"""Share of the longest bar from which on a part has room for its number."""
 _NONE_SUCCEEDED = "there are no phases to draw: no request that was traced succeeded"
 _NOT_TRACED = (
     "there are no phases to draw: the requests were not traced; run the trial with "
@@ -259,8 +259,8 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
 # A flame chart of a call graph: what each task's time consists of, callers above callees.
 
 _BLOCK_IN = 0.34
+# How many letters fit into the whole width, at this size.
 _LETTERS = 160
-"""How many letters fit into the whole width, at this size."""
 _LETTERS_PT = 9
 _COROUTINE = Look(label="coroutine", face=style.BLUE)
 _FUNCTION = Look(label="plain function", face="#F2D7A0")

@@ -100,17 +100,17 @@ _INDEX_ROW = (
 # The copy.
 
 INDEX = "index.md"
+# More files than these are counted, not named: a first copy has some thirty.
 MAX_NAMED = 4
-"""More files than these are counted, not named: a first copy has some thirty."""
+# Stands for the digest of a link or a folder that lies where a file would be copied to.
 _NO_FILE = "not a file"
-"""Stands for the digest of a link or a folder that lies where a file would be copied to."""
 _SAVED_BY_JUPYTER = {"id", "metadata", "execution_count"}
+# Path in the workspace -> digest.
 Digests = Mapping[str, str]
-"""Path in the workspace -> digest."""
+# `copied` and `updated` are written in their place, `beside` under another name. `kept` is the
+# learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
+# `left out` was deleted by the learner.
 Fate = Literal["copied", "updated", "current", "kept", "beside", "newer", "left out"]
-"""`copied` and `updated` are written in their place, `beside` under another name. `kept` is the
-learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
-`left out` was deleted by the learner."""
 _WORDS: Mapping[str, Sequence[Fate]] = {
     "copied": ["copied"],
     "updated": ["updated"],

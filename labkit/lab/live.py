@@ -21,13 +21,13 @@ from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
 
+# Between two pictures: a drawing costs the page some 15 ms of a core that the trial may want.
+#
+# Progress comes every 0.1 s, so that it makes six or seven a second.
 EVERY_S = 0.15
-"""Between two pictures: a drawing costs the page some 15 ms of a core that the trial may want.
-
-Progress comes every 0.1 s, so that it makes six or seven a second."""
 RECENT_LINES = 3
+# MIME type to text, the same content in each.
 Bundle = dict[str, str]
-"""MIME type to text, the same content in each."""
 NOTHING: Bundle = {"text/html": "", "text/plain": ""}
 _PLOT = re.compile(r"\.plot\(\s*(?:kind\s*=\s*)?[\"'](?P<begun>\w*)$")
 _SMALL = "font-size:0.9em;opacity:0.8"

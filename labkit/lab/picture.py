@@ -14,17 +14,17 @@ from typing import NamedTuple
 from labkit.escaping import escape
 from labkit.launch.launcher import Progress
 
+# Of an arm: a line of so many has a point for each second pixel or so.
 MAX_POINTS = 120
-"""Of an arm: a line of so many has a point for each second pixel or so."""
+# So many arms can be distinguished; of more the last ones are drawn.
 MAX_ARMS = 8
-"""So many arms can be distinguished; of more the last ones are drawn."""
+# Over less time, as before the last point of a trial, a rate is that of one burst.
 MIN_RATE_S = 0.05
-"""Over less time, as before the last point of a trial, a rate is that of one burst."""
 _BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+# Those of the charts (Okabe and Ito 2008); its black is the colour of the page's text here.
 COLOURS = (_BLUE, _RED, _GREEN, _PINK, "#E69F00", "#56B4E9", "currentColor", "#888888")
-"""Those of the charts (Okabe and Ito 2008); its black is the colour of the page's text here."""
+# Letters of a label in the legend; a longer one is cut.
 MAX_LABEL = 36
-"""Letters of a label in the legend; a longer one is cut."""
 DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3", "1 4", "5 2 1 2 1 2", "4 6")
 _WIDTH, _HEIGHT, _MARGIN, _TOP, _PLOT_HEIGHT = 264, 116, 12, 22, 78
 _PLOT_WIDTH = _WIDTH - 2 * _MARGIN

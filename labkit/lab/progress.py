@@ -23,8 +23,8 @@ from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
 
+# Characters of the bar.
 BAR = 16
-"""Characters of the bar."""
 
 
 class Reporter:

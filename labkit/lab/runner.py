@@ -47,11 +47,11 @@ from labkit.spec.trial import Trial
 from labkit.studies.parts import Seconds
 from labkit.studies.study_file import StudyFile
 
+# Retries of a run that something else on the machine spoilt. Its figures are not the client's,
+# whatever they are: to replace it favours no arm.
 MAX_RETRIES = 2
-"""Retries of a run that something else on the machine spoilt. Its figures are not the client's,
-whatever they are: to replace it favours no arm."""
+# Retries in all, as a share of the runs that are planned: it must end.
 MAX_RETRY_SHARE = 0.25
-"""Retries in all, as a share of the runs that are planned: it must end."""
 
 
 async def run_all(

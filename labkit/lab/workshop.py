@@ -20,17 +20,17 @@ from labkit.launch import launcher, process
 from labkit.record.record import Record
 from labkit.spec.trial import Trial
 
+# The trial: two seconds of a server's delays, which no client can make shorter.
 REQUESTS, LIMIT, DELAY_S = 2_000, 100, 0.1
-"""The trial: two seconds of a server's delays, which no client can make shorter."""
+# Of each of its requests, on the machine on which the notebooks' minutes were taken.
 USUAL_CPU_US = 150.0
-"""Of each of its requests, on the machine on which the notebooks' minutes were taken."""
+# A machine that takes longer than so many times does the notebooks at scale smoke.
 MAX_SLOWNESS = 2.0
-"""A machine that takes longer than so many times does the notebooks at scale smoke."""
 MIN_EFFICIENCY = 0.7
 KERNEL_S = 60.0
 LOW_DISK, MIN_DISK = 1 << 30, 100 << 20
+# JupyterLab's server and a browser's tab, beside the largest notebook.
 BESIDE_MB = 700
-"""JupyterLab's server and a browser's tab, beside the largest notebook."""
 
 LAB = (sys.executable, "-P", "-m", "jupyterlab", "--version")
 KERNEL = (
@@ -70,8 +70,8 @@ class Needs(NamedTuple):
         )
 
 
+# What a program printed or why it failed, whether it failed, and its seconds.
 Output = tuple[str, bool, float]
-"""What a program printed or why it failed, whether it failed, and its seconds."""
 
 
 class Tried(NamedTuple):

@@ -16,12 +16,12 @@ from labkit.record.record import Counts, Measurement, Note, Process, Record, Ser
 from labkit.spec.targets import HttpTarget
 from labkit.spec.trial import Trial
 
+# The time in the id that was made last.
 _made = [datetime.min.replace(tzinfo=UTC)]
-"""The time in the id that was made last."""
 _IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed", "tls")
 
+# Notes on what nobody knows of a client that was lost: how those that it was sending ended.
 _UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")
-"""Notes on what nobody knows of a client that was lost: how those that it was sending ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Beginning:
     """All that is known of a trial before it starts."""
 
     trial: Trial
+    # Plain data of the trial.
     asked: dict[str, Any]
-    """Plain data of the trial."""
     position: StudyPosition
     started_at: datetime
     floor_s: float | None

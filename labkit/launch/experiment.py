@@ -25,10 +25,10 @@ from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 
 DEADLINE_S = 120.0
+# Seconds of an exam, and without a line of it: a scenario ends well before, if the loop runs.
 MAX_EXAM_S, MAX_SILENCE_S = 90.0, 30.0
-"""Seconds of an exam, and without a line of it: a scenario ends well before, if the loop runs."""
+# Long enough for what is sent in one turn of the loop to be at the server together.
 SERVER_DELAY_S = 0.02
-"""Long enough for what is sent in one turn of the loop to be at the server together."""
 
 
 async def run(coded: Coded, position: StudyPosition) -> Record:

@@ -30,13 +30,13 @@ from labkit.spec import variables
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
 
+# Seconds that a target may take to report what it counted, and after the deadline. A client may
+# then take `LATE_S` too: with a target and a client that hang, the trial is over 2 s after it.
 COUNT_S, LATE_S = 5.0, 0.7
-"""Seconds that a target may take to report what it counted, and after the deadline. A client may
-then take `LATE_S` too: with a target and a client that hang, the trial is over 2 s after it."""
+# For so long a server that hangs answers nothing before the deadline.
 MIN_SILENT_S = 1.0
-"""For so long a server that hangs answers nothing before the deadline."""
+# Seconds that an interrupted client may take to report: whoever pressed stop waits for it.
 STOP_S = 0.5
-"""Seconds that an interrupted client may take to report: whoever pressed stop waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

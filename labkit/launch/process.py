@@ -42,13 +42,13 @@ from labkit.spec import variables
 
 MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
 GRACE_S = 1.0
+# Seconds that a process which measures nothing may take.
 START_S = 30.0
-"""Seconds that a process which measures nothing may take."""
 
 
 WATCH = orphans.Watch()
+# Becomes the program after it once a line has come: all that the program starts has its mark.
 _ONCE_MARKED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
-"""Becomes the program after it once a line has come: all that the program starts has its mark."""
 
 
 class Child:

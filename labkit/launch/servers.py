@@ -24,8 +24,8 @@ from labkit.record.record import Note
 from labkit.spec.targets import Command, HttpServer
 
 LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
+# Seconds that a synthetic server may take to answer what it is asked over HTTP.
 ASK_S = 10.0
-"""Seconds that a synthetic server may take to answer what it is asked over HTTP."""
 
 
 @dataclass(frozen=True)

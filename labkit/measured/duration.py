@@ -17,8 +17,8 @@ from labkit.errors import BadInput
 from labkit.measured.probes.meter import Fetch, Meter
 from labkit.spec.delays import Delay
 
+# Items that a strategy may have taken and not sent: it takes all of them then, for ever.
 MAX_AHEAD = 1 << 16
-"""Items that a strategy may have taken and not sent: it takes all of them then, for ever."""
 
 
 class TimedItems:

@@ -31,8 +31,8 @@ def read_job() -> bytes:
     return sys.stdin.buffer.readline()
 
 
+# Names in the main module that are a strategy's.
 _SHARED: set[str] = set()
-"""Names in the main module that are a strategy's."""
 
 
 def load(function: str) -> Any:

@@ -25,11 +25,11 @@ from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.record.requests import Arrivals, Lateness
 
+# A request that was sent so long after it was due is counted as late.
 LATE_NS = 1_000_000
-"""A request that was sent so long after it was due is counted as late."""
 
+# An item, and when it is due, as `perf_counter_ns` has it.
 Due = tuple[int, int]
-"""An item, and when it is due, as `perf_counter_ns` has it."""
 
 
 class OpenLoop:

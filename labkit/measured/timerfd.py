@@ -24,10 +24,10 @@ from itertools import count
 from time import perf_counter_ns
 from typing import Protocol
 
+# How long the first call waits for others, so that one wake-up serves several.
 SLACK_NS = 100_000
-"""How long the first call waits for others, so that one wake-up serves several."""
+# By how much a loop's own timer may end early: uvloop's count whole milliseconds.
 LOOP_TICK_S = 0.001
-"""By how much a loop's own timer may end early: uvloop's count whole milliseconds."""
 
 # <sys/timerfd.h>; the module `os` has these from Python 3.13 on.
 _CLOCK_MONOTONIC = _ABSOLUTE = 1

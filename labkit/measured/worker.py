@@ -49,8 +49,8 @@ from labkit.spec.requests import Request
 from labkit.spec.trial import Trial
 
 Strategy = Callable[..., Awaitable[object]]
+# How long tasks that a strategy left running may take to end.
 MAX_SETTLE_S = 1.0
-"""How long tasks that a strategy left running may take to end."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +67,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str] = []
     requests: list[Request] = []
     of_file: dict[str, int] | None = None
+    # Whether a function of the user's own sees what fails: a decorated one does not.
     raises: bool | None = None
-    """Whether a function of the user's own sees what fails: a decorated one does not."""
     profile: ProfileOptions | None = None
 
 
@@ -382,8 +382,8 @@ def _congestion_control() -> str | None:
     return None
 
 
+# Strategies and transports that are a package of the same name.
 _LIBRARIES = {*LIBRARIES, "asyncpg", "psycopg", "redis"}
-"""Strategies and transports that are a package of the same name."""
 
 
 if __name__ == "__main__":

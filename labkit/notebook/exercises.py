@@ -25,10 +25,10 @@ from labkit.escaping import escape
 from labkit.report.html import prose
 from labkit.spec.validation import did_you_mean
 
+# The package `notebooks/answers`, by a name that no module of a learner's has.
 ANSWERS = "labkit_answers"
-"""The package `notebooks/answers`, by a name that no module of a learner's has."""
+# Takes an answer. Returns what to know about the right one; raises `Wrong` for any other.
 Grade: TypeAlias = Callable[[Any], str]
-"""Takes an answer. Returns what to know about the right one; raises `Wrong` for any other."""
 
 _GRADES: dict[str, Grade] = {}
 

@@ -25,19 +25,19 @@ from typing import NamedTuple
 
 import msgspec
 
+# How long a callback may block the loop, by default, before it is reported.
 SLOW_S = 0.05
-"""How long a callback may block the loop, by default, before it is reported."""
+# Ticks of the timer within the time from which on a callback is slow.
 TICKS = 4
-"""Ticks of the timer within the time from which on a callback is slow."""
 MAX_FOUND = 100
 THREAD = "labkit-slow-callbacks"
 LOOP_ITSELF = "(the loop itself)"
+# Functions in which a loop calls back, by file; uvloop's own have no Python frames.
 _RUNS_CALLBACKS = {
     "asyncio/events.py": ("_run",),
     "asyncio/base_events.py": ("_run_once", "run_forever", "run_until_complete"),
     "asyncio/runners.py": ("run",),
 }
-"""Functions in which a loop calls back, by file; uvloop's own have no Python frames."""
 
 
 class SlowCallback(msgspec.Struct, frozen=True, kw_only=True):

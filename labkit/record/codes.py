@@ -55,21 +55,21 @@ def _read() -> tuple[dict[str, Code], frozenset[str]]:
     return codes, frozenset(groups["failed"])
 
 
+# Every code by its name, those that make a record invalid first; and those of a trial that did not
+# do what it was to do.
 CODES, FAILED = _read()
-"""Every code by its name, those that make a record invalid first; and those of a trial that did not
-do what it was to do."""
+# The codes that make a record invalid.
 INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "invalid")
-"""The codes that make a record invalid."""
+# Those that something else on the machine causes: the same run may well be valid next time.
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
-"""Those that something else on the machine causes: the same run may well be valid next time."""
+# What the figures of a record show again; other notes are of whoever saw the run.
 _OF_FIGURES = (
     CODES.keys()
     - FAILED
     - {*("core-shared", "not-stored", "target-exposed", "target-not-read", "tasks-left-behind")}
 )
-"""What the figures of a record show again; other notes are of whoever saw the run."""
+# What spoilt an invalid record that has no code which this version knows.
 UNKNOWN = "invalid"
-"""What spoilt an invalid record that has no code which this version knows."""
 
 
 def verdict(notes: Iterable[Note]) -> Verdict:

@@ -9,13 +9,13 @@ from typing import Literal
 
 from msgspec import Struct
 
+# How a scenario ended. The examiner ended the last three: `stuck` while for long no call was made
+# or ended, `late` while it made progress and its time was over, `endless` after far more calls than
+# items.
 End = Literal["returned", "raised", "stuck", "late", "endless"]
-"""How a scenario ended. The examiner ended the last three: `stuck` while for long no call was made
-or ended, `late` while it made progress and its time was over, `endless` after far more calls than
-items."""
 
+# The scenario whose calls go to the synthetic server, which counts for itself.
 AT_SERVER = "server"
-"""The scenario whose calls go to the synthetic server, which counts for itself."""
 
 
 class ExamRequest(Struct, frozen=True, kw_only=True):

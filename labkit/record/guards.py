@@ -16,44 +16,45 @@ from labkit.record.requests import Arrivals
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 
+# Above this the server may be the bottleneck.
 SERVER_BUSY_PERCENT = 70.0
-"""Above this the server may be the bottleneck."""
 
+# From this on the client may be the bottleneck, and from this on it is (in a window long enough to
+# hold more than the opening of connections). 90 %: Locust's threshold.
 CLIENT_CPU_PERCENT, CLIENT_FULL_PERCENT, CLIENT_FULL_FROM_S = 80.0, 90.0, 1.0
-"""From this on the client may be the bottleneck, and from this on it is (in a window long enough to
-hold more than the opening of connections). 90 %: Locust's threshold."""
 
+# Above this the client may be the bottleneck, where the server is what is measured.
 CLIENT_BUSY_PERCENT = 90.0
-"""Above this the client may be the bottleneck, where the server is what is measured."""
 
+# From this on a side works as fast as it can: the rate is its own if the other side is less busy.
 SATURATED_PERCENT = 90.0
-"""From this on a side works as fast as it can: the rate is its own if the other side is less busy.
-"""
 
+# Above this share of late sends an open workload is in doubt (fortio), and invalid.
 LATE_SHARE, TOO_LATE_SHARE = 0.05, 0.20
-"""Above this share of late sends an open workload is in doubt (fortio), and invalid."""
+# Below this share of the asked rate a record is in doubt, and invalid.
 RATE_MISSED_SHARE, RATE_LOST_SHARE = 0.99, 0.95
-"""Below this share of the asked rate a record is in doubt, and invalid."""
 
+# Above this share of the time in which a side waited for its core a record is in doubt, and invalid
+# (in a window long enough for the share to mean anything).
 CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
-"""Above this share of the time in which a side waited for its core a record is in doubt, and
-invalid (in a window long enough for the share to mean anything)."""
+# A side that is seldom busy cannot wait for long: in such a window it is in doubt as well where it
+# waited for more than this share of the time that it waited or ran. Between neighbours that burn
+# its core that is a quarter to a half; on a quiet machine a tenth at most, and then under 1 % in
+# all.
 MIN_WAITED_PERCENT, MAX_WAIT_SHARE = 1.0, 0.20
-"""A side that is seldom busy cannot wait for long: in such a window it is in doubt as well where it
-waited for more than this share of the time that it waited or ran. Between neighbours that burn its
-core that is a quarter to a half; on a quiet machine a tenth at most, and then under 1 % in all."""
 
+# Above this share of failures an arm is not to be compared: fast failures make it look fast. And
+# above this one the run itself failed.
 MAX_FAILED_SHARE, MOST_FAILED_SHARE = 0.01, 0.10
-"""Above this share of failures an arm is not to be compared: fast failures make it look fast. And
-above this one the run itself failed."""
 
+# Above this share of what no order of the items can beat, a trial did less than it was asked.
 MAX_EFFICIENCY = 1.01
-"""Above this share of what no order of the items can beat, a trial did less than it was asked."""
+# A larger body goes out in pieces: a client may have the last of them, and send its next request,
+# before the server has counted the one before as answered.
 PIECE_BYTES = 1 << 15
-"""A larger body goes out in pieces: a client may have the last of them, and send its next request,
-before the server has counted the one before as answered."""
 
 _NO_HTTP = "it answered no whole HTTP: look at its port, and whether its URL begins with https:"
+# What to look at first where requests fail, by the kind of most failures.
 CAUSES = {
     "connect": "look whether the target runs, and on which port",
     "status": "the target runs and answers with no success: look at the path that is asked for",
@@ -65,29 +66,28 @@ CAUSES = {
     "unanswered": _NO_HTTP,
     "payload": _NO_HTTP,
 }
-"""What to look at first where requests fail, by the kind of most failures."""
 
+# Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006).
 SERVICE_TIME = (
     "Latency is service time in a closed workload: not what an independent user would feel"
 )
-"""Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006)."""
+# The same of an open workload.
 FELT_TIME = (
     "Latency since due is what independent users would have felt; that since sent leaves out what "
     "their requests waited for room"
 )
-"""The same of an open workload."""
 
+# What share of the median latency the loop may be late by, besides the whole milliseconds in which
+# both loops keep timers.
 MAX_LAG_SHARE, TIMER_S = 0.1, 0.001
-"""What share of the median latency the loop may be late by, besides the whole milliseconds in which
-both loops keep timers."""
+# Timers that must have been later than a percentile for it to mean something.
 MIN_LATER_TIMERS = 10
-"""Timers that must have been later than a percentile for it to mean something."""
 
+# Above this the host took the cores away; it counts in ticks of 10 ms, so one alone is nothing.
 STOLEN_PERCENT, STOLEN_FROM_S = 1.0, 0.02
-"""Above this the host took the cores away; it counts in ticks of 10 ms, so one alone is nothing."""
 
+# Settings for which None is whatever the library chooses; the record says what it chose.
 _OPTIONAL = ("transport.accept_encoding", "transport.min_size", "transport.read_bufsize")
-"""Settings for which None is whatever the library chooses; the record says what it chose."""
 
 
 def find_notes(trial: Trial, measured: Measurement) -> list[Note]:

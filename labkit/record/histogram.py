@@ -43,8 +43,8 @@ def empty() -> array[int]:
     return array("Q", [0]) * (index(MAX_NS) + 1)
 
 
+# The longest latency that fits a word.
 MAX_WORD_S = 65_504.0
-"""The longest latency that fits a word."""
 
 
 def words(seconds: list[float]) -> array[int]:
@@ -69,8 +69,8 @@ def of_words(counted: Mapping[int, int]) -> array[int]:
     return counts
 
 
+# How many each bucket has: an array of all buckets, or a mapping of those that have any.
 Counted = Union["array[int]", Mapping[int, int]]
-"""How many each bucket has: an array of all buckets, or a mapping of those that have any."""
 
 
 def buckets(counts: Counted) -> Iterator[tuple[float, int]]:

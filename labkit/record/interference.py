@@ -16,12 +16,12 @@ from labkit.record.record import Interference
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+# The last bits of a clock's number: all that the threads of a process have run. As the function
+# `clock_getcpuclockid` of Linux has it, which Python does not offer.
 _CPUCLOCK_SCHED = 2
-"""The last bits of a clock's number: all that the threads of a process have run. As the function
-`clock_getcpuclockid` of Linux has it, which Python does not offer."""
+# In a line of /proc/stat: the fields of idle and steal, and how many make up a core's whole time
+# (those after them are counted in the first two as well).
 _IDLE, _STEAL, _COUNTED = 3, 7, 8
-"""In a line of /proc/stat: the fields of idle and steal, and how many make up a core's whole time
-(those after them are counted in the first two as well)."""
 
 
 class KernelCounters(NamedTuple):

@@ -17,8 +17,8 @@ from labkit.escaping import escape, visible
 from labkit.record.requests import Arrivals, Latency, Phases, Received
 
 SCHEMA_VERSION = 1
+# Above this share of the time in which others had a core a p99 is not the lab's own.
 MAX_OTHERS_PERCENT = 0.5
-"""Above this share of the time in which others had a core a p99 is not the lab's own."""
 
 Verdict = Literal["valid", "warn", "invalid"]
 

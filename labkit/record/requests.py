@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+# The kinds of failure that the transports distinguish.
 FAILURES = (
     "timeout",
     "connect",
@@ -24,10 +25,9 @@ FAILURES = (
     "query",
     "other",
 )
-"""The kinds of failure that the transports distinguish."""
 
+# What a request goes through, in this order. It is in one of them at any time.
 PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read", "release")
-"""What a request goes through, in this order. It is in one of them at any time."""
 
 
 class Phase(Struct, frozen=True, kw_only=True):

@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     from labkit.spec.trial import Trial  # a server has no need of it
 
 MIN_NOTED_S, MIN_STALL_S, MAX_STALL_S, STALL_SHARE, STALLS_SHARE = 0.1, 0.25, 1.0, 0.01, 0.05
+# So many times the median latency no answer of a server of the user's own takes by itself.
 USUAL_ANSWERS = 10
-"""So many times the median latency no answer of a server of the user's own takes by itself."""
+# So many times the median wait in a queue no request waits longer in it.
 QUEUED = 3
-"""So many times the median wait in a queue no request waits longer in it."""
 
 MAX_NOTED, STOOD = 32, "stood still"
+# From when to when, as `perf_counter_ns` has it (one clock for all processes of a machine), and for
+# how many nanoseconds of that.
 Standstill = tuple[int, int, int]
-"""From when to when, as `perf_counter_ns` has it (one clock for all processes of a machine), and
-for how many nanoseconds of that."""
 
 
 class Watch:

@@ -33,11 +33,11 @@ from labkit.spec import validation
 
 ENVIRONMENT = "LABKIT_STORE"
 CEILING = "LABKIT_MAX_RECORD_BYTES"
+# Larger files are not read, unless `LABKIT_MAX_RECORD_BYTES` allows it: decoding takes several
+# times as much memory, and a record of the lab's own has a bounded size.
 MAX_RECORD_BYTES = 64 << 20
-"""Larger files are not read, unless `LABKIT_MAX_RECORD_BYTES` allows it: decoding takes several
-times as much memory, and a record of the lab's own has a bounded size."""
+# Age of a temporary file from which on its writer is taken to be dead.
 STALE_S = 86_400
-"""Age of a temporary file from which on its writer is taken to be dead."""
 _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 

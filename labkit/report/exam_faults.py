@@ -17,22 +17,22 @@ import msgspec
 from labkit import paths
 from labkit.record.exam import AT_SERVER, ExamResult, ScenarioResult
 
+# Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
+# 1,000 turns a second, `sleep(0)` 10,000 and more even on a machine that is busy with other work.
 HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
-"""Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
-1,000 turns a second, `sleep(0)` 10,000 and more even on a machine that is busy with other work."""
+# How many more may be waiting, as a share of the items that there were more: if bounded, none.
 MIN_GROWTH = 0.05
-"""How many more may be waiting, as a share of the items that there were more: if bounded, none."""
+# Growth as a share of that of the items, and how many limits may be waiting anyway.
 MIN_PROPORTION, IGNORED_LIMITS = 0.9, 2
-"""Growth as a share of that of the items, and how many limits may be waiting anyway."""
+# How long the loop may stand still in a scenario. Once may be the machine, or an import within the
+# function: it takes two scenarios, or a very long one.
 BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
-"""How long the loop may stand still in a scenario. Once may be the machine, or an import within the
-function: it takes two scenarios, or a very long one."""
+# The faults that are there once, and the fields of a scenario that count them.
 COUNTED = {
     "loses-items": "missing",
     "repeats-items": "repeated",
     "leaves-tasks-behind": "tasks_left",
 }
-"""The faults that are there once, and the fields of a scenario that count them."""
 
 
 @functools.cache

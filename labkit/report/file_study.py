@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from labkit.charts import Chart
 
+# The axis of every study that a file states.
 ARM = "arm"
-"""The axis of every study that a file states."""
 
 
 class FileStudy(Study):

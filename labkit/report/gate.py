@@ -53,12 +53,12 @@ _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": opera
 _THRESHOLD = re.compile(r"\s*(\w+)\s*([<>]=?)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*")
 
 CLOSED = ("throughput_rps", "latency_p50_s", "latency_p99_s", "process_peak_rss_bytes")
+# The metrics that a baseline is compared by where none is named: of a closed workload, and of one
+# with a rate, which sets its throughput.
 OPEN = ("latency_due_p50_s", "latency_due_p99_s", "process_peak_rss_bytes")
-"""The metrics that a baseline is compared by where none is named: of a closed workload, and
-of one with a rate, which sets its throughput."""
+# Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
+# is an interval instead.
 MIN_EVERY = 3
-"""Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
-is an interval instead."""
 _LIBRARIES = tuple(f"versions.{name}" for name in ("labkit", "aiohttp", "uvloop"))
 _ALIKE = ("cpu ", "cores_usable", "kernel", "python", *_LIBRARIES)
 

@@ -23,14 +23,14 @@ from labkit.stats import frames
 if TYPE_CHECKING:
     from labkit.charts import Chart
 
+# Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger.
 MAX_BYTES = 140_000
-"""Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger."""
 _DPI = (160, 110, 80, 64)
 _CODE = re.compile(r"`([^`]+)`")
+# What Markdown obeys.
 _MARKS = re.compile(r"([\\|`*_\[\]])")
-"""What Markdown obeys."""
+# Letters of a cell that stays on one line: a figure with its range, a mark with its word.
 _MAX_WHOLE = 20
-"""Letters of a cell that stays on one line: a figure with its range, a mark with its word."""
 
 
 class Shown:
@@ -68,8 +68,8 @@ class Table(Shown):
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     says: str = ""
+    # How many columns, from the left, are words; the others are numbers.
     left: int = 1
-    """How many columns, from the left, are words; the others are numbers."""
 
     def text(self) -> str:
         """Return aligned plain text, the sentences below."""

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from labkit.charts import Chart, Rung
 
+# Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe.
 BOTTLENECK_PERCENT = 90.0
-"""Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe."""
+# The rung that what others made is compared with.
 YARDSTICK = "wire"
-"""The rung that what others made is compared with."""
+# Warnings that have a column of their own, or that a rung is there to show.
 _SHOWN_ELSEWHERE = ("server-busy", "connector-limit", "client-saturated", "pool-queue")
-"""Warnings that have a column of their own, or that a rung is there to show."""
 _MARKS = {"": "", "maybe": "(?)", "server": "(!)"}
 _NONE = "-"
+# What a rung takes from the row of its arm in the summary.
 _OF_SUMMARY = ("n", "verdict", "throughput_rps", "throughput_rps_min", "throughput_rps_max",
                "cpu_us_per_request", "server_cpu_percent")  # fmt: skip
-"""What a rung takes from the row of its arm in the summary."""
 
 
 def bound(server_cpu_percent: float | None) -> Literal["", "maybe", "server"]:
@@ -235,6 +235,7 @@ def _server_text(one: Rung) -> str:
     return _NONE if busy is None else f"{busy:.0f} {_MARKS[one.bound]}".rstrip()
 
 
+# The table of a ladder: each header, and what makes its cell of a rung.
 _COLUMNS: Mapping[str, Callable[[Rung], str]] = {
     "rung": lambda one: one.arm,
     "n": lambda one: str(one.n),
@@ -249,4 +250,3 @@ _COLUMNS: Mapping[str, Callable[[Rung], str]] = {
         ", ".join(["invalid"] * (one.verdict == "invalid") + one.warnings) or _NONE
     ),
 }
-"""The table of a ladder: each header, and what makes its cell of a rung."""

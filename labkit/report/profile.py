@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from labkit.charts import Chart
     from labkit.record.record import Record
 
+# What rows may be sorted by, and the column of the frame.
 COLUMNS = {"self": "self_s", "total": "total_s", "calls": "calls", "mean": "mean_s"}
-"""What rows may be sorted by, and the column of the frame."""
 ROWS = 15
 Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 SUFFIXES = (".pstat", ".callgrind")

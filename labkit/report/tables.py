@@ -22,14 +22,14 @@ from labkit.stats.comparisons import Against
 if TYPE_CHECKING:
     import pandas as pd
 
+# The metrics of a study's table, with the shortest header that still says what it is.
 SHOWN = {name: one.column for name, one in stats.METRICS.items() if one.column}
-"""The metrics of a study's table, with the shortest header that still says what it is."""
 _RATIOS = ("wall_s", "throughput_rps")
+# What a table with an efficiency says of it: another order of the items might take less.
 EFFICIENCY = (
     "Efficiency is the floor over the time; the floor is what the server's delays alone take in "
     "this order."
 )
-"""What a table with an efficiency says of it: another order of the items might take less."""
 
 
 def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> Table:
@@ -119,6 +119,7 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     )
 
 
+# How the name of a metric ends: here, in OpenMetrics, its unit there, and how many of it.
 _OPEN_UNITS = {
     "_us_per_request": ("_per_request", "_seconds", 1e-6),
     "_percent": ("", "_ratio", 0.01),
@@ -126,7 +127,6 @@ _OPEN_UNITS = {
     "_bytes": ("", "_bytes", 1.0),
     "_s": ("", "_seconds", 1.0),
 }
-"""How the name of a metric ends: here, in OpenMetrics, its unit there, and how many of it."""
 
 
 def openmetrics(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:

@@ -99,8 +99,9 @@ def _refused(url: str, why: str) -> BadInput:
     return BadInput(f"target.url is {url!r}: {why}")
 
 
+# The variables that name servers of the user's own, for the targets `postgres` and `valkey`.
 POSTGRES_DSN, REDIS_URL = "LABKIT_POSTGRES_DSN", "LABKIT_REDIS_URL"
-"""The variables that name servers of the user's own, for the targets `postgres` and `valkey`."""
+# Variables by which a driver would connect elsewhere than its DSN says.
 POSTGRES_VARIABLES = (
     "PGDATABASE",
     "PGHOST",
@@ -111,7 +112,6 @@ POSTGRES_VARIABLES = (
     "PGSERVICEFILE",
     "PGUSER",
 )
-"""Variables by which a driver would connect elsewhere than its DSN says."""
 _SCHEMES = ("postgresql", "postgres")
 # '[::1]' or a name, and what follows it: '[::1]:5432' and 'localhost:5432' each have a port.
 _HOST_AND_REST = re.compile(r"(?:\[([^\]]*)\]?|([^:\[][^:]*)?)(.*)", re.DOTALL)

@@ -42,8 +42,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+# What an arm runs.
 Work = Trial | Coded | Program
-"""What an arm runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

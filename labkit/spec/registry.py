@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+# Each strategy with its options and their defaults.
 STRATEGIES: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
         "sequential": {},
@@ -31,7 +32,6 @@ STRATEGIES: Mapping[str, Mapping[str, int]] = MappingProxyType(
         "anyio": {},
     }
 )
-"""Each strategy with its options and their defaults."""
 
 OPTION_TYPES: Mapping[str, Any] = MappingProxyType(
     {
@@ -40,15 +40,16 @@ OPTION_TYPES: Mapping[str, Any] = MappingProxyType(
         "classes": Annotated[int, Meta(ge=1, le=1_000)],
     }
 )
+# Strategies that need the package of their name, from the extra `peers`.
 PEERS = ("aiometer", "aiostream", "anyio")
-"""Strategies that need the package of their name, from the extra `peers`."""
+# Strategies that are another library's: a record names the version of the package.
 LIBRARIES = ("pypeln", *PEERS)
-"""Strategies that are another library's: a record names the version of the package."""
+# Strategies that take all items before the first is done: none for items that end by the clock.
 TAKE_ALL = ("gather", "semaphore", "aiometer", "anyio", "pypeln")
-"""Strategies that take all items before the first is done: none for items that end by the clock."""
+# Items that `gather` may be given: it creates a task for each.
 MAX_GATHER_ITEMS = 1_000_000
-"""Items that `gather` may be given: it creates a task for each."""
 
+# Each experiment: its module, the figures that it gives, its settings.
 _EXPERIMENTS: Mapping[str, tuple[str, str, str]] = {
     "body_cap": ("aiohttp", "status", "beyond_bytes announced?"),
     "cache_memory": ("as_printed", "in_use_bytes left_bytes", "how values?"),
@@ -71,12 +72,11 @@ _EXPERIMENTS: Mapping[str, tuple[str, str, str]] = {
     "resolver": ("aiohttp", "lookups latency_s", "cache named requests?"),
     "weak_cache": ("as_printed", "kept locks_left", "kind printed?"),
 }
-"""Each experiment: its module, the figures that it gives, its settings."""
 EXPERIMENT_MODULES = {name: module for name, (module, _, _) in _EXPERIMENTS.items()}
 EXPERIMENT_MODULES["timed"] = "costs"  # of a function of the user's own, for `lab_compare`
+# Each experiment with the figures that it gives; the end of a figure's name is its unit.
 EXPERIMENTS = {name: tuple(figures.split()) for name, (_, figures, _) in _EXPERIMENTS.items()}
-"""Each experiment with the figures that it gives; the end of a figure's name is its unit."""
+# The settings of those that have any; one with a question mark may be left out.
 EXPERIMENT_SETTINGS = {
     name: settings for name, (_, _, settings) in _EXPERIMENTS.items() if settings
 }
-"""The settings of those that have any; one with a question mark may be left out."""

@@ -32,13 +32,13 @@ Weight = Annotated[float, Meta(gt=0, le=1e9)]
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BINARY = "application/octet-stream"
 ITEM, HIDDEN = "{item}", "***"
+# The ceiling of a body; after so many draws of weighted requests they come again.
 MAX_BODY_BYTES, MAX_DRAWN = 1 << 24, 1 << 16
-"""The ceiling of a body; after so many draws of weighted requests they come again."""
+# Headers that the transport alone sets.
 FRAMING = (
     *("connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te"),
     *("trailer", "transfer-encoding", "upgrade"),
 )
-"""Headers that the transport alone sets."""
 _CREDENTIAL = re.compile(
     "auth|cookie|token|secret|passw|credential|session|signature|(api|access|private)[-_]?key", re.I
 )
@@ -314,5 +314,5 @@ def _as_text(value: Any) -> str:
         raise BadInput(f"workload.json is no JSON ({error}): give what JSON can hold") from None
 
 
+# How the value of a setting becomes text.
 _WRITTEN = {"headers": _headers_as_text, "params": _params_as_text, "json": _as_text}
-"""How the value of a setting becomes text."""

@@ -22,12 +22,12 @@ from labkit.spec.validation import Part, allowed, types_of
 
 __all__ = ["Trial", "checked"]
 
+# The unit of settings by their names.
 _UNITS = {
     r".*_s|.*timeout|ttl_dns_cache|seconds": "seconds",
     r".*_bytes|client_max_size|read_bufsize": "bytes",
     "rate": "requests a second",
 }
-"""The unit of settings by their names."""
 
 
 def checked(trial: Any) -> Trial:

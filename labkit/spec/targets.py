@@ -28,10 +28,10 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
     """The service that is called."""
 
     role: ClassVar[str] = "target"
+    # Whose speed a trial on it is about: the other side is then to have time to spare.
     compared: ClassVar[Literal["client", "server", "both"]] = "client"
-    """Whose speed a trial on it is about: the other side is then to have time to spare."""
+    # Whether it serves with the process that it announces, or with children of that as well.
     processes: ClassVar[Literal["one", "many"]] = "one"
-    """Whether it serves with the process that it announces, or with children of that as well."""
 
     @property
     def kind(self) -> str:
@@ -255,10 +255,10 @@ TARGETS: Mapping[str, type[Target]] = MappingProxyType(
         "valkey": ValkeyTarget,
     }
 )
+# The servers that the lab has written: they listen where they are asked to.
 Listener = HttpServer | EchoServer
-"""The servers that the lab has written: they listen where they are asked to."""
+# All servers that the lab starts.
 TargetServer = Listener | PostgresServer | ValkeyServer
-"""All servers that the lab starts."""
 
 
 def check_listening(host: str, allow_remote: str | None) -> None:

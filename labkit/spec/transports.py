@@ -281,6 +281,7 @@ TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
         "redis": RedisTransport,
     }
 )
+# For each target the transports that speak with it; the first is what it gets unless one is named.
 SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "http": ("aiohttp", "streams", "wire"),
@@ -291,5 +292,3 @@ SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "valkey": ("redis",),
     }
 )
-"""For each target the transports that speak with it; the first is what it gets unless one is named.
-"""

@@ -25,12 +25,12 @@ from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
 from labkit.spec.validation import Part
 
 Function = Callable[..., Any]
+# Strategies of the user's own that a decorator registered, by name.
 OWN: dict[str, Function] = {}
-"""Strategies of the user's own that a decorator registered, by name."""
+# Items that a trial may have whose time alone is set: nobody sends so many.
 MAX_TIMED_REQUESTS = 100_000_000
-"""Items that a trial may have whose time alone is set: nobody sends so many."""
+# Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
-"""Letters of the text that shows a trial: what differs from the defaults."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -51,8 +51,8 @@ class Trial:
     options: Mapping[str, int] = field(hash=False)
     own_strategy: bool
     function: Function | None = field(repr=False)
+    # The values of credentials among the headers, which no text and no record shows.
     secrets: Mapping[str, str] = field(repr=False, hash=False)
-    """The values of credentials among the headers, which no text and no record shows."""
 
     def __init__(self, **settings: Any) -> None:
         start = {

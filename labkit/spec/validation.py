@@ -30,8 +30,8 @@ NotNegative = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 ShortSeconds = Annotated[float, Meta(ge=0, le=60)]
+# Letters from which on a word may be the beginning of a name.
 MIN_BEGUN = 2
-"""Letters from which on a word may be the beginning of a name."""
 
 
 # Which name is near? The plan: the least edit distance, and of equals the first in the order given,

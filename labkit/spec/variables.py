@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from labkit.errors import BadInput
 from labkit.spec import validation
 
+# What a trial may ask for: none of it runs code, names a file or sends anything elsewhere.
 SWITCHES = (
     # The interpreter: checks, traces, and other ways to run.
     *("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONDEBUG", "PYTHONINSPECT", "PYTHONVERBOSE"),
@@ -25,13 +26,12 @@ SWITCHES = (
     *("MALLOC_MMAP_THRESHOLD_", "MALLOC_PERTURB_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_"),
     "GLIBC_TUNABLES",
 )
-"""What a trial may ask for: none of it runs code, names a file or sends anything elsewhere."""
 
+# In small letters or in capitals; a trial cannot ask for one.
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""In small letters or in capitals; a trial cannot ask for one."""
 
+# What a record shows. What a person preloads, as another malloc, is left to them.
 SHOWN = (*SWITCHES, "LD_PRELOAD")
-"""What a record shows. What a person preloads, as another malloc, is left to them."""
 
 
 def left_out(environment: Mapping[str, str]) -> list[str]:

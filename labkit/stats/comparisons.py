@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 Answer = Literal["higher", "lower", "inconclusive"]
 Values = Sequence[float | None]
 
+# A sign for each answer.
 MARKS: Mapping[Answer, str] = MappingProxyType(
     {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "inconclusive": "?"}
 )
-"""A sign for each answer."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,10 +134,10 @@ def repeats_text(n: int) -> str:
 
 # Arms of a study. A repeat counts where both its records are usable by the metric.
 
+# The metrics that arms are compared by where none is named.
 COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
-"""The metrics that arms are compared by where none is named."""
+# Doubts that no comparison adds to its reason: that it lacks a value says as much.
 _OBVIOUS = (codes.UNKNOWN, MISSING)
-"""Doubts that no comparison adds to its reason: that it lacks a value says as much."""
 
 
 class Against(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,15 +228,15 @@ def _compare_pairs(
 # compared is better and worse than none, which is no rank: it has none. Ranks by different metrics
 # are not added up: what they are worth beside each other depends on what one is short of.
 
+# A ratio nearer to 1 than this is a tie: to be 1 % better is no reason to choose.
 MARGIN = 1.02
-"""A ratio nearer to 1 than this is a tie: to be 1 % better is no reason to choose."""
+# What strategies are ranked by, the most important first, and how it is called for short.
 RANKED = {
     "efficiency": "efficiency",
     "cpu_us_per_request": "CPU/request",
     "process_peak_rss_bytes": "memory",
     "to_first_send_s": "first request",
 }
-"""What strategies are ranked by, the most important first, and how it is called for short."""
 
 
 def title(metric: str) -> str:

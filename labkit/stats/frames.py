@@ -23,10 +23,10 @@ from labkit.stats.metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
+# A value of an arm for each interleaved block, by study and repeat.
 Blocks = dict[Hashable, float | None]
-"""A value of an arm for each interleaved block, by study and repeat."""
+# From best to worst.
 VERDICTS: tuple[str, ...] = get_args(Verdict)
-"""From best to worst."""
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
 _OF_TRIAL = {
     "strategy": "strategy",
@@ -40,8 +40,8 @@ _OF_TRIAL = {
     "transport": "transport.kind",
     "target": "target.kind",
 }
+# The columns of a frame before its axes and metrics.
 DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
-"""The columns of a frame before its axes and metrics."""
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -201,11 +201,11 @@ def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
 
 # Doubts about an arm as a whole, which no record of it can know: what one knows is in `guards`.
 
+# Of the mean: the standard deviation, and the distance of an extreme, from which on repeats are
+# called unstable (pyperf's thresholds).
 DEVIATION_SHARE, EXTREME_SHARE = 0.1, 0.5
-"""Of the mean: the standard deviation, and the distance of an extreme, from which on repeats are
-called unstable (pyperf's thresholds)."""
+# Fewer repeats show no correlation; how many standard errors of it are called one.
 MIN_CORRELATED, CORRELATED_ERRORS = 10, 2.0
-"""Fewer repeats show no correlation; how many standard errors of it are called one."""
 
 
 def doubts_of(rows: pd.DataFrame) -> list[str]:

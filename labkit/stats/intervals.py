@@ -79,19 +79,19 @@ import msgspec
 from labkit.errors import BadInput
 from labkit.stats.metrics import is_usable
 
+# Fewer repeats give no interval (after Kalibera and Jones, 'Rigorous benchmarking in reasonable
+# time', 2013; the number is this lab's judgement).
 MIN_REPEATS = 5
-"""Fewer repeats give no interval (after Kalibera and Jones, 'Rigorous benchmarking in reasonable
-time', 2013; the number is this lab's judgement)."""
 LEVEL = 0.95
 _LARGEST_LOG = math.log(sys.float_info.max)
+# Share of the error of a family that its intervals spend: the ends are approximate.
 _SPENT = 0.8
-"""Share of the error of a family that its intervals spend: the ends are approximate."""
+# Of a ratio, as a share of the noise of the usual arm: two such arms have 1.4 of it.
 _LEAST_DEVIATION = 0.8
-"""Of a ratio, as a share of the noise of the usual arm: two such arms have 1.4 of it."""
+# Pairs of which the distribution of rank sums is counted; of more it is taken as normal.
 MAX_EXACT = 400
-"""Pairs of which the distribution of rank sums is counted; of more it is taken as normal."""
+# How far beyond the extremes the ends may lie, as a share of the distance to their neighbours.
 _FURTHER = 0.25
-"""How far beyond the extremes the ends may lie, as a share of the distance to their neighbours."""
 
 
 class Family(NamedTuple):

@@ -19,8 +19,8 @@ from labkit.record.record import Record
 from labkit.spec import validation
 
 NOT_MEASURED = "n/a"
+# Answers that must lie beyond a percentile for it to be shown: n >= 10 / (1 - p).
 BEYOND = 10
-"""Answers that must lie beyond a percentile for it to be shown: n >= 10 / (1 - p)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +98,19 @@ def usable_pairs(
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
+# Every metric, by name: the columns of frames and summaries.
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         name: Metric(**{"name": name, "path": name, **row})
         for name, row in paths.table("metrics.toml").items()
     }
 )
-"""Every metric, by name: the columns of frames and summaries."""
+# Short names of metrics.
 ALIASES: Mapping[str, str] = MappingProxyType(
     {"memory": "process_peak_rss_bytes", "time": "wall_s", "cpu": "cpu_percent"}
     | {"rps": "throughput_rps"}
     | {name: f"latency_{name}_s" for name in ("mean", "p50", "p90", "p99", "p999", "max")}
 )
-"""Short names of metrics."""
 
 
 def metric(name: str) -> Metric:
@@ -125,22 +125,22 @@ def metric(name: str) -> Metric:
 # failed. Where others disturbed it, its counts and its memory still do; its times and its CPU do
 # not. A speed that the other side may have set is not that of the client.
 
+# Measures that the other side sets where it is the bottleneck.
 _SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
-"""Measures that the other side sets where it is the bottleneck."""
+# Measures that are not the client's own where others had its core; counts and memory are.
 _TIMED = (
     *("cpu_", "process_cpu", "process_wall", "to_first", "loop_lag", "server_cpu", "phase_"),
     *_SPEED,
 )
-"""Measures that are not the client's own where others had its core; counts and memory are."""
+# How the figures of a coded experiment end that are such.
 _TIMED_FIGURES = ("_s", "_us", "_ratio", "_share")
-"""How the figures of a coded experiment end that are such."""
 _RATES = ("throughput_rps", "efficiency", "cpu_percent", "process_cpu_percent")
 _TAILS = ("latency_p9", "latency_max", "latency_due_p9", "latency_due_max", "loop_lag",
           "latency_error")  # fmt: skip
 _COUNTED = ("ok", "failures")
 
+# Below this share of its core, a client with nothing to wait for was not the bottleneck.
 MIN_BUSY_PERCENT = 70.0
-"""Below this share of its core, a client with nothing to wait for was not the bottleneck."""
 MISSING = "not measured"
 SERVER_BOUND = "the other side, or another process, may have set the speed"
 

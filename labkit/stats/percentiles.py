@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _US_PER_S = 1e6
 _POINTS_PER_NINE = 50
+# From when a latency counts; requests are due in open workloads only.
 Since = Literal["sent", "due"]
-"""From when a latency counts; requests are due in open workloads only."""
 _PERCENTS = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 _PREFIXES: dict[Since, str] = {"sent": "latency", "due": "latency_due"}
 _DAMAGED = (HdrCookieException, HdrLengthException, ValueError, TypeError, IndexError, zlib.error)

@@ -22,15 +22,15 @@ from labkit.stats.metrics import is_usable, number, usable_pairs
 Rates = Mapping[int, Sequence[float | None]]
 Array = npt.NDArray[np.float64]
 
+# How far below the best a rate may be at the knee, as a share of the best.
 WITHIN = 0.05
-"""How far below the best a rate may be at the knee, as a share of the best."""
+# Fewer limits would fit the law's three coefficients whatever they were.
 MIN_LEVELS = 6
-"""Fewer limits would fit the law's three coefficients whatever they were."""
 _ROUNDING = 1e-9
+# How far a fitted curve may be off, as a share of each rate (the root of the mean square).
 MAX_OFF = 0.10
-"""How far a fitted curve may be off, as a share of each rate (the root of the mean square)."""
+# Below this share of lost proportionality, at the largest limit, nothing is seen of the law.
 MIN_BEND = 0.10
-"""Below this share of lost proportionality, at the largest limit, nothing is seen of the law."""
 
 
 def in_flight(throughput_rps: float, latency_s: float) -> float:

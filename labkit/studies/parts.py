@@ -21,14 +21,13 @@ Positive = Annotated[float, Meta(gt=0, le=1e15)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(ge=0.01, le=60)]
 Settings = dict[str, str | int | float | bool]
+# One side of a check: the id of an arm, several, or the settings of one.
+#
+# Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
 Side = str | list[str] | Settings
-"""One side of a check: the id of an arm, several, or the settings of one.
-
-Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
-"""
 Take = Literal["smallest", "largest", "spread", "slope"]
+# A measure that starts so is a setting as it was in force; true counts as 1.
 EFFECTIVE = "effective."
-"""A measure that starts so is a setting as it was in force; true counts as 1."""
 
 
 class StudyPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,12 +38,12 @@ from labkit.studies.parts import (
     Text,
 )
 
+# The scales of every file but the ladder's, smallest first.
 SCALES = ("smoke", "workshop", "paper")
-"""The scales of every file but the ladder's, smallest first."""
 Made = TypeVar("Made")
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
+# Cores that a file is checked with: how many there are decides nothing about its form.
 _ANY_CORES = 2
-"""Cores that a file is checked with: how many there are decides nothing about its form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,8 +276,8 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         return Coded(name=check.experiment, settings=settings, server=check.server)
 
 
+# Settings of which a file may have none: it may come from a stranger.
 _OF_A_PERSON = ("allow_remote", "counters_folder")
-"""Settings of which a file may have none: it may come from a stranger."""
 
 
 def _made(what: str, make: Callable[..., Made], settings: Mapping[str, Any]) -> Made:

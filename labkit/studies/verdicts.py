@@ -16,6 +16,7 @@ from labkit.stats.comparisons import repeats_text, times
 from labkit.studies.parts import Check, Judged
 
 Word = Literal["holds", "refuted", "inconclusive"]
+# A sign for each word, so that none is known by its colour alone.
 MARKS: Mapping[str, str] = MappingProxyType(
     {
         "holds": "\N{CHECK MARK}",
@@ -24,11 +25,10 @@ MARKS: Mapping[str, str] = MappingProxyType(
         "informational": " ",
     }
 )
-"""A sign for each word, so that none is known by its colour alone."""
 
 _UNTESTABLE = "not testable here"
+# What a finding repeats of its check.
 OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio")
-"""What a finding repeats of its check."""
 _UNITS: Mapping[str, tuple[str, float]] = {
     "_s": ("ms", 1e3),
     "_us": ("\N{MICRO SIGN}s", 1.0),

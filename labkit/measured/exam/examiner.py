@@ -57,9 +57,9 @@ SCENARIOS = (
     # The synthetic server answers, and counts.
     Scenario(AT_SERVER, 61),
 )
+# Once the loop stood still for so long the exam ends: the larger scenarios would take minutes. The
+# first is of all scenarios but the worst.
 MAX_STANDSTILL_S, MAX_STANDSTILL_ONCE_S = 0.5, 10.0
-"""Once the loop stood still for so long the exam ends: the larger scenarios would take minutes. The
-first is of all scenarios but the worst."""
 
 
 def examine(

@@ -18,25 +18,25 @@ from labkit.record.exam import Backlog, End, ScenarioResult
 Strategy = Callable[..., Awaitable[object]]
 
 TICK_S, ACCELERATED_TICK_S = 0.05, 0.5
+# So many checks in a row with nothing in flight, no progress and no thread at work: it is stuck.
+# They are counted and not timed, so that a process that gets no core is not taken for one that
+# hangs; and they are many, as a pause of seconds may be meant. In accelerated time they are short.
 MAX_IDLE_TICKS = 400
-"""So many checks in a row with nothing in flight, no progress and no thread at work: it is stuck.
-They are counted and not timed, so that a process that gets no core is not taken for one that hangs;
-and they are many, as a pause of seconds may be meant. In accelerated time they are short."""
+# So long by its own time, and so many turns, busy without a call that is made or ends: it may pace
+# itself by a clock that nobody accelerates, but hardly so slowly.
 MAX_FRUITLESS_S, MIN_FRUITLESS_TURNS = 5.0, 1_000
-"""So long by its own time, and so many turns, busy without a call that is made or ends: it may pace
-itself by a clock that nobody accelerates, but hardly so slowly."""
+# By its own time, for a strategy that makes progress. With the server it does not matter if it is
+# slow: one that hangs was ended before.
 MAX_SCENARIO_S, MAX_SERVER_S = 18.0, 10.0
-"""By its own time, for a strategy that makes progress. With the server it does not matter if it is
-slow: one that hangs was ended before."""
+# Calls for each item after which a run is ended: workers may each take every item.
 MAX_CALLS = 30
-"""Calls for each item after which a run is ended: workers may each take every item."""
+# A task that was cancelled, and not waited for, is gone after a turn or two.
 GRACE_TURNS, MAX_LEFT_TICKS = 10, 10
-"""A task that was cancelled, and not waited for, is gone after a turn or two."""
 MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 2.0, 1.2
+# So long in accelerated time, or so many turns of one that polls, without a change: settled.
 SETTLED_S, SETTLED_TURNS = 2.5, 3_000
-"""So long in accelerated time, or so many turns of one that polls, without a change: settled."""
+# By its own time, which is real time less what a busy machine made it wait for a core.
 MAX_SETTLING_S = 10.0
-"""By its own time, which is real time less what a busy machine made it wait for a core."""
 WATCHED_S = 0.3
 MAX_CLEAN_UP_S = 1.0
 MAX_DEPTH = 4

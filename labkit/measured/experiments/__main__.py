@@ -23,8 +23,8 @@ from labkit.record import stalls
 from labkit.record.record import Counts, Measurement
 from labkit.record.stalls import Watch
 
+# How often it looks whether it stood still: seldom enough to cost the figures nothing.
 TICK_NS = 50_000_000
-"""How often it looks whether it stood still: seldom enough to cost the figures nothing."""
 
 
 class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):

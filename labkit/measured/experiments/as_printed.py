@@ -17,13 +17,13 @@ from labkit.measured import patterns
 from labkit.measured.experiments import Figures, choose
 from labkit.measured.probes.window import own_rss_bytes
 
+# Seconds that a batch waits for more keys; and after which an answer will never come.
 DELAY_S, PATIENCE_S = 0.01, 0.5
-"""Seconds that a batch waits for more keys; and after which an answer will never come."""
 LIMIT, CHUNK, MEAN_S = 10, 20, 0.004
 WORKERS, PIECE_S = 4, 0.004
 URGENT, OTHER = 0, 1
+# A value is so large that the allocator takes it from the system alone, and gives it back.
 KEYS, VALUE_BYTES = 100, 1 << 20
-"""A value is so large that the allocator takes it from the system alone, and gives it back."""
 
 
 class PrintedBatcher:

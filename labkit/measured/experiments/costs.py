@@ -21,12 +21,12 @@ from labkit.measured.transports import open_transport
 from labkit.spec import validation
 from labkit.spec.transports import TRANSPORTS
 
+# By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial.
 LIMIT, REQUESTS_PER_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400}
-"""By transport: some 40 ms, so that the sampler ticks in each turn, as it does in a trial."""
 WARM_UP_TURNS = 5
 _UNLIMITED = 1 << 40
+# Least time of the calls that are timed together.
 TIMED_S = 0.2
-"""Least time of the calls that are timed together."""
 POLLED_S = 0.3
 WAIT_S, WORK_S = 0.1, 0.02
 

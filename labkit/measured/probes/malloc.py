@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import ctypes
 
+# What asyncio reads at most at a time (`max_size` in `asyncio.selector_events`).
 READ_BYTES = 256 * 1024
-"""What asyncio reads at most at a time (`max_size` in `asyncio.selector_events`)."""
+# What a `bytes` takes besides its content.
 _HEAD_BYTES = 33
-"""What a `bytes` takes besides its content."""
 _COUNTERS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 
 

@@ -42,10 +42,10 @@ from labkit.record.record import Counts
 
 Fetch = Callable[[int], Awaitable[object]]
 MAX_EXAMPLES = 5
+# Latencies that wait as words, in 64 KiB, before they are counted.
 MAX_WORDS = 32_768
-"""Latencies that wait as words, in 64 KiB, before they are counted."""
+# Items up to which each has a byte at once; of more a page is made when an item of it is sent.
 MAX_SEEN = 1 << 24
-"""Items up to which each has a byte at once; of more a page is made when an item of it is sent."""
 
 
 class Meter:

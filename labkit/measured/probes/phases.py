@@ -14,10 +14,10 @@ from labkit.record import histogram
 from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 
 PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
+# Requests of which each is in the sample, from the start on.
 MAX_FIRST = 32
-"""Requests of which each is in the sample, from the start on."""
+# Size of the even sample of those that come later.
 MAX_LATER = 64
-"""Size of the even sample of those that come later."""
 
 
 class TracedRequest:

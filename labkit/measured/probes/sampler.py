@@ -25,9 +25,9 @@ from labkit.record.stalls import MIN_NOTED_S, Watch
 TICK_S = 0.02
 TICKS_PER_ROW = 5
 MAX_ROWS = 600
+# More CPU than that no request takes of the client, where a strategy of the user's own calls: what
+# it computes besides, while the loop waits, is a standstill.
 MAX_REQUEST_NS = 500_000
-"""More CPU than that no request takes of the client, where a strategy of the user's own calls: what
-it computes besides, while the loop waits, is a standstill."""
 
 
 class TimelineRow(NamedTuple):

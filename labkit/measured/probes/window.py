@@ -119,8 +119,8 @@ class ProcessTreeReader:
         alone = sum(resident - shared for resident, shared in found)
         return (alone + max(shared for _, shared in found)) * PAGE_BYTES
 
+    # Resident memory now: of several processes together the kernel knows no peak.
     peak_bytes = rss_bytes
-    """Resident memory now: of several processes together the kernel knows no peak."""
 
     def cpu_s(self) -> float | None:
         """Return the CPU seconds of all so far, of the children that have ended too."""
@@ -159,8 +159,8 @@ class ProcessTreeReader:
         return [*self._members.values()]
 
 
+# The process of a target, or all of a server's; None is not measured.
 Pids = int | Sequence[int] | None
-"""The process of a target, or all of a server's; None is not measured."""
 
 
 def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeReader:

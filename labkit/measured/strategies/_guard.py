@@ -20,11 +20,11 @@ from labkit.spec.validation import AtLeastOne, check
 
 T = TypeVar("T")
 
+# One operation on the target, for one item.
 Fetch: TypeAlias = Callable[[T], Awaitable[object]]
-"""One operation on the target, for one item."""
 
+# What a strategy applies its `fetch` to.
 Items: TypeAlias = Iterable[T]
-"""What a strategy applies its `fetch` to."""
 
 _BUILT_IN = "labkit.measured.strategies."
 

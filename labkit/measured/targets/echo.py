@@ -18,10 +18,10 @@ from typing import Any, cast
 from labkit.measured.targets import process
 from labkit.spec.targets import EchoServer
 
+# The most that is taken from a socket at a time.
 RECEIVE_BYTES = 102_400
-"""The most that is taken from a socket at a time."""
+# The most that a stream stores of a line that has not ended.
 MAX_LINE = 1 << 20
-"""The most that a stream stores of a line that has not ended."""
 PAUSE_S = 0.1
 
 USAGE = """usage: python -m labkit.measured.targets.echo '{"api": "protocol", "loop": "uvloop"}'"""

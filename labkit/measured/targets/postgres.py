@@ -44,13 +44,14 @@ from labkit.spec.targets import PostgresServer
 
 USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'"""
 USER = "labkit"
+# The system allows 107 bytes for the path of a socket, with names of the folder and the server.
 MAX_TEMPORARY_PATH = 74
-"""The system allows 107 bytes for the path of a socket, with names of the folder and the server."""
 LEFT_WITHIN_S, CHECK_EVERY_S = 1.0, 0.01
 
+# Starts a program of the server, as `process.child` does.
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
-"""Starts a program of the server, as `process.child` does."""
 
+# What is set besides the connections; nobody else connects, and nothing else uses its CPU.
 SETTINGS = {
     "listen_addresses": "",
     "port": "5432",
@@ -68,12 +69,11 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # a file of its folder, which goes with it
     "jit": "off",
 }
-"""What is set besides the connections; nobody else connects, and nothing else uses its CPU."""
+# The options that make a cluster as quickly as possible, with all of it in its folder.
 INITDB = (
     f"--username={USER} --encoding=UTF8 --locale=C --wal-segsize=1 --no-sync --no-data-checksums "
     "--no-instructions --set=dynamic_shared_memory_type=mmap"
 ).split()
-"""The options that make a cluster as quickly as possible, with all of it in its folder."""
 SHOWN = [
     "server_version",
     "max_connections",

@@ -46,8 +46,8 @@ class Listening(Protocol):
 Settings = TypeVar("Settings", bound=Listener)
 Work = TypeVar("Work", bound=TargetServer)
 Start = Callable[[Settings], Awaitable[Listening]]
+# Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON.
 Announce = Callable[[Settings, str, int], str | dict[str, Any]]
-"""Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON."""
 
 
 def listen(settings: Settings, start: Start[Settings], announce: Announce[Settings]) -> int:

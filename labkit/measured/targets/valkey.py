@@ -30,16 +30,16 @@ from labkit.spec.targets import ValkeyServer
 HOST = "127.0.0.1"
 ANSWER_S = 5.0
 GRACE_S = 1.0
+# How often another port is tried, where another process took the one that was free.
 TRIES = 5
-"""How often another port is tried, where another process took the one that was free."""
 KEYS_AT_A_TIME = 1_000
+# After this time the keys in a server of the user's own expire, whatever became of the lab.
 EXPIRE_S = 86_400
-"""After this time the keys in a server of the user's own expire, whatever became of the lab."""
 
 USAGE = """usage: python -m labkit.measured.targets.valkey '{"keys": 1000, "value_bytes": 64}'"""
 
+# URL, process id (None where it is not the lab's), and a client.
 Server = tuple[str, int | None, redis.Redis]
-"""URL, process id (None where it is not the lab's), and a client."""
 
 
 def serve(settings: ValkeyServer) -> int:

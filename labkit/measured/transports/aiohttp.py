@@ -34,19 +34,19 @@ from labkit.record.requests import Phases, Received
 from labkit.spec.requests import Request
 from labkit.spec.transports import AiohttpTransport
 
+# Method, URL, and the rest by name.
 Arguments = tuple[str, URL, dict[str, Any]]
-"""Method, URL, and the rest by name."""
+# What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761).
 NAME = "lab.test"
-"""What the synthetic server is called where it has a name. `.test` is reserved (RFC 6761)."""
+# Settings that a connector takes and shows under the same name.
 SHOWN_BY_CONNECTOR = ("limit", "limit_per_host", "force_close", "use_dns_cache")
-"""Settings that a connector takes and shows under the same name."""
+# Our names of timeouts -> those of `aiohttp.ClientTimeout`.
 TIMEOUTS = {
     "timeout_s": "total",
     "connect_timeout_s": "connect",
     "sock_connect_timeout_s": "sock_connect",
     "sock_read_timeout_s": "sock_read",
 }
-"""Our names of timeouts -> those of `aiohttp.ClientTimeout`."""
 
 
 def _kind_of_head(error: aiohttp.ClientResponseError) -> str:

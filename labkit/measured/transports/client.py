@@ -28,16 +28,15 @@ from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
 
 Fetch = Callable[[int], Awaitable[object]]
 Errors = type[BaseException] | tuple[type[BaseException], ...]
+# Classes of errors, each with the kind of failure that records count, or a function that finds it.
+#
+# The first class that fits decides.
 Kinds = Sequence[tuple[Errors, str | Callable[[Any], str]]]
-"""Classes of errors, each with the kind of failure that records count, or a function that finds it.
 
-The first class that fits decides.
-"""
-
+# As aiohttp has them.
 MAX_REDIRECTS, REDIRECTS = 10, frozenset({301, 302, 303, 307, 308})
-"""As aiohttp has them."""
+# Methods of which an empty body has a length, too.
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
-"""Methods of which an empty body has a length, too."""
 MIN_SWEEP_S = 0.001
 SWEEPS = 8
 ERRNO_KINDS: Mapping[int | None, str] = {

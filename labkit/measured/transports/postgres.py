@@ -9,12 +9,12 @@ from labkit.measured.transports.client import Destination, Kinds, Settings, Tran
 from labkit.spec.addresses import POSTGRES_VARIABLES, check_dsn
 
 COLUMNS = "SELECT id, name, value FROM labkit.items WHERE id = "
+# SQLSTATEs: `too_many_connections` and `query_canceled`, which a command's timeout leads to.
 TOO_MANY_CONNECTIONS, QUERY_CANCELED = "53300", "57014"
-"""SQLSTATEs: `too_many_connections` and `query_canceled`, which a command's timeout leads to."""
+# Classes of SQLSTATEs where a connection is refused or ended: its exceptions, an operator's.
 CONNECTION_STATES = ("08", "57P")
-"""Classes of SQLSTATEs where a connection is refused or ended: its exceptions, an operator's."""
+# What libpq writes then: before it is connected, its errors have a text and no SQLSTATE.
 FULL = "too many clients"
-"""What libpq writes then: before it is connected, its errors have a text and no SQLSTATE."""
 
 
 class PoolTimeout(Exception):

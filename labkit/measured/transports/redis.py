@@ -18,8 +18,8 @@ from redis.utils import HIREDIS_AVAILABLE
 from labkit.measured.transports.client import Destination, Fetch, TransportClient, kind_of_errno
 from labkit.spec.transports import RedisTransport
 
+# What redis-py gets where there is to be no limit: 0 would be its own default of 100.
 UNLIMITED = (1 << 31) - 1
-"""What redis-py gets where there is to be no limit: 0 would be its own default of 100."""
 _AT_SERVER = "max number of clients reached"
 
 

@@ -17,13 +17,13 @@ from multidict import CIMultiDict
 from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader, TooLarge
 
 MAX_HEADS_KNOWN = 256
+# Informational responses before an answer.
 MAX_INTERIM = 32
-"""Informational responses before an answer."""
 _BODILESS = (204, 304)
 
 
+# Names and values of headers, as they came.
 Fields = tuple[tuple[bytes, bytes], ...]
-"""Names and values of headers, as they came."""
 
 
 class ResponseHead(NamedTuple):

@@ -48,8 +48,8 @@ COPY = (
     "getSelection().selectAllChildren(this.nextElementSibling); this.innerText = "
     "document.execCommand('copy') ? 'copied' : 'selected: press Ctrl+C or Cmd+C'"
 )
+# What names an arm of a panel: every setting, of which those that differ are shown.
 Arm = Mapping[str, Any]
-"""What names an arm of a panel: every setting, of which those that differ are shown."""
 
 
 class MainLoop:

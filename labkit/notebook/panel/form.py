@@ -30,8 +30,9 @@ from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Function, Trial
 
 Strategy = str | Function
+# A function that a widget calls, with an argument that is not used.
 Handler = Callable[..., None]
-"""A function that a widget calls, with an argument that is not used."""
+# Fields that are shown at first; the others when 'all settings' is pressed.
 MAIN = (
     "target",
     "transport",
@@ -44,13 +45,12 @@ MAIN = (
     "limit",
     "loop",
 )
-"""Fields that are shown at first; the others when 'all settings' is pressed."""
 ROWS = ("target", "transport", "strategy", "workload", "trial")
+# The place below the form, for an error that names no visible field.
 GENERAL = "general"
-"""The place below the form, for an error that names no visible field."""
 OWN_PLACES = ("strategy", GENERAL)
+# Settings that are delay expressions.
 DELAYS = ("delay", "think")
-"""Settings that are delay expressions."""
 ANY = {
     "url": "http://127.0.0.1:9000",
     "command": Command("python -m http.server {port} --bind 127.0.0.1"),

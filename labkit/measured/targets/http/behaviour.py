@@ -39,8 +39,8 @@ FAULTS = (
     *("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate"),
     "refuse_once",
 )
+# Targets that were refused and not yet asked for again; beyond these all are forgotten.
 MAX_REFUSED = 100_000
-"""Targets that were refused and not yet asked for again; beyond these all are forgotten."""
 
 ChunkBytes = Annotated[int, Meta(ge=1, le=1 << 20)]
 Probability = Annotated[float, Meta(ge=0, le=1)]

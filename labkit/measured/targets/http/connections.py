@@ -28,12 +28,12 @@ from labkit.measured.targets.http.messages import Answer
 
 LOOKS = 4
 MAX_EVERY_S = 15.0
+# Connections that are looked at in one turn of the loop: a tenth of a millisecond.
 SLICE = 256
-"""Connections that are looked at in one turn of the loop: a tenth of a millisecond."""
+# Connections that are accepted in one turn; descriptors for those of a few turns and for files.
 ACCEPT_AT_ONCE, RESERVED_DESCRIPTORS = 8, 64
-"""Connections that are accepted in one turn; descriptors for those of a few turns and for files."""
+# A smaller piece costs as much time as one of so many bytes.
 MIN_PIECE_BYTES = 64
-"""A smaller piece costs as much time as one of so many bytes."""
 
 
 class Wait(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+# About ten megabytes of JSON.
 MAX_RECORDS = 125_000
-"""About ten megabytes of JSON."""
+# The same, of the message.
 MAX_TIMES = 800_000
-"""The same, of the message."""
 
 _WORDS = [
     *("answer", "backlog", "balance", "batch", "bound", "buffer", "burst", "cache", "chunk"),
@@ -111,8 +111,8 @@ class Coder(NamedTuple):
         return len(body) <= 1_000 * self.most_kb[level - self.levels[0]]
 
 
+# Above the size of each document.
 _ALL_KB = 10_500
-"""Above the size of each document."""
 _ZLIB_KB = [*[_ALL_KB] * 7, 7_000, 2_000, 2_000]
 _BR_KB = [*[_ALL_KB] * 5, 5_000, 4_000, 3_000, 2_500, 1_500, 250, 110]
 _ZSTD_KB = [*[_ALL_KB] * 9, 7_000, 5_000, 3_500, 2_500, 1_400, 1_400, 800, 600, 500, 300]

@@ -17,12 +17,12 @@ import msgspec
 from labkit.measured.targets.http import messages
 from labkit.measured.targets.http.messages import PIECE_BYTES, Answer, Body
 
+# How long a piece takes where the size of pieces is free.
 SLICE_S = 0.01
-"""How long a piece takes where the size of pieces is free."""
+# After so long the server looks again, so that nothing waits long for a client that is gone.
 MAX_NAP_NS = 1_000_000_000
-"""After so long the server looks again, so that nothing waits long for a client that is gone."""
+# The faults of which a connection is the victim: nothing is answered after them.
 BROKEN = frozenset({"reset", "close", "truncate", "garbage", "slow_headers"})
-"""The faults of which a connection is the victim: nothing is answered after them."""
 Piece = TypeVar("Piece", bound=bytes | int)
 GARBAGE = b"\x00\xff this is no HTTP \xfe\r\n\r\n"
 

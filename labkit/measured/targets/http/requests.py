@@ -15,9 +15,9 @@ import msgspec
 from labkit.measured.http_framing import HEAD_END, BadMessage, MessageReader
 
 MAX_HEAD_BYTES = 16_384
+# A longer request line is parsed, as its head may be too large; and so is a block of headers that
+# leaves no room for such a line.
 MAX_PLAIN_LINE = 1_024
-"""A longer request line is parsed, as its head may be too large; and so is a block of headers that
-leaves no room for such a line."""
 MAX_BLOCKS_KNOWN, MAX_BLOCK_BYTES = 256, MAX_HEAD_BYTES - MAX_PLAIN_LINE
 _LINE_END = b" HTTP/1.1\r\n"
 _HOST = re.compile(r"([\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
