@@ -1,7 +1,6 @@
 """Print the size of the package by folder, and its limits; end with 1 where one is exceeded.
 
-A line of code is one that holds a token and is no blank line, comment or part of a docstring, be it
-of a module, a class, a function or an attribute.
+A line of code is one that holds a token and is no blank line, comment or part of a docstring.
 
 A private function called once is a function or method whose name has one leading underscore, and
 to which its own module refers once, be it by the name or as an attribute.
@@ -31,8 +30,6 @@ LIMITS = {
 ROOT = Path(__file__).parent.parent
 TOP = "top files"
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
-DOCUMENTED = ast.Assign | ast.AnnAssign | None
-"""What a docstring may follow: an attribute, or nothing."""
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
@@ -66,15 +63,12 @@ def code_lines(source: str) -> int:
 
 
 def docstring_lines(tree: ast.Module) -> Iterator[int]:
-    """Yield the numbers of the lines that docstrings take: those of attributes follow theirs."""
+    """Yield the numbers of the lines that docstrings take."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | FUNCTION):
-            first = [(None, node.body[0])] if node.body else []
-            rest = () if isinstance(node, FUNCTION) else zip(node.body, node.body[1:], strict=False)
-            for before, one in (*first, *rest):
-                match one:
-                    case ast.Expr(ast.Constant(str())) if isinstance(before, DOCUMENTED):
-                        yield from range(one.lineno, (one.end_lineno or one.lineno) + 1)
+            match node.body:
+                case [ast.Expr(ast.Constant(str())) as doc, *_]:
+                    yield from range(doc.lineno, (doc.end_lineno or doc.lineno) + 1)
 
 
 def called_once(source: str) -> list[str]:

@@ -62,10 +62,7 @@ def test_the_package_keeps_its_limits() -> None:
     [
         ("# why\n\nx = 1  # why\n    \n# why\n", 1),
         (DOCUMENTED, 2),
-        ('x = 1\n"""What it\n\nis."""\n', 1),
-        ('class Thing:\n    size: int = 1\n    """Bytes."""\n', 2),
-        ('def f():\n    x = 1\n    """no\n    docstring"""\n', 4),
-        ('f()\n"""no docstring"""\n', 2),
+        ('x = 1\n"""no\n\ndocstring"""\n', 4),
         ("x = [\n    1,\n\n    # why\n    2,\n]\n", 4),
     ],
 )
