@@ -25,8 +25,9 @@ def _virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "perf_counter_ns", lambda: round(1e9 * (now() + 1)))
 
 
-async def answer(item: int) -> None:
+async def answer(item: int) -> int:
     await asyncio.sleep((1 + item % 3) / 10)
+    return -item
 
 
 async def ended(strategy: Any, meter: Meter, items: TimedItems, limit: int = 7) -> BaseException:
@@ -124,8 +125,7 @@ def test_a_worker_thinks_between_its_calls_and_not_after_the_last() -> None:
 
     async def main() -> float:
         call = thinking(metered(answer, meter), think, 3, meter)
-        for item in range(5):
-            await call(item)
+        assert [await call(item) for item in range(5)] == [0, -1, -2, -3, -4]
         return now()
 
     thought_s = sum(think.draw(3, f"think/{item}") for item in range(4))

@@ -257,27 +257,6 @@ async def test_a_call_that_is_not_awaited_is_named_before_what_follows_from_it()
     assert record.counts.ok == 1
 
 
-async def tries_again(fetch: Any, items: Any, limit: int) -> None:
-    for item in items:
-        try:
-            await fetch(item)
-        except Exception as error:  # noqa: BLE001  # its class is not known here
-            answer = await fetch(item)
-            seen = getattr(error, "status", 0), answer.status, answer.headers["content-length"]
-            if (*seen, answer.body) != (503, 200, "13", b"Hello, World!"):
-                raise ValueError(seen) from None
-
-
-async def test_a_retry_is_an_attempt_and_no_item() -> None:
-    trial = TINY.replace(strategy=tries_again, path="/fault/refuse_once?item={item}", delay="0")
-    found = await ran(trial.replace(transport="wire"))
-
-    counts = found.record.counts
-    assert (found.error, counts.conserved, counts.failed) == (None, True, {"status": 60})
-    assert (counts.planned, counts.done, counts.lost, counts.not_sent) == (60, 60, 0, 0)
-    assert (counts.sent, counts.ok, counts.retried) == (120, 60, 60)
-
-
 async def leaves_tasks(fetch: Any, items: Any, limit: int) -> None:
     global left  # noqa: PLW0603 - a task that nobody refers to may vanish
     left = [asyncio.ensure_future(fetch(item)) for item in items]

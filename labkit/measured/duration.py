@@ -66,9 +66,10 @@ class TimedItems:
 def thinking(call: Fetch, think: Delay, seed: int, meter: Meter) -> Fetch:
     """Return `call`, after which a worker waits: not after the last of all, nor as latency."""
 
-    async def thoughtful(item: int) -> None:
-        await call(item)
+    async def thoughtful(item: int) -> object:
+        answer = await call(item)
         if meter.left:
             await asyncio.sleep(think.draw(seed, f"think/{item}"))
+        return answer
 
     return thoughtful
