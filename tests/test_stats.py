@@ -144,6 +144,7 @@ def test_a_ratio_needs_finite_numbers_above_0_of_both() -> None:
 
 FREE = {"client.cpu_percent": 69.0, "client.waited_percent": 0.0, "server.cpu_percent": 20.0}
 AT_ONCE = {"delay": "0", "limit": 10}
+PACED = {**AT_ONCE, "strategy": "worker_pool"}
 MOST = [Note(code="failures-most", message="m")]
 DOUBTS = [
     (AT_ONCE, FREE, "throughput_rps", metrics.SERVER_BOUND),
@@ -154,6 +155,9 @@ DOUBTS = [
     ({}, {**FREE, "trial": {}}, "throughput_rps", ""),
     ({**AT_ONCE, "delay": "1"}, FREE, "throughput_rps", ""),
     ({**AT_ONCE, "path": "/{item}?rate=9"}, FREE, "throughput_rps", ""),
+    ({**PACED, "rate": 9}, FREE, "latency_p50_s", ""),
+    ({**PACED, "requests": 81, "stages": "9s:9"}, FREE, "latency_p50_s", ""),
+    ({**AT_ONCE, "think": "1"}, FREE, "latency_p50_s", ""),
     ({}, {"warnings": MOST}, "wall_s", "a run failed (failures-most)"),
     ({}, {"warnings": MOST}, "failures", ""),
     ({}, {"counts": counts(90, reset=10)}, "wall_s", "over 1% failed"),

@@ -175,8 +175,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     async with opened as fetch:
         call: Fetch = fetch
         pids = target.pids or target.pid
-        window = Window(pids, processes)
-        meter = Meter(requests, opened.kind_of, window, raises=job.raises)
+        meter = Meter(requests, opened.kind_of, Window(pids, processes), raises=job.raises)
         report = partial(_PARENT.send_progress, meter)
         sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency

@@ -29,8 +29,7 @@ from labkit.spec.validation import Part, check
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Weight = Annotated[float, Meta(gt=0, le=1e9)]
-JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-BINARY = "application/octet-stream"
+JSON, TEXT, BINARY = "application/json", "text/plain; charset=utf-8", "application/octet-stream"
 ITEM, HIDDEN = "{item}", "***"
 # The ceiling of a body; after so many draws of weighted requests they come again.
 MAX_BODY_BYTES, MAX_DRAWN = 1 << 24, 1 << 16

@@ -175,13 +175,15 @@ def doubt(record: Record, measure: str, *, of_client: bool = True) -> str:
 def _idled(record: Record) -> bool:
     """Return whether the client had time to spare with nothing to wait for: others set its speed.
 
-    One request at a time is a wait, and so are delays and a link of so many bytes a second.
+    One request at a time is a wait, and so are delays, a link of so many bytes a second, a rate of
+    requests, and the time in which a worker thinks.
     """
     workload, target = record.trial.get("workload", {}), record.trial.get("target", {})
     waits = (
         target.get("delay", "0") != "0"
         or workload.get("limit", 1) == 1
         or "rate=" in (workload.get("path") or "")
+        or any(workload.get(name) not in (None, "0") for name in ("rate", "stages", "think"))
     )
     busy = record.client.cpu_percent if record.client else MIN_BUSY_PERCENT
     return busy < MIN_BUSY_PERCENT and not waits and guards.compared(record) == "client"
