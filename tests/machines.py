@@ -36,14 +36,13 @@ KINDS: dict[str, Callable[[Any], Any]] = {
 DATA = Path(__file__).parent / "data"
 
 
-def checks(name: str, table: str = "") -> list[Any]:
+def checks(name: str, table: str = "") -> Any:
     """Return the rows of a table of cases, as of checks: name, changes, status, what is found.
 
     Without a table they are all of a file of JSON; with one, that table of a file of TOML.
     """
     text = (DATA / name).read_text("utf-8")
-    rows: list[Any] = tomllib.loads(text)[table] if table else json.loads(text)
-    return rows
+    return tomllib.loads(text)[table] if table else json.loads(text)
 
 
 def machine(**changes: Any) -> Machine:
