@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from labkit.cli import doctor, results, servers, studies, terminal, trials
+from labkit.cli import doctor, options, results, servers, studies, terminal, trials
 from labkit.errors import Interrupted, LabError
 from labkit.spec import validation
 
@@ -59,13 +59,19 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
 }
 
 
-def _application(name: str, about: str, commands: Commands, **options: Any) -> typer.Typer:
+def _application(name: str, about: str, commands: Commands) -> typer.Typer:
     app = typer.Typer(
-        name=name, help=about, no_args_is_help=True, rich_markup_mode=None,
-        pretty_exceptions_enable=False, **options,
-    )  # fmt: skip
+        name=name,
+        help=about,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
     for word, command in commands.items():
-        app.command(word, cls=Command, epilog=vars(command)["epilog"])(command)
+        rows = options.TABLES["command"][f"{name} {word}".removeprefix("labkit ")]
+        epilog = f"Example: {rows['example']}"
+        whole = options.described(command, options.TABLES["shared"] | rows)
+        app.command(word, cls=Command, epilog=epilog)(whole)
     return app
 
 

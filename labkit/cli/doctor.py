@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from labkit import paths
 from labkit.cli import options, terminal
-from labkit.cli.options import Json, example
 from labkit.escaping import visible
 
 
-@example("labkit doctor --json -")
 def doctor(
-    guards: Annotated[
-        bool, typer.Option("--guards", help="List what records are warned about, and why.")
-    ] = False,
-    audit: Annotated[
-        bool, typer.Option("--audit", help="Measure the lab's own error, in some ten minutes.")
-    ] = False,
-    workshop: Annotated[
-        bool, typer.Option("--workshop", help="Say whether this laptop is ready for a workshop.")
-    ] = False,
-    comparisons: Annotated[
-        int, typer.Option(metavar="N", help="Of --audit: how often a trial meets itself.")
-    ] = 50,
-    json: Json = None,
+    *,
+    guards: bool = False,
+    audit: bool = False,
+    workshop: bool = False,
+    comparisons: int = 50,
+    json: str | None = None,
 ) -> None:
     """Say whether this machine can measure.
 

@@ -22,51 +22,41 @@ from labkit.spec.trial import Trial
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-Json = Annotated[
-    str | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': stdout)."),
-]
-Chart = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw --metric (.svg or .png).")]
-Metric = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", help="What --chart draws: timeline, waterfall, phases, latency or a metric."
-    ),
-]
-_REPEATS = typer.Option(metavar="N", help="Repeats of each arm, each in fresh processes.")
-Repeats = Annotated[int, _REPEATS]
-# None leaves them to the study.
-OwnRepeats = Annotated[int | None, _REPEATS]
-
-
-_HEADERS = Annotated[
-    list[str] | None,
-    typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header; may be repeated."),
-]
-_PIN = Annotated[bool | None, typer.Option(help="Give client and server a core each. [pin]")]
-_SET = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, as in transport.limit=30."),
-]
-
-
+TABLES = paths.table("options.toml")
 _TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "flag": bool}
-WANTED = {
-    name: Annotated[
-        _TYPES[row.pop("type")] | None, typer.Option(f"--{name.replace('_', '-')}", **row)
-    ]
-    for name, row in paths.table("options.toml")["wanted"].items()
-}
 
 
-def example(text: str) -> Callable[[Command], Command]:
-    """Show `text` at the end of the command's help."""
+def typed_options(table: str) -> dict[str, Any]:
+    """Return an annotated option for each row of a table that says of which type it is."""
+    return {
+        name: Annotated[
+            _TYPES[row.pop("type")] | None,
+            typer.Option(*row.pop("flags", [f"--{name.replace('_', '-')}"]), **row),
+        ]
+        for name, row in TABLES[table].items()
+    }
 
-    def decorate(command: Command) -> Command:
-        command.epilog = f"Example: {text}"  # type: ignore[attr-defined] # ours, on a function
-        return command
 
-    return decorate
+def described(command: Command, rows: Mapping[str, Any]) -> Command:
+    """Give a command's own parameters what their rows say; typer reads it in their annotations.
+
+    What is off by default has no option that switches it off.
+    """
+    parameters = []
+    for one in inspect.signature(command, eval_str=True).parameters.values():
+        row = dict(rows.get(one.name, {}))
+        kind = typer.Argument if row.pop("argument", False) else typer.Option
+        flags = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
+        added: Any = Annotated[one.annotation, kind(*flags, **row)]
+        is_added = get_origin(one.annotation) is Annotated
+        parameters.append(one if is_added else one.replace(annotation=added))
+    return _with_parameters(command, parameters)
+
+
+def _with_parameters(command: Command, parameters: Sequence[inspect.Parameter]) -> Command:
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer's
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
 
 
 def setting_options(
@@ -79,7 +69,7 @@ def setting_options(
     """
     options = {}
     kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
-    for name, row in paths.table("options.toml")[command].items():
+    for name, row in TABLES[command].items():
         usual = row["default"] if "default" in row else default(name)
         type_ = str if "default" in row else type_of(name)
         words = list(get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ()))
@@ -130,10 +120,8 @@ def takes(
             made = first({k: v for k, v in chosen.items() if v is not None})
             return command(made, *before, **given)
 
-        signature = own.replace(parameters=parameters)
-        with_options.__signature__ = signature  # type: ignore[attr-defined] # as above
-        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
-        return with_options  # type: ignore[return-value] # the same command, as typer sees it
+        # The same command, as typer sees it.
+        return _with_parameters(with_options, parameters)  # type: ignore[return-value]
 
     return decorate
 
@@ -159,12 +147,12 @@ def trial(given: Mapping[str, Any]) -> Trial:
 _USUAL = Trial()
 # Gives a command the options that describe a trial; it gets the `Trial` as first argument.
 takes_trial = takes(
-    setting_options("trial", _USUAL.get, _USUAL.type_of)
-    | {"headers": _HEADERS, "pin": _PIN, "set_": _SET},
+    setting_options("trial", _USUAL.get, _USUAL.type_of) | typed_options("any_trial"),
     trial,
 )
 
 
+WANTED = typed_options("wanted")
 _OF_BASELINE = {"baseline", "tolerance", "by", "unlike", "markdown"}
 
 

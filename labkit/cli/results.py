@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from typing import Annotated, Any
-
-import typer
+from pathlib import Path
+from typing import Any
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Chart, Json, Metric, example
 from labkit.errors import BadInput
 from labkit.escaping import cell
 
@@ -20,11 +18,7 @@ LISTED = (
 )
 
 
-@example("labkit results list --last 20")
-def list_records(
-    last: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the newest last.")] = 20,
-    json: Json = None,
-) -> None:
+def list_records(*, last: int = 20, json: str | None = None) -> None:
     """List the records, oldest first.
 
     A file in the store that holds no readable record is left out, and named on standard error.
@@ -55,12 +49,12 @@ def list_records(
     terminal.write_json(json, {"records": listed})
 
 
-@example("labkit results show 20261120T101500-3f9a2c")
 def show(
-    record_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it starts.")],
-    chart: Chart = None,
-    metric: Metric = "timeline",
-    json: Json = None,
+    record_id: str,
+    *,
+    chart: Path | None = None,
+    metric: str = "timeline",
+    json: str | None = None,
 ) -> None:
     """Show one record whole."""
     from labkit.record.store import Store
@@ -75,14 +69,7 @@ def show(
     terminal.write_json(json, run.record.to_dict())
 
 
-@example("labkit results export --csv records.csv")
-def export(
-    csv: Annotated[str | None, typer.Option(metavar="FILE", help="As CSV, a row a record.")] = None,
-    parquet: Annotated[
-        str | None, typer.Option(metavar="FILE", help="As Parquet, which needs pyarrow.")
-    ] = None,
-    json: Json = None,
-) -> None:
+def export(*, csv: str | None = None, parquet: str | None = None, json: str | None = None) -> None:
     """Write all records as CSV, Parquet or JSON.
 
     CSV and Parquet are one table with a row a record: what describes it, its URL, its path and

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import typer
 
 from labkit import paths
 from labkit.cli import terminal
-from labkit.cli.options import example, setting_options, takes
+from labkit.cli.options import setting_options, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
 from labkit.spec.targets import HttpServer
@@ -34,18 +33,13 @@ def _values(texts: Mapping[str, str]) -> dict[str, Any]:
     return {name: validation.from_text(name, text, _TYPES[name]) for name, text in texts.items()}
 
 
-@example("labkit serve --port 8080 --delay 'randint(0,3)'")
 @takes(setting_options("serve", partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
 def serve(
     settings: dict[str, Any],
     *,
-    allow_remote: Annotated[
-        str | None, typer.Option(metavar="HOST", help="Allow listening on this address.")
-    ] = None,
-    tls: Annotated[
-        bool, typer.Option("--tls", help="Speak HTTPS, with a certificate of the lab's own.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
+    allow_remote: str | None = None,
+    tls: bool = False,
+    json: bool = False,
 ) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
     server = HttpServer(**settings, announce_json=json, allow_remote=allow_remote, tls=tls)
@@ -56,32 +50,16 @@ def serve(
 
 JUPYTER_CONFIG = Path(__file__).resolve().parent / "jupyter_config"
 _NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
-_Workspace = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="WORKSPACE",
-        help="Your folder: made if it is not there. [./labkit-workspace, or the current folder "
-        "where that is a workspace]",
-        show_default=False,
-    ),
-]
 
 
-@example("labkit lab ~/labkit-workspace")
 def open_lab(
-    workspace: _Workspace = None,
-    restore: Annotated[
-        bool, typer.Option("--restore", help="Bring back the notebooks that you deleted.")
-    ] = False,
-    copy_only: Annotated[
-        bool, typer.Option("--copy-only", help="Copy the notebooks and open nothing.")
-    ] = False,
-    edit: Annotated[
-        bool,
-        typer.Option("--edit", help="Open the notebooks of the checkout instead, to edit them."),
-    ] = False,
-    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
-    port: Annotated[int, typer.Option(metavar="N", help="The port of JupyterLab.")] = 8888,
+    workspace: Path | None = None,
+    *,
+    restore: bool = False,
+    copy_only: bool = False,
+    edit: bool = False,
+    browser: bool = True,
+    port: int = 8888,
 ) -> None:
     """Open JupyterLab on the notebooks.
 

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Json, OwnRepeats, Wanted, example, takes_thresholds
+from labkit.cli.options import Wanted, takes_thresholds
 
 if TYPE_CHECKING:
     from labkit.report.file_study import FileStudy
 
-Scale = Annotated[
-    str | None,
-    typer.Option(metavar="SCALE", help="smoke, workshop or paper. [LABKIT_SCALE, or smoke]"),
-]
 
-
-@example("labkit reproduce garcia-2018 --scale smoke --out results")
 @takes_thresholds
 def reproduce(
     wanted: Wanted,
-    name: Annotated[str, typer.Argument(help="The benchmark; 'list' names them all.")],
+    name: str,
     *,
-    scale: Scale = None,
-    repeats: OwnRepeats = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the report and charts go.")
-    ] = None,
-    save_reference: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Store as a reference, too: FILE.json and FILE.png."),
-    ] = None,
-    allow_commands: Annotated[
-        bool, typer.Option("--allow-commands", help="Let the file start servers by its commands.")
-    ] = False,
-    json: Json = None,
+    scale: str | None = None,
+    repeats: int | None = None,
+    out: Path | None = None,
+    save_reference: Path | None = None,
+    allow_commands: bool = False,
+    json: str | None = None,
 ) -> None:
     """Run a published benchmark again.
 
@@ -82,8 +67,7 @@ def reproduce(
     )
 
 
-@example("labkit claims list")
-def list_claims(json: Json = None) -> None:
+def list_claims(json: str | None = None) -> None:
     """List the claims and their sources."""
     from labkit.studies import study_file
 
@@ -117,17 +101,13 @@ def list_claims(json: Json = None) -> None:
     terminal.write_json(json, {"claims": listed})
 
 
-@example("labkit claims check session-reuse dns-cache --scale smoke --chart forest.svg")
 def check(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Which claims. [all]")
-    ] = None,
-    scale: Scale = None,
-    repeats: OwnRepeats = None,
-    chart: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the forest plot (.svg or .png).")
-    ] = None,
-    json: Json = None,
+    ids: list[str] | None = None,
+    *,
+    scale: str | None = None,
+    repeats: int | None = None,
+    chart: Path | None = None,
+    json: str | None = None,
 ) -> None:
     """Check claims by experiment.
 
@@ -143,21 +123,13 @@ def check(
     )
 
 
-@example("labkit ladder --short --chart ladder.svg")
 def ladder(
-    short: Annotated[
-        bool, typer.Option("--short", help="Under a minute, in shorter runs.")
-    ] = False,
-    rungs: Annotated[
-        str | None, typer.Option(metavar="ID,ID", help="Which rungs; 'list' names them all. [all]")
-    ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(metavar="N", help="Repeats of each rung. [5; short: 3]")
-    ] = None,
-    chart: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the ladder (.svg or .png).")
-    ] = None,
-    json: Json = None,
+    *,
+    short: bool = False,
+    rungs: str | None = None,
+    repeats: int | None = None,
+    chart: Path | None = None,
+    json: str | None = None,
 ) -> None:
     """Measure what each layer of a client costs.
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Chart, Json, Metric, OwnRepeats, Repeats, Wanted, example
+from labkit.cli.options import Wanted
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.trial import Trial
@@ -23,20 +21,16 @@ if TYPE_CHECKING:
 REPEATS = 5
 
 
-@example(
-    "labkit run --strategy task_pool --requests 20000 --limit 1000 "
-    "--delay 'randint(0,3)*0.1' --loop uvloop --json -"
-)
 @options.takes_trial
 @options.takes_wanted
 def run(
     wanted: Wanted,
     trial: Trial,
     *,
-    repeats: OwnRepeats = None,
-    chart: Chart = None,
-    metric: Metric = "timeline",
-    json: Json = None,
+    repeats: int | None = None,
+    chart: Path | None = None,
+    metric: str = "timeline",
+    json: str | None = None,
 ) -> None:
     """Run one trial and store its record.
 
@@ -59,28 +53,17 @@ def run(
     terminal.perform(start, wanted=wanted, save=save, json=json)
 
 
-@example(
-    "labkit compare --axis strategy=semaphore,task_pool,worker_pool "
-    "--axis loop=asyncio,uvloop --requests 5000 --limit 500 --repeats 5"
-)
 @options.takes_trial
 @options.takes_wanted
 def compare(
     wanted: Wanted,
     trial: Trial,
     *,
-    axis: Annotated[
-        list[str], typer.Option(metavar="NAME=V1,V2", help="A setting to vary; may be repeated.")
-    ],
-    repeats: Repeats = REPEATS,
-    chart: Chart = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="What --chart draws: time, memory, cpu, latency, phases, a metric."
-        ),
-    ] = "time",
-    json: Json = None,
+    axis: list[str],
+    repeats: int = REPEATS,
+    chart: Path | None = None,
+    metric: str = "time",
+    json: str | None = None,
 ) -> None:
     """Run every combination of the axes' values.
 
@@ -101,25 +84,16 @@ def compare(
     )
 
 
-@example(
-    "labkit sweep --strategy worker_pool --delay 0.01 --requests 5000 "
-    "--limits 1,2,5,10,20,50,100,200 --repeats 5 --chart knee.svg"
-)
 @options.takes_trial
 @options.takes_wanted
 def sweep(
     wanted: Wanted,
     trial: Trial,
     *,
-    limits: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="The limits. [1, 2, 4, ... up to --requests]"),
-    ] = None,
-    repeats: Repeats = REPEATS,
-    chart: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the knee (.svg or .png).")
-    ] = None,
-    json: Json = None,
+    limits: str | None = None,
+    repeats: int = REPEATS,
+    chart: Path | None = None,
+    json: str | None = None,
 ) -> None:
     """Find the smallest limit that is enough.
 
@@ -152,25 +126,17 @@ def sweep(
     )
 
 
-@example("labkit profile --strategy as_completed --requests 5000 --limit 500")
 @options.takes_trial
 def profile(
     trial: Trial,
     *,
-    clock: Annotated[str, typer.Option(metavar="NAME", help="wall or cpu.")] = "wall",
-    slow: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Name callbacks that block the loop so long.")
-    ] = 0.05,
-    sort: Annotated[str, typer.Option(metavar="NAME", help="self, total, calls, mean.")] = "self",
-    rows: Annotated[int, typer.Option(metavar="N", help="How many functions to show.")] = 15,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write profile.pstat, .callgrind and .svg there."),
-    ] = None,
-    chart: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the flame chart (.svg or .png).")
-    ] = None,
-    json: Json = None,
+    clock: str = "wall",
+    slow: float = 0.05,
+    sort: str = "self",
+    rows: int = 15,
+    out: Path | None = None,
+    chart: Path | None = None,
+    json: str | None = None,
 ) -> None:
     """Show where the time of a trial goes.
 
