@@ -1,6 +1,6 @@
 """Load generators that others wrote: their command lines, readers of their output, records.
 
-The readers are pure: text in, `RequestCount` out. A program runs in a folder of its own.
+Reading is pure: text in, `RequestCount` out. A program runs in a folder of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,14 +69,18 @@ class RequestCount:
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A program: its command line, the reader of its output, its scenario, its version.
+    """A program: its command line, what its output has, its scenario, its version.
 
     `scenario` is the name of a file that it needs, and `text` what is in it. In `words` and `text`
-    stand fields of `Load` in braces.
+    stand fields of `Load` in braces. What stands in `data/programs.toml` says what each is.
     """
 
     words: str
-    read: Callable[[str, Load], RequestCount]
+    answers: str
+    failed: Sequence[str]
+    lost: str = ""
+    rps: str = ""
+    times: str = ""
     scenario: str = ""
     text: str = ""
     # The option to ask for its version; without any, it ends by printing its usage.
@@ -84,96 +88,35 @@ class Rival:
     # Where in the answer the version is.
     versioned: str = r"(\d[\w.+~-]*)"
 
+    def read(self, text: str, load: Load | None = None) -> RequestCount:
+        """Read what it printed. Raises `TrialFailed` where that does not have the figures.
 
-def _number(pattern: str, text: str, usual: str | None = None) -> float:
-    found = re.search(pattern, text, flags=re.MULTILINE)
-    if found is None and usual is None:
-        raise TrialFailed("its output does not have the figures that it should")
-    return float(found[1] if found else usual or 0)
+        The time comes from the rate of all answers: programs round their times more than rates.
+        """
 
+        def numbers(pattern: str) -> list[float]:
+            found = re.finditer(pattern, text, flags=re.MULTILINE) if pattern else ()
+            return [float(one) for match in found for one in match.groups() if one]
 
-def _counted(ok: float, failed: float, rps: float) -> RequestCount:
-    """Compute the time from the rate of all answers: programs round their times more than rates."""
-    if ok + failed <= 0 or rps <= 0:
-        raise TrialFailed("it had no answer")
-    return RequestCount(ok=int(ok), failed=int(failed), wall_s=(ok + failed) / rps)
-
-
-def read_wrk(text: str, load: Load | None = None) -> RequestCount:
-    """Read the output of wrk 4; an error of a socket is counted as a failed request here."""
-    answers = _number(r"^\s*(\d+) requests in ", text)
-    bad = _number(r"Non-2xx or 3xx responses: (\d+)", text, "0")
-    errors = re.search(r"Socket errors: (.*)", text)
-    broken = sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
-    rps = _number(r"^Requests/sec:\s+([\d.]+)", text)
-    counted = _counted(answers - bad, bad, rps)
-    return RequestCount(ok=counted.ok, failed=counted.failed + broken, wall_s=counted.wall_s)
-
-
-def read_hey(text: str, load: Load | None = None) -> RequestCount:
-    """Read the output of hey: answers by status, and errors by their text."""
-    by_status = re.findall(r"^\s*\[(\d+)\]\s+(\d+) responses", text, flags=re.MULTILINE)
-    ok = sum(int(n) for status, n in by_status if status < "4")
-    bad = sum(int(n) for status, n in by_status if status >= "4")
-    errors = text.partition("Error distribution:")[2]
-    bad += sum(map(int, re.findall(r"^\s*\[(\d+)\]", errors, flags=re.MULTILINE)))
-    return _counted(ok, bad, _number(r"Requests/sec:\s+([\d.]+)", text))
+        answers, rps, times_s = numbers(self.answers), numbers(self.rps), numbers(self.times)
+        if not answers or (self.rps and not rps):
+            raise TrialFailed("its output does not have the figures that it should")
+        done = sum(answers)
+        wall_s = (
+            max(times_s) - min(times_s) if times_s else float(load.whole_seconds if load else 0)
+        )
+        if self.rps:
+            wall_s = done / rps[0] if rps[0] else 0.0
+        if done <= 0 or wall_s <= 0:
+            raise TrialFailed("it had no answer")
+        # A request that failed in several ways is counted once.
+        failed = min(max(sum(numbers(one)) for one in self.failed), done)
+        lost = sum(numbers(self.lost))
+        return RequestCount(ok=int(done - failed), failed=int(failed + lost), wall_s=wall_s)
 
 
-def read_ab(text: str, load: Load | None = None) -> RequestCount:
-    """Read the output of ApacheBench 2.3; a request that failed in several ways is counted once."""
-    done = _number(r"^Complete requests:\s+(\d+)", text)
-    failed = _number(r"^Failed requests:\s+(\d+)", text)
-    bad = max(failed, _number(r"^Non-2xx responses:\s+(\d+)", text, "0"))
-    return _counted(
-        done - min(bad, done), min(bad, done), _number(r"^Requests per second:\s+([\d.]+)", text)
-    )
-
-
-class _Entry(msgspec.Struct):
-    """A row of Locust's statistics."""
-
-    num_requests: int
-    num_failures: int
-    start_time: float
-    last_request_timestamp: float | None
-
-
-def read_locust(text: str, load: Load | None = None) -> RequestCount:
-    """Read what Locust prints with `--json`: the time is from its start to its last answer."""
-    try:
-        entries = msgspec.json.decode(text, type=list[_Entry])
-    except msgspec.DecodeError:
-        raise TrialFailed("its output does not have the figures that it should") from None
-    requests = sum(entry.num_requests for entry in entries)
-    failed = sum(entry.num_failures for entry in entries)
-    ends = [entry.last_request_timestamp or entry.start_time for entry in entries]
-    wall_s = max(ends, default=0.0) - min((entry.start_time for entry in entries), default=0.0)
-    if requests <= 0 or wall_s <= 0:
-        raise TrialFailed("it had no answer")
-    return RequestCount(ok=requests - failed, failed=failed, wall_s=wall_s)
-
-
-def read_molotov(text: str, load: Load) -> RequestCount:
-    """Read the output of molotov, which has no time: it is taken as long as it was asked to run."""
-    found = re.findall(r"SUCCESSES: (\d+) \| FAILURES: (\d+)", text)
-    if not found:
-        raise TrialFailed("its output does not have the figures that it should")
-    ok, failed = map(int, found[-1])
-    return _counted(ok, failed, (ok + failed) / load.whole_seconds)
-
-
-_READERS: Mapping[str, Callable[[str, Load], RequestCount]] = {
-    "wrk": read_wrk,
-    "hey": read_hey,
-    "ab": read_ab,
-    "locust": read_locust,
-    "molotov": read_molotov,
-}
 # Every program, by its name on the command line.
-RIVALS = {
-    name: Rival(read=_READERS[name], **row) for name, row in paths.table("programs.toml").items()
-}
+RIVALS = {name: Rival(**row) for name, row in paths.table("programs.toml").items()}
 
 
 def find(name: str) -> str | None:

@@ -192,7 +192,7 @@ def _numbers(text: str) -> dict[str, float]:
     if "Requests/sec:" not in text:
         rows = {row["Name"]: row for row in csv.DictReader(text.splitlines())}
         return {name: float(one) for name, one in rows["Aggregated"].items() if one[:1].isdigit()}
-    counted = load_generators.read_wrk(text)
+    counted = load_generators.RIVALS["wrk"].read(text)
     figures = {"answers": float(counted.ok + counted.failed), "failed": float(counted.failed)}
     figures["Requests/sec"] = figures["answers"] / counted.wall_s
     lines = re.findall(r"^ +([\d.]+%) +([\d.]+)(us|ms|s|m)$", text, flags=re.MULTILINE)
