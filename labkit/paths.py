@@ -48,7 +48,7 @@ def data(name: str) -> Path:
 
 def table(name: str) -> dict[str, Any]:
     """Return the TOML file `data/name` as plain data."""
-    import tomllib  # here: a target's process reads none
+    import tomllib  # here: a measured client and the HTTP server read none
 
     return tomllib.loads(data(name).read_text(encoding="utf-8"))
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from labkit.measured.transports.responses import Answer
-from labkit.record.requests import FAILURES
+from labkit.record.guards import FAILURES
 
 
 async def outcome(transport: Any, call: Awaitable[object]) -> object:

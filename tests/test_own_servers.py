@@ -308,9 +308,9 @@ async def test_a_wrong_scheme_has_a_cause(secure: Running) -> None:
     with serving() as plain:
         for transport in TRANSPORTS:
             kind = await failure(transport(), secure.url.replace("https", "http"))
-            assert "begins with https:" in guards.CAUSES[kind]
+            assert "begins with https:" in guards.FAILURES[kind]
             kind = await failure(transport(), plain.url.replace("http", "https"))
-            assert "begins with http:" in guards.CAUSES[kind]
+            assert "begins with http:" in guards.FAILURES[kind]
 
 
 async def test_the_lab_s_own_clients_trust_its_server() -> None:

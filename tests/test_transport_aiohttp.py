@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import NEEDS_CLEANUP_CLOSED
-from calls import alone, nobody
+from calls import FAILURES, alone, nobody
 from counted import turns
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ from scripted import Peer, Scripted, answer, scripted
 from labkit.measured.transports import Fetch, open_transport, paced
 from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses
 from labkit.measured.transports.client import BadStatus, url_template
-from labkit.record.requests import FAILURES, Received
+from labkit.record.requests import Received
 from labkit.spec.transports import AiohttpTransport
 
 GZIPPED = gzip.compress(b"x" * 10_000)

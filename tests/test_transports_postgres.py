@@ -23,7 +23,7 @@ from labkit.measured.transports import open_transport
 from labkit.measured.transports.asyncpg import Asyncpg
 from labkit.measured.transports.postgres import NotConnected, PoolTimeout, WrongRow, check_row
 from labkit.measured.transports.psycopg import Psycopg
-from labkit.record.requests import FAILURES
+from labkit.record.guards import FAILURES
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport, Transport
 from labkit.spec.trial import Trial
 

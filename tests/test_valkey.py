@@ -30,7 +30,7 @@ from labkit.launch import launcher
 from labkit.measured.targets.valkey import value
 from labkit.measured.transports import open_transport
 from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of
-from labkit.record.requests import FAILURES
+from labkit.record.guards import FAILURES
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.transports import RedisTransport
 from labkit.spec.trial import Trial

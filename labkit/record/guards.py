@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from labkit import paths
 from labkit.record import stalls
 from labkit.record.record import Counts, Interference, Measurement, Note, Record
 from labkit.record.requests import Arrivals
@@ -53,19 +54,9 @@ MAX_EFFICIENCY = 1.01
 # before the server has counted the one before as answered.
 PIECE_BYTES = 1 << 15
 
-_NO_HTTP = "it answered no whole HTTP: look at its port, and whether its URL begins with https:"
-# What to look at first where requests fail, by the kind of most failures.
-CAUSES = {
-    "connect": "look whether the target runs, and on which port",
-    "status": "the target runs and answers with no success: look at the path that is asked for",
-    "redirect": "the target sends elsewhere: give the URL that it leads to",
-    "certificate": "its TLS certificate is not trusted, or is of another name: let transport.ca "
-    "name the file of who signed it, or set transport.verify to false",
-    "tls": "the target does not speak TLS as asked: look whether its URL begins with http:",
-    "disconnected": _NO_HTTP,
-    "unanswered": _NO_HTTP,
-    "payload": _NO_HTTP,
-}
+# The kinds of failure that the transports distinguish, each with what to look at first where it is
+# that of most.
+FAILURES: Mapping[str, str] = paths.table("failures.toml")
 
 # Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006).
 SERVICE_TIME = (
@@ -204,7 +195,7 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
     if counts.sent and not counts.ok:
         most = max(counts.failed, key=counts.failed.__getitem__, default="")
-        why, cause = counts.why or "cancelled", CAUSES.get(most, "there is no latency")
+        why, cause = counts.why or "cancelled", FAILURES.get(most) or "there is no latency"
         yield "all-failed", f"none of {counts.sent:,} requests succeeded ({why}): {cause}"
     yield from of_failures(counts)
 

@@ -1,30 +1,8 @@
-"""What a record has of its requests: kinds of failure, phases, bodies, latencies, arrivals."""
+"""What a record has of its requests: phases, bodies, latencies, arrivals."""
 
 from __future__ import annotations
 
 from msgspec import Struct
-
-# The kinds of failure that the transports distinguish.
-FAILURES = (
-    "timeout",
-    "connect",
-    "certificate",
-    "tls",
-    "reset",
-    "disconnected",
-    "emfile",
-    "eaddrnotavail",
-    "status",
-    "redirect",
-    "payload",
-    "too-large",
-    "unanswered",
-    "pool-exhausted",
-    "pool-timeout",
-    "too-many-connections",
-    "query",
-    "other",
-)
 
 # What a request goes through, in this order. It is in one of them at any time.
 PHASES = ("prepare", "queue", "dns", "connect", "send", "wait", "read", "release")

@@ -51,55 +51,8 @@ LEFT_WITHIN_S, CHECK_EVERY_S = 1.0, 0.01
 # Starts a program of the server, as `process.child` does.
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 
-# What is set besides the connections; nobody else connects, and nothing else uses its CPU.
-SETTINGS = {
-    "listen_addresses": "",
-    "port": "5432",
-    "unix_socket_permissions": "0700",
-    "superuser_reserved_connections": "0",
-    "reserved_connections": "0",
-    "shared_buffers": "64MB",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "autovacuum": "off",
-    "max_parallel_workers_per_gather": "0",
-    "dynamic_shared_memory_type": "mmap",  # a file of its folder, which goes with it
-    "jit": "off",
-}
-# The options that make a cluster as quickly as possible, with all of it in its folder.
-INITDB = (
-    f"--username={USER} --encoding=UTF8 --locale=C --wal-segsize=1 --no-sync --no-data-checksums "
-    "--no-instructions --set=dynamic_shared_memory_type=mmap"
-).split()
-SHOWN = [
-    "server_version",
-    "max_connections",
-    "shared_buffers",
-    "fsync",
-    "synchronous_commit",
-    "full_page_writes",
-    "autovacuum",
-]
-MAKE_ROWS = """
-    DROP TABLE IF EXISTS labkit.stored CASCADE;
-    CREATE TABLE labkit.stored (id integer PRIMARY KEY, name text NOT NULL, value float8 NOT NULL);
-    INSERT INTO labkit.stored SELECT i, 'item ' || i, i * 0.5 FROM generate_series(0, {rows} - 1) i;
-    ANALYZE labkit.stored;
-"""
-COUNTS = """
-    SELECT d.sessions AS connections_opened,
-           (SELECT coalesce(seq_scan, 0) + coalesce(idx_scan, 0)
-            FROM pg_stat_user_tables WHERE relid = 'labkit.stored'::regclass) AS requests
-    FROM pg_stat_database AS d WHERE d.datname = current_database()
-"""
-OTHER_CLIENTS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE backend_type = 'client backend' AND datname = current_database()
-      AND pid <> pg_backend_pid()
-"""
+# What it is set to, how its files are made, and what it is asked.
+SERVER = paths.table("postgres.toml")
 
 
 def serve(settings: PostgresServer) -> int:
@@ -164,7 +117,12 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
                 start_new_session=True,
                 **user,
             )
-            initdb: list[Any] = [programs / "bin" / "initdb", "-D", folder / "data", *INITDB]
+            initdb: list[Any] = [
+                programs / "bin" / "initdb",
+                "-D",
+                folder / "data",
+                *SERVER["initdb"].split(),
+            ]
             with start(command=[*initdb, "-A", settings.auth, "--pwfile", secret]) as making:
                 try:
                     status = making.wait(process.READY_WITHIN_S)
@@ -185,7 +143,7 @@ def started(
     start: Start, programs: Path, folder: Path, max_connections: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server on the cluster in a folder; yield it once it accepts connections."""
-    options = SETTINGS | {
+    options = SERVER["settings"] | {
         "max_connections": str(max_connections),
         "unix_socket_directories": str(folder),
     }
@@ -270,10 +228,10 @@ async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
             if await connection.fetchval("SELECT to_regclass('labkit.stored') IS NOT NULL"):
                 rows = await connection.fetchval("SELECT count(*) FROM labkit.stored")
             if rows != settings.rows:
-                await connection.execute(MAKE_ROWS.format(rows=settings.rows))
+                await connection.execute(SERVER["make_rows"].format(rows=settings.rows))
             await connection.execute("DROP VIEW IF EXISTS labkit.items")
             await connection.execute(view(settings.query_s, settings.query_work))
-        shown = {name: await connection.fetchval(f"SHOW {name}") for name in SHOWN}
+        shown = {name: await connection.fetchval(f"SHOW {name}") for name in SERVER["shown"]}
         return shown | {
             "max_connections": int(shown["max_connections"]),
             "rows": settings.rows,
@@ -300,10 +258,10 @@ async def read_counts(dsn: str) -> dict[str, int]:
     connection = await asyncpg.connect(dsn)
     try:
         until = monotonic() + LEFT_WITHIN_S
-        while await connection.fetchval(OTHER_CLIENTS) and monotonic() < until:  # noqa: ASYNC110  # of the server
+        while await connection.fetchval(SERVER["other_clients"]) and monotonic() < until:  # noqa: ASYNC110  # of the server
             await asyncio.sleep(CHECK_EVERY_S)
         await connection.execute("SELECT pg_stat_force_next_flush()")
-        return dict(await connection.fetchrow(COUNTS))
+        return dict(await connection.fetchrow(SERVER["counts"]))
     finally:
         await connection.close()
 

@@ -214,7 +214,7 @@ class TransportClient(ABC, Generic[Settings]):
 
     @classmethod
     def kind_of(cls, error: BaseException) -> str:
-        """Return the kind of a failure, one of `requests.FAILURES`."""
+        """Return the kind of a failure, one of `data/failures.toml`."""
         for errors, kind in cls.kinds:
             if isinstance(error, errors):
                 return kind if isinstance(kind, str) else kind(error)
