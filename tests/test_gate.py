@@ -129,6 +129,15 @@ async def test_what_differs_and_may_is_named() -> None:
         assert "and was 2.7." in text
 
 
+async def test_a_run_beside_its_baseline_is_of_five_repeats() -> None:
+    trial, before = lab.Trial(**SETTINGS, delay="randint(0,3)"), lab.Study(measured())
+    with mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=measured())) as ran:
+        study = await lab.run(trial, baseline=before)
+    assert [step.repeat for step in ran.call_args.args[0]] == [0, 1, 2, 3, 4]
+    assert study.changes is not None
+    assert {one.word for one in study.changes.changes} == {SAME}
+
+
 def test_markdown_obeys_nothing_in_a_table() -> None:
     table = lab.Study(make_study({"queue": {}}), ["strategy"]).table()
     evil = type(table)(headers=["a|b"], rows=[["<b>[x](y)`c`\n# d"]], says="*e*")

@@ -80,6 +80,19 @@ def test_an_arm_is_named_by_what_its_trial_holds(name: str, values: Any, labels:
     assert len(interleave(found, repeats=1)) == len(values)
 
 
+def test_arms_whose_credentials_differ_are_numbered_and_do_not_show_them() -> None:
+    logins = [{"Authorization": "of a"}, {"Authorization": "of b", "Cookie": "c"}, {"X-A": "1"}]
+    for name, values in (("headers", logins), ("workload", [{"headers": one} for one in logins])):
+        found = arms(BASE, {name: values, "limit": [1, 2]})
+        labels = [str(axes[name]) for axes, _ in found]
+        assert [one.count('"Authorization": "*** (1)"') for one in labels] == [1, 1, 0, 0, 0, 0]
+        assert [one.count('"Authorization": "*** (2)"') for one in labels] == [0, 0, 1, 1, 0, 0]
+        assert [one.count('"Cookie": "***"') for one in labels] == [0, 0, 1, 1, 0, 0]
+        assert not [one for one in labels if "of " in one]
+    (same, _) = arms(BASE.replace(headers=logins[0]), {"limit": [1, 2]})
+    assert arms(same[1], {"headers": logins[:1]})[0][0] == {"headers": '{"Authorization": "***"}'}
+
+
 @pytest.mark.parametrize("values", ["semaphore", b"x", "", [], (), {}, range(0), 5, None, mine])
 def test_an_axis_is_a_list_of_at_least_one_value(values: Any) -> None:
     message = re.escape(f"axis 'strategy' is {values!r}: it must be a list of ")

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
 
+import labkit as lab
+from labkit import cli
 from labkit.errors import BadInput
 from labkit.lab import facade, progress
 from labkit.record.store import Store
@@ -74,6 +79,37 @@ def test_its_own_chart_shows_rates_and_others_can_be_asked_for(again: Reproducti
         again.plot("triptych")
     with_reference = again.plot(reference=again)
     assert len(with_reference.axes[0].patches) == len(panel.patches) + 2
+
+
+def test_it_is_set_beside_a_baseline_in_the_terminal_and_on_its_page(
+    again: Reproduction, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quiet = {"warnings": [], "verdict": "valid", "wall_s": 1.0, "client": None, "server": None}
+    before, now = (
+        [
+            msgspec.structs.replace(one, **quiet, throughput_rps=90.0 if one.arm else slow)
+            for one in again.records
+        ]
+        for slow in (100.0, 50.0)
+    )
+    lab.Study(before).save(tmp_path / "base.json")
+    line = f"reproduce {STUDIES / 'rates.toml'} --baseline base.json --by rps --out out --scale"
+    with mock.patch("labkit.lab.runner.run_all", mock.AsyncMock(return_value=now)) as ran:
+        for scale in ("smoke", "paper"):
+            monkeypatch.setattr(sys, "argv", ["labkit", *line.split(), scale])
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+            shown, said = capsys.readouterr()
+            if scale == "smoke":
+                assert end.value.code == ran.call_count == 1
+                assert "Beside the baseline: 1 regression" in shown
+                assert "worse than the baseline: throughput_rps, slow" in said
+                for name in ("report.html", "result.json"):
+                    assert "regression" in (tmp_path / "out" / name).read_text()
+    assert (end.value.code, ran.call_count) == (2, 1)
+    assert "requests is 100 and was 50" in said
+    assert lab.load(tmp_path / "out" / "result.json").records == now
 
 
 def test_the_report_holds_the_chart(again: Reproduction, tmp_path: Path) -> None:

@@ -122,9 +122,20 @@ async def test_each_method_with_and_without_a_body(app: App, transport: str, met
         assert body is None or kind == "text/plain; charset=utf-8"
 
 
-async def test_a_head_is_asked_for_by_aiohttp_alone(app: App) -> None:
-    (answer,) = await call(app, "aiohttp", method="HEAD")
-    assert (answer.status, answer.body, app.got[0][0]) == (200, b"", "HEAD")
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_head_is_answered_with_a_length_and_no_body(
+    app: App, transport: str, tmp_path: Path
+) -> None:
+    asked = ["HEAD", "GET", "HEAD", "HEAD"]
+    listed = [json.dumps({"url": "/a", "method": method}) for method in asked]
+    (tmp_path / "a.jsonl").write_text("\n".join(listed))
+    found = await call(app, transport, 8, requests_from=str(tmp_path / "a.jsonl"))
+
+    assert [method for method, *_ in app.got] == asked * 2
+    assert [one.body for one in found] == [b"", b"answered", b"", b""] * 2
+    assert {(one.status, one.headers["content-length"]) for one in found} == {(200, "8")}
+    assert (await call(app, transport, method="HEAD", path="/?to=/b"))[0].body == b""
+    assert app.got[-1][:2] == ("HEAD", "/b")
 
 
 async def test_a_body_of_a_file_is_sent_as_it_is(app: App, tmp_path: Path) -> None:

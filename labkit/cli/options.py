@@ -181,8 +181,7 @@ class Wanted:
                 raise BadInput("--baseline is missing: name what to compare with, a FILE or an ID")
 
 
-takes_thresholds = takes({name: WANTED[name] for name in ("fail_if", "openmetrics")}, Wanted)
-# Give a command such options; it gets what is `Wanted` as its first argument.
+# Gives a command such options; it gets what is `Wanted` as its first argument.
 takes_wanted = takes(WANTED, Wanted)
 
 

@@ -6,27 +6,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli import options, terminal
-from labkit.cli.options import Wanted, takes_thresholds
+from labkit.cli.options import Wanted, takes_wanted
 
 if TYPE_CHECKING:
     from labkit.report.file_study import FileStudy
 
 
-@takes_thresholds
+@takes_wanted
 def reproduce(
     wanted: Wanted,
     name: str,
     *,
     scale: str | None = None,
     repeats: int | None = None,
-    out: Path | None = None,
     save_reference: Path | None = None,
     allow_commands: bool = False,
     json: str | None = None,
 ) -> None:
     """Run a published benchmark again.
 
-    Writes a report: published figures beside measured ones, and a verdict for each claim.
+    Writes a report, into a folder in results without --out: published figures beside measured
+    ones, and a verdict for each claim.
     """
     from labkit.lab import facade
     from labkit.report import stored
@@ -41,8 +41,8 @@ def reproduce(
 
     scale = scale or facade.default_scale()
     file = study_file.load(name)
-    folder = out or Path("results") / f"{file.id}-{scale}"
-    options.check_folder("--out", folder)
+    wanted.out = wanted.out or Path("results") / f"{file.id}-{scale}"
+    options.check_folder("--out", wanted.out)
     options.check_file("--save-reference", save_reference)
     planned, arms = file.scale(scale), len(file.arms_at(scale))
     times = planned.repeats if repeats is None else repeats
@@ -51,16 +51,13 @@ def reproduce(
     about = f", about {minutes:.2g} min" if minutes else ""
     terminal.note(f"{file.id} at scale {scale}: {arms * times} runs{about}")
 
-    def save(found: FileStudy) -> str:
-        report = found.write(folder)
+    def save(found: FileStudy) -> None:
         if save_reference is not None and not terminal.all_failed(found.records):
             stored.save_reference(found, save_reference)
-        return f"The report is {report}"
 
+    how: dict[str, Any] = {"scale": scale, "repeats": repeats, "allow_commands": allow_commands}
     terminal.perform(
-        lambda reporter: facade.reproduce(
-            name, scale=scale, repeats=repeats, allow_commands=allow_commands, reporter=reporter
-        ),
+        lambda reporter: facade.reproduce(name, **how, baseline=wanted.baseline, reporter=reporter),
         wanted=wanted,
         save=save,
         json=json,

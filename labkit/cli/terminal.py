@@ -124,7 +124,7 @@ def perform(
     *,
     json: str | None,
     wanted: Wanted | None = None,
-    save: Callable[[Any], str | None] = lambda outcome: None,
+    save: Callable[[Any], object] = lambda outcome: None,
     text: Callable[[Any], str] = lambda outcome: str(outcome.text()),
     failed: Callable[[Any], bool] = lambda outcome: all_failed(outcome.records),
     stored: str = STORED,
@@ -133,9 +133,9 @@ def perform(
 
     Refuses a place for `json` that cannot be written before it starts.
 
-    `save` writes files, and returns a line where there is something to say of them. `stored` says
-    what there is after Ctrl-C. Ends with status 1 where the outcome has `failed`; a trial that
-    failed is shown by what its record has, and replaces an older result at `json` as well.
+    `save` writes files of its own. `stored` says what there is after Ctrl-C. Ends with status 1
+    where the outcome has `failed`; a trial that failed is shown by what its record has, and
+    replaces an older result at `json` as well.
     """
     from labkit.report.study import Outcome, Run  # takes a while
 
@@ -154,9 +154,8 @@ def perform(
             say(found.text())
         raise
     try:
-        remark = save(outcome)
-        if wanted:
-            remark = _written(outcome, wanted) or remark
+        save(outcome)
+        remark = _written(outcome, wanted) if wanted else None
     finally:  # files that cannot be written take nothing from what is shown
         shown = text(outcome)
         missed = outcome.missed(*wanted.fail_if) if wanted and wanted.fail_if else []

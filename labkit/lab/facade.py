@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
@@ -23,7 +24,7 @@ from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Damaged, Store, readable
 from labkit.report import gate, stored
-from labkit.report.file_study import Audit, FileStudy
+from labkit.report.file_study import ARM, Audit, FileStudy
 from labkit.report.gate import Baseline
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
@@ -50,12 +51,29 @@ def default_scale() -> str:
     return named
 
 
+@overload
+async def run(
+    trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None
+) -> Run: ...
+@overload
+async def run(
+    trial: Trial, *, baseline: Any, store: Store | None = None, reporter: Reporter | None = None
+) -> Study: ...
 @awaited
-async def run(trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None) -> Run:
+async def run(
+    trial: Trial,
+    *,
+    baseline: Any = None,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+) -> Run | Study:
     """Run one trial in fresh processes and store its record.
 
-    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    With a `baseline`, as of `compare`, it runs five times: one run shows no difference. Raises
+    `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
+    if baseline is not None:
+        return await compare(trial, baseline=baseline, store=store, reporter=reporter)
     steps = [Step(work=checked(trial), axes={}, repeat=0, order=0)]
     records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
     return Run(records[0])
@@ -213,16 +231,18 @@ async def _compared(
     **how: int,
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
-    steps, earlier, notes = plan.interleave(arms, **how), list[Record](), list[str]()
-    asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
-    if asked.of is not None:
-        before = asked.of if isinstance(asked.of, Outcome) else load(asked.of, store=store)
-        earlier = before.records
-        notes = asked.check(earlier, arms, environment.machine())
+    steps, asked = plan.interleave(arms, **how), _earlier(baseline, store)
+    notes = asked.check(arms, environment.machine())
     found = make(await run_all(steps, store=store, reporter=reporter, experiment=experiment))
-    if earlier:
-        found.changes = gate.changes(found.records, earlier, asked, notes)
+    found.changes = gate.changes(found.records, asked, notes)
     return found
+
+
+def _earlier(baseline: Any, store: Store | None) -> Baseline:
+    """Return a baseline with the result that it names, where there is one."""
+    asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
+    is_there = asked.of is None or isinstance(asked.of, Outcome)
+    return asked if is_there else replace(asked, of=load(asked.of, store=store))
 
 
 @awaited
@@ -232,17 +252,25 @@ async def reproduce(
     scale: str | None = None,
     repeats: int | None = None,
     allow_commands: bool = False,
+    baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
 ) -> FileStudy:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
     `name` is one that `labkit reproduce list` shows, or the path of a study file of your own. Such
-    a file starts servers by commands of its own only with `allow_commands`.
+    a file starts servers by commands of its own only with `allow_commands`. `baseline` is as of
+    `compare`; it may lack arms that run now.
     """
     file, chosen = study_file.load(name), scale or default_scale()
     _check_commands(file, chosen, allow_commands)
-    return await run_file(file, chosen, repeats=repeats, store=store, reporter=reporter)
+    asked, arms = _earlier(baseline, store), file.plan(chosen, 1).arms.items()
+    before = [one.axes for one in asked.records]
+    there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
+    notes = asked.check(there, environment.machine())
+    found = await run_file(file, chosen, repeats=repeats, store=store, reporter=reporter)
+    found.changes = gate.changes(found.records, asked, notes)
+    return found
 
 
 def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:

@@ -51,18 +51,11 @@ def asked(trial: Trial) -> Asked:
             headers["Content-Type"] = kind
             settings = msgspec.structs.replace(settings, headers=headers)
     if settings.requests_from is not None:
-        found = _List(trial, settings, content).read(settings.requests_from)
-    else:
-        try:
-            found = Asked([requests.request_of(settings, trial.path, content=content)])
-        except BadInput as error:
-            raise BadInput(f"workload.{error}") from None
-    if trial.transport.kind != "aiohttp" and any(one.method == "HEAD" for one in found.requests):
-        raise BadInput(
-            f"workload.method is 'HEAD' with transport {trial.transport.kind!r}: it would wait for "
-            "a body, which such an answer has none of; use aiohttp"
-        )
-    return found
+        return _List(trial, settings, content).read(settings.requests_from)
+    try:
+        return Asked([requests.request_of(settings, trial.path, content=content)])
+    except BadInput as error:
+        raise BadInput(f"workload.{error}") from None
 
 
 class _Elsewhere(BadInput):

@@ -16,7 +16,7 @@ from labkit import charts, stats
 from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
-from labkit.report.study import Study
+from labkit.report.study import Outcome, Study
 from labkit.stats import metrics
 from labkit.studies import judge
 from labkit.studies.study_file import StudyFile
@@ -126,9 +126,7 @@ class FileStudy(Study):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: records, summary, published figures and verdicts."""
-        return {
-            "records": [record.to_dict() for record in self.records],
-            "summary": stats.summary_rows(self._summary),
+        return Outcome.to_dict(self) | {
             "study": self.file.id,
             "scale": self.scale,
             "published": self.file.published(),
@@ -148,6 +146,7 @@ class FileStudy(Study):
             html.section("What was published", html.sentences([file.about, file.source_text()])),
             html.section("Verdicts", *(one.html() for one in self.verdicts)),
             html.section("Published beside measured", self.table().html(), chart),
+            html.section("Beside the baseline", self.changes.html() if self.changes else ""),
             html.section("What differs from then", html.sentences(file.notes)),
             html.section("Repeat it", html.sentences([repeat])),
         )

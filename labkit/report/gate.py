@@ -41,12 +41,13 @@ from labkit.record.record import Record, Timeline
 from labkit.report import html
 from labkit.report.html import Table
 from labkit.spec import validation
+from labkit.spec.plan import Work
 from labkit.spec.trial import Trial
 from labkit.stats import metrics
 from labkit.stats.comparisons import ratio_text
 
 Word = Literal["regression", "improvement", "no difference shown", "inconclusive"]
-Arms = Sequence[tuple[Mapping[str, Any], Trial]]
+Arms = Sequence[tuple[Mapping[str, Any], Work]]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -165,27 +166,38 @@ class Baseline:
             if stats.metric(name).better == "neither":
                 raise BadInput(f"metrics has {name!r}: neither more nor less of it is better")
 
-    def check(self, before: Sequence[Record], arms: Arms, machine: Mapping[str, Any]) -> list[str]:
+    @property
+    def records(self) -> list[Record]:
+        """Return the records of the earlier result."""
+        return [] if self.of is None else list(self.of.records)
+
+    def check(self, arms: Arms, machine: Mapping[str, Any]) -> list[str]:
         """Return sentences on what differs and may: settings of the target, what is `unlike`.
 
         `arms` are those about to run. Raises `BadInput` for other arms and for settings that a
         comparison supposes to be the same, and for another machine where that is not allowed.
         """
-        then, now = by_arm(before), {stats.arm_label(axes): trial for axes, trial in arms}
+        if self.of is None:
+            return []
+        then, now = by_arm(self.records), {stats.arm_label(axes): work for axes, work in arms}
         if len(now) == 1:
             now = {"all": arms[0][1]}
         if then.keys() != now.keys():
             raise BadInput(
                 f"baseline has the arms {' and '.join(then) or 'none'}; here they are "
-                f"{' and '.join(now)}: compare the same arms"
+                f"{' and '.join(now) or 'others'}: compare the same arms"
             )
-        settings = [_differences(now[arm].to_dict(), _whole(then[arm][-1].trial)) for arm in now]
+        settings = [
+            _differences(work.to_dict(), _whole(then[arm][-1].trial))
+            for arm, work in now.items()
+            if isinstance(work, Trial)
+        ]
         every = list(dict.fromkeys(one for differences in settings for one in differences))
         allowed = [one for one in every if one.startswith("target.") and "target.kind" not in one]
         if len(allowed) < len(every):
             others = "; ".join(one for one in every if one not in allowed)
             raise BadInput(f"baseline has other settings ({others}): compare like with like")
-        there = _differences(machine, before[-1].environment)
+        there = _differences(machine, self.records[-1].environment)
         unlike = [one for one in there if one.startswith(_ALIKE)]
         if unlike and not self.unlike:
             raise BadInput(
@@ -237,13 +249,15 @@ class Changes(Table):
         return [one for one in self.changes if one.word == "regression"]
 
 
-def changes(
-    now: Sequence[Record], before: Sequence[Record], asked: Baseline, notes: Sequence[str] = ()
-) -> Changes:
+def changes(now: Sequence[Record], asked: Baseline, notes: Sequence[str]) -> Changes | None:
     """Compare arm by arm and metric by metric; `Baseline.check` says before whether that may be.
 
-    All comparisons are one family. A metric that neither side measured is none of them.
+    All comparisons are one family. A metric that neither side measured is none of them. Without an
+    earlier result there is nothing to compare with.
     """
+    if asked.of is None:
+        return None
+    before = asked.records
     usual = OPEN if any(one.arrivals is not None for one in now) else CLOSED
     named = [stats.metric(one) for one in asked.metrics or usual]
     named = [one for one in named if any(one.of(each) > 0 for each in (*now, *before))]

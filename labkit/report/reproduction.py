@@ -128,12 +128,14 @@ class Reproduction(FileStudy):
             lines = [f"{len(larger)} {need} arms that run only at a larger scale:", *listed]
             reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(lines))
         table = self.table().text()
-        return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally()])
+        changed = [self.changes.text()] if self.changes else []
+        return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally(), *changed])
 
     def html(self) -> str:
         """Return the title, the chart, the table, and each verdict with its reason."""
         verdicts = "".join([one.html() for one in self.verdicts])
         below = self.table().html() + html.sentences([self.tally()]) + verdicts
+        below += self.changes.html() if self.changes else ""
         return html.heading(self.title()) + html.picture(self.plot) + below
 
     def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:

@@ -19,6 +19,7 @@ from labkit.errors import BadInput
 from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
+from labkit.spec.requests import HIDDEN
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
 from labkit.spec.validation import Part
@@ -67,7 +68,10 @@ class Step:
 
 
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
-    """Return every combination of the axes' values, with the settings that name it."""
+    """Return every combination of the axes' values, with the settings that name it.
+
+    Arms whose credentials differ are numbered where these are hidden: no label shows one.
+    """
     for name, values in axes.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
             raise BadInput(
@@ -82,7 +86,16 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
         )
     combinations = itertools.product(*axes.values())
     trials = [base.replace(**dict(zip(axes, values, strict=True))) for values in combinations]
-    return [({name: label(trial, name) for name in axes}, trial) for trial in trials]
+    found = [({name: label(trial, name) for name in axes}, trial) for trial in trials]
+    given = dict.fromkeys(pair for trial in trials for pair in trial.secrets.items())
+    for settings, trial in found:
+        for header, value in trial.secrets.items():
+            values = [one for name, one in given if name == header]
+            number = f" ({values.index(value) + 1})" if len(values) > 1 else ""
+            shown, numbered = (f'"{header}": "{HIDDEN}{end}"' for end in ("", number))
+            texts = {name: one for name, one in settings.items() if isinstance(one, str)}
+            settings |= {name: text.replace(shown, numbered) for name, text in texts.items()}
+    return found
 
 
 def label(trial: Trial, name: str) -> Any:

@@ -21,6 +21,7 @@ import httptools
 import msgspec
 
 from labkit.measured.http_framing import HEAD_END, BadMessage, TooLarge
+from labkit.measured.transports import responses
 from labkit.measured.transports.responses import Answer, Answered, ResponseHead, ResponseReader
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import ITEM, Request, whole_url
@@ -354,7 +355,8 @@ class HttpClient(OwnClient[HttpSettings]):
 
     def new_reader(self, answered: Answered) -> ResponseReader:
         """Return a reader of responses for a new connection."""
-        return ResponseReader(
+        has_heads = any(one.method == "HEAD" for one in self.to.calls.requests)
+        return (responses.HeadReader if has_heads else ResponseReader)(
             answered,
             max_head_bytes=self.settings.max_head_bytes,
             max_body_bytes=self.settings.max_body_bytes,

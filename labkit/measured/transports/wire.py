@@ -160,7 +160,8 @@ class WireConnection(asyncio.Protocol):
         """Called by the loop once connected."""
         self._transport = cast(asyncio.Transport, transport)
         # A loop may write each request at once: those of one turn go out together.
-        self.write = self._write_soon if self._but_one else self._transport.write
+        write = self._write_soon if self._but_one else self._transport.write
+        self.write = self._reader.noting(write)
         self._client.connections.add(self)
         self._ready.append(self)
 
