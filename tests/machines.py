@@ -39,10 +39,29 @@ DATA = Path(__file__).parent / "data"
 def checks(name: str, table: str = "") -> Any:
     """Return the rows of a table of cases, as of checks: name, changes, status, what is found.
 
-    Without a table they are all of a file of JSON; with one, that table of a file of TOML.
+    Without a table they are all of a file of JSON; with one, that table of a file of TOML, in which
+    "<none>" stands for None.
     """
     text = (DATA / name).read_text("utf-8")
-    return tomllib.loads(text)[table] if table else json.loads(text)
+    return _known(tomllib.loads(text)[table]) if table else json.loads(text)
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_known(one) for one in value]
+    return None if value == "<none>" else value
+
+
+def raws(name: str, table: str) -> list[Any]:
+    """Return the rows of such a table with their texts as bytes, of one character each."""
+
+    def raw(value: Any) -> Any:
+        return value.encode("latin-1") if isinstance(value, str) else value
+
+    rows = checks(name, table)
+    return [[raw(one) for one in row] if isinstance(row, list) else raw(row) for row in rows]
 
 
 def machine(**changes: Any) -> Machine:

@@ -98,15 +98,11 @@ MADE = {
 }
 
 
-def known(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if value == "unknown" else value for name, value in given.items()}
-
-
 def made(changes: dict[str, Any]) -> dict[str, Any]:
     """What was measured, of which some is given as what a function is to make."""
     found: dict[str, Any] = {}
-    for name, value in known(changes).items():
-        found |= MADE[name](**known(value)) if name in MADE else {name: value}
+    for name, value in changes.items():
+        found |= MADE[name](**value) if name in MADE else {name: value}
     return found
 
 
@@ -250,7 +246,7 @@ def test_a_trial_saturates_where_nothing_makes_it_wait(saturates: bool) -> None:
 def test_the_other_side_may_have_set_the_rate(kind: str) -> None:
     compared, rows = checks("guards.toml", "compared")[kind]
     for client, server, other in rows:
-        changes = known({"client.cpu_percent": client, "server.cpu_percent": server})
+        changes = {"client.cpu_percent": client, "server.cpu_percent": server}
         record = make_record(trial=Trial(target=kind).to_dict(), **changes)
 
         assert guards.other_side_is_bottleneck(record) == other

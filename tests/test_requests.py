@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from machines import raws
 
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.targets.http import requests
@@ -15,8 +16,7 @@ from labkit.measured.targets.http.requests import RequestHead, plain_name, plain
 
 PLAIN = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 BLOCK, OTHER_BLOCK = PLAIN[6:], b" HTTP/1.1\r\nHost: i\r\n\r\n"
-POST = b"POST /echo HTTP/1.1\r\nHost: h\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEPT = 8
 
 Request = tuple[str, str, bytes]
@@ -69,37 +69,7 @@ def single(data: bytes) -> Iterator[bytes]:
 # One request
 
 
-REQUESTS: list[tuple[bytes, bytes]] = [
-    (PLAIN, b""),
-    (b"\r\n" + PLAIN, b""),
-    (b"\r\n\r\n" + PLAIN, b""),
-    (b"GET /x HTTP/1.0\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHost:\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHOST: [::1]:80\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHost: a-1.b:\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", b""),
-    (b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n", b""),
-    (b"GET /a%20b/c;d=1?e=f&g HTTP/1.1\r\nHost: h\r\n\r\n", b""),
-    (b"GET http://h:1/x HTTP/1.1\r\nHost: h\r\n\r\n", b""),
-    (b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", b""),
-    (b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", b""),
-    (POST + b"Content-Length: 3\r\n\r\nabc", b"abc"),
-    (POST + b"Content-Length: \t3 \t\r\n\r\nabc", b"abc"),
-    (POST + b"Content-Length: 0\r\n\r\n", b""),
-    (b"GET /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", b"abc"),
-    (POST + b"Content-Length: 8\r\n\r\n01234567", b"01234567"),
-    # Of a body that is too long, one byte more than is wanted.
-    (POST + b"Content-Length: 11\r\n\r\n0123456789a", b"012345678"),
-    (CHUNKED + b"5\r\n01234\r\n" * 5 + b"0\r\n\r\n", b"012340123"),
-    (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
-    (CHUNKED + b'3;a\r\nabc\r\n1;b="c"\r\nd\r\n0;last\r\nX: y\r\n\r\n', b"abcd"),
-    # A body that looks like a request.
-    (POST + b"Content-Length: %d\r\n\r\n" % len(PLAIN) + PLAIN, PLAIN[: KEPT + 1]),
-]
-
-
-@pytest.mark.parametrize(("raw", "body"), REQUESTS)
+@pytest.mark.parametrize(("raw", "body"), raws("requests.toml", "read"))
 def test_a_request_is_what_it_says_wherever_it_is_split(raw: bytes, body: bytes) -> None:
     method, target = raw.decode().split()[:2]
 
@@ -114,22 +84,10 @@ def test_a_request_is_what_it_says_wherever_it_is_split(raw: bytes, body: bytes)
         assert listener.reader.between == (raw[:at].strip() == b"")
 
 
-@pytest.mark.parametrize(
-    ("lines", "stays", "expects"),
-    [
-        (b"GET /x HTTP/1.1\r\nHost: h\r\n", True, False),
-        (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n", True, False),
-        (b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n", False, False),
-        (b"GET /x HTTP/1.0\r\n", False, False),
-        (b"GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n", True, False),
-        (POST + b"Expect: 100-Continue\r\nContent-Length: 1\r\n", True, True),
-        (POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", True, True),
-        (POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n", True, False),
-        (b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n", False, False),
-        (POST + b"Expect: a miracle\r\nContent-Length: 1\r\n", True, False),
-        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n", True, False),
-    ],
-)
+HEADS = raws("requests.toml", "heads")
+
+
+@pytest.mark.parametrize(("lines", "stays", "expects"), HEADS)
 def test_whether_the_client_stays_and_waits_for_a_100(
     lines: bytes, stays: bool, expects: bool
 ) -> None:
@@ -146,39 +104,7 @@ def test_headers_are_found_by_lower_case_name_and_joined() -> None:
 # What is refused
 
 
-TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
-FIRST_LINES = (
-    b"nonsense|HTTP/1.1 200 OK|GET /x|GET /x HTTP/0.9|GET /x HTTP/2.0|GET /x HTTQ/1.1"
-    b"|FETCH /x HTTP/1.1|/x HTTP/1.1|GET HTTP/1.1|GET /a b HTTP/1.1|GET /a HTTP/1.1 "
-    b"|GET /\xff HTTP/1.1|GET /\x00 HTTP/1.1|" + TLS
-)
-HEADERS = b"Host|: h|Host : h|X: a\r\n b|X: \x00|X: a\rb|X: a\nb|X: a\n|Host: h|Host: i"
-HOSTS = b"|Host: a b|Host: a/b|Host: a, b|Host: [x]|Host: h:x|Host: u@h|X: Host"
-LENGTHS = b"1x|-1|+1|99999999999999999999|1\r\nContent-Length: 2"
-REFUSED = [
-    *(b"%b\r\n\r\n" % line for line in FIRST_LINES.split(b"|")),
-    *(b"GET /x HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % line for line in HEADERS.split(b"|")),
-    *(b"GET /x HTTP/1.1\r\n%b\r\n\r\n" % line for line in HOSTS.split(b"|")),
-    *(
-        b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %b\r\n\r\nab" % one
-        for one in LENGTHS.split(b"|")
-    ),
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"GET /x HTTP/1.1\nHost: h\n\r\n\r\n",
-    b"GET /x HTTP/1.1\r\nHost: h\r\n\nGET /y HTTP/1.1\r\nHost: h\r\n\r\n",
-    CHUNKED[:-2] + b"Content-Length: 1\r\n\r\n0\r\n\r\n",
-    b"POST /x HTTP/1.1\r\nContent-Length: 1" + CHUNKED[CHUNKED.index(b"\r") :] + b"0\r\n\r\n",
-    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
-    b"POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-    CHUNKED + b"\r\n\r\n",
-    CHUNKED + b"g\r\n",
-    POST + b"Upgrade: a\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\na",
-    CHUNKED + b"f" * 17 + b"\r\n",
-    CHUNKED + b"1\r\nab\r\n0\r\n\r\n",
-    # A bare LF in a trailer swallows no request that follows.
-    CHUNKED + b"0\r\nX: y\nGET /y HTTP/1.1\r\nHost: h\r\n\r\n",
-    CHUNKED + b"0\r\n\n",
-]
+REFUSED: list[bytes] = raws("requests.toml", "refused")
 AFTER_THE_LAST = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + PLAIN
 
 
@@ -231,17 +157,7 @@ def test_headers_are_parsed_once() -> None:
     assert [target for _, target, _ in listener.requests] == ["/x", "/x", "/yz9", "/yz9"]
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-        b"GET /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na",
-        b"GET /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n",
-        b"\r\n" + PLAIN,
-    ],
-)
+@pytest.mark.parametrize("raw", raws("requests.toml", "unlike_plain"))
 def test_only_the_headers_of_a_plain_request_are_known(raw: bytes) -> None:
     known: set[bytes] = set()
     for _ in range(2):
@@ -249,18 +165,10 @@ def test_only_the_headers_of_a_plain_request_are_known(raw: bytes) -> None:
         assert (len(listener.requests), listener.plain_ones, known) == (1, 0, set())
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"", b"GET /x", PLAIN[:-1], PLAIN + b"G", PLAIN * 2, b"\r\n" + PLAIN, BLOCK,
-        *(b"%b%b" % (line, BLOCK) for line in (
-            b"HEAD /x", b"GET /", b"GET x", b"GET //x", b"GET /x/y", b"GET /x?y", b"GET /%41",
-            b"GET /\xe9", b"GET /x HTTP/1.1\r\nX: GET /x",
-        )),
-        b"GET /" + b"x" * requests.MAX_PLAIN_LINE + BLOCK,
-        b"GET /x  HTTP/1.1\r\nHost: h\r\n\r\n", b"GET /x HTTP/1.1\r\nHost: i\r\n\r\n",
-    ],
-)  # fmt: skip
+NOT_ONE = raws("requests.toml", "not_one")
+
+
+@pytest.mark.parametrize("data", [*NOT_ONE, b"GET /" + b"x" * requests.MAX_PLAIN_LINE + BLOCK])
 def test_what_is_not_one_plain_request_has_no_name(data: bytes) -> None:
     assert plain_name(data, {BLOCK}) == b""
     names, used = plain_names(data, {BLOCK})
