@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from scipy import stats as scipy_stats
 
 from labkit import stats
@@ -75,18 +76,7 @@ def test_counts_that_are_exactly_equal_or_double_are_told_apart() -> None:
     assert (double.answer, double.says) == ("higher", "2 (2 to 2)")
 
 
-@pytest.mark.parametrize(
-    ("of", "to", "says"),
-    [
-        ([], [], "no repeat"),
-        ([1.0] * 5, [1.0] * 6, "5 values against 6"),
-        ([9.0] * 5, [1.0, 1.0, None, 1.0, 1.0], "1 of 5 repeats"),
-        ([9.0] * 5, [1.0, 1.0, math.nan, 0.0, 1.0], "2 of 5 repeats"),
-        ([math.inf, *[9.0] * 4], [1.0] * 5, "1 of 5 repeats"),
-        (["9"] * 5, [1.0] * 7, "5 values against 7"),
-        (["9"] * 5, [1.0] * 5, "it could not be computed: must be real number"),
-    ],
-)
+@pytest.mark.parametrize(("of", "to", "says"), checks("comparing.toml", "undecided"))
 def test_what_cannot_be_compared_is_inconclusive(of: Any, to: Any, says: str) -> None:
     found = stats.compare(of, to)
     assert (found.answer, found.n) == ("inconclusive", min(len(of), len(to)))

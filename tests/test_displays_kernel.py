@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 from kernels import Kernel, Output, kernel
+from machines import checks
 from servers import hostile
 
 from labkit.spec import plan
@@ -55,22 +56,11 @@ def test_a_cell_that_shows_no_result_leaves_one_line(lab: Kernel) -> None:
     assert bundles(output)[-1]["text/plain"].startswith("worker_pool: 50 of 50 ok, ")
 
 
-FAILING = {
-    "lab.Trial(limit=0)": [
-        "BadInput: workload.limit is 0: it must be a whole number from 1 to 1,000,000"
-    ],
-    "lab.run(lab.Trial()).table()": [
-        "NotAwaited: lab.run(...) was not awaited: write `await lab.run(...)`"
-    ],
-    "await lab.arena(lambda fetch, items, limit: None)": [
-        "BadInput: strategy is '<lambda>', which is not a coroutine function: write 'async def "
-        "name(fetch, items, limit)'"
-    ],
-}
+FAILING = checks("displays.toml", "errors")
 
 
 def test_an_error_in_a_cell_is_its_sentence_alone(lab: Kernel) -> None:
-    for code, shown in FAILING.items():
+    for code, shown in FAILING:
         assert lab.run(code)["error"][0]["traceback"] == shown
 
 

@@ -72,14 +72,7 @@ BAD = "anything, as no trial can run (loopback (127.0.0.1))"
 SLOW = {"governor": "powersave"}
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({}, "can measure."),
-        (SLOW | {"swap": 1 << 30, "turbo": "on"}, f"can measure, but do not trust {CALM}."),
-        (SLOW | {"loopback_error": "no"}, f"cannot measure before this is mended: {BAD}."),
-    ],
-)
+@pytest.mark.parametrize(("changes", "sentence"), checks("doctor.toml", "conclusions"))
 def test_the_command_shows_checks_advice_and_a_conclusion_and_fails_only_where_one_is_bad(
     monkeypatch: pytest.MonkeyPatch, capsys: Any, changes: dict[str, Any], sentence: str
 ) -> None:

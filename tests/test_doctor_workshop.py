@@ -80,19 +80,11 @@ def test_notebooks_that_give_no_minutes_are_named() -> None:
 BROKEN = {"out": "", "status": 1, "errors": "Traceback\nNo module named 'labkit'\n"}
 
 
-@pytest.mark.parametrize(
-    ("ended", "output"),
-    [
-        ({"out": "runs /usr\n"}, ("runs /usr", False, 1.2)),
-        (BROKEN, ("does not start: No module named 'labkit'", True, 1.2)),
-        ({"status": -9}, ("does not start: status -9", True, 1.2)),
-        (None, ("python did not end within 60 s", True, 0.0)),
-    ],
-)
+@pytest.mark.parametrize(("ended", "output"), checks("doctor_workshop.toml", "ends"))
 async def test_how_a_program_ends(monkeypatch: pytest.MonkeyPatch, ended: Any, output: Any) -> None:
     ending(monkeypatch, ended)
 
-    assert await workshop.output(["python"]) == output
+    assert await workshop.output(["python"]) == tuple(output)
 
 
 def ending(monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any] | None) -> None:

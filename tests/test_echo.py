@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 from calls import alone, nobody, outcome
+from machines import checks
 from scripted import LINGER, Peer, Scripted, scripted
 from servers import PATIENCE_S, ran
 from targets import Target, ended, running, started
@@ -161,14 +162,7 @@ def test_it_announces_what_is_in_force_and_ends_at_a_signal(api: str, loop: str)
             assert idle.recv(1) == b""
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"api": "carrier pigeon"}, "the server's settings are "),
-        ({"core": 10**6}, "serve.core is 1000000: this process cannot be pinned"),
-        ({"host": "192.0.2.1"}, "the server's settings are "),
-    ],
-)
+@pytest.mark.parametrize(("settings", "says"), checks("echo.toml", "refused"))
 def test_what_cannot_start_says_why(settings: dict[str, Any], says: str) -> None:
     status, errors = ended(started("echo", **settings))
 

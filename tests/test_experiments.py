@@ -61,24 +61,7 @@ async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: s
         assert name in shown
 
 
-OWN: dict[str, Any] = {"printed": False}
-NONE_KEPT, ALL_KEPT = {"kept": 0, "locks_left": 100}, {"kept": 100, "locks_left": 0}
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "figures"),
-    [
-        ("held_lock", {"twice": True}, {"answered": 0, "calls": 0}),
-        ("held_lock", {"twice": False}, {"answered": 2, "calls": 1}),
-        ("held_lock", {"twice": True} | OWN, {"answered": 2, "calls": 1}),
-        *(("weak_cache", {"kind": kind}, NONE_KEPT) for kind in ("str", "dict")),
-        ("weak_cache", {"kind": "object"}, {"kept": 100, "locks_left": 100}),
-        *(("weak_cache", {"kind": kind} | OWN, ALL_KEPT) for kind in ("str", "dict")),
-        ("body_cap", {"beyond_bytes": 1}, {"status": 413}),
-        ("body_cap", {"beyond_bytes": 1, "announced": False}, {"status": 413}),
-        ("body_cap", {"beyond_bytes": 0}, {"status": 200}),
-    ],
-)
+@pytest.mark.parametrize(("name", "settings", "figures"), checks("experiments.toml", "faults"))
 async def test_faults_are_seen_every_time(
     name: str, settings: dict[str, Any], figures: dict[str, float]
 ) -> None:

@@ -200,31 +200,7 @@ def test_conservation_is_two_sums(numbers: dict[str, int], each: int) -> None:
     assert ("not-conserved" in given_codes) != found.conserved
 
 
-IN_FORCE = {"loop": "asyncio", "eager_tasks": False}
-
-
-def transport(**settings: Any) -> dict[str, Any]:
-    return IN_FORCE | {"transport": settings}
-
-
-EFFECTIVE = [
-    ({}, IN_FORCE, None),
-    ({"loop": "uvloop"}, IN_FORCE, "loop was asked as uvloop but asyncio"),
-    ({}, IN_FORCE | {"eager_tasks": True}, "eager_tasks was asked as False but True"),
-    (
-        {"keepalive_timeout": 5},
-        transport(keepalive_timeout=15.0),
-        "transport.keepalive_timeout was asked as 5 but 15.0",
-    ),
-    (DATABASE, transport(min_size=10, max_size=5), "transport.max_size was asked as 10 but 5"),
-    (DATABASE, transport(min_size=10, max_size=10), None),
-    (DATABASE | {"min_size": 2}, transport(min_size=3), "transport.min_size was asked as 2 but 3"),
-    ({"probes": "bare"}, {"loop": "another"}, None),
-    ({"loop": "uvloop"}, {}, None),  # a client that was lost reported nothing
-    # None is whatever the library chooses; a connection that is closed has no such timeout.
-    ({}, transport(accept_encoding="gzip", read_bufsize=65_536), None),
-    ({"force_close": True}, transport(keepalive_timeout=None), None),
-]
+EFFECTIVE = checks("guards.toml", "effective")
 
 
 @pytest.mark.parametrize(("settings", "effective", "doubt"), EFFECTIVE)
@@ -280,13 +256,7 @@ def test_a_code_has_its_verdict_and_ends_its_note_in_what_to_do(code: str) -> No
     assert codes.by_others(blocked) == (code in codes.OTHERS and code != "stalled")
 
 
-@pytest.mark.parametrize(("changes", "found"), [
-    ({"client": None, "server": None}, ""),
-    ({"client.waited_percent": 20.0, "server.waited_percent": 20.0}, ""),
-    ({"client.waited_percent": 20.1}, "core-lost"),
-    ({"server.waited_percent": 20.1}, "server-core-lost"),
-    ({"verdict": "invalid"}, codes.UNKNOWN),
-])  # fmt: skip
+@pytest.mark.parametrize(("changes", "found"), checks("guards.toml", "cores"))
 def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: str) -> None:
     record = make_record(**changes)
     assert codes.disturbance(record) == found

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 from scipy.optimize import brentq
@@ -143,17 +144,7 @@ def test_a_level_out_of_reach_gives_no_ends() -> None:
     assert of_value([float(value) for value in range(8)], level=0.99).ends
 
 
-@pytest.mark.parametrize(
-    ("of", "to", "level", "says"),
-    [
-        ([], [], LEVEL, "at least one"),
-        ([1.0], [1.0, 2.0], LEVEL, "1 values over 2"),
-        ([1.0], [0.0], LEVEL, "not above 0"),
-        ([math.nan], [1.0], LEVEL, "not above 0"),
-        ([math.inf], [1.0], LEVEL, "not above 0"),
-        *(([1.0] * 5, [1.0] * 5, level, "level is") for level in (0.0, 0.4, 1.0, 1.5, math.nan)),
-    ],
-)
+@pytest.mark.parametrize(("of", "to", "level", "says"), checks("intervals.toml", "refused"))
 def test_a_ratio_without_an_interval_is_refused(of: Any, to: Any, level: float, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         of_ratio(of, to, level)

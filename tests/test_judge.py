@@ -92,12 +92,7 @@ def test_three_repeats_decide_where_all_lie_on_one_side() -> None:
         assert "different sides" in open_.reason
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [(1, 2, "holds"), (1.2, 1.8, "holds"), (0.9, 1.1, "inconclusive"), (1.9, 2.1, "inconclusive"),
-     (0.5, 2.5, "inconclusive"), (0.5, 1, "inconclusive"), (2, 2.5, "inconclusive"),
-     (0.5, 0.9, "refuted"), (2.1, 2.5, "refuted")],
-)  # fmt: skip
+@pytest.mark.parametrize(("low", "high", "word"), checks("judge.toml", "by_ends"))
 def test_an_interval_decides_by_both_its_ends(low: float, high: float, word: str) -> None:
     check = Check(measure="wall_s", of="a", at_least=1, at_most=2)
     assert judge.by_interval(check, (low, high))[0] == word
@@ -401,17 +396,13 @@ def two_claims(few_s: float = 2.0, many_s: float = 1.0) -> list[Verdict]:
     return judge.verdicts(TWO, "smoke", runs, cores=2)
 
 
-@pytest.mark.parametrize(
-    ("took", "answers"),
-    [((2, 1), ("holds", "refuted")), ((1, 2), ("refuted", "holds")),
-     ((2, 2), ("holds", "holds")), ((2, 0), ("holds", "inconclusive"))],
-)  # fmt: skip
+@pytest.mark.parametrize(("took", "answers"), checks("judge.toml", "regimes"))
 def test_each_regime_of_a_claim_has_a_verdict_of_its_own(
-    took: tuple[float, float], answers: tuple[str, str]
+    took: list[float], answers: list[str]
 ) -> None:
     few, many, moon, later = two_claims(*took)
     assert [one.name for one in (few, many, moon)] == ["both/few", "both/many", "both/on the moon"]
-    assert (few.verdict, many.verdict) == answers
+    assert [few.verdict, many.verdict] == answers
     for one in (few, many):
         assert (one.remark, one.source) == ("Read it well.", "a document")
         assert one.deciding is one.findings[0]
@@ -430,17 +421,12 @@ def test_each_regime_of_a_claim_has_a_verdict_of_its_own(
         judge.verdicts(TWO, "smoke", [], cores=2, claims=["bot"])
 
 
-@pytest.mark.parametrize(
-    ("in_force", "limit", "repeats", "answer"),
-    [
-        ((False, False), 10, 1, "inconclusive"),
-        ((True, False), 10, 5, "holds"),
-        ((None, None), 10, 5, "holds"),
-        ((False, False), 20, 5, "holds"),
-    ],
-)
+SAME = checks("judge.toml", "in_force")
+
+
+@pytest.mark.parametrize(("in_force", "limit", "repeats", "answer"), SAME)
 def test_two_arms_with_the_same_in_force_cannot_be_compared(
-    in_force: tuple[bool | None, bool | None], limit: int, repeats: int, answer: str
+    in_force: list[bool | None], limit: int, repeats: int, answer: str
 ) -> None:
     setting, wall_s = "enable_cleanup_closed", {"one": 2.0, "other": 1.0}
     runs = [

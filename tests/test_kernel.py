@@ -52,13 +52,7 @@ def test_throttling_is_found_wherever_the_quota_is(root: Path, files: dict[str, 
     assert interference.throttled() == (3, 0.25)
 
 
-QUOTAS = [
-    ({"cpu.max": "max 100000\n"}, None),
-    ({"cpu.max": "150000 100000\n"}, 1.5),
-    ({"cpu.max": "150000 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
-    ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, None),
-    ({"cpu.cfs_quota_us": "200000\n", "cpu.cfs_period_us": "100000\n"}, 2.0),
-]
+QUOTAS = checks("kernel.toml", "quotas")
 
 
 @pytest.mark.parametrize(("files", "cores"), QUOTAS)

@@ -16,6 +16,7 @@ import pytest
 from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 import labkit as lab
 from labkit.errors import BadInput, NotInstalled
@@ -85,14 +86,7 @@ async def planned(text: str) -> Sequence[Step]:
     return recorded.steps
 
 
-KINDS = [
-    {"target": "http", "transport": "aiohttp"},
-    {"target": "http", "transport": "wire"},
-    {"target": "http://127.0.0.1:9000/{item}", "transport": "streams"},
-    {"target": "postgres", "transport": "psycopg"},
-    {"target": "valkey", "transport": "redis"},
-    {"target": "echo", "transport": "echo"},
-]
+KINDS = checks("panel.toml", "kinds")
 NAMES = ["sequential", "gather", "task_pool", "queue", "worker_pool", mine]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from machines import checks
 from programs import ran
 
 import labkit as lab
@@ -50,21 +51,10 @@ def measuring(times_s: dict[str, list[float]], *notes: Note) -> Any:
     return named, mock.patch("labkit.launch.experiment.measured", measured)
 
 
-STEADY = [1.0, 1.01, 0.99, 1.0, 1.02]
 LOST = Note(code="core-lost", message="others had its core")
 
 
-@pytest.mark.parametrize(
-    ("times_s", "how", "ends"),
-    [
-        (STEADY, {"at_most": 1.1}, None),
-        (STEADY, {"faster": 1.05}, "the time of new over old is 1"),
-        ([1.2] * 5, {"at_most": 1.1}, "1.1 at most"),
-        ([0.5] * 5, {"faster": 1.9}, None),
-        ([1.0, 1.2, 1.1, 1.05, 1.3], {"at_most": 1.1}, "not decided: "),
-        (STEADY, {"at_most": 1.1, "repeats": 4}, "not decided: .* 5 needed"),
-    ],
-)
+@pytest.mark.parametrize(("times_s", "how", "ends"), checks("pytest_plugin.toml", "compared"))
 def test_it_fails_unless_the_interval_shows_what_is_asked_for(
     times_s: list[float], how: Any, ends: str | None
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record.codec import decode, encode
@@ -109,11 +110,7 @@ def test_what_is_no_record_is_damaged(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("change", [
-    {"verdict": "fine"}, {"counts": None}, {"counts": {"planned": 1}}, {"wall_s": "1"},
-    {"id": 5}, {"warnings": [{"code": "x"}]}, {"latency_s": {"mean": None}}, {"trial": None},
-    {"timeline": {"t_s": ["0"]}},
-])  # fmt: skip
+@pytest.mark.parametrize("change", checks("record.toml", "edited"))
 def test_an_edited_record_is_damaged(change: dict[str, Any]) -> None:
     with pytest.raises(RecordDamaged, match="restore it from a copy, or move its file elsewhere"):
         decode(json.dumps({**make_record().to_dict(), **change}).encode())

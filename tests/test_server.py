@@ -13,6 +13,7 @@ from time import monotonic, perf_counter
 import aiohttp
 import httptools
 import pytest
+from machines import checks
 from servers import LOOPS, MIB, PATIENCE_S, ROOT, Running, command, launch, serving
 
 import labkit as lab
@@ -139,18 +140,7 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence() -> None:
             assert f"port is {port}: it is taken" in refused(f'{{"port":{port},{settings}}}')
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([], "usage"),
-        (["{"], "settings"),
-        (['{"prt": 1}'], "prt"),
-        (['{"port": 70000}'], "port"),
-        (['{"delay": "sometimes"}'], "randint(0,3)"),
-        (['{"core": 100000}'], "core is 100000"),
-        (['{"host": "192.0.2.1"}'], "host is '192.0.2.1'"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "says"), checks("server.toml", "refused"))
 def test_bad_settings_are_refused_in_a_sentence(arguments: list[str], says: str) -> None:
     assert says in refused(*arguments)
 

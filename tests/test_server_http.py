@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 import aiohttp
 import pytest
+from machines import checks, raws
 from servers import LOOPS, MIB, Running, serving
 from test_requests import REFUSED
 
@@ -128,19 +129,7 @@ def requests(*targets: str) -> bytes:
 # Answers
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/x", "/a%20b?c", "/%ff", "/posts", "/users", "/posts/7", "/posts/0", "/posts/x",
-        "/users/3", "/delay/0.001", "/delay/x", "/bytes/0", "/bytes/70000", "/bytes/1500000",
-        "/stream/0", "/stream/20000", "/stream/10?chunk=3", "/stream/10?chunk=0", "/json/0",
-        "/json/3?encoding=identity", "/json/3?encoding=x", "/message/1000", "/x?rate=10000",
-        "/bytes/3000?rate=300000", "/stream/3000?rate=300000", "/x?rate=0", "/status/204?rate=9",
-        "/status/200", "/status/204", "/status/205", "/status/304", "/status/503", "/status/700",
-        "/fault/stall?seconds=0", "/fault/x", "/fault/drip?seconds=0.01", "/echo", "/a/b", "/",
-        "/fault/error_rate?p=0.5", "/fault/error_rate?p=1", "//", "/-/x",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("target", checks("server_http.toml", "targets"))
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 async def test_what_is_sent_is_what_behaviour_answers(
     server: Running, method: str, target: str
@@ -192,19 +181,7 @@ def test_the_bytes_of_an_answer(server: Running, sent: bytes, header: bytes, end
 # Connections
 
 
-@pytest.mark.parametrize(
-    ("raw", "kept"),
-    [
-        (b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n", True),
-        (closing(b"GET /x"), False),
-        (b"GET /x HTTP/1.0\r\n\r\n", False),
-        (b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
-        (b"GET /stream/9 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
-        (closing(b"HEAD /bytes/9"), False),
-        (closing(b"GET /status/204"), False),
-        (b"\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n", True),
-    ],
-)
+@pytest.mark.parametrize(("raw", "kept"), raws("server_http.toml", "kept"))
 def test_a_connection_is_kept_as_asked(server: Running, raw: bytes, kept: bool) -> None:
     method, target = raw.decode().split()[:2]
     assert talk(server, raw, method) == ([expected(method, target)], kept)

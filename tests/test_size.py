@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from machines import checks
 from size import (
     LIMITS,
     ROOT,
@@ -23,25 +24,6 @@ from size import (
 )
 
 ONE = "def _one(): ...\n_one()"
-DOCUMENTED = '''"""A module,
-
-in three lines."""
-
-class Thing:
-    """A thing."""
-
-    async def start(self):
-        """Start."""
-'''
-METHODS = """
-class Thing:
-    def go(self):
-        self._one(), self._twice(), self._twice()
-
-    def _one(self): ...
-    def _twice(self): ...
-    def _never(self): ...
-"""
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -57,31 +39,12 @@ def test_the_package_keeps_its_limits() -> None:
     assert not over, f"see 'make size':\n{limit_table(over)}"
 
 
-@pytest.mark.parametrize(
-    ("source", "lines"),
-    [
-        ("# why\n\nx = 1  # why\n    \n# why\n", 1),
-        (DOCUMENTED, 2),
-        ('x = 1\n"""no\n\ndocstring"""\n', 4),
-        ("x = [\n    1,\n\n    # why\n    2,\n]\n", 4),
-    ],
-)
+@pytest.mark.parametrize(("source", "lines"), checks("size.toml", "lines"))
 def test_lines_with_a_token_are_code_and_docstrings_are_not(source: str, lines: int) -> None:
     assert code_lines(source) == lines
 
 
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        (ONE, ["_one"]),
-        ("async def _one(): ...\nx = _one", ["_one"]),
-        (f"{ONE}\n_one = None\ndel _one", ["_one"]),
-        (METHODS, ["_one"]),
-        ("def _never(): ...", []),
-        (f"{ONE}\n_one()", []),
-        *[(f"def {name}(): ...\n{name}()", []) for name in ("public", "__mangled", "__getattr__")],
-    ],
-)
+@pytest.mark.parametrize(("source", "found"), checks("size.toml", "private"))
 def test_private_functions_with_one_reference_are_found(source: str, found: list[str]) -> None:
     assert called_once(source) == found
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from machines import checks
 
 import labkit as lab
 from labkit.profiler.slow_callbacks import LOOP_ITSELF, THREAD, Sample, blockers, locate
@@ -65,21 +66,11 @@ async def test_thread_is_gone_after_the_block_also_when_it_fails() -> None:
     assert not there()
 
 
-@pytest.mark.parametrize(
-    ("frames", "blocked"),
-    [
-        # From when the tick was due to the first sample that shows another.
-        (["one", "one", "other"], [("one", 1.0, 0.3)]),
-        (["other", "one", "one"], [("one", 1.2, 0.2)]),
-        # Many short callbacks, of which none is slow.
-        (["one", "other", "third"], []),
-        # A loop that waits for its clock.
-        (["one", "one", None, None], [("one", 1.0, 0.3)]),
-    ],
-)
+@pytest.mark.parametrize(("frames", "blocked"), checks("slow_callbacks.toml", "blockers"))
 def test_who_blocked_the_loop_by_samples_from_1_1_s_on(
     frames: list[Any], blocked: list[tuple[str, float, float]]
 ) -> None:
+    frames = [frame and sys.intern(frame) for frame in frames]  # the same one is one object
     samples = [Sample(1.1 + n / 10, frame, frame, "") for n, frame in enumerate(frames)]
     found = list(blockers(samples, due_s=1.0, ended_s=1.1 + len(frames) / 10))
     assert [one.callback for one in found] == [name for name, *_ in blocked]

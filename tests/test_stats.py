@@ -12,6 +12,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
@@ -110,20 +111,7 @@ def test_value_is_shown_in_the_unit_that_people_read(name: str) -> None:
 # Which records count
 
 
-WAITED = [  # per cent of client and server, and where the measure would lie without
-    ("throughput_rps", 100.0, (10, 0), (100, 100 / 0.9)),
-    ("wall_s", 10.0, (10, 10), (8, 10)),
-    ("wall_s", 10.0, (80, 80), (0.1, 10)),
-    ("cpu_percent", 50.0, (None, 20), (50, 62.5)),
-    ("cpu_us_per_request", 90.0, (10, 50), (81, 100)),
-    ("latency_p50_s", 1.0, (10, 0), (0.9, 1)),
-    ("latency_p99_s", 1.0, (5, 0), (1, 1)),
-    ("latency_p99_s", 1.0, (6, 0), (0.001, 1)),
-    ("latency_error_p99_s", -0.5, (6, 0), (-0.5, -0.5)),
-    ("process_peak_rss_bytes", 9.0, (50, 50), (9, 9)),
-    ("own_us", 100.0, (20, 0), (80, 125)),
-    ("own_bytes", 100.0, (20, 0), (100, 100)),
-]
+WAITED = checks("stats.toml", "waited")
 
 
 @pytest.mark.parametrize(("measure", "value", "waited", "ends"), WAITED)
@@ -291,18 +279,10 @@ def test_summary_rows_are_json_without_nan() -> None:
     assert rows[0]["wall_s"] is None
 
 
-LABELS = {
-    "all": {},
-    r"a\nb": {"strategy": "a\nb"},
-    "1,000": {"limit": 1000},
-    "gather, limit 1000": GATHER | {"limit": 1000},
-    "eager_tasks true": {"eager_tasks": True},
-    "transport.timeout_s none": {"transport.timeout_s": None},
-    "0.5": {"transport.timeout_s": 0.5},
-}
+LABELS = checks("stats.toml", "labels")
 
 
-@pytest.mark.parametrize(("label", "settings"), LABELS.items())
+@pytest.mark.parametrize(("label", "settings"), LABELS)
 def test_label_of_an_arm(label: str, settings: dict[str, Any]) -> None:
     assert stats.arm_label(settings) == label
 
@@ -343,14 +323,10 @@ def test_a_block_without_a_trusted_number_has_none(changes: dict[str, Any]) -> N
     assert of[1:] == [None] * (len(of) - 1)
 
 
-NO_ARMS = {
-    "no record has the settings": {"strategy": "chunked"},
-    "did you mean 'strategy'": {"strategyy": "gather"},
-    "several records of repeat 0": {"limit": 1_000},
-}
+NO_ARMS = checks("stats.toml", "no_arms")
 
 
-@pytest.mark.parametrize(("says", "of"), NO_ARMS.items())
+@pytest.mark.parametrize(("says", "of"), NO_ARMS)
 def test_pairs_refuse_an_arm_that_is_not_one(says: str, of: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=says):
         both(stats.frame(make_study({"gather": {}, "wait": {}})), of, WAIT)

@@ -22,6 +22,7 @@ from calls import FAILURES, alone, nobody
 from counted import turns
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 from scripted import Peer, Scripted, answer, scripted
 
 from labkit.measured.transports import Fetch, open_transport, paced
@@ -116,17 +117,12 @@ async def each(fetch: Fetch, count: int) -> None:
 
 @pytest.mark.parametrize("read", ["read", "stream", "release"])
 @pytest.mark.parametrize(
-    ("kind", "wire_bytes", "decoded_bytes"),
-    [
-        ("hello", 5, 5),
-        ("empty", 0, 0),
-        ("big", 300_000, 300_000),
-        ("packed", len(GZIPPED), 10_000),
-    ],
+    ("kind", "decoded_bytes"), [("hello", 5), ("empty", 0), ("big", 300_000), ("packed", 10_000)]
 )
 async def test_an_item_is_one_request_whose_bytes_are_counted_as_they_came_and_unpacked(
-    server: Server, kind: str, wire_bytes: int, decoded_bytes: int, read: str
+    server: Server, kind: str, decoded_bytes: int, read: str
 ) -> None:
+    wire_bytes = len(GZIPPED) if kind == "packed" else decoded_bytes
     transport = over(server, kind, read=read, chunk_bytes=1_000, accept_encoding="br")
     async with transport as fetch:
         found = [await fetch(7), await fetch(8)]
@@ -170,10 +166,7 @@ async def test_a_released_body_is_not_waited_for(server: Server) -> None:
 # Connections
 
 
-@pytest.mark.parametrize(
-    ("settings", "connections"),
-    [({}, 1), ({"force_close": True}, 5), ({"session_per_request": True}, 5), ({"limit": 1}, 1)],
-)
+@pytest.mark.parametrize(("settings", "connections"), checks("aiohttp.toml", "connections"))
 @pytest.mark.parametrize("read", ["read", "stream"])
 async def test_connections_that_the_server_sees(
     server: Server, settings: dict[str, Any], connections: int, read: str
@@ -184,17 +177,7 @@ async def test_connections_that_the_server_sees(
     assert (len(server.targets), server.connections) == (5, connections)
 
 
-@pytest.mark.parametrize(
-    ("settings", "most"),
-    [
-        ({"limit": 3}, 3),
-        ({"limit_per_host": 2}, 2),
-        ({"limit": 3, "limit_per_host": 2}, 2),
-        ({}, 12),
-        ({"limit": 3, "force_close": True}, 3),
-        ({"limit": 3, "session_per_request": True}, 12),
-    ],
-)
+@pytest.mark.parametrize(("settings", "most"), checks("aiohttp.toml", "most"))
 async def test_the_connectors_limit_bounds_what_the_server_sees(
     server: Server, settings: dict[str, Any], most: int
 ) -> None:
@@ -249,17 +232,7 @@ async def test_requests_that_gave_up_or_were_cancelled_harm_no_other(server: Ser
 # What is in force
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"limit": 30, "limit_per_host": 20, "keepalive_timeout": 0.5, "trace": True},
-        {"ttl_dns_cache": None, "use_dns_cache": False, "enable_cleanup_closed": True},
-        {"timeout_s": None, "sock_connect_timeout_s": None, "force_close": True},
-        {"connect_timeout_s": 1, "sock_read_timeout_s": 2.5, "session_per_request": True},
-        {"accept_encoding": "zstd", "read_bufsize": 4_096, "retry_dropped": True},
-    ],
-)
+@pytest.mark.parametrize("settings", checks("aiohttp.toml", "in_force"))
 async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
     asked = AiohttpTransport(**settings)
     transport = open_transport(asked, "http://127.0.0.1:1")
@@ -283,20 +256,7 @@ async def test_what_is_in_force_is_read_back(settings: dict[str, Any]) -> None:
 # Failures
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        ("error", ["status"]),
-        ("missing", ["status"]),
-        ("switched", ["status"]),
-        ("reset", ["reset"]),
-        ("silent", ["disconnected"]),
-        ("truncated", ["payload"]),
-        ("cut-chunks", ["payload"]),
-        ("garbage", ["payload"]),
-        ("half-head", ["disconnected", "payload"]),
-    ],
-)
+@pytest.mark.parametrize(("kind", "expected"), checks("aiohttp.toml", "expected"))
 async def test_a_failure_has_the_kind_of_its_cause(
     server: Server, kind: str, expected: list[str]
 ) -> None:
@@ -411,21 +371,7 @@ async def test_addresses_are_of_their_family() -> None:
     assert {one["hostname"] for one in found} == {"target.invalid"}
 
 
-@pytest.mark.parametrize(
-    ("settings", "at_once", "lookups"),
-    [
-        ({}, False, 1),
-        ({"use_dns_cache": False}, False, 1),
-        ({"force_close": True}, False, 1),
-        ({"force_close": True, "use_dns_cache": False}, False, 5),
-        ({"force_close": True, "ttl_dns_cache": 0}, False, 5),
-        ({"session_per_request": True}, False, 5),
-        # Requests at once share a look-up only with the cache.
-        ({"resolve_s": 0.01}, True, 1),
-        ({"resolve_s": 0.01, "use_dns_cache": False}, True, 5),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("settings", "at_once", "lookups"), checks("aiohttp.toml", "lookups"))
 async def test_a_name_is_looked_up_for_a_connection_that_finds_it_in_no_cache(
     server: Server, settings: dict[str, Any], at_once: bool, lookups: int
 ) -> None:
@@ -442,20 +388,7 @@ async def test_a_name_is_looked_up_for_a_connection_that_finds_it_in_no_cache(
 # Spelling
 
 
-@pytest.mark.parametrize(
-    ("url", "path", "spelt"),
-    [
-        ("http://h", "/{item}", "http://h/7"),
-        ("http://h/", "/{item}", "http://h/7"),
-        ("http://h/a/{item}?b={c}", "", "http://h/a/7?b={c}"),
-        ("http://h/a", "", "http://h/a"),
-        ("http://h/", "", "http://h/"),
-        ("http://h", "/{item}%20x", "http://h/7%20x"),
-        ("http://h", "/a", "http://h/a"),
-        ("http://h", "/{item}/{item}", "http://h/7/7"),
-        ("http://h/{item}", "/{item}", "http://h/7/7"),
-    ],
-)
+@pytest.mark.parametrize(("url", "path", "spelt"), checks("aiohttp.toml", "spelt"))
 def test_the_number_of_the_item_is_written_into_url_and_path(
     url: str, path: str, spelt: str
 ) -> None:
