@@ -14,7 +14,7 @@ from hdrh.histogram import HdrHistogram
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.preflight import Ready
 from labkit.profiler.callgraph import Call, Function
-from labkit.record.record import Record, Timeline
+from labkit.record.record import Note, Record, Timeline
 from labkit.record.requests import PHASES, Arrivals, Latency, Lateness, Phase, Phases, Spent, Traced
 from labkit.spec.trial import Trial
 
@@ -48,11 +48,13 @@ def make_record(
     """Return a valid record of 100,000 requests, with `changes` by field name.
 
     A dotted name changes one field of a part (`**{"process.peak_rss_bytes": 1}`); `settings` are
-    those of `Trial`; `latencies_us` fill the histogram.
+    those of `Trial`; `latencies_us` fill the histogram; of a warning its code is enough.
     """
     record = _record(tuple((settings or {}).items()))
     if latencies_us is not None:
         changes["latency_hdr"] = encoded(latencies_us)
+    notes = changes.pop("warnings", ())
+    changes["warnings"] = [Note(code=n, message=n) if isinstance(n, str) else n for n in notes]
     whole = {name: value for name, value in changes.items() if "." not in name}
     record = msgspec.structs.replace(record, **whole)
     for dotted, value in changes.items():

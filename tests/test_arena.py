@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -122,9 +123,6 @@ def test_what_the_server_saw_comes_first_and_each_code_has_its_advice() -> None:
     assert all(one["advice"].endswith(".") for one in faults().values())
 
 
-FAILED = {"name": "failing", "planned": 60, "failing": 13}
-
-
 def waits(few: int, many: int, **changes: Any) -> list[ScenarioResult]:
     """So many items waiting for an answer, of 3,000 and of 6,000."""
     usual = {"turns": 2, "cpu_s": 0.001, "duration_s": 0.3, **changes}
@@ -134,38 +132,20 @@ def waits(few: int, many: int, **changes: Any) -> list[ScenarioResult]:
     ]
 
 
-LONG, LOST = scenario(blocked_s=0.5), scenario(**FAILED, missing=4)
-JUDGED: dict[str, tuple[list[ScenarioResult], list[str]]] = {
-    "one long turn may be the machine": ([scenario(blocked_s=2.0), scenario()], []),
-    "two long turns": ([LONG, scenario(longest_turn_s=0.5)], ["blocks-the-loop"]),
-    "a very long turn": ([scenario(blocked_s=12.0)], ["blocks-the-loop"]),
-    "a window": (waits(992, 992), []),
-    "more with more items": (waits(292, 592), ["unbounded-tasks"]),
-    "in proportion": (waits(112, 232), ["unbounded-tasks"]),
-    "a small window": (waits(72, 72), []),
-    "hardly more": (waits(72, 102), []),
-    "a few limits": (waits(8, 16), []),
-    "late while items failed": ([scenario(), scenario(**FAILED, end="late")], ["too-slow"]),
-    "a timer of 1 ms": (waits(0, 0, turns=300), []),
-    "many turns": (waits(0, 0, turns=1_000), ["polls-hot"]),
-    "a core in few turns": (waits(0, 0, cpu_s=0.1), ["polls-hot"]),
-    "lost, failing or not": ([scenario(missing=5, missing_item=56), LOST], ["loses-items"]),
-    "lost where items fail": ([scenario(), LOST], ["stops-at-first-failure"]),
-    "hangs where items fail": ([scenario(), scenario(**FAILED, end="stuck")], ["never-ends"]),
-    "calls without an end": ([scenario(end="endless", calls=2_000)], ["repeats-items"]),
-}
-
-
 @pytest.mark.parametrize(("lost", "code"), checks("arena.toml", "lost"))
 def test_an_exam_that_was_lost_is_a_fault(lost: str, code: str) -> None:
     assert codes(scenario(), lost=lost) == [code]
 
 
-@pytest.mark.parametrize(("scenarios", "expected"), JUDGED.values(), ids=JUDGED)
+JUDGED = checks("arena.toml", "judged")
+
+
+@pytest.mark.parametrize(("what", "observed", "expected"), JUDGED, ids=[one[0] for one in JUDGED])
 def test_faults_follow_from_what_was_observed(
-    scenarios: list[ScenarioResult], expected: list[str]
+    what: str, observed: list[dict[str, Any]], expected: list[str]
 ) -> None:
-    assert codes(*scenarios) == expected
+    made = [waits(**one) if "few" in one else [scenario(**one)] for one in observed]
+    assert codes(*itertools.chain(*made)) == expected, what
 
 
 # --- ranks

@@ -13,7 +13,7 @@ from scipy.stats import binom
 from labkit import stats
 from labkit.errors import BadInput
 from labkit.lab import facade, runner
-from labkit.record.record import Interference, Note, Record
+from labkit.record.record import Interference, Record
 from labkit.record.store import Store
 from labkit.report.file_study import Audit
 from labkit.spec.plan import Coded, Step
@@ -155,7 +155,7 @@ def test_what_is_off_refutes_its_figure_and_no_other(
 
 
 def test_no_figure_holds_by_records_that_lost_a_request() -> None:
-    lost = [Note(code="not-conserved", message="a request is lost")]
+    lost = ["not-conserved"]
     assert "holds" not in audit(readings(), warnings=lost, verdict="invalid").values()
 
 

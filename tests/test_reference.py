@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labkit.launch import environment
-from labkit.record.record import Note, Record, Stall
+from labkit.record.record import Record, Stall
 from labkit.record.store import Store
 from labkit.report import stored
 from labkit.report.reproduction import Reproduction
@@ -21,7 +21,7 @@ NOTHING = dict.fromkeys(("client", "process", "wall_s", "throughput_rps", "effic
 # Each of them says that it is valid.
 SPOILT: dict[tuple[str, int], dict[str, Any]] = {
     ("task_pool", 1): {"stalls": [Stall(who="client", at_s=3.0, lasted_s=20.0)]},
-    ("pypeln", 3): {**NOTHING, "warnings": [Note(code="worker-lost", message="it died")]},
+    ("pypeln", 3): {**NOTHING, "warnings": ["worker-lost"]},
 }
 
 
@@ -61,7 +61,7 @@ def test_a_reference_keeps_every_run_and_its_picture_says_which_no_figure_is_of(
 
 
 def test_a_row_without_a_good_run_and_one_that_was_not_run_say_why() -> None:
-    lost = run("sync-100", 0, verdict="invalid", warnings=[Note(code="stalled", message="")])
+    lost = run("sync-100", 0, verdict="invalid", warnings=["stalled"])
     found = Reproduction(study_file.load("miech-2016"), "workshop", [lost]).omissions()
     assert found[0] == "1 of 1 runs invalid, as all of their row: stalled (sync-100)."
     assert "52 minutes" in next(one for one in found if one.startswith("each-1m "))

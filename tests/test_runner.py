@@ -17,7 +17,7 @@ from labkit.lab import runner
 from labkit.lab.progress import Reporter
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
-from labkit.record.record import Note, Record
+from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.spec import plan
 from labkit.spec.trial import Trial
@@ -42,7 +42,7 @@ class Launches:
         record = make_record(
             id=f"20991120T000000-{number:03}",
             **{name: getattr(position, name) for name in POSITION},
-            warnings=[Note(code=code, message=code) for code in codes],
+            warnings=codes,
             **self.known,
         )
         keep(record)
