@@ -12,15 +12,23 @@ from factories import STUDIES, make_record
 from programs import here
 
 import labkit as lab
-from labkit.charts import Claimed, forest
+from labkit.charts import forest
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import experiment, preflight
 from labkit.record.store import Store
 from labkit.report.file_study import Ledger
 from labkit.spec.trial import Trial
-from labkit.studies import study_file
+from labkit.studies import judge, study_file
+from labkit.studies.parts import Check, Judged
+from labkit.studies.verdicts import Verdict
 
 MINE = study_file.load(str(STUDIES / "mine.toml"))
+
+
+def verdict(*ratios: float) -> Verdict:
+    check = Check(says="It is so", measure="wall_s", of="a", to="b", at_least=0.001)
+    found = [judge.decide(Judged(check=check, of=("a",), to=("b",)), ratios)] if ratios else []
+    return Verdict.of(found, id="a", source="", says="It is so", scale="smoke")
 
 
 def ledger() -> Ledger:
@@ -57,16 +65,15 @@ def test_the_forest_names_every_claim_and_is_the_same_twice() -> None:
     first, second = ledger().plot(), ledger().plot()
     assert all(name in first.alt for name in ("mine holds", "slow holds", "later inconclusive"))
     assert first.svg() == second.svg()
-    rest = [Claimed(id="a", status="inconclusive", says="It is so", why="needs a database")]
-    assert forest(rest).png()
+    assert forest([verdict()]).png()
     with pytest.raises(BadInput, match="no claims"):
         forest([])
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.6, 0.97, 1.0, 1.06, 1.4, 1.95, 8, 40, 2_000])
 def test_the_axis_of_the_forest_has_two_ticks_or_more(ratio: float) -> None:
-    one = Claimed(id="a", status="holds", says="It is so", value=ratio, is_ratio=True, n=5)
-    (marks,) = [ax for ax in forest([one], title="Mine").axes if ax.get_xscale() == "log"]
+    chart = forest([verdict(*[ratio] * 5)], title="Mine")
+    (marks,) = [ax for ax in chart.axes if ax.get_xscale() == "log"]
     low, high = marks.get_xlim()
     assert 2 <= sum(low <= tick <= high for tick in marks.get_xticks()) <= 9
 

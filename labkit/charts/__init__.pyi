@@ -5,7 +5,6 @@ from labkit.charts.bar_chart import bars as bars
 from labkit.charts.bar_chart import ladder as ladder
 from labkit.charts.figure import Chart as Chart
 from labkit.charts.figure import trust as trust
-from labkit.charts.interval_chart import Claimed as Claimed
 from labkit.charts.interval_chart import board as board
 from labkit.charts.interval_chart import forest as forest
 from labkit.charts.kinds import plot as plot

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -150,31 +149,9 @@ _MARKERS: Mapping[str, Mark] = {
 _MAX_BOLD, _MAX_WORDS = 60, 68
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """A claim in one regime as it is drawn: its status, and the effect that decided it.
-
-    `band` is where it holds (None: open), `inside` how many of `n` runs lie there. `says` is what
-    was looked at, `text` the effect in words, `why` the reason where nothing was measured.
-    """
-
-    id: str
-    regime: str = ""
-    status: str
-    says: str
-    why: str = ""
-    value: float | None = None
-    interval: tuple[float, float] | None = None
-    band: tuple[float | None, float | None] = (None, None)
-    is_ratio: bool = False
-    inside: int = 0
-    n: int = 0
-    text: str = ""
-
-    def __str__(self) -> str:
-        known = self.value is not None and math.isfinite(self.value)
-        name = f"{self.id}/{self.regime}" if self.regime else self.id
-        return f"{name} {self.status}" + (f", {self.text}" if known else "")
+# A verdict on a claim in one regime, with the figures of the check that decided it: what
+# `studies.verdicts.Verdict` has.
+Claimed = Any
 
 
 @applied()
@@ -184,22 +161,24 @@ def forest(
     title: str = "What others claim, and what was measured",
     notes: Sequence[str] = (),
 ) -> Chart:
-    """Draw all claims below each other, ratios first. Raises `BadInput` where there is none."""
+    """Draw all verdicts below each other, ratios first. Raises `BadInput` where there is none."""
     if not claims:
         raise BadInput("there are no claims to draw: check at least one")
-    measured = [one for one in claims if one.status in _MARKERS and one.value is not None]
-    ratios = sorted((one for one in measured if one.is_ratio), key=lambda one: -(one.value or 0))
+    measured = [one for one in claims if one.measured is not None]
+    ratios = sorted((one for one in measured if one.is_ratio), key=lambda one: -one.measured)
     counts = [one for one in measured if not one.is_ratio]
-    rest = [one for one in claims if one not in measured]
+    rest = [one for one in claims if one.measured is None]
     every = ((ratios, _ratios), (counts, _counts), (rest, _rest))
     panels = [(rows, draw) for rows, draw in every if rows]
     heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
-    found = {one.status for one in measured}
+    found = {one.verdict for one in measured}
     legend = _legend({name: mark for name, mark in _MARKERS.items() if name in found})
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
     chart = Chart(
         title=title,
-        parts=map(str, claims),
+        parts=(
+            ", ".join(filter(None, [f"{one.name} {one.verdict}", one.effect])) for one in claims
+        ),
         height_in=sum(heights) + 0.4,
         notes=notes,
         legend=legend,
@@ -213,8 +192,9 @@ def forest(
         words.set_ylim(marks.get_ylim())
         words.axis("off")
         for row, one in enumerate(rows):
-            above = ": ".join(filter(None, [one.status, one.text or one.why]))
-            below = ": ".join(filter(None, [one.regime, one.says]))
+            above = f"{one.verdict}: {one.effect or one.reason}"
+            says = (one.deciding.says if one.deciding else "") or one.says
+            below = ": ".join(filter(None, [one.regime, says]))
             shortened = partial(textwrap.shorten, placeholder=" ...")
             # The marks keep their width, and what is too long is in the table whole.
             small: dict[str, Any] = {"fontsize": _SMALL_PT, "in_layout": False}
@@ -231,16 +211,15 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.set_xscale("log")
     known = [1.0]
     for one in rows:
-        known += [end for end in (one.value, *(one.interval or ()), *one.band) if end]
+        ends = (one.measured, *(one.interval or ()), one.at_least, one.at_most)
+        known += [end for end in ends if end]
     more = max((max(known) / min(known)) ** 0.05, 2**0.25)
     low, high = min(known) / more, max(known) * more
     ax.set_xlim(low, high)
     for row, one in enumerate(rows):
-        start, end = (low if one.band[0] is None else one.band[0]), one.band[1] or high
-        start, end = max(start, low), min(end, high)
+        start, end = max(one.at_least or low, low), min(one.at_most or high, high)
         ax.barh(row, end - start, 0.8, start, facecolor=_BAND)
-        assert one.value is not None
-        _interval(ax, row, one.interval, one.value, _MARKERS[one.status])
+        _interval(ax, row, one.interval, one.measured, _MARKERS[one.verdict])
     ax.axvline(1, color=INK, linewidth=1, linestyle=":")
     axes.logarithmic(ax.xaxis, marks=next(ticks for most, ticks in _TICKS if high / low < most))
     ax.grid(axis="x", color=PALE)
@@ -254,7 +233,7 @@ def _counts(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.barh(range(len(rows)), 0.12, 0.8, 0.94, facecolor=_BAND)
     ax.hlines(range(len(rows)), 0, 1, color=PALE, linewidth=1, zorder=1)
     for row, one in enumerate(rows):
-        _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.status])
+        _interval(ax, row, None, one.inside / max(one.n, 1), _MARKERS[one.verdict])
     ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
     ax.set_xlabel("runs in which the claim holds")
 

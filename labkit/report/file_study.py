@@ -25,8 +25,6 @@ from labkit.studies.verdicts import MARKS, Verdict, tally
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Chart
-
 # The axis of every study that a file states.
 ARM = "arm"
 
@@ -133,7 +131,7 @@ class FileStudy(Study):
             "verdicts": [one.to_dict() for one in self.verdicts],
         }
 
-    def report(self, picture: Chart | None = None) -> str:
+    def report(self, picture: charts.Chart | None = None) -> str:
         """Return one self-contained HTML page: tables, verdicts, charts, and how to repeat it.
 
         `picture` takes the place of the study's own chart.
@@ -155,28 +153,11 @@ class FileStudy(Study):
 class Ledger(FileStudy):
     """Claims that were checked, each with its verdict and what its checks found."""
 
-    def plot(self, kind: str = "forest") -> Chart:
+    def plot(self, kind: str = "forest") -> charts.Chart:
         """Draw the `forest`: each claim's effect with its interval and band; or as a study."""
         if kind != "forest":
             return super().plot(kind)
-        found = [
-            charts.Claimed(
-                id=one.id,
-                regime=one.regime,
-                status=one.verdict,
-                says=(one.deciding.says if one.deciding else "") or one.says,
-                why=one.reason,
-                value=one.measured,
-                interval=one.interval,
-                band=(one.at_least, one.at_most),
-                is_ratio=bool(one.is_ratio),
-                inside=one.inside or 0,
-                n=one.n or 0,
-                text=one.effect or "",
-            )
-            for one in self.verdicts
-        ]
-        return charts.forest(found, notes=self.sentences())
+        return charts.forest(self.verdicts, notes=self.sentences())
 
     def table(self) -> Table:
         """Return one row a claim, and below it one a regime and figure; then the sentences."""
