@@ -26,8 +26,7 @@ KINDS = (*_SPECIAL, *stats.ALIASES, *stats.METRICS)
 
 def check(kind: str, *, of_one: bool = False) -> None:
     """Raise `BadInput` for a plot that does not exist, or that several trials cannot have."""
-    if kind not in KINDS:
-        raise validation.unknown("plot", kind, KINDS)
+    validation.check_known("plot", kind, KINDS)
     if kind in OF_ONE and not of_one:
         raise BadInput(f"plot is {kind!r}: it shows one trial, not a comparison; plot one run")
 

@@ -87,8 +87,7 @@ async def arena(
 
 def default_trial(scale: str) -> Trial:
     """Return the trial that strategies are ranked by if none is given. Raises `BadInput`."""
-    if scale not in REQUESTS:
-        raise validation.unknown("scale", scale, REQUESTS)
+    validation.check_known("scale", scale, REQUESTS)
     return Trial(requests=REQUESTS[scale], limit=LIMIT, delay=DELAY, transport="wire")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,9 +18,6 @@ from labkit.report.html import Table
 from labkit.report.study import Outcome
 from labkit.report.tables import EFFICIENCY
 from labkit.stats.comparisons import MARGIN, RANKED, BoardRow, rank_all, repeats_text, title
-
-if TYPE_CHECKING:
-    from labkit.charts import Chart
 
 WIDTH = 100
 
@@ -46,7 +43,7 @@ class Arena(Outcome):
         """Return the faults of each who was examined, by name; an empty list is none."""
         return {each.name: list(each.faults) for each in self.examined}
 
-    def plot(self, kind: str = "board") -> Chart:
+    def plot(self, kind: str = "board") -> charts.Chart:
         """Draw the `board`, the four metrics beside each other; or any kind of a study.
 
         Raises `BadInput` where nobody is on the board.

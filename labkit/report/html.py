@@ -14,14 +14,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from labkit import charts
 from labkit.errors import LabError
 from labkit.escaping import escape, visible
 from labkit.stats import frames
-
-if TYPE_CHECKING:
-    from labkit.charts import Chart
 
 # Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger.
 MAX_BYTES = 140_000
@@ -138,7 +136,7 @@ def folded(summary: str, inner: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{inner}</details>"
 
 
-def picture(draw: Callable[[], Chart]) -> str:
+def picture(draw: Callable[[], charts.Chart]) -> str:
     """Return the chart as part of the page, for light and dark; nothing where there is none."""
     try:
         chart = draw()
@@ -155,7 +153,7 @@ def picture(draw: Callable[[], Chart]) -> str:
     )
 
 
-def figure(chart: Chart, caption: str = "") -> str:
+def figure(chart: charts.Chart, caption: str = "") -> str:
     """Return the chart as SVG within a page, which needs no other file, and its caption."""
     data = base64.b64encode(chart.svg().encode()).decode("ascii")
     image = f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(chart.alt)}">'

@@ -24,8 +24,6 @@ from labkit.stats.comparisons import times
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Chart, Rung
-
 # Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe.
 BOTTLENECK_PERCENT = 90.0
 # The rung that what others made is compared with.
@@ -51,7 +49,7 @@ class Ladder(FileStudy):
     """A ladder that was climbed: `rungs` has a row a rung; `absent` says what brings the others."""
 
     @cached_property
-    def rungs(self) -> list[Rung]:
+    def rungs(self) -> list[charts.Rung]:
         """Every rung that ran, in the order of the file."""
         rows = {row[ARM]: row for row in stats.summary_rows(self._summary)}
         by_arm: dict[str, list[Record]] = {arm: [] for arm in rows}
@@ -65,7 +63,7 @@ class Ladder(FileStudy):
             }
             for arm, runs in by_arm.items()
         }
-        found: list[Rung] = []
+        found: list[charts.Rung] = []
         for arm in self.file.arms:
             if arm.id not in rows:
                 continue
@@ -107,7 +105,7 @@ class Ladder(FileStudy):
 
         return pd.DataFrame(msgspec.to_builtins(self.rungs))
 
-    def plot(self, kind: str = "ladder") -> Chart:
+    def plot(self, kind: str = "ladder") -> charts.Chart:
         """Draw the `ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
             own = [one for one in self.records if "program" not in one.trial]
@@ -215,13 +213,13 @@ def _number(value: float | None) -> str:
     return _NONE if value is None else stats.number(value)
 
 
-def _range_text(one: Rung, name: str, form: Callable[[float], str]) -> str:
+def _range_text(one: charts.Rung, name: str, form: Callable[[float], str]) -> str:
     """Return the range of a figure over the repeats; nothing where there is none."""
     low, high = (getattr(one, f"{name}_{end}") for end in ("min", "max"))
     return f"{form(low)}-{form(high)}" if one.n > 1 and low is not None else ""
 
 
-def _gain_text(one: Rung) -> str:
+def _gain_text(one: charts.Rung) -> str:
     if one.gain is None:
         return _NONE
     # One block alone, where the others are invalid, has no range either.
@@ -230,13 +228,13 @@ def _gain_text(one: Rung) -> str:
     return f"{times(one.gain)} ({reach})" if reach else times(one.gain)
 
 
-def _server_text(one: Rung) -> str:
+def _server_text(one: charts.Rung) -> str:
     busy = one.server_cpu_percent
     return _NONE if busy is None else f"{busy:.0f} {_MARKS[one.bound]}".rstrip()
 
 
 # The table of a ladder: each header, and what makes its cell of a rung.
-_COLUMNS: Mapping[str, Callable[[Rung], str]] = {
+_COLUMNS: Mapping[str, Callable[[charts.Rung], str]] = {
     "rung": lambda one: one.arm,
     "n": lambda one: str(one.n),
     "requests/s": lambda one: _number(one.throughput_rps),

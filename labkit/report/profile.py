@@ -25,7 +25,6 @@ from labkit.spec import validation
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Chart
     from labkit.record.record import Record
 
 # What rows may be sorted by, and the column of the frame.
@@ -134,7 +133,7 @@ class Profile(Result):
             return ""
         return format_slow_callbacks(self.slow, self.found.slow_s, self.found.unattributed_stalls_s)
 
-    def plot(self) -> Chart:
+    def plot(self) -> charts.Chart:
         """Draw the flame chart: what each task's time consists of."""
         return charts.flame(self.graph, self.title or "where the time went")
 
@@ -175,8 +174,7 @@ class Profile(Result):
 
 def check_view(sort: str, rows: int) -> None:
     """Raise `BadInput` for a column that rows are not sorted by, or for no rows."""
-    if sort not in COLUMNS:
-        raise validation.unknown("sort", sort, COLUMNS)
+    validation.check_known("sort", sort, COLUMNS)
     validation.check("rows", rows, Rows)
 
 

@@ -19,8 +19,6 @@ from labkit.studies.parts import Source
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.charts import Chart
-
 _WHOLE_PROCESS = (
     "Memory, time and CPU are the whole process's, its start included; efficiency is the floor in "
     "this order over the time of the requests alone."
@@ -138,7 +136,7 @@ class Reproduction(FileStudy):
         below += self.changes.html() if self.changes else ""
         return html.heading(self.title()) + html.picture(self.plot) + below
 
-    def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> Chart:
+    def plot(self, kind: str | None = None, reference: Reproduction | None = None) -> charts.Chart:
         """Draw the benchmark's own chart beside the published figures, or any kind of a study.
 
         Its own is `triptych` (memory, time and CPU) or `throughput`; see the file's `chart`.

@@ -86,6 +86,13 @@ def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:
     )
 
 
+def check_known(what: str, word: str, words: Iterable[str]) -> None:
+    """Raise `BadInput`, which names the nearest, for a name that is not one of `words`."""
+    names = list(words)
+    if word not in names:
+        raise unknown(what, word, names)
+
+
 def allowed(type_: Any) -> str:
     """Return which values a field of this type may have: the end of 'it must be ...'."""
     # Imported here, because a measured process never needs it and it takes megabytes.

@@ -143,8 +143,7 @@ def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
 
 def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
     for name in names:
-        if name not in frame.columns:
-            raise validation.unknown("a column to group by", name, map(str, frame.columns))
+        validation.check_known("a column to group by", name, map(str, frame.columns))
 
 
 def arm_label(settings: Mapping[str, Any]) -> str:

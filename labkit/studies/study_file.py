@@ -24,6 +24,7 @@ from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.registry import EXPERIMENT_SETTINGS, EXPERIMENTS
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
+from labkit.spec.validation import check_known
 from labkit.studies.parts import (
     EFFECTIVE,
     Arm,
@@ -103,7 +104,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
                 )
         for claim in self.claims:
             for name in self.sources_of(claim):
-                _check_known(f"source of claim {claim.id!r}", name, self.sources)
+                check_known(f"source of claim {claim.id!r}", name, self.sources)
         _check_server("server", self.server)
         for arm in self.arms:
             self._check_arm(arm, ids)
@@ -119,7 +120,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         for scale in arm.scales:
             self.scale(scale)
         if arm.against is not None:
-            _check_known(f"against of arm {arm.id!r}", arm.against, ids)
+            check_known(f"against of arm {arm.id!r}", arm.against, ids)
         if arm.program is not None and self.server is None:
             raise BadInput(
                 f"arm {arm.id!r} has a program: programs of others need a server that all arms "
@@ -133,7 +134,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
 
     def scale(self, name: str) -> Scale:
         """Return the scale called `name`; raises `BadInput`."""
-        _check_known("scale", name, self.scales)
+        check_known("scale", name, self.scales)
         return self.scales[name]
 
     def sources_of(self, claim: Claim) -> list[str]:
@@ -150,7 +151,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         known = [claim.id for claim in self.claims]
         validation.check_once("claims", ids or ())
         for one in ids or ():
-            _check_known("claim", one, known)
+            check_known("claim", one, known)
         return [claim for claim in self.claims if not ids or claim.id in ids]
 
     def arms_at(self, scale: str) -> list[Arm]:
@@ -217,7 +218,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         for name in check.at:
             self.scale(name)
         for name in here.arms:
-            _check_known(f"an arm of claim {claim}", name, known)
+            check_known(f"an arm of claim {claim}", name, known)
             experiment = known[name].experiment
             _check_measure(here, experiment)
             if not known[name].runs_at(scale) and reason is None:
@@ -304,25 +305,19 @@ def _check_measure(check: Check, experiment: str | None) -> None:
         if not check.measure.startswith(EFFECTIVE):
             stats.metric(check.measure)
         return
-    _check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
-    _check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment])
+    check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
+    check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment])
 
 
 def _check_settings(experiment: str, settings: Settings) -> None:
     """Raise `BadInput` for a setting that an experiment has not, or misses."""
-    _check_known("experiment", experiment, EXPERIMENTS)
+    check_known("experiment", experiment, EXPERIMENTS)
     takes = EXPERIMENT_SETTINGS.get(experiment, "").split()
     for name in settings:
-        _check_known(f"a setting of experiment {experiment!r}", name, [n.strip("?") for n in takes])
+        check_known(f"a setting of experiment {experiment!r}", name, [n.strip("?") for n in takes])
     for name in takes:
         if not name.endswith("?") and name not in settings:
             raise BadInput(f"experiment {experiment!r} is called without {name!r}: set it")
-
-
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise `BadInput`, which names the nearest, for a name that is not known."""
-    if name not in known:
-        raise validation.unknown(what, name, known)
 
 
 def parse(text: str, name: str | None = None) -> StudyFile:

@@ -204,8 +204,7 @@ async def reading(url: str, *, how: str, size_bytes: int = 50_000_000) -> Figure
 
     The growth is from this process's memory before the request to its peak.
     """
-    if how not in WAYS:
-        raise validation.unknown("how", how, WAYS)
+    validation.check_known("how", how, WAYS)
 
     async def read(size: int) -> int:
         async with session.get(f"{url}/bytes/{size}") as response:

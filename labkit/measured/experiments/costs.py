@@ -128,8 +128,7 @@ async def clocks(url: str | None, *, clock: str) -> Figures:
     """Measure the share of a mostly waiting coroutine's time that yappi attributes to it."""
     import yappi  # here: the other experiments do without it
 
-    if clock not in ("wall", "cpu"):
-        raise validation.unknown("clock", clock, ("wall", "cpu"))
+    validation.check_known("clock", clock, ("wall", "cpu"))
     yappi.set_clock_type(clock)
     yappi.start()
     try:
