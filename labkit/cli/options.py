@@ -13,6 +13,7 @@ import typer
 
 from labkit import paths
 from labkit.errors import BadInput
+from labkit.launch import preflight
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
 from labkit.spec.registry import STRATEGIES
@@ -140,7 +141,7 @@ def trial(given: Mapping[str, Any]) -> Trial:
             raise BadInput(f"{name} is given twice, as {texts[name]!r} and {value!r}: give it once")
         texts[name] = value
     first = ("target", "target.command", "transport", "strategy", "allow_remote")
-    made = Trial(**{name: texts.pop(name) for name in first if name in texts})
+    made = preflight.loaded(Trial(**{name: texts.pop(name) for name in first if name in texts}))
     return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})
 
 
@@ -203,7 +204,8 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
             )
         if _is_given(trial, name):
             raise BadInput(f"{name} is {trial.get(name)!r} and an axis, too: give it once")
-        first = trial.replace(**{axis: values[0] for axis, values in axes.items()})
+        chosen = {axis: values[0] for axis, values in axes.items()}
+        first = preflight.loaded(trial.replace(**chosen))
         axes[name] = [_value(first, name, word) for word in words]
     return axes
 

@@ -31,6 +31,7 @@ from labkit.report.profile import Profile
 from labkit.report.study import Outcome, Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
+from labkit.spec.registry import InFile
 from labkit.spec.settings import Trial, checked
 from labkit.spec.targets import Command, HttpServer
 from labkit.stats import MIN_REPEATS
@@ -259,8 +260,8 @@ async def reproduce(
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
     `name` is one that `labkit reproduce list` shows, or the path of a study file of your own. Such
-    a file starts servers by commands of its own only with `allow_commands`. `baseline` is as of
-    `compare`; it may lack arms that run now.
+    a file starts servers by commands, and runs strategies in files, only with `allow_commands`.
+    `baseline` is as of `compare`; it may lack arms that run now.
     """
     file, chosen = study_file.load(name), scale or default_scale()
     _check_commands(file, chosen, allow_commands)
@@ -274,12 +275,17 @@ async def reproduce(
 
 
 def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
-    """Raise `BadInput` for a command in a study file, which may come from a stranger."""
+    """Raise `BadInput` for code that a study file names, which may come from a stranger."""
     for arm, work in file.plan(scale, 1).arms.items():
-        if not allowed and isinstance(work, Trial) and isinstance(work.target, Command):
+        found = dict[str, str]()
+        if isinstance(work, Trial) and isinstance(work.target, Command):
+            found["target.command"] = work.target.command
+        if isinstance(work, Trial) and isinstance(work.function, InFile):
+            found["strategy"] = work.strategy
+        for name, code in found.items() if not allowed else ():
             raise BadInput(
-                f"arm {arm!r} starts target.command {work.target.command!r}: a study file runs no "
-                "command until you allow it; read it, and repeat with --allow-commands "
+                f"arm {arm!r} starts {name} {code!r}: a study file runs no command and no code of "
+                "its own until you allow it; read it, and repeat with --allow-commands "
                 "(allow_commands=True)"
             )
 
@@ -330,8 +336,8 @@ async def check_claims(
     """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
 
     `ids` are those that `labkit claims list` shows (all, where not given). `claims` is a study of
-    your own, from `labkit.studies.study_file.parse`, which starts servers by commands of its own
-    only with `allow_commands`. `repeats` replaces the scale's own; fewer than five decide nothing.
+    your own, from `labkit.studies.study_file.parse`, which runs commands and files of its own only
+    with `allow_commands`. `repeats` replaces the scale's own; fewer than five decide nothing.
     """
     file, chosen = claims or study_file.load("claims"), scale or default_scale()
     _check_commands(file, chosen, allow_commands)

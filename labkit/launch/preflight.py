@@ -16,19 +16,21 @@ import shutil
 import socket
 import ssl
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput, NotInstalled
 from labkit.launch import request_files
 from labkit.launch.request_files import Asked
-from labkit.spec import variables
+from labkit.spec import validation, variables
 from labkit.spec.addresses import (
     POSTGRES_DSN,
     REDIS_URL,
@@ -37,7 +39,7 @@ from labkit.spec.addresses import (
     hosts_of,
     is_loopback,
 )
-from labkit.spec.registry import PEERS
+from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
@@ -68,6 +70,7 @@ class Ready:
 
 def prepare(trial: Trial) -> Ready:
     """Check the trial and make it ready. Raise `BadInput` where it could not be run."""
+    trial = loaded(trial)
     check(trial)
     url, asked = trial.url, trial.to_dict()
     found = addresses(url) if url else []
@@ -85,20 +88,14 @@ def prepare(trial: Trial) -> Ready:
 
 def check(trial: Trial) -> None:
     """Raise `BadInput` where this machine cannot run the trial."""
+    trial = loaded(trial)
     if trial.own_strategy and trial.function is None:
         raise BadInput(
             f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
             "the name: pass the function itself"
         )
     if trial.function is not None:
-        signature, name = inspect.signature(trial.function), trial.strategy
-        try:
-            signature.bind(None, None, 1)
-        except TypeError as error:
-            raise BadInput(
-                f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
-                f"and limit ({error}); write 'async def {name}(fetch, items, limit)'"
-            ) from None
+        _check_signature(trial, trial.function)
     if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
@@ -130,6 +127,74 @@ def check(trial: Trial) -> None:
             f"once and this machine allows {descriptors() - RESERVED_DESCRIPTORS:,} a process; "
             "lower it, set transport.limit, or raise 'ulimit -Hn'"
         )
+
+
+def _check_signature(trial: Trial, function: Any) -> None:
+    """Raise `BadInput` where the trial's strategy cannot be called as strategies are."""
+    signature, name = inspect.signature(function), trial.strategy
+    for leaf in trial.option_types.keys() - trial.options.keys():
+        raise BadInput(
+            f"strategy.{leaf} is not set, and {name!r} has no default for it: set it, as in "
+            f"--set strategy.{leaf}=5 or lab.Trial(strategy=..., **{{'strategy.{leaf}': 5}})"
+        )
+    try:
+        signature.bind(None, None, 1, **trial.options)
+    except TypeError as error:
+        raise BadInput(
+            f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
+            f"and limit ({error}); write 'async def {made_with(function)[0]}(fetch, items, limit)'"
+        ) from None
+
+
+def loaded(trial: Trial) -> Trial:
+    """Return the trial with its strategy loaded, if that is a function in a file."""
+    if not isinstance(trial.function, InFile):
+        return trial
+    found = InFile(trial.function.text, from_file("strategy", trial.function.text))
+    options = {f"strategy.{leaf}": value for leaf, value in trial.options.items()}
+    return trial.replace(strategy=found, **options)
+
+
+# How is a function in a file loaded? That file alone is run, as a module whose name is its path,
+# without dots: no import finds it, it hides no other module, and nothing else of its folder is
+# imported. It is run again only where it has changed. What it prints meanwhile is no result: it
+# goes to standard error.
+def from_file(field: str, text: str) -> Any:
+    """Run the file of 'PATH.py:NAME' and return the function of that name.
+
+    Raises `BadInput`, which begins with `field`, with the line at which the file fails.
+    """
+    where, _, name = text.rpartition(":")
+    path, says = str(Path(where).expanduser().resolve()), f"{field} is {text!r}: "
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"{says}the file cannot be read ({error.strerror}); check the path"
+        ) from None
+    try:
+        module = _run(path, data)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the file raises
+        steps = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in steps if frame.f_code.co_filename == path]
+        line = lines[-1] if lines else getattr(error, "lineno", 1)
+        why = f"{type(error).__name__}: {getattr(error, 'msg', error)}"[:200]
+        raise BadInput(f"{says}line {line} of the file fails ({why}); mend it there") from None
+    if not callable(found := getattr(module, name, None)):
+        names = [one for one, what in vars(module).items() if callable(what)]
+        near = validation.did_you_mean(name, names) or "; define it at the top of the file"
+        raise BadInput(f"{says}the file has no function {name!r}{near}")
+    return found
+
+
+@lru_cache
+def _run(path: str, data: bytes) -> ModuleType:
+    name = path.replace(".", "_")
+    sys.modules[name] = module = ModuleType(name)
+    module.__file__ = path
+    with contextlib.redirect_stdout(sys.stderr):
+        exec(compile(data, path, "exec", dont_inherit=True), vars(module))  # noqa: S102  # wanted
+    return module
 
 
 def of_commands() -> dict[str, str]:
@@ -262,7 +327,9 @@ def pickled(trial: Trial) -> str | None:
     """
     if trial.function is None:
         return None
-    return sendable(unguarded(trial.function), f"strategy is {trial.strategy!r}")
+    function = unguarded(trial.function)
+    function = partial(function, **trial.options) if trial.options else function
+    return sendable(function, f"strategy is {trial.strategy!r}")
 
 
 def sendable(function: Any, what: str) -> str:
@@ -331,6 +398,9 @@ def path_of(function: str | None) -> list[str]:
 
 def unguarded(function: Any) -> Any:
     """Return the coroutine function inside the lab's own decorator; any other as it is."""
+    if isinstance(function, partial):
+        inner = unguarded(function.func)
+        return function if inner is function.func else partial(inner, **function.keywords)
     own = getattr(function, "__labkit_guard__", None) is function
     return function.__wrapped__ if own else function
 
@@ -345,7 +415,8 @@ def _by_value(function: Any) -> Iterator[None]:
     # Where it starts a pool, its module is imported there, as the pool's processes do.
     code = getattr(inner, "__code__", None)
     has_pool = code and {"ProcessPoolExecutor", "multiprocessing"} & _names(code)
-    if module is None or module.__name__.startswith(("__main__", "labkit")) or has_pool:
+    name = "__main__" if module is None else module.__name__
+    if name.startswith(("__main__", "labkit")) or (has_pool and not name.startswith("/")):
         yield
         return
     cloudpickle.register_pickle_by_value(module)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from labkit.errors import BadInput
@@ -39,13 +40,17 @@ def load(function: str) -> Any:
     """Load a strategy of the user's own.
 
     A pool that it starts forks its processes from this one, and they look for functions of a cell
-    by name in the main module: so what it calls stands there as well, beside what is there.
+    by name in the main module: so what it calls stands there as well, beside what is there. Those
+    of a file stand in a module of its name.
     """
     import base64  # here: most trials have a strategy of the lab's
     import pickle
 
     strategy, main = pickle.loads(base64.b64decode(function)), vars(sys.modules["__main__"])  # noqa: S301  # from the parent
     own = getattr(getattr(strategy, "func", strategy), "__globals__", {})
+    if (home := own.get("__name__", "")).startswith("/"):
+        sys.modules[home] = ModuleType(home)
+        vars(sys.modules[home]).update(own)
     for name, value in own.items():
         if getattr(value, "__module__", "") == "__main__" and (name not in main or name in _SHARED):
             main[name] = value

@@ -181,7 +181,7 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
         # The clock ends what is in flight, and what a strategy has taken for its next calls. An
         # open workload may be behind its schedule: there are notes on that.
         ended = trial.slots
-        ahead = math.inf if measured.arrivals else max(ended, trial.options.get("chunk_size", 0))
+        ahead = math.inf if measured.arrivals else max(ended, trial.chunk_size or 0)
         unsent = max(unsent, ahead + 1)
     if not counts.conserved:
         sums = "planned = done + lost + not_sent and sent = ok + failed + cancelled"

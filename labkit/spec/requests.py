@@ -38,7 +38,7 @@ FRAMING = (
     *("connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te"),
     *("trailer", "transfer-encoding", "upgrade"),
 )
-_CREDENTIAL = re.compile(
+CREDENTIAL = re.compile(
     "auth|cookie|token|secret|passw|credential|session|signature|(api|access|private)[-_]?key", re.I
 )
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -257,7 +257,7 @@ def hidden(text: str | None, before: Mapping[str, str]) -> tuple[str | None, dic
     secrets = {
         name: before.get(name, HIDDEN) if value == HIDDEN else value
         for name, value in headers.items()
-        if _CREDENTIAL.search(name)
+        if CREDENTIAL.search(name)
     }
     return text and _as_text(headers | dict.fromkeys(secrets, HIDDEN)), secrets
 

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput
-from labkit.spec import delays, parts, requests, validation
+from labkit.spec import delays, parts, registry, requests, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
-from labkit.spec.registry import MAX_GATHER_ITEMS, OPTION_TYPES, STRATEGIES, TAKE_ALL
+from labkit.spec.registry import MAX_GATHER_ITEMS, STRATEGIES, TAKE_ALL, InFile, Plain
 from labkit.spec.targets import Command, HttpTarget, PostgresTarget, Target, UrlTarget
 from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
 from labkit.spec.validation import Part
@@ -27,6 +27,8 @@ from labkit.spec.validation import Part
 Function = Callable[..., Any]
 # Strategies of the user's own that a decorator registered, by name.
 OWN: dict[str, Function] = {}
+# How many arguments a strategy is called with.
+_TAKEN = 3
 # Items that a trial may have whose time alone is set: nobody sends so many.
 MAX_TIMED_REQUESTS = 100_000_000
 # Letters of the text that shows a trial: what differs from the defaults.
@@ -39,7 +41,8 @@ class Trial:
 
     Takes the parts (`target=`, `transport=`, `workload=`: an object, a kind, or for the target a
     URL), short names (`requests`, `limit`, `delay`, `loop`, `body_bytes`, ...) and dotted ones
-    (`**{"transport.limit": 30}`). `strategy` is a name or an `async def f(fetch, items, limit)`.
+    (`**{"transport.limit": 30}`). `strategy` is a name, an `async def f(fetch, items, limit)`, or
+    one in a file as 'PATH.py:NAME'; what it takes by keyword is set as `**{"strategy.size": 5}`.
     Raises `BadInput`.
     """
 
@@ -48,9 +51,10 @@ class Trial:
     workload: Workload
     switches: Switches
     strategy: str
-    options: Mapping[str, int] = field(hash=False)
+    options: Mapping[str, Any] = field(hash=False)
+    option_types: Mapping[str, Any] = field(repr=False, compare=False)
     own_strategy: bool
-    function: Function | None = field(repr=False)
+    function: Function | InFile | None = field(repr=False)
     # The values of credentials among the headers, which no text and no record shows.
     secrets: Mapping[str, str] = field(repr=False, hash=False)
 
@@ -68,9 +72,12 @@ class Trial:
     @property
     def written(self) -> str:
         """Return the call that makes it."""
-        own = self.strategy if self.own_strategy else repr(self.strategy)
+        is_code = self.own_strategy and not registry.FILE.fullmatch(self.strategy)
+        own = self.strategy if is_code else repr(self.strategy)
         found = [] if own == "'worker_pool'" else [f"strategy={own}"]
-        usual = STRATEGIES.get(self.strategy, {})
+        usual: Mapping[str, Any] = STRATEGIES.get(self.strategy, {})
+        if callable(self.function):
+            _, usual = registry.options_of(self.function, _TAKEN)
         options = {name: n for name, n in self.options.items() if n != usual.get(name)}
         found += parts.written({role: getattr(self, role) for role in ROLES}, options)
         return f"Trial({', '.join(found)})"
@@ -97,9 +104,12 @@ class Trial:
             chosen = parts.with_suited_transport(chosen, state)
         kinds = {role: type(state[role]) for role in ROLES}
         kinds |= {role: parts.kind_chosen(role, part, state[role]) for role, part in chosen.items()}
+        if isinstance(state["function"], InFile):  # which it takes is known once it is loaded
+            named = [n.removeprefix("strategy.") for n in settings if n.startswith("strategy.")]
+            state["option_types"] |= dict.fromkeys(named, Plain)
         changes: dict[str, dict[str, Any]] = {role: {} for role in ("strategy", *ROLES)}
         for name, value in settings.items():
-            role, leaf = parts.resolved(name, kinds, state["options"])
+            role, leaf = parts.resolved(name, kinds, state["option_types"])
             if leaf in changes[role]:
                 raise BadInput(f"{role}.{leaf} is set twice, once as {name!r}: set it once")
             changes[role][leaf] = value
@@ -108,7 +118,7 @@ class Trial:
             if role in chosen or changes[role]:
                 state[role] = parts.construct(role, chosen.get(role), state[role], changes[role])
         for leaf, value in changes["strategy"].items():
-            validation.check(f"strategy.{leaf}", value, OPTION_TYPES[leaf])
+            validation.check(f"strategy.{leaf}", value, state["option_types"][leaf])
         state["options"] = {**state["options"], **changes["strategy"]}
         shown, state["secrets"] = requests.hidden(state["workload"].headers, state["secrets"])
         if shown != state["workload"].headers:
@@ -188,6 +198,11 @@ class Trial:
     def _is(self, strategy: str) -> bool:
         """Return True if the strategy is the lab's own of that name."""
         return self.strategy == strategy and not self.own_strategy
+
+    @property
+    def chunk_size(self) -> int | None:
+        """Return how many items the lab's `chunked` takes at a time; None for other strategies."""
+        return None if self.own_strategy else self.options.get("chunk_size")
 
     @property
     def requests(self) -> int:
@@ -300,7 +315,7 @@ class Trial:
         # The server answers the requests of one connection one after another, however deep they
         # are pipelined; a strategy may send fewer at a time than its limit.
         in_flight = 1 if self._is("sequential") else self.slots
-        in_flight = min(in_flight, self.options.get("chunk_size", in_flight))
+        in_flight = min(in_flight, self.chunk_size or in_flight)
         delay = delays.parse(getattr(self.target, "delay", "0"))
         at_once = self.transport.connections_at(in_flight)
         waiting_s, _ = delays.floor_and_bound_of(delay, self.seed, self.requests, at_once)
@@ -313,11 +328,11 @@ class Trial:
     def get(self, name: str) -> Any:
         """Return the value of the setting called `name`, as `replace` would take it."""
         if name == "strategy":
-            return self.function or self.strategy
+            return self.function if callable(self.function) else self.strategy
         if name in KINDS:
             return getattr(self, name)
         role, leaf = self._where(name)
-        return self.options[leaf] if role == "strategy" else getattr(getattr(self, role), leaf)
+        return self.options.get(leaf) if role == "strategy" else getattr(getattr(self, role), leaf)
 
     def type_of(self, name: str) -> Any:
         """Return the type of the setting called `name`; `str` for a part or a strategy."""
@@ -325,19 +340,22 @@ class Trial:
             return str
         role, leaf = self._where(name)
         if role == "strategy":
-            return OPTION_TYPES[leaf]
+            return self.option_types[leaf]
         part: Part = getattr(self, role)
         return validation.types_of(type(part))[leaf]
 
     def _where(self, name: str) -> tuple[str, str]:
         kinds = {role: type(getattr(self, role)) for role in ROLES}
-        return parts.resolved(name, kinds, self.options)
+        return parts.resolved(name, kinds, self.option_types)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this trial as plain data; of a strategy of the user's own only the name."""
+        """Return this trial as plain data; of a strategy of one's own the label and parameters."""
+        options = dict(self.options)
+        if callable(self.function):
+            options = registry.shown(registry.made_with(self.function)[1] | options)
         return {
             "strategy": self.strategy,
-            "options": dict(self.options),
+            "options": options,
             "own_strategy": self.own_strategy,
             **msgspec.to_builtins(self.switches),
             **{role: msgspec.to_builtins(getattr(self, role)) for role in KINDS},
@@ -354,7 +372,7 @@ class Trial:
         """Return the trial that `to_dict` described. Raises `BadInput`.
 
         Data may come from a stranger: the host that they allow is to be repeated here, and that
-        they may name a command is to be said.
+        they may name a command, or a strategy in a file, is to be said.
         """
         settings = dict(data)
         target = settings.get("target")
@@ -372,33 +390,49 @@ class Trial:
                 "it; read it, and repeat with allow_commands=True"
             )
         options = settings.pop("options", {})
-        settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         if own:
-            trial = cls(**settings)
-            object.__setattr__(trial, "strategy", str(name))
-            object.__setattr__(trial, "own_strategy", True)
+            trial, options = cls(**settings), registry.shown(options)
+            known = {"strategy": str(name), "own_strategy": True, "options": options}
+            vars(trial).update(known, option_types=dict.fromkeys(options, Plain))
             return trial
+        if registry.FILE.fullmatch(str(name)) and not allow_commands:
+            raise BadInput(
+                f"strategy is {name!r} in data: a file is run only where you allow it; read it, "
+                "and repeat with allow_commands=True"
+            )
+        settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         return cls(strategy=name, **settings)
 
 
 def _choose_strategy(value: Any) -> dict[str, Any]:
     """Return the fields of a trial whose strategy is `value`: a name, or a coroutine function."""
-    is_own_name = isinstance(value, str) and value not in STRATEGIES
-    function = OWN.get(value, value) if is_own_name else value
+    if isinstance(value, str) and value not in STRATEGIES:
+        value = InFile(value) if registry.FILE.fullmatch(value) else OWN.get(value, value)
+    function, own = value, {"own_strategy": True, "options": {}, "option_types": {}}
+    if isinstance(value, InFile):
+        function = value.function
+        own |= {"strategy": value.text, "function": value if function is None else function}
+        if function is None:
+            return own
     if callable(function):
         inner = getattr(function, "func", function)  # of functools.partial
         name = getattr(inner, "__name__", type(inner).__name__)
         home = getattr(function, "__module__", None) or ""
         if not home.startswith("labkit.measured.strategies."):
-            called = getattr(function, "__call__", None)  # noqa: B004  # an object's own method
-            if not (inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)):
+            called = getattr(inner, "__call__", None)  # noqa: B004  # an object's own method
+            if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
                 raise BadInput(
                     f"strategy is {name!r}, which is not a coroutine function: write "
                     "'async def name(fetch, items, limit)'"
                 )
-            return {"strategy": name, "own_strategy": True, "function": function, "options": {}}
+            types, usual = registry.options_of(function, _TAKEN)
+            known = {"strategy": registry.label_of(function), "function": function}
+            return known | own | {"options": usual, "option_types": types}
         function = name
     if not isinstance(function, str) or function not in STRATEGIES:
-        raise validation.unknown("strategy", str(value), [*STRATEGIES, *OWN])
-    named = {"strategy": function, "own_strategy": False, "function": None}
-    return named | {"options": dict(STRATEGIES[function])}
+        names = [*STRATEGIES, *OWN, "a function in a file as PATH.py:NAME"]
+        raise validation.unknown("strategy", str(value), names)
+    options = dict(STRATEGIES[function])
+    types = {leaf: registry.OPTION_TYPES[leaf] for leaf in options}
+    known = {"strategy": function, "own_strategy": False, "function": None}
+    return known | {"options": options, "option_types": types}

@@ -38,7 +38,7 @@ from labkit.record.store import Store
 from labkit.report import html
 from labkit.report.study import Study
 from labkit.spec.plan import Step
-from labkit.spec.trial import Function, Trial
+from labkit.spec.trial import Trial
 
 T = TypeVar("T")
 NOTHING = "Nothing was measured yet: press Run."
@@ -177,7 +177,7 @@ def differing(arms: Sequence[Arm]) -> list[str]:
     ]
 
 
-def code_of(function: Function) -> Any:
+def code_of(function: Any) -> Any:
     """Return what the function's code does: equal for a cell that was run again, wherever."""
     plain: Any = inspect.unwrap(function)
     if not hasattr(plain, "__code__"):

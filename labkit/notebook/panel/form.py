@@ -80,9 +80,9 @@ def settings_of(trial: Trial) -> Iterator[PanelSetting]:
         for role, kind in kinds.items()
         for leaf in kind.__struct_fields__
     ]
-    found += [("strategy", f"strategy.{leaf}", leaf) for leaf in trial.options]
+    found += [("strategy", f"strategy.{leaf}", leaf) for leaf in trial.option_types]
     for role, dotted, leaf in found:
-        is_short = resolved(leaf, kinds, trial.options) == (role, leaf)
+        is_short = resolved(leaf, kinds, trial.option_types) == (role, leaf)
         name = leaf if is_short else f"{role}.{leaf}"
         yield PanelSetting(name, dotted, trial.type_of(name), trial.get(name))
 

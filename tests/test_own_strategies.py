@@ -1,0 +1,216 @@
+"""A strategy of one's own: from a file or a cell, its label, its parameters and its options."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import labkit as lab
+from labkit.cli import options
+from labkit.errors import BadInput
+from labkit.launch import preflight
+from labkit.spec import plan
+from labkit.spec.registry import MAX_LABEL, MAX_PARAMETERS, InFile
+from labkit.spec.trial import Trial
+
+FILE = """
+from __future__ import annotations
+print("loaded")
+async def mine(fetch, items, limit, *, size: int = 5, how: str = "fast"): ...
+async def needy(fetch, items, limit, *, size: float): ...
+def chunks(size):
+    async def run(fetch, items, limit): ...
+        # uses size
+    return run
+"""
+
+STRANGER = """
+id = "study"
+title = "t"
+about = "a"
+min_repeats = 3
+scale.smoke.repeats = 3
+[[arm]]
+id = "one"
+settings = { strategy = "own.py:mine", "strategy.size" = 7 }
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with strategies in the current folder, beside one that no import may find."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beside.py").write_text("raise SystemExit('imported')")
+    path = tmp_path / "own.py"
+    path.write_text(FILE)
+    return path
+
+
+def chunks(size: int, pause: float = 0.5, *, token: str | None = None) -> Any:
+    half = size // 2
+
+    async def run(fetch: Any, items: Any, limit: int) -> Any:
+        return pause, size, half, token
+
+    return run
+
+
+@dataclass
+class Chunks:
+    size: int
+    queue: Any = None
+
+    async def __call__(self, fetch: Any, items: Any, limit: int) -> None: ...
+
+
+async def of_options(
+    fetch: Any, items: Any, limit: int, fast: bool = False, *, size: int, how: Literal["a"] = "a",
+    clock: Any = sys, pause: float | None = None,
+) -> None: ...  # fmt: skip
+
+
+def named(name: str) -> Any:
+    made = chunks(1)
+    made.__name__ = name
+    return made
+
+
+@pytest.mark.parametrize(
+    ("function", "label", "parameters"),
+    [
+        (
+            lab.strategy(chunks(50, token="")),
+            "chunks(size=50, pause=0.5, token='***')",
+            ("size", 50),
+        ),
+        (named("own"), "own(size=1, pause=0.5, token=None)", ("pause", 0.5)),
+        (Chunks(5, queue=[]), "Chunks(size=5)", ("size", 5)),
+        (Chunks(5).__call__, "__call__(size=5, queue=None)", ("queue", None)),
+        (functools.partial(of_options, size=5), "of_options(size=5)", ("size", 5)),
+        (
+            functools.partial(Chunks(5), limit=6),
+            "Chunks(size=5, queue=None, limit=6)",
+            ("limit", 6),
+        ),
+    ],
+)
+def test_what_a_strategy_was_made_with_tells_it_apart(
+    function: Any, label: str, parameters: tuple[str, Any]
+) -> None:
+    trial = Trial(strategy=function)
+    name, value = parameters
+
+    assert (trial.strategy, trial.function, trial.own_strategy) == (label, function, True)
+    assert trial.to_dict()["options"][name] == value
+    again = Trial.from_dict(trial.to_dict())  # the code is not needed to read it
+    assert (again.strategy, again.options) == (label, trial.to_dict()["options"])
+    with pytest.raises(BadInput, match="pass the function itself"):
+        preflight.check(again)
+
+
+def test_parameters_are_bounded_and_plain() -> None:
+    async def of_any(fetch: Any, items: Any, limit: int, **more: Any) -> None: ...
+
+    many = functools.partial(of_any, **{f"p{n}": n for n in range(100)}, long="x" * 10_000)
+    trial = Trial(strategy=many)
+    assert len(trial.strategy) <= MAX_LABEL
+    assert len(trial.to_dict()["options"]) == MAX_PARAMETERS
+    with pytest.raises(
+        BadInput, match=r"^chunks\(.*: the function takes \(fetch.*; set only what is"
+    ):
+        Trial(strategy=functools.partial(chunks(1), long=1))
+
+
+def test_functions_of_one_factory_are_arms_of_their_own() -> None:
+    arms = plan.arms(Trial(), {"strategy": [chunks(5), chunks(50), Chunks(5), "wait"]})
+    assert [axes["strategy"].partition(",")[0] for axes, _ in arms] == [
+        "chunks(size=5", "chunks(size=50", "Chunks(size=5", "wait",
+    ]  # fmt: skip
+    with pytest.raises(BadInput, match="hold the same arm twice"):
+        plan.interleave(plan.arms(Trial(), {"strategy": [Chunks(5), Chunks(5)]}), repeats=1)
+
+
+def test_keyword_options_are_settings() -> None:
+    trial = Trial(strategy=of_options, **{"strategy.size": 7})
+    assert trial.options == {"fast": False, "size": 7, "how": "a", "pause": None}
+    assert trial.get("strategy.size") == trial.get("size") == 7
+    assert trial.written == "Trial(strategy=of_options, size=7)"
+    preflight.check(trial)
+    arms = plan.arms(Trial(strategy=of_options), {"strategy.size": [5, 50]})
+    assert [each.options["size"] for _, each in arms] == [5, 50]
+    for name, value, wrong in [
+        ("size", 0.5, "a whole number"), ("how", "b", "one of a"), ("pause", "x", "a number or"),
+        ("fast", 1, "true or false"),
+    ]:  # fmt: skip
+        with pytest.raises(BadInput, match=rf"^strategy\.{name} is {value!r}: .*{wrong}"):
+            trial.replace(**{f"strategy.{name}": value})
+    with pytest.raises(BadInput, match=r"did you mean 'strategy.size'\?"):
+        trial.replace(**{"strategy.sise": 3})
+    with pytest.raises(BadInput, match=r"^strategy\.size is not set, and 'of_options' has no def"):
+        preflight.check(Trial(strategy=of_options))
+    with pytest.raises(BadInput, match="not a setting"):  # it is set already
+        Trial(strategy=functools.partial(of_options, size=5), **{"strategy.size": 7})
+
+
+def test_a_function_of_a_file_is_a_strategy(
+    own_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = Trial(strategy="own.py:mine", **{"strategy.size": 7})
+    assert (trial.strategy, trial.function) == ("own.py:mine", InFile("own.py:mine"))
+    assert capsys.readouterr().err == ""  # nothing is run before it is to
+    ready = preflight.prepare(trial)
+
+    assert ready.trial.options == {"size": 7, "how": "fast"} == ready.asked["options"]
+    assert ready.trial.written == "Trial(strategy='own.py:mine', size=7)"
+    assert preflight.prepare(trial.replace(limit=5)).trial.function is ready.trial.function
+    assert capsys.readouterr() == ("", "loaded\n")
+    shown = options.trial({"strategy": "own.py:needy", "set_": ["strategy.size=1"]})
+    assert shown.options == {"size": 1}
+    axes = options.axes(Trial(), ["strategy=own.py:mine,own.py:mine", "strategy.size=1,2"])
+    assert axes["strategy.size"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("own.py:mien", FILE, "the file has no function 'mien'; did you mean 'mine'?"),
+        ("own.py:FILE", "FILE = 3", "the file has no function 'FILE'"),
+        ("no.py:mine", "", "the file cannot be read (No such file"),
+        ("own.py:mine", "\n\ndef f(:", "line 3 of the file fails (SyntaxError: invalid syntax)"),
+        ("own.py:mine", "\nimport beside", "line 2 of the file fails (ModuleNotFoundError: No mod"),
+        ("own.py:mine", "raise SystemExit(3)", "line 1 of the file fails (SystemExit: 3)"),
+        ("own.py:mine", "def mine(fetch, items, limit): ...", "'mine', which is not a coroutine"),
+        ("own.py:mine", FILE, "'strategy.sise' is not a setting"),
+    ],
+)
+def test_what_a_file_cannot_give_is_one_sentence(
+    own_file: Path, name: str, text: str, says: str
+) -> None:
+    own_file.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        preflight.check(Trial(strategy=name, **{"strategy.sise": 7}))
+    assert says in str(caught.value)
+
+
+async def test_a_file_of_somebody_else_runs_only_where_it_is_allowed(
+    own_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Trial().to_dict() | {"strategy": "own.py:mine", "options": {"size": 7}}
+    with pytest.raises(BadInput, match="run only where you allow it"):
+        Trial.from_dict(data)
+    assert Trial.from_dict(data, allow_commands=True).options == {"size": 7}
+    recorded = Trial.from_dict(data | {"own_strategy": True})
+    with pytest.raises(BadInput, match="pass the function itself"):
+        preflight.check(recorded)
+    study = own_file.with_name("study.toml")
+    study.write_text(STRANGER)
+    with pytest.raises(BadInput, match=r"'own\.py:mine': a study file runs no com"):
+        await lab.reproduce(str(study), scale="smoke")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next
+        await lab.reproduce(str(study), scale="smoke", repeats=0, allow_commands=True)
