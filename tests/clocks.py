@@ -10,6 +10,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 
+class Clock:
+    """A clock that only the test moves."""
+
+    def __init__(self, now: float = 0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class ByHand:
     """A clock that stands until it is moved, and rings when it is told to."""
 

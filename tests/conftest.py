@@ -3,7 +3,7 @@
 With `LABKIT_MISSING=fail`, as `.ci/run` sets it where it can install programs, a test that skips
 for want of one fails.
 
-Fixtures are in the test modules that use them.
+Fixtures are in the test modules that use them, but for the store of a test's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,3 +35,10 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     if "is not installed" in why or "needs " in why:
         report.outcome, report.longrepr = "failed", f"{why}, and may not be skipped here"
     return report
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let records go into a folder of the test's own."""
+    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"

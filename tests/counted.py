@@ -83,6 +83,14 @@ async def turns(number: int) -> None:
         await asyncio.sleep(0)
 
 
+async def cancel(task: asyncio.Future[Any]) -> BaseException:
+    """Cancel a task, and wait until it has ended so."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value
+
+
 class Target:
     """Counts its calls; a call takes a few loop turns, more for some items than for others."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
+from hypothesis import strategies as st
 from servers import PATIENCE_S
 
 LINGER = struct.pack("ii", 1, 0)
@@ -111,6 +113,17 @@ async def scripted(script: Script | Scripted) -> AsyncIterator[Any]:
     for result in ended:
         if isinstance(result, Exception):
             raise result
+
+
+def single(data: bytes) -> Iterator[bytes]:
+    """Return its bytes, one at a time."""
+    return (data[at : at + 1] for at in range(len(data)))
+
+
+def split(raw: bytes, data: st.DataObject) -> list[bytes]:
+    """Return these bytes, split anywhere."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
+    return [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
 
 
 def answer(body: bytes | str, *headers: str, status: int = 200) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from counted import cancel
 from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
 from machines import checks
 from servers import noted_children
@@ -432,9 +433,7 @@ async def test_cancelled_it_leaves_no_process() -> None:
         task = asyncio.create_task(run_exam(trial_of(loops)))
         while "labkit.measured.exam.examiner" not in children:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
 
     assert len(children) == 2
     assert all(child.status is not None for child in children.values())

@@ -145,12 +145,7 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
 # Commands
 
 
-@pytest.fixture
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
-
-
-@pytest.mark.usefixtures("_own_store")
+@pytest.mark.usefixtures("store")
 def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not() -> None:
     ids = sorted(claim.id for claim in study_file.load("claims").claims)
     rows = json.loads(here("claims", "list", "--json", "-").stdout)["claims"]
@@ -166,7 +161,7 @@ def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not() -> No
     assert "did you mean 'body-cap'" in refused.stderr
 
 
-@pytest.mark.usefixtures("_own_store")
+@pytest.mark.usefixtures("store")
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
     words = ["claims", "check", "default-100", "--scale", "smoke"]

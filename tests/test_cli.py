@@ -36,12 +36,6 @@ SMALL = "--requests 60 --limit 10"
 MAIN = "runpy.run_module('labkit', run_name='__main__')"
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
-    return tmp_path / "store"
-
-
 def labkit_here(line: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a shell would, in this process."""
     return programs.here(*shlex.split(line))

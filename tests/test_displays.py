@@ -6,7 +6,6 @@ import html
 import io
 from collections.abc import Callable, Mapping
 from functools import partial
-from html.parser import HTMLParser
 from typing import Any
 
 import bleach
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from test_report import Page
 
 from labkit import escaping, stats
 from labkit.charts import Chart, style
@@ -109,31 +109,8 @@ def bundle(result: Any) -> dict[str, str]:
     return dict(result._repr_mimebundle_())
 
 
-class Tags(HTMLParser):
-    """The tags of a page, whether each that is opened is closed, and its text."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.texts: list[str] = []
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append(tag)
-        if tag not in ("img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
 def test_a_bundle_is_text_and_whole_plain_html(kind: str, result: Any, bundle: Any) -> None:
-    page = Tags(bundle["text/html"])
+    page = Page(bundle["text/html"])
 
     assert set(bundle) == {"text/html", "text/plain"}
     assert bundle["text/plain"].strip()
@@ -150,8 +127,8 @@ def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> No
     left = bleach.clean(source, tags=GITHUB, attributes=["align", "alt", "src"], strip=True)
 
     assert "data:" not in left
-    assert Tags(left).texts == Tags(source).texts
-    assert Tags(left).tags == Tags(source).tags
+    assert Page(left).texts == Page(source).texts
+    assert Page(left).tags == Page(source).tags
 
 
 def test_only_what_is_asked_for_is_made() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 from calls import alone, nobody, outcome
+from counted import cancel
 from machines import checks
 from scripted import LINGER, Peer, Scripted, scripted
 from servers import PATIENCE_S, ran
@@ -282,9 +283,7 @@ async def test_a_call_that_is_cancelled_takes_its_connection_along() -> None:
     async with against(answer) as (transport, fetch, server):
         task = asyncio.ensure_future(fetch(0))
         await reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         silent.append(False)
 
         assert await fetch(1) == 1_024

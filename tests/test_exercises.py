@@ -145,11 +145,9 @@ MEASURED = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("path", "source"), MEASURED)
-def test_solutions_that_measure_pass_too(
-    path: Path, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+def test_solutions_that_measure_pass_too(path: Path, source: str) -> None:
     _, checked = run_cells(setup(path), source)
 
     assert checked, checked
@@ -166,10 +164,8 @@ def test_a_claim_may_come_with_its_head_or_without(answer: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_claim_of_an_answer_is_run_as_the_check_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+@pytest.mark.usefixtures("store")
+def test_the_claim_of_an_answer_is_run_as_the_check_says() -> None:
     source = solutions(LEDGER)[-1]
     (command,) = re.findall("`(await .+?)`", run_cells(setup(LEDGER), source)[-1].says)
 

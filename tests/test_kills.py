@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from counted import cancel
 from servers import SERVER, WORKER, Children, noted_children, ran
 
 from labkit import paths
@@ -259,9 +260,7 @@ async def cancelled(trial: Trial, when: Callable[[Children], bool], **more: Any)
         task = asyncio.ensure_future(launcher.run(trial, keep=kept.append, **more))
         while not when(children):  # noqa: ASYNC110  # what is awaited says nothing before
             await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
     assert children.gone
     assert all(record.counts.conserved for record in kept)
     return kept

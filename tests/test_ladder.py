@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from counted import cancel
 from machines import checks
 from programs import here
 
@@ -38,9 +39,7 @@ PRINTED = Path(__file__).parent / "printed"
 molotov 2.6. `bad` are of a server that resets every 50th request and fails every 7th."""
 
 
-@pytest.fixture(autouse=True)
-def _store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
+pytestmark = pytest.mark.usefixtures("store")
 
 
 # What programs say
@@ -103,10 +102,7 @@ async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
     async with asyncio.timeout(30):
         while not (pid.exists() and pid.read_text().endswith(" ")):  # noqa: ASYNC110  # its file
             await asyncio.sleep(0.01)
-    running.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    await cancel(running)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
@@ -272,9 +268,8 @@ async def test_bad_input_is_refused(
 
 
 def test_the_command_lists_climbs_draws_writes_and_refuses_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
     chart, out = tmp_path / "ladder.svg", tmp_path / "ladder.json"
     files = ("--chart", str(chart), "--json", str(out))
     done = here("ladder", "--short", "--repeats", "1", "--rungs", "streams,wire", *files)

@@ -13,6 +13,7 @@ from unittest import mock
 
 import psutil
 import pytest
+from counted import cancel
 from factories import make_record
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,9 +43,7 @@ async def mine(fetch: Any, items: Any, limit: int) -> None:
         await fetch(item)
 
 
-@pytest.fixture(autouse=True)
-def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def read(trial: Trial = QUICK, strategies: Any = None, repeats: Any = 1, **texts: str) -> Any:
@@ -377,9 +376,7 @@ async def test_cancelling_the_awaiting_code_stops_the_trial_too() -> None:
     bench = lab.panel(LONG)
     waiting = asyncio.ensure_future(bench.run())
     running = await begun(bench) - before
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await cancel(waiting)
     assert not running & children()
     assert not bench.is_running
 

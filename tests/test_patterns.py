@@ -17,7 +17,7 @@ from typing import Any
 import counted
 import pytest
 from clocks import Caller, callers, played
-from counted import PLENTY, Stuck, Target, now, on_every_loop, run, turns, virtually
+from counted import PLENTY, Stuck, Target, cancel, now, on_every_loop, run, turns, virtually
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,9 +203,7 @@ def test_a_call_under_way_is_cancelled_by_the_last_to_leave_and_awaited(
     async def leave(fetch: Any, after: int) -> None:
         task = asyncio.ensure_future(fetch(1))
         await turns(after)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
 
     for after in range(PLENTY):
         service = Service(takes_s=[60], cleans_s=0.001)
@@ -614,9 +612,7 @@ def test_who_leaves_early_leaves_nothing_running(stream: Stream, loop: str) -> N
 
         task = asyncio.ensure_future(read())
         await counted.started(target, 7)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
         assert sorted(target.cleaned_up) == list(range(7))
 
     run(loop, main())

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 from calls import nobody, outcomes
+from clocks import Clock
+from counted import cancel
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import checks
@@ -27,15 +29,6 @@ from labkit.spec.transports import AiohttpTransport
 EARLY = 0.9
 """A delay of asyncio's may end a little before its time."""
 STEPS = st.lists(st.tuples(st.integers(0, len(PHASES) - 1), st.integers(0, 10**10)), max_size=12)
-
-
-class Clock:
-    """Nanoseconds that only the test moves."""
-
-    now_ns = 0
-
-    def __call__(self) -> int:
-        return self.now_ns
 
 
 def total_s(one: Traced) -> float:
@@ -55,13 +48,13 @@ def test_the_phases_of_a_request_add_up_to_its_time(requests: list[list[tuple[in
     tracer = Tracer(clock)
     took_s = []
     for item, steps in enumerate(requests):
-        began_ns = clock.now_ns
+        began_ns = clock.now
         request = tracer.begin(item)
         for phase, spent_ns in steps:
             tracer.enter(request, phase)
-            clock.now_ns += spent_ns
+            clock.now += spent_ns
         tracer.succeed(request)
-        took_s.append((clock.now_ns - began_ns) / 1e9)
+        took_s.append((clock.now - began_ns) / 1e9)
 
     found = tracer.summary()
     assert [total_s(one) for one in found.sample] == pytest.approx(took_s)
@@ -76,12 +69,12 @@ def test_each_phase_is_summed_up_over_those_that_were_in_it() -> None:
     tracer = Tracer(clock)
     for item in range(10):
         request = tracer.begin(item)
-        clock.now_ns += 1_000
+        clock.now += 1_000
         if item == 0:
             tracer.enter(request, phases.CONNECT)
-            clock.now_ns += 5_000_000
+            clock.now += 5_000_000
         tracer.enter(request, phases.WAIT)
-        clock.now_ns += (item + 1) * 1_000_000
+        clock.now += (item + 1) * 1_000_000
         tracer.succeed(request)
 
     spent = tracer.summary().spent_s
@@ -99,11 +92,11 @@ def test_a_failure_counts_in_the_phase_that_it_came_in(phase: int) -> None:
     tracer = Tracer(clock)
     request = tracer.begin(3)
     tracer.enter(request, phase)
-    clock.now_ns += 2_000_000_000
+    clock.now += 2_000_000_000
     tracer.fail(request)
     found = tracer.summary()
     # What comes after the end changes nothing.
-    clock.now_ns += 1_000
+    clock.now += 1_000
     for later in range(len(PHASES)):
         tracer.enter(request, later)
 
@@ -138,7 +131,7 @@ def test_memory_does_not_grow_with_requests() -> None:
     tracer = Tracer(clock)
     for item in range(20_000):
         request = tracer.begin(item)
-        clock.now_ns += 1_000_000 + item % 100
+        clock.now += 1_000_000 + item % 100
         tracer.succeed(request)
 
     assert len(tracer.summary().sample) <= MAX_FIRST + MAX_LATER
@@ -289,9 +282,7 @@ async def test_requests_are_counted_where_they_gave_up_or_were_cancelled() -> No
             with pytest.raises(TimeoutError):
                 await fetch(1)
             assert transport.phases.ended_in == {"queue": 1}
-            first.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await first
+            await cancel(first)
         assert transport.phases.ended_in == {"queue": 1, "wait": 1}
 
 

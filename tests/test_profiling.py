@@ -89,12 +89,6 @@ async def mine(fetch: Any, items: Any, limit: int) -> None:
     time.sleep(0.3)  # noqa: ASYNC251  # it is to hold the loop
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LABKIT_STORE", str(tmp_path / "store"))
-    return tmp_path / "store"
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_profile_of_a_trial_names_where_requests_wait(loop: str, store: Path) -> None:
     trial = lab.Trial(requests=40, limit=10, delay="0.05", loop=loop)

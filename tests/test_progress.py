@@ -11,7 +11,8 @@ from unittest.mock import Mock
 from unittest.mock import call as called
 
 import pytest
-from clocks import ByHand
+from clocks import Clock
+from counted import cancel
 from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,11 +60,6 @@ class Shown(LiveOutput):
         return self._shell.events.callbacks["post_run_cell"]
 
 
-class Clock(ByHand):
-    def __call__(self) -> float:  # type: ignore[override]
-        return self.now_ns / 1e9
-
-
 def running(trials: int = 1, **axes: Any) -> tuple[Notebook, Shown, Clock]:
     """A reporter whose first trial has started."""
     shown, clock = Shown(), Clock()
@@ -79,13 +75,13 @@ def test_at_ten_readings_a_second_more_than_five_are_drawn(gaps_s: list[float]) 
     reporter, shown, clock = running()
     before = len(shown.bundles)
     for gap_s in gaps_s:
-        clock.now_ns += round(gap_s * 1e9)
+        clock.now += gap_s
         reporter.update(reported(clock()))
 
     drawn = len(shown.bundles) - before
     assert 5 * sum(gaps_s) - 1 <= drawn <= 8 * sum(gaps_s) + 1
     # A burst is drawn once.
-    clock.now_ns += 10**9
+    clock.now += 1
     for number in range(1, 100):
         reporter.update(reported(number / 1_000))
     assert len(shown.bundles) == before + drawn + 1
@@ -93,7 +89,7 @@ def test_at_ten_readings_a_second_more_than_five_are_drawn(gaps_s: list[float]) 
 
 def test_the_card_says_which_trial_how_far_and_how_long() -> None:
     reporter, shown, clock = running(4, strategy="queue", loop="<i>")
-    clock.now_ns = 2 * 10**9
+    clock.now = 2
     reporter.update(reported(1.0, done=500))
 
     assert shown.last == (
@@ -122,7 +118,7 @@ def test_many_trials_end_in_one_line_with_their_verdicts() -> None:
         for verdict in ("valid", "invalid"):
             reporter.started(step())
             reporter.finished(make_record(verdict=verdict))
-        clock.now_ns += 10**9
+        clock.now += 1
         reporter.end()
 
     assert shown.last == "4 trials in 2.0 s, 2 valid, 2 invalid"
@@ -133,7 +129,7 @@ def test_more_arms_than_can_be_told_apart_are_no_failure() -> None:
     reporter, shown, clock = running(30)
     for number in range(30):
         reporter.started(step(limit=number))
-        clock.now_ns += 10**9
+        clock.now += 1
         reporter.update(reported(0.5))
 
     assert "limit=29" in shown.bundles[-1]["text/html"]
@@ -195,15 +191,13 @@ async def test_an_interrupt_is_a_sentence_and_still_cancels() -> None:
 
     task = asyncio.ensure_future(work())
     await reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError) as caught:
-        await task
+    caught = await cancel(task)
 
     stored = "1 of 3 trials was finished and stored; lab.load('20261120-study') gives them"
     sentence = f"interrupted: {stored}"
     assert reporter.mock_calls == [called.begin(3), called.interrupted(sentence), called.end()]
-    assert str(caught.value) == sentence
-    assert caught.value._render_traceback_() == [sentence]  # type: ignore[attr-defined]
+    assert str(caught) == sentence
+    assert caught._render_traceback_() == [sentence]  # type: ignore[attr-defined]
     assert task.cancelled()
 
 

@@ -79,6 +79,7 @@ class Page(HTMLParser):
         super().__init__()
         self.html = html
         self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[str] = []
         self.open: list[str] = []
         self.texts: list[str] = []
         self.rows: list[list[str]] = []
@@ -87,6 +88,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        self.tags.append(tag)
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
         if tag == "tr":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from machines import raws
+from scripted import single, split
 
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.targets.http import requests
@@ -59,11 +60,6 @@ def read(pieces: Iterable[bytes], known: set[bytes] | None = None) -> list[Reque
 def parsed(raw: bytes) -> RequestHead:
     """The head of a request, which is given whole."""
     return Listener().receive([raw]).heads[0]
-
-
-def single(data: bytes) -> Iterator[bytes]:
-    """Its bytes, one at a time."""
-    return (data[at : at + 1] for at in range(len(data)))
 
 
 # One request
@@ -233,11 +229,8 @@ def test_any_sequence_is_read_wherever_it_is_split(
     known: set[bytes] = set()
     for _ in range((raw.count(b"HTTP/1.1") + 1) * knows):  # each time one more block is known
         read([raw], known)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
-    pieces = [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
-
-    for split in ([raw], single(raw), pieces):
-        assert read(split, known) == expected
+    for pieces in ([raw], single(raw), split(raw, data)):
+        assert read(pieces, known) == expected
 
 
 # Bytes that are nearly plain requests.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import CHUNKED, CONTINUE, answer
+from scripted import CHUNKED, CONTINUE, answer, single, split
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports.responses import (
@@ -74,11 +74,6 @@ def read_short(pieces: Iterable[bytes], learnt: bytes) -> list[Answer]:
             read.answers.append((found.status, found.body, True))
     read.reader.end()
     return without_status(read.answers)
-
-
-def single(data: bytes) -> Iterator[bytes]:
-    """Return its bytes, one at a time."""
-    return (data[at : at + 1] for at in range(len(data)))
 
 
 def halves(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -188,10 +183,10 @@ LIMITED = {
 def test_a_limit_is_kept_and_can_be_reached(name: str) -> None:
     within, above = LIMITED[name](0), LIMITED[name](1)
 
-    for split in (lambda data: [data], single):
-        assert len(read(split(within))) == 1
+    for pieces in (lambda data: [data], single):
+        assert len(read(pieces(within))) == 1
         with pytest.raises(BadMessage, match=r"longer than [\d,]+ bytes"):
-            read(split(above))
+            read(pieces(above))
 
 
 def test_a_length_above_the_limit_is_refused_before_the_body_unless_there_is_none() -> None:
@@ -324,12 +319,6 @@ def known_from(raw: bytes) -> Known:
     return known
 
 
-def pieces_of(raw: bytes, data: st.DataObject) -> list[bytes]:
-    """These bytes, split anywhere."""
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
-    return [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
-
-
 @given(sequences, st.none() | st.binary(max_size=30), st.data(), st.booleans())
 def test_any_sequence_is_read_wherever_it_is_split(
     sequence: tuple[bytes, list[Answer]], last: bytes | None, data: st.DataObject, knows: bool
@@ -337,7 +326,7 @@ def test_any_sequence_is_read_wherever_it_is_split(
     raw, expected = sequence
     if last is not None:  # it lasts until the end
         raw, expected = raw + OK + b"\r\n" + last, [*expected, (200, last, False)]
-    for pieces in ([raw], single(raw), pieces_of(raw, data)):
+    for pieces in ([raw], single(raw), split(raw, data)):
         assert read(pieces, known=known_from(raw) if knows else {}) == expected
 
 
@@ -399,4 +388,4 @@ def test_what_is_known_of_others_and_the_short_way_change_nothing(
     known: Known = {}
     for raw, expected in (one, other, one):
         assert read([raw], known=known) == expected
-        assert read_short(pieces_of(raw, data), raw) == without_status(expected)
+        assert read_short(split(raw, data), raw) == without_status(expected)

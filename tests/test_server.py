@@ -166,15 +166,6 @@ def test_it_runs_on_the_core_and_address_it_is_given_with_all_the_descriptors_th
     assert soft == hard
 
 
-def test_the_process_loads_nothing_heavy() -> None:
-    heavy = "{'IPython', 'aiohttp', 'matplotlib', 'numpy', 'pandas', 'psutil', 'rich', 'typer'}"
-    module = "labkit.measured.targets.http.__main__"
-    code = f"import sys, {module}; print({heavy} & set(sys.modules))"
-    line = [sys.executable, "-c", code]
-    process = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert process.stdout == "set()\n"
-
-
 # The log
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from clocks import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,17 +18,9 @@ from labkit.errors import BadInput
 from labkit.profiler import timers as module
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    made = Clock(100.0)
     monkeypatch.setattr(module, "perf_counter", made)
     return made
 
@@ -36,11 +29,11 @@ async def test_timer_says_its_name_and_time_unless_silent(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with lab.timer("fetch") as took:
-        clock.now_s += 1.25
+        clock.now += 1.25
     assert took.seconds == 1.25
     async with lab.timer("silent", say=None) as took:
         assert took.seconds is None
-        clock.now_s += 2
+        clock.now += 2
     assert took.seconds == 2
     assert capsys.readouterr().out == "fetch: 1.250 s\n"
 
@@ -55,10 +48,10 @@ async def test_overlapping_tasks_are_timed_each(clock: Clock) -> None:
 
     tasks = [asyncio.create_task(one(first)), asyncio.create_task(one(second))]
     await asyncio.sleep(0)
-    clock.now_s += 1
+    clock.now += 1
     first.set()
     await tasks[0]
-    clock.now_s += 2
+    clock.now += 2
     second.set()
     await tasks[1]
     (row,) = timers.rows()
@@ -73,12 +66,12 @@ async def test_functions_of_both_kinds_are_decorated_and_timed_also_where_they_f
     @timers("sync")
     def divide(x: int) -> float:
         """Divide 6 by it."""
-        clock.now_s += 1
+        clock.now += 1
         return 6 / x
 
     @timers("async")
     async def thrice(x: int) -> int:
-        clock.now_s += 2
+        clock.now += 2
         await asyncio.sleep(0)
         return 3 * x
 
@@ -130,7 +123,7 @@ def test_report_is_a_table_of_text_and_rows_make_a_frame(clock: Clock) -> None:
     assert timers.report() == "Nothing was timed."
     for took_s in array("d", [0.5, 1.5]):
         with timers("page"):
-            clock.now_s += took_s
+            clock.now += took_s
     head, line = timers.report().splitlines()
     assert head.split()[:2] == ["name", "count"]
     assert line.split()[:4] == ["page", "2", "2.000", "1,000.000"]

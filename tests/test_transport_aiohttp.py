@@ -19,7 +19,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from calls import FAILURES, alone, nobody
-from counted import turns
+from counted import cancel, turns
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import checks
@@ -215,9 +215,7 @@ async def test_requests_that_gave_up_or_were_cancelled_harm_no_other(server: Ser
         cancelled.cancel()
         with pytest.raises(TimeoutError) as caught:
             await fetch(2)
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
+        await cancel(first)
         second = asyncio.ensure_future(fetch(3))
         await server.holding(2)
         server.gate.set()
