@@ -18,7 +18,6 @@ from labkit.errors import TrialFailed
 from labkit.lab import workshop
 from labkit.lab.workshop import Needs, Readiness, Tried
 from labkit.launch import launcher, process
-from labkit.launch.process import Ended
 from labkit.record.record import Record
 
 NEEDS = Needs(peak_mb=300, workshop_mb=450, minutes=60, databases=["08", "09"])
@@ -89,10 +88,10 @@ async def test_how_a_program_ends(monkeypatch: pytest.MonkeyPatch, ended: Any, o
 
 def ending(monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any] | None) -> None:
     """Let every program end like this, or not in time."""
-    usual: dict[str, Any] = {"status": 0, "out": "", "errors": "", "others_percent": None}
-    usual |= {"cpu_s": 0.1, "wall_s": 1.2, "peak_rss_bytes": 1 << 20}
+    one = {"status": 0, "out": "", "errors": ""} | (ended or {})
+    program = mock.Mock(status=one["status"], wall_s=1.2)
     late = TrialFailed("python did not end within 60 s")
-    outcome = late if ended is None else lambda *_, **__: Ended(**usual | ended)
+    outcome = late if ended is None else lambda *_, **__: (program, one["out"], one["errors"])
     monkeypatch.setattr(process, "run", mock.AsyncMock(side_effect=outcome))
 
 

@@ -76,10 +76,10 @@ async def test_a_program_runs_on_its_core_and_its_cpu_is_known(tmp_path: Path) -
     core, before = environment.core_each()[0], environment.usable_cores()
     code = "import os, sys; print(os.getcwd()); print(sorted(os.sched_getaffinity(0)))"
 
-    ended = await programs.run([*PYTHON, code], core=core, folder=str(tmp_path))
+    ended, out, _ = await programs.run([*PYTHON, code], core=core, folder=str(tmp_path))
 
     cores = str(before if core is None else [core])
-    assert (ended.status, ended.out.splitlines()) == (0, [str(tmp_path), cores])
+    assert (ended.status, out.splitlines()) == (0, [str(tmp_path), cores])
     assert (ended.others_percent is None) == (core is None)
     assert ended.cpu_s > 0
     assert environment.usable_cores() == before

@@ -135,12 +135,13 @@ async def output(words: Sequence[str]) -> Output:
     with paths.temporary_folder("doctor") as (folder, _):
         (folder / "cell.py").write_text(CELL, encoding="utf-8")
         try:
-            ended = await process.run(words, core=None, folder=folder, within_s=KERNEL_S)
+            run = process.run(words, core=None, folder=folder, within_s=KERNEL_S)
+            ended, out, errors = await run
         except LabError as error:
             return str(error), True, 0.0
     if ended.status == 0:
-        return ended.out.strip(), False, ended.wall_s
-    last = (ended.errors.strip().splitlines() or [f"status {ended.status}"])[-1]
+        return out.strip(), False, ended.wall_s
+    last = (errors.strip().splitlines() or [f"status {ended.status}"])[-1]
     return f"does not start: {last[:100]}", True, ended.wall_s
 
 

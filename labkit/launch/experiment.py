@@ -68,14 +68,8 @@ async def measured(
         trusted = servers.trusting() if server and server.get("tls") else {}
         child = process.start("labkit.measured.experiments", name, job=job, asked=trusted)
         stack.push_async_callback(child.stop)
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                line = await servers.read_line(child)
-        except TimeoutError:
-            raise child.failure(f"the experiment {name} took over {DEADLINE_S:.0f} s") from None
-        if line is None:
-            await asyncio.wait([child.ended], timeout=GRACE_S)
-            raise child.failure(f"the experiment {name} died")
+        late, died = f"took over {DEADLINE_S:.0f} s", f"the experiment {name} died"
+        line = await child.first_line(DEADLINE_S, f"the experiment {name} {late}", died)
         if served is not None:
             counted = await asyncio.to_thread(servers.asked, served.url, "/-/stats")
         notes = mine.notes(before)
@@ -125,7 +119,7 @@ async def _examine(request: ExamRequest, scenarios: list[ScenarioResult]) -> str
         async with asyncio.timeout(MAX_EXAM_S) as whole:
             while True:
                 async with asyncio.timeout(MAX_SILENCE_S):
-                    line = await servers.read_line(child)
+                    line = await child.line()
                 if line is None:
                     break
                 if "lost" in line:

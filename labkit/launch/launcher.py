@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import math
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, Child
 from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
-from labkit.record.record import Counts, Measurement, Note, Process, Record
+from labkit.record.record import Counts, Measurement, Note, Record
 from labkit.spec import variables
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
@@ -105,33 +105,32 @@ async def run(
     return await asyncio.ensure_future(work.run())
 
 
+@dataclass
 class _Run:
     """One trial, from the start of its target to its record."""
 
-    def __init__(
-        self,
-        ready: Ready,
-        position: StudyPosition,
-        watch: Watch | None,
-        keep: Keep,
-        served: Served | None,
-        profile: ProfileRequest | None,
-    ) -> None:
-        self.ready, self.trial, self.position = ready, ready.trial, position
-        self.watch, self.keep, self.served, self.profile = watch, keep, served, profile
-        self.child: Child | None = None
-        self.latest: Progress | None = None
-        self.answered_s = 0.0
-        """When a request last came to an end, on the time axis of the progress."""
-        self.line: dict[str, Any] = {}
-        self.measured: Measurement | None = None
-        self.window_ns: list[int] = [0, 0, 0]
-        self.peak_rss_bytes: int | None = None
-        self.waited_s = 0.0
-        """How long the client waited for its target to start: no part of the process's time."""
-        self.counted: dict[str, Any] | None = None
-        self.notes: list[Note] = []
-        self.lost: list[Note] = []
+    ready: Ready
+    position: StudyPosition
+    watch: Watch | None
+    keep: Keep
+    served: Served | None
+    profile: ProfileRequest | None
+    child: Child | None = None
+    latest: Progress | None = None
+    answered_s: float = 0.0
+    """When a request last came to an end, on the time axis of the progress."""
+    line: dict[str, Any] = field(default_factory=dict)
+    measured: Measurement | None = None
+    window_ns: Sequence[int] = (0, 0, 0)
+    peak_rss_bytes: int | None = None
+    waited_s: float = 0.0
+    """How long the client waited for its target to start: no part of the process's time."""
+    counted: dict[str, Any] | None = None
+    notes: Sequence[Note] = ()
+    lost: Sequence[Note] = ()
+
+    def __post_init__(self) -> None:
+        self.trial = self.ready.trial
 
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
@@ -255,7 +254,7 @@ class _Run:
 
     async def _read(self, child: Child) -> None:
         """Read the client's lines until its measurement, or until it dies before."""
-        while (line := await servers.read_line(child)) is not None:
+        while (line := await child.line()) is not None:
             if line["type"] == "measurement":
                 self.peak_rss_bytes = line["peak_rss_bytes"]
                 self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
@@ -307,15 +306,8 @@ class _Run:
             warnings = [*measured.warnings, *self.notes]
             measured = msgspec.structs.replace(measured, warnings=warnings)
         used = None
-        if child is not None and (usage := child.usage) is not None:
-            wall_s = child.wall_s - self.waited_s
-            used = Process(
-                wall_s=wall_s,
-                cpu_user_s=usage.ru_utime,
-                cpu_system_s=usage.ru_stime,
-                cpu_percent=round(100 * (usage.ru_utime + usage.ru_stime) / wall_s, 2),
-                peak_rss_bytes=self.peak_rss_bytes,
-            )
+        if child is not None and child.usage is not None:
+            used = child.used(self.peak_rss_bytes, waited_s=self.waited_s)
         record = assembly.record(
             began,
             measured,

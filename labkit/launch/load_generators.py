@@ -21,10 +21,10 @@ from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import assembly
 from labkit.launch.assembly import StudyPosition
-from labkit.launch.process import START_S, Ended, run
+from labkit.launch.process import START_S, Child, run
 from labkit.launch.servers import Served
 from labkit.record import guards, interference
-from labkit.record.record import Counts, Note, Process, Record, Server
+from labkit.record.record import Counts, Note, Record, Server
 from labkit.spec.plan import Program
 
 
@@ -163,13 +163,7 @@ class Programs:
             counts=counts,
             wall_s=wall_s,
             throughput_rps=counted.throughput_rps,
-            process=Process(
-                wall_s=ended.wall_s,
-                cpu_user_s=ended.cpu_s,
-                cpu_system_s=0.0,
-                cpu_percent=round(100 * ended.cpu_s / ended.wall_s, 2),
-                peak_rss_bytes=ended.peak_rss_bytes,
-            ),
+            process=ended.used(1024 * ended.usage.ru_maxrss),
             server=Server(cpu_percent=100 * server_s / wall_s),
         )
         about = {"name": name, "version": version}
@@ -186,26 +180,27 @@ class Programs:
                 raise TrialFailed(f"{name} is not installed")
             with paths.temporary_folder("program") as (folder, _):
                 words = [path, *rival.version.split()]
-                ended = await run(words, core=self._core, folder=folder)
-            found = re.search(rival.versioned, ended.out + ended.errors, flags=re.MULTILINE)
+                ended, out, errors = await run(words, core=self._core, folder=folder)
+            found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
             self._known[name] = path, found[1] if found else None, ended.cpu_s
         return self._known[name]
 
 
 async def _measured(
     name: str, path: str, load: Load, core: int | None
-) -> tuple[Ended, RequestCount]:
+) -> tuple[Child, RequestCount]:
     """Let a program put `load` on a server. Raises `TrialFailed` where it gives no figures."""
     rival = RIVALS[name]
     with paths.temporary_folder("program") as (folder, _):
         if rival.scenario:
             (folder / rival.scenario).write_text(load.fill(rival.text), encoding="utf-8")
         words = [path, *load.fill(rival.words).split()]
-        ended = await run(words, core=core, folder=folder, within_s=START_S + 3 * load.seconds)
+        within_s = START_S + 3 * load.seconds
+        ended, out, errors = await run(words, core=core, folder=folder, within_s=within_s)
     try:
-        return ended, rival.read(ended.out, load)
+        return ended, rival.read(out, load)
     except TrialFailed as error:
-        last = (ended.errors.strip().splitlines() or [""])[-1][:200]
+        last = (errors.strip().splitlines() or [""])[-1][:200]
         why = f"{name} (exit status {ended.status}): {error}{': ' + last if last else ''}"
         raise TrialFailed(why) from None
 

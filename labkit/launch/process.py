@@ -26,7 +26,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +37,7 @@ import psutil
 from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import orphans
+from labkit.record.record import Process
 from labkit.spec import variables
 
 MAX_LINE_BYTES, MAX_OUTPUT_BYTES = 1 << 26, 1 << 22
@@ -134,6 +134,17 @@ class Child:
         """Return the CPU seconds that it has used, once it has ended."""
         return float(self.usage.ru_utime + self.usage.ru_stime)
 
+    def used(self, peak_rss_bytes: int | None, *, waited_s: float = 0.0) -> Process:
+        """Return what it has used, once it has ended; what it `waited_s` is none of its time."""
+        wall_s = self.wall_s - waited_s
+        return Process(
+            wall_s=wall_s,
+            cpu_user_s=self.usage.ru_utime,
+            cpu_system_s=self.usage.ru_stime,
+            cpu_percent=round(100 * self.cpu_s / wall_s, 2),
+            peak_rss_bytes=peak_rss_bytes,
+        )
+
     def send(self, job: Any) -> None:
         """Send a line of JSON, in a thread: it may be more than the pipe takes at once."""
         assert self._popen.stdin is not None
@@ -151,6 +162,23 @@ class Child:
 
         self._writing = threading.Thread(target=write, daemon=True)
         self._writing.start()
+
+    async def line(self) -> dict[str, Any] | None:
+        """Return the next line of JSON that it wrote; None once it has closed its output."""
+        line = await self.lines.readline()
+        return msgspec.json.decode(line) if line.endswith(b"\n") else None
+
+    async def first_line(self, within_s: float, late: str, died: str) -> dict[str, Any]:
+        """Return its first line; raise the failure that it is `late`, or that it `died` before."""
+        try:
+            async with asyncio.timeout(within_s):
+                line = await self.line()
+        except TimeoutError:
+            raise self.failure(late) from None
+        if line is None:
+            await asyncio.wait([self.ended], timeout=GRACE_S)
+            raise self.failure(died)
+        return line
 
     def failure(self, what: str, lines: int = 1) -> TrialFailed:
         """Return the error for a process that did not do its work, with what it wrote last."""
@@ -200,25 +228,12 @@ def start(
     return Child(words, pipes=True, job=job, environment=environment)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a program ended, its output, and what it used; `others_percent` as of `Child`."""
-
-    status: int
-    out: str
-    errors: str
-    cpu_s: float
-    wall_s: float
-    peak_rss_bytes: int
-    others_percent: float | None
-
-
 async def run(
     words: Sequence[str], *, core: int | None, folder: Path, within_s: float = START_S
-) -> Ended:
-    """Run a program that is not the lab's to its end; it is gone when this returns.
+) -> tuple[Child, str, str]:
+    """Run a program that is not the lab's to its end; return it, its output and its errors.
 
-    Raises `TrialFailed` where it does not start, or not end in time.
+    It is gone when this returns. Raises `TrialFailed` where it does not start, or not end in time.
     """
     name = Path(words[0]).name
     try:
@@ -229,15 +244,7 @@ async def run(
         await asyncio.wait([child.ended], timeout=within_s)
         if child.status is None:
             raise TrialFailed(f"{name} did not end within {within_s:,.0f} s, and was ended")
-        return Ended(
-            status=child.status,
-            out=tail(child.out),
-            errors=tail(child.errors),
-            cpu_s=child.cpu_s,
-            wall_s=child.wall_s,
-            peak_rss_bytes=child.usage.ru_maxrss * 1024,
-            others_percent=child.others_percent,
-        )
+        return child, tail(child.out), tail(child.errors)
     finally:
         await child.stop(0)
 

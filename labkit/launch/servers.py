@@ -7,9 +7,9 @@ import contextlib
 import signal
 import socket
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from labkit import paths
 from labkit.launch import listeners, preflight, process
 from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
-from labkit.launch.process import GRACE_S, START_S, Child
+from labkit.launch.process import START_S, Child
 from labkit.record.record import Note
 from labkit.spec.targets import Command, HttpServer
 
@@ -106,14 +106,8 @@ async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Serve
     """Start a target, and wait until it accepts connections and announces its URL."""
     child = process.start(module, msgspec.json.encode(settings).decode())
     try:
-        try:
-            async with asyncio.timeout(START_S):
-                line = await read_line(child)
-        except TimeoutError:
-            raise child.failure(f"the target announced nothing for {START_S:.0f} s") from None
-        if line is None:
-            await asyncio.wait([child.ended], timeout=GRACE_S)
-            raise child.failure("the target did not start")
+        late = f"the target announced nothing for {START_S:.0f} s"
+        line = await child.first_line(START_S, late, "the target did not start")
         known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
         yield Served(line["url"], line["pid"], child=child, **known)
     finally:
@@ -167,12 +161,6 @@ async def _answering(child: Child, target: Command, port: int) -> str:
     raise child.failure(what, lines=3)
 
 
-async def read_line(child: Child) -> dict[str, Any] | None:
-    """Return the next line of JSON that a process wrote; None once it has closed its output."""
-    line = await child.lines.readline()
-    return msgspec.json.decode(line) if line.endswith(b"\n") else None
-
-
 async def counted(served: Served) -> dict[str, Any] | None:
     """Return what the target counted of the trial, and what was in force in it.
 
@@ -180,7 +168,7 @@ async def counted(served: Served) -> dict[str, Any] | None:
     """
     if served.child is not None and served.reports:
         served.child.signal(signal.SIGUSR1)
-        counted = await read_line(served.child)
+        counted = await served.child.line()
         if counted is None:
             await asyncio.wait([served.child.ended])
         return {"in_force": served.in_force or {}, **(counted or {})}
@@ -204,15 +192,13 @@ def trusting() -> dict[str, str]:
 
 def asked(url: str, path: str) -> dict[str, Any] | None:
     """Return what the synthetic server at `url` reports; None where it no longer answers."""
-    try:
-        # No proxy, whatever the environment names: the server is on loopback.
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    server = urlsplit(url).netloc
+    with contextlib.suppress(OSError, HTTPException, msgspec.DecodeError):
+        asking = HTTPConnection(server, timeout=ASK_S)
         if url.startswith("https:"):
             context = ssl.create_default_context(cafile=trusting()["SSL_CERT_FILE"])
-            handlers.append(urllib.request.HTTPSHandler(context=context))
-        opener = urllib.request.build_opener(*handlers)
-        with opener.open(f"{url}{path}", timeout=ASK_S) as answer:
-            counted: dict[str, Any] = msgspec.json.decode(answer.read())
-    except (OSError, msgspec.DecodeError):
-        return None
-    return counted
+            asking = HTTPSConnection(server, timeout=ASK_S, context=context)
+        with contextlib.closing(asking):
+            asking.request("GET", path)
+            return msgspec.json.decode(asking.getresponse().read(), type=dict[str, Any])
+    return None

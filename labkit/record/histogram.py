@@ -97,7 +97,7 @@ def _value_at(found: list[tuple[float, int]], rank: float) -> float | None:
     return value
 
 
-def summary(counts: array[int]) -> Latency | None:
+def summary(counts: Counted) -> Latency | None:
     """Return mean and percentiles in seconds of a histogram of nanoseconds; None: empty."""
     found = list(buckets(counts))
     total = sum(count for _, count in found)

@@ -102,22 +102,21 @@ async def _result(
     scenario: Scenario, strategy: Strategy, turns: Turns, url: str | None, usual: dict[int, str]
 ) -> ScenarioResult:
     """Run one scenario. `usual` describes by number of items what is returned if none fails."""
-    calls = Calls(failing=scenario.failing)
-    if not scenario.answered:
-        # Its end is not waited for: thousands of items may take a strategy long, with reason.
-        calls.gate = asyncio.Event()
-        run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
-        backlog = await observe_backlog(run)
-        calls.gate.set()
-        await run.cancel()
-        return run.result(scenario.name, backlog=backlog)
+    calls, gate = Calls(failing=scenario.failing), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         if url is not None and scenario.name == AT_SERVER:
             # Here: the other scenarios need no transport.
             from labkit.measured.transports import open_transport
 
             calls.through = await stack.enter_async_context(open_transport(WireTransport(), url))
+        calls.gate = None if scenario.answered else gate
         run = ScenarioRun(strategy, calls, scenario.planned, scenario.limit, turns)
+        if not scenario.answered:
+            # Its end is not waited for: thousands of items may take a strategy long, with reason.
+            backlog = await observe_backlog(run)
+            gate.set()
+            await run.cancel()
+            return run.result(scenario.name, backlog=backlog)
         await run.finish()
     usual.setdefault(scenario.planned, run.returned())
     return run.result(scenario.name, usual=usual[scenario.planned])

@@ -127,18 +127,15 @@ class Tracer:
         )
 
     def _phase(self, phase: int) -> Phase:
-        buckets = self._buckets[phase]
-        if not buckets:
+        buckets, longest_s = self._buckets[phase], self._longest_ns[phase] / 1e9
+        found = histogram.summary(buckets)
+        if found is None:
             return Phase(n=0, mean=0.0)
-        longest_ns = self._longest_ns[phase]
-        # A bucket's middle may lie above the longest time in it.
-        p50, p99 = (
-            min(histogram.percentile(buckets, share) or 0.0, longest_ns) for share in (0.5, 0.99)
-        )
         return Phase(
             n=sum(buckets.values()),
             mean=self._sums_ns[phase] / self.ok / 1e9,
-            p50=round(p50 / 1e9, 9),
-            p99=round(p99 / 1e9, 9),
-            max=longest_ns / 1e9,
+            # A bucket's middle may lie above the longest time in it.
+            p50=min(found.p50, longest_s),
+            p99=min(found.p99, longest_s),
+            max=longest_s,
         )

@@ -143,10 +143,10 @@ def child(
     command: Sequence[str | os.PathLike[str]],
     *,
     end: signal.Signals = signal.SIGKILL,
-    given: bytes = b"",
+    given: bytes | None = b"",
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program of others for the time of the block; `given` is its standard input.
+    """Start a program for the time of the block; `given` is its input, None stays open until then.
 
     It gets the signal `end` when the block ends, and from the kernel when this process is killed.
     One that is still there a second after the block is killed.
@@ -159,9 +159,11 @@ def child(
     )
     try:
         assert program.stdin is not None
-        with suppress(BrokenPipeError), program.stdin as standard_input:
-            standard_input.write(given)
-        yield program
+        if given is not None:
+            with suppress(BrokenPipeError), program.stdin as standard_input:
+                standard_input.write(given)
+        with program.stdin:
+            yield program
     finally:
         if program.poll() is None:
             program.send_signal(end)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from labkit.measured.targets.http.engine import Engine
 from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
-GRACE_S = 2.0
 USAGE = """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay": "0.1"}'"""
 
 
@@ -137,26 +137,16 @@ def _reserve_port(settings: HttpServer) -> socket.socket:
 
 @contextmanager
 def _worker(settings: HttpServer) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a worker, and end it with the block."""
+    """Start a worker, which listens already, and end it with the block."""
     described = msgspec.json.encode(settings).decode()
     command = [sys.executable, "-P", "-m", "labkit.measured.targets.http", described]
-    worker = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    try:
+    pipes = {"stdout": subprocess.PIPE, "start_new_session": True}
+    with process.child(command, end=signal.SIGTERM, given=None, **pipes) as worker:
+        assert worker.stdout is not None
         if not worker.stdout.readline():
             worker.wait()
             raise TrialFailed("a worker of the server did not start")
         yield worker
-    finally:
-        # It ends with its standard input; and if its loop is blocked, at once.
-        worker.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            worker.wait(GRACE_S)
-        worker.kill()
-        worker.wait()
 
 
 if __name__ == "__main__":

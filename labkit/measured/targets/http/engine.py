@@ -203,12 +203,8 @@ class Stats:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the counters now; `delay_error_s` is by how much delays ended late, in seconds."""
-
-        def late_s(share: float) -> float | None:
-            late_ns = histogram.percentile(self._late, share)
-            return None if late_ns is None else late_ns / 1e9
-
-        errors_s = {"p50": late_s(0.5), "p99": late_s(0.99), "max": late_s(1.0)}
+        late_s = histogram.summary(self._late)
+        errors_s = {name: getattr(late_s, name, None) for name in ("p50", "p99", "max")}
         return {**self.counters(), "delay_error_s": errors_s}
 
 
