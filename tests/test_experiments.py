@@ -23,8 +23,8 @@ from labkit.record.codec import decode, encode
 from labkit.report import tables
 from labkit.report.study import Run
 from labkit.spec.plan import Coded
-from labkit.spec.registry import EXPERIMENT_SETTINGS, EXPERIMENTS
 from labkit.studies import study_file
+from labkit.studies.study_file import EXPERIMENTS
 
 
 def coded() -> dict[str, Coded]:
@@ -39,7 +39,7 @@ def test_the_settings_of_an_experiment_are_those_of_its_code(name: str) -> None:
     taken = inspect.signature(experiments.load(name)).parameters.values()
     keywords = [one for one in taken if one.kind is one.KEYWORD_ONLY]
     marks = [f"{one.name}{'' if one.default is one.empty else '?'}" for one in keywords]
-    assert EXPERIMENT_SETTINGS.get(name, "").split() == marks
+    assert EXPERIMENTS[name]["settings"] == marks
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
@@ -48,7 +48,7 @@ async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: s
     if name == "overhead":
         arm = msgspec.structs.replace(arm, settings={**arm.settings, "turns": 2})
     record = await experiment.run(arm, StudyPosition(study="s", axes={"arm": name}, repeat=2))
-    assert set(record.figures) == set(EXPERIMENTS[name])
+    assert set(record.figures) == set(EXPERIMENTS[name]["figures"])
     assert all(math.isfinite(value) and value >= 0 for value in record.figures.values())
     assert (record.ran, record.study, record.repeat) == (name, "s", 2)
     # A busy machine may spoil it, and is noted then; nothing else is wrong with it.

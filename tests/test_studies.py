@@ -20,11 +20,10 @@ from labkit.errors import BadInput
 from labkit.launch import load_generators, preflight
 from labkit.spec import delays
 from labkit.spec.plan import Coded, Program
-from labkit.spec.registry import EXPERIMENTS
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.parts import Check
-from labkit.studies.study_file import SCALES, StudyFile
+from labkit.studies.study_file import EXPERIMENTS, SCALES, StudyFile
 from tests.factories import STUDIES
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]

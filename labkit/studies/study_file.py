@@ -21,7 +21,6 @@ from labkit import paths, stats
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
-from labkit.spec.registry import EXPERIMENT_SETTINGS, EXPERIMENTS
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.spec.validation import check_known
@@ -39,6 +38,8 @@ from labkit.studies.parts import (
     Text,
 )
 
+# Each experiment in code with the figures that it gives, and its settings.
+EXPERIMENTS = paths.table("experiments.toml")
 # The scales of every file but the ladder's, smallest first.
 SCALES = ("smoke", "workshop", "paper")
 Made = TypeVar("Made")
@@ -306,13 +307,13 @@ def _check_measure(check: Check, experiment: str | None) -> None:
             stats.metric(check.measure)
         return
     check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
-    check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment])
+    check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment]["figures"])
 
 
 def _check_settings(experiment: str, settings: Settings) -> None:
     """Raise `BadInput` for a setting that an experiment has not, or misses."""
     check_known("experiment", experiment, EXPERIMENTS)
-    takes = EXPERIMENT_SETTINGS.get(experiment, "").split()
+    takes = EXPERIMENTS[experiment]["settings"]
     for name in settings:
         check_known(f"a setting of experiment {experiment!r}", name, [n.strip("?") for n in takes])
     for name in takes:
