@@ -2,11 +2,13 @@
 
 `app` is an ASGI application without any dependency, for uvicorn, granian and hypercorn;
 `of_aiohttp` makes the same service with aiohttp, for `python -m aiohttp.web`. Each answers any GET
-with the same JSON.
+with the same JSON. Two arguments after `of_aiohttp` slow it down, as a database behind it would:
+how many seconds an answer takes, and how many places there are to wait in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,12 @@ def of_aiohttp(argv: list[str]) -> web.Application:
     """Return the same service as an application of aiohttp."""
     from aiohttp import web
 
+    seconds, places = (float(one) for one in argv or ("0", "100"))
+    free = asyncio.Semaphore(int(places))
+
     async def answer(request: web.Request) -> web.Response:
+        async with free:
+            await asyncio.sleep(seconds)
         return web.Response(body=BODY, content_type="application/json")
 
     made = web.Application()
