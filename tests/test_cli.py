@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+import pandas as pd
 import programs
 import psutil
 import pytest
@@ -28,7 +29,7 @@ from machines import checks
 from servers import ROOT
 
 import labkit as lab
-from labkit import cli, paths
+from labkit import cli, paths, stats
 from labkit.launch import launcher
 from labkit.record.record import Note
 
@@ -303,6 +304,31 @@ def test_a_record_its_table_and_its_export_name_what_was_called(store: Path) -> 
         assert f",{called}," in exported
         assert called in lab.Run(record).text()
         assert f"Called: {called}." in lab.Study([record], []).text()
+
+
+def test_an_export_as_parquet_has_what_the_csv_has(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    trial = lab.Trial(target=lab.Command("app {port}"), **{"transport.limit": 7}).to_dict()
+    arm = {"target.command": "app {port}", "transport.limit": 7}
+    arms = [({}, make_record().trial), ({}, trial), (arm, trial)]
+    for number, (axes, asked) in enumerate(arms):
+        lab.Store(store).add(make_record(id=f"2026{number}", axes=axes, trial=asked))
+    line = f"results export --csv {tmp_path / 'all.csv'} --parquet {tmp_path / 'all.parquet'}"
+    with standard_output(io.StringIO(), line) as status:
+        assert status == 0
+    parquet, csv = pd.read_parquet(tmp_path / "all.parquet"), pd.read_csv(tmp_path / "all.csv")
+
+    assert list(parquet) == list(csv)
+    assert parquet["target.command"].fillna("").tolist() == ["", *["app {port}"] * 2]
+    assert parquet["transport.limit"].tolist()[1:] == [7, 7]
+    assert parquet["path"].tolist() == ["/{item}", "/", "/"]
+    figures = parquet[[*stats.METRICS]]
+    assert figures.equals(stats.frame(lab.Store(store).records())[[*stats.METRICS]])
+    monkeypatch.setattr("labkit.cli.results.find_spec", lambda _: None)
+    with standard_output(io.StringIO(), line) as status:
+        assert status == 2
+    assert "pip install 'labkit[parquet]'" in capsys.readouterr().err
 
 
 def commands() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import select
@@ -22,7 +23,7 @@ from counted import cancel
 from servers import SERVER, WORKER, Children, noted_children, ran
 
 from labkit import paths
-from labkit.launch import launcher, servers
+from labkit.launch import launcher, orphans, servers
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import tables
@@ -330,3 +331,20 @@ async def test_a_target_that_hangs_is_gone_soon_after_the_deadline(target: str) 
     assert found.children[server].status == -signal.SIGKILL
     assert found.children[server].wall_s < found.children[WORKER].wall_s + GONE_WITHIN_S
     assert found.record.counts.sent > 0
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_daemon_that_begins_behind_a_search_is_found_by_the_next(
+    begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        searches = iter([[], [daemon.pid], [], []] if begun else [[]])
+        newest = iter(range(99)) if begun else itertools.repeat(1)
+        monkeypatch.setattr(orphans, "find", lambda _: next(searches))
+        monkeypatch.setattr(Path, "read_bytes", lambda _: b"0 0 0 1/1 %d" % next(newest))
+        orphans.kill(range(1))
+        monkeypatch.undo()
+        if not begun:
+            daemon.kill()
+        assert daemon.wait() == -signal.SIGKILL
+    assert not list(searches)

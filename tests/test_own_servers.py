@@ -108,6 +108,7 @@ def test_of_two_that_listen_the_one_that_answers_there_is_found() -> None:
         port = own.getsockname()[1]
         assert listeners.find(["::1"], port).hosts == []
         found = listeners.find(["::1", *HERE], port)
+        assert f"127.0.0.1 port {port}" in listeners.of_process(os.getpid())
 
     # It is this process, below which runs the client too: it is measured alone.
     assert (found.hosts, found.roots, found.pids) == (HERE, [os.getpid()], [])
@@ -170,6 +171,7 @@ async def test_a_command_is_measured_with_all_that_it_starts_and_all_of_it_ends(
     ("command", "says"),
     [
         ("sh -c 'echo one >&2; echo two >&2; exit 3' {port}", r"ended .* status 3\): one \| two"),
+        ("sh -c 'setsid sleep 60 &' {port}", "stay in the foreground, and not be a daemon"),
         ("sleep 60 {port}", "answered nothing at port [0-9]+ of loopback within 0.3 s"),
         (f"{sys.executable} -S -c 'import socket, sys, time\n"
          "s = socket.create_server((\"127.0.0.9\", int(sys.argv[1])))\ntime.sleep(60)' {port}",
@@ -190,6 +192,7 @@ async def test_a_command_that_never_answers_says_why(command: str, says: str) ->
         ("uvicorn app:app {port} | tee log", "it has no shell"),
         ("", "must be one program"),
         ("no-such-program {port}", "there is no program 'no-such-program'"),
+        ("PORT={port} python app.py", "or write its path, with env before a variable"),
     ],
 )
 def test_a_command_that_cannot_be_started_is_refused_before(command: str, says: str) -> None:

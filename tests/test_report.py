@@ -245,7 +245,7 @@ def test_an_export_has_url_path_and_every_setting() -> None:
     table = frames.export([make_record(), make_record(trial=trial, axes={"limit": 7})])
 
     assert table["url"].tolist() == [None, "http://127.0.0.1:9/a"]
-    assert table["path"].tolist() == [None, "/a"]
+    assert table["path"].tolist() == ["/{item}", "/a"]
     assert table["workload.limit"].tolist() == [1_000, 7]
     assert table["transport.force_close"].tolist() == [False, False]
     about = [*frames.DESCRIPTION, "url", "path"]

@@ -311,7 +311,7 @@ KINDS: dict[str, list[BaseException]] = {
         ConnectionResetError("Connection lost"),
         BrokenPipeError(),
     ],
-    "disconnected": [aiohttp.ServerDisconnectedError()],
+    "disconnected": [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(None, "body")],
     "timeout": [
         aiohttp.ServerTimeoutError(),
         aiohttp.ConnectionTimeoutError(),

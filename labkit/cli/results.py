@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.cli import options, terminal
-from labkit.errors import BadInput
+from labkit.errors import NotInstalled
 from labkit.escaping import cell
 
 # Fields of a record in the JSON of the list, beside its strategy.
@@ -82,10 +82,7 @@ def export(*, csv: str | None = None, parquet: str | None = None, json: str | No
     for option, where in (("--csv", csv), ("--parquet", parquet), ("--json", json)):
         options.check_file(option, where)
     if parquet is not None and find_spec("pyarrow") is None:
-        raise BadInput(
-            f"--parquet is {parquet!r}: the package pyarrow is not installed; install it with: "
-            "pip install pyarrow, or write --csv"
-        )
+        raise NotInstalled(f"--parquet is {parquet!r}", "pyarrow", "parquet")
     if csv is parquet is json is None:
         csv = "-"
     records = list(Store().records())

@@ -23,10 +23,10 @@ from pathlib import Path
 import psutil
 
 from labkit.launch import environment
+from labkit.spec.addresses import EVERYWHERE
 
 PROC = Path("/proc")
 LISTENS = "0A"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what is looked for, not listened on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,17 @@ def sockets(port: int) -> dict[str, str]:
                     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
                     found[inode] = str(ip_address(packed))
     return found
+
+
+def of_process(pid: int) -> list[str]:
+    """Return where a process and those below it accept connections."""
+    found = set[str]()
+    with suppress(psutil.Error):  # it is gone
+        root = psutil.Process(pid)
+        for one in (root, *root.children(recursive=True)):
+            listens = [at.laddr for at in one.net_connections("tcp") if at.status == "LISTEN"]
+            found |= {f"{at.ip} port {at.port}" for at in listens}
+    return sorted(found)
 
 
 def holders_of(inodes: Iterable[str]) -> set[int]:

@@ -209,7 +209,7 @@ def _check_command(target: Command) -> None:
     if shutil.which(program, path=of_commands()["PATH"]) is None:
         raise BadInput(
             f"target.command is {target.command!r}: there is no program {program!r}; install it, "
-            "or write its path"
+            f"or write its path{', with env before a variable' if '=' in program else ''}"
         )
     if target.port:
         try:

@@ -180,12 +180,12 @@ class Child:
             raise self.failure(died)
         return line
 
-    def failure(self, what: str, lines: int = 1) -> TrialFailed:
+    def failure(self, what: str, lines: int = 1, more: str = "") -> TrialFailed:
         """Return the error for a process that did not do its work, with what it wrote last."""
         written = tail(self.errors).strip() or tail(self.out).strip()
         last = " | ".join(written.splitlines()[-lines:])[-500:]
         status = "" if self.status is None else f" (exit status {self.status})"
-        return TrialFailed(f"{what}{status}{': ' + last if last else ''}")
+        return TrialFailed(f"{what}{status}{more}{': ' + last if last else ''}")
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process is gone."""

@@ -21,6 +21,7 @@ from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
 from labkit.launch.process import START_S, Child
 from labkit.record.record import Note
+from labkit.spec.addresses import EVERYWHERE
 from labkit.spec.targets import Command, HttpServer
 
 LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
@@ -126,7 +127,7 @@ async def _commanded(target: Command, core: int | None) -> AsyncIterator[Served]
         found = await asyncio.to_thread(listeners.find, [host], port)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         served, notes = measured(url, found), list[Note]()
-        if {*found.hosts} & {*listeners.EVERYWHERE}:
+        if {*found.hosts} & {*EVERYWHERE}:
             message = f"the command listens at {found.hosts[0]}, where others may reach it"
             notes = [Note(code="target-exposed", message=message)]
         # What it counts itself is not known: it is not asked.
@@ -153,12 +154,14 @@ async def _answering(child: Child, target: Command, port: int) -> str:
                                 return host
                 await asyncio.wait([child.ended], timeout=CHECK_EVERY_S)
     except TimeoutError:
-        at = sorted({*listeners.sockets(port).values()})
-        where = f", though it listens at {', '.join(at)}" if at else ""
-        what = f"target.command answered nothing at port {port} of loopback within"
-        raise child.failure(f"{what} {target.start_s:g} s{where}", lines=3) from None
+        at = ", ".join(await asyncio.to_thread(listeners.of_process, child.pid))
+        where = f", though it listens at {at}: it must listen at {port}, and speak HTTP without TLS"
+        within = f"of loopback within {target.start_s:g} s{where if at else ''}"
+        what = f"target.command answered nothing at port {port} {within}"
+        raise child.failure(what, lines=3) from None
     what = f"target.command ended before it answered at port {port}"
-    raise child.failure(what, lines=3)
+    stay = "; what it left was ended, too: let it stay in the foreground, and not be a daemon"
+    raise child.failure(what, lines=3, more="" if child.status else stay)
 
 
 async def counted(served: Served) -> dict[str, Any] | None:

@@ -194,8 +194,8 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
     if counts.not_sent > unsent:
         yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
     if counts.sent and not counts.ok:
-        most = max(counts.failed, key=counts.failed.__getitem__, default="")
-        why, cause = counts.why or "cancelled", FAILURES.get(most) or "there is no latency"
+        most = max(counts.failed, key=counts.failed.__getitem__, default="cancelled")
+        why, cause = counts.why or most, FAILURES.get(most) or "there is no latency"
         yield "all-failed", f"none of {counts.sent:,} requests succeeded ({why}): {cause}"
     yield from of_failures(counts)
 

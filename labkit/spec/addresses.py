@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from labkit.errors import BadInput
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?", re.IGNORECASE)
+# Where a server listens at all addresses; none to call.
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 _REDIS = "redis://[:password@]127.0.0.1:6379/0 or unix:///path/to/the.sock"
 _IN_A_REDIS_URL = ("db", "password", "username")
 MAX_REMOTE_REQUESTS = 10_000
@@ -42,23 +44,22 @@ def check_url(url: str, allow_remote: str | None = None) -> None:
         raise _refused(url, "it must hold printable ASCII without spaces")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _refused(url, f"it does not parse ({error})") from None
     if parts.scheme not in ("http", "https"):
-        raise _refused(url, "its scheme must be http or https")
+        raise _refused(url, "its scheme must be http or https; write http://127.0.0.1:9000")
     if not host:
         raise _refused(url, "it has no host; write http://127.0.0.1:9000")
-    if not _HOST.fullmatch(parts.netloc):
+    if not _HOST.fullmatch(parts.netloc) or port == 0:
         raise _refused(url, "its host must be a name or an address, with a port at most")
     if parts.fragment:
         raise _refused(url, "a fragment is never sent; leave out all from the '#'")
     if not is_loopback(host) and allow_remote != host:
-        raise _refused(
-            url,
-            "only loopback (127.0.0.1, ::1, localhost) is called; where you may load another "
-            f"host, name it with --allow-remote {host}",
-        )
+        instead = f"where you may load another host, name it with --allow-remote {host}"
+        if host in EVERYWHERE:
+            instead = "what listens everywhere answers there, too"
+        raise _refused(url, f"only loopback (127.0.0.1, ::1, localhost) is called; {instead}")
 
 
 def check_redis_url(name: str, url: str) -> None:

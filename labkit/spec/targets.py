@@ -166,7 +166,10 @@ class Command(Target, frozen=True, tag="command"):
         super().__post_init__()
         words = self.words(self.port)
         if not words or {*words} & _OF_A_SHELL:
-            raise self._refused("it must be one program with its arguments: it has no shell")
+            raise self._refused(
+                "it must be one program with its arguments: it has no shell, "
+                "unless 'sh -c' is that program"
+            )
         if not self.port and "{port}" not in self.command:
             raise self._refused(
                 "it must say where the port goes, as in 'uvicorn app:app --port {port}', unless "

@@ -40,6 +40,8 @@ _OF_TRIAL = {
     "transport": "transport.kind",
     "target": "target.kind",
 }
+# What is asked for where no path is given, by the kind of target.
+_PATHS = {"http": "/{item}", "command": "/", "url": "/"}
 # The columns of a frame before its axes and metrics.
 DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
 
@@ -61,19 +63,24 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def export(records: Iterable[Record]) -> pd.DataFrame:
-    """Return `frame` with the URL, the path and each setting of a record, by its dotted name."""
+    """Return `frame` with the URL, the path and each setting of a record, by its dotted name.
+
+    Where such a setting is an axis of some records, its column has it of all.
+    """
     import pandas as pd
 
     listed = list(records)
     whole, rows = frame(listed), list[dict[str, Any]]()
     for record in listed:
-        url = record.trial.get("target", {}).get("url")
-        path = record.trial.get("workload", {}).get("path") or urlsplit(url or "").path or None
-        rows.append({"url": url, "path": path, **dict(flat(record.trial))})
-    names = [name for name in dict.fromkeys(itertools.chain(*rows)) if name not in whole]
+        target, asked = (record.trial.get(part, {}) for part in ("target", "workload"))
+        url = target.get("url")
+        path = asked.get("path") or urlsplit(url or "").path or _PATHS.get(target.get("kind"))
+        rows.append(record.axes | {"url": url, "path": path} | dict(flat(record.trial)))
+    first = dict.fromkeys(["url", "path", *itertools.chain(*rows)])
+    names = [name for name in first if name not in (*DESCRIPTION, *METRICS)]
     more = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
-    at = len(DESCRIPTION)
-    return pd.concat([whole.iloc[:, :at], more, whole.iloc[:, at:]], axis=1)
+    described, figures = whole[[*DESCRIPTION]], whole[[*METRICS]]
+    return pd.concat([described, more, figures], axis=1)
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

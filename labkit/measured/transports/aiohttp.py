@@ -71,7 +71,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         (aiohttp.ClientConnectorCertificateError, "certificate"),
         (aiohttp.ClientSSLError, "tls"),
         (aiohttp.ClientConnectorError, kind_of_errno),
-        (OSError, partial(kind_of_errno, otherwise="other")),
+        # An error without a number is a body that could not be sent to its end.
+        (OSError, lambda error: kind_of_errno(error, "other" if error.errno else "disconnected")),
     )
 
     def __init__(self, settings: AiohttpTransport, to: Destination) -> None:
