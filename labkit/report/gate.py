@@ -116,19 +116,17 @@ class Threshold(NamedTuple):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """A result in a file: what it compared, its machine and versions, its records."""
+    """A result in a file: its machine and versions, its records."""
 
-    compared: list[dict[str, Any]] = []
     environment: dict[str, Any] = {}
     records: list[Record]
 
 
 def save(records: Sequence[Record], path: Path) -> Path:
     """Write a result to a file; only first repeats keep their timelines, which are long."""
-    compared = [arm[0].axes for arm in by_arm(records).values()]
     short = [msgspec.structs.replace(one, timeline=Timeline()) for one in records]
     short = [one if one.repeat == 0 else less for one, less in zip(records, short, strict=True)]
-    saved = Saved(compared=compared, environment=records[-1].environment, records=short)
+    saved = Saved(environment=records[-1].environment, records=short)
     try:
         paths.write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
     except OSError as error:

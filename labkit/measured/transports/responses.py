@@ -200,7 +200,8 @@ class HeadReader(ResponseReader):
 
     Plan. httptools cannot be told so. It gets line after line, and is replaced where such a head
     ends; whether an answer is to a HEAD is known by the order of the requests. No head becomes
-    known: a GET is answered with the same one.
+    known: a GET is answered with the same one. Where such a head has no length either, the parser
+    takes its connection for one that ends with the answer, and it is not used again.
     """
 
     def noting(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
