@@ -26,7 +26,7 @@ FIGURES_ALONE = {
     "too-late",
 }
 FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
-FOR_INFORMATION |= {"target-exposed", "target-not-read"}
+FOR_INFORMATION |= {"not-returned", "target-exposed", "target-not-read"}
 
 
 def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:

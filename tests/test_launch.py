@@ -240,7 +240,7 @@ async def test_a_partial_and_what_its_pool_of_processes_calls_are_sent_along() -
     found = await ran(TINY.replace(strategy=strategy))
 
     assert (found.error, doubts(found.record)) == (None, [])
-    assert found.record.trial["strategy"] == "one"
+    assert found.record.trial["strategy"] == "one(n=20)"
 
 
 async def forgets_to_await(fetch: Any, items: Any, limit: int) -> None:

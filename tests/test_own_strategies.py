@@ -1,4 +1,4 @@
-"""A strategy of one's own: from a file or a cell, its label, its parameters and its options."""
+"""A strategy of one's own, of a file or a cell: its label, parameters, options and result."""
 
 from __future__ import annotations
 
@@ -9,36 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from machines import checks
 
 import labkit as lab
 from labkit.cli import options
 from labkit.errors import BadInput
 from labkit.launch import preflight
+from labkit.record import codes
 from labkit.spec import plan
 from labkit.spec.registry import MAX_LABEL, MAX_PARAMETERS, InFile
 from labkit.spec.trial import Trial
 
-FILE = """
-from __future__ import annotations
-print("loaded")
-async def mine(fetch, items, limit, *, size: int = 5, how: str = "fast"): ...
-async def needy(fetch, items, limit, *, size: float): ...
-def chunks(size):
-    async def run(fetch, items, limit): ...
-        # uses size
-    return run
-"""
-
-STRANGER = """
-id = "study"
-title = "t"
-about = "a"
-min_repeats = 3
-scale.smoke.repeats = 3
-[[arm]]
-id = "one"
-settings = { strategy = "own.py:mine", "strategy.size" = 7 }
-"""
+FILE, STRANGER, WRONG, OPTIONS = checks("own_strategies.toml", "cases").values()
 
 
 @pytest.fixture
@@ -74,37 +56,26 @@ async def of_options(
 ) -> None: ...  # fmt: skip
 
 
-def named(name: str) -> Any:
-    made = chunks(1)
-    made.__name__ = name
-    return made
+renamed = chunks(1)
+renamed.__name__ = "own"
 
 
 @pytest.mark.parametrize(
-    ("function", "label", "parameters"),
+    ("function", "label", "name", "value"),
     [
-        (
-            lab.strategy(chunks(50, token="")),
-            "chunks(size=50, pause=0.5, token='***')",
-            ("size", 50),
-        ),
-        (named("own"), "own(size=1, pause=0.5, token=None)", ("pause", 0.5)),
-        (Chunks(5, queue=[]), "Chunks(size=5)", ("size", 5)),
-        (Chunks(5).__call__, "__call__(size=5, queue=None)", ("queue", None)),
-        (functools.partial(of_options, size=5), "of_options(size=5)", ("size", 5)),
-        (
-            functools.partial(Chunks(5), limit=6),
-            "Chunks(size=5, queue=None, limit=6)",
-            ("limit", 6),
-        ),
+        (chunks(5, token="x"), "chunks(size=5, pause=0.5, token='***')", "token", "***"),  # noqa: S106
+        (lab.strategy(chunks(50)), "chunks(size=50, pause=0.5, token=None)", "pause", 0.5),
+        (renamed, "own(size=1, pause=0.5, token=None)", "pause", 0.5),
+        (Chunks(5, queue=[]), "Chunks(size=5)", "size", 5),
+        (Chunks(5).__call__, "__call__(size=5, queue=None)", "queue", None),
+        (functools.partial(of_options, size=5), "of_options(size=5)", "size", 5),
+        (functools.partial(Chunks(5), limit=6), "Chunks(size=5, queue=None, limit=6)", "limit", 6),
     ],
 )
 def test_what_a_strategy_was_made_with_tells_it_apart(
-    function: Any, label: str, parameters: tuple[str, Any]
+    function: Any, label: str, name: str, value: Any
 ) -> None:
     trial = Trial(strategy=function)
-    name, value = parameters
-
     assert (trial.strategy, trial.function, trial.own_strategy) == (label, function, True)
     assert trial.to_dict()["options"][name] == value
     again = Trial.from_dict(trial.to_dict())  # the code is not needed to read it
@@ -126,27 +97,16 @@ def test_parameters_are_bounded_and_plain() -> None:
         Trial(strategy=functools.partial(chunks(1), long=1))
 
 
-def test_functions_of_one_factory_are_arms_of_their_own() -> None:
-    arms = plan.arms(Trial(), {"strategy": [chunks(5), chunks(50), Chunks(5), "wait"]})
-    assert [axes["strategy"].partition(",")[0] for axes, _ in arms] == [
-        "chunks(size=5", "chunks(size=50", "Chunks(size=5", "wait",
-    ]  # fmt: skip
-    with pytest.raises(BadInput, match="hold the same arm twice"):
-        plan.interleave(plan.arms(Trial(), {"strategy": [Chunks(5), Chunks(5)]}), repeats=1)
-
-
 def test_keyword_options_are_settings() -> None:
     trial = Trial(strategy=of_options, **{"strategy.size": 7})
     assert trial.options == {"fast": False, "size": 7, "how": "a", "pause": None}
     assert trial.get("strategy.size") == trial.get("size") == 7
     assert trial.written == "Trial(strategy=of_options, size=7)"
-    preflight.check(trial)
     arms = plan.arms(Trial(strategy=of_options), {"strategy.size": [5, 50]})
     assert [each.options["size"] for _, each in arms] == [5, 50]
-    for name, value, wrong in [
-        ("size", 0.5, "a whole number"), ("how", "b", "one of a"), ("pause", "x", "a number or"),
-        ("fast", 1, "true or false"),
-    ]:  # fmt: skip
+    arms = plan.arms(Trial(), {"strategy": [Chunks(5), Chunks(50, queue=[]), "wait"]})
+    assert [axes["strategy"] for axes, _ in arms][1:] == ["Chunks(size=50)", "wait"]
+    for name, value, wrong in OPTIONS:
         with pytest.raises(BadInput, match=rf"^strategy\.{name} is {value!r}: .*{wrong}"):
             trial.replace(**{f"strategy.{name}": value})
     with pytest.raises(BadInput, match=r"did you mean 'strategy.size'\?"):
@@ -175,23 +135,11 @@ def test_a_function_of_a_file_is_a_strategy(
     assert axes["strategy.size"] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("own.py:mien", FILE, "the file has no function 'mien'; did you mean 'mine'?"),
-        ("own.py:FILE", "FILE = 3", "the file has no function 'FILE'"),
-        ("no.py:mine", "", "the file cannot be read (No such file"),
-        ("own.py:mine", "\n\ndef f(:", "line 3 of the file fails (SyntaxError: invalid syntax)"),
-        ("own.py:mine", "\nimport beside", "line 2 of the file fails (ModuleNotFoundError: No mod"),
-        ("own.py:mine", "raise SystemExit(3)", "line 1 of the file fails (SystemExit: 3)"),
-        ("own.py:mine", "def mine(fetch, items, limit): ...", "'mine', which is not a coroutine"),
-        ("own.py:mine", FILE, "'strategy.sise' is not a setting"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "says"), WRONG)
 def test_what_a_file_cannot_give_is_one_sentence(
     own_file: Path, name: str, text: str, says: str
 ) -> None:
-    own_file.write_text(text)
+    own_file.write_text(text or FILE)
     with pytest.raises(BadInput) as caught:
         preflight.check(Trial(strategy=name, **{"strategy.sise": 7}))
     assert says in str(caught.value)
@@ -204,9 +152,8 @@ async def test_a_file_of_somebody_else_runs_only_where_it_is_allowed(
     with pytest.raises(BadInput, match="run only where you allow it"):
         Trial.from_dict(data)
     assert Trial.from_dict(data, allow_commands=True).options == {"size": 7}
-    recorded = Trial.from_dict(data | {"own_strategy": True})
     with pytest.raises(BadInput, match="pass the function itself"):
-        preflight.check(recorded)
+        preflight.check(Trial.from_dict(data | {"own_strategy": True}))
     study = own_file.with_name("study.toml")
     study.write_text(STRANGER)
     with pytest.raises(BadInput, match=r"'own\.py:mine': a study file runs no com"):
@@ -214,3 +161,35 @@ async def test_a_file_of_somebody_else_runs_only_where_it_is_allowed(
     assert capsys.readouterr().err == ""
     with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next
         await lab.reproduce(str(study), scale="smoke", repeats=0, allow_commands=True)
+
+
+async def returning(fetch: Any, items: Any, limit: int, *, what: str) -> Any:
+    """Sends each item again that failed, and returns how often; or what no record can have."""
+    again = 0
+    for item in items:
+        try:
+            await fetch(item)
+        except Exception:  # noqa: BLE001  # its class is not known here
+            again += 1
+            answer = await fetch(item)
+    deep = functools.reduce(lambda inner, _: [inner], range(500), list[Any]())
+    found = {"answer": answer, "long": ["x" * 100] * 1_000, "deep": deep}
+    return found.get(what, {"again": again, 1: ("é", None)})
+
+
+async def test_what_a_strategy_returns_is_in_the_record() -> None:
+    path, whats = "/fault/refuse_once?i={item}", ["fine", "answer", "long", "deep"]
+    trial = Trial(strategy=returning, requests=4, transport="wire", path=path)
+    study = await lab.compare(trial, {"strategy.what": whats}, repeats=1)
+
+    kept = lab.load(study.records[0].study)
+    assert [one.returned for one in kept.records] == [{"again": 4, "1": ["é", None]}, *3 * [None]]
+    for record, says in zip(kept.records, ["", "Answer", "104,000 bytes", "depth"], strict=True):
+        (refused,) = [one.message for one in record.warnings if one.code == "not-returned"] or [""]
+        assert says in refused
+        assert (record.counts.sent, record.counts.retried, record.counts.ok) == (8, 4, 4)
+        assert not codes.failed(record)
+    assert list(study.frame()["strategy.what"]) == whats
+    run = lab.load(study.records[0].id)
+    assert '{"again": 4, "1": ["é", null]}' in run.text()
+    assert "It returned {&quot;again&quot;: 4" in run.html()

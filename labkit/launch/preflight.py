@@ -167,19 +167,15 @@ def from_file(field: str, text: str) -> Any:
     where, _, name = text.rpartition(":")
     path, says = str(Path(where).expanduser().resolve()), f"{field} is {text!r}: "
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise BadInput(
-            f"{says}the file cannot be read ({error.strerror}); check the path"
-        ) from None
-    try:
-        module = _run(path, data)
+        module = _run(path, Path(path).read_bytes())
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the file raises
         steps = traceback.walk_tb(error.__traceback__)
         lines = [line for frame, line in steps if frame.f_code.co_filename == path]
-        line = lines[-1] if lines else getattr(error, "lineno", 1)
+        line = lines[-1] if lines else getattr(error, "lineno", None)
         why = f"{type(error).__name__}: {getattr(error, 'msg', error)}"[:200]
-        raise BadInput(f"{says}line {line} of the file fails ({why}); mend it there") from None
+        wrong = f"line {line} of the file fails ({why}); mend it there"
+        wrong = wrong if line else f"the file cannot be read ({why}); check its path"
+        raise BadInput(f"{says}{wrong}") from None
     if not callable(found := getattr(module, name, None)):
         names = [one for one, what in vars(module).items() if callable(what)]
         near = validation.did_you_mean(name, names) or "; define it at the top of the file"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import platform
 import resource
@@ -51,6 +52,9 @@ from labkit.spec.trial import Trial
 Strategy = Callable[..., Awaitable[object]]
 # How long tasks that a strategy left running may take to end.
 MAX_SETTLE_S = 1.0
+# Bytes, as JSON, that a strategy may return, and how deep within each other its lists may be: a
+# record has them, and whoever reads it has a smaller stack left.
+MAX_RETURNED_BYTES, MAX_RETURNED_DEPTH = 1 << 16, 100
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,8 +206,9 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
         start = partial(strategy, call, range(requests) if items is None else items, limit)
         with _noticing(call) as not_awaited:
-            notes = await _run(start, meter, sampler, timed, items)
-        notes = [*not_awaited, *notes]
+            result, notes = await _run(start, meter, sampler, timed, items)
+        returned, refused = _returned(result)
+        notes = [*not_awaited, *notes, *refused]
         return Measurement(
             **_both_sides(meter.window, meter.counts()),
             latency_s=histogram.summary(meter.latencies) if timed else None,
@@ -215,6 +220,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             | {"transport": opened.effective, "of_file": job.of_file},
             warnings=notes,
             first_errors=meter.examples,
+            returned=returned,
             arrivals=None if open_loop is None else open_loop.summary(),
             phases=opened.phases,
             received=opened.received,
@@ -252,8 +258,11 @@ async def _run(
     sampler: Sampler,
     timed: bool,
     items: TimedItems | None,
-) -> list[Note]:
-    """Run the strategy to its end, that of its time, or SIGTERM; return notes on how it ended."""
+) -> tuple[object, list[Note]]:
+    """Run the strategy to its end, that of its time, or SIGTERM.
+
+    Return what it returned, or why it did not, and notes on how it ended.
+    """
     before = asyncio.all_tasks()
     _start_window(meter.window)
     if timed:
@@ -283,7 +292,29 @@ async def _run(
         notes.append(Note(code="tasks-left-behind", message=message))
     meter.window.close()
     sampler.stop()
-    return notes
+    return result, notes
+
+
+def _returned(result: object) -> tuple[Any, list[Note]]:
+    """Return what a strategy returned as JSON has it, or a note on why a record cannot have it."""
+    if isinstance(result, BaseException):
+        return None, []
+    try:
+        data = json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
+        found, why = None, f"{len(data):,} bytes as JSON, where {MAX_RETURNED_BYTES:,} are allowed"
+        if len(data) <= MAX_RETURNED_BYTES:
+            found, why = msgspec.json.decode(data), f"over {MAX_RETURNED_DEPTH} lists deep"
+            if _depth(found) <= MAX_RETURNED_DEPTH:
+                return found, []
+    except Exception as error:  # noqa: BLE001  # what is returned may be of any class
+        why = f"no JSON ({error})"
+    message = f"the strategy returned a {type(result).__name__} that is {why[:300]}"
+    return None, [Note(code="not-returned", message=message)]
+
+
+def _depth(value: Any) -> int:
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, within), default=0)
 
 
 def _start_window(window: Window) -> None:

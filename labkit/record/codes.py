@@ -66,7 +66,16 @@ OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 _OF_FIGURES = (
     CODES.keys()
     - FAILED
-    - {*("core-shared", "not-stored", "target-exposed", "target-not-read", "tasks-left-behind")}
+    - {
+        *(
+            "core-shared",
+            "not-stored",
+            "not-returned",
+            "target-exposed",
+            "target-not-read",
+            "tasks-left-behind",
+        )
+    }
 )
 # What spoilt an invalid record that has no code which this version knows.
 UNKNOWN = "invalid"

@@ -216,7 +216,10 @@ class Note(Struct, frozen=True, kw_only=True):
 
 
 class Measurement(Struct, frozen=True, kw_only=True):
-    """What the client's process measured in one trial. `effective` is what was really in force."""
+    """What the client's process measured in one trial. `effective` is what was really in force.
+
+    `returned` is what a strategy of the user's own returned, as JSON has it.
+    """
 
     counts: Counts
     wall_s: float | None = None
@@ -234,6 +237,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     stalls: list[Stall] = []
     warnings: list[Note] = []
     first_errors: list[str] = []
+    returned: Any = None
 
 
 class Record(Measurement, frozen=True, kw_only=True):

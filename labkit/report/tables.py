@@ -5,6 +5,7 @@ Pure. Here is decided which figures are shown together, in which unit and beside
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # The metrics of a study's table, with the shortest header that still says what it is.
 SHOWN = {name: one.column for name, one in stats.METRICS.items() if one.column}
 _RATIOS = ("wall_s", "throughput_rps")
+# Letters that are shown of what a strategy returned.
+MAX_RETURNED = 200
 # What a table with an efficiency says of it: another order of the items might take less.
 EFFICIENCY = (
     "Efficiency is the floor over the time; the floor is what the server's delays alone take in "
@@ -164,7 +167,14 @@ def of_one(record: Record) -> Table:
     """Return the main figures of one record, as a study's table has them, and their meaning."""
     by = ["strategy"]
     table = words(stats.summary_of([record], by), by, SHOWN, ranged="wall_s")
-    return replace(table, says=_sentence(record))
+    returned = f"It returned {text}." if (text := _returned(record)) else ""
+    return replace(table, says=f"{_sentence(record)} {returned}".strip())
+
+
+def _returned(record: Record) -> str:
+    """Return what the strategy returned as one line of JSON, cut; nothing where that is nothing."""
+    text = "" if record.returned is None else json.dumps(record.returned, ensure_ascii=False)
+    return text if len(text) <= MAX_RETURNED else f"{text[:MAX_RETURNED]}..."
 
 
 def of_run(record: Record) -> Table:
@@ -180,6 +190,8 @@ def of_run(record: Record) -> Table:
         else:
             how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
             rows.append(["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"])
+        options = ", ".join(f"{name} {value}" for name, value in trial.get("options", {}).items())
+        rows += [["options", options]] if options else []
         called = ", ".join(filter(None, [record.called, _settings(trial["target"])]))
         rows += [["workload", _workload(trial["workload"])], ["target", called]]
         counts = record.counts
@@ -193,6 +205,7 @@ def of_run(record: Record) -> Table:
         )
         rows.append(["requests", ended])
         rows += [["first error", error] for error in record.first_errors[:1]]
+        rows += [["returned", text] for text in [_returned(record)] if text]
         for name, metric in stats.METRICS.items():
             value = metric.of(record)
             if not math.isnan(value) and name not in ("ok", "failures"):

@@ -47,7 +47,9 @@ DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return one row a record: what describes it, a column for each axis, and for each metric.
+    """Return one row a record: what describes it, and a column for each axis and each metric.
+
+    What its strategy was made with is a column as well, as `strategy.size`.
 
     Metrics are in base units.
     """
@@ -55,7 +57,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
     listed = list(records)
     described = [_describe(record) | record.axes for record in listed]
-    columns = dict.fromkeys([*DESCRIPTION, *(name for record in listed for name in record.axes)])
+    columns = dict.fromkeys(itertools.chain(DESCRIPTION, *described))
     found = {name: _column([row.get(name) for row in described]) for name in columns}
     for name, metric in METRICS.items():
         found[name] = pd.Series(list(map(metric.of, listed)), dtype="float64")
@@ -99,6 +101,7 @@ def _describe(record: Record) -> dict[str, Any]:
         **{name: getattr(record, name) for name in (*_OF_RECORD, "called")},
         "warnings": codes_text(note.code for note in record.warnings),
         **{name: settings.get(path) for name, path in _OF_TRIAL.items()},
+        **{f"strategy.{name[8:]}": settings[name] for name in settings if name[:8] == "options."},
     }
 
 
