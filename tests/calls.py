@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import errno
 import socket
 from collections.abc import Awaitable
 from typing import Any
@@ -48,3 +50,9 @@ def nobody() -> str:
     """Return an address, with its port, where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def raised(library: Any, name: str, *said: Any) -> Any:
+    """Return an error of a library, or of Python, by name; words of `errno` are its numbers."""
+    kind = getattr(library, name, None) or getattr(builtins, name)
+    return kind(*(getattr(errno, str(one), one) for one in said))

@@ -134,8 +134,8 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     for given, message in (
         ({"ids": ["body-cp"]}, "did you mean 'body-cap'"),
         ({"scale": "smok"}, "did you mean 'smoke'"),
-        ({"repeats": 0}, "repeats is 0"),
-        ({"seed": -1}, "seed is -1"),
+        ({"ids": ["body-cap"], "repeats": 0}, "repeats is 0"),
+        ({"ids": ["body-cap"], "seed": -1}, "seed is -1"),
     ):
         with pytest.raises(BadInput, match=message):
             asyncio.run(lab.check_claims(**given, store=Store(tmp_path)))
@@ -164,12 +164,10 @@ def test_the_command_lists_every_claim_and_refuses_one_that_there_is_not() -> No
 @pytest.mark.usefixtures("store")
 def test_the_command_checks_draws_and_writes(tmp_path: Path) -> None:
     out, chart = tmp_path / "claims.json", tmp_path / "forest.svg"
-    words = ["claims", "check", "default-100", "--scale", "smoke"]
+    words = ["claims", "check", "default-100", "--scale", "smoke", "--repeats", 1]
     done = here(*words, "--json", out, "--chart", chart)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(out.read_text())["verdicts"]
-    # On a busy machine fewer than five may be left, which decide nothing.
-    decided = "holds" if row["n"] == 5 else "inconclusive"
-    assert (row["id"], row["verdict"]) == ("default-100", decided)
+    assert (row["id"], row["verdict"]) == ("default-100", "inconclusive")  # by one repeat
     assert "default-100" in done.stdout
     assert chart.stat().st_size > 0

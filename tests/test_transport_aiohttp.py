@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from math import inf
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -18,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import NEEDS_CLEANUP_CLOSED
-from calls import FAILURES, alone, nobody
+from calls import FAILURES, alone, nobody, raised
 from counted import cancel, turns
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +25,7 @@ from scripted import Peer, Scripted, answer, scripted
 
 from labkit.measured.transports import Fetch, open_transport, paced
 from labkit.measured.transports.aiohttp import NAME, Aiohttp, KnownAddresses
-from labkit.measured.transports.client import BadStatus, url_template
+from labkit.measured.transports.client import url_template
 from labkit.record.requests import Received
 from labkit.spec.transports import AiohttpTransport
 
@@ -288,46 +286,21 @@ async def test_a_certificate_that_is_not_trusted_is_named(context: Any, kind: st
         assert await alone(open_transport(AiohttpTransport(), url)) == kind
 
 
-def unconnected(number: int | None, kind: Any = aiohttp.ClientConnectorError) -> Exception:
-    """Return an error that aiohttp raises where it cannot connect."""
-    key = ConnectionKey("h", 80, False, True, None, None, None)
-    error: Exception = kind(key, OSError(number, ""))
+def error_of(name: str, *said: Any) -> Exception:
+    """Return an error of aiohttp or of Python; where it cannot connect, of what the system says."""
+    if name.startswith("ClientConnector"):
+        key = ConnectionKey("h", 80, False, True, None, None, None)
+        said = (key, raised(aiohttp, "OSError", *said, ""))
+    error: Exception = raised(aiohttp, name, *said)
     return error
 
 
-KINDS: dict[str, list[BaseException]] = {
-    "emfile": [unconnected(errno.EMFILE), unconnected(errno.ENFILE), OSError(errno.EMFILE, "")],
-    "eaddrnotavail": [unconnected(errno.EADDRNOTAVAIL)],
-    "connect": [
-        unconnected(errno.ECONNREFUSED),
-        unconnected(None),  # several were raised
-        unconnected(-2, kind=aiohttp.ClientConnectorDNSError),
-    ],
-    "reset": [
-        aiohttp.ClientOSError(errno.ECONNRESET, ""),
-        aiohttp.ClientOSError(errno.EPIPE, ""),
-        aiohttp.ClientConnectionResetError("Cannot write to closing transport"),
-        ConnectionResetError(errno.ECONNRESET, ""),
-        ConnectionResetError("Connection lost"),
-        BrokenPipeError(),
-    ],
-    "disconnected": [aiohttp.ServerDisconnectedError(), aiohttp.ClientOSError(None, "body")],
-    "timeout": [
-        aiohttp.ServerTimeoutError(),
-        aiohttp.ConnectionTimeoutError(),
-        aiohttp.SocketTimeoutError(),
-        OSError(errno.ETIMEDOUT, ""),
-        TimeoutError(),
-    ],
-    "payload": [aiohttp.ClientPayloadError(), aiohttp.ClientResponseError(SimpleNamespace(), ())],
-    "status": [BadStatus(500)],
-    "other": [aiohttp.ClientOSError(errno.EIO, ""), aiohttp.InvalidURL("x"), ValueError()],
-}
+KINDS = checks("aiohttp.toml", "kinds")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_of_errors(kind: str) -> None:
-    assert [Aiohttp.kind_of(error) for error in KINDS[kind]] == [kind] * len(KINDS[kind])
+    assert [Aiohttp.kind_of(error_of(*one)) for one in KINDS[kind]] == [kind] * len(KINDS[kind])
     assert kind in FAILURES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import json
 import os
@@ -17,7 +18,7 @@ import psutil
 import pytest
 import redis
 import redis.asyncio
-from calls import kinds
+from calls import kinds, raised
 from machines import checks
 from redis import exceptions
 from servers import PATIENCE_S, Ran, ran
@@ -29,7 +30,7 @@ from labkit.errors import TrialFailed
 from labkit.launch import launcher
 from labkit.measured.targets.valkey import value
 from labkit.measured.transports import open_transport
-from labkit.measured.transports.redis import Batches, Missing, Redis, keys_of
+from labkit.measured.transports.redis import Batches, Redis, keys_of
 from labkit.record.guards import FAILURES
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.transports import RedisTransport
@@ -279,33 +280,11 @@ async def test_a_server_that_is_gone() -> None:
     assert set(found) <= {"connect", "reset", "disconnected"}
 
 
-def raised_for(cause: BaseException, text: str = "") -> BaseException:
-    error = exceptions.ConnectionError(text)
-    error.__context__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (exceptions.MaxConnectionsError("Too many connections"), "pool-exhausted"),
-        (raised_for(TimeoutError(), "No connection"), "pool-timeout"),
-        (exceptions.ConnectionError("max number of clients reached"), "too-many-connections"),
-        (exceptions.ConnectionError("Connection closed by server."), "disconnected"),
-        (raised_for(ConnectionRefusedError(111, "")), "connect"),
-        (raised_for(ConnectionResetError(104, "")), "reset"),
-        (raised_for(OSError(24, "")), "emfile"),
-        (exceptions.TimeoutError("Timeout reading"), "timeout"),
-        (exceptions.ResponseError("wrong kind of value"), "status"),
-        (exceptions.AuthenticationError("WRONGPASS"), "status"),
-        (exceptions.InvalidResponse("?"), "payload"),
-        (Missing(), "payload"),
-        (ConnectionResetError(104, ""), "reset"),
-        (ValueError(), "other"),
-    ],
-)
-def test_failures_are_told_apart(error: BaseException, kind: str) -> None:
-    assert Redis.kind_of(error) == kind
+@pytest.mark.parametrize(("error", "cause", "kind"), checks("valkey.toml", "kinds"))
+def test_failures_are_told_apart(error: list[Any], cause: list[Any], kind: str) -> None:
+    found = raised(exceptions, *error)
+    found.__context__ = raised(builtins, *cause) if cause else None
+    assert Redis.kind_of(found) == kind
     assert kind in FAILURES
 
 
