@@ -162,9 +162,10 @@ def child(
         if given is not None:
             with suppress(BrokenPipeError), program.stdin as standard_input:
                 standard_input.write(given)
-        with program.stdin:
-            yield program
+        yield program
     finally:
+        if given is None and program.stdin is not None:
+            program.stdin.close()
         if program.poll() is None:
             program.send_signal(end)
         try:
