@@ -104,13 +104,7 @@ def _refused(url: str, why: str) -> BadInput:
 POSTGRES_DSN, REDIS_URL = "LABKIT_POSTGRES_DSN", "LABKIT_REDIS_URL"
 # Variables by which a driver would connect elsewhere than its DSN says.
 POSTGRES_VARIABLES = (
-    "PGDATABASE",
-    "PGHOST",
-    "PGHOSTADDR",
-    "PGOPTIONS",
-    "PGPORT",
-    "PGSERVICE",
-    "PGSERVICEFILE",
+    *("PGDATABASE", "PGHOST", "PGHOSTADDR", "PGOPTIONS", "PGPORT", "PGSERVICE", "PGSERVICEFILE"),
     "PGUSER",
 )
 _SCHEMES = ("postgresql", "postgres")

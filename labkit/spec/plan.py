@@ -113,7 +113,7 @@ def label(trial: Trial, name: str) -> Any:
     if isinstance(value, Command):
         return value.command
     changed = [f"{leaf}={one}" for leaf, one in parts.changed(value).items()]
-    return " ".join([getattr(value, "kind", "workload"), *changed])
+    return " ".join([value.kind, *changed])
 
 
 def interleave(

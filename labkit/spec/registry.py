@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FunctionType, MappingProxyType, UnionType
+from types import FunctionType, UnionType
 from typing import Annotated, Any, Literal, Union, get_origin, get_type_hints
 
 from msgspec import Meta
@@ -22,38 +22,22 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec.requests import CREDENTIAL, HIDDEN
 
-# Each strategy with its options and their defaults.
-STRATEGIES: Mapping[str, Mapping[str, int]] = MappingProxyType(
-    {
-        "sequential": {},
-        "gather": {},
-        "semaphore": {},
-        "as_completed": {},
-        "task_pool": {},
-        "pypeln": {"maxsize": 0},
-        "chunked": {"chunk_size": 1_000},
-        "wait": {},
-        "task_group": {},
-        "queue": {},
-        "worker_pool": {},
-        "priority": {"classes": 1},
-        "aiometer": {},
-        "aiostream": {},
-        "anyio": {},
-    }
-)
-
-OPTION_TYPES: Mapping[str, Any] = MappingProxyType(
-    {
-        "maxsize": Annotated[int, Meta(ge=0, le=100_000_000)],
-        "chunk_size": Annotated[int, Meta(ge=1, le=100_000_000)],
-        "classes": Annotated[int, Meta(ge=1, le=1_000)],
-    }
-)
 # Strategies that need the package of their name, from the extra `peers`.
 PEERS = ("aiometer", "aiostream", "anyio")
 # Strategies that are another library's: a record names the version of the package.
 LIBRARIES = ("pypeln", *PEERS)
+_NAMES = (
+    *("sequential", "gather", "semaphore", "as_completed", "task_pool", "pypeln", "chunked"),
+    *("wait", "task_group", "queue", "worker_pool", "priority", *PEERS),
+)
+_OPTIONS = {"pypeln": {"maxsize": 0}, "chunked": {"chunk_size": 1_000}, "priority": {"classes": 1}}
+# Each strategy with its options and their defaults.
+STRATEGIES: Mapping[str, Mapping[str, int]] = {name: _OPTIONS.get(name, {}) for name in _NAMES}
+OPTION_TYPES: Mapping[str, Any] = {
+    "maxsize": Annotated[int, Meta(ge=0, le=100_000_000)],
+    "chunk_size": Annotated[int, Meta(ge=1, le=100_000_000)],
+    "classes": Annotated[int, Meta(ge=1, le=1_000)],
+}
 # Strategies that take all items before the first is done: none for items that end by the clock.
 TAKE_ALL = ("gather", "semaphore", "aiometer", "anyio", "pypeln")
 # Items that `gather` may be given: it creates a task for each.

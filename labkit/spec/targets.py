@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -17,7 +16,7 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.addresses import check_url, is_loopback
-from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seconds, Seed, ShortSeconds
+from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seconds, Seed, ShortSeconds, by_kind
 
 MAX_VALUES_BYTES = 1 << 28
 _OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<"})
@@ -32,11 +31,6 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
     compared: ClassVar[Literal["client", "server", "both"]] = "client"
     # Whether it serves with the process that it announces, or with children of that as well.
     processes: ClassVar[Literal["one", "many"]] = "one"
-
-    @property
-    def kind(self) -> str:
-        """Return the name by which a trial chooses it."""
-        return str(self.__struct_config__.tag)
 
 
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
@@ -248,15 +242,8 @@ class ValkeyServer(ValkeyTarget, frozen=True, kw_only=True, tag=False):
     die_with_stdin: bool = False
 
 
-TARGETS: Mapping[str, type[Target]] = MappingProxyType(
-    {
-        "http": HttpTarget,
-        "echo": EchoTarget,
-        "url": UrlTarget,
-        "command": Command,
-        "postgres": PostgresTarget,
-        "valkey": ValkeyTarget,
-    }
+TARGETS: Mapping[str, type[Target]] = by_kind(
+    *(HttpTarget, EchoTarget, UrlTarget, Command, PostgresTarget, ValkeyTarget)
 )
 # The servers that the lab has written: they listen where they are asked to.
 Listener = HttpServer | EchoServer

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds
+from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
 BATCH_DELAY_S, PIPELINE_DEPTH, POOL_TIMEOUT_S = 0.01, 16, 20.0
@@ -19,11 +19,6 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
     """How one call is made."""
 
     role: ClassVar[str] = "transport"
-
-    @property
-    def kind(self) -> str:
-        """Return the name by which a trial chooses it."""
-        return str(self.__struct_config__.tag)
 
     @property
     def queues(self) -> bool:
@@ -270,16 +265,9 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
         return min(in_flight, self.connections_at(in_flight) * depth)
 
 
-TRANSPORTS: Mapping[str, type[Transport]] = MappingProxyType(
-    {
-        "aiohttp": AiohttpTransport,
-        "streams": StreamsTransport,
-        "wire": WireTransport,
-        "echo": EchoTransport,
-        "asyncpg": AsyncpgTransport,
-        "psycopg": PsycopgTransport,
-        "redis": RedisTransport,
-    }
+TRANSPORTS: Mapping[str, type[Transport]] = by_kind(
+    *(AiohttpTransport, StreamsTransport, WireTransport, EchoTransport),
+    *(AsyncpgTransport, PsycopgTransport, RedisTransport),
 )
 # For each target the transports that speak with it; the first is what it gets unless one is named.
 SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(

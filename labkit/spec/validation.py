@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -169,3 +169,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         check_all(self, self.role)
+
+    @property
+    def kind(self) -> str:
+        """Return the name by which a trial chooses it."""
+        return str(self.__struct_config__.tag or self.role)
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def by_kind(*parts: type[AnyPart]) -> Mapping[str, type[AnyPart]]:
+    """Return classes of parts by the names by which a trial chooses them."""
+    return MappingProxyType({str(part.__struct_config__.tag): part for part in parts})
