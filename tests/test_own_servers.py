@@ -28,6 +28,7 @@ from labkit.cli import options
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import experiment, listeners, preflight, servers
 from labkit.launch.cores import Cores
+from labkit.measured.probes import window
 from labkit.measured.transports import open_transport
 from labkit.notebook.panel import form
 from labkit.record import guards, interference
@@ -71,13 +72,16 @@ async def test_all_processes_of_a_url_are_measured_on_the_axis_of_time(secure: R
 
 SHARED = """
 import os, socket
+much = bytes(range(256)) * 200_000
 forked = socket.create_server(("127.0.0.1", 0))
 with socket.create_server(("127.0.0.1", 0), reuse_port=True) as first:
     port = first.getsockname()[1]
-for _ in range(2):
+for one in range(2):
     if not os.fork():
         own = socket.create_server(("127.0.0.1", port), reuse_port=True)
-        os.write(1, b"%d %d\\n" % (forked.getsockname()[1], port))
+        alone = socket.create_server(("127.0.0.1", 0))
+        ports = forked.getsockname()[1], port, alone.getsockname()[1]
+        os.write(1, b"%d %d %d\\n" % ports)
         os.read(0, 1)
         os._exit(0)
 os.read(0, 1)
@@ -86,7 +90,7 @@ os.read(0, 1)
 
 @contextmanager
 def sharing() -> Iterator[tuple[int, list[int]]]:
-    """Two workers, a port whose socket they have of their parent, and one that each opened."""
+    """Two workers: a port of which their parent has the socket, one of both, one of one alone."""
     words = [sys.executable, "-c", SHARED]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(words, text=True, **pipes) as parent:  # type: ignore[call-overload]
@@ -98,8 +102,14 @@ def sharing() -> Iterator[tuple[int, list[int]]]:
 def test_a_server_is_found_by_its_port_with_its_fellow_workers() -> None:
     with sharing() as (parent, ports):
         found = [listeners.find(HERE, port) for port in ports]
-    assert [one.roots for one in found] == [[parent], [parent]]
-    assert [len(one.pids) for one in found] == [3, 3]
+        family = window.reader_of(found[0].pids)
+        once, again = family.rss_bytes(), family.peak_bytes()
+        assert psutil.Process(parent).memory_info().rss > 50e6
+    assert [one.roots for one in found] == [[parent]] * 3
+    assert [len(one.pids) for one in found] == [3] * 3
+    # What the workers have of their parent counts once.
+    assert 50e6 < once < 100e6
+    assert once == pytest.approx(again, rel=0.02)
 
 
 def test_of_two_that_listen_the_one_that_answers_there_is_found() -> None:

@@ -4,8 +4,9 @@ The plan. The kernel lists every listening socket of this network with its addre
 those of other users too. A process has such a socket where one of its descriptors is a link to that
 inode. Several may have it: a server that forks hands it to its workers, and with SO_REUSEPORT each
 worker has one of its own. Measured are those at the top, whose parent is not among them, each with
-all below it; and where all of those have one parent, as workers have, that one. But never who
-started the lab itself: below a shell, or below the kernel of a notebook, is more than the server.
+all below it; and where all of those have one parent, as workers have, that one; of a single one if
+its command line is the same, as it has forked. But never who started the lab itself: below a shell,
+or below the kernel of a notebook, is more than the server.
 
 What is read is files of /proc: elsewhere nothing is found, and nothing is measured.
 """
@@ -81,9 +82,8 @@ def sockets(port: int) -> dict[str, str]:
 def of_process(pid: int) -> list[str]:
     """Return where a process and those below it accept connections."""
     found = set[str]()
-    with suppress(psutil.Error):  # it is gone
-        root = psutil.Process(pid)
-        for one in (root, *root.children(recursive=True)):
+    for one in map(psutil.Process, with_all_below([pid])):
+        with suppress(psutil.Error):  # it is gone
             listens = [at.laddr for at in one.net_connections("tcp") if at.status == "LISTEN"]
             found |= {f"{at.ip} port {at.port}" for at in listens}
     return sorted(found)
@@ -111,12 +111,19 @@ def _whole(holders: set[int]) -> tuple[list[int], list[int]]:
             above_of[pid] = [one.pid for one in psutil.Process(pid).parents()]
     roots = sorted(pid for pid, parents in above_of.items() if not holders & {*parents})
     parents = {above_of[pid][0] for pid in roots if above_of[pid]}
-    if len(roots) > 1 and len(parents) == 1 and not parents & {1, *above}:
-        roots = [*parents]
+    if len(parents) == 1 and not parents & {1, *above}:
+        with suppress(psutil.Error):
+            words = [psutil.Process(pid).cmdline() for pid in (*parents, roots[0])]
+            roots = [*parents] if len(roots) > 1 or words[0] == words[1] else roots
     if own := above & {*roots}:
         return [*own], []
+    return roots, with_all_below(roots)
+
+
+def with_all_below(roots: Iterable[int]) -> list[int]:
+    """Return these processes, each with all that are below it."""
     pids = [*roots]
     for root in roots:
         with suppress(psutil.Error):
             pids += [one.pid for one in psutil.Process(root).children(recursive=True)]
-    return roots, pids
+    return pids

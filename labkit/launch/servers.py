@@ -125,6 +125,9 @@ async def _commanded(target: Command, core: int | None) -> AsyncIterator[Served]
     try:
         host = await _answering(child, target, port)
         found = await asyncio.to_thread(listeners.find, [host], port)
+        family = await asyncio.to_thread(listeners.with_all_below, [child.pid])
+        if {*found.roots} <= {*family}:  # all of it is the server, whoever of it listens
+            found = replace(found, roots=[child.pid], pids=family)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         served, notes = measured(url, found), list[Note]()
         if {*found.hosts} & {*EVERYWHERE}:
