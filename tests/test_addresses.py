@@ -116,38 +116,20 @@ async def test_the_caps_of_a_remote_host_are_of_a_whole_study() -> None:
 # Doors: where the lab itself listens
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there
-IN_A_FILE = """
-id = "x"
-title = "x"
-about = "x"
-scale.smoke = {{ repeats = 5 }}
-{}
-"""
-A_SERVER = 'server = {}\n[[arm]]\nid = "a"\n'
-AN_ARM = '[[arm]]\nid = "a"\nexperiment = "default_limit"\nserver = {}'
-A_CHECK = """
-[[claim]]
-id = "c"
-says = "s"
-measure = "most_in_flight"
-at_least = 2
-experiment = "default_limit"
-server = {}
-to = {{}}
-"""
+FILES = checks("addresses.toml", "files")
 
 
 def in_a_file(text: str, server: str) -> StudyFile:
-    return study_file.parse(IN_A_FILE.format(text.format(f"{{ {server} }}")))
+    return study_file.parse(FILES["whole"].format(text.format(f"{{ {server} }}")))
 
 
 DOORS: dict[str, Callable[[str], Any]] = {
     "the server": lambda host: HttpServer(host=host),
     "the echo server": lambda host: EchoServer(host=host),
     "in a cell": lambda host: lab.serving(host=host).__aenter__(),
-    "a file's server": lambda host: in_a_file(A_SERVER, f"host = '{host}'"),
-    "a file's arm": lambda host: in_a_file(AN_ARM, f"host = '{host}'"),
-    "a file's check": lambda host: in_a_file(A_CHECK, f"host = '{host}'"),
+    "a file's server": lambda host: in_a_file(FILES["server"], f"host = '{host}'"),
+    "a file's arm": lambda host: in_a_file(FILES["arm"], f"host = '{host}'"),
+    "a file's check": lambda host: in_a_file(FILES["check"], f"host = '{host}'"),
 }
 
 
@@ -165,7 +147,7 @@ async def test_every_door_listens_on_loopback(door: str, host: str) -> None:
 
 @pytest.mark.parametrize("setting", ["allow_remote", "counters_folder"])
 def test_no_file_allows_what_a_person_must(setting: str) -> None:
-    for text in (A_SERVER, AN_ARM, A_CHECK):
+    for text in (FILES["server"], FILES["arm"], FILES["check"]):
         with pytest.raises(BadInput, match=f"{setting} is set in a study file: only the person"):
             in_a_file(text, f"host = '{EVERYWHERE}', {setting} = '{EVERYWHERE}'")
 

@@ -268,14 +268,7 @@ def shape(value: object) -> object:
     return {key: shape(item) for key, item in value.items()} if isinstance(value, dict) else None
 
 
-USER = {
-    **dict.fromkeys(("id", "name", "username", "email", "phone", "website")),
-    "address": {
-        **dict.fromkeys(("street", "suite", "city", "zipcode")),
-        "geo": dict.fromkeys(("lat", "lng")),
-    },
-    "company": dict.fromkeys(("name", "catchPhrase", "bs")),
-}
+USER = checks("behaviour.toml", "user")
 
 
 def test_posts_and_users_have_the_shape_that_tutorials_expect() -> None:

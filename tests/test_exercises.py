@@ -27,7 +27,7 @@ import make_exercises as making
 import nbformat
 import numpy as np
 import pytest
-import wrong_runs
+from factories import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import checks
@@ -38,7 +38,15 @@ import wrong_answers
 from answers import grading, sandbox, schedules
 from labkit.notebook.exercises import Wrong, names
 
-WRONG = [*wrong_answers.every(), *wrong_runs.WRONG]
+RUN = lab.Run(make_record(settings={"requests": 300, "limit": 7}, server=None))
+WRONG = [
+    *wrong_answers.every(),
+    *(
+        (exercise, make_record(settings=settings, **changes), says)
+        for exercise, settings, changes, says in checks("exercises.toml", "wrong_runs")
+    ),
+    ("ex-02-3", RUN, "does not count connections"),
+]
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOURCES = [
     path

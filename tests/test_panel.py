@@ -113,18 +113,11 @@ async def test_the_code_repeats_what_the_fields_say(
     assert len(steps(request)) == arms * int(chosen["repeats"])
 
 
-@pytest.mark.parametrize(
-    "trial",
-    [
-        Trial(),
-        Trial(**{"transport.limit": 30, "limit": 20}),
-        Trial(target="http://127.0.0.1:9000", transport="wire", depth=4),
-        Trial(target="http://example.com", allow_remote="example.com", requests=10, limit=1),
-        Trial(target="postgres", query_s=0.01, mode="single"),
-        Trial(loop="uvloop", rate=100.0, path="/json/{item}"),
-        Trial(strategy=mine, path="""/it's"quoted",a/{item}"""),
-    ],
-)
+TRIALS = [Trial(**settings) for settings in checks("panel.toml", "trials")]
+TRIALS += [Trial(strategy=mine, path="""/it's"quoted",a/{item}""")]
+
+
+@pytest.mark.parametrize("trial", TRIALS)
 async def test_the_code_of_any_trial_makes_it_again(trial: Trial) -> None:
     texts = {
         one.name.replace(".", "__"): "none" if one.value is None else str(one.value).lower()
