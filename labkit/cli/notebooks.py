@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -71,30 +71,10 @@ def read(path: Path) -> NotebookInfo:
 
 def index_page(infos: Sequence[NotebookInfo]) -> str:
     """Return the Markdown page that JupyterLab opens on."""
-    rows = "\n".join(_INDEX_ROW.format(**_cells(info)) for info in infos)
+    from jinja2 import Template  # takes a while
+
     page = Path(__file__).with_name("index.md").read_text(encoding="utf-8")
-    return page.format(first=infos[0].minutes if infos else 0, rows=rows)
-
-
-def _number(name: str) -> str:
-    return name.partition("_")[0]
-
-
-def _cells(info: NotebookInfo) -> dict[str, Any]:
-    own = f"{info.exercise_minutes} min" if info.exercise_minutes else "exercises"
-    return msgspec.structs.asdict(info) | {
-        "number": _number(info.name),
-        "does": info.does.replace("|", "\\|"),
-        "extra": " *Needs the extra `databases`.*" if info.databases else "",
-        "after": ", ".join(map(_number, info.after)),
-        "own": f"[{own}]({info.exercises})" if info.exercises else "",
-    }
-
-
-_INDEX_ROW = (
-    "| {number} | **[{title}]({name}.ipynb)**<br>{does}{extra} | {minutes} | {after} "
-    "| {peak_mb} MB | {own} |"
-)
+    return str(Template(page, keep_trailing_newline=True).render(infos=infos))
 
 
 # The copy.
