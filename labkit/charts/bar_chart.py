@@ -192,36 +192,28 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> Chart:
 
 
 def _rungs(ax: Axes, places: Sequence[float], rungs: Sequence[Rung], name: str) -> None:
-    """Draw a bar for each figure of that name, with the figure where the bar or its whisker ends.
+    """Draw a bar for each figure of that name, with the figure at the right.
 
-    The bars start at the left edge: on a logarithmic axis their length means nothing. Beside a rate
-    stand its whisker and its gain.
+    The bars start at the left edge: on a logarithmic axis their length means nothing. A rate has
+    its whisker and its gain.
     """
     is_rate = name == "throughput_rps"
     known = [value for rung in rungs if (value := getattr(rung, name))]
     ax.set_xscale("log")
     if known:
-        low, high = min(known) / 2, max(known)
-        longest = max(
-            len(rung.gain_text) * is_rate + len(_text(getattr(rung, name))) for rung in rungs
-        )
-        ax.set_xlim(low, high * (high / low) ** (0.15 + 0.03 * longest))
+        ax.set_xlim(min(known) / 2, max(known) * 1.5)
         axes.logarithmic(ax.xaxis, marks=(1, 3))
     for place, rung in zip(places, rungs, strict=True):
         value, least, most = getattr(rung, name), rung.throughput_rps_min, rung.throughput_rps_max
+        figure = axes.at_right(ax, place, _text(value))
+        if is_rate and rung.gain_text:
+            axes.beside(ax, 1, 0.5, rung.gain_text, xycoords=figure, weight="bold")
         if value:
-            filled, end = _OWN if rung.own else _OTHERS, value
+            filled = _OWN if rung.own else _OTHERS
             if rung.bound:
                 filled = replace(filled, edge="white", hatch=_BOUNDS[rung.bound].hatch)
             ax.barh(place, value, _THICKNESS, **filled.fill)
             if is_rate and least and most and most > least:
                 axes.whisker(ax, value, place, (least, most))
-                end = most
-            first = axes.beside(ax, end, place, _text(value))
-        else:
-            left = ax.get_yaxis_transform()
-            first = axes.beside(ax, 0.0, place, _text(value), xycoords=left)
-        if is_rate and rung.gain_text:
-            axes.beside(ax, 1, 0.5, rung.gain_text, 10, xycoords=first, weight="bold")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=PALE)

@@ -44,10 +44,7 @@ def _legend(marks: Mapping[str, Mark]) -> list[tuple[Artist, str]]:
 
 _MINE, _BUILT_IN = ("D", VERMILLION), ("o", BLUE)
 _HIGHLIGHT: dict[str, Any] = {"color": VERMILLION, "weight": "bold"}
-# Share of a panel of the board, at its right, for the ranks.
-_ROOM = 0.35
 _LOGARITHMIC_FROM = 20.0
-_MIN_SPAN = 0.1
 
 
 @applied()
@@ -94,11 +91,9 @@ def _ranks_in_words(name: str, rows: Sequence[BoardRow]) -> str:
 
 
 def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
-    """Draw the figures and ranks by a metric, with room for the ranks at the right."""
+    """Draw the figures by a metric, with the ranks at the right."""
     metric = stats.metric(name)
     known: list[float] = []
-    beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
-    beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     for place, row in enumerate(rows):
         rank = row.by(name)
         if rank.interval is not None:
@@ -107,23 +102,13 @@ def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
             _interval(ax, place, ends, value, _MINE if row.is_mine else _BUILT_IN)
             known += [value, *(ends or ())]
         text = "no figure" if rank.value is None else rank.text
-        ax.text(0.97, place, text, **beside, **_HIGHLIGHT if row.is_mine else {})
+        axes.at_right(ax, place, text, **_HIGHLIGHT if row.is_mine else {})
     ax.set_title(title(name), fontsize=FONT_PT)
-    ax.set_xlabel(f"{metric.better} is better")
+    ax.margins(x=0.1)
+    better = f"{metric.better} is better"
+    axes.scale(ax, "x", known, better, log_from=_LOGARITHMIC_FROM, most=4)
     if not known:
         ax.set_xticks([])
-        return
-    low, high = min(known), max(known)
-    if axes.spans(known, _LOGARITHMIC_FROM):
-        ax.set_xscale("log")
-        reach = high / low
-        ax.set_xlim(low / reach**0.08, high * reach ** (_ROOM / (1 - _ROOM)))
-        axes.logarithmic(ax.xaxis, marks=(1,) if reach > 100 else (1, 3))
-        return
-    reach = max(high - low, _MIN_SPAN * abs(high)) or 1.0
-    start = low - 0.08 * reach
-    ax.set_xlim(max(start, 0.0) if low >= 0 else start, high + reach * _ROOM / (1 - _ROOM))
-    axes.linear(ax.xaxis, most=4)
 
 
 # The forest. Ratios are on one logarithmic axis. Counts and other numbers have a panel of their
