@@ -136,7 +136,7 @@ def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     ran = [(record["axes"]["limit"], record["repeat"]) for record in result["records"]]
     assert ran == [(1, 0), (1, 1), (4, 0), (4, 1)]
     assert {record["experiment"] for record in result["records"]} == {"sweep"}
-    assert [level["server_max_in_flight"] for level in result["levels"]] == [1, 4]
+    assert [row["server_max_in_flight_max"] for row in result["summary"]] == [1, 4]
     assert {"knee", "usl", "comparisons"} <= set(result)
     assert done.stdout.rstrip().endswith(result["says"][-1])
     assert "sweep 6 or more" in result["usl"]["reason"]

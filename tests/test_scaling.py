@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from labkit import stats
 from labkit.errors import BadInput
 from labkit.stats.scaling import Rates
+from tests.factories import make_record
 
 LIMITS = [2**power for power in range(10)]
 CLOSE = [64, 80, 100, 128, 160, 200, 256]
@@ -42,7 +43,8 @@ def noisy(curve: Curve, rng: np.random.Generator, *, repeats: int) -> Rates:
 
 @given(st.integers(1, 50), st.floats(1e-4, 10))
 def test_littles_law_of_a_closed_workload_gives_its_limit(limit: int, latency_s: float) -> None:
-    assert stats.in_flight(limit / latency_s, latency_s) == pytest.approx(limit)
+    record = make_record(throughput_rps=limit / latency_s, **{"latency_s.mean": latency_s})
+    assert record.mean_in_flight == pytest.approx(limit)
 
 
 # The knee

@@ -53,9 +53,9 @@ def test_the_text_ends_with_the_knee_and_as_json_there_are_both_laws() -> None:
     assert "The knee" in sweep.html()
     assert f"limit of {sweep.knee.limit}" in sweep.knee_says()
     data = json.loads(msgspec.json.encode(sweep.to_dict()))
-    assert {"records", "summary", "comparisons", "knee", "usl", "levels", "says"} <= set(data)
+    assert {"records", "summary", "comparisons", "knee", "usl", "says"} <= set(data)
     assert data["usl"]["usl"]["sigma"] == pytest.approx(0.03, rel=0.01)
-    assert [level["limit"] for level in data["levels"]] == list(LIMITS)
+    assert [row["mean_in_flight"] for row in data["summary"]] == pytest.approx(LIMITS)
 
 
 def test_a_row_for_each_limit_with_littles_law_beside_what_the_server_saw() -> None:
@@ -93,8 +93,8 @@ def test_it_says_when_the_knee_may_be_the_servers() -> None:
 def test_unmeasured_latency_is_none() -> None:
     bare = [msgspec.structs.replace(one, latency_s=None, latency_hdr=None) for one in records()]
     sweep = Sweep(bare)
-    assert {level.in_flight for level in sweep.levels} == {None}
-    assert "n/a" in sweep.text()
+    assert sweep.summary()["mean_in_flight"].isna().all()
+    assert "in flight" not in sweep.table().headers
     labels = legends(sweep.plot())
     assert "latency p50" not in labels
     assert "limit / shortest latency" not in labels

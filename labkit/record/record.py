@@ -300,6 +300,13 @@ class Record(Measurement, frozen=True, kw_only=True):
         return client.cpu_percent + client.waited_percent
 
     @property
+    def mean_in_flight(self) -> float | None:
+        """Return how many requests were in flight on average: rate times mean latency (Little)."""
+        if self.throughput_rps is None or self.latency_s is None:
+            return None
+        return self.throughput_rps * self.latency_s.mean
+
+    @property
     def latency_error_p50_s(self) -> float | None:
         """Return by how much the median latency exceeds the fixed delay that the server gave."""
         return self._latency_error_s("p50")

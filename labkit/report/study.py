@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -282,18 +282,6 @@ class Study(Outcome):
         return super().to_dict() | {"comparisons": compared}
 
 
-class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit: how many requests were in flight on average, and at most as the server saw it.
-
-    `in_flight` is Little's law, the median over the repeats of rate times mean latency. Each is
-    None where it was not measured.
-    """
-
-    limit: int
-    in_flight: float | None
-    server_max_in_flight: int | None
-
-
 class Sweep(Study):
     """One trial at several limits. `knee` and `usl` are None and a reason where there is none."""
 
@@ -301,33 +289,9 @@ class Sweep(Study):
         ordered = sorted(records, key=lambda record: (_limit(record), record.repeat))
         super().__init__(ordered, ["limit"])
         blocks = dict.fromkeys((record.study, record.repeat) for record in ordered)
-        self.rates: dict[int, list[float | None]] = {}
-        self.levels: list[Level] = []
-        for limit, group in itertools.groupby(ordered, _limit):
-            mine = list(group)
-            # Of either side: at a high limit the knee may be the server's, and a sentence says so.
-            doubts = [metrics.doubt(each, "throughput_rps", of_client=False) for each in mine]
-            valid = {
-                (each.study, each.repeat): each.throughput_rps
-                for each, doubt in zip(mine, doubts, strict=True)
-                if not doubt
-            }
-            in_flight = [
-                stats.in_flight(record.throughput_rps, record.latency_s.mean)
-                for record in mine
-                if record.throughput_rps is not None and record.latency_s is not None
-            ]
-            at_server = [one.server.max_in_flight for one in mine if one.server is not None]
-            self.rates[limit] = [valid.get(block) for block in blocks]
-            self.levels.append(
-                Level(
-                    limit=limit,
-                    in_flight=stats.of_value(in_flight).value if in_flight else None,
-                    server_max_in_flight=max(
-                        (most for most in at_server if most is not None), default=None
-                    ),
-                )
-            )
+        # Of either side: at a high limit the knee may be the server's, and a sentence says so.
+        found = {n: metrics.rates(group) for n, group in itertools.groupby(ordered, _limit)}
+        self.rates = {limit: [of.get(block) for block in blocks] for limit, of in found.items()}
         self.knee: stats.Knee | None = None
         with contextlib.suppress(BadInput):
             self.knee = stats.knee(self.rates)
@@ -361,17 +325,12 @@ class Sweep(Study):
         """Return a line for each limit; below it what they mean, the knee last."""
         columns = paths.table("tables.toml")["sweep"]
         found = tables.words(self._summary, ["limit"], columns, ranged="throughput_rps")
-        rows = [
-            [*row[:-1], _text(level.in_flight), _text(level.server_max_in_flight), row[-1]]
-            for row, level in zip(found.rows, self.levels, strict=True)
-        ]
-        headers = [*found.headers[:-1], "in flight", "most at server", found.headers[-1]]
         says = [
             tables.meaning(self.records, self.by, self._summary),
             "In flight is by Little's law: the rate times the mean latency.",
             *self.sentences(),
         ]
-        return Table(headers=headers, rows=rows, says="\n".join(says), left=0)
+        return replace(found, says="\n".join(says), left=0)
 
     def sentences(self) -> list[str]:
         """Return the law that fits, whose knee it is if it may be the server's, and the knee."""
@@ -399,18 +358,13 @@ class Sweep(Study):
         return charts.knee(self._frame, self._summary, self.knee, self.usl.usl, self.sentences())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: a study's, the knee, the law's fit, each limit's level."""
+        """Return plain data for JSON: a study's, the knee, and the law's fit."""
         return super().to_dict() | {
             "knee": msgspec.to_builtins(self.knee),
             "usl": msgspec.to_builtins(self.usl),
-            "levels": msgspec.to_builtins(self.levels),
             "says": self.table().says.splitlines(),
         }
 
 
 def _limit(record: Record) -> int:
     return int(record.trial["workload"]["limit"])
-
-
-def _text(value: float | None) -> str:
-    return stats.NOT_MEASURED if value is None or math.isnan(value) else stats.number(value)

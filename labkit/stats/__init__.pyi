@@ -42,7 +42,6 @@ from labkit.stats.scaling import Fit as Fit
 from labkit.stats.scaling import Knee as Knee
 from labkit.stats.scaling import Usl as Usl
 from labkit.stats.scaling import fit_usl as fit_usl
-from labkit.stats.scaling import in_flight as in_flight
 from labkit.stats.scaling import knee as knee
 from labkit.stats.scaling import knee_says as knee_says
 from labkit.stats.scaling import usl_says as usl_says

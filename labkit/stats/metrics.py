@@ -7,7 +7,7 @@ Values are in base units (seconds, bytes); the unit that people read is applied 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from types import MappingProxyType
@@ -170,6 +170,12 @@ def doubt(record: Record, measure: str, *, of_client: bool = True) -> str:
     if measure in METRICS and not math.isfinite(METRICS[measure].of(record)):
         return MISSING
     return ""
+
+
+def rates(records: Iterable[Record]) -> dict[tuple[str | None, int], float]:
+    """Return the throughput, be it set by either side, by study and repeat of an arm's records."""
+    counted = [one for one in records if not doubt(one, "throughput_rps", of_client=False)]
+    return {(one.study, one.repeat): one.throughput_rps or 0.0 for one in counted}
 
 
 def _idled(record: Record) -> bool:

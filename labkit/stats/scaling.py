@@ -33,11 +33,6 @@ MAX_OFF = 0.10
 MIN_BEND = 0.10
 
 
-def in_flight(throughput_rps: float, latency_s: float) -> float:
-    """Return how many requests are in flight on average (Little 1961): rate times mean latency."""
-    return throughput_rps * latency_s
-
-
 class Knee(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest limit whose rate is within 5 % of the best.
 
