@@ -139,6 +139,7 @@ def perform(
     """
     from labkit.report.study import Outcome, Run  # takes a while
 
+    wanted = wanted or options.Wanted({})
     options.check_file("--json", json)
     try:
         outcome = wait(start(reporter()), stored=stored)
@@ -148,31 +149,29 @@ def perform(
         found = Run(record) if record else Outcome([])
         if json is not None:
             write_json(json, found.to_dict() | {"failed": str(failure)})
-        if wanted and wanted.openmetrics and record:
+        if record and wanted.openmetrics:
             write("--openmetrics", wanted.openmetrics, found.openmetrics())
         if record and json != "-":
             say(found.text())
         raise
     try:
         save(outcome)
-        remark = _written(outcome, wanted) if wanted else None
+        remark = _written(outcome, wanted)
     finally:  # files that cannot be written take nothing from what is shown
         shown = text(outcome)
-        missed = outcome.missed(*wanted.fail_if) if wanted and wanted.fail_if else []
+        missed = outcome.missed(*wanted.fail_if) if wanted.fail_if else []
         if json is not None:  # JSON needs pandas, whose import takes a third of a second
-            write_json(
-                json, outcome.to_dict() | ({"missed": missed} if wanted and wanted.fail_if else {})
-            )
-        if "-" not in (json, *([wanted.markdown, wanted.openmetrics] if wanted else [])):
+            write_json(json, outcome.to_dict() | ({"missed": missed} if wanted.fail_if else {}))
+        if "-" not in (json, wanted.markdown, wanted.openmetrics):
             say(shown)
     if remark is not None:
         note(remark)
-    for sentence in missed:
+    changes = getattr(outcome, "changes", None)  # a profile has none
+    worse = changes.regressions if changes else []
+    faults = [*missed, *(f"worse than the baseline: {one.metric}, {one.arm}" for one in worse)]
+    for sentence in faults:
         error(sentence)
-    worse = [] if not wanted or outcome.changes is None else outcome.changes.regressions
-    for one in worse:
-        error(f"worse than the baseline: {one.metric}, {one.arm}")
-    if missed or worse or failed(outcome):
+    if faults or failed(outcome):
         raise SystemExit(1)
 
 

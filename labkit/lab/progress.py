@@ -78,8 +78,11 @@ class Counting(Reporter):
         self.passed(record.says)
 
     def _left(self, share: float = 0.0) -> str:
-        """Return the time left of all, such as 'about 40 s left'."""
-        return remaining(self._done + share, self._trials, self._began, self._clock())
+        """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
+        done, took_s = self._done + share, self._clock() - self._began
+        if done <= 0:
+            return "estimating"
+        return f"about {took_s * (self._trials - done) / done:,.0f} s left"
 
     def _show(self, status: str, share: float = 0.0) -> None:
         """Show the status of the trial that runs, of which that share is done."""
@@ -170,13 +173,6 @@ def describe(progress: Progress) -> str:
     counts = progress.counts
     failed = f", {counts.failures:,} failed" if counts.failures else ""
     return f"{counts.ok:,} of {counts.planned:,} ok{failed}, {progress.in_flight:,} in flight"
-
-
-def remaining(done: float, of: int, began: float, now: float) -> str:
-    """Return 'about 40 s left', extrapolated from the time since `began`."""
-    if done <= 0:
-        return "estimating"
-    return f"about {(now - began) * (of - done) / done:,.0f} s left"
 
 
 @contextlib.contextmanager

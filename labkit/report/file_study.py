@@ -209,18 +209,17 @@ class Audit(Ledger):
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Return the verdict on each figure: of a trial against itself, then of the rest."""
-        rates: dict[int, dict[str, float]] = {}
-        for one in self.records:
-            is_same = one.axes[ARM] in ("same", "same-again")
-            if is_same and not metrics.doubt(one, "throughput_rps", of_client=False):
-                rates.setdefault(one.repeat, {})[one.axes[ARM]] = one.throughput_rps or 0.0
+        same, again = (
+            metrics.rates(one for one in self.records if one.axes[ARM] == arm)
+            for arm in ("same", "same-again")
+        )
         # Throughputs of both arms, comparison by comparison, of repeats that have both.
         pairs: dict[int, tuple[list[float], list[float]]] = {}
-        for repeat, both in sorted(rates.items()):
-            of, to = pairs.setdefault(repeat // stats.MIN_REPEATS, ([], []))
-            if len(both) == 2 and all(both.values()):
-                of.append(both["same"])
-                to.append(both["same-again"])
+        for block in sorted({*same, *again}, key=lambda block: block[1]):
+            of, to = pairs.setdefault(block[1] // stats.MIN_REPEATS, ([], []))
+            if same.get(block) and again.get(block):
+                of.append(same[block])
+                to.append(again[block])
         counted = {"same": judge.false_positives(list(pairs.values()))}
         if any(of for of, _ in pairs.values()):
             counted["same-simulated"] = judge.simulated(list(pairs.values()))

@@ -116,17 +116,28 @@ class Threshold(NamedTuple):
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """A result in a file: its machine and versions, its records."""
+    """A result in a file: its machine and versions, its records.
 
+    Of a reference also which benchmark it is and its scale, what arms that did not run missed
+    (`absent`), and the spoilt runs that were `made_again`.
+    """
+
+    benchmark: str = ""
+    scale: str = ""
+    absent: dict[str, str] = {}
     environment: dict[str, Any] = {}
     records: list[Record]
+    made_again: list[Record] = []
 
 
-def save(records: Sequence[Record], path: Path) -> Path:
-    """Write a result to a file; only first repeats keep their timelines, which are long."""
+def save(records: Sequence[Record], path: Path, **more: Any) -> Path:
+    """Write a result to a file, there whole or as it was before; `more` are fields of `Saved`.
+
+    Only first repeats keep their timelines, which are long.
+    """
     short = [msgspec.structs.replace(one, timeline=Timeline()) for one in records]
     short = [one if one.repeat == 0 else less for one, less in zip(records, short, strict=True)]
-    saved = Saved(environment=records[-1].environment, records=short)
+    saved = Saved(environment=records[-1].environment, records=short, **more)
     try:
         paths.write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
     except OSError as error:

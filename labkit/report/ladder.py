@@ -55,14 +55,7 @@ class Ladder(FileStudy):
         by_arm: dict[str, list[Record]] = {arm: [] for arm in rows}
         for record in self.records:
             by_arm[record.axes[ARM]].append(record)
-        rates = {
-            arm: {
-                one.repeat: one.throughput_rps
-                for one in runs
-                if not metrics.doubt(one, "throughput_rps", of_client=False)
-            }
-            for arm, runs in by_arm.items()
-        }
+        rates = {arm: metrics.rates(runs) for arm, runs in by_arm.items()}
         found: list[charts.Rung] = []
         for arm in self.file.arms:
             if arm.id not in rows:
@@ -72,8 +65,8 @@ class Ladder(FileStudy):
             below = rates.get(against, {})
             gains = [
                 rate / base
-                for repeat, rate in rates[arm.id].items()
-                if rate and (base := below.get(repeat))
+                for block, rate in rates[arm.id].items()
+                if rate and (base := below.get(block))
             ]
             failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
             found.append(

@@ -20,8 +20,9 @@ from labkit import paths
 from labkit.errors import BadInput, LabError
 from labkit.launch import load_generators
 from labkit.record import codec, codes
-from labkit.record.record import Record, Timeline
+from labkit.record.record import Record
 from labkit.record.store import Store
+from labkit.report import gate
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
@@ -100,16 +101,6 @@ def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
     return work is not None and work.name == record.ran
 
 
-class _Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """`absent` says of arms that did not run what they missed, `made_again` has spoilt runs."""
-
-    benchmark: str
-    scale: str
-    absent: dict[str, str] = {}
-    records: list[Record]
-    made_again: list[Record] = []
-
-
 def reference(name: str) -> Reproduction:
     """Return the stored reference of a benchmark, or the one in the file of that path.
 
@@ -121,38 +112,25 @@ def reference(name: str) -> Reproduction:
     if not path.is_file():
         listed = ", ".join(sorted(one.stem for one in path.parent.glob("*.json"))) or "none"
         raise BadInput(f"benchmark {name!r} has no reference results; there are: {listed}")
-    stored = codec.parse(path.read_bytes(), _Stored, f"reference {path.name}")
-    return _of_stored(stored, study_file.load(stored.benchmark))
-
-
-def _of_stored(stored: _Stored, file: StudyFile) -> Reproduction:
-    records = list(map(codes.judged_anew, stored.records))
-    found = Reproduction(file, stored.scale, records, absent=stored.absent)
-    found.made_again = list(map(codes.judged_anew, stored.made_again))
+    saved = codec.parse(path.read_bytes(), gate.Saved, f"reference {path.name}")
+    records = list(map(codes.judged_anew, saved.records))
+    file = study_file.load(saved.benchmark)
+    found = Reproduction(file, saved.scale, records, absent=saved.absent)
+    found.made_again = list(map(codes.judged_anew, saved.made_again))
     return found
 
 
 def save_reference(study: FileStudy, path: Path) -> None:
     """Store a study as a reference, with the runs that were made again, and its picture beside it.
 
-    Each file is there whole, or as it was before.
+    The picture is there whole too, or as it was before.
     """
     last = {record.id for record in study.records}
     every = Store().of_study(str(study.records[0].study))
-    records = [
-        record if record.repeat == 0 else msgspec.structs.replace(record, timeline=Timeline())
-        for record in study.records
-    ]
-    stored = _Stored(
-        benchmark=study.file.id,
-        scale=study.scale,
-        absent=study.absent,
-        records=records,
-        made_again=[record for record in every if record.id not in last],
-    )
-    data = msgspec.json.format(msgspec.json.encode(stored), indent=0) + b"\n"
-    paths.write_whole(path, data)
-    paths.write_whole(path.with_suffix(".png"), _of_stored(stored, study.file).plot().png())
+    again = [record for record in every if record.id not in last]
+    more = {"benchmark": study.file.id, "scale": study.scale, "absent": study.absent}
+    gate.save(study.records, path, made_again=again, **more)
+    paths.write_whole(path.with_suffix(".png"), reference(str(path)).plot().png())
 
 
 def others(path: Path) -> dict[str, Any]:

@@ -181,15 +181,6 @@ def compare_with_first(
     return _compare_pairs(records, COMPARED, [(other, first) for other in others], frame)
 
 
-def compare_each_other(
-    records: Sequence[Record], by: Sequence[str], metrics: Sequence[str]
-) -> list[Against]:
-    """Compare every arm of the axes `by` with every other, each way, by each of the metrics."""
-    frame = frames.frame(records)
-    arms = [settings for settings, _ in frames.arms(frame, by)]
-    return _compare_pairs(records, metrics, itertools.permutations(arms, 2), frame)
-
-
 def _compare_pairs(
     records: Sequence[Record],
     metrics: Sequence[str],
@@ -284,7 +275,9 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
         by_name.setdefault(str(record.axes["strategy"]), []).append(record)
     # By metric and strategy, how many others are better for sure, beyond the margin.
     losses: Counter[tuple[str, str]] = Counter()
-    for each in compare_each_other(records, ["strategy"], list(RANKED)):
+    frame = frames.frame(records)
+    pairs = itertools.permutations([{"strategy": name} for name in by_name], 2)
+    for each in _compare_pairs(records, list(RANKED), pairs, frame):
         ratio = each.comparison.ratio
         if ratio is None or ratio.ends is None:
             continue
