@@ -38,10 +38,10 @@ class Listener:
     def plain_received(self, name: bytes) -> None:
         self.told.append(("GET", "/" + name.decode("ascii"), b""))
 
-    def head_received(self, head: requests.RequestHead) -> int:
+    def head_received(self, head: requests.Request) -> int:
         return MAX_KEPT
 
-    def request_received(self, head: requests.RequestHead, body: bytes) -> None:
+    def request_received(self, head: requests.Request, body: bytes) -> None:
         assert len(body) <= MAX_KEPT + 1
         self.told.append((head.method, head.target, body))
 

@@ -13,22 +13,22 @@ from scripted import single, split
 
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.targets.http import requests
-from labkit.measured.targets.http.requests import RequestHead, plain_name, plain_names
+from labkit.measured.targets.http.requests import Request, plain_name, plain_names
 
 PLAIN = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 BLOCK, OTHER_BLOCK = PLAIN[6:], b" HTTP/1.1\r\nHost: i\r\n\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 KEPT = 8
 
-Request = tuple[str, str, bytes]
+Seen = tuple[str, str, bytes]
 
 
 class Listener:
     """A listener that collects requests; of bodies it wants the first `KEPT` bytes."""
 
     def __init__(self, known: set[bytes] | None = None) -> None:
-        self.requests: list[Request] = []
-        self.heads: list[RequestHead] = []
+        self.requests: list[Seen] = []
+        self.heads: list[Request] = []
         self.plain_ones = 0
         self.reader = requests.RequestReader(self, set() if known is None else known)
 
@@ -36,11 +36,11 @@ class Listener:
         self.plain_ones += 1
         self.requests.append(("GET", "/" + name.decode("ascii"), b""))
 
-    def head_received(self, head: RequestHead) -> int:
+    def head_received(self, head: Request) -> int:
         self.heads.append(head)
         return KEPT
 
-    def request_received(self, head: RequestHead, body: bytes) -> None:
+    def request_received(self, head: Request, body: bytes) -> None:
         assert head == self.heads[-1]
         self.requests.append((head.method, head.target, body))
 
@@ -50,14 +50,14 @@ class Listener:
         return self
 
 
-def read(pieces: Iterable[bytes], known: set[bytes] | None = None) -> list[Request]:
+def read(pieces: Iterable[bytes], known: set[bytes] | None = None) -> list[Seen]:
     """The requests in these pieces, after which the reader is between two."""
     listener = Listener(known).receive(pieces)
     assert listener.reader.between
     return listener.requests
 
 
-def parsed(raw: bytes) -> RequestHead:
+def parsed(raw: bytes) -> Request:
     """The head of a request, which is given whole."""
     return Listener().receive([raw]).heads[0]
 
@@ -195,7 +195,7 @@ bodies = st.one_of(st.binary(max_size=12), st.sampled_from([PLAIN, BLOCK, b"\r\n
 
 
 @st.composite
-def any_request(draw: st.DrawFn) -> tuple[bytes, Request]:
+def any_request(draw: st.DrawFn) -> tuple[bytes, Seen]:
     """A request, as it is sent and as it is read."""
     before = draw(st.sampled_from([b"", b"", b"", b"\r\n"]))
     target, block = draw(targets), draw(blocks)
@@ -223,7 +223,7 @@ sequences = st.lists(any_request(), max_size=6).map(
 
 @given(sequences, st.data(), st.booleans())
 def test_any_sequence_is_read_wherever_it_is_split(
-    sequence: tuple[bytes, list[Request]], data: st.DataObject, knows: bool
+    sequence: tuple[bytes, list[Seen]], data: st.DataObject, knows: bool
 ) -> None:
     raw, expected = sequence
     known: set[bytes] = set()
@@ -257,7 +257,7 @@ def test_the_short_way_takes_only_what_the_long_way_takes_alike(
     assert used == at
 
 
-def outcome(data: bytes, known: set[bytes]) -> tuple[list[Request], str]:
+def outcome(data: bytes, known: set[bytes]) -> tuple[list[Seen], str]:
     """What is read of any bytes, and why no more."""
     listener = Listener(known)
     try:

@@ -166,16 +166,8 @@ def _counted(seen: Server, stats: dict[str, Any]) -> Server:
     # None of them is known where no request was delayed.
     errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
     delay_error_s = {name: value for name, value in errors_s.items() if value is not None}
-    return msgspec.structs.replace(
-        seen,
-        requests=stats.get("requests"),
-        max_in_flight=stats.get("max_in_flight"),
-        connections_opened=stats.get("connections_opened"),
-        bytes_out=stats.get("bytes_out"),
-        delay_error_s=delay_error_s or None,
-        commands=stats.get("commands"),
-        connections_left=stats.get("connections_left"),
-    )
+    known = {name: value for name, value in stats.items() if name in Server.__struct_fields__}
+    return msgspec.structs.replace(seen, **known | {"delay_error_s": delay_error_s or None})
 
 
 def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:

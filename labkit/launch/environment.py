@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from functools import lru_cache
@@ -55,10 +56,11 @@ def turbo() -> str | None:
 @lru_cache(maxsize=1)
 def machine() -> dict[str, Any]:
     """Return what does not change while a process lives."""
+    model = re.search(r"^model name\s*: (.*\S)", _text(Path("/proc/cpuinfo")) or "", re.MULTILINE)
     return {
         "system": platform.system(),
         "kernel": platform.release(),
-        "cpu": _cpu_model(),
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 0,
         "cores_usable": len(usable_cores()),
         "governor": _text(_GOVERNOR),
@@ -115,13 +117,6 @@ def _commit() -> str | None:
             changed = ", changed since" if any(line[0] != "#" for line in others) else ""
             return f"{head.split()[-1][:10]}{changed}"
     return None
-
-
-def _cpu_model() -> str:
-    for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _text(path: Path) -> str | None:

@@ -38,26 +38,20 @@ _VERDICTS: Mapping[str, Verdict | Literal["of an arm"]] = {
 }
 
 
-def _read() -> tuple[dict[str, Code], frozenset[str]]:
-    """Return every code by its name, and those of a trial that did not do what it was to do."""
-    known = {**vars(guards), **vars(stalls)}
-    limits = {
-        name: 100 * value if name.endswith("_SHARE") else value
-        for name, value in known.items()
-        if name.isupper()
-    }
-    groups = paths.table("codes.toml")
-    codes = {
-        name: Code(name, row["when"].format_map(limits), _VERDICTS[group], row["do"])
-        for group, rows in groups.items()
-        for name, row in rows.items()
-    }
-    return codes, frozenset(groups["failed"])
-
-
+_LIMITS = {
+    name: 100 * value if name.endswith("_SHARE") else value
+    for name, value in {**vars(guards), **vars(stalls)}.items()
+    if name.isupper()
+}
+_GROUPS = paths.table("codes.toml")
 # Every code by its name, those that make a record invalid first; and those of a trial that did not
 # do what it was to do.
-CODES, FAILED = _read()
+CODES = {
+    name: Code(name, row["when"].format_map(_LIMITS), _VERDICTS[group], row["do"])
+    for group, rows in _GROUPS.items()
+    for name, row in rows.items()
+}
+FAILED = frozenset(_GROUPS["failed"])
 # The codes that make a record invalid.
 INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "invalid")
 # Those that something else on the machine causes: the same run may well be valid next time.

@@ -269,22 +269,19 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
     connector, timeout = session.connector, session.timeout
     assert isinstance(connector, aiohttp.TCPConnector)
     # aiohttp shows only some of these publicly; a record of what was asked would be no record.
+    ours = ("session_per_request", "max_body_bytes", "resolve_s", "ca", "verify")
     return {
+        **{name: getattr(asked, name) for name in ours},
         **{name: getattr(connector, name) for name in SHOWN_BY_CONNECTOR},
         **{ours: getattr(timeout, theirs) for ours, theirs in TIMEOUTS.items()},
         "keepalive_timeout": None if connector.force_close else connector._keepalive_timeout,
         "ttl_dns_cache": connector._cached_hosts._ttl,
         "enable_cleanup_closed": not connector._cleanup_closed_disabled,
-        "session_per_request": asked.session_per_request,
         "accept_encoding": session.headers.get(
             hdrs.ACCEPT_ENCODING, aiohttp.ClientRequest.DEFAULT_HEADERS[hdrs.ACCEPT_ENCODING]
         ),
         "read_bufsize": session._read_bufsize,
-        "max_body_bytes": asked.max_body_bytes,
         "retry_dropped": session._retry_connection,
-        "resolve_s": asked.resolve_s,
-        "ca": asked.ca,
-        "verify": asked.verify,
         "trace": bool(session.trace_configs),
         "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
     }

@@ -21,8 +21,8 @@ import msgspec
 
 from labkit.measured.targets import process
 from labkit.measured.targets.http import behaviour, messages
-from labkit.measured.targets.http.messages import Answer, Request
-from labkit.measured.targets.http.requests import RequestHead
+from labkit.measured.targets.http.messages import Answer
+from labkit.measured.targets.http.requests import Request
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.record.stalls import Watch
@@ -43,7 +43,7 @@ class Turn(NamedTuple):
     """
 
     answer: Answer | Request | None
-    head: RequestHead
+    head: Request
     last: bool
     counted: bool = True
 
@@ -75,7 +75,7 @@ class Engine:
             "tls": settings.tls,
         }
         hello = self.behaviour.hello
-        self.plain = Turn(hello, RequestHead(target=""), last=False)
+        self.plain = Turn(hello, Request(target=""), last=False)
         # A body that is only described has no short way; nor has a request that is logged.
         self.is_short = isinstance(hello.body, bytes) and self.log is None
         self.is_at_once = self.is_short and self.behaviour.is_at_once
@@ -99,7 +99,7 @@ class Engine:
         """Return an answer with a stored body as it is sent."""
         return messages.encode(answer, turn.head, self.date, last=turn.last)
 
-    def counters(self, head: RequestHead) -> Answer:
+    def counters(self, head: Request) -> Answer:
         """Return the answer to a request that `behaviour.asks_for_counters` is true of."""
         if head.target.partition("?")[0] == behaviour.LOG:
             return behaviour.counters(head.method, (self.log or Log(0)).snapshot())

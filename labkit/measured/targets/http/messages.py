@@ -7,7 +7,7 @@ where it is encoded (RFC 9112).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from labkit.measured.targets.http.requests import RequestHead
+from labkit.measured.targets.http.requests import Request
 
 SERVER = "labkit"
 HELLO = b"Hello, World!"
@@ -32,20 +32,6 @@ _NO_LENGTH = frozenset({204, 304})
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 Headers = tuple[tuple[str, str], ...]
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it came in.
-
-    `target` is the request line's, undecoded, with its query. `headers` finds values by lower-case
-    name; a header that came several times is joined with commas. `body` is empty unless
-    `Behaviour.takes_body` asked for it.
-    """
-
-    method: str
-    target: str
-    headers: Mapping[str, str] = {}
-    body: bytes = b""
 
 
 class Chunks(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,14 +135,14 @@ def split(target: str) -> tuple[list[str], str]:
     return segments, query
 
 
-def encode(answer: Answer, asked: RequestHead, date: str, *, last: bool = False) -> bytes:
+def encode(answer: Answer, asked: Request, date: str, *, last: bool = False) -> bytes:
     """Return an answer with a stored body as bytes; `last`: the connection ends after it."""
     assert isinstance(answer.body, bytes)
     body = b"" if asked.method == "HEAD" else answer.body
     return encode_head(answer, asked, date, last=last) + body
 
 
-def encode_head(answer: Answer, asked: RequestHead, date: str, *, last: bool) -> bytes:
+def encode_head(answer: Answer, asked: Request, date: str, *, last: bool) -> bytes:
     """Return the head of an answer as bytes."""
     lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}"]
     lines += [f"{name}: {value}" for name, value in answer.headers]
@@ -175,7 +161,7 @@ def encode_head(answer: Answer, asked: RequestHead, date: str, *, last: bool) ->
     return "\r\n".join(lines).encode("latin-1")
 
 
-def is_chunked(body: Body, asked: RequestHead) -> bool:
+def is_chunked(body: Body, asked: Request) -> bool:
     """Return whether the body goes out in chunks, which HTTP/1.0 does not know."""
     return isinstance(body, Chunks) and body.framed and asked.version == "1.1"
 

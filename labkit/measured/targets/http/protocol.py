@@ -27,13 +27,15 @@ import asyncio
 from time import perf_counter, perf_counter_ns, sleep
 from typing import cast
 
+import msgspec
+
 from labkit.measured.http_framing import BadMessage, TooLarge
 from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.connections import Connections, SendingConnection, Wait
 from labkit.measured.targets.http.engine import Engine, Turn
-from labkit.measured.targets.http.messages import Answer, Request
+from labkit.measured.targets.http.messages import Answer
 from labkit.measured.targets.http.requests import (
-    RequestHead,
+    Request,
     RequestReader,
     plain_name,
     plain_names,
@@ -96,7 +98,7 @@ class ServerConnection(SendingConnection):
         except BadMessage as error:
             status = 431 if isinstance(error, TooLarge) else 400
             refusal = messages.text(status, str(error))
-            self._enqueue(Turn(refusal, RequestHead(target=""), last=True, counted=False))
+            self._enqueue(Turn(refusal, Request(target=""), last=True, counted=False))
         self._advance()
 
     def eof_received(self) -> None:
@@ -134,7 +136,7 @@ class ServerConnection(SendingConnection):
             self._end()
         else:
             refusal = messages.text(408, "the request did not come in time")
-            self._enqueue(Turn(refusal, RequestHead(target=""), last=True, counted=False))
+            self._enqueue(Turn(refusal, Request(target=""), last=True, counted=False))
 
     # Called by the reader, in the order in which the requests came.
 
@@ -145,7 +147,7 @@ class ServerConnection(SendingConnection):
         else:
             self._start_plain(name)
 
-    def head_received(self, head: RequestHead) -> int:
+    def head_received(self, head: Request) -> int:
         """Return how much of the body to keep: all that is allowed where the answer needs it."""
         server = self._engine.behaviour
         taken = server.takes_body(head.method, head.target)
@@ -162,18 +164,17 @@ class ServerConnection(SendingConnection):
             self._enqueue(turn._replace(last=True))
         return server.client_max_size if taken else 0
 
-    def request_received(self, head: RequestHead, body: bytes) -> None:
+    def request_received(self, head: Request, body: bytes) -> None:
         """Take any other request."""
         if not self._closing:
             self._expecting = False
             self._enqueue(self._turn(head, body))
 
-    def _turn(self, head: RequestHead, body: bytes) -> Turn:
+    def _turn(self, head: Request, body: bytes) -> Turn:
         last = not head.keep_alive
         if behaviour.asks_for_counters(head.target):
             return Turn(None, head, last, counted=False)
-        request = Request(method=head.method, target=head.target, headers=head.headers, body=body)
-        return Turn(request, head, last)
+        return Turn(msgspec.structs.replace(head, body=body), head, last)
 
     def _enqueue(self, turn: bytes | Turn) -> None:
         if self._closing:
@@ -230,7 +231,7 @@ class ServerConnection(SendingConnection):
         target = "/" + name.decode("ascii")
         delay_s = self._engine.behaviour.hello_delay_s(target)
         if delay_s is None or self._engine.log is not None:  # a route of its own, or to be logged
-            self._start(self._turn(RequestHead(target=target), b""))
+            self._start(self._turn(Request(target=target), b""))
         else:
             self._start(self._engine.plain, delay_s)
 

@@ -23,8 +23,13 @@ _LINE_END = b" HTTP/1.1\r\n"
 _HOST = re.compile(r"([\w.~!$&'()*+,;=%-]*|\[[0-9a-f:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
 
 
-class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The head of a request, of a plain GET by default. `length` is None where chunks come."""
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came in, a plain GET by default. `length` is None where chunks come.
+
+    `target` is the request line's, undecoded, with its query. `headers` finds values by lower-case
+    name; a header that came several times is joined with commas. `body` is empty unless
+    `Behaviour.takes_body` asked for it.
+    """
 
     target: str
     method: str = "GET"
@@ -32,6 +37,7 @@ class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     length: int | None = 0
     keep_alive: bool = True
+    body: bytes = b""
 
     @property
     def expects(self) -> bool:
@@ -51,10 +57,10 @@ class Listener(Protocol):
     def plain_received(self, name: bytes) -> None:
         """Take `GET /{name}`, with letters and digits only, from a client that stays."""
 
-    def head_received(self, head: RequestHead) -> int:
+    def head_received(self, head: Request) -> int:
         """Return how many bytes of the body that follows to keep; the rest is passed over."""
 
-    def request_received(self, head: RequestHead, body: bytes) -> None:
+    def request_received(self, head: Request, body: bytes) -> None:
         """Take any other request, whole; of its body at most one byte more than is to be kept."""
 
 
@@ -114,7 +120,7 @@ class RequestReader(MessageReader):
         chunked = "transfer-encoding" in headers
         if parser.should_upgrade() and (chunked or headers.get("content-length", "0") != "0"):
             raise BadMessage("it offers another protocol, and has a body: send it without Upgrade")
-        self._head = head = RequestHead(
+        self._head = head = Request(
             method=parser.get_method().decode("ascii"),
             target=self._target.decode("utf-8", "surrogateescape"),
             version=version,
