@@ -32,11 +32,11 @@ from types import MappingProxyType
 from typing import IO, Any
 
 import msgspec
-import psutil
 
 from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import orphans
+from labkit.record import interference
 from labkit.record.record import Process
 from labkit.spec import variables
 
@@ -76,7 +76,8 @@ class Child:
             self.out, self.errors = [
                 files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
             ]
-            self._core, self._busy_s, self._started = core, _busy_s(core), time.perf_counter()
+            self._core, self._busy_s = core, interference.busy_s(core)
+            self._started = time.perf_counter()
             self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
                 [*_ONCE_MARKED, *words] if stranger else words,
                 stdin=subprocess.PIPE if pipes or stranger else subprocess.DEVNULL,
@@ -117,7 +118,8 @@ class Child:
             reaped = None if hasattr(os, "waitid") else os.wait4(self.pid, 0)
             if reaped is None:
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            self.wall_s, busy_s = time.perf_counter() - self._started, _busy_s(self._core)
+            self.wall_s = time.perf_counter() - self._started
+            busy_s = interference.busy_s(self._core)
             orphans.kill(range(self._mark, self._mark + 1))
             _, status, self.usage = reaped or os.wait4(self.pid, 0)
             self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
@@ -264,17 +266,6 @@ def _on_core(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _busy_s(core: int | None) -> float | None:
-    """Return for how many seconds processes have run on this core; interrupts are of none."""
-    try:
-        cores = psutil.cpu_times(percpu=True)
-    except OSError:  # a system without /proc
-        return None
-    if core is None or core >= len(cores):
-        return None
-    return float(cores[core].user + cores[core].nice + cores[core].system)
 
 
 def tail(file: IO[bytes]) -> str:

@@ -20,16 +20,41 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from labkit.errors import BadInput
 
 _PR_SET_PDEATHSIG = 1
 
 
-def read_job() -> bytes:
-    """Read the next line of standard input: what to do. Empty where the parent is gone."""
+Job = TypeVar("Job")
+
+
+def read_line() -> bytes:
+    """Read the next line of standard input. Empty where the parent is gone."""
     return sys.stdin.buffer.readline()
+
+
+def take_job(kind: type[Job]) -> tuple[Job, int]:
+    """Read what to do, and run on the core that it names; return it and a descriptor to the parent.
+
+    What is printed from now on goes to standard error.
+    """
+    job = msgspec.json.decode(read_line(), type=kind)
+    fd = os.dup(1)
+    os.dup2(2, 1)
+    if (core := getattr(job, "core", None)) is not None:
+        os.sched_setaffinity(0, {core})
+    return job, fd
+
+
+def send(fd: int, content: Any) -> None:
+    """Send one line of JSON to the parent, whole."""
+    data = msgspec.json.encode(content) + b"\n"
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 # Names in the main module that are a strategy's.
@@ -56,13 +81,6 @@ def load(function: str) -> Any:
             main[name] = value
             _SHARED.add(name)
     return strategy
-
-
-def take_stdout() -> int:
-    """Return a descriptor to the parent; what is printed from now on goes to standard error."""
-    fd = os.dup(1)
-    os.dup2(2, 1)
-    return fd
 
 
 def end_with_parent(status: int = 1, *, grace_s: float = 0.0) -> None:

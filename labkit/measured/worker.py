@@ -94,9 +94,7 @@ class _Parent:
 
     def send(self, kind: str, **content: Any) -> None:
         """Send one line of JSON, whole."""
-        data = msgspec.json.encode({"type": kind, **content}) + b"\n"
-        while data:
-            data = data[os.write(self.fd, data) :]
+        lifeline.send(self.fd, {"type": kind, **content})
 
     def send_progress(self, meter: Meter, row: TimelineRow) -> None:
         """Send a progress line, or drop it where the parent reads too slowly.
@@ -115,11 +113,8 @@ _PARENT = _Parent()
 
 def main() -> int:
     """Read the job, run it, send the measurement. Return 2 for a job that cannot be done."""
-    job = msgspec.json.decode(lifeline.read_job(), type=Job)
-    _PARENT.fd = lifeline.take_stdout()
+    job, _PARENT.fd = lifeline.take_job(Job)
     lifeline.raise_descriptor_limit()
-    if job.core is not None:
-        os.sched_setaffinity(0, {job.core})
     try:
         allowed = job.trial["target"].get("allow_remote")
         trial = Trial.from_dict(job.trial, allow_remote=allowed, allow_commands=True)
@@ -134,7 +129,7 @@ def main() -> int:
 
             transport_class(trial.transport.kind)
         waiting_from = perf_counter()
-        line = lifeline.read_job()
+        line = lifeline.read_line()
         if not line:
             return 1
         target = msgspec.json.decode(line, type=Reached)
@@ -372,6 +367,8 @@ async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int
 def _effective(trial: Trial, window: Window) -> dict[str, Any]:
     """Return what is really in force in this process, read back."""
     loop = asyncio.get_running_loop()
+    # Of others this process has none. What a person preloads, as another malloc, is left to them.
+    shown = [*variables.parse(trial.switches.variables), "LD_PRELOAD"]
     libraries = ["aiohttp", "uvloop", *(_LIBRARIES & {trial.strategy, trial.transport.kind})]
     return {
         "python": platform.python_version(),
@@ -382,7 +379,7 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "malloc_maps_reads": window.maps_reads,
         "congestion_control": _congestion_control(),
-        "variables": {name: os.environ[name] for name in variables.SHOWN if name in os.environ},
+        "variables": {name: os.environ[name] for name in shown if name in os.environ},
         "debug": loop.get_debug(),
         "versions": {name: _version(name) for name in libraries},
     }

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from labkit.record.record import Interference
 
@@ -24,31 +24,26 @@ _CPUCLOCK_SCHED = 2
 _IDLE, _STEAL, _COUNTED = 3, 7, 8
 
 
-class KernelCounters(NamedTuple):
-    """Counters at one moment, since the machine or the container was started."""
-
-    throttled_periods: int | None
-    throttled_s: float | None
-    stolen_s: float | None
-    cores_s: float | None
-    listen_drops: int | None
-    suspended_s: float | None
+# Counters at one moment, since the machine or the container was started.
+KernelCounters = Mapping[str, float | None]
 
 
 def read(cores: Collection[int] = ()) -> KernelCounters:
     """Read the counters; those of time over `cores`, or over all where none is named."""
     (periods, throttled_s), (stolen_s, cores_s) = throttled(), stolen(cores)
-    return KernelCounters(periods, throttled_s, stolen_s, cores_s, listen_drops(), suspended_s())
+    found = {"throttled_periods": periods, "throttled_s": throttled_s, "stolen_s": stolen_s}
+    found |= {"cores_s": cores_s, "listen_drops": listen_drops(), "suspended_s": suspended_s()}
+    return found
 
 
 def between(
     before: KernelCounters, after: KernelCounters, *, core_shared: bool = False
 ) -> Interference:
     """Compute what happened from one reading of the counters to the next."""
-    grown: dict[str, Any] = {
-        name: None if old is None or new is None else round(new - old, 6)
-        for name, old, new in zip(KernelCounters._fields, before, after, strict=True)
-    }
+    grown = dict[str, Any]()
+    for name, old in before.items():
+        new = after[name]
+        grown[name] = None if old is None or new is None else round(new - old, 6)
     stolen_s, cores_s = grown["stolen_s"], grown.pop("cores_s")
     share = round(100 * stolen_s / cores_s, 2) if stolen_s is not None and cores_s else None
     return Interference(**grown, stolen_percent=share, core_shared=core_shared)
@@ -131,6 +126,12 @@ def suspended_s() -> float | None:
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return None
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def busy_s(core: int | None) -> float | None:
+    """Read for how many seconds processes have run on this core; interrupts are of none."""
+    ticks = [] if core is None else _ticks([core])
+    return sum(ticks[0][:_IDLE]) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
 def idle_s(cores: Collection[int]) -> float | None:

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
-
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
@@ -124,16 +122,9 @@ async def _result(
 
 def main() -> int:
     """Examine one strategy; return 2 for one that cannot be loaded here."""
-    request = msgspec.json.decode(lifeline.read_job(), type=ExamRequest)
-    output = os.fdopen(lifeline.take_stdout(), "wb")
+    request, output = lifeline.take_job(ExamRequest)
     lifeline.end_with_parent()
     sys.path.extend(entry for entry in request.path if entry not in sys.path)
-    if request.core is not None:
-        os.sched_setaffinity(0, {request.core})
-
-    def write(**content: Any) -> None:
-        output.write(msgspec.json.encode(content) + b"\n")
-        output.flush()
 
     def load() -> Strategy:
         if request.function is None:
@@ -144,15 +135,15 @@ def main() -> int:
     try:
         load()
     except Exception as error:  # noqa: BLE001  # loading runs whatever its modules hold
-        write(lost=f"not-loaded: {raised(error)}")
+        lifeline.send(output, {"lost": f"not-loaded: {raised(error)}"})
         return LabError.exit_code
     try:
         for result in examine(load, guarded=request.guarded, url=request.url):
-            write(result=result)
-        write(lost="")
+            lifeline.send(output, {"result": result})
+        lifeline.send(output, {"lost": ""})
     except BaseException as error:  # noqa: BLE001  # a strategy may raise SystemExit
         traceback.print_exc()
-        write(lost=f"ended: {raised(error)}")
+        lifeline.send(output, {"lost": f"ended: {raised(error)}"})
     sys.stderr.flush()
     # Threads of the strategy's own would keep the process for ever.
     os._exit(0)

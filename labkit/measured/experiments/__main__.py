@@ -8,7 +8,6 @@ When standard input ends, because the parent is gone, so does the process.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable
 from time import perf_counter_ns
@@ -38,11 +37,8 @@ class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
 
 def main(arguments: list[str]) -> int:
     """Measure once and print the figures; return 2 for what cannot be measured."""
-    job = msgspec.json.decode(lifeline.read_job(), type=ExperimentJob)
-    out = lifeline.take_stdout()
+    job, out = lifeline.take_job(ExperimentJob)
     lifeline.end_with_parent()
-    if job.core is not None:
-        os.sched_setaffinity(0, {job.core})
 
     async def measure() -> dict[str, Any]:
         if len(arguments) != 1:
@@ -53,11 +49,10 @@ def main(arguments: list[str]) -> int:
             raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
 
     try:
-        line = asyncio.run(measure())
+        lifeline.send(out, asyncio.run(measure()))
     except LabError as error:
-        os.write(out, msgspec.json.encode({"failed": str(error)}) + b"\n")
+        lifeline.send(out, {"failed": str(error)})
         return error.exit_code
-    os.write(out, msgspec.json.encode(line) + b"\n")
     return 0
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, cast
 
@@ -49,7 +49,10 @@ class Wire(HttpClient[WireTransport]):
 
     def fetcher(self) -> Fetch:
         """Return what a strategy calls for each item."""
-        request, more, ready = self.request, self._more, self.ready
+        return self._fetcher(self.request, follows=True)
+
+    def _fetcher(self, request: Callable[[int], bytes], *, follows: bool) -> Fetch:
+        more, ready = self._more, self.ready
         depth, new_waiter = self.settings.depth, asyncio.get_running_loop().create_future
 
         async def fetch(item: int) -> Answer:
@@ -65,6 +68,8 @@ class Wire(HttpClient[WireTransport]):
             try:
                 answer: Answer = await waiter
             except BadStatus as refused:
+                if not follows:
+                    raise
                 return await self.settled(item, refused)
             return answer
 
@@ -72,15 +77,7 @@ class Wire(HttpClient[WireTransport]):
 
     async def send(self, data: bytes) -> Answer:
         """Send a request and return its answer."""
-        while not self.ready:
-            await self._more()
-        connection, waiter = self.ready[-1], asyncio.get_running_loop().create_future()
-        connection.waiting.append(waiter)
-        if len(connection.waiting) >= self.settings.depth:
-            self.ready.pop()
-        connection.write(data)
-        answer: Answer = await waiter
-        return answer
+        return cast(Answer, await self._fetcher(lambda _: data, follows=False)(0))
 
     async def _more(self) -> None:
         """Wait until there may be a connection that is ready; open one where that is needed."""
