@@ -12,7 +12,7 @@ import msgspec
 
 from labkit.launch import environment
 from labkit.record import codes, guards, stalls
-from labkit.record.record import Counts, Measurement, Note, Process, Record, Server
+from labkit.record.record import Counts, Measurement, Note, Record, Server
 from labkit.spec.targets import HttpTarget
 from labkit.spec.trial import Trial
 
@@ -36,37 +36,26 @@ class StudyPosition:
     order: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """All that is known of a trial before it starts."""
-
-    trial: Trial
-    # Plain data of the trial.
-    asked: dict[str, Any]
-    position: StudyPosition
-    started_at: datetime
-    floor_s: float | None
-    bound_s: float | None
-    environment: dict[str, Any]
-
-
 def record(
-    began: Beginning,
+    trial: Trial,
+    position: StudyPosition,
+    started_at: datetime,
     measured: Measurement | None,
+    /,
     *,
     reported: Counts | None,
-    process: Process | None,
     stats: dict[str, Any] | None,
     window_ns: Sequence[int],
     ended: Sequence[Note],
+    **known: Any,
 ) -> Record:
     """Return the record of a trial; `stats` is what the target reported, `ended` how it ended.
 
-    Of a client that was lost there is no measurement, only what it `reported` last. `window_ns` is
-    the start, the first send and the last answer, by the clock of all processes.
+    `known` are fields of the record that the parent knows. Of a client that was lost there is no
+    measurement, only what it `reported` last. `window_ns` is the start, the first send and the last
+    answer, by the clock of all processes.
     """
-    trial, floor_s = began.trial, began.floor_s
-    found = [*ended]
+    found, floor_s = [*ended], known["floor_s"]
     if measured is not None:
         measured = _with_counts(trial, measured, stats or {}, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
@@ -79,48 +68,31 @@ def record(
         doubts = guards.find_notes(trial, measured)
         found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
-    return _of_run(
-        began.position,
-        began.started_at,
+    return of_run(
+        position,
+        started_at,
         found,
         **msgspec.structs.asdict(measured)
-        | {"effective": {**measured.effective, "server": _in_force(stats)}},
-        trial=began.asked,
-        floor_s=floor_s,
-        bound_s=began.bound_s,
+        | {"effective": {**measured.effective, "server": _in_force(stats)}}
+        | known,
         # Nothing to be efficient against without a delay, nor where work was left undone.
         efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,
-        process=process,
-        environment=began.environment,
     )
 
 
-def record_of_others(
-    position: StudyPosition,
-    trial: dict[str, Any],
-    started_at: datetime,
-    *,
-    figures: dict[str, float],
-    notes: Sequence[Note],
-    **known: Any,
-) -> Record:
-    """Return the record of what is no trial of the lab's: a coded experiment, a program of others.
-
-    `trial` says what was asked for, `known` holds fields of the record that were measured.
-    """
-    known = {"counts": Counts(planned=0, sent=0, ok=0), **known}
-    about = {"trial": trial, "figures": figures, "environment": environment.now()}
-    return _of_run(position, started_at, notes, **about, **known)
-
-
-def _of_run(
+def of_run(
     position: StudyPosition, started_at: datetime, notes: Sequence[Note], **known: Any
 ) -> Record:
-    """Return the record with these fields; its verdict is that of the notes."""
+    """Return the record with these fields; its verdict is that of the notes.
+
+    Also of what is no trial of the lab's, a coded experiment or a program of others: then `trial`
+    says what was asked for.
+    """
     advised = codes.with_advice(notes)
+    usual = {"counts": Counts(planned=0, sent=0, ok=0), "environment": environment.now()}
     return Record(
-        **known
+        **{**usual, **known}
         | asdict(position)
         | {
             "id": new_id(started_at),

@@ -43,9 +43,7 @@ async def run(coded: Coded, position: StudyPosition) -> Record:
     except TrialFailed as error:
         notes = [Note(code="program-failed", message=str(error))]
     trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}
-    return assembly.record_of_others(
-        position, trial, started, figures=figures, notes=notes, **known
-    )
+    return assembly.of_run(position, started, notes, trial=trial, figures=figures, **known)
 
 
 async def measured(

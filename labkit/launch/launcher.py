@@ -20,7 +20,7 @@ import msgspec
 
 from labkit.errors import BadInput, TrialFailed
 from labkit.launch import assembly, cores, environment, preflight, process, servers
-from labkit.launch.assembly import Beginning, StudyPosition
+from labkit.launch.assembly import StudyPosition
 from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, Child
 from labkit.launch.servers import Served
@@ -130,7 +130,7 @@ class _Run:
     lost: Sequence[Note] = ()
 
     def __post_init__(self) -> None:
-        self.trial = self.ready.trial
+        self.trial, self.started_at = self.ready.trial, datetime.now(UTC)
 
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
@@ -140,15 +140,8 @@ class _Run:
             lambda: (trial.floor_s, trial.bound_s, trial.deadline_s)
         )
         deadline_s = min(deadline_s, self.ready.within_s)
-        began = Beginning(
-            trial=trial,
-            asked=self.ready.asked,
-            position=self.position,
-            started_at=datetime.now(UTC),
-            floor_s=floor_s,
-            bound_s=bound_s,
-            environment=environment.now(),
-        )
+        times = {"floor_s": floor_s, "bound_s": bound_s}
+        began = {"trial": self.ready.asked, "environment": environment.now(), **times}
         try:
             async with contextlib.AsyncExitStack() as stack:
                 mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
@@ -301,7 +294,7 @@ class _Run:
             # A loop that is blocked cannot answer, and will not end by itself either.
             child.signal(signal.SIGKILL)
 
-    def _keep_record(self, began: Beginning, child: Child | None, note: Note | None) -> Record:
+    def _keep_record(self, began: dict[str, Any], child: Child | None, note: Note | None) -> Record:
         if (measured := self.measured) is not None:
             warnings = [*measured.warnings, *self.notes]
             measured = msgspec.structs.replace(measured, warnings=warnings)
@@ -309,13 +302,16 @@ class _Run:
         if child is not None and child.usage is not None:
             used = child.used(self.peak_rss_bytes, waited_s=self.waited_s)
         record = assembly.record(
-            began,
+            self.trial,
+            self.position,
+            self.started_at,
             measured,
             reported=self.latest.counts if self.latest else None,
-            process=used,
             stats=self.counted,
             window_ns=self.window_ns,
             ended=[*([note] if note else []), *self.lost],
+            process=used,
+            **began,
         )
         self.keep(record)
         return record

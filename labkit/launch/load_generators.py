@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import psutil
 
 from labkit import paths
@@ -149,25 +148,24 @@ class Programs:
         except TrialFailed as error:
             code = "program-failed" if psutil.pid_exists(self._served.pid or 0) else "target-lost"
             note = Note(code=code, message=str(error))
-            return assembly.record_of_others(position, trial, started, figures={}, notes=[note])
+            return assembly.of_run(position, started, [note], trial=trial)
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - start_cpu_s, 0.0)
         failed = {"other": counted.failed} if counted.failed else {}
         counts = Counts(planned=done, sent=done, ok=counted.ok, failed=failed)
         found = [*guards.of_failures(counts), *guards.contention(ended.others_percent, wall_s)]
-        record = assembly.record_of_others(
+        return assembly.of_run(
             position,
-            trial,
             started,
+            [Note(code=code, message=message) for code, message in found],
+            trial=trial,
             figures={"cpu_us_per_request": 1e6 * cpu_s / done},
-            notes=[Note(code=code, message=message) for code, message in found],
+            effective={"program": {"name": name, "version": version}},
             counts=counts,
             wall_s=wall_s,
             throughput_rps=counted.throughput_rps,
             process=ended.used(1024 * ended.usage.ru_maxrss),
             server=Server(cpu_percent=100 * server_s / wall_s),
         )
-        about = {"name": name, "version": version}
-        return msgspec.structs.replace(record, effective={"program": about})
 
     async def _version(self, name: str) -> tuple[str, str | None, float]:
         """Return where a program is, its version, and the CPU that it takes to start and end.
