@@ -15,6 +15,7 @@ import labkit as lab
 from labkit.cli import options
 from labkit.errors import BadInput
 from labkit.launch import preflight
+from labkit.notebook.panel import form
 from labkit.record import codes
 from labkit.spec import plan
 from labkit.spec.registry import MAX_LABEL, MAX_PARAMETERS, InFile
@@ -129,8 +130,12 @@ def test_a_function_of_a_file_is_a_strategy(
     assert ready.trial.written == "Trial(strategy='own.py:mine', size=7)"
     assert preflight.prepare(trial.replace(limit=5)).trial.function is ready.trial.function
     assert capsys.readouterr() == ("", "loaded\n")
-    shown = options.trial({"strategy": "own.py:needy", "set_": ["strategy.size=1"]})
-    assert shown.options == {"size": 1}
+    shown = options.trial(
+        {"strategy": "own.py:needy", "set_": ["strategy.size=1", "strategy.pause=2"]}
+    )
+    assert shown.options == {"size": 1, "pause": 2}
+    asked, _ = form.read(trial, [Chunks(5), "own.py:mine"], {"target": "http", "transport": "wire"})
+    assert "strategy=[Chunks(size=5, queue=None), 'own.py:mine']" in asked.code
     axes = options.axes(Trial(), ["strategy=own.py:mine,own.py:mine", "strategy.size=1,2"])
     assert axes["strategy.size"] == [1, 2]
 

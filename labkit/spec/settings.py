@@ -44,7 +44,8 @@ def checked(trial: Any) -> Trial:
 
 def listed() -> Iterator[tuple[str, str, Any, str]]:
     """Yield each setting: which part has it, its name, its default, what is allowed."""
-    yield "choices", "strategy", "worker_pool", f"a function, or one of {', '.join(STRATEGIES)}"
+    names = ", ".join(STRATEGIES)
+    yield "choices", "strategy", "worker_pool", f"a function, 'PATH.py:NAME', or one of {names}"
     for role, usual in (("target", "http"), ("transport", "aiohttp")):
         yield "choices", role, usual, f"a part, or one of {', '.join(KINDS[role])}"
     for name, options in STRATEGIES.items():

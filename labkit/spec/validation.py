@@ -138,6 +138,9 @@ def from_text(field: str, text: str, type_: Any) -> Any:
     value: Any = text.strip()
     if value.lower() == "none" and type(None) in get_args(type_):
         return None
+    if {float, str} <= {*get_args(type_)}:  # what reads as a number is one
+        with suppress(msgspec.ValidationError):
+            return msgspec.convert(value, bool | int | float, strict=False)
     for candidate in (value, value.replace("_", "")):
         with suppress(msgspec.ValidationError):
             converted = msgspec.convert(candidate, type_, strict=False)

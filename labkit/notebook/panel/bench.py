@@ -31,7 +31,7 @@ from labkit.escaping import escape
 from labkit.lab import progress
 from labkit.lab.live import LiveOutput, Notebook
 from labkit.lab.picture import strips
-from labkit.notebook.panel.form import Form, PanelRun, Strategy, label_of, read, settings_of, styled
+from labkit.notebook.panel.form import Form, PanelRun, Strategy, named, read, settings_of, styled
 from labkit.record import codes
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -135,7 +135,7 @@ class Watching(Notebook):
             if code not in versions:
                 versions.append(code)
             version = versions.index(code) + 1
-        label = f"{label_of(trial)}{f', version {version}' if version > 1 else ''}"
+        label = f"{named(trial)}{f', version {version}' if version > 1 else ''}"
         arm = {one.name: one.value for one in settings_of(trial) if one.name != "url"}
         arm |= {"target": trial.url or trial.target.kind, "transport": trial.transport.kind}
         arm["strategy"] = label

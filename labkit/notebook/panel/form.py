@@ -24,7 +24,7 @@ from labkit.launch import preflight
 from labkit.spec import delays, plan, validation
 from labkit.spec import trial as spec
 from labkit.spec.parts import ROLES, resolved
-from labkit.spec.registry import STRATEGIES
+from labkit.spec.registry import FILE, STRATEGIES, label_of
 from labkit.spec.targets import Command
 from labkit.spec.transports import SPEAK
 from labkit.spec.trial import Function, Trial
@@ -131,7 +131,7 @@ def literal(value: Any) -> str:
     """Return the code of a value; of a function its name."""
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
-    return getattr(value, "__name__", type(value).__name__) if callable(value) else repr(value)
+    return label_of(value) if callable(value) else repr(value)
 
 
 def read(
@@ -275,9 +275,9 @@ class Form:
             module = sys.modules.get(getattr(function, "__module__", None) or "")
             home = vars(module) if module else {}
             is_found = home.get(getattr(function, "__name__", "")) is function
-            self._own[label_of(Trial(strategy=function))] = function, home if is_found else {}
-        found = {}
-        for name in [*STRATEGIES, *self._own]:
+            self._own[named(Trial(strategy=function))] = function, home if is_found else {}
+        found, texts = {}, [one for one in ticked if isinstance(one, str)]
+        for name in dict.fromkeys([*STRATEGIES, *self._own, *filter(FILE.fullmatch, texts)]):
             value = self._strategy(name) in ticked
             box = widgets.Checkbox(description=name, value=value, indent=False)
             found[name] = styled(box, f"strategy-{name.removesuffix(' (yours)')}")
@@ -290,7 +290,7 @@ class Form:
         return found if callable(found) else function or name
 
 
-def label_of(trial: Trial) -> str:
+def named(trial: Trial) -> str:
     """Return the strategy's name; one's own is marked where the lab has one of that name."""
     is_twin = trial.own_strategy and trial.strategy in STRATEGIES
     return f"{trial.strategy} (yours)" if is_twin else trial.strategy
