@@ -159,7 +159,7 @@ def test_who_was_the_bottleneck() -> None:
 
 
 def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> None:
-    waited = {"figures": {"server_waited_percent": 30.0}}
+    waited = {"server.waited_percent": 15.0}
     wrk = {"effective": {"program": {"name": "wrk", "version": "4.1.0"}}}
     hey = {"effective": {"program": {"name": "hey", "version": None}}}
     records = [
@@ -174,7 +174,7 @@ def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> Non
     assert "The server was the bottleneck under wire and wrk (above 90 %" in text
     assert "up to 97 %" in text
     assert "may have been the bottleneck under streams (above 70 %" in text
-    assert "Other processes had the server's core for up to 30 % of the time (under wire)" in text
+    assert "Other processes had the server's core for up to 15 % of the time (under wire)" in text
     assert "The rung wire does ×2 of wrk and ×2 of hey." in text
     assert "hey (version not known), wrk 4.1.0" in text
     assert "Not found, so not run: ab (apt install apache2-utils)." in text
@@ -182,7 +182,7 @@ def test_it_says_when_the_server_was_the_bottleneck_and_what_is_missing() -> Non
 
 
 def test_a_server_that_had_to_wait_for_its_core_was_not_idle() -> None:
-    text = climbed([record("wire", 0, 1.0, figures={"server_waited_percent": 40.0})]).text()
+    text = climbed([record("wire", 0, 1.0, **{"server.waited_percent": 40.0})]).text()
     assert "never the bottleneck" not in text
     assert "up to 40 % of the time (under wire)" in text
     text = climbed([record("wire", repeat, 1.0) for repeat in range(3)]).text()

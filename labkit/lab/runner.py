@@ -15,8 +15,6 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
@@ -34,8 +32,8 @@ from labkit.launch.assembly import StudyPosition
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
-from labkit.record import codes, guards
-from labkit.record.record import Note, Record
+from labkit.record import codes
+from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import stored
 from labkit.report.file_study import ARM, FileStudy
@@ -124,7 +122,6 @@ class _Runs:
     serve: Callable[[int], Awaitable[Served]] | None
     served: Served | None
     programs: load_generators.Programs | None = None
-    before_s: float | None = None
     every: list[Record] = field(default_factory=list)
 
     async def undisturbed(self, step: Step, position: StudyPosition, core: int | None) -> Record:
@@ -139,7 +136,6 @@ class _Runs:
             if not isinstance(step.work, Coded):
                 # Each run begins anew what is shown of it, also one that is made again.
                 self.show.started(step)
-            self.before_s = load_generators.waited_s(served.pid) if served else None
             try:
                 await self._once(step.work, position)
             except TrialFailed as error:
@@ -168,28 +164,7 @@ class _Runs:
             )
 
     def _keep(self, record: Record) -> None:
-        if self.served is not None:
-            now_s = load_generators.waited_s(self.served.pid)
-            record = _with_server_wait(record, self.before_s, now_s)
         self.every.append(self.into.keep(record))
-
-
-def _with_server_wait(record: Record, before_s: float | None, now_s: float | None) -> Record:
-    """Add in which share of this run others had the core of the server that the runs share."""
-    if before_s is None or now_s is None or not record.wall_s:
-        return record
-    percent = 100 * (now_s - before_s) / record.wall_s
-    found = guards.contention(percent, record.wall_s, "server")
-    # A client of the lab's has looked at it already.
-    looked = record.server is not None and record.server.waited_percent is not None
-    new = [Note(code=code, message=message) for code, message in found if not looked]
-    notes = [*record.warnings, *codes.with_advice(new)]
-    return msgspec.structs.replace(
-        record,
-        figures={**record.figures, "server_waited_percent": percent},
-        warnings=notes,
-        verdict=codes.verdict(notes),
-    )
 
 
 def in_time(ready: Ready, before: Sequence[Record]) -> Ready:

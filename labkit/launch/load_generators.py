@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,18 +142,22 @@ class Programs:
             requests=asked.workload.requests,
         )
         try:
-            before_s = _cpu_s(self._served)
             path, version, start_cpu_s = await self._version(name)
+            before_s, waited_s = _cpu_s(self._served), _waited_s(self._served)
             ended, counted = await _measured(name, path, load, self._core)
-            server_s, wall_s = _cpu_s(self._served) - before_s, counted.wall_s
+            server_s, waited_s = _cpu_s(self._served) - before_s, _waited_s(self._served) - waited_s
         except TrialFailed as error:
             code = "program-failed" if psutil.pid_exists(self._served.pid or 0) else "target-lost"
             note = Note(code=code, message=str(error))
             return assembly.of_run(position, started, [note], trial=trial)
+        wall_s = counted.wall_s
         done, cpu_s = counted.ok + counted.failed, max(ended.cpu_s - start_cpu_s, 0.0)
         failed = {"other": counted.failed} if counted.failed else {}
         counts = Counts(planned=done, sent=done, ok=counted.ok, failed=failed)
+        waited = None if math.isnan(waited_s) else 100 * waited_s / wall_s
+        server = Server(cpu_percent=100 * server_s / wall_s, waited_percent=waited)
         found = [*guards.of_failures(counts), *guards.contention(ended.others_percent, wall_s)]
+        found += guards.contention(server.waited_percent, wall_s, "server")
         return assembly.of_run(
             position,
             started,
@@ -164,7 +169,7 @@ class Programs:
             wall_s=wall_s,
             throughput_rps=counted.throughput_rps,
             process=ended.used(1024 * ended.usage.ru_maxrss),
-            server=Server(cpu_percent=100 * server_s / wall_s),
+            server=server,
         )
 
     async def _version(self, name: str) -> tuple[str, str | None, float]:
@@ -203,12 +208,11 @@ async def _measured(
         raise TrialFailed(why) from None
 
 
-def waited_s(pid: int | None) -> float | None:
-    """Return the seconds that a process was ready to run and had no core; None outside Linux."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None
+def _waited_s(served: Served) -> float:
+    """Return the seconds that a server was ready to run and had no core; nan outside Linux."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{served.pid}/schedstat").read_text().split()[1]) / 1e9
+    return math.nan
 
 
 def _cpu_s(served: Served) -> float:

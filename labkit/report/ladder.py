@@ -77,7 +77,7 @@ class Ladder(FileStudy):
                     own=not arm.by_others,
                     invalid=sum(one.verdict == "invalid" for one in mine),
                     server_waited_percent=_median(
-                        one.figures.get("server_waited_percent") for one in mine
+                        one.server.waited_percent for one in mine if one.server
                     ),
                     bound=bound(row["server_cpu_percent"]),
                     against=against if against in rates else None,
