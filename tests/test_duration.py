@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 from counted import now, virtually
 
+from labkit.lab import facade
 from labkit.measured import duration, strategies
 from labkit.measured.duration import TimedItems, thinking
 from labkit.measured.probes import window
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
+from labkit.record.requests import Staged
+from labkit.record.store import Store
+from labkit.report.study import Study
 from labkit.spec import delays
 from labkit.spec.registry import STRATEGIES, TAKE_ALL
+from labkit.spec.trial import Trial
 
 PLENTY = 100_000_000
 
@@ -131,3 +137,82 @@ def test_a_worker_thinks_between_its_calls_and_not_after_the_last() -> None:
     thought_s = sum(think.draw(3, f"think/{item}") for item in range(4))
     assert virtually(main()) == pytest.approx((1 + 2 + 3 + 1 + 2) / 10 + thought_s)
     assert meter.window.wall_s == pytest.approx(0.9 + thought_s)
+
+
+async def busy(items: Any, limits: str, until: int = PLENTY) -> tuple[list[int], list[Staged]]:
+    """How many calls are under way ten times a second, until the items or the stages end."""
+    meter, seen = Meter(until, str, Window(None)), list[int]()
+    given = TimedItems(meter, 3.0, stages=True) if items is None else items
+    stages = delays.parse_stages(limits)
+    counts = duration.StageCounts(stages)
+    task = asyncio.ensure_future(duration.staged(stages, counts)(metered(answer, meter), given, 1))
+    if items is None:
+        given.end(task)
+    await asyncio.sleep(0.05)
+    while not task.done():
+        seen.append(meter.in_flight)
+        await asyncio.sleep(0.1)
+    assert meter.counts().conserved
+    assert sum(one.sent for one in counts.summary()) == meter.sent
+    return seen, counts.summary()
+
+
+def test_workers_are_as_many_as_the_stages_of_the_limit_say() -> None:
+    seen, stages = virtually(busy(None, "1s:3, 1s:3..11 climb, 0.5s:2, 0.5s:0"))
+    assert (min(seen[:10]), max(seen[:10])) == (3, 3)
+    for tenths, most in enumerate(seen[10:20]):
+        assert abs(most - (3.4 + 0.8 * tenths)) <= 1.5
+    # A call takes 0.3 s at most: by then those that are too many have ended.
+    assert (seen[24], seen[29]) == (2, 0)
+    assert [(one.name, one.asked) for one in stages] == [("", 3), ("climb", 7), ("", 2), ("", 0)]
+    # A call takes 0.2 s in the mean.
+    assert stages[0].achieved_rps == stages[0].sent == pytest.approx(15, abs=2)
+    assert stages[3].sent == 0
+
+
+def test_under_a_limit_in_stages_all_items_are_sent_once() -> None:
+    seen, (stage,) = virtually(busy(range(40), "60s:4", until=40))
+    assert len(seen) in range(19, 24)
+    assert stage.achieved_rps == pytest.approx(20, abs=2)
+
+
+WARM_UPS = [
+    ({"warmup": "30", "limit": 5}, range(30)),
+    ({"warmup": "30", "strategy": "gather"}, range(30)),
+    ({"warmup": "1.05s", "limit": 1}, range(5)),
+    ({"warmup": "2s", "rate": 9.5}, range(19)),
+    ({"warmup": "2s", "stages": "1s:5, 2s:8"}, range(14)),
+]
+
+
+@pytest.mark.parametrize(("settings", "items"), WARM_UPS)
+def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
+    settings: dict[str, Any], items: range
+) -> None:
+    trial, ended = Trial(**settings), list[int]()
+    strategy = strategies.load(trial.strategy).__wrapped__
+
+    async def fetch(item: int) -> None:
+        await answer(item)
+        ended.append(item)
+        if item % 10 == 3:
+            raise OSError
+
+    found = virtually(duration.warm_up(trial, strategy, fetch, math.inf))
+    assert sorted(ended) == [trial.requests + item for item in items]
+    assert (found.requests, found.failed) == (len(items), sum(n % 10 == 3 for n in ended))
+    assert found.wall_s > 0
+
+
+async def test_what_a_warm_up_did_is_in_no_figure_and_is_in_every_text(tmp_path: Any) -> None:
+    settings = {"warmup": "40", "requests": 60, "limit": 4, "transport.trace": True}
+    run = await facade.run(Trial(**settings), store=Store(tmp_path))
+    assert (run.warmup.requests, run.warmup.failed) == (40, 0)
+    assert (run.counts.planned, run.counts.ok, run.received.bodies, run.phases.n) == (60,) * 4
+    # The connections are those of the warm-up, which the server counted as well.
+    assert (run.phases.opened, run.phases.reused, run.server.requests) == (0, 60, None)
+    assert (run.timeline.completed[0], run.timeline.t_s[0]) == (0, pytest.approx(0, abs=0.5))
+    assert "4 at a time, after a warm-up of 40" in run.text()
+    says = "A warm-up of 40 requests came before over the same connections, and is in no figure."
+    assert says in Study(run.records).table().says
+    assert "after a warm-up of 40" in run.plot().alt

@@ -19,6 +19,7 @@ from labkit.record import codes, guards, stalls
 from labkit.record import record as records
 from labkit.record.codes import CODES, FAILED, INVALID, failed, interrupted, verdict, with_advice
 from labkit.record.record import Counts, Note
+from labkit.record.requests import Staged
 from labkit.spec.trial import Trial
 
 FIGURES_ALONE = {
@@ -84,9 +85,12 @@ def in_flight(most: int, at_server: int | None = None, **server: Any) -> dict[st
     return seen | {"server": records.Server(max_in_flight=at_server, **server)}
 
 
-def schedule(**changes: Any) -> dict[str, Any]:
-    """What became of a schedule of 100 requests a second."""
-    return {"arrivals": arrivals(**{"rate_rps": 100.0, "achieved_rps": 100.0, **changes})}
+def schedule(sent: Sequence[int] = (), **changes: Any) -> dict[str, Any]:
+    """What became of a schedule of 100 requests a second, and of stages of as many each."""
+    met = {"name": "", "asked": 100.0, "due": 100}
+    stages = [Staged(**met, sent=n, achieved_rps=float(n)) for n in sent]
+    found = arrivals(**{"rate_rps": 100.0, "achieved_rps": 100.0, **changes})
+    return {"arrivals": found, "stages": stages}
 
 
 # Notes
@@ -169,6 +173,8 @@ def test_notes_hold_the_numbers() -> None:
         "10 of 90 requests failed (503: 6, reset: 2, 404: 1, timeout: 1)",
         "11.1 % of the requests failed",
     ]
+    (missed,) = doubts({"stages": "2s:100"}, **schedule([100, 95]))
+    assert missed.message == ("95 requests a second were sent in stage 2 where 100 were asked for")
     found = stalled(9.0, [0.5, 2.0], who="server")
     assert [note.message for note in doubts({}, **found)] == [
         "the server stood still for 2 s, 1 s after the start, and 1 times more: 2.5 s in all"

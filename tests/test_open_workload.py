@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from labkit.lab import facade
-from labkit.measured import open_loop, timerfd
+from labkit.measured import duration, open_loop, timerfd
+from labkit.measured.duration import StageCounts
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Meter, metered
 from labkit.measured.probes.window import Window
@@ -73,7 +74,7 @@ class Clock(ByHand):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     hand = Clock()
     monkeypatch.setattr(open_loop, "best_clock", hand)
-    for module in (timerfd, open_loop):
+    for module in (timerfd, open_loop, duration):
         monkeypatch.setattr(module, "perf_counter_ns", lambda: hand.now_ns)
     return hand
 
@@ -91,12 +92,15 @@ class Server(Target):
 
 
 class Sending:
-    """A trial of an open workload within this process, begun: 10 requests a second."""
+    """A trial of an open workload within this process, begun: 10 requests a second, or stages."""
 
-    def __init__(self, server: Server, requests: int, limit: int, *, drops: bool = False) -> None:
+    def __init__(self, server: Server, requests: int, limit: int, **settings: Any) -> None:
+        asked = Trial(
+            requests=requests, **(settings if "stages" in settings else {"rate": 10} | settings)
+        ).workload
         self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
-        due_s = delays.due_s(steady(10), "constant", 0, requests)
-        self.open_loop = OpenLoop(10, due_s, self.meter, drops=drops)
+        self.stages = StageCounts(asked.schedule if asked.stages else ())
+        self.open_loop = OpenLoop(asked, self.meter, self.stages)
         call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
         self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))
 
@@ -105,6 +109,23 @@ class Sending:
         counts = self.meter.counts()
         assert counts.conserved
         return counts, self.open_loop.summary()
+
+
+async def test_each_stage_counts_what_was_due_and_what_was_sent_in_it(clock: Clock) -> None:
+    server = Server()
+    sending = Sending(server, 70, 35, stages="1s:20 low, 1s:20..40, 1s:0, 1s:5 late, 1s:1")
+    for hundredths in range(450):
+        await clock.to(hundredths / 100)
+        if hundredths == 250:
+            server.answering.set()
+    found = sending.stages.summary()
+    assert [(one.name, one.asked) for one in found] == [
+        *(("low", 20), ("", 30), ("", 0), ("late", 5), ("", 1)),
+    ]
+    # There is room for 35; the others are sent once answers come.
+    assert [(one.due, one.sent) for one in found] == [(20, 20), (30, 15), (0, 15), (5, 5), (1, 1)]
+    assert [one.achieved_rps for one in found] == [20, 15, 15, 5, 1]
+    sending.task.cancel()
 
 
 async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: Clock) -> None:
@@ -142,7 +163,7 @@ async def test_what_is_due_without_room_waits(clock: Clock) -> None:
 
 async def test_what_is_due_without_room_is_dropped_where_that_was_asked(clock: Clock) -> None:
     server = Server()
-    sending = Sending(server, 100, 7, drops=True)
+    sending = Sending(server, 100, 7, overflow="drop")
     await clock.to(5.05)
     assert sending.open_loop.dropped == 51 - 7
     server.answering.set()
@@ -213,4 +234,6 @@ async def test_a_rate_in_stages_is_kept_in_each_and_ends_by_the_clock(tmp_path: 
     assert not {"cancelled", "not-sent", "ended-early"} & {note.code for note in run.warnings}
     assert run.wall_s >= 0.99
     assert run.efficiency is None
-    assert f"stages {stages}, at most 100 at a time" in run.text()
+    assert f"stages of the rate: {stages}, at most 100 at a time" in run.text()
+    assert [(one.name, one.due) for one in run.stages] == [("low", 80), ("", 0), ("climb", 160)]
+    assert re.search("stage low +200 a second asked for, [0-9.]+ a second", run.text())

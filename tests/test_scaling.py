@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 
 from labkit import stats
 from labkit.errors import BadInput
+from labkit.record.record import Note, Record, Timeline
+from labkit.record.requests import Latency
+from labkit.report.study import Study
 from labkit.stats.scaling import Rates
-from tests.factories import make_record
+from tests.factories import arrivals, make_record
 
 LIMITS = [2**power for power in range(10)]
 CLOSE = [64, 80, 100, 128, 160, 200, 256]
@@ -200,3 +204,76 @@ def test_the_law_is_fitted_to_what_bends_enough_and_determines_its_coefficients(
 def test_nothing_makes_the_fit_raise(rates: dict[int, list[float | None]]) -> None:
     fit = stats.fit_usl(rates)
     assert (fit.usl is None) == bool(fit.reason)
+
+
+# Rates
+
+
+def at(rate: float, share: float, p50_s: float, repeat: int = 0, **changes: Any) -> Record:
+    """A run at a rate, of which a share was sent, and its median latency since due."""
+    latency = Latency(mean=p50_s, p50=p50_s, p90=p50_s, p99=p50_s, p999=p50_s, max=p50_s)
+    found = arrivals(rate_rps=rate, achieved_rps=share * rate, latency_s=latency)
+    settings = {"strategy": "worker_pool", "rate": rate, "limit": 1_000}
+    made = {"axes": {"rate": rate}, "arrivals": found, "repeat": repeat, "latency_s": latency}
+    made["timeline"] = Timeline(t_s=[0.0], completed=[0], in_flight=[9])
+    return make_record(settings=settings, **(made | changes))
+
+
+USUAL = at(100, 1, 0.02)
+FULL = Timeline(t_s=[0.0], completed=[0], in_flight=[1_000])
+FULL_SAYS = (
+    "50.0% of it was sent, where at least 98% must be; its limit of 1,000 was reached, and answers "
+    "came as fast as ever: raise limit"
+)
+SPOILT = [Note(code="client-full", message="the client used 97 % of its core")]
+
+
+def test_a_rate_is_sustained_where_it_is_sent_and_its_requests_take_no_longer() -> None:
+    runs = [at(400, 0.5, 0.3), USUAL, at(200, 0.98, 0.099)]
+    assert [one.verdict for one in stats.sustained(runs)] == ["holds", "holds", "refuted"]
+    assert stats.rates_say(runs) == (
+        "The highest rate that was sustained is 200 requests/s; 400 was not: 50.0% of it was sent, "
+        "where at least 98% must be."
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "verdict", "why"),
+    [
+        (at(200, 0.9799, 0.02), "refuted", "98.0% of it was sent, where at least 98% must be"),
+        (at(200, 1, 0.101), "refuted", "half took over 101 ms, and 20 at the lowest"),
+        (at(200, 1, 0.02, **{"counts.failed": {"status": 1_100}}), "refuted", "1.1% of its"),
+        (at(200, 0.5, 0.02, warnings=SPOILT), "inconclusive", "the client used 97 % of its core"),
+        (at(200, 1, 0.02, arrivals=None), "inconclusive", "nothing was sent"),
+        (at(200, 0.5, 0.02, timeline=FULL), "inconclusive", FULL_SAYS),
+    ],
+)
+def test_why_a_rate_was_not_sustained(run: Record, verdict: str, why: str) -> None:
+    *_, found = stats.sustained([USUAL, run])
+    assert (found.rate_rps, found.verdict, found.reason[: len(why)]) == (200, verdict, why)
+    word = "was not" if verdict == "refuted" else "is inconclusive"
+    assert f"is 100 requests/s; 200 {word}: {why}" in stats.rates_say([run, USUAL])
+
+
+def test_a_rate_that_may_have_been_missed_is_inconclusive() -> None:
+    # Of five repeats the median is enough, but the interval reaches below.
+    runs = [at(100, share, 0.02, n) for n, share in enumerate((0.97, 0.975, 0.99, 0.995, 1))]
+    assert stats.rates_say(runs).startswith(
+        "No rate is known to be sustained; 100 is inconclusive: 99.0% of it was sent (from 96.9% to"
+    )
+    surely = [at(100, share, 0.02, n) for n, share in enumerate((0.981, 0.985, 0.99, 0.995, 1))]
+    assert stats.rates_say(surely).endswith("and no higher one was asked for: sweep further.")
+
+
+def test_a_short_latency_may_grow_by_what_a_machine_adds() -> None:
+    for p50_s, verdict in ((0.0104, "holds"), (0.0106, "refuted")):
+        assert stats.sustained([at(100, 1, 0.0005), at(200, 1, p50_s)])[1].verdict == verdict
+
+
+def test_a_study_of_rates_ends_with_the_highest_that_was_sustained() -> None:
+    runs = [USUAL, at(200, 0.5, 0.3)]
+    study = Study(runs, ["rate"])
+    assert study.text().endswith(stats.rates_say(runs))
+    assert "ratio to" not in study.text()
+    assert [one["verdict"] for one in study.to_dict()["sustained"]] == ["holds", "refuted"]
+    assert "since due p50 over rate" in study.plot().alt

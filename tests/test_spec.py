@@ -81,12 +81,14 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["workload.ok_status"], (["200", "200-299, 404"], ["", "2xx", "9", "299-200", *NOT_TEXT])),
     (["workload.path"], ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT)),
     (["workload.think"], DELAY),
-    # Those five depend on each other: see 'What depends on several settings'.
+    (["workload.warmup"], ([None, "1 requests"], ["x", "1.5", True, b"x", ["x"]])),
+    # Those six depend on each other: see 'What depends on several settings'.
     (["workload.rate"], ([None], [0, -1, 1_000_001, *NOT_NUMBERS])),
     (["workload.arrival"], (["constant"], one_of("constant", "poisson")[1])),
     (["workload.overflow"], (["wait"], one_of("wait", "drop")[1])),
     (["workload.seconds"], ([None], or_none(SECONDS)[1])),
     (["workload.stages"], ([None], NOT_TEXT)),
+    (["workload.stages_of"], (["rate"], one_of("rate", "limit")[1])),
     ([f"{kind}.stall_at" for kind in HTTP], or_none(whole(0, MANY, 7))),
     ([f"{kind}.stall_s" for kind in HTTP], number(0, 60, 0.5)),
     ([f"{kind}.delay" for kind in HTTP], DELAY),
@@ -657,7 +659,11 @@ def test_a_trial_that_the_clock_ends_has_as_many_requests_as_there_is_time_for()
 
 
 def test_stages_and_think_time_change_what_is_known_before() -> None:
+    assert Trial(stages="1s:5, 1s:..40", stages_of="limit").slots == 40
     assert Trial(requests=10, limit=1, think="3").deadline_s == 60 + 3 * 30 + 0.1
+    assert Trial(requests=100, warmup="50").deadline_s == 60 + 1.5
+    assert Trial(requests=100, warmup="0.5m").deadline_s == 60 + 30 + 1
+    assert Trial(seconds=9, warmup="20 requests").deadline_s == 60 + 9 + 2
     thinking = Trial(delay="0.1", requests=10, limit=1, think="3")
     assert (thinking.floor_s, thinking.bound_s) == (None, 1.0)
     assert Trial().saturates
@@ -774,7 +780,7 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":
         asked = {f"workload.{name}" for name in RequestSettings.__struct_fields__}
-        asked.add("workload.think")
+        asked |= {"workload.think", "workload.warmup"}
         heeded = (n for n in settings if n not in asked and not n.startswith("transport."))
         return {name: settings[name] for name in list(heeded)}
     return settings

@@ -15,11 +15,12 @@ from machines import checks
 from labkit import charts
 from labkit.errors import BadInput
 from labkit.lab import facade
-from labkit.record.record import Record
+from labkit.record.record import Record, Timeline
 from labkit.record.store import Store
+from labkit.report import stored
 from labkit.report.study import Sweep
 from labkit.spec.trial import Trial
-from tests.factories import make_record
+from tests.factories import arrivals, make_record
 
 LIMITS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -164,3 +165,66 @@ async def test_a_trial_that_heeds_no_limit_or_has_a_rate_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=why):
         await facade.sweep(Trial(**settings), store=Store(tmp_path))
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str | None]]:
+    """The rates that were run, and of which study, on a service that sustains 300 a second."""
+    ran: list[tuple[float, str | None]] = []
+
+    async def run_all(steps: Any, *, study: str | None = None, **_: Any) -> list[Record]:
+        found = []
+        for step in steps:
+            rate = step.trial.workload.rate
+            ran.append((rate, study))
+            sent = arrivals(rate_rps=rate, achieved_rps=min(rate, 300))
+            asked = {"strategy": "worker_pool", "rate": rate, "seconds": 2.0}
+            more = {"study": "one", "experiment": "sweep", "repeat": step.repeat}
+            more["timeline"] = Timeline()
+            found.append(make_record(settings=asked, axes=dict(step.axes), arrivals=sent, **more))
+        return found
+
+    monkeypatch.setattr(facade, "run_all", run_all)
+    return ran
+
+
+async def test_a_sweep_of_rates_by_itself_ends_near_the_highest_that_is_sustained(
+    served: Any,
+) -> None:
+    study = await facade.sweep(rates="auto", repeats=2)
+    rates = list(dict.fromkeys(rate for rate, _ in served))
+    assert rates == [64, 128, 256, 512, 362, 304, 332]
+    assert {of for _, of in served[2:]} == {"one"}
+    assert "is 304 requests/s; 332 was not: 90.4% of it was sent" in study.text()
+    assert [record.axes["rate"] for record in study.records] == sorted(2 * rates)
+    assert stored.study_of(study.records).text() == study.text()
+
+
+async def test_it_goes_down_where_not_even_the_first_rate_is_sustained(served: Any) -> None:
+    facade.FIRST_RPS, first = 2_000.0, facade.FIRST_RPS
+    try:
+        await facade.sweep(rates="auto", repeats=1)
+    finally:
+        facade.FIRST_RPS = first
+    assert [rate for rate, _ in served] == [2_000, 1_000, 500, 250, 354, 297, 324]
+
+
+async def test_a_sweep_of_the_rates_that_are_given(served: Any) -> None:
+    study = await facade.sweep(Trial(delay="0.1"), rates=[400, 100], repeats=1)
+    assert sorted(rate for rate, _ in served) == [100, 400]
+    assert study.text().endswith("400 was not: 75.0% of it was sent, where at least 98% must be.")
+    assert {record.axes["rate"] for record in study.records} == {100, 400}
+    whole = "it must be a list, as in .100, 200., or 'auto', which takes no baseline; and without"
+    for wrong, why in (
+        ({"rates": "auto", "limit": [1, 2]}, whole),
+        ({"rates": "auto", "baseline": "one.json"}, whole),
+        ({"rates": "fast"}, whole),
+        ({"rates": [0]}, "workload.rate is 0: it must be"),
+        ({"rates": [5], "trial": Trial(rate=5)}, "workload.rate is 5 in a sweep: the rate is what"),
+        (
+            {"rates": [5], "trial": Trial(strategy="queue")},
+            "strategy is 'queue' with workload.rate",
+        ),
+    ):
+        with pytest.raises(BadInput, match=why):
+            await facade.sweep(**wrong)

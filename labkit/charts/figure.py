@@ -28,9 +28,11 @@ from labkit import stats
 from labkit.charts import style
 from labkit.errors import BadInput
 from labkit.escaping import visible
+from labkit.spec.validation import refusal
 
 WIDTH_IN = 12.0
 _CHARACTERS_PER_IN = 10.5
+_TITLE_LETTERS = 95
 _LINE_IN = 0.215
 _LEGEND_IN = 0.34
 _PLACES = 4
@@ -89,7 +91,7 @@ class Chart(Figure):
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
         self.body: SubFigure = parts[0, 0]
         foot: SubFigure = parts[1, 0]
-        self.body.suptitle(title, x=0.012, ha="left")
+        self.body.suptitle(textwrap.fill(title, _TITLE_LETTERS), x=0.012, ha="left")
         if legend:
             handles, labels = zip(*legend, strict=True)
             foot.legend(handles, labels, loc="upper left", ncols=columns, borderaxespad=0.2)
@@ -136,9 +138,7 @@ class Chart(Figure):
         """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""
         path = Path(path)
         if path.suffix not in (".svg", ".png"):
-            raise BadInput(
-                f"path is {str(path)!r}: a chart is saved as .svg or .png; end the name with one"
-            )
+            raise refusal("chart", path=str(path))
         if not path.parent.is_dir():
             raise BadInput(f"path is {str(path)!r}: there is no folder {str(path.parent)!r}")
         path.write_bytes(self.svg().encode() if path.suffix == ".svg" else self.png())
@@ -173,6 +173,7 @@ _CONDITIONS = {
     "seconds": "{:g} s",
     "stages": "stages {}",
     "limit": "limit {:,}",
+    "warmup": "after a warm-up of {}",
     "delay": "delay {}",
     "loop": "{}",
 }
@@ -191,6 +192,8 @@ def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:
         for name in _CONDITIONS
         if frame[name].nunique(dropna=False) == 1 and (strategy or name != "strategy")
     }
+    if "limit" in frame["stages_of"].values:  # there is no one limit then
+        shared.pop("limit", None)
     texts = (_CONDITIONS[name].format(one) for name, one in shared.items() if one is not None)
     return ", ".join(texts)
 

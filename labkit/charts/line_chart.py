@@ -18,6 +18,7 @@ from labkit.charts.figure import Chart
 from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
+from labkit.spec.validation import refusal
 from labkit.stats.metrics import BEYOND
 from labkit.stats.percentiles import Since
 
@@ -46,14 +47,9 @@ def over_axis(
     metric = stats.metric(y)
     conditions = figure.shared_conditions(frame)
     if x not in frame.columns or not is_numeric_dtype(frame[x]) or is_bool_dtype(frame[x]):
-        raise BadInput(
-            f"x is {x!r}: it must be a column of numbers in every record, such as requests, limit "
-            "or a number that was varied"
-        )
+        raise refusal("x", x=x)
     if not finite(list(frame[metric.name])):
-        raise BadInput(
-            f"y is {metric.name!r}: no record has a value of it; choose a metric that was measured"
-        )
+        raise refusal("y", name=metric.name)
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
     trusts = [figure.trust(*arm) for arm in arms.items()]
@@ -235,10 +231,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
             end = f"{seconds[-1]:.3g} s at percentile {percentiles[-1]:.6g}"
             words.append(f"{marked}{name} {end}")
     if not curves:
-        raise BadInput(
-            "there is no latency to draw: no arm has 10 answers that were timed; "
-            "run more requests, with probes 'full'"
-        )
+        raise refusal("nothing-timed")
     every_record = [record for records in records_by_label.values() for record in records]
     chart = Chart(
         title="Latency by percentile",

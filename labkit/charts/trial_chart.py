@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -18,9 +19,12 @@ from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import Record, Timeline
 from labkit.record.requests import PHASES
 from labkit.spec.delays import parse_stages
+from labkit.spec.validation import refusal
 
 _PANEL_IN = 1.4
 _MAX_MESSAGES = 4
+# How many letters of the names of stages fit beside each other.
+_STAGE_LETTERS = 90
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +66,7 @@ def timeline(record: Record) -> Chart:
     """
     data = record.timeline
     if not data.t_s:
-        probes = record.trial.get("probes")
-        raise BadInput(
-            f"record {record.id} has no timeline (probes was {probes!r}): "
-            "run the trial with probes 'full' to have one"
-        )
+        raise refusal("no-timeline", id=record.id, probes=record.trial.get("probes"))
     title = figure.shared_conditions(stats.frame([record]), strategy=True)
     peaks = ", ".join(panel.peaks(data) for panel in _PANELS)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
@@ -83,7 +83,8 @@ def timeline(record: Record) -> Chart:
     )
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
     workload = record.trial.get("workload", {})
-    staged, limit = workload.get("stages"), workload.get("limit")
+    staged = workload.get("stages")
+    limit = None if workload.get("stages_of") == "limit" else workload.get("limit")
     for ax, panel in zip(panels, _PANELS, strict=True):
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)
@@ -101,12 +102,15 @@ def timeline(record: Record) -> Chart:
         if len(ax.lines) > 1:
             axes.legend_outside(ax)
         axes.from_zero(ax)
-    at_s = 0.0
-    for stage in parse_stages(staged) if staged else ():
+    at_s, above = 0.0, panels[0].get_xaxis_transform()
+    stages = zip_longest(parse_stages(staged) if staged else (), record.stages)
+    for n, (stage, met) in enumerate(stages, 1):
         for ax in panels:
             ax.axvline(at_s, color=style.INK, linewidth=0.8)
-        above = panels[0].get_xaxis_transform()
-        panels[0].text(at_s, 1.02, f" {fitted(stage.name, 16)}", transform=above, ha="left")
+        name, room = stage.name or str(n), int(_STAGE_LETTERS * stage.lasts_s / (data.t_s[-1] or 1))
+        whole = f"{name}: {stats.number(met.achieved_rps)}/s" if met else name
+        text = whole if len(whole) <= room else fitted(name, room)
+        panels[0].text(at_s, 1.02, f" {text}", transform=above, ha="left")
         at_s += stage.lasts_s
     axes.linear(panels[-1].xaxis, most=10)
     panels[-1].set_xlim(0, data.t_s[-1] or 1)

@@ -25,6 +25,7 @@ import msgspec
 from labkit import paths
 from labkit.errors import BadInput, LabError
 from labkit.launch import environment
+from labkit.spec.validation import refusal
 
 
 class NotebookInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,10 +223,8 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
                 "free some space and run it again"
             ) from None
         where = f" at {error.filename}" if error.filename else ""
-        raise BadInput(
-            f"{start}: it cannot be written ({error.strerror}{where}); "
-            "name another: labkit lab FOLDER"
-        ) from None
+        why = f"{error.strerror}{where}"
+        raise refusal("workspace", start=start, why=why) from None
 
 
 def _checked(folder: Path, start: str) -> Path:
@@ -235,10 +234,7 @@ def _checked(folder: Path, start: str) -> Path:
         raise BadInput(f"{start}: it is a file; name a folder, or one that is not there yet")
     package, own = Path(paths.__file__).resolve().parent, paths.notebooks().resolve()
     if place in (paths.CHECKOUT, package, own) or {package, own} & set(place.parents):
-        raise BadInput(
-            f"{start}: labkit itself lies there; name a folder of your own "
-            "('labkit lab --edit' opens the notebooks of a checkout)"
-        )
+        raise refusal("own-folder", start=start)
     return place
 
 

@@ -198,10 +198,7 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
         split = validation.split_list(values, commas=name != "target.command")
         words = [word.strip() for word in split]
         if not all(words):
-            raise BadInput(
-                f"--axis is {text!r}: write NAME=VALUE,VALUE, as in limit=10,100, or with | "
-                "between values that hold commas"
-            )
+            raise validation.refusal("axis-text", text=text)
         if _is_given(trial, name):
             raise BadInput(f"{name} is {trial.get(name)!r} and an axis, too: give it once")
         chosen = {axis: values[0] for axis, values in axes.items()}
@@ -240,20 +237,15 @@ def check_file(option: str, where: Path | str | None) -> None:
             if is_new:
                 path.unlink()
     except OSError as error:
-        raise BadInput(
-            f"{option} is {str(where)!r}: it cannot be written ({error.strerror}); name a file in "
-            "a folder that exists"
-        ) from None
+        found = {"option": option, "where": str(where), "why": error.strerror}
+        raise validation.refusal("file", **found) from None
 
 
 def check_folder(option: str, where: Path) -> None:
     """Refuse a folder that cannot be made or written before any time is spent on measuring."""
     there = next(one for one in (where.absolute(), *where.absolute().parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise BadInput(
-            f"{option} is {str(where)!r}: it must be a folder, or a new one in one that can be "
-            "written"
-        )
+        raise validation.refusal("folder", option=option, where=str(where))
 
 
 def chart_writer(
@@ -270,10 +262,7 @@ def chart_writer(
 
         kinds.check(metric, of_one=of_one)
         if metric in kinds.TRACED and not traced:
-            raise BadInput(
-                f"--metric is {metric!r}: it shows phases of requests, which are not traced here; "
-                "add --set transport.trace=true"
-            )
+            raise validation.refusal("not-traced", metric=metric)
     if where is not None and where.suffix not in (".svg", ".png"):
         raise BadInput(f"--chart is {str(where)!r}: it must be a .svg or .png file")
     check_file("--chart", where)

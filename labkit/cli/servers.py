@@ -24,6 +24,7 @@ from labkit.cli.options import setting_options, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
 from labkit.spec.targets import HttpServer
+from labkit.spec.validation import refusal
 
 _TYPES = validation.types_of(HttpServer)
 
@@ -92,10 +93,7 @@ def default_workspace() -> Path:
 def checkout_notebooks(named: Path | None) -> Path:
     """Return the folder of the notebooks in a checkout; raise `BadInput` where this is none."""
     if named is not None:
-        raise BadInput(
-            f"workspace is {str(named)!r}: --edit opens the notebooks of the checkout; "
-            "leave one of the two out"
-        )
+        raise refusal("edit", named=str(named))
     if not paths.in_checkout():
         raise BadInput("edit is True: labkit is installed and no checkout; leave --edit out")
     return paths.notebooks()

@@ -15,7 +15,7 @@ from labkit.spec.trial import Trial
 if TYPE_CHECKING:
     from labkit.lab.progress import Reporter
     from labkit.report.profile import Profile
-    from labkit.report.study import Outcome, Sweep
+    from labkit.report.study import Outcome
 
 # As many as an interval needs.
 REPEATS = 5
@@ -91,34 +91,38 @@ def sweep(
     trial: Trial,
     *,
     limits: str | None = None,
+    rates: str | None = None,
     repeats: int = REPEATS,
     chart: Path | None = None,
     json: str | None = None,
 ) -> None:
-    """Find the smallest limit that is enough.
+    """Find the smallest limit that is enough, or with --rates the highest rate that is sustained.
 
-    Runs one trial at several limits, interleaved.
+    Runs one trial at several limits or rates, interleaved; `--rates auto` at one after another.
     """
     from labkit.lab import facade
 
     write_chart = options.chart_writer(chart)
-    if trial.limit != Trial().limit:
+    if trial.limit != Trial().limit and rates is None:
         raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
-    listed = None
-    if limits is not None:
-        words = [word.strip() for word in limits.split(",")]
-        if not all(words):
-            raise BadInput(f"--limits is {limits!r}: write N,N,N, as in 1,10,100")
-        kind = trial.type_of("limit")
-        listed = [validation.from_text("limit", word, kind) for word in words]
 
-    def save(found: Sweep) -> None:
-        if found.knee is not None:
+    def listed(name: str, text: str | None) -> Any:
+        if text is None or text == "auto":
+            return text
+        words = [word.strip() for word in text.split(",")]
+        if not all(words):
+            raise BadInput(f"--{name}s is {text!r}: write N,N,N, as in 1,10,100")
+        return [validation.from_text(name, word, trial.type_of(name)) for word in words]
+
+    asked = {"limit": listed("limit", limits), "rates": listed("rate", rates)}
+
+    def save(found: Any) -> None:
+        if getattr(found, "knee", found) is not None:
             write_chart(found)
 
     terminal.perform(
         lambda reporter: facade.sweep(
-            trial, listed, repeats=repeats, baseline=wanted.baseline, reporter=reporter
+            trial, **asked, repeats=repeats, baseline=wanted.baseline, reporter=reporter
         ),
         wanted=wanted,
         save=save,

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labkit.errors import BadInput
 from labkit.lab import progress
 from labkit.lab.awaiting import awaited
 from labkit.lab.facade import default_scale
@@ -20,6 +19,7 @@ from labkit.report.exam_faults import Examined, judge
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
+from labkit.spec.validation import refusal
 
 # The strategies of the lab to rank with: those without a fault.
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")
@@ -50,14 +50,10 @@ async def arena(
     """
     base = checked(trial or default_trial(scale or default_scale()))
     if not strategies:
-        raise BadInput(
-            "strategies is empty: give the arena at least one function, as in lab.arena(mine)"
-        )
+        raise refusal("no-entrant")
     among = AMONG if among is None else among
     if isinstance(among, str) or not isinstance(among, Sequence):
-        raise BadInput(
-            f"among is {among!r}: it must be a list of strategies of the lab, such as ['queue']"
-        )
+        raise refusal("among", among=among)
     entrants = [_trial(base, strategy) for strategy in strategies]
     # One of the lab's that is examined is not ranked twice.
     known = [one for name in among if (one := _trial(base, name)) not in entrants]
@@ -95,8 +91,5 @@ def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
     """Return the trial of a strategy that can be called, started and sent to another process."""
     if inspect.iscoroutine(strategy):
         strategy.close()
-        raise BadInput(
-            f"strategy is {strategy.__name__!r}, called already: give the function itself, "
-            f"without brackets, as in lab.arena({strategy.__name__})"
-        )
+        raise refusal("called", name=strategy.__name__)
     return preflight.prepare(base.replace(strategy=strategy)).trial

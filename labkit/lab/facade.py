@@ -6,6 +6,7 @@ Everything here is async because a notebook awaits it; in a script, `asyncio.run
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -30,11 +31,12 @@ from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
 from labkit.report.study import Outcome, Run, Study, Sweep
 from labkit.spec import plan, validation
+from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.plan import Step
 from labkit.spec.registry import InFile
 from labkit.spec.settings import Trial, checked
 from labkit.spec.targets import Command, HttpServer
-from labkit.stats import MIN_REPEATS
+from labkit.stats import MIN_REPEATS, sustained
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
 
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Compared = TypeVar("Compared", bound=Outcome)
+# Of a sweep of rates by itself: the first and the highest, how near it goes to the highest that is
+# sustained (as a ratio), and how many seconds each run takes.
+FIRST_RPS, MAX_RPS, MAX_STEP, RATE_S = 64.0, 1e6, 1.1, 2.0
 
 
 def default_scale() -> str:
@@ -200,26 +205,58 @@ async def sweep(
     trial: Trial | None = None,
     limit: Sequence[int] | None = None,
     *,
+    rates: Sequence[float] | str | None = None,
     repeats: int = 5,
     seed: int = 0,
     baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
-) -> Sweep:
+) -> Study:
     """Run the trial at each limit, `repeats` times each, interleaved, and find the knee.
 
     Without `limit`: powers of two from 1 up to the number of requests, or to as many connections as
     a process may open. Raises `BadInput` for a strategy that heeds no limit, and for a rate.
     `baseline` is as of `compare`.
+
+    With `rates`, in requests a second, it finds the highest that is sustained instead: of those
+    given, or by 'auto', which doubles the rate until one is not and then looks between. There each
+    rate depends on the one before, so that only its own repeats are close in time. A run takes 2 s,
+    unless the trial says how long.
     """
-    base = checked(trial or Trial())
+    base, how = checked(trial or Trial()), {"repeats": repeats, "seed": seed}
     Sweep.check(base)
+    if rates is not None:
+        is_auto = rates == "auto" and baseline in (None, Baseline(None))
+        if limit is not None or (isinstance(rates, str) and not is_auto):
+            raise validation.refusal("rates", rates=rates)
+        if not base.workload.seconds and base.workload.requests == DEFAULT_REQUESTS:
+            base = base.replace(seconds=RATE_S)
+        if is_auto:
+            run = partial(run_all, store=store, reporter=reporter, experiment="sweep")
+            return await _sweep_rates(base, run, **how)
+        arms, make = plan.arms(base, {"rate": rates}), partial(Study, by=["rate"])
+        return await _compared(make, "sweep", arms, baseline, store, reporter, **how)
     if limit is None:
         found = Sweep.limits_for(base)
         limit = [n for n in found if preflight.has_descriptors(base.replace(limit=n))]
     arms = plan.arms(base, {"limit": limit})
-    how = {"repeats": repeats, "seed": seed}
     return await _compared(Sweep, "sweep", arms, baseline, store, reporter, **how)
+
+
+# The plan. `low` is the highest rate that was sustained, `high` the lowest that was not, or of
+# which nothing is decided. The rate doubles until there is a `high`, or halves until there is a
+# `low`, and then goes to the middle of both by their ratio.
+async def _sweep_rates(base: Trial, run: Callable[..., Any], **how: int) -> Study:
+    records, low, high, rate = list[Record](), 0.0, math.inf, FIRST_RPS
+    while high > MAX_STEP * low and 1 <= rate <= MAX_RPS:
+        steps = plan.interleave(plan.arms(base, {"rate": [rate]}), **how)
+        records += await run(steps, study=records[0].study if records else None)
+        (verdict,) = (one.verdict for one in sustained(records) if one.rate_rps == rate)
+        low, high = (rate, high) if verdict == "holds" else (low, rate)
+        middle = 2 * low if high == math.inf else math.sqrt(low * high) or high / 2
+        rate = float(round(middle))
+    records.sort(key=lambda record: (record.trial["workload"]["rate"], record.repeat))
+    return Study(records, ["rate"])
 
 
 async def _compared(
@@ -283,11 +320,7 @@ def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
         if isinstance(work, Trial) and isinstance(work.function, InFile):
             found["strategy"] = work.strategy
         for name, code in found.items() if not allowed else ():
-            raise BadInput(
-                f"arm {arm!r} starts {name} {code!r}: a study file runs no command and no code of "
-                "its own until you allow it; read it, and repeat with --allow-commands "
-                "(allow_commands=True)"
-            )
+            raise validation.refusal("commands", arm=arm, name=name, code=code)
 
 
 @awaited

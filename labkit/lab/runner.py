@@ -58,17 +58,18 @@ async def run_all(
     store: Store | None,
     reporter: Reporter | None,
     experiment: str | None = None,
+    study: str | None = None,
     stop_at_failure: bool = False,
     serve: Callable[[int], Awaitable[Served]] | None = None,
 ) -> list[Record]:
     """Run the steps one after another; return their records arm by arm, as the arms were named.
 
-    `experiment` names the study that the records are of; only those of a study are retried, where
-    something else on the machine spoilt them. The store keeps every record, the list has the last
-    of each step. With `serve`, trials and programs are sent to the server that it starts, on a
-    port: once more where that one died. Raises `BadInput` before anything is started. A run that
-    fails is stored as invalid and the others go on, unless `stop_at_failure`: then `TrialFailed` is
-    raised.
+    `experiment` names the study that the records are of, `study` is the id of one that goes on.
+    Only those of a study are retried, where something else on the machine spoilt them. The store
+    keeps every record, the list has the last of each step. With `serve`, trials and programs are
+    sent to the server that it starts, on a port: once more where that one died. Raises `BadInput`
+    before anything is started. A run that fails is stored as invalid and the others go on, unless
+    `stop_at_failure`: then `TrialFailed` is raised.
     """
     into, show = store or Store(), reporter or progress.default()
     served = await serve(0) if serve else None
@@ -80,7 +81,7 @@ async def run_all(
         if isinstance(work, Trial)
     }
     into.prepare()
-    study = assembly.new_id(datetime.now(UTC)) if experiment else None
+    study = study or (assembly.new_id(datetime.now(UTC)) if experiment else None)
     retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) if retried else 0
     runs = _Runs(ready, into, show, left, stop_at_failure, serve, served)

@@ -129,7 +129,9 @@ def _with_counts(
         found = [stall for stall in found if stall.who != "server"]
         found += stalls.within("server", stats.get("standstills", ()), window_ns)
     # A client that died took its window with it; what the server counted is still the truth.
-    server = _counted(measured.server or Server(), stats) if stats else measured.server
+    # A target counts what came before as well: nothing of its own counts is known then.
+    known = stats and measured.warmup is None
+    server = _counted(measured.server or Server(), stats) if known else measured.server
     whole = msgspec.structs.replace(measured, server=server, stalls=found)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))
 

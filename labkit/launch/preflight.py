@@ -43,6 +43,7 @@ from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 
 RESERVED_DESCRIPTORS = 64
 
@@ -90,10 +91,7 @@ def check(trial: Trial) -> None:
     """Raise `BadInput` where this machine cannot run the trial."""
     trial = loaded(trial)
     if trial.own_strategy and trial.function is None:
-        raise BadInput(
-            f"strategy is {trial.strategy!r}, a function of your own, of which a record keeps only "
-            "the name: pass the function itself"
-        )
+        raise refusal("only-name", name=trial.strategy)
     if trial.function is not None:
         _check_signature(trial, trial.function)
     if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
@@ -101,49 +99,34 @@ def check(trial: Trial) -> None:
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
     for name, loop in loops.items():
         if loop == "uvloop" and find_spec("uvloop") is None:
-            raise BadInput(
-                f"{name} is 'uvloop': it is not installed; install it or set {name} to 'asyncio'"
-            )
+            raise refusal("uvloop", name=name)
     if trial.switches.eager_tasks and sys.version_info < (3, 12):
         here = ".".join(map(str, sys.version_info[:2]))
-        raise BadInput(
-            f"eager_tasks is True: asyncio has them since Python 3.12 and this is {here}; "
-            "leave eager_tasks off or use a newer Python"
-        )
+        raise refusal("eager_tasks", here=here)
     if (ca := getattr(trial.transport, "ca", None)) is not None:
         try:
             ssl.create_default_context(cafile=ca)
         except OSError as error:
-            raise BadInput(
-                f"transport.ca is {ca!r}: it is no file of certificates ({error}); name one in PEM"
-            ) from None
+            raise refusal("ca", ca=ca, error=error) from None
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
     if isinstance(trial.target, Command):
         _check_command(trial.target)
     if not has_descriptors(trial):
-        raise BadInput(
-            f"limit is {trial.slots:,}: up to {connections(trial):,} connections would be open at "
-            f"once and this machine allows {descriptors() - RESERVED_DESCRIPTORS:,} a process; "
-            "lower it, set transport.limit, or raise 'ulimit -Hn'"
-        )
+        most = descriptors() - RESERVED_DESCRIPTORS
+        raise refusal("descriptors", limit=trial.slots, opens=connections(trial), most=most)
 
 
 def _check_signature(trial: Trial, function: Any) -> None:
     """Raise `BadInput` where the trial's strategy cannot be called as strategies are."""
     signature, name = inspect.signature(function), trial.strategy
     for leaf in trial.option_types.keys() - trial.options.keys():
-        raise BadInput(
-            f"strategy.{leaf} is not set, and {name!r} has no default for it: set it, as in "
-            f"--set strategy.{leaf}=5 or lab.Trial(strategy=..., **{{'strategy.{leaf}': 5}})"
-        )
+        raise refusal("no-default", leaf=leaf, name=name)
     try:
         signature.bind(None, None, 1, **trial.options)
     except TypeError as error:
-        raise BadInput(
-            f"strategy is {name!r}, which takes {signature}: it is called with fetch, items "
-            f"and limit ({error}); write 'async def {made_with(function)[0]}(fetch, items, limit)'"
-        ) from None
+        found = {"name": name, "signature": signature, "error": error}
+        raise refusal("signature", **found, known=made_with(function)[0]) from None
 
 
 def loaded(trial: Trial) -> Trial:
@@ -203,19 +186,14 @@ def _check_command(target: Command) -> None:
     """Raise `BadInput` where its program is not there, or its port is taken."""
     program = target.words(target.port)[0]
     if shutil.which(program, path=of_commands()["PATH"]) is None:
-        raise BadInput(
-            f"target.command is {target.command!r}: there is no program {program!r}; install it, "
-            f"or write its path{', with env before a variable' if '=' in program else ''}"
-        )
+        env = ", with env before a variable" if "=" in program else ""
+        raise refusal("program", command=target.command, program=program, env=env)
     if target.port:
         try:
             socket.create_server(("127.0.0.1", target.port)).close()
         except OSError as error:
             why = os.strerror(error.errno or 0)
-            raise BadInput(
-                f"target.port is {target.port}: it cannot be had ({why}); stop what listens there, "
-                "or leave it out for any free port"
-            ) from None
+            raise refusal("port", port=target.port, why=why) from None
 
 
 # For each database the package that brings it, and the variable that names another instead.
@@ -264,10 +242,7 @@ def _check_room(trial: Trial, most: int) -> None:
         wanted, name = transport.threads, "transport.threads"
     if wanted <= most or getattr(transport, "overcommit", False):
         return
-    raise BadInput(
-        f"{name} is {wanted:,} with {most:,} connections at most (target.max_connections): the "
-        f"server refuses the others; lower {name}, or set transport.overcommit to see that happen"
-    )
+    raise refusal("connections", name=name, wanted=wanted, most=most)
 
 
 def connections(trial: Trial) -> int:
@@ -302,17 +277,12 @@ def _resolved(host: str, port: int, name: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise BadInput(
-            f"{name} names the host {host!r}, which does not resolve "
-            f"({getattr(error, 'strerror', None) or error}); check the name"
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        raise refusal("unresolved", name=name, host=host, why=why) from None
     listed = list(dict.fromkeys(str(info[4][0]) for info in found))
     astray = [address for address in listed if not is_loopback(address)]
     if is_loopback(host) and astray:
-        raise BadInput(
-            f"{name} names the host {host!r}, which resolves to {astray[0]}: "
-            "that is not loopback; use 127.0.0.1"
-        )
+        raise refusal("astray", name=name, host=host, address=astray[0])
     return listed
 
 
@@ -341,14 +311,9 @@ def sendable(function: Any, what: str) -> str:
     except Exception as error:  # noqa: BLE001  # pickling runs code of any class it meets
         for name, value in _used(function):
             if not _travels(value):
-                raise BadInput(
-                    f"{what}: it uses {name!r}, a {type(value).__name__} "
-                    "of this process, which cannot be sent to another; make it inside the function"
-                ) from None
-        raise BadInput(
-            f"{what}: it cannot be sent to another process ({error}); "
-            "define it in a cell or at the top of a module"
-        ) from None
+                kind = type(value).__name__
+                raise refusal("unsent-value", what=what, name=name, kind=kind) from None
+        raise refusal("unsent", what=what, error=error) from None
 
 
 def _used(function: Any) -> Iterator[tuple[str, Any]]:

@@ -23,6 +23,7 @@ from labkit.errors import BadInput
 from labkit.spec import requests, validation
 from labkit.spec.requests import MAX_BODY_BYTES, Request, RequestSettings
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 
 MAX_FILE_BYTES, MAX_REQUESTS = 1 << 26, 100_000
 _LOGGED = re.compile(
@@ -100,9 +101,7 @@ class _List:
             own["the path of target.url"] = self.trial.url
         for what, value in own.items():
             if value is not None:
-                raise BadInput(
-                    f"its requests have paths of their own, and {what} is {value!r}: leave it out"
-                )
+                raise refusal("own-paths", what=what, value=value)
         begin = text.lstrip()
         if name.lower().endswith(".har") or re.match(r'\{\s*"log"\s*:', begin):
             return self._entries

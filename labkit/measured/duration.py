@@ -1,4 +1,4 @@
-"""What ends a trial by the clock: timed items; and think time.
+"""What ends a trial by the clock, and when workers call: timed items, think time, a staged limit.
 
 The plan of the end. Nobody knows how many items there is time for, so the items are an iterator
 that counts what was taken. When the time is over, the window closes at once, the strategy is
@@ -10,15 +10,25 @@ vegeta does: the window then ends while fewer and fewer are in flight, and its r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import math
+from bisect import bisect
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from time import perf_counter_ns
 
 from labkit.errors import BadInput
-from labkit.measured.probes.meter import Fetch, Meter
-from labkit.spec.delays import Delay
+from labkit.measured.probes.meter import Fetch, Meter, counted
+from labkit.measured.probes.window import Window
+from labkit.measured.strategies._guard import cancel_and_wait, this_task
+from labkit.record.requests import Staged, Warmup
+from labkit.spec.delays import Delay, Stage, value_at
+from labkit.spec.trial import Trial
 
 # Items that a strategy may have taken and not sent: it takes all of them then, for ever.
 MAX_AHEAD = 1 << 16
+# How often the number of workers follows the stages of the limit.
+TICK_S = 0.01
+Strategy = Callable[..., Awaitable[object]]
 
 
 class TimedItems:
@@ -61,6 +71,102 @@ class TimedItems:
                 task.cancel()
 
         look()
+
+
+class StageCounts:
+    """Counts in which stage of a schedule requests were `due`, and in which they were `sent`."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages, self._ends_ns = stages, list[int]()
+        # The last is of what comes behind all stages.
+        self.due, self.sent = ([0] * (len(stages) + 1) for _ in range(2))
+
+    def begin(self, now_ns: int) -> None:
+        """Note when the first stage begins."""
+        ends_s = accumulate(stage.lasts_s for stage in self._stages)
+        self._ends_ns = [now_ns + round(1e9 * end_s) for end_s in ends_s]
+
+    def note(self, counts: list[int], at_ns: int) -> None:
+        """Count a request by its time."""
+        counts[bisect(self._ends_ns, at_ns)] += 1
+
+    def summary(self) -> list[Staged]:
+        """Return what was asked for and achieved in each stage that has begun."""
+        found, now_ns = list[Staged](), perf_counter_ns()
+        counted = zip(self._stages, self._ends_ns, self.due, self.sent, strict=False)
+        for stage, end_ns, due, sent in counted:
+            asked = stage.whole / stage.lasts_s
+            took_s = stage.lasts_s - max(end_ns - now_ns, 0) / 1e9
+            if took_s > 0:
+                rps = asked * sent / due if due else sent / took_s
+                one = Staged(name=stage.name, asked=asked, due=due, sent=sent, achieved_rps=rps)
+                found.append(one)
+        return found
+
+
+def staged(limits: Sequence[Stage], counts: StageCounts) -> Strategy:
+    """Return a strategy with as many workers as the stages of the limit say at the time."""
+
+    async def workers(call: Fetch, items: Iterable[int], limit: int) -> None:
+        source, began_ns, over = iter(items), perf_counter_ns(), False
+        running: set[asyncio.Future[None]] = set()
+        counts.begin(began_ns)
+
+        def allowed() -> int:
+            return int(value_at(limits, (perf_counter_ns() - began_ns) / 1e9))
+
+        async def work() -> None:
+            nonlocal over
+            for item in source:
+                counts.note(counts.sent, perf_counter_ns())
+                await call(item)
+                if len(running) > allowed():
+                    break
+            else:
+                over = True
+            running.discard(this_task())
+
+        try:
+            while running or not over:
+                for _ in range(0 if over else allowed() - len(running)):
+                    running.add(asyncio.ensure_future(work()))
+                await asyncio.sleep(TICK_S)
+        finally:
+            await cancel_and_wait(running)
+
+    return workers
+
+
+# The plan of a warm-up. The same strategy makes calls over the same connections, of items behind
+# those of the trial, to the last answer: then all counts begin anew. Nothing is cancelled, as that
+# would close the connections. A rate is an even one, the mean of its stages; nobody thinks.
+# Rejected: to go on without a break and to leave out what began before, as each figure would need a
+# branch for each request.
+async def warm_up(
+    trial: Trial, strategy: Strategy, fetch: Fetch, per_second: float, raises: bool | None = None
+) -> Warmup:
+    """Make the calls of the workload's warm-up, at most so many a second."""
+    from labkit.measured.transports import paced
+
+    per_second = min(per_second, trial.workload.mean_rps)
+    lasts_s, requests = trial.workload.warms
+    if trial.workload.is_open:
+        requests = requests or math.ceil(lasts_s * per_second)
+    meter = Meter(requests or trial.requests, lambda error: "", Window(None), raises=raises)
+    timed = TimedItems(meter, lasts_s, stages=True)
+    if not requests:
+        asyncio.get_running_loop().call_later(lasts_s, setattr, timed, "over", True)
+
+    async def behind(item: int) -> object:
+        return await fetch(trial.requests + item)
+
+    call = counted(behind, meter)
+    if per_second < math.inf:
+        call = paced(call, per_second, limit=trial.slots, most=meter.planned)
+    await strategy(call, range(requests) if requests else timed, trial.slots)
+    meter.window.close()
+    found = meter.counts()
+    return Warmup(requests=found.sent, failed=found.failures, wall_s=meter.window.wall_s)
 
 
 def thinking(call: Fetch, think: Delay, seed: int, meter: Meter) -> Fetch:

@@ -20,10 +20,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from time import perf_counter_ns
 
+from labkit.measured.duration import StageCounts
 from labkit.measured.probes.meter import Fetch, Meter
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
 from labkit.record.requests import Arrivals, Lateness
+from labkit.spec import delays
+from labkit.spec.parts import Workload
 
 # A request that was sent so long after it was due is counted as late.
 LATE_NS = 1_000_000
@@ -33,16 +36,16 @@ Due = tuple[int, int]
 
 
 class OpenLoop:
-    """Sends the requests of one trial when they are due, `due_s` seconds after the start.
+    """Sends the requests of one trial when they are due.
 
     Usage: `await open_loop.send(metered(open_loop.time_since_due(fetch), meter), items, limit)`.
-    Where `limit` requests are in flight, one more waits, or with `drops` is never sent.
+    Where `limit` requests are in flight, one more waits, or is never sent, as `overflow` says.
     """
 
-    def __init__(
-        self, rate_rps: float, due_s: Iterable[float], meter: Meter, *, drops: bool = False
-    ) -> None:
-        self._rate_rps, self._due_s, self._meter, self._drops = rate_rps, due_s, meter, drops
+    def __init__(self, asked: Workload, meter: Meter, stages: StageCounts) -> None:
+        self._rate_rps, self._meter, self._stages = asked.mean_rps, meter, stages
+        self._due_s = delays.due_s(asked.schedule, asked.arrival, asked.seed, meter.planned)
+        self._drops = asked.overflow == "drop"
         self._due: Iterator[Due] = iter(())
         self._next: Due | None = None
         self._waiting: deque[Due] = deque()
@@ -74,11 +77,14 @@ class OpenLoop:
         self._done = asyncio.get_running_loop().create_future()
         self._alarm = Alarm(best_clock)
         start_ns = perf_counter_ns()
+        self._stages.begin(start_ns)
 
         def schedule() -> Iterator[Due]:
             for after_s, item in zip(self._due_s, items, strict=False):
                 self._scheduled, self._span_s = self._scheduled + 1, after_s
-                yield item, start_ns + round(after_s * 1e9)
+                due_ns = start_ns + round(after_s * 1e9)
+                self._stages.note(self._stages.due, due_ns)
+                yield item, due_ns
 
         self._due = schedule()
         self._next = next(self._due, None)
@@ -115,6 +121,7 @@ class OpenLoop:
 
     async def _send_one(self, item: int) -> None:
         now_ns = perf_counter_ns()
+        self._stages.note(self._stages.sent, now_ns)
         late_ns = now_ns - self._due_ns[item]
         self._lateness[histogram.index(late_ns)] += 1
         self._late += late_ns > LATE_NS

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import platform
 import resource
@@ -35,21 +36,20 @@ import msgspec
 
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline
-from labkit.measured.duration import TimedItems, thinking
+from labkit.measured.duration import StageCounts, Strategy, TimedItems, staged, thinking, warm_up
 from labkit.measured.open_loop import OpenLoop
 from labkit.measured.probes.meter import Fetch, Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler, TimelineRow, to_timeline
-from labkit.measured.probes.window import Window, own_peak_bytes
+from labkit.measured.probes.window import Window, forget_own_peak, own_peak_bytes
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
-from labkit.spec import delays, variables
+from labkit.spec import variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.requests import Request
 from labkit.spec.trial import Trial
 
-Strategy = Callable[..., Awaitable[object]]
 # How long tasks that a strategy left running may take to end.
 MAX_SETTLE_S = 1.0
 # Bytes, as JSON, that a strategy may return, and how deep within each other its lists may be: a
@@ -172,7 +172,12 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         trial.transport, target.url, addresses=job.addresses, calls=calls, rows=rows
     )
     async with opened as fetch:
-        call: Fetch = fetch
+        warmed, call = None, fetch
+        if workload.warmup is not None:
+            per_second = MAX_REMOTE_RPS if is_remote(target.url) else math.inf
+            warmed = await warm_up(trial, strategy, fetch, per_second, job.raises)
+            opened.forget()
+            forget_own_peak()
         pids = target.pids or target.pid
         meter = Meter(requests, opened.kind_of, Window(pids, processes), raises=job.raises)
         report = partial(_PARENT.send_progress, meter)
@@ -180,12 +185,13 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop, items = None, None
+        stages = StageCounts(workload.schedule if workload.stages else ())
         if workload.lasts_s is not None:
             items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
+        if workload.schedule and not workload.is_open:
+            strategy = staged(workload.schedule, stages)
         if workload.is_open:
-            due_s = delays.due_s(workload.schedule, workload.arrival, workload.seed, requests)
-            drops = workload.overflow == "drop"
-            open_loop = OpenLoop(workload.mean_rps, due_s, meter, drops=drops)
+            open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
         if is_remote(target.url):
@@ -219,6 +225,8 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             arrivals=None if open_loop is None else open_loop.summary(),
             phases=opened.phases,
             received=opened.received,
+            warmup=warmed,
+            stages=stages.summary(),
         )
 
 

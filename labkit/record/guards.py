@@ -13,7 +13,6 @@ from typing import Any
 from labkit import paths
 from labkit.record import stalls
 from labkit.record.record import Counts, Interference, Measurement, Note, Record
-from labkit.record.requests import Arrivals
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 
@@ -67,6 +66,7 @@ FELT_TIME = (
     "Latency since due is what independent users would have felt; that since sent leaves out what "
     "their requests waited for room"
 )
+WARMED = "A warm-up of {} came before over the same connections, and is in no figure"
 
 # What share of the median latency the loop may be late by, besides the whole milliseconds in which
 # both loops keep timers.
@@ -87,7 +87,7 @@ def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
         *_of_counts(trial, measured),
         *_of_limit(trial, measured),
         *stalls.notes(measured),
-        *_of_arrivals(measured.arrivals, measured.counts),
+        *_of_arrivals(measured),
         *_of_waits(measured),
         *_of_cpu(trial, measured),
         *_of_lag(trial, measured),
@@ -131,10 +131,12 @@ def compared(record: Record) -> str:
 
 
 def of_latency(records: Iterable[Record]) -> list[str]:
-    """Return what the latencies of these records mean: of closed workloads, open ones, or both."""
+    """Return what the latencies mean, of closed workloads and open ones, and what is in none."""
+    records = list(records)
+    warmed = {one.trial["workload"]["warmup"] for one in records if one.warmup}
     opens = {record.arrivals is not None for record in records if record.latency_s is not None}
     says = {False: SERVICE_TIME, True: FELT_TIME}
-    return [says[is_open] for is_open in sorted(opens)]
+    return [*(says[is_open] for is_open in sorted(opens)), *map(WARMED.format, sorted(warmed))]
 
 
 def contention(
@@ -221,21 +223,28 @@ def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         yield "too-fast", f"the trial took {wall_s:.3g} s, and {least}"
 
 
-def _of_arrivals(arrivals: Arrivals | None, counts: Counts) -> Iterable[tuple[str, str]]:
+def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
+    arrivals, counts = measured.arrivals, measured.counts
     if arrivals is None:
         return
-    late, rate, achieved = (
-        arrivals.late / (counts.sent or 1),
-        arrivals.rate_rps,
-        arrivals.achieved_rps,
-    )
+    late, achieved = arrivals.late / (counts.sent or 1), arrivals.achieved_rps
     if late > LATE_SHARE:
         which = f"{arrivals.late:,} of {counts.sent:,} requests"
         message = f"{which} were sent more than 1 ms after they were due"
         yield "too-late" if late > TOO_LATE_SHARE else "late", message
-    if achieved is not None and achieved < RATE_MISSED_SHARE * rate:
-        message = f"{achieved:,.4g} requests a second were sent where {rate:,.4g} were asked for"
-        yield "rate-lost" if achieved < RATE_LOST_SHARE * rate else "rate-missed", message
+    rate = arrivals.rate_rps
+    met = [] if achieved is None else [(achieved / rate, achieved, rate, "")]
+    # One more or less says that it was due at the end of its stage.
+    met += [
+        (one.sent / one.due, one.achieved_rps, one.asked, f" in stage {one.name or n}")
+        for n, one in enumerate(measured.stages, 1)
+        if one.due > one.sent + 1
+    ]
+    share, achieved, rate, where = min(met, default=(1.0, 0.0, 0.0, ""))
+    if share < RATE_MISSED_SHARE:
+        sent = f"{achieved:,.4g} requests a second were sent{where}"
+        code = "rate-lost" if share < RATE_LOST_SHARE else "rate-missed"
+        yield code, f"{sent} where {rate:,.4g} were asked for"
     if arrivals.dropped:
         which = f"{arrivals.dropped:,} of {counts.planned:,} requests"
         yield "dropped", f"{which} were never sent, as there was no room when they were due"

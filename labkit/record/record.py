@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from labkit.escaping import escape, visible
-from labkit.record.requests import Arrivals, Latency, Phases, Received
+from labkit.record.requests import Arrivals, Latency, Phases, Received, Staged, Warmup
 
 SCHEMA_VERSION = 1
 # Above this share of the time in which others had a core a p99 is not the lab's own.
@@ -231,6 +231,8 @@ class Measurement(Struct, frozen=True, kw_only=True):
     arrivals: Arrivals | None = None
     phases: Phases | None = None
     received: Received | None = None
+    warmup: Warmup | None = None
+    stages: list[Staged] = []
     timeline: Timeline = msgspec.field(default_factory=Timeline)
     effective: dict[str, Any] = {}
     interference: Interference | None = None

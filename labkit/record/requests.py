@@ -110,6 +110,32 @@ class Latency(Struct, frozen=True, kw_only=True):
     max: float
 
 
+class Warmup(Struct, frozen=True, kw_only=True):
+    """The requests that came before the trial, over the same connections.
+
+    They are in no figure but the time and the CPU of the whole process, and the peak of a target's
+    memory. What a target counts itself is not known then: it counted them too.
+    """
+
+    requests: int
+    failed: int
+    wall_s: float | None
+
+
+class Staged(Struct, frozen=True, kw_only=True):
+    """One stage of a schedule: `asked` is the mean of its rate, or of its limit.
+
+    Of a rate, `achieved_rps` is what was asked for, times the requests sent meanwhile over those
+    `due`: random arrivals come to another rate than was asked for. Of a limit nothing is due.
+    """
+
+    name: str
+    asked: float
+    due: int
+    sent: int
+    achieved_rps: float
+
+
 class Lateness(Struct, frozen=True, kw_only=True):
     """How long after they were due the requests of an open workload were sent, in seconds."""
 

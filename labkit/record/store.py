@@ -30,6 +30,7 @@ from labkit.record import codes
 from labkit.record.codec import decode, encode
 from labkit.record.record import Note, Record
 from labkit.spec import validation
+from labkit.spec.validation import refusal
 
 ENVIRONMENT = "LABKIT_STORE"
 CEILING = "LABKIT_MAX_RECORD_BYTES"
@@ -78,9 +79,7 @@ class Store:
             self.folder = default_folder() if folder is None else Path(folder).expanduser()
         except RuntimeError:
             named = os.environ.get(ENVIRONMENT) if folder is None else str(folder)
-            raise BadInput(
-                f"the store is {named!r}: there is no such home; write the whole path"
-            ) from None
+            raise refusal("no-home", named=named) from None
         self._spare: Store | None = None
 
     def prepare(self) -> None:
@@ -102,10 +101,7 @@ class Store:
             try:
                 _give_name(temporary, path)
             except FileExistsError:
-                raise BadInput(
-                    f"record {record.id} is in the store already ({path.name}): records are never "
-                    "overwritten; give it another id"
-                ) from None
+                raise refusal("stored", id=record.id, file=path.name) from None
         return path
 
     def keep(self, record: Record) -> Record:

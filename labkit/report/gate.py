@@ -43,6 +43,7 @@ from labkit.report.html import Table
 from labkit.spec import validation
 from labkit.spec.plan import Work
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 from labkit.stats import metrics
 from labkit.stats.comparisons import ratio_text
 
@@ -85,10 +86,7 @@ class Threshold(NamedTuple):
         """Return the threshold of a text such as 'p99 > 0.2'. Raises `BadInput`."""
         found = _THRESHOLD.fullmatch(text)
         if found is None:
-            raise BadInput(
-                f"threshold is {text!r}: write METRIC > NUMBER (or <, >=, <=) in seconds, bytes or "
-                "requests a second, as in 'p99 > 0.2' or 'failures > 0'"
-            )
+            raise refusal("threshold", text=text)
         return cls(text, stats.metric(found[1]), found[2], float(found[3]))
 
     def missed(self, records: Iterable[Record]) -> list[str]:
@@ -192,10 +190,8 @@ class Baseline:
         if len(now) == 1:
             now = {"all": arms[0][1]}
         if then.keys() != now.keys():
-            raise BadInput(
-                f"baseline has the arms {' and '.join(then) or 'none'}; here they are "
-                f"{' and '.join(now) or 'others'}: compare the same arms"
-            )
+            had, have = " and ".join(then) or "none", " and ".join(now) or "others"
+            raise refusal("other-arms", had=had, have=have)
         settings = [
             _differences(work.to_dict(), _whole(then[arm][-1].trial))
             for arm, work in now.items()
@@ -209,10 +205,7 @@ class Baseline:
         there = _differences(machine, self.records[-1].environment)
         unlike = [one for one in there if one.startswith(_ALIKE)]
         if unlike and not self.unlike:
-            raise BadInput(
-                f"baseline is of another machine or of other versions ({'; '.join(unlike)}): allow "
-                "it with --unlike, in Python lab.Baseline(..., unlike=True), or save a new one"
-            )
+            raise refusal("other-machine", unlike="; ".join(unlike))
         return [f"Unlike the baseline: {one}." for one in (*allowed, *unlike)]
 
 

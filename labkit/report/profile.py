@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from labkit import charts
-from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.report import html
 from labkit.report.html import Table
 from labkit.report.study import Result
 from labkit.spec import validation
+from labkit.spec.validation import refusal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,10 +141,7 @@ class Profile(Result):
         """Write a file for another viewer: `.pstat` or `.callgrind`. Raises `BadInput`."""
         path = Path(path)
         if path.suffix not in SUFFIXES or not path.absolute().parent.is_dir():
-            raise BadInput(
-                f"path is {str(path)!r}: a profile is saved as .pstat (for snakeviz and pstats) or "
-                ".callgrind (for KCachegrind), in a folder that exists"
-            )
+            raise refusal("profile", path=str(path))
         if path.suffix == ".pstat":
             path.write_bytes(pstat(self.graph))
         else:

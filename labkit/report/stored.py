@@ -29,6 +29,7 @@ from labkit.report.reproduction import Reproduction
 from labkit.report.study import Study, Sweep
 from labkit.spec.plan import Coded
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 from labkit.stats import frames
 from labkit.studies import study_file
 from labkit.studies.study_file import StudyFile, StudyPlan
@@ -65,7 +66,7 @@ def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
     ordered = sorted(records, key=lambda record: record.order)
     last = {(str(record.axes), record.repeat): record for record in ordered}.values()
     records = sorted(last, key=lambda record: record.arm)
-    if records[0].experiment == "sweep":
+    if records[0].experiment == "sweep" and "limit" in records[0].axes:
         found: Study = Sweep(records)
     else:
         axes = dict.fromkeys(axis for record in records for axis in record.axes)
@@ -153,10 +154,7 @@ def others(path: Path) -> dict[str, Any]:
             ok = {"ok": answers - failed, "failures": failed, "wall_s": answers / rps}
             latency = {f"latency_{name}_s": scale * one[0] for name, one in found.items() if one}
             return {"strategy": tool, **ok, "throughput_rps": ok["ok"] / ok["wall_s"], **latency}
-    raise BadInput(
-        f"{path} has no results that are known: it must be Locust's CSV of statistics, the JSON of "
-        "k6's summary or of oha, or what wrk printed"
-    )
+    raise refusal("no-results", path=path)
 
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}

@@ -25,6 +25,7 @@ from labkit.report import gate, html, tables
 from labkit.report.html import Shown, Table
 from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
 
@@ -260,9 +261,15 @@ class Study(Outcome):
         """
         return comparisons.compare_with_first(self.records, self.by, self._frame)
 
+    def plot(self, kind: str = "") -> Chart:
+        """Draw `time`, `memory`, `cpu`, `latency`, `phases`, any metric; or latency over rates."""
+        if not kind and self.by == ["rate"]:
+            return self.over("rate", "latency_due_p50_s")
+        return super().plot(kind or "time")
+
     def _tables(self) -> list[Table]:
         """Return the table, and where one axis was varied each arm's ratio to the first."""
-        compared = self.comparisons() if len(self.by) == 1 else []
+        compared = self.comparisons() if len(self.by) == 1 and self.by != ["rate"] else []
         return [self.table(), *([tables.of_comparisons(compared)] if compared else [])]
 
     def text(self) -> str:
@@ -279,7 +286,9 @@ class Study(Outcome):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records, their summary, every arm against the first."""
         compared = [one.to_dict() for one in self.comparisons()]
-        return super().to_dict() | {"comparisons": compared}
+        rates = stats.sustained(self.records if self.by == ["rate"] else [])
+        found = {"comparisons": compared, "sustained": [one._asdict() for one in rates]}
+        return super().to_dict() | found
 
 
 class Sweep(Study):
@@ -307,16 +316,10 @@ class Sweep(Study):
     def check(trial: Trial) -> None:
         """Raise `BadInput` for a strategy that heeds no limit, and for a workload with a rate."""
         if trial.strategy in ("gather", "sequential") and not trial.own_strategy:
-            raise BadInput(
-                f"strategy is {trial.strategy!r}: it heeds no limit, so that there is none to "
-                "sweep; choose a bounded one, such as worker_pool"
-            )
+            raise refusal("no-limit", name=trial.strategy)
         if trial.workload.rate is not None or trial.workload.stages is not None:
             what = "stages" if trial.workload.rate is None else "rate"
-            raise BadInput(
-                f"workload.{what} is {trial.get(what)!r} in a sweep: the rate is what a sweep "
-                "finds at each limit; leave it out"
-            )
+            raise refusal("swept", name=what, value=trial.get(what))
 
     def _tables(self) -> list[Table]:
         return [self.table()]

@@ -82,7 +82,8 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame)
         label = stats.arm_label({name: stats.plain(row[name]) for name in by})
         doubts[label] = stats.codes_of([row["doubts"]])
     doubtful = stats.doubt_sentences(doubts, max(summary["n"], default=0))
-    return " ".join([*texts, *doubtful, *errors(records)])
+    rates = [stats.rates_say(records)] if list(by) == ["rate"] else []
+    return " ".join([*texts, *doubtful, *errors(records), *rates])
 
 
 def errors(records: Sequence[Record]) -> list[str]:
@@ -206,6 +207,10 @@ def of_run(record: Record) -> Table:
         rows.append(["requests", ended])
         rows += [["first error", error] for error in record.first_errors[:1]]
         rows += [["returned", text] for text in [_returned(record)] if text]
+        unit = "at a time" if trial["workload"].get("stages_of") == "limit" else "a second"
+        for n, one in enumerate(record.stages, 1):
+            asked, rps = stats.number(one.asked), stats.number(one.achieved_rps)
+            rows.append([f"stage {one.name or n}", f"{asked} {unit} asked for, {rps} a second"])
         for name, metric in stats.METRICS.items():
             value = metric.of(record)
             if not math.isnan(value) and name not in ("ok", "failures"):
@@ -217,14 +222,16 @@ def of_run(record: Record) -> Table:
 
 def _workload(workload: Mapping[str, Any]) -> str:
     rate, stages, seconds = (workload.get(name) for name in ("rate", "stages", "seconds"))
-    think, most = workload.get("think", "0"), "at most " if rate or stages else ""
+    think, staged = workload.get("think", "0"), workload.get("stages_of", "rate") if stages else ""
+    most = "at most " if rate or staged else ""
     texts = {
         f"{workload['requests'] or 0:,} requests": workload["requests"],
         f"{seconds or 0:g} s": seconds,
-        f"stages {stages}": stages,
+        f"stages of the {staged}: {stages}": stages,
         f"{rate or 0:,g} a second, {workload.get('arrival')}": rate,
-        f"{most}{workload['limit']:,} at a time": True,
+        f"{most}{workload['limit']:,} at a time": staged != "limit",
         f"{think} s between two calls": think != "0",
+        f"after a warm-up of {workload.get('warmup')}": workload.get("warmup"),
     }
     return ", ".join(text for text, is_so in texts.items() if is_so)
 

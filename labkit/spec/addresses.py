@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from labkit.errors import BadInput
+from labkit.spec.validation import refusal
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]+)?", re.IGNORECASE)
 # Where a server listens at all addresses; none to call.
@@ -76,10 +77,7 @@ def check_redis_url(name: str, url: str) -> None:
         raise BadInput(f"{name} has the scheme {parts.scheme!r}: write {_REDIS}")
     _check_parameters(name, parts.query, _IN_A_REDIS_URL)
     if parts.scheme == "redis" and not is_loopback(host or ""):
-        raise BadInput(
-            f"{name} names the host {host!r}: only loopback (127.0.0.1, ::1, localhost) is called; "
-            f"write {_REDIS}, or leave it out and the lab starts a Valkey of its own"
-        )
+        raise refusal("redis-host", name=name, host=host, form=_REDIS)
 
 
 def check_remote(*, requests: int, limit: int, trials: int = 1) -> None:
@@ -89,11 +87,8 @@ def check_remote(*, requests: int, limit: int, trials: int = 1) -> None:
     """
     if requests > MAX_REMOTE_REQUESTS or limit > MAX_REMOTE_LIMIT:
         of = f" in {trials:,} trials" if trials > 1 else ""
-        raise BadInput(
-            f"workload is {requests:,} requests{of} at limit {limit:,} on a remote host: at most "
-            f"{MAX_REMOTE_REQUESTS:,} requests at limit {MAX_REMOTE_LIMIT} are sent there, at "
-            f"{MAX_REMOTE_RPS:.0f} a second for {MAX_REMOTE_S:.0f} s; ask for less"
-        )
+        most = (MAX_REMOTE_REQUESTS, MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, MAX_REMOTE_S)
+        raise refusal("remote", requests=requests, of=of, limit=limit, most=most)
 
 
 def _refused(url: str, why: str) -> BadInput:
@@ -131,17 +126,11 @@ def check_dsn(dsn: str) -> None:
         raise BadInput(f"{POSTGRES_DSN} is no URL of a PostgreSQL; {form}")
     # Drivers disagree on where a host begins then: each would have to be asked for its own.
     if dsn.count("@") > ("@" in parts.netloc) or "#" in dsn or not dsn.isprintable():
-        raise BadInput(
-            f"{POSTGRES_DSN} holds an '@' that is not the one before its host, a '#' or a control "
-            f"character: write %40 and %23 in names and passwords; {form}"
-        )
+        raise refusal("dsn-signs", name=POSTGRES_DSN, form=form)
     _check_parameters(POSTGRES_DSN, parts.query, _IN_A_DSN)
     hosts = hosts_of(dsn)
     if not hosts or not all(map(_is_here, hosts)):
-        raise BadInput(
-            f"{POSTGRES_DSN} names a host that is not loopback, or none: only 127.0.0.1, ::1, "
-            f"localhost or the folder of a Unix socket may be loaded; {form}, or leave it out"
-        )
+        raise refusal("dsn-host", name=POSTGRES_DSN, form=form)
 
 
 def _check_parameters(variable: str, query: str, known: tuple[str, ...]) -> None:

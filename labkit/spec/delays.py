@@ -165,6 +165,15 @@ class Stage(msgspec.Struct, frozen=True):
         return 2 * part / (self.begins + root) if part else 0.0
 
 
+def value_at(stages: Iterable[Stage], at_s: float) -> float:
+    """Return the value so many seconds after the first stage has begun; 0 behind the last."""
+    for stage in stages:
+        if at_s < stage.lasts_s:
+            return stage.begins + (stage.ends - stage.begins) * at_s / stage.lasts_s
+        at_s -= stage.lasts_s
+    return 0.0
+
+
 def highest(stages: Iterable[Stage]) -> float:
     """Return the highest value of the stages; 0 of none."""
     return max((max(stage.begins, stage.ends) for stage in stages), default=0.0)

@@ -9,6 +9,7 @@ machine (descriptors, uvloop, the Python version) `launch.preflight` checks.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -24,6 +25,7 @@ from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
 DEFAULT_REQUESTS = 1_000
+_WARMUP = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) *(s|m|requests)?")
 
 
 class Workload(RequestSettings, frozen=True, kw_only=True):
@@ -34,10 +36,11 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     happens to one that is due while `limit` are in flight: it waits (and is late), or is dropped.
 
     It ends after `requests` or by the clock, whichever is first: after `seconds`, or after the last
-    of the `stages`, steps and ramps of the rate (then it is open). `requests` is None for as many
-    as there is time for: also where the time is set and they are not. What is in flight when the
-    time is over is cancelled. `think` is how many seconds a worker waits after each call, a delay
-    expression.
+    of the `stages`, steps and ramps of the rate (it is open then) or of the limit (`stages_of`).
+    `requests` is None for as many as there is time for: also where the time is set and they are
+    not. What is in flight when the time is over is cancelled. `think` is how many seconds a worker
+    waits after each call, a delay expression. `warmup` comes before all that and is in no figure:
+    '2s' or '500 requests'; a number alone is of seconds where the clock ends the trial.
     """
 
     requests: Count | None = DEFAULT_REQUESTS
@@ -48,26 +51,37 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     arrival: Literal["constant", "poisson"] = "constant"
     overflow: Literal["wait", "drop"] = "wait"
     stages: str | None = None
+    stages_of: Literal["rate", "limit"] = "rate"
     think: str = "0"
+    warmup: str | None = None
 
     def __post_init__(self) -> None:
+        given: Any = self.warmup
+        if type(given) in (int, float):
+            msgspec.structs.force_setattr(self, "warmup", str(given))
         super().__post_init__()
+        warm_s, warm = self.warms
+        written = f"{warm_s:g}s" if warm_s else f"{warm} requests" if warm else None
+        msgspec.structs.force_setattr(self, "warmup", written)
         self._check_times()
         for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
             if not self.is_open and value not in ("constant", "wait"):
-                raise BadInput(
-                    f"workload.{name} is {value!r} without a workload.rate: only an open workload "
-                    "has it; set the rate in requests per second"
-                )
+                raise validation.refusal("arrival", name=name, value=value)
 
     def _check_times(self) -> None:
-        stages, lasts_s = self.stages is not None, self.lasts_s
-        thinks, endless = self.thinks.holds_back and self.is_open, not (self.requests or lasts_s)
+        stages, lasts_s, (warm_s, warm) = self.stages is not None, self.lasts_s, self.warms
+        endless, thinks = not (self.requests or lasts_s), self.thinks.holds_back and self.is_open
+        parts = any(one.begins % 1 or one.ends % 1 for one in self.schedule)
+        whole_s = lasts_s or (self.requests or math.inf) / (self.rate or math.inf) or math.inf
+        long = warm_s > whole_s or warm > (self.requests or math.inf)
         for name, is_wrong, why in (
             ("requests", endless, "it must be a number, unless the clock ends the trial"),
             ("seconds", stages and self.seconds, f"the stages last {lasts_s} s; leave it out"),
             ("rate", stages and self.rate, "there are stages, too; leave one of the two out"),
+            ("stages_of", not stages and self.stages_of != "rate", "there are no stages; set both"),
+            ("stages", parts and self.stages_of == "limit", "a limit is a whole number"),
             ("think", thinks, "an open workload has no workers that could wait; leave it out"),
+            ("warmup", long, "it is longer than what it comes before; ask for less"),
         ):
             if is_wrong:
                 raise BadInput(f"workload.{name} is {getattr(self, name)!r}: {why}")
@@ -82,17 +96,29 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
     @property
     def is_open(self) -> bool:
         """Return True if requests are sent when they are due, and not as answers come."""
-        return bool(self.schedule)
+        return bool(self.schedule) and self.stages_of == "rate"
 
     @property
     def mean_rps(self) -> float:
-        """Return the rate of an open workload, the mean of its stages."""
-        return self.rate or sum(stage.whole for stage in self.schedule) / (self.lasts_s or 1.0)
+        """Return the rate of an open workload, the mean of its stages; of another it is endless."""
+        whole = sum(stage.whole for stage in self.schedule) if self.is_open else math.inf
+        return self.rate or whole / (self.lasts_s or 1.0)
 
     @property
     def lasts_s(self) -> float | None:
         """Return the seconds after which the clock ends it; None where only the requests do."""
         return sum(stage.lasts_s for stage in self.schedule) if self.stages else self.seconds
+
+    @property
+    def warms(self) -> tuple[float, int]:
+        """Return how long the warm-up is, in seconds or in requests: one of the two is 0."""
+        match = _WARMUP.fullmatch((self.warmup or "0").strip())
+        unit = match and (match[2] or ("s" if self.lasts_s else "requests"))
+        if match is None or (unit == "requests" and "." in match[1]):
+            raise validation.refusal("warmup", value=self.warmup)
+        if unit == "requests":
+            return 0.0, int(match[1])
+        return float(match[1]) * (60 if unit == "m" else 1), 0
 
     @property
     def thinks(self) -> delays.Delay:
@@ -206,15 +232,9 @@ def check_request(target: Target, workload: Workload, probes: str) -> None:
     }
     if asked and SPEAK[target.kind] != SPEAK["http"]:
         name, value = next(iter(asked.items()))
-        raise BadInput(
-            f"workload.{name} is {value!r} with target {target.kind!r}: that target takes no HTTP "
-            "requests; leave it out"
-        )
+        raise validation.refusal("no-http", name=name, value=value, kind=target.kind)
     if asked.keys() - {"path"} and probes == "bare":
-        raise BadInput(
-            f"workload.{min(asked)} is set with probes 'bare': the hand-written loop sends a plain "
-            "GET; leave one of the two out"
-        )
+        raise validation.refusal("plain-get", name=min(asked))
 
 
 def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str]:
@@ -263,7 +283,4 @@ def resolved(
     ]
     owner = f"; it is one with {' or '.join(others)}" if others else ""
     listed_all = f"; there are {', '.join(['strategy', *KINDS, *dict.fromkeys(settings)])}"
-    raise BadInput(
-        f"{name!r} is not a setting of a trial with these parts{owner or near or listed_all} "
-        "(write a dotted name where a short one is ambiguous, as in transport.limit)"
-    )
+    raise validation.refusal("no-setting", name=name, near=owner or near or listed_all)

@@ -15,14 +15,13 @@ from typing import Any
 
 import msgspec
 
-from labkit.errors import BadInput
 from labkit.spec import parts, validation
 from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
 from labkit.spec.requests import HIDDEN
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
-from labkit.spec.validation import Part
+from labkit.spec.validation import Part, refusal
 
 MAX_TRIALS = 10_000
 
@@ -74,16 +73,10 @@ def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str,
     """
     for name, values in axes.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not values:
-            raise BadInput(
-                f"axis {name!r} is {values!r}: it must be a list of at least one value, "
-                "as in strategy=['semaphore', 'task_pool']"
-            )
+            raise refusal("axis", name=name, values=values)
     count = math.prod(map(len, axes.values()))
     if count > MAX_TRIALS:
-        raise BadInput(
-            f"the axes have {count:,} combinations: at most {MAX_TRIALS:,} trials are run; "
-            "vary fewer values"
-        )
+        raise refusal("combinations", count=count, most=MAX_TRIALS)
     combinations = itertools.product(*axes.values())
     trials = [base.replace(**dict(zip(axes, values, strict=True))) for values in combinations]
     found = [({name: label(trial, name) for name in axes}, trial) for trial in trials]
@@ -128,10 +121,7 @@ def interleave(
     validation.check("seed", seed, validation.types_of(Workload)["seed"])
     listed = [arm for group in groups for arm in group]
     if len(listed) * repeats > MAX_TRIALS:
-        raise BadInput(
-            f"the experiment has {len(listed):,} arms of {repeats:,} repeats: at most "
-            f"{MAX_TRIALS:,} trials are run; vary fewer values"
-        )
+        raise refusal("arms", arms=len(listed), repeats=repeats, most=MAX_TRIALS)
     remote = [work for _, work in listed if isinstance(work, Trial) and work.is_remote]
     if remote:
         check_remote(
@@ -142,10 +132,7 @@ def interleave(
     seen: list[Mapping[str, Any]] = []
     for axes, _ in listed:
         if axes in seen:
-            raise BadInput(
-                f"axes hold the same arm twice ({dict(axes)}): name each value once, and give each "
-                "function a __name__ of its own"
-            )
+            raise refusal("same-arm", axes=dict(axes))
         seen.append(axes)
     chance = random.Random(seed)
     steps: list[Step] = []

@@ -25,7 +25,7 @@ from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.spec.delays import uniform
-from labkit.spec.validation import Part, check
+from labkit.spec.validation import Part, check, refusal
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Weight = Annotated[float, Meta(gt=0, le=1e9)]
@@ -124,10 +124,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
         if self.json is not None and self.body is not None:
             raise BadInput("workload.json and workload.body are both set: leave one out")
         if self.order != "listed" and self.requests_from is None:
-            raise BadInput(
-                f"workload.order is {self.order!r} without workload.requests_from: only a file has "
-                "several requests; name one"
-            )
+            raise refusal("order", order=self.order)
         if self.path is not None and not self.path.startswith("/"):
             raise _bad_path(self.path, "workload.")
         statuses(self.ok_status)
@@ -235,10 +232,7 @@ def statuses(text: str) -> frozenset[int]:
     words = text.split(",") if _STATUSES.fullmatch(text) else []
     spans = [(int(one[:3]), int(one[-3:])) for one in map(str.strip, words)]
     if not spans or any(low > high for low, high in spans):
-        raise BadInput(
-            f"workload.ok_status is {text!r}: it must be statuses from 200 to 599, as in "
-            "'200-299, 404'"
-        )
+        raise refusal("ok_status", text=text)
     return frozenset(code for low, high in spans for code in range(low, high + 1))
 
 

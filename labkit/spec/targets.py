@@ -16,7 +16,17 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.addresses import check_url, is_loopback
-from labkit.spec.validation import Bytes, EchoApi, Loop, Part, Seconds, Seed, ShortSeconds, by_kind
+from labkit.spec.validation import (
+    Bytes,
+    EchoApi,
+    Loop,
+    Part,
+    Seconds,
+    Seed,
+    ShortSeconds,
+    by_kind,
+    refusal,
+)
 
 MAX_VALUES_BYTES = 1 << 28
 _OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<"})
@@ -52,10 +62,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     def __post_init__(self) -> None:
         if str(self.engine) == "aiohttp":
             # Records of earlier versions have it, as data; nothing can be measured on it any more.
-            raise BadInput(
-                f"{self.role}.engine is 'aiohttp': it must be 'wire', the server's only one; to "
-                "measure aiohttp's own server, start it and give its URL as the target"
-            )
+            raise refusal("engine", role=self.role)
         if isinstance(self.delay, int | float) and not isinstance(self.delay, bool):
             # A number is the fixed delay that it would be as text.
             msgspec.structs.force_setattr(self, "delay", str(self.delay))
@@ -92,10 +99,7 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
         super().__post_init__()
         check_listening(self.host, self.allow_remote)
         if self.keep_log and self.workers > 1:
-            raise BadInput(
-                f"serve.keep_log is {self.keep_log:,} with serve.workers {self.workers}: each "
-                "would know its own requests only; keep a log of one worker"
-            )
+            raise refusal("keep_log", serve=self)
 
 
 class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
@@ -227,10 +231,7 @@ class ValkeyTarget(Target, frozen=True, kw_only=True, tag="valkey"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.keys * self.value_bytes > MAX_VALUES_BYTES:
-            raise BadInput(
-                f"target.keys is {self.keys:,} with target.value_bytes {self.value_bytes:,}: the "
-                f"values may take {MAX_VALUES_BYTES:,} bytes in all; lower one of the two"
-            )
+            raise refusal("values", target=self, most=MAX_VALUES_BYTES)
 
 
 class ValkeyServer(ValkeyTarget, frozen=True, kw_only=True, tag=False):
@@ -258,7 +259,4 @@ def check_listening(host: str, allow_remote: str | None) -> None:
     """
     here = is_loopback(host) and not host.endswith(".localhost")
     if not here and host != allow_remote:
-        raise BadInput(
-            f"serve.host is {host!r}: the server listens on loopback only (127.0.0.1, ::1, "
-            f"localhost); where others may reach it, say so with --allow-remote {host}"
-        )
+        raise refusal("listening", host=host)

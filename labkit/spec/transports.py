@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from labkit.errors import BadInput
-from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind
+from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind, refusal
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
 BATCH_DELAY_S, PIPELINE_DEPTH, POOL_TIMEOUT_S = 0.01, 16, 20.0
@@ -81,11 +81,7 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.force_close and self.keepalive_timeout != type(self)().keepalive_timeout:
-            raise BadInput(
-                f"transport.keepalive_timeout is {self.keepalive_timeout!r} with "
-                "transport.force_close on: a connection that is closed is not kept alive; "
-                "set one of the two"
-            )
+            raise refusal("keepalive", transport=self)
 
 
 class OwnTransport(Transport, frozen=True, kw_only=True):
@@ -174,15 +170,9 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch == 1 and self.batch_delay_s != BATCH_DELAY_S:
-            raise BadInput(
-                f"transport.batch_delay_s is {self.batch_delay_s!r} with transport.batch 1: "
-                "nothing waits to be sent together; set a batch of 2 or more"
-            )
+            raise refusal("batch", transport=self)
         if self.min_size is not None and self.min_size > self.max_size:
-            raise BadInput(
-                f"transport.min_size is {self.min_size} with transport.max_size {self.max_size}: "
-                "a pool cannot start with more connections than it may have; lower it"
-            )
+            raise refusal("pool", transport=self)
 
     @property
     def queues(self) -> bool:

@@ -128,72 +128,38 @@ class Trial:
         self._check()
 
     def _check(self) -> None:
-        speak = SPEAK[self.target.kind]
+        asked, speak = self.workload, SPEAK[self.target.kind]
         if self.transport.kind not in speak:
-            raise BadInput(
-                f"target is {self.target.kind!r} with transport {self.transport.kind!r}: with "
-                f"that target a trial uses {' or '.join(speak)}"
-            )
-        parts.check_request(self.target, self.workload, self.probes)
+            raise validation.refusal("transport", trial=self, speak=" or ".join(speak))
+        parts.check_request(self.target, asked, self.probes)
+        warm_s, warm = asked.warms
         if self.is_remote:
-            check_remote(requests=self.requests, limit=min(self.slots, self.requests))
-        resolve_s = getattr(self.transport, "resolve_s", None)
-        if resolve_s is not None and not isinstance(self.target, HttpTarget):
-            raise BadInput(
-                f"transport.resolve_s is {resolve_s:g} with target {self.target.kind!r}: only "
-                "the synthetic server is given a name to look up; leave it out"
-            )
-        if getattr(self.transport, "trace", False) and self.probes == "counts":
-            raise BadInput(
-                "transport.trace is on with probes 'counts': phases are parts of a latency, which "
-                "only 'full' measures; leave one of the two out"
-            )
-        self._check_time()
-        if self._is("gather") and self.requests > MAX_GATHER_ITEMS:
-            raise BadInput(
-                f"requests is {self.requests:,} with strategy 'gather': it holds a task for each, "
-                f"so at most {MAX_GATHER_ITEMS:,} are allowed; choose a bounded strategy"
-            )
-        if self.probes == "bare":
-            usual = self.transport == AiohttpTransport() and self.path == "/{item}"
-            usual &= not (self.workload.lasts_s or self.workload.thinks.holds_back)
-            if not usual or self.url is not None or not self._is("worker_pool"):
-                raise BadInput(
-                    "probes is 'bare' with other settings than the hand-written loop has: leave "
-                    "strategy at 'worker_pool', target at 'http', path and transport as they are"
-                )
-
-    def _check_time(self) -> None:
-        """Check what the workload's time asks of strategy, probes, deadline and host."""
-        asked, lasts_s = self.workload, self.workload.lasts_s or 0.0
-        arrivals = f"workload.rate {asked.rate:g}" if asked.rate else "workload.stages"
-        if asked.is_open and not self._is("worker_pool"):
-            raise BadInput(
-                f"strategy is {self.strategy!r} with {arrivals}: that says when a request is sent, "
-                "and not a strategy; leave one of the two out"
-            )
-        if asked.is_open and self.probes != "full":
-            raise BadInput(
-                f"probes is {self.probes!r} with {arrivals}: the result of an "
-                "open workload is its latency, which only 'full' measures; leave probes out"
-            )
-        if lasts_s and any(map(self._is, TAKE_ALL)):
-            raise BadInput(
-                f"strategy is {self.strategy!r} with a trial of {lasts_s:g} s: it takes all items "
-                "at once, and nobody knows how many there will be; choose one such as worker_pool"
-            )
+            sent = self.requests + warm + math.ceil(MAX_REMOTE_RPS * warm_s)
+            check_remote(requests=sent, limit=min(self.slots, self.requests))
+        resolves = getattr(self.transport, "resolve_s", None) is not None
+        traces, lasts_s = getattr(self.transport, "trace", False), (asked.lasts_s or 0.0) + warm_s
         most_s = self.switches.deadline_s or (MAX_REMOTE_S + 1 if self.is_remote else math.inf)
-        if lasts_s >= most_s:
-            raise BadInput(
-                f"workload.seconds is {lasts_s:g} in all: the trial would be ended before, after "
-                f"{most_s:g} s (trial.deadline_s, on a remote host {MAX_REMOTE_S:g}); ask for less"
-            )
-        most = delays.highest(asked.schedule)
-        if self.is_remote and most > MAX_REMOTE_RPS:
-            raise BadInput(
-                f"workload.rate is {most:g} on a remote host: at most {MAX_REMOTE_RPS:g} requests "
-                "a second are sent there; ask for less"
-            )
+        most_rps = delays.highest(asked.schedule) if asked.is_open else 0.0
+        by_hand = self.transport == AiohttpTransport() and self.path == "/{item}"
+        by_hand &= self.url is None and self._is("worker_pool")
+        by_hand &= not (asked.lasts_s or asked.warmup or asked.thinks.holds_back)
+        for name, is_wrong in (
+            ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
+            ("trace", traces and self.probes == "counts"),
+            ("arrivals", asked.schedule and not self._is("worker_pool")),
+            ("open", asked.is_open and self.probes != "full"),
+            ("takes-all", lasts_s and any(map(self._is, TAKE_ALL))),
+            ("deadline", lasts_s >= most_s),
+            ("remote-rate", self.is_remote and most_rps > MAX_REMOTE_RPS),
+            ("gather", self._is("gather") and self.requests > MAX_GATHER_ITEMS),
+            ("bare", self.probes == "bare" and not by_hand),
+        ):
+            if is_wrong:
+                arrivals = f"rate {asked.rate:g}" if asked.rate else "stages"
+                most = {"items": MAX_GATHER_ITEMS, "remote_rps": MAX_REMOTE_RPS}
+                most |= {"remote_s": MAX_REMOTE_S, "s": most_s, "rps": most_rps}
+                found = {"trial": self, "arrivals": arrivals, "lasts_s": lasts_s, "most": most}
+                raise validation.refusal(name, **found)
 
     def _is(self, strategy: str) -> bool:
         """Return True if the strategy is the lab's own of that name."""
@@ -271,6 +237,8 @@ class Trial:
     @property
     def slots(self) -> int:
         """Return how many requests the strategy may have in flight: `gather` has no limit."""
+        if self.workload.schedule and not self.workload.is_open:
+            return int(delays.highest(self.workload.schedule))
         return self.requests if self._is("gather") else self.limit
 
     @cached_property
@@ -308,8 +276,9 @@ class Trial:
     def deadline_s(self) -> float:
         """Return the seconds after which the trial is ended: as set, or several times its need."""
         asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if self.is_remote else math.inf
+        warm_s, warm = self.workload.warms
         if asked_s is None and self.workload.lasts_s:
-            return 60 + self.workload.lasts_s
+            return 60 + self.workload.lasts_s + warm_s + 0.1 * warm
         if asked_s is not None or self.is_remote:
             return min(asked_s or most_s, most_s)
         # The server answers the requests of one connection one after another, however deep they
@@ -323,7 +292,8 @@ class Trial:
         thinking_s, _ = delays.floor_and_bound_of(thinks, self.seed, self.requests, in_flight)
         rate = self.workload.rate
         arriving_s = 2 * self.requests / rate if rate is not None else 0.0
-        return 60 + arriving_s + 3 * (waiting_s + thinking_s) + 0.01 * self.requests
+        needed_s = arriving_s + 3 * (waiting_s + thinking_s) + 0.01 * self.requests
+        return 60 + warm_s + (1 + warm / self.requests) * needed_s
 
     def get(self, name: str) -> Any:
         """Return the value of the setting called `name`, as `replace` would take it."""
@@ -378,17 +348,10 @@ class Trial:
         target = settings.get("target")
         allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
         if allowed not in (None, allow_remote):
-            raise BadInput(
-                f"target.allow_remote is {allowed!r} in data: only the person who runs the trial "
-                f"may allow another host; repeat it, as in Trial.from_dict(data, "
-                f"allow_remote={allowed!r})"
-            )
+            raise validation.refusal("data-remote", allowed=allowed)
         name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
         if isinstance(target, Mapping) and "command" in target and not allow_commands:
-            raise BadInput(
-                f"target.command is {target['command']!r} in data: it is run only where you allow "
-                "it; read it, and repeat with allow_commands=True"
-            )
+            raise validation.refusal("data-command", target=target)
         options = settings.pop("options", {})
         if own:
             trial, options = cls(**settings), registry.shown(options)
@@ -396,10 +359,7 @@ class Trial:
             vars(trial).update(known, option_types=dict.fromkeys(options, Plain))
             return trial
         if registry.FILE.fullmatch(str(name)) and not allow_commands:
-            raise BadInput(
-                f"strategy is {name!r} in data: a file is run only where you allow it; read it, "
-                "and repeat with allow_commands=True"
-            )
+            raise validation.refusal("data-strategy", name=name)
         settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         return cls(strategy=name, **settings)
 
@@ -421,10 +381,7 @@ def _choose_strategy(value: Any) -> dict[str, Any]:
         if not home.startswith("labkit.measured.strategies."):
             called = getattr(inner, "__call__", None)  # noqa: B004  # an object's own method
             if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
-                raise BadInput(
-                    f"strategy is {name!r}, which is not a coroutine function: write "
-                    "'async def name(fetch, items, limit)'"
-                )
+                raise validation.refusal("no-coroutine", name=name)
             types, usual = registry.options_of(function, _TAKEN)
             known = {"strategy": registry.label_of(function), "function": function}
             return known | own | {"options": usual, "option_types": types}

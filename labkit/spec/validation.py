@@ -128,6 +128,13 @@ def check(field: str, value: Any, type_: Any) -> None:
         raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
+def refusal(which: str, **values: Any) -> BadInput:
+    """Return the error whose sentence `data/refusals.toml` has, with these values."""
+    from labkit import paths  # here: a measured process needs it for no other reason
+
+    return BadInput(paths.table("refusals.toml")[which].format(**values))
+
+
 def split_list(text: str, *, commas: bool = True) -> list[str]:
     """Split at each '|', else at commas outside brackets: 'randint(0,3),0.1' holds two values."""
     return re.split(r",(?![^()]*\))", text) if commas and "|" not in text else text.split("|")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from labkit.errors import BadInput
 from labkit.spec import validation
 
 # Variables of proxies, in small letters or in capitals; a trial cannot ask for one.
@@ -44,9 +43,7 @@ def parse(text: str) -> dict[str, str]:
         name, equals, value = word.partition("=")
         if name not in switches() or name in asked or not equals or not value.isprintable():
             near = validation.did_you_mean(name, {*switches()} - {name})
-            raise BadInput(
-                f"trial.variables is {text!r}: it must be NAME=VALUE, a space between two, each "
-                f"NAME once and one of {', '.join(switches())}{near}"
-            )
+            names = ", ".join(switches())
+            raise validation.refusal("variables", text=text, names=names, near=near)
         asked[name] = value
     return asked

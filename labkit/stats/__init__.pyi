@@ -44,6 +44,8 @@ from labkit.stats.scaling import Usl as Usl
 from labkit.stats.scaling import fit_usl as fit_usl
 from labkit.stats.scaling import knee as knee
 from labkit.stats.scaling import knee_says as knee_says
+from labkit.stats.scaling import rates_say as rates_say
+from labkit.stats.scaling import sustained as sustained
 from labkit.stats.scaling import usl_says as usl_says
 
 __all__: list[str]

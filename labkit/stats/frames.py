@@ -17,6 +17,7 @@ from labkit.escaping import visible
 from labkit.record.codes import CODES
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
+from labkit.spec.validation import refusal
 from labkit.stats.intervals import MIN_REPEATS
 from labkit.stats.metrics import METRICS
 
@@ -34,7 +35,9 @@ _OF_TRIAL = {
     "requests": "workload.requests",
     "seconds": "workload.seconds",
     "stages": "workload.stages",
+    "stages_of": "workload.stages_of",
     "limit": "workload.limit",
+    "warmup": "workload.warmup",
     "think": "workload.think",
     "delay": "target.delay",
     "transport": "transport.kind",
@@ -304,10 +307,7 @@ def by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> Blo
     ):
         block = (study, repeat)
         if block in found:
-            raise BadInput(
-                f"the settings {dict(settings)} name several records of repeat {repeat}: "
-                "add the axes that tell them apart"
-            )
+            raise refusal("several", settings=dict(settings), repeat=repeat)
         trusted = verdict != "invalid" and math.isfinite(value)
         found[block] = float(value) if trusted else None
     return found

@@ -13,6 +13,7 @@ from hdrh.histogram import HdrHistogram
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record.histogram import HDR_DIGITS, MAX_HDR_US
 from labkit.record.record import Record
+from labkit.spec.validation import refusal
 from labkit.stats import frames
 from labkit.stats.metrics import BEYOND, METRICS
 
@@ -50,19 +51,13 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
             ) from None
         bounds = (found.lowest_trackable_value, found.highest_trackable_value)
         if (*bounds, found.significant_figures) != (1, MAX_HDR_US, HDR_DIGITS):
-            raise BadInput(
-                f"the latency histogram of record {record.id} has other bounds or digits than the "
-                "lab's own: histograms that are unlike are not merged; leave the record out"
-            )
+            raise refusal("unlike", id=record.id)
         if merged is None:
             merged = found
         else:
             merged.add(found)
     if merged is None or not merged.total_count:
-        raise BadInput(
-            "there is no latency to merge: no request succeeded, or the trials were run with "
-            "probes other than 'full'"
-        )
+        raise refusal("no-latency")
     return merged
 
 

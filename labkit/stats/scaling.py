@@ -1,4 +1,4 @@
-"""How a figure scales with the number of requests in flight: Little's law, the knee, the USL. Pure.
+"""How far a service scales: Little's law, the knee, the USL, and the rates it sustains. Pure.
 
 Rates come as a mapping from the limit to one value for each repeat, in the same order for every
 limit; None where a repeat has no valid one.
@@ -6,9 +6,11 @@ limit; None where a repeat has no valid one.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 from warnings import catch_warnings, simplefilter
 
 import msgspec
@@ -16,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labkit.errors import BadInput
-from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio
+from labkit.record import codes, guards
+from labkit.record.record import Record
+from labkit.stats.intervals import LEVEL, MIN_REPEATS, Interval, of_ratio, of_value
 from labkit.stats.metrics import is_usable, number, usable_pairs
 
 Rates = Mapping[int, Sequence[float | None]]
@@ -231,3 +235,91 @@ def usl_says(fit: Fit) -> str:
         f"The {law} fits to {usl.off:.1%}: {number(usl.rate_1)} requests/s one at a time, "
         f"contention {usl.sigma:.2g}, coherency {usl.kappa:.2g}; {peak}."
     )
+
+
+# Did a service sustain a rate? The plan: by what was sent, by failures, and by how long requests
+# took since they were due. A service that is too slow shows in one of them at least: its answers
+# take the places that the next requests need, which are sent late or never, or it lets them wait,
+# or it refuses. What is not the service's doing decides nothing: runs that something else spoilt,
+# and a limit whose places were all taken while answers came as fast as ever.
+# wrk2 and vegeta report the rate and leave it to the reader; guidellm's sweep ends where the rate
+# of answers grows no more. Rejected: that rate, as it is low by what is in flight at the end, a
+# tenth in a run of a second.
+
+# Share of the asked rate from which on it is met.
+MIN_MET = 0.98
+# By how much the median latency may exceed that at the lowest rate: so many times, if by more than
+# so many seconds. At an M/M/1 queue it is five times as long where 80 % of the rate is in use.
+MAX_GROWTH, MAX_MORE_S = 5.0, 0.01
+# What makes a record invalid without being what a service does that is too slow.
+_SPOILT = codes.INVALID - {"all-failed", "failures-most", "rate-lost", "too-late"}
+
+
+class Sustained(NamedTuple):
+    """Whether a rate was sustained, as a verdict; the reason is empty where it holds."""
+
+    rate_rps: float
+    verdict: str
+    reason: str
+
+
+def sustained(records: Sequence[Record]) -> list[Sustained]:
+    """Decide of each rate, from the lowest on, whether the service sustained it."""
+    found, usual = list[Sustained](), list[float]()
+    for rate, group in itertools.groupby(sorted(records, key=_rate), _rate):
+        mine = list(group)
+        spoilt = [note for one in mine for note in one.warnings if note.code in _SPOILT]
+        sound = [one for one in mine if not any(note in spoilt for note in one.warnings)]
+        verdict, reason = "inconclusive", spoilt[0].message if spoilt else "nothing was sent"
+        if any(one.arrivals for one in sound):
+            verdict, reason = _judged(rate, [one for one in sound if one.arrivals], usual)
+        found.append(Sustained(rate, verdict, reason))
+    return found
+
+
+def _judged(rate: float, sound: Sequence[Record], usual: list[float]) -> tuple[str, str]:
+    """Return the verdict and its reason; `usual` are the latencies at the lowest rate."""
+    sent = [one.arrivals for one in sound if one.arrivals]
+    due, called = (
+        median(one.latency_s.p50 if one.latency_s else math.inf for one in of)
+        for of in (sent, sound)
+    )
+    usual += [] if usual else [due, called]
+    is_long, are_slow = (
+        now > max(MAX_GROWTH * before, before + MAX_MORE_S)
+        for now, before in zip((due, called), usual, strict=True)
+    )
+    shares = [(one.achieved_rps or 0.0) / rate for one in sent]
+    share, failed = of_value(shares), max(one.counts.failed_share for one in sound)
+    low, high = share.low or min(shares), share.high or max(shares)
+    if failed > guards.MAX_FAILED_SHARE:
+        return "refuted", f"{failed:.1%} of its requests failed"
+    if low >= MIN_MET and not is_long:
+        return "holds", ""
+    reason = f"half took over {1e3 * due:.3g} ms, and {1e3 * usual[0]:.3g} at the lowest rate"
+    if low < MIN_MET:
+        ends = f" (from {low:.1%} to {high:.1%})" if low < high else ""
+        reason = f"{share.value:.1%} of it was sent{ends}, where at least {MIN_MET:.0%} must be"
+    limit = sound[0].trial["workload"]["limit"]
+    if any(limit in one.timeline.in_flight for one in sound) and not are_slow:
+        why = f"its limit of {limit:,} was reached, and answers came as fast as ever"
+        return "inconclusive", f"{reason}; {why}: raise limit"
+    return "inconclusive" if low < MIN_MET <= high else "refuted", reason
+
+
+def rates_say(records: Sequence[Record]) -> str:
+    """Return the highest rate that was sustained and why the next was not, in a sentence."""
+    found, says = sustained(records), "No rate is known to be sustained"
+    held = list(itertools.takewhile(lambda one: one.verdict == "holds", found))
+    if held:
+        says = f"The highest rate that was sustained is {held[-1].rate_rps:,g} requests/s"
+    if held == found:
+        return f"{says}, and no higher one was asked for: sweep further."
+    rate, verdict, reason = found[len(held)]
+    return (
+        f"{says}; {rate:,g} {'was not' if verdict == 'refuted' else 'is inconclusive'}: {reason}."
+    )
+
+
+def _rate(record: Record) -> float:
+    return float(record.trial["workload"]["rate"])

@@ -23,7 +23,7 @@ from labkit.spec import validation
 from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
-from labkit.spec.validation import check_known
+from labkit.spec.validation import check_known, refusal
 from labkit.studies.parts import (
     EFFECTIVE,
     Arm,
@@ -100,9 +100,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         for what, listed in (("arm", ids), ("claim", [claim.id for claim in self.claims])):
             twice = sorted({name for name in listed if listed.count(name) > 1})
             if twice:
-                raise BadInput(
-                    f"{what} id {twice[0]!r} is there twice: give each {what} its own id"
-                )
+                raise refusal("twice", what=what, name=twice[0])
         for claim in self.claims:
             for name in self.sources_of(claim):
                 check_known(f"source of claim {claim.id!r}", name, self.sources)
@@ -111,10 +109,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
             self._check_arm(arm, ids)
         for name, scale_here in self.scales.items():
             if scale_here.repeats < self.min_repeats:
-                raise BadInput(
-                    f"repeats of scale {name} is {scale_here.repeats}: with fewer than "
-                    f"{self.min_repeats} nothing is decided; set more"
-                )
+                raise refusal("repeats", name=name, scale=scale_here, least=self.min_repeats)
             self.plan(name, _ANY_CORES)
 
     def _check_arm(self, arm: Arm, ids: Sequence[str]) -> None:
@@ -123,15 +118,9 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
         if arm.against is not None:
             check_known(f"against of arm {arm.id!r}", arm.against, ids)
         if arm.program is not None and self.server is None:
-            raise BadInput(
-                f"arm {arm.id!r} has a program: programs of others need a server that all arms "
-                "share; set server"
-            )
+            raise refusal("no-server", arm=arm)
         if (arm.spot is not None) != (self.chart == "throughput"):
-            raise BadInput(
-                f"arm {arm.id!r} has the spot {arm.spot!r} with chart {self.chart!r}: every "
-                "arm has one where chart is 'throughput', and none elsewhere"
-            )
+            raise refusal("spot", arm=arm, chart=self.chart)
 
     def scale(self, name: str) -> Scale:
         """Return the scale called `name`; raises `BadInput`."""
@@ -286,11 +275,7 @@ def _made(what: str, make: Callable[..., Made], settings: Mapping[str, Any]) -> 
     """Return what `make` makes of settings that stand in a file."""
     for name in settings:
         if name.rpartition(".")[2] in _OF_A_PERSON:
-            raise BadInput(
-                f"{what}: {name} is set in a study file: only the person who runs it may allow "
-                "another host or name a folder; take it out, and write the trial in Python or in "
-                "the terminal"
-            )
+            raise refusal("of-a-person", what=what, name=name)
     try:
         return make(**settings)
     except (BadInput, TypeError) as error:

@@ -9,6 +9,7 @@ parent used when it was forked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -192,6 +193,12 @@ def own_peak_bytes() -> int:
     """Return the peak resident memory of this process; from `getrusage` where /proc is missing."""
     peak = high_water_bytes()
     return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_own_peak() -> None:
+    """Let the peak of this process's memory begin anew, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def own_rss_bytes() -> int:

@@ -126,6 +126,12 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         """Return the bodies that were read so far."""
         return Received(**vars(self._bodies))
 
+    def forget(self) -> None:
+        """Count bodies and phases anew from now on."""
+        Bodies.__init__(self._bodies)
+        if self._tracer is not None:
+            Tracer.__init__(self._tracer, self._tracer.clock)
+
     def _session(self) -> aiohttp.ClientSession:
         asked = self.settings
         shown = {name: getattr(asked, name) for name in SHOWN_BY_CONNECTOR}

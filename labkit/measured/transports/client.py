@@ -203,6 +203,10 @@ class TransportClient(ABC, Generic[Settings]):
     def effective(self) -> dict[str, Any]:
         """Return the settings in force, read back where that is possible."""
 
+    def forget(self) -> None:
+        """Count anew from now on: a warm-up is over."""
+        self.opened = 0
+
     @property
     def phases(self) -> Phases | None:
         """Return the phases of the requests so far; None where they are not traced."""
