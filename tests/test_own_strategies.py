@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import labkit as lab
 from labkit.cli import options
 from labkit.errors import BadInput
 from labkit.launch import preflight
+from labkit.measured import lifeline
 from labkit.notebook.panel import form
 from labkit.record import codes
 from labkit.spec import plan
@@ -138,6 +140,17 @@ def test_a_function_of_a_file_is_a_strategy(
     assert "strategy=[Chunks(size=5, queue=None), 'own.py:mine']" in asked.code
     axes = options.axes(Trial(), ["strategy=own.py:mine,own.py:mine", "strategy.size=1,2"])
     assert axes["strategy.size"] == [1, 2]
+
+
+def test_what_a_file_gives_to_a_pool_is_found_where_it_was_sent(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = preflight.prepare(Trial(strategy="own.py:pooled"))
+    monkeypatch.delitem(sys.modules, ready.trial.function.__module__)
+    heavy = lifeline.load(ready.function).__globals__["heavy"]
+    assert pickle.loads(pickle.dumps(heavy)) is heavy  # noqa: S301  # its own
+    decorated = functools.partial(lab.strategy(of_options), size=5)
+    assert preflight.unguarded(decorated).func is of_options
 
 
 @pytest.mark.parametrize(("name", "text", "says"), WRONG)
