@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from factories import make_record
 from machines import checks
 
 import labkit as lab
@@ -19,6 +20,7 @@ from labkit.launch import preflight
 from labkit.measured import lifeline
 from labkit.notebook.panel import form
 from labkit.record import codes
+from labkit.report.study import Outcome
 from labkit.spec import plan
 from labkit.spec.registry import MAX_LABEL, MAX_PARAMETERS, InFile
 from labkit.spec.trial import Trial
@@ -140,6 +142,13 @@ def test_a_function_of_a_file_is_a_strategy(
     assert "strategy=[Chunks(size=5, queue=None), 'own.py:mine']" in asked.code
     axes = options.axes(Trial(), ["strategy=own.py:mine,own.py:mine", "strategy.size=1,2"])
     assert axes["strategy.size"] == [1, 2]
+
+
+async def test_a_baseline_knows_the_options_of_a_strategy_in_a_file(own_file: Path) -> None:
+    ready = preflight.prepare(Trial(strategy="own.py:mine", limit=5))
+    before = Outcome([make_record(axes={"strategy": "own.py:mine"}, trial=ready.asked)])
+    with pytest.raises(BadInput, match=r"has other settings \(workload.limit is 100 and was 5\)"):
+        await lab.compare(strategy=["own.py:mine"], repeats=1, baseline=before)
 
 
 def test_what_a_file_gives_to_a_pool_is_found_where_it_was_sent(

@@ -269,6 +269,7 @@ async def _compared(
     **how: int,
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
+    arms = [(axes, preflight.loaded(work)) for axes, work in arms]
     steps, asked = plan.interleave(arms, **how), _earlier(baseline, store)
     notes = asked.check(arms, environment.machine())
     found = make(await run_all(steps, store=store, reporter=reporter, experiment=experiment))
