@@ -66,7 +66,7 @@ CONNECTIONS, BYTES = whole(0, 1_000_000, 30), whole(0, 1 << 30, 1 << 20)
 SERVERS = ("serve", "serve-echo", "serve-postgres", "serve-valkey")
 HTTP, DATABASE = ("http-target", "serve"), ("postgres-target", "serve-postgres")
 STORE, ECHO = ("valkey-target", "serve-valkey"), ("echo-target", "serve-echo")
-OWN = ("wire", "streams", "echo")
+OWN, LIBRARIES = ("wire", "streams", "echo"), ("aiohttp", *transports.LIBRARIES)
 
 # Fields -> values that they admit (their bounds among them), and values that they refuse.
 GROUPS: list[tuple[list[str], Values]] = [
@@ -110,7 +110,10 @@ GROUPS: list[tuple[list[str], Values]] = [
     # The largest values do not go with the usual number of keys.
     ([f"{kind}.value_bytes" for kind in STORE], ([0, 64, 100_000], whole(0, 1 << 20)[1])),
     ([f"{kind}.maxclients" for kind in STORE], whole(1, 100_000)),
-    (["aiohttp.limit", "aiohttp.limit_per_host", "redis.max_connections"], CONNECTIONS),
+    (["aiohttp.limit_per_host", "redis.max_connections"], CONNECTIONS),
+    ([f"{kind}.limit" for kind in LIBRARIES], CONNECTIONS),
+    (["httpx.keepalive_limit", "httpx2.keepalive_limit"], CONNECTIONS),
+    (["own.name"], TEXT),
     ([f"{kind}.connections" for kind in OWN], CONNECTIONS),
     (["aiohttp.keepalive_timeout"], number(0, DAY, 0.5, 15.0)),
     (["aiohttp.ttl_dns_cache"], or_none(whole(0, DAY))),
@@ -128,13 +131,13 @@ GROUPS: list[tuple[list[str], Values]] = [
             *("trial.eager_tasks", "trial.pin"),
             *("serve.announce_json", *(f"{kind}.die_with_stdin" for kind in SERVERS)),
             *("http-target.tls", "serve.tls"),
-            *(f"{kind}.verify" for kind in ("aiohttp", "wire", "streams")),
+            *(f"{kind}.verify" for kind in ("wire", "streams", *LIBRARIES)),
         ],
         FLAG,
     ),
     (
         [
-            *(f"{kind}.timeout_s" for kind in ("aiohttp", "redis", *OWN)),
+            *(f"{kind}.timeout_s" for kind in ("redis", *OWN, *LIBRARIES)),
             *(f"{kind}.connect_timeout_s" for kind in ("aiohttp", "redis", *OWN)),
             *("aiohttp.sock_connect_timeout_s", "aiohttp.sock_read_timeout_s"),
             *("asyncpg.command_timeout_s", "psycopg.command_timeout_s"),
@@ -145,10 +148,10 @@ GROUPS: list[tuple[list[str], Values]] = [
     (["asyncpg.connect_timeout_s", "psycopg.connect_timeout_s"], SECONDS),
     (["wire.max_head_bytes", "streams.max_head_bytes"], whole(64, 1 << 20)),
     (
-        [f"{kind}.max_body_bytes" for kind in ("aiohttp", "wire", "streams")],
+        [f"{kind}.max_body_bytes" for kind in ("wire", "streams", *LIBRARIES)],
         or_none(whole(0, 1 << 40)),
     ),
-    ([f"{kind}.ca" for kind in ("aiohttp", "wire", "streams")], or_none(TEXT)),
+    ([f"{kind}.ca" for kind in ("wire", "streams", *LIBRARIES)], or_none(TEXT)),
     (["wire.depth"], whole(1, 1_024, 16)),
     (["streams.buffer_bytes"], whole(64, 1 << 26)),
     (["echo.message_bytes"], whole(16, 1 << 20, 1_024)),

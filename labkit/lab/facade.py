@@ -33,9 +33,8 @@ from labkit.report.study import Outcome, Run, Study, Sweep
 from labkit.spec import plan, validation
 from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.plan import Step
-from labkit.spec.registry import InFile
 from labkit.spec.settings import Trial, checked
-from labkit.spec.targets import Command, HttpServer
+from labkit.spec.targets import HttpServer
 from labkit.stats import MIN_REPEATS, sustained
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
@@ -314,14 +313,15 @@ async def reproduce(
 
 def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
     """Raise `BadInput` for code that a study file names, which may come from a stranger."""
-    for arm, work in file.plan(scale, 1).arms.items():
-        found = dict[str, str]()
-        if isinstance(work, Trial) and isinstance(work.target, Command):
-            found["target.command"] = work.target.command
-        if isinstance(work, Trial) and isinstance(work.function, InFile):
-            found["strategy"] = work.strategy
-        for name, code in found.items() if not allowed else ():
-            raise validation.refusal("commands", arm=arm, name=name, code=code)
+    works = [] if allowed else [*file.plan(scale, 1).arms.items()]
+    for arm, trial in ((arm, work) for arm, work in works if isinstance(work, Trial)):
+        for name, code in {
+            "target.command": getattr(trial.target, "command", None),
+            "strategy": getattr(trial.function, "text", None),
+            "transport": getattr(trial.client, "text", None),
+        }.items():
+            if code is not None:
+                raise validation.refusal("commands", arm=arm, name=name, code=code)
 
 
 @awaited

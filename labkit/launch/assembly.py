@@ -68,13 +68,16 @@ def record(
         doubts = guards.find_notes(trial, measured)
         found += [one for one in doubts if one.code not in _UNKNOWN_OF_LOST]
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
+    here = known["environment"]
+    versions = here["versions"] | measured.effective.get("versions", {})
     return of_run(
         position,
         started_at,
         found,
         **msgspec.structs.asdict(measured)
         | {"effective": {**measured.effective, "server": _in_force(stats)}}
-        | known,
+        | known
+        | {"environment": here | {"versions": versions}},
         # Nothing to be efficient against without a delay, nor where work was left undone.
         efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
         throughput_rps=measured.counts.ok / wall_s if wall_s else None,

@@ -184,6 +184,7 @@ class _Run:
             "addresses": self.ready.addresses,
             "core": core,
             "function": self.ready.function,
+            "client": self.ready.client,
             "path": self.ready.path,
             "requests": self.ready.asks.requests,
             "of_file": self.ready.asks.of_file,

@@ -41,7 +41,7 @@ from labkit.spec.addresses import (
 )
 from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
-from labkit.spec.transports import AsyncpgTransport, PsycopgTransport
+from labkit.spec.transports import LIBRARIES, AsyncpgTransport, PsycopgTransport
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 
@@ -50,7 +50,9 @@ RESERVED_DESCRIPTORS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A trial that this machine can run, as `prepare` found. `function` is a user's own, pickled.
+    """A trial that this machine can run, as `prepare` found.
+
+    `function` and `client` are a strategy and a transport of the user's own, pickled.
 
     A client connects to `addresses` and to no others: a name cannot change its meaning later.
     """
@@ -61,6 +63,7 @@ class Ready:
     url: str | None
     addresses: list[str]
     function: str | None
+    client: str | None
     path: list[str]
     # Its requests, with the credentials that no record has.
     asks: Asked = field(default_factory=lambda: Asked([]))
@@ -75,14 +78,17 @@ def prepare(trial: Trial) -> Ready:
     check(trial)
     url, asked = trial.url, trial.to_dict()
     found = addresses(url) if url else []
-    function = pickled(trial)
+    function, client = pickled(trial), None
+    if trial.client is not None:
+        client = sendable(trial.client, f"transport is {asked['transport']['name']!r}")
     return Ready(
         trial=trial,
         asked=asked,
         url=url,
         addresses=found,
         function=function,
-        path=path_of(function),
+        client=client,
+        path=path_of(function or client),
         asks=request_files.asked(trial),
     )
 
@@ -90,12 +96,20 @@ def prepare(trial: Trial) -> Ready:
 def check(trial: Trial) -> None:
     """Raise `BadInput` where this machine cannot run the trial."""
     trial = loaded(trial)
-    if trial.own_strategy and trial.function is None:
-        raise refusal("only-name", name=trial.strategy)
-    if trial.function is not None:
-        _check_signature(trial, trial.function)
+    if trial.own_strategy:
+        _check_own("strategy", trial.strategy, trial.function, "fetch, items, limit", trial)
+    if (name := getattr(trial.transport, "name", None)) is not None:
+        _check_own("transport", name, trial.client, "asked")
     if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
+    if (kind := trial.transport.kind) in LIBRARIES and find_spec(kind) is None:
+        extra = None if kind == "niquests" else "clients"
+        raise NotInstalled(f"transport is {kind!r}", kind, extra)
+    if (ca := getattr(trial.transport, "ca", None)) is not None:
+        try:
+            ssl.create_default_context(cafile=ca)
+        except OSError as error:
+            raise refusal("ca", ca=ca, error=error) from None
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
     for name, loop in loops.items():
         if loop == "uvloop" and find_spec("uvloop") is None:
@@ -103,11 +117,6 @@ def check(trial: Trial) -> None:
     if trial.switches.eager_tasks and sys.version_info < (3, 12):
         here = ".".join(map(str, sys.version_info[:2]))
         raise refusal("eager_tasks", here=here)
-    if (ca := getattr(trial.transport, "ca", None)) is not None:
-        try:
-            ssl.create_default_context(cafile=ca)
-        except OSError as error:
-            raise refusal("ca", ca=ca, error=error) from None
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
     if isinstance(trial.target, Command):
@@ -117,20 +126,25 @@ def check(trial: Trial) -> None:
         raise refusal("descriptors", limit=trial.slots, opens=connections(trial), most=most)
 
 
-def _check_signature(trial: Trial, function: Any) -> None:
-    """Raise `BadInput` where the trial's strategy cannot be called as strategies are."""
-    signature, name = inspect.signature(function), trial.strategy
-    for leaf in trial.option_types.keys() - trial.options.keys():
+def _check_own(field: str, name: str, made: Any, takes: str, trial: Trial | None = None) -> None:
+    """Raise `BadInput` where code of the user's own is not there, or cannot be called as it is."""
+    if made is None:
+        raise refusal("only-name", field=field, name=name)
+    for leaf in trial.option_types.keys() - trial.options.keys() if trial else ():
         raise refusal("no-default", leaf=leaf, name=name)
+    signature, options = inspect.signature(made), trial.options if trial else {}
     try:
-        signature.bind(None, None, 1, **trial.options)
+        signature.bind(*takes.split(", "), **options)
     except TypeError as error:
-        found = {"name": name, "signature": signature, "error": error}
-        raise refusal("signature", **found, known=made_with(function)[0]) from None
+        found = {"field": field, "name": name, "signature": signature, "error": error}
+        raise refusal("signature", **found, takes=takes, known=made_with(made)[0]) from None
 
 
 def loaded(trial: Trial) -> Trial:
-    """Return the trial with its strategy loaded, if that is a function in a file."""
+    """Return the trial with its strategy and its transport loaded, where they are in a file."""
+    if isinstance(trial.client, InFile):
+        text = trial.client.text
+        trial = trial.replace(transport=InFile(text, from_file("transport", text)))
     if not isinstance(trial.function, InFile):
         return trial
     found = InFile(trial.function.text, from_file("strategy", trial.function.text))

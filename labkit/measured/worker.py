@@ -44,7 +44,7 @@ from labkit.measured.probes.window import Window, forget_own_peak, own_peak_byte
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
-from labkit.spec import variables
+from labkit.spec import transports, variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.requests import Request
@@ -58,7 +58,7 @@ MAX_RETURNED_BYTES, MAX_RETURNED_DEPTH = 1 << 16, 100
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A trial to run. `function` is a strategy of the user's own, as cloudpickle bytes.
+    """A trial to run. `function` and `client` are of the user's own, as cloudpickle bytes.
 
     `requests` have what no record has: credentials, and what files hold. Both come through a pipe
     from the process that started this one, and are never stored.
@@ -68,6 +68,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     addresses: list[str] = []
     core: int | None = None
     function: str | None = None
+    client: str | None = None
     path: list[str] = []
     requests: list[Request] = []
     of_file: dict[str, int] | None = None
@@ -135,10 +136,10 @@ def main() -> int:
         target = msgspec.json.decode(line, type=Reached)
         lifeline.end_with_parent()
         _PARENT.send("waited", seconds=perf_counter() - waiting_from)
+        # What the user's own code imports is found where the parent would find it; the lab's
+        # transport was imported before, as libraries look for others that may be missing.
+        sys.path.extend(entry for entry in job.path if entry not in sys.path)
         if job.function is not None:
-            # What a strategy of the user's own imports is found where the parent would find it; the
-            # lab's transport was imported before, as libraries look for others that may be missing.
-            sys.path.extend(entry for entry in job.path if entry not in sys.path)
             strategy = lifeline.load(job.function)
         else:
             from labkit.measured import strategies
@@ -169,7 +170,13 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     rows, processes = getattr(trial.target, "rows", 1), trial.target.processes
     calls = calls_of(workload, job.requests or [Request(path=trial.path)])
     opened = open_transport(
-        trial.transport, target.url, addresses=job.addresses, calls=calls, rows=rows
+        trial.transport,
+        target.url,
+        addresses=job.addresses,
+        calls=calls,
+        rows=rows,
+        limit=min(trial.slots, requests),
+        client=None if job.client is None else lifeline.load(job.client),
     )
     async with opened as fetch:
         warmed, call = None, fetch
@@ -377,7 +384,7 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     # Of others this process has none. What a person preloads, as another malloc, is left to them.
     shown = [*variables.parse(trial.switches.variables), "LD_PRELOAD"]
-    libraries = ["aiohttp", "uvloop", *(_LIBRARIES & {trial.strategy, trial.transport.kind})]
+    libraries = ["aiohttp", "uvloop", *sorted(_LIBRARIES & sys.modules.keys())]
     return {
         "python": platform.python_version(),
         "loop": type(loop).__module__.partition(".")[0],
@@ -417,8 +424,10 @@ def _congestion_control() -> str | None:
     return None
 
 
-# Strategies and transports that are a package of the same name.
-_LIBRARIES = {*LIBRARIES, "asyncpg", "psycopg", "redis"}
+# Packages whose versions a record has where they are imported: strategies, transports, and what
+# these are made of.
+_LIBRARIES = {*LIBRARIES, *transports.LIBRARIES, "asyncpg", "psycopg", "redis"}
+_LIBRARIES |= {"httpcore", "httpcore2", "h11", "urllib3", "urllib3_future"}
 
 
 if __name__ == "__main__":

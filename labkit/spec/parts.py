@@ -19,6 +19,7 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays, validation, variables
 from labkit.spec.delays import Stage
+from labkit.spec.registry import FILE
 from labkit.spec.requests import RequestSettings
 from labkit.spec.targets import TARGETS, Target, UrlTarget
 from labkit.spec.transports import SPEAK, TRANSPORTS
@@ -243,7 +244,9 @@ def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str
     target, transport = (str(kinds[role].__struct_config__.tag) for role in ("target", "transport"))
     changes = {role: changed(part) for role, part in by_role.items()} | {"strategy": {**options}}
     found = [] if target == "http" else [f"target={changes['target'].pop('url', target)!r}"]
-    found += [] if transport == SPEAK[target][0] else [f"transport={transport!r}"]
+    own = changes["transport"].pop("name", None)  # of a function, as one writes it
+    own = repr(own or transport) if own is None or FILE.fullmatch(own) else own
+    found += [] if transport == SPEAK[target][0] else [f"transport={own}"]
     for role, leaves in changes.items():
         for leaf, value in leaves.items():
             is_short = resolved(leaf, kinds, options)[0] == role

@@ -20,6 +20,7 @@ from labkit.spec.addresses import check_remote
 from labkit.spec.parts import Workload
 from labkit.spec.requests import HIDDEN
 from labkit.spec.targets import Command, UrlTarget
+from labkit.spec.transports import ClientTransport
 from labkit.spec.trial import Trial
 from labkit.spec.validation import Part, refusal
 
@@ -98,6 +99,8 @@ def label(trial: Trial, name: str) -> Any:
     """
     if name == "strategy":
         return trial.strategy
+    if name == "transport" and isinstance(trial.transport, ClientTransport):
+        return trial.transport.name
     value = trial.get(name)
     if not isinstance(value, Part):
         return value

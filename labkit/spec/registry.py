@@ -83,6 +83,8 @@ def made_with(function: Any) -> tuple[str, dict[str, Plain]]:
     inner = inspect.unwrap(getattr(function, "func", function))
     name = getattr(inner, "__name__", type(inner).__name__)
     owner, fixed = getattr(inner, "__self__", inner), getattr(function, "keywords", {})
+    if isinstance(owner, type):
+        return name, shown(fixed)
     if not isinstance(owner, FunctionType):
         listed = (*getattr(owner, "__dict__", ()), *getattr(type(owner), "__slots__", ()))
         return name, shown({one: getattr(owner, one, ...) for one in listed} | fixed)

@@ -12,6 +12,7 @@ from labkit.errors import BadInput
 from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind, refusal
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
+MAX_THREADS = 1_000
 BATCH_DELAY_S, PIPELINE_DEPTH, POOL_TIMEOUT_S = 0.01, 16, 20.0
 
 
@@ -34,7 +35,28 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
         return self.connections_at(in_flight)
 
 
-class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
+class LibraryTransport(Transport, frozen=True, kw_only=True):
+    """A client that others wrote, for HTTP: what its settings have in common.
+
+    `limit` is how many connections it may have; 0 is as many as the workload needs. Only aiohttp
+    limits a whole call: `timeout_s` of the others is for each wait (for room, to connect, to write,
+    for a piece of the answer). `max_body_bytes`, `ca` and `verify` are as of aiohttp's; without a
+    `ca` requests and niquests trust whom they bring with them. The workload says whether redirects
+    are followed, and not what is usual with a library (requests follows them, httpx does not).
+    """
+
+    limit: Connections = 0
+    timeout_s: Seconds | None = 300.0
+    max_body_bytes: MaxBodyBytes = 1 << 26
+    ca: str | None = None
+    verify: bool = True
+
+    def connections_at(self, in_flight: int) -> int:
+        """Apply the limit."""
+        return min(in_flight, self.limit or in_flight)
+
+
+class AiohttpTransport(LibraryTransport, frozen=True, kw_only=True, tag="aiohttp"):
     """aiohttp's client. Names and meanings of the connector's settings are `TCPConnector`'s own.
 
     `limit=0` is no limit (aiohttp's own default is 100). `retry_dropped` is aiohttp's habit of
@@ -50,28 +72,23 @@ class AiohttpTransport(Transport, frozen=True, kw_only=True, tag="aiohttp"):
     file `ca`; with `verify` off anybody.
     """
 
-    limit: Connections = 0
     limit_per_host: Connections = 0
     keepalive_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 15.0
     force_close: bool = False
     ttl_dns_cache: Annotated[int, Meta(ge=0, le=86_400)] | None = 10
     use_dns_cache: bool = True
     enable_cleanup_closed: bool = False
-    timeout_s: Seconds | None = 300.0
     connect_timeout_s: Seconds | None = None
     sock_connect_timeout_s: Seconds | None = 30.0
     sock_read_timeout_s: Seconds | None = None
     session_per_request: bool = False
     read: Literal["read", "stream", "release"] = "read"
     chunk_bytes: Annotated[int, Meta(ge=1, le=1 << 26)] = 65_536
-    max_body_bytes: MaxBodyBytes = 1 << 26
     accept_encoding: Literal["identity", "gzip", "deflate", "br", "zstd"] | None = None
     read_bufsize: Annotated[int, Meta(ge=1, le=1 << 26)] | None = None
     retry_dropped: bool = False
     resolve_s: ShortSeconds | None = None
     trace: bool = False
-    ca: str | None = None
-    verify: bool = True
 
     def connections_at(self, in_flight: int) -> int:
         """Apply the connector's limits, which hold within a session only."""
@@ -132,6 +149,46 @@ class StreamsTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="streams
     """HTTP/1.1 over `asyncio.open_connection`; `buffer_bytes` is what that calls `limit`."""
 
     buffer_bytes: Annotated[int, Meta(ge=64, le=1 << 26)] = 65_536
+
+
+class HttpxTransport(LibraryTransport, frozen=True, kw_only=True, tag="httpx"):
+    """httpx, one `AsyncClient`; `keepalive_limit` is how many idle connections it keeps.
+
+    0 is all of them, for so long as httpx does: 5 s. Its own defaults are 100 connections, of which
+    20 are kept, and timeouts of 5 s.
+    """
+
+    keepalive_limit: Connections = 0
+
+
+class Httpx2Transport(HttpxTransport, frozen=True, kw_only=True, tag="httpx2"):
+    """httpx2, which continues httpx, with the same settings."""
+
+
+class NiquestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="niquests"):
+    """niquests, one `AsyncSession`."""
+
+
+class RequestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="requests"):
+    """requests in threads, with a session each: `limit` of them, at most 1,000."""
+
+    @property
+    def queues(self) -> bool:
+        """Return True: calls wait for a thread."""
+        return True
+
+    def connections_at(self, in_flight: int) -> int:
+        """Count one for each thread."""
+        return min(super().connections_at(in_flight), MAX_THREADS)
+
+
+class ClientTransport(Transport, frozen=True, kw_only=True, tag="own"):
+    """A client of the user's own, by its `name`; `Trial.client` is the function or class itself.
+
+    How many connections it has, nobody knows.
+    """
+
+    name: str = "own"
 
 
 class EchoTransport(OwnTransport, frozen=True, kw_only=True, tag="echo"):
@@ -256,16 +313,20 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
 
 
 TRANSPORTS: Mapping[str, type[Transport]] = by_kind(
-    *(AiohttpTransport, StreamsTransport, WireTransport, EchoTransport),
-    *(AsyncpgTransport, PsycopgTransport, RedisTransport),
+    *(AiohttpTransport, StreamsTransport, WireTransport, HttpxTransport, Httpx2Transport),
+    *(NiquestsTransport, RequestsTransport, ClientTransport),
+    *(EchoTransport, AsyncpgTransport, PsycopgTransport, RedisTransport),
 )
+# Those that are packages of the same name.
+LIBRARIES = ("httpx", "httpx2", "niquests", "requests")
+_OF_HTTP = ("aiohttp", "streams", "wire", *LIBRARIES, "own")
 # For each target the transports that speak with it; the first is what it gets unless one is named.
 SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "http": ("aiohttp", "streams", "wire"),
+        "http": _OF_HTTP,
         "echo": ("echo",),
-        "url": ("aiohttp", "streams", "wire"),
-        "command": ("aiohttp", "streams", "wire"),
+        "url": _OF_HTTP,
+        "command": _OF_HTTP,
         "postgres": ("asyncpg", "psycopg"),
         "valkey": ("redis",),
     }

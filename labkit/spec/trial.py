@@ -21,7 +21,7 @@ from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, STRATEGIES, TAKE_ALL, InFile, Plain
 from labkit.spec.targets import Command, HttpTarget, PostgresTarget, Target, UrlTarget
-from labkit.spec.transports import SPEAK, AiohttpTransport, Transport
+from labkit.spec.transports import LIBRARIES, SPEAK, AiohttpTransport, ClientTransport, Transport
 from labkit.spec.validation import Part
 
 Function = Callable[..., Any]
@@ -43,7 +43,8 @@ class Trial:
     URL), short names (`requests`, `limit`, `delay`, `loop`, `body_bytes`, ...) and dotted ones
     (`**{"transport.limit": 30}`). `strategy` is a name, an `async def f(fetch, items, limit)`, or
     one in a file as 'PATH.py:NAME'; what it takes by keyword is set as `**{"strategy.size": 5}`.
-    Raises `BadInput`.
+    `transport` may as well be a function or class of your own, or one in a file, that gives an
+    async context manager of a `fetch(item)`. Raises `BadInput`.
     """
 
     target: Target
@@ -55,6 +56,8 @@ class Trial:
     option_types: Mapping[str, Any] = field(repr=False, compare=False)
     own_strategy: bool
     function: Function | InFile | None = field(repr=False)
+    # The transport, where it is the user's own.
+    client: Function | InFile | None = field(repr=False)
     # The values of credentials among the headers, which no text and no record shows.
     secrets: Mapping[str, str] = field(repr=False, hash=False)
 
@@ -65,6 +68,7 @@ class Trial:
             "workload": Workload(),
             "switches": Switches(),
             "secrets": {},
+            "client": None,
             **_choose_strategy("worker_pool"),
         }
         self._fill(start, settings)
@@ -102,6 +106,8 @@ class Trial:
         chosen = {role: settings.pop(role) for role in KINDS if role in settings}
         if "target" in chosen:
             chosen = parts.with_suited_transport(chosen, state)
+        if "transport" in chosen:
+            chosen["transport"], state["client"] = _choose_client(chosen["transport"], state)
         kinds = {role: type(state[role]) for role in ROLES}
         kinds |= {role: parts.kind_chosen(role, part, state[role]) for role, part in chosen.items()}
         if isinstance(state["function"], InFile):  # which it takes is known once it is loaded
@@ -144,6 +150,7 @@ class Trial:
         by_hand &= self.url is None and self._is("worker_pool")
         by_hand &= not (asked.lasts_s or asked.warmup or asked.thinks.holds_back)
         for name, is_wrong in (
+            ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
             ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
             ("trace", traces and self.probes == "counts"),
             ("arrivals", asked.schedule and not self._is("worker_pool")),
@@ -299,6 +306,8 @@ class Trial:
         """Return the value of the setting called `name`, as `replace` would take it."""
         if name == "strategy":
             return self.function if callable(self.function) else self.strategy
+        if name == "transport":
+            return self.client or self.transport
         if name in KINDS:
             return getattr(self, name)
         role, leaf = self._where(name)
@@ -352,16 +361,35 @@ class Trial:
         name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
         if isinstance(target, Mapping) and "command" in target and not allow_commands:
             raise validation.refusal("data-command", target=target)
+        named = {"transport": settings.get("transport"), "strategy": None if own else name}
+        for field_, text in named.items() if not allow_commands else ():
+            if registry.FILE.fullmatch(str(text)):
+                raise validation.refusal("data-file", field=field_, name=text)
         options = settings.pop("options", {})
         if own:
             trial, options = cls(**settings), registry.shown(options)
             known = {"strategy": str(name), "own_strategy": True, "options": options}
             vars(trial).update(known, option_types=dict.fromkeys(options, Plain))
             return trial
-        if registry.FILE.fullmatch(str(name)) and not allow_commands:
-            raise validation.refusal("data-strategy", name=name)
         settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
         return cls(strategy=name, **settings)
+
+
+def _choose_client(value: Any, now: Mapping[str, Any]) -> tuple[Any, Function | InFile | None]:
+    """Return the transport that is chosen, and what it is where it is the user's own."""
+    if value == "own" and now["client"] is not None:
+        value = now["transport"]
+    if isinstance(value, str) and registry.FILE.fullmatch(value):
+        value = InFile(value)
+    made = value.function if isinstance(value, InFile) else value
+    if made is None:
+        return ClientTransport(name=value.text), value
+    if not callable(made) or (isinstance(made, type) and issubclass(made, Part)):
+        return value, now["client"] if value == now["transport"] else None
+    label = value.text if isinstance(value, InFile) else registry.label_of(made)
+    if inspect.iscoroutinefunction(made) or hasattr(made, "__aenter__") != isinstance(made, type):
+        raise validation.refusal("no-client", name=label)
+    return ClientTransport(name=label), made
 
 
 def _choose_strategy(value: Any) -> dict[str, Any]:

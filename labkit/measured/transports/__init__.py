@@ -15,7 +15,7 @@ from typing import Any
 from labkit.measured.transports.client import Calls, Destination, Fetch, TransportClient
 from labkit.spec.parts import Workload
 from labkit.spec.requests import MAX_DRAWN, Request, drawn, statuses
-from labkit.spec.transports import Transport
+from labkit.spec.transports import LIBRARIES, Transport
 
 
 def open_transport(
@@ -25,14 +25,14 @@ def open_transport(
     addresses: Sequence[str] = (),
     *,
     calls: Calls | None = None,
-    rows: int = 1,
+    **more: Any,
 ) -> TransportClient[Any]:
     """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
-    Without `calls` it asks for `path`. It is imported when it is opened: a measured process
-    contains the client that it measures, only.
+    Without `calls` it asks for `path`; `more` is what else a `Destination` has. It is imported when
+    it is opened: a measured process contains the client that it measures, only.
     """
-    to = Destination(url, calls or Calls([Request(path=path)]), addresses, rows)
+    to = Destination(url, calls or Calls([Request(path=path)]), addresses, **more)
     return transport_class(settings.kind)(settings, to)
 
 
@@ -47,10 +47,15 @@ def calls_of(workload: Workload, requests: Sequence[Request]) -> Calls:
 
 
 def transport_class(kind: str) -> type[TransportClient[Any]]:
-    """Import a transport: 'wire' is the class `Wire` of the module `wire`, and so on."""
-    found: type[TransportClient[Any]] = getattr(
-        import_module(f"{__name__}.{kind}"), kind.capitalize()
-    )
+    """Import a transport: 'wire' is the class `Wire` of the module `wire`, and so on.
+
+    Clients that others wrote are in one module, which imports none of them.
+    """
+    home, name = ("others" if kind == "own" else kind), kind.capitalize()
+    if kind in LIBRARIES:
+        import_module(kind)
+        home, name = "others", "Library"
+    found: type[TransportClient[Any]] = getattr(import_module(f"{__name__}.{home}"), name)
     return found
 
 

@@ -20,12 +20,10 @@ from labkit.measured.http_framing import TooLarge
 from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import tracing
 from labkit.measured.transports.client import (
-    BadRedirect,
     BadStatus,
     Destination,
     Fetch,
     TransportClient,
-    kind_of_errno,
     tls_context,
     url_template,
 )
@@ -49,31 +47,8 @@ TIMEOUTS = {
 }
 
 
-def _kind_of_head(error: aiohttp.ClientResponseError) -> str:
-    """Return the kind of an answer whose head aiohttp refuses: 129 lines, or one of 8,191 bytes."""
-    # By its words alone aiohttp says that a head is too large.
-    return "too-large" if error.message.startswith(("Got more than", "Too many")) else "payload"
-
-
 class Aiohttp(TransportClient[AiohttpTransport]):
     """`answer = await fetch(item)`, whose body is read as `read` says."""
-
-    # The most specific first: a disconnection by the server is none of the others.
-    kinds = (
-        (TimeoutError, "timeout"),
-        (BadStatus, "status"),
-        (BadRedirect, "redirect"),
-        (TooLarge, "too-large"),
-        (aiohttp.ServerDisconnectedError, "disconnected"),
-        ((ConnectionResetError, BrokenPipeError, ConnectionAbortedError), "reset"),
-        (aiohttp.ClientPayloadError, "payload"),
-        (aiohttp.ClientResponseError, _kind_of_head),
-        (aiohttp.ClientConnectorCertificateError, "certificate"),
-        (aiohttp.ClientSSLError, "tls"),
-        (aiohttp.ClientConnectorError, kind_of_errno),
-        # An error without a number is a body that could not be sent to its end.
-        (OSError, lambda error: kind_of_errno(error, "other" if error.errno else "disconnected")),
-    )
 
     def __init__(self, settings: AiohttpTransport, to: Destination) -> None:
         super().__init__(settings, to)
@@ -167,7 +142,6 @@ class Aiohttp(TransportClient[AiohttpTransport]):
     def _fetch_in(self, session: aiohttp.ClientSession) -> Callable[[int], Awaitable[Answer]]:
         asked, calls, url, read = self._asked, self._calls, self._url, self._reader()
         ok, begin = calls.at_once, partial(session.request, allow_redirects=False)
-        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
 
         async def send(method: str, url: URL, more: dict[str, Any]) -> Answer:
             async with begin(method, url, **more) as response:
@@ -181,9 +155,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             try:
                 return await send(*asked(item))
             except BadStatus as refused:
-                return await calls.settled(
-                    url, item, refused, lambda one: send(*_arguments(origin, one)(item))
-                )
+                return await calls.settled(url, item, refused, _arguments, lambda one: send(*one))
 
         return fetch
 

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 
 from labkit.measured.transports import postgres
-from labkit.measured.transports.client import Destination, Fetch, kind_of_errno
+from labkit.measured.transports.client import Destination, Fetch
 from labkit.spec.transports import AsyncpgTransport
 
 QUERY, QUERY_MANY = f"{postgres.COLUMNS}$1", f"{postgres.COLUMNS}ANY($1)"
@@ -23,14 +23,10 @@ QUERY, QUERY_MANY = f"{postgres.COLUMNS}$1", f"{postgres.COLUMNS}ANY($1)"
 class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
     """`row = await fetch(item)`."""
 
-    kinds = (
-        *postgres.KINDS,
-        (KeyError, "payload"),  # a row that the answer to a batch lacks
-        (TimeoutError, "timeout"),
-        (asyncpg.PostgresError, postgres.kind_of_error),
-        (OSError, kind_of_errno),
-        (asyncpg.InterfaceError, "disconnected"),
-    )
+    @classmethod
+    def kind_of(cls, error: BaseException) -> str:
+        """Return the kind of a failure: a row that the answer to a batch lacks is one."""
+        return "payload" if isinstance(error, KeyError) else super().kind_of(error)
 
     def __init__(self, settings: AsyncpgTransport, to: Destination) -> None:
         super().__init__(settings, to)

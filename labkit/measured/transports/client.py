@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
+import re
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import lru_cache
 from types import TracebackType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import httptools
 import msgspec
 
-from labkit.measured.http_framing import HEAD_END, BadMessage, TooLarge
+from labkit.measured.http_framing import HEAD_END
 from labkit.measured.transports import responses
 from labkit.measured.transports.responses import Answer, Answered, ResponseHead, ResponseReader
 from labkit.record.requests import Phases, Received
@@ -28,11 +30,6 @@ from labkit.spec.requests import ITEM, Request, whole_url
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
 
 Fetch = Callable[[int], Awaitable[object]]
-Errors = type[BaseException] | tuple[type[BaseException], ...]
-# Classes of errors, each with the kind of failure that records count, or a function that finds it.
-#
-# The first class that fits decides.
-Kinds = Sequence[tuple[Errors, str | Callable[[Any], str]]]
 
 # As aiohttp has them.
 MAX_REDIRECTS, REDIRECTS = 10, frozenset({301, 302, 303, 307, 308})
@@ -40,15 +37,6 @@ MAX_REDIRECTS, REDIRECTS = 10, frozenset({301, 302, 303, 307, 308})
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 MIN_SWEEP_S = 0.001
 SWEEPS = 8
-ERRNO_KINDS: Mapping[int | None, str] = {
-    errno.EMFILE: "emfile",
-    errno.ENFILE: "emfile",
-    errno.EADDRNOTAVAIL: "eaddrnotavail",
-    errno.ECONNRESET: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.EPIPE: "reset",
-    errno.ETIMEDOUT: "timeout",
-}
 
 Settings = TypeVar("Settings", bound=Transport)
 OwnSettings = TypeVar("OwnSettings", bound=OwnTransport)
@@ -78,13 +66,47 @@ def tls_context(url: str, ca: str | None, verify: bool) -> ssl.SSLContext | None
     return context
 
 
+# The plan. Libraries wrap the errors of others, some of them several times, and each says less than
+# the one inside: a refused certificate is a ConnectError of httpx, a ConnectionError of requests.
+# So the innermost that says something decides: by its errno or SQLSTATE, or by the names of its
+# classes, since no library but the measured one is there to ask. A few say what happened better
+# than their cause: the lab's own, and some of aiohttp and redis.
+def kind_of_any(error: BaseException) -> str:
+    """Return the kind of a failure of any client, one of `data/failures.toml`."""
+    if type(error) is BadStatus:
+        return "status"
+    known, chain, cause = _kinds(), list[BaseException](), cast("BaseException | None", error)
+    while cause is not None:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    kinds = [_named(known["outermost"], error)]
+    kinds += [_named(known["innermost"], one) for one in reversed(chain)]
+    return next(filter(None, kinds), "other")
+
+
+def _named(table: Mapping[str, Mapping[str, str]], error: BaseException) -> str | None:
+    number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+    state = getattr(error, "sqlstate", None) or ""
+    classes = (base.__name__ for base in type(error).__mro__)
+    for name in (number, state, state[:3], state[:2], *classes):
+        for text, kind in table.get(name, {}).items():
+            # aiohttp's text of an answer is more than its message.
+            if not text or re.search(text, str(getattr(error, "message", error))):
+                return kind
+    return None
+
+
+@lru_cache
+def _kinds() -> dict[str, dict[str, dict[str, str]]]:
+    """Read which classes of errors mean what: with a text, where they say it."""
+    from labkit import paths  # here: where nothing fails it is not needed
+
+    found: dict[str, Any] = msgspec.json.decode(paths.data("errors.json").read_bytes())
+    return found
+
+
 class Unanswered(Exception):
     """The request was sent, and its connection ended before the whole answer had come."""
-
-
-def kind_of_errno(error: OSError, otherwise: str = "connect") -> str:
-    """Return the kind of an error of the system, by its number."""
-    return ERRNO_KINDS.get(error.errno, otherwise)
 
 
 class Calls(NamedTuple):
@@ -115,15 +137,22 @@ class Calls(NamedTuple):
         return self.picks[item % len(self.picks)] if self.picks else item % len(self.requests)
 
     async def settled(
-        self, url: str, item: int, refused: BadStatus, send: Callable[[Request], Awaitable[Answer]]
+        self,
+        url: str,
+        item: int,
+        refused: BadStatus,
+        prepare: Callable[[str, Request], Callable[[int], Made]],
+        send: Callable[[Made], Awaitable[Answer]],
     ) -> Answer:
-        """Return the answer to which redirects lead, as `send` gets it; raise what is no success.
+        """Return the answer to which redirects lead; raise what is no success.
+
+        `send` gets the answer to what `prepare` makes of the URL of a host and a request.
 
         They are followed as browsers and aiohttp do it, but never to another host: what a trial may
         call was checked before it began.
         """
         request = self.requests[self._index(item)].at(item)
-        at = whole_url(url, request.path)
+        at, origin = whole_url(url, request.path), "{0.scheme}://{0.netloc}".format(urlsplit(url))
         for _ in range(MAX_REDIRECTS):
             answer = refused.answer
             location = answer.headers.get("Location") if answer is not None else None
@@ -133,7 +162,7 @@ class Calls(NamedTuple):
                 raise refused
             request, at = redirected(request, at, refused.status, location)
             try:
-                return await send(request)
+                return await send(prepare(origin, request)(item))
             except BadStatus as error:
                 refused = error
         raise BadRedirect(f"more than {MAX_REDIRECTS} redirects, the last of them to {at[:200]!r}")
@@ -160,13 +189,16 @@ class Destination(NamedTuple):
     """What is called: `calls` on the server at `url`.
 
     `addresses` are the checked addresses of the URL's host; where given, no other is connected to.
-    `rows` is how many keys a database has, from 0.
+    `rows` is how many keys a database has, from 0. Up to `limit` calls are in flight at a time; the
+    user's own `client` makes them, where there is one.
     """
 
     url: str
     calls: Calls = Calls([Request()])
     addresses: Sequence[str] = ()
     rows: int = 1
+    limit: int = 100
+    client: Callable[..., Any] | None = None
 
 
 class TransportClient(ABC, Generic[Settings]):
@@ -176,7 +208,6 @@ class TransportClient(ABC, Generic[Settings]):
     `stack` is ended with the transport.
     """
 
-    kinds: ClassVar[Kinds]
     opened = 0
 
     def __init__(self, settings: Settings, to: Destination) -> None:
@@ -199,9 +230,9 @@ class TransportClient(ABC, Generic[Settings]):
         """Prepare the calls; return what a strategy calls for each item."""
 
     @property
-    @abstractmethod
     def effective(self) -> dict[str, Any]:
         """Return the settings in force, read back where that is possible."""
+        return msgspec.structs.asdict(self.settings)
 
     def forget(self) -> None:
         """Count anew from now on: a warm-up is over."""
@@ -220,10 +251,7 @@ class TransportClient(ABC, Generic[Settings]):
     @classmethod
     def kind_of(cls, error: BaseException) -> str:
         """Return the kind of a failure, one of `data/failures.toml`."""
-        for errors, kind in cls.kinds:
-            if isinstance(error, errors):
-                return kind if isinstance(kind, str) else kind(error)
-        return "other"
+        return kind_of_any(error)
 
 
 class OwnClient(TransportClient[OwnSettings]):
@@ -233,19 +261,6 @@ class OwnClient(TransportClient[OwnSettings]):
     looks eight times in `timeout_s` at all that is pending, and fails what it has seen for so long:
     at most an eighth of it late.
     """
-
-    # Once connected, whatever the system reports has become `Unanswered`.
-    kinds = (
-        (TimeoutError, "timeout"),
-        (BadStatus, "status"),
-        (BadRedirect, "redirect"),
-        (Unanswered, "unanswered"),
-        (TooLarge, "too-large"),
-        (BadMessage, "payload"),
-        (ssl.SSLCertVerificationError, "certificate"),
-        (ssl.SSLError, "tls"),
-        (OSError, kind_of_errno),
-    )
 
     def __init__(self, settings: OwnSettings, to: Destination) -> None:
         super().__init__(settings, to)
@@ -273,7 +288,7 @@ class OwnClient(TransportClient[OwnSettings]):
     @property
     def effective(self) -> dict[str, Any]:
         """Return the settings in force, and how many connections were opened."""
-        return msgspec.structs.asdict(self.settings) | {"connections_opened": self.opened}
+        return super().effective | {"connections_opened": self.opened}
 
     async def connect(self, connect_to: Callable[[str], Awaitable[Made]]) -> Made:
         """Open a connection, to the last of several addresses where no other answers."""
@@ -371,10 +386,8 @@ class HttpClient(OwnClient[HttpSettings]):
 
     async def settled(self, item: int, refused: BadStatus) -> Answer:
         """Return the answer to which redirects lead; raise `refused` where it is none."""
-        origin = "{0.scheme}://{0.netloc}".format(urlsplit(self.to.url))
-        return await self.to.calls.settled(
-            self.to.url, item, refused, lambda one: self.send(request_template(origin, one)(item))
-        )
+        calls, url = self.to.calls, self.to.url
+        return await calls.settled(url, item, refused, request_template, self.send)
 
     @abstractmethod
     async def send(self, data: bytes) -> Answer:
@@ -387,6 +400,14 @@ def url_template(url: str, path: str) -> Callable[[int], str]:
     if len(after) == 1:
         return lambda item: f"{before}{item}{after[0]}"
     return lambda item: str(item).join([before, *after])
+
+
+def call_template(url: str, request: Request) -> Callable[[int], tuple[str, Request]]:
+    """Return a function from an item's number to its URL and its request, for others' clients."""
+    url_of = url_template(url, request.path)
+    if not request.varies:
+        return lambda item: (url_of(item), request)
+    return lambda item: (url_of(item), request.at(item))
 
 
 def request_template(url: str, request: Request) -> Callable[[int], bytes]:

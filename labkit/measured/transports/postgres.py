@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from labkit.measured.transports.client import Destination, Kinds, Settings, TransportClient
+from labkit.measured.transports.client import Destination, Settings, TransportClient
 from labkit.spec.addresses import POSTGRES_VARIABLES, check_dsn
 
 COLUMNS = "SELECT id, name, value FROM labkit.items WHERE id = "
-# SQLSTATEs: `too_many_connections` and `query_canceled`, which a command's timeout leads to.
-TOO_MANY_CONNECTIONS, QUERY_CANCELED = "53300", "57014"
-# Classes of SQLSTATEs where a connection is refused or ended: its exceptions, an operator's.
-CONNECTION_STATES = ("08", "57P")
 # What libpq writes then: before it is connected, its errors have a text and no SQLSTATE.
 FULL = "too many clients"
 
@@ -27,9 +23,6 @@ class NotConnected(Exception):
 
 class WrongRow(Exception):
     """The server answered with another row than was asked for, or with none."""
-
-
-KINDS: Kinds = ((PoolTimeout, "pool-timeout"), (NotConnected, "connect"), (WrongRow, "payload"))
 
 
 class PostgresClient(TransportClient[Settings]):
@@ -47,15 +40,3 @@ def check_row(row: Any, key: int) -> object:
     if row is None or row[0] != key:
         raise WrongRow(f"the row of key {key} was asked for, and {row!r} came")
     return row
-
-
-def kind_of_error(error: Any) -> str:
-    """Return the kind of an error of the server: by its SQLSTATE, by its text where it has none."""
-    state: str | None = error.sqlstate
-    if state == TOO_MANY_CONNECTIONS or (state is None and FULL in str(error)):
-        return "too-many-connections"
-    if state == QUERY_CANCELED:
-        return "timeout"
-    if state is None or state.startswith(CONNECTION_STATES):
-        return "disconnected"
-    return "query"

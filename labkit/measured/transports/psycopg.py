@@ -26,12 +26,6 @@ CANCELLED_WITHIN_S = 1.0
 class Psycopg(postgres.PostgresClient[PsycopgTransport]):
     """`row = await fetch(item)`."""
 
-    kinds = (
-        *postgres.KINDS,
-        (psycopg.errors.ConnectionTimeout, "timeout"),
-        (psycopg.Error, postgres.kind_of_error),
-    )
-
     def __init__(self, settings: PsycopgTransport, to: Destination) -> None:
         super().__init__(settings, to)
         self._threads = ThreadPoolExecutor(settings.threads)

@@ -12,43 +12,21 @@ from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import redis.asyncio as redis
-from redis import exceptions
 from redis.utils import HIREDIS_AVAILABLE
 
-from labkit.measured.transports.client import Destination, Fetch, TransportClient, kind_of_errno
+from labkit.measured.transports.client import Destination, Fetch, TransportClient
 from labkit.spec.transports import RedisTransport
 
 # What redis-py gets where there is to be no limit: 0 would be its own default of 100.
 UNLIMITED = (1 << 31) - 1
-_AT_SERVER = "max number of clients reached"
 
 
 class Missing(Exception):
     """The server answered that it has no such key."""
 
 
-def kind_of_connection(error: exceptions.ConnectionError) -> str:
-    """Return the kind of a failure by its cause: one class is raised for many failures."""
-    before = error.__cause__ or error.__context__
-    if isinstance(before, TimeoutError):
-        return "pool-timeout"
-    if isinstance(before, OSError):
-        return kind_of_errno(before)
-    # The server says so in words alone.
-    return "too-many-connections" if _AT_SERVER in str(error) else "disconnected"
-
-
 class Redis(TransportClient[RedisTransport]):
     """`value = await fetch(item)`."""
-
-    kinds = (
-        (exceptions.MaxConnectionsError, "pool-exhausted"),
-        (exceptions.TimeoutError, "timeout"),
-        ((exceptions.InvalidResponse, Missing), "payload"),
-        ((exceptions.ResponseError, exceptions.AuthenticationError), "status"),
-        (exceptions.ConnectionError, kind_of_connection),
-        (OSError, kind_of_errno),
-    )
 
     def __init__(self, settings: RedisTransport, to: Destination) -> None:
         super().__init__(settings, to)

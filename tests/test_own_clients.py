@@ -1,0 +1,255 @@
+"""Clients that others wrote: one of the user's own as transport, and four known libraries."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+import requests
+from calls import alone, nobody
+from scripted import Peer, answer, mute, once, reset, scripted
+from servers import ran
+
+import labkit as lab
+from labkit.cli import options
+from labkit.errors import BadInput
+from labkit.launch import preflight
+from labkit.measured.transports import open_transport
+from labkit.measured.transports.client import BadStatus, Calls
+from labkit.spec import plan
+from labkit.spec.requests import Request
+from labkit.spec.transports import TRANSPORTS, ClientTransport, RequestsTransport
+from labkit.spec.trial import Trial
+
+LIBRARIES = [TRANSPORTS[kind] for kind in ("httpx", "httpx2", "requests")]
+
+
+@asynccontextmanager
+async def mine(asked: Any) -> AsyncIterator[Any]:
+    async with httpx.AsyncClient(verify=asked.tls) as client:
+
+        async def fetch(item: int) -> httpx.Response:
+            found = await client.get(asked.url(item))
+            return found.raise_for_status()
+
+        yield fetch
+
+
+async def with_aiohttp(asked: Any, header: str = "X-Any") -> AsyncIterator[Any]:
+    async with aiohttp.ClientSession(headers={header: "1"}) as session:
+
+        async def fetch(item: int) -> aiohttp.ClientResponse:
+            async with session.request(asked.request(item).method, asked.url(item)) as found:
+                await found.read()
+                return found
+
+        yield fetch
+
+
+class InThreads:
+    """Makes its calls in threads, and raises what requests raises."""
+
+    def __init__(self, asked: Any) -> None:
+        self.asked = asked
+
+    async def __aenter__(self) -> Callable[[int], Any]:
+        return self.fetch
+
+    async def __aexit__(self, *error: object) -> None:
+        raise ValueError("it is left badly")
+
+    async def fetch(self, item: int) -> requests.Response:
+        found = await asyncio.to_thread(requests.get, self.asked.url(item), timeout=9)
+        found.raise_for_status()
+        return found
+
+
+STUDY = Path(__file__).parent / "data" / "own_client.toml"
+OWN = [mine, with_aiohttp, InThreads, functools.partial(with_aiohttp, header="X-Other")]
+
+
+def over(own: Any, url: str, **more: Any) -> Any:
+    return open_transport(ClientTransport(name="own"), url, client=own, **more)
+
+
+# A client of one's own
+
+
+@pytest.mark.parametrize("own", OWN)
+async def test_what_it_returns_or_raises_is_an_answer(own: Any) -> None:
+    async def script(peer: Peer) -> None:
+        while target := await peer.asked():
+            await peer.send(answer("hello", "X-Kind: test", status=int(target[1:4])))
+
+    async with scripted(script) as server:
+        async with over(own, server.url) as fetch:
+            found = await fetch(200)
+            assert (found.status, found.body, found.headers["x-kind"]) == (200, b"hello", "test")
+            with pytest.raises(BadStatus) as caught:
+                await fetch(503)
+            assert (caught.value.status, caught.value.answer.body) == (503, b"hello")
+        calls = Calls([Request()], ok=(503,))
+        async with over(own, server.url, calls=calls) as fetch:
+            assert (await fetch(503)).status == 503
+            with pytest.raises(BadStatus, match="200"):
+                await fetch(200)
+
+
+async def test_it_gets_all_that_an_item_asks_for() -> None:
+    async def other(asked: Any) -> AsyncIterator[Any]:
+        async def fetch(item: int) -> object:
+            one = asked.request(item)
+            return one.method, asked.url(item), one.headers, one.body
+
+        assert (asked.limit, asked.redirects, asked.tls) == (7, False, True)
+        yield fetch
+
+    request = Request(method="PUT", path="/a?n={item}", headers={"X-N": "{item}"}, body=b"<{item}>")
+    calls = Calls([request], follows=False)
+    async with over(other, "http://h/b", calls=calls, limit=7) as fetch:
+        # What has no status is handed on as it is.
+        assert await fetch(5) == ("PUT", "http://h/b/a?n=5", {"X-N": "5"}, b"<5>")
+
+
+FILE = """
+import httpx
+async def mine(asked):
+    async with httpx.AsyncClient() as client:
+        async def fetch(item):
+            return await client.get(asked.url(item))
+        yield fetch
+"""
+
+
+async def test_it_is_measured_from_a_file_as_any_transport(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "client.py").write_text(FILE)
+    trial = options.trial({"transport": "client.py:mine", "requests": "60", "delay": "0.001"})
+    record = (await ran(trial.replace(limit=5, path="/{item}?a={item}"))).record
+
+    assert (record.counts.ok, record.counts.failed, record.counts.conserved) == (60, {}, True)
+    assert record.trial["transport"] == {"kind": "own", "name": "client.py:mine"}
+    for where in (record.effective, record.environment):
+        assert {"httpx", "httpcore", "h11"} <= where["versions"].keys()
+    assert record.server.connections_opened <= 5
+    assert not {"connector-limit", "pool-queue", "not-in-force"} & {n.code for n in record.warnings}
+    again = Trial.from_dict(record.trial)  # which runs no file
+    assert (again.to_dict(), again.client) == (record.trial, None)
+    with pytest.raises(BadInput, match="pass the function itself"):
+        preflight.check(again)
+    with pytest.raises(BadInput, match=r"transport is .client\.py:mine. in data: a file is run"):
+        Trial.from_dict(record.trial | {"transport": "client.py:mine"})
+    with pytest.raises(BadInput, match=r"starts transport 'client.py:mine': a study file runs no"):
+        await lab.reproduce(str(STUDY), scale="smoke")
+
+
+def test_it_is_an_axis_under_its_name() -> None:
+    trial, partly = Trial(transport=mine), OWN[3]
+    arms = plan.arms(trial, {"transport": ["aiohttp", mine, InThreads, partly]})
+    labels = [axes["transport"] for axes, _ in arms]
+    assert labels == ["aiohttp", "mine", "InThreads", "with_aiohttp(header='X-Other')"]
+    assert repr(trial) == "Trial(transport=mine)"
+    assert trial.replace(target="http://127.0.0.1:1").client is mine
+    assert trial.replace(transport=trial.get("transport"), limit=6).client is mine
+    assert trial.replace(transport="own").client is mine
+    assert trial.replace(transport="wire").client is None
+    assert repr(Trial(transport="a.py:mine")) == "Trial(transport='a.py:mine')"
+
+
+async def started_badly(asked: Any) -> AsyncIterator[Any]:
+    yield 1 / 0
+
+
+async def no_fetch(asked: Any) -> AsyncIterator[Any]:
+    yield 3
+
+
+@asynccontextmanager
+async def of_two(asked: Any, other: Any) -> AsyncIterator[Any]:
+    yield asked
+
+
+async def not_a_client(asked: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        (not_a_client, "transport is 'not_a_client', which gives no async context manager"),
+        (mine(None), "transport is 'mine', which gives no async context manager"),
+        (dict, "transport is 'dict', which gives no async context manager"),
+        ("own", "transport is 'own', a function of your own, of which.*: pass the function itself"),
+        (of_two, r"transport is 'of_two', which takes \(asked: 'Any', other"),
+        (started_badly, "it failed before its first call: ZeroDivisionError"),
+        (no_fetch, "transport is 'no_fetch': it yields 3; let it yield an 'async def fetch"),
+    ],
+)
+async def test_what_is_no_client_is_refused(own: Any, says: str) -> None:
+    async def tried() -> None:
+        trial = Trial(transport=own, requests=5)
+        preflight.prepare(trial)
+        await alone(open_transport(trial.transport, "http://h", client=own))
+
+    with pytest.raises(BadInput, match=says):
+        await tried()
+
+
+# Libraries
+
+
+FAILURES: list[tuple[str, Any]] = [
+    *(("reset", reset), ("timeout", mute), ("disconnected", once(b""))),
+    *(("payload", once(answer("hello")[:-2])), ("payload", once(b"what is this\r\n\r\n"))),
+    ("too-large", once(answer("x" * 3_000))),
+]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_failure_of_a_library_has_the_kind_of_its_cause(library: Any) -> None:
+    settings = library(timeout_s=0.2, max_body_bytes=2_000)
+    for kind, script in FAILURES:
+        async with scripted(script) as server:
+            assert await alone(open_transport(settings, server.url)) == kind
+    assert await alone(open_transport(settings, f"http://{nobody()}")) == "connect"
+    own = open_transport(ClientTransport(name="o"), f"http://{nobody()}", client=InThreads)
+    assert await alone(own) == "connect"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_library_has_as_many_connections_as_it_may(library: Any) -> None:
+    async def script(peer: Peer) -> None:
+        while target := await peer.asked():
+            await peer.send(answer(target))
+
+    async with scripted(script) as server:
+        async with open_transport(library(limit=3), server.url, limit=20) as fetch:
+            found = await asyncio.gather(*map(fetch, range(30)))
+        assert [one.body for one in found] == [b"/%d" % item for item in range(30)]
+        assert server.connections <= 3
+
+
+def test_what_is_not_installed_or_not_meant_for_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    for name, says in {
+        "httpx": r"pip install 'labkit\[clients\]'",
+        "niquests": "install it in an environment of its own with: pip install niquests",
+    }.items():
+        with pytest.raises(BadInput, match=f"transport is '{name}': the package.*{says}"):
+            preflight.check(Trial(transport=name))
+    host = {"url": "http://h.invalid", "allow_remote": "h.invalid"}
+    with pytest.raises(BadInput, match="only aiohttp, streams and wire call no other address"):
+        Trial(transport="httpx", target=host, limit=5)
+    queued = Trial(transport=RequestsTransport(limit=2), limit=9)
+    assert queued.transport.connections_at(9) == 2
+    assert queued.transport.queues
