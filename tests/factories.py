@@ -17,6 +17,7 @@ from labkit.profiler.callgraph import Call, Function
 from labkit.record.record import Note, Record, Timeline
 from labkit.record.requests import PHASES, Arrivals, Latency, Lateness, Phase, Phases, Spent, Traced
 from labkit.spec.trial import Trial
+from labkit.studies import study_file
 
 HOUR_US = 3_600 * 10**6
 REQUESTS = 100_000
@@ -184,6 +185,9 @@ async def recorded(
     record = make_record(id=number, trial=ready.trial.to_dict(), phases=phases(), **placed)
     keep(record)
     return record
+
+
+load_study = functools.cache(study_file.load)  # that of the claims takes most of a second to read
 
 
 def make_function(

@@ -143,7 +143,7 @@ def run_pytest(files: Sequence[str], *plugins: object) -> bool:
     """Run tests in this process, in silence and in the same order each time."""
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    usual = "-x -q --tb=no -p no:randomly -p no:cacheprovider --timeout=60"
+    usual = "-x -q --tb=no -p no:randomly -p no:cacheprovider --timeout=60 --assert=plain"
     usual += " --hypothesis-profile=mutants"  # which is imported already, and so warned of
     usual += " -W ignore::pytest.PytestAssertRewriteWarning"
     marks = ["-m", "not slow and not service and not browser"]

@@ -129,12 +129,12 @@ def test_phases_of_a_trial_and_of_a_comparison_are_drawn(store: Path, tmp_path: 
 def test_sweep_says_where_the_knee_is(store: Path, tmp_path: Path) -> None:
     out, drawn = tmp_path / "out.json", f"--chart {tmp_path / 'knee.png'}"
     done = labkit_here(
-        f"sweep --requests 40 --delay 0.005 --limits 4,1 --repeats 2 {drawn} --json {out}"
+        f"sweep --requests 40 --delay 0.005 --limits 4,1 --repeats 1 {drawn} --json {out}"
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     ran = [(record["axes"]["limit"], record["repeat"]) for record in result["records"]]
-    assert ran == [(1, 0), (1, 1), (4, 0), (4, 1)]
+    assert ran == [(1, 0), (4, 0)]
     assert {record["experiment"] for record in result["records"]} == {"sweep"}
     assert [row["server_max_in_flight_max"] for row in result["summary"]] == [1, 4]
     assert {"knee", "usl", "comparisons"} <= set(result)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import io
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import bleach
 import msgspec
 import pytest
-from factories import make_function, make_record, make_study
+from factories import load_study, make_function, make_record, make_study
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
@@ -25,11 +25,11 @@ from labkit.cli import terminal
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.record.record import Record, Timeline
+from labkit.report import stored
 from labkit.report.file_study import Audit, Ledger
 from labkit.report.html import MAX_BYTES, Table, prose
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
-from labkit.report.stored import reference as load
 from labkit.report.study import Run, Study, Sweep
 from labkit.studies import study_file
 
@@ -50,6 +50,7 @@ ARMS = {
 }
 
 
+load = functools.cache(stored.reference)
 NO_TIMELINE = Timeline(**{name: [] for name in Timeline.__struct_fields__})
 
 
@@ -81,13 +82,13 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "run without timeline": lambda: Run(make_record(timeline=NO_TIMELINE)),
     "study": lambda: Study(make_study(ARMS), ["strategy"]),
     "sweep": sweep,
-    "reproduction": partial(load, "garcia-2018"),
+    "reproduction": functools.partial(load, "garcia-2018"),
     "ladder": ladder,
-    "ledger": lambda: Ledger(study_file.load("claims"), "smoke", [make_record()]),
+    "ledger": lambda: Ledger(load_study("claims"), "smoke", [make_record()]),
     "audit": audit,
     "profile": profile,
     "comparison": comparison,
-    "undecided comparison": partial(comparison, 2),
+    "undecided comparison": functools.partial(comparison, 2),
     "verdict": lambda: load("garcia-2018").verdicts[0],
     "record": make_record,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 import signal
@@ -27,6 +28,7 @@ from labkit.studies import study_file
 from labkit.studies.study_file import EXPERIMENTS
 
 
+@functools.cache
 def coded() -> dict[str, Coded]:
     """An arm of each experiment that a study file asks for."""
     files = [(name, scale) for name, scale in (("claims", "smoke"), ("audit", "full"))]

@@ -20,9 +20,8 @@ from labkit.report.file_study import Ledger
 from labkit.report.html import Table
 from labkit.report.study import Study
 from labkit.stats import frames
-from labkit.studies import study_file
 from labkit.studies.verdicts import MARKS, Verdict
-from tests.factories import make_record, make_study
+from tests.factories import load_study, make_record, make_study
 
 EVIL = "<script>alert('&amp;')</script> | `x` *y* [z](http://127.0.0.1:9/)"
 DATA = Path(__file__).parent / "data"
@@ -55,7 +54,7 @@ def written(**changes: Any) -> Page:
         warnings=[Note(code="server-busy", message="it used 75 % of its core")],
         **changes,
     )
-    study = Ledger(study_file.load("claims"), "smoke", [record], claims=["body-cap"])
+    study = Ledger(load_study("claims"), "smoke", [record], claims=["body-cap"])
     study.left_out = ["record x is damaged"]
     return Page(study.report())
 

@@ -24,7 +24,7 @@ from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.parts import Check
 from labkit.studies.study_file import EXPERIMENTS, SCALES, StudyFile
-from tests.factories import STUDIES
+from tests.factories import STUDIES, load_study
 
 NAMES = ["balaam-2017", "garcia-2018", "miech-2016", "unlimited-2024", "uvloop-2016"]
 # Requests, then KB, seconds, CPU percent and user seconds as published (None: not given).
@@ -86,7 +86,7 @@ def test_the_studies_are_those_whose_facts_are_known() -> None:
 
 @pytest.mark.parametrize("name", study_file.names())
 def test_every_arm_can_be_run_at_every_scale(name: str) -> None:
-    study = study_file.load(name)
+    study = load_study(name)
     for scale in study.scales:
         plan = study.plan(scale, cores=128)
         for arm in plan.arms.values():
@@ -101,7 +101,7 @@ def test_every_arm_can_be_run_at_every_scale(name: str) -> None:
 
 
 def test_a_database_has_room_for_the_pools_of_a_machine_with_many_cores() -> None:
-    arms = study_file.load("claims").plan("smoke", cores=128).arms.values()
+    arms = load_study("claims").plan("smoke", cores=128).arms.values()
     pools = [one for one in arms if isinstance(one, Trial) and one.target.kind == "postgres"]
     assert any(getattr(trial.transport, "max_size", 0) == 512 for trial in pools)
     for trial in pools:
@@ -111,12 +111,12 @@ def test_a_database_has_room_for_the_pools_of_a_machine_with_many_cores() -> Non
 @for_each_name
 def test_published_figures_are_the_facts(name: str) -> None:
     keys = ("requests", "peak_rss_kb", "wall_s", "cpu_percent", "cpu_user_s")
-    listed = study_file.load(name).published()
+    listed = load_study(name).published()
     timed = [arm for arm in listed if "rps" not in arm]
     assert {arm["arm"]: tuple(arm.get(key) for key in keys) for arm in timed} == FACTS[name]
     assert {arm["arm"]: arm["rps"] for arm in listed if "rps" in arm} == rates(name)
     # An arm without figures says why, or its source gives none.
-    for arm in study_file.load(name).arms:
+    for arm in load_study(name).arms:
         has_figures = arm.id in {*FACTS[name], *rates(name)}
         assert has_figures == (arm.published is not None)
         assert has_figures or arm.own or arm.remark or name == "balaam-2017"
@@ -125,7 +125,7 @@ def test_published_figures_are_the_facts(name: str) -> None:
 @for_each_name
 @for_each_scale
 def test_checks_compare_metrics_that_exist_between_arms_that_run(name: str, scale: str) -> None:
-    plan = study_file.load(name).plan(scale, cores=2)
+    plan = load_study(name).plan(scale, cores=2)
     for claim, judged in plan.judged.items():
         for one in judged:
             assert one.check.measure in stats.METRICS
@@ -162,7 +162,7 @@ def expected(name: str, check: Check) -> float | None:
 
 @for_each_name
 def test_a_claim_quotes_what_its_arms_have_published(name: str) -> None:
-    for claim in study_file.load(name).claims:
+    for claim in load_study(name).claims:
         if claim.id.startswith("rerun-"):
             continue  # it quotes someone else's figures for these arms
         [check] = claim.checks
@@ -172,7 +172,7 @@ def test_a_claim_quotes_what_its_arms_have_published(name: str) -> None:
 
 def test_what_the_smallest_garcia_judges_instead_follows_from_what_was_published() -> None:
     found = {name: one[0].check for name, one in
-             study_file.load("garcia-2018").plan("smoke", cores=2).judged.items()}  # fmt: skip
+             load_study("garcia-2018").plan("smoke", cores=2).judged.items()}  # fmt: skip
     facts = FACTS["garcia-2018"]
     pool_bytes = facts["task_pool"][1] * 1024  # type: ignore[operator] # it is published
     more = 1024 * (facts["semaphore"][1] - facts["task_pool"][1]) / 100_000  # type: ignore[operator] # as above
@@ -186,7 +186,7 @@ def test_what_the_smallest_garcia_judges_instead_follows_from_what_was_published
 
 @for_each_name
 def test_the_paper_scale_is_the_published_run(name: str) -> None:
-    ran = trials(study_file.load(name), "paper")
+    ran = trials(load_study(name), "paper")
     for arm, (requests, *_) in FACTS[name].items():
         assert ran[arm].requests == requests
         assert ran[arm].limit == (1 if ran[arm].strategy == "sequential" else 1_000)
@@ -195,7 +195,7 @@ def test_the_paper_scale_is_the_published_run(name: str) -> None:
 
 
 def test_the_arms_of_uvloop_differ_in_nothing_but_the_loop() -> None:
-    ran = trials(study_file.load("uvloop-2016"), "paper")
+    ran = trials(load_study("uvloop-2016"), "paper")
     assert len(ran) == 36
     for arm in [arm.removesuffix("-asyncio") for arm in ran if arm.endswith("-asyncio")]:
         slow, fast = ran[f"{arm}-asyncio"], ran[f"{arm}-uvloop"]
@@ -212,7 +212,7 @@ def test_the_arms_of_uvloop_differ_in_nothing_but_the_loop() -> None:
 
 
 def test_each_pair_of_loops_is_judged_once_by_each_source() -> None:
-    study = study_file.load("uvloop-2016")
+    study = load_study("uvloop-2016")
     judged = [tuple(claim.checks[0].arms) for claim in study.claims]
     slow = [arm.id for arm in study.arms if arm.id.endswith("-asyncio")]
     pairs = {(f"{arm.removesuffix('-asyncio')}-uvloop", arm) for arm in slow}
@@ -222,7 +222,7 @@ def test_each_pair_of_loops_is_judged_once_by_each_source() -> None:
 
 @for_each_scale
 def test_garcia_keeps_the_published_request_rate_at_every_scale(scale: str) -> None:
-    ran = trials(study_file.load("garcia-2018"), scale)
+    ran = trials(load_study("garcia-2018"), scale)
     for arm in ("semaphore", "as_completed", "task_pool", "pypeln"):
         assert ran[arm].limit / mean_s(ran[arm]) == pytest.approx(1_000 / 1.5)
 
@@ -230,7 +230,7 @@ def test_garcia_keeps_the_published_request_rate_at_every_scale(scale: str) -> N
 @for_each_name
 @for_each_scale
 def test_the_minutes_of_a_scale_are_no_fewer_than_its_delays_take(name: str, scale: str) -> None:
-    study = study_file.load(name)
+    study = load_study(name)
     ran = trials(study, scale).values()
     once_s = sum(0.8 + trial.requests * mean_s(trial) / trial.limit for trial in ran)
     whole = study.scale(scale)
@@ -239,7 +239,7 @@ def test_the_minutes_of_a_scale_are_no_fewer_than_its_delays_take(name: str, sca
 
 
 def test_rungs_share_a_server_and_keep_their_connections() -> None:
-    ladder = study_file.load("ladder")
+    ladder = load_study("ladder")
     assert [arm.id for arm in ladder.arms][:2] == ["session-each", "one-session"]
     assert [arm.by_others for arm in ladder.arms] == [False] * 11 + [True] * 7
     assert {arm.chart for arm in ladder.arms} == {True}
@@ -256,11 +256,11 @@ def test_rungs_share_a_server_and_keep_their_connections() -> None:
 
 
 def test_the_stall_of_the_audit_is_as_late_as_its_arithmetic_supposes() -> None:
-    stalled = trials(study_file.load("audit"), "full")["stalled"]
+    stalled = trials(load_study("audit"), "full")["stalled"]
     rate, stall_s = stalled.workload.rate, stalled.get("stall_s")
     assert rate
     assert 0.01 < stall_s * rate / stalled.requests < 0.2  # within p99, and what a guard allows
-    [claim] = study_file.load("audit").chosen(["stall"])
+    [claim] = load_study("audit").chosen(["stall"])
     low, high = claim.checks[0].band
     assert (low + high) / 2 == pytest.approx(stall_s - 0.01 * stalled.requests / rate)
 
@@ -389,7 +389,7 @@ def test_a_new_study_takes_a_file_and_no_code(tmp_path: Path) -> None:
 
 def test_a_sentence_has_one_measure_and_one_band_in_the_ledger_and_in_its_own_study() -> None:
     ledger, garcia = (
-        {claim.id: claim.checks for claim in study_file.load(name).claims}
+        {claim.id: claim.checks for claim in load_study(name).claims}
         for name in ("claims", "garcia-2018")
     )
     same = {"semaphore-memory": "sem-memory", "semaphore-growth": "sem-growth"}
@@ -408,7 +408,7 @@ def test_a_sentence_has_one_measure_and_one_band_in_the_ledger_and_in_its_own_st
 
 
 def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> None:
-    claims = study_file.load("claims")
+    claims = load_study("claims")
     chosen = claims.chosen(["dns-cache", "pool-limit"])
     assert [claim.id for claim in chosen] == ["pool-limit", "dns-cache"]
     assert claims.chosen() == claims.chosen([]) == claims.claims
@@ -423,8 +423,8 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         (study_file.load, "garcia-2017", "did you mean 'garcia-2018'"),
         (lambda name: parse().plan(name, cores=2), "smok", "did you mean 'smoke'"),
         (parse().arms_at, "smok", "did you mean 'smoke'"),
-        (study_file.load("claims").chosen, ["dns-cahce"], "did you mean 'dns-cache'"),
-        (study_file.load("claims").chosen, ["dns-cache"] * 2, "twice"),
+        (load_study("claims").chosen, ["dns-cahce"], "did you mean 'dns-cache'"),
+        (load_study("claims").chosen, ["dns-cache"] * 2, "twice"),
         (study_file.load, "nowhere/absent.toml", r"absent\.toml"),
     ]
     for call, name, message in refused:
