@@ -140,7 +140,8 @@ def options_of(function: Any, taken: int) -> tuple[dict[str, Any], dict[str, Pla
         named |= one.kind is one.POSITIONAL_OR_KEYWORD and place >= taken
         kinds = (hints.get(one.name), type(one.default))
         is_plain = [kind in _WRITTEN or get_origin(kind) in _COMPOSED for kind in kinds]
-        if named and one.name not in fixed and (one.default in (one.empty, None) or is_plain[1]):
+        named &= one.default is one.empty or one.default is None or is_plain[1]
+        if named and one.name not in fixed:
             types[one.name] = next(itertools.compress(kinds, is_plain), Plain)
             usual |= {} if one.default is one.empty else {one.name: one.default}
     return types, usual
