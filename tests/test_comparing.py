@@ -20,8 +20,10 @@ from labkit.errors import BadInput
 from labkit.record.record import Counts, Note
 from labkit.report import tables
 from labkit.report.study import Study
+from labkit.spec.targets import Command
+from labkit.spec.trial import Trial
 from labkit.stats import comparisons, metrics
-from tests.factories import make_study
+from tests.factories import make_record, make_study
 
 POSITIVE = st.floats(1e-3, 1e3)
 VALUES = st.lists(POSITIVE, min_size=1, max_size=12)
@@ -332,3 +334,28 @@ def test_a_thing_that_is_measured_twice_differs_in_5_percent_at_most(
         )
     most = 3 * worlds
     assert found / most <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / most)
+
+
+NAMES = {
+    "python -m aiohttp.web -P {port} app:of": "aiohttp.web",
+    "/usr/bin/granian --port {port} app:app": "granian",
+    "uvicorn app:app --port {port}": "uvicorn",
+    "uvicorn app:app --port {port} --workers 2 --reload": "uvicorn --workers 2 --reload",
+    "uvicorn app:app --port {port} --workers 3": "uvicorn --workers 3",
+}
+
+
+def test_commands_are_shown_by_what_tells_them_apart() -> None:
+    trial = Trial(target=Command("app {port}")).to_dict()
+    axes = [{"target.command": command} for command in NAMES]
+    study = Study([make_record(axes=one, trial=trial) for one in axes], ["target.command"])
+
+    assert [row[0] for row in study.table().rows] == [*NAMES.values()]
+    assert all(name in study.plot().alt for name in NAMES.values())
+    assert "server memory (MB)" in study.table().headers
+    assert [one["target.command"] for one in study.to_dict()["summary"]] == [*NAMES]
+    assert {one.metric for one in study.comparisons()} == {*comparisons.OF_SERVERS}
+    assert study.compare("time", of=axes[0], to=axes[1]).n == 1
+    twins = Study([make_record(axes={"target.command": f"app{n * ' '}{{port}}"}) for n in (1, 2)],
+                  ["target.command"])  # fmt: skip
+    assert [row[0] for row in twins.table().rows] == ["app {port}", "app  {port}"]

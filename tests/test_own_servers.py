@@ -266,16 +266,27 @@ def test_the_line_of_the_readme_compares_servers(
 ) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     line = re.search(r"^labkit (compare --axis 'target.command=.*)$", readme, re.MULTILINE)[1]
-    words = [*shlex.split(line.replace("5000", "300")), "--repeats", "1", "--json", "-"]
+    more = re.findall(r"`(\|(?:granian|hypercorn) [^`]*)`", readme)
+    listed = (
+        line.replace("5000", "300")
+        .replace("wire", "aiohttp")
+        .replace("no-access-log", "no-access-log" + "".join(more))
+    )
+    words = [*shlex.split(listed), "--repeats", "1", "--json", str(tmp_path / "all.json")]
     monkeypatch.setattr(sys, "argv", ["labkit", *words])
     monkeypatch.setenv("LABKIT_STORE", str(tmp_path))
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    first, second = json.loads(capsys.readouterr().out)["records"]
+    records = json.loads((tmp_path / "all.json").read_text())["records"]
+    shown = capsys.readouterr().out
 
     assert not ended.value.code
-    for record in (first, second):
+    assert len(records) == 4
+    assert "notebooks.example_app" not in shown
+    for words in ("aiohttp.web ", "uvicorn ", "granian ", "hypercorn ", "server memory (MB)"):
+        assert words in shown
+    for record in records:
         assert record["counts"]["ok"] == 300
         assert record["received"]["decoded_bytes"] == 300 * len(example_app.BODY)
         assert record["server"]["cpu_s"] > 0

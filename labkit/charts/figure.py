@@ -24,7 +24,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import style
 from labkit.errors import BadInput
 from labkit.escaping import visible
@@ -167,16 +167,7 @@ class Chart(Figure):
 # Notes: under which conditions the figures were measured, and how far to trust each arm.
 
 MARKS = {"valid": "", "warn": "\N{WARNING SIGN}", "invalid": "\N{BALLOT X}"}
-_CONDITIONS = {
-    "strategy": "{}",
-    "requests": "{:,} requests",
-    "seconds": "{:g} s",
-    "stages": "stages {}",
-    "limit": "limit {:,}",
-    "warmup": "after a warm-up of {}",
-    "delay": "delay {}",
-    "loop": "{}",
-}
+_CONDITIONS: Mapping[str, str] = paths.table("tables.toml")["conditions"]
 
 
 def shared_conditions(frame: pd.DataFrame, *, strategy: bool = False) -> str:

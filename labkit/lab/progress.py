@@ -121,8 +121,8 @@ class LiveLine(Lines):
     def _show(self, status: str, share: float = 0.0) -> None:
         """Draw over the line that is there, no wider than the terminal."""
         bar = f"{'█' * round(min(share, 1.0) * BAR):░<{BAR}}"
-        line = f"{self._done + 1}/{self._trials} {bar} {self._label}: {status}"
         width = shutil.get_terminal_size().columns
+        line = f"{self._done + 1}/{self._trials} {bar} {self._label[: width // 2]}: {status}"
         self._write(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")
 
 

@@ -138,13 +138,6 @@ class Server(Struct, frozen=True, kw_only=True):
     connections_left: int | None = None
     waited_percent: float | None = None
 
-    @property
-    def cpu_us_per_request(self) -> float | None:
-        """Return the CPU that the server used for one request, in microseconds."""
-        if self.cpu_s is None or not self.requests:
-            return None
-        return 1e6 * self.cpu_s / self.requests
-
 
 class LoopLag(Struct, frozen=True, kw_only=True):
     """How late the client's event loop ran a timer that was due, in seconds; `n` timers came due.
@@ -288,6 +281,13 @@ class Record(Measurement, frozen=True, kw_only=True):
         if "url" in target:
             return f"{target['url']}{path or ''}"
         return " ".join(filter(None, [target.get("command", target.get("kind")), path]))
+
+    @property
+    def server_cpu_us_per_request(self) -> float | None:
+        """Return the CPU that the server used for each request that ended, or that it counted."""
+        server, ended = self.server or Server(), self.counts.sent - self.counts.cancelled
+        requests = server.requests or ended
+        return 1e6 * server.cpu_s / requests if server.cpu_s is not None and requests else None
 
     @property
     def busy_percent(self) -> float | None:

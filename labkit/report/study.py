@@ -88,13 +88,17 @@ class Outcome(Result):
     def _summary(self) -> pd.DataFrame:
         return stats.summary_of(self.records, self.by, self._frame)
 
+    @cached_property
+    def _short(self) -> pd.DataFrame:
+        return stats.short(self._frame, self.by)
+
     def plot(self, kind: str = "time") -> Chart:
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
-        return charts.plot(kind, self.records, self.by, self._frame)
+        return charts.plot(kind, self.records, self.by, self._short)
 
     def table(self) -> Table:
         """Return one row an arm."""
-        return tables.of_study(self.records, self.by, self._summary)
+        return tables.of_study(self.records, self.by, stats.short(self._summary, self.by))
 
     def missed(self, *thresholds: str) -> list[str]:
         """Return a sentence for each arm that misses a threshold, as in `missed("p99 > 0.2")`.
@@ -157,7 +161,7 @@ class Outcome(Result):
             title,
             lead,
             *own,
-            html.section("All figures", tables.of_study(every, self.by, self._summary).html()),
+            html.section("All figures", Outcome.table(self).html()),
             html.section("The first run of each", *timelines),
             html.section("Warnings", html.listed(notes)),
             html.section("First errors", html.listed(list(errors))),
@@ -269,7 +273,9 @@ class Study(Outcome):
 
     def _tables(self) -> list[Table]:
         """Return the table, and where one axis was varied each arm's ratio to the first."""
-        compared = self.comparisons() if len(self.by) == 1 and self.by != ["rate"] else []
+        compared = []
+        if len(self.by) == 1 and self.by != ["rate"]:
+            compared = comparisons.compare_with_first(self.records, self.by, self._short)
         return [self.table(), *([tables.of_comparisons(compared)] if compared else [])]
 
     def text(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.escaping import visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
@@ -40,7 +40,9 @@ def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame
 
     `summary` is `stats.summary_of` of these records.
     """
-    table = words(summary, by, SHOWN, ranged="wall_s")
+    of_server = {*map(guards.compared, records)} == {"server"}
+    columns = paths.table("tables.toml")["server"] if of_server else SHOWN
+    table = words(summary, by, columns, ranged="wall_s")
     return replace(table, says=meaning(records, by, summary))
 
 

@@ -17,6 +17,7 @@ from labkit.stats.frames import doubt_sentences as doubt_sentences
 from labkit.stats.frames import doubts_of as doubts_of
 from labkit.stats.frames import frame as frame
 from labkit.stats.frames import plain as plain
+from labkit.stats.frames import short as short
 from labkit.stats.frames import summary as summary
 from labkit.stats.frames import summary_rows as summary_rows
 from labkit.stats.frames import worst as worst

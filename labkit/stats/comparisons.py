@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from labkit.escaping import escape, visible
-from labkit.record import codes
+from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.stats import frames
 from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio, of_value
@@ -136,6 +136,7 @@ def repeats_text(n: int) -> str:
 
 # The metrics that arms are compared by where none is named.
 COMPARED = ("wall_s", "throughput_rps", "cpu_us_per_request", "process_peak_rss_bytes")
+OF_SERVERS = ("wall_s", "throughput_rps", "server_cpu_us_per_request", "server_peak_rss_bytes")
 # Doubts that no comparison adds to its reason: that it lacks a value says as much.
 _OBVIOUS = (codes.UNKNOWN, MISSING)
 
@@ -175,10 +176,13 @@ def compare_with_first(
 ) -> list[Against]:
     """Compare every arm of the axes `by` but the first with the first, in order of appearance.
 
-    `frame` is `stats.frame` of the records. The metrics are `COMPARED`.
+    `frame` is `stats.frame` of the records. The metrics are `COMPARED`, or `OF_SERVERS` where these
+    are compared.
     """
+    of_server = {*map(guards.compared, records)} == {"server"}
+    metrics = OF_SERVERS if of_server else COMPARED
     first, *others = [settings for settings, _ in frames.arms(frame, by)] or [{}]
-    return _compare_pairs(records, COMPARED, [(other, first) for other in others], frame)
+    return _compare_pairs(records, metrics, [(other, first) for other in others], frame)
 
 
 def _compare_pairs(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
+from labkit import paths
 from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.record.codes import CODES
@@ -24,25 +26,15 @@ from labkit.stats.metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
+# The program of a command (of Python's, what it runs), and the rest; an option with its value.
+_PROGRAM = re.compile(r"^\s*(?:\S*python\S*\s+(?:-\S+\s+)*)?(?:\S*/)?(\S+)(.*)", re.DOTALL)
+_OPTIONS = re.compile(r"-\S+(?:\s+[^-\s]\S*)?|\S+")
 # A value of an arm for each interleaved block, by study and repeat.
 Blocks = dict[Hashable, float | None]
 # From best to worst.
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
-_OF_TRIAL = {
-    "strategy": "strategy",
-    "loop": "loop",
-    "requests": "workload.requests",
-    "seconds": "workload.seconds",
-    "stages": "workload.stages",
-    "stages_of": "workload.stages_of",
-    "limit": "workload.limit",
-    "warmup": "workload.warmup",
-    "think": "workload.think",
-    "delay": "target.delay",
-    "transport": "transport.kind",
-    "target": "target.kind",
-}
+_OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
 # What is asked for where no path is given, by the kind of target.
 _PATHS = {"http": "/{item}", "command": "/", "url": "/"}
 # The columns of a frame before its axes and metrics.
@@ -171,6 +163,24 @@ def arm_label(settings: Mapping[str, Any]) -> str:
         else:
             words.append(f"{name} {str(value).lower()}")
     return visible(", ".join(words), lines=False) or "all"
+
+
+def short(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return a frame with short commands in the columns `by`, as tables and charts show them.
+
+    A command is named by its program, and the words that not all of this program's commands have.
+    """
+    found = {value for name in by for value in frame[name] if "{port}" in str(value)}
+    programs, names = dict[str, dict[str, list[str]]](), dict[str, str]()
+    for command in found:
+        program, rest = _PROGRAM.findall(command)[0]
+        programs.setdefault(program, {})[command] = _OPTIONS.findall(rest)
+    for program, commands in programs.items():
+        common = set.intersection(*map(set, commands.values()))
+        for command, words in commands.items():
+            names[command] = " ".join([program, *(one for one in words if one not in common)])
+    told_apart = len({*names.values()}) == len(names) > 0
+    return frame.replace(dict.fromkeys(by, names)) if told_apart else frame
 
 
 def plain(value: Any) -> Any:
