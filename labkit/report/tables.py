@@ -125,14 +125,7 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     )
 
 
-# How the name of a metric ends: here, in OpenMetrics, its unit there, and how many of it.
-_OPEN_UNITS = {
-    "_us_per_request": ("_per_request", "_seconds", 1e-6),
-    "_percent": ("", "_ratio", 0.01),
-    "_rps": ("", "_requests_per_second", 1.0),
-    "_bytes": ("", "_bytes", 1.0),
-    "_s": ("", "_seconds", 1.0),
-}
+_OPEN_UNITS: Mapping[str, Any] = paths.table("tables.toml")["openmetrics"]
 
 
 def openmetrics(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
