@@ -35,18 +35,16 @@ class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
     core: int | None = None
 
 
-def main(arguments: list[str]) -> int:
+def main(name: str) -> int:
     """Measure once and print the figures; return 2 for what cannot be measured."""
     job, out = lifeline.take_job(ExperimentJob)
     lifeline.end_with_parent()
 
     async def measure() -> dict[str, Any]:
-        if len(arguments) != 1:
-            raise BadInput("usage: python -m labkit.measured.experiments NAME")
         try:
-            return await watched(experiments.load(arguments[0])(job.url, **job.settings), job.pid)
+            return await watched(experiments.load(name)(job.url, **job.settings), job.pid)
         except TypeError as error:
-            raise BadInput(f"the experiment {arguments[0]} cannot be run so: {error}") from None
+            raise BadInput(f"the experiment {name} cannot be run so: {error}") from None
 
     try:
         lifeline.send(out, asyncio.run(measure()))
@@ -87,4 +85,4 @@ async def watched(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))

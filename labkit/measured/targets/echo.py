@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import socket
 import sys
 from contextlib import suppress
@@ -24,17 +23,13 @@ RECEIVE_BYTES = 102_400
 MAX_LINE = 1 << 20
 PAUSE_S = 0.1
 
-USAGE = """usage: python -m labkit.measured.targets.echo '{"api": "protocol", "loop": "uvloop"}'"""
-
 
 class Sockets:
     """`loop.sock_accept`, `sock_recv` and `sock_sendall`: a task for each connection."""
 
     def __init__(self, settings: EchoServer) -> None:
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        self._listening = socket.create_server(
-            (settings.host, settings.port), family=family, backlog=process.BACKLOG
-        )
+        where = (settings.host, settings.port)
+        self._listening = socket.create_server(where, backlog=process.BACKLOG)
         self._listening.setblocking(False)
         self.sockets = [self._listening]
         self._echoing: set[asyncio.Task[None]] = set()
@@ -118,13 +113,7 @@ async def start(settings: EchoServer) -> process.Listening:
 
 def announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
     """Return what to print once connections are accepted."""
-    loop = process.loop_name()
-    in_force = {
-        "api": settings.api,
-        "loop": loop,
-        "python": platform.python_version(),
-        "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
-    }
+    in_force = {"api": settings.api, **process.in_force()}
     return {"url": f"tcp://{host}:{port}", "pid": os.getpid(), "in_force": in_force}
 
 
@@ -134,4 +123,4 @@ def serve(settings: EchoServer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(sys.argv[1:], EchoServer, serve, USAGE))
+    sys.exit(process.run(EchoServer, serve))

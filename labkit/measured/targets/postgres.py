@@ -42,7 +42,6 @@ from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.targets import PostgresServer
 
-USAGE = """usage: python -m labkit.measured.targets.postgres '{"rows": 10000}'"""
 USER = "labkit"
 # The system allows 107 bytes for the path of a socket, with names of the folder and the server.
 MAX_TEMPORARY_PATH = 74
@@ -267,4 +266,4 @@ async def read_counts(dsn: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(sys.argv[1:], PostgresServer, serve, USAGE))
+    sys.exit(process.run(PostgresServer, serve))

@@ -12,6 +12,7 @@ import errno
 import gc
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -75,20 +76,19 @@ def listen(settings: Settings, start: Start[Settings], announce: Announce[Settin
     return 0
 
 
-def run(arguments: list[str], kind: type[Work], work: Callable[[Work], int], usage: str) -> int:
-    """Do `work` with the settings in `arguments`; return its status, 0 where a signal ended it.
+def run(kind: type[Work], work: Callable[[Work], int]) -> int:
+    """Do `work` with the settings that are the argument; return its status, 0 after a signal.
 
     The signal raises `SystemExit` in `work`, which cleans up after itself.
     """
     for number in SIGNALS:
         signal.signal(number, lambda *_: sys.exit(0))
     try:
-        if len(arguments) != 1:
-            raise BadInput(usage)
+        described = " ".join(sys.argv[1:])
         try:
-            settings = msgspec.json.decode(arguments[0], type=kind)
+            settings = msgspec.json.decode(described, type=kind)
         except msgspec.DecodeError as error:
-            raise BadInput(f"the server's settings are {arguments[0]!r}: {error}") from None
+            raise BadInput(f"the server's settings are {described!r}: {error}") from None
         if settings.die_with_stdin:
             lifeline.end_with_parent(0)
         lifeline.raise_descriptor_limit()
@@ -207,6 +207,8 @@ def cannot_listen(settings: Listener, error: OSError) -> BadInput:
     )
 
 
-def loop_name() -> str:
-    """Return the kind of the running loop: asyncio or uvloop."""
-    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+def in_force() -> dict[str, Any]:
+    """Return the loop that runs here, asyncio or uvloop, and the versions."""
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    version = sys.modules["uvloop"].__version__ if loop == "uvloop" else None
+    return {"loop": loop, "python": platform.python_version(), "uvloop": version}

@@ -36,8 +36,6 @@ KEYS_AT_A_TIME = 1_000
 # After this time the keys in a server of the user's own expire, whatever became of the lab.
 EXPIRE_S = 86_400
 
-USAGE = """usage: python -m labkit.measured.targets.valkey '{"keys": 1000, "value_bytes": 64}'"""
-
 # URL, process id (None where it is not the lab's), and a client.
 Server = tuple[str, int | None, redis.Redis]
 
@@ -191,4 +189,4 @@ def read_counts(client: redis.Redis) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(process.run(sys.argv[1:], ValkeyServer, serve, USAGE))
+    sys.exit(process.run(ValkeyServer, serve))

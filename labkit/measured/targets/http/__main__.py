@@ -8,7 +8,6 @@ connections out among them (SO_REUSEPORT), and `engine.SharedCounters` adds up w
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -29,13 +28,6 @@ from labkit.measured.targets.http.engine import Engine
 from labkit.measured.targets.http.protocol import ServerConnection
 from labkit.spec.targets import HttpServer
 
-USAGE = """usage: python -m labkit.measured.targets.http '{"port": 8080, "delay": "0.1"}'"""
-
-
-def main(arguments: list[str]) -> int:
-    """Serve until a signal comes; return 0 then, and 2 where nothing could start."""
-    return process.run(arguments, HttpServer, serve, USAGE)
-
 
 def serve(settings: HttpServer) -> int:
     """Serve in this process, or in several workers below it; return the exit status."""
@@ -49,13 +41,17 @@ async def start(settings: HttpServer) -> asyncio.Server:
     engine = Engine(settings)
     connections = Connections(settings.request_timeout_s, settings.idle_timeout_s)
     connections.start()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if settings.tls else None
+    if tls is not None:
+        folder = _certificates()
+        tls.load_cert_chain(folder / "server.pem", folder / "server.key")
     server = await asyncio.get_running_loop().create_server(
         lambda: ServerConnection(engine, connections),
         settings.host,
         settings.port,
         backlog=ACCEPT_AT_ONCE,
         reuse_port=settings.workers > 1 or None,
-        ssl=_tls() if settings.tls else None,
+        ssl=tls,
     )
     # asyncio accepts as many as it is told may wait, and fails for each that has no descriptor.
     for lent in server.sockets:
@@ -68,12 +64,6 @@ def _certificates() -> Path:
     from labkit import paths  # here: without TLS a server of one process has no folder
 
     return paths.certificates()
-
-
-def _tls() -> ssl.SSLContext:
-    context, folder = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), _certificates()
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    return context
 
 
 def announcement(settings: HttpServer, host: str, port: int) -> str | dict[str, Any]:
@@ -123,8 +113,6 @@ def _reserve_port(settings: HttpServer) -> socket.socket:
         with socket.socket(family) as alone:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind((settings.host, settings.port))
-    if not hasattr(socket, "SO_REUSEPORT"):
-        raise OSError(errno.ENOTSUP, "this system cannot share a port among processes")
     shared = socket.socket(family)
     try:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -150,4 +138,4 @@ def _worker(settings: HttpServer) -> Iterator[subprocess.Popen[bytes]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(process.run(HttpServer, serve))

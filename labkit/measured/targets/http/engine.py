@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
-import sys
 from collections import Counter, deque
 from contextlib import suppress
 from itertools import count
@@ -61,13 +59,10 @@ class Engine:
         self.alarm = Alarm(best_clock)
         folder = settings.counters_folder
         self._shared = SharedCounters(folder, self.stats) if folder else None
-        loop = process.loop_name()
         self._in_force = {
             "engine": "wire",  # records name it; those of other versions have others
-            "loop": loop,
-            "python": platform.python_version(),
             "httptools": httptools.__version__,
-            "uvloop": sys.modules["uvloop"].__version__ if loop == "uvloop" else None,
+            **process.in_force(),
             "pid": os.getpid(),
             "workers": settings.workers,
             "delay": settings.delay,
