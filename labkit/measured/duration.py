@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter_ns
 
-from labkit.errors import BadInput
 from labkit.measured.probes.meter import Fetch, Meter, counted
 from labkit.measured.probes.window import Window
 from labkit.measured.strategies._guard import cancel_and_wait, this_task
 from labkit.record.requests import Staged, Warmup
 from labkit.spec.delays import Delay, Stage, value_at
 from labkit.spec.trial import Trial
+from labkit.spec.validation import refusal
 
 # Items that a strategy may have taken and not sent: it takes all of them then, for ever.
 MAX_AHEAD = 1 << 16
@@ -51,9 +51,7 @@ class TimedItems:
                 return
             self._taken = item + 1
             if not item % MAX_AHEAD and item - self._meter.sent >= MAX_AHEAD // 2:
-                raise BadInput(
-                    f"items have no end before the clock's, and {item:,} were taken at once"
-                )
+                raise refusal("endless", taken=item)
             yield item
 
     def end(self, task: asyncio.Future[object]) -> None:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from labkit.errors import BadInput
+from labkit.spec.validation import refusal
 
 _PR_SET_PDEATHSIG = 1
 
@@ -143,7 +143,5 @@ def loop_factory(loop: str, field: str = "trial.loop") -> Callable[[], asyncio.A
     try:
         factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     except ImportError:
-        raise BadInput(
-            f"{field} is 'uvloop': it is not installed here; install it, or write asyncio"
-        ) from None
+        raise refusal("uvloop-here", field=field) from None
     return factory

@@ -14,7 +14,6 @@ from typing import Any
 
 import yappi
 
-from labkit.errors import BadInput
 from labkit.profiler.callgraph import (
     Call,
     CallGraph,
@@ -24,6 +23,7 @@ from labkit.profiler.callgraph import (
     ProfileResult,
 )
 from labkit.profiler.slow_callbacks import SlowCallbacks, name_of
+from labkit.spec.validation import refusal
 
 Fetch = Callable[[int], Awaitable[object]]
 Strategy = Callable[..., Awaitable[object]]
@@ -51,10 +51,7 @@ class Profiler:
     def start(self) -> None:
         """Start yappi. Raises `BadInput` where it runs already: a process has only one."""
         if yappi.is_running():
-            raise BadInput(
-                "the profiler yappi is running in this process already: there is only one; "
-                "end it with yappi.stop()"
-            )
+            raise refusal("yappi")
         self._before = yappi.get_clock_type()
         yappi.clear_stats()
         yappi.set_clock_type(self.clock)

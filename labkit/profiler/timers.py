@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from labkit.errors import BadInput
 from labkit.record import histogram
+from labkit.spec.validation import refusal
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _MS = ("mean", "p50", "p99", "max")
@@ -52,10 +53,7 @@ class Timing:
         takes time of its own.
         """
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise BadInput(
-                f"timer {self.name!r} decorates {function.__name__}, a generator function: time "
-                "the block that runs through it"
-            )
+            raise refusal("generator", timer=self.name, function=function.__name__)
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)

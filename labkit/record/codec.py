@@ -12,13 +12,14 @@ beside the record, which gets lost. By hand: `head -c -78 FILE | sha256sum`.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from labkit.errors import RecordDamaged
 from labkit.record.record import SCHEMA_VERSION, Record
+from labkit.spec.validation import refusal
 
 T = TypeVar("T")
 _HEAD, _TAIL = b'{"checksum":"sha256",', b',"sha256":"'
@@ -43,17 +44,12 @@ def decode(data: bytes, where: str = "the record") -> Record:
     line = data.removesuffix(b"\n")
     whole, tail = line[:-_TAIL_BYTES], line[-_TAIL_BYTES:]
     if (line.startswith(_HEAD) or tail.startswith(_TAIL)) and tail != _tail(whole):
-        raise _damaged(where, "its checksum is of other bytes")
+        raise refusal("damaged", RecordDamaged, where=where, why="its checksum is of other bytes")
     version = parse(data, _Versioned, where).schema_version
     if version is None:
-        raise RecordDamaged(
-            f"{where} is JSON, but no record (it has no schema_version): move its file elsewhere"
-        )
+        raise refusal("not-a-record", RecordDamaged, where=where)
     if version > SCHEMA_VERSION:
-        raise RecordDamaged(
-            f"{where} has schema_version {version}: this labkit reads versions up to "
-            f"{SCHEMA_VERSION}; install a newer labkit to read it"
-        )
+        raise refusal("schema", RecordDamaged, where=where, version=version, most=SCHEMA_VERSION)
     return parse(data, Record, where)
 
 
@@ -62,15 +58,8 @@ def parse(data: bytes, type_: type[T], where: str) -> T:
     try:
         return msgspec.json.decode(data, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _damaged(where, error) from None
+        raise refusal("damaged", RecordDamaged, where=where, why=error) from None
 
 
 def _tail(whole: bytes) -> bytes:
     return _TAIL + sha256(whole).hexdigest().encode() + b'"}'
-
-
-def _damaged(where: str, why: Any) -> RecordDamaged:
-    return RecordDamaged(
-        f"{where} is damaged ({why}): a record is one whole JSON document; restore it "
-        "from a copy, or move its file elsewhere"
-    )

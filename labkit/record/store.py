@@ -155,14 +155,9 @@ class Store:
         found = [record_id] if record_id in found else found
         if not found:
             near = validation.did_you_mean(record_id, ids)
-            raise RecordNotFound(
-                f"no record has the id {record_id!r} in {self.folder}{near}; "
-                "'labkit results list' shows all"
-            )
+            raise refusal("no-record", RecordNotFound, id=record_id, where=self.folder, near=near)
         if len(found) > 1:
-            raise RecordNotFound(
-                f"{len(found)} records have an id that starts with {record_id!r}: write more of it"
-            )
+            raise refusal("ids", RecordNotFound, number=len(found), id=record_id)
         return self._read(found[0])
 
     def ids(self) -> list[str]:
@@ -209,17 +204,12 @@ class Store:
         where = f"record {name if _SAFE.issuperset(name) else repr(name)}"
         record = decode(_bytes_of(self.folder / f"{name}.json", where), where)
         if record.id != name or not _SAFE.issuperset(name):
-            raise RecordDamaged(
-                f"{where} is damaged (it holds the id {record.id!r}): "
-                "a file is named by its record's id; rename it"
-            )
+            raise refusal("other-id", RecordDamaged, where=where, id=record.id)
         return record
 
     def _path(self, record_id: str) -> Path:
         if not record_id or not _SAFE.issuperset(record_id):
-            raise RecordNotFound(
-                f"record id is {record_id!r}: an id holds letters, digits, '-' and '_' only"
-            )
+            raise refusal("id", RecordNotFound, id=record_id)
         return self.folder / f"{record_id}.json"
 
 
@@ -234,10 +224,8 @@ def _bytes_of(path: Path, where: str) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise RecordDamaged(f"{where} is no regular file: move it elsewhere")
         if found.st_size > most:
-            raise RecordDamaged(
-                f"{where} has {found.st_size:,} bytes: at most {most:,} are read; delete its "
-                f"file, or set {CEILING}"
-            )
+            about = {"where": where, "size": found.st_size, "most": most, "variable": CEILING}
+            raise refusal("too-large", RecordDamaged, **about)
         with path.open("rb") as file:
             return file.read(found.st_size + 1)
     except OSError as error:

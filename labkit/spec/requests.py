@@ -64,10 +64,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for name, value in self.headers.items():
             # A value may be a password: it is not repeated.
             if not _TOKEN.fullmatch(name) or not (value.isascii() and value.isprintable()):
-                raise BadInput(
-                    f"headers hold {name!r}: a name must be a word, and its value printable ASCII "
-                    "in one line"
-                )
+                raise refusal("header", name=name)
             if name.lower() in FRAMING:
                 raise BadInput(f"headers hold {name!r}: the transport itself sets that one")
         if len(self.body or b"") > MAX_BODY_BYTES:
@@ -146,10 +143,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
 
 
 def _bad_path(path: str, role: str = "") -> BadInput:
-    return BadInput(
-        f"{role}path is {path!r}: it must start with '/' and hold printable ASCII without spaces; "
-        "write the number of the item as {item}"
-    )
+    return refusal("path", role=role, path=path)
 
 
 def request_of(
@@ -264,9 +258,7 @@ def with_secrets(asked: RequestSettings, secrets: Mapping[str, str]) -> RequestS
     headers = {**headers_of(asked.headers or "{}"), **secrets}
     lost = [name for name, value in headers.items() if value == HIDDEN]
     if lost:
-        raise BadInput(
-            f"workload.headers hide the value of {lost[0]!r}, as records do: give it again"
-        )
+        raise refusal("hidden", name=lost[0])
     return msgspec.structs.replace(asked, headers=headers) if secrets else asked
 
 
@@ -287,9 +279,7 @@ def _headers_as_text(value: Any) -> Any:
         found = msgspec.json.decode(value) if isinstance(value, str) else value
         return _as_text(msgspec.convert(found, dict[str, str]))
     except (msgspec.DecodeError, msgspec.ValidationError):
-        raise BadInput(
-            "workload.headers must be a mapping of names to texts, or lines of 'Name: value'"
-        ) from None
+        raise refusal("headers") from None
 
 
 def _params_as_text(value: Any) -> Any:

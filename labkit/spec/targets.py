@@ -116,14 +116,18 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
 
 
 class EchoServer(EchoTarget, frozen=True, kw_only=True, tag=False):
-    """How the target `echo` is started: at any free port of loopback."""
+    """How the target `echo` is started."""
 
     role = "serve"
-    host: ClassVar[str] = "127.0.0.1"
-    port: ClassVar[int] = 0
 
+    host: str = "127.0.0.1"
+    port: Port = 0
     core: int | None = None
     die_with_stdin: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_listening(self.host, None)
 
 
 class UrlTarget(Target, frozen=True, kw_only=True, tag="url"):

@@ -289,10 +289,8 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
             raise self._unheeded("pool_timeout_s", "blocking or pipeline")
 
     def _unheeded(self, name: str, modes: str) -> BadInput:
-        return BadInput(
-            f"transport.{name} is {getattr(self, name)!r} with transport.mode {self.mode!r}, "
-            f"which does not heed it: leave it out, or set the mode to {modes}"
-        )
+        value = getattr(self, name)
+        return refusal("unheeded", name=name, value=value, mode=self.mode, modes=modes)
 
     @property
     def queues(self) -> bool:

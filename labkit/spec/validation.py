@@ -128,11 +128,11 @@ def check(field: str, value: Any, type_: Any) -> None:
         raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
-def refusal(which: str, **values: Any) -> BadInput:
+def refusal(which: str, error: type[BadInput] = BadInput, /, **values: Any) -> BadInput:
     """Return the error whose sentence `data/refusals.toml` has, with these values."""
     from labkit import paths  # here: a measured process needs it for no other reason
 
-    return BadInput(paths.table("refusals.toml")[which].format(**values))
+    return error(paths.table("refusals.toml")[which].format(**values))
 
 
 def split_list(text: str, *, commas: bool = True) -> list[str]:

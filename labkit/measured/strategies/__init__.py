@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from labkit.errors import BadInput
 from labkit.measured.strategies._guard import Fetch, Strategy, Tally, strategy
 from labkit.spec.registry import STRATEGIES
-from labkit.spec.validation import unknown
+from labkit.spec.validation import refusal, unknown
 
 __all__ = ["NAMES", "Fetch", "Strategy", "Tally", "load", "strategy"]
 
@@ -46,9 +45,7 @@ def load(name: str) -> Strategy:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         install = _INSTALL.get(package, "'labkit[peers]'")
-        raise BadInput(
-            f"strategy is {name!r}, which needs the package {package!r}: pip install {install}"
-        ) from error
+        raise refusal("package", name=name, package=package, install=install) from error
     found: Strategy = getattr(module, name)
     return found
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
-from labkit.errors import BadInput
 from labkit.spec import trial
-from labkit.spec.validation import AtLeastOne, check
+from labkit.spec.validation import AtLeastOne, check, refusal
 
 T = TypeVar("T")
 
@@ -129,10 +128,7 @@ def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
     function and for a `limit` that is not a whole number of at least 1.
     """
     if not inspect.iscoroutinefunction(function):
-        raise BadInput(
-            f"strategy is {function!r}: it must be a coroutine function; "
-            "write 'async def name(fetch, items, limit)'"
-        )
+        raise refusal("decorated", function=function)
 
     @wraps(function)
     async def guarded(fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any) -> Tally:

@@ -29,7 +29,8 @@ class Sockets:
 
     def __init__(self, settings: EchoServer) -> None:
         where = (settings.host, settings.port)
-        self._listening = socket.create_server(where, backlog=process.BACKLOG)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        self._listening = socket.create_server(where, family=family, backlog=process.BACKLOG)
         self._listening.setblocking(False)
         self.sockets = [self._listening]
         self._echoing: set[asyncio.Task[None]] = set()

