@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from labkit import stats
 from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
 from labkit.lab.awaiting import awaited
@@ -35,7 +36,6 @@ from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
 from labkit.spec.targets import HttpServer
-from labkit.stats import MIN_REPEATS, sustained
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
 
@@ -250,7 +250,7 @@ async def _sweep_rates(base: Trial, run: Callable[..., Any], **how: int) -> Stud
     while high > MAX_STEP * low and 1 <= rate <= MAX_RPS:
         steps = plan.interleave(plan.arms(base, {"rate": [rate]}), **how)
         records += await run(steps, study=records[0].study if records else None)
-        (verdict,) = (one.verdict for one in sustained(records) if one.rate_rps == rate)
+        (verdict,) = (one.verdict for one in stats.sustained(records) if one.rate_rps == rate)
         low, high = (rate, high) if verdict == "holds" else (low, rate)
         middle = 2 * low if high == math.inf else math.sqrt(low * high) or high / 2
         rate = float(round(middle))
@@ -393,7 +393,7 @@ async def audit(
     validation.check("comparisons", comparisons, validation.Repeats)
     file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
     others = [arm.id for arm in file.arms if arm.id not in same]
-    repeats = comparisons * MIN_REPEATS
+    repeats = comparisons * stats.MIN_REPEATS
     compared = await run_file(
         file, scale, only=same, repeats=repeats, store=store, reporter=reporter
     )
@@ -406,8 +406,6 @@ def results(store: Store | None = None) -> pd.DataFrame:
 
     A file that is left out, as it holds no such record, is named on standard error.
     """
-    from labkit import stats
-
     return stats.frame((store or Store()).records())
 
 
@@ -417,8 +415,6 @@ def read(*files: Path | str) -> pd.DataFrame:
     Raises `BadInput` for a file that has no such results.
     """
     import pandas as pd
-
-    from labkit import stats
 
     rows = [{"id": Path(one).name, **stored.others(Path(one))} for one in files]
     return pd.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
