@@ -1,4 +1,4 @@
-"""Machines as the doctor reads them, without reading any."""
+"""Tables of cases, which are data; and machines as the doctor reads them, without reading any."""
 
 from __future__ import annotations
 
