@@ -18,7 +18,8 @@ from typing import Any
 import example_app
 import psutil
 import pytest
-from factories import make_record
+from factories import STUDIES, make_record
+from machines import checks
 from servers import Running, ran, serving
 from targets import ending
 
@@ -193,17 +194,7 @@ async def test_a_command_that_never_answers_says_why(command: str, says: str) ->
             pass
 
 
-@pytest.mark.parametrize(
-    ("command", "says"),
-    [
-        ("uvicorn app:app --port", "must say where the port goes"),
-        ("uvicorn 'app:app {port}", "does not parse"),
-        ("uvicorn app:app {port} | tee log", "it has no shell"),
-        ("", "must be one program"),
-        ("no-such-program {port}", "there is no program 'no-such-program'"),
-        ("PORT={port} python app.py", "or write its path, with env before a variable"),
-    ],
-)
+@pytest.mark.parametrize(("command", "says"), checks("own_servers.toml", "refused"))
 def test_a_command_that_cannot_be_started_is_refused_before(command: str, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         commanded(command)
@@ -217,22 +208,8 @@ def test_a_port_that_is_named_must_be_free() -> None:
     assert commanded("sleep 60", port=port).trial.path == "/"
 
 
-STRANGER = """
-id = "stranger"
-title = "t"
-about = "a"
-min_repeats = 3
-scale.smoke.repeats = 3
-settings = { requests = 1 }
-[[arm]]
-id = "one"
-settings = { "target.command" = "touch ran {port}" }
-"""
-
-
-async def test_a_stranger_s_data_starts_nothing_until_its_user_allows_it(tmp_path: Path) -> None:
-    (tmp_path / "stranger.toml").write_text(STRANGER, encoding="utf-8")
-    name, command = str(tmp_path / "stranger.toml"), lab.Command("touch ran {port}")
+async def test_a_stranger_s_data_starts_nothing_until_its_user_allows_it() -> None:
+    name, command = str(STUDIES / "stranger.toml"), lab.Command("touch ran {port}")
     with pytest.raises(BadInput, match=r"touch ran .*: a study file runs no command"):
         await lab.reproduce(name, scale="smoke")
     with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next

@@ -19,6 +19,7 @@ import pytest
 import redis
 import redis.asyncio
 from calls import kinds, raised
+from counted import turns
 from machines import checks
 from redis import exceptions
 from servers import PATIENCE_S, Ran, ran
@@ -344,8 +345,7 @@ async def test_a_call_that_is_given_up_takes_no_other_with_it(given_up: int) -> 
     client = Pipeline(at_once=False)
     batches = Batches(client, 3)  # type: ignore[arg-type]
     calls = [asyncio.ensure_future(batches.get(key)) for key in "ab"]
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     assert client.sent == [["a", "b"]]
     assert len(asyncio.all_tasks() - before) == 3
     for call in calls[:given_up]:
@@ -353,8 +353,7 @@ async def test_a_call_that_is_given_up_takes_no_other_with_it(given_up: int) -> 
     if given_up == 1:
         client.let_go.set()
     found = await asyncio.gather(*calls, return_exceptions=True)
-    for _ in range(2):
-        await asyncio.sleep(0)
+    await turns(2)
 
     # When all are given up, so is the round trip.
     assert asyncio.all_tasks() == before
