@@ -315,13 +315,8 @@ def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
     """Raise `BadInput` for code that a study file names, which may come from a stranger."""
     works = [] if allowed else [*file.plan(scale, 1).arms.items()]
     for arm, trial in ((arm, work) for arm, work in works if isinstance(work, Trial)):
-        for name, code in {
-            "target.command": getattr(trial.target, "command", None),
-            "strategy": getattr(trial.function, "text", None),
-            "transport": getattr(trial.client, "text", None),
-        }.items():
-            if code is not None:
-                raise validation.refusal("commands", arm=arm, name=name, code=code)
+        for name, code in trial.named_code.items():
+            raise validation.refusal("commands", arm=arm, name=name, code=code)
 
 
 @awaited

@@ -178,6 +178,14 @@ class Trial:
         return None if self.own_strategy else self.options.get("chunk_size")
 
     @property
+    def named_code(self) -> dict[str, str]:
+        """Return by its setting the code that it names as text: a command, functions in files."""
+        named = {"target.command": getattr(self.target, "command", None)}
+        named |= {"strategy": getattr(self.function, "text", None)}
+        named |= {"transport": getattr(self.client, "text", None)}
+        return {setting: code for setting, code in named.items() if code}
+
+    @property
     def requests(self) -> int:
         """Return how many items there are: at most, where the clock ends the trial."""
         # No more are sent to a remote host in that time.
@@ -359,20 +367,17 @@ class Trial:
         if allowed not in (None, allow_remote):
             raise validation.refusal("data-remote", allowed=allowed)
         name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
-        if isinstance(target, Mapping) and "command" in target and not allow_commands:
-            raise validation.refusal("data-command", target=target)
-        named = {"transport": settings.get("transport"), "strategy": None if own else name}
-        for field_, text in named.items() if not allow_commands else ():
-            if registry.FILE.fullmatch(str(text)):
-                raise validation.refusal("data-file", field=field_, name=text)
         options = settings.pop("options", {})
+        if not own:
+            settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
+        trial = cls(**settings, **({} if own else {"strategy": name}))
+        for setting, code in trial.named_code.items() if not allow_commands else ():
+            raise validation.refusal("data-code", setting=setting, code=code)
         if own:
-            trial, options = cls(**settings), registry.shown(options)
+            options = registry.shown(options)
             known = {"strategy": str(name), "own_strategy": True, "options": options}
             vars(trial).update(known, option_types=dict.fromkeys(options, Plain))
-            return trial
-        settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
-        return cls(strategy=name, **settings)
+        return trial
 
 
 def _choose_client(value: Any, now: Mapping[str, Any]) -> tuple[Any, Function | InFile | None]:
