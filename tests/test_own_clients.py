@@ -146,7 +146,7 @@ async def test_it_is_measured_from_a_file_as_any_transport(
     assert (again.to_dict(), again.client) == (record.trial, None)
     with pytest.raises(BadInput, match="pass the function itself"):
         preflight.check(again)
-    with pytest.raises(BadInput, match=r"transport is .client\.py:mine. in data: a file is run"):
+    with pytest.raises(BadInput, match=r"transport is .client\.py:mine. in data: it is run only"):
         Trial.from_dict(record.trial | {"transport": "client.py:mine"})
     with pytest.raises(BadInput, match=r"starts transport 'client.py:mine': a study file runs no"):
         await lab.reproduce(str(STUDY), scale="smoke")
