@@ -8,9 +8,10 @@ colour of the page (`currentColor`); arms differ in dash too, never in colour al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from labkit import paths
 from labkit.escaping import escape
 from labkit.launch.launcher import Progress
 
@@ -26,10 +27,9 @@ COLOURS = (_BLUE, _RED, _GREEN, _PINK, "#E69F00", "#56B4E9", "currentColor", "#8
 # Letters of a label in the legend; a longer one is cut.
 MAX_LABEL = 36
 DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3", "1 4", "5 2 1 2 1 2", "4 6")
-_WIDTH, _HEIGHT, _MARGIN, _TOP, _PLOT_HEIGHT = 264, 116, 12, 22, 78
-_PLOT_WIDTH = _WIDTH - 2 * _MARGIN
+_WIDTH, _HEIGHT, _MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 264, 116, 12, 100, 240, 78
 _ACROSS, _LEGEND_HEIGHT = 3, 18
-_TEXT = 'stroke="none" fill="currentColor"'
+_SVG: Mapping[str, str] = paths.table("picture.toml")
 
 
 class Point(NamedTuple):
@@ -133,51 +133,41 @@ def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
         lines.append((arms[label], stroke, COLOURS[style]))
         x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
         name = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
-        text = f'<text x="{x + 33}" y="{y + 4}" {_TEXT}>{escape(name)}</text>'
-        parts.append(f'<path d="M{x} {y}h28" {stroke}/>{text}')
+        at_text = {"right": x + 33, "below": y + 4, "label": escape(name)}
+        parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, **at_text))
     top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
     for at, panel in enumerate(_PANELS):
         left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
-        drawn = "".join(_panel(panel, lines, end_s))
-        parts.append(f'<g transform="translate({left} {down})">{drawn}</g>')
+        parts.append(_panel(panel, lines, end_s, left=left, down=down))
     titles = ", ".join(panel.title for panel in _PANELS)
     words = escape(f"{titles} over time: {'; '.join(labels)}")
     width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{words}" '
-        f'viewBox="0 0 {width} {height}" width="100%" '
-        'style="max-width:1030px;height:auto;display:block;'
-        'color:var(--jp-content-font-color1,inherit)" '
-        'font-family="var(--jp-ui-font-family,system-ui,sans-serif)" font-size="11">'
-        f"<title>{words}</title>{''.join(parts)}</svg>"
-    )
+    return _SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts))
 
 
-def _panel(panel: _Strip, arms: Sequence[tuple[Points, str, str]], end_s: float) -> Iterator[str]:
-    """Yield a title, an axis from 0 to a round number, the time at its end, and the lines."""
+def _panel(
+    panel: _Strip, arms: Sequence[tuple[Points, str, str]], end_s: float, **place: int
+) -> str:
+    """Return a title, an axis from 0 to a round number, the time at its end, and the lines."""
     columns = [arm.column(panel.column) for arm, _, _ in arms]
     known = [value for column in columns for value in column if value is not None]
     top = _round_up(max([value * panel.scale for value in known] + [panel.least]))
     highest = f"{top:,.10g}" if known else "nothing known yet"
-    bottom, right = _TOP + _PLOT_HEIGHT, _MARGIN + _PLOT_WIDTH
-    yield f'<text x="{_MARGIN}" y="{_TOP - 8}" {_TEXT}><tspan font-weight="600">{panel.title}'
-    yield f'</tspan>, {panel.unit}</text><g fill="none" stroke="currentColor">'
-    yield f'<path d="M{_MARGIN} {bottom}H{right}"/>'
-    yield f'<path d="M{_MARGIN} {_TOP}H{right}" stroke-opacity="0.2"/></g>'
-    yield f'<g text-anchor="end" opacity="0.8" {_TEXT}><text x="{right}" y="{_TOP - 8}">'
-    yield f'{highest}</text><text x="{right}" y="{bottom + 12}">{end_s:.1f} s</text></g>'
+    drawn = ""
     for (arm, stroke, colour), column in zip(arms, columns, strict=True):
         line = [
             # Inside its panel, whatever was reported.
             f"{_MARGIN + point.t_s / end_s * _PLOT_WIDTH:.1f},"
-            f"{bottom - min(max(value * panel.scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
+            f"{_BOTTOM - min(max(value * panel.scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
             for point, value in zip(arm.points, column, strict=True)
             if value is not None
         ]
         if line:
             x, y = line[-1].split(",")
-            yield f'<polyline points="{" ".join(line)}" {stroke}/>'
-            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
+            drawn += f'<polyline points="{" ".join(line)}" {stroke}/>'
+            drawn += f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
+    axes = {"title": panel.title, "unit": panel.unit, "highest": highest, "end_s": end_s}
+    return _SVG["panel"].format(lines=drawn, **axes, **place)
 
 
 def _round_up(value: float) -> float:

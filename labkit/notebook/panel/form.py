@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import ipywidgets as widgets
 
+from labkit import paths
 from labkit.errors import BadInput
 from labkit.escaping import escape
 from labkit.launch import preflight
@@ -33,18 +34,7 @@ Strategy = str | Function
 # A function that a widget calls, with an argument that is not used.
 Handler = Callable[..., None]
 # Fields that are shown at first; the others when 'all settings' is pressed.
-MAIN = (
-    "target",
-    "transport",
-    "repeats",
-    "url",
-    "command",
-    "delay",
-    "query_s",
-    "requests",
-    "limit",
-    "loop",
-)
+MAIN = paths.table("options.toml")["panel"]["main"]
 ROWS = ("target", "transport", "strategy", "workload", "trial")
 # The place below the form, for an error that names no visible field.
 GENERAL = "general"
