@@ -52,8 +52,7 @@ async def arena(
     if not strategies:
         raise refusal("no-entrant")
     among = AMONG if among is None else among
-    if isinstance(among, str) or not isinstance(among, Sequence):
-        raise refusal("among", among=among)
+    validation.check_once("among", among)
     entrants = [_trial(base, strategy) for strategy in strategies]
     # One of the lab's that is examined is not ranked twice.
     known = [one for name in among if (one := _trial(base, name)) not in entrants]

@@ -77,6 +77,7 @@ from typing import NamedTuple
 import msgspec
 
 from labkit.errors import BadInput
+from labkit.spec.validation import refusal
 from labkit.stats.metrics import is_usable
 
 # Fewer repeats give no interval (after Kalibera and Jones, 'Rigorous benchmarking in reasonable
@@ -166,9 +167,7 @@ def of_ratio(
     below 0.5 or not below 1.
     """
     if len(of) != len(to):
-        raise BadInput(
-            f"a ratio has {len(of)} values over {len(to)}: give one pair for each repeat"
-        )
+        raise refusal("ratio", of=len(of), to=len(to))
     if not all(map(is_usable, (*of, *to))):
         raise BadInput("a ratio has a value that is not above 0 and finite: leave that repeat out")
     logs = of_value([math.log(a) - math.log(b) for a, b in zip(of, to, strict=True)], level, family)

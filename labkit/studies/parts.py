@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from labkit.errors import BadInput
 from labkit.spec import validation
+from labkit.spec.validation import refusal
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -120,17 +120,12 @@ class Arm(StudyPart, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.experiment is not None and self.program is not None:
-            raise BadInput(
-                f"arm {self.id!r} has an experiment and a program: leave one of them out"
-            )
+            raise refusal("arm-runs-two", arm=self)
         if self.program is not None and self.rps is None:
-            raise BadInput(f"arm {self.id!r} has a program and no rps: guess its requests a second")
+            raise refusal("arm-rps", arm=self)
         late = bool(self.scales) and "paper" not in self.scales
         if self.published is not None and (self.own or late):
-            raise BadInput(
-                f"arm {self.id!r} has published figures with own {self.own!r} and scales "
-                f"{list(self.scales)!r}: such an arm is the source's, and runs at scale paper"
-            )
+            raise refusal("arm-published", arm=self, scales=list(self.scales))
 
     @property
     def by_others(self) -> bool:
@@ -214,42 +209,23 @@ class Check(StudyPart, frozen=True, kw_only=True):
             fits = not lists
         else:
             fits = self.to is None and len(lists) == 1 and len(lists[0]) > 1
-        named, what = self.arms, self.name
         if bool(self.measure) == bool(self.not_testable):
-            wrong = (
-                f"{what!r} has measure {self.measure!r} and not_testable {self.not_testable!r}: "
-                "set one of them, and leave out the other"
-            )
+            wrong = "measure"
         elif not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            wrong = (
-                f"the band of {what!r} is {self.at_least!r} to {self.at_most!r}: set at_least "
-                "and at_most to finite numbers, the lower one first"
-            )
+            wrong = "band"
         elif self.exact and (self.is_ratio or not ends):
-            wrong = (
-                f"exact of {what!r} is true: it belongs to a number with a band, not to a ratio; "
-                "leave out one of the two"
-            )
+            wrong = "exact"
         elif self.published is not None and not low <= self.published <= high:
-            wrong = (
-                f"published of {what!r} is {self.published!r}, outside its band of {low} to "
-                f"{high}: the source's own figure must agree with it; widen the band"
-            )
+            wrong = "published"
         elif not fits:
-            wrong = (
-                f"of {what!r}, of is {self.of!r}, to {self.to!r} and take {self.take!r}: name one "
-                "arm (and another in to, for a ratio), or a list of arms and what to take of it"
-            )
-        elif len(set(named)) < len(named):
-            wrong = f"{what!r} names {named!r}: name different arms, each once"
+            wrong = "sides"
+        elif len(set(self.arms)) < len(self.arms):
+            wrong = "arms"
         elif self.server is not None and self.experiment is None:
-            wrong = (
-                f"server of {what!r} is set, but only an experiment in code takes one: a trial "
-                "starts its own; leave it out"
-            )
+            wrong = "server"
         else:
             return
-        raise BadInput(wrong)
+        raise refusal(f"check-{wrong}", check=self, low=low, high=high)
 
     @property
     def name(self) -> str:
@@ -318,18 +294,16 @@ class Claim(StudyPart, frozen=True, kw_only=True):
         names = [check.regime for check in decisive]
         measured = [one for one in decisive if one.measure]
         if not any(check.decides for check in self.checks[:1]):
-            wrong = (
-                "no first check with a band: give it one, or say in not_testable why it has none"
-            )
+            wrong = "check"
         elif len(names) > 1 and (len(names) > len({*names}) or not all(names)):
-            wrong = f"the regimes {names!r}: give each check with a band a regime, each its own"
+            wrong = "regimes"
         elif len({(one.measure, one.take, one.band, one.exact) for one in measured}) > 1:
-            wrong = "two measures or bands: one sentence has one; write a claim for each"
+            wrong = "bands"
         elif len({(check.says, check.regime) for check in self.checks}) < len(self.checks):
-            wrong = "two checks with the same says: tell them apart"
+            wrong = "says"
         else:
             return
-        raise BadInput(f"claim {self.id!r} has {wrong}")
+        raise refusal(f"claim-{wrong}", claim=self, names=names)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,19 +24,8 @@ from labkit.spec.plan import Coded, Program, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.spec.validation import check_known, refusal
-from labkit.studies.parts import (
-    EFFECTIVE,
-    Arm,
-    Check,
-    Claim,
-    Judged,
-    Name,
-    Scale,
-    Settings,
-    Source,
-    StudyPart,
-    Text,
-)
+from labkit.studies import parts
+from labkit.studies.parts import Arm, Check, Claim, Judged, Name, Scale, Settings, Source, Text
 
 # Each experiment in code with the figures that it gives, and its settings.
 EXPERIMENTS = paths.table("experiments.toml")
@@ -71,7 +60,7 @@ class StudyPlan:
         return [[arm for arm in self.arms if arm in group] for group in found]
 
 
-class StudyFile(StudyPart, frozen=True, kw_only=True):
+class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
     """A study as its file states it.
 
     `settings` are those that all its trials share, in the names that `Trial` takes. `chart` is what
@@ -187,9 +176,7 @@ class StudyFile(StudyPart, frozen=True, kw_only=True):
                 here = check.at_scale(scale)
                 of, to = (named(here, side, f"{claim.id}/{number}/{side}") for side in ("of", "to"))
                 if of == to:
-                    raise BadInput(
-                        f"of and to of {check.name!r} are the same at {scale}: let them differ"
-                    )
+                    raise refusal("same-sides", check=check, scale=scale)
                 judged[claim.id].append(
                     Judged(
                         check=here,
@@ -288,7 +275,7 @@ def _check_server(what: str, settings: Settings | None) -> None:
 
 def _check_measure(check: Check, experiment: str | None) -> None:
     if experiment is None:
-        if not check.measure.startswith(EFFECTIVE):
+        if not check.measure.startswith(parts.EFFECTIVE):
             stats.metric(check.measure)
         return
     check_known(f"experiment of {check.name!r}", experiment, EXPERIMENTS)
@@ -332,9 +319,8 @@ def parse(text: str, name: str | None = None) -> StudyFile:
         study = msgspec.convert(data, StudyFile)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         unknown = re.search(r"unknown field `(.+?)`", str(error))
-        known = [
-            name for part in StudyPart.__subclasses__() for name in part.__struct_encode_fields__
-        ]
+        every = parts.StudyPart.__subclasses__()
+        known = [name for part in every for name in part.__struct_encode_fields__]
         nearest = validation.did_you_mean(unknown[1], known) if unknown else ""
         raise BadInput(f"{where} cannot be read: {error}{nearest}") from None
     if name is not None and study.id != name:
@@ -352,9 +338,9 @@ def names(where: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (where or folder()).glob("*.toml"))
 
 
-def benchmarks(where: Path | None = None) -> list[StudyFile]:
+def benchmarks() -> list[StudyFile]:
     """Return the studies that run a published benchmark again."""
-    files = [load(name, where) for name in names(where)]
+    files = map(load, names())
     return [one for one in files if one.chart in ("triptych", "throughput")]
 
 
