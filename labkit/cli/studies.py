@@ -83,15 +83,10 @@ def list_claims(json: str | None = None) -> None:
         for claim in file.claims
     ]
     if json != "-":
-        rows = [
-            [
-                one["id"],
-                one["status"],
-                "; ".join(filter(None, [one["says"], one["not_testable"]])),
-                one["source"],
-            ]
-            for one in listed
-        ]
+        rows = []
+        for one in listed:
+            says = "; ".join(filter(None, [one["says"], one["not_testable"]]))
+            rows.append([one["id"], one["status"], says, one["source"]])
         headers = ["claim", "status", "what is claimed", "source"]
         says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
         _list(headers, rows, says)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from labkit import stats
 from labkit.errors import BadInput, NotAwaited, TrialFailed
@@ -39,9 +39,6 @@ from labkit.spec.targets import HttpServer
 from labkit.studies import study_file
 from labkit.studies.study_file import SCALES, StudyFile
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Compared = TypeVar("Compared", bound=Outcome)
 # Of a sweep of rates by itself: the first and the highest, how near it goes to the highest that is
 # sustained (as a ratio), and how many seconds each run takes.
@@ -51,8 +48,7 @@ FIRST_RPS, MAX_RPS, MAX_STEP, RATE_S = 64.0, 1e6, 1.1, 2.0
 def default_scale() -> str:
     """Return the size that notebooks run at: `LABKIT_SCALE`, smoke where it is not set."""
     named = os.environ.get("LABKIT_SCALE", "smoke")
-    if named not in SCALES:
-        raise validation.unknown("LABKIT_SCALE", named, SCALES)
+    validation.check_known("LABKIT_SCALE", named, SCALES)
     return named
 
 
@@ -164,8 +160,7 @@ def serving(**settings: Any) -> Serving:
     delay="0.1", keep_log=100) as server`, then `server.url`, `await server.log()`.
     """
     for name in settings:
-        if name not in validation.types_of(HttpServer):
-            raise validation.unknown("a setting of serve", name, validation.types_of(HttpServer))
+        validation.check_known("a setting of serve", name, validation.types_of(HttpServer))
     return Serving(HttpServer(**settings))
 
 
@@ -396,7 +391,7 @@ async def audit(
     return Audit(file, scale, [*compared.records, *probed.records])
 
 
-def results(store: Store | None = None) -> pd.DataFrame:
+def results(store: Store | None = None) -> stats.DataFrame:
     """Every readable record in the store as a tidy DataFrame, one row each, oldest first.
 
     A file that is left out, as it holds no such record, is named on standard error.
@@ -404,15 +399,13 @@ def results(store: Store | None = None) -> pd.DataFrame:
     return stats.frame((store or Store()).records())
 
 
-def read(*files: Path | str) -> pd.DataFrame:
+def read(*files: Path | str) -> stats.DataFrame:
     """Return what Locust, k6, oha or wrk wrote, a row a file, with the columns of `lab.results()`.
 
     Raises `BadInput` for a file that has no such results.
     """
-    import pandas as pd
-
     rows = [{"id": Path(one).name, **stored.others(Path(one))} for one in files]
-    return pd.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
+    return stats.DataFrame(rows).reindex(columns=[*stats.DESCRIPTION, *stats.METRICS])
 
 
 def load(name: Path | str | None = None, *, store: Store | None = None) -> Run | Study:

@@ -275,8 +275,7 @@ def _arms_here(
     names = [arm.id for arm in listed]
     validation.check_once("arms", arms or ())
     for one in arms or ():
-        if one not in names:
-            raise validation.unknown("arms", one, names)
+        validation.check_known("arms", one, names)
     if arms is not None and not arms:
         raise BadInput(f"arms is empty: name at least one of {', '.join(names)}")
     here: list[str] = []

@@ -32,15 +32,9 @@ LOW_DISK, MIN_DISK = 1 << 30, 100 << 20
 # JupyterLab's server and a browser's tab, beside the largest notebook.
 BESIDE_MB = 700
 
-LAB = (sys.executable, "-P", "-m", "jupyterlab", "--version")
-KERNEL = (
-    sys.executable,
-    "-P",
-    "-m",
-    "jupyter_client.runapp",
-    "--RunApp.kernel_timeout=30",
-    "cell.py",
-)
+_MODULE = (sys.executable, "-P", "-m")
+LAB = (*_MODULE, "jupyterlab", "--version")
+KERNEL = (*_MODULE, "jupyter_client.runapp", "--RunApp.kernel_timeout=30", "cell.py")
 CELL = "import sys, labkit\nprint('runs', sys.prefix)"
 _WORKSHOP_SCALE = "scale workshop"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,9 +22,6 @@ from labkit.studies import judge
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import MARKS, Verdict, tally
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # The axis of every study that a file states.
 ARM = "arm"
 
@@ -35,6 +32,8 @@ class FileStudy(Study):
     `claims` are those that were checked (all, where not given); `absent` says of claims and arms
     what they miss here.
     """
+
+    has_ratios = False
 
     def __init__(
         self,
@@ -74,17 +73,15 @@ class FileStudy(Study):
         own = {one.id: one for one in reversed(self.verdicts)}
         return ({one.name: one for one in self.verdicts} | own)[claim]
 
-    def findings(self) -> pd.DataFrame:
+    def findings(self) -> stats.DataFrame:
         """Return one row a check: what it found, as a ratio or in base units."""
-        import pandas as pd
-
         rows = [
             {"claim": one.id, "regime": one.regime, "claim_verdict": one.verdict}
             | msgspec.structs.asdict(found)
             for one in self.verdicts
             for found in one.findings
         ]
-        return pd.DataFrame(rows)
+        return stats.DataFrame(rows)
 
     def title(self) -> str:
         """Return the study, its source and its scale in a line."""
@@ -110,9 +107,6 @@ class FileStudy(Study):
     def tally(self) -> str:
         """Return how many verdicts there are of each word, in a sentence."""
         return tally(self.verdicts)
-
-    def _tables(self) -> list[Table]:
-        return [self.table()]
 
     def text(self) -> str:
         """Return the table, and why requests failed, as a terminal shows it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,9 +20,6 @@ from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.stats import metrics
 from labkit.stats.comparisons import times
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Server CPU above which it was the bottleneck; above `guards.SERVER_BUSY_PERCENT` maybe.
 BOTTLENECK_PERCENT = 90.0
@@ -92,11 +89,9 @@ class Ladder(FileStudy):
             )
         return found
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> stats.DataFrame:
         """Return one row a rung: medians, and of rate and gain the extremes too."""
-        import pandas as pd
-
-        return pd.DataFrame(msgspec.to_builtins(self.rungs))
+        return stats.DataFrame(msgspec.to_builtins(self.rungs))
 
     def plot(self, kind: str = "ladder") -> charts.Chart:
         """Draw the `ladder`; or, of the lab's own rungs, any kind that a study has."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from labkit import charts
+from labkit import charts, stats
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.report import html
@@ -23,8 +23,6 @@ from labkit.spec import validation
 from labkit.spec.validation import refusal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labkit.record.record import Record
 
 # What rows may be sorted by, and the column of the frame.
@@ -62,16 +60,14 @@ class Profile(Result):
                 return self.graph.in_coroutines_s(place) / self.requests_s
         return None
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> stats.DataFrame:
         """Return one row a function, the longest own time first; times in seconds.
 
         `share` is of the own time of all of them, `kind` is coroutine or function. By the
         clock `wall` what the event loop itself takes is not to be read from this: the steps of its
         tasks are in it (`Context.run`), and in the tasks' own coroutines again.
         """
-        import pandas as pd
-
-        return pd.DataFrame(self._rows("self"))
+        return stats.DataFrame(self._rows("self"))
 
     def _rows(self, sort: str) -> list[dict[str, Any]]:
         whole_s = sum(one.self_s for one in self.graph.functions) or 1.0
@@ -90,7 +86,7 @@ class Profile(Result):
         ]
         return sorted(rows, key=lambda row: row[COLUMNS[sort]], reverse=True)
 
-    def coroutines(self) -> pd.DataFrame:
+    def coroutines(self) -> stats.DataFrame:
         """Return the rows of `frame()` that are coroutines: where tasks wait, and for how long."""
         frame = self.frame()
         return frame[frame["kind"] == "coroutine"].reset_index(drop=True)

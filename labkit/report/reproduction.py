@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -15,9 +15,6 @@ from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.studies.parts import Source
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _WHOLE_PROCESS = (
     "Memory, time and CPU are the whole process's, its start included; efficiency is the floor in "
@@ -32,11 +29,11 @@ class Reproduction(FileStudy):
     """
 
     @cached_property
-    def _counted(self) -> pd.DataFrame:
+    def _counted(self) -> stats.DataFrame:
         return stats.counted(self._frame, self.by)
 
     @cached_property
-    def _summary(self) -> pd.DataFrame:
+    def _summary(self) -> stats.DataFrame:
         return stats.summary_of(self.records, self.by, self._counted)
 
     def omissions(self) -> list[str]:

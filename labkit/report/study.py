@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -29,11 +29,6 @@ from labkit.spec.validation import refusal
 from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from labkit.charts import Chart
-
 
 class Result(Shown):
     """What every result can do: show itself as a table, a chart, text and HTML."""
@@ -42,7 +37,7 @@ class Result(Shown):
         """Return the figures as text, in the units that people read, and what they mean."""
         raise NotImplementedError
 
-    def plot(self) -> Chart:
+    def plot(self) -> charts.Chart:
         """Draw the chart that goes with the table."""
         raise NotImplementedError
 
@@ -67,11 +62,11 @@ class Outcome(Result):
         self.changes: gate.Changes | None = None
         """The result beside its baseline, where it was compared with one."""
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> stats.DataFrame:
         """Return one row a record, metrics in base units (seconds, bytes)."""
         return self._frame.copy()
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> stats.DataFrame:
         """Return one row an arm: medians and ranges over its repeats, in base units.
 
         Latency percentiles are those of all its answers together.
@@ -81,18 +76,18 @@ class Outcome(Result):
     # Every table and chart of a result reads these, so each is computed once and never changed.
 
     @cached_property
-    def _frame(self) -> pd.DataFrame:
+    def _frame(self) -> stats.DataFrame:
         return stats.frame(self.records)
 
     @cached_property
-    def _summary(self) -> pd.DataFrame:
+    def _summary(self) -> stats.DataFrame:
         return stats.summary_of(self.records, self.by, self._frame)
 
     @cached_property
-    def _short(self) -> pd.DataFrame:
+    def _short(self) -> stats.DataFrame:
         return stats.short(self._frame, self.by)
 
-    def plot(self, kind: str = "time") -> Chart:
+    def plot(self, kind: str = "time") -> charts.Chart:
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
         return charts.plot(kind, self.records, self.by, self._short)
 
@@ -127,7 +122,7 @@ class Outcome(Result):
         """Return the machine and the versions of the first record."""
         return self.records[0].environment if self.records else {}
 
-    def report(self, picture: Chart | None = None) -> str:
+    def report(self, picture: charts.Chart | None = None) -> str:
         """Return one self-contained HTML page: tables, chart, settings, warnings, environment.
 
         `picture` takes the place of the result's own chart.
@@ -169,7 +164,7 @@ class Outcome(Result):
             html.section("Environment", machine.html() if self.environment else ""),
         )
 
-    def write(self, folder: Path, picture: Chart | None = None) -> Path:
+    def write(self, folder: Path, picture: charts.Chart | None = None) -> Path:
         """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
 
         Raises `LabError` where the folder cannot be written.
@@ -217,7 +212,7 @@ class Run(Outcome):
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *Record.__struct_fields__})
 
-    def plot(self, kind: str = "timeline") -> Chart:
+    def plot(self, kind: str = "timeline") -> charts.Chart:
         """Draw `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
         return charts.plot(kind, self.records)
 
@@ -236,11 +231,16 @@ class Run(Outcome):
 
 
 class Study(Outcome):
-    """A comparison: several arms, each with its repeats, interleaved."""
+    """A comparison: several arms, each with its repeats, interleaved.
+
+    With one axis it shows each arm's ratio to the first too, unless `has_ratios` is false.
+    """
+
+    has_ratios = True
 
     def over(
-        self, x: str, y: str, by: Sequence[str] = (), reference: pd.DataFrame | None = None
-    ) -> Chart:
+        self, x: str, y: str, by: Sequence[str] = (), reference: stats.DataFrame | None = None
+    ) -> charts.Chart:
         """Draw one number over a numeric axis, as in `over("requests", "memory")`.
 
         `reference`: rows of another outcome's `frame()`, drawn lighter beside these.
@@ -256,7 +256,9 @@ class Study(Outcome):
         some differ by chance, and `comparisons` allows for that. Raises `BadInput` for a metric or
         an arm that does not exist, or that is ambiguous.
         """
-        return comparisons.compare_arms(self.records, metric, of, to, self._frame)
+        names, arms = [stats.metric(metric).name], [(dict(of), dict(to))]
+        (found,) = comparisons.compare_pairs(self.records, names, arms, self._frame)
+        return found.comparison
 
     def comparisons(self) -> list[Against]:
         """Compare every arm with the first, by the metrics that arms are usually compared by.
@@ -265,18 +267,11 @@ class Study(Outcome):
         """
         return comparisons.compare_with_first(self.records, self.by, self._frame)
 
-    def plot(self, kind: str = "") -> Chart:
+    def plot(self, kind: str = "") -> charts.Chart:
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, any metric; or latency over rates."""
         if not kind and self.by == ["rate"]:
             return self.over("rate", "latency_due_p50_s")
         return super().plot(kind or "time")
-
-    def _tables(self) -> list[Table]:
-        """Return the table, and where one axis was varied each arm's ratio to the first."""
-        compared = []
-        if len(self.by) == 1 and self.by != ["rate"]:
-            compared = comparisons.compare_with_first(self.records, self.by, self._short)
-        return [self.table(), *([tables.of_comparisons(compared)] if compared else [])]
 
     def text(self) -> str:
         """Return the tables as a terminal shows them."""
@@ -287,7 +282,12 @@ class Study(Outcome):
         return "".join([shown.html() for shown in self._shown()]) + html.picture(self.plot)
 
     def _shown(self) -> list[Table]:
-        return [*self._tables(), *([self.changes] if self.changes else [])]
+        """Return the table, each arm's ratio to the first, and what is beside a baseline."""
+        compared = []
+        if self.has_ratios and len(self.by) == 1 and self.by != ["rate"]:
+            compared = comparisons.compare_with_first(self.records, self.by, self._short)
+        ratios = [tables.of_comparisons(compared)] if compared else []
+        return [self.table(), *ratios, *([self.changes] if self.changes else [])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records, their summary, every arm against the first."""
@@ -299,6 +299,8 @@ class Study(Outcome):
 
 class Sweep(Study):
     """One trial at several limits. `knee` and `usl` are None and a reason where there is none."""
+
+    has_ratios = False
 
     def __init__(self, records: Sequence[Record]) -> None:
         ordered = sorted(records, key=lambda record: (_limit(record), record.repeat))
@@ -326,9 +328,6 @@ class Sweep(Study):
         if trial.workload.rate is not None or trial.workload.stages is not None:
             what = "stages" if trial.workload.rate is None else "rate"
             raise refusal("swept", name=what, value=trial.get(what))
-
-    def _tables(self) -> list[Table]:
-        return [self.table()]
 
     def table(self) -> Table:
         """Return a line for each limit; below it what they mean, the knee last."""
@@ -360,7 +359,7 @@ class Sweep(Study):
             return "There is no knee: no limit has a rate above 0 from a valid trial."
         return stats.knee_says(self.knee)
 
-    def plot(self, kind: str = "knee") -> Chart:
+    def plot(self, kind: str = "knee") -> charts.Chart:
         """Draw the `knee`: throughput, latency and efficiency over the limit; or as a study."""
         if kind != "knee":
             return super().plot(kind)

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit import paths, stats
 from labkit.escaping import visible
@@ -19,9 +19,6 @@ from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.report.html import Table
 from labkit.stats.comparisons import Against
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The metrics of a study's table, with the shortest header that still says what it is.
 SHOWN = {name: one.column for name, one in stats.METRICS.items() if one.column}
@@ -35,7 +32,7 @@ EFFICIENCY = (
 )
 
 
-def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> Table:
+def of_study(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> Table:
     """Return one row an arm: medians, with the range over repeats of the time.
 
     `summary` is `stats.summary_of` of these records.
@@ -47,7 +44,7 @@ def of_study(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame
 
 
 def words(
-    summary: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str], *, ranged: str
+    summary: stats.DataFrame, by: Sequence[str], columns: Mapping[str, str], *, ranged: str
 ) -> Table:
     """Return a summary as text: one row an arm, with those of `columns` that were measured.
 
@@ -66,7 +63,7 @@ def words(
     return Table(headers=headers, rows=rows, left=len(by))
 
 
-def meaning(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
+def meaning(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> str:
     """Return what a study's table means, in sentences, without claiming more than it shows."""
     texts = ["One run an arm: nothing is known of the spread, so nothing here is a comparison."]
     repeats = min(summary["n"], default=0)
@@ -128,7 +125,7 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
 _OPEN_UNITS: Mapping[str, Any] = paths.table("tables.toml")["openmetrics"]
 
 
-def openmetrics(records: Sequence[Record], by: Sequence[str], summary: pd.DataFrame) -> str:
+def openmetrics(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> str:
     """Return the figures of each arm as OpenMetrics text (its specification, version 1.0).
 
     Each is a gauge in base units: the median of the repeats, as in the tables.

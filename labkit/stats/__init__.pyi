@@ -1,5 +1,9 @@
 """The public names of `labkit.stats`: the one list. `__init__.py` reads it; type checkers do."""
 
+from pandas import DataFrame as DataFrame
+from pandas import Series as Series
+from pandas import concat as concat
+
 from labkit.stats.comparisons import Against as Against
 from labkit.stats.comparisons import BoardRow as BoardRow
 from labkit.stats.comparisons import Comparison as Comparison

@@ -14,10 +14,11 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from labkit import stats
 from labkit.escaping import escape, visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
@@ -25,9 +26,6 @@ from labkit.stats import frames
 from labkit.stats.intervals import ALONE, LEVEL, MIN_REPEATS, Family, Interval, of_ratio, of_value
 from labkit.stats.metrics import MISSING, doubt, number, usable_pairs
 from labkit.stats.metrics import metric as metric_named
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Answer = Literal["higher", "lower", "inconclusive"]
 Values = Sequence[float | None]
@@ -155,24 +153,8 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
         return {**data, **data.pop("comparison")}
 
 
-def compare_arms(
-    records: Sequence[Record],
-    metric: str,
-    of: Mapping[str, Any],
-    to: Mapping[str, Any],
-    frame: pd.DataFrame,
-) -> Comparison:
-    """Compare two arms, named by settings such as {"strategy": "queue"}, by a metric.
-
-    `frame` is `stats.frame` of the records. The answer is 'inconclusive' if a repeat does not
-    count. Raises `BadInput` for a metric or an arm that does not exist, or that is ambiguous.
-    """
-    (found,) = _compare_pairs(records, [metric_named(metric).name], [(dict(of), dict(to))], frame)
-    return found.comparison
-
-
 def compare_with_first(
-    records: Sequence[Record], by: Sequence[str], frame: pd.DataFrame
+    records: Sequence[Record], by: Sequence[str], frame: stats.DataFrame
 ) -> list[Against]:
     """Compare every arm of the axes `by` but the first with the first, in order of appearance.
 
@@ -182,16 +164,19 @@ def compare_with_first(
     of_server = {*map(guards.compared, records)} == {"server"}
     metrics = OF_SERVERS if of_server else COMPARED
     first, *others = [settings for settings, _ in frames.arms(frame, by)] or [{}]
-    return _compare_pairs(records, metrics, [(other, first) for other in others], frame)
+    return compare_pairs(records, metrics, [(other, first) for other in others], frame)
 
 
-def _compare_pairs(
+def compare_pairs(
     records: Sequence[Record],
     metrics: Sequence[str],
     pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]],
-    frame: pd.DataFrame,
+    frame: stats.DataFrame,
 ) -> list[Against]:
-    """Compare arms by the frame of their records, without the values that do not count.
+    """Compare arms, named by settings such as {"strategy": "queue"}, by each of the metrics.
+
+    `frame` is `stats.frame` of the records. The answer is 'inconclusive' if a repeat does not
+    count. Raises `BadInput` for an arm that does not exist, or that is ambiguous.
 
     All that is asked for at once is one family, whether it can be decided or not. A pair that is
     asked for each way counts once, as its intervals are reciprocals.
@@ -281,7 +266,7 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
     losses: Counter[tuple[str, str]] = Counter()
     frame = frames.frame(records)
     pairs = itertools.permutations([{"strategy": name} for name in by_name], 2)
-    for each in _compare_pairs(records, list(RANKED), pairs, frame):
+    for each in compare_pairs(records, list(RANKED), pairs, frame):
         ratio = each.comparison.ratio
         if ratio is None or ratio.ends is None:
             continue
@@ -311,7 +296,8 @@ def _ranks(
     One repeat that cannot be used leaves every comparison undecided, as anywhere in the lab.
     """
     needed = len({(record.study, record.repeat) for of in by_name.values() for record in of})
-    ranks: dict[str, Rank] = {}
+    whys: dict[str, str] = {}
+    intervals: dict[str, Interval | None] = {}
     for name, records in by_name.items():
         doubts = {record.id: doubt(record, metric) for record in records}
         values = [metric_named(metric).of(each) for each in records if not doubts[each.id]]
@@ -323,23 +309,22 @@ def _ranks(
             why = f"{needed - len(values)} of {needed} repeats cannot be used ({reasons})"
         elif needed < MIN_REPEATS:
             why = f"{repeats_text(needed)}; {MIN_REPEATS} needed"
-        interval = of_value(values) if values else None
-        ranks[name] = Rank(
-            metric=metric,
-            value=interval.value if interval else None,
-            interval=interval,
-            position=None if why else 1 + losses[metric, name],
-            made=len(records),
-            why=why,
-        )
-    higher_first = metric_named(metric).better == "higher"
-    known = [(rank.value, name) for name, rank in ranks.items() if rank.value and not rank.why]
+        whys[name], intervals[name] = why, of_value(values) if values else None
+    places = {name: 1 + losses[metric, name] for name, why in whys.items() if not why}
+    known = [(found.value, name) for name in places if (found := intervals[name]) and found.value]
     best = 1
+    higher_first = metric_named(metric).better == "higher"
     for _, name in sorted(known, key=lambda one: one[0], reverse=higher_first):
-        best = max(best, ranks[name].position or best)
-        ranks[name] = msgspec.structs.replace(ranks[name], position=best)
-    for name, rank in ranks.items():
-        tied = [each for each, of in ranks.items() if each != name and of.position == rank.position]
-        if rank.position is not None and tied:
-            ranks[name] = msgspec.structs.replace(rank, tied_with=tied)
-    return ranks
+        best = places[name] = max(best, places[name])
+    return {
+        name: Rank(
+            metric=metric,
+            value=found.value if found else None,
+            interval=found,
+            position=places.get(name),
+            made=len(by_name[name]),
+            tied_with=[one for one in places if one != name and places[one] == places.get(name)],
+            why=whys[name],
+        )
+        for name, found in intervals.items()
+    }

@@ -10,10 +10,10 @@ import math
 import re
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from labkit import paths
+from labkit import paths, stats
 from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.record.codes import CODES
@@ -22,9 +22,6 @@ from labkit.spec import validation
 from labkit.spec.validation import refusal
 from labkit.stats.intervals import MIN_REPEATS
 from labkit.stats.metrics import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The program of a command (of Python's, what it runs), and the rest; an option with its value.
 _PROGRAM = re.compile(r"^\s*(?:\S*python\S*\s+(?:-\S+\s+)*)?(?:\S*/)?(\S+)(.*)", re.DOTALL)
@@ -41,31 +38,27 @@ _PATHS = {"http": "/{item}", "command": "/", "url": "/"}
 DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
 
 
-def frame(records: Iterable[Record]) -> pd.DataFrame:
+def frame(records: Iterable[Record]) -> stats.DataFrame:
     """Return one row a record: what describes it, and a column for each axis and each metric.
 
     What its strategy was made with is a column as well, as `strategy.size`.
 
     Metrics are in base units.
     """
-    import pandas as pd
-
     listed = list(records)
     described = [_describe(record) | record.axes for record in listed]
     columns = dict.fromkeys(itertools.chain(DESCRIPTION, *described))
     found = {name: _column([row.get(name) for row in described]) for name in columns}
     for name, metric in METRICS.items():
-        found[name] = pd.Series(list(map(metric.of, listed)), dtype="float64")
-    return pd.DataFrame(found)
+        found[name] = stats.Series(list(map(metric.of, listed)), dtype="float64")
+    return stats.DataFrame(found)
 
 
-def export(records: Iterable[Record]) -> pd.DataFrame:
+def export(records: Iterable[Record]) -> stats.DataFrame:
     """Return `frame` with the URL, the path and each setting of a record, by its dotted name.
 
     Where such a setting is an axis of some records, its column has it of all.
     """
-    import pandas as pd
-
     listed = list(records)
     whole, rows = frame(listed), list[dict[str, Any]]()
     for record in listed:
@@ -75,9 +68,9 @@ def export(records: Iterable[Record]) -> pd.DataFrame:
         rows.append(record.axes | {"url": url, "path": path} | dict(flat(record.trial)))
     first = dict.fromkeys(["url", "path", *itertools.chain(*rows)])
     names = [name for name in first if name not in (*DESCRIPTION, *METRICS)]
-    more = pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+    more = stats.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
     described, figures = whole[[*DESCRIPTION]], whole[[*METRICS]]
-    return pd.concat([described, more, figures], axis=1)
+    return stats.concat([described, more, figures], axis=1)
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,13 +93,11 @@ def _describe(record: Record) -> dict[str, Any]:
     }
 
 
-def _column(values: list[Any]) -> pd.Series[Any]:
+def _column(values: list[Any]) -> stats.Series[Any]:
     # Left to itself pandas turns None into NaN, and with it whole numbers into floats.
-    import pandas as pd
-
     types = {type(value) for value in values}
     kind = "int64" if types == {int} else "float64" if types in ({float}, {int, float}) else object
-    return pd.Series(values, dtype=kind)
+    return stats.Series(values, dtype=kind)
 
 
 def codes_text(codes: Iterable[str]) -> str:
@@ -124,7 +115,9 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default=VERDICTS[0])
 
 
-def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def arms(
+    frame: stats.DataFrame, by: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], stats.DataFrame]]:
     """Yield each arm: its settings of the columns `by`, and its rows. In order of appearance."""
     _check_columns(frame, by)
     if not by:
@@ -135,18 +128,18 @@ def arms(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, Any
         yield {name: plain(value) for name, value in zip(by, key, strict=True)}, rows
 
 
-def counted(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def counted(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
     """Return the rows of each arm that are not invalid, or all of an arm that has no other."""
     is_good = frame["verdict"] != "invalid"
     return frame[is_good | ~is_good.groupby([frame[name] for name in by]).transform("any")]
 
 
-def by_label(frame: pd.DataFrame, by: Sequence[str]) -> dict[str, pd.DataFrame]:
+def by_label(frame: stats.DataFrame, by: Sequence[str]) -> dict[str, stats.DataFrame]:
     """Return the rows of each arm under its `arm_label`, in order of first appearance."""
     return {arm_label(settings): rows for settings, rows in arms(frame, by)}
 
 
-def _check_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
+def _check_columns(frame: stats.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         validation.check_known("a column to group by", name, map(str, frame.columns))
 
@@ -165,7 +158,7 @@ def arm_label(settings: Mapping[str, Any]) -> str:
     return visible(", ".join(words), lines=False) or "all"
 
 
-def short(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def short(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
     """Return a frame with short commands in the columns `by`, as tables and charts show them.
 
     A command is named by its program, and the words that not all of this program's commands have.
@@ -189,7 +182,7 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def summary(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
     """Return one row an arm, in order of first appearance.
 
     Columns: `by`, repeats `n`, the worst `verdict`, the codes of all `warnings`, those of `doubts`
@@ -199,15 +192,13 @@ def summary(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Records of every verdict count: an arm whose verdict is `invalid` is to be read with that in
     mind. Raises `BadInput` for a column that the frame has not.
     """
-    import pandas as pd
-
     rows = [settings | _summary_of(arm) for settings, arm in arms(frame, by) if len(arm)]
     columns = [*by, *_summary_of(frame.head(0))]
-    summary = pd.DataFrame(rows, columns=columns)
+    summary = stats.DataFrame(rows, columns=columns)
     return summary.assign(**{name: _column([row[name] for row in rows]) for name in by})
 
 
-def _summary_of(arm: pd.DataFrame) -> dict[str, Any]:
+def _summary_of(arm: stats.DataFrame) -> dict[str, Any]:
     return {
         "n": len(arm),
         "verdict": worst(arm["verdict"]),
@@ -230,7 +221,7 @@ DEVIATION_SHARE, EXTREME_SHARE = 0.1, 0.5
 MIN_CORRELATED, CORRELATED_ERRORS = 10, 2.0
 
 
-def doubts_of(rows: pd.DataFrame) -> list[str]:
+def doubts_of(rows: stats.DataFrame) -> list[str]:
     """Return the codes of the doubts about the arm that these rows of a frame are.
 
     What spreads is the time, and with it the rate. Invalid records do not count, and a repeat
@@ -283,7 +274,7 @@ def doubt_sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[s
     return found
 
 
-def summary_rows(summary: pd.DataFrame) -> list[dict[str, Any]]:
+def summary_rows(summary: stats.DataFrame) -> list[dict[str, Any]]:
     """Return a summary as plain data for JSON: None for what was not measured, codes as lists."""
     rows = [
         {str(name): plain(value) for name, value in row.items()}
@@ -299,7 +290,7 @@ def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | Non
     return [of.get(block) for block in blocks], [to.get(block) for block in blocks]
 
 
-def by_block(frame: pd.DataFrame, name: str, settings: Mapping[str, Any]) -> Blocks:
+def by_block(frame: stats.DataFrame, name: str, settings: Mapping[str, Any]) -> Blocks:
     """Return the metric of an arm by interleaved block (study and repeat).
 
     It is None where its record is invalid or has no number. Raises `BadInput` for an arm that does

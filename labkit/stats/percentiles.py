@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
+from labkit import stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record.histogram import HDR_DIGITS, MAX_HDR_US
 from labkit.record.record import Record
 from labkit.spec.validation import refusal
 from labkit.stats import frames
 from labkit.stats.metrics import BEYOND, METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _US_PER_S = 1e6
 _POINTS_PER_NINE = 50
@@ -78,8 +76,8 @@ def percentile_curve(histogram: HdrHistogram) -> tuple[list[float], list[float]]
 
 
 def summary_of(
-    records: Sequence[Record], by: Sequence[str], frame: pd.DataFrame | None = None
-) -> pd.DataFrame:
+    records: Sequence[Record], by: Sequence[str], frame: stats.DataFrame | None = None
+) -> stats.DataFrame:
     """Return `frames.summary` of their frame, with percentiles of each arm's merged histogram.
 
     `frame` is that frame, where the caller has it. A median of the repeats' percentiles is none of
