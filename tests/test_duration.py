@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from counted import now, virtually
+from machines import checks
 
 from labkit.lab import facade
 from labkit.measured import duration, strategies
@@ -176,18 +177,9 @@ def test_under_a_limit_in_stages_all_items_are_sent_once() -> None:
     assert stage.achieved_rps == pytest.approx(20, abs=2)
 
 
-WARM_UPS = [
-    ({"warmup": "30", "limit": 5}, range(30)),
-    ({"warmup": "30", "strategy": "gather"}, range(30)),
-    ({"warmup": "1.05s", "limit": 1}, range(5)),
-    ({"warmup": "2s", "rate": 9.5}, range(19)),
-    ({"warmup": "2s", "stages": "1s:5, 2s:8"}, range(14)),
-]
-
-
-@pytest.mark.parametrize(("settings", "items"), WARM_UPS)
+@pytest.mark.parametrize(("settings", "sent"), checks("sweeps.toml", "warm_ups"))
 def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
-    settings: dict[str, Any], items: range
+    settings: dict[str, Any], sent: int
 ) -> None:
     trial, ended = Trial(**settings), list[int]()
     strategy = strategies.load(trial.strategy).__wrapped__
@@ -199,8 +191,8 @@ def test_a_warm_up_sends_items_behind_those_of_the_trial_and_cancels_none(
             raise OSError
 
     found = virtually(duration.warm_up(trial, strategy, fetch, math.inf))
-    assert sorted(ended) == [trial.requests + item for item in items]
-    assert (found.requests, found.failed) == (len(items), sum(n % 10 == 3 for n in ended))
+    assert sorted(ended) == [trial.requests + item for item in range(sent)]
+    assert (found.requests, found.failed) == (sent, sum(n % 10 == 3 for n in ended))
     assert found.wall_s > 0
 
 
