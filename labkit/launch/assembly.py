@@ -61,7 +61,8 @@ def record(
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
     else:
         taken = reported.planned if reported else 0
-        counts = _least(trial.workload.requests or taken, reported, stats)
+        of_trial = None if trial.workload.warmup else stats
+        counts = _least(trial.workload.requests or taken, reported, of_trial)
         measured = _with_counts(trial, Measurement(counts=counts), stats or {}, window_ns)
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
         found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
@@ -133,7 +134,7 @@ def _with_counts(
         found += stalls.within("server", stats.get("standstills", ()), window_ns)
     # A client that died took its window with it; what the server counted is still the truth.
     # A target counts what came before as well: nothing of its own counts is known then.
-    known = stats and measured.warmup is None
+    known = stats and trial.workload.warmup is None
     server = _counted(measured.server or Server(), stats) if known else measured.server
     whole = msgspec.structs.replace(measured, server=server, stalls=found)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))

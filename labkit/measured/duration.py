@@ -10,6 +10,7 @@ vegeta does: the window then ends while fewer and fewer are in flight, and its r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from bisect import bisect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -161,7 +162,8 @@ async def warm_up(
     call = counted(behind, meter)
     if per_second < math.inf:
         call = paced(call, per_second, limit=trial.slots, most=meter.planned)
-    await strategy(call, range(requests) if requests else timed, trial.slots)
+    with contextlib.suppress(Exception):  # the trial notes it, as it fails there as well
+        await strategy(call, range(requests) if requests else timed, trial.slots)
     meter.window.close()
     found = meter.counts()
     return Warmup(requests=found.sent, failed=found.failures, wall_s=meter.window.wall_s)
