@@ -135,17 +135,16 @@ def _with_counts(
     # A client that died took its window with it; what the server counted is still the truth.
     # A target counts what came before as well: nothing of its own counts is known then.
     known = stats and trial.workload.warmup is None
-    server = _counted(measured.server or Server(), stats) if known else measured.server
+    server = measured.server
+    if known:
+        # None of them is known where no request was delayed.
+        errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
+        late_s = {name: value for name, value in errors_s.items() if value is not None}
+        new = {name: value for name, value in stats.items() if name in Server.__struct_fields__}
+        new["delay_error_s"] = late_s or None
+        server = msgspec.structs.replace(server or Server(), **new)
     whole = msgspec.structs.replace(measured, server=server, stalls=found)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))
-
-
-def _counted(seen: Server, stats: dict[str, Any]) -> Server:
-    # None of them is known where no request was delayed.
-    errors_s: dict[str, float | None] = stats.get("delay_error_s", {})
-    delay_error_s = {name: value for name, value in errors_s.items() if value is not None}
-    known = {name: value for name, value in stats.items() if name in Server.__struct_fields__}
-    return msgspec.structs.replace(seen, **known | {"delay_error_s": delay_error_s or None})
 
 
 def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -96,8 +96,7 @@ class SlowCallbacks:
         """Return what was found, a line each."""
         return format_slow_callbacks(self.found, self.slow_s, self.unattributed_stalls_s)
 
-    def __repr__(self) -> str:
-        return self.text()
+    __repr__ = text
 
     def _tick(self) -> None:
         assert self._loop is not None

@@ -143,5 +143,4 @@ class Timers:
             for first, *rest in lines
         )
 
-    def __repr__(self) -> str:
-        return self.report()
+    __repr__ = report

@@ -288,11 +288,8 @@ def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     if lag is None or latency is None or full_on_purpose:
         return
     # The highest percentile that has enough timers behind it.
-    for name, late_s, share in (
-        ("p99", lag.p99, 0.01),
-        ("p90", lag.p90, 0.1),
-        ("p50", lag.p50, 0.5),
-    ):
+    for name, share in {"p99": 0.01, "p90": 0.1, "p50": 0.5}.items():
+        late_s: float | None = getattr(lag, name)
         if late_s is not None and (lag.n is None or lag.n * share >= MIN_LATER_TIMERS):
             if late_s - TIMER_S > MAX_LAG_SHARE * latency.p50:
                 yield (

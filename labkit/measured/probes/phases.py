@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 
 from labkit.record import histogram
@@ -20,17 +21,17 @@ MAX_FIRST = 32
 MAX_LATER = 64
 
 
+@dataclass(slots=True)
 class TracedRequest:
     """One request under way, in its phase `phase` since `since_ns`."""
 
-    __slots__ = ("began_ns", "item", "number", "phase", "reused", "since_ns", "spent_ns")
-
-    def __init__(self, item: int, number: int, now_ns: int) -> None:
-        self.item, self.number = item, number
-        self.began_ns = self.since_ns = now_ns
-        self.phase = PREPARE
-        self.spent_ns = [0] * len(PHASES)
-        self.reused = False
+    item: int
+    number: int
+    began_ns: int
+    since_ns: int
+    phase: int = PREPARE
+    spent_ns: list[int] = field(default_factory=lambda: [0] * len(PHASES))
+    reused: bool = False
 
     def enter(self, phase: int, now_ns: int) -> None:
         """End the present phase and begin `phase`; a phase may come again."""
@@ -60,7 +61,7 @@ class Tracer:
         now_ns = self.clock()
         if self._first_ns is None:
             self._first_ns = now_ns
-        request = TracedRequest(item, self._begun, now_ns)
+        request = TracedRequest(item, self._begun, now_ns, now_ns)
         self._begun += 1
         return request
 

@@ -194,24 +194,18 @@ class Behaviour:
             if delays.uniform(self._seed, request.target) < share:
                 return messages.text(500, "an error, as error_rate was asked for")
             return Answer(body=messages.HELLO)
-        if kind == "refuse_once" and self._refuses(request.target):
+        if kind == "refuse_once" and request.target not in self._refused:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused.add(request.target)
             return messages.text(503, "refused once: send it again", (("Retry-After", "0"),))
+        self._refused.discard(request.target)
         seconds = option(request, "seconds", ShortSeconds, 1.0)
         if kind in BROKEN:
             return Answer(body=messages.HELLO, fault=kind, fault_s=seconds)
         stall_s = seconds if kind == "stall" else 0.0
         drip_s = seconds if kind == "drip" else None
         return Answer(body=messages.HELLO, stall_s=stall_s, drip_s=drip_s)
-
-    def _refuses(self, target: str) -> bool:
-        """Remember a target that comes for the first time; forget one that comes again."""
-        if target in self._refused:
-            self._refused.remove(target)
-            return False
-        if len(self._refused) >= MAX_REFUSED:
-            self._refused.clear()
-        self._refused.add(target)
-        return True
 
 
 def number(field: str, text: str, type_: Any) -> Any:
