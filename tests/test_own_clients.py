@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import aiohttp
 import httpx
 import pytest
 import requests
-from calls import alone, nobody
-from scripted import Peer, answer, mute, once, reset, scripted
+from calls import alone, bodies, nobody
+from scripted import Peer, answer, echo, mute, once, reset, scripted
 from servers import ran
 
 import labkit as lab
@@ -53,11 +54,11 @@ async def with_aiohttp(asked: Any, header: str = "X-Any") -> AsyncIterator[Any]:
         yield fetch
 
 
+@dataclass
 class InThreads:
     """Makes its calls in threads, and raises what requests raises."""
 
-    def __init__(self, asked: Any) -> None:
-        self.asked = asked
+    asked: Any
 
     async def __aenter__(self) -> Callable[[int], Any]:
         return self.fetch
@@ -118,26 +119,13 @@ async def test_it_gets_all_that_an_item_asks_for() -> None:
         assert await fetch(5) == ("PUT", "http://h/b/a?n=5", {"X-N": "5"}, b"<5>")
 
 
-FILE = """
-import httpx
-async def mine(asked):
-    async with httpx.AsyncClient() as client:
-        async def fetch(item):
-            return await client.get(asked.url(item))
-        yield fetch
-"""
-
-
-async def test_it_is_measured_from_a_file_as_any_transport(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "client.py").write_text(FILE)
-    trial = options.trial({"transport": "client.py:mine", "requests": "60", "delay": "0.001"})
+async def test_it_is_measured_from_a_file_as_any_transport() -> None:
+    text = f"{__file__}:mine"
+    trial = options.trial({"transport": text, "requests": "60", "delay": "0.001"})
     record = (await ran(trial.replace(limit=5, path="/{item}?a={item}"))).record
 
     assert (record.counts.ok, record.counts.failed, record.counts.conserved) == (60, {}, True)
-    assert record.trial["transport"] == {"kind": "own", "name": "client.py:mine"}
+    assert record.trial["transport"] == {"kind": "own", "name": text}
     for where in (record.effective, record.environment):
         assert {"httpx", "httpcore", "h11"} <= where["versions"].keys()
     assert record.server.connections_opened <= 5
@@ -146,8 +134,8 @@ async def test_it_is_measured_from_a_file_as_any_transport(
     assert (again.to_dict(), again.client) == (record.trial, None)
     with pytest.raises(BadInput, match="pass the function itself"):
         preflight.check(again)
-    with pytest.raises(BadInput, match=r"transport is .client\.py:mine. in data: it is run only"):
-        Trial.from_dict(record.trial | {"transport": "client.py:mine"})
+    with pytest.raises(BadInput, match=r"own_clients\.py:mine' in data: it is run only"):
+        Trial.from_dict(record.trial | {"transport": text})
     with pytest.raises(BadInput, match=r"starts transport 'client.py:mine': a study file runs no"):
         await lab.reproduce(str(STUDY), scale="smoke")
 
@@ -226,14 +214,10 @@ async def test_a_failure_of_a_library_has_the_kind_of_its_cause(library: Any) ->
 
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_a_library_has_as_many_connections_as_it_may(library: Any) -> None:
-    async def script(peer: Peer) -> None:
-        while target := await peer.asked():
-            await peer.send(answer(target))
-
-    async with scripted(script) as server:
+    async with scripted(echo) as server:
         async with open_transport(library(limit=3), server.url, limit=20) as fetch:
             found = await asyncio.gather(*map(fetch, range(30)))
-        assert [one.body for one in found] == [b"/%d" % item for item in range(30)]
+        assert [one.body for one in found] == bodies(*range(30))
         assert server.connections <= 3
 
 
