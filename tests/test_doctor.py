@@ -157,7 +157,7 @@ def test_an_environment_has_versions_and_no_variables(monkeypatch: pytest.Monkey
 def test_the_name_of_the_processor(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
     monkeypatch.setattr(environment, "_text", lambda _: text)
 
-    named = environment._cpu_model()
+    named = environment.machine.__wrapped__()["cpu"]
 
     assert (named == "A processor") == (text is not None and "model" in text)
     assert named
