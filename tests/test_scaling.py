@@ -269,8 +269,9 @@ def test_a_short_latency_may_grow_by_what_a_machine_adds() -> None:
 
 def test_a_study_of_rates_ends_with_the_highest_that_was_sustained() -> None:
     runs = [USUAL, at(200, 0.5, 0.3)]
-    study = Study(runs, ["rate"])
+    study, mixed = Study(runs, ["rate"]), [*runs, make_record(axes={"rate": None})]
     assert study.text().endswith(stats.rates_say(runs))
+    assert Study(mixed, ["rate"]).html().count(stats.rates_say(runs)) == 1
     assert "ratio to" not in study.text()
     assert [one["verdict"] for one in study.to_dict()["sustained"]] == ["holds", "refuted"]
     assert "since due p50 over rate" in study.plot().alt

@@ -269,7 +269,7 @@ class Study(Outcome):
 
     def plot(self, kind: str = "") -> charts.Chart:
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, any metric; or latency over rates."""
-        if not kind and self.by == ["rate"]:
+        if not kind and self.by == ["rate"] and all(one.arrivals for one in self.records):
             return self.over("rate", "latency_due_p50_s")
         return super().plot(kind or "time")
 

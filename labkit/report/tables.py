@@ -81,7 +81,7 @@ def meaning(records: Sequence[Record], by: Sequence[str], summary: stats.DataFra
         label = stats.arm_label({name: stats.plain(row[name]) for name in by})
         doubts[label] = stats.codes_of([row["doubts"]])
     doubtful = stats.doubt_sentences(doubts, max(summary["n"], default=0))
-    rates = [stats.rates_say(records)] if list(by) == ["rate"] else []
+    rates = [stats.rates_say(records)] if list(by) == ["rate"] and stats.sustained(records) else []
     return " ".join([*texts, *doubtful, *errors(records), *rates])
 
 

@@ -266,7 +266,8 @@ class Sustained(NamedTuple):
 def sustained(records: Sequence[Record]) -> list[Sustained]:
     """Decide of each rate, from the lowest on, whether the service sustained it."""
     found, usual = list[Sustained](), list[float]()
-    for rate, group in itertools.groupby(sorted(records, key=_rate), _rate):
+    opened = sorted((one for one in records if _rate(one)), key=_rate)
+    for rate, group in itertools.groupby(opened, _rate):
         mine = list(group)
         spoilt = [note for one in mine for note in one.warnings if note.code in _SPOILT]
         sound = [one for one in mine if not any(note in spoilt for note in one.warnings)]
@@ -322,4 +323,4 @@ def rates_say(records: Sequence[Record]) -> str:
 
 
 def _rate(record: Record) -> float:
-    return float(record.trial["workload"]["rate"])
+    return record.trial["workload"].get("rate") or 0.0
