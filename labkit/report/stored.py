@@ -131,7 +131,10 @@ def save_reference(study: FileStudy, path: Path) -> None:
     again = [record for record in every if record.id not in last]
     more = {"benchmark": study.file.id, "scale": study.scale, "absent": study.absent}
     gate.save(study.records, path, made_again=again, **more)
-    paths.write_whole(path.with_suffix(".png"), reference(str(path)).plot().png())
+    # The file of the study may be one of the user's own, which no name leads to.
+    found = Reproduction(study.file, study.scale, study.records, absent=study.absent)
+    found.made_again = again
+    paths.write_whole(path.with_suffix(".png"), found.plot().png())
 
 
 def others(path: Path) -> dict[str, Any]:
