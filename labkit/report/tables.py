@@ -182,7 +182,8 @@ def of_run(record: Record) -> Table:
             rows.append(["program", record.ran])
         else:
             how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
-            rows.append(["strategy", f"{how} over {trial['transport']['kind']} on {trial['loop']}"])
+            over = trial["transport"].get("name", trial["transport"]["kind"])  # a client's own
+            rows.append(["strategy", f"{how} over {over} on {trial['loop']}"])
         options = ", ".join(f"{name} {value}" for name, value in trial.get("options", {}).items())
         rows += [["options", options]] if options else []
         called = ", ".join(filter(None, [record.called, _settings(trial["target"])]))
