@@ -92,13 +92,7 @@ Digests = Mapping[str, str]
 # learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
 # `left out` was deleted by the learner.
 Fate = Literal["copied", "updated", "current", "kept", "beside", "newer", "left out"]
-_WORDS: Mapping[str, Sequence[Fate]] = {
-    "copied": ["copied"],
-    "updated": ["updated"],
-    "unchanged": ["current"],
-    "kept, yours": ["kept", "beside", "newer"],
-    "left out": ["left out"],
-}
+_WORDS: Mapping[str, Sequence[Fate]] = paths.table("tables.toml")["copied"]
 
 
 class CopyStep(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labkit import paths
 from labkit.escaping import escape
@@ -21,15 +21,12 @@ MAX_POINTS = 120
 MAX_ARMS = 8
 # Over less time, as before the last point of a trial, a rate is that of one burst.
 MIN_RATE_S = 0.05
-_BLUE, _RED, _GREEN, _PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-# Those of the charts (Okabe and Ito 2008); its black is the colour of the page's text here.
-COLOURS = (_BLUE, _RED, _GREEN, _PINK, "#E69F00", "#56B4E9", "currentColor", "#888888")
 # Letters of a label in the legend; a longer one is cut.
 MAX_LABEL = 36
-DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3", "1 4", "5 2 1 2 1 2", "4 6")
 _WIDTH, _HEIGHT, _MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 264, 116, 12, 100, 240, 78
 _ACROSS, _LEGEND_HEIGHT = 3, 18
-_SVG: Mapping[str, str] = paths.table("picture.toml")
+_SVG: Mapping[str, Any] = paths.table("picture.toml")
+COLOURS, DASHES = _SVG["colours"], _SVG["dashes"]
 
 
 class Point(NamedTuple):
@@ -105,14 +102,7 @@ class _Strip(NamedTuple):
     least: float = 1.0
 
 
-_PANELS = (
-    _Strip("throughput", "requests/s", "rate_rps"),
-    _Strip("in flight", "requests", "in_flight"),
-    _Strip("loop lag", "ms", "loop_lag_s", scale=1e3),
-    _Strip("client memory", "MB", "client_rss_bytes", scale=1e-6),
-    _Strip("client CPU", "% of a core", "client_cpu_percent", least=100),
-    _Strip("server CPU", "% of a core", "server_cpu_percent", least=100),
-)
+_PANELS = [_Strip(**row) for row in _SVG["panels"]]
 
 
 def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
@@ -142,7 +132,7 @@ def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
     titles = ", ".join(panel.title for panel in _PANELS)
     words = escape(f"{titles} over time: {'; '.join(labels)}")
     width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
-    return _SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts))
+    return str(_SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts)))
 
 
 def _panel(
@@ -167,7 +157,7 @@ def _panel(
             drawn += f'<polyline points="{" ".join(line)}" {stroke}/>'
             drawn += f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
     axes = {"title": panel.title, "unit": panel.unit, "highest": highest, "end_s": end_s}
-    return _SVG["panel"].format(lines=drawn, **axes, **place)
+    return str(_SVG["panel"].format(lines=drawn, **axes, **place))
 
 
 def _round_up(value: float) -> float:

@@ -110,11 +110,10 @@ def check(exercise: str, answer: Any = ...) -> Checked:
         # 'ex-3-2' and '3-2' are as near to 'ex-03-2' as can be.
         parts = re.fullmatch(r"\D*(\d+)\D+(\d+)", str(exercise))
         meant = f"ex-{int(parts[1]):02}-{parts[2]}" if parts else str(exercise)
-        near = [name for name in names() if name[:5] == meant[:5]]
-        allowed = ", ".join(near or [names()[0], "...", names()[-1]])
-        raise BadInput(
-            f"exercise is {exercise!r}: it must be one of {allowed}{did_you_mean(meant, names())}"
-        )
+        same = [name for name in names() if name[:5] == meant[:5]]
+        allowed = ", ".join(same or [names()[0], "...", names()[-1]])
+        near = did_you_mean(meant, names())
+        raise BadInput(f"exercise is {exercise!r}: it must be one of {allowed}{near}")
     try:
         if isinstance(answer, EllipsisType):
             raise Wrong("Not answered yet: put your answer in place of the three dots.")

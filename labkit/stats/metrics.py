@@ -106,11 +106,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 # Short names of metrics.
-ALIASES: Mapping[str, str] = MappingProxyType(
-    {"memory": "process_peak_rss_bytes", "time": "wall_s", "cpu": "cpu_percent"}
-    | {"rps": "throughput_rps"}
-    | {name: f"latency_{name}_s" for name in ("mean", "p50", "p90", "p99", "p999", "max")}
-)
+ALIASES: Mapping[str, str] = MappingProxyType(paths.table("tables.toml")["aliases"])
 
 
 def metric(name: str) -> Metric:

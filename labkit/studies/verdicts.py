@@ -10,31 +10,19 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.escaping import escape, visible
 from labkit.stats.comparisons import repeats_text, times
 from labkit.studies.parts import Check, Judged
 
 Word = Literal["holds", "refuted", "inconclusive"]
 # A sign for each word, so that none is known by its colour alone.
-MARKS: Mapping[str, str] = MappingProxyType(
-    {
-        "holds": "\N{CHECK MARK}",
-        "refuted": "\N{BALLOT X}",
-        "inconclusive": "?",
-        "informational": " ",
-    }
-)
+MARKS: Mapping[str, str] = MappingProxyType(paths.table("tables.toml")["marks"])
 
 _UNTESTABLE = "not testable here"
 # What a finding repeats of its check.
 OF_CHECK = ("says", "measure", "published", "at_least", "at_most", "exact", "is_ratio")
-_UNITS: Mapping[str, tuple[str, float]] = {
-    "_s": ("ms", 1e3),
-    "_us": ("\N{MICRO SIGN}s", 1.0),
-    "_bytes": ("bytes", 1.0),
-    "_share": ("%", 100.0),
-}
+_UNITS: Mapping[str, tuple[str, float]] = paths.table("tables.toml")["units"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
