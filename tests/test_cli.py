@@ -231,7 +231,7 @@ def test_a_run_that_was_cut_short_says_why_too(store: Path, tmp_path: Path) -> N
     counts = {"counts.failed": {"status": 30}, "counts.statuses": {503: 30}}
     record = make_record(warnings=notes, first_errors=["status: BadStatus: 503"], **counts)
     failure = lab.TrialFailed("the trial passed its deadline", record)
-    with mock.patch("labkit.lab.facade.run", mock.AsyncMock(side_effect=failure)):
+    with mock.patch("labkit.run", mock.AsyncMock(side_effect=failure)):
         done = labkit_here(f"run --json {out}")
 
     assert (done.returncode, done.stderr) == (1, "labkit: the trial passed its deadline\n")

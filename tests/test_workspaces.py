@@ -301,7 +301,7 @@ def test_a_current_folder_that_is_gone_is_said(
 
     assert paths.workspace() is None
     with pytest.raises(BadInput, match=r"workspace is 'labkit-workspace': it cannot be written"):
-        prepare(servers.default_workspace(), source=source)
+        prepare(Path("labkit-workspace"), source=source)
     os.chdir(tmp_path)  # what is restored after the test must be there
 
 

@@ -7,15 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import labkit as lab
+from labkit import paths
 from labkit.cli import options, terminal
 from labkit.errors import NotInstalled
 from labkit.escaping import cell
 
 # Fields of a record in the JSON of the list, beside its strategy.
-LISTED = (
-    *("id", "started_at", "experiment", "study", "axes", "called"),
-    *("wall_s", "efficiency", "throughput_rps", "verdict"),
-)
+LISTED: list[str] = paths.table("tables.toml")["listed"]
 
 
 def list_records(*, last: int = 20, json: str | None = None) -> None:
@@ -23,12 +22,11 @@ def list_records(*, last: int = 20, json: str | None = None) -> None:
 
     A file in the store that holds no readable record is left out, and named on standard error.
     """
-    from labkit.record.record import Record
-    from labkit.record.store import Damaged, Store, readable
+    from labkit.record.store import Damaged, readable
     from labkit.report import tables
 
     options.check_file("--json", json)
-    store = Store()
+    store = lab.Store()
     found = list(store.scan())
     records = list(readable(found))
     shown = records[-last:]
@@ -39,7 +37,7 @@ def list_records(*, last: int = 20, json: str | None = None) -> None:
         text = f"{tables.of_records(shown).text()}\n\n{counted}; 'labkit results show ID'"
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
-        if isinstance(one, Record)
+        if isinstance(one, lab.Record)
         else {"id": one.id, "damaged": one.why}
         for one in found
         if isinstance(one, Damaged) or one.id in ids
@@ -57,12 +55,9 @@ def show(
     json: str | None = None,
 ) -> None:
     """Show one record whole."""
-    from labkit.record.store import Store
-    from labkit.report.study import Run
-
     options.check_file("--json", json)
     write_chart = options.chart_writer(chart, metric, of_one=True)
-    run = Run(Store().get(record_id))
+    run = lab.Run(lab.Store().get(record_id))
     write_chart(run)
     if json != "-":
         terminal.say(run.text())
@@ -76,7 +71,6 @@ def export(*, csv: str | None = None, parquet: str | None = None, json: str | No
     every setting, its metrics in base units. JSON has the whole records. A file in the store that
     holds no readable record is left out, and named on standard error.
     """
-    from labkit.record.store import Store
     from labkit.stats import frames
 
     for option, where in (("--csv", csv), ("--parquet", parquet), ("--json", json)):
@@ -85,7 +79,7 @@ def export(*, csv: str | None = None, parquet: str | None = None, json: str | No
         raise NotInstalled(f"--parquet is {parquet!r}", "pyarrow", "parquet")
     if csv is parquet is json is None:
         csv = "-"
-    records = list(Store().records())
+    records = list(lab.Store().records())
     if csv is not None:
         table = frames.export(records).rename(columns=cell).map(cell)
         with terminal.no_end_of_reader():

@@ -76,18 +76,15 @@ def open_lab(
     else:
         from labkit.cli import notebooks as copies  # takes a while
 
-        done = copies.prepare(workspace or default_workspace(), restore=restore)
+        # That which the current folder is in, else one to be made below that folder.
+        folder = workspace or paths.workspace() or Path("labkit-workspace")
+        done = copies.prepare(folder, restore=restore)
         folder, page = done.folder, copies.INDEX
         terminal.say(done.text())
     if not copy_only:
         start = jupyter_start(folder, os.environ, page=page, browser=browser, port=port)
         sys.stdout.flush()
         os.execve(sys.executable, *start)  # noqa: S606  # our own interpreter
-
-
-def default_workspace() -> Path:
-    """Return the workspace that the current folder is in, else one to be made below that folder."""
-    return paths.workspace() or Path("labkit-workspace")
 
 
 def checkout_notebooks(named: Path | None) -> Path:

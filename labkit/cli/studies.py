@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import labkit as lab
 from labkit.cli import options, terminal
 from labkit.cli.options import Wanted, takes_wanted
 
@@ -28,7 +29,6 @@ def reproduce(
     Writes a report, into a folder in results without --out: published figures beside measured
     ones, and a verdict for each claim.
     """
-    from labkit.lab import facade
     from labkit.report import stored
     from labkit.spec import validation
     from labkit.studies import study_file
@@ -39,7 +39,7 @@ def reproduce(
         _list(["benchmark", "what it is"], rows, says)
         return
 
-    scale = scale or facade.default_scale()
+    scale = scale or lab.default_scale()
     file = study_file.load(name)
     wanted.out = wanted.out or Path("results") / f"{file.id}-{scale}"
     options.check_folder("--out", wanted.out)
@@ -57,7 +57,7 @@ def reproduce(
 
     how: dict[str, Any] = {"scale": scale, "repeats": repeats, "allow_commands": allow_commands}
     terminal.perform(
-        lambda reporter: facade.reproduce(name, **how, baseline=wanted.baseline, reporter=reporter),
+        lambda reporter: lab.reproduce(name, **how, baseline=wanted.baseline, reporter=reporter),
         wanted=wanted,
         save=save,
         json=json,
@@ -105,11 +105,9 @@ def check(
 
     The verdict is holds, refuted or inconclusive, beside the measured effect and its interval.
     """
-    from labkit.lab import facade
-
     save = options.chart_writer(chart)
     terminal.perform(
-        lambda reporter: facade.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
+        lambda reporter: lab.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
         save=save,
         json=json,
     )
@@ -127,7 +125,6 @@ def ladder(
 
     Climbs from a new session for each request to pipelining, and on to other load generators.
     """
-    from labkit.lab import facade
     from labkit.studies import study_file
 
     if rungs == "list":
@@ -138,7 +135,7 @@ def ladder(
     save = options.chart_writer(chart)
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
     terminal.perform(
-        lambda reporter: facade.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
+        lambda reporter: lab.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
         save=save,
         json=json,
     )

@@ -23,7 +23,6 @@ from labkit.errors import Interrupted, LabError, TrialFailed
 from labkit.escaping import visible
 
 if TYPE_CHECKING:
-    from labkit.cli.options import Wanted
     from labkit.lab.progress import Reporter
     from labkit.record.record import Record
 
@@ -123,7 +122,7 @@ def perform(
     start: Callable[[Reporter], Coroutine[Any, Any, Any]],
     *,
     json: str | None,
-    wanted: Wanted | None = None,
+    wanted: options.Wanted | None = None,
     save: Callable[[Any], object] = lambda outcome: None,
     text: Callable[[Any], str] = lambda outcome: str(outcome.text()),
     failed: Callable[[Any], bool] = lambda outcome: all_failed(outcome.records),
@@ -175,7 +174,7 @@ def perform(
         raise SystemExit(1)
 
 
-def _written(outcome: Any, wanted: Wanted) -> str | None:
+def _written(outcome: Any, wanted: options.Wanted) -> str | None:
     """Write the files that are wanted of an outcome; return what there is to say of them."""
     if wanted.save:
         outcome.save(wanted.save)

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import labkit as lab
 from labkit.cli import options, terminal
 from labkit.cli.options import Wanted
 from labkit.errors import BadInput
@@ -14,7 +15,6 @@ from labkit.spec.trial import Trial
 
 if TYPE_CHECKING:
     from labkit.lab.progress import Reporter
-    from labkit.report.profile import Profile
     from labkit.report.study import Outcome
 
 # As many as an interval needs.
@@ -37,8 +37,6 @@ def run(
     With --save or --baseline it runs five times, or as often as --repeats says: one run shows no
     difference.
     """
-    from labkit.lab import facade
-
     usual = REPEATS if wanted.save or wanted.baseline else 1
     times = usual if repeats is None else repeats
     of_one = times == 1 and not wanted.baseline
@@ -46,8 +44,8 @@ def run(
 
     def start(reporter: Reporter) -> Coroutine[Any, Any, Outcome]:
         if of_one:
-            return facade.run(trial, reporter=reporter)
-        return facade.compare(trial, repeats=times, baseline=wanted.baseline, reporter=reporter)
+            return lab.run(trial, reporter=reporter)
+        return lab.compare(trial, repeats=times, baseline=wanted.baseline, reporter=reporter)
 
     save = options.chart_writer(chart, metric, of_one=of_one, traced=_traces(trial))
     terminal.perform(start, wanted=wanted, save=save, json=json)
@@ -69,13 +67,11 @@ def compare(
 
     The runs are interleaved in seeded random order, several repeats each.
     """
-    from labkit.lab import facade
-
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
     save = options.chart_writer(chart, metric, traced=traced)
     axes = options.axes(trial, axis)
     terminal.perform(
-        lambda reporter: facade.compare(
+        lambda reporter: lab.compare(
             trial, axes, repeats=repeats, baseline=wanted.baseline, reporter=reporter
         ),
         wanted=wanted,
@@ -100,8 +96,6 @@ def sweep(
 
     Runs one trial at several limits or rates, interleaved; `--rates auto` at one after another.
     """
-    from labkit.lab import facade
-
     write_chart = options.chart_writer(chart)
     if trial.limit != Trial().limit and rates is None:
         raise BadInput(f"--limit is {trial.limit:,} in a sweep: name the limits with --limits")
@@ -121,7 +115,7 @@ def sweep(
             write_chart(found)
 
     terminal.perform(
-        lambda reporter: facade.sweep(
+        lambda reporter: lab.sweep(
             trial, **asked, repeats=repeats, baseline=wanted.baseline, reporter=reporter
         ),
         wanted=wanted,
@@ -146,7 +140,6 @@ def profile(
 
     Runs it under a profiler; nothing of that counts as measured.
     """
-    from labkit.lab import facade
     from labkit.report import profile as profiling
 
     write_chart = options.chart_writer(chart)
@@ -154,7 +147,7 @@ def profile(
     if out is not None:
         options.check_folder("--out", out)
 
-    def save(found: Profile) -> None:
+    def save(found: lab.Profile) -> None:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             found.save(out / "profile.pstat")
@@ -163,7 +156,7 @@ def profile(
         write_chart(found)
 
     terminal.perform(
-        lambda reporter: facade.profile(trial, clock=clock, slow_s=slow, reporter=reporter),
+        lambda reporter: lab.profile(trial, clock=clock, slow_s=slow, reporter=reporter),
         save=save,
         text=lambda found: found.text(sort, rows),
         failed=lambda found: terminal.all_failed([found.record] if found.record else []),

@@ -9,21 +9,19 @@ import marshal
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
 from labkit import charts, stats
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
+from labkit.record.record import Record
 from labkit.report import html
 from labkit.report.html import Table
 from labkit.report.study import Result
 from labkit.spec import validation
 from labkit.spec.validation import refusal
-
-if TYPE_CHECKING:
-    from labkit.record.record import Record
 
 # What rows may be sorted by, and the column of the frame.
 COLUMNS = {"self": "self_s", "total": "total_s", "calls": "calls", "mean": "mean_s"}
