@@ -30,7 +30,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -49,6 +49,9 @@ from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.requests import Request
 from labkit.spec.trial import Trial
+
+if TYPE_CHECKING:
+    from labkit.measured.transports.client import TransportClient
 
 # How long tasks that a strategy left running may take to end.
 MAX_SETTLE_S = 1.0
@@ -157,27 +160,32 @@ def main() -> int:
     return 0
 
 
+def _transport(job: Job, target: Reached, trial: Trial) -> TransportClient[Any]:
+    """Return the transport of a trial, not yet entered, for the calls of all its items."""
+    from labkit.measured.transports import calls_of, open_transport
+
+    return open_transport(
+        trial.transport,
+        target.url,
+        addresses=job.addresses,
+        calls=calls_of(trial.workload, job.requests or [Request(path=trial.path)]),
+        rows=getattr(trial.target, "rows", 1),
+        limit=min(trial.slots, trial.requests),
+        client=None if job.client is None else lifeline.load(job.client),
+    )
+
+
 async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) -> Measurement:
     """Open the transport, wrap `fetch` layer by layer, run the strategy over it, and collect."""
     if trial.switches.eager_tasks:
         asyncio.get_running_loop().set_task_factory(_eager_task)
     requests, limit, workload = trial.requests, trial.limit, trial.workload
+    processes = trial.target.processes
     if trial.probes == "bare":
         return await _measure_bare(target, trial, requests, limit)
-    from labkit.measured.transports import calls_of, open_transport, paced
+    from labkit.measured.transports import paced
 
-    timed = trial.probes == "full"
-    rows, processes = getattr(trial.target, "rows", 1), trial.target.processes
-    calls = calls_of(workload, job.requests or [Request(path=trial.path)])
-    opened = open_transport(
-        trial.transport,
-        target.url,
-        addresses=job.addresses,
-        calls=calls,
-        rows=rows,
-        limit=min(trial.slots, requests),
-        client=None if job.client is None else lifeline.load(job.client),
-    )
+    timed, opened = trial.probes == "full", _transport(job, target, trial)
     async with opened as fetch:
         warmed, call = None, fetch
         if workload.warmup is not None:
