@@ -32,6 +32,12 @@ from labkit.spec.trial import Trial
 LIBRARIES = [TRANSPORTS[kind] for kind in ("httpx", "httpx2", "requests")]
 
 
+@pytest.fixture(autouse=True)
+def usual_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients read the system's: httpx refuses a file that has none."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+
 @asynccontextmanager
 async def mine(asked: Any) -> AsyncIterator[Any]:
     async with httpx.AsyncClient(verify=asked.tls) as client:
