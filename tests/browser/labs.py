@@ -162,7 +162,12 @@ def serving(folder: Path) -> Iterator[Lab]:
 def answering(process: subprocess.Popen[bytes], folder: Path) -> Lab:
     """Return the server once it is known where it listens, and with which token."""
     known = folder / "runtime" / f"jpserver-{process.pid}.json"
-    until(lambda: known.exists() or process.poll() is not None, "JupyterLab did not start")
+
+    def is_known() -> bool:  # the file is there before it is written
+        written = known.exists() and known.read_text(encoding="utf-8").rstrip().endswith("}")
+        return written or process.poll() is not None
+
+    until(is_known, "JupyterLab did not start")
     assert process.poll() is None, (folder / "jupyter.log").read_text(encoding="utf-8")
     info = json.loads(known.read_text(encoding="utf-8"))
     lab = Lab(process=process, folder=folder, url=info["url"], token=info["token"])
