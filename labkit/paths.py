@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,17 @@ def data(name: str) -> Path:
     return packed if packed.exists() else CHECKOUT / "data" / name
 
 
+@cache
 def table(name: str) -> dict[str, Any]:
-    """Return the TOML file `data/name` as plain data."""
+    """Return the TOML file `data/name` as plain data, which nobody changes."""
     import tomllib  # here: a measured client and the HTTP server read none
 
     return tomllib.loads(data(name).read_text(encoding="utf-8"))
+
+
+def sentence(which: str, /, **values: Any) -> str:
+    """Return a sentence of `data/sentences.toml` with these values."""
+    return str(table("sentences.toml")[which]).format(**values)
 
 
 def notebooks() -> Path:

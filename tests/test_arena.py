@@ -25,7 +25,7 @@ from labkit.launch.experiment import run_exam
 from labkit.record.exam import Backlog, ExamResult, ScenarioResult
 from labkit.record.record import Counts, Record
 from labkit.report.arena import Arena
-from labkit.report.exam_faults import Examined, Fault, faults, judge
+from labkit.report.exam_faults import FAULTS, Examined, Fault, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from labkit.stats import metrics
@@ -120,8 +120,8 @@ def test_what_the_server_saw_comes_first_and_each_code_has_its_advice() -> None:
     assert fault.code == "over-limit"
     assert fault.seen == "With a limit of 8 the server counted 9 calls in flight at once."
     assert fault.says == f"{fault.seen} {fault.advice}"
-    assert len(faults()) == 15
-    assert all(one["advice"].endswith(".") for one in faults().values())
+    assert len(FAULTS) == 15
+    assert all(one["advice"].endswith(".") for one in FAULTS.values())
 
 
 def waits(few: int, many: int, **changes: Any) -> list[ScenarioResult]:

@@ -216,7 +216,8 @@ async def test_a_stranger_s_data_starts_nothing_until_its_user_allows_it() -> No
     with pytest.raises(BadInput, match="repeats is 0"):  # what is looked at next
         await lab.reproduce(name, scale="smoke", repeats=0, allow_commands=True)
     record = make_record(axes={"arm": "one"})
-    file = stored.of_file(study_file.load(name), "smoke", [record])
+    loaded = study_file.load(name)
+    file = stored.OF_FILE[loaded.chart](loaded, "smoke", [record])
     assert file.plot().figure  # though it has neither a source nor a scale paper
 
     data = Trial(target=command).to_dict()

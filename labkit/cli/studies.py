@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,8 @@ def reproduce(
             stored.save_reference(found, save_reference)
 
     how: dict[str, Any] = {"scale": scale, "repeats": repeats, "allow_commands": allow_commands}
-    terminal.perform(
-        lambda reporter: lab.reproduce(name, **how, baseline=wanted.baseline, reporter=reporter),
-        wanted=wanted,
-        save=save,
-        json=json,
-    )
+    start = partial(lab.reproduce, name, **how, baseline=wanted.baseline)
+    terminal.perform(start, wanted=wanted, save=save, json=json)
 
 
 def list_claims(json: str | None = None) -> None:
@@ -105,12 +102,8 @@ def check(
 
     The verdict is holds, refuted or inconclusive, beside the measured effect and its interval.
     """
-    save = options.chart_writer(chart)
-    terminal.perform(
-        lambda reporter: lab.check_claims(ids, scale=scale, repeats=repeats, reporter=reporter),
-        save=save,
-        json=json,
-    )
+    start = partial(lab.check_claims, ids, scale=scale, repeats=repeats)
+    terminal.perform(start, save=options.chart_writer(chart), json=json)
 
 
 def ladder(
@@ -132,13 +125,9 @@ def ladder(
         says = "'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed."
         _list(["rung", "what it changes"], rows, says)
         return
-    save = options.chart_writer(chart)
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
-    terminal.perform(
-        lambda reporter: lab.ladder(chosen, short=short, repeats=repeats, reporter=reporter),
-        save=save,
-        json=json,
-    )
+    start = partial(lab.ladder, chosen, short=short, repeats=repeats)
+    terminal.perform(start, save=options.chart_writer(chart), json=json)
 
 
 def _list(headers: list[str], rows: list[list[str]], says: str) -> None:

@@ -119,7 +119,7 @@ def reporter() -> Reporter:
 
 
 def perform(
-    start: Callable[[Reporter], Coroutine[Any, Any, Any]],
+    start: Callable[..., Coroutine[Any, Any, Any]],
     *,
     json: str | None,
     wanted: options.Wanted | None = None,
@@ -128,7 +128,7 @@ def perform(
     failed: Callable[[Any], bool] = lambda outcome: all_failed(outcome.records),
     stored: str = STORED,
 ) -> None:
-    """Wait for what `start` makes, write the files that were asked for, show the outcome.
+    """Wait for what `start` makes of a `reporter`, write the files asked for, show the outcome.
 
     Refuses a place for `json` that cannot be written before it starts.
 
@@ -141,7 +141,7 @@ def perform(
     wanted = wanted or options.Wanted({})
     options.check_file("--json", json)
     try:
-        outcome = wait(start(reporter()), stored=stored)
+        outcome = wait(start(reporter=reporter()), stored=stored)
     except (TrialFailed, Interrupted) as failure:
         # An older result must not stay there, to be taken for this one's.
         record = getattr(failure, "record", None)

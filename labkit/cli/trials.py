@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import labkit as lab
 from labkit.cli import options, terminal
@@ -12,10 +12,6 @@ from labkit.cli.options import Wanted
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.trial import Trial
-
-if TYPE_CHECKING:
-    from labkit.lab.progress import Reporter
-    from labkit.report.study import Outcome
 
 # As many as an interval needs.
 REPEATS = 5
@@ -41,12 +37,9 @@ def run(
     times = usual if repeats is None else repeats
     of_one = times == 1 and not wanted.baseline
     metric = metric if of_one or metric != "timeline" else "time"
-
-    def start(reporter: Reporter) -> Coroutine[Any, Any, Outcome]:
-        if of_one:
-            return lab.run(trial, reporter=reporter)
-        return lab.compare(trial, repeats=times, baseline=wanted.baseline, reporter=reporter)
-
+    start: partial[Any] = partial(lab.run, trial)
+    if not of_one:
+        start = partial(lab.compare, trial, repeats=times, baseline=wanted.baseline)
     save = options.chart_writer(chart, metric, of_one=of_one, traced=_traces(trial))
     terminal.perform(start, wanted=wanted, save=save, json=json)
 
@@ -70,14 +63,8 @@ def compare(
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in axis)
     save = options.chart_writer(chart, metric, traced=traced)
     axes = options.axes(trial, axis)
-    terminal.perform(
-        lambda reporter: lab.compare(
-            trial, axes, repeats=repeats, baseline=wanted.baseline, reporter=reporter
-        ),
-        wanted=wanted,
-        save=save,
-        json=json,
-    )
+    start = partial(lab.compare, trial, axes, repeats=repeats, baseline=wanted.baseline)
+    terminal.perform(start, wanted=wanted, save=save, json=json)
 
 
 @options.takes_trial
@@ -114,14 +101,8 @@ def sweep(
         if getattr(found, "knee", found) is not None:
             write_chart(found)
 
-    terminal.perform(
-        lambda reporter: lab.sweep(
-            trial, **asked, repeats=repeats, baseline=wanted.baseline, reporter=reporter
-        ),
-        wanted=wanted,
-        save=save,
-        json=json,
-    )
+    start = partial(lab.sweep, trial, **asked, repeats=repeats, baseline=wanted.baseline)
+    terminal.perform(start, wanted=wanted, save=save, json=json)
 
 
 @options.takes_trial
@@ -156,7 +137,7 @@ def profile(
         write_chart(found)
 
     terminal.perform(
-        lambda reporter: lab.profile(trial, clock=clock, slow_s=slow, reporter=reporter),
+        partial(lab.profile, trial, clock=clock, slow_s=slow),
         save=save,
         text=lambda found: found.text(sort, rows),
         failed=lambda found: terminal.all_failed([found.record] if found.record else []),

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from labkit import paths
 from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress
 from labkit.lab.progress import Reporter
@@ -177,10 +178,7 @@ def in_time(ready: Ready, before: Sequence[Record]) -> Ready:
         return ready
     used_s = sum(one.process.wall_s for one in before if one.process and _is_remote(one))
     if used_s >= MAX_REMOTE_S:
-        raise TrialFailed(
-            f"a study loads a remote host for {MAX_REMOTE_S:.0f} s at most, and they are over: "
-            f"{len(before):,} runs are stored; ask for fewer or shorter ones"
-        )
+        raise TrialFailed(paths.sentence("remote-over", most_s=MAX_REMOTE_S, runs=len(before)))
     return replace(ready, within_s=MAX_REMOTE_S - used_s)
 
 
@@ -194,17 +192,11 @@ def stored_so_far(records: Sequence[Record], trials: int, study: str | None) -> 
     whole = {record.order for record in records if not codes.interrupted(record)}
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
-        return (
-            f"interrupted: {len(whole)} of {trials} trials {were} finished and stored; "
-            f"lab.load({study!r}) gives them"
-        )
+        how = {"n": len(whole), "of": trials, "were": were, "study": study}
+        return paths.sentence("interrupted-study", **how)
     if not records:
         return "interrupted: no trial was finished, so nothing is stored"
-    counts = records[-1].counts
-    return (
-        f"interrupted after {counts.ok:,} of {counts.planned:,} requests: the record is stored, as "
-        f"invalid; lab.load({records[-1].id!r}) gives it"
-    )
+    return paths.sentence("interrupted-trial", record=records[-1])
 
 
 async def run_file(
@@ -264,7 +256,7 @@ async def run_file(
             experiment=file.id,
             serve=serve if file.server is not None else None,
         )
-    return stored.of_file(file, scale, records, claims=claims, absent=absent)
+    return stored.OF_FILE[file.chart](file, scale, records, claims=claims, absent=absent)
 
 
 def _arms_here(

@@ -8,7 +8,6 @@ time that a busy machine could stretch.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,10 +34,8 @@ COUNTED = {
 }
 
 
-@functools.cache
-def faults() -> Mapping[str, Mapping[str, str]]:
-    """Return the faults by their code: what was `seen`, a sentence to fill in, and `advice`."""
-    return paths.table("exam_faults.toml")
+# The faults by their code: what was `seen`, a sentence to fill in, and `advice`.
+FAULTS: Mapping[str, Mapping[str, str]] = paths.table("exam_faults.toml")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +80,7 @@ def judge(name: str, result: ExamResult) -> Examined:
     """Return the faults that the result shows, each once."""
     found: dict[str, Fault] = {}
     for code, shown in _observed(result):
-        seen, advice = faults()[code]["seen"].format(s=shown), faults()[code]["advice"]
+        seen, advice = FAULTS[code]["seen"].format(s=shown), FAULTS[code]["advice"]
         found.setdefault(code, Fault(code=code, seen=seen, advice=advice))
     return Examined(name=name, faults=list(found.values()))
 

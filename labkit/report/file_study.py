@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.record.record import Record
 from labkit.report import html, tables
 from labkit.report.html import Table
@@ -170,13 +170,8 @@ class Ledger(FileStudy):
 
     def sentences(self) -> list[str]:
         """Return how many of each verdict, how to read them, and under what they were found."""
-        return [
-            self.tally(),
-            "Effects are medians over repeats in fresh processes, paired by repeat, with their "
-            "95 % interval: it lies wholly in the band (holds), outside (refuted), or neither "
-            "(inconclusive). Counts must be in the band in every run.",
-            f"Scale {self.scale}; loopback only. {self.measured_on()}",
-        ]
+        where = f"Scale {self.scale}; loopback only. {self.measured_on()}"
+        return [self.tally(), paths.sentence("effects"), where]
 
     def html(self) -> str:
         """Return the table with its sentences, and why requests failed."""
@@ -229,7 +224,7 @@ class Audit(Ledger):
         beyond = [one.name for one in self.verdicts if one.verdict == "refuted"]
         unknown = [one.name for one in self.verdicts if one.verdict == "inconclusive"]
         if not beyond and not unknown:
-            return ["The lab's own error is within what is allowed, on this machine and now."]
+            return [paths.sentence("sound")]
         parts = [f"beyond what is allowed: {'; '.join(beyond)}"] if beyond else []
         parts += [f"not shown either way: {'; '.join(unknown)}"] if unknown else []
         return [f"Read figures of this size with that in mind: {', and '.join(parts)}."]

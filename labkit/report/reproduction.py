@@ -16,11 +16,6 @@ from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.studies.parts import Source
 
-_WHOLE_PROCESS = (
-    "Memory, time and CPU are the whole process's, its start included; efficiency is the floor in "
-    "this order over the time of the requests alone."
-)
-
 
 class Reproduction(FileStudy):
     """A published benchmark, run again: its figures beside the measured ones, with verdicts.
@@ -75,7 +70,7 @@ class Reproduction(FileStudy):
     def table(self) -> Table:
         """Return published beside measured, a row an arm."""
         columns, rows, lines = paths.table("tables.toml")[self.file.chart], self.published(), []
-        says = [self.scale_text(), _WHOLE_PROCESS, *self.omissions(), self.measured_on()]
+        says = [self.scale_text(), paths.sentence("whole-process")]
         if self.file.chart == "throughput":
             ran = [row for row in rows if row["measured"]]
             left_out, rows = len(rows) - len(ran), ran
@@ -93,7 +88,8 @@ class Reproduction(FileStudy):
             verdict = [now["verdict"], ", ".join(now["warnings"])] if now else ["not run"]
             lines.append([row["label"], row[ARM], *cells, ": ".join(filter(None, verdict))])
         headers = ["client", ARM, *(header for header, _, _ in columns), "verdict"]
-        return Table(headers=headers, rows=lines, says=" ".join(filter(None, says)), left=2)
+        text = " ".join(filter(None, [*says, *self.omissions(), self.measured_on()]))
+        return Table(headers=headers, rows=lines, says=text, left=2)
 
     def scale_text(self) -> str:
         """Return the sentence that says how this run differs from the published one."""

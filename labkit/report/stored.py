@@ -34,25 +34,14 @@ from labkit.stats import frames
 from labkit.studies import study_file
 from labkit.studies.study_file import StudyFile, StudyPlan
 
-_KINDS: Mapping[str, type[FileStudy]] = {
+# The results of studies that files state, by the chart that a file asks for.
+OF_FILE: Mapping[str, type[FileStudy]] = {
     "triptych": Reproduction,
     "throughput": Reproduction,
     "forest": Ledger,
     "ladder": Ladder,
     "audit": Audit,
 }
-
-
-def of_file(
-    file: StudyFile,
-    scale: str,
-    records: Sequence[Record],
-    *,
-    claims: Sequence[str] | None = None,
-    absent: Mapping[str, str] | None = None,
-) -> FileStudy:
-    """Return the result of a study that a file states, with the table and the chart it asks for."""
-    return _KINDS[file.chart](file, scale, records, claims=claims, absent=absent)
 
 
 def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
@@ -86,7 +75,8 @@ def _file_study(records: Sequence[Record]) -> FileStudy | None:
         if all(_is_of(record, plan, file) for record in records):
             ran = {record.axes[ARM] for record in records}
             whole = [one.id for one in file.claims if plan.arms_of(one.id) <= ran]
-            return of_file(file, scale, records, claims=None if file.arms else whole)
+            claims = None if file.arms else whole
+            return OF_FILE[file.chart](file, scale, records, claims=claims)
     return None
 
 
@@ -148,8 +138,9 @@ def others(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} cannot be read ({error.strerror})") from None
     except (LabError, LookupError, ValueError):
         figures = {}
-    for tool, rules in paths.table("tools.toml").items():
-        scale, found = rules.pop("scale"), dict[str, list[float]]()
+    for tool, row in paths.table("tools.toml").items():
+        rules, found = {**row}, dict[str, list[float]]()
+        scale = rules.pop("scale")
         for name, rule in rules.items():
             found[name] = [value for key, value in figures.items() if re.fullmatch(rule, key)]
         answers, failed, rps = (sum(found.pop(name)) for name in ("answers", "failed", "rps"))
