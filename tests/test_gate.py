@@ -16,11 +16,15 @@ from factories import encoded, make_record, make_study
 import labkit as lab
 from labkit import cli
 from labkit.launch import environment
+from labkit.record.interference import Interference
 from labkit.record.record import Note, Record
 
 SETTINGS = {"strategy": "task_pool", "limit": 1_000, "requests": 100_000}
 COMMAND = "--strategy task_pool --limit 1000 --requests 100000 --delay 'randint(0,3)'"
-LOST, DEAD = ([Note(code=code, message="it was")] for code in ("core-lost", "deadline"))
+LOST, DEAD, GUESTS = (
+    [Note(code=code, message="it was")] for code in ("core-lost", "deadline", "steal")
+)
+STOLEN = {"warnings": GUESTS, "interference": Interference(stolen_percent=9.0)}
 
 
 def measured(
@@ -52,7 +56,8 @@ async def words(*sides: list[Record], **how: Any) -> dict[str, str]:
     """Return the word for each metric, by its first letters."""
     study = await compared(*sides, **how)
     assert study.changes is not None
-    assert all(one.reason for one in study.changes.changes if not one.ratio)
+    undecided = [one for one in study.changes.changes if one.word == "inconclusive"]
+    assert all("%" in one.reason if one.ratio else one.reason for one in undecided)
     return {one.metric[:11]: one.word for one in study.changes.changes}
 
 
@@ -78,6 +83,13 @@ SAME = "no difference shown"
          "regression"),
         ((measured(warnings=LOST, verdict="invalid"), measured()), {}, "inconclusive"),
         (([*measured(0.5), *measured(0.5, warnings=DEAD)], measured()), {}, "inconclusive"),
+        # So is what the host stole from, where three others remain.
+        (([*measured(0.9, **STOLEN), *measured(repeats=3)], measured()), {}, SAME),
+        ((measured(), [*measured(0.9, **STOLEN), *measured(repeats=3)]), {}, SAME),
+        (([*measured(0.9, **STOLEN), *measured(repeats=2)], measured()), {}, "inconclusive"),
+        ((measured(0.5, **STOLEN), measured()), {}, "regression"),
+        (([*measured(0.5), *measured(0.5, repeats=1, **STOLEN | {"warnings": GUESTS + DEAD})],
+          measured()), {}, "inconclusive"),
     ],
 )  # fmt: skip
 async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
@@ -129,6 +141,18 @@ async def test_what_differs_and_may_is_named() -> None:
         assert "and was 2.7." in text
 
 
+async def test_how_many_runs_the_host_stole_from_and_what_becomes_of_them_is_said() -> None:
+    many = [*measured(0.9, repeats=2, **STOLEN), *measured()]
+    study = await compared(many, measured(**STOLEN))
+
+    assert "\n2 of 7 runs now are left out of times and CPU, as the host ran other" in study.text()
+    assert "\n5 of 5 runs then count, though the host ran other guests (steal)" in study.text()
+    assert (await compared(many, many)).changes.says.count(
+        "2 of 7 runs now and 2 of 7 runs th"
+    ) == 1
+    assert "steal" not in (await compared(measured(), measured())).changes.says
+
+
 async def test_a_run_beside_its_baseline_is_of_five_repeats() -> None:
     trial, before = lab.Trial(**SETTINGS, delay="randint(0,3)"), lab.Study(measured())
     with mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=measured())) as ran:
@@ -161,6 +185,8 @@ def test_a_result_is_saved_and_loaded(tmp_path: Path) -> None:
         lab.load(there)
     with pytest.raises(lab.BadInput, match="No such file"):
         lab.load(tmp_path / "none.json")
+    with pytest.raises(lab.LabError, match=r"none\.json is not written: every run .*core-lost\)"):
+        lab.Study(measured(warnings=LOST, verdict="invalid")).save(tmp_path / "none.json")
     with pytest.raises(lab.LabError, match="cannot be written"):
         study.save(tmp_path / "none" / "base.json")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 import labkit as lab
 from labkit.errors import TrialFailed
 from labkit.lab import runner
-from labkit.lab.progress import Reporter
+from labkit.lab.progress import Lines, Reporter
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
+from labkit.record.interference import Interference
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.spec import plan
@@ -30,19 +32,27 @@ class Launches:
     """Takes the place of the launcher: says of each run what the script says of its number."""
 
     def __init__(
-        self, *lost: int, failing: int = -1, dying: Any = (-1, None), **known: Any
+        self,
+        *lost: int,
+        failing: int = -1,
+        dying: Any = (-1, None),
+        stolen: Mapping[int, float] = {},
+        **known: Any,
     ) -> None:
         self.lost, self.failing, self.dying, self.ran = lost, failing, dying, 0
+        self.stolen = stolen
         self.known = known
 
     async def run(self, ready: Ready, *, position: Any, keep: Any, **_: Any) -> Record:
         number, self.ran = self.ran, self.ran + 1
         codes = ["core-lost"] if number in self.lost else []
         codes += ["deadline"] if number == self.failing else []
+        codes += ["steal"] if number in self.stolen else []
         record = make_record(
             id=f"20991120T000000-{number:03}",
             **{name: getattr(position, name) for name in POSITION},
             warnings=codes,
+            interference=Interference(stolen_percent=self.stolen.get(number, 0.5)),
             **self.known,
         )
         keep(record)
@@ -57,7 +67,7 @@ async def run(launches: Launches, store: Store, **more: Any) -> list[Record]:
     steps = plan.interleave(plan.arms(Trial(requests=10), {"limit": [1, 2, 3, 4]}), repeats=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner.launcher, "run", launches.run)
-        return await runner.run_all(steps, store=store, reporter=Reporter(), **more)
+        return await runner.run_all(steps, store=store, **{"reporter": Reporter()} | more)
 
 
 def numbers(records: list[Record]) -> list[int]:
@@ -75,6 +85,36 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: 
     assert len({record.study for record in records}) == 1
     assert numbers(list(store.records())) == list(range(10))
     assert lab.load(records[0].study, store=store).records == records
+
+
+@pytest.mark.parametrize(
+    ("stolen", "how", "made"),
+    [
+        ({0: 9.0}, {"is_baseline": False}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({}, {}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({0: 9.0, 7: 2.0}, {}, [1, 2, 3, 4, 5, 6, 8, 9]),
+        # Of one made again, the one counts that the host stole less from.
+        ({0: 9.0, 8: 2.0, 9: 4.0, 10: 5.0}, {}, [1, 2, 3, 4, 5, 6, 7, 11]),
+        ({0: 9.0} | dict.fromkeys(range(8, 99), 9.5) | {12: 3.0}, {}, [1, 2, 3, 4, 5, 6, 7, 12]),
+        (dict.fromkeys(range(99), 9.0), {}, [8, 9, 10, 11, 12, 13, 14, 15]),
+        ({3: 9.0}, {"failing": 3}, [0, 1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+async def test_beside_a_baseline_what_the_host_stole_from_is_made_again_at_the_end(
+    stolen: dict[int, float], how: Any, made: list[int], tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    launches = Launches(stolen=stolen, failing=how.pop("failing", -1))
+    more = {"reporter": Lines(lines.append), "experiment": "compare", "is_baseline": True} | how
+    records = await run(launches, Store(tmp_path), **more)
+
+    assert numbers(records) == made
+    assert sorted(record.order for record in records) == list(range(8))
+    assert lab.load(records[0].study, store=Store(tmp_path)).records == records
+    assert launches.ran <= 8 + 8
+    assert (launches.ran > 8) == any(
+        "more to run: the host ran other guests" in one for one in lines
+    )
 
 
 async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:

@@ -169,17 +169,16 @@ class Wanted:
             check_file(f"--{option}", given.get(option))
         if self.out is not None:
             check_folder("--out", self.out)
-        if self.fail_if or given.keys() & _OF_BASELINE:
+        if self.fail_if or self.save or given.keys() & _OF_BASELINE:
             from labkit.report import gate  # takes a while
 
             list(map(gate.Threshold.parse, self.fail_if))
             how = {name: given[name] for name in ("tolerance", "unlike") if name in given}
             metrics = [one.strip() for one in given.get("by", "").split(",") if one.strip()]
             asked = gate.Baseline(self.baseline, metrics=metrics, **how)
-            if self.baseline is not None:
-                self.baseline = asked
-            elif given.keys() & _OF_BASELINE:
+            if self.baseline is None and given.keys() & _OF_BASELINE:
                 raise BadInput("--baseline is missing: name what to compare with, a FILE or an ID")
+            self.baseline = asked if self.baseline is not None or self.save else None
 
 
 # Gives a command such options; it gets what is `Wanted` as its first argument.

@@ -31,11 +31,11 @@ def run(
     """Run one trial and store its record.
 
     With --save or --baseline it runs five times, or as often as --repeats says: one run shows no
-    difference.
+    difference. Runs in which the host ran other guests are then made again, once each on average.
     """
-    usual = REPEATS if wanted.save or wanted.baseline else 1
+    usual = REPEATS if wanted.baseline else 1
     times = usual if repeats is None else repeats
-    of_one = times == 1 and not wanted.baseline
+    of_one = times == 1 and not (wanted.baseline and wanted.baseline.of)
     metric = metric if of_one or metric != "timeline" else "time"
     start: partial[Any] = partial(lab.run, trial)
     if not of_one:

@@ -183,7 +183,9 @@ async def compare(
     stored as invalid and the others go on. Without an axis there is one arm.
 
     `baseline` is an earlier result to compare with, arm by arm: a file that `study.save` wrote, the
-    id of a study or a record, or a `lab.Baseline` of either; the answer is `study.changes`. Raises
+    id of a study or a record, or a `lab.Baseline` of either; the answer is `study.changes`. With
+    one, runs that the host stole from are made again at the end, at most as many as there are; so
+    they are with `lab.Baseline(None)`, for a result that is to be a baseline itself. Raises
     `BadInput` before anything is started, also for a baseline of other arms or another machine.
     """
     validation.check_once("axes", [*(axes or {}), *more_axes])
@@ -266,7 +268,8 @@ async def _compared(
     arms = [(axes, preflight.loaded(work)) for axes, work in arms]
     steps, asked = plan.interleave(arms, **how), _earlier(baseline, store)
     notes = asked.check(arms, environment.machine())
-    found = make(await run_all(steps, store=store, reporter=reporter, experiment=experiment))
+    more: dict[str, Any] = {"experiment": experiment, "is_baseline": baseline is not None}
+    found = make(await run_all(steps, store=store, reporter=reporter, **more))
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
@@ -301,7 +304,8 @@ async def reproduce(
     before = [one.axes for one in asked.records]
     there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
     notes = asked.check(there, environment.machine())
-    found = await run_file(file, chosen, repeats=repeats, store=store, reporter=reporter)
+    more: dict[str, Any] = {"repeats": repeats, "is_baseline": baseline is not None}
+    found = await run_file(file, chosen, **more, store=store, reporter=reporter)
     found.changes = gate.changes(found.records, asked, notes)
     return found
 

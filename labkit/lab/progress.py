@@ -25,6 +25,7 @@ from labkit.spec.plan import Step
 
 # Characters of the bar.
 BAR = 16
+AGAIN = "{} more to run: the host ran other guests in as many runs, which are made again"
 
 
 class Reporter:
@@ -44,6 +45,9 @@ class Reporter:
 
     def passed(self, line: str) -> None:
         """Show that a step without a record has ended; `line` is the result in words."""
+
+    def again(self, trials: int) -> None:
+        """Show that so many trials run once more, as the host ran other guests."""
 
     def interrupted(self, sentence: str) -> None:
         """Show that the work was stopped before its end, and what of it is stored."""
@@ -77,6 +81,11 @@ class Counting(Reporter):
         """Count it."""
         self.passed(record.says)
 
+    def again(self, trials: int) -> None:
+        """Count them too, and show why."""
+        self._trials += trials
+        self._show(AGAIN.format(trials))
+
     def _left(self, share: float = 0.0) -> str:
         """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
         done, took_s = self._done + share, self._clock() - self._began
@@ -101,6 +110,12 @@ class Lines(Counting):
         if self._done < self._trials:
             line += f"; {self._left()}"
         self._write(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
+
+    def again(self, trials: int) -> None:
+        """Write why there are more."""
+        super().again(trials)
+        self.end()
+        self._write(f"{AGAIN.format(trials)}\n")
 
 
 class LiveLine(Lines):

@@ -140,6 +140,20 @@ def by_others(record: Record) -> bool:
     return any(code in found for code in others) and not failed(record)
 
 
+def stolen_percent(record: Record) -> float:
+    """Return for how much of a run (%) a note says that the host ran other guests; 0 for none.
+
+    It is 0 for a run that failed, whose figures are not those of others.
+    """
+    noted = any(note.code == "steal" for note in record.warnings) and not failed(record)
+    return (record.interference.stolen_percent or 0.0) if noted and record.interference else 0.0
+
+
+def preferred(record: Record) -> tuple[bool, float]:
+    """Return what decides which record of a run that was made again counts: the highest."""
+    return not by_others(record), -stolen_percent(record)
+
+
 def interrupted(record: Record) -> bool:
     """Return True if the person who ran the trial stopped it."""
     return any(note.code == "interrupted" for note in record.warnings)

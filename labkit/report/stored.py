@@ -47,12 +47,12 @@ OF_FILE: Mapping[str, type[FileStudy]] = {
 def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
     """Return the result that these records of one study are.
 
-    A run that was made again counts once, by its last record. Where a study file has changed since,
-    or is no longer there, the records are shown as a comparison of arms, without verdicts.
-    `left_out` says of files that might be of the study why they are not.
+    A run that was made again counts once, by the record that is `codes.preferred`. Where a study
+    file has changed since, or is no longer there, the records are shown as a comparison of arms,
+    without verdicts. `left_out` says of files that might be of the study why they are not.
     """
     # In the order of the runs: the clock, which their ids tell, may have been set back between two.
-    ordered = sorted(records, key=lambda record: record.order)
+    ordered = sorted(records, key=lambda record: (record.order, codes.preferred(record)))
     last = {(str(record.axes), record.repeat): record for record in ordered}.values()
     records = sorted(last, key=lambda record: record.arm)
     if records[0].experiment == "sweep" and "limit" in records[0].axes:
