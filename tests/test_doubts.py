@@ -18,7 +18,8 @@ from labkit import charts, stats
 from labkit.charts import figure
 from labkit.record import guards
 from labkit.record.codes import CODES
-from labkit.record.record import LoopLag, Note, Record
+from labkit.record.record import Note, Record
+from labkit.record.requests import Lateness
 from labkit.report import tables
 from labkit.report.study import Study
 from labkit.stats import frames
@@ -141,10 +142,10 @@ def test_latency_is_called_service_time_wherever_it_is_shown() -> None:
     records = make_study(ARMS, repeats=5)
     untimed = make_record(latency_s=None, latency_hdr=None)
 
-    assert guards.SERVICE_TIME in Study(records, ["strategy"]).table().says
-    assert guards.SERVICE_TIME in tables.of_run(records[0]).says
+    assert guards.LATENCY["closed"] in Study(records, ["strategy"]).table().says
+    assert guards.LATENCY["closed"] in tables.of_run(records[0]).says
     assert "closed workload" in " ".join(charts.plot("latency", records, ["strategy"]).notes)
-    assert guards.SERVICE_TIME not in tables.of_run(untimed).says
+    assert guards.LATENCY["closed"] not in tables.of_run(untimed).says
 
 
 def test_an_invalid_record_says_what_made_it_so() -> None:
@@ -158,7 +159,7 @@ def test_an_invalid_record_says_what_made_it_so() -> None:
     ("n", "shown"), [(999, False), (1_000, True), (None, True)], ids=["few", "enough", "unknown"]
 )
 def test_a_percentile_of_the_lag_needs_enough_timers(n: int | None, shown: bool) -> None:
-    record = make_record(loop_lag_s=LoopLag(p50=0.001, p99=0.002, max=0.003, n=n))
+    record = make_record(loop_lag_s=Lateness(p50=0.001, p99=0.002, max=0.003, n=n))
 
     assert (stats.METRICS["loop_lag_p99_s"].of(record) == 0.002) == shown
     assert stats.METRICS["loop_lag_max_s"].of(record) == 0.003

@@ -19,7 +19,7 @@ from labkit.record import codes, guards, stalls
 from labkit.record import record as records
 from labkit.record.codes import CODES, FAILED, INVALID, failed, interrupted, verdict, with_advice
 from labkit.record.record import Counts, Note
-from labkit.record.requests import Staged
+from labkit.record.requests import Lateness, Staged
 from labkit.spec.trial import Trial
 
 FIGURES_ALONE = {
@@ -60,7 +60,7 @@ def cpu(
 def lag(late_s: float, n: int | None = None) -> dict[str, Any]:
     """A loop that was late by `late_s` at p99, by half of it at p90 and by a tenth at p50."""
     latency = records.Latency(mean=0.1, p50=0.1, p90=9.0, p99=9.0, p999=9.0, max=9.0)
-    late = records.LoopLag(p50=late_s / 10, p90=late_s / 2, p99=late_s, max=9.0, n=n)
+    late = Lateness(p50=late_s / 10, p90=late_s / 2, p99=late_s, max=9.0, n=n)
     return {"loop_lag_s": late, "latency_s": latency}
 
 
@@ -128,7 +128,7 @@ def test_of_a_machine_is_noted_what_kept_its_sides_from_running() -> None:
 
 def test_what_a_latency_means_and_how_late_a_loop_was_are_said() -> None:
     closed, opened = make_record(), make_record(arrivals=arrivals())
-    both = [guards.SERVICE_TIME, guards.FELT_TIME]
+    both = [guards.LATENCY[kind] for kind in ("closed", "open")]
     found = [guards.of_latency(one) for one in ([closed], [opened, closed], [])]
     assert found == [both[:1], both, []]
     (late,) = doubts({}, **lag(0.0999))

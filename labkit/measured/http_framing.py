@@ -41,8 +41,8 @@ class MessageReader:
         # Made when it is needed first: most connections carry messages that need none.
         self._parser: Any = None
         self._head_bytes = self._pending_bytes = 0
+        # Whether what comes next is the start of a message.
         self.between = True
-        """Whether what comes next is the start of a message."""
 
     def feed(self, data: bytes) -> bytes:
         """Parse `data`; return the rest of it where a message offered another protocol."""

@@ -24,7 +24,7 @@ from labkit.measured.duration import StageCounts
 from labkit.measured.probes.meter import Fetch, Meter
 from labkit.measured.timerfd import Alarm, best_clock
 from labkit.record import histogram
-from labkit.record.requests import Arrivals, Lateness
+from labkit.record.requests import Arrivals
 from labkit.spec import delays
 from labkit.spec.parts import Workload
 
@@ -158,15 +158,12 @@ class OpenLoop:
         if sent >= 2 and took_s:
             schedule_rps = (self._scheduled - 1) / self._span_s
             achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
-        late_s, lateness = histogram.summary(self._lateness), None
-        if late_s is not None:
-            lateness = Lateness(p50=late_s.p50, p99=late_s.p99, max=late_s.max)
         return Arrivals(
             rate_rps=self._rate_rps,
             achieved_rps=achieved_rps,
             late=self._late,
             dropped=self.dropped,
-            lateness_s=lateness,
+            lateness_s=histogram.lateness(self._lateness),
             latency_s=histogram.summary(self._latencies),
             latency_hdr=histogram.to_hdr(self._latencies),
         )

@@ -349,13 +349,7 @@ def _both_sides(window: Window, counts: Counts) -> dict[str, Any]:
     """Return the fields of a measurement that every run has, whatever its probes."""
     # The parent asks the server when it stood still, by the same clock.
     _PARENT.send("window", ns=window.spans_ns)
-    return {
-        "counts": counts,
-        "wall_s": window.wall_s,
-        "client": window.client(counts.sent),
-        "server": window.server(),
-        "interference": window.interference(),
-    }
+    return window.of_both(counts)
 
 
 async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int) -> Measurement:

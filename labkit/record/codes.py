@@ -7,13 +7,12 @@ repeats are in `stats`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
-from labkit import paths
 from labkit.errors import BadInput
 from labkit.record import guards, stalls
 from labkit.record.record import Note, Record, Verdict
@@ -29,48 +28,24 @@ class Code(msgspec.Struct, frozen=True):
     do: str
 
 
-_VERDICTS: Mapping[str, Verdict | Literal["of an arm"]] = {
-    "failed": "invalid",
-    "spoilt": "invalid",
-    "doubtful": "warn",
-    "informational": "valid",
-    "arm": "of an arm",
-}
-
-
 _LIMITS = {
     name: 100 * value if name.endswith("_SHARE") else value
     for name, value in {**vars(guards), **vars(stalls)}.items()
     if name.isupper()
 }
-_GROUPS = paths.table("codes.toml")
 # Every code by its name, those that make a record invalid first; and those of a trial that did not
 # do what it was to do.
 CODES = {
-    name: Code(name, row["when"].format_map(_LIMITS), _VERDICTS[group], row["do"])
-    for group, rows in _GROUPS.items()
-    for name, row in rows.items()
+    code: Code(code, row["when"].format_map(_LIMITS), cast("Any", row["verdict"]), row["do"])
+    for code, row in guards.ROWS.items()
 }
-FAILED = frozenset(_GROUPS["failed"])
+FAILED = frozenset(guards.TABLE["failed"])
 # The codes that make a record invalid.
 INVALID = frozenset(name for name, code in CODES.items() if code.verdict == "invalid")
 # Those that something else on the machine causes: the same run may well be valid next time.
 OTHERS = ("core-lost", "server-core-lost", "stalled", "throttled")
 # What the figures of a record show again; other notes are of whoever saw the run.
-_OF_FIGURES = (
-    CODES.keys()
-    - FAILED
-    - {
-        *(
-            "core-shared",
-            "not-stored",
-            "not-returned",
-            "target-exposed",
-            "target-not-read",
-            "tasks-left-behind",
-        )
-    }
-)
+_OF_FIGURES = CODES.keys() - FAILED - {*guards.TABLE["seen"]}
 # What spoilt an invalid record that has no code which this version knows.
 UNKNOWN = "invalid"
 

@@ -57,16 +57,14 @@ PIECE_BYTES = 1 << 15
 # that of most.
 FAILURES: Mapping[str, str] = paths.table("failures.toml")
 
-# Schroeder and others, 'Open versus closed: a cautionary tale' (NSDI 2006).
-SERVICE_TIME = (
-    "Latency is service time in a closed workload: not what an independent user would feel"
-)
-# The same of an open workload.
-FELT_TIME = (
-    "Latency since due is what independent users would have felt; that since sent leaves out what "
-    "their requests waited for room"
-)
-WARMED = "A warm-up of {} came before over the same connections, and is in no figure"
+# Every code by the group whose verdict it makes, and the sentences on what a latency means.
+TABLE = paths.table("codes.toml")
+LATENCY: Mapping[str, str] = TABLE["latency"]
+ROWS: Mapping[str, Mapping[str, str]] = {
+    code: row | {"verdict": verdict}
+    for group, verdict in TABLE["verdicts"].items()
+    for code, row in TABLE[group].items()
+}
 
 # What share of the median latency the loop may be late by, besides the whole milliseconds in which
 # both loops keep timers.
@@ -79,6 +77,11 @@ STOLEN_PERCENT, STOLEN_FROM_S = 1.0, 0.02
 
 # Settings for which None is whatever the library chooses; the record says what it chose.
 _OPTIONAL = ("transport.accept_encoding", "transport.min_size", "transport.read_bufsize")
+
+
+def noted(code: str, **values: Any) -> tuple[str, str]:
+    """Return a code and its sentence, with these values."""
+    return code, ROWS[code]["says"].format(**values)
 
 
 def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
@@ -135,8 +138,8 @@ def of_latency(records: Iterable[Record]) -> list[str]:
     records = list(records)
     warmed = {one.trial["workload"]["warmup"] for one in records if one.warmup}
     opens = {record.arrivals is not None for record in records if record.latency_s is not None}
-    says = {False: SERVICE_TIME, True: FELT_TIME}
-    return [*(says[is_open] for is_open in sorted(opens)), *map(WARMED.format, sorted(warmed))]
+    says = [LATENCY["open" if is_open else "closed"] for is_open in sorted(opens)]
+    return [*says, *map(LATENCY["warmed"].format, sorted(warmed))]
 
 
 def contention(
@@ -158,22 +161,19 @@ def contention(
     if percent is None or percent <= least:
         return []
     lost = percent > CORE_LOST_PERCENT and is_long
-    message = f"other processes had the {side}'s core for {percent:.0f} % of the time"
     names = {"client": "core-contended core-lost", "server": "server-contended server-core-lost"}
-    return [(names[side].split()[lost], message)]
+    return [noted(names[side].split()[lost], percent=percent)]
 
 
 def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
     """Yield the codes and sentences on requests that failed."""
     if counts.failures:
-        failed = f"{counts.failures:,} of {counts.sent:,} requests failed"
         again = f", and {counts.retried:,} were sent again" if counts.retried else ""
-        yield "failures", f"{failed} ({counts.why}){again}"
-    share = f"{100 * counts.failed_share:.1f} % of the requests failed"
-    if counts.ok and counts.failed_share > MOST_FAILED_SHARE:
-        yield "failures-most", share
-    elif counts.ok and counts.failed_share > MAX_FAILED_SHARE:
-        yield "failures-many", f"{share}: such arms are not comparable"
+        yield noted("failures", counts=counts, again=again)
+    share = counts.failed_share
+    if counts.ok and share > MAX_FAILED_SHARE:
+        code = "failures-most" if share > MOST_FAILED_SHARE else "failures-many"
+        yield noted(code, percent=100 * share)
 
 
 def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
@@ -186,19 +186,17 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
         ahead = math.inf if measured.arrivals else max(ended, trial.chunk_size or 0)
         unsent = max(unsent, ahead + 1)
     if not counts.conserved:
-        sums = "planned = done + lost + not_sent and sent = ok + failed + cancelled"
-        yield "not-conserved", f"{sums} fails"
+        yield noted("not-conserved")
     if counts.repeated:
-        which = f"{counts.repeated:,} of {counts.sent:,} requests"
-        yield "items-repeated", f"{which} were for an item sent before, or for none of the trial's"
+        yield noted("items-repeated", counts=counts)
     if counts.cancelled > ended and counts.lost:
-        yield "cancelled", f"{counts.cancelled:,} requests were cancelled in flight"
+        yield noted("cancelled", counts=counts)
     if counts.not_sent > unsent:
-        yield "not-sent", f"{counts.not_sent:,} of {counts.planned:,} requests were never sent"
+        yield noted("not-sent", counts=counts)
     if counts.sent and not counts.ok:
         most = max(counts.failed, key=counts.failed.__getitem__, default="cancelled")
         why, cause = counts.why or most, FAILURES.get(most) or "there is no latency"
-        yield "all-failed", f"none of {counts.sent:,} requests succeeded ({why}): {cause}"
+        yield noted("all-failed", counts=counts, why=why, cause=cause)
     yield from of_failures(counts)
 
 
@@ -211,7 +209,7 @@ def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         # A server may still be at work for clients that have given up.
         most = max(most, server.max_in_flight - counts.failures - counts.cancelled)
     if most > trial.slots:
-        yield "over-limit", f"{most:,} requests were in flight where the limit is {trial.slots:,}"
+        yield noted("over-limit", most=most, limit=trial.slots)
     bound_s, wall_s, arrivals = trial.bound_s, measured.wall_s, measured.arrivals
     # A window opens with the first request, which an open workload may have sent late.
     late_s = arrivals.lateness_s.max if arrivals and arrivals.lateness_s else 0.0
@@ -219,8 +217,7 @@ def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     alone = getattr(trial.transport, "batch", 1) == 1
     whole = alone and counts.ok == counts.planned
     if whole and bound_s and wall_s and bound_s > MAX_EFFICIENCY * (wall_s + late_s):
-        least = f"no order of its requests takes less than {bound_s:.3g} s"
-        yield "too-fast", f"the trial took {wall_s:.3g} s, and {least}"
+        yield noted("too-fast", wall_s=wall_s, bound_s=bound_s)
 
 
 def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
@@ -229,9 +226,8 @@ def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
         return
     late, achieved = arrivals.late / (counts.sent or 1), arrivals.achieved_rps
     if late > LATE_SHARE:
-        which = f"{arrivals.late:,} of {counts.sent:,} requests"
-        message = f"{which} were sent more than 1 ms after they were due"
-        yield "too-late" if late > TOO_LATE_SHARE else "late", message
+        code = "too-late" if late > TOO_LATE_SHARE else "late"
+        yield noted(code, late=arrivals.late, sent=counts.sent)
     rate = arrivals.rate_rps
     met = [] if achieved is None else [(achieved / rate, achieved, rate, "")]
     # One more or less says that it was due at the end of its stage.
@@ -242,12 +238,10 @@ def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
     ]
     share, achieved, rate, where = min(met, default=(1.0, 0.0, 0.0, ""))
     if share < RATE_MISSED_SHARE:
-        sent = f"{achieved:,.4g} requests a second were sent{where}"
         code = "rate-lost" if share < RATE_LOST_SHARE else "rate-missed"
-        yield code, f"{sent} where {rate:,.4g} were asked for"
+        yield noted(code, achieved=achieved, where=where, rate=rate)
     if arrivals.dropped:
-        which = f"{arrivals.dropped:,} of {counts.planned:,} requests"
-        yield "dropped", f"{which} were never sent, as there was no room when they were due"
+        yield noted("dropped", dropped=arrivals.dropped, planned=counts.planned)
 
 
 def _of_waits(measured: Measurement) -> Iterable[tuple[str, str]]:
@@ -262,21 +256,16 @@ def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     """Yield the notes on who was busy: the side that is measured is to be the bottleneck."""
     client = measured.client.cpu_percent if measured.client else 0.0
     server = measured.server.cpu_percent if measured.server else None
-    used = f"the client used {client:.0f} % of its core"
     if trial.target.compared == "server":
         if server is not None and client > max(CLIENT_BUSY_PERCENT, server):
-            both = f"{used} and the server {server:.0f} %"
-            yield "client-busy", f"{both}: the client may be the bottleneck, the server not"
+            yield noted("client-busy", client=client, server=server)
         return
     if client >= CLIENT_CPU_PERCENT:
-        if trial.saturates:
-            yield "client-saturated", f"{used}, as this trial means it to"
-        elif client >= CLIENT_FULL_PERCENT and (measured.wall_s or 0) >= CLIENT_FULL_FROM_S:
-            yield "client-full", f"{used}: what was measured is the client, not what it waits for"
-        else:
-            yield "client-cpu", f"{used}: it may be the bottleneck"
+        is_long = (measured.wall_s or 0) >= CLIENT_FULL_FROM_S
+        full = "client-full" if client >= CLIENT_FULL_PERCENT and is_long else "client-cpu"
+        yield noted("client-saturated" if trial.saturates else full, client=client)
     if trial.target.compared == "client" and server is not None and server > SERVER_BUSY_PERCENT:
-        yield "server-busy", f"the server used {server:.0f} % of its core: it may be the bottleneck"
+        yield noted("server-busy", server=server)
 
 
 def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
@@ -292,12 +281,8 @@ def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         late_s: float | None = getattr(lag, name)
         if late_s is not None and (lag.n is None or lag.n * share >= MIN_LATER_TIMERS):
             if late_s - TIMER_S > MAX_LAG_SHARE * latency.p50:
-                yield (
-                    "loop-lag",
-                    f"the client's event loop was {1e3 * late_s:.3g} ms late ({name}), over "
-                    f"{100 * MAX_LAG_SHARE:.0f} % of the median latency of "
-                    f"{1e3 * latency.p50:.3g} ms",
-                )
+                most, of_ms = 100 * MAX_LAG_SHARE, 1e3 * latency.p50
+                yield noted("loop-lag", ms=1e3 * late_s, name=name, most=most, of_ms=of_ms)
             return
 
 
@@ -305,32 +290,22 @@ def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
     if found is None:
         return
     if found.core_shared:
-        yield ("core-shared", "client and server had one core between them")
+        yield noted("core-shared")
     if found.throttled_periods:
-        periods = f"{found.throttled_periods:,} periods, {found.throttled_s or 0:.3g} s in all"
-        yield "throttled", f"a CPU quota stopped the processes in {periods}"
+        yield noted("throttled", periods=found.throttled_periods, s=found.throttled_s or 0)
     share = found.stolen_percent or 0.0
     if share > STOLEN_PERCENT and (found.stolen_s or 0) > STOLEN_FROM_S:
-        yield "steal", f"the host ran other guests on these cores for {share:.1f} % of the time"
+        yield noted("steal", percent=share)
     if found.listen_drops:
-        dropped = f"{found.listen_drops:,} connections were dropped at a full queue"
-        yield "backlog", f"{dropped} of a listening socket, here or of another process"
+        yield noted("backlog", dropped=found.listen_drops)
 
 
 def _of_connections(trial: Trial) -> Iterable[tuple[str, str]]:
     in_flight, transport = min(trial.slots, trial.requests), trial.transport
-    connections = f"{transport.connections_at(in_flight):,} connections"
-    if transport.sent_at(in_flight) >= in_flight:
-        return
-    if transport.queues:
-        share = f"{in_flight:,} requests at a time share {connections}"
-        yield "pool-queue", f"{share}: latency holds the wait for one"
-    else:
-        yield (
-            "connector-limit",
-            f"the transport allows {connections}, the workload {trial.slots:,} requests in flight: "
-            f"the rest wait inside {transport.kind}",
-        )
+    if transport.sent_at(in_flight) < in_flight:
+        code, most = "pool-queue" if transport.queues else "connector-limit", trial.slots
+        shared = {"in_flight": in_flight, "connections": transport.connections_at(in_flight)}
+        yield noted(code, **shared, most=most, kind=transport.kind)
 
 
 def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -347,4 +322,4 @@ def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[s
         chosen = wanted is None and name in _OPTIONAL
         never = name.endswith("keepalive_timeout") and found is None
         if wanted != found and not chosen and not never:
-            yield "not-in-force", f"{name} was asked as {wanted} but {found} was in force"
+            yield noted("not-in-force", name=name, wanted=wanted, found=found)

@@ -13,7 +13,7 @@ from itertools import compress
 from struct import pack, unpack
 from typing import Union
 
-from labkit.record.requests import Latency
+from labkit.record.requests import Latency, Lateness
 
 SUB_BITS = 11
 MAX_NS = 86_400 * 10**9
@@ -107,6 +107,14 @@ def summary(counts: Counted) -> Latency | None:
     values = {name: _value_at(found, share * total) or 0.0 for name, share in SHARES.items()}
     seconds = {name: round(value / 1e9, 9) for name, value in values.items()}
     return Latency(mean=round(mean, 9), **seconds)
+
+
+def lateness(counts: array[int]) -> Lateness | None:
+    """Return how late things came, of a histogram of nanoseconds; None: empty."""
+    found = summary(counts)
+    if found is None:
+        return None
+    return Lateness(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=sum(counts))
 
 
 def to_hdr(counts: array[int]) -> str | None:

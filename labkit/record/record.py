@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from labkit.escaping import escape, visible
-from labkit.record.requests import Arrivals, Latency, Phases, Received, Staged, Warmup
+from labkit.record.requests import Arrivals, Latency, Lateness, Phases, Received, Staged, Warmup
 
 SCHEMA_VERSION = 1
 # Above this share of the time in which others had a core a p99 is not the lab's own.
@@ -139,19 +139,6 @@ class Server(Struct, frozen=True, kw_only=True):
     waited_percent: float | None = None
 
 
-class LoopLag(Struct, frozen=True, kw_only=True):
-    """How late the client's event loop ran a timer that was due, in seconds; `n` timers came due.
-
-    A percentile p means something from n >= 10 / (1 - p) on.
-    """
-
-    p50: float
-    p90: float | None = None
-    p99: float
-    max: float
-    n: int | None = None
-
-
 class Interference(Struct, frozen=True, kw_only=True):
     """What disturbed both processes, from the strategy's start to the last answer.
 
@@ -220,7 +207,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     server: Server | None = None
     latency_s: Latency | None = None
     latency_hdr: str | None = None
-    loop_lag_s: LoopLag | None = None
+    loop_lag_s: Lateness | None = None
     arrivals: Arrivals | None = None
     phases: Phases | None = None
     received: Received | None = None

@@ -137,11 +137,16 @@ class Staged(Struct, frozen=True, kw_only=True):
 
 
 class Lateness(Struct, frozen=True, kw_only=True):
-    """How long after they were due the requests of an open workload were sent, in seconds."""
+    """How late `n` things came that were due, in seconds: timers of a loop, requests to send.
+
+    A percentile p means something from n >= 10 / (1 - p) on.
+    """
 
     p50: float
+    p90: float | None = None
     p99: float
     max: float
+    n: int | None = None
 
 
 class Arrivals(Struct, frozen=True, kw_only=True):

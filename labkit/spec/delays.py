@@ -22,6 +22,7 @@ from hashlib import blake2b
 import msgspec
 
 from labkit.errors import BadInput
+from labkit.spec.validation import refusal
 
 FORMS = (
     "0.05, randint(0,3), uniform(0,0.1), exponential(0.05), lognormal(0.05,0.5), "
@@ -179,11 +180,6 @@ def highest(stages: Iterable[Stage]) -> float:
     return max((max(stage.begins, stage.ends) for stage in stages), default=0.0)
 
 
-STAGES = (
-    "SECONDSs:VALUE for a step, SECONDSs:FROM..TO for a ramp, ..TO for one from the value before, "
-    "each with a name behind it if you like, as in '10s:100 warm, 20s:100..500 climb, 10s:0'; each "
-    "lasts over 0 s, all together a day at most, and values are up to 1,000,000, one above 0"
-)
 _STAGE = re.compile(
     rf"(?P<lasts>{_NUMBER})(?P<unit>s|m): *(?:(?P<begins>{_NUMBER})?(?P<ramp>\.\.))?"
     rf"(?P<ends>{_NUMBER})(?: +(?P<name>[^,:()]+))?"
@@ -197,7 +193,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
     for part in map(str.strip, text.strip().removeprefix("(").removesuffix(")").split(",")):
         match = _STAGE.fullmatch(part)
         if match is None:
-            raise BadInput(f"workload.stages is {text!r}: {part!r} does not parse; write {STAGES}")
+            raise refusal("stages", text=text, why=f"{part!r} does not parse")
         ends = float(match["ends"])
         begins = float(match["begins"] or before) if match["ramp"] else ends
         lasts_s = float(match["lasts"]) * (60 if match["unit"] == "m" else 1)
@@ -205,7 +201,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
         before = ends
     whole_s = sum(stage.lasts_s for stage in found)
     if not (all(s.lasts_s for s in found) and whole_s <= 86_400 and 0 < highest(found) <= 1e6):
-        raise BadInput(f"workload.stages is {text!r}: they do not add up; write {STAGES}")
+        raise refusal("stages", text=text, why="they do not add up")
     return tuple(found)
 
 

@@ -16,17 +16,7 @@ from msgspec import Meta
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.addresses import check_url, is_loopback
-from labkit.spec.validation import (
-    Bytes,
-    EchoApi,
-    Loop,
-    Part,
-    Seconds,
-    Seed,
-    ShortSeconds,
-    by_kind,
-    refusal,
-)
+from labkit.spec.validation import Bytes, Loop, Part, Seconds, Seed, ShortSeconds, by_kind, refusal
 
 MAX_VALUES_BYTES = 1 << 28
 _OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<"})
@@ -111,7 +101,7 @@ class EchoTarget(Target, frozen=True, kw_only=True, tag="echo"):
 
     compared = "server"
 
-    api: EchoApi = "protocol"
+    api: Literal["sockets", "streams", "protocol"] = "protocol"
     loop: Loop = "uvloop"
 
 
@@ -164,25 +154,17 @@ class Command(Target, frozen=True, tag="command"):
         super().__post_init__()
         words = self.words(self.port)
         if not words or {*words} & _OF_A_SHELL:
-            raise self._refused(
-                "it must be one program with its arguments: it has no shell, "
-                "unless 'sh -c' is that program"
-            )
+            raise refusal("no-shell", command=self.command)
         if not self.port and "{port}" not in self.command:
-            raise self._refused(
-                "it must say where the port goes, as in 'uvicorn app:app --port {port}', unless "
-                "target.port names the one at which it listens"
-            )
+            raise refusal("no-port", command=self.command)
 
     def words(self, port: int) -> list[str]:
         """Return the program and its arguments for this port."""
         try:
             return [word.replace("{port}", str(port)) for word in shlex.split(self.command)]
         except ValueError as error:
-            raise self._refused(f"it does not parse ({error})") from None
-
-    def _refused(self, why: str) -> BadInput:
-        return BadInput(f"target.command is {self.command!r}: {why}")
+            wrong = f"target.command is {self.command!r}: it does not parse ({error})"
+            raise BadInput(wrong) from None
 
 
 class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
@@ -319,13 +318,8 @@ TRANSPORTS: Mapping[str, type[Transport]] = by_kind(
 LIBRARIES = ("httpx", "httpx2", "niquests", "requests")
 _OF_HTTP = ("aiohttp", "streams", "wire", *LIBRARIES, "own")
 # For each target the transports that speak with it; the first is what it gets unless one is named.
-SPEAK: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "http": _OF_HTTP,
-        "echo": ("echo",),
-        "url": _OF_HTTP,
-        "command": _OF_HTTP,
-        "postgres": ("asyncpg", "psycopg"),
-        "valkey": ("redis",),
-    }
-)
+_OTHERS = {"echo": ("echo",), "postgres": ("asyncpg", "psycopg"), "valkey": ("redis",)}
+SPEAK: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("http", "url", "command"), _OF_HTTP),
+    **_OTHERS,
+}

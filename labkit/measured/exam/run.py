@@ -52,12 +52,12 @@ class Calls:
     def __init__(self, *, failing: Collection[int] = ()) -> None:
         self.failing = failing
         self.made = self.begun = self.in_flight = self.max_in_flight = self.ended = 0
+        # How often each item was fetched to its end.
         self.fetched: Counter[int] = Counter()
-        """How often each item was fetched to its end."""
+        # While it is closed no call is answered.
         self.gate: asyncio.Event | None = None
-        """While it is closed no call is answered."""
+        # What really fetches an item, if anything does.
         self.through: Callable[[int], Awaitable[object]] | None = None
-        """What really fetches an item, if anything does."""
 
     def fetch(self, item: int) -> Coroutine[Any, Any, None]:
         """Make one call: the strategy's `fetch`."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable
-from time import perf_counter_ns
 from typing import Any
 
 import msgspec
@@ -21,9 +20,6 @@ from labkit.measured.probes.window import Window
 from labkit.record import stalls
 from labkit.record.record import Counts, Measurement
 from labkit.record.stalls import Watch
-
-# How often it looks whether it stood still: seldom enough to cost the figures nothing.
-TICK_NS = 50_000_000
 
 
 class ExperimentJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,29 +54,15 @@ async def watched(
     figures: Awaitable[experiments.Figures], server_pid: int | None
 ) -> dict[str, Any]:
     """Return the figures, once they are there, and what happened to both processes meanwhile."""
-    loop, watch, window = asyncio.get_running_loop(), Watch(), Window(server_pid)
-    due_ns = perf_counter_ns() + TICK_NS
-
-    def tick() -> None:
-        nonlocal due_ns
-        watch.timer_came(due_ns, perf_counter_ns())
-        due_ns = perf_counter_ns() + TICK_NS
-        loop.call_later(TICK_NS / 1e9, tick)
-
-    loop.call_later(TICK_NS / 1e9, tick)
+    watch, window = Watch(), Window(server_pid)
+    watch.beat(asyncio.get_running_loop().call_later)
     window.start()
     window.open()
     found = await figures
     window.close()
-    watch.timer_came(due_ns, perf_counter_ns())
-    measured = Measurement(
-        counts=Counts(planned=0, sent=0, ok=0),
-        wall_s=window.wall_s,
-        client=window.client(0),
-        server=window.server(),
-        interference=window.interference(),
-        stalls=stalls.within("client", watch.found, window.spans_ns),
-    )
+    watch.look()
+    stood = stalls.within("client", watch.found, window.spans_ns)
+    measured = Measurement(**window.of_both(Counts(planned=0, sent=0, ok=0)), stalls=stood)
     return {"figures": found, "measurement": measured, "ns": window.spans_ns}
 
 

@@ -62,13 +62,13 @@ class Meter:
         self.planned = self.left = planned
         self.kind_of, self.window, self.raises = kind_of, window, raises
         self._unmet, self.retried = set[int](), 0
+        # The next item of a strategy that sends them in order; None where it does not.
         self.next: int | None = None
-        """The next item of a strategy that sends them in order; None where it does not."""
         self.ok = self.cancelled = self._noted = self._again = 0
         self._in_order = 0
         self._seen: bytearray | mmap.mmap = bytearray()
+        # Counts the items that were taken, where the clock ends them.
         self.taken: Callable[[], int] | None = None
-        """Counts the items that were taken, where the clock ends them."""
         self.failed: dict[str, int] = {}
         self.statuses: Counter[int] = Counter()
         self.examples: list[str] = []

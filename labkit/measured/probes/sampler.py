@@ -14,12 +14,13 @@ import math
 import os
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labkit.measured.probes.meter import Meter
 from labkit.measured.probes.window import Pids, ProcessReader, reader_of
 from labkit.record import histogram, stalls
-from labkit.record.record import LoopLag, Stall, Timeline
+from labkit.record.record import Stall, Timeline
+from labkit.record.requests import Lateness
 from labkit.record.stalls import MIN_NOTED_S, Watch
 
 TICK_S = 0.02
@@ -169,13 +170,9 @@ class Sampler:
                 self._every *= 2
         self._on_row(row)
 
-    def lag(self) -> LoopLag | None:
+    def lag(self) -> Lateness | None:
         """Return percentiles of the loop's lag; None if the timer never fired."""
-        found = histogram.summary(self._lags)
-        if found is None:
-            return None
-        ticks = sum(self._lags)
-        return LoopLag(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=ticks)
+        return histogram.lateness(self._lags)
 
     def stalls(self) -> list[Stall]:
         """Return who stood still between the first send and the last answer."""
@@ -198,23 +195,21 @@ def thinned(rows: list[TimelineRow]) -> list[TimelineRow]:
 
 def to_timeline(rows: list[TimelineRow]) -> Timeline:
     """Return rows as columns, CPU in percent of one core since the row before."""
-    return Timeline(
-        t_s=[round(row.t_s, 4) for row in rows],
-        completed=[row.completed for row in rows],
-        in_flight=[row.in_flight for row in rows],
-        client_rss_bytes=[row.client_rss_bytes for row in rows],
-        client_cpu_percent=_percent(rows, [row.client_cpu_s for row in rows]),
-        server_rss_bytes=[row.server_rss_bytes for row in rows],
-        server_cpu_percent=_percent(rows, [row.server_cpu_s for row in rows]),
-        loop_lag_s=[round(row.loop_lag_s, 6) for row in rows],
-    )
+    columns: dict[str, Any] = {
+        name: [getattr(row, name) for row in rows] for name in TimelineRow._fields
+    }
+    for side in ("client", "server"):
+        columns[f"{side}_cpu_percent"] = _percent(columns["t_s"], columns.pop(f"{side}_cpu_s"))
+    for name, digits in (("t_s", 4), ("loop_lag_s", 6)):
+        columns[name] = [round(value, digits) for value in columns[name]]
+    return Timeline(**columns)
 
 
-def _percent(rows: list[TimelineRow], cpu_s: list[float | None]) -> list[float | None]:
+def _percent(t_s: list[float], cpu_s: list[float | None]) -> list[float | None]:
     # A rate needs a row before it: the first has none.
-    percents: list[float | None] = [None]
-    for i in range(1, len(rows)):
-        now, before, wall = cpu_s[i], cpu_s[i - 1], rows[i].t_s - rows[i - 1].t_s
-        known = now is not None and before is not None and wall > 0
-        percents.append(round(100 * (now - before) / wall, 1) if known else None)  # type: ignore[operator]  # `known` says that neither is None
-    return percents[: len(rows)]
+    percents: list[float | None] = [None] * len(t_s)
+    for i in range(1, len(t_s)):
+        now, before, wall_s = cpu_s[i], cpu_s[i - 1], t_s[i] - t_s[i - 1]
+        if now is not None and before is not None and wall_s > 0:
+            percents[i] = round(100 * (now - before) / wall_s, 1)
+    return percents

@@ -13,14 +13,15 @@ import contextlib
 import os
 import re
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any
 
 from labkit.measured.probes import malloc
 from labkit.record import interference
-from labkit.record.record import Client, Interference, Server
+from labkit.record.record import Client, Counts, Interference, Server
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -249,21 +250,25 @@ class Window:
         self._server, self._server_pid = reader_of(server_pid, processes), server_pid
         self._own = ProcessReader(os.getpid())
         self.started_ns = self.opened_ns = self.closed_ns = 0
-        # Each is read twice: when the window opens, and when it closes.
-        self._cpu_s: list[tuple[float, float]] = []
-        self._waited_s: list[float | None] = []
-        self._server_cpu_s: list[float | None] = []
         self._kernel: list[interference.KernelCounters] = []
+        # Whether a read of asyncio's takes a new block from the system; see `malloc`.
         self.maps_reads: list[bool | None] = []
-        """Whether a read of asyncio's takes a new block from the system; see `malloc`."""
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
         own, of_server = _cores(0), set[int]().union(*map(_cores, self._server.pids))
         self._cores, self._overlap = own | of_server, bool(own & of_server)
         self._watched = self._cores if self._overlap else of_server
         self._alone = isinstance(self._server, ProcessReader) and not self._overlap
-        self._idle_s: list[float | None] = []
-        self._server_waited_s: list[float | None] = []
+        # Each is read twice: in this order when the window opens, the other way when it closes.
+        self._read: dict[str, Callable[[], float | None]] = {
+            "server_cpu_s": self._server.cpu_s,
+            "server_waited_s": self._server.waited_s,
+            "idle_s": lambda: None if self._alone else interference.idle_s(self._watched),
+            "waited_s": self._own.waited_s,
+        }
+        self._before: dict[str, float | None] = {}
+        self._after: dict[str, float | None] = {}
+        self._cpu_s: list[tuple[float, float]] = []
 
     def start(self) -> None:
         """Read memory and the kernel's counters before the strategy starts."""
@@ -275,9 +280,7 @@ class Window:
 
     def open(self) -> None:
         """Read the counters just before the first request is sent."""
-        self._server_cpu_s.append(self._server.cpu_s())
-        self._read_waits()
-        self._waited_s.append(self._own.waited_s())
+        self._before = {name: read() for name, read in self._read.items()}
         self._cpu_s.append(_own_cpu_s())
         self.opened_ns = perf_counter_ns()
 
@@ -287,9 +290,7 @@ class Window:
             return
         self.closed_ns = perf_counter_ns()
         self._cpu_s.append(_own_cpu_s())
-        self._waited_s.append(self._own.waited_s())
-        self._read_waits()
-        self._server_cpu_s.append(self._server.cpu_s())
+        self._after = {name: read() for name, read in reversed(self._read.items())}
         self._peak_bytes = own_peak_bytes()
         self._kernel.append(interference.read(self._cores))
         self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
@@ -297,13 +298,9 @@ class Window:
         self._server.close()
         self._own.close()
 
-    def _read_waits(self) -> None:
-        self._server_waited_s.append(self._server.waited_s())
-        self._idle_s.append(None if self._alone else interference.idle_s(self._watched))
-
     def _for_others(self, waited_percent: float | None) -> float | None:
         """Return how much of this waiting was for others, and not for the measured themselves."""
-        idle_s, server_s = _difference(self._idle_s), _difference(self._server_cpu_s)
+        idle_s, server_s = self._grown_s("idle_s"), self._grown_s("server_cpu_s")
         if waited_percent is None or self._alone or idle_s is None or not self.wall_s:
             return waited_percent
         client_s = sum(self._cpu_s[1]) - sum(self._cpu_s[0]) if self._overlap else 0.0
@@ -332,7 +329,7 @@ class Window:
         if not wall_s:
             return None
         user_s, system_s = (after - before for before, after in zip(*self._cpu_s, strict=True))
-        cpu_s, waited = user_s + system_s, _percent(self._waited_s, wall_s)
+        cpu_s, waited = user_s + system_s, self._percent("waited_s")
         return Client(
             cpu_user_s=round(user_s, 6),
             cpu_system_s=round(system_s, 6),
@@ -349,11 +346,31 @@ class Window:
         if self._server_pid is None or not self.wall_s:
             return None
         return Server(
-            waited_percent=self._for_others(_percent(self._server_waited_s, self.wall_s)),
-            cpu_percent=_percent(self._server_cpu_s, self.wall_s),
+            waited_percent=self._for_others(self._percent("server_waited_s")),
+            cpu_percent=self._percent("server_cpu_s"),
             peak_rss_bytes=self._server_peak_bytes,
-            cpu_s=_difference(self._server_cpu_s),
+            cpu_s=self._grown_s("server_cpu_s"),
         )
+
+    def _grown_s(self, name: str) -> float | None:
+        """Return the growth of a counter of seconds in the window."""
+        before, after = self._before[name], self._after[name]
+        return None if before is None or after is None else after - before
+
+    def _percent(self, name: str) -> float | None:
+        """Return the same in percent of the window."""
+        grown_s = self._grown_s(name)
+        return None if grown_s is None or not self.wall_s else round(100 * grown_s / self.wall_s, 2)
+
+    def of_both(self, counts: Counts) -> dict[str, Any]:
+        """Return the fields of a measurement that every run has, whatever it counted."""
+        return {
+            "counts": counts,
+            "wall_s": self.wall_s,
+            "client": self.client(counts.sent),
+            "server": self.server(),
+            "interference": self.interference(),
+        }
 
     def interference(self) -> Interference | None:
         """Return what disturbed both sides since the start; None if the window did not close."""
@@ -379,14 +396,3 @@ def _cores(pid: int) -> set[int]:
 
 def _larger(*seen: int | None) -> int | None:
     return max((one for one in seen if one is not None), default=None)
-
-
-def _percent(readings: list[float | None], wall_s: float) -> float | None:
-    """Return the growth of a counter of seconds between two readings, in percent of `wall_s`."""
-    grown = _difference(readings)
-    return None if grown is None else round(100 * grown / wall_s, 2)
-
-
-def _difference(readings: list[float | None]) -> float | None:
-    before, after = readings
-    return None if before is None or after is None else after - before

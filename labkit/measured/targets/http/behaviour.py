@@ -26,13 +26,6 @@ from labkit.spec.targets import HttpServer
 from labkit.spec.validation import Bytes, ShortSeconds
 
 STATS, LOG = "/-/stats", "/-/log"
-NO_ROUTE = (
-    "no route has this path: there are /, /{name}, /posts, /posts/{i}, the same of /users, "
-    "/comments and /todos, /delay/{seconds}, /bytes/{n}, /stream/{n}?chunk=8192, "
-    "/json/{n}?encoding=gzip&level=6, /message/{n}, /echo, /anything, /status/{code}, "
-    "/redirect/{n}?code=302, /fault/{kind}, /-/stats and /-/log; all but "
-    "the last two take ?rate=, in bytes per second"
-)
 # Statuses that never have a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 EMPTY = frozenset({204, 205, 304})
 DEFAULT_CHUNK = 8_192
@@ -134,7 +127,7 @@ class Behaviour:
         elif len(segments) == 2 and all(segments):
             route = self._two.get(segments[0])
         if route is None:
-            return messages.text(404, NO_ROUTE)
+            return messages.text(404, documents.tables()["no_route"])
         posts = route == self.posts
         allowed = ("POST",) if route == self.echo else (*_GET, "POST") if posts else _GET
         if request.method not in allowed and route not in (anything, redirect):

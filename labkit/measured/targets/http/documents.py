@@ -21,24 +21,19 @@ MAX_RECORDS = 125_000
 # The same, of the message.
 MAX_TIMES = 800_000
 
-_WORDS = [
-    *("answer", "backlog", "balance", "batch", "bound", "buffer", "burst", "cache", "chunk"),
-    *("clock", "core", "delay", "drain", "event", "floor", "frame", "header", "idle", "lag"),
-    *("latency", "limit", "loop", "measure", "median", "network", "packet", "pool", "queue"),
-    *("reader", "request", "sample", "schedule", "server", "session", "signal", "slot"),
-    *("socket", "stream", "task", "window"),
-]
 # Knuth's multiplier for hashing whole numbers to 32 bits: neighbours end up far apart.
 _SPREAD = 2_654_435_761
 
 
 @cache
-def tables() -> dict[str, list[dict[str, Any]]]:
-    """Return posts, users, comments and todos by these names, each numbered from 1 by its `id`."""
+def tables() -> dict[str, Any]:
+    """Return posts, users, comments and todos by these names, each numbered from 1 by its `id`.
+
+    And the `words` of numbered records, and what is answered where there is `no_route`.
+    """
     from labkit import paths  # here: few servers are asked for one
 
-    found: dict[str, list[dict[str, Any]]]
-    found = msgspec.json.decode(paths.data("documents.json").read_bytes())
+    found: dict[str, Any] = msgspec.json.decode(paths.data("documents.json").read_bytes())
     return found
 
 
@@ -48,13 +43,13 @@ def records(count: int) -> bytes:
 
     The last few lists are kept, so that what a request costs is its coding.
     """
-    found = []
+    found, words = [], tables()["words"]
     for number in range(count):
         spread = number * _SPREAD % 2**32
         record = {
             "id": number,
             "key": f"{spread:08x}",
-            "name": f"{_WORDS[spread % len(_WORDS)]} {_WORDS[spread // 64 % len(_WORDS)]}",
+            "name": f"{words[spread % len(words)]} {words[spread // 64 % len(words)]}",
             "value": spread % 1_000_000 / 1_000,
             "active": spread & 4096 != 0,
         }

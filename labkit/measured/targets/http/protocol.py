@@ -34,12 +34,7 @@ from labkit.measured.targets.http import behaviour, messages
 from labkit.measured.targets.http.connections import Connections, SendingConnection, Wait
 from labkit.measured.targets.http.engine import Engine, Turn
 from labkit.measured.targets.http.messages import Answer
-from labkit.measured.targets.http.requests import (
-    Request,
-    RequestReader,
-    plain_name,
-    plain_names,
-)
+from labkit.measured.targets.http.requests import Request, RequestReader, plain_name, plain_names
 
 MAX_WAITING, MAX_WAITING_BYTES, MAX_TURN_S = 256, 1 << 20, 0.01
 

@@ -75,8 +75,8 @@ class RequestReader(MessageReader):
         super().__init__(httptools.HttpRequestParser, MAX_HEAD_BYTES)
         self._listener, self._known = listener, known
         self._first_head = b""
+        # How many requests have begun to be parsed, and the bytes of all their bodies.
         self.begun = self.body_bytes = 0
-        """How many requests have begun to be parsed, and the bytes of all their bodies."""
 
     def receive(self, data: bytes) -> None:
         """Take the bytes that follow those before, split anywhere."""
