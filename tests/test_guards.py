@@ -22,13 +22,6 @@ from labkit.record.record import Counts, Note
 from labkit.record.requests import Lateness, Staged
 from labkit.spec.trial import Trial
 
-FIGURES_ALONE = {
-    *("client-full", "core-lost", "rate-lost", "server-core-lost", "stalled", "throttled"),
-    "too-late",
-}
-FOR_INFORMATION = {"client-saturated", "not-stored", "pool-queue"}
-FOR_INFORMATION |= {"not-returned", "target-exposed", "target-not-read"}
-
 
 def doubts(settings: dict[str, Any], **changes: Any) -> list[Note]:
     """The notes on a measurement of 100 requests in which all went well, but for `changes`."""
@@ -272,8 +265,9 @@ def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: 
 
 
 def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:
-    assert {code for code in CODES if CODES[code].verdict == "valid"} == FOR_INFORMATION
-    assert INVALID - FAILED == FIGURES_ALONE
+    listed = checks("guards.toml", "listed")
+    assert {code for code in CODES if CODES[code].verdict == "valid"} == {*listed["valid"]}
+    assert {*listed["figures_alone"]} == INVALID - FAILED
     assert CODES["rate-missed"].when == "under 99 % of the rate was sent"
     assert "stood still for 0.25 s or more" in CODES["stalled-briefly"].when
     assert verdict([]) == "valid"
