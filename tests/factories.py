@@ -21,10 +21,10 @@ from labkit.studies import study_file
 
 HOUR_US = 3_600 * 10**6
 REQUESTS = 100_000
+# Study files to test with.
 STUDIES = Path(__file__).parent / "studies"
-"""Study files to test with."""
+# A record of 100,000 requests by `task_pool`; its numbers agree with each other.
 RECORD = Path(__file__).parent / "data" / "record.json"
-"""A record of 100,000 requests by `task_pool`; its numbers agree with each other."""
 
 
 def encoded(latencies_us: Iterable[int]) -> str:

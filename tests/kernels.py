@@ -17,8 +17,8 @@ from jupyter_client.manager import KernelManager
 from labkit.cli.servers import JUPYTER_CONFIG
 
 PATIENCE_S = 60
+# What one cell published, by the kind of message.
 Output = dict[str, list[Any]]
-"""What one cell published, by the kind of message."""
 
 
 class Kernel:

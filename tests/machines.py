@@ -14,6 +14,7 @@ import msgspec
 from labkit.lab.doctor import Machine
 from labkit.record.record import Interference
 
+# A machine without a fault.
 GOOD = Machine(
     environment={
         "cpu": "A processor", "cores": 2, "cores_usable": 2, "governor": "performance",
@@ -26,7 +27,6 @@ GOOD = Machine(
     clock=SimpleNamespace(implementation="a clock", monotonic=True, resolution=1e-9),
     clock_source="tsc", missing=frozenset(), widgets="8.1", has_front_end=True,
 )  # fmt: skip
-"""A machine without a fault."""
 KINDS: dict[str, Callable[[Any], Any]] = {
     "watched": lambda fields: Interference(**fields),
     "clock": lambda fields: SimpleNamespace(**fields),

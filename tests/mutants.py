@@ -47,10 +47,10 @@ SWAPS = TABLES["swaps"]
 SKIPPED = ("annotation", "returns", "decorator_list", (ast.ClassDef, "keywords"))
 LEFT_OUT = (ast.Raise, ast.AugAssign, ast.Break, ast.Continue, ast.Delete)
 MAX_SHARE = 0.03
+# CPU that the tests of one mutant may take; the slowest, beyond it, are not run.
 MAX_S = 5
-"""CPU that the tests of one mutant may take; the slowest, beyond it, are not run."""
+# A function's name and its first line, which is that of its first decorator.
 Key = tuple[str, int]
-"""A function's name and its first line, which is that of its first decorator."""
 
 
 def changes(node: ast.AST, field: str) -> Iterator[ast.AST]:  # noqa: PLR0912  # a case a kind
@@ -90,8 +90,8 @@ def changes(node: ast.AST, field: str) -> Iterator[ast.AST]:  # noqa: PLR0912  #
             yield ast.UnaryOp(ast.Not(), node)
 
 
+# Its name, its line and its function.
 Mutant = tuple[str, int, Key | None]
-"""Its name, its line and its function."""
 
 
 def mutants(parent: ast.AST, key: Key | None, seen: Counter[str]) -> Iterator[Mutant]:

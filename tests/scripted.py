@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from servers import PATIENCE_S
 
+# The option of a socket whose end is a reset.
 LINGER = struct.pack("ii", 1, 0)
-"""The option of a socket whose end is a reset."""
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

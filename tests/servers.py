@@ -123,12 +123,12 @@ def serving(**settings: Any) -> Iterator[Running]:
     assert running.stderr == ""
 
 
+# Names of modules: Python's, the lab's, those of packages, and some that a library looks for.
 HOSTILE = (
     *("aiodns", "aiohttp", "asyncio", "brotlicffi", "conftest", "ipykernel_launcher", "json"),
     *("labkit", "msgspec", "multiprocessing", "pkgutil", "queue", "random", "runpy", "selectors"),
     *("sitecustomize", "socket", "usercustomize", "uvloop"),
 )
-"""Names of modules: Python's, the lab's, those of packages, and some that a library looks for."""
 
 
 def hostile(folder: Path) -> Path:

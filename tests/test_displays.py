@@ -41,8 +41,8 @@ h1 h2 h3 h4 h5 h6 br b i strong em a pre code img tt div ins del sup sub p ol ul
 tfoot blockquote dl dt dd kbd q samp var hr ruby rt rp li tr td th s strike summary details caption
 figure figcaption abbr bdo cite dfn mark small span time wbr
 """
+# What is left of a page on GitHub; of pictures only those with an address.
 GITHUB = frozenset(_KNOWN_TAGS.split())
-"""What is left of a page on GitHub; of pictures only those with an address."""
 
 ARMS = {
     "gather": {"wall_s": 2.0, "throughput_rps": 500.0},

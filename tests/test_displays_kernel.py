@@ -16,8 +16,8 @@ from labkit.spec import plan
 from labkit.spec.trial import Trial
 
 pytestmark = pytest.mark.slow
+# What is measured on a quiet machine is far less; this must hold on any.
 GONE_WITHIN_S = 5.0
-"""What is measured on a quiet machine is far less; this must hold on any."""
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ MEASURED = (
     *(f"measured/{name}" for name in ("worker.py", "http_framing.py", "probes", "strategies")),
     *("measured/transports", "measured/targets", "record/interference.py"),
 )
+# The header Date of an answer tells the time of day; no duration is taken from it.
 DATES = {"engine.py": {"time.time"}}
-"""The header Date of an answer tells the time of day; no duration is taken from it."""
 ARMS = {"gather": {"wall_s": 10.0}, "queue": {"wall_s": 12.0}}
 
 

@@ -34,9 +34,9 @@ OWN = ("one-session", "worker-pool", "wire")
 LOAD = Load(url="http://127.0.0.1:1/x", connections=20, seconds=0.2, requests=3_000)
 
 PYTHON = (sys.executable, "-c")
+# What the programs printed on one machine: wrk 4.1.0, ab 2.3, hey of Debian 12, Locust 2.47.0,
+# molotov 2.6. `bad` are of a server that resets every 50th request and fails every 7th.
 PRINTED = Path(__file__).parent / "printed"
-"""What the programs printed on one machine: wrk 4.1.0, ab 2.3, hey of Debian 12, Locust 2.47.0,
-molotov 2.6. `bad` are of a server that resets every 50th request and fails every 7th."""
 
 
 pytestmark = pytest.mark.usefixtures("store")

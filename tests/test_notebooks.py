@@ -195,8 +195,8 @@ def test_one_cell_sets_the_size_for_each_scale(path: Path) -> None:
     assert joined(path).count("lab.default_scale()") == 1
 
 
+# Of the synthetic server: what looks like a path of a machine and is none.
 ROUTES = r"(?:bytes|delay|fault|json|message|posts|status|stream|users)/"
-"""Of the synthetic server: what looks like a path of a machine and is none."""
 
 
 @every

@@ -32,8 +32,8 @@ from labkit.spec.trial import OWN, Trial
 
 QUICK = Trial(requests=40, limit=10)
 LONG = Trial(requests=50, limit=1, delay="0.4")
+# What is typed, the field that is wrong, and what it says.
 WRONG = Path(__file__).parent / "data" / "panel_wrong.json"
-"""What is typed, the field that is wrong, and what it says."""
 CHUNKED = Trial(strategy="chunked", chunk_size=7)
 
 

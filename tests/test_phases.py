@@ -26,8 +26,8 @@ from labkit.measured.transports.tracing import events, traced
 from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 from labkit.spec.transports import AiohttpTransport
 
+# A delay of asyncio's may end a little before its time.
 EARLY = 0.9
-"""A delay of asyncio's may end a little before its time."""
 STEPS = st.lists(st.tuples(st.integers(0, len(PHASES) - 1), st.integers(0, 10**10)), max_size=12)
 
 

@@ -18,8 +18,8 @@ from labkit.lab.pytest_plugin import compare
 from labkit.measured import experiments
 from labkit.record.record import Counts, Measurement, Note
 
+# A module of tests as a user writes it.
 MODULE = (Path(__file__).parent / "data" / "lab_compare.txt").read_text()
-"""A module of tests as a user writes it."""
 
 
 def test_functions_of_a_test_module_are_timed_in_fresh_processes(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ ELSEWHERE = (
     *("labkit claims check ", "labkit doctor --workshop", "labkit compare --axis 'target.command="),
     "labkit run --baseline ",
 )
+# Requests, to see that a command works: what it measures is not looked at.
 ENOUGH = 200
-"""Requests, to see that a command works: what it measures is not looked at."""
 ROUTES = [
     route
     for line in re.findall(r"^\| (`(?:GET|POST) .*?) \|", README, flags=re.MULTILINE)

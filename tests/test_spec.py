@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 import pytest
@@ -56,125 +57,40 @@ FLAG = [True, False], [*NOT_BOOL, None]
 SECONDS = [0.001, 5, DAY], [0, 0.0, -1, -0.1, DAY + 0.1, None, *NOT_NUMBERS]
 TEXT = ["127.0.0.1", "::1"], [*NOT_TEXT, None]
 NO_VARIABLES = ["PYTHONMALLOC", "=1", "LD_PRELOAD=/x.so", "PYTHONMALLOC=a PYTHONMALLOC=b"]
-NO_VARIABLES += ["HTTP_PROXY=http://x", "pythonmalloc=a", "PYTHONMALLOC=a\0"]
-VARIABLES = (
-    ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
-    NO_VARIABLES + NOT_TEXT,
-)
+NO_VARIABLES += ["HTTP_PROXY=http://x", "pythonmalloc=a", "PYTHONMALLOC=a\0", *NOT_TEXT]
 DELAY = ["0", "randint(0,3)*0.1"], [True, b"x", ["x"], None]
-CONNECTIONS, BYTES = whole(0, 1_000_000, 30), whole(0, 1 << 30, 1 << 20)
+HTTP = ("http-target", "serve")
 SERVERS = ("serve", "serve-echo", "serve-postgres", "serve-valkey")
-HTTP, DATABASE = ("http-target", "serve"), ("postgres-target", "serve-postgres")
-STORE, ECHO = ("valkey-target", "serve-valkey"), ("echo-target", "serve-echo")
-OWN, LIBRARIES = ("wire", "streams", "echo"), ("aiohttp", *transports.LIBRARIES)
 
-# Fields -> values that they admit (their bounds among them), and values that they refuse.
-GROUPS: list[tuple[list[str], Values]] = [
-    (["workload.requests"], whole(1, MANY, 3)),
-    (["workload.limit", *(f"{kind}.rows" for kind in DATABASE)], whole(1, 1_000_000, 7)),
-    (["workload.seed", "serve.seed"], whole(0, (1 << 63) - 1, 5)),
-    (["workload.method"], or_none(one_of("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))),
-    ([f"workload.{name}" for name in ("params", "body", "requests_from")], or_none(TEXT)),
-    (["workload.headers"], ([None, '{"A": "b"}'], NOT_TEXT)),
-    (["workload.json"], ([None, "[1]", '{"n": "{item}"}'], [])),
-    (["workload.order"], (["listed"], one_of("listed", "weighted")[1])),
-    (["workload.ok_status"], (["200", "200-299, 404"], ["", "2xx", "9", "299-200", *NOT_TEXT])),
-    (["workload.path"], ([None, "/", "/{item}", "/a%20b?c=d"], NOT_TEXT)),
-    (["workload.think"], DELAY),
-    (["workload.warmup"], ([None, "1 requests"], ["x", "1.5", True, b"x", ["x"]])),
-    # Those six depend on each other: see 'What depends on several settings'.
-    (["workload.rate"], ([None], [0, -1, 1_000_001, *NOT_NUMBERS])),
-    (["workload.arrival"], (["constant"], one_of("constant", "poisson")[1])),
-    (["workload.overflow"], (["wait"], one_of("wait", "drop")[1])),
-    (["workload.seconds"], ([None], or_none(SECONDS)[1])),
-    (["workload.stages"], ([None], NOT_TEXT)),
-    (["workload.stages_of"], (["rate"], one_of("rate", "limit")[1])),
-    ([f"{kind}.stall_at" for kind in HTTP], or_none(whole(0, MANY, 7))),
-    ([f"{kind}.stall_s" for kind in HTTP], number(0, 60, 0.5)),
-    ([f"{kind}.delay" for kind in HTTP], DELAY),
-    ([f"{kind}.engine" for kind in HTTP], (["wire"], [*one_of("wire")[1], "aiohttp"])),
-    ([f"{kind}.body_bytes" for kind in HTTP], or_none(BYTES)),
-    ([f"{kind}.client_max_size" for kind in HTTP], BYTES),
-    ([f"{kind}.loop" for kind in (*HTTP, *ECHO, "trial")], one_of("asyncio", "uvloop")),
-    ([f"{kind}.api" for kind in ECHO], one_of("sockets", "streams", "protocol")),
-    (["url-target.url"], ([f"{HERE}{{item}}"], [*NOT_TEXT, None])),
-    (["url-target.allow_remote"], ([None, "example.invalid"], NOT_TEXT)),
-    (["command-target.command"], (["a {port}"], [*NOT_TEXT, None])),
-    (["command-target.port"], whole(0, 65_535, 8080)),
-    (["command-target.start_s"], SECONDS),
-    ([f"{kind}.query_s" for kind in DATABASE], number(0, 60, 0.5)),
-    ([f"{kind}.query_work" for kind in DATABASE], whole(0, 10_000_000)),
-    (["asyncpg.max_size", *(f"{kind}.max_connections" for kind in DATABASE)], whole(1, 1_000)),
-    ([f"{kind}.auth" for kind in DATABASE], one_of("trust", "scram-sha-256")),
-    ([f"{kind}.keys" for kind in STORE], whole(1, 1_000_000, 5)),
-    # The largest values do not go with the usual number of keys.
-    ([f"{kind}.value_bytes" for kind in STORE], ([0, 64, 100_000], whole(0, 1 << 20)[1])),
-    ([f"{kind}.maxclients" for kind in STORE], whole(1, 100_000)),
-    (["aiohttp.limit_per_host", "redis.max_connections"], CONNECTIONS),
-    ([f"{kind}.limit" for kind in LIBRARIES], CONNECTIONS),
-    (["httpx.keepalive_limit", "httpx2.keepalive_limit"], CONNECTIONS),
-    ([f"{kind}.connections" for kind in OWN], CONNECTIONS),
-    (["aiohttp.keepalive_timeout"], number(0, DAY, 0.5, 15.0)),
-    (["aiohttp.ttl_dns_cache"], or_none(whole(0, DAY))),
-    (["aiohttp.chunk_bytes"], whole(1, 1 << 26)),
-    (["aiohttp.read_bufsize"], or_none(whole(1, 1 << 26))),
-    (["aiohttp.read"], one_of("read", "stream", "release")),
-    (["aiohttp.accept_encoding"], or_none(one_of("identity", "gzip", "deflate", "br", "zstd"))),
-    (["aiohttp.resolve_s"], or_none(number(0, 60, 0.02))),
-    (
-        [
-            *("workload.redirects", "aiohttp.force_close"),
-            *("aiohttp.use_dns_cache", "aiohttp.enable_cleanup_closed"),
-            *("aiohttp.session_per_request", "aiohttp.retry_dropped", "aiohttp.trace"),
-            *("asyncpg.overcommit", "psycopg.overcommit", "asyncpg.reset"),
-            *("trial.eager_tasks", "trial.pin"),
-            *("serve.announce_json", *(f"{kind}.die_with_stdin" for kind in SERVERS)),
-            *("http-target.tls", "serve.tls"),
-            *(f"{kind}.verify" for kind in ("wire", "streams", *LIBRARIES)),
-        ],
-        FLAG,
+# The kinds of `[fields]` -> values that a field of it admits (its bounds among them) and refuses.
+KINDS: dict[str, Callable[..., Values]] = {
+    **{"whole": whole, "number": number, "one of": one_of, "flag": lambda: FLAG},
+    **{"seconds": lambda: SECONDS, "text": lambda: TEXT},
+    "some": lambda some, *row: (some, values(*row)[1]),
+}
+
+
+def values(kind: str, *given: Any) -> Values:
+    kind, optional, _ = kind.partition(" or none")
+    return or_none(KINDS[kind](*given)) if optional else KINDS[kind](*given)
+
+
+# Those of which the values depend on other settings, or are no simple kind.
+OTHERS: dict[str, Values] = {
+    "workload.json": ([None, "[1]", '{"n": "{item}"}'], []),
+    "workload.ok_status": (["200", "200-299, 404"], ["", "2xx", "9", "299-200", *NOT_TEXT]),
+    "workload.warmup": ([None, "1 requests"], ["x", "1.5", True, b"x", ["x"]]),
+    "workload.rate": ([None], [0, -1, 1_000_001, *NOT_NUMBERS]),
+    "trial.variables": (
+        ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
+        NO_VARIABLES,
     ),
-    (
-        [
-            *(f"{kind}.timeout_s" for kind in ("redis", *OWN, *LIBRARIES)),
-            *(f"{kind}.connect_timeout_s" for kind in ("aiohttp", "redis", *OWN)),
-            *("aiohttp.sock_connect_timeout_s", "aiohttp.sock_read_timeout_s"),
-            *("asyncpg.command_timeout_s", "psycopg.command_timeout_s"),
-            *("asyncpg.acquire_timeout_s", "trial.deadline_s"),
-        ],
-        or_none(SECONDS),
-    ),
-    (["asyncpg.connect_timeout_s", "psycopg.connect_timeout_s"], SECONDS),
-    (["wire.max_head_bytes", "streams.max_head_bytes"], whole(64, 1 << 20)),
-    (
-        [f"{kind}.max_body_bytes" for kind in ("wire", "streams", *LIBRARIES)],
-        or_none(whole(0, 1 << 40)),
-    ),
-    ([f"{kind}.ca" for kind in ("wire", "streams", *LIBRARIES)], or_none(TEXT)),
-    (["wire.depth"], whole(1, 1_024, 16)),
-    (["streams.buffer_bytes"], whole(64, 1 << 26)),
-    (["echo.message_bytes"], whole(16, 1 << 20, 1_024)),
-    (["asyncpg.mode"], one_of("connect", "single", "pool")),
-    (["asyncpg.min_size"], ([None, 0, 10], or_none(whole(0, 1_000))[1])),
-    (["asyncpg.max_inactive_s"], number(0, DAY, 15.0)),
-    (["asyncpg.batch"], whole(1, 10_000)),
-    (["asyncpg.batch_delay_s"], ([0.01], number(0, 60)[1])),
-    (["psycopg.threads"], whole(1, 256)),
-    (["redis.mode"], one_of("client", "pool", "blocking", "pipeline")),
-    (["redis.pool_timeout_s"], ([20, 20.0], or_none(SECONDS)[1])),
-    (["redis.depth"], ([16], whole(1, 10_000)[1])),
-    (["trial.probes"], one_of("full", "counts", "bare")),
-    (["trial.saturate"], or_none(FLAG)),
-    (["trial.variables"], VARIABLES),
-    (["own.name", "serve.host", "serve-echo.host"], TEXT),
-    (["serve.port", "serve-echo.port"], whole(0, 65_535, 8080)),
-    (["serve.workers"], whole(1, 64, 2)),
-    (["serve.keep_log"], whole(0, 100_000, 5)),
-    (["serve.request_timeout_s", "serve.idle_timeout_s"], SECONDS),
-    (["serve.counters_folder", "serve.allow_remote"], or_none(TEXT)),
-    ([f"{kind}.core" for kind in SERVERS], ([None, 0, 3], NOT_WHOLE)),
-]
-FIELDS = {name: values for names, values in GROUPS for name in names}
+    **dict.fromkeys(["workload.think", *(f"{kind}.delay" for kind in HTTP)], DELAY),
+    **{f"{kind}.engine": (["wire"], ["aiohttp", "Wire", "", 1, None]) for kind in HTTP},
+    **{f"{kind}.core": ([None, 0, 3], NOT_WHOLE) for kind in SERVERS},
+}
+STATED = [(names.split(), values(*row)) for names, row in checks("spec.toml", "fields").items()]
+FIELDS = OTHERS | {name: found for names, found in STATED for name in names}
 OPTIONS = {
     "maxsize": ("pypeln", whole(0, MANY)),
     "chunk_size": ("chunked", whole(1, MANY)),
@@ -214,7 +130,7 @@ def test_every_field_of_every_part_is_stated_here() -> None:
     listed = {f"{kind}.{name}" for kind in PARTS for name in validation.types_of(PARTS[kind])}
 
     assert set(FIELDS) == listed
-    assert len(FIELDS) == sum(len(names) for names, _ in GROUPS)
+    assert len(FIELDS) == len(OTHERS) + sum(len(names) for names, _ in STATED)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -277,53 +193,27 @@ def test_errors_carry_what_a_front_needs() -> None:
 # Checking one value, and text that stands for one
 
 
-@pytest.mark.parametrize(
-    ("type_", "sentence"),
-    [
-        (Count, "a whole number from 1 to 100,000,000"),
-        (Seconds, "a number above 0 and at most 86,400"),
-        (Seconds | None, "a number above 0 and at most 86,400 or none"),
-        (validation.AtLeastOne, "a whole number of at least 1"),
-        (Annotated[float, Meta(gt=0)], "a number above 0"),
-        (float, "a number"),
-        (Loop, "one of asyncio, uvloop"),
-        (bool, "true or false"),
-        (str | None, "text or none"),
-        (dict, "dict"),
-    ],
-)
-def test_a_refusal_says_what_is_allowed(type_: Any, sentence: str) -> None:
+TYPES: dict[str, Any] = {
+    **{"count": Count, "seconds": Seconds, "seconds or none": Seconds | None, "loop": Loop},
+    **{"bool": bool, "text": str, "text or none": str | None, "number": float, "dict": dict},
+    **{"at least 1": validation.AtLeastOne, "above 0": Annotated[float, Meta(gt=0)]},
+}
+
+
+@pytest.mark.parametrize(("kind", "sentence"), checks("spec.toml", "allows").items())
+def test_a_refusal_says_what_is_allowed(kind: str, sentence: str) -> None:
     with pytest.raises(BadInput) as caught:
-        validation.check("x", object(), type_)
+        validation.check("x", object(), TYPES[kind])
 
     assert str(caught.value).endswith(f": it must be {sentence}")
 
 
-@pytest.mark.parametrize(
-    ("type_", "values", "refused"),
-    [
-        (
-            Count,
-            {"20000": 20_000, "20_000": 20_000, " 5 ": 5},
-            ["", "_", "0", "-1", "1.5", "None", "0x10", "true"],
-        ),
-        (
-            Seconds,
-            {"0.5": 0.5, "5": 5.0, "1e3": 1_000.0},
-            ["1e400", "nan", "inf", "-inf", "none", "5 s"],
-        ),
-        (Seconds | None, {"none": None, "None": None, "null": None}, ["nothing"]),
-        (bool, {"true": True, "False": False}, ["yes", "2"]),
-        # An underscore is dropped from numbers only.
-        (Loop, {"uvloop": "uvloop"}, ["uv_loop", "trio"]),
-        (str | None, {"/a_b/{item}": "/a_b/{item}", "none": None}, []),
-        (str, {text: text for text in ("none", "randint(0,3)*0.1", "_", "")}, []),
-    ],
-)
+@pytest.mark.parametrize(("kind", "rows"), checks("spec.toml", "texts").items())
 def test_text_of_a_command_line_becomes_the_value_that_it_writes_or_is_refused(
-    type_: Any, values: dict[str, Any], refused: list[str]
+    kind: str, rows: Any
 ) -> None:
-    for text, value in values.items():
+    (written, refused), type_ = rows, TYPES[kind]
+    for text, value in written:
         converted = validation.from_text("x", text, type_)
         assert (converted, type(converted)) == (value, type(value))
     for text in refused:
@@ -528,19 +418,7 @@ def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:
     assert trial.type_of("seed") == Seed
 
 
-SHOWN = {
-    "Trial()": {},
-    "Trial(strategy='chunked', limit=5, chunk_size=9)": {
-        "strategy": "chunked", "limit": 5, "chunk_size": 9,
-    },
-    "Trial(transport='wire', delay='0.1', **{'target.loop': 'asyncio'}, depth=4)": {
-        "transport": "wire", "delay": 0.1, "target.loop": "asyncio", "depth": 4,
-    },
-    f"Trial(target={HERE!r}, **{{'transport.limit': 2}}, limit=3)": {
-        "target": HERE, "transport.limit": 2, "limit": 3,
-    },
-    "Trial(target='valkey', keys=7)": {"target": "valkey", "keys": 7},
-}  # fmt: skip
+SHOWN = checks("spec.toml", "shown")
 
 
 @pytest.mark.parametrize("shown", SHOWN)
@@ -686,71 +564,27 @@ def test_what_is_just_allowed() -> None:
     assert Trial(force_close=True).transport == AiohttpTransport(force_close=True)
 
 
-@pytest.mark.parametrize(
-    ("part", "connections", "sent"),
-    [
-        (EchoTransport(), 50, 50),
-        (EchoTransport(connections=3), 3, 3),
-        (EchoTransport(connections=90), 50, 50),
-        (WireTransport(depth=16), 4, 50),
-        (WireTransport(connections=3, depth=4), 3, 12),
-        (RedisTransport(mode="client"), 50, 50),
-        (RedisTransport(mode="client", max_connections=3), 50, 50),
-        (RedisTransport(mode="pool"), 50, 50),
-        (RedisTransport(mode="pool", max_connections=3), 3, 50),  # the others fail at once
-        (RedisTransport(mode="blocking", max_connections=3), 3, 3),
-        (RedisTransport(mode="blocking"), 50, 50),
-        (RedisTransport(mode="pipeline", max_connections=3, depth=4), 3, 12),
-        (RedisTransport(mode="pipeline", max_connections=3, depth=100), 3, 50),
-    ],
-)
-def test_connections_of_50_requests(part: Any, connections: int, sent: int) -> None:
+KNOWN = checks("spec.toml", "known")
+
+
+@pytest.mark.parametrize(("kind", "settings", "connections", "sent"), KNOWN["connections"])
+def test_connections_of_50_requests(kind: str, settings: Any, connections: int, sent: int) -> None:
+    part = transports.TRANSPORTS[kind](**settings)
+
     assert part.connections_at(50) == connections
     assert part.sent_at(50) == sent
     assert part.queues == (getattr(part, "mode", "") in ("blocking", "pipeline"))
 
 
-TEN_OF_2_S = {"delay": "2", "requests": 10, "limit": 4}
-SLOW = {"delay": "1", "requests": 1_000, "limit": 100}
-SHORT = {"delay": "1", "requests": 100, "limit": 10}
-
-
-@pytest.mark.parametrize(
-    ("settings", "floor_s", "bound_s"),
-    [
-        ({"delay": "0"}, 0, 0),
-        (TEN_OF_2_S, 6, 5),
-        ({**TEN_OF_2_S, "path": "/{item}"}, 6, 5),
-        ({**TEN_OF_2_S, "strategy": "gather"}, 2, 2),
-        ({**TEN_OF_2_S, "path": "/bytes/{item}"}, None, None),
-        ({"target": HERE}, None, None),
-        # Of an open workload the last request is due after 9/5 s, or 9 s; dropped ones never.
-        ({**TEN_OF_2_S, "rate": 5}, None, 5),
-        ({**TEN_OF_2_S, "rate": 1}, None, 9),
-        ({**TEN_OF_2_S, "rate": 1, "overflow": "drop"}, None, None),
-        ({"target": HERE, "rate": 1, "requests": 10}, None, 9),
-    ],
-)
+@pytest.mark.parametrize(("settings", "floor_s", "bound_s"), KNOWN["floors"])
 def test_the_floor_and_the_bound_are_known_where_the_delays_are(
     settings: Any, floor_s: float | None, bound_s: float | None
 ) -> None:
-    trial = Trial(**settings)
+    trial = Trial(requests=10, limit=4, **settings)
     assert (trial.floor_s, trial.bound_s) == (floor_s, bound_s)
 
 
-@pytest.mark.parametrize(
-    ("settings", "least_s"),
-    [
-        ({}, 60),
-        (SHORT, 60 + 3 * 10),
-        ({**SHORT, "strategy": "sequential"}, 60 + 3 * 100),
-        ({"target": HERE, "requests": 10_000}, 60),
-        ({"rate": 2, "requests": 100}, 60 + 50),
-        ({**SLOW, "transport.limit": 2}, 500),
-        ({**SLOW, "transport.limit_per_host": 2}, 500),
-        ({**SLOW, "strategy": "chunked", "chunk_size": 2}, 500),
-    ],
-)
+@pytest.mark.parametrize(("settings", "least_s"), KNOWN["deadlines"])
 def test_a_deadline_is_several_times_what_a_trial_needs(settings: Any, least_s: float) -> None:
     assert Trial(**settings).deadline_s >= least_s
     assert Trial(**settings, deadline_s=5).deadline_s == 5
@@ -759,8 +593,8 @@ def test_a_deadline_is_several_times_what_a_trial_needs(settings: Any, least_s: 
 # Round trips
 
 
+# Of the settings of a request, those that forbid others.
 NOT_MIXED = ("json", "method")
-"""Of the settings of a request, those that forbid others."""
 
 
 def settings_of_a_trial() -> st.SearchStrategy[dict[str, Any]]:
@@ -831,30 +665,12 @@ def test_replacing_is_constructing_with_the_later_settings(
     assert Trial(**first).replace() == Trial(**first)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"target": "echo", "api": "sockets", "message_bytes": 100, "connections": 2},
-        {"target": "valkey", "keys": 7, "mode": "pipeline", "depth": 3},
-        {"target": "http://example.invalid/{item}", "allow_remote": "example.invalid", "limit": 5},
-        {"rate": 0.5, "transport": "wire"},
-        {"rate": 500, "arrival": "poisson", "overflow": "drop"},
-        {"rate": 1_000_000, "arrival": "poisson"},
-    ],
-)
+@pytest.mark.parametrize("settings", checks("spec.toml", "described")["same"])
 def test_other_trials_are_the_same_after_json(settings: dict[str, Any]) -> None:
     assert after_json(Trial(**settings)) == Trial(**settings)
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        {"strategy": "semaphor"}, {"loop": "trio"}, {"surprise": 1}, {"workload": {"limit": 0}},
-        {"target": {"kind": "ftp"}}, {"target": {"kind": "http", "delay": "x"}},
-        {"target": None, "workload": 5},
-        {"options": {"maxsize": 1}}, {"transport": {"kind": "aiohttp", "surprise": 1}},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("edit", checks("spec.toml", "described")["edits"])
 def test_an_edited_description_is_refused(edit: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         Trial.from_dict({**Trial().to_dict(), **edit})

@@ -335,8 +335,8 @@ def test_a_damaged_or_unlike_histogram_is_refused_with_its_record(damage: str) -
         stats.merge_latency([make_record(), make_record(id="coarse", latency_hdr=coarse)])
 
 
+# How many points a curve has: 50 for each nine, from 10 values beyond the last.
 POINTS = {10: 1, 11: 4, 100: 51, 1_000: 101}
-"""How many points a curve has: 50 for each nine, from 10 values beyond the last."""
 
 
 @given(st.lists(st.integers(1, 60_000_000), min_size=10, max_size=400))

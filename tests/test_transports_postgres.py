@@ -30,6 +30,7 @@ from labkit.spec.trial import Trial
 pytestmark = pytest.mark.service
 ROWS, MOST = 30, 6
 OTHERS = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+# Settings, and how many connections nine calls open, the last five of them at once.
 OPENED: list[tuple[Transport, int]] = [
     (AsyncpgTransport(mode="connect"), 9),
     (AsyncpgTransport(mode="single"), 1),
@@ -37,7 +38,6 @@ OPENED: list[tuple[Transport, int]] = [
     (PsycopgTransport(), 1),
     (PsycopgTransport(threads=3), 3),
 ]
-"""Settings, and how many connections nine calls open, the last five of them at once."""
 SETTINGS = [settings for settings, _ in OPENED]
 
 

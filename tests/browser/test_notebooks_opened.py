@@ -65,8 +65,8 @@ def test_every_verdict_appears(name: str, bench: Bench, lab: Lab) -> None:
 
 # An exercise: unsolved as it comes, answered wrongly by typing, then rightly.
 
+# Where the exercises of that notebook are among its code cells, after the one that imports.
 FLOOR, OWN = 1, 3
-"""Where the exercises of that notebook are among its code cells, after the one that imports."""
 
 
 def solution(check: str) -> str:
