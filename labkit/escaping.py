@@ -28,6 +28,12 @@ def visible(text: str, *, lines: bool = True) -> str:
     )
 
 
+def brief(text: str, most: int = 50) -> str:
+    """Return a long text, such as a command, without its middle: both ends tell it from others."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: half - 1]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
 def escape(text: str) -> str:
     """Return `text` for HTML, in an element or between quotes."""
     from html import escape as escaped  # here: a measured process never makes any

@@ -28,6 +28,7 @@ from labkit.record.record import Note
 from labkit.report.study import Study
 from labkit.spec import plan
 from labkit.spec.plan import Step
+from labkit.spec.transports import SPEAK
 from labkit.spec.trial import OWN, Trial
 
 QUICK = Trial(requests=40, limit=10)
@@ -243,6 +244,26 @@ def test_every_setting_of_every_kind_has_a_field() -> None:
     fill(bench, target="echo")
     assert form.fields["transport"].value == "echo"
     assert "target='echo'" in bench.code
+
+
+def test_a_transport_of_ones_own_is_listed_where_the_trial_has_it() -> None:
+    def own(trial: Trial) -> Any: ...
+
+    listed = lab.panel().form.fields["transport"].options
+    assert {"aiohttp", "wire"} < {*listed} < {*SPEAK["http"]}
+    field = lab.panel(Trial(transport=own)).form.fields["transport"]
+    assert (field.value, field.options) == ("own", SPEAK["http"])
+
+
+async def test_a_strategy_from_a_file_has_fields_for_its_options(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("async def mine(fetch, items, limit, *, size: int = 5): ...")
+    bench = lab.panel(strategies=[f"{tmp_path}/own.py:mine"])
+
+    assert bench.form.fields["size"].value == "5"
+    fill(bench, size="7,9")
+    assert {one.trial.options["size"] for one in await planned(bench.code)} == {7, 9}
+    fill(bench, size="x")
+    assert "size is 'x'" in bench.form.wrong["size"]
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,13 @@ def test_a_terminal_has_one_line_and_a_log_one_a_trial(screen: bool, monkeypatch
         assert second == f"[2/2] {record.says}"
 
 
+def test_of_a_long_command_both_ends_are_shown() -> None:
+    command = "python -m uvicorn app:app --port {port} --no-access-log --loop uvloop"
+    says = make_record(axes={"target.command": command}).says
+    assert says.startswith("target.command=python -m uvicorn app:ap…")
+    assert "access-log --loop uvloop: 100,000 of" in says
+
+
 # What is said of work that is interrupted
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from labkit.escaping import escape, visible
+from labkit.escaping import brief, escape, visible
 from labkit.lab.picture import MAX_ARMS, Points, strips
 from labkit.lab.progress import Counting, step_label
 from labkit.launch.launcher import Progress
@@ -100,7 +100,7 @@ class Notebook(Counting):
         """Show the card: which trial of how many, its arm, how far, and the last that ended."""
         several = self._trials > 1
         place = f"{min(self._done + 1, self._trials):,} of {self._trials:,}"
-        words = [*([f"trial {place}"] if several else []), *filter(None, [self._label])]
+        words = [*([f"trial {place}"] if several else []), *filter(None, [brief(self._label)])]
         text = f"{', '.join(words)}: {status}" if words else status
         done = min((self._done + share) / max(self._trials, 1), 1.0)
         bar = f'<progress value="{done:.3f}" style="width:100%;max-width:1030px"></progress>'

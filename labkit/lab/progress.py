@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from labkit.escaping import visible
+from labkit.escaping import brief, visible
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -137,7 +137,7 @@ class LiveLine(Lines):
         """Draw over the line that is there, no wider than the terminal."""
         bar = f"{'█' * round(min(share, 1.0) * BAR):░<{BAR}}"
         width = shutil.get_terminal_size().columns
-        line = f"{self._done + 1}/{self._trials} {bar} {self._label[: width // 2]}: {status}"
+        line = f"{self._done + 1}/{self._trials} {bar} {brief(self._label, width // 2)}: {status}"
         self._write(f"\r\x1b[K{visible(line, lines=False)[: width - 1]}")
 
 

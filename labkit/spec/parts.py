@@ -62,7 +62,7 @@ class Workload(RequestSettings, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "warmup", str(given))
         super().__post_init__()
         warm_s, warm = self.warms
-        written = f"{warm_s:g}s" if warm_s else f"{warm} requests" if warm else None
+        written = f"{warm_s:g} s" if warm_s else f"{warm} requests" if warm else None
         msgspec.structs.force_setattr(self, "warmup", written)
         self._check_times()
         for name, value in (("arrival", self.arrival), ("overflow", self.overflow)):
@@ -238,8 +238,11 @@ def check_request(target: Target, workload: Workload, probes: str) -> None:
         raise validation.refusal("plain-get", name=min(asked))
 
 
-def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str]:
-    """Return what differs from the defaults as the arguments of `Trial` that give it."""
+def written(by_role: Mapping[str, Part], options: Mapping[str, int], *, in_file: bool) -> list[str]:
+    """Return what differs from the defaults as the arguments of `Trial` that give it.
+
+    Which options a strategy `in_file` takes is not known where these are read: they are dotted.
+    """
     kinds = {role: type(part) for role, part in by_role.items()}
     target, transport = (str(kinds[role].__struct_config__.tag) for role in ("target", "transport"))
     changes = {role: changed(part) for role, part in by_role.items()} | {"strategy": {**options}}
@@ -250,6 +253,7 @@ def written(by_role: Mapping[str, Part], options: Mapping[str, int]) -> list[str
     for role, leaves in changes.items():
         for leaf, value in leaves.items():
             is_short = resolved(leaf, kinds, options)[0] == role
+            is_short &= not (in_file and role == "strategy")
             found.append(f"{leaf}={value!r}" if is_short else f"**{{'{role}.{leaf}': {value!r}}}")
     return found
 

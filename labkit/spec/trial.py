@@ -83,7 +83,8 @@ class Trial:
         if callable(self.function):
             _, usual = registry.options_of(self.function, _TAKEN)
         options = {name: n for name, n in self.options.items() if n != usual.get(name)}
-        found += parts.written({role: getattr(self, role) for role in ROLES}, options)
+        by_role = {role: getattr(self, role) for role in ROLES}
+        found += parts.written(by_role, options, in_file=isinstance(self.function, InFile))
         return f"Trial({', '.join(found)})"
 
     def __repr__(self) -> str:

@@ -85,7 +85,7 @@ def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[S
     if list(strategies) != [trial.get("strategy")]:
         changes["strategy"] = strategies[0] if len(strategies) == 1 else "worker_pool"
     try:
-        return trial.replace(**changes)
+        return preflight.loaded(trial.replace(**changes))
     except BadInput:  # `read` says why
         changes.pop("strategy", None)
         return Trial(**changes)
@@ -155,7 +155,8 @@ def read(
     axes = {name: found for name, found in values.items() if len(found) > 1}
     if values.get("requests") == [base.workload.requests]:
         del values["requests"]  # nobody asked for them: the time may end the trial
-    changes |= {name: found[0] for name, found in values.items()}
+    own = shown.option_types  # of a strategy in a file, which `base` may not have loaded
+    changes |= {f"strategy.{n}" if n in own else n: found[0] for n, found in values.items()}
     if list(strategies) != [base.get("strategy")]:
         changes["strategy"] = strategies[0]
     try:
@@ -186,7 +187,7 @@ class Form:
         kind = trial.target.kind
         self._always = [
             PanelSetting("target", "target.kind", tuple(SPEAK), kind),
-            PanelSetting("transport", "transport.kind", SPEAK[kind], trial.transport.kind),
+            PanelSetting("transport", "transport.kind", self._speak(kind), trial.transport.kind),
             PanelSetting("repeats", "workload.repeats", validation.Repeats, repeats),
         ]
         self.strategies = self._ticks(strategies or [trial.get("strategy")])
@@ -214,8 +215,8 @@ class Form:
     def lay_out(self) -> None:
         """Show the fields of the chosen kinds."""
         target, transport = (self._box(one).children[0] for one in self._always[:2])
-        if transport.options != SPEAK[target.value]:
-            transport.options = SPEAK[target.value]
+        if transport.options != (speak := self._speak(target.value)):
+            transport.options = speak
         shown = with_kinds(self._base, target.value, transport.value, self.ticked())
         boxes = {role: row.children[:1] for role, row in self._rows.items()}
         boxes["strategy"] = self._rows["strategy"].children[:2]
@@ -230,6 +231,11 @@ class Form:
                 self._names[one.dotted] = one.name
         for role, row in self._rows.items():
             row.children = boxes[role]
+
+    def _speak(self, target: str) -> tuple[str, ...]:
+        """Return the transports to choose from; one of the user's own where the trial has it."""
+        mine = self._base.transport.kind
+        return tuple(one for one in SPEAK[target] if one != "own" or one == mine)
 
     def show(self, sentences: Sequence[str]) -> None:
         """Show each error below the field that it names, or below the form."""
