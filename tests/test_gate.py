@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -12,28 +13,36 @@ from unittest import mock
 import msgspec
 import pytest
 from factories import encoded, make_record, make_study
+from machines import checks
 
 import labkit as lab
 from labkit import cli
 from labkit.launch import environment
-from labkit.record.interference import Interference
-from labkit.record.record import Note, Record
+from labkit.record import codes
+from labkit.record.record import Interference, Note, Record
 
 SETTINGS = {"strategy": "task_pool", "limit": 1_000, "requests": 100_000}
 COMMAND = "--strategy task_pool --limit 1000 --requests 100000 --delay 'randint(0,3)'"
-LOST, DEAD, GUESTS = (
-    [Note(code=code, message="it was")] for code in ("core-lost", "deadline", "steal")
-)
-STOLEN = {"warnings": GUESTS, "interference": Interference(stolen_percent=9.0)}
 
 
 def measured(
-    times: float = 1.0, *, repeats: int = 5, spread: float = 0.002, **changes: Any
+    times: float = 1.0,
+    *,
+    repeats: int = 5,
+    spread: float = 0.002,
+    notes: Sequence[str] = (),
+    **changes: Any,
 ) -> list[Record]:
-    """Return repeats of one arm whose rate is so many times the usual, and whose latency less."""
+    """Return repeats of one arm whose rate is so many times the usual, and whose latency less.
+
+    `notes` are codes of each.
+    """
     figures = {"throughput_rps": 650.0 * times, "latency_s.p50": 1.0 / times}
     records = make_study({"task_pool": figures}, repeats=repeats, spread=spread)
-    here = {"environment": environment.machine(), "experiment": "compare"} | changes
+    warnings = [Note(code=code, message="it was") for code in notes]
+    known = {"warnings": warnings, "verdict": codes.verdict(warnings)}
+    known |= {"environment": environment.machine(), "experiment": "compare"} | changes
+    here = {"interference": Interference(stolen_percent=9.0)} | known
     return [msgspec.structs.replace(one, **here) for one in records]
 
 
@@ -64,40 +73,17 @@ async def words(*sides: list[Record], **how: Any) -> dict[str, str]:
 SAME = "no difference shown"
 
 
-@pytest.mark.parametrize(
-    ("sides", "how", "rate"),
-    [
-        ((measured(), measured()), {}, SAME),
-        ((measured(1 / 1.1), measured()), {}, "regression"),
-        ((measured(), measured(1 / 1.1)), {}, "improvement"),
-        ((measured(1 / 1.1), measured()), {"tolerance": 0.2}, SAME),
-        ((measured(1 / 1.1, spread=0.1), measured()), {}, "inconclusive"),
-        ((measured(spread=0.1), measured()), {}, "inconclusive"),
-        # Of three and four there is no interval: every repeat decides.
-        ((measured(1 / 1.1, repeats=3), measured()), {}, "regression"),
-        ((measured(1 / 1.1, repeats=3, spread=0.06), measured()), {}, "inconclusive"),
-        ((measured(0.5, repeats=2), measured()), {}, "inconclusive"),
-        ((measured(0.5), measured(repeats=1)), {}, "inconclusive"),
-        # What others disturbed is left out, and what failed is not.
-        (([*measured(0.5), *measured(warnings=LOST, verdict="invalid")], measured()), {},
-         "regression"),
-        ((measured(warnings=LOST, verdict="invalid"), measured()), {}, "inconclusive"),
-        (([*measured(0.5), *measured(0.5, warnings=DEAD)], measured()), {}, "inconclusive"),
-        # So is what the host stole from, where three others remain.
-        (([*measured(0.9, **STOLEN), *measured(repeats=3)], measured()), {}, SAME),
-        ((measured(), [*measured(0.9, **STOLEN), *measured(repeats=3)]), {}, SAME),
-        (([*measured(0.9, **STOLEN), *measured(repeats=2)], measured()), {}, "inconclusive"),
-        ((measured(0.5, **STOLEN), measured()), {}, "regression"),
-        (([*measured(0.5), *measured(0.5, repeats=1, **STOLEN | {"warnings": GUESTS + DEAD})],
-          measured()), {}, "inconclusive"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("now", "then", "how", "rate"), checks("gate.toml", "judged"))
 async def test_a_metric_is_worse_or_better_where_its_interval_is_wholly_beyond(
-    sides: tuple[list[Record], list[Record]], how: Any, rate: str
+    now: Any, then: Any, how: Any, rate: str
 ) -> None:
     sides = [
-        [msgspec.structs.replace(one, id=f"{one.id}-{n}-{k}") for k, one in enumerate(side)]
-        for n, side in enumerate(sides)
+        [
+            msgspec.structs.replace(one, id=f"{one.id}-{n}-{part}")
+            for part, (times, changes) in enumerate(side)
+            for one in measured(times, **changes)
+        ]
+        for n, side in enumerate((now, then))
     ]
     found = await words(*sides, **how)
 
@@ -142,8 +128,8 @@ async def test_what_differs_and_may_is_named() -> None:
 
 
 async def test_how_many_runs_the_host_stole_from_and_what_becomes_of_them_is_said() -> None:
-    many = [*measured(0.9, repeats=2, **STOLEN), *measured()]
-    study = await compared(many, measured(**STOLEN))
+    many = [*measured(0.9, repeats=2, notes=["steal"]), *measured()]
+    study = await compared(many, measured(notes=["steal"]))
 
     assert "\n2 of 7 runs now are left out of times and CPU, as the host ran other" in study.text()
     assert "\n5 of 5 runs then count, though the host ran other guests (steal)" in study.text()
@@ -186,7 +172,7 @@ def test_a_result_is_saved_and_loaded(tmp_path: Path) -> None:
     with pytest.raises(lab.BadInput, match="No such file"):
         lab.load(tmp_path / "none.json")
     with pytest.raises(lab.LabError, match=r"none\.json is not written: every run .*core-lost\)"):
-        lab.Study(measured(warnings=LOST, verdict="invalid")).save(tmp_path / "none.json")
+        lab.Study(measured(notes=["core-lost"])).save(tmp_path / "none.json")
     with pytest.raises(lab.LabError, match="cannot be written"):
         study.save(tmp_path / "none" / "base.json")
 
@@ -194,27 +180,15 @@ def test_a_result_is_saved_and_loaded(tmp_path: Path) -> None:
 # Thresholds
 
 
-@pytest.mark.parametrize(
-    ("text", "figure"),
-    [
-        ("p50 > 0.9", "is 1,000 ms, not to be > 900 ms"),
-        ("p50 > 1.1", ""),
-        ("latency_p50_s>=1.1", ""),
-        ("rps < 700", "throughput is 650 requests/s"),
-        ("throughput_rps < 6e2", ""),
-        ("failures > 0", ""),
-        ("ok<=100000", "is 100,000"),
-        ("loop_lag_p99_s > 1", "is not known (not measured)"),
-    ],
-)
+@pytest.mark.parametrize(("text", "figure"), checks("gate.toml", "thresholds"))
 def test_a_threshold_is_missed_by_a_figure_beyond_it_or_unknown(text: str, figure: str) -> None:
     answers = encoded([1_000_000] * 25)
     missed = lab.Study(measured(latency_hdr=answers, loop_lag_s=None)).missed(text)
 
     assert bool(missed) == bool(figure), missed
     assert all(f"threshold '{text}' is missed: " in one and figure in one for one in missed)
-    assert lab.Study(measured(warnings=LOST, verdict="invalid")).missed("p50 > 9")
-    assert lab.Run(make_record(warnings=DEAD)).missed("failures > 0")
+    assert lab.Study(measured(notes=["core-lost"])).missed("p50 > 9")
+    assert lab.Run(make_record(warnings=["deadline"])).missed("failures > 0")
 
 
 def test_a_threshold_names_the_arms_that_miss_it() -> None:
@@ -226,14 +200,7 @@ def test_a_threshold_names_the_arms_that_miss_it() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("p98 > 1", "did you mean 'p90'"),
-        ("p99 = 1", "write METRIC > NUMBER"),
-        ("p99>1.1.1", "write"),
-    ],
-)
+@pytest.mark.parametrize(("text", "says"), checks("gate.toml", "refused"))
 def test_what_is_no_threshold_is_refused(text: str, says: str) -> None:
     with pytest.raises(lab.BadInput, match=says):
         lab.Study([]).missed(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +18,12 @@ from labkit.lab import runner
 from labkit.lab.progress import Lines, Reporter
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
-from labkit.record.interference import Interference
-from labkit.record.record import Record
+from labkit.record.record import Interference, Record
 from labkit.record.store import Store
 from labkit.spec import plan
 from labkit.spec.trial import Trial
 from tests.factories import make_record
+from tests.machines import checks
 
 POSITION = ("study", "experiment", "axes", "arm", "repeat", "order")
 
@@ -36,7 +36,7 @@ class Launches:
         *lost: int,
         failing: int = -1,
         dying: Any = (-1, None),
-        stolen: Mapping[int, float] = {},
+        stolen: Sequence[float] = (),
         **known: Any,
     ) -> None:
         self.lost, self.failing, self.dying, self.ran = lost, failing, dying, 0
@@ -47,12 +47,13 @@ class Launches:
         number, self.ran = self.ran, self.ran + 1
         codes = ["core-lost"] if number in self.lost else []
         codes += ["deadline"] if number == self.failing else []
-        codes += ["steal"] if number in self.stolen else []
+        percent = [*self.stolen, *[0.0] * 99][number]
+        codes += ["steal"] if percent else []
         record = make_record(
             id=f"20991120T000000-{number:03}",
             **{name: getattr(position, name) for name in POSITION},
             warnings=codes,
-            interference=Interference(stolen_percent=self.stolen.get(number, 0.5)),
+            interference=Interference(stolen_percent=percent),
             **self.known,
         )
         keep(record)
@@ -87,34 +88,19 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: 
     assert lab.load(records[0].study, store=store).records == records
 
 
-@pytest.mark.parametrize(
-    ("stolen", "how", "made"),
-    [
-        ({0: 9.0}, {"is_baseline": False}, [0, 1, 2, 3, 4, 5, 6, 7]),
-        ({}, {}, [0, 1, 2, 3, 4, 5, 6, 7]),
-        ({0: 9.0, 7: 2.0}, {}, [1, 2, 3, 4, 5, 6, 8, 9]),
-        # Of one made again, the one counts that the host stole less from.
-        ({0: 9.0, 8: 2.0, 9: 4.0, 10: 5.0}, {}, [1, 2, 3, 4, 5, 6, 7, 11]),
-        ({0: 9.0} | dict.fromkeys(range(8, 99), 9.5) | {12: 3.0}, {}, [1, 2, 3, 4, 5, 6, 7, 12]),
-        (dict.fromkeys(range(99), 9.0), {}, [8, 9, 10, 11, 12, 13, 14, 15]),
-        ({3: 9.0}, {"failing": 3}, [0, 1, 2, 3, 4, 5, 6, 7]),
-    ],
-)
+@pytest.mark.parametrize(("stolen", "how", "made"), checks("gate.toml", "made_again"))
 async def test_beside_a_baseline_what_the_host_stole_from_is_made_again_at_the_end(
-    stolen: dict[int, float], how: Any, made: list[int], tmp_path: Path
+    stolen: list[float], how: Any, made: list[int], tmp_path: Path
 ) -> None:
-    lines: list[str] = []
+    lines, how = list[str](), {"experiment": "compare", "is_baseline": True} | how
     launches = Launches(stolen=stolen, failing=how.pop("failing", -1))
-    more = {"reporter": Lines(lines.append), "experiment": "compare", "is_baseline": True} | how
-    records = await run(launches, Store(tmp_path), **more)
+    records = await run(launches, Store(tmp_path), reporter=Lines(lines.append), **how)
 
     assert numbers(records) == made
     assert sorted(record.order for record in records) == list(range(8))
     assert lab.load(records[0].study, store=Store(tmp_path)).records == records
     assert launches.ran <= 8 + 8
-    assert (launches.ran > 8) == any(
-        "more to run: the host ran other guests" in one for one in lines
-    )
+    assert (launches.ran > 8) == ("more to run: the host ran other guests" in "".join(lines))
 
 
 async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:
