@@ -1,6 +1,7 @@
 """A small service to start with one server or another: the README has a line that compares them.
 
-`app` is an ASGI application without any dependency, for uvicorn, granian and hypercorn;
+`app` is an ASGI application without any dependency, for uvicorn, granian, hypercorn and gunicorn:
+it waits as long as `?wait=0.01` says, and answers with as many bytes as `?bytes=10240` asks for.
 `of_aiohttp` makes the same service with aiohttp, for `python -m aiohttp.web`. Each answers any GET
 with the same JSON. Two arguments after `of_aiohttp` slow it down, as a database behind it would:
 how many seconds an answer takes, and how many places there are to wait in.
@@ -28,9 +29,14 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
         if kind == "lifespan.shutdown":
             return
-    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
+    query, body = scope["query_string"], BODY
+    if query.startswith(b"wait="):
+        await asyncio.sleep(float(query[5:]))
+    if query.startswith(b"bytes="):
+        body = b"x" * int(query[6:])
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": head})
-    await send({"type": "http.response.body", "body": BODY})
+    await send({"type": "http.response.body", "body": body})
 
 
 def of_aiohttp(argv: list[str]) -> web.Application:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import labkit as lab
-from labkit.errors import TrialFailed
+from labkit.errors import BadInput, TrialFailed
 from labkit.lab import runner
 from labkit.lab.progress import Lines, Reporter
 from labkit.launch.preflight import Ready
@@ -22,7 +23,8 @@ from labkit.record.record import Interference, Record
 from labkit.record.store import Store
 from labkit.spec import plan
 from labkit.spec.trial import Trial
-from tests.factories import make_record
+from labkit.studies import study_file
+from tests.factories import STUDIES, make_record
 from tests.machines import checks
 
 POSITION = ("study", "experiment", "axes", "arm", "repeat", "order")
@@ -181,3 +183,22 @@ async def test_each_trial_is_checked_once_before_any_runs(tmp_path: Path, monkey
     monkeypatch.setattr(runner.preflight, "check", checked.append)
     await run(Launches(), Store(tmp_path))
     assert sorted(trial.limit for trial in checked) == [1, 2, 3, 4]
+
+
+async def test_arms_that_cannot_run_here_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    text = (STUDIES / "small.toml").read_text(encoding="utf-8")
+    text = re.sub(r"delay = .*|scales = .*", "", text)
+    missing = '"target.command" = "no-such-server {port}"'
+    one = study_file.parse(text.replace('strategy = "semaphore"', missing))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.launcher, "run", Launches().run)
+        found = await runner.run_file(one, "smoke", store=Store(tmp_path), reporter=Reporter())
+    assert {record.axes["arm"] for record in found.records} == {"other"}
+    why = "target.command is 'no-such-server {port}': there is no program 'no-such-server'"
+    assert found["slower"].reason.startswith(f"not testable here: arm one was not run: {why}")
+    assert f"one was not run: {why}" in found.table().says
+
+    neither = study_file.parse(re.sub(r'strategy = "\w+"(, maxsize = 7)?', missing, text))
+    with pytest.raises(BadInput, match=r"^small has no arm that can run here: target"):
+        await runner.run_file(neither, "smoke")

@@ -414,7 +414,7 @@ def test_a_short_name_means_the_dotted_one_where_it_is_not_ambiguous() -> None:
         assert trial.get(short) == trial.get(name)
         assert trial.type_of(short) == trial.type_of(name)
     assert trial.type_of("strategy") is trial.type_of("target") is str
-    assert get_args(trial.type_of("loop")) == ("asyncio", "uvloop")
+    assert get_args(trial.type_of("loop")) == ("asyncio", "uvloop", "rloop")
     assert trial.type_of("seed") == Seed
 
 

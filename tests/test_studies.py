@@ -26,8 +26,8 @@ from labkit.studies.parts import Check
 from labkit.studies.study_file import EXPERIMENTS, SCALES, StudyFile
 from tests.factories import STUDIES, load_study
 
-NAMES = ["balaam-2017", "garcia-2018", "httpx-3215", "miech-2016", "unlimited-2024"]
-NAMES += ["uvloop-2016"]
+NAMES = ["balaam-2017", "garcia-2018", "granian-2026", "httpx-3215", "miech-2016", "rloop-2026"]
+NAMES += ["unlimited-2024", "uvloop-2016"]
 # Requests, then KB, seconds, CPU percent and user seconds as published (None: not given).
 Fact = tuple[int, int | None, float | None, int | None, float | None]
 _PUBLISHED = tomllib.loads((STUDIES.parent / "facts.toml").read_text(encoding="utf-8"))
@@ -41,9 +41,11 @@ KIB = {"1k": 1_024, "10k": 10_240, "100k": 102_400}
 
 def rates(name: str) -> dict[str, float]:
     """The published requests per second of each row."""
-    return {
+    alone = {arm: rate for arm, rate in RATES[name].items() if not isinstance(rate, dict)}
+    return alone | {
         f"{style}-{size}-{loop}": rate
         for style, loops in RATES[name].items()
+        if style not in alone
         for loop, rates in loops.items()
         for size, rate in zip(KIB, rates, strict=True)
     }

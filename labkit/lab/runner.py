@@ -238,7 +238,7 @@ async def run_file(
     chosen, absent = file.chosen(claims), dict[str, str]()
     for claim in chosen:
         try:
-            for arm in plan_here.arms_of(claim.id):
+            for arm in plan_here.arms_of(claim.id) - {arm.id for arm in file.arms}:
                 work = plan_here.arms[arm]
                 if isinstance(work, Trial):
                     preflight.check(work)
@@ -246,8 +246,12 @@ async def run_file(
             if claims:
                 raise
             absent[claim.id] = f"the package {missing.package}"
-    named = [] if claims else _arms_here(file, scale, arms, absent)
-    judged = [] if arms else [claim.id for claim in chosen if claim.id not in absent]
+    named = [] if claims else _arms_here(file, scale, arms, plan_here.arms, absent)
+    judged = (
+        []
+        if arms
+        else [one.id for one in chosen if not {one.id, *plan_here.arms_of(one.id)} & {*absent}]
+    )
     groups = [
         [({ARM: arm}, plan_here.arms[arm]) for arm in group]
         for group in plan_here.groups(named, judged)
@@ -273,9 +277,16 @@ async def run_file(
 
 
 def _arms_here(
-    file: StudyFile, scale: str, arms: Sequence[str] | None, absent: dict[str, str]
+    file: StudyFile,
+    scale: str,
+    arms: Sequence[str] | None,
+    works: Mapping[str, Work],
+    absent: dict[str, str],
 ) -> list[str]:
-    """Return the ids of the named arms, or all, that can run here; the others go to `absent`."""
+    """Return the ids of the named arms, or all, that can run here; the others go to `absent`.
+
+    Raises `BadInput` where none can.
+    """
     listed = file.arms_at(scale)
     names = [arm.id for arm in listed]
     validation.check_once("arms", arms or ())
@@ -286,10 +297,15 @@ def _arms_here(
     here: list[str] = []
     for arm in [arm for arm in listed if arms is None or arm.id in arms]:
         found = load_generators.find(arm.program) if arm.program else None
-        if found or (not arm.program and (arm.needs is None or find_spec(arm.needs))):
-            here.append(arm.id)
-        else:
+        if not found and (arm.program or (arm.needs and not find_spec(arm.needs))):
             absent[arm.id] = arm.install or f"needs {arm.needs or arm.program}"
-    if absent and not here and arms is not None:
-        raise BadInput(f"arms has none that is installed: {next(iter(absent.values()))}")
+            continue
+        try:
+            if isinstance(work := works[arm.id], Trial):
+                preflight.check(work)
+            here.append(arm.id)
+        except BadInput as refused:
+            absent[arm.id] = str(refused)
+    if listed and not here:
+        raise BadInput(f"{file.id} has no arm that can run here: {next(iter(absent.values()))}")
     return here

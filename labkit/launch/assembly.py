@@ -18,7 +18,9 @@ from labkit.spec.trial import Trial
 
 # The time in the id that was made last.
 _made = [datetime.min.replace(tzinfo=UTC)]
-_IN_FORCE = ("engine", "api", "loop", "python", "aiohttp", "uvloop", "delay", "seed", "tls")
+_IN_FORCE = (
+    *("engine", "api", "loop", "python", "aiohttp", "uvloop", "rloop", "delay", "seed", "tls"),
+)
 
 # Notes on what nobody knows of a client that was lost: how those that it was sending ended.
 _UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")

@@ -112,8 +112,8 @@ def check(trial: Trial) -> None:
             raise refusal("ca", ca=ca, error=error) from None
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
     for name, loop in loops.items():
-        if loop == "uvloop" and find_spec("uvloop") is None:
-            raise refusal("uvloop", name=name)
+        if loop not in ("", "asyncio") and find_spec(loop) is None:
+            raise refusal("loop", name=name, loop=loop)
     if trial.switches.eager_tasks and sys.version_info < (3, 12):
         here = ".".join(map(str, sys.version_info[:2]))
         raise refusal("eager_tasks", here=here)

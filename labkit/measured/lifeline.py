@@ -137,11 +137,11 @@ def raise_descriptor_limit() -> None:
 
 
 def loop_factory(loop: str, field: str = "trial.loop") -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes an event loop of this kind. Raises `BadInput` where uvloop is missing."""
+    """Return what makes an event loop of this kind. Raises `BadInput` where it is missing."""
     if loop == "asyncio":
         return asyncio.new_event_loop
     try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+        factory: Callable[[], asyncio.AbstractEventLoop] = import_module(loop).new_event_loop
     except ImportError:
-        raise refusal("uvloop-here", field=field) from None
+        raise refusal("loop-here", field=field, loop=loop) from None
     return factory

@@ -428,7 +428,7 @@ def _congestion_control() -> str | None:
 
 # Packages whose versions a record has where they are imported: strategies, transports, and what
 # these are made of.
-_LIBRARIES = {*LIBRARIES, *transports.LIBRARIES, "asyncpg", "psycopg", "redis"}
+_LIBRARIES = {*LIBRARIES, *transports.LIBRARIES, "asyncpg", "psycopg", "redis", "rloop"}
 _LIBRARIES |= {"httpcore", "httpcore2", "h11", "urllib3", "urllib3_future"}
 
 

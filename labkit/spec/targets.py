@@ -139,8 +139,9 @@ class Command(Target, frozen=True, tag="command"):
     """A server that the lab starts: `Command("uvicorn app:app --port {port}")`.
 
     It runs in the current folder and without a shell, in the words into which a shell would split
-    the text. `{port}` stands for a port of loopback that is free, or for `port` where that is one.
-    It is waited for until it answers HTTP, for `start_s` at most.
+    the text. `{port}` stands for a port of loopback that is free, or for `port` where that is one,
+    and `{notebooks}` for the folder of the lab's notebooks, which has `example_app.py`. It is
+    waited for until it answers HTTP, for `start_s` at most.
     """
 
     compared = "server"
@@ -161,10 +162,15 @@ class Command(Target, frozen=True, tag="command"):
     def words(self, port: int) -> list[str]:
         """Return the program and its arguments for this port."""
         try:
-            return [word.replace("{port}", str(port)) for word in shlex.split(self.command)]
+            words = [word.replace("{port}", str(port)) for word in shlex.split(self.command)]
         except ValueError as error:
             wrong = f"target.command is {self.command!r}: it does not parse ({error})"
             raise BadInput(wrong) from None
+        if "{notebooks}" not in self.command:
+            return words
+        from labkit import paths  # here: a measured client starts without it
+
+        return [word.replace("{notebooks}", str(paths.notebooks())) for word in words]
 
 
 class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):

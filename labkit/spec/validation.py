@@ -22,7 +22,7 @@ from labkit.errors import BadInput
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
-Loop = Literal["asyncio", "uvloop"]
+Loop = Literal["asyncio", "uvloop", "rloop"]
 Repeats = Annotated[int, Meta(ge=1, le=1_000)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]

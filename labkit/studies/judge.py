@@ -83,7 +83,9 @@ def verdicts(
         by_arm.setdefault(str(record.axes.get("arm")), []).append(record)
     found = []
     for claim in study.chosen(claims):
-        missing = (absent or {}).get(claim.id)
+        known, arms = absent or {}, sorted(plan.arms_of(claim.id))
+        lacks = [f"arm {arm} was not run: {known[arm]}" for arm in arms if arm in known]
+        lacks = [f"it needs {known[claim.id]}"] if claim.id in known else lacks
         rows: list[list[Judged]] = []
         for judged in plan.judged[claim.id]:
             # What only informs stands beside the regime above it.
@@ -92,9 +94,9 @@ def verdicts(
             rows[-1].append(judged)
         for regime, *beside in rows:
             check = regime.check
-            why = f"it needs {missing}" if missing else check.not_testable
+            why = lacks[0] if lacks else check.not_testable
             why = why or _same_in_force(regime, by_arm)
-            shown = [] if missing else [*([] if why else [regime]), *beside]
+            shown = [] if lacks else [*([] if why else [regime]), *beside]
             found.append(
                 Verdict.of(
                     [finding(judged, by_arm, study.min_repeats) for judged in shown],

@@ -199,7 +199,7 @@ def cannot_listen(settings: Listener, error: OSError) -> BadInput:
 
 
 def in_force() -> dict[str, Any]:
-    """Return the loop that runs here, asyncio or uvloop, and the versions."""
+    """Return the loop that runs here and the versions."""
     loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-    version = sys.modules["uvloop"].__version__ if loop == "uvloop" else None
-    return {"loop": loop, "python": platform.python_version(), "uvloop": version}
+    there = {} if loop == "asyncio" else {loop: sys.modules[loop].__version__}
+    return {"loop": loop, "python": platform.python_version(), "uvloop": None, **there}
