@@ -15,10 +15,10 @@ import msgspec
 import pandas as pd
 from matplotlib.axes import Axes
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import axes, figure
 from labkit.charts.figure import Chart
-from labkit.charts.style import BLUE, INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
+from labkit.charts.style import INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
 from labkit.stats.comparisons import times
 
@@ -107,12 +107,9 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
 _THICKNESS = 0.72
 # Between the lab's own rungs and those of others, in bars.
 _GAP = 0.6
-_OWN = Look(label="the lab's own", face=BLUE, edge=BLUE)
-_OTHERS = Look(label="of others", face=ORANGE, edge=ORANGE)
-_BOUNDS = {
-    "maybe": Look(label="the server may be the bottleneck", face="white", edge=INK, hatch="//"),
-    "server": Look(label="the server was the bottleneck", face="white", edge=INK, hatch="xx"),
-}
+_TABLES = paths.table("charts.toml")
+_OWN, _OTHERS = (Look(**row) for row in _TABLES["ladder"].values())
+_BOUNDS = {bound: Look(**row) for bound, row in _TABLES["bounds"].items()}
 
 
 class Rung(msgspec.Struct, frozen=True, kw_only=True):

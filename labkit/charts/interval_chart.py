@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import axes
 from labkit.charts.figure import Chart, Trust, sentences, verdicts
 from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
@@ -117,12 +116,7 @@ def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
 _SMALL_PT = FONT_PT - 1
 _BAND = BLUE + "24"
 # Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale.
-_TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
-    (3, (1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 8, 9)),
-    (30, (1, 2, 5)),
-    (300, (1, 3)),
-    (math.inf, (1,)),
-)
+_TICKS: Sequence[tuple[float, Sequence[float]]] = paths.table("charts.toml")["ticks"]
 _MARKERS: Mapping[str, Mark] = {
     "holds": ("o", BLUE),
     "refuted": ("s", VERMILLION),

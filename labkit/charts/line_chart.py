@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import axes, figure, style
 from labkit.charts.axes import finite
 from labkit.charts.figure import Chart
@@ -22,7 +22,6 @@ from labkit.spec.validation import refusal
 from labkit.stats.metrics import BEYOND
 from labkit.stats.percentiles import Since
 
-_HOW = "Lines join the medians, dots are the repeats"
 _LOG_X_FROM, _LOG_Y_FROM = 10, 100
 # Where x is logarithmic y is too from here on: what is proportional stays a straight line.
 _LOG_BOTH_FROM = 10
@@ -59,7 +58,7 @@ def over_axis(
         parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
         height_in=5.2,
         notes=[
-            *figure.sentences(conditions, _HOW if repeated else ""),
+            *figure.sentences(conditions, paths.sentence("lines") if repeated else ""),
             *figure.verdicts(trusts),
             *figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
         ],
@@ -99,16 +98,7 @@ def _ends(label: str, rows: pd.DataFrame, x: str, metric: stats.Metric) -> str:
 _PANEL_IN = 2.7
 _LOG_FROM = 10
 _CURVE_POINTS = 200
-_HOW_KNEE = f"{_HOW}; percentiles are of all answers at a limit"
-_LITTLE = (
-    "Little's law bounds both: no more requests per second than the limit over the shortest "
-    "latency, no shorter mean latency than the limit over the best rate"
-)
-_PANELS: Mapping[tuple[str, ...], str] = {
-    ("throughput_rps",): "throughput\n(requests/s)",
-    ("latency_p50_s", "latency_p99_s"): "latency (ms)",
-    ("efficiency",): "efficiency,\nin this order (%)",
-}
+_PANELS: Mapping[str, Sequence[str]] = paths.table("charts.toml")["knee"]
 _BOUND: Mapping[str, Any] = {"color": style.INK, "linestyle": ":", "linewidth": 1.6}
 
 
@@ -135,7 +125,7 @@ def knee(
         alt=f"{title}. {' '.join(notes) or 'No knee was found.'}",
         height_in=len(_PANELS) * _PANEL_IN + 0.6,
         notes=[
-            *figure.sentences(conditions, _HOW_KNEE, _LITTLE),
+            *figure.sentences(conditions, paths.sentence("lines-knee")),
             *notes,
             *figure.verdicts(
                 figure.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")
@@ -143,7 +133,7 @@ def knee(
         ],
     )
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
-    for ax, (names, label) in zip(panels, _PANELS.items(), strict=True):
+    for ax, (label, names) in zip(panels, _PANELS.items(), strict=True):
         _knee_panel(ax, frame, shown, names, label)
     limits = sorted(set(shown["limit"]))
     dense = np.geomspace(limits[0], limits[-1], _CURVE_POINTS)
@@ -186,7 +176,7 @@ def _knee_panel(
     if not values:
         axes.not_measured(ax)
         return
-    if names == ("efficiency",):
+    if names == ["efficiency"]:
         axes.linear(ax.yaxis, most=5)
         ax.set_ylim(0, 105)
     else:
@@ -197,10 +187,6 @@ def _knee_panel(
 
 # Latency by percentile, on an axis where each further nine takes the same space.
 
-_HOW_LATENCY = (
-    "All repeats of an arm are merged into one histogram; a line ends at the last percentile that "
-    "its answers support (at least 10 beyond it)"
-)
 _LOG_LATENCY_FROM = 20
 _SINCE_SENT: Mapping[str, Since] = {"": "sent"}
 _SINCE_BOTH: Mapping[str, Since] = {", since due": "due", ", since sent": "sent"}
@@ -239,7 +225,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
         height_in=5.2,
         notes=figure.about(
             arms,
-            _HOW_LATENCY,
+            paths.sentence("lines-latency"),
             *guards.of_latency(every_record),
             more=figure.not_drawn("for too few answers that were timed", left_out),
         ),

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import axes, figure, style
 from labkit.charts.figure import Chart
 from labkit.charts.style import Look
@@ -47,15 +47,8 @@ class _Panel:
         return ", ".join(texts)
 
 
-_RSS = {"client": "client_rss_bytes", "server": "server_rss_bytes"}
-_CPU = {"client": "client_cpu_percent", "server": "server_cpu_percent"}
-_PANELS = (
-    _Panel(label="memory", unit="MB", lines=_RSS, scale=1e-6),
-    _Panel(label="CPU", unit="% of a core", lines=_CPU),
-    _Panel(label="in flight", unit="requests", lines={"in flight": "in_flight"}),
-    _Panel(label="completed", unit="requests", lines={"completed": "completed"}),
-    _Panel(label="loop lag", unit="ms", lines={"event loop": "loop_lag_s"}, scale=1e3),
-)
+_TABLES = paths.table("charts.toml")
+_PANELS = [_Panel(**row) for row in _TABLES["timeline"]]
 
 
 @style.applied()
@@ -121,27 +114,13 @@ def timeline(record: Record) -> Chart:
 
 # Where requests spent their time: bars of one phase behind the other.
 
-_PHASES = {
-    "prepare": Look(label="preparing", face="#999999"),
-    "queue": Look(label="queued for a connection", face=style.ORANGE),
-    "dns": Look(label="looking up the name", face=style.GREEN),
-    "connect": Look(label="connecting", face=style.PURPLE),
-    "send": Look(label="sending", face=style.BLACK),
-    "wait": Look(label="waiting for the first byte", face=style.SKY),
-    "read": Look(label="reading the body", face=style.BLUE),
-    "release": Look(label="giving back", face=style.VERMILLION),
-}
+_PHASES = {name: Look(**row) for name, row in _TABLES["phases"].items()}
 _DARK = ("send", "read", "release")
 # Requests in each panel of a waterfall.
 _MAX_FIRST, _MAX_LATER = 20, 14
 _ROW_IN, _BAR_IN = 0.24, 0.55
 # Share of the longest bar from which on a part has room for its number.
 _MIN_LABELLED = 0.07
-_NONE_SUCCEEDED = "there are no phases to draw: no request that was traced succeeded"
-_NOT_TRACED = (
-    "there are no phases to draw: the requests were not traced; run the trial with "
-    "transport.trace on (the transport aiohttp has it)"
-)
 
 
 def _stack(
@@ -180,21 +159,20 @@ def waterfall(record: Record) -> Chart:
     Raises `BadInput` for a record whose requests were not traced.
     """
     if record.phases is None:
-        raise BadInput(_NOT_TRACED)
+        raise refusal("no-phases")
     frame = stats.frame([record])
     first, later = record.phases.sample[:_MAX_FIRST], record.phases.sample[_MAX_FIRST:]
     step = -(-len(later) // _MAX_LATER) or 1
     later = later[::step]
     shown = [*first, *later]
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
-    crosses = " A cross: it failed there." if any(one.failed for one in shown) else ""
+    crosses = "-crosses" if any(one.failed for one in shown) else ""
     chart = Chart(
         title=f"Phases of {figure.shared_conditions(frame, strategy=True)}",
         parts=(_in_words(f"item {one.item:,}", one.spent_s) for one in first),
         height_in=sum(heights) + 0.7,
         notes=[
-            "A row is a request, as the client saw it. A dot beside its number: no open connection "
-            f"was there for it.{crosses}",
+            paths.sentence(f"waterfall{crosses}"),
             *figure.verdicts([figure.trust(record.id, frame)]),
         ],
         legend=_legend(one.spent_s for one in shown),
@@ -234,7 +212,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
             )
             means_s[label] = [sum(of_phase) / requests for of_phase in sums_s]
     if not means_s:
-        raise BadInput(_NONE_SUCCEEDED if any(spent.values()) else _NOT_TRACED)
+        raise refusal("none-traced" if any(spent.values()) else "no-phases")
     left_out = [label for label in arms if label not in means_s]
     chart = Chart(
         title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
@@ -242,8 +220,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
         height_in=_BAR_IN * len(means_s) + 1.5,
         notes=figure.about(
             arms,
-            "Means over the requests of all repeats that succeeded; a phase that few of them had "
-            "is spread over all. Tracing itself costs CPU, which is in these times.",
+            paths.sentence("phases"),
             more=figure.not_drawn("as no request was traced and succeeded", left_out),
         ),
         legend=_legend(means_s.values()),
@@ -268,12 +245,6 @@ _LETTERS = 160
 _LETTERS_PT = 9
 _COROUTINE = Look(label="coroutine", face=style.BLUE)
 _FUNCTION = Look(label="plain function", face="#F2D7A0")
-_HOW = {
-    "wall": "Width is time from first step to end, waiting included, summed over calls. Many tasks "
-    "wait at once, so that it exceeds the run's time.",
-    "cpu": "Width is time on the CPU, summed over calls: nothing that waits is in it.",
-}
-_LEFT_OUT = "What is empty below a block is its own; blocks below 0.3% of the width are left out."
 
 
 @style.applied()
@@ -294,7 +265,7 @@ def flame(graph: CallGraph, title: str) -> Chart:
         title=title,
         alt=f"{title}, by the clock {graph.clock}. Own time: {'; '.join(shares)}.",
         height_in=_BLOCK_IN * depths + 1.5,
-        notes=[_HOW[graph.clock], _LEFT_OUT],
+        notes=[paths.sentence(f"flame-{graph.clock}"), paths.sentence("flame")],
         legend=style.legend([_COROUTINE, _FUNCTION]),
     )
     ax = chart.body.subplots()

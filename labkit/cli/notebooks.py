@@ -61,10 +61,7 @@ def read(path: Path) -> NotebookInfo:
         metadata = msgspec.json.decode(path.read_bytes())["metadata"]["labkit"]
         info = msgspec.convert(metadata, NotebookInfo)
     except (msgspec.MsgspecError, LookupError, TypeError) as error:
-        raise LabError(
-            f"{path.name}: its metadata has no valid entry 'labkit' ({error}); "
-            "write one as in 00_start_here.ipynb"
-        ) from None
+        raise LabError(paths.sentence("metadata", name=path.name, why=error)) from None
     own = path.parent / "exercises" / path.name
     exercises = f"exercises/{path.name}" if own.is_file() else None
     return msgspec.structs.replace(info, name=path.stem, exercises=exercises)
@@ -212,10 +209,7 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
         return CopySummary(folder=workspace, steps=_copy(workspace, files, restore))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise LabError(
-                f"{start}: the disk is full; what was copied stays: "
-                "free some space and run it again"
-            ) from None
+            raise LabError(paths.sentence("disk-full", start=start)) from None
         where = f" at {error.filename}" if error.filename else ""
         why = f"{error.strerror}{where}"
         raise refusal("workspace", start=start, why=why) from None

@@ -27,17 +27,6 @@ TABLES = paths.table("options.toml")
 _TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "flag": bool}
 
 
-def typed_options(table: str) -> dict[str, Any]:
-    """Return an annotated option for each row of a table that says of which type it is."""
-    return {
-        name: Annotated[
-            _TYPES[row.pop("type")] | None,
-            typer.Option(*row.pop("flags", [f"--{name.replace('_', '-')}"]), **row),
-        ]
-        for name, row in TABLES[table].items()
-    }
-
-
 def described(command: Command, rows: Mapping[str, Any]) -> Command:
     """Give a command's own parameters what their rows say; typer reads it in their annotations.
 
@@ -60,29 +49,26 @@ def _with_parameters(command: Command, parameters: Sequence[inspect.Parameter]) 
     return command
 
 
-def setting_options(
-    command: str, default: Callable[[str], Any], type_of: Callable[[str], Any]
+def options_of(
+    table: str, default: Callable[[str], Any] = str, type_of: Callable[[str], Any] = str
 ) -> dict[str, Any]:
-    """Return an annotated option for each setting that `data/options.toml` has of a command.
+    """Return an annotated option for each row of a table of `data/options.toml`.
 
-    `default` and `type_of` know the fields. Values stay text: their fields check them, in one
-    sentence.
+    A row without a type is a setting, whose field `default` and `type_of` know. Its value stays
+    text: the field checks it, in one sentence.
     """
     options = {}
     kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
-    for name, row in TABLES[command].items():
-        usual = row["default"] if "default" in row else default(name)
-        type_ = str if "default" in row else type_of(name)
-        words = list(get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ()))
-        options[name] = Annotated[
-            str | None,
-            typer.Option(
-                *row.get("flags", [f"--{name.removesuffix('_s').replace('_', '-')}"]),
-                metavar=row["metavar"],
-                help=f"{row['help']} [{usual}]",
-                autocompletion=_completer(words),
-            ),
-        ]
+    for name, given in TABLES[table].items():
+        row = {"flags": [f"--{name.removesuffix('_s').replace('_', '-')}"], **given}
+        flags, usual = row.pop("flags"), row.pop("default", None)
+        if "type" not in row:
+            type_ = str if usual else type_of(name)
+            words = get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ())
+            row["help"] += f" [{usual or default(name)}]"
+            row["autocompletion"] = _completer(list(words))
+        kind = _TYPES[row.pop("type", "text")]
+        options[name] = Annotated[kind | None, typer.Option(*flags, **row)]
     return options
 
 
@@ -147,13 +133,11 @@ def trial(given: Mapping[str, Any]) -> Trial:
 
 _USUAL = Trial()
 # Gives a command the options that describe a trial; it gets the `Trial` as first argument.
-takes_trial = takes(
-    setting_options("trial", _USUAL.get, _USUAL.type_of) | typed_options("any_trial"),
-    trial,
-)
+_OPTIONS = options_of("trial", _USUAL.get, _USUAL.type_of) | options_of("any_trial")
+takes_trial = takes(_OPTIONS, trial)
 
 
-WANTED = typed_options("wanted")
+WANTED = options_of("wanted")
 _OF_BASELINE = {"baseline", "tolerance", "by", "unlike", "markdown"}
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from labkit import paths
 from labkit.cli import terminal
-from labkit.cli.options import setting_options, takes
+from labkit.cli.options import options_of, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
 from labkit.spec.targets import HttpServer
@@ -34,7 +34,7 @@ def _values(texts: Mapping[str, str]) -> dict[str, Any]:
     return {name: validation.from_text(name, text, _TYPES[name]) for name, text in texts.items()}
 
 
-@takes(setting_options("serve", partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
+@takes(options_of("serve", partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
 def serve(
     settings: dict[str, Any],
     *,

@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from labkit import paths
+
 # How long a callback may block the loop, by default, before it is reported.
 SLOW_S = 0.05
 # Ticks of the timer within the time from which on a callback is slow.
@@ -188,9 +190,6 @@ def format_slow_callbacks(
     if unattributed_stalls_s:
         number = len(unattributed_stalls_s)
         times = "Once" if number == 1 else f"{number:,} times"
-        lines.append(
-            f"{times} the loop was late by {limit} or more "
-            f"(at most {max(unattributed_stalls_s) * 1e3:,.0f} ms), and no single callback was the "
-            "cause: many short ones ran in turn, or the machine was busy."
-        )
+        most_ms = max(unattributed_stalls_s) * 1e3
+        lines.append(paths.sentence("late", times=times, limit=limit, most_ms=most_ms))
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.errors import BadInput
 from labkit.record.record import Record
 from labkit.report import html
@@ -72,17 +72,13 @@ class Arena(Outcome):
                 shown = stats.metric(rank.metric).text(rank.value)
                 cells.append(shown if rank.value is None else f"{shown} ({rank.text})")
             rows.append(cells)
-        return Table(
-            headers=["strategy", *map(title, RANKED)],
-            rows=rows,
-            says=f"In brackets the rank; * was examined here.\n{EFFICIENCY}",
-        )
+        says = f"In brackets the rank; * was examined here.\n{EFFICIENCY}"
+        return Table(headers=["strategy", *map(title, RANKED)], rows=rows, says=says)
 
     def sentences(self) -> list[str]:
         """Return what the board means."""
         if not self.board:
-            nobody = "Nobody is on the board: a strategy is ranked once its exam finds no fault."
-            return [nobody] if self.examined else []
+            return [paths.sentence("board-empty")] if self.examined else []
         ranks = [(row, rank) for row in self.board for rank in row.ranks]
         made, needed = max(rank.made for _, rank in ranks), stats.MIN_REPEATS
         reasons: dict[str, list[str]] = {}
@@ -92,22 +88,15 @@ class Arena(Outcome):
                 reasons.setdefault(rank.why, []).append(f"{row.name} by {RANKED[rank.metric]}")
         found = []
         if made < needed:
-            found.append(
-                f"With {repeats_text(made)} nothing is decided, and nobody has a rank: {needed} "
-                "are needed."
-            )
+            found.append(paths.sentence("board-few", made=repeats_text(made), needed=needed))
         elif not all(rank.why for _, rank in ranks):
             for row in self.board:
                 if row.is_mine and any(rank.position for rank in row.ranks):
                     places = [f"{rank.text} by {RANKED[rank.metric]}" for rank in row.ranks]
                     found.append(f"{row.name} has rank {', '.join(places)}.")
             pairs = len(RANKED) * len(self.board) * (len(self.board) - 1) // 2
-            found.append(
-                "A rank is one more than how many are better for sure: the whole interval of the "
-                f"ratio lies beyond a difference of {MARGIN - 1:.0%}. It is never better than that "
-                "of one with a better median. A rank that several have is marked by =. Intervals "
-                f"for {pairs} comparisons together: {100 * stats.LEVEL:g} %."
-            )
+            how = {"margin": MARGIN - 1, "pairs": pairs, "level": 100 * stats.LEVEL}
+            found.append(paths.sentence("ranks", **how))
         return [*found, *(f"No rank for {', '.join(of)}: {why}." for why, of in reasons.items())]
 
     def text(self) -> str:

@@ -26,16 +26,12 @@ MIN_PROPORTION, IGNORED_LIMITS = 0.9, 2
 # How long the loop may stand still in a scenario. Once may be the machine, or an import within the
 # function: it takes two scenarios, or a very long one.
 BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
-# The faults that are there once, and the fields of a scenario that count them.
-COUNTED = {
-    "loses-items": "missing",
-    "repeats-items": "repeated",
-    "leaves-tasks-behind": "tasks_left",
-}
-
-
 # The faults by their code: what was `seen`, a sentence to fill in, and `advice`.
 FAULTS: Mapping[str, Mapping[str, str]] = paths.table("exam_faults.toml")
+# The faults that are there once, and the fields of a scenario that count them.
+COUNTED = {code: row["counts"] for code, row in FAULTS.items() if "counts" in row}
+# What became of a process that was lost: the fault, and what is to be seen of it.
+LOST: Mapping[str, Sequence[str]] = paths.table("tables.toml")["lost"]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +92,8 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     ]
     lost, _, why = result.lost.partition(": ")
     if lost:
-        yield {
-            "not-loaded": ("not-loaded", why),
-            "ended": ("ends-its-process", why),
-            "never-ends": ("never-ends", "it blocked the event loop and never gave it back"),
-            "too-slow": ("too-slow", f"it came through {len(runs)} scenarios"),
-        }[lost]
+        code, shown = LOST[lost]
+        yield code, shown.format(why=why, n=len(runs))
     for run in runs:
         if run.not_awaited:  # all that was not done follows from that
             yield "not-awaited", run

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.record import guards
 from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
@@ -121,13 +121,9 @@ class Ladder(FileStudy):
         lasts = f"about {took:.2g} s a run, " if took else ""
         shared = f"{lasts}{self.file.settings.get('limit')} connections, {cores}"
         repeats = max((one.n for one in self.rungs), default=0)
-        found = [
-            f"Medians of {repeats} repeats, interleaved in random order; {shared}."
-            if repeats > 1
-            else f"One run of each rung: nothing is known of the spread. {shared.capitalize()}.",
-            f"Gain (×) is over the step before, and for what others made over {YARDSTICK}: the "
-            "median over the blocks.",
-        ]
+        how = {"n": repeats, "shared": shared if repeats > 1 else shared.capitalize()}
+        found = [paths.sentence("rungs" if repeats > 1 else "rungs-once", **how)]
+        found.append(paths.sentence("gain", yardstick=YARDSTICK))
         beside = [
             f"{times(1 / one.gain)} of {one.arm}"
             for one in self.rungs
@@ -141,51 +137,35 @@ class Ladder(FileStudy):
         if versions:
             named = sorted(versions.items())
             names = [f"{name} {version or '(version not known)'}" for name, version in named]
-            found.append(
-                f"Programs of others: {', '.join(names)}. Their rates are their own counts; their "
-                "CPU is that of the whole process, less what it takes to start."
-            )
+            found.append(paths.sentence("programs", names=", ".join(names)))
         invalid, runs = sum(one.invalid for one in self.rungs), sum(one.n for one in self.rungs)
         if invalid:
-            found.append(
-                f"{invalid} of {runs} runs are invalid and make no gain: where it is 'core-lost', "
-                "end what else runs on this machine and run the ladder again."
-            )
+            found.append(paths.sentence("rungs-invalid", n=invalid, of=runs))
         found += [f"{one.arm}: {why.rstrip('.')}." for one in self.rungs for why in one.failures]
         missing = [f"{name} ({install})" for name, install in self.absent.items()]
         return [*found, *([f"Not found, so not run: {', '.join(missing)}."] if missing else [])]
 
     def _bottleneck(self) -> Iterator[str]:
         """Yield whether the server, or who had its core, may have set some of the rates."""
-        for which, was, above, end in (
-            ("server", "was", BOTTLENECK_PERCENT, ": these clients could do more"),
-            ("maybe", "may have been", guards.SERVER_BUSY_PERCENT, ""),
-        ):
+        busy = guards.SERVER_BUSY_PERCENT
+        for which, above in (("server", BOTTLENECK_PERCENT), ("maybe", busy)):
             under = [one for one in self.rungs if one.bound == which]
             if under:
                 most = max(one.server_cpu_percent or 0.0 for one in under)
-                yield (
-                    f"{_MARKS[which]} The server {was} the bottleneck under "
-                    f"{_listed([one.arm for one in under])} (above {above:.0f} % of its core, up "
-                    f"to {most:.0f} %){end}."
-                )
+                named = _listed([one.arm for one in under])
+                what = paths.sentence(f"bound-{which}", under=named, above=above, most=most)
+                yield f"{_MARKS[which]} {what}"
         limit = guards.CONTENDED_PERCENT
         waited = [one for one in self.rungs if (one.server_waited_percent or 0.0) > limit]
         idle = all(one.bound == "" and one.server_cpu_percent is not None for one in self.rungs)
         # A server that has to wait for its core is slow without using much of it.
         if idle and not waited:
-            yield (
-                "The server was never the bottleneck: it used "
-                f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core at most."
-            )
+            yield paths.sentence("bound-never", most=busy)
         if waited:
             most = max(one.server_waited_percent or 0.0 for one in waited)
             every = len(waited) == len(self.rungs) > 1
             named = "all rungs" if every else _listed([one.arm for one in waited])
-            yield (
-                f"Other processes had the server's core for up to {most:.0f} % of the time (under "
-                f"{named}): with it to itself it could have answered more."
-            )
+            yield paths.sentence("server-waited", under=named, most=most)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

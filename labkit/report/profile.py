@@ -18,8 +18,7 @@ from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.record.record import Record
 from labkit.report import html
-from labkit.report.html import Table
-from labkit.report.study import Result
+from labkit.report.html import Shown, Table
 from labkit.spec import validation
 from labkit.spec.validation import refusal
 
@@ -30,7 +29,7 @@ Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 SUFFIXES = (".pstat", ".callgrind")
 
 
-class Profile(Result):
+class Profile(Shown):
     """What the profiler saw of one run, which is no measurement: its record is never stored.
 
     `record` says what was run and how it ended; its times are those of a run that a profiler

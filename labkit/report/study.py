@@ -30,28 +30,8 @@ from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
 
 
-class Result(Shown):
-    """What every result can do: show itself as a table, a chart, text and HTML."""
-
-    def table(self) -> Table:
-        """Return the figures as text, in the units that people read, and what they mean."""
-        raise NotImplementedError
-
-    def plot(self) -> charts.Chart:
-        """Draw the chart that goes with the table."""
-        raise NotImplementedError
-
-    def text(self) -> str:
-        """Return the whole result as a terminal shows it."""
-        return self.table().text()
-
-    def html(self) -> str:
-        """Return the table and the chart."""
-        return self.table().html() + html.picture(self.plot)
-
-
-class Outcome(Result):
-    """A result of records."""
+class Outcome(Shown):
+    """A result of records: it shows itself as tables, a chart, text and HTML."""
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
         self.records, self.by = list(records), list(by)
@@ -113,6 +93,14 @@ class Outcome(Result):
     def openmetrics(self) -> str:
         """Return the figures of each arm as OpenMetrics text."""
         return tables.openmetrics(self.records, self.by, self._summary)
+
+    def text(self) -> str:
+        """Return the tables as a terminal shows them."""
+        return "\n\n".join([shown.text() for shown in self._shown()])
+
+    def html(self) -> str:
+        """Return the tables and the chart."""
+        return "".join([shown.html() for shown in self._shown()]) + html.picture(self.plot)
 
     def _shown(self) -> list[Table]:
         return [self.table()]
@@ -179,10 +167,8 @@ class Outcome(Result):
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
             (folder / "report.html").write_text(self.report(picture), encoding="utf-8")
         except OSError as error:
-            raise LabError(
-                f"the report cannot be written to {folder} ({error.strerror}): "
-                "name another folder with --out"
-            ) from None
+            why = error.strerror
+            raise LabError(paths.sentence("report", folder=folder, why=why)) from None
         return folder / "report.html"
 
     def to_dict(self) -> dict[str, Any]:
@@ -273,14 +259,6 @@ class Study(Outcome):
             return self.over("rate", "latency_due_p50_s")
         return super().plot(kind or "time")
 
-    def text(self) -> str:
-        """Return the tables as a terminal shows them."""
-        return "\n\n".join([shown.text() for shown in self._shown()])
-
-    def html(self) -> str:
-        """Return the tables and the chart."""
-        return "".join([shown.html() for shown in self._shown()]) + html.picture(self.plot)
-
     def _shown(self) -> list[Table]:
         """Return the table, each arm's ratio to the first, and what is beside a baseline."""
         compared = []
@@ -346,11 +324,8 @@ class Sweep(Study):
         at_best = [record for record in self.records if _limit(record) == best]
         server = []
         if any(map(guards.other_side_is_bottleneck, at_best)):
-            server = [
-                f"At the limit {best:,} the server may have been the bottleneck, with over "
-                f"{guards.SERVER_BUSY_PERCENT:.0f} % of its core in use: then the knee is the "
-                "server's."
-            ]
+            share = guards.SERVER_BUSY_PERCENT
+            server = [paths.sentence("knee-of-server", limit=best, share=share)]
         return [stats.usl_says(self.usl), *server, self.knee_says()]
 
     def knee_says(self) -> str:

@@ -26,10 +26,7 @@ _RATIOS = ("wall_s", "throughput_rps")
 # Letters that are shown of what a strategy returned.
 MAX_RETURNED = 200
 # What a table with an efficiency says of it: another order of the items might take less.
-EFFICIENCY = (
-    "Efficiency is the floor over the time; the floor is what the server's delays alone take in "
-    "this order."
-)
+EFFICIENCY = paths.sentence("efficiency")
 
 
 def of_study(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> Table:
@@ -65,12 +62,8 @@ def words(
 
 def meaning(records: Sequence[Record], by: Sequence[str], summary: stats.DataFrame) -> str:
     """Return what a study's table means, in sentences, without claiming more than it shows."""
-    texts = ["One run an arm: nothing is known of the spread, so nothing here is a comparison."]
     repeats = min(summary["n"], default=0)
-    if repeats > 1:
-        texts = [
-            f"Medians of {repeats} fresh-process repeats, interleaved; in brackets their range."
-        ]
+    texts = [paths.sentence("arms" if repeats > 1 else "arms-once", n=repeats)]
     if any(record.floor_s for record in records):
         texts.append(EFFICIENCY)
     texts += [f"{text}." for text in guards.of_latency(records)]
@@ -103,17 +96,10 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     metrics = ", ".join(
         stats.METRICS[name].label for name in dict.fromkeys(each.metric for each in compared)
     )
-    says = (
-        f"Each arm over {first}: the median ratio of its repeats and its interval; 'inconclusive' "
-        f"where that contains 1. Interval for {len(compared)} comparisons together: "
-        f"{100 * stats.LEVEL:g} % (each arm by {metrics})."
-    )
-    needed = stats.repeats_for(len(compared))
+    how = {"n": len(compared), "level": 100 * stats.LEVEL, "metrics": metrics}
+    says, needed = paths.sentence("ratios", first=first, **how), stats.repeats_for(len(compared))
     if stats.MIN_REPEATS <= n < needed:
-        says += (
-            f" With {n} repeats it is Student's t, wide and for noise that is near normal; "
-            f"{needed} repeats need neither."
-        )
+        says += " " + paths.sentence("ratios-few", n=n, needed=needed)
     return Table(
         headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],
         rows=[[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()],
@@ -193,11 +179,8 @@ def of_run(record: Record) -> Table:
         why += f", {counts.retried:,} sent again" if counts.retried else ""
         # A client that was lost reported nothing that was in force, and its counts are the least.
         least, sent = ("", "") if "python" in record.effective else ("at least ", "known to be ")
-        ended = (
-            f"{least}{counts.ok:,} ok, {counts.failures:,} failed{why}, {counts.cancelled:,} "
-            f"cancelled, {counts.not_sent:,} not {sent}sent"
-        )
-        rows.append(["requests", ended])
+        how = {"counts": counts, "least": least, "why": why, "sent": sent}
+        rows.append(["requests", paths.sentence("ended", **how)])
         rows += [["first error", error] for error in record.first_errors[:1]]
         rows += [["returned", text] for text in [_returned(record)] if text]
         unit = "at a time" if trial["workload"].get("stages_of") == "limit" else "a second"
@@ -242,10 +225,7 @@ def _sentence(record: Record) -> str:
         return f"The record is invalid: {reason}."
     if record.efficiency is None or record.wall_s is None or not record.floor_s:
         return ". ".join([*guards.of_latency([record]), ""]).rstrip()
-    efficiency = (
-        f"The server's delays alone take {record.floor_s:.2f} s in this order; this client took "
-        f"{record.wall_s:.2f} s, an efficiency of {record.efficiency:.1%}."
-    )
+    efficiency = paths.sentence("one-efficiency", record=record)
     if record.bound_s is not None and record.bound_s < 0.99 * record.floor_s:
         efficiency += f" No order takes less than {record.bound_s:.2f} s."
     return " ".join([efficiency, *(f"{text}." for text in guards.of_latency([record]))])

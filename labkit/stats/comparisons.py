@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.escaping import escape, visible
 from labkit.record import codes, guards
 from labkit.record.record import Record
@@ -211,12 +211,7 @@ def compare_pairs(
 # A ratio nearer to 1 than this is a tie: to be 1 % better is no reason to choose.
 MARGIN = 1.02
 # What strategies are ranked by, the most important first, and how it is called for short.
-RANKED = {
-    "efficiency": "efficiency",
-    "cpu_us_per_request": "CPU/request",
-    "process_peak_rss_bytes": "memory",
-    "to_first_send_s": "first request",
-}
+RANKED: Mapping[str, str] = paths.table("tables.toml")["ranked"]
 
 
 def title(metric: str) -> str:

@@ -121,19 +121,9 @@ def metric(name: str) -> Metric:
 # failed. Where others disturbed it, its counts and its memory still do; its times and its CPU do
 # not. A speed that the other side may have set is not that of the client.
 
-# Measures that the other side sets where it is the bottleneck.
-_SPEED = ("throughput_rps", "wall_s", "efficiency", "latency_")
-# Measures that are not the client's own where others had its core; counts and memory are.
-_TIMED = (
-    *("cpu_", "process_cpu", "process_wall", "to_first", "loop_lag", "server_cpu", "phase_"),
-    *_SPEED,
+_SPEED, _TIMED, _TIMED_FIGURES, _RATES, _TAILS, _COUNTED = (
+    tuple(names) for names in paths.table("tables.toml")["measures"].values()
 )
-# How the figures of a coded experiment end that are such.
-_TIMED_FIGURES = ("_s", "_us", "_ratio", "_share")
-_RATES = ("throughput_rps", "efficiency", "cpu_percent", "process_cpu_percent")
-_TAILS = ("latency_p9", "latency_max", "latency_due_p9", "latency_due_max", "loop_lag",
-          "latency_error")  # fmt: skip
-_COUNTED = ("ok", "failures")
 
 # Below this share of its core, a client with nothing to wait for was not the bottleneck.
 MIN_BUSY_PERCENT = 70.0

@@ -10,7 +10,7 @@ from typing import Literal
 from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.errors import BadInput, RecordDamaged
 from labkit.record.histogram import HDR_DIGITS, MAX_HDR_US
 from labkit.record.record import Record
@@ -43,10 +43,8 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
         try:
             found = HdrHistogram.decode(source.latency_hdr)
         except _DAMAGED as error:
-            raise RecordDamaged(
-                f"the latency histogram of record {record.id} is damaged ({error}): "
-                "leave the record out, or restore it from a copy"
-            ) from None
+            says = paths.sentence("histogram", id=record.id, why=error)
+            raise RecordDamaged(says) from None
         bounds = (found.lowest_trackable_value, found.highest_trackable_value)
         if (*bounds, found.significant_figures) != (1, MAX_HDR_US, HDR_DIGITS):
             raise refusal("unlike", id=record.id)

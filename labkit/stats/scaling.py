@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from labkit import paths
 from labkit.errors import BadInput
 from labkit.record import codes, guards
 from labkit.record.record import Record
@@ -150,10 +151,7 @@ def fit_usl(rates: Rates) -> Fit:
     """
     medians = _medians(rates)
     if len(medians) < MIN_LEVELS:
-        return Fit(
-            reason=f"it has three coefficients, and {len(medians)} limits with a rate are too few: "
-            f"sweep {MIN_LEVELS} or more"
-        )
+        return Fit(reason=paths.sentence("usl-few", n=len(medians), least=MIN_LEVELS))
     limits = np.array(sorted(medians), dtype=np.float64)
     measured = np.array([medians[int(limit)] for limit in limits])
     try:
@@ -189,10 +187,7 @@ def _fitted(limits: Array, measured: Array) -> Fit:
     if not off <= MAX_OFF:
         return Fit(reason=f"its curve is off by {off:.1%}, and at most {MAX_OFF:.0%} is a fit")
     if float(curve[-1]) > (1 - MIN_BEND) * rate_1 * limits[-1]:
-        return Fit(
-            reason=f"up to the limit {limits[-1]:,.0f} the rate rises in proportion, so that "
-            "nothing is seen of what bends it: sweep further"
-        )
+        return Fit(reason=paths.sentence("usl-straight", limit=limits[-1]))
     if not np.all(np.isfinite(errors)) or errors[0] > 0.5 * found[0]:
         return Fit(reason="the rates determine no coefficients: sweep smaller limits as well")
     has_peak = kappa > 2 * float(errors[2]) and sigma < 1
@@ -202,23 +197,16 @@ def _fitted(limits: Array, measured: Array) -> Fit:
 
 def knee_says(found: Knee) -> str:
     """Return the knee in a sentence or two."""
-    rate = f"{number(found.rate)} requests/s"
+    words = {"found": found, "rate": number(found.rate), "best": number(found.best_rate)}
     if found.left_out:
         listed = ", ".join(f"{limit:,}" for limit in found.left_out)
         whole = knee_says(msgspec.structs.replace(found, left_out=[]))
         return f"Without a valid trial, and left out: limit {listed}. {whole}"
     if found.at_end:
-        return (
-            f"No knee was reached: the rate still rises up to the largest limit, {found.limit:,}, "
-            f"with {rate}; sweep further."
-        )
-    says = f"The knee is at a limit of {found.limit:,}: it is the smallest whose rate ({rate}) is "
-    says += f"within {WITHIN:.0%} of the best ({number(found.best_rate)} at {found.best:,})"
+        return paths.sentence("knee-at-end", **words)
+    says = paths.sentence("knee", within=WITHIN, **words)
     if found.low is None or found.high is None:
-        return (
-            f"{says}; it has no interval, for which each limit needs {MIN_REPEATS} valid repeats "
-            f"(one has {found.n})."
-        )
+        return f"{says}; {paths.sentence('knee-few', n=found.n, least=MIN_REPEATS)}"
     both = f"from {found.low:,} to {found.high:,}"
     ends = both if found.low != found.high else f"{found.low:,} alone"
     return f"{says}; its {100 * found.level:g} % interval, of the limits tried, is {ends}."
@@ -231,10 +219,7 @@ def usl_says(fit: Fit) -> str:
         return f"The {law} was not fitted: {fit.reason}."
     usl = fit.usl
     peak = "no peak is known" if usl.peak is None else f"its peak is at {number(usl.peak)}"
-    return (
-        f"The {law} fits to {usl.off:.1%}: {number(usl.rate_1)} requests/s one at a time, "
-        f"contention {usl.sigma:.2g}, coherency {usl.kappa:.2g}; {peak}."
-    )
+    return paths.sentence("usl", usl=usl, rate_1=number(usl.rate_1), peak=peak)
 
 
 # Did a service sustain a rate? The plan: by what was sent, by failures, and by how long requests
@@ -317,9 +302,8 @@ def rates_say(records: Sequence[Record]) -> str:
     if held == found:
         return f"{says}, and no higher one was asked for: sweep further."
     rate, verdict, reason = found[len(held)]
-    return (
-        f"{says}; {rate:,g} {'was not' if verdict == 'refuted' else 'is inconclusive'}: {reason}."
-    )
+    was = "was not" if verdict == "refuted" else "is inconclusive"
+    return f"{says}; {rate:,g} {was}: {reason}."
 
 
 def _rate(record: Record) -> float:
