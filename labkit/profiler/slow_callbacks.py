@@ -25,8 +25,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from labkit import paths
-
 # How long a callback may block the loop, by default, before it is reported.
 SLOW_S = 0.05
 # Ticks of the timer within the time from which on a callback is slow.
@@ -190,6 +188,8 @@ def format_slow_callbacks(
     if unattributed_stalls_s:
         number = len(unattributed_stalls_s)
         times = "Once" if number == 1 else f"{number:,} times"
+        from labkit import paths  # here: a measured process formats nothing
+
         most_ms = max(unattributed_stalls_s) * 1e3
         lines.append(paths.sentence("late", times=times, limit=limit, most_ms=most_ms))
     return "\n".join(lines)
