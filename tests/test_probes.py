@@ -13,6 +13,7 @@ import time
 from array import array
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 from time import perf_counter, perf_counter_ns
 from typing import Any
 
@@ -114,8 +115,8 @@ class Refused(Exception):
     """A call that failed."""
 
 
-def meter_of(planned: int) -> Meter:
-    return Meter(planned, lambda error: type(error).__name__, Window(None))
+def meter_of(planned: int, server_pid: int | None = None) -> Meter:
+    return Meter(planned, lambda error: type(error).__name__, Window(server_pid))
 
 
 @pytest.mark.parametrize("wrap", [metered, counted])
@@ -378,7 +379,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100, 200])
 async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: int) -> None:
-    meter = meter_of(3)
+    meter = meter_of(3, os.getpid())
     await metered(ok, meter)(0)
     seen: list[TimelineRow] = []
     enough = asyncio.Event()
@@ -388,7 +389,7 @@ async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: in
         if len(seen) == rows:
             enough.set()
 
-    taken = Sampler(meter, os.getpid(), on_row)
+    taken = Sampler(meter, on_row)
     taken.start()
     await enough.wait()
     taken.stop()
@@ -411,7 +412,7 @@ async def test_a_timeline_has_a_bounded_number_of_rows_and_loses_no_lag(rows: in
 async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampler, "MAX_ROWS", 2)
     meter = meter_of(1)
-    taken = Sampler(meter, None, lambda _: None)
+    taken = Sampler(meter, lambda _: None)
     taken.stop()
     assert (taken.lag(), taken.rows) == (None, [])  # it was not started
     taken.start()
@@ -424,7 +425,7 @@ async def test_the_last_row_is_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("then", [0, 1])
 async def test_a_loop_that_is_blocked_is_late(then: int) -> None:
-    started = Sampler(meter_of(1), None, lambda _: None)
+    started = Sampler(meter_of(1), lambda _: None)
     started.start()
     until_ns = perf_counter_ns() + 20_000_000
     while perf_counter_ns() < until_ns:
@@ -448,7 +449,7 @@ async def test_a_gap_between_answers_is_the_servers_unless_it_ran(
 ) -> None:
     monkeypatch.setattr(ProcessReader, "cpu_s", lambda _: runs * perf_counter())
     meter = meter_of(1)
-    started = Sampler(meter, None, lambda _: None)
+    started = Sampler(meter, lambda _: None)
     started.start()
     waiting = asyncio.ensure_future(metered(call("in flight"), meter)(0))
     until_ns = perf_counter_ns() + 130_000_000
@@ -519,9 +520,9 @@ def test_this_process_is_watched() -> None:
     assert 1_000_000 < rss_bytes <= peak
     assert before_s < cpu_s < time.process_time()
     assert 0 <= waited_s <= (watched.waited_s() or 0)
-    watched.close()
-    watched.close()
-    assert readings(watched)[:3] == (None, None, None)
+    opened = {*Path("/proc/self/fd").iterdir()}
+    del watched
+    assert len(opened - {*Path("/proc/self/fd").iterdir()}) == 3
 
 
 def passed(pid: int) -> Window:
@@ -541,7 +542,6 @@ def test_no_process_or_one_that_is_gone_reads_as_none() -> None:
 
     for gone in (watched, ProcessReader(child.pid), ProcessReader(None)):
         assert readings(gone) == (None, None, None, None)
-    watched.close()
     window = passed(child.pid)
     server, client = window.server(), window.client(0)
     assert server
@@ -557,7 +557,6 @@ def test_the_name_of_a_command_confuses_nothing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "pread", lambda *_: line)
 
     assert watched.ended_children_s() == 7
-    watched.close()
 
 
 def children_s() -> float:
@@ -582,8 +581,6 @@ def test_of_many_processes_none_is_lost_that_ends_between_two_readings(
     assert child.returncode == 0
     assert alive_s == pytest.approx(before_s, abs=0.05)
     assert tree.cpu_s() == pytest.approx(time.process_time() + children_s(), abs=0.03)
-    tree.close()
-    assert (tree.cpu_s(), tree.rss_bytes()) == (None, None)
 
 
 AS_A_PROGRAM = """
@@ -598,7 +595,7 @@ async def main():
     strategies.load("worker_pool")
     counts = meter.Meter(100_000, str, worker.Window(None))
     fetch = meter.metered(lambda _: asyncio.sleep(0), counts)
-    sampling = sampler.Sampler(counts, None, lambda _: None)
+    sampling = sampler.Sampler(counts, lambda _: None)
     counts.window.start()
     sampling.start()
     for item in range(20_000):

@@ -195,11 +195,8 @@ class _List:
         if asked.scheme not in ("http", "https"):
             raise BadInput(f"it is no URL and no path: {url[:60]!r}; write one, as in /items/1")
         if (asked.scheme, asked.netloc.lower()) != (target.scheme, target.netloc.lower()):
-            raise _Elsewhere(
-                f"it leads to '{asked.scheme}://{asked.netloc}', and only the target "
-                f"({self.trial.url or 'which the lab starts'}) is called: name that host as the "
-                "target, or write paths alone"
-            )
+            called = self.trial.url or "which the lab starts"
+            raise refusal("elsewhere", _Elsewhere, asked=asked, target=called)
         return (asked.path or "/") + (f"?{asked.query}" if asked.query else "")
 
 

@@ -196,7 +196,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         pids = target.pids or target.pid
         meter = Meter(requests, opened.kind_of, Window(pids, processes), raises=job.raises)
         report = partial(_PARENT.send_progress, meter)
-        sampler = Sampler(meter, pids, report, processes, own=trial.own_strategy)
+        sampler = Sampler(meter, report, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
         # counts from either; pacing is outside, as waiting for one's turn is no latency.
         open_loop, items = None, None

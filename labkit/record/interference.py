@@ -136,8 +136,8 @@ def busy_s(core: int | None) -> float | None:
 
 def idle_s(cores: Collection[int]) -> float | None:
     """Read for how many seconds these cores had nothing to run; None where one is not listed."""
-    ticks = _ticks(cores)
-    if not cores or len(ticks) != len(cores):
+    ticks = _ticks(cores) if cores else []
+    if not ticks or len(ticks) != len(cores):
         return None
     # Waiting for a disk is idle as well.
     return sum(row[_IDLE] + row[_IDLE + 1] for row in ticks) / os.sysconf("SC_CLK_TCK")

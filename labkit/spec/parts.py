@@ -226,11 +226,8 @@ def changed(part: Part) -> dict[str, Any]:
 
 def check_request(target: Target, workload: Workload, probes: str) -> None:
     """Raise `BadInput` where these cannot send the request that the workload describes."""
-    asked = {
-        name: v
-        for name, v in changed(workload).items()
-        if name in validation.types_of(RequestSettings)
-    }
+    of_request = RequestSettings.__struct_fields__
+    asked = {name: value for name, value in changed(workload).items() if name in of_request}
     if asked and SPEAK[target.kind] != SPEAK["http"]:
         name, value = next(iter(asked.items()))
         raise validation.refusal("no-http", name=name, value=value, kind=target.kind)

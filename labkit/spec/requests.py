@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta
 
-from labkit.errors import BadInput
+from labkit.errors import BadInput, LabError
 from labkit.spec.delays import uniform
 from labkit.spec.validation import Part, check, refusal
 
@@ -142,7 +142,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
         return self.sent_as == "GET" and self.requests_from is None and self.params is None
 
 
-def _bad_path(path: str, role: str = "") -> BadInput:
+def _bad_path(path: str, role: str = "") -> LabError:
     return refusal("path", role=role, path=path)
 
 

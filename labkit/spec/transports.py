@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from labkit.errors import BadInput
+from labkit.errors import LabError
 from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind, refusal
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
@@ -287,7 +287,7 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
         if self.pool_timeout_s != POOL_TIMEOUT_S and not self.queues:
             raise self._unheeded("pool_timeout_s", "blocking or pipeline")
 
-    def _unheeded(self, name: str, modes: str) -> BadInput:
+    def _unheeded(self, name: str, modes: str) -> LabError:
         value = getattr(self, name)
         return refusal("unheeded", name=name, value=value, mode=self.mode, modes=modes)
 
@@ -318,8 +318,7 @@ TRANSPORTS: Mapping[str, type[Transport]] = by_kind(
 LIBRARIES = ("httpx", "httpx2", "niquests", "requests")
 _OF_HTTP = ("aiohttp", "streams", "wire", *LIBRARIES, "own")
 # For each target the transports that speak with it; the first is what it gets unless one is named.
-_OTHERS = {"echo": ("echo",), "postgres": ("asyncpg", "psycopg"), "valkey": ("redis",)}
 SPEAK: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("http", "url", "command"), _OF_HTTP),
-    **_OTHERS,
+    **{"echo": ("echo",), "postgres": ("asyncpg", "psycopg"), "valkey": ("redis",)},
 }

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_ori
 import msgspec
 from msgspec import Meta
 
-from labkit.errors import BadInput
+from labkit.errors import BadInput, LabError
 
 Bytes = Annotated[int, Meta(ge=0, le=1 << 30)]
 Connections = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -127,7 +127,7 @@ def check(field: str, value: Any, type_: Any) -> None:
         raise BadInput(f"{field} is {value!r}: it must be {allowed(type_)}{near}") from None
 
 
-def refusal(which: str, error: type[BadInput] = BadInput, /, **values: Any) -> BadInput:
+def refusal(which: str, error: type[LabError] = BadInput, /, **values: Any) -> LabError:
     """Return the error whose sentence `data/refusals.toml` has, with these values."""
     from labkit import paths  # here: a measured process needs it for no other reason
 

@@ -66,11 +66,6 @@ class Turns(selectors.DefaultSelector):
         self.asleep_s = self.longest_s = 0.0
         self._began: tuple[float, float] | None = None
 
-    def close(self) -> None:
-        """Close the selector and what it reads."""
-        super().close()
-        self._process.close()
-
     def time(self) -> float:
         """Return the seconds of its clock, and those that were cut short."""
         return self.clock() + self.ahead_s

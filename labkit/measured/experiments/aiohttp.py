@@ -188,7 +188,6 @@ async def compression(
             wire_bytes = max(wire_bytes, response.content.total_raw_bytes)
         client_us = 1e6 * (process_time() - began_s) / requests
         server_us = 1e6 * (server_s() - server_began_s) / requests
-        server.close()
     return {
         "wire_bytes": float(wire_bytes),
         "decoded_bytes": float(len(body)),

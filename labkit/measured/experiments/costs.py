@@ -53,7 +53,7 @@ async def _compare_probes(url: str, transport: str, turns: int) -> Figures:
     send = partial(strategies.load("worker_pool").__wrapped__, limit=LIMIT)
     async with opened as fetch:
         meters = [Meter(_UNLIMITED, opened.kind_of, Window(None)) for _ in range(2)]
-        sampler = Sampler(meters[0], None, lambda _: None)
+        sampler = Sampler(meters[0], lambda _: None)
         all_probes, counters = metered(fetch, meters[0]), counted(fetch, meters[1])
 
         def more(meter: Meter) -> range:

@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from labkit.errors import LabError
-from labkit.spec.validation import AtLeastOne, ShortSeconds, check
+from labkit.spec.validation import AtLeastOne, ShortSeconds, check, refusal
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -192,10 +192,7 @@ class WeakCache(Generic[Key, Value]):
         try:
             self._values[key] = value
         except TypeError:
-            raise Unreferable(
-                f"the value of {key!r} is of type {type(value).__name__}, which has no weak "
-                "references: load an object of a class of your own, or wrap load in boxed()"
-            ) from None
+            raise refusal("unreferable", Unreferable, key=key, type=type(value).__name__) from None
         return value
 
 

@@ -50,7 +50,8 @@ class Tracer:
         # Sparse, as most phases of most trials lie in a few buckets: at most what latencies have.
         self._buckets: list[Counter[int]] = [Counter() for _ in PHASES]
         self._longest_ns = [0] * len(PHASES)
-        self.opened = self.reused = self.redirects = self.lookups = self.cached = 0
+        # Of all requests: `opened`, `reused`, `redirects`, `lookups`, `cached`, as in `Phases`.
+        self.counts: Counter[str] = Counter()
         self._first_ns: int | None = None
         self._first: list[Traced] = []
         self._later: dict[int, Traced] = {}
@@ -119,11 +120,7 @@ class Tracer:
             n=self.ok,
             spent_s=Spent(**phases),
             ended_in={PHASES[phase]: n for phase, n in sorted(self._ended_in.items())},
-            opened=self.opened,
-            reused=self.reused,
-            redirects=self.redirects,
-            lookups=self.lookups,
-            cached=self.cached,
+            **self.counts,
             sample=sorted(sample, key=lambda one: one.began_s),
         )
 

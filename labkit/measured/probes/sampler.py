@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from labkit.measured.probes.meter import Meter
-from labkit.measured.probes.window import Pids, ProcessReader, reader_of
 from labkit.record import histogram, stalls
 from labkit.record.record import Stall, Timeline
 from labkit.record.requests import Lateness
@@ -55,14 +53,12 @@ class Sampler:
     def __init__(
         self,
         meter: Meter,
-        server_pid: Pids,
         on_row: Callable[[TimelineRow], None],
-        processes: str = "one",
         *,
         own: bool = False,
     ) -> None:
         self._meter, self._on_row = meter, on_row
-        self._client, self._server = ProcessReader(os.getpid()), reader_of(server_pid, processes)
+        self._client, self._server = meter.window.of_client, meter.window.of_server
         self._lags = histogram.empty()
         self._of_client, self._of_server, self._own = Watch(), Watch(), own
         self._calls = self._done = self._waiting = self._gap_ns = self._seen_ns = 0
@@ -101,8 +97,6 @@ class Sampler:
                 self._come(now_ns)
             self._end_gap(self._seen_ns)
             self._take()
-        self._client.close()
-        self._server.close()
 
     def resume(self) -> None:
         """Set the timer for the next tick."""

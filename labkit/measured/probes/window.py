@@ -13,8 +13,10 @@ import contextlib
 import os
 import re
 import resource
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -31,14 +33,24 @@ _PAGES = re.compile(rb"(Anonymous|Pss_Anon):\s+(\d+) kB")
 
 
 class ProcessReader:
-    """Memory and CPU of one process. Its files stay open, so that a read is one system call."""
+    """Memory and CPU of one process. Its files stay open, so that a read is one system call.
+
+    They are closed with it.
+    """
 
     def __init__(self, pid: int | None, *, parent: bool = False) -> None:
         self.pid, self.is_parent = pid, parent
-        self._children = _open(pid, f"task/{pid}/children") if parent else None
-        self._statm = _open(pid, "statm")
-        self._stat = _open(pid, "stat")
-        self._schedstat = _open(pid, "schedstat")
+        names = ("statm", "stat", "schedstat", f"task/{pid}/children" if parent else "")
+        self._statm, self._stat, self._schedstat, self._children = map(self._open, names)
+
+    def _open(self, name: str) -> int | None:
+        try:
+            file = os.open(f"/proc/{self.pid}/{name}", os.O_RDONLY) if self.pid and name else None
+        except OSError:
+            return None
+        if file is not None:
+            weakref.finalize(self, os.close, file)
+        return file
 
     @property
     def pids(self) -> list[int]:
@@ -86,13 +98,6 @@ class ProcessReader:
     def peak_bytes(self) -> int | None:
         """Return peak resident memory since it was started."""
         return high_water_bytes(self.pid)
-
-    def close(self) -> None:
-        """Close the files."""
-        for fd in (self._statm, self._stat, self._schedstat, self._children):
-            if fd is not None:
-                os.close(fd)
-        self._statm = self._stat = self._schedstat = self._children = None
 
 
 class ProcessTreeReader:
@@ -151,12 +156,6 @@ class ProcessTreeReader:
         found = [one.waited_s() for one in self._read_members()]
         return sum(one or 0.0 for one in found) if found else None
 
-    def close(self) -> None:
-        """Close the files."""
-        for one in self._members.values():
-            one.close()
-        self._members.clear()
-
     def _read_members(self) -> list[ProcessReader]:
         """Return readers of those that there are now; none where they cannot be read."""
         listed = {child for one in self._members.values() for child in one.children()}
@@ -165,7 +164,7 @@ class ProcessTreeReader:
         # Not all are listed: some are children of other threads, some have lost their parent.
         unlisted = self._members.keys() - listed
         for gone in [pid for pid in unlisted if self._members[pid].pages() is None]:
-            self._members.pop(gone).close()
+            del self._members[gone]
         return [*self._members.values()]
 
 
@@ -204,10 +203,7 @@ def forget_own_peak() -> None:
 
 def own_rss_bytes() -> int:
     """Return the resident memory of this process now, or its peak where /proc is missing."""
-    reader = ProcessReader(os.getpid())
-    rss_bytes = reader.rss_bytes()
-    reader.close()
-    return rss_bytes or own_peak_bytes()
+    return ProcessReader(os.getpid()).rss_bytes() or own_peak_bytes()
 
 
 def _had_by_others_bytes(pid: int | None) -> int:
@@ -217,13 +213,6 @@ def _had_by_others_bytes(pid: int | None) -> int:
         found = {name: 1024 * int(size) for name, size in sizes}
         return found.get(b"Anonymous", 0) - found.get(b"Pss_Anon", found.get(b"Anonymous", 0))
     return 0
-
-
-def _open(pid: int | None, name: str) -> int | None:
-    try:
-        return os.open(f"/proc/{pid}/{name}", os.O_RDONLY) if pid else None
-    except OSError:
-        return None
 
 
 def _read(fd: int | None, offset: int = 0) -> bytes:
@@ -247,24 +236,27 @@ class Window:
     """
 
     def __init__(self, server_pid: Pids, processes: str = "one") -> None:
-        self._server, self._server_pid = reader_of(server_pid, processes), server_pid
-        self._own = ProcessReader(os.getpid())
+        self.of_server, self.of_client = (
+            reader_of(server_pid, processes),
+            ProcessReader(os.getpid()),
+        )
+        self._server_pid = server_pid
         self.started_ns = self.opened_ns = self.closed_ns = 0
         self._kernel: list[interference.KernelCounters] = []
         # Whether a read of asyncio's takes a new block from the system; see `malloc`.
         self.maps_reads: list[bool | None] = []
         self._rss_before_bytes = self._peak_bytes = 0
         self._server_peak_bytes: int | None = None
-        own, of_server = _cores(0), set[int]().union(*map(_cores, self._server.pids))
+        own, of_server = _cores(0), set[int]().union(*map(_cores, self.of_server.pids))
         self._cores, self._overlap = own | of_server, bool(own & of_server)
         self._watched = self._cores if self._overlap else of_server
-        self._alone = isinstance(self._server, ProcessReader) and not self._overlap
+        self._alone = isinstance(self.of_server, ProcessReader) and not self._overlap
         # Each is read twice: in this order when the window opens, the other way when it closes.
         self._read: dict[str, Callable[[], float | None]] = {
-            "server_cpu_s": self._server.cpu_s,
-            "server_waited_s": self._server.waited_s,
-            "idle_s": lambda: None if self._alone else interference.idle_s(self._watched),
-            "waited_s": self._own.waited_s,
+            "server_cpu_s": self.of_server.cpu_s,
+            "server_waited_s": self.of_server.waited_s,
+            "idle_s": partial(interference.idle_s, () if self._alone else self._watched),
+            "waited_s": self.of_client.waited_s,
         }
         self._before: dict[str, float | None] = {}
         self._after: dict[str, float | None] = {}
@@ -293,10 +285,8 @@ class Window:
         self._after = {name: read() for name, read in reversed(self._read.items())}
         self._peak_bytes = own_peak_bytes()
         self._kernel.append(interference.read(self._cores))
-        self._server_peak_bytes = _larger(self._server_peak_bytes, self._server.peak_bytes())
+        self._server_peak_bytes = _larger(self._server_peak_bytes, self.of_server.peak_bytes())
         self.maps_reads.append(malloc.settle())
-        self._server.close()
-        self._own.close()
 
     def _for_others(self, waited_percent: float | None) -> float | None:
         """Return how much of this waiting was for others, and not for the measured themselves."""

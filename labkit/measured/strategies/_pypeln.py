@@ -20,7 +20,7 @@ from typing import Any, Generic
 
 from labkit.errors import TrialFailed
 from labkit.measured.strategies._guard import Fetch, T, cancel_and_wait, strategy, this_task
-from labkit.spec.validation import NotNegative, check
+from labkit.spec.validation import NotNegative, check, refusal
 
 with warnings.catch_warnings():
     # stopit, which pypeln imports, asks pkg_resources for its own version, and works without it.
@@ -98,10 +98,8 @@ class _PypelnRun(Generic[T]):
     def check_complete(self) -> None:
         """Raise `TrialFailed` where pypeln has taken items that it never called."""
         if self._called < self._taken:
-            raise TrialFailed(
-                f"pypeln lost {self._taken - self._called} of {self._taken} items: with "
-                f"maxsize={self.size} its end marker can overtake waiting items; set maxsize to 0"
-            )
+            lost = self._taken - self._called
+            raise refusal("pypeln", TrialFailed, lost=lost, taken=self._taken, size=self.size)
 
 
 @contextmanager

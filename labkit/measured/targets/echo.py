@@ -99,7 +99,7 @@ class EchoProtocol(asyncio.Protocol):
         self._transport.resume_reading()
 
 
-async def start(settings: EchoServer) -> process.Listening:
+async def start(settings: EchoServer) -> asyncio.Server | Sockets:
     """Listen; connections are accepted when this returns."""
     where = (settings.host, settings.port)
     if settings.api == "sockets":

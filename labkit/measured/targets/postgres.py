@@ -114,13 +114,8 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
                 start_new_session=True,
                 **user,
             )
-            initdb: list[Any] = [
-                programs / "bin" / "initdb",
-                "-D",
-                folder / "data",
-                *SERVER["initdb"].split(),
-            ]
-            with start(command=[*initdb, "-A", settings.auth, "--pwfile", secret]) as making:
+            initdb = [programs / "bin" / "initdb", "-D", folder / "data", "-A", settings.auth]
+            with start(command=[*initdb, "--pwfile", secret, *SERVER["initdb"].split()]) as making:
                 try:
                     status = making.wait(process.READY_WITHIN_S)
                 except subprocess.TimeoutExpired:
@@ -226,12 +221,8 @@ async def prepare(dsn: str, settings: PostgresServer) -> dict[str, Any]:
             await connection.execute("DROP VIEW IF EXISTS labkit.items")
             await connection.execute(view(settings.query_s, settings.query_work))
         shown = {name: await connection.fetchval(f"SHOW {name}") for name in SERVER["shown"]}
-        return shown | {
-            "max_connections": int(shown["max_connections"]),
-            "rows": settings.rows,
-            "query_s": settings.query_s,
-            "query_work": settings.query_work,
-        }
+        asked = {name: getattr(settings, name) for name in ("rows", "query_s", "query_work")}
+        return shown | asked | {"max_connections": int(shown["max_connections"])}
     finally:
         await connection.close()
 

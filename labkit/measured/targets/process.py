@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -34,20 +34,10 @@ BACKLOG = 4096
 READY_WITHIN_S, GONE_WITHIN_S, CHECK_EVERY_S = 20.0, 1.0, 0.005
 
 
-class Listening(Protocol):
-    """A server that accepts connections, such as an `asyncio.Server`."""
-
-    @property
-    def sockets(self) -> Sequence[Any]:
-        """Return the sockets that listen."""
-
-    def close(self) -> None:
-        """Accept no more."""
-
-
 Settings = TypeVar("Settings", bound=Listener)
 Work = TypeVar("Work", bound=TargetServer)
-Start = Callable[[Settings], Awaitable[Listening]]
+# Gives a server that accepts connections, with `sockets` and `close` as of `asyncio.Server`.
+Start = Callable[[Settings], Awaitable[Any]]
 # Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON.
 Announce = Callable[[Settings, str, int], str | dict[str, Any]]
 
@@ -192,7 +182,7 @@ def say(announce: Announce[Settings], settings: Settings, address: Sequence[Any]
     print(message if isinstance(message, str) else json.dumps(message), flush=True)
 
 
-def cannot_listen(settings: Listener, error: OSError) -> BadInput:
+def cannot_listen(settings: Listener, error: OSError) -> LabError:
     """Return the error for an address that cannot be had."""
     which = "port-taken" if error.errno == errno.EADDRINUSE else "cannot-listen"
     return refusal(which, serve=settings, why=error.strerror)

@@ -18,15 +18,8 @@ from yarl import URL
 
 from labkit.measured.http_framing import TooLarge
 from labkit.measured.probes.phases import Tracer
-from labkit.measured.transports import tracing
-from labkit.measured.transports.client import (
-    BadStatus,
-    Destination,
-    Fetch,
-    TransportClient,
-    tls_context,
-    url_template,
-)
+from labkit.measured.transports import client, tracing
+from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import Request
@@ -59,7 +52,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
             port = "" if split.port is None else f":{split.port}"
             url = split._replace(netloc=f"{NAME}{port}").geturl()
             self._resolver = KnownAddresses([split.hostname or ""], settings.resolve_s)
-        self._tls = tls_context(url, settings.ca, settings.verify)
+        self._tls = client.tls_context(url, settings.ca, settings.verify)
         self._url, self._calls = url, to.calls
         self._asked = to.calls.prepared(lambda one: _arguments(url, one))
         self._tracer = Tracer() if settings.trace else None
@@ -187,7 +180,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
 
 def _arguments(url: str, request: Request) -> Callable[[int], Arguments]:
     """Return a function from an item's number to what `ClientSession.request` is given for it."""
-    method, url_of = request.method, url_template(url, request.path)
+    method, url_of = request.method, client.url_template(url, request.path)
     more = {"headers": request.headers or None, "data": request.body}
     if not request.varies:
         return lambda n: (method, URL(url_of(n), encoded=True), more)

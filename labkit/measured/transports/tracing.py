@@ -60,7 +60,7 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
         return enter
 
     async def reused(_: object, request: Any, __: object) -> None:
-        tracer.reused += 1
+        tracer.counts["reused"] += 1
         request.reused = True
         tracer.enter(request, phases.SEND)
 
@@ -69,11 +69,11 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
         tracer.enter(request, phases.CONNECT)
 
     async def connected(_: object, request: Any, __: object) -> None:
-        tracer.opened += 1
+        tracer.counts["opened"] += 1
         tracer.enter(request, phases.SEND)
 
     async def redirected(_: object, request: Any, __: object) -> None:
-        tracer.redirects += 1
+        tracer.counts["redirects"] += 1
         tracer.enter(request, phases.PREPARE)
 
     config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
@@ -95,7 +95,7 @@ def _watch_lookups(config: aiohttp.TraceConfig, tracer: Tracer) -> None:
     waiting: dict[str, list[TracedRequest]] = {}
 
     async def found_in_cache(session: Any, request: Any, params: Any) -> None:
-        tracer.cached += 1
+        tracer.counts["cached"] += 1
         # aiohttp calls it a hit as well where another's look-up of the name is still under way, and
         # may say so before it reports that look-up. Only the connector knows.
         if any(host == params.host for host, _ in session.connector._throttle_dns_futures):
@@ -103,7 +103,7 @@ def _watch_lookups(config: aiohttp.TraceConfig, tracer: Tracer) -> None:
             tracer.enter(request, phases.DNS)
 
     async def looking_up(_: object, request: Any, params: Any) -> None:
-        tracer.lookups += 1
+        tracer.counts["lookups"] += 1
         # Requests that are over need not be moved on; a look-up that failed has moved none.
         others = waiting.get(params.host, [])
         waiting[params.host] = [one for one in others if one.phase == phases.DNS]

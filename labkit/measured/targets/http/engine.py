@@ -57,15 +57,12 @@ class Engine:
         self.alarm = Alarm(best_clock)
         folder = settings.counters_folder
         self._shared = SharedCounters(folder, self.stats) if folder else None
+        shown = ("engine", "workers", "delay", "seed", "tls")
         self._in_force = {
-            "engine": "wire",  # records name it; those of other versions have others
-            "httptools": httptools.__version__,
+            **{name: getattr(settings, name) for name in shown},
             **process.in_force(),
+            "httptools": httptools.__version__,
             "pid": os.getpid(),
-            "workers": settings.workers,
-            "delay": settings.delay,
-            "seed": settings.seed,
-            "tls": settings.tls,
         }
         hello = self.behaviour.hello
         self.plain = Turn(hello, Request(target=""), last=False)
