@@ -89,6 +89,13 @@ def runs() -> Path:
     return root / "data" / "runs"
 
 
+def environments() -> Path:
+    """Return `LABKIT_ENVIRONMENTS`, else `labkit/environments` in this user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    named = os.environ.get("LABKIT_ENVIRONMENTS") or f"{cache}/labkit/environments"
+    return Path(os.path.expanduser(named)).absolute()  # noqa: PTH111  # which never fails
+
+
 @contextmanager
 def temporary_folder(kind: str, within: str | None = None) -> Iterator[tuple[Path, int]]:
     """Make a folder for the time of the block; yield it and the descriptor that has its lock.
@@ -156,7 +163,7 @@ def sweep() -> None:
     users = {os.geteuid()}
     if os.geteuid() == 0:  # then PostgreSQL runs as nobody
         users |= {user.pw_uid for user in pwd.getpwall() if user.pw_name == "nobody"}
-    for root in {tempfile.gettempdir(), USUAL}:
+    for root in {tempfile.gettempdir(), USUAL, str(environments())}:
         for folder in Path(root).glob(f"{TEMPORARY}*"):
             with suppress(OSError):  # no folder, in use, or swept by another
                 lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

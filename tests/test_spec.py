@@ -85,6 +85,8 @@ OTHERS: dict[str, Values] = {
         ["", "PYTHONMALLOC=", "PYTHONMALLOC=debug GLIBC_TUNABLES=a=b:c"],
         NO_VARIABLES,
     ),
+    "trial.python": ([None, "3.13", "3.13t", "pypy3", "~/bin/python"], ["thirteen", "-c", 3.1]),
+    "trial.packages": (["", "aiohttp==3.9.5 six"], ["-r x", "six --pre", None, 5]),
     **dict.fromkeys(["workload.think", *(f"{kind}.delay" for kind in HTTP)], DELAY),
     **{f"{kind}.engine": (["wire"], ["aiohttp", "Wire", "", 1, None]) for kind in HTTP},
     **{f"{kind}.core": ([None, 0, 3], NOT_WHOLE) for kind in SERVERS},
@@ -632,7 +634,9 @@ def trial_of(settings: dict[str, Any], strategy: Any) -> Trial:
 
 def after_json(trial: Trial) -> Trial:
     data = json.loads(json.dumps(trial.to_dict()))
-    return Trial.from_dict(data, allow_remote=data["target"].get("allow_remote"))
+    return Trial.from_dict(
+        data, allow_remote=data["target"].get("allow_remote"), allow_commands=True
+    )
 
 
 @settings(max_examples=60)

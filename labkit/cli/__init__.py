@@ -52,6 +52,10 @@ GROUPS: Mapping[str, tuple[str, Commands]] = {
         "List and check what others claim.",
         {"list": studies.list_claims, "check": studies.check},
     ),
+    "env": (
+        "List, build and remove environments: other Pythons and packages for clients.",
+        {"list": doctor.list_environments, "build": doctor.build, "remove": doctor.remove},
+    ),
     "results": (
         "List, show and export stored records.",
         {"list": results.list_records, "show": results.show, "export": results.export},

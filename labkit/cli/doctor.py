@@ -1,4 +1,4 @@
-"""`labkit doctor`."""
+"""`labkit doctor` and `labkit env`: this machine, and the environments that are built on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from labkit import paths
 from labkit.cli import options, terminal
 from labkit.escaping import visible
+from labkit.launch import pythons
+from labkit.report.html import Table
+from labkit.spec.trial import Trial
 
 
 def doctor(
@@ -61,3 +64,44 @@ def doctor(
     terminal.write_json(json, data)
     if failed:
         raise SystemExit(1)
+
+
+def list_environments(*, json: str | None = None) -> None:
+    """List the environments that are built, the one used last at the end."""
+    options.check_file("--json", json)
+    found, where = pythons.listed(), paths.environments()
+    table = Table(
+        headers=[*(found or [{}])[0]], rows=[[*map(str, one.values())] for one in found], left=5
+    )
+    if json != "-":
+        terminal.say(
+            f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
+        )
+    terminal.write_json(json, {"folder": str(where), "environments": found})
+
+
+def build(
+    packages: list[str] | None = None,
+    *,
+    python: str | None = None,
+    client: bool = False,
+    json: str | None = None,
+) -> None:
+    """Build an environment: a Python, and packages for it.
+
+    A trial with the same --python and --packages takes it from the cache then, also offline.
+    """
+    options.check_file("--json", json)
+    trial = Trial(python=python, packages=packages or [])
+    there = pythons.with_client(trial) if client else pythons.bare(trial)
+    terminal.wait(there.build(lambda what: terminal.note(f"building an environment: {what} ...")))
+    if json != "-":
+        terminal.say(f"{there.key}  {there}  {there.folder}")
+    terminal.write_json(json, {"key": there.key, "folder": str(there.folder), **there.known})
+
+
+def remove(keys: list[str] | None = None, *, all: bool = False) -> None:
+    """Remove environments, each by its key."""
+    for key in [one["key"] for one in pythons.listed()] if all else keys or ():
+        pythons.remove(key)
+        terminal.say(f"removed {key}")

@@ -20,7 +20,7 @@ from labkit.lab import progress
 from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import run_all, run_file
-from labkit.launch import environment, launcher, preflight, servers
+from labkit.launch import launcher, preflight, pythons, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
@@ -267,11 +267,18 @@ async def _compared(
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
     arms = [(axes, preflight.loaded(work)) for axes, work in arms]
     steps, asked = plan.interleave(arms, **how), _earlier(baseline, store)
-    notes = asked.check(arms, environment.machine())
+    notes = await _checked(asked, arms, reporter)
     more: dict[str, Any] = {"experiment": experiment, "is_baseline": baseline is not None}
     found = make(await run_all(steps, store=store, reporter=reporter, **more))
     found.changes = gate.changes(found.records, asked, notes)
     return found
+
+
+async def _checked(asked: Baseline, arms: gate.Arms, reporter: Reporter | None) -> list[str]:
+    """Return what `Baseline.check` notes; environments are built first, as they have versions."""
+    tell, works = (reporter or progress.default()).building, [work for _, work in arms]
+    there = works if asked.of is not None else []
+    return asked.check(arms, [await pythons.machine(work, tell) for work in there])
 
 
 def _earlier(baseline: Any, store: Store | None) -> Baseline:
@@ -304,7 +311,7 @@ async def reproduce(
     asked, arms = _earlier(baseline, store), file.plan(chosen, 1).arms.items()
     before = [one.axes for one in asked.records]
     there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
-    notes = asked.check(there, environment.machine())
+    notes = await _checked(asked, there, reporter)
     more: dict[str, Any] = {"repeats": repeats, "is_baseline": baseline is not None}
     found = await run_file(file, chosen, **more, store=store, reporter=reporter)
     found.changes = gate.changes(found.records, asked, notes)

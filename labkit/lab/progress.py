@@ -34,6 +34,9 @@ class Reporter:
     def begin(self, trials: int) -> None:
         """Show that so many trials are about to run."""
 
+    def building(self, environment: str) -> None:
+        """Show that an environment is built, which may take a minute."""
+
     def started(self, step: Step) -> None:
         """Show that a trial starts."""
 
@@ -66,6 +69,10 @@ class Counting(Reporter):
     def begin(self, trials: int) -> None:
         """Start counting."""
         self._done, self._trials, self._began = 0, trials, self._clock()
+
+    def building(self, environment: str) -> None:
+        """Show it in place of an arm."""
+        self._show(f"building an environment: {environment} ...")
 
     def started(self, step: Step) -> None:
         """Name the arm that runs, and show it."""
@@ -103,6 +110,10 @@ class Lines(Counting):
     def __init__(self, write: Callable[[str], object]) -> None:
         super().__init__()
         self._write = write
+
+    def building(self, environment: str) -> None:
+        """Write a line."""
+        self._write(f"building an environment: {visible(environment, lines=False)} ...\n")
 
     def passed(self, line: str) -> None:
         """Write the line."""

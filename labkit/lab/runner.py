@@ -98,6 +98,8 @@ async def run_all(
 
     reporting = progress.reporting(show, len(steps), stored_now)
     with reporting, process.WATCH, cores.reserved() as mine:
+        for there in [one.environment for one in ready.values() if one.environment]:
+            await there.build(show.building)
         # A host runs other guests for half a minute at a time or so, and a baseline is not
         # interleaved with what stands beside it. So runs that it stole from are made again at the
         # end, as many as were planned in all, and of both the one counts that it stole less from.

@@ -99,6 +99,8 @@ async def run(
     record of what was measured) when the deadline passes or a process dies.
     """
     ready = trial if isinstance(trial, Ready) else preflight.prepare(trial)
+    if ready.environment is not None:
+        await ready.environment.build()
     work = _Run(ready, position or StudyPosition(), watch, keep, served, profile)
     # A task of its own: whoever awaits this through several calls sleeps until the record is there,
     # and only this module is resumed for each line that the client writes.
@@ -141,7 +143,9 @@ class _Run:
         )
         deadline_s = min(deadline_s, self.ready.within_s)
         times = {"floor_s": floor_s, "bound_s": bound_s}
-        began = {"trial": self.ready.asked, "environment": environment.now(), **times}
+        there = self.ready.environment
+        machine = environment.now() | ({} if there is None else there.known)
+        began = {"trial": self.ready.asked, "environment": machine, **times}
         try:
             async with contextlib.AsyncExitStack() as stack:
                 mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
@@ -185,6 +189,7 @@ class _Run:
             "core": core,
             "function": self.ready.function,
             "client": self.ready.client,
+            "options": dict(self.trial.options),
             "path": self.ready.path,
             "requests": self.ready.asks.requests,
             "of_file": self.ready.asks.of_file,
@@ -194,7 +199,9 @@ class _Run:
         asked = variables.parse(self.trial.switches.variables)
         if getattr(self.trial.target, "tls", False):
             asked |= servers.trusting()
-        return process.start("labkit.measured.worker", job=job, asked=asked)
+        there = self.ready.environment
+        python = "" if there is None else there.python
+        return process.start("labkit.measured.worker", job=job, asked=asked, python=python)
 
     async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:
         """See the client through to its end; return a note where it did not end by itself."""

@@ -17,7 +17,7 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -28,7 +28,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput, NotInstalled
-from labkit.launch import request_files
+from labkit.launch import pythons, request_files
+from labkit.launch.pythons import Environment
 from labkit.launch.request_files import Asked
 from labkit.spec import validation, variables
 from labkit.spec.addresses import (
@@ -61,6 +62,7 @@ class Ready:
     # Plain data of the trial.
     asked: dict[str, Any]
     url: str | None
+    environment: Environment | None
     addresses: list[str]
     function: str | None
     client: str | None
@@ -76,19 +78,25 @@ def prepare(trial: Trial) -> Ready:
     """Check the trial and make it ready. Raise `BadInput` where it could not be run."""
     trial = loaded(trial)
     check(trial)
-    url, asked = trial.url, trial.to_dict()
+    url, asked, environment = trial.url, trial.to_dict(), pythons.of(trial)
     found = addresses(url) if url else []
-    function, client = pickled(trial), None
-    if trial.client is not None:
-        client = sendable(trial.client, f"transport is {asked['transport']['name']!r}")
+    client, transport = None, str(getattr(trial.transport, "name", ""))
+    if environment is None or environment.version[:2] == sys.version_info[:2]:
+        function = pickled(trial)
+        if trial.client is not None:
+            client = sendable(trial.client, f"transport is {transport!r}")
+    else:
+        function = environment.in_file("strategy", trial.strategy, trial.function)
+        client = environment.in_file("transport", transport, trial.client)
     return Ready(
         trial=trial,
         asked=asked,
         url=url,
+        environment=environment,
         addresses=found,
         function=function,
         client=client,
-        path=path_of(function or client),
+        path=path_of(function or client, environment),
         asks=request_files.asked(trial),
     )
 
@@ -100,9 +108,12 @@ def check(trial: Trial) -> None:
         _check_own("strategy", trial.strategy, trial.function, "fetch, items, limit", trial)
     if (name := getattr(trial.transport, "name", None)) is not None:
         _check_own("transport", name, trial.client, "asked")
-    if not trial.own_strategy and trial.strategy in PEERS and find_spec(trial.strategy) is None:
+    environment = pythons.of(trial)
+    # An environment has what its client needs.
+    is_there: Callable[[str], object] = find_spec if environment is None else str
+    if not trial.own_strategy and trial.strategy in PEERS and is_there(trial.strategy) is None:
         raise NotInstalled(f"strategy is {trial.strategy!r}", trial.strategy, "peers")
-    if (kind := trial.transport.kind) in LIBRARIES and find_spec(kind) is None:
+    if (kind := trial.transport.kind) in LIBRARIES and is_there(kind) is None:
         extra = None if kind == "niquests" else "clients"
         raise NotInstalled(f"transport is {kind!r}", kind, extra)
     if (ca := getattr(trial.transport, "ca", None)) is not None:
@@ -112,11 +123,11 @@ def check(trial: Trial) -> None:
             raise refusal("ca", ca=ca, error=error) from None
     loops = {"loop": trial.switches.loop, "target.loop": getattr(trial.target, "loop", "")}
     for name, loop in loops.items():
-        if loop not in ("", "asyncio") and find_spec(loop) is None:
+        if loop not in ("", "asyncio") and is_there(loop) is None:
             raise refusal("loop", name=name, loop=loop)
-    if trial.switches.eager_tasks and sys.version_info < (3, 12):
-        here = ".".join(map(str, sys.version_info[:2]))
-        raise refusal("eager_tasks", here=here)
+    version = sys.version_info[:2] if environment is None else environment.version
+    if trial.switches.eager_tasks and version < (3, 12):
+        raise refusal("eager_tasks", here=".".join(map(str, version)))
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
     if isinstance(trial.target, Command):
@@ -363,12 +374,17 @@ def _travels(value: Any) -> bool:
     return True
 
 
-def path_of(function: str | None) -> list[str]:
+def path_of(function: str | None, environment: Environment | None = None) -> list[str]:
     """Return where a function of the user's own finds what it imports; of none, nowhere.
 
-    The current folder is among them in a notebook, and may hold anything.
+    The current folder is among them in a notebook, and may hold anything. Packages of this Python
+    are none of an environment's.
     """
-    return [] if function is None else [entry or str(Path.cwd()) for entry in sys.path]
+    found = [] if function is None else [entry or str(Path.cwd()) for entry in sys.path]
+    own = () if environment is None else (sys.prefix, sys.base_prefix)
+    return [
+        one for one in found if not (own and one.endswith("-packages")) and not one.startswith(own)
+    ]
 
 
 def unguarded(function: Any) -> Any:

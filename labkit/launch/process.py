@@ -46,6 +46,7 @@ GRACE_S = 1.0
 START_S = 30.0
 
 
+NONE: Mapping[str, str] = MappingProxyType({})
 WATCH = orphans.Watch()
 # Becomes the program after it once a line has come: all that the program starts has its mark.
 _ONCE_MARKED = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "sh"]
@@ -213,9 +214,9 @@ class Child:
 
 
 def start(
-    module: str, *arguments: str, job: Any = None, asked: Mapping[str, str] = MappingProxyType({})
+    module: str, *words: str, job: Any = None, asked: Mapping[str, str] = NONE, python: str = ""
 ) -> Child:
-    """Start a module of the lab's as a process that ends with this one.
+    """Start a module of the lab's as a process that ends with this one: of this Python, or another.
 
     Its environment is clean, but for the variables that are `asked` for.
     """
@@ -226,12 +227,12 @@ def start(
     if home.name != "site-packages":
         listed = [str(home), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(listed)
-    words = [sys.executable, "-P", "-m", module, *arguments]
-    return Child(words, pipes=True, job=job, environment=environment)
+    whole = [python or sys.executable, "-P", "-m", module, *words]
+    return Child(whole, pipes=True, job=job, environment=environment)
 
 
 async def run(
-    words: Sequence[str], *, core: int | None, folder: Path, within_s: float = START_S
+    words: Sequence[str], *, core: int | None, folder: Path, within_s: float = START_S, **how: Any
 ) -> tuple[Child, str, str]:
     """Run a program that is not the lab's to its end; return it, its output and its errors.
 
@@ -239,7 +240,7 @@ async def run(
     """
     name = Path(words[0]).name
     try:
-        child = Child(words, core=core, folder=folder)
+        child = Child(words, core=core, folder=folder, **how)
     except OSError as error:
         raise TrialFailed(f"{name} cannot be run: {error}") from None
     try:

@@ -12,14 +12,16 @@ import asyncio
 import ctypes
 import os
 import resource
+import runpy
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 import msgspec
@@ -61,9 +63,10 @@ def send(fd: int, content: Any) -> None:
 _SHARED: set[str] = set()
 
 
-def load(function: str) -> Any:
-    """Load a strategy of the user's own.
+def load(function: str, options: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """Load a strategy of the user's own: from cloudpickle bytes in base64, which have its options.
 
+    Or from 'PATH.py:NAME', which another Python than the parent's is given, with these options.
     A pool that it starts forks its processes from this one, and they look for functions of a cell
     by name in the main module: so what it calls stands there as well, beside what is there. Those
     of a file stand in a module of its name.
@@ -71,7 +74,14 @@ def load(function: str) -> Any:
     import base64  # here: most trials have a strategy of the lab's
     import pickle
 
-    strategy, main = pickle.loads(base64.b64decode(function)), vars(sys.modules["__main__"])  # noqa: S301  # from the parent
+    if ":" in function:
+        path, _, name = function.rpartition(":")
+        strategy = runpy.run_path(path, run_name=path.replace(".", "_"))[name]
+        strategy = strategy.__wrapped__ if hasattr(strategy, "__labkit_guard__") else strategy
+        strategy = partial(strategy, **options) if options else strategy
+    else:
+        strategy = pickle.loads(base64.b64decode(function))  # noqa: S301  # from the parent
+    main = vars(sys.modules["__main__"])
     own = getattr(getattr(strategy, "func", strategy), "__globals__", {})
     if (home := own.get("__name__", "")).startswith("/"):
         sys.modules[home] = ModuleType(home)

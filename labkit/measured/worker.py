@@ -61,7 +61,7 @@ MAX_RETURNED_BYTES, MAX_RETURNED_DEPTH = 1 << 16, 100
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A trial to run. `function` and `client` are of the user's own, as cloudpickle bytes.
+    """A trial to run. `function` and `client` are of the user's own, as `lifeline.load` takes them.
 
     `requests` have what no record has: credentials, and what files hold. Both come through a pipe
     from the process that started this one, and are never stored.
@@ -73,6 +73,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     function: str | None = None
     client: str | None = None
     path: list[str] = []
+    options: dict[str, Any] = {}
     requests: list[Request] = []
     of_file: dict[str, int] | None = None
     # Whether a function of the user's own sees what fails: a decorated one does not.
@@ -143,7 +144,7 @@ def main() -> int:
         # transport was imported before, as libraries look for others that may be missing.
         sys.path.extend(entry for entry in job.path if entry not in sys.path)
         if job.function is not None:
-            strategy = lifeline.load(job.function)
+            strategy = lifeline.load(job.function, job.options)
         else:
             from labkit.measured import strategies
 
@@ -399,7 +400,14 @@ def _effective(trial: Trial, window: Window) -> dict[str, Any]:
         "variables": {name: os.environ[name] for name in shown if name in os.environ},
         "debug": loop.get_debug(),
         "versions": {name: _version(name) for name in libraries},
+        "extensions": _extensions(),
     }
+
+
+def _extensions() -> list[str]:
+    """Return which modules of packages are compiled: those that were really imported."""
+    files = {name: getattr(one, "__file__", None) or "" for name, one in sys.modules.items()}
+    return sorted(one for one in files if "-packages" in files[one] and ".so" in files[one][-4:])
 
 
 def _version(package: str) -> str | None:

@@ -205,11 +205,12 @@ class Baseline:
         """Return the records of the earlier result."""
         return [] if self.of is None else list(self.of.records)
 
-    def check(self, arms: Arms, machine: Mapping[str, Any]) -> list[str]:
+    def check(self, arms: Arms, machines: Sequence[Mapping[str, Any]]) -> list[str]:
         """Return sentences on what differs and may: settings of the target, what is `unlike`.
 
-        `arms` are those about to run. Raises `BadInput` for other arms and for settings that a
-        comparison supposes to be the same, and for another machine where that is not allowed.
+        `arms` are those about to run, each on one of the `machines`. Raises `BadInput` for other
+        arms and for settings that a comparison supposes to be the same, and for another machine
+        where that is not allowed.
         """
         if self.of is None:
             return []
@@ -229,8 +230,10 @@ class Baseline:
         if len(allowed) < len(every):
             others = "; ".join(one for one in every if one not in allowed)
             raise BadInput(f"baseline has other settings ({others}): compare like with like")
-        there = _differences(machine, self.records[-1].environment)
-        unlike = [one for one in there if one.startswith(_ALIKE)]
+        sides = zip(machines, now, strict=True)
+        there = [_differences(one, then[arm][-1].environment) for one, arm in sides]
+        every = [one for differences in there for one in differences]
+        unlike = list(dict.fromkeys(one for one in every if one.startswith(_ALIKE)))
         if unlike and not self.unlike:
             raise refusal("other-machine", unlike="; ".join(unlike))
         return [f"Unlike the baseline: {one}." for one in (*allowed, *unlike)]

@@ -26,6 +26,9 @@ from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
 DEFAULT_REQUESTS = 1_000
+# A version or a name of Python; whatever else is the path of one.
+_PYTHON = re.compile(r"(?:(?:python|pypy)?(?:\d(?:\.\d+){0,2}t?)?)|.*/.*")
+_PACKAGES = re.compile(r"\s*(?:[\w./~]\S*(?:\s+|$))*")  # no options
 _WARMUP = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) *(s|m|requests)?")
 
 
@@ -135,7 +138,10 @@ class Switches(Part, frozen=True, kw_only=True):
     what the trial should need. `saturate`: whether the client is meant to use its core up, so that
     what it can do is measured, and no latency; None: where nothing makes it wait (no delay, or a
     server that is not the lab's). `variables`: what to set in the environment of the client's
-    process, as 'PYTHONASYNCIODEBUG=1', of the variables that are else left out.
+    process, as 'PYTHONASYNCIODEBUG=1', of the variables that are else left out. `python`: which
+    Python the client runs on, a version, a name such as `pypy3` or a path; `packages`: what is
+    installed for it, as a list of 'aiohttp==3.9.5' or a text with spaces between. With neither of
+    the two it is the lab's own.
     """
 
     role: ClassVar[str] = "trial"
@@ -147,10 +153,19 @@ class Switches(Part, frozen=True, kw_only=True):
     deadline_s: Seconds | None = None
     saturate: bool | None = None
     variables: str = ""
+    python: str | None = None
+    packages: str = ""
 
     def __post_init__(self) -> None:
+        given: Any = self.packages
+        if isinstance(given, list | tuple):
+            text = " ".join("".join(str(one).split()) for one in given)
+            msgspec.structs.force_setattr(self, "packages", text)
         super().__post_init__()
         variables.parse(self.variables)
+        for name, form in (("python", _PYTHON), ("packages", _PACKAGES)):
+            if not form.fullmatch(value := getattr(self, name) or ""):
+                raise validation.refusal(name, value=value)
 
 
 KINDS: dict[str, Mapping[str, type[Part]]] = {

@@ -181,9 +181,11 @@ class Trial:
     @property
     def named_code(self) -> dict[str, str]:
         """Return by its setting the code that it names as text: a command, functions in files."""
+        asked = self.switches
         named = {"target.command": getattr(self.target, "command", None)}
         named |= {"strategy": getattr(self.function, "text", None)}
-        named |= {"transport": getattr(self.client, "text", None)}
+        named |= {"transport": getattr(self.client, "text", None), "packages": asked.packages}
+        named |= {"python": asked.python if "/" in (asked.python or "") else None}
         return {setting: code for setting, code in named.items() if code}
 
     @property

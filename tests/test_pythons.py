@@ -1,0 +1,199 @@
+"""Environments: another Python and other packages for a client, built once and offline then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import here
+
+import labkit as lab
+from labkit import paths
+from labkit.errors import BadInput, NotInstalled
+from labkit.launch import environment, launcher, preflight, pythons
+from labkit.measured import lifeline
+from labkit.record.record import Record
+from labkit.report.gate import Baseline
+from labkit.spec.trial import Trial
+
+TRIAL = Trial(python=platform.python_version(), packages=["lab_asked"], requests=20, limit=5)
+FILE = """\
+import labkit
+@labkit.strategy
+async def mine(fetch, items, limit, *, size=1):
+    return fetch, size
+"""
+
+
+def wheel(folder: Path, name: str, text: str) -> None:
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as file:
+        file.writestr(f"{name}.pth", text)
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", f"{name}.pth,,\n")
+
+
+def saying(python: str, implementation: str = "CPython") -> dict[str, Any]:
+    return {"python": python, "implementation": implementation, "build": {}, "executable": "none"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
+    """The record of a run; its environment finds what the client needs where this Python does."""
+    folder, told = tmp_path_factory.mktemp("environments"), list[str]()
+    wheel(folder, "lab_asked", "")
+    wheel(folder, "lab_needs", "\n".join(filter(None, sys.path)))
+    tables = {"environments.toml": {"client": ["lab-needs"], "of": []}}
+    table, given = paths.table, {"UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": folder}
+    given |= {"LABKIT_ENVIRONMENTS": folder / "cache", "UV_CACHE_DIR": folder / "uv"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "table", lambda name: tables.get(name) or table(name))
+        for name, value in given.items():
+            patch.setenv(name, str(value))
+        ready = preflight.prepare(TRIAL)
+        assert ready.environment is not None
+        asyncio.run(ready.environment.build(told.append))
+        assert told == [f"Python {platform.python_version()} with lab_asked"]
+        yield asyncio.run(launcher.run(TRIAL, keep=lambda record: None))
+
+
+def test_a_record_has_the_versions_the_extensions_and_the_build(built: Record) -> None:
+    there, own = built.environment, environment.machine()
+
+    assert built.counts.ok == 20
+    versions = {"labkit": "0.1.0", "lab_asked": "1.0", "lab_needs": "1.0"}
+    assert versions.items() <= there["versions"].items()
+    assert there["versions"]["aiohttp"] == built.effective["versions"]["aiohttp"]
+    assert "pypeln" not in there["versions"]
+    assert (there["python"], there["build"]) == (own["python"], own["build"])
+    assert {"made", "compiler", "flags", "free_threaded"} == there["build"].keys()
+    assert {"aiohttp._http_parser", "msgspec._core"} <= {*built.effective["extensions"]}
+
+
+async def test_what_is_built_needs_no_uv_and_nothing_else_is(monkeypatch: Any) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    told: list[str] = []
+    known = await pythons.machine(TRIAL, told.append)
+
+    assert (known["versions"]["lab_asked"], told) == ("1.0", [])
+    with pytest.raises(NotInstalled, match=r"pip install 'labkit\[environments\]'"):
+        await pythons.machine(TRIAL.replace(packages="lab_asked lab_needs"), told.append)
+
+
+def test_environments_are_listed_and_removed(built: Record) -> None:
+    shown = here("env", "list").stdout
+    key = shown.splitlines()[1].split()[0]
+
+    assert f"CPython {platform.python_version()}  lab_asked  the lab's client" in shown
+    assert (
+        f"there is no environment 'x' in {paths.environments()}"
+        in here("env", "remove", "x").stderr
+    )
+    spare = here("env", "build", "lab_needs", "--json", "-")
+    assert json.loads(spare.stdout)["versions"] == {"lab_needs": "1.0", "labkit": "0.1.0"}
+    assert "building an environment: Python" in spare.stderr
+    other = json.loads(spare.stdout)["key"]
+    assert here("env", "remove", other).stdout == f"removed {other}\n"
+    assert [one.name for one in paths.environments().iterdir()] == [key]
+
+
+@pytest.mark.parametrize(
+    ("packages", "says"),
+    [("no-such-package", "no-such-package was not found"), ("lab_asked==9", "lab-asked==9")],
+)
+async def test_what_cannot_be_built_is_one_sentence(packages: str, says: str) -> None:
+    before = {*paths.environments().iterdir()}
+    with pytest.raises(BadInput, match=says) as caught:
+        await lab.run(TRIAL.replace(packages=packages))
+
+    assert "\n" not in str(caught.value)
+    assert {*paths.environments().iterdir()} == before
+
+
+async def test_a_cache_that_cannot_be_written_is_one_sentence(monkeypatch: Any) -> None:
+    monkeypatch.setenv("LABKIT_ENVIRONMENTS", f"{__file__}/x")
+    with pytest.raises(BadInput, match=r"test_pythons.py/x \(Not a directory\); make room there"):
+        await lab.run(TRIAL)
+
+
+async def test_a_build_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\nexec sleep 60")
+    uv.chmod(0o700)
+    monkeypatch.setenv("LABKIT_ENVIRONMENTS", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: str(uv))
+    started, building = asyncio.Event(), pythons.bare(TRIAL)
+    task = asyncio.ensure_future(building.build(lambda _: started.set()))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [*(tmp_path / "cache").iterdir()] == []
+
+
+async def mine(fetch: Any, items: Any, limit: int) -> None:
+    """A strategy of one's own."""
+
+
+REFUSED = [
+    (saying("3.10.1"), {}, "trial.python is Python 3.10.1: the lab's own client runs on CPython"),
+    (saying("3.12.1", "PyPy"), {}, "trial.python is PyPy 3.12.1: the lab's own client runs"),
+    (saying("3.11.0"), {"eager_tasks": True}, "this is 3.11.0; leave"),
+    (saying("3.99.0"), {"strategy": mine}, "strategy is 'mine': it is code of this Python, which"),
+]
+
+
+@pytest.mark.parametrize(("says", "settings", "sentence"), REFUSED)
+def test_what_a_python_cannot_run_is_refused(
+    says: dict[str, Any], settings: dict[str, Any], sentence: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(pythons, "interpreter", lambda name: says)
+    with pytest.raises(BadInput, match=sentence):
+        preflight.prepare(TRIAL.replace(**settings))
+
+
+def test_a_python_that_is_not_there_says_where_it_was_looked_for(monkeypatch: Any) -> None:
+    monkeypatch.setenv("PYENV_ROOT", "/none-such")
+    for name in ("3.99", f"{__file__}"):
+        with pytest.raises(BadInput, match="on PATH, in /none-such/versions"):
+            preflight.check(TRIAL.replace(python=name))
+
+
+def test_another_python_reads_a_strategy_from_its_file(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pythons, "interpreter", lambda name: saying("3.99.0"))
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(FILE)
+    ready = preflight.prepare(TRIAL.replace(strategy="own.py:mine", **{"strategy.size": 7}))
+
+    assert ready.function == f"{tmp_path}/own.py:mine"
+    assert not [one for one in ready.path if one.startswith(sys.prefix)]
+    loaded = lifeline.load(ready.function, dict(ready.trial.options))
+    assert asyncio.run(loaded("fetch", [], 1)) == ("fetch", 7)
+
+
+def test_packages_and_paths_are_code_and_the_client_is_what_it_was() -> None:
+    assert TRIAL.replace(python="./python").named_code == {
+        "packages": "lab_asked",
+        "python": "./python",
+    }
+    assert Trial(packages=["a >= 1", "b"]) == Trial(packages="a>=1 b")
+    assert pythons.of(Trial()) is None
+
+
+def test_a_baseline_has_the_python_of_each_arm(built: Record) -> None:
+    now = [({}, TRIAL)]
+    before = Baseline(lab.Run(built))
+
+    assert before.check(now, [built.environment]) == []
+    with pytest.raises(BadInput, match=r"python is 2\.7 and was"):
+        before.check(now, [built.environment | {"python": "2.7"}])
