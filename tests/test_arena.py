@@ -365,25 +365,7 @@ async def test_each_fault_is_found_from_another_process(code: str) -> None:
     assert judge("x", await run_exam(trial_of(function))).codes == [code]
 
 
-LOCK_IN_A_CELL = """
-import asyncio
-from time import perf_counter
-LOCK = asyncio.Lock()
-
-async def one(fetch, items, limit):
-    due = perf_counter()
-    async def call(item):
-        async with LOCK:
-            return await fetch(item)
-    failed = 0
-    for start in range(0, len(items), 2):
-        while perf_counter() < due:
-            await asyncio.sleep(0.01)
-        due += 0.02
-        found = await asyncio.gather(*map(call, items[start : start + 2]), return_exceptions=True)
-        failed += sum(isinstance(each, Exception) for each in found)
-    return {"planned": len(items), "ok": len(items) - failed, "failed": failed, "limit": limit}
-"""
+LOCK_IN_A_CELL = checks("arena.toml", "lock")
 
 
 async def exits(fetch: Any, items: Any, limit: int) -> None:

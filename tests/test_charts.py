@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 import msgspec
 import pytest
+from machines import checks
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -653,12 +654,7 @@ def test_phases_of_an_arm_are_those_of_all_its_requests_and_an_untraced_one_is_n
 # By name
 
 
-TITLES = {
-    "memory": "Peak memory by strategy",
-    "latency_max_s": "Latency, longest by strategy",
-    "latency": "Latency by percentile",
-    "phases": "Mean latency by phase for each strategy",
-}
+TITLES = dict(checks("charts.toml", "titles"))
 
 
 @pytest.mark.parametrize(("kind", "title"), TITLES.items())

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from factories import STUDIES, make_record
+from machines import checks
 from programs import here
 
 import labkit as lab
@@ -131,12 +132,7 @@ async def test_an_experiment_that_fails_decides_nothing(
 
 
 def test_bad_input_is_refused(tmp_path: Path) -> None:
-    for given, message in (
-        ({"ids": ["body-cp"]}, "did you mean 'body-cap'"),
-        ({"scale": "smok"}, "did you mean 'smoke'"),
-        ({"ids": ["body-cap"], "repeats": 0}, "repeats is 0"),
-        ({"ids": ["body-cap"], "seed": -1}, "seed is -1"),
-    ):
+    for given, message in checks("claims.toml", "refused"):
         with pytest.raises(BadInput, match=message):
             asyncio.run(lab.check_claims(**given, store=Store(tmp_path)))
     assert not list(tmp_path.iterdir())

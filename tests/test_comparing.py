@@ -336,13 +336,7 @@ def test_a_thing_that_is_measured_twice_differs_in_5_percent_at_most(
     assert found / most <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / most)
 
 
-NAMES = {
-    "python -m aiohttp.web -P {port} app:of": "aiohttp.web",
-    "/usr/bin/granian --port {port} app:app": "granian",
-    "uvicorn app:app --port {port}": "uvicorn",
-    "uvicorn app:app --port {port} --workers 2 --reload": "uvicorn --workers 2 --reload",
-    "uvicorn app:app --port {port} --workers 3": "uvicorn --workers 3",
-}
+NAMES = dict(checks("comparing.toml", "commands"))
 
 
 def test_commands_are_shown_by_what_tells_them_apart() -> None:

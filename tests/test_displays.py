@@ -12,6 +12,7 @@ import bleach
 import msgspec
 import pytest
 from factories import load_study, make_function, make_record, make_study
+from machines import checks
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure as Drawing
 from matplotlib.image import imread
@@ -36,13 +37,8 @@ from labkit.studies import study_file
 ALIVE = "\x1b]0;x\x07\x9b31m\u202e\u200b\x7f"
 EVIL = f'<img src=x onerror="alert(1)"><script>alert(2)</script>{ALIVE}'
 MAX_CHARACTERS = 200_000
-_KNOWN_TAGS = """
-h1 h2 h3 h4 h5 h6 br b i strong em a pre code img tt div ins del sup sub p ol ul table thead tbody
-tfoot blockquote dl dt dd kbd q samp var hr ruby rt rp li tr td th s strike summary details caption
-figure figcaption abbr bdo cite dfn mark small span time wbr
-"""
 # What is left of a page on GitHub; of pictures only those with an address.
-GITHUB = frozenset(_KNOWN_TAGS.split())
+GITHUB = frozenset(checks("displays.toml", "github").split())
 
 ARMS = {
     "gather": {"wall_s": 2.0, "throughput_rps": 500.0},

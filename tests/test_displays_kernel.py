@@ -64,14 +64,7 @@ def test_an_error_in_a_cell_is_its_sentence_alone(lab: Kernel) -> None:
         assert lab.run(code)["error"][0]["traceback"] == shown
 
 
-COMPLETED = """
-from IPython.core.completer import provisionalcompleter
-
-def completed(code):
-    with provisionalcompleter():
-        return {one.text for one in get_ipython().Completer.completions(code, len(code))}
-run, trial = lab.Run.__new__(lab.Run), lab.Trial()
-"""
+COMPLETED = checks("displays.toml", "completed")
 
 
 def test_tab_completes_public_names_settings_and_kinds(lab: Kernel) -> None:
@@ -85,15 +78,7 @@ def test_tab_completes_public_names_settings_and_kinds(lab: Kernel) -> None:
     assert lab.value('completed("run.plot(kind=\'waterf")') == "{'waterfall'}"
 
 
-BLOCKS = """
-async def blocks(fetch, items, limit):
-    import asyncio
-
-    task = asyncio.ensure_future(fetch(0))
-    await asyncio.sleep(2)  # long enough for progress to be reported on any machine
-    while True:
-        pass
-"""
+BLOCKS = checks("displays.toml", "blocks")
 
 
 def stopped(lab: Kernel, code: str, when: str = "1 in flight") -> str:

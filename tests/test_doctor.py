@@ -111,18 +111,11 @@ def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_turbo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    boost, no_turbo = tmp_path / "boost", tmp_path / "no_turbo"
-    monkeypatch.setattr(environment, "BOOST", boost)
-    monkeypatch.setattr(environment, "NO_TURBO", no_turbo)
+    monkeypatch.setattr(environment, "BOOST", tmp_path / "boost")
+    monkeypatch.setattr(environment, "NO_TURBO", tmp_path / "no_turbo")
     assert environment.turbo() is None
-    for path, text, state in [
-        (no_turbo, "0\n", "on"),
-        (no_turbo, "1\n", "off"),
-        (boost, "1\n", "on"),
-        (boost, "0\n", "off"),
-        (boost, "?\n", "unknown"),
-    ]:
-        path.write_text(text)
+    for name, text, state in checks("doctor.toml", "turbo"):
+        (tmp_path / name).write_text(text)
         assert environment.turbo() == state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -16,15 +17,13 @@ from programs import labkit
 from labkit.cli import doctor as command
 from labkit.errors import TrialFailed
 from labkit.lab import workshop
-from labkit.lab.workshop import Needs, Readiness, Tried
+from labkit.lab.workshop import Readiness, Tried
 from labkit.launch import launcher, process
 from labkit.record.record import Record
 
-NEEDS = Needs(peak_mb=300, workshop_mb=450, minutes=60, databases=["08", "09"])
-NAMES = [
-    "Python", "cores", "memory", "disk", "JupyterLab", "kernel", "ipywidgets", "trial",
-    "open files (hard limit)", "databases", "clock",
-]  # fmt: skip
+NEEDS = [SimpleNamespace(**one) for one in checks("doctor_workshop.toml", "notebooks")]
+NAMES = checks("doctor_workshop.toml", "names")
+UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "12_the_ledger", "workshop_minutes": None})
 LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
 TAKES = "scale workshop will take about 60 minutes of computing in all"
 DIED = {"tried": {"record": TrialFailed("it died")}}
@@ -35,7 +34,7 @@ def measured(ok: int = 2_000, cpu_us: float | None = 100.0, efficiency: float = 
     return make_record(settings={"loop": "uvloop"}, wall_s=2.1, efficiency=efficiency, **dotted)
 
 
-def judged(needs: Needs = NEEDS, **changes: Any) -> Readiness:
+def judged(needs: Any = NEEDS, **changes: Any) -> Readiness:
     """Return what is decided of the good machine with changes, also of what was tried there."""
     record = measured(**changes.pop("measured", {}))
     ran = Tried(record=record, lab=LAB, kernel=KERNEL)._replace(**changes.pop("tried", {}))
@@ -71,7 +70,7 @@ def test_a_slow_one_is_ready_for_smoke(cores: int, cpu_us: Any, minutes: int, re
 
 
 def test_notebooks_that_give_no_minutes_are_named() -> None:
-    readiness = judged(NEEDS._replace(uncounted=["12_the_ledger"]))
+    readiness = judged([*NEEDS, UNCOUNTED])
 
     assert readiness.conclusion() == f"Ready; {TAKES}, besides 12_the_ledger (see its opening)."
 

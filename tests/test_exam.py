@@ -15,6 +15,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
+from machines import checks
 
 from labkit.measured import strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
@@ -173,18 +174,7 @@ def test_the_clocks_are_ahead_with_the_loop_and_only_meanwhile() -> None:
     assert {name: getattr(time, name) for name in names} == real
 
 
-LOCK_IN_A_CELL = """
-import asyncio
-LOCK = asyncio.Lock()
-
-async def one(fetch, items, limit):
-    source = iter(items)
-    async def work():
-        for item in source:
-            async with LOCK:
-                await fetch(item)
-    await asyncio.gather(*(work() for _ in range(limit)))
-"""
+LOCK_IN_A_CELL = checks("arena.toml", "worker_lock")
 
 
 def test_a_lock_of_a_cell_is_new_in_each_scenario() -> None:

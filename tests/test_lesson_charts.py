@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from machines import checks
 
 import lesson_charts as charts
 from labkit.errors import BadInput
 
-LOG = [
-    {"connection": 4, "target": "/slow", "began_s": 5.0, "ended_s": 5.2},
-    {"connection": 7, "target": "/other", "began_s": 5.05, "ended_s": 5.06},
-    {"connection": 4, "target": "/behind", "began_s": 5.2, "ended_s": 5.2},
-    {"connection": 7, "target": "/unanswered", "began_s": 5.07, "ended_s": None},
-]
+LOG = checks("charts.toml", "log")
 
 
 def test_turns_stand_by_connection_and_in_order() -> None:

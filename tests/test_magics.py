@@ -77,14 +77,7 @@ def test_cell_that_fails_shows_its_error_and_its_profile(run: Run) -> None:
 
 @pytest.mark.slow
 def test_bad_options_run_nothing(run: Run) -> None:
-    for options, says in [
-        ("--clock wal", "did you mean 'wall'"),
-        ("--sort time", "self, total, calls, mean"),
-        ("--rows 0", "rows is 0"),
-        ("--into 1x", "the name of a variable"),
-        ("--bogus", "%%labprof: unrecognized arguments: --bogus; usage"),
-        ("--into 'x", "does not parse (No closing"),
-    ]:
+    for options, says in checks("magics.toml", "refused"):
         output = run(f"%%labprof {options}\nran = True")
         assert output["error"][0]["ename"] == "BadInput"
         assert says in output["error"][0]["evalue"]

@@ -9,22 +9,9 @@ from typing import Any
 
 import pytest
 from kernels import Kernel, kernel
+from machines import checks
 
-PANEL = """\
-import threading
-import labkit as lab
-from labkit.lab import facade as inner
-
-if "through" not in globals():
-    through = inner.run
-
-async def run(*args, **kwargs):
-    threads.append(threading.current_thread().name)
-    return await through(*args, **kwargs)
-
-inner.run, threads = run, []
-bench = lab.panel(lab.Trial(requests=20, limit=10))
-"""
+PANEL = checks("panel.toml", "cell")
 CLICK = {"method": "custom", "content": {"event": "click"}}
 
 
@@ -108,11 +95,7 @@ def test_a_run_goes_on_when_its_subshell_ends_and_is_stopped_from_another(cells:
     assert cells.value("bench.run_button.disabled") == "False"
 
 
-OWN = """
-async def own(fetch, items, limit):
-    for item in list(items)[:{count}]:
-        await fetch(item)
-"""
+OWN = checks("panel.toml", "own")
 
 
 def test_a_function_of_a_cell_that_was_run_again_is_what_runs(cells: Kernel) -> None:

@@ -269,7 +269,7 @@ def test_pairs_are_of_the_arms_of_each_repeat(pairs: list[Any], chance: Any) -> 
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"wall_s": None}, {"verdict": "invalid"}, {"repeat": 1}, {"study": "another"}],
+    [{}, {"wall_s": None}, {"repeat": 1}, {"study": "another"}],
 )
 def test_a_block_without_a_trusted_number_has_none(changes: dict[str, Any]) -> None:
     first = make_record(axes=GATHER, study="s", wall_s=6.0)

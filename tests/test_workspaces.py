@@ -22,19 +22,11 @@ from labkit.cli import notebooks, servers
 from labkit.cli.notebooks import NotebookInfo, copied, digest, index_page, prepare, steps
 from labkit.cli.servers import JUPYTER_CONFIG
 from labkit.errors import BadInput, LabError, NotInstalled
-from labkit.lab.workshop import Needs
 from labkit.record import store
 
 NOTEBOOKS = paths.notebooks()
 OWN = [paths.CHECKOUT, NOTEBOOKS, NOTEBOOKS / "mine", Path(paths.__file__).parent / "charts"]
-INFO = {
-    "title": "A title",
-    "does": "Do this with that.",
-    "minutes": 20,
-    "peak_mb": 300,
-    "workshop_mb": 450,
-    "workshop_minutes": 7,
-}
+INFO = checks("workspaces.toml", "info")
 
 
 def notebook(title: str = "A title", **info: Any) -> str:
@@ -352,13 +344,6 @@ def test_a_notebook_without_its_entry_is_said(tmp_path: Path, text: str) -> None
 
     with pytest.raises(LabError, match=r"07_x.ipynb: its metadata has no valid entry 'labkit'"):
         notebooks.read(path)
-
-
-def test_needs_of_all() -> None:
-    infos = [info(), info(name="08_y", databases=True, workshop_minutes=None, peak_mb=310)]
-
-    assert Needs.of(infos) == (310, 450, 7, ["08"], ["08_y"])
-    assert Needs.of([]) == (0, 0, 0, [], [])
 
 
 @pytest.mark.parametrize("about", notebooks.read_all(NOTEBOOKS), ids=lambda about: about.name)

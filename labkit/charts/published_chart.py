@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.charts import axes, figure, style
 from labkit.charts.bar_chart import GROUP, Group, grouped, how_to_read
 from labkit.charts.figure import Chart, Trust
@@ -32,12 +32,7 @@ _BAR_IN, _THIN_BAR_IN = 0.36, 0.27
 # those of each scale get a row of panels of their own, and a note says how.
 
 _METRICS = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
-_FLOOR: dict[str, Any] = {
-    "color": style.INK,
-    "linestyle": "--",
-    "linewidth": 1.8,
-    "label": "floor: the server's delays in this order",
-}
+_FLOOR: dict[str, Any] = paths.table("charts.toml")["floor"]
 
 
 @dataclass(frozen=True, kw_only=True)

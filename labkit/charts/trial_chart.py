@@ -207,9 +207,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
     for label, traced in spent.items():
         requests = sum(one.n for one in traced)
         if requests:
-            sums_s = (
-                [one.n * getattr(one.spent_s, name).mean for one in traced] for name in PHASES
-            )
+            sums_s = [[one.n * getattr(one.spent_s, of).mean for one in traced] for of in PHASES]
             means_s[label] = [sum(of_phase) / requests for of_phase in sums_s]
     if not means_s:
         raise refusal("none-traced" if any(spent.values()) else "no-phases")

@@ -48,8 +48,8 @@ def doctor(
 
         examination: machines.Examination
         if workshop:
-            needs = workshops.Needs.of(notebooks.read_all(paths.notebooks()))
-            examination = terminal.wait(workshops.examine(needs), stored="nothing of it is stored")
+            examine = workshops.examine(notebooks.read_all(paths.notebooks()))
+            examination = terminal.wait(examine, stored="nothing of it is stored")
         else:
             examination = machines.examine(machines.read())
         width = max(len(check.name) for check in examination.checks)

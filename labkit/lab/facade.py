@@ -343,16 +343,10 @@ async def ladder(
     `short` takes less than a minute; `repeats`, and `seconds` of measuring each time, replace the
     scale's own.
     """
-    found = await run_file(
-        study_file.load("ladder"),
-        "short" if short else "full",
-        only=rungs,
-        repeats=repeats,
-        seconds=seconds,
-        seed=seed,
-        store=store,
-        reporter=reporter,
-    )
+    how: dict[str, Any] = {"repeats": repeats, "seconds": seconds, "seed": seed}
+    how |= {"store": store, "reporter": reporter}
+    scale = "short" if short else "full"
+    found = await run_file(study_file.load("ladder"), scale, only=rungs, **how)
     assert isinstance(found, Ladder)
     return found
 

@@ -39,31 +39,6 @@ CELL = "import sys, labkit\nprint('runs', sys.prefix)"
 _WORKSHOP_SCALE = "scale workshop"
 
 
-class Needs(NamedTuple):
-    """What the notebooks need: megabytes of the largest at each scale, and the machine's minutes.
-
-    `databases` are the numbers of those that need a database, `uncounted` the names of those that
-    give no minutes.
-    """
-
-    peak_mb: int
-    workshop_mb: int
-    minutes: float
-    databases: Sequence[str]
-    uncounted: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, notebooks: Sequence[Any]) -> Needs:
-        """Return what all of these need, by their metadata (`cli.notebooks.NotebookInfo`)."""
-        return cls(
-            peak_mb=max((one.peak_mb for one in notebooks), default=0),
-            workshop_mb=max((one.workshop_mb for one in notebooks), default=0),
-            minutes=sum(one.workshop_minutes or 0 for one in notebooks),
-            databases=[one.name.partition("_")[0] for one in notebooks if one.databases],
-            uncounted=[one.name for one in notebooks if one.workshop_minutes is None],
-        )
-
-
 # What a program printed or why it failed, whether it failed, and its seconds.
 Output = tuple[str, bool, float]
 
@@ -111,8 +86,12 @@ class Readiness(Examination):
         return found | {"ready": self.ready, "workshop_minutes": round(self.minutes)}
 
 
-async def examine(needs: Needs) -> Readiness:
-    """Check everything that a workshop needs of this machine."""
+# The metadata of a notebook: what `cli.notebooks.NotebookInfo` has.
+Notebook = Any
+
+
+async def examine(notebooks: Sequence[Notebook]) -> Readiness:
+    """Check everything that a workshop on these notebooks needs of this machine."""
     machine = await asyncio.to_thread(doctor.read)
     loop = "asyncio" if "uvloop" in machine.missing else "uvloop"
     trial = Trial(requests=REQUESTS, limit=LIMIT, delay=str(DELAY_S), loop=loop)
@@ -121,7 +100,7 @@ async def examine(needs: Needs) -> Readiness:
         record = await launcher.run(trial, keep=lambda record: None)
     except LabError as error:
         record = error
-    return judge(needs, machine, Tried(record, await output(LAB), await output(KERNEL)))
+    return judge(notebooks, machine, Tried(record, await output(LAB), await output(KERNEL)))
 
 
 async def output(words: Sequence[str]) -> Output:
@@ -139,8 +118,10 @@ async def output(words: Sequence[str]) -> Output:
     return f"does not start: {last[:100]}", True, ended.wall_s
 
 
-def judge(needs: Needs, machine: Machine, tried: Tried) -> Readiness:
+def judge(notebooks: Sequence[Notebook], machine: Machine, tried: Tried) -> Readiness:
     """Decide what the machine is ready for. Pure."""
+    peak_mb = max((one.peak_mb for one in notebooks), default=0)
+    workshop_mb = max((one.workshop_mb for one in notebooks), default=0)
     usable, free_mb, disk = machine.usable_cores, machine.free_memory / 1e6, machine.free_disk
     used_us, ok, efficiency, trial = None, 0, 0.0, f"failed: {tried.record}"
     if isinstance(tried.record, Record):
@@ -156,9 +137,9 @@ def judge(needs: Needs, machine: Machine, tried: Tried) -> Readiness:
     python = machine.environment["python"]
     labkit = f"labkit {machine.environment['versions']['labkit'] or 'not installed'}"
     is_supported = (3, 11) <= tuple(map(int, python.split(".")[:2])) < (3, 14)
-    memory = f"{free_mb:,.0f} MB available, the largest notebook takes {needs.peak_mb} MB "
-    memory += f"({needs.workshop_mb} at scale workshop)"
-    is_low = free_mb < needs.workshop_mb + BESIDE_MB
+    memory = f"{free_mb:,.0f} MB available, the largest notebook takes {peak_mb} MB "
+    memory += f"({workshop_mb} at scale workshop)"
+    is_low = free_mb < workshop_mb + BESIDE_MB
     kernel, failed, kernel_s = tried.kernel
     if not failed:
         prefix = kernel.removeprefix("runs ")
@@ -166,15 +147,16 @@ def judge(needs: Needs, machine: Machine, tried: Tried) -> Readiness:
         astray = "ran no cell" if prefix == kernel else f"belongs to another Python, in {prefix}"
         kernel = astray if failed else f"started and ran a cell in {kernel_s:.1f} s"
     front_end = "front end installed" if machine.has_front_end else "front end missing"
-    numbers = " and ".join(needs.databases)
+    numbers = " and ".join(one.name.partition("_")[0] for one in notebooks if one.databases)
     missing = [name for name in DRIVERS if name in machine.missing]
     databases = f"{', '.join(missing)} missing" if missing else "installed"
     shared = {one.name: one for one in doctor.examine(machine).checks}
     found = Readiness()
-    found.minutes, found.uncounted = needs.minutes * slower, needs.uncounted
+    found.minutes = slower * sum(one.workshop_minutes or 0 for one in notebooks)
+    found.uncounted = [one.name for one in notebooks if one.workshop_minutes is None]
     found.add("Python", f"{python}, {labkit}", bad=not is_supported)
     found.add("cores", f"{usable} usable, {speed}", usable < 2 or slower > MAX_SLOWNESS)
-    found.add("memory", memory, is_low, free_mb < needs.peak_mb)
+    found.add("memory", memory, is_low, free_mb < peak_mb)
     found.add("disk", f"{disk / 1e9:,.1f} GB free here", disk < LOW_DISK, disk < MIN_DISK)
     found.add("JupyterLab", tried.lab[0], bad=tried.lab[1])
     found.add("kernel", kernel, bad=failed)

@@ -60,18 +60,9 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         return f"{'PASS' if self.right else 'FAIL'} {self.exercise}: {self.says}"
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
-        # The text takes the page's own colour; only the mark and the bar have one of their own.
-        colour, mark = (
-            ("var(--jp-success-color1, #388e3c)", "\N{HEAVY CHECK MARK}")
-            if self.right
-            else ("var(--jp-error-color1, #d32f2f)", "\N{HEAVY BALLOT X}")
-        )
-        html = (
-            f'<div role="status" style="border-left: 4px solid {colour}; padding: 2px 10px;">'
-            f'<b style="color: {colour};">{mark} {escape(self.exercise)}</b> '
-            f"{prose(self.says)}</div>"
-        )
-        return {"text/plain": repr(self), "text/html": html}
+        look = paths.table("tables.toml")["answer"]["right" if self.right else "wrong"]
+        words = {"name": escape(self.exercise), "says": prose(self.says)}
+        return {"text/plain": repr(self), "text/html": paths.sentence("answer", **look, **words)}
 
 
 def exercise(name: str) -> Callable[[Grade], Grade]:

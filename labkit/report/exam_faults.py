@@ -119,15 +119,11 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
 
 def _ended(run: ScenarioResult) -> tuple[str, Any]:
     """Return the fault of a run that did not return."""
-    so_far = (
-        f"with {run.planned} items, of which {run.failing} failed, and a limit of {run.limit}, "
-        f"{run.missing} were not fetched after {run.calls:,} calls"
-    )
     if run.end == "raised":
         return "raises", run
     if run.end == "endless" and not run.failing:
         return "repeats-items", run
-    return ("too-slow" if run.end == "late" else "never-ends"), so_far
+    return ("too-slow" if run.end == "late" else "never-ends"), paths.sentence("so-far", run=run)
 
 
 def _over_limit(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:

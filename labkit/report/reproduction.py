@@ -24,12 +24,8 @@ class Reproduction(FileStudy):
     """
 
     @cached_property
-    def _counted(self) -> stats.DataFrame:
-        return stats.counted(self._frame, self.by)
-
-    @cached_property
     def _summary(self) -> stats.DataFrame:
-        return stats.summary_of(self.records, self.by, self._counted)
+        return stats.summary_of(self.records, self.by, stats.counted(self._frame, self.by))
 
     def omissions(self) -> list[str]:
         """Return which runs no figure is of, and why: left out, made again, not run."""

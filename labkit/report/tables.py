@@ -156,6 +156,10 @@ def _returned(record: Record) -> str:
     return text if len(text) <= MAX_RETURNED else f"{text[:MAX_RETURNED]}..."
 
 
+# The settings of a target that stand beside its name.
+_TARGET = ("delay", "api", "loop", "rows", "query_s", "query_work", "keys", "value_bytes")
+
+
 def of_run(record: Record) -> Table:
     """Return one record, a line a figure."""
     trial, rows = record.trial, list[list[str]]()
@@ -172,7 +176,10 @@ def of_run(record: Record) -> Table:
             rows.append(["strategy", f"{how} over {over} on {trial['loop']}"])
         options = ", ".join(f"{name} {value}" for name, value in trial.get("options", {}).items())
         rows += [["options", options]] if options else []
-        called = ", ".join(filter(None, [record.called, _settings(trial["target"])]))
+        target = [
+            f"{name} {trial['target'][name]}" for name in _TARGET if trial["target"].get(name)
+        ]
+        called = ", ".join(filter(None, [record.called, *target]))
         rows += [["workload", _workload(trial["workload"])], ["target", called]]
         counts = record.counts
         why = f" ({counts.why})" if counts.failures else ""
@@ -197,24 +204,12 @@ def of_run(record: Record) -> Table:
 
 
 def _workload(workload: Mapping[str, Any]) -> str:
-    rate, stages, seconds = (workload.get(name) for name in ("rate", "stages", "seconds"))
-    think, staged = workload.get("think", "0"), workload.get("stages_of", "rate") if stages else ""
-    most = "at most " if rate or staged else ""
-    texts = {
-        f"{workload['requests'] or 0:,} requests": workload["requests"],
-        f"{seconds or 0:g} s": seconds,
-        f"stages of the {staged}: {stages}": stages,
-        f"{rate or 0:,g} a second, {workload.get('arrival')}": rate,
-        f"{most}{workload['limit']:,} at a time": staged != "limit",
-        f"{think} s between two calls": think != "0",
-        f"after a warm-up of {workload.get('warmup')}": workload.get("warmup"),
-    }
-    return ", ".join(text for text, is_so in texts.items() if is_so)
-
-
-def _settings(target: Mapping[str, Any]) -> str:
-    names = ("delay", "api", "loop", "rows", "query_s", "query_work", "keys", "value_bytes")
-    return ", ".join(f"{name} {target[name]}" for name in names if target.get(name))
+    given = {name: value for name, value in workload.items() if value not in (None, 0, "0")}
+    if given.get("stages") and given.get("stages_of") == "limit":
+        del given["limit"]
+    how = {"stages_of": "rate", "most": "at most " if {"rate", "stages"} & given.keys() else ""}
+    words = paths.table("tables.toml")["workload"]
+    return ", ".join(words[name].format(**how | given) for name in words if name in given)
 
 
 def _sentence(record: Record) -> str:

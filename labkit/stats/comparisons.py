@@ -182,7 +182,7 @@ def compare_pairs(
     asked for each way counts once, as its intervals are reciprocals.
     """
     # A record that is not valid may count by its memory: which count is decided here alone.
-    frame, pairs = frame.assign(verdict="valid"), list(pairs)
+    frame, pairs = frame.copy(), list(pairs)
     arms = {frames.arm_label(one): one for pair in pairs for one in pair}
     among = len(metrics) * len({frozenset(map(frames.arm_label, pair)) for pair in pairs})
     found: dict[tuple[int, str], Against] = {}

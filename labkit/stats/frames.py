@@ -293,8 +293,8 @@ def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | Non
 def by_block(frame: stats.DataFrame, name: str, settings: Mapping[str, Any]) -> Blocks:
     """Return the metric of an arm by interleaved block (study and repeat).
 
-    It is None where its record is invalid or has no number. Raises `BadInput` for an arm that does
-    not exist or that settings leave ambiguous.
+    It is None where its record has no number. Raises `BadInput` for an arm that does not exist or
+    that settings leave ambiguous.
     """
     _check_columns(frame, settings)
     rows = frame
@@ -303,12 +303,9 @@ def by_block(frame: stats.DataFrame, name: str, settings: Mapping[str, Any]) -> 
     if rows.empty:
         raise BadInput(f"no record has the settings {dict(settings)}: name an arm that was run")
     found: Blocks = {}
-    for study, repeat, verdict, value in zip(
-        rows["study"], rows["repeat"], rows["verdict"], rows[name], strict=True
-    ):
-        block = (study, repeat)
+    for *named, value in zip(rows["study"], rows["repeat"], rows[name], strict=True):
+        block = tuple(named)
         if block in found:
-            raise refusal("several", settings=dict(settings), repeat=repeat)
-        trusted = verdict != "invalid" and math.isfinite(value)
-        found[block] = float(value) if trusted else None
+            raise refusal("several", settings=dict(settings), repeat=block[1])
+        found[block] = float(value) if math.isfinite(value) else None
     return found

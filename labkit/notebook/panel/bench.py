@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 import msgspec
 
-from labkit import stats
+from labkit import paths, stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.escaping import escape
 from labkit.lab import progress
@@ -44,10 +44,7 @@ T = TypeVar("T")
 NOTHING = "Nothing was measured yet: press Run."
 STYLE = f"<style>{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
 # A page that came by plain HTTP from another host has no other way to the clipboard.
-COPY = (
-    "getSelection().selectAllChildren(this.nextElementSibling); this.innerText = "
-    "document.execCommand('copy') ? 'copied' : 'selected: press Ctrl+C or Cmd+C'"
-)
+COPY = paths.table("options.toml")["panel"]["copy"]
 # What names an arm of a panel: every setting, of which those that differ are shown.
 Arm = Mapping[str, Any]
 
