@@ -501,6 +501,7 @@ def group_of_all(name, pause_s):
 group_of_all("a_task_group_of_all", lambda _: 0)
 group_of_all("a_pause_after_many_tasks", lambda number: 0.1 if number % 500 == 499 else 0)
 group_of_all("a_second_before_each_task", lambda _: 1)
+group_of_all("a_long_pause_before_every_four_tasks", lambda number: 0 if number % 4 else 3)
 
 
 @broken("unbounded-tasks")

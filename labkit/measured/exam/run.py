@@ -32,9 +32,10 @@ MAX_SCENARIO_S, MAX_SERVER_S = 18.0, 10.0
 MAX_CALLS = 30
 # A task that was cancelled, and not waited for, is gone after a turn or two.
 GRACE_TURNS, MAX_LEFT_TICKS = 10, 10
-MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 2.0, 1.2
-# So long in accelerated time, or so many turns of one that polls, without a change: settled.
-SETTLED_S, SETTLED_TURNS = 2.5, 3_000
+MIN_CHECK_S, MAX_CHECK_S, CHECK_GROWTH = 0.02, 20.0, 1.3
+# So long in accelerated time, or so many turns of one that polls, without a change: settled. It is
+# longer than most pauses, each of which a strategy may make before some more of its tasks.
+SETTLED_S, SETTLED_TURNS = 100.0, 3_000
 # By its own time, which is real time less what a busy machine made it wait for a core.
 MAX_SETTLING_S = 10.0
 WATCHED_S = 0.3
