@@ -44,9 +44,9 @@ MIN_OWN = (3, 11)
 # Seconds that uv may take for one environment, and an interpreter to say what it is.
 BUILD_S, SAY_S = 900.0, 60.0
 USUAL = ("/usr/bin", "/usr/local/bin")
-MAX_WHY = 300
+MAX_WHY = 200
 _ABOUT = "labkit.json"
-# Lines that tell why a program failed; the first and the last two are shown.
+# Lines that tell why a program failed; the first and the last two are shown, so much of each.
 _WHY = re.compile(r"(?:error|cause|hint|\w+Error): (?!Command )")
 # Environments in which this process has tried the client.
 _tried: set[str] = set()
@@ -101,6 +101,11 @@ class Environment:
         about["versions"]["labkit"] = environment.version("labkit")
         return {name: about[name] for name in ("python", "implementation", "build", "versions")}
 
+    @property
+    def is_built(self) -> bool:
+        """Return True if it is there, and its Python still is."""
+        return (self.folder / _ABOUT).is_file() and Path(self.python).is_file()
+
     def __str__(self) -> str:
         name = self.says["implementation"].replace("CPython", "Python")
         listed = f" with {', '.join(self.packages)}" if self.packages else ""
@@ -120,7 +125,7 @@ class Environment:
         """Build it, unless it is there; `tell` gets what is built. Raises `BadInput`."""
         root = paths.environments()
         try:
-            if not _is_whole(self.folder):
+            if not self.is_built:
                 tell(str(self))
                 root.mkdir(parents=True, exist_ok=True)
                 with paths.temporary_folder("environment", within=str(root)) as (part, _):
@@ -170,7 +175,8 @@ class Environment:
         if child.status:
             lines = [line.strip() for line in (errors or out).splitlines() if line.strip()] or [""]
             told = [*filter(_WHY.match, lines)] or lines[-1:]
-            why = "; ".join(dict.fromkeys([told[0], *told[-2:]]))[:MAX_WHY].rstrip(".")
+            told = [one[:MAX_WHY].rstrip(".") for one in (told[0], *told[-2:])]
+            why = "; ".join(dict.fromkeys(told))
             raise refusal(sentence, what=self, why=why)
 
 
@@ -188,7 +194,9 @@ def of(trial: Trial) -> Environment | None:
 
 def bare(trial: Trial) -> Environment:
     """Return an environment of the Python and the packages of a trial, and no more."""
-    return Environment(interpreter(trial.switches.python), trial.switches.packages.split())
+    words = trial.switches.packages.split()  # a path is one of the current folder's
+    found = [str(Path(one).expanduser().absolute()) if one[0] in "./~" else one for one in words]
+    return Environment(interpreter(trial.switches.python), found)
 
 
 def with_client(trial: Trial) -> Environment:
@@ -259,11 +267,6 @@ def _uv(asked: object) -> str:
     if (uv := shutil.which("uv", path=os.pathsep.join(beside))) is None:
         raise NotInstalled(f"an environment of {asked}", "uv", "environments")
     return uv
-
-
-def _is_whole(folder: Path) -> bool:
-    """Return True if the environment is there, and its Python still is."""
-    return (folder / _ABOUT).is_file() and (folder / "bin" / "python").is_file()
 
 
 def listed() -> list[dict[str, Any]]:
