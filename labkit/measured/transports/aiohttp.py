@@ -254,7 +254,6 @@ def _in_force(session: aiohttp.ClientSession, asked: AiohttpTransport) -> dict[s
         "read_bufsize": session._read_bufsize,
         "retry_dropped": session._retry_connection,
         "trace": bool(session.trace_configs),
-        "c_extensions": aiohttp.http_parser.HttpResponseParser.__module__.endswith("_http_parser"),
     }
 
 
