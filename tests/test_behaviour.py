@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import sys
 import zlib
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +11,6 @@ from urllib.parse import quote
 import brotli
 import msgspec
 import pytest
-from backports import zstd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from machines import checks
@@ -20,6 +21,10 @@ from labkit.measured.targets.http.engine import Stats
 from labkit.measured.targets.http.messages import Answer, Chunks, Request
 from labkit.spec import delays
 from labkit.spec.targets import HttpServer
+
+zstd = importlib.import_module(
+    "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+)
 
 PLAIN = HttpServer()
 RANDOM = "randint(0,3)*0.1"

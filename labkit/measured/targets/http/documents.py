@@ -9,6 +9,7 @@ imported when the first body needs it.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -83,7 +84,10 @@ def _brotli(body: bytes, level: int) -> bytes:
 
 
 def _zstd(body: bytes, level: int) -> bytes:
-    from backports import zstd
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
 
     return zstd.compress(body, level)
 
