@@ -33,7 +33,7 @@ NOTEBOOKS_LAX := $(filter-out $(NOTEBOOKS_STRICT),$(sort $(wildcard notebooks/*.
 NBVAL := $(PYTEST) -p nbval_kernels -p no:python -p no:randomly --nbval-current-env \
 	--nbval-cell-timeout=300 --timeout=330 $(PARALLEL) --dist loadscope
 
-.PHONY: help setup reproduce reference test lint tests coverage mutants lab notebooks breaks exercises browser size format lock clean
+.PHONY: help setup reproduce reference test lint tests coverage mutants lab notebooks breaks exercises browser pythons size format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -55,8 +55,8 @@ reference: $(READY) ## measure the stored references anew; STUDY=garcia-2018 SCA
 
 # The browser's tests wait far more than they compute: beside the others they take no time of their
 # own. The notebooks' trials compute on both cores, so that nothing runs beside them.
-test: $(READY) ## run every check: lint, format, types, layers, tests, browser, notebooks
-	@$(MAKE) --no-print-directory --jobs=2 lint tests browser
+test: $(READY) ## run every check: lint, types, tests, browser, other Pythons, notebooks
+	@$(MAKE) --no-print-directory --jobs=2 lint tests browser pythons
 	@$(MAKE) --no-print-directory notebooks
 
 lint: $(READY) ## check style, format, types and layers
@@ -107,6 +107,9 @@ exercises: $(READY) ## write notebooks/exercises anew from the solutions in the 
 browser: $(READY) ## drive JupyterLab in Chromium; leaves screenshots in results/browser
 	$(PYTEST) -n 2 -p no:nbval --dist worksteal -m browser tests/browser
 
+pythons: $(READY) ## run the quick tests on the other Pythons at hand; PYTHONS='3.13 3.14'
+	MAKEFLAGS= PYTHONDONTWRITEBYTECODE= VENV=$(VENV) PYTHONS="$(PYTHONS)" .ci/pythons
+
 size: $(READY) ## print the size of the package by folder, and its limits
 	$(BIN)/python tests/size.py
 
@@ -134,10 +137,10 @@ $(READY): pyproject.toml requirements.lock | $(UV)
 
 # A name on the PATH need not work (a version manager's shim for a version that is not chosen), and
 # a Python may come without venv: each is tried.
-USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
 $(UV):
-	@for python in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	@for python in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
 		if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \
 			"$$python" -m venv --clear $(VENV); \
 			awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements.lock > $(VENV)/uv.txt; \
@@ -146,6 +149,6 @@ $(UV):
 			exit; \
 		fi; \
 	done; \
-	echo "labkit needs Python 3.11, 3.12 or 3.13 with its venv module, and none was found: install \
+	echo "labkit needs Python 3.11, 3.12, 3.13 or 3.14 with its venv module, and none was found: install \
 	one, or name it with 'make PYTHON=/path/to/python3'." >&2; \
 	exit 1

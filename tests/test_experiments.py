@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import signal
+import sys
 from typing import Any
 
 import msgspec
@@ -47,6 +48,8 @@ def test_the_settings_of_an_experiment_are_those_of_its_code(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: str) -> None:
     arm = coded()[name]
+    if name == "freed_block" and sys.version_info >= (3, 13):
+        pytest.skip("this Python has freed a large block once aiohttp is imported")
     if name == "overhead":
         arm = msgspec.structs.replace(arm, settings={**arm.settings, "turns": 2})
     record = await experiment.run(arm, StudyPosition(study="s", axes={"arm": name}, repeat=2))

@@ -199,7 +199,7 @@ async def returning(fetch: Any, items: Any, limit: int, *, what: str) -> Any:
         except Exception:  # noqa: BLE001  # its class is not known here
             again += 1
             answer = await fetch(item)
-    deep = functools.reduce(lambda inner, _: [inner], range(500), list[Any]())
+    deep = functools.reduce(lambda inner, _: [inner], range(150), list[Any]())
     found = {"answer": answer, "long": ["x" * 100] * 1_000, "deep": deep}
     return found.get(what, {"again": again, 1: ("é", None)})
 
@@ -211,7 +211,8 @@ async def test_what_a_strategy_returns_is_in_the_record() -> None:
 
     kept = lab.load(study.records[0].study)
     assert [one.returned for one in kept.records] == [{"again": 4, "1": ["é", None]}, *3 * [None]]
-    for record, says in zip(kept.records, ["", "Answer", "104,000 bytes", "depth"], strict=True):
+    why = ["", "Answer", "104,000 bytes", "lists deep"]
+    for record, says in zip(kept.records, why, strict=True):
         (refused,) = [one.message for one in record.warnings if one.code == "not-returned"] or [""]
         assert says in refused
         assert (record.counts.sent, record.counts.retried, record.counts.ok) == (8, 4, 4)

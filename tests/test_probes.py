@@ -615,7 +615,8 @@ def test_nothing_of_the_lab_changes_how_malloc_takes_what_asyncio_reads_into() -
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
     first = str(malloc.settle())  # None where malloc does not tell
-    expected = "[None, None]\nNone None\n" if first == "None" else "[True, True]\nFalse False\n"
+    maps = None if first == "None" else sys.version_info < (3, 13)  # later ones have freed it
+    expected = f"[{maps}, {maps}]\n" + ("None None\n" if maps is None else "False False\n")
     assert ended.stdout == expected
 
 

@@ -136,7 +136,7 @@ def judge(notebooks: Sequence[Notebook], machine: Machine, tried: Tried) -> Read
     speed = "as fast as the reference" if slower < 1.2 else f"{slower:.1f} times the time"
     python = machine.environment["python"]
     labkit = f"labkit {machine.environment['versions']['labkit'] or 'not installed'}"
-    is_supported = (3, 11) <= tuple(map(int, python.split(".")[:2])) < (3, 14)
+    is_supported = (3, 11) <= tuple(map(int, python.split(".")[:2])) < (3, 15)
     memory = f"{free_mb:,.0f} MB available, the largest notebook takes {peak_mb} MB "
     memory += f"({workshop_mb} at scale workshop)"
     is_low = free_mb < workshop_mb + BESIDE_MB

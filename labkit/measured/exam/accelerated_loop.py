@@ -121,6 +121,13 @@ class Loop(asyncio.SelectorEventLoop):
         # Not asyncio's: the clock that it reads may be patched.
         return self._turns.time()
 
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  # as asyncio has it
+    ) -> None:
+        """Wait for threads without the timeout of Python 3.12: that clock would end it at once."""
+        await super().shutdown_default_executor()
+
 
 @contextmanager
 def accelerated_clocks(turns: Turns) -> Iterator[None]:

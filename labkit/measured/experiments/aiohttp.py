@@ -229,7 +229,8 @@ async def freed_block(url: str, *, requests: int = 1_000) -> Figures:
     """Measure the CPU of a request on asyncio before and after one block of 300 KB was freed.
 
     Before, malloc takes what asyncio reads into from the system each time: see `probes.malloc`.
-    Raises `ValueError` where it does not, on another system or as such a block was freed already.
+    Raises `ValueError` where it does not: on another system, or as such a block was freed already,
+    which Python does from 3.13 on.
     """
     async with aiohttp.ClientSession() as session:
 
@@ -242,7 +243,7 @@ async def freed_block(url: str, *, requests: int = 1_000) -> Figures:
 
         await cpu_us()  # loads and allocates what every request needs
         if not malloc.settle():
-            raise ValueError("malloc takes no block of 256 KiB from the system here")
+            raise ValueError("malloc takes no block of 256 KiB from the system on this Python")
         plain_us = await cpu_us()
         bytearray(FREED_BYTES)
         freed_us = await cpu_us()

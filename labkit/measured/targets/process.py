@@ -60,6 +60,8 @@ def listen(settings: Settings, start: Start[Settings], announce: Announce[Settin
         await stopped.wait()
         # Requests that are still waiting are cancelled when the runner closes.
         server.close()
+        # Those of asyncio from 3.13 on print an error for each that outlives its server.
+        getattr(server, "close_clients", str)()
 
     factory = lifeline.loop_factory(settings.loop, "serve.loop")
     with asyncio.Runner(loop_factory=factory) as runner:
