@@ -22,6 +22,7 @@ from typing import Any
 
 import programs
 import pytest
+from machines import checks
 from servers import PATIENCE_S
 
 from labkit.measured.transports import open_transport
@@ -30,21 +31,8 @@ from labkit.spec.transports import StreamsTransport, Transport, WireTransport
 REQUESTS, LIMIT, CONNECTIONS = 500, 64, 8
 FOREIGN = Path(__file__).parent / "foreign"
 
-WSGI = """
-def application(environ, start_response):
-    body = environ["PATH_INFO"].encode()
-    length = [("Content-Length", str(len(body)))] if len(body) % 2 else []
-    start_response("200 OK", [("Content-Type", "text/plain"), *length])
-    return [body]
-"""
-ASGI = """
-async def application(scope, receive, send):
-    body = scope["path"].encode()
-    headers = [(b"content-length", b"%d" % len(body))] if len(body) % 2 else []
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body[:1], "more_body": True})
-    await send({"type": "http.response.body", "body": body[1:]})
-"""
+WSGI = checks("foreign.toml", "wsgi")
+ASGI = checks("foreign.toml", "asgi")
 
 
 def nginx(folder: Path, port: int) -> list[str]:

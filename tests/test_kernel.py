@@ -16,12 +16,7 @@ from labkit.record import interference
 from labkit.record.record import Interference
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-STAT = """\
-cpu  10 20 30 40 50 60 70 80 90 100
-cpu0 1 2 3 4 5 6 7 8 9 10
-cpu1 9 18 27 36 45 54 63 72 81 90
-intr 5
-"""
+STAT = checks("kernel.toml", "stat")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from counted import cancel
+from machines import checks
 from servers import SERVER, WORKER, Children, noted_children, ran
 
 from labkit import paths
@@ -36,41 +37,7 @@ LONG = Trial(requests=30, limit=3, delay="60", deadline_s=100)
 # A process below a shell that is still its parent, and one without session, environment and parent.
 LEAVING = "sleep 60 >&2 & echo $!; setsid env -i sh -c 'sleep 60 >&2 & echo $!'; exec >&2; wait"
 
-SCRIPT = f"""
-import asyncio, os, subprocess, sys
-from pathlib import Path
-from labkit.launch import launcher, servers
-from labkit.spec.trial import Trial
-from labkit.record.store import Store
-
-kind, folder = sys.argv[1:]
-mark = str(Path(folder).parent / "blocked")
-
-async def blocks(fetch, items, limit):
-    task = asyncio.ensure_future(fetch(0))
-    await asyncio.sleep(0)
-    left = subprocess.Popen(["sh", "-c", {LEAVING!r}], stdout=subprocess.PIPE, text=True)
-    Path(mark + ".new").write_text(f"{{left.pid}} {{left.stdout.read()}}")
-    os.rename(mark + ".new", mark)
-    while True:
-        pass
-
-def watch(progress):
-    if progress.in_flight or kind == "blocks":
-        print("running", flush=True)
-
-async def main():
-    store = Store(folder)
-    if kind == "waits":
-        await launcher.run(Trial(requests=5), keep=store.add)
-    strategy = blocks if kind == "blocks" else "worker_pool"
-    trial = Trial(requests=30, limit=3, delay="60", strategy=strategy)
-    if kind == "valkey":
-        trial = Trial(target="valkey", requests=10**8, limit=1)
-    await launcher.run(trial, watch=watch, keep=store.add)
-
-asyncio.run(main())
-"""
+SCRIPT = checks("kills.toml", "script").replace("LEAVING", repr(LEAVING))
 
 
 def ended(descriptors: list[int], within_s: float) -> bool:

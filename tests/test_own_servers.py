@@ -71,22 +71,7 @@ async def test_all_processes_of_a_url_are_measured_on_the_axis_of_time(secure: R
     assert record.timeline.server_cpu_percent[-1] is not None
 
 
-SHARED = """
-import os, socket
-much = bytes(range(256)) * 200_000
-forked = socket.create_server(("127.0.0.1", 0))
-with socket.create_server(("127.0.0.1", 0), reuse_port=True) as first:
-    port = first.getsockname()[1]
-for one in range(2):
-    if not os.fork():
-        own = socket.create_server(("127.0.0.1", port), reuse_port=True)
-        alone = socket.create_server(("127.0.0.1", 0))
-        ports = forked.getsockname()[1], port, alone.getsockname()[1]
-        os.write(1, b"%d %d %d\\n" % ports)
-        os.read(0, 1)
-        os._exit(0)
-os.read(0, 1)
-"""
+SHARED = checks("own_servers.toml", "shared")
 
 
 @contextmanager

@@ -139,6 +139,18 @@ def test_environments_agree_with_the_project_on_python_jupyterlab_and_extras() -
     assert f"--editable '{match[1]}'" in SCRIPTS[0].read_text()
 
 
+@pytest.mark.parametrize("what", ["sentence", "refusal"])
+def test_each_sentence_that_the_code_names_is_there_and_each_that_is_there_is_named(
+    what: str,
+) -> None:
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "labkit").rglob("*.py"))
+    there = tomllib.loads((ROOT / "data" / f"{what}s.toml").read_text("utf-8"))
+
+    assert {*re.findall(rf'\b{what}\(\s*"([^"]+)"', text)} <= there.keys()
+    begun = tuple(re.findall(rf'\b{what}\(\s*f"([^"{{]+)', text))
+    assert [one for one in there if f'"{one}"' not in text and not one.startswith(begun)] == []
+
+
 def test_citation_has_the_version_of_the_project() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 

@@ -125,7 +125,6 @@ def perform(
     wanted: options.Wanted | None = None,
     save: Callable[[Any], object] = lambda outcome: None,
     text: Callable[[Any], str] = lambda outcome: str(outcome.text()),
-    failed: Callable[[Any], bool] = lambda outcome: all_failed(outcome.records),
     stored: str = STORED,
 ) -> None:
     """Wait for what `start` makes of a `reporter`, write the files asked for, show the outcome.
@@ -133,7 +132,7 @@ def perform(
     Refuses a place for `json` that cannot be written before it starts.
 
     `save` writes files of its own. `stored` says what there is after Ctrl-C. Ends with status 1
-    where the outcome has `failed`; a trial that failed is shown by what its record has, and
+    where all of its records failed; a trial that failed is shown by what its record has, and
     replaces an older result at `json` as well.
     """
     from labkit.report.study import Outcome, Run  # takes a while
@@ -170,7 +169,7 @@ def perform(
     faults = [*missed, *(f"worse than the baseline: {one.metric}, {one.arm}" for one in worse)]
     for sentence in faults:
         error(sentence)
-    if faults or failed(outcome):
+    if faults or all_failed(outcome.records):
         raise SystemExit(1)
 
 
@@ -233,6 +232,5 @@ def write(option: str, where: str, text: str) -> None:
     try:
         Path(where).write_bytes(data)
     except OSError as error:
-        raise LabError(
-            f"{option} is {where!r}: it cannot be written ({error.strerror}); {STORED}"
-        ) from None
+        what = f"{option} is {where!r}"
+        raise LabError(f"{what}: it cannot be written ({error.strerror}); {STORED}") from None

@@ -140,7 +140,6 @@ def profile(
         partial(lab.profile, trial, clock=clock, slow_s=slow),
         save=save,
         text=lambda found: found.text(sort, rows),
-        failed=lambda found: terminal.all_failed([found.record] if found.record else []),
         json=json,
         stored="a profile that is cut short is not stored",
     )

@@ -92,19 +92,6 @@ def _merged(a: Point, b: Point) -> Point:
     return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
 
 
-class _Strip(NamedTuple):
-    """One panel: a column times `scale`, its axis up to `least` or more."""
-
-    title: str
-    unit: str
-    column: str
-    scale: float = 1.0
-    least: float = 1.0
-
-
-_PANELS = [_Strip(**row) for row in _SVG["panels"]]
-
-
 def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
     """Return one inline SVG: a legend, and a panel for each figure with all arms on its axes.
 
@@ -126,29 +113,29 @@ def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
         at_text = {"right": x + 33, "below": y + 4, "label": escape(name)}
         parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, **at_text))
     top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
-    for at, panel in enumerate(_PANELS):
+    for at, panel in enumerate(_SVG["panels"]):
         left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
         parts.append(_panel(panel, lines, end_s, left=left, down=down))
-    titles = ", ".join(panel.title for panel in _PANELS)
+    titles = ", ".join(panel["title"] for panel in _SVG["panels"])
     words = escape(f"{titles} over time: {'; '.join(labels)}")
-    width, height = _ACROSS * _WIDTH, top + len(_PANELS) // _ACROSS * _HEIGHT
+    width, height = _ACROSS * _WIDTH, top + len(_SVG["panels"]) // _ACROSS * _HEIGHT
     return str(_SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts)))
 
 
 def _panel(
-    panel: _Strip, arms: Sequence[tuple[Points, str, str]], end_s: float, **place: int
+    panel: Mapping[str, Any], arms: Sequence[tuple[Points, str, str]], end_s: float, **place: int
 ) -> str:
     """Return a title, an axis from 0 to a round number, the time at its end, and the lines."""
-    columns = [arm.column(panel.column) for arm, _, _ in arms]
+    columns, scale = [arm.column(panel["column"]) for arm, _, _ in arms], panel["scale"]
     known = [value for column in columns for value in column if value is not None]
-    top = _round_up(max([value * panel.scale for value in known] + [panel.least]))
+    top = _round_up(max([value * scale for value in known] + [panel["least"]]))
     highest = f"{top:,.10g}" if known else "nothing known yet"
     drawn = ""
     for (arm, stroke, colour), column in zip(arms, columns, strict=True):
         line = [
             # Inside its panel, whatever was reported.
             f"{_MARGIN + point.t_s / end_s * _PLOT_WIDTH:.1f},"
-            f"{_BOTTOM - min(max(value * panel.scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
+            f"{_BOTTOM - min(max(value * scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
             for point, value in zip(arm.points, column, strict=True)
             if value is not None
         ]
@@ -156,8 +143,8 @@ def _panel(
             x, y = line[-1].split(",")
             drawn += f'<polyline points="{" ".join(line)}" {stroke}/>'
             drawn += f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-    axes = {"title": panel.title, "unit": panel.unit, "highest": highest, "end_s": end_s}
-    return str(_SVG["panel"].format(lines=drawn, **axes, **place))
+    more = {"lines": drawn, "highest": highest, "end_s": end_s, **place}
+    return str(_SVG["panel"].format(**panel, **more))
 
 
 def _round_up(value: float) -> float:

@@ -120,7 +120,7 @@ class Threshold(NamedTuple):
         for arm, every in by_arm(records).items():
             doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in every}
             counted = [one for one in every if not doubts[one.id]]
-            value, figure = math.nan, f"not known ({_reasons(doubts)})"
+            value, figure = math.nan, f"not known ({stats.codes_text(doubts.values())})"
             if counted:
                 value = float(stats.summary_of(counted, [])[metric.name].iloc[0])
             if math.isfinite(value):
@@ -253,10 +253,6 @@ def _whole(trial: Mapping[str, Any]) -> Mapping[str, Any]:
     return trial
 
 
-def _reasons(doubts: Mapping[str, str]) -> str:
-    return ", ".join(stats.codes_of(doubts.values()))
-
-
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A metric of an arm beside its baseline: medians in base units, the ratio of now over then."""
 
@@ -303,12 +299,8 @@ def changes(now: Sequence[Record], asked: Baseline, notes: Sequence[str]) -> Cha
     found.sort(key=lambda one: WORDS.index(one.word))
     counted = Counter(one.word for one in found)
     words = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
-    says = (
-        f"Beside the baseline: {words or 'nothing to compare'}. Ratios are now over then, with the "
-        f"{100 * stats.LEVEL:g} % interval of {len(found)} comparisons together. A regression or "
-        f"an improvement lies wholly beyond {100 * asked.tolerance:g} %, no difference is shown "
-        "where all of the interval lies within; 'inconclusive' where it reaches across."
-    )
+    how = {"level": 100 * stats.LEVEL, "n": len(found), "beyond": 100 * asked.tolerance}
+    says = paths.sentence("beside", words=words or "nothing to compare", **how)
     headers = ["", "arm", "metric", "baseline", "now", "ratio", "reason"]
     rows = []
     for one in found:
@@ -360,7 +352,8 @@ def _change(
     why, few = stats.codes_text(spoilt), f"{len(new)} now and {len(old)} then"
     ratio, word = None, WORDS[-1]
     if not why and min(len(new), len(old)) < MIN_EVERY:
-        why = f"{few}: {stats.MIN_REPEATS} repeats needed; {_reasons(doubts)}".removesuffix("; ")
+        needed = f"{few}: {stats.MIN_REPEATS} repeats needed"
+        why = "; ".join(filter(None, [needed, stats.codes_text(doubts.values())]))
     elif not why and not all(map(metrics.is_usable, (*new, *old))):
         why = "a value is not above 0"
     elif not why:

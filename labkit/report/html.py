@@ -145,12 +145,10 @@ def picture(draw: Callable[[], charts.Chart]) -> str:
     width = round(chart.get_figwidth() * _DPI[2])
     images = (chart.png_transparent(dpi) for dpi in _DPI)
     image = next((one for one in images if len(one) <= MAX_BYTES), b"")
-    return (
-        f'<p><img alt="{escape(chart.alt)}" width="{width}" '
-        f'src="data:image/png;base64,{base64.b64encode(image).decode("ascii")}"></p>'
-        if image
-        else sentences([chart.alt])
-    )
+    if not image:
+        return sentences([chart.alt])
+    alt, data = escape(chart.alt), base64.b64encode(image).decode("ascii")
+    return f'<p><img alt="{alt}" width="{width}" src="data:image/png;base64,{data}"></p>'
 
 
 def figure(chart: charts.Chart, caption: str = "") -> str:

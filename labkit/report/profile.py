@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from labkit import charts, stats
+from labkit import charts, paths, stats
 from labkit.profiler.callgraph import CallGraph, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
 from labkit.record.record import Record
@@ -38,6 +38,7 @@ class Profile(Shown):
 
     def __init__(self, found: ProfileResult, record: Record | None = None, title: str = "") -> None:
         self.found, self.record, self.title = found, record, title
+        self.records = [record] if record else []
         self.graph, self.clock, self.wall_s = found.graph, found.graph.clock, found.wall_s
         self.slow: Sequence[SlowCallback] = found.slow
         """The callbacks that blocked the event loop for long."""
@@ -93,15 +94,10 @@ class Profile(Shown):
         check_view(sort, rows)
         shown = self._rows(sort)[:rows]
         left_out = len(self.graph.functions) - len(shown)
-        says = (
-            f"Profiled for {self.wall_s:.2f} s by the clock '{self.clock}'; this is no measurement."
-        )
+        says = paths.sentence("profiled", wall_s=self.wall_s, clock=self.clock)
         share = self.attributed
         if share is not None and self.requests_s is not None:
-            says += (
-                f" The requests took {self.requests_s:,.2f} s together, of which {share:.1%} are "
-                "some coroutine's own."
-            )
+            says += paths.sentence("profiled-requests", took_s=self.requests_s, share=share)
         if left_out:
             says += f" {left_out:,} more functions are not shown."
         return Table(

@@ -176,10 +176,9 @@ def of_run(record: Record) -> Table:
             rows.append(["strategy", f"{how} over {over} on {trial['loop']}"])
         options = ", ".join(f"{name} {value}" for name, value in trial.get("options", {}).items())
         rows += [["options", options]] if options else []
-        target = [
-            f"{name} {trial['target'][name]}" for name in _TARGET if trial["target"].get(name)
-        ]
-        called = ", ".join(filter(None, [record.called, *target]))
+        target = trial["target"]
+        beside = [f"{name} {target[name]}" for name in _TARGET if target.get(name)]
+        called = ", ".join(filter(None, [record.called, *beside]))
         rows += [["workload", _workload(trial["workload"])], ["target", called]]
         counts = record.counts
         why = f" ({counts.why})" if counts.failures else ""

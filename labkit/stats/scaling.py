@@ -206,7 +206,7 @@ def knee_says(found: Knee) -> str:
         return paths.sentence("knee-at-end", **words)
     says = paths.sentence("knee", within=WITHIN, **words)
     if found.low is None or found.high is None:
-        return f"{says}; {paths.sentence('knee-few', n=found.n, least=MIN_REPEATS)}"
+        return paths.sentence("knee-few", says=says, n=found.n, least=MIN_REPEATS)
     both = f"from {found.low:,} to {found.high:,}"
     ends = both if found.low != found.high else f"{found.low:,} alone"
     return f"{says}; its {100 * found.level:g} % interval, of the limits tried, is {ends}."
