@@ -70,6 +70,7 @@ def test_a_record_has_the_versions_the_extensions_and_the_build(built: Record) -
     assert versions.items() <= there["versions"].items()
     assert there["versions"]["aiohttp"] == built.effective["versions"]["aiohttp"]
     assert "pypeln" not in there["versions"]
+    assert there["extensions"] == []  # of wheels that have none
     assert (there["python"], there["build"]) == (own["python"], own["build"])
     assert {"made", "compiler", "flags", "free_threaded"} == there["build"].keys()
     assert {"aiohttp._http_parser", "msgspec._core"} <= {*built.effective["extensions"]}

@@ -100,6 +100,8 @@ async def profile(
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     show, ready = reporter or progress.default(), preflight.prepare(chosen)
     with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
+        if ready.environment is not None:
+            await ready.environment.build(show.building)
         show.started(Step(work=chosen, axes={}, repeat=0, order=0))
         record = await launcher.run(
             ready, watch=show.update, keep=lambda record: None, profile=request

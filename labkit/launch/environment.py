@@ -29,6 +29,7 @@ build["free_threaded"] = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 found = {"executable": os.path.realpath(sys.executable), "python": platform.python_version()}
 found.update(implementation=platform.python_implementation(), build=build)
 """
+OF_PYTHON = ("python", "implementation", "build")
 LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
 NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
@@ -78,7 +79,7 @@ def machine() -> dict[str, Any]:
         "cores_usable": len(usable_cores()),
         "governor": _text(_GOVERNOR),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        **{name: here[name] for name in ("python", "implementation", "build")},
+        **{name: here[name] for name in OF_PYTHON},
         "versions": {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
     }

@@ -45,7 +45,7 @@ MIN_OWN = (3, 11)
 BUILD_S, SAY_S = 900.0, 60.0
 USUAL = ("/usr/bin", "/usr/local/bin")
 MAX_WHY = 200
-_ABOUT = "labkit.json"
+_ABOUT = "environment.json"
 # Lines that tell why a program failed; the first and the last two are shown, so much of each.
 _WHY = re.compile(r"(?:error|cause|hint|\w+Error): (?!Command )")
 # Environments in which this process has tried the client.
@@ -99,7 +99,7 @@ class Environment:
         """Return what a record says of it once it is built: its Python and its packages."""
         about = json.loads((self.folder / _ABOUT).read_bytes())
         about["versions"]["labkit"] = environment.version("labkit")
-        return {name: about[name] for name in ("python", "implementation", "build", "versions")}
+        return {name: about[name] for name in (*environment.OF_PYTHON, "versions", "extensions")}
 
     @property
     def is_built(self) -> bool:
@@ -163,8 +163,11 @@ class Environment:
         site = next(where.glob("lib/*/site-packages"))
         if self.needs:
             (site / "labkit").symlink_to(paths.CHECKOUT / "labkit")
-        versions = {one.name: one.version for one in metadata.distributions(path=[str(site)])}
-        about = {"packages": [*self.packages], "is_client": bool(self.needs), "versions": versions}
+        about: dict[str, Any] = {"packages": [*self.packages], "is_client": bool(self.needs)}
+        found = metadata.distributions(path=[str(site)])
+        about["versions"] = {one.name: one.version for one in found}
+        compiled = (str(one.relative_to(site)).partition(".")[0] for one in site.rglob("*.so"))
+        about["extensions"] = sorted(one.replace("/", ".") for one in compiled)
         (where / _ABOUT).write_text(json.dumps(self.says | about))
 
     async def _ran(self, words: Sequence[str], folder: Path, sentence: str = "unbuilt") -> None:
@@ -206,17 +209,21 @@ def with_client(trial: Trial) -> Environment:
         raise refusal("old-python", found=replace(there, packages=()))
     kinds = {kind, trial.loop, *([] if trial.own_strategy else [trial.strategy])}
     needs = [*table["client"], *(one for one in table["of"] if _plain(one) in kinds)]
-    named = {*map(_plain, there.packages)}
+    named = frozenset(map(_plain, there.packages))
     needs = [one for one in needs if _plain(one) not in named]
-    # The versions that the lab runs with, of these packages and of what they need.
+    return replace(there, needs=needs, locked=_locked(tuple(needs), named), transport=kind)
+
+
+@cache  # it reads thirty files
+def _locked(needs: Sequence[str], named: frozenset[str]) -> list[str]:
+    """Return the versions that the lab runs with, of these packages and what they need."""
     locked, left = dict[str, str](), [*needs]
     while left:
         name = _plain(left.pop())
         if name not in {*named, *locked} and (version := environment.version(name)):
             locked[name] = version
             left += [one for one in metadata.requires(name) or () if "extra ==" not in one]
-    limits = [f"{name}=={version}" for name, version in sorted(locked.items())]
-    return replace(there, needs=needs, locked=limits, transport=kind)
+    return [f"{name}=={version}" for name, version in sorted(locked.items())]
 
 
 async def machine(work: Any, tell: Callable[[str], object]) -> dict[str, Any]:
