@@ -20,9 +20,8 @@ import labkit as lab
 from labkit import charts
 from labkit.charts import Rung
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import environment, load_generators
-from labkit.launch import process as programs
-from labkit.launch.load_generators import Load, RequestCount
+from labkit.launch import environment, process, programs
+from labkit.launch.programs import RequestCount
 from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report.ladder import Ladder, bound
@@ -31,8 +30,6 @@ from tests.factories import make_record
 
 LADDER = study_file.load("ladder")
 OWN = ("one-session", "worker-pool", "wire")
-LOAD = Load(url="http://127.0.0.1:1/x", connections=20, seconds=0.2, requests=3_000)
-
 PYTHON = (sys.executable, "-c")
 # What the programs printed on one machine: wrk 4.1.0, ab 2.3, hey of Debian 12, Locust 2.47.0,
 # molotov 2.6. `bad` are of a server that resets every 50th request and fails every 7th.
@@ -48,25 +45,27 @@ pytestmark = pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("file", "ok", "failed", "wall_s"), checks("ladder.toml", "outputs"))
 def test_output_is_read(file: str, ok: int, failed: int, wall_s: float) -> None:
     text = (PRINTED / f"{file}.txt").read_text(encoding="utf-8")
-    counted = load_generators.RIVALS[file.removesuffix("_bad")].read(text, LOAD)
+    counted = programs.RIVALS[file.removesuffix("_bad")].read(text, "-d 1")
 
     assert counted == RequestCount(ok=ok, failed=failed, wall_s=pytest.approx(wall_s, rel=1e-3))
     assert counted.throughput_rps == pytest.approx(ok / wall_s, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", load_generators.RIVALS)
+@pytest.mark.parametrize("name", programs.RIVALS)
 def test_a_program_gets_server_and_connections_and_without_figures_is_refused(name: str) -> None:
-    rival = load_generators.RIVALS[name]
-    filled = LOAD.fill(rival.words)
-    filled += LOAD.fill(rival.text)
-    compile(LOAD.fill(rival.text), rival.scenario, "exec")
+    rival = programs.RIVALS[name]
+    work = LADDER.plan("short", 2).arms[name]
+    assert isinstance(work, lab.Trial)
+    words = work.replace(limit=20).words("http://127.0.0.1:1/{item}")
+    filled = " ".join(words) + rival.text.format(url="http://127.0.0.1:1/0")
+    compile(rival.text.format(url=""), rival.scenario, "exec")
 
-    assert all(words in filled for words in (LOAD.url, "20"))
+    assert all(words in filled for words in ("http://127.0.0.1:1/0", "20"))
     assert "{" not in filled
     assert rival.scenario in rival.words
     for text in ("", "[]", "unable to connect to 127.0.0.1:1\n", "SUCCESSES: 0 | FAILURES: 0"):
         with pytest.raises(TrialFailed, match=r"does not have the figures|had no answer"):
-            rival.read(text, LOAD)
+            rival.read(text)
 
 
 # Running a program
@@ -76,7 +75,7 @@ async def test_a_program_runs_on_its_core_and_its_cpu_is_known(tmp_path: Path) -
     core, before = environment.core_each()[0], environment.usable_cores()
     code = "import os, sys; print(os.getcwd()); print(sorted(os.sched_getaffinity(0)))"
 
-    ended, out, _ = await programs.run([*PYTHON, code], core=core, folder=str(tmp_path))
+    ended, out, _ = await process.run([*PYTHON, code], core=core, folder=str(tmp_path))
 
     cores = str(before if core is None else [core])
     assert (ended.status, out.splitlines()) == (0, [str(tmp_path), cores])
@@ -91,13 +90,13 @@ async def test_a_program_that_does_not_end_or_is_none_is_a_failure(tmp_path: Pat
     absent = [str(tmp_path / "no-such")]
     for words, message in ((asleep, "did not end within"), (absent, "no-such cannot be run")):
         with pytest.raises(TrialFailed, match=message):
-            await programs.run(words, core=None, folder=folder, within_s=0.5)
+            await process.run(words, core=None, folder=folder, within_s=0.5)
 
 
 async def test_cancelling_ends_the_program(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     code = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(60)"
-    program = programs.run([*PYTHON, code], core=None, folder=str(tmp_path), within_s=60)
+    program = process.run([*PYTHON, code], core=None, folder=str(tmp_path), within_s=60)
     running = asyncio.ensure_future(program)
     async with asyncio.timeout(30):
         while not (pid.exists() and pid.read_text().endswith(" ")):  # noqa: ASYNC110  # its file
@@ -245,11 +244,11 @@ async def test_a_small_ladder_keeps_a_record_of_every_run_and_is_loaded_again(
     assert (hey.throughput_rps, hey.verdict) == (None, "invalid")
     assert all(words in ladder.text() for words in ("hey (exit status 3)", "out of order"))
     assert {record.experiment for record in ladder.records} == {"ladder"}
-    trials = [one for one in ladder.records if "program" not in one.trial]
+    trials = [one for one in ladder.records if not one.trial["program"]]
     assert len({record.trial["target"]["url"] for record in trials}) == 1
     assert all(record.counts.ok == record.counts.planned for record in ladder.records)
-    programs = [one for one in ladder.records if one.ran == "wrk"]
-    assert all(one.process and one.process.peak_rss_bytes for one in programs)
+    others = [one for one in ladder.records if one.ran.startswith("wrk ")]
+    assert all(one.process and one.process.peak_rss_bytes for one in others)
     assert json.loads(msgspec.json.encode(ladder.to_dict()))["summary"][0]["arm"] == "one-session"
     assert ladder.plot().alt.startswith("Requests a second")
     assert len(ladder.frame()) == len(ladder.records) == len(ladder.summary())
@@ -262,7 +261,7 @@ async def test_a_small_ladder_keeps_a_record_of_every_run_and_is_loaded_again(
 async def test_bad_input_is_refused(
     named: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load_generators, "find", lambda name: None)
+    monkeypatch.setattr(programs, "find", lambda name: None)
     with pytest.raises(BadInput, match=message):
         await lab.ladder(**named)
 

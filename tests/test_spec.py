@@ -86,6 +86,7 @@ OTHERS: dict[str, Values] = {
         NO_VARIABLES,
     ),
     "trial.python": ([None, "3.13", "3.13t", "pypy3", "~/bin/python"], ["thirteen", "-c", 3.1]),
+    "trial.program": ([None, "a {url} {{b}}"], ["", "a | b", "a 'b", "{x}", "{", *NOT_TEXT]),
     "trial.packages": (["", "aiohttp==3.9.5 six"], ["-r x", "six --pre", None, 5]),
     **dict.fromkeys(["workload.think", *(f"{kind}.delay" for kind in HTTP)], DELAY),
     **{f"{kind}.engine": (["wire"], ["aiohttp", "Wire", "", 1, None]) for kind in HTTP},

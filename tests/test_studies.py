@@ -5,6 +5,7 @@ The facts are written down here a second time, so that a slip in a file shows.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -17,9 +18,8 @@ from hypothesis import strategies as st
 
 from labkit import stats
 from labkit.errors import BadInput
-from labkit.launch import load_generators, preflight
+from labkit.launch import preflight
 from labkit.spec import delays
-from labkit.spec.plan import Coded, Program
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
 from labkit.studies.parts import Check
@@ -93,8 +93,7 @@ def test_every_arm_can_be_run_at_every_scale(name: str) -> None:
     for scale in study.scales:
         plan = study.plan(scale, cores=128)
         for arm in plan.arms.values():
-            known = {Coded: EXPERIMENTS, Program: load_generators.RIVALS}.get(type(arm))
-            assert arm.requests > 0 if isinstance(arm, Trial) else arm.name in (known or ())
+            assert arm.requests > 0 if isinstance(arm, Trial) else arm.name in EXPERIMENTS
         named = [arm.id for arm in study.arms_at(scale)]
         groups = plan.groups(named, [claim.id for claim in study.claims])
         listed = [arm for group in groups for arm in group]
@@ -250,8 +249,7 @@ def test_rungs_share_a_server_and_keep_their_connections() -> None:
     assert [arm.id for arm in ladder.arms][:2] == ["session-each", "one-session"]
     assert [arm.by_others for arm in ladder.arms] == [False] * 11 + [True] * 7
     assert {arm.chart for arm in ladder.arms} == {True}
-    for arm, work in ladder.plan("full", cores=2, seconds=0.5).arms.items():
-        trial = work.workload if isinstance(work, Program) else work
+    for arm, trial in ladder.plan("full", cores=2, seconds=0.5).arms.items():
         assert isinstance(trial, Trial)
         assert trial.url == "http://127.0.0.1/{item}"
         assert trial.transport.connections_at(trial.limit) == 100, arm
@@ -314,8 +312,9 @@ def test_an_arm_with_a_rate_lasts_as_long_as_is_asked_for_and_fills_its_places(
         ("published = { wall_s = 2 }", ""),
     )
     program = study.plan("smoke", cores=2, seconds=seconds).arms["one"]
-    assert isinstance(program, Program)
-    assert (program.seconds, program.workload.requests) == (lasts_s, requests)
+    assert isinstance(program, Trial)
+    assert (program.deadline_s, program.requests) == (30 + 3 * lasts_s, requests)
+    assert program.program == f"wrk -t1 -c{{limit}} -d{math.ceil(lasts_s)}s {{url}}"
 
 
 def test_settings_of_one_side_come_before_those_of_the_scale_before_the_shared_ones() -> None:

@@ -36,6 +36,10 @@ class _Panel:
     lines: Mapping[str, str]
     scale: float = 1.0
 
+    def is_known(self, data: Timeline) -> bool:
+        """Return True if anything of it was measured."""
+        return any(axes.finite(getattr(data, column)) for column in self.lines.values())
+
     def peaks(self, data: Timeline) -> str:
         """Return the greatest value of each line in words."""
         texts = []
@@ -53,7 +57,9 @@ _PANELS = [_Panel(**row) for row in _TABLES["timeline"]]
 
 @style.applied()
 def timeline(record: Record) -> Chart:
-    """Draw five panels on one time axis, which starts where the strategy was started.
+    """Draw five panels on one time axis, which starts where the strategy or program was started.
+
+    Of a program only those of which something is known.
 
     Raises `BadInput` for a record without a timeline.
     """
@@ -61,24 +67,29 @@ def timeline(record: Record) -> Chart:
     if not data.t_s:
         raise refusal("no-timeline", id=record.id, probes=record.trial.get("probes"))
     title = figure.shared_conditions(stats.frame([record]), strategy=True)
-    peaks = ", ".join(panel.peaks(data) for panel in _PANELS)
+    program = bool(record.trial.get("program"))
+    # Only of a program are there open connections over time.
+    listed = [
+        one for one in _PANELS if one.is_known(data) or not (program or one.label == "connections")
+    ]
+    peaks = ", ".join(panel.peaks(data) for panel in listed)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(messages) - _MAX_MESSAGES
     chart = Chart(
         title=title,
         alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
-        height_in=_PANEL_IN * len(_PANELS) + 1,
+        height_in=_PANEL_IN * len(listed) + 1,
         notes=[
             *figure.verdicts([figure.Trust(label=record.id, verdict=record.verdict)]),
             *messages[:_MAX_MESSAGES],
             *([f"and {more} more"] if more > 0 else []),
         ],
     )
-    panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
+    panels = list(chart.body.subplots(len(listed), 1, sharex=True, squeeze=False)[:, 0])
     workload = record.trial.get("workload", {})
     staged = workload.get("stages")
     limit = None if workload.get("stages_of") == "limit" else workload.get("limit")
-    for ax, panel in zip(panels, _PANELS, strict=True):
+    for ax, panel in zip(panels, listed, strict=True):
         for (label, column), colour in zip(panel.lines.items(), style.PALETTE, strict=False):
             values = getattr(data, column)
             if axes.finite(values):
@@ -107,7 +118,8 @@ def timeline(record: Record) -> Chart:
         at_s += stage.lasts_s
     axes.linear(panels[-1].xaxis, most=10)
     panels[-1].set_xlim(0, data.t_s[-1] or 1)
-    panels[-1].set_xlabel("seconds since the strategy was started")
+    what = "program" if program else "strategy"
+    panels[-1].set_xlabel(f"seconds since the {what} was started")
     chart.body.align_ylabels(panels)
     return chart
 

@@ -126,7 +126,7 @@ def trial(given: Mapping[str, Any]) -> Trial:
         if name in texts:
             raise BadInput(f"{name} is given twice, as {texts[name]!r} and {value!r}: give it once")
         texts[name] = value
-    first = ("target", "target.command", "transport", "strategy", "allow_remote")
+    first = ("target", "target.command", "transport", "strategy", "program", "allow_remote")
     made = preflight.loaded(Trial(**{name: texts.pop(name) for name in first if name in texts}))
     return made.replace(**{name: _value(made, name, text) for name, text in texts.items()})
 
@@ -178,7 +178,7 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
     pairs = [(text, *_pair(text, "--axis")) for text in listed]
     validation.check_once("--axis", [name for _, name, _ in pairs])
     for text, name, values in pairs:
-        split = validation.split_list(values, commas=name != "target.command")
+        split = validation.split_list(values, commas=name not in ("target.command", "program"))
         words = [word.strip() for word in split]
         if not all(words):
             raise validation.refusal("axis-text", text=text)

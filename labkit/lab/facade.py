@@ -96,6 +96,8 @@ async def profile(
     """
     chosen = checked(trial or Trial())
     request = launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
+    if chosen.program:
+        raise validation.refusal("beside-program", name="profile", trial=chosen)
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     show, ready = reporter or progress.default(), preflight.prepare(chosen)

@@ -191,12 +191,15 @@ def is_live() -> bool:
 def step_label(step: Step) -> str:
     """Return the settings that name the arm of `step`, else its strategy."""
     arm = ", ".join(f"{name}={value}" for name, value in step.axes.items())
-    return arm or step.trial.strategy
+    return arm or step.trial.program or step.trial.strategy
 
 
 def describe(progress: Progress) -> str:
-    """Return '30 of 1,000 ok, 2 failed, 10 in flight'."""
+    """Return '30 of 1,000 ok, 2 failed, 10 in flight'; of a program what it uses."""
     counts = progress.counts
+    if progress.trial.program:
+        memory = f"{(progress.client_rss_bytes or 0) / 1e6:,.0f} MB"
+        return f"{progress.t_s:.1f} s, {memory}, CPU {progress.client_cpu_percent or 0:.0f} %"
     failed = f", {counts.failures:,} failed" if counts.failures else ""
     return f"{counts.ok:,} of {counts.planned:,} ok{failed}, {progress.in_flight:,} in flight"
 

@@ -24,9 +24,9 @@ from labkit.launch import (
     cores,
     environment,
     launcher,
-    load_generators,
     preflight,
     process,
+    programs,
     servers,
 )
 from labkit.launch.assembly import StudyPosition
@@ -40,7 +40,7 @@ from labkit.report import stored
 from labkit.report.file_study import ARM, FileStudy
 from labkit.spec import plan, validation
 from labkit.spec.addresses import MAX_REMOTE_S
-from labkit.spec.plan import Coded, Program, Step, Work
+from labkit.spec.plan import Coded, Step, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.studies.parts import Seconds
@@ -97,7 +97,7 @@ async def run_all(
         return stored_so_far(there, len(steps), study)
 
     reporting = progress.reporting(show, len(steps), stored_now)
-    with reporting, process.WATCH, cores.reserved() as mine:
+    with reporting, process.WATCH, cores.reserved():
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.building)
         # A host runs other guests for half a minute at a time or so, and a baseline is not
@@ -114,7 +114,7 @@ async def run_all(
                     repeat=step.repeat,
                     order=step.order,
                 )
-                record = await runs.undisturbed(step, position, mine.client)
+                record = await runs.undisturbed(step, position)
                 show.finished(record)
                 records[n] = max(record, records.get(n, record), key=codes.preferred)
             todo = [(n, steps[n]) for n, one in records.items() if codes.stolen_percent(one)][:more]
@@ -139,16 +139,13 @@ class _Runs:
     stop_at_failure: bool
     serve: Callable[[int], Awaitable[Served]] | None
     served: Served | None
-    programs: load_generators.Programs | None = None
     every: list[Record] = field(default_factory=list)
 
-    async def undisturbed(self, step: Step, position: StudyPosition, core: int | None) -> Record:
+    async def undisturbed(self, step: Step, position: StudyPosition) -> Record:
         """Run a step, and again where something else spoilt it; return its last record."""
         served = self.served
         if self.serve and served and served.child and served.child.status is not None:
             served = await self.serve(urlsplit(served.url).port or 0)
-        if served and (self.programs is None or served is not self.served):
-            self.programs = load_generators.Programs(served, core)
         self.served = served
         for _ in range(1 + MAX_RETRIES):
             if not isinstance(step.work, Coded):
@@ -169,9 +166,6 @@ class _Runs:
     async def _once(self, work: Work, position: StudyPosition) -> None:
         if isinstance(work, Coded):
             self._keep(await run_coded(work, position))
-        elif isinstance(work, Program):
-            assert self.programs is not None
-            self._keep(await self.programs.run(work, position))
         else:
             await launcher.run(
                 in_time(self.ready[id(work)], self.every),
@@ -298,7 +292,7 @@ def _arms_here(
         raise BadInput(f"arms is empty: name at least one of {', '.join(names)}")
     here: list[str] = []
     for arm in [arm for arm in listed if arms is None or arm.id in arms]:
-        found = load_generators.find(arm.program) if arm.program else None
+        found = programs.find(arm.program) if arm.program else None
         if not found and (arm.program or (arm.needs and not find_spec(arm.needs))):
             absent[arm.id] = arm.install or f"needs {arm.needs or arm.program}"
             continue

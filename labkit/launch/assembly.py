@@ -83,7 +83,8 @@ def record(
         | {"environment": here | {"versions": versions}},
         # Nothing to be efficient against without a delay, nor where work was left undone.
         efficiency=floor_s / wall_s if whole and wall_s and floor_s else None,
-        throughput_rps=measured.counts.ok / wall_s if wall_s else None,
+        # Of a program whose requests nobody counted none is known.
+        throughput_rps=measured.counts.ok / wall_s if wall_s and measured.counts.planned else None,
     )
 
 

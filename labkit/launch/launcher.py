@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import assembly, cores, environment, preflight, process, servers
+from labkit.launch import assembly, cores, environment, preflight, process, programs, servers
 from labkit.launch.assembly import StudyPosition
 from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S, Child
@@ -130,6 +130,9 @@ class _Run:
     counted: dict[str, Any] | None = None
     notes: Sequence[Note] = ()
     lost: Sequence[Note] = ()
+    program: programs.Running | None = None
+    ended: dict[str, Any] = field(default_factory=dict)
+    """How a program ended, and what it wrote last."""
 
     def __post_init__(self) -> None:
         self.trial, self.started_at = self.ready.trial, datetime.now(UTC)
@@ -146,6 +149,7 @@ class _Run:
         there = self.ready.environment
         machine = environment.now() | ({} if there is None else there.known)
         began = {"trial": self.ready.asked, "environment": machine, **times}
+        note: Note | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
                 mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
@@ -155,17 +159,27 @@ class _Run:
                     served = await asyncio.to_thread(servers.running, self.ready, url)
                 # The core of a server that runs already is left alone. Else both start at once:
                 # each takes a third of a second.
-                client = self._start_client(mine.of_client(served.cores if served else ()))
+                core = mine.of_client(served.cores if served else ())
+                client = self._start_client(core)
                 stack.push_async_callback(client.stop)
                 started = servers.target_of(self.ready, mine.server, served)
                 target = await stack.enter_async_context(started)
                 self.child = client
                 pids = {"pid": target.pid, "pids": target.pids}
-                client.send({"url": url or target.url, **pids})
+                begin: dict[str, Any] = {"url": url or target.url, **pids}
+                if trial.program:
+                    self.program = await programs.started(trial, begin["url"], core, stack)
+                    begin |= {"words": self.program.words, "folder": self.program.folder}
+                client.send(begin)
                 note = await self._measure(target, client, deadline_s)
                 # Where nobody listens, that no request succeeded says it all.
-                answered = self.measured is not None and self.measured.counts.ok
+                answered = self.measured is not None and (self.measured.counts.ok or self.program)
                 self.notes = [*mine.notes(before), *(target.notes if answered else ())]
+            if self.program is not None:
+                note = note or self.program.failure(self.ended)
+                if self.counted and "delays_s" in self.counted:
+                    found = await asyncio.to_thread(programs.floor_and_bound, trial, self.counted)
+                    began |= dict(zip(times, found, strict=True))
         except TrialFailed as error:
             note = Note(code="target-lost", message=str(error))
         except asyncio.CancelledError:
@@ -183,10 +197,17 @@ class _Run:
 
     def _start_client(self, core: int | None) -> Child:
         own = self.trial.function
+        asked = variables.parse(self.trial.switches.variables)
+        if getattr(self.trial.target, "tls", False):
+            asked |= servers.trusting()
+        usable, there = environment.usable_cores(), self.ready.environment
+        of_program = preflight.of_commands(there) | asked
         job = {
             "trial": self.ready.asked,
             "addresses": self.ready.addresses,
             "core": core,
+            "environment": of_program if self.trial.program else None,
+            "beside": [] if core is None else [one for one in usable if one != core],
             "function": self.ready.function,
             "client": self.ready.client,
             "options": dict(self.trial.options),
@@ -196,11 +217,7 @@ class _Run:
             "raises": own and preflight.unguarded(own) is own,
             "profile": self.profile and self.profile.options,
         }
-        asked = variables.parse(self.trial.switches.variables)
-        if getattr(self.trial.target, "tls", False):
-            asked |= servers.trusting()
-        there = self.ready.environment
-        python = "" if there is None else there.python
+        python = "" if there is None or self.trial.program else there.python
         return process.start("labkit.measured.worker", job=job, asked=asked, python=python)
 
     async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:
@@ -218,7 +235,7 @@ class _Run:
                 silent = [] if self.measured else ["client"]
             # It ends by itself: what it used until then is all its own.
             await asyncio.wait([child.ended], timeout=GRACE_S)
-            if self.measured is None and note is None:
+            if self.measured is None and note is None and "message" not in self.ended:
                 message = str(child.failure("the client process died"))
                 note = Note(code="worker-lost", message=message)
             try:
@@ -257,12 +274,15 @@ class _Run:
         """Read the client's lines until its measurement, or until it dies before."""
         while (line := await child.line()) is not None:
             if line["type"] == "measurement":
-                self.peak_rss_bytes = line["peak_rss_bytes"]
+                self.peak_rss_bytes = line.get("peak_rss_bytes")
                 self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
+                self.ended = line
                 return
             if line["type"] == "window":
                 self.window_ns = line["ns"]
-            if line["type"] == "failed":
+            if line["type"] == "failed" and self.trial.program:
+                self.ended = line
+            elif line["type"] == "failed":
                 raise BadInput(line["message"])
             if line["type"] == "waited":
                 self.waited_s = line["seconds"]
@@ -307,7 +327,11 @@ class _Run:
             warnings = [*measured.warnings, *self.notes]
             measured = msgspec.structs.replace(measured, warnings=warnings)
         used = None
-        if child is not None and child.usage is not None:
+        if self.program is not None and measured is not None:
+            seen = (measured, self.ended, self.counted, self.window_ns[0])
+            measured, more = self.program.whole(*seen)
+            began = began | more
+        elif child is not None and child.usage is not None:
             used = child.used(self.peak_rss_bytes, waited_s=self.waited_s)
         record = assembly.record(
             self.trial,
@@ -318,8 +342,7 @@ class _Run:
             stats=self.counted,
             window_ns=self.window_ns,
             ended=[*([note] if note else []), *self.lost],
-            process=used,
-            **began,
+            **{"process": used} | began,
         )
         self.keep(record)
         return record

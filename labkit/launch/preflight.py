@@ -130,8 +130,7 @@ def check(trial: Trial) -> None:
         raise refusal("eager_tasks", here=".".join(map(str, version)))
     if isinstance(trial.target, PostgresTarget | ValkeyTarget):
         _check_database(trial)
-    if isinstance(trial.target, Command):
-        _check_command(trial.target)
+    _check_commands(trial)
     if not has_descriptors(trial):
         most = descriptors() - RESERVED_DESCRIPTORS
         raise refusal("descriptors", limit=trial.slots, opens=connections(trial), most=most)
@@ -201,24 +200,30 @@ def _run(path: str, data: bytes) -> ModuleType:
     return module
 
 
-def of_commands() -> dict[str, str]:
-    """Return the environment of a server of the user's own: clean, and with this one's programs."""
+def of_commands(there: Environment | None = None) -> dict[str, str]:
+    """Return the environment of a user's own command: clean, and with these programs first."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**variables.clean(os.environ), "PATH": path}
+    own = {"PATH": path} if there is None else there.variables
+    return variables.clean(os.environ) | own
 
 
-def _check_command(target: Command) -> None:
-    """Raise `BadInput` where its program is not there, or its port is taken."""
-    program = target.words(target.port)[0]
-    if shutil.which(program, path=of_commands()["PATH"]) is None:
-        env = ", with env before a variable" if "=" in program else ""
-        raise refusal("program", command=target.command, program=program, env=env)
-    if target.port:
-        try:
-            socket.create_server(("127.0.0.1", target.port)).close()
-        except OSError as error:
-            why = os.strerror(error.errno or 0)
-            raise refusal("port", port=target.port, why=why) from None
+def _check_commands(trial: Trial) -> None:
+    """Raise `BadInput` where the program of a command is not there, or the target's port taken."""
+    target, of_shell = trial.target, dict[str, tuple[str, str]]()
+    if isinstance(target, Command):
+        of_shell["target.command"] = target.command, target.words(0)[0]
+    if trial.program:
+        of_shell["program"] = trial.program, trial.words("http://127.0.0.1:80")[0]
+    for name, (command, program) in of_shell.items():
+        if shutil.which(program, path=of_commands()["PATH"]) is None:
+            env = ", with env before a variable" if "=" in program else ""
+            raise refusal("program", name=name, command=command, program=program, env=env)
+    port = getattr(target, "port", 0)
+    try:
+        if port:
+            socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise refusal("port", port=port, why=os.strerror(error.errno or 0)) from None
 
 
 # For each database the package that brings it, and the variable that names another instead.

@@ -22,7 +22,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import START_S, Child
 from labkit.record.record import Note
 from labkit.spec.addresses import EVERYWHERE
-from labkit.spec.targets import Command, HttpServer
+from labkit.spec.targets import Command, HttpServer, NoTarget
 
 LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
 # Seconds that a synthetic server may take to answer what it is asked over HTTP.
@@ -85,6 +85,9 @@ async def target_of(ready: Ready, core: int | None, served: Served | None) -> As
         yield served
         return
     target = ready.trial.target
+    if isinstance(target, NoTarget):
+        yield Served("", None, in_force={})
+        return
     if isinstance(target, Command):
         async with _commanded(target, core) as started:
             yield started
@@ -94,6 +97,7 @@ async def target_of(ready: Ready, core: int | None, served: Served | None) -> As
     kind = settings.pop("kind")
     if kind == "http":
         settings |= {"seed": ready.trial.workload.seed, "announce_json": True}
+        settings |= {"keep_history": ready.trial.program is not None}
     if kind != "valkey":  # its process watches standard input by itself
         settings |= {"die_with_stdin": True}
     async with _started(f"labkit.measured.targets.{kind}", settings) as started:

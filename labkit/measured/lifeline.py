@@ -28,7 +28,7 @@ import msgspec
 
 from labkit.spec.validation import refusal
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 Job = TypeVar("Job")
@@ -127,6 +127,12 @@ def killed_with_parent(number: signal.Signals = signal.SIGKILL) -> Callable[[], 
             os._exit(1)
 
     return ask_kernel
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what is below this process and loses its own (Linux only)."""
+    if (prctl := getattr(ctypes.CDLL(None), "prctl", None)) is not None:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def spare(pid: int) -> None:

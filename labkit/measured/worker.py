@@ -70,6 +70,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     trial: dict[str, Any]
     addresses: list[str] = []
     core: int | None = None
+    # Of a program: its environment, and the cores for this process while it runs.
+    environment: dict[str, str] | None = None
+    beside: list[int] = []
     function: str | None = None
     client: str | None = None
     path: list[str] = []
@@ -84,10 +87,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
     """A target that accepts connections; `pid` None is one that is not measured.
 
-    One with `pids` is measured over these processes and what they start.
+    One with `pids` is measured over these processes and what they start. A program that calls it
+    is started by `words`, in `folder`.
     """
 
     url: str
+    words: list[str] = []
+    folder: str | None = None
     pid: int | None = None
     pids: list[int] = []
 
@@ -129,7 +135,7 @@ def main() -> int:
         gc.disable()
         if trial.probes == "bare":
             import_module("aiohttp")
-        else:
+        elif not trial.program:
             from labkit.measured.transports import transport_class
 
             transport_class(trial.transport.kind)
@@ -140,6 +146,11 @@ def main() -> int:
         target = msgspec.json.decode(line, type=Reached)
         lifeline.end_with_parent()
         _PARENT.send("waited", seconds=perf_counter() - waiting_from)
+        if trial.program:
+            from labkit.measured import program
+
+            asyncio.run(program.run(job, target, trial.target.processes, _PARENT))
+            return 0
         # What the user's own code imports is found where the parent would find it; the lab's
         # transport was imported before, as libraries look for others that may be missing.
         sys.path.extend(entry for entry in job.path if entry not in sys.path)

@@ -68,7 +68,7 @@ def judged_anew(record: Record) -> Record:
     notes = record.warnings
     # Its server may have had another engine: no guard looks at that.
     target = {name: v for name, v in record.trial.get("target", {}).items() if name != "engine"}
-    if record.client is not None and "strategy" in record.trial:
+    if record.client is not None and "experiment" not in record.trial:
         with suppress(BadInput):  # a setting that there is no longer
             asked = {**record.trial, "target": target}
             allowed = target.get("allow_remote")

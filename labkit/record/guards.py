@@ -178,6 +178,9 @@ def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
 
 def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     counts = measured.counts
+    if trial.program and measured.server and measured.server.requests == 0:
+        yield "not-called", "the program never called the server"
+        return
     ended, unsent = 0, float(measured.arrivals.dropped if measured.arrivals else 0)
     if trial.workload.lasts_s:
         # The clock ends what is in flight, and what a strategy has taken for its next calls. An
@@ -203,12 +206,12 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
 def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     """Yield the notes on a trial that did more at a time than it may, or faster than it can."""
     counts, server = measured.counts, measured.server
-    most = max(measured.timeline.in_flight, default=0)
+    most = max((one or 0 for one in measured.timeline.in_flight), default=0)
     pieces = server is not None and (server.bytes_out or 0) >= PIECE_BYTES * counts.sent
     if server is not None and server.max_in_flight is not None and not pieces:
         # A server may still be at work for clients that have given up.
         most = max(most, server.max_in_flight - counts.failures - counts.cancelled)
-    if most > trial.slots:
+    if most > trial.slots and (not trial.program or trial.states("limit")):
         yield noted("over-limit", most=most, limit=trial.slots)
     bound_s, wall_s, arrivals = trial.bound_s, measured.wall_s, measured.arrivals
     # A window opens with the first request, which an open workload may have sent late.
@@ -301,6 +304,8 @@ def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
 
 
 def _of_connections(trial: Trial) -> Iterable[tuple[str, str]]:
+    if trial.program:
+        return
     in_flight, transport = min(trial.slots, trial.requests), trial.transport
     if transport.sent_at(in_flight) < in_flight:
         code, most = "pool-queue" if transport.queues else "connector-limit", trial.slots
@@ -309,7 +314,7 @@ def _of_connections(trial: Trial) -> Iterable[tuple[str, str]]:
 
 
 def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    if trial.probes == "bare" or not effective:
+    if trial.probes == "bare" or trial.program or not effective:
         return
     asked, in_force = trial.to_dict(), effective.get("transport", {})
     pairs = [(name, asked[name], effective.get(name)) for name in ("loop", "eager_tasks")]

@@ -92,11 +92,11 @@ class Client(Struct, frozen=True, kw_only=True):
     cpu_user_s: float
     cpu_system_s: float
     cpu_percent: float
-    cpu_us_per_request: float | None
-    peak_rss_bytes: int
-    rss_before_bytes: int
+    cpu_us_per_request: float | None = None
+    peak_rss_bytes: int | None
+    rss_before_bytes: int | None = None
     waited_percent: float | None = None
-    to_first_send_s: float | None
+    to_first_send_s: float | None = None
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -175,17 +175,20 @@ class Timeline(Struct, frozen=True, kw_only=True):
     """Columns of equal length on one monotonic axis; `t_s` is 0 where the strategy was started.
 
     `completed` is cumulative; CPU is percent of one core since the row before; `loop_lag_s` is the
-    worst since the row before. A column holds None where it could not be read.
+    worst since the row before. A column holds None where it could not be read. Of a program the
+    client is all of its processes, `connections` are those that were open at the server, and what
+    the synthetic server counted is up to 20 ms old.
     """
 
     t_s: list[float] = []
-    completed: list[int] = []
-    in_flight: list[int] = []
+    completed: list[int | None] = []
+    in_flight: list[int | None] = []
     client_rss_bytes: list[int | None] = []
     client_cpu_percent: list[float | None] = []
     server_rss_bytes: list[int | None] = []
     server_cpu_percent: list[float | None] = []
     loop_lag_s: list[float | None] = []
+    connections: list[int | None] = []
 
 
 class Note(Struct, frozen=True, kw_only=True):
@@ -338,6 +341,8 @@ class Record(Measurement, frozen=True, kw_only=True):
         if "experiment" in self.trial:
             found = [f"{name} {value:,.4g}" for name, value in self.figures.items()]
             return f"{arm or self.ran}: {', '.join([*found, trust])}"
+        if self.trial.get("program") and not self.counts.planned:  # nobody counted its requests
+            return f"{arm or self.ran}: {took}, {trust}"
         return f"{arm or self.ran}: {counts}, {took}, {trust}"
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:

@@ -96,7 +96,7 @@ class Ladder(FileStudy):
     def plot(self, kind: str = "ladder") -> charts.Chart:
         """Draw the `ladder`; or, of the lab's own rungs, any kind that a study has."""
         if kind != "ladder":
-            own = [one for one in self.records if "program" not in one.trial]
+            own = [one for one in self.records if not one.trial.get("program")]
             return charts.plot(kind, own, self.by)
         return charts.ladder(self.rungs, notes=self.sentences())
 

@@ -18,7 +18,7 @@ import msgspec
 
 from labkit import paths
 from labkit.errors import BadInput, LabError
-from labkit.launch import load_generators
+from labkit.launch import programs
 from labkit.record import codec, codes
 from labkit.record.record import Record
 from labkit.record.store import Store
@@ -27,7 +27,6 @@ from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
 from labkit.report.study import Study, Sweep
-from labkit.spec.plan import Coded
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 from labkit.stats import frames
@@ -86,10 +85,13 @@ def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
     if isinstance(work, Trial):
         # On a server that serves all arms the target is where it happened to listen.
         asked, ran = work.to_dict(), dict(record.trial)
+        # A setting that an older record does not have was as it is by default.
+        ran |= {k: asked[k] | ran.get(k, {}) for k in asked if isinstance(asked[k], dict)}
         return all(asked[k] == ran.get(k) for k in asked if k != "target" or file.server is None)
-    if isinstance(work, Coded):
-        return (work.name, work.settings) == (record.ran, record.trial.get("settings"))
-    return work is not None and work.name == record.ran
+    return work is not None and (work.name, work.settings) == (
+        record.ran,
+        record.trial.get("settings"),
+    )
 
 
 def reference(name: str) -> Reproduction:
@@ -162,7 +164,7 @@ def _numbers(text: str) -> dict[str, float]:
     if "Requests/sec:" not in text:
         rows = {row["Name"]: row for row in csv.DictReader(text.splitlines())}
         return {name: float(one) for name, one in rows["Aggregated"].items() if one[:1].isdigit()}
-    counted = load_generators.RIVALS["wrk"].read(text)
+    counted = programs.RIVALS["wrk"].read(text)
     figures = {"answers": float(counted.ok + counted.failed), "failed": float(counted.failed)}
     figures["Requests/sec"] = figures["answers"] / counted.wall_s
     lines = re.findall(r"^ +([\d.]+%) +([\d.]+)(us|ms|s|m)$", text, flags=re.MULTILINE)

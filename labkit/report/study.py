@@ -301,8 +301,11 @@ class Sweep(Study):
     @staticmethod
     def check(trial: Trial) -> None:
         """Raise `BadInput` for a strategy that heeds no limit, and for a workload with a rate."""
-        if trial.strategy in ("gather", "sequential") and not trial.own_strategy:
-            raise refusal("no-limit", name=trial.strategy)
+        heeds = trial.strategy not in ("gather", "sequential") or trial.own_strategy
+        if not heeds or (trial.program and not trial.switches.names("limit")):
+            which = f"program is {trial.program!r}"
+            which = which if trial.program else f"strategy is {trial.strategy!r}"
+            raise refusal("no-limit", which=which)
         if trial.workload.rate is not None or trial.workload.stages is not None:
             what = "stages" if trial.workload.rate is None else "rate"
             raise refusal("swept", name=what, value=trial.get(what))

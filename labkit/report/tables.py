@@ -168,7 +168,7 @@ def of_run(record: Record) -> Table:
         rows += [["coded experiment", record.ran], ["settings", settings]]
         rows += ([name, stats.number(value)] for name, value in record.figures.items())
     else:
-        if "program" in trial:
+        if trial.get("program"):
             rows.append(["program", record.ran])
         else:
             how = trial["strategy"] if record.arrivals is None else "each request when it is due,"
@@ -184,7 +184,8 @@ def of_run(record: Record) -> Table:
         why = f" ({counts.why})" if counts.failures else ""
         why += f", {counts.retried:,} sent again" if counts.retried else ""
         # A client that was lost reported nothing that was in force, and its counts are the least.
-        least, sent = ("", "") if "python" in record.effective else ("at least ", "known to be ")
+        known = {"python", "program"} & record.effective.keys()
+        least, sent = ("", "") if known else ("at least ", "known to be ")
         how = {"counts": counts, "least": least, "why": why, "sent": sent}
         rows.append(["requests", paths.sentence("ended", **how)])
         rows += [["first error", error] for error in record.first_errors[:1]]

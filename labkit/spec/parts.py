@@ -21,7 +21,7 @@ from labkit.spec import delays, validation, variables
 from labkit.spec.delays import Stage
 from labkit.spec.registry import FILE
 from labkit.spec.requests import RequestSettings
-from labkit.spec.targets import TARGETS, Target, UrlTarget
+from labkit.spec.targets import TARGETS, Target, UrlTarget, command_words
 from labkit.spec.transports import SPEAK, TRANSPORTS
 from labkit.spec.validation import Count, Loop, Part, Seconds, Seed
 
@@ -29,6 +29,8 @@ DEFAULT_REQUESTS = 1_000
 # A version or a name of Python; whatever else is the path of one.
 _PYTHON = re.compile(r"(?:(?:python|pypy)?(?:\d(?:\.\d+){0,2}t?)?)|.*/.*")
 _PACKAGES = re.compile(r"\s*(?:[\w./~]\S*(?:\s+|$))*")  # no options
+PROGRAM_FIELDS = ("url", "port", "requests", "limit", "seed")
+_FIELD = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 _WARMUP = re.compile(r"([0-9]{1,8}(?:\.[0-9]{1,9})?) *(s|m|requests)?")
 
 
@@ -141,7 +143,9 @@ class Switches(Part, frozen=True, kw_only=True):
     process, as 'PYTHONASYNCIODEBUG=1', of the variables that are else left out. `python`: which
     Python the client runs on, a version, a name such as `pypy3` or a path; `packages`: what is
     installed for it, as a list of 'aiohttp==3.9.5' or a text with spaces between. With neither of
-    the two it is the lab's own.
+    the two it is the lab's own. `program`: a command line that is the client, in place of the lab's
+    own, as 'python client.py {requests}'; `{url}`, `{port}`, `{requests}`, `{limit}` and `{seed}`
+    are filled in, and `{{` is a brace.
     """
 
     role: ClassVar[str] = "trial"
@@ -155,6 +159,7 @@ class Switches(Part, frozen=True, kw_only=True):
     variables: str = ""
     python: str | None = None
     packages: str = ""
+    program: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.packages
@@ -166,6 +171,26 @@ class Switches(Part, frozen=True, kw_only=True):
         for name, form in (("python", _PYTHON), ("packages", _PACKAGES)):
             if not form.fullmatch(value := getattr(self, name) or ""):
                 raise validation.refusal(name, value=value)
+        if self.program is not None:
+            self.program_words(dict.fromkeys(PROGRAM_FIELDS, ""))
+
+    def program_words(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the program and its arguments with these values for its fields."""
+
+        def filled(found: re.Match[str]) -> str:
+            if found[0] in ("{{", "}}"):
+                return found[0][0]
+            if found[1] not in values:
+                names = ", ".join(f"{{{name}}}" for name in values)
+                raise validation.refusal("field", program=self.program, found=found[0], names=names)
+            return str(values[found[1]])
+
+        words = command_words("program", self.program or "")
+        return [_FIELD.sub(filled, word) for word in words]
+
+    def names(self, field: str) -> bool:
+        """Return True if the program's command line has this field."""
+        return field in [found[1] for found in _FIELD.finditer(self.program or "")]
 
 
 KINDS: dict[str, Mapping[str, type[Part]]] = {
@@ -261,7 +286,7 @@ def written(by_role: Mapping[str, Part], options: Mapping[str, int], *, in_file:
     found = [] if target == "http" else [f"target={changes['target'].pop('url', target)!r}"]
     own = changes["transport"].pop("name", None)  # of a function, as one writes it
     own = repr(own or transport) if own is None or FILE.fullmatch(own) else own
-    found += [] if transport == SPEAK[target][0] else [f"transport={own}"]
+    found += [] if transport == SPEAK[target][0] or target == "none" else [f"transport={own}"]
     for role, leaves in changes.items():
         for leaf, value in leaves.items():
             is_short = resolved(leaf, kinds, options)[0] == role
@@ -276,7 +301,8 @@ def with_suited_transport(chosen: dict[str, Any], state: Mapping[str, Any]) -> d
         return chosen
     target = kind_chosen("target", chosen["target"], state["target"])
     speak = SPEAK[str(target.__struct_config__.tag)]
-    return chosen if state["transport"].kind in speak else chosen | {"transport": speak[0]}
+    suits = state["transport"].kind in speak or speak[0] not in KINDS["transport"]
+    return chosen if suits else chosen | {"transport": speak[0]}
 
 
 def resolved(

@@ -35,16 +35,8 @@ class Coded(msgspec.Struct, frozen=True, kw_only=True):
     server: dict[str, Any] | None = None
 
 
-class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """A load generator that others wrote: its name, what it is asked for, and for how long."""
-
-    name: str
-    workload: Trial
-    seconds: float
-
-
 # What an arm runs.
-Work = Trial | Coded | Program
+Work = Trial | Coded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +54,9 @@ class Step:
 
     @property
     def trial(self) -> Trial:
-        """Return the trial; of a program, what it is asked for. A coded experiment has none."""
+        """Return the trial; a coded experiment has none."""
         assert not isinstance(self.work, Coded)
-        return self.work.workload if isinstance(self.work, Program) else self.work
+        return self.work
 
 
 def arms(base: Trial, axes: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Trial]]:
@@ -97,8 +89,8 @@ def label(trial: Trial, name: str) -> Any:
 
     A part is named by its URL, or by its kind and the settings that are not its defaults.
     """
-    if name == "strategy":
-        return trial.strategy
+    if name in ("strategy", "program"):
+        return (trial.program if name == "program" else None) or trial.strategy
     if name == "transport" and isinstance(trial.transport, ClientTransport):
         return trial.transport.name
     value = trial.get(name)

@@ -23,6 +23,17 @@ _OF_A_SHELL = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<"})
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
+def command_words(name: str, command: str) -> list[str]:
+    """Return the words into which a shell would split a command. Raises `BadInput`."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"{name} is {command!r}: it does not parse ({error})") from None
+    if not words or {*words} & _OF_A_SHELL:
+        raise refusal("no-shell", name=name, command=command)
+    return words
+
+
 class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
     """The service that is called."""
 
@@ -36,11 +47,13 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes.
 
+    `port` is where it listens, for programs that have an address written into them (0: anywhere).
     `stall_at` is an item: the whole server stands still for `stall_s` when its request comes. With
     `tls` it has a certificate of the lab's own, which the lab's clients trust.
     """
 
     delay: str = "0"
+    port: Port = 0
     engine: Literal["wire"] = "wire"
     loop: Loop = "uvloop"
     body_bytes: Bytes | None = None
@@ -67,16 +80,16 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     how many requests `/-/log` shows. A connection is ended whose request is not whole
     `request_timeout_s` after it began, or whose reader takes nothing for so long, and one without a
     request for `idle_timeout_s`; in `counters_folder` several workers share what
-    they count.
+    they count. With `keep_history` it counts over time, too.
     """
 
     role = "serve"
 
     host: str = "127.0.0.1"
-    port: Port = 0
     core: int | None = None
     die_with_stdin: bool = False
     seed: Seed = 0
+    keep_history: bool = False
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     keep_log: Annotated[int, Meta(ge=0, le=100_000)] = 0
     counters_folder: str | None = None
@@ -153,24 +166,23 @@ class Command(Target, frozen=True, tag="command"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        words = self.words(self.port)
-        if not words or {*words} & _OF_A_SHELL:
-            raise refusal("no-shell", command=self.command)
+        self.words(self.port)
         if not self.port and "{port}" not in self.command:
             raise refusal("no-port", command=self.command)
 
     def words(self, port: int) -> list[str]:
         """Return the program and its arguments for this port."""
-        try:
-            words = [word.replace("{port}", str(port)) for word in shlex.split(self.command)]
-        except ValueError as error:
-            wrong = f"target.command is {self.command!r}: it does not parse ({error})"
-            raise BadInput(wrong) from None
+        words = command_words("target.command", self.command)
+        words = [word.replace("{port}", str(port)) for word in words]
         if "{notebooks}" not in self.command:
             return words
         from labkit import paths  # here: a measured client starts without it
 
         return [word.replace("{notebooks}", str(paths.notebooks())) for word in words]
+
+
+class NoTarget(Target, frozen=True, kw_only=True, tag="none"):
+    """No service at all: of a program that is measured alone."""
 
 
 class PostgresTarget(Target, frozen=True, kw_only=True, tag="postgres"):
@@ -232,7 +244,7 @@ class ValkeyServer(ValkeyTarget, frozen=True, kw_only=True, tag=False):
 
 
 TARGETS: Mapping[str, type[Target]] = by_kind(
-    *(HttpTarget, EchoTarget, UrlTarget, Command, PostgresTarget, ValkeyTarget)
+    *(HttpTarget, EchoTarget, UrlTarget, Command, PostgresTarget, ValkeyTarget, NoTarget)
 )
 # The servers that the lab has written: they listen where they are asked to.
 Listener = HttpServer | EchoServer

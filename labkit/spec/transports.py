@@ -321,4 +321,5 @@ _OF_HTTP = ("aiohttp", "streams", "wire", *LIBRARIES, "own")
 SPEAK: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("http", "url", "command"), _OF_HTTP),
     **{"echo": ("echo",), "postgres": ("asyncpg", "psycopg"), "valkey": ("redis",)},
+    "none": ("a program",),
 }

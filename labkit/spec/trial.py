@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,7 +21,15 @@ from labkit.spec import delays, parts, registry, requests, validation
 from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is_remote
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, STRATEGIES, TAKE_ALL, InFile, Plain
-from labkit.spec.targets import Command, HttpTarget, PostgresTarget, Target, UrlTarget
+from labkit.spec.requests import ITEM
+from labkit.spec.targets import (
+    Command,
+    HttpTarget,
+    NoTarget,
+    PostgresTarget,
+    Target,
+    UrlTarget,
+)
 from labkit.spec.transports import LIBRARIES, SPEAK, AiohttpTransport, ClientTransport, Transport
 from labkit.spec.validation import Part
 
@@ -31,6 +40,10 @@ OWN: dict[str, Function] = {}
 _TAKEN = 3
 # Items that a trial may have whose time alone is set: nobody sends so many.
 MAX_TIMED_REQUESTS = 100_000_000
+# Seconds after which a program is ended of which nobody knows how much it does.
+MAX_PROGRAM_S = 3_600.0
+# Settings of the trial as a whole that only the lab's own client knows.
+_OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate")
 # Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
 
@@ -44,7 +57,8 @@ class Trial:
     (`**{"transport.limit": 30}`). `strategy` is a name, an `async def f(fetch, items, limit)`, or
     one in a file as 'PATH.py:NAME'; what it takes by keyword is set as `**{"strategy.size": 5}`.
     `transport` may as well be a function or class of your own, or one in a file, that gives an
-    async context manager of a `fetch(item)`. Raises `BadInput`.
+    async context manager of a `fetch(item)`. A `program` is a client of its own, and has neither.
+    Raises `BadInput`.
     """
 
     target: Target
@@ -62,16 +76,8 @@ class Trial:
     secrets: Mapping[str, str] = field(repr=False, hash=False)
 
     def __init__(self, **settings: Any) -> None:
-        start = {
-            "target": HttpTarget(),
-            "transport": AiohttpTransport(),
-            "workload": Workload(),
-            "switches": Switches(),
-            "secrets": {},
-            "client": None,
-            **_choose_strategy("worker_pool"),
-        }
-        self._fill(start, settings)
+        start = {"target": HttpTarget(), "workload": Workload(), "secrets": {}}
+        self._fill(start | _usual_client(Switches()), settings)
 
     @property
     def written(self) -> str:
@@ -100,6 +106,8 @@ class Trial:
 
     def _fill(self, state: dict[str, Any], settings: Mapping[str, Any]) -> None:
         settings = dict(settings)
+        # A program takes the place of the lab's own client.
+        state |= _usual_client(state["switches"]) if settings.get("program") is not None else {}
         if "strategy" in settings:
             state |= _choose_strategy(settings.pop("strategy"))
         if "target.command" in settings:  # no other target has it
@@ -136,7 +144,9 @@ class Trial:
 
     def _check(self) -> None:
         asked, speak = self.workload, SPEAK[self.target.kind]
-        if self.transport.kind not in speak:
+        if self.program is not None:
+            self._check_program()
+        elif self.transport.kind not in speak:
             raise validation.refusal("transport", trial=self, speak=" or ".join(speak))
         parts.check_request(self.target, asked, self.probes)
         warm_s, warm = asked.warms
@@ -169,6 +179,23 @@ class Trial:
                 found = {"trial": self, "arrivals": arrivals, "lasts_s": lasts_s, "most": most}
                 raise validation.refusal(name, **found)
 
+    def _check_program(self) -> None:
+        """Raise `BadInput` for what only the lab's own client has, and what no program may do."""
+        changed = {"trial": parts.changed(self.switches), "workload": parts.changed(self.workload)}
+        own = [] if self._is("worker_pool") else ["strategy"]
+        own += [] if self.transport == AiohttpTransport() else ["transport"]
+        own += [f"trial.{name}" for name in _OF_CLIENT if name in changed["trial"]]
+        own += [f"workload.{n}" for n in changed["workload"] if n not in parts.PROGRAM_FIELDS]
+        urls = [name for name in ("url", "port") if self.switches.names(name)]
+        for which, found in (
+            ("beside-program", own),
+            ("program-target", SPEAK[self.target.kind] not in (SPEAK["http"], SPEAK["none"])),
+            ("program-remote", self.is_remote),
+            ("program-alone", urls if isinstance(self.target, NoTarget) else []),
+        ):
+            if found:
+                raise validation.refusal(which, trial=self, name=[*own, *urls, ""][0])
+
     def _is(self, strategy: str) -> bool:
         """Return True if the strategy is the lab's own of that name."""
         return self.strategy == strategy and not self.own_strategy
@@ -183,10 +210,28 @@ class Trial:
         """Return by its setting the code that it names as text: a command, functions in files."""
         asked = self.switches
         named = {"target.command": getattr(self.target, "command", None)}
-        named |= {"strategy": getattr(self.function, "text", None)}
+        named |= {"program": self.program, "strategy": getattr(self.function, "text", None)}
         named |= {"transport": getattr(self.client, "text", None), "packages": asked.packages}
         named |= {"python": asked.python if "/" in (asked.python or "") else None}
         return {setting: code for setting, code in named.items() if code}
+
+    @property
+    def program(self) -> str | None:
+        """Return the command line that is the client; None where it is the lab's own."""
+        return self.switches.program
+
+    def states(self, name: str) -> bool:
+        """Return True if `requests` or `limit` is what a program does: it is set, or given to it.
+
+        What a program does of itself is counted at the server.
+        """
+        return self.switches.names(name) or name in parts.changed(self.workload)
+
+    def words(self, url: str) -> list[str]:
+        """Return the program and its arguments, for a target at this URL."""
+        values = {"requests": self.requests, "limit": self.limit, "seed": self.seed}
+        at = url.replace(ITEM, "0")
+        return self.switches.program_words({"url": at, "port": urlsplit(at).port, **values})
 
     @property
     def requests(self) -> int:
@@ -221,8 +266,8 @@ class Trial:
 
         With no delay, a closed workload is as fast as client and server can be.
         """
-        if self.switches.saturate is not None:
-            return self.switches.saturate
+        if self.switches.saturate is not None or self.program:
+            return self.switches.saturate is not False
         if self.workload.is_open or self.workload.thinks.holds_back:
             return False
         if isinstance(self.target, PostgresTarget):
@@ -282,7 +327,7 @@ class Trial:
 
     @cached_property
     def _floor_and_bound(self) -> tuple[float, float] | tuple[None, None]:
-        if self.workload.lasts_s:  # how many items there will be is not known
+        if self.workload.lasts_s or self.program:  # how many items there will be is not known
             return None, None
         known = isinstance(self.target, HttpTarget | PostgresTarget) and self.workload.is_usual
         if not known or self.path != "/{item}":
@@ -294,6 +339,8 @@ class Trial:
     def deadline_s(self) -> float:
         """Return the seconds after which the trial is ended: as set, or several times its need."""
         asked_s, most_s = self.switches.deadline_s, MAX_REMOTE_S if self.is_remote else math.inf
+        if self.program and not (isinstance(self.target, HttpTarget) and self.states("requests")):
+            return asked_s or MAX_PROGRAM_S
         warm_s, warm = self.workload.warms
         if asked_s is None and self.workload.lasts_s:
             return 60 + self.workload.lasts_s + warm_s + 0.1 * warm
@@ -343,13 +390,11 @@ class Trial:
         options = dict(self.options)
         if callable(self.function):
             options = registry.shown(registry.made_with(self.function)[1] | options)
-        return {
-            "strategy": self.strategy,
-            "options": options,
-            "own_strategy": self.own_strategy,
-            **msgspec.to_builtins(self.switches),
-            **{role: msgspec.to_builtins(getattr(self, role)) for role in KINDS},
-        }
+        own = {"strategy": self.strategy, "options": options, "own_strategy": self.own_strategy}
+        whole = {**own, **msgspec.to_builtins(self.switches)}
+        whole |= {role: msgspec.to_builtins(getattr(self, role)) for role in KINDS}
+        left_out = (*own, "transport", *_OF_CLIENT) if self.program else ()
+        return {name: value for name, value in whole.items() if name not in left_out}
 
     @classmethod
     def from_dict(
@@ -369,11 +414,11 @@ class Trial:
         allowed = target.get("allow_remote") if isinstance(target, Mapping) else None
         if allowed not in (None, allow_remote):
             raise validation.refusal("data-remote", allowed=allowed)
-        name, own = settings.pop("strategy", "worker_pool"), settings.pop("own_strategy", False)
+        name, own = settings.pop("strategy", None), settings.pop("own_strategy", False)
         options = settings.pop("options", {})
         if not own:
             settings |= {f"strategy.{leaf}": value for leaf, value in options.items()}
-        trial = cls(**settings, **({} if own else {"strategy": name}))
+        trial = cls(**settings, **({} if own or name is None else {"strategy": name}))
         for setting, code in trial.named_code.items() if not allow_commands else ():
             raise validation.refusal("data-code", setting=setting, code=code)
         if own:
@@ -381,6 +426,13 @@ class Trial:
             known = {"strategy": str(name), "own_strategy": True, "options": options}
             vars(trial).update(known, option_types=dict.fromkeys(options, Plain))
         return trial
+
+
+def _usual_client(switches: Switches) -> dict[str, Any]:
+    """Return the fields of the lab's own client as they are by default; the other switches stay."""
+    usual = {name: getattr(Switches(), name) for name in _OF_CLIENT}
+    client = {"transport": AiohttpTransport(), "client": None, **_choose_strategy("worker_pool")}
+    return client | {"switches": msgspec.structs.replace(switches, **usual)}
 
 
 def _choose_client(value: Any, now: Mapping[str, Any]) -> tuple[Any, Function | InFile | None]:

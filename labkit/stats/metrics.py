@@ -168,11 +168,12 @@ def _idled(record: Record) -> bool:
     """Return whether the client had time to spare with nothing to wait for: others set its speed.
 
     One request at a time is a wait, and so are delays, a link of so many bytes a second, a rate of
-    requests, and the time in which a worker thinks.
+    requests, and the time in which a worker thinks. What a program waits for nobody knows.
     """
     workload, target = record.trial.get("workload", {}), record.trial.get("target", {})
-    waits = (
+    waits = bool(
         target.get("delay", "0") != "0"
+        or record.trial.get("program")
         or workload.get("limit", 1) == 1
         or "rate=" in (workload.get("path") or "")
         or any(workload.get(name) not in (None, "0") for name in ("rate", "stages", "think"))

@@ -20,7 +20,7 @@ import msgspec
 from labkit import paths, stats
 from labkit.errors import BadInput
 from labkit.spec import validation
-from labkit.spec.plan import Coded, Program, Work
+from labkit.spec.plan import Coded, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
 from labkit.spec.validation import check_known, refusal
@@ -35,6 +35,8 @@ Made = TypeVar("Made")
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 # Cores that a file is checked with: how many there are decides nothing about its form.
 _ANY_CORES = 2
+# Seconds that a program may take besides three times as long as it is asked to run.
+MORE_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +215,11 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
         if arm.program is None:
             return trial
         for_s = seconds or self.scale(scale).seconds or 1.0
-        return Program(name=arm.program, workload=trial, seconds=for_s)
+        known = paths.table("programs.toml")
+        check_known(f"program of arm {arm.id!r}", arm.program, known)
+        words = known[arm.program]["words"].replace("{whole_seconds}", str(math.ceil(for_s)))
+        words = words.replace("{milliseconds}", str(round(1e3 * for_s)))
+        return trial.replace(program=f"{arm.program} {words}", deadline_s=MORE_S + 3 * for_s)
 
     def _trial(self, arm: Arm, scale: str, seconds: float | None = None) -> Trial:
         """Return the trial of an arm: its own settings come before the scale's, then the base's."""

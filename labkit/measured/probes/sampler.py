@@ -56,6 +56,7 @@ class Sampler:
         on_row: Callable[[TimelineRow], None],
         *,
         own: bool = False,
+        row_ticks: int = TICKS_PER_ROW,
     ) -> None:
         self._meter, self._on_row = meter, on_row
         self._client, self._server = meter.window.of_client, meter.window.of_server
@@ -65,7 +66,7 @@ class Sampler:
         self._gap_busy_s: float | None = None
         self._continued_ns: list[int] = []
         self.rows: list[TimelineRow] = []
-        self._every, self._ticks, self._worst_ns = TICKS_PER_ROW, 0, 0
+        self._every, self._row_ticks, self._ticks, self._worst_ns = row_ticks, row_ticks, 0, 0
         self._worst_since_row_s = 0.0
         self._start_ns = self._due_ns = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -108,7 +109,7 @@ class Sampler:
         self._come(perf_counter_ns())
         self._meter.settle()
         self._ticks += 1
-        if self._ticks % TICKS_PER_ROW == 0:
+        if self._ticks % self._row_ticks == 0:
             self._take(store=self._ticks % self._every == 0)
         self.resume()
 

@@ -115,6 +115,9 @@ class ProcessTreeReader:
     others nobody asks. The first of a server are named all, whatever thread has started them.
     """
 
+    # Whether the children of those that are added are added as well.
+    _is_deep = False
+
     def __init__(self, *pids: int) -> None:
         self._members = {pid: ProcessReader(pid, parent=True) for pid in pids}
         self._again_bytes = sum(map(_had_by_others_bytes, pids))
@@ -158,14 +161,52 @@ class ProcessTreeReader:
 
     def _read_members(self) -> list[ProcessReader]:
         """Return readers of those that there are now; none where they cannot be read."""
-        listed = {child for one in self._members.values() for child in one.children()}
+        listed = self._listed()
         for new in listed - self._members.keys():
-            self._members[new] = ProcessReader(new)
+            self._members[new] = ProcessReader(new, parent=self._is_deep)
         # Not all are listed: some are children of other threads, some have lost their parent.
         unlisted = self._members.keys() - listed
         for gone in [pid for pid in unlisted if self._members[pid].pages() is None]:
             del self._members[gone]
         return [*self._members.values()]
+
+    def _listed(self) -> set[int]:
+        return {child for one in self._members.values() for child in one.children()}
+
+
+class ProgramReader(ProcessTreeReader):
+    """Memory and CPU of a program: of all below this process, its orphans too.
+
+    Its peak is the most that all had together, or that one had (VmHWM), at any reading. The
+    high-water mark begins anew with a program, and is gone with its end: so what it grows by in the
+    last 20 ms is missed. Pages that several share are read when one comes or goes.
+    """
+
+    _is_deep = True
+
+    def __init__(self, pid: int) -> None:
+        self._above = ProcessReader(os.getpid(), parent=True)
+        self._known, self._most_bytes = [pid], 0
+        super().__init__(pid)
+
+    def rss_bytes(self) -> int | None:
+        """Return resident memory now."""
+        now_bytes, before, self._known = super().rss_bytes(), self._known, self.pids
+        several = len(self._known) > 1
+        if before != self._known:
+            self._again_bytes = sum(map(_had_by_others_bytes, self._known)) if several else 0
+        elif several:  # one that has just begun may have all of its parent's memory for a moment
+            self._most_bytes = max(self._most_bytes, now_bytes or 0)
+        marks = (high_water_bytes(pid) or 0 for pid in self._known)
+        self._most_bytes = max(self._most_bytes, *marks)
+        return now_bytes
+
+    def peak_bytes(self) -> int:
+        """Return the most that was seen."""
+        return self._most_bytes
+
+    def _listed(self) -> set[int]:
+        return {*self._above.children()} | super()._listed()
 
 
 # The process of a target, or all of a server's; None is not measured.
@@ -236,10 +277,8 @@ class Window:
     """
 
     def __init__(self, server_pid: Pids, processes: str = "one") -> None:
-        self.of_server, self.of_client = (
-            reader_of(server_pid, processes),
-            ProcessReader(os.getpid()),
-        )
+        self.of_server = reader_of(server_pid, processes)
+        self.of_client: ProcessReader | ProcessTreeReader = ProcessReader(os.getpid())
         self._server_pid = server_pid
         self.started_ns = self.opened_ns = self.closed_ns = 0
         self._kernel: list[interference.KernelCounters] = []

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from time import gmtime, perf_counter, strftime, time
+from time import gmtime, perf_counter, perf_counter_ns, strftime, time
 from typing import Any, NamedTuple
 
 import httptools
@@ -28,6 +28,9 @@ from labkit.spec.targets import HttpServer
 
 # Seconds between two writings of the counters; characters of a target in the log.
 SHARE_EVERY_S, MAX_LOGGED = 0.1, 500
+# How often it counts over time, where it is to; at most so many counts are stored, and from there
+# on half as often.
+HISTORY_S, MAX_HISTORY = 0.02, 1_200
 
 
 class Turn(NamedTuple):
@@ -73,6 +76,17 @@ class Engine:
         self._update_date()
         self._watch = Watch()
         self._watch.beat(self.loop.call_later)
+        self._history: list[tuple[int, int, int, int]] = []
+        if settings.keep_history:
+            self._count_over_time(HISTORY_S)
+
+    def _count_over_time(self, every_s: float) -> None:
+        stats = self.stats
+        done = stats.requests - stats.in_flight
+        self._history.append((perf_counter_ns(), done, stats.in_flight, stats.connections_open))
+        if len(self._history) > MAX_HISTORY:
+            self._history, every_s = self._history[::2], 2 * every_s
+        self.loop.call_later(every_s, self._count_over_time, every_s)
 
     def _update_date(self) -> None:
         """Write the date into what is sent, now and at the beginning of each second."""
@@ -90,6 +104,7 @@ class Engine:
             return behaviour.counters(head.method, (self.log or Log(0)).snapshot())
         counted = self._shared.total() if self._shared else self.stats
         found = {**counted.snapshot(), "standstills": self._watch.found, **self._in_force}
+        found |= {"history": self._history} if self._history else {}
         return behaviour.counters(head.method, found)
 
 
@@ -106,7 +121,11 @@ class Stats:
         self.connections_opened = 0
         self.connections_open = 0
         self.bytes_out = 0
-        # How many delays ended so late, by the bucket of `histogram`.
+        self.given_up = 0
+        self.delays_s = 0.0
+        # How many answers were no success, by status, and how many delays ended so late, by the
+        # bucket of `histogram`.
+        self._statuses: Counter[int] = Counter()
         self._late: Counter[int] = Counter()
         # Connections without a request yet, and those that have asked for the counters only.
         self._fresh: set[object] = set()
@@ -160,6 +179,10 @@ class Stats:
         """Count a request that is over: answered, or given up."""
         self.in_flight -= 1
 
+    def failed(self, status: int) -> None:
+        """Count an answer that is no success."""
+        self._statuses[status] += 1
+
     def sent(self, size_bytes: int) -> None:
         """Count bytes of a body."""
         self.bytes_out += size_bytes
@@ -172,25 +195,26 @@ class Stats:
         self.connections_opened += 1
         self.connections_open += 1
 
-    def counters(self) -> dict[str, int]:
+    def counters(self) -> dict[str, Any]:
         """Return the counters by name."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def raw(self) -> dict[str, Any]:
         """Return all that was counted, as plain data."""
-        return {**self.counters(), "late": self._late}
+        return {**self.counters(), "late": self._late, "statuses": self._statuses}
 
     def add(self, raw: dict[str, Any]) -> None:
         """Count what another process counted."""
         for name, value in self.counters().items():
             setattr(self, name, value + raw[name])
-        self._late.update({int(bucket): count for bucket, count in raw["late"].items()})
+        for name, counter in (("late", self._late), ("statuses", self._statuses)):
+            counter.update({int(one): count for one, count in raw[name].items()})
 
     def snapshot(self) -> dict[str, Any]:
         """Return the counters now; `delay_error_s` is by how much delays ended late, in seconds."""
         late_s = histogram.summary(self._late)
         errors_s = {name: getattr(late_s, name, None) for name in ("p50", "p99", "max")}
-        return {**self.counters(), "delay_error_s": errors_s}
+        return {**self.counters(), "statuses": self._statuses, "delay_error_s": errors_s}
 
 
 class SharedCounters:

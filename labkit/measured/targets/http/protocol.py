@@ -37,6 +37,8 @@ from labkit.measured.targets.http.messages import Answer
 from labkit.measured.targets.http.requests import Request, RequestReader, plain_name, plain_names
 
 MAX_WAITING, MAX_WAITING_BYTES, MAX_TURN_S = 256, 1 << 20, 0.01
+# Statuses from here on are counted as failures.
+FAILURES_FROM = 400
 
 
 class ServerConnection(SendingConnection):
@@ -106,6 +108,7 @@ class ServerConnection(SendingConnection):
         self._waiting.clear()
         self._connections.forget(self)
         if self._current is not None or self._receiving:
+            self._stats.given_up += 1
             self._pieces = None
             self._finish()
         self._stats.disconnected(self)
@@ -247,6 +250,8 @@ class ServerConnection(SendingConnection):
         if isinstance(answer, Request):
             answer = self._engine.behaviour.answer(answer)
             turn = turn._replace(answer=answer)
+            if answer.status >= FAILURES_FROM:
+                self._stats.failed(answer.status)
         if self._engine.log is not None:
             self._logged = self._engine.log.began(self, turn.head.target)
         self._current = turn
@@ -255,6 +260,7 @@ class ServerConnection(SendingConnection):
         if delay_s is None:
             delay_s = answer.delay_s
         if delay_s:
+            self._stats.delays_s += delay_s
             self._due_ns = perf_counter_ns() + round(delay_s * 1e9)
             self._engine.alarm.at(self._due_ns, self._due)
         else:

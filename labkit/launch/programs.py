@@ -1,0 +1,273 @@
+"""What is known of a program that ran: what its server counted, or what it has printed itself.
+
+Any program is measured from outside by `measured.program`. Load generators of others print figures
+of their own, too: reading those is pure, text in, `RequestCount` out.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from labkit import paths
+from labkit.errors import TrialFailed
+from labkit.launch.process import run
+from labkit.record.record import Counts, Measurement, Note, Process, Server, Timeline
+from labkit.spec import delays
+from labkit.spec.requests import ITEM
+from labkit.spec.targets import HttpTarget
+from labkit.spec.trial import Trial
+
+# By how much, as a share, a sum of delays may be off where it is added up in another order.
+SAME_SHARE = 1e-6
+# How much of what a program wrote last a record has, in letters.
+MAX_STORED = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestCount:
+    """The figures that a program reports: right answers, all others, and the time for both."""
+
+    ok: int
+    failed: int
+    wall_s: float
+
+    @property
+    def throughput_rps(self) -> float:
+        """Return the right answers a second."""
+        return self.ok / self.wall_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A program: its command line, what its output has, its scenario, its version.
+
+    `scenario` is the name of a file that it needs, and `text` what is in it. In `words` stand
+    fields of a trial's program, and its time. `data/programs.toml` says what each is.
+    """
+
+    words: str
+    answers: str
+    failed: Sequence[str]
+    lost: str = ""
+    rps: str = ""
+    times: str = ""
+    lasts: str = ""
+    scenario: str = ""
+    text: str = ""
+    # The option to ask for its version; without any, it ends by printing its usage.
+    version: str = "--version"
+    # Where in the answer the version is.
+    versioned: str = r"(\d[\w.+~-]*)"
+
+    def read(self, text: str, asked: str = "") -> RequestCount:
+        """Read what it printed. Raises `TrialFailed` where that does not have the figures.
+
+        `asked` is its command line, which may say how long it runs. The time comes from the rate of
+        all answers: programs round their times more than rates.
+        """
+
+        def numbers(pattern: str) -> list[float]:
+            found = re.finditer(pattern, text, flags=re.MULTILINE) if pattern else ()
+            return [float(one) for match in found for one in match.groups() if one]
+
+        answers, rps, times_s = numbers(self.answers), numbers(self.rps), numbers(self.times)
+        if not answers or (self.rps and not rps):
+            raise TrialFailed("its output does not have the figures that it should")
+        done = sum(answers)
+        wall_s = max(times_s) - min(times_s) if times_s else 0.0
+        if self.lasts and (lasts := re.search(self.lasts, asked)):
+            wall_s = float(lasts[1])
+        if self.rps:
+            wall_s = done / rps[0] if rps[0] else 0.0
+        if done <= 0 or wall_s <= 0:
+            raise TrialFailed("it had no answer")
+        # A request that failed in several ways is counted once.
+        failed = min(max(sum(numbers(one)) for one in self.failed), done)
+        lost = sum(numbers(self.lost))
+        return RequestCount(ok=int(done - failed), failed=int(failed + lost), wall_s=wall_s)
+
+
+# Every program whose output has figures, by its name on the command line.
+RIVALS = {name: Rival(**row) for name, row in paths.table("programs.toml").items()}
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, on PATH or beside the interpreter; None where it is neither."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+
+
+def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Measurement:
+    """Return a measurement of a program with what the synthetic server counted of its requests.
+
+    What it answered with a status from 400 on has failed, and what the program did not wait for was
+    cancelled.
+    """
+    sent = stats["requests"]
+    statuses = {int(code): n for code, n in stats["statuses"].items()}
+    failed, left = sum(statuses.values()), stats["given_up"] + stats["in_flight"]
+    ok = sent - failed - left
+    planned = max(sent, trial.requests if trial.states("requests") else 0)
+    counts = Counts(
+        planned=planned,
+        done=ok,
+        sent=sent,
+        not_sent=planned - sent,
+        ok=ok,
+        failed={"status": failed} if failed else {},
+        statuses=statuses,
+        cancelled=left,
+    )
+    client = measured.client
+    if client is not None and sent:
+        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s) / sent
+        client = msgspec.structs.replace(client, cpu_us_per_request=round(each_us, 3))
+    return msgspec.structs.replace(measured, counts=counts, client=client)
+
+
+def over_time(timeline: Timeline, started_ns: int, history: Sequence[Sequence[int]]) -> Timeline:
+    """Return the rows of a program with what its server had counted by then: None for nothing."""
+    at_ns = [row[0] for row in history]
+    last = [bisect.bisect(at_ns, started_ns + round(1e9 * t_s)) - 1 for t_s in timeline.t_s]
+    columns = {
+        name: [history[i][n] if i >= 0 else None for i in last]
+        for n, name in enumerate(("completed", "in_flight", "connections"), 1)
+    }
+    return msgspec.structs.replace(timeline, loop_lag_s=[None] * len(last), **columns)
+
+
+# When are the floor and the bound of a program known? The delay of a request is drawn from its
+# name, and those of the lab's own clients are 0 to requests - 1. A program may ask for 1 to N, or
+# for anything. The server adds up the delays that it drew: where that is the sum of these names,
+# they were these, as another set has the same sum by chance only. Fixed delays need no names.
+# Rejected: to store every delay in its order, which takes memory for each request.
+def floor_and_bound(trial: Trial, stats: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the floor of what a program asked for, and what no order beats; None: not known.
+
+    On as many slots as the trial states, or as the server saw in flight at most.
+    """
+    delay, requests = delays.parse(stats["delay"]), stats["requests"]
+    slots = trial.limit if trial.states("limit") else stats["max_in_flight"]
+    if not requests or not slots:
+        return None, None
+    for first in (0, 1):
+        names = range(first, first + requests)
+        drawn = [delay.draw(trial.seed, str(name)) for name in names]
+        if math.isclose(math.fsum(drawn), stats["delays_s"], rel_tol=SAME_SHARE):
+            return delays.floor_s(drawn, slots), delays.bound_s(drawn, slots)
+    return None, stats["delays_s"] / slots
+
+
+# The version of each known program, and the CPU seconds that it takes to start and end.
+_VERSIONS: dict[str, tuple[str | None, float]] = {}
+
+
+async def _version(path: str, rival: Rival, core: int | None) -> tuple[str | None, float]:
+    """Return what `_VERSIONS` has of a program, which is asked the first time alone."""
+    if path not in _VERSIONS:
+        with paths.temporary_folder("program") as (folder, _):
+            words = [path, *rival.version.split()]
+            ended, out, errors = await run(words, core=core, folder=folder)
+        found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
+        _VERSIONS[path] = found[1] if found else None, ended.cpu_s
+    return _VERSIONS[path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A program that is the client of a trial: its words, its folder, and what is known of it."""
+
+    trial: Trial
+    words: Sequence[str]
+    folder: str | None = None
+    rival: Rival | None = None
+    version: str | None = None
+    start_cpu_s: float = 0.0
+
+    def _read(self, ended: Mapping[str, Any]) -> RequestCount | None:
+        """Return the figures that it printed, if it is one that does; raises `TrialFailed`."""
+        return self.rival.read(ended["output"], " ".join(self.words)) if self.rival else None
+
+    def failure(self, ended: Mapping[str, Any]) -> Note | None:
+        """Return the note on a program that did not do its work, as its status or output says."""
+        name = Path(self.words[0]).name
+        if "status" not in ended:
+            why = f"does not start ({ended['message']})" if ended else "was lost"
+            return Note(code="program-failed", message=f"{name} {why}")
+        lines = (ended["errors"].strip() or ended["output"].strip()).splitlines()
+        what, last = "", f": {lines[-1][-200:]}" if lines else ""
+        try:
+            if self._read(ended) is not None or ended["status"] == 0:
+                return None
+        except TrialFailed as error:
+            if isinstance(self.trial.target, HttpTarget) and ended["status"] == 0:
+                return None  # what its requests came to the server has counted
+            what = f": {error}"
+        message = f"{name} (exit status {ended['status']}){what}{last}"
+        return Note(code="program-failed", message=message)
+
+    def whole(
+        self,
+        measured: Measurement,
+        ended: Mapping[str, Any],
+        stats: Mapping[str, Any] | None,
+        started_ns: int,
+    ) -> tuple[Measurement, dict[str, Any]]:
+        """Return the measurement with what is known from server and output, and more of a record.
+
+        Of the lab's own server `stats` are what it counted; of another nobody knows.
+        """
+        own, figures, rows = None, dict[str, float](), measured.timeline
+        if stats is not None and "statuses" in stats:
+            measured = counted(self.trial, measured, stats)
+        history = (stats or {}).get("history", [])
+        with suppress(TrialFailed):
+            own = self._read(ended)
+        used = msgspec.convert(ended["process"], Process)
+        if own is not None:
+            done, server = own.ok + own.failed, measured.server or Server()
+            failed = {"other": own.failed} if own.failed else {}
+            cpu_s = max(used.cpu_user_s + used.cpu_system_s - self.start_cpu_s, 0.0)
+            percent = None if server.cpu_s is None else 100 * server.cpu_s / own.wall_s
+            figures = {"cpu_us_per_request": 1e6 * cpu_s / done}
+            measured = msgspec.structs.replace(
+                measured,
+                counts=Counts(planned=done, sent=done, ok=own.ok, failed=failed),
+                wall_s=own.wall_s,
+                client=None,
+                server=msgspec.structs.replace(server, cpu_percent=percent),
+            )
+        wrote = {name: ended[name][-MAX_STORED:] for name in ("output", "errors")}
+        program = {"name": Path(self.words[0]).name, "version": self.version, **wrote}
+        effective = {"program": program | {"status": ended["status"]}}
+        timeline = over_time(rows, started_ns, history)
+        whole = msgspec.structs.replace(measured, timeline=timeline, effective=effective)
+        return whole, {"figures": figures, "process": used}
+
+
+async def started(trial: Trial, url: str, core: int | None, stack: AsyncExitStack) -> Running:
+    """Return the program of a trial for a target at `url`, ready to be run on this core.
+
+    One that needs a scenario gets a folder of its own, which `stack` removes.
+    """
+    words, folder = trial.words(url), None
+    path, rival = find(words[0]), RIVALS.get(Path(words[0]).name)
+    if rival is None or path is None:
+        return Running(trial=trial, words=words)
+    if rival.scenario in words:
+        made, _ = stack.enter_context(paths.temporary_folder("program"))
+        text, folder = rival.text.format(url=url.replace(ITEM, "0")), str(made)
+        (made / rival.scenario).write_text(text, encoding="utf-8")
+    version, start_cpu_s = await _version(path, rival, core)
+    known = Running(trial=trial, words=words, folder=folder, rival=rival, version=version)
+    return replace(known, start_cpu_s=start_cpu_s)

@@ -1,0 +1,150 @@
+"""Programs as clients: what is measured from outside, counted at the server, and refused."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import labkit as lab
+from labkit.errors import BadInput, TrialFailed
+from labkit.launch import preflight, programs
+from labkit.record import codes, guards
+from labkit.record.record import Client, Counts, Measurement, Server, Timeline
+from labkit.record.store import Store
+from labkit.spec import delays
+from labkit.spec.trial import Trial
+
+pytestmark = pytest.mark.usefixtures("store")
+
+# Asks for its items over as many connections as it is told, and prints what it has used itself.
+CLIENT = """
+import http.client, resource, sys, threading
+port, limit, *names = sys.argv[1:]
+left = iter(names if len(names) > 1 else map(str, range(int(names[0]))))
+def work():
+    connection = http.client.HTTPConnection("127.0.0.1", int(port))
+    for name in left:
+        connection.request("GET", f"/{name}")
+        connection.getresponse().read()
+lock = bytearray(30_000_000)
+threads = [threading.Thread(target=work) for _ in range(int(limit))]
+[one.start() for one in threads], [one.join() for one in threads]
+used = resource.getrusage(resource.RUSAGE_SELF)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak.split()[1]) * 1024, used.ru_utime + used.ru_stime)
+"""
+# Leaves a process that has lost its parent, and fails.
+CARELESS = (
+    "import os, sys, time; os.fork() or os.setsid() or os.fork() or time.sleep(60); sys.exit(3)"
+)
+TRIAL = Trial(requests=40, limit=4, delay="randint(1,3)*0.01")
+STATS: dict[str, Any] = {"requests": 40, "max_in_flight": 4, "delay": "randint(1,3)*0.01"}
+STATS |= {"statuses": {"404": 2}, "given_up": 1, "in_flight": 2}
+
+
+def program(path: Path, *words: object) -> str:
+    (path / "client.py").write_text(CLIENT)
+    return " ".join([sys.executable, str(path / "client.py"), "{port} {limit}", *map(str, words)])
+
+
+def drawn_s(first: int, requests: int = 40) -> float:
+    names = range(first, first + requests)
+    return sum(delays.parse(STATS["delay"]).draw(0, str(name)) for name in names)
+
+
+async def test_a_program_is_an_arm_like_any_other_measured_from_outside(tmp_path: Path) -> None:
+    asked = [program(tmp_path, "{requests}"), program(tmp_path, "5 status/404 5 x")]
+
+    study = await lab.compare(TRIAL, program=asked, repeats=1)
+
+    first, second = study.records
+    assert [one.ran for one in study.records] == asked
+    counts = Counts(planned=40, done=40, sent=40, ok=40)
+    assert (first.counts, first.floor_s) == (counts, TRIAL.floor_s)
+    assert first.efficiency is not None
+    assert first.efficiency == pytest.approx(TRIAL.floor_s / first.process.wall_s)
+    assert (first.server.requests, first.server.connections_opened) == (40, 4)
+    assert (second.counts.statuses, second.counts.not_sent) == ({404: 1}, 36)
+    assert second.floor_s is None
+    peak, cpu_s = map(float, first.effective["program"]["output"].split())
+    assert first.process.peak_rss_bytes == pytest.approx(peak, rel=0.01)
+    assert first.client.peak_rss_bytes == first.process.peak_rss_bytes > 30_000_000
+    used_s = first.process.cpu_user_s + first.process.cpu_system_s
+    assert cpu_s <= used_s < cpu_s + 0.1
+    line = first.timeline
+    assert {len(getattr(line, name)) for name in Timeline.__struct_fields__} == {len(line.t_s)}
+    assert max(one or 0 for one in line.connections) == 4
+    assert 1 <= max(one or 0 for one in line.in_flight) <= 4
+    assert "connections at most 4 open" in lab.load(first.id).plot().alt
+    assert "loop lag" not in lab.load(first.id).plot().alt
+    assert "worker_pool" not in study.text() + study.html() + study.openmetrics()
+    assert study.plot("memory").alt
+    assert codes.judged_anew(first).verdict == first.verdict
+    assert Trial.from_dict(first.trial, allow_commands=True).program == asked[0]
+    with pytest.raises(BadInput, match=r"program is .* in data"):
+        Trial.from_dict(first.trial)
+
+
+async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "kept")
+    trial = Trial(program=f'{sys.executable} -c "{CARELESS}"', target="none")
+    with pytest.raises(TrialFailed, match=r"python.* \(exit status 3\)"):
+        await lab.run(trial, store=store)
+    late = Trial(program=f'{sys.executable} -c "import time; time.sleep(60)"', target="none")
+    with pytest.raises(TrialFailed, match="passed its deadline of 1 s"):
+        await lab.run(late.replace(deadline_s=1), store=store)
+
+    failed, ended = store.records()
+
+    assert {"program-failed", "children-left"} <= {note.code for note in failed.warnings}
+    assert failed.throughput_rps is None
+    assert ended.effective["program"]["status"] == -15
+    own = [one.pid for one in psutil.process_iter() if "time.sleep(60)" in " ".join(one.cmdline())]
+    assert own == []
+
+
+def test_the_floor_is_known_where_the_names_are() -> None:
+    trial = TRIAL.replace(program="a {limit}")
+    of_own = programs.floor_and_bound(trial, STATS | {"delays_s": drawn_s(0)})
+    from_one = programs.floor_and_bound(trial, STATS | {"delays_s": drawn_s(1)})
+    unlimited = programs.floor_and_bound(
+        TRIAL.replace(program="a", limit=100), STATS | {"delays_s": drawn_s(0)}
+    )
+
+    assert of_own == unlimited == (TRIAL.floor_s, TRIAL.bound_s)
+    assert from_one[1] == pytest.approx(drawn_s(1) / 4)
+    assert programs.floor_and_bound(trial, STATS | {"delays_s": 1.0}) == (None, 0.25)
+
+
+def test_what_the_server_counted_becomes_counts_and_notes() -> None:
+    trial, seen = TRIAL.replace(program="a {limit}", requests=50), Counts(planned=0, sent=0, ok=0)
+    client = Client(cpu_user_s=0.3, cpu_system_s=0.1, cpu_percent=40, peak_rss_bytes=1)
+    measured = programs.counted(trial, Measurement(counts=seen, client=client), STATS)
+
+    def noted(server: Server) -> set[str]:
+        whole = Measurement(counts=measured.counts, client=client, server=server)
+        return {note.code for note in guards.find_notes(trial, whole)}
+
+    assert measured.counts.conserved
+    assert (measured.counts.ok, measured.counts.cancelled, measured.counts.not_sent) == (35, 3, 10)
+    assert measured.counts.why == "404: 2"
+    assert measured.client is not None
+    assert measured.client.cpu_us_per_request == pytest.approx(10_000)
+    assert {"not-sent", "over-limit"} <= noted(Server(requests=40, max_in_flight=19))
+    assert noted(Server(requests=0)) == {"not-called"}
+    free = TRIAL.replace(program="a", limit=100)
+    assert guards.find_notes(free, Measurement(counts=seen, server=Server(max_in_flight=900))) == []
+
+
+def test_a_program_or_a_port_that_cannot_be_had_is_refused() -> None:
+    with pytest.raises(BadInput, match="program is 'no-such x': there is no program 'no-such'"):
+        preflight.check(Trial(program="no-such x", target="none"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"target.port is {port}: it cannot be had"):
+            preflight.check(Trial(port=port))
