@@ -103,7 +103,7 @@ async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) 
 
     assert {"program-failed", "children-left"} <= {note.code for note in failed.warnings}
     assert failed.throughput_rps is None
-    assert ended.effective["program"]["status"] == -15
+    assert "deadline" in {note.code for note in ended.warnings}
     own = [one.pid for one in psutil.process_iter() if "time.sleep(60)" in " ".join(one.cmdline())]
     assert own == []
 
