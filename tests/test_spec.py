@@ -503,7 +503,7 @@ def test_a_target_brings_its_transport_along() -> None:
 
 REMOTE = {"target": "http://example.invalid/", "allow_remote": "example.invalid", "limit": 10}
 BARE = {"probes": "bare"}
-A_TARGET = "must be one of http, echo, url, command, postgres, valkey, a URL"
+A_TARGET = "must be one of http, echo, url, command, postgres, valkey, none, a URL"
 
 
 @pytest.mark.parametrize(
@@ -597,7 +597,7 @@ def test_a_deadline_is_several_times_what_a_trial_needs(settings: Any, least_s: 
 
 
 # Of the settings of a request, those that forbid others.
-NOT_MIXED = ("json", "method")
+NOT_MIXED = ("program", "json", "method")
 
 
 def settings_of_a_trial() -> st.SearchStrategy[dict[str, Any]]:

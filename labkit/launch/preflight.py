@@ -213,7 +213,7 @@ def _check_commands(trial: Trial) -> None:
     if isinstance(target, Command):
         of_shell["target.command"] = target.command, target.words(0)[0]
     if trial.program:
-        of_shell["program"] = trial.program, trial.words("http://127.0.0.1:80")[0]
+        of_shell["trial.program"] = trial.program, trial.words("http://127.0.0.1:80")[0]
     for name, (command, program) in of_shell.items():
         if shutil.which(program, path=of_commands()["PATH"]) is None:
             env = ", with env before a variable" if "=" in program else ""

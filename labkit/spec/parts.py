@@ -185,7 +185,7 @@ class Switches(Part, frozen=True, kw_only=True):
                 raise validation.refusal("field", program=self.program, found=found[0], names=names)
             return str(values[found[1]])
 
-        words = command_words("program", self.program or "")
+        words = command_words("trial.program", self.program or "")
         return [_FIELD.sub(filled, word) for word in words]
 
     def names(self, field: str) -> bool:

@@ -188,8 +188,8 @@ class Trial:
         own += [f"workload.{n}" for n in changed["workload"] if n not in parts.PROGRAM_FIELDS]
         urls = [name for name in ("url", "port") if self.switches.names(name)]
         for which, found in (
-            ("beside-program", own),
             ("program-target", SPEAK[self.target.kind] not in (SPEAK["http"], SPEAK["none"])),
+            ("beside-program", own),
             ("program-remote", self.is_remote),
             ("program-alone", urls if isinstance(self.target, NoTarget) else []),
         ):
