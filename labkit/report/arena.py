@@ -109,14 +109,13 @@ class Arena(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the exams, the board, the records and their summary."""
-        known = super().to_dict() if self.records else {"records": [], "summary": []}
         return {
             "examined": [
                 msgspec.to_builtins(each) | {"passed": each.passed} for each in self.examined
             ],
             "board": msgspec.to_builtins(self.board),
             "says": self.sentences(),
-            **known,
+            **super().to_dict(),
         }
 
     def html(self) -> str:

@@ -30,8 +30,6 @@ BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
 FAULTS: Mapping[str, Mapping[str, str]] = paths.table("exam_faults.toml")
 # The faults that are there once, and the fields of a scenario that count them.
 COUNTED = {code: row["counts"] for code, row in FAULTS.items() if "counts" in row}
-# What became of a process that was lost: the fault, and what is to be seen of it.
-LOST: Mapping[str, Sequence[str]] = paths.table("tables.toml")["lost"]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +90,7 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     ]
     lost, _, why = result.lost.partition(": ")
     if lost:
-        code, shown = LOST[lost]
+        code, shown = paths.table("tables.toml")["lost"][lost]
         yield code, shown.format(why=why, n=len(runs))
     for run in runs:
         if run.not_awaited:  # all that was not done follows from that

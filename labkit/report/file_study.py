@@ -53,8 +53,8 @@ class FileStudy(Study):
         super().__init__(named, [ARM])
         self.file, self.scale, self.chart = file, scale, file.chart
         self.claims, self.absent = claims, dict(absent or {})
+        # Runs that something spoilt and that were made again: no figure is of them.
         self.made_again: list[Record] = []
-        """Runs that something spoilt and that were made again: no figure is of them."""
 
     @cached_property
     def verdicts(self) -> list[Verdict]:

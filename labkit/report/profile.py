@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import marshal
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ import msgspec
 
 from labkit import charts, paths, stats
 from labkit.profiler.callgraph import CallGraph, ProfileResult
-from labkit.profiler.slow_callbacks import SlowCallback, format_slow_callbacks
+from labkit.profiler.slow_callbacks import format_slow_callbacks
 from labkit.record.record import Record
 from labkit.report import html
 from labkit.report.html import Shown, Table
@@ -33,17 +32,16 @@ class Profile(Shown):
     """What the profiler saw of one run, which is no measurement: its record is never stored.
 
     `record` says what was run and how it ended; its times are those of a run that a profiler
-    slowed down. None for what ran in this process.
+    slowed down. None for what ran in this process. `slow` are the callbacks that blocked the event
+    loop for long, `requests_s` is the sum of the requests' times, from call to end, by the lab's
+    own clock.
     """
 
     def __init__(self, found: ProfileResult, record: Record | None = None, title: str = "") -> None:
         self.found, self.record, self.title = found, record, title
         self.records = [record] if record else []
         self.graph, self.clock, self.wall_s = found.graph, found.graph.clock, found.wall_s
-        self.slow: Sequence[SlowCallback] = found.slow
-        """The callbacks that blocked the event loop for long."""
-        self.requests_s: float | None = found.requests_s
-        """The sum of the requests' times, from call to end, by the lab's own clock."""
+        self.slow, self.requests_s = found.slow, found.requests_s
 
     @property
     def attributed(self) -> float | None:

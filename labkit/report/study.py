@@ -35,12 +35,12 @@ class Outcome(Shown):
 
     def __init__(self, records: Sequence[Record], by: Sequence[str] = ()) -> None:
         self.records, self.by = list(records), list(by)
+        # How the files of the chart are named in the folder of a report.
         self.chart = "chart"
-        """How the files of the chart are named in the folder of a report."""
+        # Why files of the store that might be of this result are not in it, a sentence each.
         self.left_out: list[str] = []
-        """Why files of the store that might be of this result are not in it, a sentence each."""
+        # The result beside its baseline, where it was compared with one.
         self.changes: gate.Changes | None = None
-        """The result beside its baseline, where it was compared with one."""
 
     def frame(self) -> stats.DataFrame:
         """Return one row a record, metrics in base units (seconds, bytes)."""

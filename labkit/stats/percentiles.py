@@ -35,7 +35,7 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
     Percentiles of several runs are read off this; they are never averaged. Raises `BadInput` where
     no record has a latency histogram, `RecordDamaged` for one that cannot be read.
     """
-    merged = None
+    merged = HdrHistogram(1, MAX_HDR_US, HDR_DIGITS)
     for record in records:
         source = record if since == "sent" else record.arrivals
         if source is None or source.latency_hdr is None:
@@ -48,11 +48,8 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
         bounds = (found.lowest_trackable_value, found.highest_trackable_value)
         if (*bounds, found.significant_figures) != (1, MAX_HDR_US, HDR_DIGITS):
             raise refusal("unlike", id=record.id)
-        if merged is None:
-            merged = found
-        else:
-            merged.add(found)
-    if merged is None or not merged.total_count:
+        merged.add(found)
+    if not merged.total_count:
         raise refusal("no-latency")
     return merged
 
