@@ -22,6 +22,7 @@ from counted import turns
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit.measured.probes import malloc, sampler
 from labkit.measured.probes import meter as meter_module
@@ -583,31 +584,7 @@ def test_of_many_processes_none_is_lost_that_ends_between_two_readings(
     assert tree.cpu_s() == pytest.approx(time.process_time() + children_s(), abs=0.03)
 
 
-AS_A_PROGRAM = """
-import asyncio
-from labkit.measured import strategies, worker
-from labkit.measured.probes import malloc, meter, sampler
-from labkit.measured.transports import open_transport
-from labkit.spec.transports import AiohttpTransport
-
-async def main():
-    open_transport(AiohttpTransport(), "http://127.0.0.1:9")
-    strategies.load("worker_pool")
-    counts = meter.Meter(100_000, str, worker.Window(None))
-    fetch = meter.metered(lambda _: asyncio.sleep(0), counts)
-    sampling = sampler.Sampler(counts, lambda _: None)
-    counts.window.start()
-    sampling.start()
-    for item in range(20_000):
-        await fetch(item)
-    sampling.stop()
-    counts.window.close()
-    print(counts.window.maps_reads)
-
-asyncio.run(main())
-bytearray(300_000)
-print(malloc.settle(), malloc.settle())
-"""
+AS_A_PROGRAM = checks("probes.toml", "program")
 
 
 def test_nothing_of_the_lab_changes_how_malloc_takes_what_asyncio_reads_into() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
+from machines import checks
 
 import labkit
 from labkit.errors import BadInput
@@ -85,13 +86,7 @@ def test_a_name_gives_the_function_in_every_order_of_imports(imports: str) -> No
 
 
 def test_a_strategy_imports_no_other() -> None:
-    code = """
-import sys
-from labkit.measured.strategies import worker_pool
-others = {"aiometer", "aiostream", "anyio", "pypeln"}
-print(sorted(name for name in sys.modules if name.startswith("labkit.measured.strategies.")))
-print(sorted(others & set(sys.modules)))
-"""
+    code = checks("strategies.toml", "loaded")
     loaded = [f"{HOME}.{name}" for name in ("_guard", "_worker_pool")]
     assert python(code) == f"{loaded}\n[]\n"
 
@@ -122,16 +117,7 @@ def test_a_missing_package_says_what_to_install(
 
 @pytest.mark.parametrize("missing", ["", "sys.modules['pkg_resources'] = None"])
 def test_pypeln_runs_with_and_without_pkg_resources(missing: str) -> None:
-    code = f"""
-import asyncio, sys
-{missing}
-from labkit.measured.strategies import pypeln
-
-async def fetch(item):
-    pass
-
-print(asyncio.run(pypeln(fetch, range(9), 3)).ok)
-"""
+    code = checks("strategies.toml", "pypeln").replace("MISSING", missing)
     assert python(code) == "9\n"
 
 
@@ -175,20 +161,7 @@ def test_only_a_coroutine_function_is_a_strategy(function: object) -> None:
 
 
 def test_a_strategy_of_a_notebook_reaches_another_process() -> None:
-    code = """
-import cloudpickle
-from labkit.measured.strategies import strategy
-
-pause = 3  # a global of the notebook
-
-@strategy
-async def own(fetch, items, limit, *, skip=0):
-    for item in items:
-        if item != pause + skip:
-            await fetch(item)
-
-print(cloudpickle.dumps(own).hex())
-"""
+    code = checks("strategies.toml", "notebook")
     own = cloudpickle.loads(bytes.fromhex(python(code)))
     tally = asyncio.run(own(halve, range(6), 1))
     assert (tally.ok, tally.kinds) == (4, {"ZeroDivisionError": 1})

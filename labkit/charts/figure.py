@@ -244,4 +244,9 @@ def doubts(arms: Mapping[str, pd.DataFrame]) -> list[str]:
 def about(arms: Mapping[str, pd.DataFrame], *parts: str, more: Sequence[str] = ()) -> list[str]:
     """Return the notes of a chart of arms: sentences, `more` lines, verdicts, doubts."""
     trusts = (trust(*arm) for arm in arms.items())
-    return [*sentences(*parts), *more, *verdicts(trusts), *doubts(arms)]
+    return [*judged(trusts, *parts, more=more), *doubts(arms)]
+
+
+def judged(trusts: Iterable[Trust], *parts: str, more: Sequence[str] = ()) -> list[str]:
+    """Return the notes of a chart: sentences, `more` lines, verdicts."""
+    return [*sentences(*parts), *more, *verdicts(trusts)]

@@ -58,8 +58,7 @@ def over_axis(
         parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
         height_in=5.2,
         notes=[
-            *figure.sentences(conditions, paths.sentence("lines") if repeated else ""),
-            *figure.verdicts(trusts),
+            *figure.judged(trusts, conditions, paths.sentence("lines") if repeated else ""),
             *figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
         ],
     )
@@ -120,17 +119,12 @@ def knee(
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit").set_index("limit", drop=False)
     title = "Throughput, latency and efficiency over the limit"
+    trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
     chart = Chart(
         title=title,
         alt=f"{title}. {' '.join(notes) or 'No knee was found.'}",
         height_in=len(_PANELS) * _PANEL_IN + 0.6,
-        notes=[
-            *figure.sentences(conditions, paths.sentence("lines-knee")),
-            *notes,
-            *figure.verdicts(
-                figure.trust(f"limit {limit:,}", rows) for limit, rows in frame.groupby("limit")
-            ),
-        ],
+        notes=figure.judged(trusts, conditions, paths.sentence("lines-knee"), more=notes),
     )
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
     for ax, (label, names) in zip(panels, _PANELS.items(), strict=True):
