@@ -128,6 +128,12 @@ def test_what_github_leaves_of_it_is_all_its_words(bundle: dict[str, str]) -> No
     assert Page(left).tags == Page(source).tags
 
 
+def test_a_run_names_its_workload() -> None:
+    for asked, shown in checks("displays.toml", "workloads"):
+        settings = {"strategy": "worker_pool", **asked}
+        assert shown in Run(make_record(settings=settings)).text()
+
+
 def test_only_what_is_asked_for_is_made() -> None:
     run = Run(make_record())
 
