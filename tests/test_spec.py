@@ -328,16 +328,7 @@ def test_a_registered_function_is_found_by_its_name_but_not_for_a_record(
 # Names of settings
 
 
-MISSPELT = """
-stratgy:strategy strategi:strategy trasport:transport targt:target wokload:workload limt:limit
-lmit:limit Limit:limit request:requests reqests:requests req:requests dealy:delay dely:delay
-lop:loop sed:seed rat:rate arival:arrival overflw:overflow pobes:probes timout_s:timeout_s
-timeout:timeout_s deadline:deadline_s keepalive:keepalive_timeout body-bytes:body_bytes
-eager_task:eager_tasks resolve:resolve_s limit_perhost:limit_per_host
-transport.limti:transport.limit transprt.limit:transport.limit worklod.limit:workload.limit
-target.dely:target.delay workload.delay:target.delay switches.lop:switches.loop
-"""
-NEAREST = dict(pair.split(":") for pair in MISSPELT.split())
+NEAREST = checks("spec.toml", "misspelt")
 
 
 @pytest.mark.parametrize(

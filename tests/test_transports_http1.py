@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from calls import alone, bodies, nobody, outcome, outcomes
 from counted import PLENTY, turns
+from machines import checks, raws
 from scripted import CHUNKED, CONTINUE, Peer, Scripted, after, answer, echo, once, reset, scripted
 from servers import MIB
 
@@ -44,19 +45,10 @@ def make(request: pytest.FixtureRequest) -> Make:
 # Answers
 
 
-@pytest.mark.parametrize(
-    ("sent", "body"),
-    [
-        (answer("hello"), b"hello"),
-        (answer(""), b""),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
-        (CONTINUE * 2 + answer("hello"), b"hello"),
-        (CHUNKED + b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n", b"abcde"),
-        (b"HTTP/1.1 200 OK\r\n\r\nall of it", b"all of it"),
-        (b"HTTP/1.0 200 OK\r\n\r\nall of it", b"all of it"),
-        (answer("x" * 300_000), b"x" * 300_000),
-    ],
-)
+LONG = (answer("x" * 300_000), b"x" * 300_000)
+
+
+@pytest.mark.parametrize(("sent", "body"), [*raws("transports.toml", "bodies"), LONG])
 async def test_a_call_returns_the_body(make: Make, sent: bytes, body: bytes) -> None:
     for pieces in ([sent], [sent[at : at + 1] for at in range(200)] + [sent[200:]]):
         async with scripted(once(*pieces)) as server:
@@ -114,23 +106,10 @@ async def test_there_are_never_more_connections_than_allowed_with_one_request_ea
 # Failures
 
 
-NOT_ANSWERED: dict[str, list[bytes | None]] = {
-    "status": [answer("sorry", status=500), answer("", "Location:/", status=304)],
-    "redirect": [answer("", "Location: //elsewhere/x", status=302)],
-    # None stands for a reset.
-    "unanswered": [None, b"", b"HTTP/1.1 200", CONTINUE, answer("x")[:-1], CHUNKED + b"1\r\na\r\n"],
-    "payload": [
-        b"what is this\r\n\r\n",
-        b"\x00" * 70_000,
-        CHUNKED + b"x\r\n",
-        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    ],
-}
+NOT_ANSWERED = [(kind.decode(), sent) for kind, sent in raws("transports.toml", "unanswered")]
 
 
-@pytest.mark.parametrize(
-    ("kind", "sent"), [(kind, sent) for kind, listed in NOT_ANSWERED.items() for sent in listed]
-)
+@pytest.mark.parametrize(("kind", "sent"), [*NOT_ANSWERED, ("payload", b"\x00" * 70_000)])
 async def test_a_failure_has_the_kind_of_its_cause(
     make: Make, kind: str, sent: bytes | None
 ) -> None:
@@ -413,16 +392,10 @@ async def test_a_body_may_be_larger_than_the_buffer_of_streams(buffer_bytes: int
 # Whole trials
 
 
-@pytest.mark.parametrize(
-    ("transport", "connections", "loop"),
-    [
-        ({"transport": "wire"}, 32, "asyncio"),
-        ({"transport": "wire", "depth": 4}, 8, "uvloop"),
-        ({"transport": "wire", "transport.connections": 2, "depth": 16}, 2, "asyncio"),
-        ({"transport": "streams"}, 32, "uvloop"),
-        ({"transport": "streams", "transport.connections": 5}, 5, "asyncio"),
-    ],
-)
+COUNTED = checks("transports.toml", "http1")
+
+
+@pytest.mark.parametrize(("transport", "connections", "loop"), COUNTED)
 async def test_every_request_is_accounted_for(
     transport: dict[str, Any], connections: int, loop: str
 ) -> None:

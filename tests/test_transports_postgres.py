@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 import pytest
 from calls import kinds
+from machines import checks
 from targets import Target, connected, running
 
 from labkit.errors import BadInput
@@ -250,17 +251,10 @@ def test_each_failure_has_a_kind(transport: Any, errors: dict[str, list[BaseExce
 # Whole trials
 
 
-@pytest.mark.parametrize(
-    ("settings", "sessions", "round_trips"),
-    [
-        ({"transport.mode": "connect"}, 60, 60),
-        ({"transport.max_size": 4}, 4, 60),
-        ({"transport": "psycopg"}, 1, None),
-        # Batches of five that fill, and of ten that are sent by their delay.
-        ({"transport.max_size": 4, "batch": 5}, 4, 12),
-        ({"transport.max_size": 4, "batch": 10}, 4, 12),
-    ],
-)
+COUNTED = checks("transports.toml", "postgres")
+
+
+@pytest.mark.parametrize(("settings", "sessions", "round_trips"), COUNTED)
 async def test_a_trial_counts_what_the_server_saw(
     settings: dict[str, Any], sessions: int, round_trips: int | None
 ) -> None:

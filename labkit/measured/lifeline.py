@@ -34,17 +34,12 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 Job = TypeVar("Job")
 
 
-def read_line() -> bytes:
-    """Read the next line of standard input. Empty where the parent is gone."""
-    return sys.stdin.buffer.readline()
-
-
 def take_job(kind: type[Job]) -> tuple[Job, int]:
     """Read what to do, and run on the core that it names; return it and a descriptor to the parent.
 
     What is printed from now on goes to standard error.
     """
-    job = msgspec.json.decode(read_line(), type=kind)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
     fd = os.dup(1)
     os.dup2(2, 1)
     if (core := getattr(job, "core", None)) is not None:

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter_ns
-from typing import Protocol
+from typing import Any
 
 # How long the first call waits for others, so that one wake-up serves several.
 SLACK_NS = 100_000
@@ -36,21 +36,15 @@ _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 Call = Callable[[int], None]
 
 
-class Clock(Protocol):
-    """Wakes the process: `set` it to a time of `perf_counter_ns`, None for never."""
-
-    def set(self, due_ns: int | None) -> None:
-        """Ring once at `due_ns` or after it, and not at the time set before."""
-
-
 class Alarm:
     """Makes calls when their time has come, in the order of their times.
 
     Times are those of `perf_counter_ns`. A call cannot be taken back: who no longer wants it
-    ignores it.
+    ignores it. `clock` makes what wakes the process: `set` to a time, it rings once, then or after
+    it, and not at the time set before; set to None, never.
     """
 
-    def __init__(self, clock: Callable[[Callable[[], None]], Clock]) -> None:
+    def __init__(self, clock: Callable[[Callable[[], None]], Any]) -> None:
         self._clock = clock(self._ring)
         self._waiting: list[tuple[int, int, Call]] = []
         self._order = count()
@@ -78,7 +72,7 @@ class LoopClock:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, due_ns: int | None) -> None:
-        """See `Clock`."""
+        """See `Alarm`."""
         if self._timer is not None:
             self._timer.cancel()
         if due_ns is not None:
@@ -105,14 +99,14 @@ class SystemClock:
         asyncio.get_running_loop().add_reader(self._fd, ring)
 
     def set(self, due_ns: int | None) -> None:
-        """See `Clock`. Setting it anew also takes back what it has to be read for."""
+        """See `Alarm`. Setting it anew also takes back what it has to be read for."""
         # A time of zero is what stops it.
         at_ns = 0 if due_ns is None else due_ns + SLACK_NS
         self._spec.due_s, self._spec.due_ns = divmod(at_ns, 1_000_000_000)
         self._settime(self._fd, _ABSOLUTE, self._at, None)
 
 
-def best_clock(ring: Callable[[], None]) -> Clock:
+def best_clock(ring: Callable[[], None]) -> SystemClock | LoopClock:
     """Return the finest clock that this system has for the running loop."""
     try:
         return SystemClock(ring)

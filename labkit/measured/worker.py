@@ -140,8 +140,8 @@ def main() -> int:
 
             transport_class(trial.transport.kind)
         waiting_from = perf_counter()
-        line = lifeline.read_line()
-        if not line:
+        line = sys.stdin.buffer.readline()
+        if not line:  # the parent is gone
             return 1
         target = msgspec.json.decode(line, type=Reached)
         lifeline.end_with_parent()

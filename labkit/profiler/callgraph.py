@@ -83,15 +83,10 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
         A plain function cannot await. Where one seems to call a coroutine, it is the event loop
         that runs a task's next step, and by the clock `wall` its time is none of the loop's.
         """
+        awaits = self.clock == "cpu" or function.coroutine
+        called = [(call, self.functions[call.callee]) for call in function.called]
         return [
-            call
-            for call in function.called
-            if self.functions[call.callee] is not function
-            and (
-                self.clock == "cpu"
-                or function.coroutine
-                or not self.functions[call.callee].coroutine
-            )
+            call for call, one in called if one is not function and (awaits or not one.coroutine)
         ]
 
     def within(self, roots: Collection[int], hidden: Collection[int] = ()) -> CallGraph:

@@ -72,12 +72,10 @@ class SlowCallbacks:
         self._every_s = slow_s / TICKS
         self._began_s = self._tick_s = 0.0
         self._ended = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._thread_id = 0
 
     def __enter__(self) -> SlowCallbacks:
-        self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._ended.clear()
         self._began_s = perf_counter()
@@ -99,9 +97,8 @@ class SlowCallbacks:
     __repr__ = text
 
     def _tick(self) -> None:
-        assert self._loop is not None
         self._tick_s = perf_counter()
-        self._timer = self._loop.call_later(self._every_s, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(self._every_s, self._tick)
 
     def _watch(self) -> None:
         """Sample the loop's thread while a tick is overdue; run in a thread of its own."""

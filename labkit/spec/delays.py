@@ -118,15 +118,11 @@ def floor_s(delays: Iterable[float], slots: int) -> float:
     The time that a client without any cost of its own would need in this order (Graham 1966,
     'Bounds for certain multiprocessing anomalies', describes the schedule).
     """
-    return _floor_and_bound(delays, slots)[0]
+    return floor_and_bound(delays, slots)[0]
 
 
-def bound_s(delays: Iterable[float], slots: int) -> float:
-    """Compute what no order of `delays` can beat: their sum over the slots, or the longest."""
-    return _floor_and_bound(delays, slots)[1]
-
-
-def _floor_and_bound(delays: Iterable[float], slots: int) -> tuple[float, float]:
+def floor_and_bound(delays: Iterable[float], slots: int) -> tuple[float, float]:
+    """Compute that and what no order can beat: the sum of the delays over slots, or the longest."""
     free: list[float] = []
     last = total = longest = 0.0
     for delay in delays:
@@ -142,7 +138,7 @@ def floor_and_bound_of(delay: Delay, seed: int, requests: int, slots: int) -> tu
     if delay.kind == "fixed":
         each_s = delay.draw(seed, "")
         return math.ceil(requests / slots) * each_s, max(requests / slots, 1) * each_s
-    return _floor_and_bound(of_items(delay, seed, requests), slots)
+    return floor_and_bound(of_items(delay, seed, requests), slots)
 
 
 class Stage(msgspec.Struct, frozen=True):

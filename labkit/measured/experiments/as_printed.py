@@ -7,7 +7,7 @@ import random
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from time import perf_counter
 from typing import Any
@@ -128,13 +128,10 @@ async def chunk_results(url: str | None, *, how: str, items: int = 400) -> Figur
     return {"most_held": float(max_alive), "all_s": perf_counter() - began_s}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class _Ranked:
     rank: int
-    piece: int
-
-    def __lt__(self, other: _Ranked) -> bool:
-        return self.rank < other.rank
+    piece: int = field(compare=False)
 
 
 class PrintedQueue:

@@ -70,11 +70,9 @@ class Sampler:
         self._worst_since_row_s = 0.0
         self._start_ns = self._due_ns = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Start the timer in the running loop; this moment is 0 on the time axis."""
-        self._loop = asyncio.get_running_loop()
         self._start_ns = self._gap_ns = self._seen_ns = perf_counter_ns()
         self._take()
         self.resume()
@@ -101,9 +99,8 @@ class Sampler:
 
     def resume(self) -> None:
         """Set the timer for the next tick."""
-        assert self._loop is not None
         self._due_ns = perf_counter_ns() + int(TICK_S * 1e9)
-        self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._come(perf_counter_ns())

@@ -9,7 +9,6 @@ parent used when it was forked.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import resource
@@ -222,23 +221,20 @@ def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeR
 
 def high_water_bytes(pid: int | str | None = "self") -> int | None:
     """Return the peak resident memory of a process since it was started."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return None
-    match = _HIGH_WATER.search(status)
-    return int(match[1]) * 1024 if match else None
+    with suppress(OSError):
+        if match := _HIGH_WATER.search(Path(f"/proc/{pid}/status").read_bytes()):
+            return int(match[1]) * 1024
+    return None
 
 
 def own_peak_bytes() -> int:
     """Return the peak resident memory of this process; from `getrusage` where /proc is missing."""
-    peak = high_water_bytes()
-    return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return high_water_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def forget_own_peak() -> None:
     """Let the peak of this process's memory begin anew, where the system can."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 

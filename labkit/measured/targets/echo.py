@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from labkit.measured.targets import process
@@ -118,10 +119,5 @@ def announcement(settings: EchoServer, host: str, port: int) -> dict[str, Any]:
     return {"url": f"tcp://{host}:{port}", "pid": os.getpid(), "in_force": in_force}
 
 
-def serve(settings: EchoServer) -> int:
-    """Serve until a signal comes; return the exit status."""
-    return process.listen(settings, start, announcement)
-
-
 if __name__ == "__main__":
-    sys.exit(process.run(EchoServer, serve))
+    sys.exit(process.run(EchoServer, partial(process.listen, start=start, announce=announcement)))

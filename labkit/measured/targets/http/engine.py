@@ -115,13 +115,8 @@ class Stats:
     """
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.in_flight = 0
-        self.max_in_flight = 0
-        self.connections_opened = 0
-        self.connections_open = 0
-        self.bytes_out = 0
-        self.given_up = 0
+        self.requests = self.in_flight = self.max_in_flight = self.given_up = 0
+        self.connections_opened = self.connections_open = self.bytes_out = 0
         self.delays_s = 0.0
         # How many answers were no success, by status, and how many delays ended so late, by the
         # bucket of `histogram`.

@@ -7,7 +7,7 @@ by its bytes: `GET /{name}` with a known, plain block is recognised without pars
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Any
 
 import httptools
 import msgspec
@@ -51,27 +51,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return self.length == 0 and self.keep_alive and self.version == "1.1"
 
 
-class Listener(Protocol):
-    """Who takes the requests of a `RequestReader`, in the order in which they came."""
-
-    def plain_received(self, name: bytes) -> None:
-        """Take `GET /{name}`, with letters and digits only, from a client that stays."""
-
-    def head_received(self, head: Request) -> int:
-        """Return how many bytes of the body that follows to keep; the rest is passed over."""
-
-    def request_received(self, head: Request, body: bytes) -> None:
-        """Take any other request, whole; of its body at most one byte more than is to be kept."""
-
-
 class RequestReader(MessageReader):
     """Calls `listener` for each request in what it `receive`s, in order.
 
+    `plain_received(name)` takes `GET /{name}`, with letters and digits only, from a client that
+    stays, `request_received(head, body)` any other, whole. `head_received(head)`, before that,
+    returns how many bytes of the body to keep, of which one more comes: the rest is passed over.
     Raises `BadMessage`, after which nothing more may be given to it. Readers may share the set
     `known` of plain header blocks.
     """
 
-    def __init__(self, listener: Listener, known: set[bytes]) -> None:
+    def __init__(self, listener: Any, known: set[bytes]) -> None:
         super().__init__(httptools.HttpRequestParser, MAX_HEAD_BYTES)
         self._listener, self._known = listener, known
         self._first_head = b""
