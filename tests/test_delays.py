@@ -23,8 +23,8 @@ from labkit.spec.delays import (
     MAX_DELAY_S,
     Delay,
     Stage,
-    bound_s,
     due_s,
+    floor_and_bound,
     floor_and_bound_of,
     floor_s,
     parse,
@@ -289,8 +289,11 @@ def test_the_floor_is_the_makespan_of_the_schedule(durations: list[int], slots: 
 
     assert floor == simulated(durations, slots)
     # Graham's bound for list scheduling, against what no schedule can beat.
-    assert max(share, longest) == pytest.approx(bound_s(durations, slots))
-    assert bound_s(durations, slots) <= floor_s(sorted(durations, reverse=True), slots) + 1e-9
+    assert max(share, longest) == pytest.approx(floor_and_bound(durations, slots)[1])
+    assert (
+        floor_and_bound(durations, slots)[1]
+        <= floor_s(sorted(durations, reverse=True), slots) + 1e-9
+    )
     assert max(share, longest) <= floor <= share + longest
     assert floor_s(durations, 1) == sum(durations)
     assert floor_s(durations, len(durations) + 1) == longest
@@ -300,7 +303,7 @@ def test_the_floor_is_the_makespan_of_the_schedule(durations: list[int], slots: 
 def test_the_closed_form_for_a_fixed_delay_is_the_schedule(n: int, slots: int, delay: int) -> None:
     floor, bound = floor_and_bound_of(parse(str(delay)), 0, n, slots)
     assert floor == simulated([delay] * n, slots)
-    assert bound == pytest.approx(bound_s([delay] * n, slots))
+    assert bound == pytest.approx(floor_and_bound([delay] * n, slots)[1])
 
 
 @pytest.mark.parametrize("text", EXPRESSIONS)
@@ -311,11 +314,11 @@ def test_the_floor_of_an_expression_is_that_of_its_draws(text: str) -> None:
     assert list(delays.of_items(delay, 3, 50)) == drawn
     assert floor_and_bound_of(delay, 3, 50, 1) == pytest.approx((sum(drawn), sum(drawn)))
     assert floor_and_bound_of(delay, 3, 50, 50) == (max(drawn), max(drawn))
-    both = (floor_s(drawn, 7), bound_s(drawn, 7))
+    both = floor_and_bound(drawn, 7)
     assert floor_and_bound_of(delay, 3, 50, 7) == pytest.approx(both)
 
 
 def test_the_floor_in_this_order_is_no_least_time_and_the_bound_is_what_none_beats() -> None:
     # Longest first takes 6; in the order given the long one begins last.
     assert floor_s([1, 1, 1, 1, 1, 1, 6], 2) == 9
-    assert floor_s([6, 1, 1, 1, 1, 1, 1], 2) == bound_s([1, 1, 1, 1, 1, 1, 6], 2) == 6
+    assert floor_s([6, 1, 1, 1, 1, 1, 1], 2) == floor_and_bound([1, 1, 1, 1, 1, 1, 6], 2)[1] == 6

@@ -80,9 +80,8 @@ def check_once(what: str, names: Sequence[str]) -> None:
 def unknown(what: str, word: str, words: Iterable[str]) -> BadInput:
     """Return the error for a name that is not one of `words`, with the nearest that is."""
     names = list(words)
-    return BadInput(
-        f"{what} is {word!r}: it must be one of {', '.join(names)}{did_you_mean(word, names)}"
-    )
+    known = ", ".join(names) + did_you_mean(word, names)
+    return BadInput(f"{what} is {word!r}: it must be one of {known}")
 
 
 def check_known(what: str, word: str, words: Iterable[str]) -> None:

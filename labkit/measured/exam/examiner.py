@@ -13,10 +13,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from labkit import paths
 from labkit.errors import LabError, raised
 from labkit.measured import lifeline, strategies
 from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clocks
@@ -26,7 +27,6 @@ from labkit.record.exam import AT_SERVER, ExamRequest, ScenarioResult
 from labkit.spec.transports import WireTransport
 
 LIMIT = 8
-FAILING = frozenset({3, 4, 9, 12, 20, 25, 26, 31, 38, 44, 50, 51, 57})
 
 
 class Scenario(NamedTuple):
@@ -35,26 +35,11 @@ class Scenario(NamedTuple):
     name: str
     planned: int
     limit: int = LIMIT
-    failing: frozenset[int] = frozenset()
+    failing: Sequence[int] = ()
     answered: bool = True
 
 
-# The first decide whether the others make sense. Where the limit stays busy the number of items
-# is no multiple of it: what works in rounds must not lose the last one.
-SCENARIOS = (
-    Scenario("few", 3),
-    Scenario("one", 12, limit=1),
-    Scenario("many", 61),
-    Scenario("more", 181),
-    # As many items as some before, so that what is returned can be compared.
-    Scenario("failing", 61, failing=FAILING),
-    # All items are in flight; then many more wait, and twice as many.
-    Scenario("end", 5, answered=False),
-    Scenario("small", 3_000, answered=False),
-    Scenario("large", 6_000, answered=False),
-    # The synthetic server answers, and counts.
-    Scenario(AT_SERVER, 61),
-)
+SCENARIOS = [Scenario(name, **row) for name, row in paths.table("scenarios.toml").items()]
 # Once the loop stood still for so long the exam ends: the larger scenarios would take minutes. The
 # first is of all scenarios but the worst.
 MAX_STANDSTILL_S, MAX_STANDSTILL_ONCE_S = 0.5, 10.0

@@ -31,6 +31,8 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
     def __init__(self, settings: AsyncpgTransport, to: Destination) -> None:
         super().__init__(settings, to)
         self._lock = asyncio.Lock()
+        limits: dict[str, Any] = {"timeout": settings.connect_timeout_s}
+        self._limits_s = limits | {"command_timeout": settings.command_timeout_s}
         self._round_trips = 0
         self._single: Any = None
         self._pool: Any = None
@@ -58,8 +60,7 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
                 max_inactive_connection_lifetime=settings.max_inactive_s,
                 init=count,
                 reset=None if settings.reset else leave,
-                timeout=settings.connect_timeout_s,
-                command_timeout=settings.command_timeout_s,
+                **self._limits_s,
             )
             self.stack.callback(self._pool.terminate)
         if settings.batch == 1:
@@ -108,11 +109,7 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
             await (pool.release(connection) if pool else connection.close())
 
     async def _connect(self) -> Any:
-        connection = await asyncpg.connect(
-            self.to.url,
-            timeout=self.settings.connect_timeout_s,
-            command_timeout=self.settings.command_timeout_s,
-        )
+        connection = await asyncpg.connect(self.to.url, **self._limits_s)
         self.opened += 1
         return connection
 
