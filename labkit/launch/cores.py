@@ -24,6 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labkit import paths
 from labkit.launch import environment
 from labkit.record.record import Note
 
@@ -58,9 +59,8 @@ class Cores:
     def notes(self, before: State) -> list[Note]:
         """Return the note on another run that had one of them since, or none."""
         now = self.state()
-        message = "another run of the lab had the same core, client's or server's, at the same time"
-        shared = now[0] or now != before
-        return [Note(code="core-shared", message=message)] if shared else []
+        message = paths.sentence("core-shared")
+        return [Note(code="core-shared", message=message)] if now[0] or now != before else []
 
 
 _RESERVED: ContextVar[Cores | None] = ContextVar("reserved", default=None)

@@ -70,8 +70,7 @@ def running(ready: Ready, url: str) -> Served:
 def measured(url: str, found: Listener) -> Served:
     """Return what listens at a URL as a target; a note says so where it cannot be measured."""
     if not found.roots:
-        who = "is another user's" if found.hosts else "is none of this machine that can be seen"
-        message = f"the process that listens at {url} {who}: nothing is known of what it used"
+        message = paths.sentence("anothers" if found.hosts else "unseen", url=url)
         return Served(url, None, notes=[Note(code="target-not-read", message=message)])
     in_force = {"in_force": {"pids": found.roots, "cores": sorted(found.cores) or None}}
     pid = None if found.pids else found.roots[0]
@@ -133,13 +132,12 @@ async def _commanded(target: Command, core: int | None) -> AsyncIterator[Served]
         if {*found.roots} <= {*family}:  # all of it is the server, whoever of it listens
             found = replace(found, roots=[child.pid], pids=family)
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        served, notes = measured(url, found), list[Note]()
+        served = measured(url, found)
         if {*found.hosts} & {*EVERYWHERE}:
-            message = f"the command listens at {found.hosts[0]}, where others may reach it"
-            notes = [Note(code="target-exposed", message=message)]
+            message = paths.sentence("exposed", host=found.hosts[0])
+            served.notes.append(Note(code="target-exposed", message=message))
         # What it counts itself is not known: it is not asked.
-        in_force, notes = served.in_force or {}, [*served.notes, *notes]
-        yield replace(served, child=child, in_force=in_force, notes=notes)
+        yield replace(served, child=child, in_force=served.in_force or {})
     finally:
         await child.stop()
 

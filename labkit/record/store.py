@@ -216,9 +216,8 @@ class Store:
 def _bytes_of(path: Path, where: str) -> bytes:
     """Read a file that may be anything. Raises `RecordNotFound` or `RecordDamaged`."""
     asked = os.environ.get(CEILING)
-    most = (
-        validation.from_text(CEILING, asked, validation.AtLeastOne) if asked else MAX_RECORD_BYTES
-    )
+    of_person = asked and validation.from_text(CEILING, asked, validation.AtLeastOne)
+    most = of_person or MAX_RECORD_BYTES
     try:
         found = path.stat()  # before it is opened: a FIFO would wait for a writer
         if not stat.S_ISREG(found.st_mode):

@@ -96,10 +96,8 @@ def label(trial: Trial, name: str) -> Any:
     value = trial.get(name)
     if not isinstance(value, Part):
         return value
-    if isinstance(value, UrlTarget):
-        return value.url
-    if isinstance(value, Command):
-        return value.command
+    if isinstance(value, UrlTarget | Command):
+        return value.url if isinstance(value, UrlTarget) else value.command
     changed = [f"{leaf}={one}" for leaf, one in parts.changed(value).items()]
     return " ".join([value.kind, *changed])
 
