@@ -164,7 +164,7 @@ def floor_and_bound(trial: Trial, stats: Mapping[str, Any]) -> tuple[float | Non
         names = range(first, first + requests)
         drawn = [delay.draw(trial.seed, str(name)) for name in names]
         if math.isclose(math.fsum(drawn), stats["delays_s"], rel_tol=SAME_SHARE):
-            return delays.floor_s(drawn, slots), delays.bound_s(drawn, slots)
+            return delays.floor_and_bound(drawn, slots)
     return None, stats["delays_s"] / slots
 
 
