@@ -261,7 +261,7 @@ async def test_a_small_ladder_keeps_a_record_of_every_run_and_is_loaded_again(
 async def test_bad_input_is_refused(
     named: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "find", lambda name: None)
+    monkeypatch.setattr(process, "find", lambda name: None)
     with pytest.raises(BadInput, match=message):
         await lab.ladder(**named)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
-import shutil
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from programs import here
 import labkit as lab
 from labkit import paths
 from labkit.errors import BadInput, NotInstalled
-from labkit.launch import environment, launcher, preflight, pythons
+from labkit.launch import environment, launcher, preflight, process, pythons
 from labkit.measured import lifeline
 from labkit.record.record import Record
 from labkit.report.gate import Baseline
@@ -77,7 +76,7 @@ def test_a_record_has_the_versions_the_extensions_and_the_build(built: Record) -
 
 
 async def test_what_is_built_needs_no_uv_and_nothing_else_is(monkeypatch: Any) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(process, "find", lambda name: None)
     told: list[str] = []
     known = await pythons.machine(TRIAL, told.append)
 
@@ -86,7 +85,7 @@ async def test_what_is_built_needs_no_uv_and_nothing_else_is(monkeypatch: Any) -
         await pythons.machine(TRIAL.replace(packages="lab_asked lab_needs"), told.append)
 
 
-def test_environments_are_listed_and_removed(built: Record) -> None:
+def test_environments_are_listed_run_programs_and_are_removed(built: Record, store: Path) -> None:
     shown = here("env", "list").stdout
     key = shown.splitlines()[1].split()[0]
 
@@ -99,6 +98,12 @@ def test_environments_are_listed_and_removed(built: Record) -> None:
     assert json.loads(spare.stdout)["versions"] == {"lab_needs": "1.0", "labkit": "0.1.0"}
     assert "building an environment: Python" in spare.stderr
     other = json.loads(spare.stdout)["key"]
+    code = 'import sys, importlib.metadata as m; print(sys.prefix, m.version("lab_needs"))'
+    trial = Trial(program=f"python -c '{code}'", packages="lab_needs", target="none")
+    record = asyncio.run(lab.run(trial)).record
+    printed = f"{paths.environments() / other} 1.0\n"
+    assert record.effective["program"]["output"] == printed
+    assert record.environment["versions"] == {"lab_needs": "1.0", "labkit": "0.1.0"}
     assert here("env", "remove", other).stdout == f"removed {other}\n"
     assert [one.name for one in paths.environments().iterdir()] == [key]
 
@@ -125,7 +130,7 @@ async def test_a_build_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatc
     uv.write_text("#!/bin/sh\nexec sleep 60")
     uv.chmod(0o700)
     monkeypatch.setenv("LABKIT_ENVIRONMENTS", str(tmp_path / "cache"))
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: str(uv))
+    monkeypatch.setattr(process, "find", lambda name: str(uv))
     started, building = asyncio.Event(), pythons.bare(TRIAL)
     task = asyncio.ensure_future(building.build(lambda _: started.set()))
     await started.wait()

@@ -26,7 +26,6 @@ from labkit.launch import (
     launcher,
     preflight,
     process,
-    programs,
     servers,
 )
 from labkit.launch.assembly import StudyPosition
@@ -292,7 +291,7 @@ def _arms_here(
         raise BadInput(f"arms is empty: name at least one of {', '.join(names)}")
     here: list[str] = []
     for arm in [arm for arm in listed if arms is None or arm.id in arms]:
-        found = programs.find(arm.program) if arm.program else None
+        found = process.find(arm.program) if arm.program else None
         if not found and (arm.program or (arm.needs and not find_spec(arm.needs))):
             absent[arm.id] = arm.install or f"needs {arm.needs or arm.program}"
             continue

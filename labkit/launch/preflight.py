@@ -12,7 +12,6 @@ import inspect
 import math
 import os
 import resource
-import shutil
 import socket
 import ssl
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from labkit.errors import BadInput, NotInstalled
-from labkit.launch import pythons, request_files
+from labkit.launch import process, pythons, request_files
 from labkit.launch.pythons import Environment
 from labkit.launch.request_files import Asked
 from labkit.spec import validation, variables
@@ -212,10 +211,10 @@ def _check_commands(trial: Trial) -> None:
     target, of_shell = trial.target, dict[str, tuple[str, str]]()
     if isinstance(target, Command):
         of_shell["target.command"] = target.command, target.words(0)[0]
-    if trial.program:
+    if trial.program and pythons.of(trial) is None:  # an environment may have others
         of_shell["trial.program"] = trial.program, trial.words("http://127.0.0.1:80")[0]
     for name, (command, program) in of_shell.items():
-        if shutil.which(program, path=of_commands()["PATH"]) is None:
+        if process.find(program) is None:
             env = ", with env before a variable" if "=" in program else ""
             raise refusal("program", name=name, command=command, program=program, env=env)
     port = getattr(target, "port", 0)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,6 +230,11 @@ def start(
         environment["PYTHONPATH"] = os.pathsep.join(listed)
     whole = [python or sys.executable, "-P", "-m", module, *words]
     return Child(whole, pipes=True, job=job, environment=environment)
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, on PATH or beside the interpreter; None where it is neither."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 async def run(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import bisect
 import math
 import re
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ import msgspec
 
 from labkit import paths
 from labkit.errors import TrialFailed
-from labkit.launch.process import run
+from labkit.launch import process
 from labkit.record.record import Counts, Measurement, Note, Process, Server, Timeline
 from labkit.spec import delays
 from labkit.spec.requests import ITEM
@@ -102,11 +100,6 @@ class Rival:
 RIVALS = {name: Rival(**row) for name, row in paths.table("programs.toml").items()}
 
 
-def find(name: str) -> str | None:
-    """Return the path of a program, on PATH or beside the interpreter; None where it is neither."""
-    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-
-
 def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Measurement:
     """Return a measurement of a program with what the synthetic server counted of its requests.
 
@@ -177,7 +170,7 @@ async def _version(path: str, rival: Rival, core: int | None) -> tuple[str | Non
     if path not in _VERSIONS:
         with paths.temporary_folder("program") as (folder, _):
             words = [path, *rival.version.split()]
-            ended, out, errors = await run(words, core=core, folder=folder)
+            ended, out, errors = await process.run(words, core=core, folder=folder)
         found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
         _VERSIONS[path] = found[1] if found else None, ended.cpu_s
     return _VERSIONS[path]
@@ -261,7 +254,7 @@ async def started(trial: Trial, url: str, core: int | None, stack: AsyncExitStac
     One that needs a scenario gets a folder of its own, which `stack` removes.
     """
     words, folder = trial.words(url), None
-    path, rival = find(words[0]), RIVALS.get(Path(words[0]).name)
+    path, rival = process.find(words[0]), RIVALS.get(Path(words[0]).name)
     if rival is None or path is None:
         return Running(trial=trial, words=words)
     if rival.scenario in words:

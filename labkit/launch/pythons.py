@@ -21,7 +21,6 @@ import json
 import operator
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -191,8 +190,7 @@ def of(trial: Trial) -> Environment | None:
     asked = trial.switches
     if asked.python is None and not asked.packages:
         return None
-    is_program = getattr(asked, "program", None) is not None
-    return bare(trial) if is_program else with_client(trial)
+    return bare(trial) if asked.program else with_client(trial)
 
 
 def bare(trial: Trial) -> Environment:
@@ -270,8 +268,7 @@ def _output(words: Sequence[str], given: Mapping[str, str]) -> str:
 
 def _uv(asked: object) -> str:
     """Return the path of uv. Raises `NotInstalled`."""
-    beside = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    if (uv := shutil.which("uv", path=os.pathsep.join(beside))) is None:
+    if (uv := process.find("uv")) is None:
         raise NotInstalled(f"an environment of {asked}", "uv", "environments")
     return uv
 
