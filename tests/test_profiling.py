@@ -6,6 +6,7 @@ import asyncio
 import html
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,21 @@ async def test_by_the_cpu_clock_waiting_takes_nothing() -> None:
 
 async def test_calls_of_others_are_told_apart_by_their_tag() -> None:
     assert await profiled("wall", tag_of=lambda: 1, only=2) == {}
+
+
+def test_another_thread_is_in_no_profile_and_prints_nothing(capfd: Any) -> None:
+    profiler, begun = Profiler("wall"), threading.Event()
+    other = threading.Thread(target=lambda: (begun.wait(), abs(-1)))
+    other.start()
+    profiler.start()
+    begun.set()
+    other.join()
+    profiler.stop()
+    names = {one.name for one in profiler.graph().functions}
+
+    assert "Event.set" in names
+    assert not names & {"abs", "<lambda>"}
+    assert capfd.readouterr() == ("", "")
 
 
 async def test_yappi_that_is_at_work_is_refused() -> None:

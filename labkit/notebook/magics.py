@@ -67,6 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def parsed(options: str) -> argparse.Namespace:
     """Parse the options of a cell, named as those of `labkit profile`. Raises `BadInput`."""
     parser = _Parser(prog="%%labprof", add_help=False, allow_abbrev=False)
+    vars(parser)["color"] = False  # from Python 3.14 on a message would be in colours
     parser.add_argument("--clock", default="wall")
     parser.add_argument("--sort", default="self")
     parser.add_argument("--rows", type=int, default=profiling.ROWS)
