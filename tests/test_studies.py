@@ -83,7 +83,7 @@ def mean_s(trial: Trial) -> float:
 
 
 def test_the_studies_are_those_whose_facts_are_known() -> None:
-    assert study_file.names() == sorted([*FACTS, "audit", "claims", "ladder"])
+    assert study_file.names() == sorted([*FACTS, "audit", "claims", "ladder", "uvloop-worth-it"])
     assert [one.id for one in study_file.benchmarks()] == NAMES == sorted(FACTS)
 
 

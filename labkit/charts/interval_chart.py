@@ -122,6 +122,7 @@ _MARKERS: Mapping[str, Mark] = {
     "refuted": ("s", VERMILLION),
     "inconclusive": ("^", ORANGE),
 }
+_PUBLISHED: Mark = ("d", INK)
 
 
 # Letters of a line beside the marks: more would end beyond the picture.
@@ -144,14 +145,16 @@ def forest(
     if not claims:
         raise BadInput("there are no claims to draw: check at least one")
     measured = [one for one in claims if one.measured is not None]
-    ratios = sorted((one for one in measured if one.is_ratio), key=lambda one: -one.measured)
+    ratios = [one for one in claims if one.is_ratio and (one.measured or one.published)]
     counts = [one for one in measured if not one.is_ratio]
-    rest = [one for one in claims if one.measured is None]
+    rest = [one for one in claims if one not in ratios and one.measured is None]
     every = ((ratios, _ratios), (counts, _counts), (rest, _rest))
     panels = [(rows, draw) for rows, draw in every if rows]
     heights = [0.46 * len(rows) + 0.75 for rows, _ in panels]
     found = {one.verdict for one in measured}
-    legend = _legend({name: mark for name, mark in _MARKERS.items() if name in found})
+    marks = {name: mark for name, mark in _MARKERS.items() if name in found}
+    marks |= {"published": _PUBLISHED} if any(one.published for one in ratios) else {}
+    legend = _legend(marks)
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
     chart = Chart(
         title=title,
@@ -190,7 +193,7 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
     ax.set_xscale("log")
     known = [1.0]
     for one in rows:
-        ends = (one.measured, *(one.interval or ()), one.at_least, one.at_most)
+        ends = (one.measured, *(one.interval or ()), one.at_least, one.at_most, one.published)
         known += [end for end in ends if end]
     more = max((max(known) / min(known)) ** 0.05, 2**0.25)
     low, high = min(known) / more, max(known) * more
@@ -198,7 +201,10 @@ def _ratios(ax: Axes, rows: Sequence[Claimed]) -> None:
     for row, one in enumerate(rows):
         start, end = max(one.at_least or low, low), min(one.at_most or high, high)
         ax.barh(row, end - start, 0.8, start, facecolor=_BAND)
-        _interval(ax, row, one.interval, one.measured, _MARKERS[one.verdict])
+        if one.published:
+            _interval(ax, row, None, one.published, _PUBLISHED)
+        if one.measured:
+            _interval(ax, row, one.interval, one.measured, _MARKERS[one.verdict])
     ax.axvline(1, color=INK, linewidth=1, linestyle=":")
     axes.logarithmic(ax.xaxis, marks=next(ticks for most, ticks in _TICKS if high / low < most))
     ax.grid(axis="x", color=PALE)

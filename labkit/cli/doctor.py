@@ -94,7 +94,7 @@ def build(
     options.check_file("--json", json)
     trial = Trial(python=python, packages=packages or [])
     there = pythons.with_client(trial) if client else pythons.bare(trial)
-    terminal.wait(there.build(lambda what: terminal.note(f"building an environment: {what} ...")))
+    terminal.wait(there.build(terminal.note))
     if json != "-":
         terminal.say(f"{there.key}  {there}  {there.folder}")
     terminal.write_json(json, {"key": there.key, "folder": str(there.folder), **there.known})

@@ -35,22 +35,27 @@ def reproduce(
     from labkit.studies import study_file
 
     if name == "list":
-        rows = [[one.id, one.title] for one in study_file.benchmarks()]
-        says = "'labkit reproduce NAME --scale smoke' runs one again."
+        rows = [[one.id, one.title] for one in study_file.benchmarks(("ratios",))]
+        says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' all but the last."
         _list(["benchmark", "what it is"], rows, says)
         return
 
-    scale = scale or lab.default_scale()
-    file = study_file.load(name)
-    wanted.out = wanted.out or Path("results") / f"{file.id}-{scale}"
+    scale, runs, minutes = scale or lab.default_scale(), 0, 0.0
+    if name == "all" and save_reference is not None:
+        raise validation.refusal("of-all", what="--save-reference")
+    files = study_file.benchmarks() if name == "all" else [study_file.load(name)]
+    called = Path(name).stem
+    wanted.out = wanted.out or Path("results") / f"{called}-{scale}"
     options.check_folder("--out", wanted.out)
     options.check_file("--save-reference", save_reference)
-    planned, arms = file.scale(scale), len(file.arms_at(scale))
-    times = planned.repeats if repeats is None else repeats
-    validation.check("repeats", times, validation.Repeats)
-    minutes = (planned.minutes or 0.0) * times / planned.repeats
+    for file in files:
+        planned = file.scale(scale)
+        times = planned.repeats if repeats is None else repeats
+        validation.check("repeats", times, validation.Repeats)
+        runs += len(file.arms_at(scale)) * times
+        minutes += (planned.minutes or 0.0) * times / planned.repeats
     about = f", about {minutes:.2g} min" if minutes else ""
-    terminal.note(f"{file.id} at scale {scale}: {arms * times} runs{about}")
+    terminal.note(f"{called} at scale {scale}: {runs} runs{about}")
 
     def save(found: FileStudy) -> None:
         if save_reference is not None and not terminal.all_failed(found.records):

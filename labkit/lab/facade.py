@@ -26,7 +26,7 @@ from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Damaged, Store, readable
 from labkit.report import gate, stored
-from labkit.report.file_study import ARM, Audit, FileStudy
+from labkit.report.file_study import ARM, Audit, FileStudy, Overview
 from labkit.report.gate import Baseline
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
@@ -103,7 +103,7 @@ async def profile(
     show, ready = reporter or progress.default(), preflight.prepare(chosen)
     with progress.reporting(show, 1, lambda: "interrupted: a profile is stored nowhere"):
         if ready.environment is not None:
-            await ready.environment.build(show.building)
+            await ready.environment.build(show.announce)
         show.started(Step(work=chosen, axes={}, repeat=0, order=0))
         record = await launcher.run(
             ready, watch=show.update, keep=lambda record: None, profile=request
@@ -280,7 +280,7 @@ async def _compared(
 
 async def _checked(asked: Baseline, arms: gate.Arms, reporter: Reporter | None) -> list[str]:
     """Return what `Baseline.check` notes; environments are built first, as they have versions."""
-    tell, works = (reporter or progress.default()).building, [work for _, work in arms]
+    tell, works = (reporter or progress.default()).announce, [work for _, work in arms]
     there = works if asked.of is not None else []
     return asked.check(arms, [await pythons.machine(work, tell) for work in there])
 
@@ -302,13 +302,27 @@ async def reproduce(
     baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
-) -> FileStudy:
+) -> FileStudy | Overview:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
     `name` is one that `labkit reproduce list` shows, or the path of a study file of your own. Such
     a file starts servers by commands, and runs strategies in files, only with `allow_commands`.
-    `baseline` is as of `compare`; it may lack arms that run now.
+    `baseline` is as of `compare`; it may lack arms that run now. With the name 'all' every one of
+    them runs, one after another, and those that cannot run here say why.
     """
+    how: dict[str, Any] = {"scale": scale, "repeats": repeats, "store": store}
+    if name == "all":
+        if baseline is not None:
+            raise validation.refusal("of-all", what="a baseline")
+        validation.check_known("scale", scale or default_scale(), SCALES)
+        show, ran, not_run = reporter or progress.default(), list[Any](), dict[str, str]()
+        for file in study_file.benchmarks():
+            show.announce(f"{file.id}: {file.title}")
+            try:
+                ran.append(await reproduce(file.id, **how, reporter=show))
+            except (BadInput, TrialFailed) as error:
+                not_run[file.id] = str(error)
+        return Overview(ran, not_run)
     file, chosen = study_file.load(name), scale or default_scale()
     # Those that come with the lab are no stranger's.
     _check_commands(file, chosen, allow_commands or not name.endswith(".toml"))

@@ -34,8 +34,8 @@ class Reporter:
     def begin(self, trials: int) -> None:
         """Show that so many trials are about to run."""
 
-    def building(self, environment: str) -> None:
-        """Show that an environment is built, which may take a minute."""
+    def announce(self, line: str) -> None:
+        """Show what comes before the next trial: a study of several, an environment to build."""
 
     def started(self, step: Step) -> None:
         """Show that a trial starts."""
@@ -70,9 +70,9 @@ class Counting(Reporter):
         """Start counting."""
         self._done, self._trials, self._began = 0, trials, self._clock()
 
-    def building(self, environment: str) -> None:
+    def announce(self, line: str) -> None:
         """Show it in place of an arm."""
-        self._show(f"building an environment: {environment} ...")
+        self._show(line)
 
     def started(self, step: Step) -> None:
         """Name the arm that runs, and show it."""
@@ -111,9 +111,9 @@ class Lines(Counting):
         super().__init__()
         self._write = write
 
-    def building(self, environment: str) -> None:
-        """Write a line."""
-        self._write(f"building an environment: {visible(environment, lines=False)} ...\n")
+    def announce(self, line: str) -> None:
+        """Write it."""
+        self._write(f"{visible(line, lines=False)}\n")
 
     def passed(self, line: str) -> None:
         """Write the line."""

@@ -98,7 +98,7 @@ async def run_all(
     reporting = progress.reporting(show, len(steps), stored_now)
     with reporting, process.WATCH, cores.reserved():
         for there in [one.environment for one in ready.values() if one.environment]:
-            await there.build(show.building)
+            await there.build(show.announce)
         # A host runs other guests for half a minute at a time or so, and a baseline is not
         # interleaved with what stands beside it. So runs that it stole from are made again at the
         # end, as many as were planned in all, and of both the one counts that it stole less from.
@@ -242,11 +242,8 @@ async def run_file(
                 raise
             absent[claim.id] = f"the package {missing.package}"
     named = [] if claims else _arms_here(file, scale, arms, plan_here.arms, absent)
-    judged = (
-        []
-        if arms
-        else [one.id for one in chosen if not {one.id, *plan_here.arms_of(one.id)} & {*absent}]
-    )
+    lacking = [one.id for one in chosen if {one.id, *plan_here.arms_of(one.id)} & {*absent}]
+    judged = [] if arms else [one.id for one in chosen if one.id not in lacking]
     groups = [
         [({ARM: arm}, plan_here.arms[arm]) for arm in group]
         for group in plan_here.groups(named, judged)
@@ -272,11 +269,7 @@ async def run_file(
 
 
 def _arms_here(
-    file: StudyFile,
-    scale: str,
-    arms: Sequence[str] | None,
-    works: Mapping[str, Work],
-    absent: dict[str, str],
+    file: StudyFile, scale: str, arms: Sequence[str] | None, works: Any, absent: dict[str, str]
 ) -> list[str]:
     """Return the ids of the named arms, or all, that can run here; the others go to `absent`.
 

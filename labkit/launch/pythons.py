@@ -125,7 +125,7 @@ class Environment:
         root = paths.environments()
         try:
             if not self.is_built:
-                tell(str(self))
+                tell(f"building an environment: {self} ...")
                 root.mkdir(parents=True, exist_ok=True)
                 with paths.temporary_folder("environment", within=str(root)) as (part, _):
                     with contextlib.suppress(FileNotFoundError):  # one whose Python is gone

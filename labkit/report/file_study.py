@@ -24,6 +24,7 @@ from labkit.studies.verdicts import MARKS, Verdict, tally
 
 # The axis of every study that a file states.
 ARM = "arm"
+CLAIMED = ("source", "year", "what is claimed", "said", "here", "verdict")
 
 
 class FileStudy(Study):
@@ -125,6 +126,17 @@ class FileStudy(Study):
             "verdicts": [one.to_dict() for one in self.verdicts],
         }
 
+    def claimed(self) -> list[list[str]]:
+        """Return one row a regime of a claim: its source, what it said, what was found here."""
+        sources, rows = {one.id: self.file.sources_of(one) for one in self.file.claims}, []
+        for one in self.verdicts:
+            years = {getattr(self.file.sources[name], "year", None) for name in sources[one.id]}
+            effect = (one.effect or "").partition(" in ")[0]
+            cells = [", ".join(sources[one.id]), ", ".join(str(year) for year in years if year)]
+            word = f"{MARKS[one.verdict]} {one.verdict}"
+            rows.append([*cells, one.says, one.said or "", effect or "-", word])
+        return rows
+
     def report(self, picture: charts.Chart | None = None) -> str:
         """Return one self-contained HTML page: tables, verdicts, charts, and how to repeat it.
 
@@ -151,10 +163,19 @@ class Ledger(FileStudy):
         """Draw the `forest`: each claim's effect with its interval and band; or as a study."""
         if kind != "forest":
             return super().plot(kind)
-        return charts.forest(self.verdicts, notes=self.sentences())
+        shown = sorted(self.verdicts, key=lambda one: -((one.is_ratio and one.measured) or 0))
+        if self.chart == "ratios":
+            shown = self.verdicts
+        return charts.forest(shown, notes=self.sentences())
 
     def table(self) -> Table:
-        """Return one row a claim, and below it one a regime and figure; then the sentences."""
+        """Return one row a claim, and below it one a regime and figure; then the sentences.
+
+        Of ratios it is what each source said beside what was found here.
+        """
+        if self.chart == "ratios":
+            says = "\n".join([*self.sentences(), *self.file.notes])
+            return Table(headers=CLAIMED, rows=self.claimed(), says=says, left=3)
         rows: list[list[str]] = []
         for _, regimes in itertools.groupby(self.verdicts, lambda one: one.id):
             first, *others = regimes
@@ -185,6 +206,39 @@ class Ledger(FileStudy):
         found = {one.name: one for part in parts for one in part.verdicts}
         whole.__dict__["verdicts"] = sorted(found.values(), key=lambda one: order.index(one.id))
         return whole
+
+
+class Overview(Outcome):
+    """Published benchmarks, run again one after another: a row a claim.
+
+    `not_run` says of studies that could not run here why not.
+    """
+
+    def __init__(self, studies: Sequence[FileStudy], not_run: Mapping[str, str]) -> None:
+        super().__init__([one for study in studies for one in study.records], ["experiment", ARM])
+        self.studies, self.not_run = list(studies), dict(not_run)
+        self.verdicts = [one for study in studies for one in study.verdicts]
+
+    def table(self) -> Table:
+        """Return one row a claim of each study, and one a study that could not run."""
+        rows = [[study.file.id, *row] for study in self.studies for row in study.claimed()]
+        rows += [[name, "", "", why, "", "", "not run"] for name, why in self.not_run.items()]
+        says = "\n".join([tally(self.verdicts), *(one.measured_on() for one in self.studies[:1])])
+        return Table(headers=["study", *CLAIMED], rows=rows, says=says, left=4)
+
+    def plot(self, kind: str = "forest") -> charts.Chart:
+        """Draw all claims as a `forest`."""
+        return charts.forest(self.verdicts) if kind == "forest" else super().plot(kind)
+
+    def report(self, picture: charts.Chart | None = None) -> str:
+        """Return one self-contained HTML page with the table and the chart."""
+        shown = [self.table().html(), html.figure(picture or self.plot())]
+        return html.page("Published benchmarks, run again", tally(self.verdicts), *shown)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: records, summary, verdicts, and what could not run."""
+        found = [{"study": s.file.id, **v.to_dict()} for s in self.studies for v in s.verdicts]
+        return super().to_dict() | {"verdicts": found, "not_run": self.not_run}
 
 
 class Audit(Ledger):

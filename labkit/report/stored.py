@@ -38,6 +38,7 @@ OF_FILE: Mapping[str, type[FileStudy]] = {
     "triptych": Reproduction,
     "throughput": Reproduction,
     "forest": Ledger,
+    "ratios": Ledger,
     "ladder": Ladder,
     "audit": Audit,
 }

@@ -293,6 +293,7 @@ def decide(
         n=len(known),
         inside=sum(low <= value <= high for value in known),
         effect=effect,
+        said=words.shown(check, check.published) if check.published else words.band_text(check),
         **{name: getattr(check, name) for name in words.OF_CHECK},
     )
 

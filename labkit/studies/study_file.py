@@ -75,7 +75,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
     title: Text
     about: Text
     notes: list[Text] = msgspec.field(default_factory=list)
-    chart: Literal["triptych", "throughput", "forest", "ladder", "audit"] = "triptych"
+    chart: Literal["triptych", "throughput", "forest", "ratios", "ladder", "audit"] = "triptych"
     min_repeats: Literal[3, 5] = 5
     sources: dict[str, Source | Text] = msgspec.field(name="source", default_factory=dict)
     settings: Settings = msgspec.field(default_factory=dict)
@@ -344,10 +344,10 @@ def names(where: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (where or folder()).glob("*.toml"))
 
 
-def benchmarks() -> list[StudyFile]:
-    """Return the studies that run a published benchmark again."""
+def benchmarks(charts: Sequence[str] = ()) -> list[StudyFile]:
+    """Return the studies that run a published benchmark again, and those with these charts."""
     files = map(load, names())
-    return [one for one in files if one.chart in ("triptych", "throughput")]
+    return [one for one in files if one.chart in ("triptych", "throughput", *charts)]
 
 
 def load(name: str, where: Path | None = None) -> StudyFile:

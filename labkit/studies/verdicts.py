@@ -30,7 +30,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `measured` is the median over the repeats, `low` and `high` their range: a ratio, or in the
     measure's base unit; None where nothing could be computed. `interval` is the 95 % one, where
-    five repeats or more have a value. `n` repeats have one, `inside` of them in the band.
+    five repeats or more have a value. `n` repeats have one, `inside` of them in the band. `said` is
+    what was published: the figure, or the band.
     """
 
     says: str
@@ -49,6 +50,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool
     is_ratio: bool
     effect: str
+    said: str
 
     @property
     def marked(self) -> str:
@@ -149,16 +151,20 @@ def reason(
         of, to = (show(check.measure, median(side)) for side in sides)
         medians = f" (medians {of} and {to})"
     parts = [why, f"{subject}: {effect}{medians}"]
-    ends = {"at least": check.at_least, "at most": check.at_most}
-    if check.at_least is not None and check.at_least == check.at_most:
-        ends = {"exactly": check.at_least}
-    band = [f"{word} {shown(check, end)}" for word, end in ends.items() if end is not None]
-    parts.append(f"{' and '.join(band)} holds" if band else "informational only")
+    parts.append(f"{band_text(check)} holds" if check.decides else "informational only")
     if check.published is not None:
         share = f", of which this is {measured / check.published:.2g}" if measured else ""
         parts.append(f"the source found {shown(check, check.published)}{share}")
     sentence = "; ".join(filter(None, parts))
     return sentence[0].upper() + sentence[1:]
+
+
+def band_text(check: Check) -> str:
+    """Return the band in words; empty where there is none."""
+    ends = {"at least": check.at_least, "at most": check.at_most}
+    if check.at_least is not None and check.at_least == check.at_most:
+        ends = {"exactly": check.at_least}
+    return " and ".join(f"{word} {shown(check, at)}" for word, at in ends.items() if at is not None)
 
 
 def _subject(judged: Judged) -> str:
