@@ -31,7 +31,8 @@ def run(
     """Run one trial and store its record.
 
     With --save or --baseline it runs five times, or as often as --repeats says: one run shows no
-    difference. Runs in which the host ran other guests are then made again, once each on average.
+    difference. Runs in which the host ran other guests are then made again at the end, at most as
+    many as there are.
     """
     usual = REPEATS if wanted.baseline else 1
     times = usual if repeats is None else repeats
@@ -81,7 +82,8 @@ def sweep(
 ) -> None:
     """Find the smallest limit that is enough, or with --rates the highest rate that is sustained.
 
-    Runs one trial at several limits or rates, interleaved; `--rates auto` at one after another.
+    Runs one trial at several limits or rates, interleaved. `--rates auto` chooses each rate by what
+    the one before showed.
     """
     write_chart = options.chart_writer(chart)
     if trial.limit != Trial().limit and rates is None:

@@ -105,14 +105,8 @@ async def run_all(
         # No value decides that. What was measured is in `report/gate`.
         while todo:
             for n, step in todo:
-                position = StudyPosition(
-                    study=study,
-                    experiment=experiment,
-                    axes=dict(step.axes),
-                    arm=step.arm,
-                    repeat=step.repeat,
-                    order=step.order,
-                )
+                where = {name: getattr(step, name) for name in ("axes", "arm", "repeat", "order")}
+                position = StudyPosition(study=study, experiment=experiment, **where)
                 record = await runs.undisturbed(step, position)
                 show.finished(record)
                 records[n] = max(record, records.get(n, record), key=codes.preferred)

@@ -78,11 +78,8 @@ OPEN = ("latency_due_p50_s", "latency_due_p99_s", "process_peak_rss_bytes")
 # Repeats of each side from which on every repeat beyond the tolerance decides. From five on there
 # is an interval instead.
 MIN_EVERY = 3
-# What becomes of runs that the host stole from: see `stolen`.
-_STOLEN = (
-    "are left out of times and CPU, as the host ran other guests on their cores (steal).",
-    f"count, though the host ran other guests (steal): fewer than {MIN_EVERY} others remain there.",
-)
+# What becomes of runs that the host stole from, in words: see `stolen`.
+_STOLEN: Sequence[str] = paths.table("tables.toml")["stolen"]
 _LIBRARIES = tuple(f"versions.{name}" for name in ("labkit", "aiohttp", "uvloop"))
 _ALIKE = ("cpu ", "cores_usable", "kernel", "python", *_LIBRARIES)
 
@@ -159,8 +156,8 @@ def save(records: Sequence[Record], path: Path, **more: Any) -> Path:
     if all(one.verdict == "invalid" for one in records):
         why = ", ".join(dict.fromkeys(codes.disturbance(one) for one in records))
         raise LabError(f"{path} is not written: every run is invalid ({why}), and shows no figures")
-    short = [msgspec.structs.replace(one, timeline=Timeline()) for one in records]
-    short = [one if one.repeat == 0 else less for one, less in zip(records, short, strict=True)]
+    less = msgspec.structs.replace
+    short = [one if one.repeat == 0 else less(one, timeline=Timeline()) for one in records]
     saved = Saved(environment=records[-1].environment, records=short, **more)
     try:
         paths.write_whole(path, msgspec.json.format(msgspec.json.encode(saved), indent=1) + b"\n")
@@ -317,7 +314,7 @@ def changes(now: Sequence[Record], asked: Baseline, notes: Sequence[str]) -> Cha
             for when, arms, side in sides
             if (number := sum(len(stolen(arms.get(arm, ()))[n]) for arm in new))
         ]
-        said += [f"{' and '.join(runs)} {what}"] if runs else []
+        said += [f"{' and '.join(runs)} {what.format(MIN_EVERY)}"] if runs else []
     text = "\n".join([says, *said, *notes])
     return Changes(headers=headers, rows=rows, says=text, left=3, changes=found)
 
