@@ -157,6 +157,7 @@ def test_what_a_python_cannot_run_is_refused(
 
 def test_a_python_that_is_not_there_says_where_it_was_looked_for(monkeypatch: Any) -> None:
     monkeypatch.setenv("PYENV_ROOT", "/none-such")
+    monkeypatch.setattr(process, "find", lambda name: "/bin/false")  # uv, which finds none
     with pytest.raises(BadInput, match=r"'3\.99': none .* on PATH, in /none-such/versions, among"):
         preflight.check(TRIAL.replace(python="3.99"))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from labkit import paths
 from labkit.cli import options, terminal
+from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.launch import pythons
 from labkit.report.html import Table
@@ -102,6 +103,8 @@ def build(
 
 def remove(keys: list[str] | None = None, *, all: bool = False) -> None:
     """Remove environments, each by its key."""
+    if not (keys or all):
+        raise BadInput("KEY is missing: name an environment, or give --all")
     for key in [one["key"] for one in pythons.listed()] if all else keys or ():
         pythons.remove(key)
         terminal.say(f"removed {key}")
