@@ -207,7 +207,7 @@ def all_failed(records: list[Record]) -> bool:
     from labkit.record import codes
 
     failed = bool(records) and all(codes.failed(record) for record in records)
-    return failed or any(codes.not_stored(record) for record in records)
+    return failed or any(codes.has(record, "not-stored") for record in records)
 
 
 def write_json(where: str | None, result: Any) -> None:

@@ -92,7 +92,7 @@ async def run_all(
     todo, records = list(enumerate(steps)), dict[int, Record]()
 
     def stored_now() -> str:
-        there = [record for record in runs.every if not codes.not_stored(record)]
+        there = [record for record in runs.every if not codes.has(record, "not-stored")]
         return stored_so_far(there, len(steps), study)
 
     reporting = progress.reporting(show, len(steps), stored_now)
@@ -192,7 +192,7 @@ def _is_remote(record: Record) -> bool:
 def stored_so_far(records: Sequence[Record], trials: int, study: str | None) -> str:
     """Return in a sentence what is stored of work that was interrupted, and how to load it."""
     # A run that others disturbed was made again: both records are of one trial.
-    whole = {record.order for record in records if not codes.interrupted(record)}
+    whole = {record.order for record in records if not codes.has(record, "interrupted")}
     if study is not None:
         were = "was" if len(whole) == 1 else "were"
         how = {"n": len(whole), "of": trials, "were": were, "study": study}

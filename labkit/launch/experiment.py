@@ -37,9 +37,8 @@ async def run(coded: Coded, position: StudyPosition) -> Record:
     try:
         figures, seen, notes = await measured(coded.name, coded.settings, coded.server)
         notes += guards.of_machine(seen)
-        whole = msgspec.structs.asdict(seen)
         names = ("wall_s", "client", "server", "interference", "stalls")
-        known = {name: whole[name] for name in names}
+        known = {name: getattr(seen, name) for name in names}
     except TrialFailed as error:
         notes = [Note(code="program-failed", message=str(error))]
     trial = {"experiment": coded.name, "settings": coded.settings, "server": coded.server}

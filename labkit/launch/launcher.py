@@ -119,20 +119,20 @@ class _Run:
     profile: ProfileRequest | None
     child: Child | None = None
     latest: Progress | None = None
+    # When a request last came to an end, on the time axis of the progress.
     answered_s: float = 0.0
-    """When a request last came to an end, on the time axis of the progress."""
     line: dict[str, Any] = field(default_factory=dict)
     measured: Measurement | None = None
     window_ns: Sequence[int] = (0, 0, 0)
     peak_rss_bytes: int | None = None
+    # How long the client waited for its target to start: no part of the process's time.
     waited_s: float = 0.0
-    """How long the client waited for its target to start: no part of the process's time."""
     counted: dict[str, Any] | None = None
     notes: Sequence[Note] = ()
     lost: Sequence[Note] = ()
     program: programs.Running | None = None
+    # How a program ended, and what it wrote last.
     ended: dict[str, Any] = field(default_factory=dict)
-    """How a program ended, and what it wrote last."""
 
     def __post_init__(self) -> None:
         self.trial, self.started_at = self.ready.trial, datetime.now(UTC)

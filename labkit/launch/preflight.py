@@ -65,12 +65,12 @@ class Ready:
     addresses: list[str]
     function: str | None
     client: str | None
+    # Where what the function imports is found; for the lab's own code alone nothing is needed.
     path: list[str]
     # Its requests, with the credentials that no record has.
     asks: Asked = field(default_factory=lambda: Asked([]))
     # After so long it ends, whatever its own deadline.
     within_s: float = math.inf
-    """Where what the function imports is found; for the lab's own code alone nothing is needed."""
 
 
 def prepare(trial: Trial) -> Ready:

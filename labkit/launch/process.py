@@ -98,8 +98,8 @@ class Child:
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
+        # Share of its time in which other processes had its core; None without a core.
         self.others_percent: float | None = None
-        """Share of its time in which other processes had its core; None without a core."""
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         threading.Thread(target=self._wait, args=[loop], daemon=True).start()

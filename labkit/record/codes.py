@@ -84,11 +84,6 @@ def failed(record: Record) -> bool:
     return any(note.code in FAILED for note in record.warnings)
 
 
-def not_stored(record: Record) -> bool:
-    """Return True if the store could not be written when the record was there."""
-    return any(note.code == "not-stored" for note in record.warnings)
-
-
 def disturbance(record: Record) -> str:
     """Return by its codes what makes the times and CPU of a run not its own; empty for nothing.
 
@@ -129,9 +124,9 @@ def preferred(record: Record) -> tuple[bool, float]:
     return not by_others(record), -stolen_percent(record)
 
 
-def interrupted(record: Record) -> bool:
-    """Return True if the person who ran the trial stopped it."""
-    return any(note.code == "interrupted" for note in record.warnings)
+def has(record: Record, code: str) -> bool:
+    """Return True if the record has a note of this code."""
+    return any(note.code == code for note in record.warnings)
 
 
 def with_advice(notes: Iterable[Note]) -> list[Note]:

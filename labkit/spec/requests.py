@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
@@ -173,12 +174,10 @@ def request_of(
 
         return _NAME.sub(value, text)
 
-    def in_url(value: str) -> str:
-        return quote(value, safe="")
-
     def in_body(value: str) -> str:
         return value if asked.json is None else json.dumps(value)[1:-1]
 
+    in_url = partial(quote, safe="")
     headers = {n: filled("headers", one) for n, one in headers_of(asked.headers or "{}").items()}
     name, text = ("json", asked.json) if asked.json is not None else ("body", asked.body)
     if content is None and text is not None and not text.startswith("@"):

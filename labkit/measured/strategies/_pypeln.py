@@ -43,7 +43,7 @@ class _PypelnRun(Generic[T]):
         self.size = _Size(maxsize)
         self._fetch = fetch
         self._items = items
-        self._taken = self._called = 0
+        self.taken = self.called = 0
         self._calls: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._ending = self._reading = False
@@ -58,7 +58,7 @@ class _PypelnRun(Generic[T]):
             for item in self._items:
                 if self._ending:
                     self._go_on.wait()
-                self._taken += 1
+                self.taken += 1
                 yield item
         finally:
             self._loop.call_soon_threadsafe(self._released.set)
@@ -67,7 +67,7 @@ class _PypelnRun(Generic[T]):
         """Do one item; pypeln wraps each call in a task."""
         if self._ending:
             return  # pypeln may still start a call after it has cancelled the others
-        self._called += 1
+        self.called += 1
         task = this_task()
         self._calls.add(task)
         try:
@@ -94,12 +94,6 @@ class _PypelnRun(Generic[T]):
                 blocked.append(task)
         await cancel_and_wait([*self._calls, *blocked])
         await asyncio.sleep(0)  # the done callbacks of the last tasks belong to this run
-
-    def check_complete(self) -> None:
-        """Raise `TrialFailed` where pypeln has taken items that it never called."""
-        if self._called < self._taken:
-            lost = self._taken - self._called
-            raise refusal("pypeln", TrialFailed, lost=lost, taken=self._taken, size=self.size)
 
 
 @contextmanager
@@ -133,4 +127,5 @@ async def pypeln(fetch: Fetch[T], items: Iterable[T], limit: int, *, maxsize: in
             work.result()
         finally:
             await run.end(work)
-    run.check_complete()
+    if lost := run.taken - run.called:
+        raise refusal("pypeln", TrialFailed, lost=lost, taken=run.taken, size=run.size)

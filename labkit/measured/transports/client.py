@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -217,12 +216,7 @@ class TransportClient(ABC, Generic[Settings]):
     async def __aenter__(self) -> Fetch:
         return await self.open()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.stack.aclose()
 
     @abstractmethod

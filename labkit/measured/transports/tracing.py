@@ -53,37 +53,24 @@ def events(tracer: Tracer) -> aiohttp.TraceConfig:
     def current(trace_request_ctx: object) -> SimpleNamespace:
         return cast(SimpleNamespace, _current.get())
 
-    def entering(phase: int) -> Callable[[object, Any, object], Any]:
+    def entering(phase: int, counted: str = "") -> Callable[[object, Any, object], Any]:
         async def enter(_: object, request: Any, __: object) -> None:
+            if counted:
+                tracer.counts[counted] += 1
+            if phase == phases.CONNECT or counted == "reused":
+                request.reused = bool(counted)
             tracer.enter(request, phase)
 
         return enter
 
-    async def reused(_: object, request: Any, __: object) -> None:
-        tracer.counts["reused"] += 1
-        request.reused = True
-        tracer.enter(request, phases.SEND)
-
-    async def connecting(_: object, request: Any, __: object) -> None:
-        request.reused = False
-        tracer.enter(request, phases.CONNECT)
-
-    async def connected(_: object, request: Any, __: object) -> None:
-        tracer.counts["opened"] += 1
-        tracer.enter(request, phases.SEND)
-
-    async def redirected(_: object, request: Any, __: object) -> None:
-        tracer.counts["redirects"] += 1
-        tracer.enter(request, phases.PREPARE)
-
     config = aiohttp.TraceConfig(trace_config_ctx_factory=cast(Any, current))
     config.on_connection_queued_start.append(entering(phases.QUEUE))
-    config.on_connection_reuseconn.append(reused)
-    config.on_connection_create_start.append(connecting)
-    config.on_connection_create_end.append(connected)
+    config.on_connection_reuseconn.append(entering(phases.SEND, "reused"))
+    config.on_connection_create_start.append(entering(phases.CONNECT))
+    config.on_connection_create_end.append(entering(phases.SEND, "opened"))
     _watch_lookups(config, tracer)
     config.on_request_headers_sent.append(entering(phases.WAIT))
-    config.on_request_redirect.append(redirected)
+    config.on_request_redirect.append(entering(phases.PREPARE, "redirects"))
     config.on_request_end.append(entering(phases.READ))
     config.on_response_chunk_received.append(entering(phases.RELEASE))
     return config

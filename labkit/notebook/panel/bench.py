@@ -143,7 +143,7 @@ class Watching(Notebook):
     def finished(self, record: Record) -> None:
         """Add the record, unless its trial was stopped half-way."""
         super().finished(record)
-        if not codes.interrupted(record):
+        if not codes.has(record, "interrupted"):
             self.measured.append((self._seen[-1], record))
             self._joined()
 
