@@ -330,7 +330,7 @@ def test_an_export_as_parquet_has_what_the_csv_has(
 
 
 def commands() -> list[str]:
-    groups = [f"{group} {word}" for group, (_, of) in cli.GROUPS.items() for word in of]
+    groups = [f"{group} {word}" for group, of in cli.GROUPS.items() for word in of]
     return [*cli.COMMANDS, *groups]
 
 

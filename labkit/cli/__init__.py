@@ -47,26 +47,17 @@ COMMANDS: Commands = {
     "doctor": doctor.doctor,
     "lab": servers.open_lab,
 }
-GROUPS: Mapping[str, tuple[str, Commands]] = {
-    "claims": (
-        "List and check what others claim.",
-        {"list": studies.list_claims, "check": studies.check},
-    ),
-    "env": (
-        "List, build and remove environments: other Pythons and packages for clients.",
-        {"list": doctor.list_environments, "build": doctor.build, "remove": doctor.remove},
-    ),
-    "results": (
-        "List, show and export stored records.",
-        {"list": results.list_records, "show": results.show, "export": results.export},
-    ),
+GROUPS: Mapping[str, Commands] = {
+    "claims": {"list": studies.list_claims, "check": studies.check},
+    "env": {"list": doctor.list_environments, "build": doctor.build, "remove": doctor.remove},
+    "results": {"list": results.list_records, "show": results.show, "export": results.export},
 }
 
 
-def _application(name: str, about: str, commands: Commands) -> typer.Typer:
+def _application(name: str, commands: Commands) -> typer.Typer:
     app = typer.Typer(
         name=name,
-        help=about,
+        help=options.TABLES["about"][name],
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -79,14 +70,9 @@ def _application(name: str, about: str, commands: Commands) -> typer.Typer:
     return app
 
 
-app = _application(
-    "labkit",
-    "A performance lab for asyncio and aiohttp: run trials honestly, compare them, "
-    "reproduce published benchmarks, check what others claim.",
-    COMMANDS,
-)
-for _group, (_about, _commands) in GROUPS.items():
-    app.add_typer(_application(_group, _about, _commands), name=_group)
+app = _application("labkit", COMMANDS)
+for _group, _commands in GROUPS.items():
+    app.add_typer(_application(_group, _commands), name=_group)
 
 
 def main() -> None:

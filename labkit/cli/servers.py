@@ -20,7 +20,7 @@ import msgspec
 
 from labkit import paths
 from labkit.cli import terminal
-from labkit.cli.options import options_of, takes
+from labkit.cli.options import TABLES, options_of, takes
 from labkit.errors import BadInput, NotInstalled
 from labkit.spec import validation
 from labkit.spec.targets import HttpServer
@@ -50,7 +50,6 @@ def serve(
 
 
 JUPYTER_CONFIG = Path(__file__).resolve().parent / "jupyter_config"
-_NO_UPDATES = "jupyterlab.NeverCheckForUpdate"
 
 
 def open_lab(
@@ -103,13 +102,9 @@ def jupyter_start(
 
     The environment has the settings of `JUPYTER_CONFIG` before those that it names itself.
     """
-    words = [sys.executable, "-P", "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--port={port}"]
-    # Nothing is asked of the network: neither news, nor a newer JupyterLab, nor extensions.
-    words += ["--LabApp.news_url=None", f"--LabApp.check_for_updates_class={_NO_UPDATES}"]
-    words += ["--LabApp.extension_manager=readonly"]
-    words += [f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{page}"]
-    # Which tabs are open is remembered per workspace: tabs of another folder would not be found.
-    words += [f"--LabApp.workspaces_dir={folder / '.jupyterlab'}"]
+    where = {"port": port, "folder": folder, "page": page}
+    words = [sys.executable, "-P", "-m", "jupyterlab"]
+    words += [one.format(**where) for one in TABLES["jupyter"]["words"]]
     words += [] if browser else ["--no-browser"]
     # Root may not start Jupyter unless it says so; in a container it is the usual user.
     words += ["--allow-root"] if os.geteuid() == 0 else []
