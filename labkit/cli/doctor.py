@@ -60,9 +60,7 @@ def doctor(
             lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
         lines += ["", examination.conclusion()]
         data, failed = examination.to_dict(), bool(examination.with_status("bad"))
-    if json != "-":
-        terminal.say("\n".join(lines), with_colours=True)
-    terminal.write_json(json, data)
+    terminal.show("\n".join(lines), json, data, with_colours=True)
     if failed:
         raise SystemExit(1)
 
@@ -71,14 +69,10 @@ def list_environments(*, json: str | None = None) -> None:
     """List the environments that are built, the one used last at the end."""
     options.check_file("--json", json)
     found, where = pythons.listed(), paths.environments()
-    table = Table(
-        headers=[*(found or [{}])[0]], rows=[[*map(str, one.values())] for one in found], left=5
-    )
-    if json != "-":
-        terminal.say(
-            f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
-        )
-    terminal.write_json(json, {"folder": str(where), "environments": found})
+    rows = [[*map(str, one.values())] for one in found]
+    table = Table(headers=[*(found or [{}])[0]], rows=rows, left=5)
+    text = f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
+    terminal.show(text, json, {"folder": str(where), "environments": found})
 
 
 def build(
@@ -96,9 +90,8 @@ def build(
     trial = Trial(python=python, packages=packages or [])
     there = pythons.with_client(trial) if client else pythons.bare(trial)
     terminal.wait(there.build(terminal.note))
-    if json != "-":
-        terminal.say(f"{there.key}  {there}  {there.folder}")
-    terminal.write_json(json, {"key": there.key, "folder": str(there.folder), **there.known})
+    data = {"key": there.key, "folder": str(there.folder), **there.known}
+    terminal.show(f"{there.key}  {there}  {there.folder}", json, data)
 
 
 def remove(keys: list[str] | None = None, *, all: bool = False) -> None:

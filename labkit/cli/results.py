@@ -42,9 +42,7 @@ def list_records(*, last: int = 20, json: str | None = None) -> None:
         for one in found
         if isinstance(one, Damaged) or one.id in ids
     ]
-    if json != "-":
-        terminal.say(text)
-    terminal.write_json(json, {"records": listed})
+    terminal.show(text, json, {"records": listed})
 
 
 def show(
@@ -59,9 +57,7 @@ def show(
     write_chart = options.chart_writer(chart, metric, of_one=True)
     run = lab.Run(lab.Store().get(record_id))
     write_chart(run)
-    if json != "-":
-        terminal.say(run.text())
-    terminal.write_json(json, run.record.to_dict())
+    terminal.show(run.text(), json, run.record.to_dict())
 
 
 def export(*, csv: str | None = None, parquet: str | None = None, json: str | None = None) -> None:

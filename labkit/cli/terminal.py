@@ -217,6 +217,13 @@ def write_json(where: str | None, result: Any) -> None:
         write("--json", where, data.decode() + "\n")
 
 
+def show(text: str, json: str | None, result: Any, *, with_colours: bool = False) -> None:
+    """Write lines on standard output, unless the JSON goes there, and the JSON where it goes."""
+    if json != "-":
+        say(text, with_colours=with_colours)
+    write_json(json, result)
+
+
 def write(option: str, where: str, text: str) -> None:
     """Write a text into the file that an option names, or on standard output, in UTF-8."""
     data = text.encode()
