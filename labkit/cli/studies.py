@@ -35,8 +35,8 @@ def reproduce(
     from labkit.studies import study_file
 
     if name == "list":
-        rows = [[one.id, one.title] for one in study_file.benchmarks(("ratios",))]
-        says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' all but the last."
+        rows = [[one.id, one.title] for one in study_file.benchmarks()]
+        says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' every one of them."
         _list(["benchmark", "what it is"], rows, says)
         return
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -279,7 +280,7 @@ def _arms_here(
     here: list[str] = []
     for arm in [arm for arm in listed if arms is None or arm.id in arms]:
         found = process.find(arm.program) if arm.program else None
-        if not found and (arm.program or (arm.needs and not find_spec(arm.needs))):
+        if not found and (arm.program or (arm.needs and not _is_here(arm.needs))):
             absent[arm.id] = arm.install or f"needs {arm.needs or arm.program}"
             continue
         try:
@@ -291,3 +292,11 @@ def _arms_here(
     if listed and not here:
         raise BadInput(f"{file.id} has no arm that can run here: {next(iter(absent.values()))}")
     return here
+
+
+def _is_here(needs: str) -> bool:
+    """Return whether a module can be imported here, or this Python is new enough."""
+    module, _, version = needs.partition(">=")
+    if version:
+        return sys.version_info >= tuple(map(int, version.split(".")))
+    return find_spec(module) is not None

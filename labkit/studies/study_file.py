@@ -344,10 +344,10 @@ def names(where: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (where or folder()).glob("*.toml"))
 
 
-def benchmarks(charts: Sequence[str] = ()) -> list[StudyFile]:
-    """Return the studies that run a published benchmark again, and those with these charts."""
+def benchmarks() -> list[StudyFile]:
+    """Return the studies that run a published benchmark again."""
     files = map(load, names())
-    return [one for one in files if one.chart in ("triptych", "throughput", *charts)]
+    return [one for one in files if one.chart in ("triptych", "throughput", "ratios")]
 
 
 def load(name: str, where: Path | None = None) -> StudyFile:

@@ -1,8 +1,9 @@
-"""What observing costs, or misses: the lab's probes, polling for results, a profiler's clocks."""
+"""What observing and scheduling cost: probes, polling for results, a profiler's clocks, tasks."""
 
 from __future__ import annotations
 
 import asyncio
+import platform
 import random
 import sys
 from collections.abc import Awaitable, Callable
@@ -113,6 +114,30 @@ async def polling(url: str | None, *, limit: int) -> Figures:
     over = True
     await work
     return {"poll_us": cost_us}
+
+
+async def task_tree(url: None, *, eager: bool, depth: int = 6, trees: int = 5) -> Figures:
+    """Measure the time of a tree of tasks that never wait, with and without eager tasks: a median.
+
+    Each task gathers six others, `depth` deep, as `async_tree` of pyperformance does; the leaves do
+    nothing. So what is measured is what the loop takes to schedule tasks.
+    """
+    if eager:
+        factory = getattr(asyncio, "eager_task_factory", None)  # since Python 3.12
+        if factory is None:
+            raise validation.refusal("eager_tasks", here=platform.python_version())
+        asyncio.get_running_loop().set_task_factory(factory)
+
+    async def grow(level: int) -> None:
+        if level:
+            await asyncio.gather(*[grow(level - 1) for _ in range(6)])
+
+    took_s = []
+    for _ in range(trees):
+        began_s = perf_counter()
+        await grow(depth)
+        took_s.append(perf_counter() - began_s)
+    return {"tree_s": median(took_s)}
 
 
 async def waits_and_works() -> None:
