@@ -21,6 +21,7 @@ from labkit.lab.facade import results as results
 from labkit.lab.facade import run as run
 from labkit.lab.facade import serving as serving
 from labkit.lab.facade import sweep as sweep
+from labkit.lab.facade import time as time
 from labkit.measured import patterns as patterns
 from labkit.measured import strategies as strategies
 from labkit.measured.strategies import Tally as Tally
@@ -43,6 +44,7 @@ from labkit.report.stored import reference as reference
 from labkit.report.study import Run as Run
 from labkit.report.study import Study as Study
 from labkit.report.study import Sweep as Sweep
+from labkit.report.study import Timed as Timed
 from labkit.spec.parts import Workload as Workload
 from labkit.spec.settings import Trial as Trial
 from labkit.spec.targets import Command as Command

@@ -9,9 +9,11 @@ from typing import Any
 
 import psutil
 import pytest
+from programs import here
 
 import labkit as lab
 from labkit.errors import BadInput, TrialFailed
+from labkit.lab import facade
 from labkit.launch import preflight, programs
 from labkit.record import codes, guards
 from labkit.record.record import Client, Counts, Measurement, Server, Timeline
@@ -106,6 +108,44 @@ async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) 
     assert "deadline" in {note.code for note in ended.warnings}
     words = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
     assert not any("time.sleep(60)" in " ".join(one) for one in words)
+
+
+def test_time_compares_two_programs_and_says_what_each_used(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "x = bytearray(9_000_000)"]
+    chart = tmp_path / "memory.svg"
+
+    done = here("time", "--repeats", "1", "--out", chart, "--", *words, "--against", "--", "false")
+
+    assert done.returncode == 1
+    table = done.stdout.splitlines()
+    assert all(one in table[0] for one in ("memory (KB)", "time (s)", "CPU (%)", "floor (s)"))
+    memory_kb = int(table[1].split()[-5].replace(",", ""))
+    assert 15_000 < memory_kb < 40_000
+    assert "false over" in done.stdout
+    assert "program-failed: false (exit status 1)" in done.stdout
+    assert str(chart) in done.stderr
+    assert "memory" in chart.read_text()
+    assert isinstance(lab.load(), lab.Timed)
+    refused = here("time", "--", "no-such")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert here("time", "--", "true", "--against").returncode == 2
+
+
+async def test_time_has_a_server_where_a_delay_or_a_port_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    async def compared(make: Any, name: str, arms: Any, *more: Any, **how: Any) -> None:
+        asked.append(([trial for _, trial in arms], how["repeats"]))
+
+    monkeypatch.setattr(facade, "_compared", compared)
+    await lab.time("a {port}", delay=0.5, requests=7, against="b")
+    await lab.time("a")
+
+    (first, second), repeats = asked[0]
+    assert (first.target.delay, second.program, second.requests, repeats) == ("0.5", "b", 7, 5)
+    assert [one.target.kind for one in asked[1][0]] == ["none"]
 
 
 def test_the_floor_is_known_where_the_names_are() -> None:

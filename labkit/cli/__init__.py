@@ -41,6 +41,7 @@ COMMANDS: Commands = {
     "run": trials.run,
     "compare": trials.compare,
     "sweep": trials.sweep,
+    "time": trials.time,
     "reproduce": studies.reproduce,
     "profile": trials.profile,
     "ladder": studies.ladder,

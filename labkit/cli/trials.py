@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import labkit as lab
+from labkit import paths
 from labkit.cli import options, terminal
 from labkit.cli.options import Wanted
 from labkit.errors import BadInput
+from labkit.record import codes
 from labkit.spec import validation
 from labkit.spec.trial import Trial
 
@@ -105,6 +108,37 @@ def sweep(
 
     start = partial(lab.sweep, trial, **asked, repeats=repeats, baseline=wanted.baseline)
     terminal.perform(start, wanted=wanted, save=save, json=json)
+
+
+def time(
+    words: list[str],
+    *,
+    delay: str | None = None,
+    port: int | None = None,
+    requests: int | None = None,
+    limit: int | None = None,
+    repeats: int | None = None,
+    out: Path | None = None,
+    json: str | None = None,
+) -> None:
+    """Measure any program from outside: memory, time and CPU, as /usr/bin/time does.
+
+    With --delay the synthetic server answers meanwhile. Two programs are compared with
+    '-- FIRST --against -- SECOND'.
+    """
+    n = words.index("--against") if "--against" in words else len(words)
+    first, other = words[:n], [word for word in words[n + 1 :] if word != "--"]
+    if n < len(words) and not other:
+        raise BadInput("--against has no program behind it: write '-- FIRST --against -- SECOND'")
+    given = {"delay": delay, "port": port, "requests": requests, "limit": limit}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    write_chart, found = options.chart_writer(out), list[lab.Timed]()
+    start = partial(lab.time, shlex.join(first), against=shlex.join(other), repeats=repeats)
+    terminal.perform(partial(start, **asked), save=found.append, json=json)
+    write_chart(found[0])
+    terminal.note(paths.sentence("drawn" if out else "not-drawn", where=out))
+    if any(map(codes.failed, found[0].records)):
+        raise SystemExit(1)
 
 
 @options.takes_trial

@@ -30,7 +30,7 @@ from labkit.report.file_study import ARM, Audit, FileStudy, Overview
 from labkit.report.gate import Baseline
 from labkit.report.ladder import Ladder
 from labkit.report.profile import Profile
-from labkit.report.study import Outcome, Run, Study, Sweep
+from labkit.report.study import Outcome, Run, Study, Sweep, Timed
 from labkit.spec import plan, validation
 from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.plan import Step
@@ -198,6 +198,31 @@ async def compare(
     how = {"repeats": repeats, "seed": seed}
     study = partial(Study, by=list(varied))
     return await _compared(study, "compare", arms, baseline, store, reporter, **how)
+
+
+@awaited
+async def time(
+    program: str,
+    *,
+    against: str | None = None,
+    repeats: int | None = None,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> Timed:
+    """Measure a command line from outside: memory, time and CPU, as `/usr/bin/time` does.
+
+    `settings` are those of `Trial(program=...)`. With a `delay`, or a `port` that is written into
+    the program, the synthetic server answers meanwhile; `requests` and `limit` say what the program
+    asks for, where it has no such fields. `against` is another one to compare it with, in five
+    repeats. Raises `BadInput` before anything is started.
+    """
+    alone = {} if settings.keys() & {"delay", "port", "target"} else {"target": "none"}
+    trial, others = Trial(program=program, **alone, **settings), [against] if against else []
+    arms = plan.arms(trial, {"program": [program, *others]})
+    how = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
+    make = partial(Timed, by=["program"])
+    return await _compared(make, "time", arms, None, store, reporter, **how)
 
 
 @awaited

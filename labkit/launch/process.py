@@ -37,7 +37,6 @@ import msgspec
 from labkit import paths
 from labkit.errors import TrialFailed
 from labkit.launch import orphans
-from labkit.record import interference
 from labkit.record.record import Process
 from labkit.spec import variables
 
@@ -78,7 +77,6 @@ class Child:
             self.out, self.errors = [
                 files.enter_context(tempfile.TemporaryFile()) for _ in ("output", "errors")
             ]
-            self._core, self._busy_s = core, interference.busy_s(core)
             self._started = time.perf_counter()
             self._popen = subprocess.Popen(  # noqa: S603  # our own, or a load generator by name
                 [*_ONCE_MARKED, *words] if stranger else words,
@@ -98,8 +96,6 @@ class Child:
         self.status: int | None = None
         self.usage: Any = None
         self.wall_s = 0.0
-        # Share of its time in which other processes had its core; None without a core.
-        self.others_percent: float | None = None
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         threading.Thread(target=self._wait, args=[loop], daemon=True).start()
@@ -121,13 +117,9 @@ class Child:
             if reaped is None:
                 os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             self.wall_s = time.perf_counter() - self._started
-            busy_s = interference.busy_s(self._core)
             orphans.kill(range(self._mark, self._mark + 1))
             _, status, self.usage = reaped or os.wait4(self.pid, 0)
             self.status = self._popen.returncode = os.waitstatus_to_exitcode(status)
-            if self._busy_s is not None:
-                others_s = (busy_s or 0.0) - self._busy_s - self.cpu_s
-                self.others_percent = max(100 * others_s / self.wall_s, 0.0)
         finally:
             WATCH.end()
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

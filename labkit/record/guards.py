@@ -130,7 +130,7 @@ def other_side_is_bottleneck(record: Record) -> bool:
 def compared(record: Record) -> str:
     """Return whose speed a record is about: `client`, `server`, or `both` together."""
     kind = TARGETS.get(record.trial.get("target", {}).get("kind", ""))
-    return kind.compared if kind else "client"
+    return kind.compared if kind and not record.trial.get("program") else "client"
 
 
 def of_latency(records: Iterable[Record]) -> list[str]:
@@ -259,7 +259,7 @@ def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
     """Yield the notes on who was busy: the side that is measured is to be the bottleneck."""
     client = measured.client.cpu_percent if measured.client else 0.0
     server = measured.server.cpu_percent if measured.server else None
-    if trial.target.compared == "server":
+    if trial.target.compared == "server" and not trial.program:
         if server is not None and client > max(CLIENT_BUSY_PERCENT, server):
             yield noted("client-busy", client=client, server=server)
         return

@@ -26,7 +26,7 @@ from labkit.report import gate
 from labkit.report.file_study import ARM, Audit, FileStudy, Ledger
 from labkit.report.ladder import Ladder
 from labkit.report.reproduction import Reproduction
-from labkit.report.study import Study, Sweep
+from labkit.report.study import Study, Sweep, Timed
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 from labkit.stats import frames
@@ -57,6 +57,8 @@ def study_of(records: Sequence[Record], left_out: Sequence[str] = ()) -> Study:
     records = sorted(last, key=lambda record: record.arm)
     if records[0].experiment == "sweep" and "limit" in records[0].axes:
         found: Study = Sweep(records)
+    elif records[0].experiment == "time":
+        found = Timed(records, ["program"])
     else:
         axes = dict.fromkeys(axis for record in records for axis in record.axes)
         found = _file_study(records) or Study(records, list(axes))

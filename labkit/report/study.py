@@ -275,6 +275,253 @@ class Study(Outcome):
         return super().to_dict() | found
 
 
+class Timed(Study):
+    """Programs that were measured from outside, a line each; of two the ratios of the second."""
+
+    measured = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
+
+    def plot(self, kind: str = "timeline") -> charts.Chart:
+        """Draw the `timeline` of the first run, with its memory over time; or as a study."""
+        return charts.timeline(self.records[0]) if kind == "timeline" else super().plot(kind)
+
+    def table(self) -> Table:
+        """Return memory, time and CPU of each program, as `/usr/bin/time` says them."""
+        rows = [
+            [
+                row["program"],
+                f"{row['process_peak_rss_bytes'] / 1024:,.0f}",
+                f"{row['process_wall_s']:.2f}",
+                f"{row['process_cpu_percent']:.1f}",
+                *(stats.METRICS[name].text(row[name]) for name in ("floor_s", "efficiency")),
+            ]
+            for row in self._summary.to_dict("records")
+        ]
+        notes = {note.code: note.message for record in self.records for note in record.warnings}
+        says = "\n".join([*self.sentences(), *(f"{code}: {notes[code]}" for code in notes)])
+        return Table(headers=_TIMED, rows=rows, says=says)
+
+    def sentences(self) -> list[str]:
+        """Return what the second program takes of the first, if there are two."""
+        first, *others = self._summary["program"]
+        pairs = [({"program": other}, {"program": first}) for other in others]
+        found = comparisons.compare_pairs(self.records, self.measured, pairs, self._frame)
+        what = ", ".join(
+            f"{stats.METRICS[one.metric].label} {one.comparison.says}" for one in found
+        )
+        return [paths.sentence("timed", of=other, to=first, what=what) for other in others]
+
+    def _shown(self) -> list[Table]:
+        return [self.table()]
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Return the machine and the versions of the first record."""
+        return self.records[0].environment if self.records else {}
+
+    def report(self, picture: charts.Chart | None = None) -> str:
+        """Return one self-contained HTML page: tables, chart, settings, warnings, environment.
+
+        `picture` takes the place of the result's own chart.
+        """
+        first = self.records[0]
+        title = f"{first.experiment or 'run'}: {first.ran}, {first.called}"
+        shown = "".join([table.html() for table in self._shown()])
+        settings = Table(headers=["", ""], rows=list(html.flat(first.trial)), left=2)
+        drawn = html.figure(picture) if picture else html.picture(self.plot)
+        own = html.section("Result", shown, drawn)
+        asked = html.section("Settings of the first arm", settings.html())
+        return self._page(title, f"Measured on {first.started_at[:10]}.", own, asked)
+
+    def _page(self, title: str, lead: str, *own: str) -> str:
+        """Return a page of a result's own sections and of those that every result has."""
+        every = self.records
+        by_code = {note.code: note.message for r in reversed(every) for note in r.warnings}
+        runs = Counter(code for r in every for code in {note.code for note in r.warnings})
+        notes = [
+            f"`{code}` in {runs[code]} of {len(every)} runs: {by_code[code]}"
+            for code in sorted(runs, key=lambda code: (-runs[code], code))
+        ]
+        errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
+        machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
+        timelines = [
+            html.figure(charts.timeline(record), stats.arm_label(record.axes))
+            for record in every
+            if record.repeat == 0 and record.timeline.t_s
+        ]
+        return html.page(
+            title,
+            lead,
+            *own,
+            html.section("All figures", Outcome.table(self).html()),
+            html.section("The first run of each", *timelines),
+            html.section("Warnings", html.listed(notes)),
+            html.section("First errors", html.listed(list(errors))),
+            html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
+            html.section("Environment", machine.html() if self.environment else ""),
+        )
+
+    def write(self, folder: Path, picture: charts.Chart | None = None) -> Path:
+        """Write the report, the chart (SVG and PNG) and the JSON; return the report's path.
+
+        Raises `LabError` where the folder cannot be written.
+        """
+        with contextlib.suppress(BadInput):  # there may be nothing to draw
+            picture = picture or self.plot()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in ("svg", "png"):
+                if picture is not None:
+                    picture.save(folder / f"{self.chart}.{kind}")
+            (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
+            (folder / "report.html").write_text(self.report(picture), encoding="utf-8")
+        except OSError as error:
+            why = error.strerror
+            raise LabError(paths.sentence("report", folder=folder, why=why)) from None
+        return folder / "report.html"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the records and their summary, and what changed since."""
+        changed = {"baseline": msgspec.to_builtins(self.changes.changes)} if self.changes else {}
+        return {
+            "records": [record.to_dict() for record in self.records],
+            "summary": stats.summary_rows(self._summary),
+            **changed,
+        }
+
+
+class Run(Outcome):
+    """One trial. Every field of its record is an attribute: `run.counts.ok`, `run.efficiency`."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__([record])
+        self.record = record
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what is no attribute of its own comes here; `record` itself must not, or it would
+        # look for itself for ever.
+        if name == "record" or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.record, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *Record.__struct_fields__})
+
+    def plot(self, kind: str = "timeline") -> charts.Chart:
+        """Draw `timeline`, `latency`, `waterfall`, `phases`, or any metric."""
+        return charts.plot(kind, self.records)
+
+    def table(self) -> Table:
+        """Return every figure of the record, a line each."""
+        return tables.of_run(self.record)
+
+    def html(self) -> str:
+        """Return the main figures, warnings and the first error, the timeline, and all the rest."""
+        return (
+            tables.of_one(self.record).html()
+            + html.listed(self.record.reasons)
+            + html.picture(self.plot)
+            + html.folded("Every figure", self.table().html())
+        )
+
+
+class Study(Outcome):
+    """A comparison: several arms, each with its repeats, interleaved.
+
+    With one axis it shows each arm's ratio to the first too, unless `has_ratios` is false.
+    """
+
+    has_ratios = True
+
+    def over(
+        self, x: str, y: str, by: Sequence[str] = (), reference: stats.DataFrame | None = None
+    ) -> charts.Chart:
+        """Draw one number over a numeric axis, as in `over("requests", "memory")`.
+
+        `reference`: rows of another outcome's `frame()`, drawn lighter beside these.
+        """
+        return charts.over_axis(self.frame(), x, y, by, reference)
+
+    def compare(
+        self, metric: str, *, of: Mapping[str, Any], to: Mapping[str, Any]
+    ) -> stats.Comparison:
+        """Decide if one arm's metric is higher: `compare("time", of={"loop": "uvloop"}, to=...)`.
+
+        It is of this comparison alone, as one that was chosen beforehand: of several that are tried
+        some differ by chance, and `comparisons` allows for that. Raises `BadInput` for a metric or
+        an arm that does not exist, or that is ambiguous.
+        """
+        names, arms = [stats.metric(metric).name], [(dict(of), dict(to))]
+        (found,) = comparisons.compare_pairs(self.records, names, arms, self._frame)
+        return found.comparison
+
+    def comparisons(self) -> list[Against]:
+        """Compare every arm with the first, by the metrics that arms are usually compared by.
+
+        All their intervals together have the level of 95 %.
+        """
+        return comparisons.compare_with_first(self.records, self.by, self._frame)
+
+    def plot(self, kind: str = "") -> charts.Chart:
+        """Draw `time`, `memory`, `cpu`, `latency`, `phases`, any metric; or latency over rates."""
+        if not kind and self.by == ["rate"] and all(one.arrivals for one in self.records):
+            return self.over("rate", "latency_due_p50_s")
+        return super().plot(kind or "time")
+
+    def _shown(self) -> list[Table]:
+        """Return the table, each arm's ratio to the first, and what is beside a baseline."""
+        compared = []
+        if self.has_ratios and len(self.by) == 1 and self.by != ["rate"]:
+            compared = comparisons.compare_with_first(self.records, self.by, self._short)
+        ratios = [tables.of_comparisons(compared)] if compared else []
+        return [self.table(), *ratios, *([self.changes] if self.changes else [])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: the records, their summary, every arm against the first."""
+        compared = [one.to_dict() for one in self.comparisons()]
+        rates = stats.sustained(self.records if self.by == ["rate"] else [])
+        found = {"comparisons": compared, "sustained": [one._asdict() for one in rates]}
+        return super().to_dict() | found
+
+
+class Timed(Study):
+    """Programs that were measured from outside, a line each; of two the ratios of the second."""
+
+    measured = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
+
+    def plot(self, kind: str = "timeline") -> charts.Chart:
+        """Draw the `timeline` of the first run, with its memory over time; or as a study."""
+        return charts.timeline(self.records[0]) if kind == "timeline" else super().plot(kind)
+
+    def table(self) -> Table:
+        """Return memory, time and CPU of each program, as `/usr/bin/time` says them."""
+        rows = []
+        for row in self.summary().to_dict("records"):
+            memory, floor = row["process_peak_rss_bytes"] / 1024, stats.METRICS["floor_s"]
+            cells = [f"{memory:,.0f}", f"{row['process_wall_s']:.2f}"]
+            cells += [f"{row['process_cpu_percent']:.1f}", floor.text(row["floor_s"])]
+            rows.append(
+                [row["program"], *cells, stats.METRICS["efficiency"].text(row["efficiency"])]
+            )
+        notes = {note.code: note.message for record in self.records for note in record.warnings}
+        says = "\n".join([*self.sentences(), *(f"{code}: {notes[code]}" for code in notes)])
+        return Table(headers=_TIMED, rows=rows, says=says)
+
+    def sentences(self) -> list[str]:
+        """Return what the second program takes of the first, if there are two."""
+        first, *others = [{"program": one} for one in dict.fromkeys(self.frame()["program"])]
+        pairs = [(other, first) for other in others]
+        found = comparisons.compare_pairs(self.records, self.measured, pairs, self._frame)
+        what = [f"{stats.METRICS[one.metric].label} {one.comparison.says}" for one in found]
+        sides = {"of": others[0]["program"], "to": first["program"]} if others else {}
+        return [paths.sentence("timed", **sides, what=", ".join(what))] if others else []
+
+    def _shown(self) -> list[Table]:
+        return [self.table()]
+
+
+_TIMED = ["program", "memory (KB)", "time (s)", "CPU (%)", "floor (s)", "efficiency (%)"]
+
+
 class Sweep(Study):
     """One trial at several limits. `knee` and `usl` are None and a reason where there is none."""
 

@@ -28,7 +28,7 @@ def command_words(name: str, command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise BadInput(f"{name} is {command!r}: it must parse as in a shell ({error})") from None
+        raise BadInput(f"{name} is {command!r}: it must be words as in a shell ({error})") from None
     if not words or {*words} & _OF_A_SHELL:
         raise refusal("no-shell", name=name, command=command)
     return words

@@ -394,6 +394,9 @@ class Trial:
         whole = {**own, **msgspec.to_builtins(self.switches)}
         whole |= {role: msgspec.to_builtins(getattr(self, role)) for role in KINDS}
         left_out = (*own, "transport", *_OF_CLIENT) if self.program else ()
+        for name in ("requests", "limit") if self.program else ():
+            if not self.states(name):  # nobody knows
+                del whole["workload"][name]
         return {name: value for name, value in whole.items() if name not in left_out}
 
     @classmethod
