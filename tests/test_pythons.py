@@ -57,7 +57,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
         ready = preflight.prepare(TRIAL)
         assert ready.environment is not None
         asyncio.run(ready.environment.build(told.append))
-        assert told == [f"Python {platform.python_version()} with lab_asked"]
+        assert told == [
+            f"building an environment: Python {platform.python_version()} with lab_asked ..."
+        ]
         yield asyncio.run(launcher.run(TRIAL, keep=lambda record: None))
 
 

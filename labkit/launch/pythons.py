@@ -100,11 +100,6 @@ class Environment:
         about["versions"]["labkit"] = environment.version("labkit")
         return {name: about[name] for name in (*environment.OF_PYTHON, "versions", "extensions")}
 
-    @property
-    def is_built(self) -> bool:
-        """Return True if it is there, and its Python still is."""
-        return (self.folder / _ABOUT).is_file() and Path(self.python).is_file()
-
     def __str__(self) -> str:
         name = self.says["implementation"].replace("CPython", "Python")
         listed = f" with {', '.join(self.packages)}" if self.packages else ""
@@ -124,7 +119,7 @@ class Environment:
         """Build it, unless it is there; `tell` gets what is built. Raises `BadInput`."""
         root = paths.environments()
         try:
-            if not self.is_built:
+            if not all((self.folder / one).is_file() for one in (_ABOUT, "bin/python")):
                 tell(f"building an environment: {self} ...")
                 root.mkdir(parents=True, exist_ok=True)
                 with paths.temporary_folder("environment", within=str(root)) as (part, _):
@@ -254,8 +249,7 @@ def interpreter(name: str | None) -> dict[str, Any]:
     code = f"{environment.PYTHON}\nimport json\nprint(json.dumps(found))"
     if not path or not (said := _output([path, "-I", "-c", code], os.environ)):
         raise refusal("no-python", name=name, pyenv=pyenv)
-    says: dict[str, Any] = json.loads(said)
-    return says
+    return dict(json.loads(said))
 
 
 def _output(words: Sequence[str], given: Mapping[str, str]) -> str:
