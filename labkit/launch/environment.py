@@ -133,7 +133,6 @@ def _commit() -> str | None:
 
 
 def _text(path: Path) -> str | None:
-    try:
+    with suppress(OSError):
         return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
+    return None

@@ -140,11 +140,8 @@ class CallGraph(msgspec.Struct, frozen=True, kw_only=True):
 
         Not counted: the own time of plain functions, and time in which no function was seen.
         """
-        return sum(
-            share * function.self_s
-            for share, function in zip(self.shares({root}), self.functions, strict=True)
-            if function.coroutine
-        )
+        shared = zip(self.shares({root}), self.functions, strict=True)
+        return sum(share * function.self_s for share, function in shared if function.coroutine)
 
     def roots(self) -> list[tuple[int, float]]:
         """Return the functions with seconds that no caller accounts for, the longest first.

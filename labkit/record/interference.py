@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,9 @@ def cpu_s(pid: int | None) -> float | None:
     By its clock, as /proc/PID/stat counts ticks of 10 ms, and /proc/PID/schedstat one thread, up to
     the last tick.
     """
-    if not pid:
-        return None
-    try:
-        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
-    except OSError:  # it is gone, or the system has no such clocks
-        return None
+    with suppress(OSError):  # it is gone, or the system has no such clocks
+        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED) if pid else None
+    return None
 
 
 def throttled() -> tuple[int, float] | tuple[None, None]:
@@ -151,7 +149,6 @@ def _ticks(cores: Collection[int]) -> list[list[int]]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with suppress(OSError):
         return path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []
+    return []

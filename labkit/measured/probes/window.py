@@ -413,10 +413,9 @@ def _own_cpu_s() -> tuple[float, float]:
 
 def _cores(pid: int) -> set[int]:
     """Return the cores that a process (0: this one) may run on; none where that is unknown."""
-    try:
+    with suppress(AttributeError, OSError):  # macOS, or a process of another or that is gone
         return os.sched_getaffinity(pid)
-    except (AttributeError, OSError):  # macOS, or a process of someone else or that is gone
-        return set()
+    return set()
 
 
 def _larger(*seen: int | None) -> int | None:

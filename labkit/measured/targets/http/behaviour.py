@@ -29,10 +29,7 @@ STATS, LOG = "/-/stats", "/-/log"
 # Statuses that never have a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
 EMPTY = frozenset({204, 205, 304})
 DEFAULT_CHUNK = 8_192
-FAULTS = (
-    *("reset", "close", "truncate", "stall", "drip", "garbage", "slow_headers", "error_rate"),
-    "refuse_once",
-)
+FAULTS = (*sorted(BROKEN), "stall", "drip", "error_rate", "refuse_once")
 # Targets that were refused and not yet asked for again; beyond these all are forgotten.
 MAX_REFUSED = 100_000
 
