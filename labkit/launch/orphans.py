@@ -53,9 +53,8 @@ def mark(pid: int, number: int | None = None) -> None:
         # It has ended; or it is allowed less than a mark: then it has none.
         with suppress(OSError, ValueError):
             _, hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)
-            resource.prlimit(
-                pid, resource.RLIMIT_RTTIME, (hard if number is None else number, hard)
-            )
+            soft = hard if number is None else number
+            resource.prlimit(pid, resource.RLIMIT_RTTIME, (soft, hard))
 
 
 def find(marks: range) -> list[int]:

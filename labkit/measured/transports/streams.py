@@ -10,13 +10,8 @@ import asyncio
 from collections import deque
 
 from labkit.measured.http_framing import BadMessage
-from labkit.measured.transports.client import (
-    BadStatus,
-    Destination,
-    HttpClient,
-    OneAtATime,
-    Unanswered,
-)
+from labkit.measured.transports import client
+from labkit.measured.transports.client import BadStatus, Destination, HttpClient, OneAtATime
 from labkit.measured.transports.responses import Answer, ResponseHead
 from labkit.spec.transports import StreamsTransport
 
@@ -84,12 +79,12 @@ class StreamConnection:
     """One connection, and the answer that comes on it."""
 
     def __init__(
-        self, client: Streams, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, owner: Streams, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._reader, self._writer = reader, writer
-        self._size = client.settings.buffer_bytes
+        self._size = owner.settings.buffer_bytes
         self._answers: deque[tuple[ResponseHead, bytes]] = deque()
-        self._responses = client.new_reader(lambda head, body: self._answers.append((head, body)))
+        self._responses = owner.new_reader(lambda head, body: self._answers.append((head, body)))
         self._write = self._responses.noting(writer.write)
         self._expired = False
         self.asked = 0
@@ -120,7 +115,7 @@ class StreamConnection:
         if self._expired:
             return TimeoutError("no whole answer in time")
         why = error or "closed by the server"
-        return Unanswered(f"the connection ended before the answer ({why})")
+        return client.Unanswered(f"the connection ended before the answer ({why})")
 
     @property
     def usable(self) -> bool:
