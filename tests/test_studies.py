@@ -26,8 +26,8 @@ from labkit.studies.parts import Check
 from labkit.studies.study_file import EXPERIMENTS, SCALES, StudyFile
 from tests.factories import STUDIES, load_study
 
-NAMES = ["balaam-2017", "garcia-2018", "granian-2026", "httpx-3215", "miech-2016", "rloop-2026"]
-NAMES += ["unlimited-2024", "uvloop-2016"]
+NAMES = ["balaam-2017", "garcia-2018", "granian-2026", "httpx-3215", "miech-2016", "pythons-2026"]
+NAMES += ["rloop-2026", "unlimited-2024", "uvloop-2016"]
 # Requests, then KB, seconds, CPU percent and user seconds as published (None: not given).
 Fact = tuple[int, int | None, float | None, int | None, float | None]
 _PUBLISHED = tomllib.loads((STUDIES.parent / "facts.toml").read_text(encoding="utf-8"))
