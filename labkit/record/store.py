@@ -136,10 +136,8 @@ class Store:
                 os.fsync(file.fileno())
             yield path
         except OSError as error:
-            raise BadInput(
-                f"the store {self.folder} cannot be written ({error.strerror}): "
-                f"set {ENVIRONMENT} to a folder that can"
-            ) from None
+            failed = f"the store {self.folder} cannot be written ({error.strerror})"
+            raise BadInput(f"{failed}: set {ENVIRONMENT} to a folder that can") from None
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -192,10 +190,9 @@ class Store:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not self.folder.is_symlink():
                 return []
-            raise BadInput(
-                f"the store {self.folder} cannot be read ({error.strerror}): see to the folder, or "
-                f"set {ENVIRONMENT} to another"
-            ) from None
+            failed = f"the store {self.folder} cannot be read ({error.strerror})"
+            instead = f"see to the folder, or set {ENVIRONMENT} to another"
+            raise BadInput(f"{failed}: {instead}") from None
         files = (name for name in found if name.endswith(".json") and not name.startswith("."))
         names = (name.removesuffix(".json") for name in files)
         return sorted(names, key=lambda name: (not _SAFE.issuperset(name), name))

@@ -401,9 +401,8 @@ class Window:
         """Return what disturbed both sides since the start; None if the window did not close."""
         if len(self._kernel) != 2:
             return None
-        return interference.between(
-            *self._kernel, core_shared=self._overlap and len(self._cores) == 1
-        )
+        shared = self._overlap and len(self._cores) == 1
+        return interference.between(*self._kernel, core_shared=shared)
 
 
 def _own_cpu_s() -> tuple[float, float]:

@@ -40,9 +40,8 @@ def calls_of(workload: Workload, requests: Sequence[Request]) -> Calls:
     """Return what each item of a workload asks for, of these requests, and what is a success."""
     picks: Sequence[int] = ()
     if workload.order == "weighted":
-        picks = drawn(
-            [one.weight for one in requests], workload.seed, workload.requests or MAX_DRAWN
-        )
+        weights = [one.weight for one in requests]
+        picks = drawn(weights, workload.seed, workload.requests or MAX_DRAWN)
     return Calls(requests, picks, statuses(workload.ok_status), follows=workload.redirects)
 
 

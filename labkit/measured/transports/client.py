@@ -172,10 +172,8 @@ def redirected(request: Request, at: str, status: int, location: str) -> tuple[R
     to = urljoin(at, quote(location, safe="!#$&'()*+,;=:@/?%[]~"))
     was, now = urlsplit(at), urlsplit(to)
     if (was.scheme, was.netloc) != (now.scheme, now.netloc):
-        raise BadRedirect(
-            f"the redirect leads to {to[:200]!r}, and only {was.scheme}://{was.netloc} is called; "
-            "give where it leads to as the target"
-        )
+        only = f"only {was.scheme}://{was.netloc} is called; give where it leads to as the target"
+        raise BadRedirect(f"the redirect leads to {to[:200]!r}, and {only}")
     path = (now.path or "/") + (f"?{now.query}" if now.query else "")
     posted = request.method == "POST" and status in (301, 302)
     if posted or (status == 303 and request.method != "HEAD"):

@@ -308,10 +308,8 @@ def _coded(body: bytes, request: Request) -> Answer:
     most = max(n for n in coder.levels if coder.may(n, body))
     level = option(request, "level", levels, min(coder.level, most), f"level of {coding}")
     if not coder.may(level, body):
-        raise BadInput(
-            f"level of {coding} is '{level}': it must be {most} at most for {len(body):,} bytes, "
-            "as the server stands still meanwhile"
-        )
+        why = f"{most} at most for {len(body):,} bytes, as the server stands still meanwhile"
+        raise BadInput(f"level of {coding} is '{level}': it must be {why}")
     coded = () if coding == documents.IDENTITY else (("Content-Encoding", coding),)
     return messages.json(coder.code(body, level), extra=vary + coded)
 
