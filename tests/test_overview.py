@@ -79,6 +79,7 @@ def test_all_benchmarks_run_one_after_another_and_those_that_cannot_say_why(
     assert "the package x is not installed" in shown.out
     assert {one["study"] for one in found["verdicts"]} == {"small", "rloop-2026"}
     assert [*found["not_run"]] == ["two"]
+    assert "cannot decide it, because arm sockets-10k-rloop runs only at scale" in shown.out
     assert found["verdicts"][1]["verdict"] == "holds"
     page = Path("page/report.html").read_text()
     assert "An echo of 1 KiB over raw sockets" in page

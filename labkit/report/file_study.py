@@ -131,10 +131,11 @@ class FileStudy(Study):
         sources, rows = {one.id: self.file.sources_of(one) for one in self.file.claims}, []
         for one in self.verdicts:
             years = {getattr(self.file.sources[name], "year", None) for name in sources[one.id]}
-            effect = (one.effect or "").partition(" in ")[0]
+            why = one.reason.partition(": no value")[0]
+            here = why if one.measured is None else one.effect.partition(" in ")[0]
             cells = [", ".join(sources[one.id]), ", ".join(str(year) for year in years if year)]
             word = f"{MARKS[one.verdict]} {one.verdict}"
-            rows.append([*cells, one.says, one.said or "", effect or "-", word])
+            rows.append([*cells, one.says, one.said or "", here, word])
         return rows
 
     def report(self, picture: charts.Chart | None = None) -> str:
@@ -175,7 +176,7 @@ class Ledger(FileStudy):
         """
         if self.chart == "ratios":
             says = "\n".join([*self.sentences(), *self.file.notes])
-            return Table(headers=CLAIMED, rows=self.claimed(), says=says, left=3)
+            return Table(headers=CLAIMED, rows=self.claimed(), says=says, left=len(CLAIMED))
         rows: list[list[str]] = []
         for _, regimes in itertools.groupby(self.verdicts, lambda one: one.id):
             first, *others = regimes
@@ -224,7 +225,7 @@ class Overview(Outcome):
         rows = [[study.file.id, *row] for study in self.studies for row in study.claimed()]
         rows += [[name, "", "", why, "", "", "not run"] for name, why in self.not_run.items()]
         says = "\n".join([tally(self.verdicts), *(one.measured_on() for one in self.studies[:1])])
-        return Table(headers=["study", *CLAIMED], rows=rows, says=says, left=4)
+        return Table(headers=["study", *CLAIMED], rows=rows, says=says, left=1 + len(CLAIMED))
 
     def plot(self, kind: str = "forest") -> charts.Chart:
         """Draw all claims as a `forest`."""
