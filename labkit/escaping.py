@@ -30,8 +30,8 @@ def visible(text: str, *, lines: bool = True) -> str:
 
 def brief(text: str, most: int = 50) -> str:
     """Return a long text, such as a command, without its middle: both ends tell it from others."""
-    half = most // 2
-    return text if len(text) <= most else f"{text[: half - 1]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+    ends = text[: most // 2 - 1], text[-(most // 2) :]
+    return text if len(text) <= most else "\N{HORIZONTAL ELLIPSIS}".join(ends)
 
 
 def escape(text: str) -> str:

@@ -102,7 +102,7 @@ async def test_beside_a_baseline_what_the_host_stole_from_is_made_again_at_the_e
     assert sorted(record.order for record in records) == list(range(8))
     assert lab.load(records[0].study, store=Store(tmp_path)).records == records
     assert launches.ran <= 8 + 8
-    assert (launches.ran > 8) == ("more to run: the host ran other guests" in "".join(lines))
+    assert (launches.ran > 8) == ("made again, as the host ran other guests" in "".join(lines))
 
 
 async def test_no_run_on_a_remote_host_is_made_again(tmp_path: Path) -> None:

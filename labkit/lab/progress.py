@@ -25,7 +25,6 @@ from labkit.spec.plan import Step
 
 # Characters of the bar.
 BAR = 16
-AGAIN = "{} more to run: the host ran other guests in as many runs, which are made again"
 
 
 class Reporter:
@@ -91,7 +90,7 @@ class Counting(Reporter):
     def again(self, trials: int) -> None:
         """Count them too, and show why."""
         self._trials += trials
-        self._show(AGAIN.format(trials))
+        self.announce(f"{trials:,} runs are made again, as the host ran other guests in them")
 
     def _left(self, share: float = 0.0) -> str:
         """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
@@ -121,12 +120,6 @@ class Lines(Counting):
         if self._done < self._trials:
             line += f"; {self._left()}"
         self._write(f"[{self._done}/{self._trials}] {visible(line, lines=False)}\n")
-
-    def again(self, trials: int) -> None:
-        """Write why there are more."""
-        super().again(trials)
-        self.end()
-        self._write(f"{AGAIN.format(trials)}\n")
 
 
 class LiveLine(Lines):

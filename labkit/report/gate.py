@@ -155,7 +155,7 @@ def save(records: Sequence[Record], path: Path, **more: Any) -> Path:
     """
     if all(one.verdict == "invalid" for one in records):
         why = ", ".join(dict.fromkeys(codes.disturbance(one) for one in records))
-        raise LabError(f"{path} is not written: every run is invalid ({why}), and shows no figures")
+        raise LabError(f"{path} is not written: every run is invalid ({why}), and no baseline")
     less = msgspec.structs.replace
     short = [one if one.repeat == 0 else less(one, timeline=Timeline()) for one in records]
     saved = Saved(environment=records[-1].environment, records=short, **more)
@@ -338,9 +338,8 @@ def _change(
     most: float,
 ) -> Change:
     doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in (*now, *then)}
-    if metrics.is_timed(metric.name):
-        out = (*stolen(now)[0], *stolen(then)[0])
-        doubts |= {one.id: "steal" for one in out if not doubts[one.id]}
+    out = (*stolen(now)[0], *stolen(then)[0]) if metrics.is_timed(metric.name) else ()
+    doubts |= {one.id: "steal" for one in out if not doubts[one.id]}
     new, old = ([metric.of(one) for one in side if not doubts[one.id]] for side in (now, then))
     # Without a run that others disturbed the rest still counts. Whatever else is in doubt may be
     # what has changed, and is not left out.
