@@ -140,7 +140,8 @@ def test_frame_describes_each_record() -> None:
 
     assert {name: row[name] for name in stats.DESCRIPTION} == given | {
         **{"id": record.id, "started_at": record.started_at, "warnings": "server-busy, failures"},
-        **{"strategy": "gather", "loop": "uvloop", "requests": 100_000, "limit": 1_000},
+        **{"program": None, "strategy": "gather", "loop": "uvloop"},
+        **{"requests": 100_000, "limit": 1_000},
         **{"delay": "randint(0,3)", "transport": "aiohttp", "target": "http", "called": "http"},
         **{"seconds": None, "stages": None, "stages_of": "rate", "warmup": None, "think": "0"},
     }

@@ -186,7 +186,7 @@ class Form:
         self.wrong: dict[str, str] = {}
         kind = trial.target.kind
         self._always = [
-            PanelSetting("target", "target.kind", tuple(SPEAK), kind),
+            PanelSetting("target", "target.kind", (*SPEAK,)[:-1], kind),  # without "none"
             PanelSetting("transport", "transport.kind", self._speak(kind), trial.transport.kind),
             PanelSetting("repeats", "workload.repeats", validation.Repeats, repeats),
         ]
