@@ -49,7 +49,7 @@ reference: SCALE = workshop
 reference: $(READY) ## measure the stored references anew; STUDY=garcia-2018 SCALE=workshop
 	mkdir -p $(REFERENCES)
 	for study in $(STUDY); do \
-		$(BIN)/labkit reproduce $$study --scale $(SCALE) --repeats 5 \
+		$(BIN)/labkit reproduce $$study --scale $(SCALE) --repeats 5 --programs none \
 			--out results/reference/$$study --save-reference $(REFERENCES)/$$study.json; \
 	done
 

@@ -373,7 +373,7 @@ def test_what_was_not_measured_is_said_and_not_drawn_as_nothing() -> None:
 
 
 def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None:
-    chart = charts.throughput(rates(), SPOTS, published_label="published 2016")
+    chart = charts.throughput(rates(), SPOTS, year=2016)
 
     echo, http = chart.axes
     assert echo.get_title(loc="left") == "streams"
@@ -392,7 +392,7 @@ def test_throughput_has_a_panel_a_style_with_published_beside_measured() -> None
 
 
 def test_triptych_puts_published_beside_measured() -> None:
-    chart = charts.triptych(garcia_rows(), published_label="published 2018")
+    chart = charts.triptych(garcia_rows(), year=2018)
 
     memory, time, cpu = chart.axes
     titles = ["peak memory", "time of the process", "CPU of the process"]

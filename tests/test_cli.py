@@ -34,6 +34,7 @@ from labkit.launch import launcher
 from labkit.record.record import Note
 
 SMALL = "--requests 60 --limit 10"
+ABSENT = '[environment.then]\npython = "/nowhere/python"\nprograms = "2018"\n'
 MAIN = "runpy.run_module('labkit', run_name='__main__')"
 
 
@@ -430,12 +431,15 @@ def test_ctrl_c_exits_130_and_stores_what_was_measured(store: Path, tmp_path: Pa
 
 def test_reproduce_writes_a_report(store: Path, tmp_path: Path) -> None:
     text = (STUDIES / "small.toml").read_text(encoding="utf-8")
-    (tmp_path / "small.toml").write_text(text.replace("randint(0,3)", "0"), encoding="utf-8")
+    text = text.replace("randint(0,3)", "0").replace("[scale.smoke]", ABSENT + "[scale.smoke]")
+    text = text.replace('id = "one"', 'id = "one"\nthen = "task_pool.py"')
+    (tmp_path / "small.toml").write_text(text, encoding="utf-8")
     out, result_file = tmp_path / "out", tmp_path / "r.json"
     line = f"reproduce {tmp_path / 'small.toml'} --scale workshop --repeats 1 --out {out}"
-    line += f" --save-reference {tmp_path / 'kept.json'}"
+    line += f" --allow-commands --save-reference {tmp_path / 'kept.json'}"
     done = labkit_here(f"{line} --json {result_file}")
     assert done.returncode == 0, done.stderr
+    assert re.search("The software of then is left out: .*/nowhere/python", done.stdout)
     result = json.loads(result_file.read_text())
     assert set(result) >= {"records", "summary", "published", "verdicts"}
     for verdict in result["verdicts"]:

@@ -23,7 +23,7 @@ from labkit.charts.figure import Chart, Trust
 from labkit.charts.style import MEASURED, Look, applied, legend, look
 from labkit.errors import BadInput
 
-Source = Literal["repeats", "reference", "published", "left_out"]
+Source = Literal["repeats", "then", "reference", "published", "left_out"]
 Numbers = Mapping[Any, float | None]
 _BAR_IN, _THIN_BAR_IN = 0.36, 0.27
 
@@ -39,14 +39,15 @@ _FLOOR: dict[str, Any] = paths.table("charts.toml")["floor"]
 class Row:
     """One client. Numbers are in base units, by the names of metrics (`floor_s` among them).
 
-    `repeats` are measured here, `reference` on the reference machine, one mapping a repeat; `trust`
-    is in what was measured here, without runs that are `left_out`; `published` has only figures
-    that there are.
+    `repeats` are measured here, `then` in the software of then, `reference` on the reference
+    machine, one mapping a repeat; `trust` is in what was measured here, without runs that are
+    `left_out`; `published` has only figures that there are.
     """
 
     trust: Trust
     repeats: Sequence[Numbers]
     published: Mapping[str, float] | None = None
+    then: Sequence[Numbers] = ()
     reference: Sequence[Numbers] = ()
     left_out: Sequence[Numbers] = ()
 
@@ -69,8 +70,9 @@ class Row:
             values = {name: self.median([source], name) for name in names}
             return ", ".join(stats.metric(name).format(value) for name, value in values.items())
 
-        then = f" (published {text('published')})" if self.published else ""
-        return f"{label} {text('repeats')}{then}"
+        beside = [f"in the software of then {text('then')}"] if self.then else []
+        beside += [f"published {text('published')}"] if self.published else []
+        return f"{label} {text('repeats')}" + (f" ({'; '.join(beside)})" if beside else "")
 
 
 def rows(
@@ -79,18 +81,20 @@ def rows(
     *,
     published: Mapping[str, Numbers] | None = None,
     reference: pd.DataFrame | None = None,
+    then: pd.DataFrame | None = None,
 ) -> list[Row]:
     """Return a row for each arm of a tidy frame; `published` is by label (`stats.arm_label`)."""
-    then, names, counted = published or {}, list(stats.METRICS), stats.counted(frame, by)
-    elsewhere = {} if reference is None else stats.by_label(stats.counted(reference, by), by)
-    left_out = stats.by_label(frame.drop(counted.index), by)
+    said, names, counted = published or {}, list(stats.METRICS), stats.counted(frame, by)
+    others = {"reference": reference, "then": then}
+    apart = {name: stats.counted(one, by) for name, one in others.items() if one is not None}
+    apart["left_out"] = frame.drop(counted.index)
+    arms = {name: stats.by_label(one, by) for name, one in apart.items()}
     return [
         Row(
             trust=figure.trust(label, arm),
             repeats=arm[names].to_dict("records"),
-            published={name: v for name, v in then.get(label, {}).items() if v is not None},
-            reference=elsewhere[label][names].to_dict("records") if label in elsewhere else (),
-            left_out=left_out[label][names].to_dict("records") if label in left_out else (),
+            published={name: v for name, v in said.get(label, {}).items() if v is not None},
+            **{one: of[label][names].to_dict("records") for one, of in arms.items() if label in of},
         )
         for label, arm in stats.by_label(counted, by).items()
     ]
@@ -104,17 +108,17 @@ def triptych(
     conditions: str = "",
     scales: Mapping[str, str] | None = None,
     differs: str = "",
-    published_label: str = "published",
+    year: int | None = None,
 ) -> Chart:
     """Draw three panels with one group of bars a client.
 
     `conditions` says what was measured here. Sources at different `scales` do not share an axis;
-    `differs` says how the published workload differs then. Raises `BadInput` where there are no
-    rows.
+    `differs` says how the published workload differs then; it was published in `year`. Raises
+    `BadInput` where there are no rows.
     """
     if not rows:
         raise BadInput("there are no clients to draw: give a row for each")
-    looks = _sources(rows, published_label)
+    looks = _sources(rows, year)
     lines: dict[str, dict[Source, Look]] = {}
     for source, one in looks.items():
         lines.setdefault(f"scale {scales[source]}" if scales else "", {})[source] = one
@@ -185,7 +189,7 @@ def throughput(
     *,
     title: str = "Requests per second",
     conditions: str = "",
-    published_label: str = "published",
+    year: int | None = None,
 ) -> Chart:
     """Draw panels of horizontal bars, three beside each other: a group a size, a colour a variant.
 
@@ -199,7 +203,7 @@ def throughput(
         panel, group, bar = spots[row.trust.label]
         panels.setdefault(panel, {}).setdefault(group, {})[bar] = row
     looks = {
-        panel: _looks([row for of in groups.values() for row in of.values()], bars, published_label)
+        panel: _looks([row for of in groups.values() for row in of.values()], bars, year)
         for panel, groups in panels.items()
     }
     needed_in = [
@@ -214,7 +218,7 @@ def throughput(
             *figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
             *figure.verdicts(row.trust for row in rows),
         ],
-        legend=legend(_looks(rows, bars, published_label).values()),
+        legend=legend(_looks(rows, bars, year).values()),
     )
     drawn = chart.body.subplots(
         len(heights), min(_COLUMNS, len(panels)), squeeze=False, height_ratios=heights
@@ -235,23 +239,27 @@ def throughput(
 
 
 def _looks(
-    rows: Sequence[Row], bars: Sequence[str], published_label: str
+    rows: Sequence[Row], bars: Sequence[str], year: int | None
 ) -> dict[tuple[str, Source], Look]:
     """Return a look for each bar from each source: its colour is the bar's."""
     looks = {}
-    for source, usual in _sources(rows, published_label).items():
+    for source, usual in _sources(rows, year).items():
         for index, bar in enumerate(bars):
             one = look(index, f"{bar}, {usual.label}")
-            faces = {"repeats": one.face, "reference": one.face + "33", "published": usual.face}
+            faces = {"repeats": one.face, "then": one.face + "88", "reference": one.face + "33"}
+            faces["published"] = usual.face
             looks[bar, source] = replace(one, face=faces[source], hatch=usual.hatch or one.hatch)
     return looks
 
 
-def _sources(shown: Sequence[Row], published_label: str) -> dict[Source, Look]:
+def _sources(shown: Sequence[Row], year: int | None) -> dict[Source, Look]:
     """Return the look of each source that has any figure."""
+    when = f" {year}" if year else ""
+    has_then = any(row.then for row in shown)
     looks: dict[Source, Look] = {
-        "repeats": MEASURED,
+        "repeats": replace(MEASURED, label="today's software, here") if has_then else MEASURED,
+        "then": replace(style.THEN, label=f"software of{when or ' then'}, here"),
         "reference": style.REFERENCE,
-        "published": replace(style.PUBLISHED, label=published_label),
+        "published": replace(style.PUBLISHED, label=f"published{when}"),
     }
     return {name: one for name, one in looks.items() if any(getattr(of, name) for of in shown)}

@@ -69,6 +69,7 @@ def legend(looks: Iterable[Look]) -> list[tuple[Artist, str]]:
 
 
 MEASURED = Look(label="measured here", face=BLUE, edge=BLUE)
+THEN = Look(label="software of then, here", face=GREEN, edge=GREEN)
 REFERENCE = Look(label="reference machine", face=BLUE + "33", edge=BLUE)
 PUBLISHED = Look(label="published", face="white", edge="#555555", hatch="///")
 

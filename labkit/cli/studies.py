@@ -21,6 +21,7 @@ def reproduce(
     *,
     scale: str | None = None,
     repeats: int | None = None,
+    programs: str | None = None,
     save_reference: Path | None = None,
     allow_commands: bool = False,
     json: str | None = None,
@@ -48,11 +49,12 @@ def reproduce(
     wanted.out = wanted.out or Path("results") / f"{called}-{scale}"
     options.check_folder("--out", wanted.out)
     options.check_file("--save-reference", save_reference)
+    of_then: Any = False if programs == "none" else programs
     for file in files:
         planned = file.scale(scale)
         times = planned.repeats if repeats is None else repeats
         validation.check("repeats", times, validation.Repeats)
-        runs += len(file.arms_at(scale)) * times
+        runs += len(file.plan(scale, 1, programs=of_then).arms) * times
         minutes += (planned.minutes or 0.0) * times / planned.repeats
     about = f", about {minutes:.2g} min" if minutes else ""
     terminal.note(f"{called} at scale {scale}: {runs} runs{about}")
@@ -61,8 +63,9 @@ def reproduce(
         if save_reference is not None and not terminal.all_failed(found.records):
             stored.save_reference(found, save_reference)
 
-    how: dict[str, Any] = {"scale": scale, "repeats": repeats, "allow_commands": allow_commands}
-    start = partial(lab.reproduce, name, **how, baseline=wanted.baseline)
+    how: dict[str, Any] = {"scale": scale, "repeats": repeats, "programs": of_then}
+    how |= {"allow_commands": allow_commands, "baseline": wanted.baseline}
+    start = partial(lab.reproduce, name, **how)
     terminal.perform(start, wanted=wanted, save=save, json=json)
 
 

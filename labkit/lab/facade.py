@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,11 +33,11 @@ from labkit.report.profile import Profile
 from labkit.report.study import Outcome, Run, Study, Sweep, Timed
 from labkit.spec import plan, validation
 from labkit.spec.parts import DEFAULT_REQUESTS
-from labkit.spec.plan import Step
+from labkit.spec.plan import Step, Work
 from labkit.spec.settings import Trial, checked
 from labkit.spec.targets import HttpServer
 from labkit.studies import study_file
-from labkit.studies.study_file import SCALES, StudyFile
+from labkit.studies.study_file import SCALES, Programs, StudyFile
 
 Compared = TypeVar("Compared", bound=Outcome)
 # Of a sweep of rates by itself: the first and the highest, how near it goes to the highest that is
@@ -323,6 +323,7 @@ async def reproduce(
     *,
     scale: str | None = None,
     repeats: int | None = None,
+    programs: Programs = None,
     allow_commands: bool = False,
     baseline: Any = None,
     store: Store | None = None,
@@ -332,10 +333,12 @@ async def reproduce(
 
     `name` is one that `labkit reproduce list` shows, or the path of a study file of your own. Such
     a file starts servers by commands, and runs strategies in files, only with `allow_commands`.
-    `baseline` is as of `compare`; it may lack arms that run now. With the name 'all' every one of
-    them runs, one after another, and those that cannot run here say why.
+    In the software of then run the lab's programs, or the source's own where `programs` is a folder
+    that has them; with False that software is left out. `baseline` is as of `compare`; it may lack
+    arms that run now. With the name 'all' every one of them runs, one after another, and those that
+    cannot run here say why.
     """
-    how: dict[str, Any] = {"scale": scale, "repeats": repeats, "store": store}
+    how: dict[str, Any] = {"repeats": repeats, "programs": programs, "store": store}
     if name == "all":
         if baseline is not None:
             raise validation.refusal("of-all", what="a baseline")
@@ -344,26 +347,27 @@ async def reproduce(
         for file in study_file.benchmarks():
             show.announce(f"{file.id}: {file.title}")
             try:
-                ran.append(await reproduce(file.id, **how, reporter=show))
+                ran.append(await reproduce(file.id, scale=scale, **how, reporter=show))
             except (BadInput, TrialFailed) as error:
                 not_run[file.id] = str(error)
         return Overview(ran, not_run)
     file, chosen = study_file.load(name), scale or default_scale()
+    arms = file.plan(chosen, 1, programs=programs).arms.items()
     # Those that come with the lab are no stranger's.
-    _check_commands(file, chosen, allow_commands or not name.endswith(".toml"))
-    asked, arms = _earlier(baseline, store), file.plan(chosen, 1).arms.items()
+    _check_commands(arms, allow_commands or not name.endswith(".toml"))
+    asked = _earlier(baseline, store)
     before = [one.axes for one in asked.records]
     there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
     notes = await _checked(asked, there, reporter)
-    more: dict[str, Any] = {"repeats": repeats, "is_baseline": baseline is not None}
-    found = await run_file(file, chosen, **more, store=store, reporter=reporter)
+    how |= {"is_baseline": baseline is not None, "reporter": reporter}
+    found = await run_file(file, chosen, **how)
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
 
-def _check_commands(file: StudyFile, scale: str, allowed: bool) -> None:
+def _check_commands(arms: Iterable[tuple[str, Work]], allowed: bool) -> None:
     """Raise `BadInput` for code that a study file names, which may come from a stranger."""
-    works = [] if allowed else [*file.plan(scale, 1).arms.items()]
+    works = [] if allowed else list(arms)
     for arm, trial in ((arm, work) for arm, work in works if isinstance(work, Trial)):
         for name, code in trial.named_code.items():
             raise validation.refusal("commands", arm=arm, name=name, code=code)
@@ -413,7 +417,7 @@ async def check_claims(
     with `allow_commands`. `repeats` replaces the scale's own; fewer than five decide nothing.
     """
     file, chosen = claims or study_file.load("claims"), scale or default_scale()
-    _check_commands(file, chosen, allow_commands)
+    _check_commands(file.plan(chosen, 1).arms.items(), allow_commands)
     return await run_file(
         file, chosen, only=ids, repeats=repeats, seed=seed, store=store, reporter=reporter
     )

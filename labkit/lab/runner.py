@@ -27,6 +27,7 @@ from labkit.launch import (
     launcher,
     preflight,
     process,
+    pythons,
     servers,
 )
 from labkit.launch.assembly import StudyPosition
@@ -43,8 +44,8 @@ from labkit.spec.addresses import MAX_REMOTE_S
 from labkit.spec.plan import Coded, Step, Work
 from labkit.spec.targets import HttpServer
 from labkit.spec.trial import Trial
-from labkit.studies.parts import Seconds
-from labkit.studies.study_file import StudyFile
+from labkit.studies.parts import THEN, Seconds
+from labkit.studies.study_file import Programs, StudyFile
 
 # Retries of a run that something else on the machine spoilt. Its figures are not the client's,
 # whatever they are: to replace it favours no arm.
@@ -211,21 +212,32 @@ async def run_file(
     repeats: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    programs: Programs = None,
     **how: Any,
 ) -> FileStudy:
     """Run a study that a file states, or of it `only` these arms; of one without arms, claims.
 
     `repeats`, and `seconds` of each run where an arm has a guessed rate, replace the scale's own.
-    `how` is what else `run_all` takes: store, reporter, and whether it is a baseline.
-    What misses a package or a program is left out, and the result lists it; where a claim was
-    named, `NotInstalled` is raised. Raises `BadInput` before anything is started.
+    `programs` is as of `reproduce`, `how` what else `run_all` takes: store, reporter, and whether
+    it is a baseline. What misses a package or a program is left out, as is the software of then
+    where it cannot be had, and the result lists it; where a claim was named, `NotInstalled` is
+    raised. Raises `BadInput` before anything is started.
     """
     arms, claims = (only, None) if file.arms else (None, only)
     if seconds is not None:
         validation.check("seconds", seconds, Seconds)
     times = file.scale(scale).repeats if repeats is None else repeats
-    plan_here = file.plan(scale, len(environment.usable_cores()) or 1, seconds)
+    usable = len(environment.usable_cores()) or 1
+    plan_here = file.plan(scale, usable, seconds, programs)
     chosen, absent = file.chosen(claims), dict[str, str]()
+    show = how.get("reporter") or progress.default()
+    try:
+        for arm, work in plan_here.arms.items():
+            if arm.endswith(THEN):
+                await pythons.machine(work, show.announce)
+    except BadInput as missing:
+        absent["then"] = f"The software of then is left out: {missing}."
+        plan_here = file.plan(scale, usable, seconds, False)
     for claim in chosen:
         try:
             for arm in plan_here.arms_of(claim.id) - {arm.id for arm in file.arms}:
@@ -255,10 +267,7 @@ async def run_file(
             return await stack.enter_async_context(servers.serving(server))
 
         records = await run_all(
-            steps,
-            experiment=file.id,
-            serve=serve if file.server is not None else None,
-            **how,
+            steps, experiment=file.id, serve=serve if file.server is not None else None, **how
         )
     return stored.OF_FILE[file.chart](file, scale, records, claims=claims, absent=absent)
 

@@ -24,7 +24,7 @@ from labkit.studies.verdicts import MARKS, Verdict, tally
 
 # The axis of every study that a file states.
 ARM = "arm"
-CLAIMED = ("source", "year", "what is claimed", "said", "here", "verdict")
+CLAIMED = ("source", "year", "what is claimed", "said", "then here", "now here", "verdict")
 
 
 class FileStudy(Study):
@@ -60,14 +60,9 @@ class FileStudy(Study):
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Return the verdict on each regime of each claim, in the order of the file."""
-        return judge.verdicts(
-            self.file,
-            self.scale,
-            self.records,
-            cores=int(self.environment.get("cores_usable") or 0) or 1,
-            claims=self.claims,
-            absent=self.absent,
-        )
+        how: dict[str, Any] = {"claims": self.claims, "absent": self.absent}
+        how["cores"] = int(self.environment.get("cores_usable") or 0) or 1
+        return judge.verdicts(self.file, self.scale, self.records, **how)
 
     def __getitem__(self, claim: str) -> Verdict:
         """Return the verdict on a claim by its id: on its first regime; 'ID/regime' names any."""
@@ -132,10 +127,13 @@ class FileStudy(Study):
         for one in self.verdicts:
             years = {getattr(self.file.sources[name], "year", None) for name in sources[one.id]}
             why = one.reason.partition(": no value")[0]
-            here = why if one.measured is None else one.effect.partition(" in ")[0]
+            then, here = (
+                of.effect.partition(" in ")[0] if of and of.measured is not None else ""
+                for of in (one.then, one.deciding)
+            )
             cells = [", ".join(sources[one.id]), ", ".join(str(year) for year in years if year)]
             word = f"{MARKS[one.verdict]} {one.verdict}"
-            rows.append([*cells, one.says, one.said or "", here, word])
+            rows.append([*cells, one.says, one.said or "", then or "-", here or why, word])
         return rows
 
     def report(self, picture: charts.Chart | None = None) -> str:
@@ -223,7 +221,7 @@ class Overview(Outcome):
     def table(self) -> Table:
         """Return one row a claim of each study, and one a study that could not run."""
         rows = [[study.file.id, *row] for study in self.studies for row in study.claimed()]
-        rows += [[name, "", "", why, "", "", "not run"] for name, why in self.not_run.items()]
+        rows += [[name, "", "", why, "", "", "", "not run"] for name, why in self.not_run.items()]
         says = "\n".join([tally(self.verdicts), *(one.measured_on() for one in self.studies[:1])])
         return Table(headers=["study", *CLAIMED], rows=rows, says=says, left=1 + len(CLAIMED))
 

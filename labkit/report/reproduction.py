@@ -14,7 +14,7 @@ from labkit.record import codes
 from labkit.report import html
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
-from labkit.studies.parts import Source
+from labkit.studies.parts import THEN
 
 
 class Reproduction(FileStudy):
@@ -40,6 +40,7 @@ class Reproduction(FileStudy):
         for what, those in kinds.items():
             each = dict.fromkeys(f"{codes.disturbance(run)} ({run.axes[ARM]})" for run in those)
             found += [f"{len(those)} of {runs} runs {what}: {'; '.join(each)}."] if each else []
+        found += [self.absent["then"]] if "then" in self.absent else []
         for arm in self.file.arms:
             if arm.chart and arm.spot is None and arm.id not in ran:
                 only = arm.scales and f"only at scale {', '.join(arm.scales)}"
@@ -48,19 +49,23 @@ class Reproduction(FileStudy):
         return found
 
     def published(self) -> list[dict[str, Any]]:
-        """Return a row for each arm: its figures then (`published`) and here (`measured`)."""
+        """Return a row for each arm: its figures as `published`, and as `measured` here.
+
+        What ran in the software of then, too, has a second row.
+        """
         measured = {row[ARM]: row for row in stats.summary_rows(self._summary)}
         published = {row[ARM]: row for row in self.file.published()}
         return [
             {
-                ARM: arm.id,
-                "label": arm.label,
+                ARM: name,
+                "label": f"{arm.label}{where}",
                 "own": arm.own,
                 "published": published.get(arm.id),
-                "measured": measured.get(arm.id),
+                "measured": measured.get(name),
             }
             for arm in self.file.arms
-            if arm.chart
+            for name, where in ((arm.id, ""), (arm.id + THEN, ", software of then"))
+            if arm.chart and (name == arm.id or name in measured)
         ]
 
     def table(self) -> Table:
@@ -91,6 +96,15 @@ class Reproduction(FileStudy):
         """Return the sentence that says how this run differs from the published one."""
         return self.file.scale(self.scale).about
 
+    def measured_on(self) -> str:
+        """Return when, with what and where it was measured, the software of then included."""
+        then = [one.environment for one in self.records if one.axes[ARM].endswith(THEN)]
+        if not then:
+            return super().measured_on()
+        packages = ", ".join(self.file.environment["then"].packages)
+        python = f"Python {then[0].get('python')}"
+        return f"{super().measured_on()} The software of then: {python}, {packages}."
+
     def conditions(self) -> str:
         """Return what a chart of it says: how it was measured, what it leaves out, its scale."""
         lines = [self.measured_on(), *self.omissions(), f"Scale {self.scale}: {self.scale_text()}"]
@@ -105,7 +119,7 @@ class Reproduction(FileStudy):
             if not ran.issuperset(arm for check in claim.checks for arm in check.arms)
         ]
         reasons = [
-            f"{one.verdict:>12}  {one.says}\n{'':14}{one.reason}."
+            f"{one.verdict:>12}  {one.says}\n{'':14}{one.because}."
             for one in self.verdicts
             if one.id not in larger
         ]
@@ -133,27 +147,30 @@ class Reproduction(FileStudy):
         if kind not in (None, self.file.chart):
             return super().plot(str(kind))
         source = next(iter(self.file.sources.values()), None)
-        year = f" {source.year}" if isinstance(source, Source) and source.year else ""
+        hidden = [arm.id for arm in self.file.arms if not arm.chart]
         there = f"Reference machine: {reference.conditions()}\n" if reference else ""
-        named = {
+        named: dict[str, Any] = {
             "title": self.file.title,
             "conditions": there + self.conditions(),
-            "published_label": f"published{year}",
+            "year": getattr(source, "year", None),
         }
         frame = self._frame
-        hidden = [arm.id for arm in self.file.arms if not arm.chart]
+        shown = frame[~frame[ARM].str.removesuffix(THEN).isin(hidden)]
+        is_then = shown[ARM].str.endswith(THEN)
+        then = shown[is_then].assign(**{ARM: shown[is_then][ARM].str.removesuffix(THEN)})
         rows = charts.rows(
-            frame[~frame[ARM].isin(hidden)],
+            shown[~is_then],
             [ARM],
             published={row[ARM]: _then(row) for row in self.file.published()},
             reference=None if reference is None else reference._frame,
+            then=then if len(then) else None,
         )
         if self.file.chart == "throughput":
             spots = {
                 arm.id: msgspec.structs.astuple(arm.spot) for arm in self.file.arms if arm.spot
             }
             return charts.throughput(rows, spots, **named)
-        scales = {"repeats": self.scale, "published": "paper"}
+        scales = {"repeats": self.scale, "then": self.scale, "published": "paper"}
         scales |= {"reference": reference.scale} if reference else {}
         differs = self.file.scales.get("paper", self.file.scale(self.scale)).about
         return charts.triptych(rows, scales=scales, differs=differs, **named)

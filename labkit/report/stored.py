@@ -31,6 +31,7 @@ from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 from labkit.stats import frames
 from labkit.studies import study_file
+from labkit.studies.parts import THEN
 from labkit.studies.study_file import StudyFile, StudyPlan
 
 # The results of studies that files state, by the chart that a file asks for.
@@ -84,7 +85,9 @@ def _file_study(records: Sequence[Record]) -> FileStudy | None:
 
 def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
     """Return whether a record is of an arm of this plan, with the settings that it has there."""
-    work = plan.arms.get(record.axes.get(ARM, ""))
+    work = plan.arms.get(arm := record.axes.get(ARM, ""))
+    if arm.endswith(THEN):  # where its program lies differs
+        return work is not None
     if isinstance(work, Trial):
         # On a server that serves all arms the target is where it happened to listen.
         asked, ran = work.to_dict(), dict(record.trial)

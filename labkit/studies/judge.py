@@ -39,7 +39,7 @@ from labkit.record import codes, guards
 from labkit.record.record import Record
 from labkit.stats import metrics
 from labkit.studies import verdicts as words
-from labkit.studies.parts import EFFECTIVE, Check, Judged
+from labkit.studies.parts import EFFECTIVE, THEN, Check, Judged
 from labkit.studies.study_file import StudyFile
 from labkit.studies.verdicts import Finding, Verdict, Word
 
@@ -74,18 +74,22 @@ def verdicts(
 ) -> list[Verdict]:
     """Judge each regime of each claim (all, or those named) by the records of one study.
 
-    A record's axis `arm` names its arm. `absent` says of claims what they miss here.
+    A record's axis `arm` names its arm; those that ran in the software of then give a verdict of
+    their own. `absent` says of claims what they miss here.
     Raises `BadInput` for a claim or a scale that does not exist.
     """
     plan = study.plan(scale, cores)
     by_arm: dict[str, list[Record]] = {}
     for record in records:
         by_arm.setdefault(str(record.axes.get("arm")), []).append(record)
+    by_then = {arm.removesuffix(THEN): of for arm, of in by_arm.items() if arm.endswith(THEN)}
     found = []
     for claim in study.chosen(claims):
         known, arms = absent or {}, sorted(plan.arms_of(claim.id))
         lacks = [f"arm {arm} was not run: {known[arm]}" for arm in arms if arm in known]
         lacks = [f"it needs {known[claim.id]}"] if claim.id in known else lacks
+        of_claim = {"id": claim.id, "says": claim.says, "remark": claim.remark, "scale": scale}
+        of_claim["source"] = study.source_text(study.sources_of(claim))
         rows: list[list[Judged]] = []
         for judged in plan.judged[claim.id]:
             # What only informs stands beside the regime above it.
@@ -97,18 +101,12 @@ def verdicts(
             why = lacks[0] if lacks else check.not_testable
             why = why or _same_in_force(regime, by_arm)
             shown = [] if lacks else [*([] if why else [regime]), *beside]
-            found.append(
-                Verdict.of(
-                    [finding(judged, by_arm, study.min_repeats) for judged in shown],
-                    why=why,
-                    id=claim.id,
-                    regime=check.regime,
-                    source=study.source_text(study.sources_of(claim)),
-                    says=claim.says,
-                    scale=scale,
-                    remark=claim.remark,
-                )
-            )
+            findings = [finding(judged, by_arm, study.min_repeats) for judged in shown]
+            sides, then = {*regime.of, *regime.to}, None
+            if regime in shown and sides and sides <= {*by_then}:
+                then = finding(regime, by_then, study.min_repeats)
+            own = {"regime": check.regime, "then": then}
+            found.append(Verdict.of(findings, why=why, **of_claim, **own))
     return found
 
 

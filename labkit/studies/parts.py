@@ -26,6 +26,8 @@ Settings = dict[str, str | int | float | bool]
 # Without a pattern: msgspec 0.22 may crash at exit where a union holds a text with one.
 Side = str | list[str] | Settings
 Take = Literal["smallest", "largest", "spread", "slope"]
+# How the id of an arm ends that runs in the software of then.
+THEN = "@then"
 # A measure that starts so is a setting as it was in force; true counts as 1.
 EFFECTIVE = "effective."
 
@@ -65,6 +67,19 @@ class Scale(StudyPart, frozen=True, kw_only=True):
     settings: Settings = {}
 
 
+class Environment(StudyPart, frozen=True, kw_only=True):
+    """The software of the source's year: its Python (the lab's own, where not given), its packages.
+
+    `programs` is the folder of `data/programs` that has the clients of then, written for them.
+    `originals` are settings that the source's own programs need: what is written into these.
+    """
+
+    python: Text | None = None
+    packages: tuple[Text, ...] = ()
+    programs: Name
+    originals: Settings = {}
+
+
 class Figures(StudyPart, frozen=True, kw_only=True, omit_defaults=True):
     """Published figures of one arm; None where the source gives none.
 
@@ -95,7 +110,8 @@ class Arm(StudyPart, frozen=True, kw_only=True):
     leaves it out of table and chart: it is run to judge by. `scales` are those at which it runs
     (all, where not given). An arm with a guessed rate `rps` lasts the scale's `seconds`, with
     `max_requests` at most; `against` names the arm that its gain is over. Without the module or
-    program `needs` it cannot run, and `install` brings it.
+    program `needs` it cannot run, and `install` brings it. `then` is the program of then that does
+    the same, and `original` the source's own, with their arguments.
     """
 
     id: Name
@@ -105,6 +121,8 @@ class Arm(StudyPart, frozen=True, kw_only=True):
     experiment: Name | None = None
     server: Settings | None = None
     program: Name | None = None
+    then: Text | None = None
+    original: Text | None = None
     published: Figures | None = None
     own: bool = False
     peer: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ EXPERIMENTS = paths.table("experiments.toml")
 # The scales of every file but the ladder's, smallest first.
 SCALES = ("smoke", "workshop", "paper")
 Made = TypeVar("Made")
+# A folder that has the programs of then, None for the lab's own, and False for none.
+Programs = Path | str | Literal[False] | None
 _CORES = re.compile(r"cores\*([1-9][0-9]?)")
 # Cores that a file is checked with: how many there are decides nothing about its form.
 _ANY_CORES = 2
@@ -53,13 +56,14 @@ class StudyPlan:
     def groups(self, named: Iterable[str], claims: Iterable[str]) -> list[list[str]]:
         """Return ids of arms, grouped: those of one group are run near each other in time.
 
-        The arms `named` are one group; claims that share an arm are in one.
+        The arms `named` are one group; claims that share an arm are in one. An arm in the software
+        of then is in the group of the arm in today's.
         """
         found: list[set[str]] = [{*named}] if named else []
         for keys in filter(None, map(self.arms_of, claims)):
             shared = [group for group in found if group & keys]
             found = [group for group in found if group not in shared] + [keys.union(*shared)]
-        return [[arm for arm in self.arms if arm in group] for group in found]
+        return [[a for a in self.arms if a.removesuffix(parts.THEN) in group] for group in found]
 
 
 class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
@@ -80,6 +84,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
     sources: dict[str, Source | Text] = msgspec.field(name="source", default_factory=dict)
     settings: Settings = msgspec.field(default_factory=dict)
     server: Settings | None = None
+    environment: dict[str, parts.Environment] = msgspec.field(default_factory=dict)
     scales: dict[Name, Scale] = msgspec.field(name="scale")
     arms: list[Arm] = msgspec.field(name="arm", default_factory=list)
     claims: list[Claim] = msgspec.field(name="claim", default_factory=list)
@@ -110,6 +115,8 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
             check_known(f"against of arm {arm.id!r}", arm.against, ids)
         if arm.program is not None and self.server is None:
             raise refusal("no-server", arm=arm)
+        if arm.then and not self.environment:
+            raise refusal("then-environment", arm=arm)
         if (arm.spot is not None) != (self.chart == "throughput"):
             raise refusal("spot", arm=arm, chart=self.chart)
 
@@ -149,14 +156,22 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
             if arm.published is not None
         ]
 
-    def plan(self, scale: str, cores: int, seconds: float | None = None) -> StudyPlan:
+    def plan(
+        self, scale: str, cores: int, seconds: float | None = None, programs: Programs = None
+    ) -> StudyPlan:
         """Return what runs at `scale` on so many cores, and what judges it. Raises `BadInput`.
 
         Settings written in a claim become arms too, named by claim, check and side. Those that are
-        written alike are one arm, so they run once.
+        written alike are one arm, so they run once. In the software of then run the source's own
+        programs, where `programs` is a folder that has them, else those that the lab has written;
+        with False nothing does.
         """
         self.scale(scale)
-        arms = {arm.id: self._work(arm, scale, seconds) for arm in self.arms_at(scale)}
+        arms = dict[str, Work]()
+        for arm in self.arms_at(scale):
+            arms[arm.id] = self._work(arm, scale, seconds)
+            if arm.then and programs is not False:
+                arms[arm.id + parts.THEN] = self._then(arm, scale, programs)
         inline: dict[bytes, str] = {}
         judged: dict[str, list[Judged]] = {claim.id: [] for claim in self.claims}
 
@@ -179,15 +194,9 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
                 of, to = (named(here, side, f"{claim.id}/{number}/{side}") for side in ("of", "to"))
                 if of == to:
                     raise refusal("same-sides", check=check, scale=scale)
-                judged[claim.id].append(
-                    Judged(
-                        check=here,
-                        instead=here is not check,
-                        of=of,
-                        to=to,
-                        undecidable=self._undecidable(check, here, scale, claim.id),
-                    )
-                )
+                why = self._undecidable(check, here, scale, claim.id)
+                sides: dict[str, Any] = {"of": of, "to": to, "instead": here is not check}
+                judged[claim.id].append(Judged(check=here, undecidable=why, **sides))
         return StudyPlan(arms=arms, judged=judged)
 
     def _undecidable(self, check: Check, here: Check, scale: str, claim: str) -> str:
@@ -220,6 +229,21 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
         words = known[arm.program]["words"].replace("{whole_seconds}", str(math.ceil(for_s)))
         words = words.replace("{milliseconds}", str(round(1e3 * for_s)))
         return trial.replace(program=f"{arm.program} {words}", deadline_s=MORE_S + 3 * for_s)
+
+    def _then(self, arm: Arm, scale: str, programs: Programs) -> Trial:
+        """Return the trial of an arm in the software of then: the same work, by a program."""
+        of = self.environment["then"]
+        name, _, arguments = ((arm.original if programs else arm.then) or "").partition(" ")
+        folder = Path(programs) if programs else paths.data("programs") / of.programs
+        where = folder.expanduser().resolve() / name
+        if not where.is_file():
+            raise refusal("no-program", folder=folder, name=name, arm=arm)
+        today = self._trial(arm, scale)
+        settings: dict[str, Any] = {"target": today.target, "workload": today.workload}
+        settings |= {"program": f"python {shlex.quote(str(where))} {arguments}"}
+        settings |= {"python": of.python, "packages": " ".join(of.packages)} if of.python else {}
+        trial = _made(f"{arm.id}{parts.THEN}", Trial, settings)
+        return trial.replace(**of.originals) if programs else trial
 
     def _trial(self, arm: Arm, scale: str, seconds: float | None = None) -> Trial:
         """Return the trial of an arm: its own settings come before the scale's, then the base's."""

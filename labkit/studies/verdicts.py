@@ -62,6 +62,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one regime of a claim; `deciding` is the finding that it follows from.
 
     `findings` has those too that only inform. Without a `deciding` one it was not testable here.
+    `then` is what was found in the software of then.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     remark: str | None = None
     findings: Sequence[Finding] = ()
     deciding: Finding | None = None
+    then: Finding | None = None
 
     @classmethod
     def of(cls, findings: Sequence[Finding], *, why: str = "", **names: Any) -> Self:
@@ -99,6 +101,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             raise AttributeError(name)
         return getattr(self.deciding, name, None)
 
+    @property
+    def changed(self) -> str:
+        """Return in a sentence what changed since then; nothing where that did not run."""
+        return what_changed(self.then, self.deciding) if self.then and self.deciding else ""
+
+    @property
+    def because(self) -> str:
+        """Return the reason; and where the software of then ran, its verdict and what changed."""
+        if self.then is None:
+            return self.reason
+        return f"{self.reason}. In the software of then: {self.then.marked}. {self.changed}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON. `range` is that over the repeats, which is no interval."""
         names = ("id", "regime", "source", "says", "verdict", "reason", "scale", "remark",
@@ -107,6 +121,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             **{name: getattr(self, name) for name in names},
             "range": None if self.measured is None else [self.low, self.high],
             "findings": msgspec.to_builtins(self.findings),
+            "then": msgspec.to_builtins(self.then),
+            "changed": self.changed,
         }
 
     def text(self) -> str:
@@ -121,7 +137,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def _sentences(self) -> str:
         where = f" ({self.regime})" if self.regime else ""
         return " ".join(
-            f"{one.rstrip('.')}." for one in (self.says.rstrip(".") + where, self.reason)
+            f"{one.rstrip('.')}." for one in (self.says.rstrip(".") + where, self.because)
         )
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
@@ -131,11 +147,33 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 def tally(found: Iterable[Verdict]) -> str:
     """Return how many verdicts there are of each word, in a sentence; untestable ones apart."""
     every = list(found)
-    words = Counter(one.verdict if one.deciding else _UNTESTABLE for one in every)
-    listed = ", ".join(f"{words[word]} {word}" for word in (*MARKS, _UNTESTABLE) if words[word])
+    words = [one.verdict if one.deciding else _UNTESTABLE for one in every]
+    counts = Counter[str](words), Counter[str](one.then.verdict for one in every if one.then)
+    listed, then = (
+        ", ".join(f"{of[word]} {word}" for word in (*MARKS, _UNTESTABLE) if of[word])
+        for of in counts
+    )
+    then = f" In the software of then: {then}." if then else ""
     count = len({one.id for one in every})
     regimes = f" in {len(every)} regimes" if count < len(every) else ""
-    return f"{count} claim{'' if count == 1 else 's'}{regimes}: {listed or 'none checked'}."
+    return f"{count} claim{'' if count == 1 else 's'}{regimes}: {listed or 'none checked'}.{then}"
+
+
+def what_changed(then: Finding, now: Finding) -> str:
+    """Return in a sentence what changed since a claim was published: its hardware or its software.
+
+    The software of then on this machine tells the two apart: what it still finds no hardware has
+    changed, and what today's finds otherwise the software has. Between two that both find it, how
+    much it is has changed where their intervals (or ranges, of few repeats) do not meet.
+    """
+    key = f"{then.verdict}-{now.verdict}"
+    if key == "holds-holds":
+        ends = (one.interval or (one.low or 0.0, one.high or 0.0) for one in (then, now))
+        (low, high), (least, most) = ends
+        key = "holds-otherwise" if low > most or least > high else key
+    elif not {then.verdict, now.verdict} <= {"holds", "refuted"}:
+        key = "undecided"
+    return paths.sentence(f"changed-{key}", then=then, now=now)
 
 
 def reason(

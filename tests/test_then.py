@@ -1,0 +1,101 @@
+"""The software of then beside today's: its programs, and what is told from both about a claim."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machines import checks
+from matplotlib.text import Text
+
+from labkit import paths
+from labkit.errors import BadInput
+from labkit.lab import facade, progress
+from labkit.lab.runner import run_file
+from labkit.record.store import Store
+from labkit.report.reproduction import Reproduction
+from labkit.spec.trial import Trial
+from labkit.studies import study_file
+from tests.factories import STUDIES, make_record
+
+TEXT = (STUDIES / "then.toml").read_text(encoding="utf-8")
+SMALL = study_file.parse(TEXT)
+
+
+def reproduced(**wall_s: list[float]) -> Reproduction:
+    """The study with runs of its arms, and of those in the software of then, that took so long."""
+    records = [
+        make_record(axes={"arm": arm.replace("_then", "@then")}, repeat=repeat, wall_s=one)
+        for arm, values in wall_s.items()
+        for repeat, one in enumerate(values)
+    ]
+    return Reproduction(SMALL, "smoke", records)
+
+
+@pytest.mark.parametrize(("then", "now", "says"), checks("then.toml", "changed"))
+def test_the_software_of_then_tells_what_changed(
+    then: list[float], now: list[float], says: str
+) -> None:
+    ones = [1.0, 1.0, 1.0]
+    found = reproduced(one=now, other=ones, one_then=then, other_then=ones)
+    verdict = found["slower"]
+    assert verdict.then is not None
+    assert says in verdict.changed
+    assert f"In the software of then: {verdict.then.marked}. {verdict.changed}." in found.text()
+    assert verdict.to_dict()["then"]["verdict"] == verdict.then.verdict
+    assert f"In the software of then: 1 {verdict.then.verdict}" in found.tally()
+    alone = reproduced(one=now, other=ones, one_then=then)["slower"]
+    assert (alone.then, alone.changed, alone.verdict) == (None, "", verdict.verdict)
+
+
+def test_table_and_chart_show_published_then_and_now_apart() -> None:
+    found = reproduced(one=[2], other=[1], one_then=[3], extra=[9], extra_then=[9])
+    assert [row[:2] for row in found.table().rows] == [
+        ["client-one", "one"],
+        ["client-one, software of then", "one@then"],
+        ["client-other", "other"],
+    ]
+    chart = found.plot()
+    words = {text.get_text() for text in chart.findobj(Text)}
+    assert {"today's software, here", "software of 2018, here", "published 2018"} <= words
+    assert len(chart.axes[0].patches) == 3
+    assert chart.alt.count("in the software of then") == 1
+
+
+def test_programs_of_then_are_for_the_python_of_then_and_each_is_of_a_study() -> None:
+    used = set[Path]()
+    for study in study_file.benchmarks():
+        for name, trial in study.plan("paper", 1).arms.items():
+            if name.endswith("@then"):
+                assert isinstance(trial, Trial)
+                path = Path(trial.words("http://127.0.0.1:80/{item}")[1])
+                version = tuple(map(int, re.findall(r"\d+", trial.get("python"))))
+                ast.parse(path.read_text(encoding="utf-8"), feature_version=version[:2])
+                used.add(path)
+    assert used == {*paths.data("programs").rglob("*.py")}
+
+
+def test_the_sources_own_programs_take_the_place_of_the_labs(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="it has no program 'old-one' for arm 'one'"):
+        SMALL.plan("smoke", 1, programs=tmp_path)
+    (tmp_path / "old-one").touch()
+    plan = SMALL.plan("smoke", 1, programs=tmp_path)
+    theirs: Any = plan.arms["one@then"]
+    assert theirs.words("http://127.0.0.1:80/{item}")[1:] == [str(tmp_path / "old-one"), "20"]
+    assert (theirs.limit, theirs.target.port, plan.arms["one"].limit) == (7, 8_080, 5)
+    assert [*plan.groups(["one"], [])] == [["one", "one@then"]]
+
+
+def test_an_arm_runs_in_both_and_a_strangers_file_only_where_allowed(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"store": Store(tmp_path / "runs"), "reporter": progress.Reporter()}
+    with pytest.raises(BadInput, match="allow_commands"):
+        asyncio.run(facade.reproduce(str(STUDIES / "then.toml"), scale="smoke", **how))
+    found = asyncio.run(run_file(SMALL, "smoke", only=["one"], repeats=1, **how))
+    ran = {record.axes["arm"]: record for record in found.records}
+    assert {*ran} == {"one", "one@then"}
+    assert ran["one@then"].counts.ok == 20
+    assert "left out" not in found.text()
