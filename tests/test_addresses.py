@@ -108,6 +108,7 @@ async def test_the_caps_of_a_remote_host_are_of_a_whole_study() -> None:
     plan.interleave(plan.arms(remote, {"limit": [1, 2]}), plan.arms(here, {"seed": [1]}), repeats=5)
     ran = make_record(trial=remote.to_dict(), **{"process.wall_s": 200.0})
     none = {"url": "", "addresses": [], "function": None, "client": None, "path": []}
+    none["environment"] = None
     ready = preflight.Ready(trial=remote, asked={}, **none)
     assert runner.in_time(ready, [ran, make_record()]).within_s == 100
     with pytest.raises(TrialFailed, match="for 300 s at most, and they are over: 2 runs"):

@@ -137,11 +137,11 @@ class _Runs:
     every: list[Record] = field(default_factory=list)
 
     async def undisturbed(self, step: Step, position: StudyPosition) -> Record:
-        """Run a step, and again where something else spoilt it; return its last record."""
+        """Run a step, and again where something else spoilt it; return the record that counts."""
         served = self.served
         if self.serve and served and served.child and served.child.status is not None:
             served = await self.serve(urlsplit(served.url).port or 0)
-        self.served = served
+        self.served, first = served, len(self.every)
         for _ in range(1 + MAX_RETRIES):
             if not isinstance(step.work, Coded):
                 # Each run begins anew what is shown of it, also one that is made again.
@@ -156,7 +156,7 @@ class _Runs:
             if self.left <= 0 or _is_remote(last) or not codes.by_others(last):
                 break
             self.left -= 1
-        return self.every[-1]
+        return sorted(self.every[first:], key=codes.preferred)[-1]
 
     async def _once(self, work: Work, position: StudyPosition) -> None:
         if isinstance(work, Coded):

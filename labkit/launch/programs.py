@@ -104,7 +104,8 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
     """Return a measurement of a program with what the synthetic server counted of its requests.
 
     What it answered with a status from 400 on has failed, and what the program did not wait for was
-    cancelled.
+    cancelled. CPU per request is what the program used from its first request on, as it is of the
+    lab's own client: not its start.
     """
     sent = stats["requests"]
     statuses = {int(code): n for code, n in stats["statuses"].items()}
@@ -121,9 +122,14 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
         statuses=statuses,
         cancelled=left,
     )
-    client = measured.client
+    client, rows, start_s, before_s = measured.client, measured.timeline, 0.0, 0.0
+    for n, t_s in enumerate(rows.t_s):
+        if rows.completed[n] != 0 or rows.in_flight[n] != 0:
+            break
+        start_s += (rows.client_cpu_percent[n] or 0) / 100 * (t_s - before_s)
+        before_s = t_s
     if client is not None and sent:
-        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s) / sent
+        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s - start_s) / sent
         client = msgspec.structs.replace(client, cpu_us_per_request=round(each_us, 3))
     return msgspec.structs.replace(measured, counts=counts, client=client)
 
@@ -220,10 +226,11 @@ class Running:
 
         Of the lab's own server `stats` are what it counted; of another nobody knows.
         """
-        own, figures, rows = None, dict[str, float](), measured.timeline
+        own, figures, history = None, dict[str, float](), (stats or {}).get("history", [])
+        rows = over_time(measured.timeline, started_ns, history)
+        measured = msgspec.structs.replace(measured, timeline=rows)
         if stats is not None and "statuses" in stats:
             measured = counted(self.trial, measured, stats)
-        history = (stats or {}).get("history", [])
         with suppress(TrialFailed):
             own = self._read(ended)
         used = msgspec.convert(ended["process"], Process)
@@ -243,8 +250,7 @@ class Running:
         wrote = {name: ended[name][-MAX_STORED:] for name in ("output", "errors")}
         program = {"name": Path(self.words[0]).name, "version": self.version, **wrote}
         effective = {"program": program | {"status": ended["status"]}}
-        timeline = over_time(rows, started_ns, history)
-        whole = msgspec.structs.replace(measured, timeline=timeline, effective=effective)
+        whole = msgspec.structs.replace(measured, effective=effective)
         return whole, {"figures": figures, "process": used}
 
 

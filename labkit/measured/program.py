@@ -4,21 +4,24 @@ The plan: this process starts it, reads its processes 50 times a second, and is 
 measured: it leaves the program's core once that has begun. What must hold is what `/usr/bin/time`
 says.
 
-- Time: from just before the start to the end, for which a thread waits.
+- Time: from the start to the end, for which a thread waits.
 - CPU: what `wait4` gives of the program, with all that it has waited for, and of its orphans, which
   the kernel gives to this process.
-- Memory: `ProgramReader`. `ru_maxrss` misses nothing, but begins at what this process had when it
-  forked (some 30 MB): it counts from there on.
+- Memory: `ProgramReader`, and `ru_maxrss`, which misses nothing, but begins at what the process
+  had that forked the program. This one has some 30 MB, `setsid` has one: so that forks it, and
+  leaves it to this process as an orphan. Where there is no `setsid`, `ru_maxrss` counts from what
+  this process had.
 
 Rejected: a thread in the process of the lab, which a notebook keeps busy, and whose own memory of
-over 100 MB would be the least that `ru_maxrss` says; and a shell in between, which is smaller, but
-hands nobody the rusage, or leaves signals ignored.
+over 100 MB would be the least that `ru_maxrss` says; and a shell in between, which leaves signals
+ignored.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,23 +46,24 @@ if TYPE_CHECKING:
 END_S, MAX_TAIL_BYTES = 0.3, 1 << 16
 # The unit of `ru_maxrss`.
 MAXRSS_BYTES = 1024 if sys.platform == "linux" else 1
+SETSID = shutil.which("setsid") if sys.platform == "linux" else None
 
 
 async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
     """Run a program to its end, or until SIGTERM; send what it used, and how it ended."""
     pids, core, loop = target.pids or target.pid, job.core, asyncio.get_running_loop()
     meter = Meter(0, str, Window(pids, processes))
-    window, least_bytes = meter.window, own_peak_bytes()
+    window, least_bytes = meter.window, 0 if SETSID else own_peak_bytes()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         lifeline.adopt_orphans()
         window.start()
         busy_s = interference.busy_s(core)
-        window.open()
         try:
             program = _started(job, target, out, errors)
         except OSError as error:
             parent.send("failed", message=error.strerror or str(error))
             return
+        window.open()
         if job.beside:
             os.sched_setaffinity(0, job.beside)
         window.of_client = reader = ProgramReader(program.pid)
@@ -115,8 +119,8 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
 def _started(
     job: Job, target: Reached, out: IO[bytes], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # the user's own
-        target.words,
+    program = subprocess.Popen(  # noqa: S603  # the user's own
+        [SETSID, "--fork", *target.words] if SETSID else target.words,
         stdin=subprocess.DEVNULL,
         stdout=out,
         stderr=errors,
@@ -124,6 +128,11 @@ def _started(
         env=job.environment,
         start_new_session=True,
     )
+    if SETSID:
+        program.wait()
+        [program.pid] = ProcessReader(os.getpid(), parent=True).children()
+        program.returncode = None
+    return program
 
 
 def _reaped(program: subprocess.Popen[bytes]) -> tuple[int, list[Any]]:
