@@ -69,8 +69,10 @@ def list_environments(*, json: str | None = None) -> None:
     """List the environments that are built, the one used last at the end."""
     options.check_file("--json", json)
     found, where = pythons.listed(), paths.environments()
-    rows = [[*map(str, one.values())] for one in found]
-    table = Table(headers=[*(found or [{}])[0]], rows=rows, left=5)
+    shown = [one | {"bytes": f"{one['bytes'] / 1e6:.0f} MB"} for one in found]
+    rows = [[*map(str, one.values())] for one in shown]
+    headers = ["key", "python", "packages", "for", "used", "size"]
+    table = Table(headers=headers, rows=rows, left=5)
     text = f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
     terminal.show(text, json, {"folder": str(where), "environments": found})
 
