@@ -164,8 +164,8 @@ def test_the_floor_is_known_where_the_names_are() -> None:
 def test_what_the_server_counted_becomes_counts_and_notes() -> None:
     trial, seen = TRIAL.replace(program="a {limit}", requests=50), Counts(planned=0, sent=0, ok=0)
     client = Client(cpu_user_s=0.3, cpu_system_s=0.1, cpu_percent=40, peak_rss_bytes=1)
-    rows = {"t_s": [0.1, 0.2, 0.3], "completed": [0, 0, 1], "in_flight": [0, 0, 1]}
-    timeline = Timeline(client_cpu_percent=[None, 50.0, 100.0], **rows)
+    rows = {"t_s": [0.1, 0.2, 0.3, 0.4], "completed": [0, 0, 40, 40], "in_flight": [0, 0, 0, 0]}
+    timeline = Timeline(client_cpu_percent=[None, 50.0, 100.0, 30.0], **rows)
     seen_s = Measurement(counts=seen, client=client, timeline=timeline)
     measured = programs.counted(trial, seen_s, STATS)
 
@@ -177,8 +177,8 @@ def test_what_the_server_counted_becomes_counts_and_notes() -> None:
     assert (measured.counts.ok, measured.counts.cancelled, measured.counts.not_sent) == (35, 3, 10)
     assert measured.counts.why == "404: 2"
     assert measured.client is not None
-    # 0.4 s but for half of a tenth, before the first request.
-    assert measured.client.cpu_us_per_request == pytest.approx(8_750)
+    # 0.4 s but for 0.05 s before the first request and 0.03 s after the last.
+    assert measured.client.cpu_us_per_request == pytest.approx(8_000)
     assert {"not-sent", "over-limit"} <= noted(Server(requests=40, max_in_flight=19))
     assert noted(Server(requests=0)) == {"not-called"}
     free = TRIAL.replace(program="a", limit=100)

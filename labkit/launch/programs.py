@@ -104,8 +104,8 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
     """Return a measurement of a program with what the synthetic server counted of its requests.
 
     What it answered with a status from 400 on has failed, and what the program did not wait for was
-    cancelled. CPU per request is what the program used from its first request on, as it is of the
-    lab's own client: not its start.
+    cancelled. CPU per request is what the program used from its first request to its last answer,
+    as it is of the lab's own client: without its start and its end.
     """
     sent = stats["requests"]
     statuses = {int(code): n for code, n in stats["statuses"].items()}
@@ -122,14 +122,14 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
         statuses=statuses,
         cancelled=left,
     )
-    client, rows, start_s, before_s = measured.client, measured.timeline, 0.0, 0.0
-    for n, t_s in enumerate(rows.t_s):
-        if rows.completed[n] != 0 or rows.in_flight[n] != 0:
-            break
-        start_s += (rows.client_cpu_percent[n] or 0) / 100 * (t_s - before_s)
-        before_s = t_s
+    client, rows, outside_s = measured.client, measured.timeline, 0.0
+    steps = zip(rows.t_s, [0.0, *rows.t_s], rows.client_cpu_percent, strict=False)
+    for n, (t_s, before_s, percent) in enumerate(steps):
+        is_before = rows.completed[n] == rows.in_flight[n] == 0
+        if is_before or (n and rows.completed[n - 1] == sent):
+            outside_s += (percent or 0) / 100 * (t_s - before_s)
     if client is not None and sent:
-        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s - start_s) / sent
+        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s - outside_s) / sent
         client = msgspec.structs.replace(client, cpu_us_per_request=round(each_us, 3))
     return msgspec.structs.replace(measured, counts=counts, client=client)
 
