@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from machines import checks
 from matplotlib.text import Text
@@ -20,6 +21,7 @@ from labkit.record.store import Store
 from labkit.report.reproduction import Reproduction
 from labkit.spec.trial import Trial
 from labkit.studies import study_file
+from labkit.studies.verdicts import what_changed
 from tests.factories import STUDIES, make_record
 
 TEXT = (STUDIES / "then.toml").read_text(encoding="utf-8")
@@ -48,6 +50,9 @@ def test_the_software_of_then_tells_what_changed(
     assert f"In the software of then: {verdict.then.marked}. {verdict.changed}." in found.text()
     assert verdict.to_dict()["then"]["verdict"] == verdict.then.verdict
     assert f"In the software of then: 1 {verdict.then.verdict}" in found.tally()
+    assert verdict.deciding is not None
+    no_figure = msgspec.structs.replace(verdict.deciding, published=None, said="at most ×2")
+    assert "at most ×2 holds, " in what_changed(verdict.then, no_figure)
     alone = reproduced(one=now, other=ones, one_then=then)["slower"]
     assert (alone.then, alone.changed, alone.verdict) == (None, "", verdict.verdict)
 

@@ -173,7 +173,9 @@ def what_changed(then: Finding, now: Finding) -> str:
         key = "holds-otherwise" if low > most or least > high else key
     elif not {then.verdict, now.verdict} <= {"holds", "refuted"}:
         key = "undecided"
-    return paths.sentence(f"changed-{key}", then=then, now=now)
+    # Without a figure of the source's there is the band alone, which nobody published.
+    said = f"{now.said} holds" if now.published is None else f"{now.said} published"
+    return paths.sentence(f"changed-{key}", said=said, then=then, now=now)
 
 
 def reason(
