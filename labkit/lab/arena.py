@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from labkit.lab import progress
 from labkit.lab.awaiting import awaited
 from labkit.lab.facade import default_scale
-from labkit.lab.progress import Reporter
-from labkit.lab.runner import run_all
+from labkit.lab.runner import Where, run_all
 from labkit.launch import preflight
 from labkit.launch.experiment import run_exam
-from labkit.record.store import Store
 from labkit.report.arena import Arena
 from labkit.report.exam_faults import Examined, judge
 from labkit.spec import plan, validation
@@ -37,8 +35,7 @@ async def arena(
     scale: str | None = None,
     repeats: int = 5,
     seed: int = 0,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
+    **where: Unpack[Where],
 ) -> Arena:
     """Examine strategies, functions or names, and rank those without a fault among the lab's own.
 
@@ -63,7 +60,8 @@ async def arena(
 
     # All of them, if all pass: too many, or two of one name, are refused before any is examined.
     steps([*entrants, *known])
-    show, examined = reporter or progress.default(), list[Examined]()
+    where["reporter"] = show = where.get("reporter") or progress.default()
+    examined = list[Examined]()
     stopped = "interrupted: nothing was ranked, and exams are not stored"
     with progress.reporting(show, len(entrants), lambda: stopped):
         for order, one in enumerate(entrants):
@@ -76,7 +74,7 @@ async def arena(
     if not passed:
         return Arena(examined)
     ranked = steps([*passed, *known])
-    records = await run_all(ranked, store=store, reporter=show, experiment="arena")
+    records = await run_all(ranked, **where, experiment="arena")
     return Arena(examined, records)
 
 

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from labkit import stats
 from labkit.errors import BadInput, NotAwaited, TrialFailed
 from labkit.lab import progress
 from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
-from labkit.lab.runner import run_all, run_file
+from labkit.lab.runner import Where, run_all, run_file
 from labkit.launch import launcher, preflight, pythons, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
@@ -53,31 +53,21 @@ def default_scale() -> str:
 
 
 @overload
-async def run(
-    trial: Trial, *, store: Store | None = None, reporter: Reporter | None = None
-) -> Run: ...
+async def run(trial: Trial, **where: Unpack[Where]) -> Run: ...
 @overload
-async def run(
-    trial: Trial, *, baseline: Any, store: Store | None = None, reporter: Reporter | None = None
-) -> Study: ...
+async def run(trial: Trial, *, baseline: Any, **where: Unpack[Where]) -> Study: ...
 @awaited
-async def run(
-    trial: Trial,
-    *,
-    baseline: Any = None,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
-) -> Run | Study:
+async def run(trial: Trial, *, baseline: Any = None, **where: Unpack[Where]) -> Run | Study:
     """Run one trial in fresh processes and store its record.
 
     With a `baseline`, as of `compare`, it runs five times: one run shows no difference. Raises
     `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
     if baseline is not None:
-        return await compare(trial, baseline=baseline, store=store, reporter=reporter)
+        return await compare(trial, baseline=baseline, **where)
     steps = [Step(work=checked(trial), axes={}, repeat=0, order=0)]
-    records = await run_all(steps, store=store, reporter=reporter, stop_at_failure=True)
-    return Run(records[0])
+    (record,) = await run_all(steps, **where, stop_at_failure=True)
+    return Run(record)
 
 
 @awaited
@@ -197,7 +187,8 @@ async def compare(
     arms = plan.arms(checked(trial or Trial()), varied)
     how = {"repeats": repeats, "seed": seed}
     study = partial(Study, by=list(varied))
-    return await _compared(study, "compare", arms, baseline, store, reporter, **how)
+    where: Where = {"store": store, "reporter": reporter}
+    return await _compared(study, "compare", arms, baseline, where, **how)
 
 
 @awaited
@@ -222,7 +213,8 @@ async def time(
     arms = plan.arms(trial, {"program": [program, *others]})
     how = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
     make = partial(Timed, by=["program"])
-    return await _compared(make, "time", arms, None, store, reporter, **how)
+    where: Where = {"store": store, "reporter": reporter}
+    return await _compared(make, "time", arms, None, where, **how)
 
 
 @awaited
@@ -234,8 +226,7 @@ async def sweep(
     repeats: int = 5,
     seed: int = 0,
     baseline: Any = None,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
+    **where: Unpack[Where],
 ) -> Study:
     """Run the trial at each limit, `repeats` times each, interleaved, and find the knee.
 
@@ -257,15 +248,15 @@ async def sweep(
         if not base.workload.seconds and base.workload.requests == DEFAULT_REQUESTS:
             base = base.replace(seconds=RATE_S)
         if is_auto:
-            run = partial(run_all, store=store, reporter=reporter, experiment="sweep")
+            run = partial(run_all, **where, experiment="sweep")
             return await _sweep_rates(base, run, **how)
         arms, make = plan.arms(base, {"rate": rates}), partial(Study, by=["rate"])
-        return await _compared(make, "sweep", arms, baseline, store, reporter, **how)
+        return await _compared(make, "sweep", arms, baseline, where, **how)
     if limit is None:
         found = Sweep.limits_for(base)
         limit = [n for n in found if preflight.has_descriptors(base.replace(limit=n))]
     arms = plan.arms(base, {"limit": limit})
-    return await _compared(Sweep, "sweep", arms, baseline, store, reporter, **how)
+    return await _compared(Sweep, "sweep", arms, baseline, where, **how)
 
 
 # The plan. `low` is the highest rate that was sustained, `high` the lowest that was not, or of
@@ -289,32 +280,31 @@ async def _compared(
     experiment: str,
     arms: Sequence[tuple[dict[str, Any], Trial]],
     baseline: Any,
-    store: Store | None,
-    reporter: Reporter | None,
+    where: Where,
     **how: int,
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
     arms = [(axes, preflight.loaded(work)) for axes, work in arms]
-    steps, asked = plan.interleave(arms, **how), _earlier(baseline, store)
-    notes = await _checked(asked, arms, reporter)
+    steps, asked = plan.interleave(arms, **how), _earlier(baseline, where)
+    notes = await _checked(asked, arms, where)
     more: dict[str, Any] = {"experiment": experiment, "is_baseline": baseline is not None}
-    found = make(await run_all(steps, store=store, reporter=reporter, **more))
+    found = make(await run_all(steps, **where, **more))
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
 
-async def _checked(asked: Baseline, arms: gate.Arms, reporter: Reporter | None) -> list[str]:
+async def _checked(asked: Baseline, arms: gate.Arms, where: Where) -> list[str]:
     """Return what `Baseline.check` notes; environments are built first, as they have versions."""
-    tell, works = (reporter or progress.default()).announce, [work for _, work in arms]
-    there = works if asked.of is not None else []
-    return asked.check(arms, [await pythons.machine(work, tell) for work in there])
+    show = where.get("reporter") or progress.default()
+    there = [work for _, work in arms] if asked.of is not None else []
+    return asked.check(arms, [await pythons.machine(work, show.announce) for work in there])
 
 
-def _earlier(baseline: Any, store: Store | None) -> Baseline:
+def _earlier(baseline: Any, where: Where) -> Baseline:
     """Return a baseline with the result that it names, where there is one."""
     asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
     is_there = asked.of is None or isinstance(asked.of, Outcome)
-    return asked if is_there else replace(asked, of=load(asked.of, store=store))
+    return asked if is_there else replace(asked, of=load(asked.of, store=where.get("store")))
 
 
 @awaited
@@ -326,8 +316,7 @@ async def reproduce(
     programs: Programs = None,
     allow_commands: bool = False,
     baseline: Any = None,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
+    **where: Unpack[Where],
 ) -> FileStudy | Overview:
     """Run a published benchmark again; its figures beside the measured ones, with verdicts.
 
@@ -338,16 +327,17 @@ async def reproduce(
     arms that run now. With the name 'all' every one of them runs, one after another, and those that
     cannot run here say why.
     """
-    how: dict[str, Any] = {"repeats": repeats, "programs": programs, "store": store}
+    how: dict[str, Any] = {"repeats": repeats, "programs": programs, **where}
     if name == "all":
         if baseline is not None:
             raise validation.refusal("of-all", what="a baseline")
         validation.check_known("scale", scale or default_scale(), SCALES)
-        show, ran, not_run = reporter or progress.default(), list[Any](), dict[str, str]()
+        how["reporter"] = show = where.get("reporter") or progress.default()
+        ran, not_run = list[Any](), dict[str, str]()
         for file in study_file.benchmarks():
             show.announce(f"{file.id}: {file.title}")
             try:
-                ran.append(await reproduce(file.id, scale=scale, **how, reporter=show))
+                ran.append(await reproduce(file.id, scale=scale, **how))
             except (BadInput, TrialFailed) as error:
                 not_run[file.id] = str(error)
         return Overview(ran, not_run)
@@ -355,12 +345,11 @@ async def reproduce(
     arms = file.plan(chosen, 1, programs=programs).arms.items()
     # Those that come with the lab are no stranger's.
     _check_commands(arms, allow_commands or not name.endswith(".toml"))
-    asked = _earlier(baseline, store)
+    asked = _earlier(baseline, where)
     before = [one.axes for one in asked.records]
     there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
-    notes = await _checked(asked, there, reporter)
-    how |= {"is_baseline": baseline is not None, "reporter": reporter}
-    found = await run_file(file, chosen, **how)
+    notes = await _checked(asked, there, where)
+    found = await run_file(file, chosen, **how, is_baseline=baseline is not None)
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
@@ -381,8 +370,7 @@ async def ladder(
     repeats: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
+    **where: Unpack[Where],
 ) -> Ladder:
     """Climb from a new session for each request to pipelining, and on to the tools of others.
 
@@ -390,8 +378,7 @@ async def ladder(
     `short` takes less than a minute; `repeats`, and `seconds` of measuring each time, replace the
     scale's own.
     """
-    how: dict[str, Any] = {"repeats": repeats, "seconds": seconds, "seed": seed}
-    how |= {"store": store, "reporter": reporter}
+    how: dict[str, Any] = {"repeats": repeats, "seconds": seconds, "seed": seed, **where}
     scale = "short" if short else "full"
     found = await run_file(study_file.load("ladder"), scale, only=rungs, **how)
     assert isinstance(found, Ladder)
@@ -407,8 +394,7 @@ async def check_claims(
     repeats: int | None = None,
     seed: int = 0,
     allow_commands: bool = False,
-    store: Store | None = None,
-    reporter: Reporter | None = None,
+    **where: Unpack[Where],
 ) -> FileStudy:
     """Check what others claim: holds, refuted or inconclusive, with the effect that was measured.
 
@@ -418,15 +404,11 @@ async def check_claims(
     """
     file, chosen = claims or study_file.load("claims"), scale or default_scale()
     _check_commands(file.plan(chosen, 1).arms.items(), allow_commands)
-    return await run_file(
-        file, chosen, only=ids, repeats=repeats, seed=seed, store=store, reporter=reporter
-    )
+    return await run_file(file, chosen, only=ids, repeats=repeats, seed=seed, **where)
 
 
 @awaited
-async def audit(
-    comparisons: int = 50, *, store: Store | None = None, reporter: Reporter | None = None
-) -> Audit:
+async def audit(comparisons: int = 50, **where: Unpack[Where]) -> Audit:
     """Measure the lab's own error on this machine: in about ten minutes.
 
     Compares a trial with itself `comparisons` times, 10 s each, takes the probes' own cost, and
@@ -437,10 +419,8 @@ async def audit(
     file, scale, same = study_file.load("audit"), "full", ["same", "same-again"]
     others = [arm.id for arm in file.arms if arm.id not in same]
     repeats = comparisons * stats.MIN_REPEATS
-    compared = await run_file(
-        file, scale, only=same, repeats=repeats, store=store, reporter=reporter
-    )
-    probed = await run_file(file, scale, only=others, store=store, reporter=reporter)
+    compared = await run_file(file, scale, only=same, repeats=repeats, **where)
+    probed = await run_file(file, scale, only=others, **where)
     return Audit(file, scale, [*compared.records, *probed.records])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from labkit import paths
@@ -54,11 +54,18 @@ MAX_RETRIES = 2
 MAX_RETRY_SHARE = 0.25
 
 
+class Where(TypedDict, total=False):
+    """Where records are stored (the usual store), and who shows progress, if not as usual."""
+
+    store: Store | None
+    reporter: Reporter | None
+
+
 async def run_all(
     steps: Sequence[Step],
     *,
-    store: Store | None,
-    reporter: Reporter | None,
+    store: Store | None = None,
+    reporter: Reporter | None = None,
     experiment: str | None = None,
     study: str | None = None,
     stop_at_failure: bool = False,
