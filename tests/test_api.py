@@ -102,7 +102,7 @@ def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
         ("labkit.measured.worker, labkit.measured.transports.aiohttp", PARENT),
         ("labkit.measured.worker, labkit.measured.transports.wire", STARTS_WITHOUT),
         ("labkit.measured.targets.http.__main__", (*STARTS_WITHOUT, *PARENT, "aiohttp")),
-        ("labkit.lab.picture", (*DRAWING, "numpy", "IPython", "jinja2")),
+        ("labkit.lab.live", (*DRAWING, "numpy", "IPython", "jinja2")),
         ("labkit.measured.worker, labkit.profiler.profiler, labkit.profiler.timers", PARENT),
         ("labkit.measured.experiments.__main__, labkit.measured.experiments.aiohttp", PARENT),
     ],

@@ -24,8 +24,7 @@ from labkit.lab.progress import Reporter
 from labkit.launch.experiment import run_exam
 from labkit.record.exam import Backlog, ExamResult, ScenarioResult
 from labkit.record.record import Counts, Record
-from labkit.report.arena import Arena
-from labkit.report.exam_faults import FAULTS, Examined, Fault, judge
+from labkit.report.arena import FAULTS, Arena, Examined, Fault, judge
 from labkit.spec.plan import Step
 from labkit.spec.trial import Trial
 from labkit.stats import metrics

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.lab.picture import MAX_ARMS, MIN_RATE_S, Point, Points, strips
+from labkit.lab.live import MAX_ARMS, MIN_RATE_S, Point, Points, strips
 
 LINE = "{http://www.w3.org/2000/svg}polyline"
 

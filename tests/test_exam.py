@@ -22,7 +22,7 @@ from labkit.measured.exam.accelerated_loop import Loop, Turns, accelerated_clock
 from labkit.measured.exam.examiner import examine
 from labkit.measured.exam.run import Calls, described
 from labkit.record.exam import ExamResult
-from labkit.report.exam_faults import Examined, judge
+from labkit.report.arena import Examined, judge
 
 FAULTS = {"over-limit", "loses-items", "repeats-items", "swallows-failures", "unbounded-tasks"}
 FAULTS |= {"stops-at-first-failure", "leaves-tasks-behind", "polls-hot"}

@@ -12,8 +12,7 @@ from labkit.lab.facade import default_scale
 from labkit.lab.runner import Where, run_all
 from labkit.launch import preflight
 from labkit.launch.experiment import run_exam
-from labkit.report.arena import Arena
-from labkit.report.exam_faults import Examined, judge
+from labkit.report.arena import Arena, Examined, judge
 from labkit.spec import plan, validation
 from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked

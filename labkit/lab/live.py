@@ -7,15 +7,16 @@ IPython is imported only here, and only in a kernel.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from labkit import paths
 from labkit.escaping import brief, escape, visible
-from labkit.lab.picture import MAX_ARMS, Points, strips
 from labkit.lab.progress import Counting, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
@@ -166,3 +167,149 @@ def register(shell: Any) -> None:
     completer = getattr(shell, "Completer", None)
     if completer is not None and kinds not in completer.custom_matchers:
         completer.custom_matchers.append(kinds)
+
+
+# The picture: what trials report while they run, as one small inline SVG. It is drawn about five
+# times a second in the kernel beside the measurement, so it is text put together with the standard
+# library alone, of a bounded number of points. Text and axes have the colour of the page
+# (`currentColor`); arms differ in dash too, never in colour alone.
+
+# Of an arm: a line of so many has a point for each second pixel or so.
+MAX_POINTS = 120
+# So many arms can be distinguished; of more the last ones are drawn.
+MAX_ARMS = 8
+# Over less time, as before the last point of a trial, a rate is that of one burst.
+MIN_RATE_S = 0.05
+# Letters of a label in the legend; a longer one is cut.
+MAX_LABEL = 36
+_WIDTH, _HEIGHT, _MARGIN, _BOTTOM, _PLOT_WIDTH, _PLOT_HEIGHT = 264, 116, 12, 100, 240, 78
+_ACROSS, _LEGEND_HEIGHT = 3, 18
+_SVG: Mapping[str, Any] = paths.table("picture.toml")
+COLOURS, DASHES = _SVG["colours"], _SVG["dashes"]
+
+
+class Point(NamedTuple):
+    """A reading at one time, or several that were merged; None is not known."""
+
+    t_s: float
+    done: int
+    in_flight: float | None
+    loop_lag_s: float | None
+    client_rss_bytes: float | None
+    client_cpu_percent: float | None
+    server_cpu_percent: float | None
+
+
+class Points:
+    """The readings of one arm, in bounded memory.
+
+    When they are full, each two neighbours become one, and from then on a point spans twice the
+    time. Counts are those of the later, all else keeps its highest value: a peak stays visible.
+    """
+
+    def __init__(self, max_points: int = MAX_POINTS) -> None:
+        self._max = max(max_points, 2)
+        self._span_s = 0.0
+        self.points: list[Point] = []
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def add(self, progress: Progress) -> None:
+        """Add a reading; one whose time does not advance is left out."""
+        points = self.points
+        point = Point(*(getattr(progress, name) for name in Point._fields))
+        if points and point.t_s <= points[-1].t_s:
+            return
+        before_s = points[-2].t_s if len(points) > 1 else 0.0
+        if points and point.t_s - before_s <= self._span_s:
+            points[-1] = _merged(points[-1], point)
+        else:
+            points.append(point)
+        if len(points) > self._max:
+            pairs = zip(points[::2], points[1::2], strict=False)
+            self.points = [_merged(*pair) for pair in pairs] + points[len(points) & ~1 :]
+            self._span_s = 2 * point.t_s / self._max
+
+    def column(self, name: str) -> list[float | None]:
+        """Return `rate_rps` or a field of `Point` for each point."""
+        if name != "rate_rps":
+            return [getattr(point, name) for point in self.points]
+        rates, before_s, before = list[float | None](), 0.0, 0
+        for point in self.points:
+            took_s = point.t_s - before_s
+            if took_s < MIN_RATE_S:
+                rates.append(None)
+                continue
+            rates.append((point.done - before) / took_s)
+            before_s, before = point.t_s, point.done
+        return rates
+
+
+def _merged(a: Point, b: Point) -> Point:
+    known = ([v for v in pair if v is not None] for pair in zip(a[2:], b[2:], strict=True))
+    return Point(b.t_s, b.done, *(max(values, default=None) for values in known))
+
+
+def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
+    """Return one inline SVG: a legend, and a panel for each figure with all arms on its axes.
+
+    Of more than `MAX_ARMS` arms the last ones are drawn. The lines of the one that is `running` are
+    stronger. Labels are escaped.
+    """
+    labels = list(arms)[-MAX_ARMS:]
+    ends_s = [arms[label].points[-1].t_s for label in labels if arms[label].points]
+    end_s = max(max(ends_s, default=1.0), MIN_RATE_S)
+    lines, parts = [], []
+    for at, label in enumerate(labels):
+        # An arm keeps its colour and its dash while others join.
+        style = (len(arms) - len(labels) + at) % MAX_ARMS
+        stroke = f'stroke="{COLOURS[style]}" stroke-dasharray="{DASHES[style]}"'
+        stroke += f' stroke-width="{2.2 if label == running else 1.5}" fill="none"'
+        lines.append((arms[label], stroke, COLOURS[style]))
+        x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
+        name = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
+        at_text = {"right": x + 33, "below": y + 4, "label": escape(name)}
+        parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, **at_text))
+    top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
+    for at, panel in enumerate(_SVG["panels"]):
+        left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT
+        parts.append(_panel(panel, lines, end_s, left=left, down=down))
+    titles = ", ".join(panel["title"] for panel in _SVG["panels"])
+    words = escape(f"{titles} over time: {'; '.join(labels)}")
+    width, height = _ACROSS * _WIDTH, top + len(_SVG["panels"]) // _ACROSS * _HEIGHT
+    return str(_SVG["whole"].format(words=words, width=width, height=height, parts="".join(parts)))
+
+
+def _panel(
+    panel: Mapping[str, Any], arms: Sequence[tuple[Points, str, str]], end_s: float, **place: int
+) -> str:
+    """Return a title, an axis from 0 to a round number, the time at its end, and the lines."""
+    columns, scale = [arm.column(panel["column"]) for arm, _, _ in arms], panel["scale"]
+    known = [value for column in columns for value in column if value is not None]
+    top = _round_up(max([value * scale for value in known] + [panel["least"]]))
+    highest = f"{top:,.10g}" if known else "nothing known yet"
+    drawn = ""
+    for (arm, stroke, colour), column in zip(arms, columns, strict=True):
+        line = [
+            # Inside its panel, whatever was reported.
+            f"{_MARGIN + point.t_s / end_s * _PLOT_WIDTH:.1f},"
+            f"{_BOTTOM - min(max(value * scale / top, 0.0), 1.0) * _PLOT_HEIGHT:.1f}"
+            for point, value in zip(arm.points, column, strict=True)
+            if value is not None
+        ]
+        if line:
+            x, y = line[-1].split(",")
+            drawn += f'<polyline points="{" ".join(line)}" {stroke}/>'
+            drawn += f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
+    more = {"lines": drawn, "highest": highest, "end_s": end_s, **place}
+    return str(_SVG["panel"].format(**panel, **more))
+
+
+def _round_up(value: float) -> float:
+    """Return the next of 1, 1.5, 2, 3, 5, 7.5, 10 times a power of ten."""
+    if not 0 < value < math.inf:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    least = value * (1 - 1e-9)  # what is round already stays, whatever its last digit
+    return next((power * n for n in (1, 1.5, 2, 3, 5, 7.5) if power * n >= least), power * 10)

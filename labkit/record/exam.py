@@ -1,6 +1,6 @@
 """The request and the result of an exam of a strategy: plain data for both processes.
 
-`report.exam_faults` decides what is a fault.
+`report.arena` decides what is a fault.
 """
 
 from __future__ import annotations

@@ -1,9 +1,15 @@
-"""`Arena`: what exams found, and the board, on which those that passed are ranked. Pure."""
+"""What exams found, and `Arena`: the board, on which those that passed are ranked. Pure.
+
+Here is decided when a fault is named; `data/exam_faults.toml` has the sentences. A fault that
+another one brings with it is not named: a call in flight has a task, so that too many in flight are
+no unbounded tasks as well. Thresholds are far from what a sound strategy does and from what a
+broken one does, and none is a time that a busy machine could stretch.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,13 +17,167 @@ import msgspec
 
 from labkit import charts, paths, stats
 from labkit.errors import BadInput
+from labkit.record.exam import AT_SERVER, ExamResult, ScenarioResult
 from labkit.record.record import Record
 from labkit.report import html
-from labkit.report.exam_faults import Examined, Fault
 from labkit.report.html import Table
 from labkit.report.study import Outcome
 from labkit.report.tables import EFFICIENCY
 from labkit.stats.comparisons import MARGIN, RANKED, BoardRow, rank_all, repeats_text, title
+
+# Turns of the loop, and share of a core, from which on waiting is polling. A timer of 1 ms makes
+# 1,000 turns a second, `sleep(0)` 10,000 and more even on a machine that is busy with other work.
+HOT_TURNS_PER_S, HOT_CPU_SHARE = 3_000, 0.3
+# How many more may be waiting, as a share of the items that there were more: if bounded, none.
+MIN_GROWTH = 0.05
+# Growth as a share of that of the items, and how many limits may be waiting anyway.
+MIN_PROPORTION, IGNORED_LIMITS = 0.9, 2
+# How long the loop may stand still in a scenario. Once may be the machine, or an import within the
+# function: it takes two scenarios, or a very long one.
+BLOCKED_S, BLOCKED_ONCE_S = 0.1, 10.0
+# The faults by their code: what was `seen`, a sentence to fill in, and `advice`.
+FAULTS: Mapping[str, Mapping[str, str]] = paths.table("exam_faults.toml")
+# The faults that are there once, and the fields of a scenario that count them.
+COUNTED = {code: row["counts"] for code, row in FAULTS.items() if "counts" in row}
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault by its code: what was observed, in a sentence, and what to write instead."""
+
+    code: str
+    seen: str
+    advice: str
+
+    @property
+    def says(self) -> str:
+        """Return what was observed and what to do, as one text."""
+        return f"{self.seen} {self.advice}"
+
+    def __str__(self) -> str:
+        return f"{self.code}. {self.says}"
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy after its exam: and its faults."""
+
+    name: str
+    faults: Sequence[Fault]
+
+    @property
+    def passed(self) -> bool:
+        """Return whether it is ranked: it has no fault."""
+        return not self.faults
+
+    @property
+    def says(self) -> str:
+        """Return whether it passed, in a sentence."""
+        return f"{self.name}: {'passed the exam' if self.passed else 'not ranked'}."
+
+    @property
+    def codes(self) -> list[str]:
+        """Return the codes of its faults."""
+        return [fault.code for fault in self.faults]
+
+
+def judge(name: str, result: ExamResult) -> Examined:
+    """Return the faults that the result shows, each once."""
+    found: dict[str, Fault] = {}
+    for code, shown in _observed(result):
+        seen, advice = FAULTS[code]["seen"].format(s=shown), FAULTS[code]["advice"]
+        found.setdefault(code, Fault(code=code, seen=seen, advice=advice))
+    return Examined(name=name, faults=list(found.values()))
+
+
+def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
+    """Yield codes of faults with what fills in their sentences; of a code the first counts."""
+    runs = result.scenarios
+    # At the server, whose time is real, a strategy is not waited for long.
+    plain = [
+        run
+        for run in runs
+        if not (run.failing or run.backlog or (run.name == AT_SERVER and run.end != "returned"))
+    ]
+    lost, _, why = result.lost.partition(": ")
+    if lost:
+        code, shown = paths.table("tables.toml")["lost"][lost]
+        yield code, shown.format(why=why, n=len(runs))
+    for run in runs:
+        if run.not_awaited:  # all that was not done follows from that
+            yield "not-awaited", run
+            return
+    early = [run for run in plain if run.end != "returned"]
+    yield from map(_ended, early[:1])
+    yield from _over_limit(runs)
+    # A strategy that does not come through without failing items is judged no further.
+    if lost or early:
+        return
+    standstill_s = sorted((run.standstill_s for run in runs), reverse=True)
+    if standstill_s[:1] >= [BLOCKED_ONCE_S] or standstill_s[1:2] >= [BLOCKED_S]:
+        yield "blocks-the-loop", standstill_s[0]
+    for code, field in COUNTED.items():
+        most = max(plain, key=lambda run: int(getattr(run, field)), default=None)
+        if most and getattr(most, field):
+            yield code, most
+    for run in runs:
+        if run.failing:
+            yield from _with_failures(run, loses_anyway=any(one.missing for one in plain))
+    yield from _waiting(runs)
+
+
+def _ended(run: ScenarioResult) -> tuple[str, Any]:
+    """Return the fault of a run that did not return."""
+    if run.end == "raised":
+        return "raises", run
+    if run.end == "endless" and not run.failing:
+        return "repeats-items", run
+    return ("too-slow" if run.end == "late" else "never-ends"), paths.sentence("so-far", run=run)
+
+
+def _over_limit(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
+    """Yield the fault as the server counted it, or else as the exam did."""
+    server = [(run.at_server or 0, run.limit, "the server") for run in runs]
+    own = [(run.max_in_flight, run.limit, "the exam") for run in runs]
+    for counted in (server, own):
+        most = max(counted, key=lambda each: (each[0] - each[1], each[1]), default=(0, 0, ""))
+        if most[0] > most[1]:
+            yield "over-limit", most
+
+
+def _with_failures(run: ScenarioResult, *, loses_anyway: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the faults of a run in which items failed."""
+    stopped = run.missing and not loses_anyway and run.end in ("returned", "raised", "stuck")
+    if stopped:
+        yield "stops-at-first-failure", run
+    elif run.end not in ("returned", "raised"):
+        yield _ended(run)
+    if not run.failures_reported:
+        yield "swallows-failures", run
+    if run.end == "returned" and not stopped:
+        # What it does once items have failed, and not before.
+        yield from ((code, run) for code, field in COUNTED.items() if getattr(run, field))
+
+
+def _waiting(runs: Sequence[ScenarioResult]) -> Iterator[tuple[str, Any]]:
+    """Yield the faults that show while no call is answered."""
+    # Two numbers of items, the smaller first, and how many waited behind those in flight.
+    watched = [
+        (r.planned, r.backlog.waiting) for r in runs if r.backlog and r.planned > 10 * r.limit
+    ]
+    (small, few), (large, many) = sorted(watched)[:2] if len(watched) > 1 else [(0, 0), (0, 0)]
+    # A window of its own, however large, is the same with more items, and one of a few limits does
+    # not matter; what grows as the items do is unbounded, however small a share of them it is.
+    ignored = IGNORED_LIMITS * max((run.limit for run in runs), default=0)
+    in_proportion = few > ignored and many * small >= MIN_PROPORTION * few * large
+    if in_proportion or many - few > MIN_GROWTH * (large - small):
+        yield "unbounded-tasks", (small, large, few, many)
+    for wait in (run.backlog for run in runs):
+        if wait and wait.duration_s:
+            turns_per_s, cpu_share = wait.turns / wait.duration_s, wait.cpu_s / wait.duration_s
+            if turns_per_s >= HOT_TURNS_PER_S or cpu_share >= HOT_CPU_SHARE:
+                yield "polls-hot", (turns_per_s, cpu_share)
+
+
+# The board.
 
 WIDTH = 100
 

@@ -3,7 +3,7 @@
 All runs in virtual time, in the thread of the function, and reaches no network.
 
 The arena judges strategies too, in a process of its own (`labkit.measured.exam`,
-`labkit.report.exam_faults`). There are two, as
+`labkit.report.arena`). There are two, as
 an examination sees what only real time and a real server show (CPU time, a loop that stands still)
 and takes seconds. An exercise has to answer in milliseconds, in the kernel, and judges what its
 task asks. So they differ: ex-01-2 allows no polling at all, where an examination names it only if

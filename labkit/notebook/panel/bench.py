@@ -29,8 +29,7 @@ from labkit import paths, stats
 from labkit.errors import BadInput, LabError, TrialFailed
 from labkit.escaping import escape
 from labkit.lab import progress
-from labkit.lab.live import LiveOutput, Notebook
-from labkit.lab.picture import strips
+from labkit.lab.live import LiveOutput, Notebook, strips
 from labkit.notebook.panel.form import Form, PanelRun, Strategy, named, read, settings_of, styled
 from labkit.record import codes
 from labkit.record.record import Record
