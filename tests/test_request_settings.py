@@ -15,7 +15,7 @@ from servers import ran
 
 from labkit.errors import BadInput
 from labkit.launch import preflight, request_files
-from labkit.measured.experiments.aiohttp import served
+from labkit.measured import experiments
 from labkit.measured.transports import calls_of, open_transport
 from labkit.measured.transports.client import request_template
 from labkit.notebook.panel.form import PanelRun
@@ -49,7 +49,7 @@ class App:
 async def app() -> AsyncIterator[App]:
     """Serves while a test runs."""
     one = App()
-    async with served(one.app) as url:
+    async with experiments.module("aiohttp_client").served(one.app) as url:
         one.url = url.rstrip("/")
         yield one
 

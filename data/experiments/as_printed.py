@@ -14,8 +14,9 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from labkit.measured import patterns
-from labkit.measured.experiments import Figures, choose
 from labkit.measured.probes.window import own_rss_bytes
+from labkit.record.record import Figures
+from labkit.spec.validation import choose
 
 # Seconds that a batch waits for more keys; and after which an answer will never come.
 DELAY_S, PATIENCE_S = 0.01, 0.5

@@ -122,7 +122,7 @@ def version(package: str) -> str | None:
 def _commit() -> str | None:
     """Return the checkout's commit, and if what is measured was changed since; None elsewhere."""
     git = ["git", "-C", str(paths.CHECKOUT), "--no-optional-locks", "status", "--porcelain=2"]
-    git += ["--branch", "--", "labkit", "data/studies"]
+    git += ["--branch", "--", "labkit", "data/experiments", "data/studies"]
     with suppress(OSError, subprocess.SubprocessError):
         if paths.in_checkout():
             told = subprocess.check_output(git, stderr=subprocess.DEVNULL, text=True)  # noqa: S603

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 MAX_OTHERS_PERCENT = 0.5
 
 Verdict = Literal["valid", "warn", "invalid"]
+# What a coded experiment found, by name.
+Figures = dict[str, float]
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -254,7 +256,7 @@ class Record(Measurement, frozen=True, kw_only=True):
     efficiency: float | None = None
     throughput_rps: float | None = None
     process: Process | None = None
-    figures: dict[str, float] = {}
+    figures: Figures = {}
     environment: dict[str, Any]
     verdict: Verdict
 

@@ -31,6 +31,7 @@ Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 ShortSeconds = Annotated[float, Meta(ge=0, le=60)]
 # Letters from which on a word may be the beginning of a name.
 MIN_BEGUN = 2
+Choice = TypeVar("Choice")
 
 
 # Which name is near? The plan: the least edit distance, and of equals the first in the order given,
@@ -89,6 +90,12 @@ def check_known(what: str, word: str, words: Iterable[str]) -> None:
     names = list(words)
     if word not in names:
         raise unknown(what, word, names)
+
+
+def choose(what: str, word: str, choices: Mapping[str, Choice]) -> Choice:
+    """Return the choice of that name. Raises `BadInput`, which names the nearest."""
+    check_known(what, word, choices)
+    return choices[word]
 
 
 def allowed(type_: Any) -> str:

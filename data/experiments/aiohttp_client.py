@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp import hdrs, web
 
-from labkit.measured.experiments import Figures
 from labkit.measured.probes import malloc
 from labkit.measured.probes.window import ProcessReader, own_peak_bytes, own_rss_bytes
 from labkit.measured.transports import open_transport
+from labkit.record.record import Figures
 from labkit.spec import validation
 from labkit.spec.transports import AiohttpTransport
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import platform
 import random
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from statistics import median
 from time import perf_counter, perf_counter_ns, process_time, thread_time_ns
 
-from labkit.errors import LabError, raised
 from labkit.measured import lifeline, strategies
-from labkit.measured.experiments import Figures
 from labkit.measured.probes.meter import Meter, counted, metered
 from labkit.measured.probes.sampler import Sampler
 from labkit.measured.probes.window import Window
 from labkit.measured.transports import open_transport
+from labkit.record.record import Figures
 from labkit.spec import validation
 from labkit.spec.transports import TRANSPORTS
 
@@ -25,8 +23,6 @@ from labkit.spec.transports import TRANSPORTS
 LIMIT, REQUESTS_PER_TURN = 100, {"wire": 4_000, "streams": 2_000, "aiohttp": 400}
 WARM_UP_TURNS = 5
 _UNLIMITED = 1 << 40
-# Least time of the calls that are timed together.
-TIMED_S = 0.2
 POLLED_S = 0.3
 WAIT_S, WORK_S = 0.1, 0.02
 
@@ -163,22 +159,3 @@ async def clocks(url: str | None, *, clock: str) -> Figures:
         yappi.stop()
     stats = yappi.get_func_stats(filter_callback=lambda one: one.name == "waits_and_works")
     return {"seen_share": sum(one.ttot for one in stats) / took_s}
-
-
-async def timed(url: None, *, function: str, path: list[str]) -> Figures:
-    """Time one call of a coroutine function of the user's own, once it is warm.
-
-    `function` is its cloudpickle bytes in base64, `path` where it finds what it imports.
-    """
-    sys.path.extend(entry for entry in path if entry not in sys.path)
-    call, calls, took_s = lifeline.load(function), 1, 0.0
-    try:
-        await call()
-        while took_s < TIMED_S:
-            calls, began = 2 * calls, perf_counter()
-            for _ in range(calls):
-                await call()
-            took_s = perf_counter() - began
-    except Exception as error:  # noqa: BLE001  # whatever it raises is what to say
-        raise LabError(raised(error)) from None
-    return {"call_s": took_s / calls}
