@@ -24,7 +24,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from entrants import in_a_cell
+from entrants import a_bare_loop, everything_at_once, in_a_cell
+from machines import checks
 from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
 import labkit as lab
@@ -228,24 +229,11 @@ async def test_a_strategy_that_raises_makes_the_record_invalid() -> None:
     )
 
 
-POOL_IN_A_CELL = """
-import asyncio
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
-def heavy(n):
-    return sum(range(n))
-
-async def one(fetch, items, limit, *, n):
-    with ProcessPoolExecutor(1, get_context("fork")) as pool:
-        found = await asyncio.get_running_loop().run_in_executor(pool, heavy, n)
-    for item in items[:found]:
-        await fetch(item)
-"""
+PROGRAMS = checks("launch.toml", "programs")
 
 
 async def test_a_partial_and_what_its_pool_of_processes_calls_are_sent_along() -> None:
-    strategy = functools.partial(in_a_cell(POOL_IN_A_CELL), n=20)
+    strategy = functools.partial(in_a_cell(PROGRAMS["pool_in_a_cell"]), n=20)
     found = await ran(TINY.replace(strategy=strategy))
 
     assert (found.error, doubts(found.record)) == (None, [])
@@ -293,21 +281,12 @@ async def sends_nothing(fetch: Any, items: Any, limit: int) -> None:
     """Returns at once."""
 
 
-async def ignores_the_limit(fetch: Any, items: Any, limit: int) -> None:
-    await asyncio.gather(*map(fetch, items))
-
-
 async def computes_on_the_loop(fetch: Any, items: Any, limit: int) -> None:
     for item in items:
         await fetch(item)
         until_ns = process_time_ns() + 400_000_000 * (item == 30)
         while process_time_ns() < until_ns:
             pass
-
-
-async def in_turn(fetch: Any, items: Any, limit: int) -> None:
-    for item in items:
-        await fetch(item)
 
 
 SWAPPED = {"sent": 60, "ok": 60, "repeated": 30, "not_sent": 30}
@@ -317,7 +296,7 @@ WRONG = [
     (swaps_items, "0", "items-repeated not-sent", SWAPPED),
     (loses_items, "0.01", "not-sent", {"ok": 30, "not_sent": 30}),
     (sends_nothing, "0", "not-sent", {"sent": 0, "not_sent": 60}),
-    (ignores_the_limit, "0.1", "over-limit too-fast", {"ok": 60}),
+    (everything_at_once, "0.1", "over-limit too-fast", {"ok": 60}),
     (computes_on_the_loop, "0", "stalled", {"ok": 60}),
 ]
 
@@ -347,7 +326,7 @@ async def test_wrong_work_is_invalid(strategy: Any, delay: str, codes: str, coun
 async def test_who_stood_still_is_known(module: str, who: str, rate: float | None) -> None:
     trial = Trial(requests=200, limit=50 if rate else 1, delay="0.01", rate=rate)
     if module == WORKER:  # whoever stops it, it is no doing of a strategy of the user's own
-        trial = trial.replace(strategy=in_turn)
+        trial = trial.replace(strategy=a_bare_loop)
 
     record = (await ran(trial, stopping=module)).record
 
@@ -454,30 +433,9 @@ def test_each_interpreter_that_the_lab_starts_is_safe_from_the_current_folder() 
     assert set(started) == {"-P"}
 
 
-SCRIPT = """
-import asyncio, json, sys
-from helper import calls
-from labkit.launch import launcher
-from labkit.spec.trial import Trial
-
-CALLS = 2  # a global of the script travels with the function
-
-async def mine(fetch, items, limit):
-    for item in calls(items):
-        await fetch(item)
-    assert CALLS == 2
-
-async def main():
-    record = await launcher.run(Trial(strategy=mine, requests=9), keep=str)
-    print(json.dumps({"record": record.to_dict(), "modules": sorted(sys.modules)}))
-
-asyncio.run(main())
-"""
-
-
 def test_a_function_of_a_script_is_measured_and_the_parent_stays_free(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(PROGRAMS["script"])
     # What a script imports from its own folder is found.
     (tmp_path / "helper.py").write_text("def calls(items): return list(items)")
     command = [sys.executable, script]

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from machines import checks
 from programs import here
 
 import labkit as lab
@@ -23,23 +24,7 @@ from labkit.spec.trial import Trial
 
 pytestmark = pytest.mark.usefixtures("store")
 
-# Asks for its items over as many connections as it is told, and prints what it has used itself.
-CLIENT = """
-import http.client, resource, sys, threading
-port, limit, *names = sys.argv[1:]
-left = iter(names if len(names) > 1 else map(str, range(int(names[0]))))
-def work():
-    connection = http.client.HTTPConnection("127.0.0.1", int(port))
-    for name in left:
-        connection.request("GET", f"/{name}")
-        connection.getresponse().read()
-lock = bytearray(30_000_000)
-threads = [threading.Thread(target=work) for _ in range(int(limit))]
-[one.start() for one in threads], [one.join() for one in threads]
-used = resource.getrusage(resource.RUSAGE_SELF)
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(peak.split()[1]) * 1024, used.ru_utime + used.ru_stime)
-"""
+CLIENT = checks("own_programs.toml", "programs")["client"]
 # Leaves a process that has lost its parent, and fails.
 CARELESS = (
     "import os, sys, time; os.fork() or os.setsid() or os.fork() or time.sleep(60); sys.exit(3)"

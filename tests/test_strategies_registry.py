@@ -69,20 +69,10 @@ def test_a_name_gives_the_function_which_is_pickled_by_name(name: str) -> None:
     assert inspect.signature(found).return_annotation == "Tally"
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        f"from {HOME} import queue",
-        f"import {HOME}._queue; from {HOME} import queue",
-        f"from {HOME} import queue; import {HOME}._queue",
-        f"from {HOME}._queue import queue as own; from {HOME} import queue",
-        "from labkit import strategies; strategies.load('queue'); queue = strategies.queue",
-        f"import {HOME} as s; queue = s.queue; import {HOME}._queue",
-    ],
-)
+@pytest.mark.parametrize("imports", checks("strategies.toml", "imports"))
 def test_a_name_gives_the_function_in_every_order_of_imports(imports: str) -> None:
     check = "from labkit import strategies; print(queue.__name__, queue is strategies.queue)"
-    assert python(f"{imports}; {check}") == "queue True\n"
+    assert python(f"{imports.format(HOME=HOME)}; {check}") == "queue True\n"
 
 
 def test_a_strategy_imports_no_other() -> None:

@@ -271,14 +271,7 @@ async def test_a_call_that_is_cancelled_in_the_queue_is_not_sent(make: Make) -> 
 # Connections that end
 
 
-@pytest.mark.parametrize(
-    "last",
-    [
-        answer("x", "Connection: close"),
-        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
-        CHUNKED.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"1\r\nx\r\n0\r\n\r\n",
-    ],
-)
+@pytest.mark.parametrize("last", raws("transports.toml", "last"))
 async def test_after_the_last_answer_of_a_connection_there_is_another(
     make: Make, last: bytes
 ) -> None:

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 import psycopg
 import pytest
-from calls import kinds
+from calls import kinds, raised
 from machines import checks
 from targets import Target, connected, running
 
@@ -20,9 +20,9 @@ from labkit.launch import launcher
 from labkit.measured.patterns import Batcher
 from labkit.measured.strategies import load
 from labkit.measured.targets.postgres import view
-from labkit.measured.transports import open_transport
+from labkit.measured.transports import open_transport, postgres
 from labkit.measured.transports.asyncpg import Asyncpg
-from labkit.measured.transports.postgres import NotConnected, PoolTimeout, WrongRow, check_row
+from labkit.measured.transports.postgres import WrongRow, check_row
 from labkit.measured.transports.psycopg import Psycopg
 from labkit.record.guards import FAILURES
 from labkit.spec.transports import AsyncpgTransport, PsycopgTransport, Transport
@@ -213,39 +213,13 @@ def test_a_row_that_was_not_asked_for_is_noticed() -> None:
             check_row(row, 3)
 
 
-ASYNCPG: dict[str, list[BaseException]] = {
-    "pool-timeout": [PoolTimeout()],
-    "connect": [NotConnected(), ConnectionRefusedError()],
-    "payload": [WrongRow()],
-    "timeout": [TimeoutError(), asyncpg.QueryCanceledError("x")],
-    "too-many-connections": [asyncpg.TooManyConnectionsError("x")],
-    "disconnected": [
-        asyncpg.AdminShutdownError("x"),
-        asyncpg.ConnectionFailureError("x"),
-        asyncpg.ConnectionDoesNotExistError("x"),
-        asyncpg.InterfaceError("x"),
-    ],
-    "query": [asyncpg.UndefinedTableError("x")],
-    "reset": [ConnectionResetError(104, "x")],
-    "other": [ValueError()],
-}
-FULL = psycopg.OperationalError("too many clients already")
-PSYCOPG: dict[str, list[BaseException]] = {
-    "connect": [NotConnected()],
-    "payload": [WrongRow()],
-    "timeout": [psycopg.errors.ConnectionTimeout()],
-    "too-many-connections": [psycopg.errors.TooManyConnections(), FULL],
-    "disconnected": [psycopg.OperationalError("gone")],
-    "query": [psycopg.errors.UndefinedTable()],
-    "other": [ValueError()],
-}
-
-
-@pytest.mark.parametrize(("transport", "errors"), [(Asyncpg, ASYNCPG), (Psycopg, PSYCOPG)])
-def test_each_failure_has_a_kind(transport: Any, errors: dict[str, list[BaseException]]) -> None:
-    assert errors.keys() <= set(FAILURES)
-    for kind, examples in errors.items():
-        assert [transport.kind_of(error) for error in examples] == [kind] * len(examples)
+@pytest.mark.parametrize(("transport", "library"), [(Asyncpg, asyncpg), (Psycopg, psycopg.errors)])
+def test_each_failure_has_a_kind(transport: Any, library: Any) -> None:
+    for kind, examples in checks("transports.toml", transport.__name__.lower()).items():
+        assert kind in FAILURES
+        for name, *words in examples:
+            error = raised(library if hasattr(library, name) else postgres, name, *words)
+            assert transport.kind_of(error) == kind
 
 
 # Whole trials
