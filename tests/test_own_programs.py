@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 from machines import checks
@@ -164,10 +165,24 @@ def test_what_the_server_counted_becomes_counts_and_notes() -> None:
     assert measured.client is not None
     # 0.4 s but for 0.05 s before the first request and 0.03 s after the last.
     assert measured.client.cpu_us_per_request == pytest.approx(8_000)
+    # After the last row it ran for 0.02 s at most.
+    longer = programs.counted(trial, msgspec.structs.replace(seen_s, wall_s=0.42), STATS)
+    assert longer.client is not None
+    assert longer.client.cpu_us_per_request == pytest.approx(7_500)
     assert {"not-sent", "over-limit"} <= noted(Server(requests=40, max_in_flight=19))
     assert noted(Server(requests=0)) == {"not-called"}
     free = TRIAL.replace(program="a", limit=100)
     assert guards.find_notes(free, Measurement(counts=seen, server=Server(max_in_flight=900))) == []
+
+
+def test_the_time_of_the_requests_is_without_the_start_and_the_end_of_a_program() -> None:
+    seen = Measurement(counts=Counts(planned=9, sent=9, ok=9), wall_s=2.0)
+    history = [[at, *row] for at, row in zip(range(0, 10**10, 10**9), [*[(0, 0, 0)] * 3,
+               (4, 5, 5), (8, 1, 5), *[(9, 0, 5)] * 5], strict=True)]  # fmt: skip
+    assert programs.requests_s(seen, 10**9, history) == 3.0
+    assert programs.requests_s(seen, 10**9, history[:4]) == 1.0
+    none = Measurement(counts=Counts(planned=0, sent=0, ok=0), wall_s=2.0)
+    assert programs.requests_s(none, 10**9, history[:3]) == 2.0
 
 
 def test_a_program_or_a_port_that_cannot_be_had_is_refused() -> None:

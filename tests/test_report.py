@@ -16,6 +16,7 @@ import labkit as lab
 from labkit import charts, stats
 from labkit.record.record import Note, Timeline
 from labkit.report import html as report
+from labkit.report import study as report_study
 from labkit.report.file_study import Ledger
 from labkit.report.html import Table
 from labkit.report.study import Study
@@ -105,7 +106,10 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def test_page_of_a_study_is_well_formed_and_complete() -> None:
+def test_page_of_a_study_is_well_formed_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_study, "MAX_TIMELINES", 1)
+    two = [make_record(id=one, axes={"arm": one}) for one in ("first", "second")]
+    assert "1 more have a timeline, too: <code>labkit results show second" in Study(two).report()
     page = written()
 
     assert page.open == []

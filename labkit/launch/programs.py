@@ -123,13 +123,19 @@ def counted(trial: Trial, measured: Measurement, stats: Mapping[str, Any]) -> Me
         cancelled=left,
     )
     client, rows, outside_s = measured.client, measured.timeline, 0.0
-    steps = zip(rows.t_s, [0.0, *rows.t_s], rows.client_cpu_percent, strict=False)
-    for n, (t_s, before_s, percent) in enumerate(steps):
-        is_before = rows.completed[n] == rows.in_flight[n] == 0
-        if is_before or (n and rows.completed[n - 1] == sent):
-            outside_s += (percent or 0) / 100 * (t_s - before_s)
     if client is not None and sent:
-        each_us = 1e6 * (client.cpu_user_s + client.cpu_system_s - outside_s) / sent
+        left_s = used_s = client.cpu_user_s + client.cpu_system_s
+        steps = zip(rows.t_s, [0.0, *rows.t_s], rows.client_cpu_percent, strict=False)
+        for n, (t_s, before_s, percent) in enumerate(steps):
+            of_row_s = (percent or 0) / 100 * (t_s - before_s)
+            left_s -= of_row_s
+            is_before = rows.completed[n] == rows.in_flight[n] == 0
+            if is_before or (n and rows.completed[n - 1] == sent):
+                outside_s += of_row_s
+        # What it used after the last row, for which it had no longer than that, is of its end.
+        if rows.completed[-1:] == [sent]:
+            outside_s += max(min(left_s, (measured.wall_s or 0.0) - rows.t_s[-1]), 0.0)
+        each_us = 1e6 * (used_s - outside_s) / sent
         client = msgspec.structs.replace(client, cpu_us_per_request=round(each_us, 3))
     return msgspec.structs.replace(measured, counts=counts, client=client)
 
@@ -143,6 +149,19 @@ def over_time(timeline: Timeline, started_ns: int, history: Sequence[Sequence[in
         for n, name in enumerate(("completed", "in_flight", "connections"), 1)
     }
     return msgspec.structs.replace(timeline, loop_lag_s=[None] * len(last), **columns)
+
+
+def requests_s(measured: Measurement, started_ns: int, history: Sequence[Sequence[int]]) -> float:
+    """Return the time of a program without its start and its end, to 40 ms at most too long.
+
+    From the last time that its server had no request yet to the first that it had answered all; of
+    a program without a request it is the whole time.
+    """
+    sent, wall_s = measured.counts.sent, measured.wall_s or 0.0
+    none_ns = [at_ns for at_ns, done, in_flight, _ in history if done == in_flight == 0]
+    all_ns = [at_ns for at_ns, done, *_ in history if done == sent]
+    began_ns = max([started_ns, *none_ns])
+    return (min(all_ns, default=started_ns + 1e9 * wall_s) - began_ns) / 1e9 if sent else wall_s
 
 
 # When are the floor and the bound of a program known? The delay of a request is drawn from its
@@ -231,6 +250,7 @@ class Running:
         measured = msgspec.structs.replace(measured, timeline=rows)
         if stats is not None and "statuses" in stats:
             measured = counted(self.trial, measured, stats)
+            figures = {"requests_s": requests_s(measured, started_ns, history)}
         with suppress(TrialFailed):
             own = self._read(ended)
         used = msgspec.convert(ended["process"], Process)

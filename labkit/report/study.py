@@ -29,6 +29,9 @@ from labkit.spec.validation import refusal
 from labkit.stats import comparisons, metrics
 from labkit.stats.comparisons import Against
 
+# Timelines in a report: to draw one takes as long as a short run.
+MAX_TIMELINES = 8
+
 
 class Outcome(Shown):
     """A result of records: it shows itself as tables, a chart, text and HTML."""
@@ -135,17 +138,19 @@ class Outcome(Shown):
         ]
         errors = dict.fromkeys(f"`{text}`" for record in every for text in record.first_errors)
         machine = Table(headers=["", ""], rows=list(html.flat(self.environment)), left=2)
+        first = [record for record in every if record.repeat == 0 and record.timeline.t_s]
         timelines = [
             html.figure(charts.timeline(record), stats.arm_label(record.axes))
-            for record in every
-            if record.repeat == 0 and record.timeline.t_s
+            for record in first[:MAX_TIMELINES]
         ]
+        left = first[MAX_TIMELINES:]
+        more = paths.sentence("more-timelines", n=len(left), id=left[0].id) if left else ""
         return html.page(
             title,
             lead,
             *own,
             html.section("All figures", Outcome.table(self).html()),
-            html.section("The first run of each", *timelines),
+            html.section("The first run of each", *timelines, html.sentences([more])),
             html.section("Warnings", html.listed(notes)),
             html.section("First errors", html.listed(list(errors))),
             html.section("Left out", html.listed([f"`{text}`" for text in self.left_out])),
