@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import checks
 
 from labkit import stats
 from labkit.errors import BadInput
@@ -360,36 +361,14 @@ def test_a_claim_whose_arm_does_not_run_is_undecidable_there() -> None:
     assert smoke.undecidable == "scale smoke cannot decide it, because too short"
 
 
-def test_a_scale_may_judge_by_another_measure_or_another_band() -> None:
-    others = """published = 2
-at_least = 1
-at.smoke = { measure = "cpu_percent", of = "one", at_most = 50 }
-at.workshop.at_most = 3"""
-    study = parse(("at_least = 1", others))
-    smoke, workshop, paper = (study.plan(s, cores=2).judged["slower"][0] for s in SCALES)
-    assert (smoke.check.measure, smoke.of, smoke.to) == ("cpu_percent", ("one",), ())
-    assert (smoke.check.at_least, smoke.check.at_most, smoke.check.published) == (None, 50, None)
-    assert (workshop.check.at_least, workshop.check.at_most) == (None, 3)
-    assert (workshop.check.published, paper.check.published) == (2, 2)
-    assert [one.instead for one in (smoke, workshop, paper)] == [True, True, False]
-
-
-def test_another_arm_leaves_the_band_and_another_measure_the_arms() -> None:
-    others = 'at_least = 2\npublished = 2\nat.smoke.of = "one"\nat.workshop.measure = "cpu_percent"'
-    study = parse(("at_least = 1", others))
-    smoke, workshop = (study.plan(s, cores=2).judged["slower"][0] for s in SCALES[:2])
-    assert (smoke.of, smoke.to, smoke.check.at_least, smoke.check.published) == (
-        ("one",),
-        (),
-        2,
-        None,
-    )
-    assert (workshop.of, workshop.to) == (("one",), ("other",))
-    assert (workshop.check.at_least, workshop.check.published) == (None, None)
-    # What was published may lie at either end of the band, and two arms have a spread.
-    parse(("at_least = 1", "at_least = 2\npublished = 2"))
-    parse(("at_least = 1", "at_most = 2\npublished = 2"))
-    parse(('of = "one"\nto = "other"', 'of = ["one", "other"]\ntake = "spread"'))
+@pytest.mark.parametrize(("changes", "scale", "wanted"), checks("at_scale.toml", "judged"))
+def test_a_scale_may_judge_by_another_measure_another_band_or_other_arms(
+    changes: list[tuple[str, str]], scale: str, wanted: dict[str, Any]
+) -> None:
+    [judged] = parse(*changes).plan(scale, cores=2).judged["slower"]
+    found = msgspec.structs.asdict(judged.check) | {"of": [*judged.of], "to": [*judged.to]}
+    found |= {"instead": judged.instead}
+    assert {name: found[name] for name in wanted} == wanted
 
 
 def test_a_new_study_takes_a_file_and_no_code(tmp_path: Path) -> None:
@@ -406,9 +385,9 @@ def test_a_sentence_has_one_measure_and_one_band_in_the_ledger_and_in_its_own_st
     )
     same = {"semaphore-memory": "sem-memory", "semaphore-growth": "sem-growth"}
     shared = {name: ledger.get(same.get(name, name)) for name in garcia}
-    assert len([name for name, checks in shared.items() if checks]) == 9
-    for name, checks in shared.items():
-        for here, there in zip((checks or ())[:1], garcia[name], strict=False):
+    assert len([name for name, ones in shared.items() if ones]) == 9
+    for name, ones in shared.items():
+        for here, there in zip((ones or ())[:1], garcia[name], strict=False):
             low = 0.9 if there.take == "spread" else there.at_least
             assert (here.measure, here.at_least, here.at_most) == (
                 there.measure,
@@ -416,7 +395,7 @@ def test_a_sentence_has_one_measure_and_one_band_in_the_ledger_and_in_its_own_st
                 there.at_most,
             )
     # What was published is of the source's own regime.
-    assert not any(one.published for checks in ledger.values() for one in checks[1:])
+    assert not any(one.published for ones in ledger.values() for one in ones[1:])
 
 
 def test_chosen_claims_keep_the_order_of_the_file_and_name_their_sources() -> None:
