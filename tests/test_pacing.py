@@ -15,7 +15,7 @@ from machines import checks
 from servers import PATIENCE_S, Running, serving
 
 from labkit import Trial
-from labkit.measured.targets.http import pacing
+from labkit.measured.targets.http import messages
 from labkit.measured.targets.http.behaviour import FAULTS, Behaviour
 from labkit.measured.targets.http.messages import PIECE_BYTES, Answer, Chunks, Request, body_of
 from labkit.measured.transports import open_transport
@@ -41,7 +41,7 @@ class Waiting:
         found = []
         for piece in pieces:
             if isinstance(piece, int):
-                assert self.now_ns < piece <= self.now_ns + pacing.MAX_NAP_NS
+                assert self.now_ns < piece <= self.now_ns + messages.MAX_NAP_NS
                 self.now_ns = piece
             else:
                 found.append((self.now_ns, piece))
@@ -51,7 +51,7 @@ class Waiting:
 @given(body=bodies, rate=rates)
 def test_no_byte_comes_before_a_link_would_have_brought_it(body: bytes | Chunks, rate: int) -> None:
     clock = Waiting()
-    sent = clock.sent(pacing.paced(pacing.pieces(body, rate), rate, clock))
+    sent = clock.sent(messages.paced(messages.pieces(body, rate), rate, clock))
     passed = 0
     for at_ns, piece in sent:
         passed += len(piece)
@@ -63,18 +63,18 @@ def test_no_byte_comes_before_a_link_would_have_brought_it(body: bytes | Chunks,
 
 @given(body=bodies)
 def test_without_a_rate_nothing_waits(body: bytes | Chunks) -> None:
-    pieces = list(pacing.paced(pacing.pieces(body, None), None))
+    pieces = list(messages.paced(messages.pieces(body, None), None))
     assert all(isinstance(piece, bytes) for piece in pieces)
 
 
 @given(body=chunks.filter(lambda body: body.framed), rate=rates)
 def test_chunks_stay_as_large_as_asked(body: Chunks, rate: int) -> None:
-    assert list(pacing.pieces(body, rate)) == list(body.pieces())
+    assert list(messages.pieces(body, rate)) == list(body.pieces())
 
 
 def test_what_came_late_is_caught_up_with() -> None:
     clock = Waiting()
-    pieces = pacing.paced(iter([b"x" * 100] * 5), 100, clock)
+    pieces = messages.paced(iter([b"x" * 100] * 5), 100, clock)
     assert next(pieces) == 1 * S
     clock.now_ns = 3 * S
     assert [next(pieces) for _ in range(4)] == [b"x" * 100] * 3 + [4 * S]
@@ -82,13 +82,13 @@ def test_what_came_late_is_caught_up_with() -> None:
 
 def test_bytes_drip_evenly_and_never_early() -> None:
     clock = Waiting()
-    sent = clock.sent(pacing.dripped(b"abcd", 4e-6, clock))
+    sent = clock.sent(messages.dripped(b"abcd", 4e-6, clock))
     assert sent == [(1000, b"a"), (2000, b"b"), (3000, b"c"), (4000, b"d")]
 
 
 @pytest.mark.parametrize(("rate", "size"), [(1, 1), (99, 1), (10_000, 100), (1 << 40, PIECE_BYTES)])
 def test_a_piece_takes_a_hundredth_of_a_second(rate: int, size: int) -> None:
-    assert len(next(pacing.pieces(body_of(1 << 30), rate))) == size
+    assert len(next(messages.pieces(body_of(1 << 30), rate))) == size
 
 
 # On the wire
@@ -152,7 +152,7 @@ ANSWERED = {
     "reset": b"",
     "close": b"",
     "truncate": rb"HTTP/1.1 200 OK\r\n.*Content-Length: 13\r\n.*\r\n\r\nHello,",
-    "garbage": re.escape(pacing.GARBAGE),
+    "garbage": re.escape(messages.GARBAGE),
     "slow_headers": rb"HTTP/1.1 200 OK\r\n.*Connection: close.*\r\n\r\nHello, World!",
     # Nothing is answered after any other.
     "drip": rb"HTTP/1.1 200 OK\r\n.*Hello, World!HTTP/1.1 200 .*\r\n\r\n01234",
@@ -195,12 +195,12 @@ def test_what_is_sent_is_a_beginning_of_the_answer_or_none_of_it(kind: str) -> N
     answer = ask(f"/fault/{kind}?seconds=0&p=0")
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, World!"
     counted: list[int] = []
-    pieces = pacing.broken(answer, whole, counted.append)
+    pieces = messages.broken(answer, whole, counted.append)
     sent = b"".join(one for one in pieces if isinstance(one, bytes))
 
-    assert sent == pacing.GARBAGE or whole.startswith(sent)
+    assert sent == messages.GARBAGE or whole.startswith(sent)
     assert sum(counted) == len(sent.partition(b"\r\n\r\n")[2])
-    assert (answer.fault in pacing.BROKEN) == (kind in pacing.BROKEN)
+    assert (answer.fault in messages.BROKEN) == (kind in messages.BROKEN)
     assert len(set(FAULTS)) == len(FAULTS)
 
 

@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 from machines import checks
 from scripted import Peer, Script, answer, echo, mute, once, reset, scripted
 
-from labkit.measured.probes import phases
-from labkit.measured.probes.phases import MAX_FIRST, MAX_LATER, Tracer
-from labkit.measured.transports import open_transport
+from labkit.measured.transports import open_transport, tracing
 from labkit.measured.transports.aiohttp import KnownAddresses
-from labkit.measured.transports.tracing import events, traced
+from labkit.measured.transports.tracing import MAX_FIRST, MAX_LATER, Tracer, events, traced
 from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
 from labkit.spec.transports import AiohttpTransport
 
@@ -71,9 +69,9 @@ def test_each_phase_is_summed_up_over_those_that_were_in_it() -> None:
         request = tracer.begin(item)
         clock.now += 1_000
         if item == 0:
-            tracer.enter(request, phases.CONNECT)
+            tracer.enter(request, tracing.CONNECT)
             clock.now += 5_000_000
-        tracer.enter(request, phases.WAIT)
+        tracer.enter(request, tracing.WAIT)
         clock.now += (item + 1) * 1_000_000
         tracer.succeed(request)
 

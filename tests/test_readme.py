@@ -18,7 +18,7 @@ from servers import serving
 
 from labkit import cli
 from labkit.launch import launcher
-from labkit.measured.targets.http import pacing
+from labkit.measured.targets.http import messages
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
@@ -81,7 +81,7 @@ def test_command(
 
 VALUES = {"seconds": "0", "n": "10", "i": "1", "code": "200", "name": "x", "item": "0"}
 STATUSES = {"POST /posts": 201, "GET /fault/refuse_once?item={item}": 503}
-BROKEN = [one for one in ROUTES if one.rpartition("/")[2] in pacing.BROKEN]
+BROKEN = [one for one in ROUTES if one.rpartition("/")[2] in messages.BROKEN]
 
 
 @pytest.mark.parametrize("route", BROKEN)

@@ -12,7 +12,7 @@ from typing import Any
 
 from labkit import paths
 from labkit.record import stalls
-from labkit.record.record import Counts, Interference, Measurement, Note, Record
+from labkit.record.record import Interference, Measurement, Note, Record
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 
@@ -79,14 +79,14 @@ STOLEN_PERCENT, STOLEN_FROM_S = 1.0, 0.02
 _OPTIONAL = ("transport.accept_encoding", "transport.min_size", "transport.read_bufsize")
 
 
-def noted(code: str, **values: Any) -> tuple[str, str]:
-    """Return a code and its sentence, with these values."""
-    return code, ROWS[code]["says"].format(**values)
+def noted(code: str, **values: Any) -> Note:
+    """Return the note of a code: its sentence, with these values."""
+    return Note(code=code, message=ROWS[code]["says"].format(**values))
 
 
 def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
     """Return the notes that the figures of a measurement call for."""
-    found = [
+    return [
         *_of_counts(trial, measured),
         *_of_limit(trial, measured),
         *stalls.notes(measured),
@@ -98,17 +98,12 @@ def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
         *_of_connections(trial),
         *_of_settings(trial, measured.effective),
     ]
-    return [Note(code=code, message=message) for code, message in found]
 
 
 def of_machine(measured: Measurement) -> list[Note]:
     """Return the notes on what kept a client or its server from running, whatever it was to do."""
-    found = [
-        *stalls.notes(measured),
-        *_of_waits(measured),
-        *_of_interference(measured.interference),
-    ]
-    return [Note(code=code, message=message) for code, message in found]
+    of_cores = [*_of_waits(measured), *_of_interference(measured.interference)]
+    return [*stalls.notes(measured), *of_cores]
 
 
 def other_side_is_bottleneck(record: Record) -> bool:
@@ -142,44 +137,10 @@ def of_latency(records: Iterable[Record]) -> list[str]:
     return [*says, *map(LATENCY["warmed"].format, sorted(warmed))]
 
 
-def contention(
-    percent: float | None,
-    wall_s: float | None,
-    side: str = "client",
-    ran_percent: float | None = None,
-) -> list[tuple[str, str]]:
-    """Return the code and the sentence on a side that had to wait for its core; none for little.
-
-    It waited `percent` of a window of `wall_s` seconds, as others had the core, and ran for
-    `ran_percent`.
-    """
-    is_long = (wall_s or 0) >= CORE_LOST_FROM_S
-    least = CONTENDED_PERCENT
-    if is_long and ran_percent is not None:
-        often = MAX_WAIT_SHARE / (1 - MAX_WAIT_SHARE) * ran_percent
-        least = min(least, max(often, MIN_WAITED_PERCENT))
-    if percent is None or percent <= least:
-        return []
-    lost = percent > CORE_LOST_PERCENT and is_long
-    names = {"client": "core-contended core-lost", "server": "server-contended server-core-lost"}
-    return [noted(names[side].split()[lost], percent=percent)]
-
-
-def of_failures(counts: Counts) -> Iterable[tuple[str, str]]:
-    """Yield the codes and sentences on requests that failed."""
-    if counts.failures:
-        again = f", and {counts.retried:,} were sent again" if counts.retried else ""
-        yield noted("failures", counts=counts, again=again)
-    share = counts.failed_share
-    if counts.ok and share > MAX_FAILED_SHARE:
-        code = "failures-most" if share > MOST_FAILED_SHARE else "failures-many"
-        yield noted(code, percent=100 * share)
-
-
-def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_counts(trial: Trial, measured: Measurement) -> Iterable[Note]:
     counts = measured.counts
     if trial.program and measured.server and measured.server.requests == 0:
-        yield "not-called", "the program never called the server"
+        yield Note(code="not-called", message="the program never called the server")
         return
     ended, unsent = 0, float(measured.arrivals.dropped if measured.arrivals else 0)
     if trial.workload.lasts_s:
@@ -200,10 +161,16 @@ def _of_counts(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]
         most = max(counts.failed, key=counts.failed.__getitem__, default="cancelled")
         why, cause = counts.why or most, FAILURES.get(most) or "there is no latency"
         yield noted("all-failed", counts=counts, why=why, cause=cause)
-    yield from of_failures(counts)
+    if counts.failures:
+        again = f", and {counts.retried:,} were sent again" if counts.retried else ""
+        yield noted("failures", counts=counts, again=again)
+    share = counts.failed_share
+    if counts.ok and share > MAX_FAILED_SHARE:
+        code = "failures-most" if share > MOST_FAILED_SHARE else "failures-many"
+        yield noted(code, percent=100 * share)
 
 
-def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_limit(trial: Trial, measured: Measurement) -> Iterable[Note]:
     """Yield the notes on a trial that did more at a time than it may, or faster than it can."""
     counts, server = measured.counts, measured.server
     most = max((one or 0 for one in measured.timeline.in_flight), default=0)
@@ -223,7 +190,7 @@ def _of_limit(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         yield noted("too-fast", wall_s=wall_s, bound_s=bound_s)
 
 
-def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_arrivals(measured: Measurement) -> Iterable[Note]:
     arrivals, counts = measured.arrivals, measured.counts
     if arrivals is None:
         return
@@ -247,15 +214,23 @@ def _of_arrivals(measured: Measurement) -> Iterable[tuple[str, str]]:
         yield noted("dropped", dropped=arrivals.dropped, planned=counts.planned)
 
 
-def _of_waits(measured: Measurement) -> Iterable[tuple[str, str]]:
-    """Yield the notes on cores that others had."""
-    for side, name in ((measured.client, "client"), (measured.server, "server")):
-        if side is not None:
-            waited, ran = side.waited_percent, side.cpu_percent
-            yield from contention(waited, measured.wall_s, name, ran)
+def _of_waits(measured: Measurement) -> Iterable[Note]:
+    """Yield the notes on the sides that had to wait for their core, as others had it."""
+    is_long = (measured.wall_s or 0) >= CORE_LOST_FROM_S
+    for side, contended, lost in (
+        (measured.client, "core-contended", "core-lost"),
+        (measured.server, "server-contended", "server-core-lost"),
+    ):
+        percent, least = side.waited_percent if side else None, CONTENDED_PERCENT
+        if side and side.cpu_percent is not None and is_long:
+            often = MAX_WAIT_SHARE / (1 - MAX_WAIT_SHARE) * side.cpu_percent
+            least = min(least, max(often, MIN_WAITED_PERCENT))
+        if percent is not None and percent > least:
+            is_lost = is_long and percent > CORE_LOST_PERCENT
+            yield noted(lost if is_lost else contended, percent=percent)
 
 
-def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[Note]:
     """Yield the notes on who was busy: the side that is measured is to be the bottleneck."""
     client = measured.client.cpu_percent if measured.client else 0.0
     server = measured.server.cpu_percent if measured.server else None
@@ -271,7 +246,7 @@ def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
         yield noted("server-busy", server=server)
 
 
-def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
+def _of_lag(trial: Trial, measured: Measurement) -> Iterable[Note]:
     lag, latency, client = measured.loop_lag_s, measured.latency_s, measured.client
     # A loop is late where its client is full, as the trial means it to be. One that others keep
     # from its core would fill that time as well; there is another note on that.
@@ -289,7 +264,7 @@ def _of_lag(trial: Trial, measured: Measurement) -> Iterable[tuple[str, str]]:
             return
 
 
-def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
+def _of_interference(found: Interference | None) -> Iterable[Note]:
     if found is None:
         return
     if found.core_shared:
@@ -303,7 +278,7 @@ def _of_interference(found: Interference | None) -> Iterable[tuple[str, str]]:
         yield noted("backlog", dropped=found.listen_drops)
 
 
-def _of_connections(trial: Trial) -> Iterable[tuple[str, str]]:
+def _of_connections(trial: Trial) -> Iterable[Note]:
     if trial.program:
         return
     in_flight, transport = min(trial.slots, trial.requests), trial.transport
@@ -313,7 +288,7 @@ def _of_connections(trial: Trial) -> Iterable[tuple[str, str]]:
         yield noted(code, **shared, most=most, kind=transport.kind)
 
 
-def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _of_settings(trial: Trial, effective: Mapping[str, Any]) -> Iterable[Note]:
     if trial.probes == "bare" or trial.program or not effective:
         return
     asked, in_force = trial.to_dict(), effective.get("transport", {})

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from labkit.record.record import Measurement, Stall
+from labkit.record.record import Measurement, Note, Stall
 from labkit.spec.targets import Command, HttpTarget, PostgresTarget, UrlTarget
 
 if TYPE_CHECKING:
@@ -135,11 +135,11 @@ def unasked(trial: Trial, measured: Measurement) -> list[Stall]:
     return [*of_client, *(one for one in left if one.lasted_s >= min_s)]
 
 
-def notes(measured: Measurement) -> Iterable[tuple[str, str]]:
+def notes(measured: Measurement) -> Iterable[Note]:
     """Yield the notes on who stood still, for how long, and when."""
     suspended_s = measured.interference.suspended_s if measured.interference else None
     if suspended_s is not None and suspended_s >= MIN_NOTED_S:
-        yield "stalled", f"the machine was suspended for {suspended_s:.3g} s"
+        yield Note(code="stalled", message=f"the machine was suspended for {suspended_s:.3g} s")
     wall_s = measured.wall_s or 0.0
     limit_s = min(max(STALL_SHARE * wall_s, MIN_STALL_S), MAX_STALL_S)
     for who, did in (("client", STOOD), ("strategy", "blocked the loop"), ("server", STOOD)):
@@ -151,7 +151,7 @@ def notes(measured: Measurement) -> Iterable[tuple[str, str]]:
             when = "for one request" if at_s is None else f"{at_s:.3g} s after the start"
             more = f", and {len(found) - 1} times more: {all_s:.3g} s in all" if found[1:] else ""
             message = f"the {who} {did} for {longest_s:.3g} s, {when}{more}"
-            yield "stalled" if is_long else "stalled-briefly", message
+            yield Note(code="stalled" if is_long else "stalled-briefly", message=message)
 
 
 def _longest_s(stalls: Iterable[Stall]) -> float:

@@ -22,14 +22,7 @@ from labkit.spec.addresses import MAX_REMOTE_RPS, MAX_REMOTE_S, check_remote, is
 from labkit.spec.parts import KINDS, ROLES, Switches, Workload
 from labkit.spec.registry import MAX_GATHER_ITEMS, STRATEGIES, TAKE_ALL, InFile, Plain
 from labkit.spec.requests import ITEM
-from labkit.spec.targets import (
-    Command,
-    HttpTarget,
-    NoTarget,
-    PostgresTarget,
-    Target,
-    UrlTarget,
-)
+from labkit.spec.targets import Command, HttpTarget, NoTarget, PostgresTarget, Target, UrlTarget
 from labkit.spec.transports import LIBRARIES, SPEAK, AiohttpTransport, ClientTransport, Transport
 from labkit.spec.validation import Part
 

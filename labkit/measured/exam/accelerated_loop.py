@@ -36,6 +36,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, perf_counter, thread_time
+from typing import Any
 
 from labkit.measured.probes.window import ProcessReader
 
@@ -121,10 +122,7 @@ class Loop(asyncio.SelectorEventLoop):
         # Not asyncio's: the clock that it reads may be patched.
         return self._turns.time()
 
-    async def shutdown_default_executor(
-        self,
-        timeout: float | None = None,  # noqa: ASYNC109  # as asyncio has it
-    ) -> None:
+    async def shutdown_default_executor(self, *_: Any, **__: Any) -> None:
         """Wait for threads without the timeout of Python 3.12: that clock would end it at once."""
         await super().shutdown_default_executor()
 

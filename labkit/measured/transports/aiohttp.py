@@ -17,10 +17,10 @@ from aiohttp import hdrs
 from yarl import URL
 
 from labkit.measured.http_framing import TooLarge
-from labkit.measured.probes.phases import Tracer
 from labkit.measured.transports import client, tracing
 from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
+from labkit.measured.transports.tracing import Tracer
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import Request
 from labkit.spec.transports import AiohttpTransport

@@ -18,8 +18,7 @@ from msgspec import Meta
 
 from labkit.errors import BadInput
 from labkit.measured.targets.http import documents, messages
-from labkit.measured.targets.http.messages import Answer, Chunks
-from labkit.measured.targets.http.pacing import BROKEN
+from labkit.measured.targets.http.messages import BROKEN, Answer, Chunks
 from labkit.measured.targets.http.requests import Request
 from labkit.spec import delays, validation
 from labkit.spec.targets import HttpServer

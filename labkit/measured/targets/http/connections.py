@@ -22,7 +22,7 @@ from collections.abc import Hashable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
-from labkit.measured.targets.http import messages, pacing
+from labkit.measured.targets.http import messages
 from labkit.measured.targets.http.engine import Engine, Turn
 from labkit.measured.targets.http.messages import Answer
 
@@ -96,7 +96,7 @@ class SendingConnection(asyncio.Protocol):
             self._closing, self._fault = True, answer.fault
             self._waiting.clear()
             encoded = engine.encode(answer, turn._replace(last=True))
-            self._pieces = pacing.broken(answer, encoded, self._stats.sent)
+            self._pieces = messages.broken(answer, encoded, self._stats.sent)
             self._send_pieces()
         elif answer.is_whole:
             self._add(engine.hello if turn is engine.plain else engine.encode(answer, turn))
@@ -108,7 +108,7 @@ class SendingConnection(asyncio.Protocol):
                 self._finish()
                 return
             chunked = messages.is_chunked(answer.body, turn.head)
-            self._pieces = pacing.body_pieces(answer, self._stats.sent, chunked=chunked)
+            self._pieces = messages.body_pieces(answer, self._stats.sent, chunked=chunked)
             self._send_pieces()
 
     def _send_pieces(self) -> None:
