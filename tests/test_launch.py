@@ -452,13 +452,6 @@ def test_a_function_of_a_script_is_measured_and_the_parent_stays_free(tmp_path: 
 # Targets of one's own
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "::"])
-async def test_a_server_listens_on_loopback_unless_the_caller_names_the_host(host: str) -> None:
-    with pytest.raises(BadInput, match="listens on loopback only"):
-        async with lab.serving(host=host):
-            pass
-
-
 async def test_a_url_is_called_item_by_item_and_a_connector_that_holds_back_is_noted() -> None:
     usual, _ = environment.core_each()
     with serving(core=usual) as server:

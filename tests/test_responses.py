@@ -347,15 +347,38 @@ def test_what_was_whole_is_told_before_what_is_not_is_refused(
     assert begun.answers == told
 
 
-@given(st.binary(max_size=300), st.booleans())
-def test_garbage_is_read_or_refused_and_nothing_else(garbage: bytes, knows: bool) -> None:
-    begun = Read(known=known_from(HELLO + EMPTY) if knows else None)
-    try:
-        begun.reader.receive(HELLO + garbage)
-        begun.reader.end()
-    except BadMessage:
-        pass
-    assert begun.answers[0] == (200, b"hello", True)
+# Bytes that are nearly answers.
+PARTS = [
+    OK,
+    CHUNKED,
+    CONTINUE,
+    HELLO,
+    EMPTY,
+    HELLO[len(OK) : -5],
+    b"3;a=b\r\nabc\r\n",
+    b"0\r\n",
+    b"\r\n",
+]
+nearly = st.lists(st.sampled_from(PARTS) | st.binary(max_size=3), max_size=12).map(b"".join)
+
+
+@given(nearly | st.binary(max_size=300), st.data())
+def test_garbage_is_read_or_refused_alike_wherever_it_is_split(
+    garbage: bytes, data: st.DataObject
+) -> None:
+    def outcome(pieces: Iterable[bytes], known: Known | None) -> list[object]:
+        begun = Read(known)
+        try:
+            begun.receive(pieces)
+            begun.reader.end()
+        except BadMessage:
+            return [*begun.answers, "refused"]
+        return [*begun.answers]
+
+    whole = outcome([HELLO + garbage], None)
+    assert whole[0] == (200, b"hello", True)
+    for known in (None, known_from(HELLO + EMPTY)):
+        assert outcome(split(HELLO + garbage, data), known) == whole
 
 
 # The short way, for one plain answer

@@ -206,7 +206,7 @@ def test_pipelined_requests_are_answered_in_order(server: Running, targets: list
     assert answers == [expected("GET", target) for target in targets]
 
 
-def test_what_follows_the_last_rawis_not_answered(server: Running) -> None:
+def test_what_follows_the_last_is_not_answered(server: Running) -> None:
     with Client(server) as client:
         client.send(requests("/bytes/1") + LAST + requests("/bytes/2", "/bytes/3"))
         assert [client.body() for _ in range(2)] == [b"0", HELLO]
@@ -344,7 +344,7 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(
         assert client.rest() == b""
 
 
-def test_requests_before_what_is_no_raware_answered_first() -> None:
+def test_requests_before_what_is_no_request_are_answered_first() -> None:
     with serving() as server, Client(server) as client:
         client.send(requests("/delay/0.02", "/bytes/1") + b"nonsense\r\n\r\n" + requests("/x"))
         assert [client.answer() for _ in range(2)] == [(200, HELLO), (200, b"0")]
@@ -472,7 +472,7 @@ def test_a_client_that_reads_late_gets_every_answer_in_order() -> None:
     ],
     ids=lambda raw: repr(raw)[:70],
 )
-def test_a_client_that_goes_away_takes_its_rawwith_it(
+def test_a_client_that_goes_away_takes_its_request_with_it(
     server: Running, how: str, in_flight: int, raw: bytes
 ) -> None:
     idle = {"in_flight": 0, "connections_open": 0}
