@@ -83,6 +83,7 @@ lab: $(READY) ## copy the notebooks into labkit-workspace/, open JupyterLab ther
 notebooks: export LABKIT_SCALE := smoke
 notebooks: export LABKIT_LIVE := 0
 notebooks: export LABKIT_RETRY := 0
+notebooks: export UV_OFFLINE := 1
 notebooks: export PYTHONPATH := tests
 notebooks: export LABKIT_STORE := $(CURDIR)/results/notebooks
 notebooks: $(READY) ## run the notebooks and compare what they say with what is stored
@@ -94,6 +95,7 @@ notebooks: $(READY) ## run the notebooks and compare what they say with what is 
 breaks: export LABKIT_SCALE := smoke
 breaks: export LABKIT_LIVE := 0
 breaks: export LABKIT_RETRY := 0
+breaks: export UV_OFFLINE := 1
 breaks: export LABKIT_STORE := $(CURDIR)/results/notebooks
 breaks: $(READY) ## break what each verdict of the notebooks checks, and see its cell fail
 	$(BIN)/python tests/breaks.py $(BREAK)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from factories import make_record
 from machines import checks
 
 import lesson_charts as charts
 from labkit.errors import BadInput
+from labkit.report.study import Run
 
 LOG = checks("charts.toml", "log")
 
@@ -105,6 +107,20 @@ def test_batches_show_round_trips_and_latency_over_the_size() -> None:
     assert "20 at a time in batches of 100: 50 round trips" in chart.alt
 
 
+def test_changes_show_each_stage_with_its_factor_over_the_one_before() -> None:
+    process = {"process.peak_rss_bytes": 50_000_000, "client.cpu_us_per_request": 100.0}
+    runs = [Run(make_record(**process, verdict="warn", warnings=["steal"]))]
+    first = charts.Stage(label="then", changed="", peak_rss_bytes=[1e8], cpu_us=[500.0])
+    chart = charts.changes([first, charts.Stage.of("now", "software", runs)], "Changed")
+    memory, cpu = chart.axes
+
+    assert [bar.get_width() for bar in memory.patches] == pytest.approx([100, 50])
+    assert [bar.get_width() for bar in cpu.patches] == pytest.approx([500, 100])
+    assert [text.get_text() for text in cpu.texts] == ["500", "100  ×0.20 software"]
+    assert "steal" in chart.notes[1]
+    assert "now 50 MB, 100 µs" in chart.alt
+
+
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(BadInput, match="no request that has ended"):
         charts.turns(LOG[-1:], "A log")
@@ -116,3 +132,5 @@ def test_nothing_to_draw_is_refused() -> None:
         charts.by_class({"plain": {"urgent": []}})
     with pytest.raises(BadInput, match="nothing to draw"):
         charts.batches([], delay_s=0.01)
+    with pytest.raises(BadInput, match="nothing to draw"):
+        charts.changes([], "Changed")

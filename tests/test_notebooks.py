@@ -104,6 +104,14 @@ def test_notebook_is_valid_and_of_a_readable_length(path: Path) -> None:
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
+@pytest.mark.parametrize("path", [one for one in NOTEBOOKS if one.stem >= "16"])
+def test_a_lesson_is_short(path: Path) -> None:
+    texts = [cell.source.split() for cell in read(path).cells if cell.cell_type == "markdown"]
+
+    assert max(map(len, texts)) <= 120
+    assert sum(map(len, texts)) <= 1_500
+
+
 @every
 def test_notebook_is_stored_stripped(path: Path) -> None:
     notebook = read(path)
@@ -117,7 +125,9 @@ def test_notebook_is_stored_stripped(path: Path) -> None:
     shared = {"kernelspec": kernel, "language_info": {"name": "python"}}
     assert notebook.metadata == {**shared, "labkit": info}
     solved = {"jupyter": FOLDED, "tags": sorted({*TAGS, SOLUTION})}
-    kinds = ({}, {"tags": sorted(TAGS)}, solved, {**solved, "tags": [SOLUTION]})
+    verdict = {"tags": sorted(TAGS)}
+    kinds = [{}, verdict, {**verdict, "jupyter": {"source_hidden": True}}]
+    kinds += [solved, {**solved, "tags": [SOLUTION]}]
     assert all(cell.metadata in kinds for cell in notebook.cells)
     assert all(not cell.outputs for cell in code(notebook) if not tags(cell) >= TAGS)
     # nbval takes a cell with an output but without a count for one that was never run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lesson_charts.batch_sizes import Batched, batches
+from lesson_charts.changes import Stage, changes
 from lesson_charts.classes import by_class
 from lesson_charts.codings import Coded, break_even, break_even_rate, codecs
 from lesson_charts.omission import corrected
@@ -11,10 +12,12 @@ from lesson_charts.server_log import turns
 __all__ = [
     "Batched",
     "Coded",
+    "Stage",
     "batches",
     "break_even",
     "break_even_rate",
     "by_class",
+    "changes",
     "codecs",
     "corrected",
     "turns",
