@@ -13,11 +13,14 @@ import aiohttp
 import pytest
 from machines import GOOD, checks, machine
 
-from labkit.cli import doctor as command
+from labkit.cli import doctor as commands
+from labkit.cli.options import described
 from labkit.lab import doctor
 from labkit.lab.doctor import Machine, MachineCheck, Status
 from labkit.launch import environment
 from labkit.record.codes import CODES
+
+command = described(commands.doctor, "doctor")
 
 
 def found(name: str, of: Machine) -> MachineCheck | None:
@@ -79,7 +82,7 @@ def test_the_command_shows_checks_advice_and_a_conclusion_and_fails_only_where_o
     monkeypatch.setattr(doctor, "read", lambda: machine(**changes))
     for where in (None, "-"):
         with pytest.raises(SystemExit) if "cannot" in sentence else nullcontext() as ended:
-            command.doctor(json=where)
+            command(json=where)
         assert ended is None or ended.value.code == 1
     text, _, written = capsys.readouterr().out.partition("\n{")
     lines, data = text.splitlines(), json.loads("{" + written)
@@ -96,9 +99,9 @@ def test_the_command_shows_checks_advice_and_a_conclusion_and_fails_only_where_o
 
 
 def test_the_command_lists_every_code(capsys: pytest.CaptureFixture[str]) -> None:
-    command.doctor(guards=True)
+    command(guards=True)
     text = capsys.readouterr().out
-    command.doctor(guards=True, json="-")
+    command(guards=True, json="-")
     written = json.loads(capsys.readouterr().out)
 
     assert [one["code"] for one in written["guards"]] == list(CODES)

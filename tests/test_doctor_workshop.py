@@ -14,7 +14,8 @@ from factories import make_record
 from machines import GOOD, checks, machine
 from programs import labkit
 
-from labkit.cli import doctor as command
+from labkit.cli import doctor as commands
+from labkit.cli.options import described
 from labkit.errors import TrialFailed
 from labkit.lab import workshop
 from labkit.lab.workshop import Readiness, Tried
@@ -27,6 +28,7 @@ UNCOUNTED = SimpleNamespace(**vars(NEEDS[0]) | {"name": "12_the_ledger", "worksh
 LAB, KERNEL = ("4.6.6", False, 0.9), (f"runs {sys.prefix}", False, 1.26)
 TAKES = "scale workshop will take about 60 minutes of computing in all"
 DIED = {"tried": {"record": TrialFailed("it died")}}
+command = described(commands.doctor, "doctor")
 
 
 def measured(ok: int = 2_000, cpu_us: float | None = 100.0, efficiency: float = 0.95) -> Record:
@@ -101,7 +103,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
     monkeypatch.setattr(launcher, "run", run)
     monkeypatch.setattr("labkit.lab.doctor.read", lambda: GOOD)
     ending(monkeypatch, {"out": f"runs {sys.prefix}\n"})
-    command.doctor(workshop=True)
+    command(workshop=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(NAMES) + 2
     assert lines[-1].startswith("Ready; scale workshop will take about ")
@@ -111,7 +113,7 @@ def test_the_command_reads_what_the_notebooks_need_and_fails_where_one_cannot_ru
     without = machine(missing=frozenset({"uvloop"}))
     monkeypatch.setattr("labkit.lab.doctor.read", lambda: without)
     with pytest.raises(SystemExit, match="1"):
-        command.doctor(workshop=True, json="-")
+        command(workshop=True, json="-")
     written = json.loads(capsys.readouterr().out)
     assert written["ready"] == "no"
     assert [one["name"] for one in written["checks"]] == NAMES

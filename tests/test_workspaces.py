@@ -20,6 +20,7 @@ from programs import labkit
 from labkit import paths
 from labkit.cli import notebooks, servers
 from labkit.cli.notebooks import NotebookInfo, copied, digest, index_page, prepare, steps
+from labkit.cli.options import Asked
 from labkit.cli.servers import JUPYTER_CONFIG
 from labkit.errors import BadInput, LabError, NotInstalled
 from labkit.record import store
@@ -422,7 +423,7 @@ def test_jupyterlab_must_be_installed(monkeypatch: pytest.MonkeyPatch, mine: Pat
     monkeypatch.setattr(servers, "find_spec", lambda name: None)
 
     with pytest.raises(NotInstalled, match=r"pip install 'labkit\[lab\]'"):
-        servers.open_lab(mine)
+        servers.open_lab(Asked(workspace=mine, copy_only=False))
     assert not mine.exists()
 
 

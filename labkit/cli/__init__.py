@@ -64,10 +64,9 @@ def _application(name: str, commands: Commands) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for word, command in commands.items():
-        rows = options.TABLES["command"][f"{name} {word}".removeprefix("labkit ")]
-        epilog = f"Example: {rows['example']}"
-        whole = options.described(command, options.TABLES["shared"] | rows)
-        app.command(word, cls=Command, epilog=epilog)(whole)
+        whole_name = f"{name} {word}".removeprefix("labkit ")
+        epilog = f"Example: {options.TABLES['command'][whole_name]['example']}"
+        app.command(word, cls=Command, epilog=epilog)(options.described(command, whole_name))
     return app
 
 

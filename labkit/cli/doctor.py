@@ -6,6 +6,7 @@ from typing import Any
 
 from labkit import paths
 from labkit.cli import options, terminal
+from labkit.cli.options import Asked
 from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.launch import pythons
@@ -13,34 +14,27 @@ from labkit.report.html import Table
 from labkit.spec.trial import Trial
 
 
-def doctor(
-    *,
-    guards: bool = False,
-    audit: bool = False,
-    workshop: bool = False,
-    comparisons: int = 50,
-    json: str | None = None,
-) -> None:
+def doctor(asked: Asked) -> None:
     """Say whether this machine can measure.
 
     Says what to do where it cannot.
 
     The exit status is 1 where something that is found bad has to be mended first.
     """
-    options.check_file("--json", json)
+    options.check_file("--json", asked.json)
     lines, failed = [], False
     data: Any
-    if guards:
+    if asked.guards:
         from labkit.record.codes import CODES
 
         data = {"guards": list(CODES.values())}
         for code in CODES.values():
             verdict = terminal.coloured(code.verdict, 9)
             lines += [f"{verdict}  {code.code:<17}  {code.when}", f"{'':<28}  -> {code.do}"]
-    elif audit:
+    elif asked.audit:
         from labkit.lab import facade
 
-        error = terminal.wait(facade.audit(comparisons, reporter=terminal.reporter()))
+        error = terminal.wait(facade.audit(asked.comparisons, reporter=terminal.reporter()))
         lines, data = [error.text()], error.to_dict()
     else:
         from labkit.cli import notebooks
@@ -48,7 +42,7 @@ def doctor(
         from labkit.lab import workshop as workshops
 
         examination: machines.Examination
-        if workshop:
+        if asked.workshop:
             examine = workshops.examine(notebooks.read_all(paths.notebooks()))
             examination = terminal.wait(examine, stored="nothing of it is stored")
         else:
@@ -60,46 +54,40 @@ def doctor(
             lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
         lines += ["", examination.conclusion()]
         data, failed = examination.to_dict(), bool(examination.with_status("bad"))
-    terminal.show("\n".join(lines), json, data, with_colours=True)
+    terminal.show("\n".join(lines), asked.json, data, with_colours=True)
     if failed:
         raise SystemExit(1)
 
 
-def list_environments(*, json: str | None = None) -> None:
+def list_environments(asked: Asked) -> None:
     """List the environments that are built, the one used last at the end."""
-    options.check_file("--json", json)
+    options.check_file("--json", asked.json)
     found, where = pythons.listed(), paths.environments()
     shown = [one | {"bytes": f"{one['bytes'] / 1e6:.0f} MB"} for one in found]
     rows = [[*map(str, one.values())] for one in shown]
     headers = ["key", "python", "packages", "for", "used", "size"]
     table = Table(headers=headers, rows=rows, left=5)
     text = f"{table.text()}\n\nin {where}" if found else f"No environment in {where} yet."
-    terminal.show(text, json, {"folder": str(where), "environments": found})
+    terminal.show(text, asked.json, {"folder": str(where), "environments": found})
 
 
-def build(
-    packages: list[str] | None = None,
-    *,
-    python: str | None = None,
-    client: bool = False,
-    json: str | None = None,
-) -> None:
+def build(asked: Asked) -> None:
     """Build an environment: a Python, and packages for it.
 
     A trial with the same --python and --packages takes it from the cache then, also offline.
     """
-    options.check_file("--json", json)
-    trial = Trial(python=python, packages=packages or [])
-    there = pythons.with_client(trial) if client else pythons.bare(trial)
+    options.check_file("--json", asked.json)
+    trial = Trial(python=asked.python, packages=asked.packages or [])
+    there = pythons.with_client(trial) if asked.client else pythons.bare(trial)
     terminal.wait(there.build(terminal.note))
     data = {"key": there.key, "folder": str(there.folder), **there.known}
-    terminal.show(f"{there.key}  {there}  {there.folder}", json, data)
+    terminal.show(f"{there.key}  {there}  {there.folder}", asked.json, data)
 
 
-def remove(keys: list[str] | None = None, *, all: bool = False) -> None:
+def remove(asked: Asked) -> None:
     """Remove environments, each by its key."""
-    if not (keys or all):
+    if not (asked.keys or asked.all):
         raise BadInput("KEY is missing: name an environment, or give --all")
-    for key in [one["key"] for one in pythons.listed()] if all else keys or ():
+    for key in [one["key"] for one in pythons.listed()] if asked.all else asked.keys:
         pythons.remove(key)
         terminal.say(f"removed {key}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -17,58 +18,43 @@ from labkit.launch import preflight
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
 from labkit.spec.registry import STRATEGIES
-from labkit.spec.targets import TARGETS
+from labkit.spec.targets import TARGETS, HttpServer
 from labkit.spec.transports import TRANSPORTS
 from labkit.spec.trial import Trial
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
+# What a command was asked for: the value of each of its options, and what was made of each group.
+Asked = SimpleNamespace
 
 TABLES = paths.table("options.toml")
-_TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "flag": bool}
-
-
-def described(command: Command, rows: Mapping[str, Any]) -> Command:
-    """Give a command's own parameters what their rows say; typer reads it in their annotations.
-
-    What is off by default has no option that switches it off.
-    """
-    parameters = []
-    for one in inspect.signature(command, eval_str=True).parameters.values():
-        row = dict(rows.get(one.name, {}))
-        kind = typer.Argument if row.pop("argument", False) else typer.Option
-        flags = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
-        added: Any = Annotated[one.annotation, kind(*flags, **row)]
-        is_added = get_origin(one.annotation) is Annotated
-        parameters.append(one if is_added else one.replace(annotation=added))
-    return _with_parameters(command, parameters)
-
-
-def _with_parameters(command: Command, parameters: Sequence[inspect.Parameter]) -> Command:
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer's
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command
+TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "whole": int, "flag": bool}
 
 
 def options_of(
-    table: str, default: Callable[[str], Any] = str, type_of: Callable[[str], Any] = str
-) -> dict[str, Any]:
-    """Return an annotated option for each row of a table of `data/options.toml`.
+    rows: Mapping[str, Any], usual: Callable[[str], Any] = str, type_of: Callable[[str], Any] = str
+) -> list[Parameter]:
+    """Return a parameter for each row, of which typer makes an option or an argument.
 
-    A row without a type is a setting, whose field `default` and `type_of` know. Its value stays
-    text: the field checks it, in one sentence.
+    A row without a type is a setting, whose field `usual` and `type_of` know. Its value stays text:
+    the field checks it, in one sentence.
     """
-    options = {}
+    options = []
     kinds = {"strategy": STRATEGIES, "target": TARGETS, "transport": TRANSPORTS}
-    for name, given in TABLES[table].items():
+    for name, given in rows.items():
         row = {"flags": [f"--{name.removesuffix('_s').replace('_', '-')}"], **given}
-        flags, usual = row.pop("flags"), row.pop("default", None)
+        flags, default = row.pop("flags"), row.pop("default", None)
         if "type" not in row:
-            type_ = str if usual else type_of(name)
+            type_ = str if default else type_of(name)
             words = get_args(type_) if get_origin(type_) is Literal else kinds.get(name, ())
-            row["help"] += f" [{usual or default(name)}]"
-            row["autocompletion"] = _completer(list(words))
-        kind = _TYPES[row.pop("type", "text")]
-        options[name] = Annotated[kind | None, typer.Option(*flags, **row)]
+            row["help"] += f" [{default or usual(name)}]"
+            row["autocompletion"], default = _completer(list(words)), None
+        kind = TYPES[row.pop("type", "text")]
+        is_argument, is_needed = row.pop("argument", False), row.pop("needed", False)
+        typed: Any = kind if is_needed or default is not None else kind | None
+        option = typer.Argument(**row) if is_argument else typer.Option(*flags, **row)
+        usually = Parameter.empty if is_needed else default
+        how: Any = {"default": usually, "annotation": Annotated[typed, option]}
+        options.append(Parameter(name, Parameter.KEYWORD_ONLY, **how))
     return options
 
 
@@ -79,38 +65,6 @@ def _completer(words: Sequence[str]) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
-
-
-def takes(
-    options: Mapping[str, Any], first: Callable[[dict[str, Any]], Any]
-) -> Callable[[Command], Command]:
-    """Give a command more options; `first` makes its first argument of those that were given.
-
-    typer makes an option of each parameter in a function's signature, and asks its annotations for
-    the types: so the returned function has a signature with the options. The command's own without
-    a default come before them, since help lists all in this order.
-    """
-
-    def decorate(command: Command) -> Command:
-        own = inspect.signature(command, eval_str=True)
-        _, *others = own.parameters.values()
-        added = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-            for name, kind in options.items()
-        ]
-        required = [one for one in others if one.default is inspect.Parameter.empty]
-        parameters = [*required, *added, *(one for one in others if one not in required)]
-
-        @wraps(command)
-        def with_options(*before: Any, **given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in options}
-            made = first({k: v for k, v in chosen.items() if v is not None})
-            return command(made, *before, **given)
-
-        # The same command, as typer sees it.
-        return _with_parameters(with_options, parameters)  # type: ignore[return-value]
-
-    return decorate
 
 
 def trial(given: Mapping[str, Any]) -> Trial:
@@ -132,12 +86,6 @@ def trial(given: Mapping[str, Any]) -> Trial:
 
 
 _USUAL = Trial()
-# Gives a command the options that describe a trial; it gets the `Trial` as first argument.
-_OPTIONS = options_of("trial", _USUAL.get, _USUAL.type_of) | options_of("any_trial")
-takes_trial = takes(_OPTIONS, trial)
-
-
-WANTED = options_of("wanted")
 _OF_BASELINE = {"baseline", "tolerance", "by", "unlike", "markdown"}
 
 
@@ -165,8 +113,48 @@ class Wanted:
             self.baseline = asked if self.baseline is not None or self.save else None
 
 
-# Gives a command such options; it gets what is `Wanted` as its first argument.
-takes_wanted = takes(WANTED, Wanted)
+def server(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the synthetic server."""
+    texts = {"port": "8080", **given}
+    types = validation.types_of(HttpServer)
+    return {name: validation.from_text(name, text, types[name]) for name, text in texts.items()}
+
+
+# The options of each group, and what is made of those that were given.
+_OF_TRIAL = options_of(TABLES["trial"], _USUAL.get, _USUAL.type_of)
+_OF_SERVER = partial(getattr, HttpServer()), validation.types_of(HttpServer).__getitem__
+GROUPS: Mapping[str, tuple[Sequence[Parameter], Callable[[dict[str, Any]], Any]]] = {
+    "trial": ([*_OF_TRIAL, *options_of(TABLES["any_trial"])], trial),
+    "wanted": (options_of(TABLES["wanted"]), Wanted),
+    "server": (options_of(TABLES["serve"], *_OF_SERVER), server),
+}
+
+
+def described(command: Command, name: str) -> Command:
+    """Return what typer calls: it takes the options that `name` has in `data/options.toml`.
+
+    The command takes all of them as one `Asked`. typer makes an option of each parameter in a
+    function's signature, and asks its annotations for the types. Help lists them in this order,
+    those that are needed first.
+    """
+    rows, shared = TABLES["command"][name], TABLES["shared"]
+    own = {one: shared.get(one, {}) | rows.get(one, {}) for one in rows["options"]}
+    groups = {group: GROUPS[group] for group in rows.get("takes", ())}
+    parameters = [*(one for options, _ in groups.values() for one in options), *options_of(own)]
+    parameters.sort(key=lambda one: one.default is not Parameter.empty)
+
+    @wraps(command)
+    def call(**given: Any) -> Any:
+        values = {one.name: one.default for one in parameters} | given
+        asked = Asked(**{one: values[one] for one in own})
+        for group, (options, make) in groups.items():
+            chosen = {one.name: values[one.name] for one in options}
+            vars(asked)[group] = make({k: v for k, v in chosen.items() if v is not None})
+        return command(asked)
+
+    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer's
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    return call
 
 
 def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import labkit as lab
 from labkit import paths
 from labkit.cli import options, terminal
+from labkit.cli.options import Asked
 from labkit.errors import NotInstalled
 from labkit.escaping import cell
 
@@ -17,7 +17,7 @@ from labkit.escaping import cell
 LISTED: list[str] = paths.table("tables.toml")["listed"]
 
 
-def list_records(*, last: int = 20, json: str | None = None) -> None:
+def list_records(asked: Asked) -> None:
     """List the records, oldest first.
 
     A file in the store that holds no readable record is left out, and named on standard error.
@@ -25,11 +25,11 @@ def list_records(*, last: int = 20, json: str | None = None) -> None:
     from labkit.record.store import Damaged, readable
     from labkit.report import tables
 
-    options.check_file("--json", json)
+    options.check_file("--json", asked.json)
     store = lab.Store()
     found = list(store.scan())
     records = list(readable(found))
-    shown = records[-last:]
+    shown = records[-asked.last :]
     ids = {one.id for one in shown}
     text = f"No record in {store.folder} yet; 'labkit run' makes one."
     if records:
@@ -42,25 +42,19 @@ def list_records(*, last: int = 20, json: str | None = None) -> None:
         for one in found
         if isinstance(one, Damaged) or one.id in ids
     ]
-    terminal.show(text, json, {"records": listed})
+    terminal.show(text, asked.json, {"records": listed})
 
 
-def show(
-    record_id: str,
-    *,
-    chart: Path | None = None,
-    metric: str = "timeline",
-    json: str | None = None,
-) -> None:
+def show(asked: Asked) -> None:
     """Show one record whole."""
-    options.check_file("--json", json)
-    write_chart = options.chart_writer(chart, metric, of_one=True)
-    run = lab.Run(lab.Store().get(record_id))
+    options.check_file("--json", asked.json)
+    write_chart = options.chart_writer(asked.chart, asked.metric, of_one=True)
+    run = lab.Run(lab.Store().get(asked.record_id))
     write_chart(run)
-    terminal.show(run.text(), json, run.record.to_dict())
+    terminal.show(run.text(), asked.json, run.record.to_dict())
 
 
-def export(*, csv: str | None = None, parquet: str | None = None, json: str | None = None) -> None:
+def export(asked: Asked) -> None:
     """Write all records as CSV, Parquet or JSON.
 
     CSV and Parquet are one table with a row a record: what describes it, its URL, its path and
@@ -69,6 +63,7 @@ def export(*, csv: str | None = None, parquet: str | None = None, json: str | No
     """
     from labkit.stats import frames
 
+    csv, parquet, json = asked.csv, asked.parquet, asked.json
     for option, where in (("--csv", csv), ("--parquet", parquet), ("--json", json)):
         options.check_file(option, where)
     if parquet is not None and find_spec("pyarrow") is None:

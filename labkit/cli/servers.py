@@ -11,39 +11,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from labkit import paths
 from labkit.cli import terminal
-from labkit.cli.options import TABLES, options_of, takes
+from labkit.cli.options import TABLES, Asked
 from labkit.errors import BadInput, NotInstalled
-from labkit.spec import validation
 from labkit.spec.targets import HttpServer
 from labkit.spec.validation import refusal
 
-_TYPES = validation.types_of(HttpServer)
 
-
-def _values(texts: Mapping[str, str]) -> dict[str, Any]:
-    texts = {"port": "8080", **texts}
-    return {name: validation.from_text(name, text, _TYPES[name]) for name, text in texts.items()}
-
-
-@takes(options_of("serve", partial(getattr, HttpServer()), _TYPES.__getitem__), _values)
-def serve(
-    settings: dict[str, Any],
-    *,
-    allow_remote: str | None = None,
-    tls: bool = False,
-    json: bool = False,
-) -> None:
+def serve(asked: Asked) -> None:
     """Run the synthetic HTTP server until Ctrl-C."""
-    server = HttpServer(**settings, announce_json=json, allow_remote=allow_remote, tls=tls)
+    more = {"announce_json": asked.json, "allow_remote": asked.allow_remote, "tls": asked.tls}
+    server = HttpServer(**asked.server, **more)
     # The server replaces this process: it carries nothing of this one and gets its signals.
     module, job = "labkit.measured.targets.http", msgspec.json.encode(server).decode()
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, job])  # noqa: S606  # our own
@@ -52,15 +36,7 @@ def serve(
 JUPYTER_CONFIG = Path(__file__).resolve().parent / "jupyter_config"
 
 
-def open_lab(
-    workspace: Path | None = None,
-    *,
-    restore: bool = False,
-    copy_only: bool = False,
-    edit: bool = False,
-    browser: bool = True,
-    port: int = 8888,
-) -> None:
+def open_lab(asked: Asked) -> None:
     """Open JupyterLab on the notebooks.
 
     Copies them into a folder of your own, and opens their index.
@@ -68,20 +44,21 @@ def open_lab(
     What you changed there is never written over: a newer version is put beside it. What you measure
     is stored there too, in data/runs.
     """
-    if not copy_only and find_spec("jupyterlab") is None:
+    if not asked.copy_only and find_spec("jupyterlab") is None:
         raise NotInstalled("labkit lab", "jupyterlab", "lab")
-    if edit:
-        folder, page = checkout_notebooks(workspace), "00_start_here.ipynb"
+    if asked.edit:
+        folder, page = checkout_notebooks(asked.workspace), "00_start_here.ipynb"
     else:
         from labkit.cli import notebooks as copies  # takes a while
 
         # That which the current folder is in, else one to be made below that folder.
-        folder = workspace or paths.workspace() or Path("labkit-workspace")
-        done = copies.prepare(folder, restore=restore)
+        folder = asked.workspace or paths.workspace() or Path("labkit-workspace")
+        done = copies.prepare(folder, restore=asked.restore)
         folder, page = done.folder, copies.INDEX
         terminal.say(done.text())
-    if not copy_only:
-        start = jupyter_start(folder, os.environ, page=page, browser=browser, port=port)
+    if not asked.copy_only:
+        how = {"browser": asked.browser, "port": asked.port}
+        start = jupyter_start(folder, os.environ, page=page, **how)
         sys.stdout.flush()
         os.execve(sys.executable, *start)  # noqa: S606  # our own interpreter
 

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import labkit as lab
 from labkit.cli import options, terminal
-from labkit.cli.options import Wanted, takes_wanted
+from labkit.cli.options import Asked
 
 if TYPE_CHECKING:
     from labkit.report.file_study import FileStudy
 
 
-@takes_wanted
-def reproduce(
-    wanted: Wanted,
-    name: str,
-    *,
-    scale: str | None = None,
-    repeats: int | None = None,
-    programs: str | None = None,
-    save_reference: Path | None = None,
-    allow_commands: bool = False,
-    json: str | None = None,
-) -> None:
+def reproduce(asked: Asked) -> None:
     """Run a published benchmark again.
 
     Writes a report, into a folder in results without --out: published figures beside measured
@@ -35,21 +24,22 @@ def reproduce(
     from labkit.spec import validation
     from labkit.studies import study_file
 
+    name, repeats, reference = asked.name, asked.repeats, asked.save_reference
     if name == "list":
         rows = [[one.id, one.title] for one in study_file.benchmarks()]
         says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' every one of them."
         _list(["benchmark", "what it is"], rows, says)
         return
 
-    scale, runs, minutes = scale or lab.default_scale(), 0, 0.0
-    if name == "all" and save_reference is not None:
+    scale, runs, minutes = asked.scale or lab.default_scale(), 0, 0.0
+    if name == "all" and reference is not None:
         raise validation.refusal("of-all", what="--save-reference")
     files = study_file.benchmarks() if name == "all" else [study_file.load(name)]
-    called = Path(name).stem
+    called, wanted = Path(name).stem, asked.wanted
     wanted.out = wanted.out or Path("results") / f"{called}-{scale}"
     options.check_folder("--out", wanted.out)
-    options.check_file("--save-reference", save_reference)
-    of_then: Any = False if programs == "none" else programs
+    options.check_file("--save-reference", reference)
+    of_then: Any = False if asked.programs == "none" else asked.programs
     for file in files:
         planned = file.scale(scale)
         times = planned.repeats if repeats is None else repeats
@@ -60,20 +50,19 @@ def reproduce(
     terminal.note(f"{called} at scale {scale}: {runs} runs{about}")
 
     def save(found: FileStudy) -> None:
-        if save_reference is not None and not terminal.all_failed(found.records):
-            stored.save_reference(found, save_reference)
+        if reference is not None and not terminal.all_failed(found.records):
+            stored.save_reference(found, reference)
 
     how: dict[str, Any] = {"scale": scale, "repeats": repeats, "programs": of_then}
-    how |= {"allow_commands": allow_commands, "baseline": wanted.baseline}
-    start = partial(lab.reproduce, name, **how)
-    terminal.perform(start, wanted=wanted, save=save, json=json)
+    how |= {"allow_commands": asked.allow_commands, "baseline": wanted.baseline}
+    terminal.perform(partial(lab.reproduce, name, **how), asked, save=save)
 
 
-def list_claims(json: str | None = None) -> None:
+def list_claims(asked: Asked) -> None:
     """List the claims and their sources."""
     from labkit.studies import study_file
 
-    options.check_file("--json", json)
+    options.check_file("--json", asked.json)
     file = study_file.load("claims")
     listed: list[dict[str, Any]] = [
         {
@@ -87,7 +76,7 @@ def list_claims(json: str | None = None) -> None:
         }
         for claim in file.claims
     ]
-    if json != "-":
+    if asked.json != "-":
         rows = []
         for one in listed:
             says = "; ".join(filter(None, [one["says"], one["not_testable"]]))
@@ -95,47 +84,34 @@ def list_claims(json: str | None = None) -> None:
         headers = ["claim", "status", "what is claimed", "source"]
         says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
         _list(headers, rows, says)
-    terminal.write_json(json, {"claims": listed})
+    terminal.write_json(asked.json, {"claims": listed})
 
 
-def check(
-    ids: list[str] | None = None,
-    *,
-    scale: str | None = None,
-    repeats: int | None = None,
-    chart: Path | None = None,
-    json: str | None = None,
-) -> None:
+def check(asked: Asked) -> None:
     """Check claims by experiment.
 
     The verdict is holds, refuted or inconclusive, beside the measured effect and its interval.
     """
-    start = partial(lab.check_claims, ids, scale=scale, repeats=repeats)
-    terminal.perform(start, save=options.chart_writer(chart), json=json)
+    start = partial(lab.check_claims, asked.ids, scale=asked.scale, repeats=asked.repeats)
+    terminal.perform(start, asked, save=options.chart_writer(asked.chart))
 
 
-def ladder(
-    *,
-    short: bool = False,
-    rungs: str | None = None,
-    repeats: int | None = None,
-    chart: Path | None = None,
-    json: str | None = None,
-) -> None:
+def ladder(asked: Asked) -> None:
     """Measure what each layer of a client costs.
 
     Climbs from a new session for each request to pipelining, and on to other load generators.
     """
     from labkit.studies import study_file
 
+    rungs = asked.rungs
     if rungs == "list":
         rows = [[arm.id, arm.why] for arm in study_file.load("ladder").arms]
         says = "'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed."
         _list(["rung", "what it changes"], rows, says)
         return
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
-    start = partial(lab.ladder, chosen, short=short, repeats=repeats)
-    terminal.perform(start, save=options.chart_writer(chart), json=json)
+    start = partial(lab.ladder, chosen, short=asked.short, repeats=asked.repeats)
+    terminal.perform(start, asked, save=options.chart_writer(asked.chart))
 
 
 def _list(headers: list[str], rows: list[list[str]], says: str) -> None:

@@ -120,16 +120,15 @@ def reporter() -> Reporter:
 
 def perform(
     start: Callable[..., Coroutine[Any, Any, Any]],
+    asked: options.Asked,
     *,
-    json: str | None,
-    wanted: options.Wanted | None = None,
     save: Callable[[Any], object] = lambda outcome: None,
     text: Callable[[Any], str] = lambda outcome: str(outcome.text()),
     stored: str = STORED,
 ) -> None:
     """Wait for what `start` makes of a `reporter`, write the files asked for, show the outcome.
 
-    Refuses a place for `json` that cannot be written before it starts.
+    Refuses a place for `--json` that cannot be written before it starts.
 
     `save` writes files of its own. `stored` says what there is after Ctrl-C. Ends with status 1
     where all of its records failed; a trial that failed is shown by what its record has, and
@@ -137,7 +136,7 @@ def perform(
     """
     from labkit.report.study import Outcome, Run  # takes a while
 
-    wanted = wanted or options.Wanted({})
+    wanted, json = getattr(asked, "wanted", options.Wanted({})), asked.json
     options.check_file("--json", json)
     try:
         outcome = wait(start(reporter=reporter()), stored=stored)
