@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 from counted import cancel
-from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
 from machines import checks
 from servers import noted_children
 
@@ -30,6 +29,7 @@ from labkit.spec.trial import Trial
 from labkit.stats import metrics
 from labkit.stats.comparisons import RANKED, rank_all
 from tests.factories import make_record
+from wrong_answers.strategies import BROKEN, SOUND, by_the_wall, in_a_cell
 
 TRIAL = Trial(requests=100, limit=10, transport="wire", delay="0.005")
 

@@ -14,7 +14,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from entrants import BROKEN, SOUND, by_the_wall, in_a_cell
 from machines import checks
 
 from labkit.measured import strategies
@@ -23,6 +22,7 @@ from labkit.measured.exam.examiner import examine
 from labkit.measured.exam.run import Calls, described
 from labkit.record.exam import ExamResult
 from labkit.report.arena import Examined, judge
+from wrong_answers.strategies import BROKEN, SOUND, by_the_wall, in_a_cell
 
 FAULTS = {"over-limit", "loses-items", "repeats-items", "swallows-failures", "unbounded-tasks"}
 FAULTS |= {"stops-at-first-failure", "leaves-tasks-behind", "polls-hot"}

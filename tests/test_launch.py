@@ -24,7 +24,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from entrants import a_bare_loop, everything_at_once, in_a_cell
 from machines import checks
 from servers import SERVER, WORKER, Ran, hostile, noted_children, ran, serving
 
@@ -39,6 +38,7 @@ from labkit.spec import delays
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.trial import Trial
+from wrong_answers.strategies import a_bare_loop, everything_at_once, in_a_cell
 
 CORES = os.sched_getaffinity(0)
 # From 3.13 on Python itself has freed a large block once aiohttp is imported.

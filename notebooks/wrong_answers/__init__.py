@@ -1,7 +1,7 @@
 """Plausible wrong answers: the exercise, the answer, words of what is said.
 
 `values.toml` has those that are values, trials or study files, `WRONG` in each module those that
-are functions.
+are functions. `strategies` are those that an exam is tested with.
 """
 
 from __future__ import annotations

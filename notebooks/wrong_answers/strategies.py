@@ -1,4 +1,4 @@
-"""Strategies as learners write them: sound ones, and ones with a fault. Holds no test.
+"""Strategies as learners write them, which an exam is tested with: sound ones, and faulty ones.
 
 `SOUND` has no fault. `BROKEN` is named by the fault and the way it came about; all but those of
 failing items are decorated, so that the one fault is the only one.
