@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ CLIENT = checks("own_programs.toml", "programs")["client"]
 # Leaves a process that has lost its parent, and fails.
 CARELESS = (
     "import os, sys, time; os.fork() or os.setsid() or os.fork() or time.sleep(60); sys.exit(3)"
+)
+# Is stopped by a signal, and goes on by one from a process of its own.
+STOPPED = (
+    "import os, signal as s, time\n"
+    "if os.fork(): os.kill(os.getpid(), s.SIGSTOP), os.wait()\n"
+    "else: time.sleep(0.4), os.kill(os.getppid(), s.SIGCONT)"
 )
 TRIAL = Trial(requests=40, limit=4, delay="randint(1,3)*0.01")
 STATS: dict[str, Any] = {"requests": 40, "max_in_flight": 4, "delay": "randint(1,3)*0.01"}
@@ -61,6 +68,8 @@ async def test_a_program_is_an_arm_like_any_other_measured_from_outside(tmp_path
     assert second.floor_s is None
     peak, cpu_s = map(float, first.effective["program"]["output"].split())
     assert first.process.peak_rss_bytes == pytest.approx(peak, rel=0.01)
+    assert 0 < first.figures["requests_s"] < first.wall_s
+    assert first.figures["requests_efficiency"] == first.floor_s / first.figures["requests_s"]
     assert first.client.peak_rss_bytes == first.process.peak_rss_bytes > 30_000_000
     used_s = first.process.cpu_user_s + first.process.cpu_system_s
     assert cpu_s <= used_s < cpu_s + 0.1
@@ -83,14 +92,17 @@ async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) 
     trial = Trial(program=f'{sys.executable} -c "{CARELESS}"', target="none")
     with pytest.raises(TrialFailed, match=r"python.* \(exit status 3\)"):
         await lab.run(trial, store=store)
+    stopped = Trial(program=f"{sys.executable} -c '{STOPPED}'", target="none")
+    await lab.run(stopped, store=store)
     late = Trial(program=f'{sys.executable} -c "import time; time.sleep(60)"', target="none")
     with pytest.raises(TrialFailed, match="passed its deadline of 1 s"):
         await lab.run(late.replace(deadline_s=1), store=store)
 
-    failed, ended = store.records()
+    failed, still, ended = store.records()
 
     assert {"program-failed", "children-left"} <= {note.code for note in failed.warnings}
     assert failed.throughput_rps is None
+    assert (still.verdict, [one.who for one in still.stalls]) == ("invalid", ["client"])
     assert "deadline" in {note.code for note in ended.warnings}
     words = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
     assert not any("time.sleep(60)" in " ".join(one) for one in words)
@@ -110,8 +122,10 @@ def test_time_compares_two_programs_and_says_what_each_used(tmp_path: Path) -> N
     assert "false over" in done.stdout
     assert "program-failed: false (exit status 1)" in done.stdout
     assert str(chart) in done.stderr
-    assert "memory" in chart.read_text()
-    assert isinstance(lab.load(), lab.Timed)
+    assert all(f"<!-- {text} -->" in chart.read_text() for text in ("Memory over time", "false"))
+    timed = lab.load()
+    assert isinstance(timed, lab.Timed)
+    assert re.search("; .*bytearray.* at most [0-9.]+ MB", f"; {timed.plot().alt}")
     refused = here("time", "--", "no-such")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
     assert here("time", "--", "true", "--against").returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,19 @@ def test_the_sources_own_programs_take_the_place_of_the_labs(tmp_path: Path) -> 
     assert [*plan.groups(["one"], [])] == [["one", "one@then"]]
 
 
-def test_an_arm_runs_in_both_and_a_strangers_file_only_where_allowed(tmp_path: Path) -> None:
+def test_an_arm_runs_in_both_by_any_programs_and_a_strangers_file_only_where_allowed(
+    tmp_path: Path,
+) -> None:
     how: dict[str, Any] = {"store": Store(tmp_path / "runs"), "reporter": progress.Reporter()}
     with pytest.raises(BadInput, match="allow_commands"):
         asyncio.run(facade.reproduce(str(STUDIES / "then.toml"), scale="smoke", **how))
-    found = asyncio.run(run_file(SMALL, "smoke", only=["one"], repeats=1, **how))
+    program = shutil.copy(paths.data("programs") / "2018" / "task_pool.py", tmp_path / "old-one")
+    asked = ("old-one {requests}", "old-one http://127.0.0.1:{port} {requests} {limit}")
+    theirs = study_file.parse(TEXT.replace('"target.port" = 8_080, ', "").replace(*asked))
+    how |= {"only": ["one"], "repeats": 1, "programs": tmp_path}
+    found = asyncio.run(run_file(theirs, "smoke", **how))
     ran = {record.axes["arm"]: record for record in found.records}
+    assert f"python {program} http" in str(ran["one@then"].trial)
     assert {*ran} == {"one", "one@then"}
     assert ran["one@then"].counts.ok == 20
     assert "left out" not in found.text()

@@ -16,6 +16,7 @@ from labkit.charts.published_chart import rows as rows
 from labkit.charts.published_chart import throughput as throughput
 from labkit.charts.published_chart import triptych as triptych
 from labkit.charts.trial_chart import flame as flame
+from labkit.charts.trial_chart import memory_over_time as memory_over_time
 from labkit.charts.trial_chart import phases as phases
 from labkit.charts.trial_chart import timeline as timeline
 from labkit.charts.trial_chart import waterfall as waterfall

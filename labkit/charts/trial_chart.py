@@ -9,6 +9,7 @@ from itertools import zip_longest
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
@@ -23,7 +24,7 @@ from labkit.spec.validation import refusal
 
 _PANEL_IN = 1.4
 _MAX_MESSAGES = 4
-# How many letters of the names of stages fit beside each other.
+# How many letters of the names of stages fit beside each other, or of a program in a line.
 _STAGE_LETTERS = 90
 
 
@@ -121,6 +122,40 @@ def timeline(record: Record) -> Chart:
     what = "program" if program else "strategy"
     panels[-1].set_xlabel(f"seconds since the {what} was started")
     chart.body.align_ylabels(panels)
+    return chart
+
+
+@style.applied()
+def memory_over_time(records: Mapping[str, Record]) -> Chart:
+    """Draw the memory of programs over time, a colour for each, by its label.
+
+    Raises `BadInput` where none has a timeline.
+    """
+    metric, lines, peaks = stats.metric("memory"), dict[str, Line2D](), list[str]()
+    for (label, record), colour in zip(records.items(), style.PALETTE, strict=False):
+        sizes = [math.nan if v is None else v for v in record.timeline.client_rss_bytes]
+        if known := axes.finite(sizes):
+            peaks.append(f"{label} at most {metric.format(max(known))}")
+            shown = [metric.scale * one for one in sizes]
+            lines[label] = Line2D(record.timeline.t_s, shown, color=colour, linewidth=1.8)
+    if not lines:
+        raise refusal("no-timeline", id=[one.id for one in records.values()], probes=None)
+    chart = Chart(
+        title="Memory over time",
+        parts=peaks,
+        height_in=4.4,
+        notes=figure.verdicts(
+            figure.Trust(label=label, verdict=records[label].verdict) for label in lines
+        ),
+        legend=[(line, label[:_STAGE_LETTERS]) for label, line in lines.items()],
+    )
+    ax = chart.body.subplots()
+    for line in lines.values():
+        ax.add_line(line)
+    ax.set(xlabel="seconds since the program was started", ylabel=f"memory ({metric.unit})")
+    ax.autoscale_view()
+    axes.from_zero(ax)
+    ax.grid(color=style.PALE)
     return chart
 
 

@@ -328,7 +328,7 @@ class _Run:
             measured = msgspec.structs.replace(measured, warnings=warnings)
         used = None
         if self.program is not None and measured is not None:
-            seen = (measured, self.ended, self.counted, self.window_ns[0])
+            seen = (measured, self.ended, self.counted, self.window_ns[0], began["floor_s"])
             measured, more = self.program.whole(*seen)
             began = began | more
         elif child is not None and child.usage is not None:

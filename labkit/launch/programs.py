@@ -240,6 +240,7 @@ class Running:
         ended: Mapping[str, Any],
         stats: Mapping[str, Any] | None,
         started_ns: int,
+        floor_s: float | None,
     ) -> tuple[Measurement, dict[str, Any]]:
         """Return the measurement with what is known from server and output, and more of a record.
 
@@ -251,6 +252,7 @@ class Running:
         if stats is not None and "statuses" in stats:
             measured = counted(self.trial, measured, stats)
             figures = {"requests_s": requests_s(measured, started_ns, history)}
+            figures |= {"requests_efficiency": floor_s / figures["requests_s"]} if floor_s else {}
         with suppress(TrialFailed):
             own = self._read(ended)
         used = msgspec.convert(ended["process"], Process)

@@ -36,7 +36,7 @@ from labkit.measured import lifeline
 from labkit.measured.probes.meter import Meter
 from labkit.measured.probes.sampler import Sampler, to_timeline
 from labkit.measured.probes.window import ProcessReader, ProgramReader, Window, own_peak_bytes
-from labkit.record import interference
+from labkit.record import interference, stalls
 from labkit.record.record import Client, Measurement, Note, Process
 
 if TYPE_CHECKING:
@@ -101,7 +101,10 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
             client=Client(**used, waited_percent=waited),
             server=window.server(),
             interference=window.interference(),
-            stalls=sampler.stalls(),
+            stalls=[
+                *sampler.stalls(),
+                *stalls.within("client", reader.stopped.found, window.spans_ns),
+            ],
             timeline=to_timeline(sampler.rows),
             warnings=[Note(code="children-left", message=message)] if left else [],
         )

@@ -155,6 +155,14 @@ class FileStudy(Study):
         )
 
 
+def _claimed(headers: Sequence[str], rows: Sequence[Sequence[str]], says: str) -> Table:
+    """Return a table of claims, without the column of the software of then where none ran in it."""
+    at = headers.index("then here")
+    if not {row[at] for row in rows} - {"-", ""}:
+        headers, *rows = [[*row[:at], *row[at + 1 :]] for row in (headers, *rows)]
+    return Table(headers=headers, rows=rows, says=says, left=len(headers))
+
+
 class Ledger(FileStudy):
     """Claims that were checked, each with its verdict and what its checks found."""
 
@@ -174,7 +182,7 @@ class Ledger(FileStudy):
         """
         if self.chart == "ratios":
             says = "\n".join([*self.sentences(), *self.file.notes])
-            return Table(headers=CLAIMED, rows=self.claimed(), says=says, left=len(CLAIMED))
+            return _claimed(CLAIMED, self.claimed(), says)
         rows: list[list[str]] = []
         for _, regimes in itertools.groupby(self.verdicts, lambda one: one.id):
             first, *others = regimes
@@ -223,7 +231,7 @@ class Overview(Outcome):
         rows = [[study.file.id, *row] for study in self.studies for row in study.claimed()]
         rows += [[name, "", "", why, "", "", "", "not run"] for name, why in self.not_run.items()]
         says = "\n".join([tally(self.verdicts), *(one.measured_on() for one in self.studies[:1])])
-        return Table(headers=["study", *CLAIMED], rows=rows, says=says, left=1 + len(CLAIMED))
+        return _claimed(["study", *CLAIMED], rows, says)
 
     def plot(self, kind: str = "forest") -> charts.Chart:
         """Draw all claims as a `forest`."""

@@ -286,8 +286,14 @@ class Timed(Study):
     measured = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
 
     def plot(self, kind: str = "timeline") -> charts.Chart:
-        """Draw the `timeline` of the first run, with its memory over time; or as a study."""
-        return charts.timeline(self.records[0]) if kind == "timeline" else super().plot(kind)
+        """Draw the `timeline` of the first run, or of two programs their memory; or as a study."""
+        first = dict[str, Record]()
+        for one in self.records:
+            first.setdefault(one.axes["program"], one)
+        if kind != "timeline":
+            return super().plot(kind)
+        several = len(first) > 1
+        return charts.memory_over_time(first) if several else charts.timeline(self.records[0])
 
     def table(self) -> Table:
         """Return memory, time and CPU of each program, as `/usr/bin/time` says them."""

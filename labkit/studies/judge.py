@@ -49,7 +49,7 @@ Ends = tuple[float, float]
 # A turn of another process (4 ms) is 2 % of it. In 66 ms it is 6 %, and opening 20 connections, at
 # 0.3 ms each, a tenth.
 MIN_WINDOW_S = 0.2
-_OF_A_WINDOW = ("wall_s", "requests_s", "throughput_rps", "efficiency", "cpu_")
+_OF_A_WINDOW = ("wall_s", "requests_", "throughput_rps", "efficiency", "cpu_")
 
 # Share of comparisons of a thing with itself that claim a difference by chance, and the chance that
 # a lab without error is said to have one.

@@ -23,6 +23,7 @@ from typing import Any
 from labkit.measured.probes import malloc
 from labkit.record import interference
 from labkit.record.record import Client, Counts, Interference, Server
+from labkit.record.stalls import Watch
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -179,6 +180,8 @@ class ProgramReader(ProcessTreeReader):
     Its peak is the most that all had together, or that one had (VmHWM), at any reading. The
     high-water mark begins anew with a program, and is gone with its end: so what it grows by in the
     last 20 ms is missed. Pages that several share are read when one comes or goes.
+
+    What stops one of them (SIGSTOP) stops what is measured: `stopped` notes from when to when.
     """
 
     _is_deep = True
@@ -186,6 +189,7 @@ class ProgramReader(ProcessTreeReader):
     def __init__(self, pid: int) -> None:
         self._above = ProcessReader(os.getpid(), parent=True)
         self._known, self._most_bytes = [pid], 0
+        self.stopped, self._stopped_ns = Watch(), 0
         super().__init__(pid)
 
     def rss_bytes(self) -> int | None:
@@ -196,8 +200,14 @@ class ProgramReader(ProcessTreeReader):
             self._again_bytes = sum(map(_had_by_others_bytes, self._known)) if several else 0
         elif several:  # one that has just begun may have all of its parent's memory for a moment
             self._most_bytes = max(self._most_bytes, now_bytes or 0)
-        marks = (high_water_bytes(pid) or 0 for pid in self._known)
-        self._most_bytes = max(self._most_bytes, *marks)
+        status, now_ns = b"".join(map(_status, self._known)), perf_counter_ns()
+        marks = [1024 * int(kb) for kb in _HIGH_WATER.findall(status)]
+        self._most_bytes = max(self._most_bytes, *marks, 0)
+        if b"State:\tT (stopped)" in status:
+            self._stopped_ns = self._stopped_ns or now_ns
+        elif self._stopped_ns:
+            self.stopped.note(self._stopped_ns, now_ns, 0)
+            self._stopped_ns = 0
         return now_bytes
 
     def peak_bytes(self) -> int:
@@ -221,10 +231,15 @@ def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeR
 
 def high_water_bytes(pid: int | str | None = "self") -> int | None:
     """Return the peak resident memory of a process since it was started."""
+    match = _HIGH_WATER.search(_status(pid))
+    return int(match[1]) * 1024 if match else None
+
+
+def _status(pid: int | str | None) -> bytes:
+    """Return the text of a process's status; empty where it is gone, or cannot be read."""
     with suppress(OSError):
-        if match := _HIGH_WATER.search(Path(f"/proc/{pid}/status").read_bytes()):
-            return int(match[1]) * 1024
-    return None
+        return Path(f"/proc/{pid}/status").read_bytes()
+    return b""
 
 
 def own_peak_bytes() -> int:
