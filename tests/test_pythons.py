@@ -47,11 +47,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     folder, told = tmp_path_factory.mktemp("environments"), list[str]()
     wheel(folder, "lab_asked", "")
     wheel(folder, "lab_needs", "\n".join(filter(None, sys.path)))
-    tables = {"environments.toml": {"client": ["lab-needs"], "of": []}}
+    needs = paths.table("environments.toml") | {"client": ["lab-needs"], "of": []}
     table, given = paths.table, {"UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": folder}
     given |= {"LABKIT_ENVIRONMENTS": folder / "cache", "UV_CACHE_DIR": folder / "uv"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "table", lambda name: tables.get(name) or table(name))
+        patch.setattr(
+            paths, "table", lambda name: needs if name == "environments.toml" else table(name)
+        )
         for name, value in given.items():
             patch.setenv(name, str(value))
         ready = preflight.prepare(TRIAL)

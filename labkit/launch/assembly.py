@@ -57,15 +57,15 @@ def record(
     measurement, only what it `reported` last. `window_ns` is the start, the first send and the last
     answer, by the clock of all processes.
     """
-    found, floor_s = [*ended], known["floor_s"]
+    found, floor_s, there = [*ended], known["floor_s"], stats or {}
     if measured is not None:
-        measured = _with_counts(trial, measured, stats or {}, window_ns)
+        measured = _with_counts(trial, measured, there, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
     else:
         taken = reported.planned if reported else 0
         of_trial = None if trial.workload.warmup else stats
         counts = _least(trial.workload.requests or taken, reported, of_trial)
-        measured = _with_counts(trial, Measurement(counts=counts), stats or {}, window_ns)
+        measured = _with_counts(trial, Measurement(counts=counts), there, window_ns)
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"
         found = [Note(code=one.code, message=f"{one.message}; {least}") for one in found]
         doubts = guards.find_notes(trial, measured)
@@ -73,12 +73,15 @@ def record(
     whole, wall_s = measured.counts.ok == measured.counts.planned, measured.wall_s
     here = known["environment"]
     versions = here["versions"] | measured.effective.get("versions", {})
+    # A target that counts apart reports what was in force in it under that name.
+    in_force = {name: there[name] for name in _IN_FORCE if name in there}
+    in_force |= there.get("in_force", {})
     return of_run(
         position,
         started_at,
         found,
         **msgspec.structs.asdict(measured)
-        | {"effective": {**measured.effective, "server": _in_force(stats)}}
+        | {"effective": {**measured.effective, "server": in_force if stats else None}}
         | known
         | {"environment": here | {"versions": versions}},
         # Nothing to be efficient against without a delay, nor where work was left undone.
@@ -148,17 +151,6 @@ def _with_counts(
         server = msgspec.structs.replace(server or Server(), **new)
     whole = msgspec.structs.replace(measured, server=server, stalls=found)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))
-
-
-def _in_force(stats: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return what was in force in the target; None where it is not ours or did not report.
-
-    A target that counts apart reports it under `in_force`.
-    """
-    if not stats:
-        return None
-    apart: dict[str, Any] = stats.get("in_force", {})
-    return {name: stats[name] for name in _IN_FORCE if name in stats} | apart
 
 
 def new_id(at: datetime) -> str:

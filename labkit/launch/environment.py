@@ -19,16 +19,6 @@ from labkit import paths
 from labkit.record import interference
 from labkit.spec import variables
 
-# Run by any Python from 3.6 on: what it is and how it was built, as `found`.
-PYTHON = """
-import os, platform, shlex, sys, sysconfig
-flags = shlex.split(sysconfig.get_config_var("CONFIG_ARGS") or "")
-build = {"made": " ".join(platform.python_build()), "compiler": platform.python_compiler()}
-build["flags"] = [one for one in flags if one.startswith("--") and "/" not in one]
-build["free_threaded"] = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-found = {"executable": os.path.realpath(sys.executable), "python": platform.python_version()}
-found.update(implementation=platform.python_implementation(), build=build)
-"""
 OF_PYTHON = ("python", "implementation", "build")
 LIBRARIES = ("labkit", "aiohttp", "uvloop", "pypeln", "msgspec")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
@@ -68,7 +58,7 @@ def turbo() -> str | None:
 def machine() -> dict[str, Any]:
     """Return what does not change while a process lives."""
     here: dict[str, Any] = {}
-    exec(PYTHON, here)  # noqa: S102  # our own
+    exec(paths.table("environments.toml")["about"], here)  # noqa: S102  # our own
     here = here["found"]
     model = re.search(r"^model name\s*: (.*\S)", _text(Path("/proc/cpuinfo")) or "", re.MULTILINE)
     return {

@@ -40,11 +40,6 @@ class RequestCount:
     failed: int
     wall_s: float
 
-    @property
-    def throughput_rps(self) -> float:
-        """Return the right answers a second."""
-        return self.ok / self.wall_s
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
@@ -186,19 +181,8 @@ def floor_and_bound(trial: Trial, stats: Mapping[str, Any]) -> tuple[float | Non
     return None, stats["delays_s"] / slots
 
 
-# The version of each known program, and the CPU seconds that it takes to start and end.
+# The version of each known program, and the CPU seconds that it takes to start and end: asked once.
 _VERSIONS: dict[str, tuple[str | None, float]] = {}
-
-
-async def _version(path: str, rival: Rival, core: int | None) -> tuple[str | None, float]:
-    """Return what `_VERSIONS` has of a program, which is asked the first time alone."""
-    if path not in _VERSIONS:
-        with paths.temporary_folder("program") as (folder, _):
-            words = [path, *rival.version.split()]
-            ended, out, errors = await process.run(words, core=core, folder=folder)
-        found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
-        _VERSIONS[path] = found[1] if found else None, ended.cpu_s
-    return _VERSIONS[path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +273,12 @@ async def started(trial: Trial, url: str, core: int | None, stack: AsyncExitStac
         made, _ = stack.enter_context(paths.temporary_folder("program"))
         text, folder = rival.text.format(url=url.replace(ITEM, "0")), str(made)
         (made / rival.scenario).write_text(text, encoding="utf-8")
-    version, start_cpu_s = await _version(path, rival, core)
+    if path not in _VERSIONS:
+        with paths.temporary_folder("program") as (asking, _):
+            asked = [path, *rival.version.split()]
+            ended, out, errors = await process.run(asked, core=core, folder=asking)
+        found = re.search(rival.versioned, out + errors, flags=re.MULTILINE)
+        _VERSIONS[path] = found[1] if found else None, ended.cpu_s
+    version, cpu_s = _VERSIONS[path]
     known = Running(trial=trial, words=words, folder=folder, rival=rival, version=version)
-    return replace(known, start_cpu_s=start_cpu_s)
+    return replace(known, start_cpu_s=cpu_s)

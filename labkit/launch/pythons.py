@@ -246,7 +246,7 @@ def interpreter(name: str | None) -> dict[str, Any]:
         words = [_uv(name), "python", "find", "--system", "--no-project", "--no-python-downloads"]
         words += [str(Path(name).expanduser()) if "/" in name else name]
         path = _output(words, os.environ | {"PATH": places, "UV_PYTHON_PREFERENCE": "system"})
-    code = f"{environment.PYTHON}\nimport json\nprint(json.dumps(found))"
+    code = f"{paths.table('environments.toml')['about']}\nimport json\nprint(json.dumps(found))"
     if not path or not (said := _output([path, "-I", "-c", code], os.environ)):
         raise refusal("no-python", name=name, pyenv=pyenv)
     return dict(json.loads(said))

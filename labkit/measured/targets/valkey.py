@@ -148,10 +148,8 @@ def stored_keys(client: redis.Redis, settings: ValkeyServer, *, temporary: bool)
     """Store the keys `PREFIX0`, `PREFIX1` ...; yield the prefix; delete `temporary` ones then."""
     prefix = f"labkit:{secrets.token_hex(4)}:" if temporary else "lab:"
     expire_s = EXPIRE_S if temporary else None
-    chunks = [
-        range(first, min(first + KEYS_AT_A_TIME, settings.keys))
-        for first in range(0, settings.keys, KEYS_AT_A_TIME)
-    ]
+    keys = range(settings.keys)
+    chunks = [keys[first : first + KEYS_AT_A_TIME] for first in keys[::KEYS_AT_A_TIME]]
     try:
         for chunk in chunks:
             pipeline = client.pipeline(transaction=False)

@@ -79,9 +79,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
 
         With a resolver of the lab's own also how often it was asked so far.
         """
-        if self.settings.resolve_s is None or not self._effective:
+        if self._resolver is None or self.settings.resolve_s is None or not self._effective:
             return self._effective
-        assert self._resolver is not None
         return self._effective | {"lookups": self._resolver.lookups}
 
     @property

@@ -124,9 +124,8 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
             "mode": "pool" if pool else "single" if self._single else "connect",
             "connections_opened": self.opened,
             "round_trips": self._round_trips,
-            "batch": asked.batch,
-            "batch_delay_s": asked.batch_delay_s,
         }
+        found |= {name: getattr(asked, name) for name in ("batch", "batch_delay_s")}
         if pool is not None:
             sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
             pooled = {**sizes, "size": pool.get_size()}

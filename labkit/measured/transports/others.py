@@ -162,10 +162,8 @@ async def _read(response: Any, pieces: AsyncIterable[bytes], most: int | None) -
 @asynccontextmanager
 async def _httpx(library: Any, asked: Any, to: Destination) -> AsyncIterator[Send]:
     """Give what sends over one `AsyncClient`, of httpx or httpx2."""
-    limits = library.Limits(
-        max_connections=asked.limit or None,
-        max_keepalive_connections=asked.keepalive_limit or None,
-    )
+    most, idle = asked.limit or None, asked.keepalive_limit or None
+    limits = library.Limits(max_connections=most, max_keepalive_connections=idle)
     # Without TLS no context is made: it takes megabytes.
     tls = client.tls_context(to.url, asked.ca, asked.verify) or False
     how = {"limits": limits, "timeout": asked.timeout_s, "verify": tls, "trust_env": False}

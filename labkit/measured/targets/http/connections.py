@@ -90,7 +90,7 @@ class SendingConnection(asyncio.Protocol):
 
     def _send(self, answer: Answer, turn: Turn) -> None:
         """Send an answer, or begin to."""
-        engine, bodiless = self._engine, turn.head.method == "HEAD"
+        engine, bodiless, body = self._engine, turn.head.method == "HEAD", answer.body
         if answer.fault:
             # What is left of the answer; then the connection ends, and nothing else is answered.
             self._closing, self._fault = True, answer.fault
@@ -98,16 +98,16 @@ class SendingConnection(asyncio.Protocol):
             encoded = engine.encode(answer, turn._replace(last=True))
             self._pieces = messages.broken(answer, encoded, self._stats.sent)
             self._send_pieces()
-        elif answer.is_whole:
+        elif isinstance(body, bytes) and answer.rate is None and answer.drip_s is None:
             self._add(engine.hello if turn is engine.plain else engine.encode(answer, turn))
-            self._stats.bytes_out += 0 if bodiless else len(answer.body)  # type: ignore[arg-type]
+            self._stats.bytes_out += 0 if bodiless else len(body)
             self._finish()
         else:
             self._add(messages.encode_head(answer, turn.head, engine.date, last=turn.last))
             if bodiless:
                 self._finish()
                 return
-            chunked = messages.is_chunked(answer.body, turn.head)
+            chunked = messages.is_chunked(body, turn.head)
             self._pieces = messages.body_pieces(answer, self._stats.sent, chunked=chunked)
             self._send_pieces()
 

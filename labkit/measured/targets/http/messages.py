@@ -88,11 +88,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
     fault_s: float = 0.0
 
-    @property
-    def is_whole(self) -> bool:
-        """Return whether its body is there and goes out at once."""
-        return isinstance(self.body, bytes) and self.rate is None and self.drip_s is None
-
 
 @lru_cache(maxsize=8)
 def body_of(size_bytes: int) -> Body:

@@ -45,11 +45,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         asked = self.headers.get("expect", "").lower() == "100-continue"
         return asked and self.version == "1.1" and self.length != 0
 
-    @property
-    def is_plain(self) -> bool:
-        """Return whether its headers change nothing: neither body nor connection."""
-        return self.length == 0 and self.keep_alive and self.version == "1.1"
-
 
 class RequestReader(MessageReader):
     """Calls `listener` for each request in what it `receive`s, in order.
@@ -122,7 +117,9 @@ class RequestReader(MessageReader):
         self._headers = {}
         raw, self._first_head = self._first_head, b""
         block = raw[raw.find(_LINE_END) :]
-        if head.is_plain and raw.startswith(b"GET ") and len(block) <= MAX_BLOCK_BYTES:
+        # Plain headers change nothing: neither body nor connection.
+        is_plain = head.length == 0 and head.keep_alive and version == "1.1"
+        if is_plain and raw.startswith(b"GET ") and len(block) <= MAX_BLOCK_BYTES:
             if len(self._known) >= MAX_BLOCKS_KNOWN:
                 self._known.clear()
             self._known.add(block)
