@@ -147,7 +147,7 @@ def test_stages_that_do_not_add_up_are_refused(text: str) -> None:
     with pytest.raises(BadInput, match=re.escape(f"{text!r}: they do not add up; write SECONDSs:")):
         delays.parse_stages(text)
     assert delays.parse_stages("1440m:1000000")[0].lasts_s == 86_400
-    assert delays.highest(delays.parse_stages("1s:0.5")) == 0.5
+    assert (delays.highest(delays.parse_stages("1s:0.5")), delays.highest([])) == (0.5, 0)
 
 
 VALUES = st.integers(0, 50).map(float)
@@ -229,6 +229,7 @@ def test_draws_depend_on_seed_and_name_and_are_those_of_stored_records() -> None
 
 MEANS = [
     ("randint(0,3)*0.1", 0.15, 0.1 * math.sqrt(15 / 12)),
+    ("randint(1,3)", 2.0, math.sqrt(8 / 12)),
     ("uniform(1,3)", 2.0, 2 / math.sqrt(12)),
     ("exponential(0.05)", 0.05, 0.05),
     (

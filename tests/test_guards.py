@@ -78,9 +78,9 @@ def in_flight(most: int, at_server: int | None = None, **server: Any) -> dict[st
     return seen | {"server": records.Server(max_in_flight=at_server, **server)}
 
 
-def schedule(sent: Sequence[int] = (), **changes: Any) -> dict[str, Any]:
-    """What became of a schedule of 100 requests a second, and of stages of as many each."""
-    met = {"name": "", "asked": 100.0, "due": 100}
+def schedule(sent: Sequence[int] = (), due: int = 100, **changes: Any) -> dict[str, Any]:
+    """What became of a schedule of 100 requests a second, and of stages of `due` each."""
+    met = {"name": "", "asked": 100.0, "due": due}
     stages = [Staged(**met, sent=n, achieved_rps=float(n)) for n in sent]
     found = arrivals(**{"rate_rps": 100.0, "achieved_rps": 100.0, **changes})
     return {"arrivals": found, "stages": stages}
@@ -228,6 +228,7 @@ def test_the_other_side_may_have_set_the_rate(kind: str) -> None:
 
         assert guards.other_side_is_bottleneck(record) == other
         assert guards.compared(record) == compared
+    assert guards.compared(make_record(trial={})) == "client"
 
 
 # Codes and the verdict
@@ -261,6 +262,21 @@ def test_a_core_that_was_lost_disturbs_a_run_of_any_length(changes: Any, found: 
     record = make_record(**changes)
     assert codes.disturbance(record) == found
     assert codes.by_others(record) == ("core-lost" in found)
+
+
+def test_of_two_runs_that_nobody_spoilt_the_one_with_less_steal_is_preferred() -> None:
+    def of(percent: float | None, *notes: str) -> Any:
+        found = None if percent is None else records.Interference(stolen_percent=percent)
+        return make_record(interference=found, warnings=notes)
+
+    runs = [of(0.0, "server-busy"), of(2.0, "server-busy", "steal"), of(9.0, "steal"), of(None)]
+    others = [of(9.0), of(None, "steal"), of(9.0, "steal", "worker-lost")]
+    unknown = make_record(interference=records.Interference(), warnings=["steal"])
+    stolen = [codes.stolen_percent(one) for one in (*runs, *others, unknown)]
+    assert stolen == [0, 2, 9, 0, 0, 0, 0, 0]
+    spoilt, (quiet, little, much, _) = of(0.0, "core-lost"), runs
+    found = sorted([much, spoilt, quiet, little], key=codes.preferred)
+    assert [found.index(one) for one in (spoilt, much, little, quiet)] == [0, 1, 2, 3]
 
 
 def test_which_codes_give_no_doubt_and_which_spoil_the_figures_alone() -> None:

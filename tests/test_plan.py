@@ -34,6 +34,10 @@ async def mine(fetch: Any, items: Any, limit: int) -> None:
     """A strategy of one's own."""
 
 
+def mine_for(url: str) -> Any:
+    """A transport of one's own."""
+
+
 # Arms
 
 
@@ -67,6 +71,8 @@ LABELS = [
     ("target", ["http://127.0.0.1:1", "http://127.0.0.1:2"], None),
     ("target", [Command("mine {port}")], ["mine {port}"]),
     ("transport", [AiohttpTransport(limit=1)], ["aiohttp limit=1"]),
+    ("transport", ["wire", mine_for], ["wire", "mine_for"]),
+    ("program", ["true {limit}", None], ["true {limit}", "worker_pool"]),
     ("workload", [{"limit": 7}], ["workload limit=7"]),
 ]
 

@@ -387,6 +387,7 @@ def test_garbage_is_read_or_refused_alike_wherever_it_is_split(
 def test_a_plain_answer_with_a_known_head_is_told_at_once() -> None:
     read = Read()
     assert read.reader.plain_answer(HELLO) is None
+    assert read.reader.noting(print) is print
     read.receive([HELLO])
 
     found = read.reader.plain_answer(HELLO[:-1] + b"O")

@@ -160,6 +160,27 @@ def test_frame_of_no_records_has_every_column_and_of_an_unmeasured_or_unknown_on
     assert [*empty.columns] == [*stats.DESCRIPTION, *stats.METRICS]
 
 
+def test_frame_has_the_options_of_a_strategy() -> None:
+    record = make_record(settings={"strategy": "chunked", "chunk_size": 7})
+    frame = stats.frame([record])
+    named = [str(name) for name in frame if str(name).startswith("strategy.")]
+    assert (named, frame["strategy.chunk_size"].tolist()) == (["strategy.chunk_size"], [7])
+
+
+def test_commands_are_named_by_what_tells_them_apart() -> None:
+    one = "python -m uvicorn app:app --port {port}"
+    commands = [one, f"{one} --workers 2", "/usr/bin/granian app --port {port}", "http"]
+    frame = stats.DataFrame({"target": commands, "n": [1, 2, 3, 4]})
+    short = ["uvicorn", "uvicorn --workers 2", "granian", "http"]
+
+    assert stats.short(frame, ["target"])["target"].tolist() == short
+    assert stats.short(frame[2:], ["target"])["target"].tolist() == short[2:]
+    # Two that differ in their folder or in the order of their words only stay as they are.
+    alike = stats.DataFrame({"target": ["/a/serve {port}", "/b/serve {port}"]})
+    assert stats.short(alike, ["target"]).equals(alike)
+    assert stats.short(frame[3:], ["target"])["target"].tolist() == ["http"]
+
+
 def test_frame_has_a_column_of_its_type_for_each_axis_of_any_record() -> None:
     axes = ({"a.b": 1}, {"c": "x"}, {"limit": 10}, {"limit": None})
     frame = stats.frame([make_record(axes=one) for one in axes])
