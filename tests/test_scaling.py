@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -260,6 +261,26 @@ def test_a_rate_that_may_have_been_missed_is_inconclusive() -> None:
     )
     surely = [at(100, share, 0.02, n) for n, share in enumerate((0.981, 0.985, 0.99, 0.995, 1))]
     assert stats.rates_say(surely).endswith("and no higher one was asked for: sweep further.")
+
+
+def test_of_a_few_repeats_the_worst_counts_and_one_full_limit_is_enough() -> None:
+    late = at(100, 1, 0.02, latency_s=at(100, 1, 0.01).latency_s)
+    failing = at(200, 1, 0.02, **{"counts.failed": {"status": 1_100}})
+    unknown = at(200, 1, 0.2)
+    assert unknown.arrivals is not None
+    unknown = msgspec.structs.replace(
+        unknown, arrivals=msgspec.structs.replace(unknown.arrivals, achieved_rps=None)
+    )
+    wide = "75.0% of it was sent (from 50.0% to 100.0%), where at least 98% must be"
+    for runs, verdict, why in (
+        ([failing, at(200, 1, 0.02, 1)], "refuted", "1.1% of its requests failed"),
+        ([at(200, 0.5, 0.02), at(200, 1, 0.02, 1)], "inconclusive", wide),
+        ([at(200, 0.5, 0.02), at(200, 0.5, 0.02, 1, timeline=FULL)], "inconclusive", FULL_SAYS),
+        ([unknown], "refuted", "0.0% of it was sent, where at least 98% must be"),
+        ([at(200, 1, 0.3)], "refuted", "half took over 300 ms, and 20 at the lowest rate"),
+    ):
+        *_, found = stats.sustained([late, *runs])
+        assert (found.verdict, found.reason[: len(why)]) == (verdict, why)
 
 
 def test_a_short_latency_may_grow_by_what_a_machine_adds() -> None:

@@ -126,6 +126,13 @@ def test_a_record_counts_by_what_nobody_else_set(
     assert metrics.doubt(record, measure, of_client=False) == why.replace(metrics.SERVER_BOUND, "")
 
 
+def test_the_rates_of_an_arm_are_those_that_count_whichever_side_set_them() -> None:
+    busy = {"server.cpu_percent": 95.0, "client.cpu_percent": 50.0}
+    changes: list[dict[str, Any]] = [{}, busy, {"warnings": ["worker-lost"]}]
+    runs = [make_record(study="s", repeat=n, **each) for n, each in enumerate(changes)]
+    assert metrics.rates(runs) == {("s", n): runs[0].throughput_rps for n in (0, 1)}
+
+
 # Frames
 
 
