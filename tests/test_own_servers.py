@@ -128,8 +128,8 @@ def test_the_client_leaves_a_server_its_core(
     taken: set[int], core: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labkit.launch.environment.usable_cores", lambda: [0, 1, 2])
-    assert Cores(0, 1).of_client(taken) == core
-    assert Cores(None, None).of_client(taken) is None
+    assert Cores(0, 1).of_clients(1, taken) == [core]
+    assert Cores(None, None).of_clients(1, taken) == [None]
 
 
 async def test_a_url_that_hangs_is_named_at_the_deadline() -> None:

@@ -606,11 +606,13 @@ def consistent(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what other settings forbid."""
     if settings.get("transport.force_close"):
         settings.pop("transport.keepalive_timeout", None)
+    if settings.keys() & {"workload.limit", "workload.requests", "workload.stages"}:
+        settings.pop("switches.clients", None)  # each needs an item and a slot
     if settings.get("switches.probes") == "counts":
         settings.pop("transport.trace", None)
     if settings.get("switches.probes") == "bare":
         asked = {f"workload.{name}" for name in RequestSettings.__struct_fields__}
-        asked |= {"workload.think", "workload.warmup"}
+        asked |= {"workload.think", "workload.warmup", "switches.clients"}
         heeded = (n for n in settings if n not in asked and not n.startswith("transport."))
         return {name: settings[name] for name in list(heeded)}
     return settings

@@ -88,6 +88,8 @@ async def profile(
     request = launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
     if chosen.program:
         raise validation.refusal("beside-program", name="profile", trial=chosen)
+    if chosen.clients > 1:
+        raise validation.refusal("clients-profile", clients=chosen.clients)
     if chosen.probes == "bare":
         raise BadInput("probes is 'bare': a loop without the lab's code is not profiled; use full")
     show, ready = reporter or progress.default(), preflight.prepare(chosen)

@@ -105,7 +105,8 @@ async def run_all(
         return stored_so_far(there, len(steps), study)
 
     reporting = progress.reporting(show, len(steps), stored_now)
-    with reporting, process.WATCH, cores.reserved():
+    clients = max((one.trial.clients for one in ready.values()), default=1)
+    with reporting, process.WATCH, cores.reserved(clients=clients):
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.announce)
         # A host runs other guests for half a minute at a time or so, and a baseline is not

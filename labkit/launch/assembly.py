@@ -58,12 +58,15 @@ def record(
     answer, by the clock of all processes.
     """
     found, floor_s, there = [*ended], known["floor_s"], stats or {}
+    of_trial = None if trial.workload.warmup else stats
+    if measured is not None and any(one.lost for one in measured.clients):
+        counts = _least(measured.counts.planned, measured.counts, of_trial)
+        measured = msgspec.structs.replace(measured, counts=counts)
     if measured is not None:
         measured = _with_counts(trial, measured, there, window_ns)
         found += [*measured.warnings, *guards.find_notes(trial, measured)]
     else:
         taken = reported.planned if reported else 0
-        of_trial = None if trial.workload.warmup else stats
         counts = _least(trial.workload.requests or taken, reported, of_trial)
         measured = _with_counts(trial, Measurement(counts=counts), there, window_ns)
         least = f"at least {counts.sent:,} of {counts.planned:,} requests were sent"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -35,19 +35,28 @@ State = tuple[bool, list[int]]
 class Cores:
     """A core for the client and one for the server; None where they have no core of their own.
 
-    `files` are the descriptors of those that are locked.
+    `files` are the descriptors of those that are locked. Several clients have `more`.
     """
 
     client: int | None
     server: int | None
     files: list[int] = field(default_factory=list)
+    more: Sequence[int] = ()
 
-    def of_client(self, taken: Collection[int]) -> int | None:
-        """Return the client's core where a server that runs already has those `taken`."""
-        if self.client is None or self.client not in taken:
-            return self.client
-        others = [self.server, *environment.usable_cores()]
-        return next((core for core in others if core not in taken), self.client)
+    def of_clients(self, clients: int, taken: Collection[int] = ()) -> list[int | None]:
+        """Return a core for each client; a server that runs already has those `taken`.
+
+        Where there are fewer cores than clients, several share one, and not that of the server.
+        """
+        if self.client is None:
+            return [None] * clients
+        own: list[int] = [self.client, *self.more][:clients]
+        if not {*own}.isdisjoint(taken):
+            others = [] if self.server is None else [self.server]
+            every = dict.fromkeys([*own, *others, *environment.usable_cores()])
+            free = [core for core in every if core not in taken]
+            own = free[:clients] or [self.client]
+        return [own[client % len(own)] for client in range(clients)]
 
     def state(self) -> State:
         """Return whether others of the lab have one of them now, and when each was last taken."""
@@ -67,15 +76,18 @@ _RESERVED: ContextVar[Cores | None] = ContextVar("reserved", default=None)
 
 
 @contextmanager
-def reserved(*, pinned: bool = True) -> Iterator[Cores]:
-    """Reserve two cores, or without `pinned` all, unless this run is part of one that has some."""
+def reserved(*, pinned: bool = True, clients: int = 1) -> Iterator[Cores]:
+    """Reserve a core for the server and, where there are so many, one for each client.
+
+    Without `pinned` all of them. A run that is part of one that has some has these.
+    """
     outer = _RESERVED.get()
     if outer is not None:
         yield outer if pinned else Cores(None, None, outer.files)
         return
     with ExitStack() as stack:
         try:
-            cores = _take(stack, pinned=pinned)
+            cores = _take(stack, pinned, clients)
         except OSError:
             cores = Cores(*(environment.core_each() if pinned else (None, None)))
         token = _RESERVED.set(cores)
@@ -85,7 +97,7 @@ def reserved(*, pinned: bool = True) -> Iterator[Cores]:
             _RESERVED.reset(token)
 
 
-def _take(stack: ExitStack, *, pinned: bool) -> Cores:
+def _take(stack: ExitStack, pinned: bool, clients: int) -> Cores:
     """Choose cores and lock them; `stack` frees them. Raises `OSError` where nothing can be locked.
 
     One process chooses at a time: it has the lock of the folder.
@@ -101,16 +113,19 @@ def _take(stack: ExitStack, *, pinned: bool) -> Cores:
         fcntl.flock(folder, fcntl.LOCK_EX)
         files = {core: _open(choosing, f"core-{core}", os.O_CREAT, folder) for core in usable}
         free = [core for core, file in files.items() if _lock_alone(file)]
-        client, server = environment.core_each(free if len(free) > 1 else usable)
+        chosen = free if len(free) > 1 else usable
+        client, server = environment.core_each(chosen)
         if not pinned or client is None or server is None:
             client = server = None
-        taken = usable if client is None or server is None else [client, server]
+        more = [] if client is None else [one for one in chosen if one not in (client, server)]
+        more = more[: clients - 1]
+        taken = usable if client is None or server is None else [client, server, *more]
         locked = [os.dup(files[core]) for core in taken]
         for file in locked:
             stack.callback(os.close, file)
             fcntl.flock(file, fcntl.LOCK_SH)
             os.utime(file)
-        return Cores(client, server, locked)
+        return Cores(client, server, locked, more)
 
 
 def _open(stack: ExitStack, path: Path | str, flags: int, folder: int | None = None) -> int:

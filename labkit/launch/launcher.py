@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,14 +19,17 @@ from typing import Any
 import msgspec
 
 from labkit.errors import BadInput, TrialFailed
-from labkit.launch import assembly, cores, environment, preflight, process, programs, servers
+from labkit.launch import assembly, clients, cores, environment, preflight, programs, servers
 from labkit.launch.assembly import StudyPosition
+from labkit.launch.clients import Client
 from labkit.launch.preflight import Ready
-from labkit.launch.process import GRACE_S, Child
+from labkit.launch.process import GRACE_S
 from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
+from labkit.record import merging
 from labkit.record.record import Counts, Measurement, Note, Record
 from labkit.spec import variables
+from labkit.spec.delays import Share
 from labkit.spec.targets import Command, UrlTarget
 from labkit.spec.trial import Trial
 
@@ -117,25 +120,17 @@ class _Run:
     keep: Keep
     served: Served | None
     profile: ProfileRequest | None
-    child: Child | None = None
+    clients: list[Client] = field(default_factory=list)
     latest: Progress | None = None
     # When a request last came to an end, on the time axis of the progress.
     answered_s: float = 0.0
-    line: dict[str, Any] = field(default_factory=dict)
-    measured: Measurement | None = None
-    window_ns: Sequence[int] = (0, 0, 0)
-    peak_rss_bytes: int | None = None
-    # How long the client waited for its target to start: no part of the process's time.
-    waited_s: float = 0.0
     counted: dict[str, Any] | None = None
     notes: Sequence[Note] = ()
     lost: Sequence[Note] = ()
     program: programs.Running | None = None
-    # How a program ended, and what it wrote last.
-    ended: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.trial, self.started_at = self.ready.trial, datetime.now(UTC)
+        self.trial, self.started_at, self.begun = self.ready.trial, datetime.now(UTC), False
 
     async def run(self) -> Record:
         """Run the trial and keep its record, also where it is cancelled after it has begun."""
@@ -152,31 +147,37 @@ class _Run:
         note: Note | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
-                mine = stack.enter_context(cores.reserved(pinned=trial.switches.pin))
+                reserving = cores.reserved(pinned=trial.switches.pin, clients=trial.clients)
+                mine = stack.enter_context(reserving)
                 before = mine.state()
                 served, url = self.served, self.ready.url
                 if served is None and url is not None:
                     served = await asyncio.to_thread(servers.running, self.ready, url)
                 # The core of a server that runs already is left alone. Else both start at once:
                 # each takes a third of a second.
-                core = mine.of_client(served.cores if served else ())
-                client = self._start_client(core)
-                stack.push_async_callback(client.stop)
+                chosen = mine.of_clients(trial.clients, served.cores if served else ())
+                for client in self._start_clients(chosen):
+                    stack.push_async_callback(client.child.stop)
                 started = servers.target_of(self.ready, mine.server, served)
                 target = await stack.enter_async_context(started)
-                self.child = client
+                self.begun = True
                 pids = {"pid": target.pid, "pids": target.pids}
                 begin: dict[str, Any] = {"url": url or target.url, **pids}
                 if trial.program:
+                    core = self.clients[0].core
                     self.program = await programs.started(trial, begin["url"], core, stack)
                     begin |= {"words": self.program.words, "folder": self.program.folder}
-                client.send(begin)
-                note = await self._measure(target, client, deadline_s)
+                for client in self.clients:
+                    client.child.send(begin)
+                note = await self._measure(target, deadline_s)
                 # Where nobody listens, that no request succeeded says it all.
-                answered = self.measured is not None and (self.measured.counts.ok or self.program)
+                answered = any(
+                    one.measured and (one.measured.counts.ok or self.program)
+                    for one in self.clients
+                )
                 self.notes = [*mine.notes(before), *(target.notes if answered else ())]
             if self.program is not None:
-                note = note or self.program.failure(self.ended)
+                note = note or self.program.failure(self.clients[0].ended)
                 if self.counted and "delays_s" in self.counted:
                     found = await asyncio.to_thread(programs.floor_and_bound, trial, self.counted)
                     began |= dict(zip(times, found, strict=True))
@@ -184,18 +185,19 @@ class _Run:
             note = Note(code="target-lost", message=str(error))
         except asyncio.CancelledError:
             # The disk may be slow: both processes are gone by now.
-            if self.child is not None:
+            if self.begun:
                 note = Note(code="interrupted", message="the trial was interrupted")
-                self._keep_record(began, self.child, note)
+                self._keep_record(began, note)
             raise
-        record = self._keep_record(began, self.child, note)
+        record = self._keep_record(began, note)
         if note is not None:
             named = "" if self.profile else f" (record {record.id})"
             failed = f"; failed by then: {record.counts.why}" if record.counts.failures else ""
             raise TrialFailed(f"{note.message}{failed}{named}", record)
         return record
 
-    def _start_client(self, core: int | None) -> Child:
+    def _start_clients(self, chosen: Sequence[int | None]) -> Iterator[Client]:
+        """Start a client on each core, and yield it."""
         own = self.trial.function
         asked = variables.parse(self.trial.switches.variables)
         if getattr(self.trial.target, "tls", False):
@@ -205,9 +207,7 @@ class _Run:
         job = {
             "trial": self.ready.asked,
             "addresses": self.ready.addresses,
-            "core": core,
             "environment": of_program if self.trial.program else None,
-            "beside": [] if core is None else [one for one in usable if one != core],
             "function": self.ready.function,
             "client": self.ready.client,
             "options": dict(self.trial.options),
@@ -218,26 +218,36 @@ class _Run:
             "profile": self.profile and self.profile.options,
         }
         python = "" if there is None or self.trial.program else there.python
-        return process.start("labkit.measured.worker", job=job, asked=asked, python=python)
+        for number, core in enumerate(chosen):
+            share, crowded = Share(number, len(chosen)), chosen.count(core) > 1
+            beside = [] if core is None else [one for one in usable if one != core]
+            on = {"core": core, "beside": beside, "crowded": crowded}
+            child = clients.started(job | on, share, asked=asked, python=python)
+            self.clients.append(Client(child, share, core))
+            yield self.clients[-1]
 
-    async def _measure(self, target: Served, child: Child, deadline_s: float) -> Note | None:
-        """See the client through to its end; return a note where it did not end by itself."""
+    async def _measure(self, target: Served, deadline_s: float) -> Note | None:
+        """See the clients through to their end; return a note where not all ended by themselves."""
         grace_s, note, now = GRACE_S, None, asyncio.get_running_loop().time
-        until, silent = now() + deadline_s, list[str]()
+        until, silent, several = now() + deadline_s, list[str](), len(self.clients) > 1
         try:
             try:
                 async with asyncio.timeout_at(until):
-                    await self._read(child)
+                    await self._read()
             except TimeoutError:
                 message = f"the trial passed its deadline of {deadline_s:,.0f} s"
                 note = Note(code="deadline", message=message + self._unanswered())
-                await self._cut_short(child, LATE_S)
-                silent = [] if self.measured else ["client"]
+                await self._cut_short(LATE_S)
+                hung = [str(one.share.client) for one in self.clients if one.measured is None]
+                which = f"clients {', '.join(hung)}" if several else "client"
+                silent = [which] if hung else []
             # It ends by itself: what it used until then is all its own.
-            await asyncio.wait([child.ended], timeout=GRACE_S)
-            if self.measured is None and note is None and "message" not in self.ended:
-                message = str(child.failure("the client process died"))
-                note = Note(code="worker-lost", message=message)
+            await asyncio.wait([one.child.ended for one in self.clients], timeout=GRACE_S)
+            lost = [one for one in self.clients if one.lost]
+            for one in lost:
+                one.lost = str(one.child.failure(one.lost or ""))
+            if lost and note is None and "message" not in lost[0].ended:
+                note = Note(code="worker-lost", message="; ".join(str(one.lost) for one in lost))
             try:
                 async with asyncio.timeout(min(COUNT_S, max(until - now(), LATE_S))):
                     self.counted = await servers.counted(target)
@@ -255,10 +265,10 @@ class _Run:
                 self.lost = [Note(code="target-lost", message=died)]
         except asyncio.CancelledError:
             grace_s = STOP_S / 2
-            await asyncio.shield(asyncio.ensure_future(self._cut_short(child, STOP_S)))
+            await asyncio.shield(asyncio.ensure_future(self._cut_short(STOP_S)))
             raise
         finally:
-            await child.stop(grace_s)
+            await clients.together(one.child.stop(grace_s) for one in self.clients)
         return note
 
     def _unanswered(self) -> str:
@@ -270,82 +280,105 @@ class _Run:
             return ""
         return f"; the target answered none of {waiting:,} requests for {silent_s:,.1f} s"
 
-    async def _read(self, child: Child) -> None:
-        """Read the client's lines until its measurement, or until it dies before."""
-        while (line := await child.line()) is not None:
-            if line["type"] == "measurement":
-                self.peak_rss_bytes = line.get("peak_rss_bytes")
-                self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
-                self.ended = line
-                return
-            if line["type"] == "window":
-                self.window_ns = line["ns"]
-            if line["type"] == "failed" and self.trial.program:
-                self.ended = line
-            elif line["type"] == "failed":
-                raise BadInput(line["message"])
-            if line["type"] == "waited":
-                self.waited_s = line["seconds"]
-            if line["type"] == "profile" and self.profile is not None:
-                self.profile.result = msgspec.convert(line["profile"], ProfileResult)
-            if line["type"] == "progress":
-                before, self.line = self.line, line
-                done = self.latest.done if self.latest else 0
-                self.latest = Progress(
-                    trial=self.trial,
-                    t_s=line["t_s"],
-                    in_flight=line["in_flight"],
-                    counts=msgspec.convert(line["counts"], Counts, str_keys=True),
-                    client_rss_bytes=line["client_rss_bytes"],
-                    client_cpu_percent=_percent(before, line, "client_cpu_s"),
-                    server_rss_bytes=line["server_rss_bytes"],
-                    server_cpu_percent=_percent(before, line, "server_cpu_s"),
-                    loop_lag_s=line["loop_lag_s"],
-                )
-                if self.latest.done > done:
-                    self.answered_s = self.latest.t_s
-                if self.watch is not None:
-                    self.watch(self.latest)
+    async def _read(self) -> None:
+        """Let the clients begin, and read their lines until each has measured, or is lost.
 
-    async def _cut_short(self, child: Child, grace_s: float) -> None:
-        """Ask the client to end now, and read what it measured until then if it still answers.
+        Where one is lost before all are ready, none begins.
+        """
+        if len(self.clients) > 1:
+            ready = await clients.together(one.read("ready", self._note) for one in self.clients)
+            if not all(ready):
+                for one in self.clients:
+                    one.child.signal(signal.SIGKILL)
+                return
+            clients.let_go(self.clients)
+        await clients.together(one.read("measurement", self._note) for one in self.clients)
+
+    def _note(self, client: Client, line: dict[str, Any]) -> None:
+        """Take what is not of one client alone: what failed, a profile, how far all have come."""
+        if line["type"] == "failed" and not self.trial.program:
+            raise BadInput(line["message"])
+        if line["type"] == "profile" and self.profile is not None:
+            self.profile.result = msgspec.convert(line["profile"], ProfileResult)
+        if line["type"] != "progress":
+            return
+        before, client.line = client.line, line
+        line["client_cpu_percent"] = _percent(before, line, "client_cpu_s")
+        running = [one for one in self.clients if one.line and not (one.measured or one.lost)]
+        if client is not running[0]:  # one of them says when
+            return
+        counts = merging.combined(one.counts for one in self.clients)
+        assert counts is not None
+        done = self.latest.done if self.latest else 0
+        self.latest = Progress(
+            trial=self.trial,
+            t_s=line["t_s"],
+            in_flight=sum(one.line["in_flight"] for one in running),
+            counts=counts,
+            client_rss_bytes=sum(one.line["client_rss_bytes"] or 0 for one in running) or None,
+            client_cpu_percent=sum(one.line["client_cpu_percent"] or 0 for one in running) or None,
+            server_rss_bytes=line["server_rss_bytes"],
+            server_cpu_percent=_percent(before, line, "server_cpu_s"),
+            loop_lag_s=max(one.line["loop_lag_s"] for one in running),
+        )
+        if self.latest.done > done:
+            self.answered_s = self.latest.t_s
+        if self.watch is not None:
+            self.watch(self.latest)
+
+    async def _cut_short(self, grace_s: float) -> None:
+        """Ask the clients to end now, and read what they measured until then if they still answer.
 
         What was measured to the end counts, whatever the parent was doing when it was stopped.
         """
-        if self.measured is not None:
-            return
-        child.signal(signal.SIGTERM)
+        left = [one for one in self.clients if one.measured is None]
+        for one in left:
+            one.child.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
-                await self._read(child)
+                await clients.together(one.read("measurement", self._note) for one in left)
         except TimeoutError:
             # A loop that is blocked cannot answer, and will not end by itself either.
-            child.signal(signal.SIGKILL)
+            for one in left:
+                if one.measured is None:
+                    one.child.signal(signal.SIGKILL)
 
-    def _keep_record(self, began: dict[str, Any], child: Child | None, note: Note | None) -> Record:
-        if (measured := self.measured) is not None:
+    def _keep_record(self, began: dict[str, Any], note: Note | None) -> Record:
+        measured, window_ns = self._whole()
+        if measured is not None:
             warnings = [*measured.warnings, *self.notes]
             measured = msgspec.structs.replace(measured, warnings=warnings)
         used = None
         if self.program is not None and measured is not None:
-            seen = (measured, self.ended, self.counted, self.window_ns[0], began["floor_s"])
+            seen = (measured, self.clients[0].ended, self.counted, window_ns[0], began["floor_s"])
             measured, more = self.program.whole(*seen)
             began = began | more
-        elif child is not None and child.usage is not None:
-            used = child.used(self.peak_rss_bytes, waited_s=self.waited_s)
+        elif self.begun:
+            used = clients.whole([one.used for one in self.clients])
         record = assembly.record(
             self.trial,
             self.position,
             self.started_at,
             measured,
-            reported=self.latest.counts if self.latest else None,
+            reported=merging.combined(one.counts for one in self.clients),
             stats=self.counted,
-            window_ns=self.window_ns,
+            window_ns=window_ns,
             ended=[*([note] if note else []), *self.lost],
             **{"process": used} | began,
         )
         self.keep(record)
         return record
+
+    def _whole(self) -> tuple[Measurement | None, Sequence[int]]:
+        """Return what all clients measured together, None where none did, and their window."""
+        first = next((one for one in self.clients if one.measured), None)
+        if first is None or len(self.clients) == 1:
+            return (first.measured, first.window_ns) if first else (None, (0, 0, 0))
+        columns = zip(*(one.window_ns for one in self.clients), strict=True)
+        started, opened, closed = ([*filter(None, ns)] or [0] for ns in columns)
+        window_ns = min(started), min(opened), max(closed)
+        parts = (one.part(self.trial, window_ns[0]) for one in self.clients)
+        return merging.merged(parts, scheduled=bool(self.trial.workload.schedule)), window_ns
 
 
 def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float | None:

@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter_ns
 
-from labkit.measured.probes.meter import Fetch, Meter, counted
+from labkit.measured.probes.meter import WHOLE, Fetch, Meter, counted
 from labkit.measured.probes.window import Window
 from labkit.measured.strategies._guard import cancel_and_wait, this_task
 from labkit.record.requests import Staged, Warmup
-from labkit.spec.delays import Delay, Stage, value_at
+from labkit.spec.delays import Delay, Share, Stage, value_at
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 
@@ -40,20 +40,22 @@ class TimedItems:
 
     def __init__(self, meter: Meter, lasts_s: float, *, stages: bool) -> None:
         self._meter, self._lasts_s, self._stages = meter, lasts_s, stages
-        self._taken, self.over = 0, False
-        meter.taken = lambda: self._taken
+        self._items, self.over = meter.items, False
+        self._next = self._items.start
+        meter.taken = lambda: len(range(self._items.start, self._next, self._items.step))
 
     def __len__(self) -> int:
         raise TypeError("items has no length, as the clock ends them: take one after another")
 
     def __iter__(self) -> Iterator[int]:
-        for item in range(self._meter.planned):
-            if self.over:
-                return
-            self._taken = item + 1
-            if not item % MAX_AHEAD and item - self._meter.sent >= MAX_AHEAD // 2:
-                raise refusal("endless", taken=item)
-            yield item
+        for taken in range(0, len(self._items), MAX_AHEAD):
+            if taken - self._meter.sent >= MAX_AHEAD // 2:
+                raise refusal("endless", taken=taken)
+            for item in self._items[taken : taken + MAX_AHEAD]:
+                if self.over:
+                    return
+                self._next = item + 1
+                yield item
 
     def end(self, task: asyncio.Future[object]) -> None:
         """End the strategy, which has just been started, when the time is over."""
@@ -103,8 +105,11 @@ class StageCounts:
         return found
 
 
-def staged(limits: Sequence[Stage], counts: StageCounts) -> Strategy:
-    """Return a strategy with as many workers as the stages of the limit say at the time."""
+def staged(limits: Sequence[Stage], counts: StageCounts, share: Share = WHOLE) -> Strategy:
+    """Return a strategy with as many workers as the stages of the limit say at the time.
+
+    Of several clients it has its part of them.
+    """
 
     async def workers(call: Fetch, items: Iterable[int], limit: int) -> None:
         source, began_ns, over = iter(items), perf_counter_ns(), False
@@ -112,7 +117,7 @@ def staged(limits: Sequence[Stage], counts: StageCounts) -> Strategy:
         counts.begin(began_ns)
 
         def allowed() -> int:
-            return int(value_at(limits, (perf_counter_ns() - began_ns) / 1e9))
+            return share.part(int(value_at(limits, (perf_counter_ns() - began_ns) / 1e9)))
 
         async def work() -> None:
             nonlocal over
@@ -142,16 +147,22 @@ def staged(limits: Sequence[Stage], counts: StageCounts) -> Strategy:
 # Rejected: to go on without a break and to leave out what began before, as each figure would need a
 # branch for each request.
 async def warm_up(
-    trial: Trial, strategy: Strategy, fetch: Fetch, per_second: float, raises: bool | None = None
+    trial: Trial,
+    strategy: Strategy,
+    fetch: Fetch,
+    per_second: float,
+    raises: bool | None = None,
+    share: Share = WHOLE,
 ) -> Warmup:
-    """Make the calls of the workload's warm-up, at most so many a second."""
+    """Make the calls of the workload's warm-up, at most so many a second over all clients."""
     from labkit.measured.transports import paced
 
     per_second = min(per_second, trial.workload.mean_rps)
     lasts_s, requests = trial.workload.warms
     if trial.workload.is_open:
         requests = requests or math.ceil(lasts_s * per_second)
-    meter = Meter(requests or trial.requests, lambda error: "", Window(None), raises=raises)
+    of_all, slots = requests or trial.requests, share.part(trial.slots)
+    meter = Meter(of_all, lambda error: "", Window(None), raises=raises, share=share)
     timed = TimedItems(meter, lasts_s, stages=True)
     if not requests:
         asyncio.get_running_loop().call_later(lasts_s, setattr, timed, "over", True)
@@ -161,9 +172,9 @@ async def warm_up(
 
     call = counted(behind, meter)
     if per_second < math.inf:
-        call = paced(call, per_second, limit=trial.slots, most=meter.planned)
+        call = paced(call, per_second / share.of, limit=slots, most=meter.planned)
     with contextlib.suppress(Exception):  # the trial notes it, as it fails there as well
-        await strategy(call, range(requests) if requests else timed, trial.slots)
+        await strategy(call, meter.items if requests else timed, slots)
     meter.window.close()
     found = meter.counts()
     return Warmup(requests=found.sent, failed=found.failures, wall_s=meter.window.wall_s)

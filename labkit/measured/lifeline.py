@@ -88,6 +88,10 @@ def load(function: str, options: Mapping[str, Any] = MappingProxyType({})) -> An
     return strategy
 
 
+# Who is given what the parent writes while this process goes on, in the thread that reads it.
+HEARD: list[Callable[[bytes], object]] = []
+
+
 def end_with_parent(status: int = 1, *, grace_s: float = 0.0) -> None:
     """From now on end this process when its standard input ends, whatever it is doing.
 
@@ -96,8 +100,9 @@ def end_with_parent(status: int = 1, *, grace_s: float = 0.0) -> None:
 
     def wait() -> None:
         with suppress(OSError):
-            while os.read(0, 4096):
-                pass
+            while data := os.read(0, 4096):
+                for hear in HEARD:
+                    hear(data)
         if grace_s:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(grace_s)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import perf_counter_ns
 
 from labkit.measured.duration import StageCounts
@@ -44,7 +45,11 @@ class OpenLoop:
 
     def __init__(self, asked: Workload, meter: Meter, stages: StageCounts) -> None:
         self._rate_rps, self._meter, self._stages = asked.mean_rps, meter, stages
-        self._due_s = delays.due_s(asked.schedule, asked.arrival, asked.seed, meter.planned)
+        # Of several clients each draws the schedule of all, and has every n-th time of it: the sum
+        # is the same process. To draw one costs 1 us; a schedule of one's own would be another.
+        items = meter.items
+        due_s = delays.due_s(asked.schedule, asked.arrival, asked.seed, items.stop)
+        self._due_s = islice(due_s, items.start, None, items.step)
         self._drops = asked.overflow == "drop"
         self._due: Iterator[Due] = iter(())
         self._next: Due | None = None
@@ -55,7 +60,7 @@ class OpenLoop:
         self._late = self.dropped = 0
         self._first_ns: int | None = None
         self._last_ns = 0
-        self._scheduled, self._span_s = 0, 0.0
+        self._scheduled, self._first_s, self._last_s = 0, 0.0, 0.0
         self._done: asyncio.Future[None]
 
     def time_since_due(self, fetch: Fetch) -> Fetch:
@@ -81,13 +86,14 @@ class OpenLoop:
 
         def schedule() -> Iterator[Due]:
             for after_s, item in zip(self._due_s, items, strict=False):
-                self._scheduled, self._span_s = self._scheduled + 1, after_s
+                self._scheduled, self._last_s = self._scheduled + 1, after_s
                 due_ns = start_ns + round(after_s * 1e9)
                 self._stages.note(self._stages.due, due_ns)
                 yield item, due_ns
 
         self._due = schedule()
         self._next = next(self._due, None)
+        self._first_s = self._last_s
         try:
             if self._next is not None:
                 self._alarm.at(self._next[1], self._on_alarm)
@@ -145,6 +151,11 @@ class OpenLoop:
         if whole and not self._tasks and not self._done.done():
             self._done.set_result(None)
 
+    @property
+    def histograms(self) -> dict[str, dict[int, int]]:
+        """Return how many were how late, and how many took how long since they were due."""
+        return {"late": histogram.sparse(self._lateness), "due": histogram.sparse(self._latencies)}
+
     def summary(self) -> Arrivals:
         """Return how the schedule was met: the rate reached, lateness, latency since due.
 
@@ -156,7 +167,7 @@ class OpenLoop:
         took_s = (self._last_ns - (self._first_ns or 0)) / 1e9
         achieved_rps = None
         if sent >= 2 and took_s:
-            schedule_rps = (self._scheduled - 1) / self._span_s
+            schedule_rps = (self._scheduled - 1) / (self._last_s - self._first_s)
             achieved_rps = (sent - 1) / took_s * self._rate_rps / schedule_rps
         return Arrivals(
             rate_rps=self._rate_rps,

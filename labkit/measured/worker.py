@@ -3,6 +3,7 @@
 This is the measured process: it contains the strategy, the transport and the probes, and nothing
 else. It starts beside its target: the second line that it reads says where that is. It prints how
 long it `waited` for that line, `ready`, `progress` about ten times a second, and one `measurement`.
+One of several clients waits after `ready` for a third line, `at_ns`: when all begin, None for now.
 SIGTERM ends the trial early and still gives a measurement; when standard input ends (the parent is
 gone), so does the process, whatever its event loop is doing.
 
@@ -29,7 +30,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +47,7 @@ from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec import transports, variables
 from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
+from labkit.spec.delays import Share
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.requests import Request
 from labkit.spec.trial import Trial
@@ -82,6 +84,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     # Whether a function of the user's own sees what fails: a decorated one does not.
     raises: bool | None = None
     profile: ProfileOptions | None = None
+    # Which of the clients of the trial it is, and whether another one is to run on its core.
+    share: Share = Share()
+    crowded: bool = False
 
 
 class Reached(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +187,7 @@ def _transport(job: Job, target: Reached, trial: Trial) -> TransportClient[Any]:
         addresses=job.addresses,
         calls=calls_of(trial.workload, job.requests or [Request(path=trial.path)]),
         rows=getattr(trial.target, "rows", 1),
-        limit=min(trial.slots, trial.requests),
+        limit=min(job.share.part(trial.slots), trial.requests),
         client=None if job.client is None else lifeline.load(job.client),
     )
 
@@ -191,10 +196,10 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     """Open the transport, wrap `fetch` layer by layer, run the strategy over it, and collect."""
     if trial.switches.eager_tasks:
         asyncio.get_running_loop().set_task_factory(_eager_task)
-    requests, limit, workload = trial.requests, trial.limit, trial.workload
-    processes = trial.target.processes
+    share, workload, processes = job.share, trial.workload, trial.target.processes
+    limit = share.part(trial.limit)
     if trial.probes == "bare":
-        return await _measure_bare(target, trial, requests, limit)
+        return await _measure_bare(target, trial, trial.requests, limit)
     from labkit.measured.transports import paced
 
     timed, opened = trial.probes == "full", _transport(job, target, trial)
@@ -202,11 +207,12 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         warmed, call = None, fetch
         if workload.warmup is not None:
             per_second = MAX_REMOTE_RPS if is_remote(target.url) else math.inf
-            warmed = await warm_up(trial, strategy, fetch, per_second, job.raises)
+            warmed = await warm_up(trial, strategy, fetch, per_second, job.raises, share)
             opened.forget()
             forget_own_peak()
         pids = target.pids or target.pid
-        meter = Meter(requests, opened.kind_of, Window(pids, processes), raises=job.raises)
+        window = Window(pids, processes, crowded=job.crowded)
+        meter = Meter(trial.requests, opened.kind_of, window, raises=job.raises, share=share)
         report = partial(_PARENT.send_progress, meter)
         sampler = Sampler(meter, report, own=trial.own_strategy)
         # The layers, from the inside out. Due times are noted inside what is timed, as latency
@@ -216,13 +222,14 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
         if workload.lasts_s is not None:
             items = TimedItems(meter, workload.lasts_s, stages=bool(workload.stages))
         if workload.schedule and not workload.is_open:
-            strategy = staged(workload.schedule, stages)
+            strategy = staged(workload.schedule, stages, share)
         if workload.is_open:
             open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
         if is_remote(target.url):
-            call = paced(call, MAX_REMOTE_RPS, limit=MAX_REMOTE_LIMIT, most=requests)
+            most = share.part(MAX_REMOTE_LIMIT)
+            call = paced(call, MAX_REMOTE_RPS / share.of, limit=most, most=meter.planned)
         if workload.thinks.holds_back:
             call = thinking(call, workload.thinks, trial.seed, meter)
         if job.profile is not None:
@@ -232,9 +239,14 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             profiled = ProfiledRun(job.profile)
             call = profiled.time_requests(call)
             strategy = profiled.wrap(strategy, lambda found: _PARENT.send("profile", profile=found))
-        start = partial(strategy, call, range(requests) if items is None else items, limit)
+        start = partial(strategy, call, meter.items if items is None else items, limit)
         with _noticing(call) as not_awaited:
-            result, notes = await _run(start, meter, sampler, timed, items)
+            result, notes = await _run(start, meter, sampler, timed, items, share.of)
+        buckets = dict[str, dict[int, int]]()
+        if share.of > 1:  # percentiles of several clients are those of all their requests
+            buckets |= {"latency": histogram.sparse(meter.latencies)} if timed else {}
+            buckets |= opened.tracer.histograms if opened.tracer else {}
+            buckets |= open_loop.histograms if open_loop else {}
         returned, refused = _returned(result)
         notes = [*not_awaited, *notes, *refused]
         return Measurement(
@@ -254,6 +266,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             received=opened.received,
             warmup=warmed,
             stages=stages.summary(),
+            histograms=buckets,
         )
 
 
@@ -288,13 +301,14 @@ async def _run(
     sampler: Sampler,
     timed: bool,
     items: TimedItems | None,
+    clients: int,
 ) -> tuple[object, list[Note]]:
     """Run the strategy to its end, that of its time, or SIGTERM.
 
     Return what it returned, or why it did not, and notes on how it ended.
     """
     before = asyncio.all_tasks()
-    _start_window(meter.window)
+    await _start_window(meter.window, clients)
     if timed:
         sampler.start()
     task = asyncio.ensure_future(start())
@@ -347,14 +361,33 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, within), default=0)
 
 
-def _start_window(window: Window) -> None:
-    """Read memory before the first request, and tell the parent that this process is ready."""
+# The barrier of several clients. All that takes long is done before: the collector before `ready`,
+# the counters of the kernel once the word has come, which names a moment some milliseconds ahead.
+# So the last of the clients on a core is as near to that moment as the first one.
+async def _start_window(window: Window, clients: int = 1) -> None:
+    """Read memory before the first request, and tell the parent that this process is ready.
+
+    One of several clients waits until all are, and for the moment that the parent names.
+    """
     # What was imported until now stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     gc.enable()
-    window.start()
+    if clients == 1:
+        window.start()
+        _PARENT.send("ready")
+        return
+    loop = asyncio.get_running_loop()
+    said: asyncio.Future[bytes] = loop.create_future()
+    lifeline.HEARD.append(lambda data: loop.call_soon_threadsafe(said.set_result, data))
     _PARENT.send("ready")
+    at_ns: int | None = msgspec.json.decode(await said)["at_ns"]
+    window.start()
+    if at_ns is None:
+        _PARENT.send("went")
+    else:
+        await asyncio.sleep((at_ns - perf_counter_ns()) / 1e9)
+    window.started_ns = perf_counter_ns()
 
 
 def _both_sides(window: Window, counts: Counts) -> dict[str, Any]:
@@ -382,7 +415,7 @@ async def _measure_bare(target: Reached, trial: Trial, requests: int, limit: int
                 answered += response.status == 200
 
     window = Window(target.pid)
-    _start_window(window)
+    await _start_window(window)
     window.open()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         items = iter(range(requests))

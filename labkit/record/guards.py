@@ -13,6 +13,7 @@ from typing import Any
 from labkit import paths
 from labkit.record import stalls
 from labkit.record.record import Interference, Measurement, Note, Record
+from labkit.spec.delays import Share
 from labkit.spec.targets import TARGETS
 from labkit.spec.trial import Trial
 
@@ -42,6 +43,10 @@ CONTENDED_PERCENT, CORE_LOST_PERCENT, CORE_LOST_FROM_S = 5.0, 20.0, 1.0
 # its core that is a quarter to a half; on a quiet machine a tenth at most, and then under 1 % in
 # all.
 MIN_WAITED_PERCENT, MAX_WAIT_SHARE = 1.0, 0.20
+
+# By so much, and over this share of the window, clients start apart whose figures are in doubt; and
+# below this share of what another one did, or of the time that it took.
+MAX_SKEW_S, MAX_SKEW_SHARE, UNEVEN_SHARE = 0.02, 0.01, 0.2
 
 # Above this share of failures an arm is not to be compared: fast failures make it look fast. And
 # above this one the run itself failed.
@@ -91,6 +96,7 @@ def find_notes(trial: Trial, measured: Measurement) -> list[Note]:
         *_of_limit(trial, measured),
         *stalls.notes(measured),
         *_of_arrivals(measured),
+        *_of_clients(measured),
         *_of_waits(measured),
         *_of_cpu(trial, measured),
         *_of_lag(trial, measured),
@@ -113,7 +119,7 @@ def other_side_is_bottleneck(record: Record) -> bool:
     and fuller than the other's. Of a database both are compared together.
     """
     whose = compared(record)
-    client = record.client.cpu_percent if record.client else None
+    client = max((one.cpu_percent for one in record.processes), default=None)
     server = record.server.cpu_percent if record.server else None
     if whose == "both" or client is None or server is None:
         return False
@@ -214,11 +220,25 @@ def _of_arrivals(measured: Measurement) -> Iterable[Note]:
         yield noted("dropped", dropped=arrivals.dropped, planned=counts.planned)
 
 
+def _of_clients(measured: Measurement) -> Iterable[Note]:
+    """Yield the notes on several clients that did not start together, or did not do alike."""
+    skew_s, wall_s = measured.start_skew_s or 0.0, measured.wall_s or 0.0
+    if skew_s >= MAX_SKEW_S and skew_s > MAX_SKEW_SHARE * wall_s:
+        yield noted("clients-skewed", skew_s=skew_s, wall_s=wall_s)
+    known = [(n, one) for n, one in enumerate(measured.clients) if one.wall_s and not one.lost]
+    did = sorted((one.counts.sent, f"client {n} sent {one.counts.sent:,}") for n, one in known)
+    took = sorted((one.wall_s or 0.0, f"client {n} took {one.wall_s:.3g} s") for n, one in known)
+    for found, usual in ((did, 1.0), (took, MAX_SKEW_S)):
+        if found and found[-1][0] - found[0][0] > max(UNEVEN_SHARE * found[-1][0], usual):
+            yield noted("clients-uneven", least=found[0][1], most=found[-1][1])
+
+
 def _of_waits(measured: Measurement) -> Iterable[Note]:
     """Yield the notes on the sides that had to wait for their core, as others had it."""
+    worst = max(measured.processes, key=lambda one: one.waited_percent or 0.0, default=None)
     is_long = (measured.wall_s or 0) >= CORE_LOST_FROM_S
     for side, contended, lost in (
-        (measured.client, "core-contended", "core-lost"),
+        (worst, "core-contended", "core-lost"),
         (measured.server, "server-contended", "server-core-lost"),
     ):
         percent, least = side.waited_percent if side else None, CONTENDED_PERCENT
@@ -232,7 +252,7 @@ def _of_waits(measured: Measurement) -> Iterable[Note]:
 
 def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[Note]:
     """Yield the notes on who was busy: the side that is measured is to be the bottleneck."""
-    client = measured.client.cpu_percent if measured.client else 0.0
+    client = max((one.cpu_percent for one in measured.processes), default=0.0)
     server = measured.server.cpu_percent if measured.server else None
     if trial.target.compared == "server" and not trial.program:
         if server is not None and client > max(CLIENT_BUSY_PERCENT, server):
@@ -247,10 +267,10 @@ def _of_cpu(trial: Trial, measured: Measurement) -> Iterable[Note]:
 
 
 def _of_lag(trial: Trial, measured: Measurement) -> Iterable[Note]:
-    lag, latency, client = measured.loop_lag_s, measured.latency_s, measured.client
+    lag, latency, clients = measured.loop_lag_s, measured.latency_s, measured.processes
     # A loop is late where its client is full, as the trial means it to be. One that others keep
     # from its core would fill that time as well; there is another note on that.
-    wanted = client.cpu_percent + (client.waited_percent or 0) if client else 0.0
+    wanted = max((one.cpu_percent + (one.waited_percent or 0) for one in clients), default=0.0)
     full_on_purpose = wanted >= CLIENT_CPU_PERCENT and trial.saturates
     if lag is None or latency is None or full_on_purpose:
         return
@@ -281,9 +301,10 @@ def _of_interference(found: Interference | None) -> Iterable[Note]:
 def _of_connections(trial: Trial) -> Iterable[Note]:
     if trial.program:
         return
-    in_flight, transport = min(trial.slots, trial.requests), trial.transport
+    share, transport = Share(0, trial.clients), trial.transport
+    most, in_flight = share.part(trial.slots), share.part(min(trial.slots, trial.requests))
     if transport.sent_at(in_flight) < in_flight:
-        code, most = "pool-queue" if transport.queues else "connector-limit", trial.slots
+        code = "pool-queue" if transport.queues else "connector-limit"
         shared = {"in_flight": in_flight, "connections": transport.connections_at(in_flight)}
         yield noted(code, **shared, most=most, kind=transport.kind)
 

@@ -73,6 +73,11 @@ def of_words(counted: Mapping[int, int]) -> array[int]:
 Counted = Union["array[int]", Mapping[int, int]]
 
 
+def sparse(counts: array[int]) -> dict[int, int]:
+    """Return the buckets that are not empty, and how many each has."""
+    return {bucket: counts[bucket] for bucket in compress(range(len(counts)), counts)}
+
+
 def buckets(counts: Counted) -> Iterator[tuple[float, int]]:
     """Yield value and count of each bucket that is not empty, in rising order."""
     if isinstance(counts, Mapping):
@@ -109,22 +114,24 @@ def summary(counts: Counted) -> Latency | None:
     return Latency(mean=round(mean, 9), **seconds)
 
 
-def lateness(counts: array[int]) -> Lateness | None:
+def lateness(counts: Counted) -> Lateness | None:
     """Return how late things came, of a histogram of nanoseconds; None: empty."""
     found = summary(counts)
     if found is None:
         return None
-    return Lateness(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=sum(counts))
+    n = sum(count for _, count in buckets(counts))
+    return Lateness(p50=found.p50, p90=found.p90, p99=found.p99, max=found.max, n=n)
 
 
-def to_hdr(counts: array[int]) -> str | None:
+def to_hdr(counts: Counted) -> str | None:
     """Encode the counts as an HdrHistogram of microseconds (V2, compressed, base64)."""
     from hdrh.histogram import HdrHistogram
 
-    if not any(counts):
+    found = [*buckets(counts)]
+    if not found:
         return None
     histogram = HdrHistogram(1, MAX_HDR_US, HDR_DIGITS)
-    for value, count in buckets(counts):
+    for value, count in found:
         histogram.record_value(min(max(round(value / 1e3), 1), MAX_HDR_US), count)
     encoded: bytes = histogram.encode()
     return encoded.decode("ascii")

@@ -88,7 +88,8 @@ class Client(Struct, frozen=True, kw_only=True):
     `cpu_percent` is of one core. `peak_rss_bytes` is the process's own high-water mark (VmHWM) at
     the end of the window, `rss_before_bytes` its memory before the strategy was started,
     `to_first_send_s` the time from there to the first send. `waited_percent` is the share of the
-    window in which the process was ready to run and other processes had its core.
+    window in which the process was ready to run and other processes had its core. Where other
+    clients of the trial run there, `core_idle_s` is for how long nothing did.
     """
 
     cpu_user_s: float
@@ -99,6 +100,7 @@ class Client(Struct, frozen=True, kw_only=True):
     rss_before_bytes: int | None = None
     waited_percent: float | None = None
     to_first_send_s: float | None = None
+    core_idle_s: float | None = None
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -165,10 +167,11 @@ class Stall(Struct, frozen=True, kw_only=True):
     """Who stood still, for how long, and since when on the timeline's axis.
 
     It is the `client`, the `server`, or the `strategy`, where its own code blocked the client's
-    loop. `at_s` is None where only one long request shows it.
+    loop. `at_s` is None where only one long request shows it. `client` is which of several it was.
     """
 
     who: str
+    client: int | None = None
     at_s: float | None = None
     lasted_s: float
 
@@ -200,10 +203,30 @@ class Note(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class OneClient(Struct, frozen=True, kw_only=True):
+    """One of several clients of a trial, which had every n-th item: its part of the measurement.
+
+    `first_send_s` is counted from the first send of all. `lost` says how its process died: then
+    `counts` are what it reported last, and nothing else is known.
+    """
+
+    counts: Counts
+    wall_s: float | None = None
+    client: Client | None = None
+    latency_s: Latency | None = None
+    loop_lag_s: Lateness | None = None
+    first_send_s: float | None = None
+    cores: list[int] | None = None
+    lost: str | None = None
+
+
 class Measurement(Struct, frozen=True, kw_only=True):
     """What the client's process measured in one trial. `effective` is what was really in force.
 
-    `returned` is what a strategy of the user's own returned, as JSON has it.
+    `returned` is what a strategy of the user's own returned, as JSON has it. Of several clients CPU
+    and memory are those of all together; `clients` has each, and `start_skew_s` is by how much they
+    sent their first requests apart, or started where a schedule says when they send. On its way to
+    the others, each has its `histograms`, by name: how many are in each bucket.
     """
 
     counts: Counts
@@ -225,6 +248,15 @@ class Measurement(Struct, frozen=True, kw_only=True):
     warnings: list[Note] = []
     first_errors: list[str] = []
     returned: Any = None
+    clients: list[OneClient] = []
+    start_skew_s: float | None = None
+    histograms: dict[str, dict[int, int]] = {}
+
+    @property
+    def processes(self) -> list[Client]:
+        """Return what each process of the client used: one, or several."""
+        several = [one.client for one in self.clients if one.client]
+        return several or [one for one in [self.client] if one]
 
 
 class Record(Measurement, frozen=True, kw_only=True):
@@ -285,13 +317,15 @@ class Record(Measurement, frozen=True, kw_only=True):
     def busy_percent(self) -> float | None:
         """Return the percent of the window in which the client ran or waited for its core.
 
-        100 of a client that never sleeps, whatever others do. None where others had the core for
-        over three quarters of the time: any client would have been behind then.
+        100 of a client that never sleeps, whatever others do; of several the busiest. None where
+        others had the core for over three quarters of the time: any client would have been behind.
         """
-        client = self.client
-        if client is None or client.waited_percent is None or client.waited_percent > 75:
-            return None
-        return client.cpu_percent + client.waited_percent
+        busy = list[float]()
+        for client in self.processes:
+            if client.waited_percent is None or client.waited_percent > 75:
+                return None
+            busy.append(client.cpu_percent + client.waited_percent)
+        return max(busy, default=None)
 
     @property
     def mean_in_flight(self) -> float | None:

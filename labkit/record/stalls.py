@@ -147,10 +147,12 @@ def notes(measured: Measurement) -> Iterable[Note]:
         longest_s, all_s = _longest_s(found), sum(stall.lasted_s for stall in found)
         is_long = longest_s >= limit_s or all_s >= max(limit_s, STALLS_SHARE * wall_s)
         if is_long or longest_s >= MIN_STALL_S:
-            at_s = max(found, key=attrgetter("lasted_s")).at_s
+            longest = max(found, key=attrgetter("lasted_s"))
+            at_s = longest.at_s
+            of_one = "" if longest.client is None else f"client {longest.client}: "
             when = "for one request" if at_s is None else f"{at_s:.3g} s after the start"
             more = f", and {len(found) - 1} times more: {all_s:.3g} s in all" if found[1:] else ""
-            message = f"the {who} {did} for {longest_s:.3g} s, {when}{more}"
+            message = f"{of_one}the {who} {did} for {longest_s:.3g} s, {when}{more}"
             yield Note(code="stalled" if is_long else "stalled-briefly", message=message)
 
 

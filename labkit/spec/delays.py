@@ -123,22 +123,58 @@ def floor_s(delays: Iterable[float], slots: int) -> float:
 
 def floor_and_bound(delays: Iterable[float], slots: int) -> tuple[float, float]:
     """Compute that and what no order can beat: the sum of the delays over slots, or the longest."""
+    last, total, longest = _scheduled(delays, slots)
+    return last, max(total / slots, longest)
+
+
+def _scheduled(delays: Iterable[float], slots: int) -> tuple[float, float, float]:
+    """Compute the makespan of list scheduling, the sum of the delays, and the longest."""
     free: list[float] = []
     last = total = longest = 0.0
     for delay in delays:
         end = delay if len(free) < slots else free[0] + delay
         (heapq.heappush if len(free) < slots else heapq.heapreplace)(free, end)
         last, longest, total = max(last, end), max(longest, delay), total + delay
-    return last, max(total / slots, longest)
+    return last, total, longest
 
 
 @lru_cache(maxsize=256)
-def floor_and_bound_of(delay: Delay, seed: int, requests: int, slots: int) -> tuple[float, float]:
-    """Compute both of the delays of items 0 to `requests` - 1; cached, as arms share them."""
+def floor_and_bound_of(
+    delay: Delay, seed: int, requests: int, slots: int, clients: int = 1
+) -> tuple[float, float]:
+    """Compute both of the delays of items 0 to `requests` - 1; cached, as arms share them.
+
+    Of several clients each schedules its own items on its own slots: the floor is that of the last
+    to end. No partition beats the bound of the whole.
+    """
+    shares = [Share(client, clients) for client in range(clients)]
     if delay.kind == "fixed":
         each_s = delay.draw(seed, "")
-        return math.ceil(requests / slots) * each_s, max(requests / slots, 1) * each_s
-    return floor_and_bound(of_items(delay, seed, requests), slots)
+        rounds = max(math.ceil(one.part(requests) / one.part(slots)) for one in shares)
+        return rounds * each_s, max(requests / slots, 1) * each_s
+    items = ((one.items(requests), one.part(slots)) for one in shares)
+    found = [_scheduled((delay.draw(seed, str(n)) for n in own), most) for own, most in items]
+    lasts, totals, longest = zip(*found, strict=True)
+    return max(lasts), max(sum(totals) / slots, *longest)
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What client `client` (from 0) of the `of` clients of a trial takes of its items and slots.
+
+    It is every `of`-th item, and so every `of`-th due time: items have the numbers that they have
+    in the whole trial, and with them their delays, requests and draws.
+    """
+
+    client: int = 0
+    of: int = 1
+
+    def items(self, requests: int) -> range:
+        """Return which of the items 0 to `requests` - 1 it takes."""
+        return range(self.client, requests, self.of)
+
+    def part(self, whole: int) -> int:
+        """Return how many of so many it takes: the first clients take one more of an odd number."""
+        return len(self.items(whole))
 
 
 class Stage(msgspec.Struct, frozen=True):

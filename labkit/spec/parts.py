@@ -145,7 +145,8 @@ class Switches(Part, frozen=True, kw_only=True):
     installed for it, as a list of 'aiohttp==3.9.5' or a text with spaces between. With neither of
     the two it is the lab's own. `program`: a command line that is the client, in place of the lab's
     own, as 'python client.py {requests}'; `{url}`, `{port}`, `{requests}`, `{limit}` and `{seed}`
-    are filled in, and `{{` is a brace.
+    are filled in, and `{{` is a brace. `clients` is how many processes the client is: each takes
+    every n-th item and its part of the limit, and all start together.
     """
 
     role: ClassVar[str] = "trial"
@@ -160,6 +161,7 @@ class Switches(Part, frozen=True, kw_only=True):
     python: str | None = None
     packages: str = ""
     program: str | None = None
+    clients: Annotated[int, Meta(ge=1, le=64)] = 1
 
     def __post_init__(self) -> None:
         given: Any = self.packages

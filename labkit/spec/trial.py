@@ -36,7 +36,7 @@ MAX_TIMED_REQUESTS = 100_000_000
 # Seconds after which a program is ended of which nobody knows how much it does.
 MAX_PROGRAM_S = 3_600.0
 # Settings of the trial as a whole that only the lab's own client knows.
-_OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate")
+_OF_CLIENT = ("loop", "eager_tasks", "probes", "saturate", "clients")
 # Letters of the text that shows a trial: what differs from the defaults.
 MAX_REPR = 199
 
@@ -153,6 +153,7 @@ class Trial:
         by_hand = self.transport == AiohttpTransport() and self.path == "/{item}"
         by_hand &= self.url is None and self._is("worker_pool")
         by_hand &= not (asked.lasts_s or asked.warmup or asked.thinks.holds_back)
+        by_hand &= self.clients == 1
         for name, is_wrong in (
             ("remote-client", self.is_remote and self.transport.kind in (*LIBRARIES, "own")),
             ("resolve_s", resolves and not isinstance(self.target, HttpTarget)),
@@ -164,6 +165,7 @@ class Trial:
             ("remote-rate", self.is_remote and most_rps > MAX_REMOTE_RPS),
             ("gather", self._is("gather") and self.requests > MAX_GATHER_ITEMS),
             ("bare", self.probes == "bare" and not by_hand),
+            ("clients-limit", min(self.slots, self.requests) < self.clients),
         ):
             if is_wrong:
                 arrivals = f"rate {asked.rate:g}" if asked.rate else "stages"
@@ -249,6 +251,11 @@ class Trial:
         return self.switches.loop
 
     @property
+    def clients(self) -> int:
+        """Return how many processes the client is."""
+        return self.switches.clients
+
+    @property
     def probes(self) -> str:
         """Return how much is measured inside the client."""
         return self.switches.probes
@@ -326,7 +333,7 @@ class Trial:
         if not known or self.path != "/{item}":
             return None, None
         delay = delays.parse(getattr(self.target, "delay", "0"))
-        return delays.floor_and_bound_of(delay, self.seed, self.requests, self.slots)
+        return delays.floor_and_bound_of(delay, self.seed, self.requests, self.slots, self.clients)
 
     @property
     def deadline_s(self) -> float:

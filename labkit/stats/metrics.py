@@ -178,7 +178,7 @@ def _idled(record: Record) -> bool:
         or "rate=" in (workload.get("path") or "")
         or any(workload.get(name) not in (None, "0") for name in ("rate", "stages", "think"))
     )
-    busy = record.client.cpu_percent if record.client else MIN_BUSY_PERCENT
+    busy = max((one.cpu_percent for one in record.processes), default=MIN_BUSY_PERCENT)
     return busy < MIN_BUSY_PERCENT and not waits and guards.compared(record) == "client"
 
 

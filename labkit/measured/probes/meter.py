@@ -21,6 +21,8 @@ byte that is looked up. Measured: 10 ns a request less than the sum of the items
 and 140 ns more where they come in another order. Rejected: that sum, which some wrong sets of
 items have too; a byte for each from the start, which grows with the items in every trial.
 
+Of several clients each has every n-th item: then the next one is that much further.
+
 A latency is first appended to a list, the cheapest thing that Python can do with it. Adding it to
 the histogram at once costs several times as much, because the processor's caches are full of the
 request's work then; so `settle`, called by the sampler's timer, does it for many at a time, in two
@@ -39,6 +41,7 @@ from time import perf_counter
 from labkit.measured.probes.window import Window
 from labkit.record import histogram
 from labkit.record.record import Counts
+from labkit.spec.delays import Share
 
 Fetch = Callable[[int], Awaitable[object]]
 MAX_EXAMPLES = 5
@@ -46,20 +49,26 @@ MAX_EXAMPLES = 5
 MAX_WORDS = 32_768
 # Items up to which each has a byte at once; of more a page is made when an item of it is sent.
 MAX_SEEN = 1 << 24
+WHOLE = Share()
 
 
 class Meter:
-    """Counts the requests and their latencies; opens and closes the window that is measured."""
+    """Counts the requests and their latencies; opens and closes the window that is measured.
+
+    `items` are those of the trial's `requests` that this `share` of it takes.
+    """
 
     def __init__(
         self,
-        planned: int,
+        requests: int,
         kind_of: Callable[[BaseException], str],
         window: Window,
         *,
         raises: bool | None = None,
+        share: Share = WHOLE,
     ) -> None:
-        self.planned = self.left = planned
+        self.items = share.items(requests)
+        self.planned = self.left = len(self.items)
         self.kind_of, self.window, self.raises = kind_of, window, raises
         self._unmet, self.retried = set[int](), 0
         # The next item of a strategy that sends them in order; None where it does not.
@@ -83,18 +92,19 @@ class Meter:
             self.retried += 1
             self._noted += 1
             return
-        seen, is_new = self._seen, self._in_order <= item < self.planned
-        if seen and is_new and not seen[item]:
-            seen[item] = 1
+        place = item if self.items.step == 1 else self._place(item)
+        seen, is_new = self._seen, self._in_order <= place < self.planned
+        if seen and is_new and not seen[place]:
+            seen[place] = 1
             self._noted += 1
             return
         if not self.sent:
             self.window.open()
-            if item == 0:
-                self.next = 1
+            if place == 0:
+                self.next = item + self.items.step
                 return
         if is_new and not seen and item >= (self.next or 0):
-            self._in_order, self.next = self.next or 0, None
+            self._in_order, self.next = self.sent - self._noted, None
             few, n = self.planned <= MAX_SEEN, self.planned
             self._seen = bytearray(n) if few else mmap.mmap(-1, n)
             self.note(item)
@@ -102,6 +112,11 @@ class Meter:
         self._noted += 1
         self._again += 1
         self.left += 1
+
+    def _place(self, item: int) -> int:
+        """Return which of the share's items it is; -1 for an item of another client, or of none."""
+        place, between = divmod(item - self.items.start, self.items.step)
+        return -1 if between else place
 
     def fail(self, error: BaseException, item: int) -> None:
         """Count a request that failed, by kind; raise its error where the strategy is to see it."""
@@ -159,7 +174,8 @@ class Meter:
     @property
     def sent(self) -> int:
         """Count the requests that were sent."""
-        return (self.next or self._in_order) + self._noted
+        in_order = self._in_order if self.next is None else self._place(self.next)
+        return in_order + self._noted
 
     @property
     def done(self) -> int:
@@ -174,7 +190,7 @@ class Meter:
     def counts(self) -> Counts:
         """Return the counts as in a record. Requests still in flight are counted as cancelled."""
         # In order there may be more items than were planned.
-        repeated = self._again + max((self.next or 0) - self.planned, 0)
+        repeated = self._again + max(self.sent - self._noted - self.planned, 0)
         planned = self.planned if self.taken is None else self.taken()
         return Counts(
             planned=planned,
@@ -193,12 +209,12 @@ class Meter:
 def metered(fetch: Fetch, meter: Meter) -> Fetch:
     """Wrap `fetch` so that it is counted and timed, and raises what the meter lets through."""
     # A list, because the interpreter has an instruction of its own for appending to one.
-    clock, took = perf_counter, meter.unsettled
+    clock, took, step = perf_counter, meter.unsettled, meter.items.step
 
     async def measured(item: int) -> object:
         answer = None
         if item == meter.next:
-            meter.next = item + 1
+            meter.next = item + step
         else:
             meter.note(item)
         start = clock()
@@ -221,11 +237,12 @@ def metered(fetch: Fetch, meter: Meter) -> Fetch:
 
 def counted(fetch: Fetch, meter: Meter) -> Fetch:
     """Wrap `fetch` so that it is counted but not timed, for trials with the probes switched off."""
+    step = meter.items.step
 
     async def measured(item: int) -> object:
         answer = None
         if item == meter.next:
-            meter.next = item + 1
+            meter.next = item + step
         else:
             meter.note(item)
         try:

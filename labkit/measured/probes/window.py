@@ -285,9 +285,12 @@ class Window:
     processes of a database on one core wait for each other, and so do a client and a server that
     share cores. There no more of the waiting is called others' than others have used of the cores:
     their time, without their idle time and the CPU of those that are measured.
+
+    `crowded`: other clients of the trial are to run on its core. How long that was idle is read
+    then, from which the same follows once the CPU of all of them is known.
     """
 
-    def __init__(self, server_pid: Pids, processes: str = "one") -> None:
+    def __init__(self, server_pid: Pids, processes: str = "one", *, crowded: bool = False) -> None:
         self.of_server = reader_of(server_pid, processes)
         self.of_client: ProcessReader | ProcessTreeReader = ProcessReader(os.getpid())
         self._server_pid = server_pid
@@ -308,6 +311,8 @@ class Window:
             "idle_s": partial(interference.idle_s, () if self._alone else self._watched),
             "waited_s": self.of_client.waited_s,
         }
+        if crowded:
+            self._read["core_idle_s"] = partial(interference.idle_s, own)
         self._before: dict[str, float | None] = {}
         self._after: dict[str, float | None] = {}
         self._cpu_s: list[tuple[float, float]] = []
@@ -379,6 +384,7 @@ class Window:
             rss_before_bytes=self._rss_before_bytes,
             waited_percent=self._for_others(waited) if self._overlap else waited,
             to_first_send_s=round((self.opened_ns - self.started_ns) / 1e9, 6),
+            core_idle_s=self._grown_s("core_idle_s"),
         )
 
     def server(self) -> Server | None:
@@ -394,7 +400,7 @@ class Window:
 
     def _grown_s(self, name: str) -> float | None:
         """Return the growth of a counter of seconds in the window."""
-        before, after = self._before[name], self._after[name]
+        before, after = self._before.get(name), self._after.get(name)
         return None if before is None or after is None else after - before
 
     def _percent(self, name: str) -> float | None:

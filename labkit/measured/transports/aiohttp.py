@@ -21,7 +21,7 @@ from labkit.measured.transports import client, tracing
 from labkit.measured.transports.client import BadStatus, Destination, Fetch, TransportClient
 from labkit.measured.transports.responses import Answer
 from labkit.measured.transports.tracing import Tracer
-from labkit.record.requests import Phases, Received
+from labkit.record.requests import Received
 from labkit.spec.requests import Request
 from labkit.spec.transports import AiohttpTransport
 
@@ -55,8 +55,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         self._tls = client.tls_context(url, settings.ca, settings.verify)
         self._url, self._calls = url, to.calls
         self._asked = to.calls.prepared(lambda one: _arguments(url, one))
-        self._tracer = Tracer() if settings.trace else None
-        self._events = [] if self._tracer is None else [tracing.events(self._tracer)]
+        self.tracer = Tracer() if settings.trace else None
+        self._events = [] if self.tracer is None else [tracing.events(self.tracer)]
         self._effective: dict[str, Any] = {}
         self._bodies = Bodies()
 
@@ -71,7 +71,7 @@ class Aiohttp(TransportClient[AiohttpTransport]):
                 async with self._session() as session:
                     return await self._fetch_in(session)(item)
 
-        return fetch if self._tracer is None else tracing.traced(fetch, self._tracer)
+        return fetch if self.tracer is None else tracing.traced(fetch, self.tracer)
 
     @property
     def effective(self) -> dict[str, Any]:
@@ -84,11 +84,6 @@ class Aiohttp(TransportClient[AiohttpTransport]):
         return self._effective | {"lookups": self._resolver.lookups}
 
     @property
-    def phases(self) -> Phases | None:
-        """Return where the requests so far spent their time; None where they are not traced."""
-        return None if self._tracer is None else self._tracer.summary()
-
-    @property
     def received(self) -> Received:
         """Return the bodies that were read so far."""
         return Received(**vars(self._bodies))
@@ -96,8 +91,8 @@ class Aiohttp(TransportClient[AiohttpTransport]):
     def forget(self) -> None:
         """Count bodies and phases anew from now on."""
         Bodies.__init__(self._bodies)
-        if self._tracer is not None:
-            Tracer.__init__(self._tracer, self._tracer.clock)
+        if self.tracer is not None:
+            Tracer.__init__(self.tracer, self.tracer.clock)
 
     def _session(self) -> aiohttp.ClientSession:
         asked = self.settings

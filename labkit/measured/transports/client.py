@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import httptools
@@ -27,6 +27,9 @@ from labkit.measured.transports.responses import Answer, Answered, ResponseHead,
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import ITEM, Request, whole_url
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
+
+if TYPE_CHECKING:
+    from labkit.measured.transports.tracing import Tracer
 
 Fetch = Callable[[int], Awaitable[object]]
 
@@ -201,11 +204,12 @@ class Destination(NamedTuple):
 class TransportClient(ABC, Generic[Settings]):
     """A transport: `async with TransportClient(settings, to) as fetch: await fetch(item)`.
 
-    `fetch` raises where the call failed. `opened` counts the connections. What `open` puts on
-    `stack` is ended with the transport.
+    `fetch` raises where the call failed. `opened` counts the connections, `tracer` the phases of
+    requests, where they are traced. What `open` puts on `stack` is ended with the transport.
     """
 
     opened = 0
+    tracer: Tracer | None = None
 
     def __init__(self, settings: Settings, to: Destination) -> None:
         self.settings, self.to = settings, to
@@ -233,7 +237,7 @@ class TransportClient(ABC, Generic[Settings]):
     @property
     def phases(self) -> Phases | None:
         """Return the phases of the requests so far; None where they are not traced."""
-        return None
+        return None if self.tracer is None else self.tracer.summary()
 
     @property
     def received(self) -> Received | None:

@@ -125,6 +125,11 @@ class Tracer:
             failed=failed,
         )
 
+    @property
+    def histograms(self) -> dict[str, dict[int, int]]:
+        """Return by phase how many requests spent how long in it."""
+        return {name: {**self._buckets[phase]} for phase, name in enumerate(PHASES)}
+
     def summary(self) -> Phases:
         """Return the phases of all requests that have ended."""
         sample = [*self._first, *self._later.values()]

@@ -1,0 +1,295 @@
+"""Several clients of one trial -> one measurement. Pure; takes one client after another.
+
+Counts are added, and histograms bucket by bucket: a percentile is that of all requests, and never a
+mean of percentiles. All times are put on one axis, whose 0 is the first start of a client. What
+lasts is the window from the first send of any client to the last answer to any.
+
+The plan of the timelines. Each client took its rows at moments of its own. So all are read on one
+even grid, with as many rows as the longest of them has: at each moment the last row of each client
+counts, and what a client uses is nothing once it has ended. Columns wait as arrays of doubles, a
+fifth of what lists of numbers take, since the grid is known last.
+"""
+
+from __future__ import annotations
+
+import operator
+from array import array
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+import msgspec
+
+from labkit.record import histogram
+from labkit.record.guards import CONTENDED_PERCENT, noted
+from labkit.record.record import Client, Measurement, Note, OneClient, Timeline
+from labkit.record.requests import PHASES, Arrivals, Phase, Phases, Spent, Staged
+
+# Requests with their phases, and errors, that a measurement has at most.
+MAX_SAMPLE, MAX_EXAMPLES = 96, 5
+# How much two moments may differ that are one.
+SAME_S = 1e-9
+# Columns that say what is now; others say what was since the row before.
+_LEVELS = ("completed", "in_flight", "client_rss_bytes", "server_rss_bytes")
+_COLUMNS = (*_LEVELS, "client_cpu_percent", "server_cpu_percent", "loop_lag_s")
+
+# Of each client alone, as of all.
+_OF_ONE = ("counts", "wall_s", "latency_s", "loop_lag_s")
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+@dataclass(kw_only=True)
+class Part:
+    """What one of the clients measured.
+
+    It was started `starts_s` after the first one; `with_server` says that the server was to run on
+    the same core. `lost` says how it died: then only its counts are known.
+    """
+
+    measured: Measurement
+    starts_s: float = 0.0
+    with_server: bool = False
+    lost: str | None = None
+
+    @property
+    def span_s(self) -> tuple[float, float] | None:
+        """Return its first send and its last answer on the axis of all; None where none was."""
+        client, wall_s = self.measured.client, self.measured.wall_s
+        if client is None or wall_s is None:
+            return None
+        first_s = self.starts_s + (client.to_first_send_s or 0.0)
+        return first_s, first_s + wall_s
+
+
+def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
+    """Return the measurement of all clients together, in the order of their shares.
+
+    With `scheduled`, a schedule decides when each sends first: their starts show the skew then.
+    """
+    lines, whole, sums = list[_Line](), list[Part](), defaultdict[str, Counter[int]](Counter)
+    for part in parts:
+        for name, counted in part.measured.histograms.items():
+            sums[name].update(counted)
+        if part.measured.timeline.t_s:
+            lines.append(_Line(part.starts_s, part.measured.timeline))
+        small: dict[str, Any] = {"timeline": Timeline(), "latency_hdr": None, "histograms": {}}
+        whole.append(replace(part, measured=msgspec.structs.replace(part.measured, **small)))
+    measured = [one.measured for one in whole]
+    longest = max(measured, key=lambda one: one.wall_s or 0.0)
+    spans = [one.span_s for one in whole if one.span_s]
+    first_s, last_s = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=0)
+    moments = [one.starts_s for one in whole if one.span_s] if scheduled else [a for a, _ in spans]
+    clients, crowding = _by_client(whole, first_s)
+    counts, wall_s = combined([one.counts for one in measured]), last_s - first_s
+    lags = [one.loop_lag_s for one in measured if one.loop_lag_s is not None]
+    returned = [one.returned for one in measured]
+    peaks = [one.server.peak_rss_bytes or 0 for one in measured if one.server]
+    assert counts is not None
+    return Measurement(
+        counts=counts,
+        wall_s=wall_s or None,
+        client=_client([one.client for one in clients if one.client], counts.sent, wall_s),
+        # The target as the client with the longest window saw it, its peak as any saw it.
+        server=longest.server
+        and msgspec.structs.replace(longest.server, peak_rss_bytes=max(peaks) or None),
+        latency_s=histogram.summary(sums["latency"]),
+        latency_hdr=histogram.to_hdr(sums["latency"]),
+        loop_lag_s=max(lags, key=lambda lag: lag.p99, default=None),
+        arrivals=_arrivals(measured, sums),
+        phases=_phases([one.phases for one in measured if one.phases], sums),
+        received=combined([one.received for one in measured]),
+        warmup=combined([one.warmup for one in measured], wall_s=max),
+        stages=[*map(_stage, zip_longest(*(one.stages for one in measured)))],
+        timeline=_timeline(lines),
+        effective=_effective([one.effective for one in measured if one.effective]),
+        # They share a machine, or a core of it: the worst that one of them saw.
+        interference=combined([one.interference for one in measured], max),
+        stalls=[
+            msgspec.structs.replace(one, client=n, at_s=one.at_s and one.at_s + part.starts_s)
+            for n, part in enumerate(whole)
+            for one in part.measured.stalls
+            if one.who != "server" or part.measured is longest
+        ],
+        warnings=[*_warnings(measured), *crowding],
+        first_errors=[*chain(*(one.first_errors for one in measured))][:MAX_EXAMPLES],
+        returned=returned if any(one is not None for one in returned) else None,
+        clients=clients,
+        start_skew_s=max(moments) - min(moments) if moments else None,
+    )
+
+
+def combined(
+    found: Iterable[Struct | None],
+    how: Callable[[list[Any]], Any] | None = None,
+    /,
+    **fields: Callable[[list[Any]], Any],
+) -> Struct | None:
+    """Return a struct of which each field is the sum of that of all, what `how` or its own makes.
+
+    Numbers by name are added name by name. What is None of all stays that. None of none.
+    """
+    known = [one for one in found if one is not None]
+    values = dict[str, Any]()
+    for name in known[0].__struct_fields__ if known else ():
+        of_all = [value for one in known if (value := getattr(one, name)) is not None]
+        values[name] = fields.get(name, how or _sum)(of_all) if of_all else None
+    return type(known[0])(**values) if known else None
+
+
+def _sum(values: list[Any]) -> Any:
+    if not isinstance(values[0], dict):
+        return sum(values)
+    return dict(sum(map(Counter, values), Counter[Any]()))
+
+
+def _by_client(parts: Sequence[Part], first_s: float) -> tuple[list[OneClient], list[Note]]:
+    """Return each client for the record, and a note where they waited for each other's core.
+
+    Of those on one core no more of the waiting is called that of others than others have used of
+    the core: its time, without its idle time and the CPU of those that are measured.
+    """
+    used_s = defaultdict[tuple[int, ...], float](float)
+    for part in parts:
+        if client := part.measured.client:
+            on = tuple(part.measured.effective.get("cores") or ())
+            used_s[on] += client.cpu_user_s + client.cpu_system_s
+    found, waited = list[OneClient](), 0.0
+    for part in parts:
+        one, client, span_s = part.measured, part.measured.client, part.span_s
+        cores = one.effective.get("cores")
+        if client and client.core_idle_s is not None and one.wall_s and cores:
+            server = one.server if part.with_server else None
+            known_s = client.core_idle_s + used_s[tuple(cores)] + ((server and server.cpu_s) or 0.0)
+            others = max(round(100 * (len(cores) - known_s / one.wall_s), 2), 0.0)
+            of_others = min(client.waited_percent or 0.0, others)
+            waited = max(waited, (client.waited_percent or 0.0) - of_others)
+            client = msgspec.structs.replace(client, waited_percent=of_others)
+        same = {name: getattr(one, name) for name in _OF_ONE}
+        first = span_s[0] - first_s if span_s else None
+        found.append(
+            OneClient(**same, client=client, first_send_s=first, cores=cores, lost=part.lost)
+        )
+    cores = ", ".join(map(str, sorted({core for one in found for core in one.cores or ()})))
+    note = noted("clients-crowded", clients=len(parts), cores=cores, percent=waited)
+    return found, [note] if waited > CONTENDED_PERCENT else []
+
+
+def _client(clients: Sequence[Client], sent: int, wall_s: float) -> Client | None:
+    found = combined(clients, waited_percent=max, to_first_send_s=min, core_idle_s=max)
+    if found is None or not wall_s:
+        return None
+    cpu_s = found.cpu_user_s + found.cpu_system_s
+    each_us = round(1e6 * cpu_s / sent, 3) if sent else None
+    percent = round(100 * cpu_s / wall_s, 2)
+    return msgspec.structs.replace(found, cpu_percent=percent, cpu_us_per_request=each_us)
+
+
+def _arrivals(measured: Sequence[Measurement], sums: Mapping[str, Counter[int]]) -> Arrivals | None:
+    # Each compares its own sends with its own part of the schedule.
+    rates = [(one.arrivals.achieved_rps, one.counts.sent) for one in measured if one.arrivals]
+    met = [(rate * sent, sent) for rate, sent in rates if rate is not None]
+    return combined(
+        [one.arrivals for one in measured],
+        rate_rps=max,
+        achieved_rps=lambda _: sum(one for one, _ in met) / sum(sent for _, sent in met),
+        lateness_s=lambda _: histogram.lateness(sums["late"]),
+        latency_s=lambda _: histogram.summary(sums["due"]),
+        latency_hdr=lambda _: histogram.to_hdr(sums["due"]),
+    )
+
+
+def _phases(found: Sequence[Phases], sums: Mapping[str, Counter[int]]) -> Phases | None:
+    def phase(name: str) -> Phase:
+        of_each = [(getattr(one.spent_s, name), one.n) for one in found]
+        summary, n = histogram.summary(sums[name]), sum(one.n for one in found)
+        if summary is None:
+            return Phase(n=0, mean=0.0)
+        longest_s = max(one.max or 0.0 for one, _ in of_each)
+        return Phase(
+            n=sum(one.n for one, _ in of_each),
+            mean=sum(one.mean * ok for one, ok in of_each) / n,
+            p50=min(summary.p50, longest_s),
+            p99=min(summary.p99, longest_s),
+            max=longest_s,
+        )
+
+    def sample(samples: list[Any]) -> Any:
+        listed = sorted(chain(*samples), key=lambda one: one.began_s)
+        return listed[:: -(-len(listed) // MAX_SAMPLE) or 1]
+
+    return combined(
+        found, spent_s=lambda _: Spent(**{one: phase(one) for one in PHASES}), sample=sample
+    )
+
+
+def _stage(of_all: Iterable[Staged | None]) -> Staged:
+    """Return one stage of the schedule, in which those clients are that came to it."""
+    same = [one for one in of_all if one is not None]
+    due, sent, asked = sum(one.due for one in same), sum(one.sent for one in same), same[0].asked
+    rps = asked * sent / due if due else sum(one.achieved_rps for one in same)
+    return msgspec.structs.replace(same[0], due=due, sent=sent, achieved_rps=rps)
+
+
+def _effective(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what was in force in the first, with the cores and the connections of all."""
+    cores = sorted({core for one in found for core in one.get("cores") or ()})
+    transport = {**found[0].get("transport", {})}
+    for name in {"connections_opened", "lookups"} & transport.keys():
+        transport[name] = sum(one["transport"][name] for one in found)
+    return {**found[0], "cores": cores or None, "transport": transport}
+
+
+def _warnings(measured: Sequence[Measurement]) -> list[Note]:
+    """Return the notes of the clients, each with its client, and one that all have once."""
+    by_note = defaultdict[Note, list[int]](list)
+    for number, one in enumerate(measured):
+        for note in one.warnings:
+            by_note[note].append(number)
+    return [
+        Note(code=note.code, message=f"client {', '.join(map(str, which))}: {note.message}")
+        if len(which) < len(measured)
+        else note
+        for note, which in by_note.items()
+    ]
+
+
+class _Line:
+    """The timeline of one client, until the grid of all is known."""
+
+    def __init__(self, starts_s: float, found: Timeline) -> None:
+        self.t_s = array("d", [starts_s + at for at in found.t_s])
+        self.columns: dict[str, array[float]] = {}
+        for name in _COLUMNS:
+            values: list[Any] = getattr(found, name)
+            if any(value is not None for value in values):
+                self.columns[name] = array("d", [value or 0 for value in values])
+
+    def read(self, name: str, grid: Sequence[float]) -> list[float]:
+        """Return a column at the moments of the grid."""
+        column, until_s = self.columns[name], self.t_s[-1] + SAME_S
+        rows = [bisect_right(self.t_s, at + SAME_S) - 1 for at in grid]
+        if name not in _LEVELS:
+            rows = [row if at <= until_s else -1 for row, at in zip(rows, grid, strict=True)]
+        return [column[row] if row >= 0 else 0.0 for row in rows]
+
+
+def _timeline(lines: Sequence[_Line]) -> Timeline:
+    """Return one timeline of all; see the plan above."""
+    if not lines:
+        return Timeline()
+    longest, rows = max(lines, key=lambda one: one.t_s[-1]), max(len(one.t_s) for one in lines)
+    grid = [longest.t_s[-1] * row / max(rows - 1, 1) for row in range(rows)]
+    columns: dict[str, list[Any]] = {"t_s": [round(at, 4) for at in grid]}
+    for name in _COLUMNS:
+        of_all = [longest] if name.startswith("server") else lines
+        columns[name] = [None] * rows
+        if all(name in one.columns for one in of_all):
+            combine, total = max if name == "loop_lag_s" else operator.add, [0.0] * rows
+            for one in of_all:
+                total = list(map(combine, total, one.read(name, grid)))
+            columns[name] = [round(value, None if name in _LEVELS else 6) for value in total]
+    return Timeline(**columns)
