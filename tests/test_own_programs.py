@@ -109,7 +109,8 @@ async def test_a_program_that_fails_says_why_and_leaves_nothing(tmp_path: Path) 
 
 
 def test_time_compares_two_programs_and_says_what_each_used(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", "x = bytearray(9_000_000)"]
+    says = "print('500 requests in 2s\\nRequests/sec: 250.0')"
+    words = [sys.executable, "-c", f"x = bytearray(9_000_000); {says}"]
     chart = tmp_path / "memory.svg"
 
     done = here("time", "--repeats", "1", "--out", chart, "--", *words, "--against", "--", "false")
@@ -125,6 +126,9 @@ def test_time_compares_two_programs_and_says_what_each_used(tmp_path: Path) -> N
     assert all(f"<!-- {text} -->" in chart.read_text() for text in ("Memory over time", "false"))
     timed = lab.load()
     assert isinstance(timed, lab.Timed)
+    # A rate that a program prints as wrk does is that of its record, and the time is its own.
+    rates = [(one.throughput_rps, one.wall_s, one.client is None) for one in timed.records]
+    assert rates == [(250, 2, False), (None, timed.records[1].process.wall_s, False)]
     assert re.search("; .*bytearray.* at most [0-9.]+ MB", f"; {timed.plot().alt}")
     refused = here("time", "--", "no-such")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)

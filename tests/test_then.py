@@ -56,6 +56,10 @@ def test_the_software_of_then_tells_what_changed(
     assert "at most ×2 holds, " in what_changed(verdict.then, no_figure)
     alone = reproduced(one=now, other=ones, one_then=then)["slower"]
     assert (alone.then, alone.changed, alone.verdict) == (None, "", verdict.verdict)
+    # The software of then is that of the first source: what another has found later is not of it.
+    later = TEXT.replace("[settings]", '[source.later]\nauthor = "B"\n[settings]')
+    later = later.replace('measure = "wall_s"', 'source = "later"\nmeasure = "wall_s"')
+    assert Reproduction(study_file.parse(later), "smoke", found.records)["slower"].then is None
 
 
 def test_table_and_chart_show_published_then_and_now_apart() -> None:

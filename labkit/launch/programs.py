@@ -23,7 +23,7 @@ from labkit.launch import process
 from labkit.record.record import Counts, Measurement, Note, Process, Server, Timeline
 from labkit.spec import delays
 from labkit.spec.requests import ITEM
-from labkit.spec.targets import HttpTarget
+from labkit.spec.targets import HttpTarget, NoTarget
 from labkit.spec.trial import Trial
 
 # By how much, as a share, a sum of delays may be off where it is added up in another order.
@@ -197,8 +197,16 @@ class Running:
     start_cpu_s: float = 0.0
 
     def _read(self, ended: Mapping[str, Any]) -> RequestCount | None:
-        """Return the figures that it printed, if it is one that does; raises `TrialFailed`."""
-        return self.rival.read(ended["output"], " ".join(self.words)) if self.rival else None
+        """Return the figures that it printed, if it is one that does; raises `TrialFailed`.
+
+        One that is measured alone may print them as wrk does.
+        """
+        if self.rival is not None:
+            return self.rival.read(ended["output"], " ".join(self.words))
+        with suppress(TrialFailed):
+            is_alone = isinstance(self.trial.target, NoTarget)
+            return RIVALS["wrk"].read(ended["output"]) if is_alone else None
+        return None
 
     def failure(self, ended: Mapping[str, Any]) -> Note | None:
         """Return the note on a program that did not do its work, as its status or output says."""
@@ -250,7 +258,7 @@ class Running:
                 measured,
                 counts=Counts(planned=done, sent=done, ok=own.ok, failed=failed),
                 wall_s=own.wall_s,
-                client=None,
+                client=None if self.rival else measured.client,
                 server=msgspec.structs.replace(server, cpu_percent=percent),
             )
         wrote = {name: ended[name][-MAX_STORED:] for name in ("output", "errors")}

@@ -74,8 +74,8 @@ def verdicts(
 ) -> list[Verdict]:
     """Judge each regime of each claim (all, or those named) by the records of one study.
 
-    A record's axis `arm` names its arm; those that ran in the software of then give a verdict of
-    their own. `absent` says of claims what they miss here.
+    A record's axis `arm` names its arm; those that ran in the software of then, which is that of
+    the first source, give a verdict of their own. `absent` says of claims what they miss here.
     Raises `BadInput` for a claim or a scale that does not exist.
     """
     plan = study.plan(scale, cores)
@@ -103,7 +103,8 @@ def verdicts(
             shown = [] if lacks else [*([] if why else [regime]), *beside]
             findings = [finding(judged, by_arm, study.min_repeats) for judged in shown]
             sides, then = {*regime.of, *regime.to}, None
-            if regime in shown and sides and sides <= {*by_then}:
+            of_then = [*study.sources][:1] == study.sources_of(claim)[:1]
+            if regime in shown and sides and of_then and sides <= {*by_then}:
                 then = finding(regime, by_then, study.min_repeats)
             own = {"regime": check.regime, "then": then}
             found.append(Verdict.of(findings, why=why, **of_claim, **own))

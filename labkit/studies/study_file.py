@@ -22,7 +22,7 @@ from labkit import paths, stats
 from labkit.errors import BadInput
 from labkit.spec import validation
 from labkit.spec.plan import Coded, Work
-from labkit.spec.targets import HttpServer
+from labkit.spec.targets import HttpServer, HttpTarget
 from labkit.spec.trial import Trial
 from labkit.spec.validation import check_known, refusal
 from labkit.studies import parts
@@ -239,7 +239,9 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
         if not where.is_file():
             raise refusal("no-program", folder=folder, name=name, arm=arm)
         today = self._trial(arm, scale)
-        settings: dict[str, Any] = {"target": today.target, "workload": today.workload}
+        # A program that calls no HTTP server has a server of its own.
+        target = today.target if isinstance(today.target, HttpTarget) else "none"
+        settings: dict[str, Any] = {"target": target, "workload": today.workload}
         settings |= {"program": f"python {shlex.quote(str(where))} {arguments}"}
         settings |= {"python": of.python, "packages": " ".join(of.packages)} if of.python else {}
         trial = _made(f"{arm.id}{parts.THEN}", Trial, settings)
