@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,8 +53,7 @@ class _Steady(ConstrainedLayoutEngine):
             box = part.bbox_relative
             box.set_points(box.get_points().round(_PLACES))
         for ax in fig.axes:
-            place = ax.get_position().get_points().round(_PLACES)
-            ax.set_position(Bbox(place))
+            ax.set_position(Bbox(ax.get_position().get_points().round(_PLACES)))
             # To be placed by hand ends being laid out, which is not meant.
             ax.set_in_layout(True)
 
@@ -243,8 +243,7 @@ def doubts(arms: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def about(arms: Mapping[str, pd.DataFrame], *parts: str, more: Sequence[str] = ()) -> list[str]:
     """Return the notes of a chart of arms: sentences, `more` lines, verdicts, doubts."""
-    trusts = (trust(*arm) for arm in arms.items())
-    return [*judged(trusts, *parts, more=more), *doubts(arms)]
+    return [*judged(itertools.starmap(trust, arms.items()), *parts, more=more), *doubts(arms)]
 
 
 def judged(trusts: Iterable[Trust], *parts: str, more: Sequence[str] = ()) -> list[str]:

@@ -104,8 +104,7 @@ def _panel(ax: Axes, name: str, rows: Sequence[BoardRow]) -> None:
         axes.at_right(ax, place, text, **_HIGHLIGHT if row.is_mine else {})
     ax.set_title(title(name), fontsize=FONT_PT)
     ax.margins(x=0.1)
-    better = f"{metric.better} is better"
-    axes.scale(ax, "x", known, better, log_from=_LOGARITHMIC_FROM, most=4)
+    axes.scale(ax, "x", known, f"{metric.better} is better", log_from=_LOGARITHMIC_FROM, most=4)
     if not known:
         ax.set_xticks([])
 

@@ -119,8 +119,7 @@ def timeline(record: Record) -> Chart:
         at_s += stage.lasts_s
     axes.linear(panels[-1].xaxis, most=10)
     panels[-1].set_xlim(0, data.t_s[-1] or 1)
-    what = "program" if program else "strategy"
-    panels[-1].set_xlabel(f"seconds since the {what} was started")
+    panels[-1].set_xlabel(f"seconds since the {'program' if program else 'strategy'} was started")
     chart.body.align_ylabels(panels)
     return chart
 
@@ -209,8 +208,7 @@ def waterfall(record: Record) -> Chart:
         raise refusal("no-phases")
     frame = stats.frame([record])
     first, later = record.phases.sample[:_MAX_FIRST], record.phases.sample[_MAX_FIRST:]
-    step = -(-len(later) // _MAX_LATER) or 1
-    later = later[::step]
+    later = later[:: -(-len(later) // _MAX_LATER) or 1]
     shown = [*first, *later]
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
     crosses = "-crosses" if any(one.failed for one in shown) else ""

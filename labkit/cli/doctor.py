@@ -8,7 +8,6 @@ from labkit import paths
 from labkit.cli import options, terminal
 from labkit.cli.options import Asked
 from labkit.errors import BadInput
-from labkit.escaping import visible
 from labkit.launch import pythons
 from labkit.report.html import Table
 from labkit.spec.trial import Trial
@@ -29,8 +28,8 @@ def doctor(asked: Asked) -> None:
 
         data = {"guards": list(CODES.values())}
         for code in CODES.values():
-            verdict = terminal.coloured(code.verdict, 9)
-            lines += [f"{verdict}  {code.code:<17}  {code.when}", f"{'':<28}  -> {code.do}"]
+            lines.append(f"{code.verdict:<9}  {code.code:<17}  {code.when}")
+            lines.append(f"{'':<28}  -> {code.do}")
     elif asked.audit:
         from labkit.lab import facade
 
@@ -49,12 +48,11 @@ def doctor(asked: Asked) -> None:
             examination = machines.examine(machines.read())
         width = max(len(check.name) for check in examination.checks)
         for check in examination.checks:
-            status = terminal.coloured(check.status, 4)
-            lines.append(f"{status}  {check.name:<{width}}  {visible(check.found)}")
+            lines.append(f"{check.status:<4}  {check.name:<{width}}  {check.found}")
             lines += [f"{'':<6}{'':<{width}}  -> {check.advice}"] if check.advice else []
         lines += ["", examination.conclusion()]
         data, failed = examination.to_dict(), bool(examination.with_status("bad"))
-    terminal.show("\n".join(lines), asked.json, data, with_colours=True)
+    terminal.show("\n".join(lines), asked.json, data)
     if failed:
         raise SystemExit(1)
 

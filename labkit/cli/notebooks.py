@@ -210,8 +210,7 @@ def prepare(folder: Path, *, restore: bool = False, source: Path | None = None) 
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise LabError(paths.sentence("disk-full", start=start)) from None
-        where = f" at {error.filename}" if error.filename else ""
-        why = f"{error.strerror}{where}"
+        why = f"{error.strerror} at {error.filename}" if error.filename else error.strerror
         raise refusal("workspace", start=start, why=why) from None
 
 

@@ -118,5 +118,4 @@ def _list(headers: list[str], rows: list[list[str]], says: str) -> None:
     """Print a table of words."""
     from labkit.report.html import Table
 
-    table = Table(headers=headers, rows=rows, says=says, left=len(headers))
-    terminal.say(table.text())
+    terminal.say(Table(headers=headers, rows=rows, says=says, left=len(headers)).text())

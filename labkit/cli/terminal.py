@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from labkit.record.record import Record
 
 T = TypeVar("T")
-_RED, _GREEN, _YELLOW = 31, 32, 33
-_COLOURS = {"ok": _GREEN, "valid": _GREEN, "bad": _RED, "invalid": _RED}
 _LETTERS = "\xd7\xb5\u2026\u2191\u2193\u2588\u2591\u2713\u2714\u2717\u2718"
 # What stands for a letter where a stream has not got it; a question mark for any other.
 PLAIN = dict(zip(_LETTERS, "xu.^v#.++xx", strict=True))
@@ -96,19 +94,11 @@ def note(message: str) -> None:
     report(f"{visible(message)}\n")
 
 
-def say(text: str, *, with_colours: bool = False) -> None:
-    """Write lines on standard output; those `with_colours` hold no text from outside."""
+def say(text: str) -> None:
+    """Write lines on standard output."""
     with no_end_of_reader():
-        sys.stdout.write(f"{text if with_colours else visible(text)}\n")
+        sys.stdout.write(f"{visible(text)}\n")
         sys.stdout.flush()
-
-
-def coloured(verdict: str, width: int) -> str:
-    """Return a verdict as wide as `width`, in its colour where standard output is a terminal."""
-    text = f"{verdict:<{width}}"
-    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    return f"\x1b[{_COLOURS.get(verdict, _YELLOW)}m{text}\x1b[0m"
 
 
 def reporter() -> Reporter:
@@ -216,10 +206,10 @@ def write_json(where: str | None, result: Any) -> None:
         write("--json", where, data.decode() + "\n")
 
 
-def show(text: str, json: str | None, result: Any, *, with_colours: bool = False) -> None:
+def show(text: str, json: str | None, result: Any) -> None:
     """Write lines on standard output, unless the JSON goes there, and the JSON where it goes."""
     if json != "-":
-        say(text, with_colours=with_colours)
+        say(text)
     write_json(json, result)
 
 

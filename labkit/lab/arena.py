@@ -72,8 +72,7 @@ async def arena(
     passed = [one for one, found in zip(entrants, examined, strict=True) if found.passed]
     if not passed:
         return Arena(examined)
-    ranked = steps([*passed, *known])
-    records = await run_all(ranked, **where, experiment="arena")
+    records = await run_all(steps([*passed, *known]), **where, experiment="arena")
     return Arena(examined, records)
 
 

@@ -137,8 +137,7 @@ class Serving:
 
     async def log(self) -> list[dict[str, Any]]:
         """Return the last requests in the order in which they were served, as `/-/log` does."""
-        requests: list[dict[str, Any]] = (await self._asked("/-/log"))["requests"]
-        return requests
+        return list((await self._asked("/-/log"))["requests"])
 
     async def _asked(self, path: str) -> dict[str, Any]:
         answer = await asyncio.to_thread(servers.asked, self.url, path)
@@ -250,8 +249,7 @@ async def sweep(
         if not base.workload.seconds and base.workload.requests == DEFAULT_REQUESTS:
             base = base.replace(seconds=RATE_S)
         if is_auto:
-            run = partial(run_all, **where, experiment="sweep")
-            return await _sweep_rates(base, run, **how)
+            return await _sweep_rates(base, partial(run_all, **where, experiment="sweep"), **how)
         arms, make = plan.arms(base, {"rate": rates}), partial(Study, by=["rate"])
         return await _compared(make, "sweep", arms, baseline, where, **how)
     if limit is None:
@@ -358,9 +356,8 @@ async def reproduce(
 
 def _check_commands(arms: Iterable[tuple[str, Work]], allowed: bool) -> None:
     """Raise `BadInput` for code that a study file names, which may come from a stranger."""
-    works = [] if allowed else list(arms)
-    for arm, trial in ((arm, work) for arm, work in works if isinstance(work, Trial)):
-        for name, code in trial.named_code.items():
+    for arm, work in () if allowed else arms:
+        for name, code in work.named_code.items() if isinstance(work, Trial) else ():
             raise validation.refusal("commands", arm=arm, name=name, code=code)
 
 

@@ -141,8 +141,7 @@ class LiveOutput:
     def _ended(self, result: Any) -> None:
         self._closing = False
         self._shell.events.unregister("post_run_cell", self._ended)
-        value = getattr(result, "result", None)
-        if type(value).__module__.startswith("labkit."):
+        if type(getattr(result, "result", None)).__module__.startswith("labkit."):
             self.show(NOTHING)
 
 

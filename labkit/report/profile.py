@@ -111,8 +111,7 @@ class Profile(Shown):
 
     def text(self, sort: str = "self", rows: int = ROWS) -> str:
         """Return the whole profile as a terminal shows it: the table, then the slow callbacks."""
-        texts = [self.table(sort, rows).text(), self.slow_text()]
-        return "\n\n".join(filter(None, texts))
+        return "\n\n".join(filter(None, [self.table(sort, rows).text(), self.slow_text()]))
 
     def slow_text(self) -> str:
         """Return a line for each callback that blocked the loop; empty where nobody watched it."""
@@ -137,15 +136,12 @@ class Profile(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the trial, the shares, a row for each function."""
-        counts = None if self.record is None else msgspec.to_builtins(self.record.counts)
+        names = ("clock", "wall_s", "requests_s", "attributed")
         return {
             "profiled": True,
-            "clock": self.clock,
-            "wall_s": self.wall_s,
-            "requests_s": self.requests_s,
-            "attributed": self.attributed,
-            "trial": None if self.record is None else self.record.trial,
-            "counts": counts,
+            **{name: getattr(self, name) for name in names},
+            "trial": self.record and self.record.trial,
+            "counts": self.record and msgspec.to_builtins(self.record.counts),
             "functions": self._rows("self"),
             "slow_callbacks": msgspec.to_builtins(self.slow),
         }

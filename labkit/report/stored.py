@@ -78,8 +78,7 @@ def _file_study(records: Sequence[Record]) -> FileStudy | None:
         if all(_is_of(record, plan, file) for record in records):
             ran = {record.axes[ARM] for record in records}
             whole = [one.id for one in file.claims if plan.arms_of(one.id) <= ran]
-            claims = None if file.arms else whole
-            return OF_FILE[file.chart](file, scale, records, claims=claims)
+            return OF_FILE[file.chart](file, scale, records, claims=None if file.arms else whole)
     return None
 
 
@@ -94,10 +93,8 @@ def _is_of(record: Record, plan: StudyPlan, file: StudyFile) -> bool:
         # A setting that an older record does not have was as it is by default.
         ran |= {k: asked[k] | ran.get(k, {}) for k in asked if isinstance(asked[k], dict)}
         return all(asked[k] == ran.get(k) for k in asked if k != "target" or file.server is None)
-    return work is not None and (work.name, work.settings) == (
-        record.ran,
-        record.trial.get("settings"),
-    )
+    coded = (record.ran, record.trial.get("settings"))
+    return work is not None and (work.name, work.settings) == coded
 
 
 def reference(name: str) -> Reproduction:

@@ -172,8 +172,7 @@ class Outcome(Shown):
             (folder / "result.json").write_bytes(msgspec.json.encode(self.to_dict()))
             (folder / "report.html").write_text(self.report(picture), encoding="utf-8")
         except OSError as error:
-            why = error.strerror
-            raise LabError(paths.sentence("report", folder=folder, why=why)) from None
+            raise LabError(paths.sentence("report", folder=folder, why=error.strerror)) from None
         return folder / "report.html"
 
     def to_dict(self) -> dict[str, Any]:
@@ -283,6 +282,7 @@ class Study(Outcome):
 class Timed(Study):
     """Programs that were measured from outside, a line each; of two the ratios of the second."""
 
+    has_ratios = False
     measured = ("process_peak_rss_bytes", "process_wall_s", "process_cpu_percent")
 
     def plot(self, kind: str = "timeline") -> charts.Chart:
@@ -320,9 +320,6 @@ class Timed(Study):
             f"{stats.METRICS[one.metric].label} {one.comparison.says}" for one in found
         )
         return [paths.sentence("timed", of=other, to=first, what=what) for other in others]
-
-    def _shown(self) -> list[Table]:
-        return [self.table()]
 
 
 _TIMED = ["program", "memory (KB)", "time (s)", "CPU (%)", "floor (s)", "efficiency (%)"]

@@ -193,8 +193,7 @@ def summary(frame: stats.DataFrame, by: Sequence[str]) -> stats.DataFrame:
     mind. Raises `BadInput` for a column that the frame has not.
     """
     rows = [settings | _summary_of(arm) for settings, arm in arms(frame, by) if len(arm)]
-    columns = [*by, *_summary_of(frame.head(0))]
-    summary = stats.DataFrame(rows, columns=columns)
+    summary = stats.DataFrame(rows, columns=[*by, *_summary_of(frame.head(0))])
     return summary.assign(**{name: _column([row[name] for row in rows]) for name in by})
 
 
@@ -276,12 +275,9 @@ def doubt_sentences(doubts: Mapping[str, Sequence[str]], repeats: int) -> list[s
 
 def summary_rows(summary: stats.DataFrame) -> list[dict[str, Any]]:
     """Return a summary as plain data for JSON: None for what was not measured, codes as lists."""
-    rows = [
-        {str(name): plain(value) for name, value in row.items()}
-        for row in summary.to_dict("records")
-    ]
-    lists = ("warnings", "doubts")
-    return [row | {name: codes_of([row[name]]) for name in lists} for row in rows]
+    named = (row.items() for row in summary.to_dict("records"))
+    rows = [{str(name): plain(value) for name, value in row} for row in named]
+    return [row | {name: codes_of([row[name]]) for name in ("warnings", "doubts")} for row in rows]
 
 
 def paired(of: Blocks, to: Blocks) -> tuple[list[float | None], list[float | None]]:

@@ -43,8 +43,7 @@ def merge_latency(records: Iterable[Record], since: Since = "sent") -> HdrHistog
         try:
             found = HdrHistogram.decode(source.latency_hdr)
         except _DAMAGED as error:
-            says = paths.sentence("histogram", id=record.id, why=error)
-            raise RecordDamaged(says) from None
+            raise RecordDamaged(paths.sentence("histogram", id=record.id, why=error)) from None
         bounds = (found.lowest_trackable_value, found.highest_trackable_value)
         if (*bounds, found.significant_figures) != (1, MAX_HDR_US, HDR_DIGITS):
             raise refusal("unlike", id=record.id)

@@ -214,9 +214,8 @@ def knee_says(found: Knee) -> str:
 
 def usl_says(fit: Fit) -> str:
     """Return the law's coefficients, or why it was refused, in a sentence."""
-    law = "Universal Scalability Law"
     if fit.usl is None:
-        return f"The {law} was not fitted: {fit.reason}."
+        return f"The Universal Scalability Law was not fitted: {fit.reason}."
     usl = fit.usl
     peak = "no peak is known" if usl.peak is None else f"its peak is at {number(usl.peak)}"
     return paths.sentence("usl", usl=usl, rate_1=number(usl.rate_1), peak=peak)

@@ -221,8 +221,7 @@ class Check(StudyPart, frozen=True, kw_only=True):
         lists = [side for side in sides if isinstance(side, list)]
         if self.take == "slope":
             written = isinstance(self.of, dict) and isinstance(self.to, dict)
-            pairs = len(lists) == len(sides) > 0 and all(len(side) == 2 for side in lists)
-            fits = written or pairs
+            fits = written or (len(lists) == len(sides) > 0 and {*map(len, lists)} == {2})
         elif self.take is None:
             fits = not lists
         else:

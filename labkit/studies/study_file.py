@@ -207,8 +207,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
             self.scale(name)
         for name in here.arms:
             check_known(f"an arm of claim {claim}", name, known)
-            experiment = known[name].experiment
-            _check_measure(here, experiment)
+            _check_measure(here, known[name].experiment)
             if not known[name].runs_at(scale) and reason is None:
                 reason = f"arm {name} runs only at scale {', '.join(known[name].scales)}"
         if not here.arms:
