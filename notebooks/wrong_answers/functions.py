@@ -37,6 +37,16 @@ def only_the_one_before(due: list[float], took: list[float]) -> list[float]:
     return [one + before for one, before in zip(took, late, strict=False)]
 
 
+def of_one(parts: list[dict[int, int]], share: float, at: int = 0) -> int:
+    """Return the latency at a share of one client's requests."""
+    latencies = sorted(one for one, n in parts[at].items() for _ in range(n))
+    return latencies[-int(-share * len(latencies) // 1) - 1]
+
+
+def averaged(parts: list[dict[int, int]], share: float) -> float:
+    return sum(of_one(parts, share, at) for at in range(len(parts))) / len(parts)
+
+
 def read(stream: bytes, *, whole: bool = True, sure: bool = False) -> list[bytes]:
     """Read answers; be sure that each has a head with a length, or that there are whole ones."""
     found, usual = [], "" if sure else "0"
@@ -84,6 +94,11 @@ WRONG = [
     ("ex-11-3", never_idle, "before being due"),
     ("ex-11-3", only_the_one_before, "request by request"),
     ("ex-11-3", lambda due, took: sum(took), "a list of as many"),
+    ("ex-17-3", averaged, "the average of the clients' percentiles"),
+    ("ex-17-3", of_one, "another request's latency"),
+    ("ex-17-3", lambda parts, share: 123.0, "a latency that no request had"),
+    ("ex-17-3", lambda parts, share: None, "still to be written"),
+    ("ex-17-3", lambda parts: 410, "raised TypeError"),
     ("ex-07-3", lambda stream: stream.split(b"\r\n\r\n")[1:], "two answers"),
     ("ex-07-3", lambda stream: [stream.decode().partition("\r\n\r\n")[2]], "it returns text"),
     ("ex-07-3", lambda stream: list(filter(None, read(stream))), "empty body"),
