@@ -17,7 +17,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from calls import FAILURES, alone, nobody, raised
-from counted import cancel, turns
+from counted import cancel, now, turns, virtually
 from hypothesis import given
 from hypothesis import strategies as st
 from machines import checks
@@ -315,7 +315,7 @@ async def test_a_checked_name_leads_to_its_addresses_and_nowhere_else(
     url = f"http://target.invalid:{server.port}"
     looked_up = Mock(wraps=socket.getaddrinfo)
     with patch.object(socket, "getaddrinfo", looked_up):
-        async with open_transport(settings, url, "/hello/{item}", addresses) as fetch:
+        async with open_transport(settings, url, "/hello/{item}", addresses=addresses) as fetch:
             await each(fetch, 2)
 
     assert server.headers("Host") == [f"target.invalid:{server.port}"] * 2
@@ -327,7 +327,8 @@ async def test_a_checked_name_whose_addresses_do_not_answer_is_not_looked_up(
 ) -> None:
     url = f"http://localhost:{server.port}"
 
-    assert await alone(open_transport(AiohttpTransport(), url, "/x", ["127.0.0.2"])) == "connect"
+    elsewhere = open_transport(AiohttpTransport(), url, addresses=["127.0.0.2"])
+    assert await alone(elsewhere) == "connect"
     assert server.targets == []
 
 
@@ -372,43 +373,36 @@ def test_the_number_of_the_item_is_written_into_url_and_path(
 def test_a_call_starts_as_it_comes_or_one_interval_after_the_one_before(
     arrivals: list[int], per_second: int
 ) -> None:
-    now, started, expected = 0.0, [], [-inf]
+    started, expected = list[float](), [-inf]
 
     async def fetch(_: int) -> None:
-        started.append(now)
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now
-        assert seconds > 0
-        now += seconds
+        started.append(now())
 
     async def arrive() -> None:
-        nonlocal now
+        slowly = paced(fetch, per_second, limit=9, most=99)
         for at in arrivals:
-            now = max(now, at)
+            await asyncio.sleep(at - now())
             await slowly(at)
             expected.append(max(at, expected[-1] + 1 / per_second))
 
-    slowly = paced(fetch, per_second, limit=9, most=99, clock=lambda: now, sleep=sleep)
-    asyncio.run(arrive())
-    assert started == expected[1:]
+    virtually(arrive())
+    assert started == pytest.approx(expected[1:])
 
 
-async def test_calls_at_once_wait_for_turns_of_their_own() -> None:
-    slept: list[float] = []
+def test_calls_at_once_wait_for_turns_of_their_own() -> None:
+    started = list[float]()
 
     async def fetch(_: int) -> None:
-        """Does nothing."""
+        started.append(now())
 
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+    async def arrive() -> None:
+        slowly = paced(fetch, 10, limit=9, most=4)
+        await asyncio.gather(*map(slowly, range(4)))
+        with pytest.raises(RuntimeError, match="more than the 4 planned requests"):
+            await slowly(4)
 
-    slowly = paced(fetch, 10, limit=9, most=4, clock=lambda: 5.0, sleep=sleep)
-    await asyncio.gather(*(slowly(item) for item in range(4)))
-
-    assert slept == pytest.approx([0.1, 0.2, 0.3])
-    with pytest.raises(RuntimeError, match="more than the 4 planned requests"):
-        await slowly(4)
+    virtually(arrive())
+    assert started == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 async def test_no_strategy_has_more_in_flight_on_a_remote_host_than_its_limit() -> None:

@@ -37,7 +37,7 @@ def make(request: pytest.FixtureRequest) -> Make:
         to: Scripted | str, path: str = "/{item}", addresses: Sequence[str] = (), **settings: Any
     ) -> Any:
         url = to if isinstance(to, str) else to.url
-        return open_transport(KINDS[request.param](**settings), url, path, addresses)
+        return open_transport(KINDS[request.param](**settings), url, path, addresses=addresses)
 
     return make
 

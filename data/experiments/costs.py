@@ -45,7 +45,7 @@ async def overhead(
 
 
 async def _compare_probes(url: str, transport: str, turns: int) -> Figures:
-    opened = open_transport(TRANSPORTS[transport](), url, "/{item}", [])
+    opened = open_transport(TRANSPORTS[transport](), url)
     send = partial(strategies.load("worker_pool").__wrapped__, limit=LIMIT)
     async with opened as fetch:
         meters = [Meter(_UNLIMITED, opened.kind_of, Window(None)) for _ in range(2)]

@@ -95,16 +95,11 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
         used["cpu_percent"] = round(100 * (user_s + system_s) / wall_s, 2)
         used["peak_rss_bytes"] = peak_bytes or None
         message = f"the program ended and left {left:,} of its processes running"
+        client = Client(**used, waited_percent=waited)
+        stopped = stalls.within("client", reader.stopped.found, window.spans_ns)
         measurement = Measurement(
-            counts=meter.counts(),
-            wall_s=wall_s,
-            client=Client(**used, waited_percent=waited),
-            server=window.server(),
-            interference=window.interference(),
-            stalls=[
-                *sampler.stalls(),
-                *stalls.within("client", reader.stopped.found, window.spans_ns),
-            ],
+            **window.of_both(meter.counts()) | {"wall_s": wall_s, "client": client},
+            stalls=[*sampler.stalls(), *stopped],
             timeline=to_timeline(sampler.rows),
             warnings=[Note(code="children-left", message=message)] if left else [],
         )

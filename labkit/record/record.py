@@ -82,35 +82,36 @@ class Counts(Struct, frozen=True, kw_only=True):
         return whole and self.sent == self.ok + self.failures + self.cancelled
 
 
-class Client(Struct, frozen=True, kw_only=True):
-    """The client process over the window from its first send to its last answer.
-
-    `cpu_percent` is of one core. `peak_rss_bytes` is the process's own high-water mark (VmHWM) at
-    the end of the window, `rss_before_bytes` its memory before the strategy was started,
-    `to_first_send_s` the time from there to the first send. `waited_percent` is the share of the
-    window in which the process was ready to run and other processes had its core. Where other
-    clients of the trial run there, `core_idle_s` is for how long nothing did.
-    """
+class Used(Struct, frozen=True, kw_only=True):
+    """What a process used: CPU, of which `cpu_percent` is of one core, and memory at its peak."""
 
     cpu_user_s: float
     cpu_system_s: float
     cpu_percent: float
-    cpu_us_per_request: float | None = None
     peak_rss_bytes: int | None
+
+
+class Client(Used, frozen=True, kw_only=True):
+    """The client process over the window from its first send to its last answer.
+
+    `peak_rss_bytes` is the process's own high-water mark (VmHWM) at the end of the window,
+    `rss_before_bytes` its memory before the strategy was started, `to_first_send_s` the time from
+    there to the first send. `waited_percent` is the share of the window in which the process was
+    ready to run and other processes had its core. Where other clients of the trial run there,
+    `core_idle_s` is for how long nothing did.
+    """
+
+    cpu_us_per_request: float | None = None
     rss_before_bytes: int | None = None
     waited_percent: float | None = None
     to_first_send_s: float | None = None
     core_idle_s: float | None = None
 
 
-class Process(Struct, frozen=True, kw_only=True):
+class Process(Used, frozen=True, kw_only=True):
     """The whole client process, from spawn to exit, as `/usr/bin/time` sees it."""
 
     wall_s: float
-    cpu_user_s: float
-    cpu_system_s: float
-    cpu_percent: float
-    peak_rss_bytes: int | None
 
 
 class Server(Struct, frozen=True, kw_only=True):

@@ -96,31 +96,19 @@ def own_server(settings: ValkeyServer) -> Iterator[Server]:
     except Exception as error:  # noqa: BLE001  # whatever the package lacks on this system
         raise refusal("no-valkey", error=error, variable=REDIS_URL) from None
     password = secrets.token_hex(16)
-    configuration = {
-        "bind": HOST,
-        "requirepass": password,
-        "maxclients": settings.maxclients + 1,  # one more is for counting
-        "tcp-backlog": process.BACKLOG,
-        "save": '""',
-        "appendonly": "no",
-        "loglevel": "warning",
-    }
+    configuration = paths.table("valkey.toml") | {"requirepass": password}
+    configuration["maxclients"] = settings.maxclients + 1  # one more is for counting
     for _ in range(TRIES):
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            port = int(free.getsockname()[1])
-        lines = (f"{name} {value}\n" for name, value in [("port", port), *configuration.items()])
+        with socket.create_server((HOST, 0)) as free:
+            port = configuration["port"] = int(free.getsockname()[1])
+        given = "".join(f"{name} {value}\n" for name, value in configuration.items()).encode()
         url = f"redis://:{password}@{HOST}:{port}/0"
         # The configuration comes by standard input, as everyone can read the arguments of a
         # process. Its folder loses its name once the server is in it: nothing needs cleaning up.
         with (
             paths.temporary_folder("valkey") as (folder, _),
-            process.child(
-                [binary, "-"],
-                given="".join(lines).encode(),
-                cwd=folder,
-                stdout=2,  # where errors go
-            ) as server,
+            # What it says goes where errors go.
+            process.child([binary, "-"], given=given, cwd=folder, stdout=2) as server,
             connect(url) as client,
         ):
             os.rmdir(folder)  # noqa: PTH106

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from time import monotonic
 from typing import Any
 
 from labkit.measured.transports.client import Calls, Destination, Fetch, TransportClient
@@ -19,20 +18,14 @@ from labkit.spec.transports import LIBRARIES, Transport
 
 
 def open_transport(
-    settings: Transport,
-    url: str,
-    path: str = "/{item}",
-    addresses: Sequence[str] = (),
-    *,
-    calls: Calls | None = None,
-    **more: Any,
+    settings: Transport, url: str, path: str = "/{item}", **more: Any
 ) -> TransportClient[Any]:
     """Return the transport that `settings` describe, not yet entered, for calls of a `Destination`.
 
     Without `calls` it asks for `path`; `more` is what else a `Destination` has. It is imported when
     it is opened: a measured process contains the client that it measures, only.
     """
-    to = Destination(url, calls or Calls([Request(path=path)]), addresses, **more)
+    to = Destination(url, **{"calls": Calls([Request(path=path)]), **more})
     return transport_class(settings.kind)(settings, to)
 
 
@@ -58,21 +51,14 @@ def transport_class(kind: str) -> type[TransportClient[Any]]:
     return found
 
 
-def paced(
-    fetch: Fetch,
-    per_second: float,
-    *,
-    limit: int,
-    most: int,
-    clock: Callable[[], float] = monotonic,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> Fetch:
+def paced(fetch: Fetch, per_second: float, *, limit: int, most: int) -> Fetch:
     """Return `fetch`, started at most `per_second` times a second, evenly spaced.
 
     A trial on the host of somebody else is polite by it, whatever its strategy does: at most
     `limit` are in flight, and each call after the first `most` fails.
     """
-    next_at, slots, started = float("-inf"), asyncio.Semaphore(limit), 0
+    clock, slots = asyncio.get_running_loop().time, asyncio.Semaphore(limit)
+    next_at, started = float("-inf"), 0
 
     async def slowly(item: int) -> object:
         nonlocal next_at, started
@@ -82,7 +68,7 @@ def paced(
         now = clock()
         at, next_at = max(now, next_at), max(now, next_at) + 1 / per_second
         if at > now:
-            await sleep(at - now)
+            await asyncio.sleep(at - now)
         async with slots:
             return await fetch(item)
 

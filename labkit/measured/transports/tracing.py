@@ -65,7 +65,7 @@ class Tracer:
         self._longest_ns = [0] * len(PHASES)
         # Of all requests: `opened`, `reused`, `redirects`, `lookups`, `cached`, as in `Phases`.
         self.counts: Counter[str] = Counter()
-        self._first_ns: int | None = None
+        self._first_ns = 0
         self._first: list[Traced] = []
         self._later: dict[int, Traced] = {}
         self._every = 1
@@ -73,8 +73,7 @@ class Tracer:
     def begin(self, item: int) -> TracedRequest:
         """Begin a request for `item` now."""
         now_ns = self.clock()
-        if self._first_ns is None:
-            self._first_ns = now_ns
+        self._first_ns = self._first_ns if self._begun else now_ns
         request = TracedRequest(item, self._begun, now_ns, now_ns)
         self._begun += 1
         return request
@@ -106,24 +105,23 @@ class Tracer:
 
     def _sample(self, request: TracedRequest, *, failed: bool) -> None:
         behind = request.number - MAX_FIRST
-        if behind < 0:
-            self._first.append(self._traced(request, failed=failed))
-        elif behind % self._every == 0:
-            self._later[behind] = self._traced(request, failed=failed)
-            while len(self._later) > MAX_LATER:
-                self._every *= 2
-                later = self._later.items()
-                self._later = {number: one for number, one in later if number % self._every == 0}
-
-    def _traced(self, request: TracedRequest, *, failed: bool) -> Traced:
-        assert self._first_ns is not None
-        return Traced(
+        if behind > 0 and behind % self._every:
+            return
+        traced = Traced(
             item=request.item,
             began_s=(request.began_ns - self._first_ns) / 1e9,
             spent_s=[spent_ns / 1e9 for spent_ns in request.spent_ns],
             reused=request.reused,
             failed=failed,
         )
+        if behind < 0:
+            self._first.append(traced)
+            return
+        self._later[behind] = traced
+        while len(self._later) > MAX_LATER:
+            self._every *= 2
+            later = self._later.items()
+            self._later = {number: one for number, one in later if number % self._every == 0}
 
     @property
     def histograms(self) -> dict[str, dict[int, int]]:
