@@ -34,7 +34,12 @@ def coded() -> dict[str, Coded]:
     """An arm of each experiment that a study file asks for."""
     files = [
         (name, scale)
-        for name, scale in (("claims", "smoke"), ("audit", "full"), ("eager-2023", "smoke"))
+        for name, scale in (
+            ("claims", "smoke"),
+            ("audit", "full"),
+            ("eager-2023", "smoke"),
+            ("asyncpg-2023", "smoke"),
+        )
     ]
     arms = [a for name, s in files for a in study_file.load(name).plan(s, cores=2).arms.values()]
     return {arm.name: arm for arm in arms if isinstance(arm, Coded)}
@@ -48,13 +53,16 @@ def test_the_settings_of_an_experiment_are_those_of_its_code(name: str) -> None:
     assert EXPERIMENTS[name]["settings"] == marks
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+@pytest.mark.parametrize(
+    "name",
+    [*sorted(EXPERIMENTS.keys() - {"queries"}), pytest.param("queries", marks=pytest.mark.service)],
+)
 async def test_an_experiment_of_a_study_leaves_a_record_with_its_figures(name: str) -> None:
     arm = coded()[name]
     if name == "freed_block" and sys.version_info >= (3, 13):
         pytest.skip("this Python has freed a large block once aiohttp is imported")
-    if name == "overhead":
-        arm = msgspec.structs.replace(arm, settings={**arm.settings, "turns": 2})
+    short = {"overhead": {"turns": 2}, "queries": {"driver": "psycopg", "seconds": 0.02}}
+    arm = msgspec.structs.replace(arm, settings={**arm.settings, **short.get(name, {})})
     record = await experiment.run(arm, StudyPosition(study="s", axes={"arm": name}, repeat=2))
     assert set(record.figures) == set(EXPERIMENTS[name]["figures"])
     assert all(math.isfinite(value) and value >= 0 for value in record.figures.values())

@@ -85,7 +85,7 @@ def mean_s(trial: Trial) -> float:
 
 def test_the_studies_are_those_whose_facts_are_known() -> None:
     assert study_file.names() == sorted(
-        [*FACTS, "audit", "claims", "ladder", "eager-2023", "uvloop-worth-it"]
+        [*FACTS, "asyncpg-2023", "audit", "claims", "ladder", "eager-2023", "uvloop-worth-it"]
     )
     listed = [one.id for one in study_file.benchmarks() if one.chart != "ratios"]
     assert listed == NAMES == sorted(FACTS)
