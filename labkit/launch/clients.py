@@ -20,7 +20,6 @@ import msgspec
 
 from labkit.launch import process
 from labkit.launch.process import Child
-from labkit.record import merging
 from labkit.record.merging import Part
 from labkit.record.record import Counts, Measurement, Process
 from labkit.spec.delays import Share
@@ -31,7 +30,7 @@ from labkit.spec.trial import Trial
 LEAD_S, LEAD_EACH_S = 0.02, 0.01
 
 # What is done with each line of a client.
-Noted = Callable[["Client", dict[str, Any]], None]
+Noted = Callable[["Client", dict[str, Any], dict[str, Any]], None]
 
 
 def started(
@@ -62,49 +61,52 @@ class Client:
     child: Child
     share: Share = field(default_factory=Share)
     core: int | None = None
-    # Its last progress, and what it had counted by then.
-    line: dict[str, Any] = field(default_factory=dict)
-    counts: Counts | None = None
+    # Its last line of each type, and what it measured in all, or how it died before.
+    last: dict[str, dict[str, Any]] = field(default_factory=dict)
     measured: Measurement | None = None
-    peak_rss_bytes: int | None = None
-    window_ns: Sequence[int] = (0, 0, 0)
-    # How long it waited for its target to start: no part of the process's time.
-    waited_s: float = 0.0
-    # How it died before it had measured.
     lost: str | None = None
-    # The last line, of a client that could not do its job or has done it.
-    ended: dict[str, Any] = field(default_factory=dict)
 
     async def read(self, until: str, note: Noted) -> bool:
-        """Read its lines until one of this type; False where it dies before. Each goes to `note`.
+        """Read its lines until one of this type; False where it dies before.
 
-        What it measured to the end counts, whatever the parent was doing when it was stopped.
+        Each goes to `note`, with the one of its type before it.
         """
         while self.measured is None and (line := await self.child.line()) is not None:
-            if line["type"] in ("measurement", "failed"):
-                self.ended = line
+            before, self.last[line["type"]] = self.last.get(line["type"], {}), line
             if line["type"] == "measurement":
-                self.peak_rss_bytes = line.get("peak_rss_bytes")
                 self.measured = msgspec.convert(line["measurement"], Measurement, str_keys=True)
-            elif line["type"] == "window":
-                self.window_ns = line["ns"]
-            elif line["type"] == "waited":
-                self.waited_s = line["seconds"]
-            elif line["type"] == "progress":
-                self.counts = msgspec.convert(line["counts"], Counts, str_keys=True)
-            note(self, line)
+            note(self, line, before)
             if line["type"] == until:
                 return True
-        self.lost = None if self.measured else self.died
+        if self.measured is None:
+            n, of = self.share.client, self.share.of
+            several = f"client {n} of {of} died, and with it its items {n}, {n + of}, ..."
+            self.lost = "the client process died" if of == 1 else several
         return self.lost is None
 
     @property
-    def died(self) -> str:
-        """Return the sentence on its death, and on the items that are lost with it."""
-        if self.share.of == 1:
-            return "the client process died"
-        first, step = self.share.client, self.share.of
-        return f"client {first} of {step} died, and with it its items {first}, {first + step}, ..."
+    def ended(self) -> dict[str, Any]:
+        """Return its last line, where it has done its job or could not."""
+        return self.last.get("failed", {}) or self.last.get("measurement", {})
+
+    @property
+    def counts(self) -> Counts | None:
+        """Return what it has reported last."""
+        counted = self.last.get("progress", {}).get("counts")
+        return None if counted is None else msgspec.convert(counted, Counts, str_keys=True)
+
+    @property
+    def window_ns(self) -> Sequence[int]:
+        """Return its start, its first send and its last answer; 0 for what was none."""
+        return [*self.last.get("window", {}).get("ns", (0, 0, 0))]
+
+    @property
+    def used(self) -> Process | None:
+        """Return what the whole process has used, once it has ended; not its wait for a target."""
+        if self.child.usage is None:
+            return None
+        waited_s = self.last.get("waited", {}).get("seconds", 0.0)
+        return self.child.used(self.ended.get("peak_rss_bytes"), waited_s=waited_s)
 
     def part(self, trial: Trial, from_ns: int) -> Part:
         """Return its part of the measurement; of a lost one what it had counted by then."""
@@ -116,13 +118,6 @@ class Client:
             with_server=self.core is None,
             lost=self.lost if self.lost or self.measured else "it did not answer, and was ended",
         )
-
-    @property
-    def used(self) -> Process | None:
-        """Return what the whole process has used, once it has ended."""
-        if self.child.usage is None:
-            return None
-        return self.child.used(self.peak_rss_bytes, waited_s=self.waited_s)
 
 
 def let_go(clients: Sequence[Client]) -> None:
@@ -140,12 +135,3 @@ async def together(calls: Iterable[Coroutine[Any, Any, bool | None]]) -> list[bo
     finally:
         for task in tasks:
             task.cancel()
-
-
-def whole(used: Sequence[Process | None]) -> Process | None:
-    """Return what the processes used in sum, over the time of the one that took longest."""
-    found = merging.combined(used, wall_s=max)
-    if found is None or len(used) == 1:
-        return found
-    percent = 100 * (found.cpu_user_s + found.cpu_system_s) / found.wall_s
-    return msgspec.structs.replace(found, cpu_percent=round(percent, 2))

@@ -294,7 +294,7 @@ class _Run:
             clients.let_go(self.clients)
         await clients.together(one.read("measurement", self._note) for one in self.clients)
 
-    def _note(self, client: Client, line: dict[str, Any]) -> None:
+    def _note(self, client: Client, line: dict[str, Any], before: dict[str, Any]) -> None:
         """Take what is not of one client alone: what failed, a profile, how far all have come."""
         if line["type"] == "failed" and not self.trial.program:
             raise BadInput(line["message"])
@@ -302,10 +302,10 @@ class _Run:
             self.profile.result = msgspec.convert(line["profile"], ProfileResult)
         if line["type"] != "progress":
             return
-        before, client.line = client.line, line
         line["client_cpu_percent"] = _percent(before, line, "client_cpu_s")
-        running = [one for one in self.clients if one.line and not (one.measured or one.lost)]
-        if client is not running[0]:  # one of them says when
+        left = [one for one in self.clients if not (one.measured or one.lost)]
+        running = [one.last["progress"] for one in left if "progress" in one.last]
+        if line is not running[0]:  # one of them says when
             return
         counts = merging.combined(one.counts for one in self.clients)
         assert counts is not None
@@ -313,13 +313,13 @@ class _Run:
         self.latest = Progress(
             trial=self.trial,
             t_s=line["t_s"],
-            in_flight=sum(one.line["in_flight"] for one in running),
+            in_flight=sum(one["in_flight"] for one in running),
             counts=counts,
-            client_rss_bytes=sum(one.line["client_rss_bytes"] or 0 for one in running) or None,
-            client_cpu_percent=sum(one.line["client_cpu_percent"] or 0 for one in running) or None,
+            client_rss_bytes=sum(one["client_rss_bytes"] or 0 for one in running) or None,
+            client_cpu_percent=sum(one["client_cpu_percent"] or 0 for one in running) or None,
             server_rss_bytes=line["server_rss_bytes"],
             server_cpu_percent=_percent(before, line, "server_cpu_s"),
-            loop_lag_s=max(one.line["loop_lag_s"] for one in running),
+            loop_lag_s=max(one["loop_lag_s"] for one in running),
         )
         if self.latest.done > done:
             self.answered_s = self.latest.t_s
@@ -354,7 +354,7 @@ class _Run:
             measured, more = self.program.whole(*seen)
             began = began | more
         elif self.begun:
-            used = clients.whole([one.used for one in self.clients])
+            used = merging.combined([one.used for one in self.clients], wall_s=max)
         record = assembly.record(
             self.trial,
             self.position,

@@ -13,7 +13,7 @@ from itertools import compress
 from struct import pack, unpack
 from typing import Union
 
-from labkit.record.requests import Latency, Lateness
+from labkit.record.requests import Latency, Lateness, Phase
 
 SUB_BITS = 11
 MAX_NS = 86_400 * 10**9
@@ -112,6 +112,17 @@ def summary(counts: Counted) -> Latency | None:
     values = {name: _value_at(found, share * total) or 0.0 for name, share in SHARES.items()}
     seconds = {name: round(value / 1e9, 9) for name, value in values.items()}
     return Latency(mean=round(mean, 9), **seconds)
+
+
+def phase(counts: Counted, *, sum_s: float, longest_s: float, of: int) -> Phase:
+    """Return what requests spent in a phase, where `of` of them succeeded, of its nanoseconds."""
+    found = summary(counts)
+    if found is None:
+        return Phase(n=0, mean=0.0)
+    n = sum(count for _, count in buckets(counts))
+    # A bucket's middle may lie above the longest time in it.
+    p50_s, p99_s = min(found.p50, longest_s), min(found.p99, longest_s)
+    return Phase(n=n, mean=sum_s / of, p50=p50_s, p99=p99_s, max=longest_s)
 
 
 def lateness(counts: Counted) -> Lateness | None:

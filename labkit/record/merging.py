@@ -34,6 +34,7 @@ MAX_SAMPLE, MAX_EXAMPLES = 96, 5
 SAME_S = 1e-9
 # Columns that say what is now; others say what was since the row before.
 _LEVELS = ("completed", "in_flight", "client_rss_bytes", "server_rss_bytes")
+_OF_SERVER = ("server_rss_bytes", "server_cpu_percent")
 _COLUMNS = (*_LEVELS, "client_cpu_percent", "server_cpu_percent", "loop_lag_s")
 
 # Of each client alone, as of all.
@@ -75,7 +76,7 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
         for name, counted in part.measured.histograms.items():
             sums[name].update(counted)
         if part.measured.timeline.t_s:
-            lines.append(_Line(part.starts_s, part.measured.timeline))
+            lines.append(_line(part.starts_s, part.measured.timeline))
         small: dict[str, Any] = {"timeline": Timeline(), "latency_hdr": None, "histograms": {}}
         whole.append(replace(part, measured=msgspec.structs.replace(part.measured, **small)))
     measured = [one.measured for one in whole]
@@ -205,17 +206,9 @@ def _arrivals(measured: Sequence[Measurement], sums: Mapping[str, Counter[int]])
 def _phases(found: Sequence[Phases], sums: Mapping[str, Counter[int]]) -> Phases | None:
     def phase(name: str) -> Phase:
         of_each = [(getattr(one.spent_s, name), one.n) for one in found]
-        summary, n = histogram.summary(sums[name]), sum(one.n for one in found)
-        if summary is None:
-            return Phase(n=0, mean=0.0)
-        longest_s = max(one.max or 0.0 for one, _ in of_each)
-        return Phase(
-            n=sum(one.n for one, _ in of_each),
-            mean=sum(one.mean * ok for one, ok in of_each) / n,
-            p50=min(summary.p50, longest_s),
-            p99=min(summary.p99, longest_s),
-            max=longest_s,
-        )
+        sum_s, longest_s = sum(a.mean * n for a, n in of_each), max(a.max or 0 for a, _ in of_each)
+        of = sum(n for _, n in of_each)
+        return histogram.phase(sums[name], sum_s=sum_s, longest_s=longest_s, of=of)
 
     def sample(samples: list[Any]) -> Any:
         listed = sorted(chain(*samples), key=lambda one: one.began_s)
@@ -244,52 +237,41 @@ def _effective(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _warnings(measured: Sequence[Measurement]) -> list[Note]:
-    """Return the notes of the clients, each with its client, and one that all have once."""
-    by_note = defaultdict[Note, list[int]](list)
+    """Return the notes of the clients, each once, with the first client that has it."""
+    first = dict[Note, int]()
     for number, one in enumerate(measured):
         for note in one.warnings:
-            by_note[note].append(number)
-    return [
-        Note(code=note.code, message=f"client {', '.join(map(str, which))}: {note.message}")
-        if len(which) < len(measured)
-        else note
-        for note, which in by_note.items()
-    ]
+            first.setdefault(note, number)
+    return [Note(code=one.code, message=f"client {n}: {one.message}") for one, n in first.items()]
 
 
-class _Line:
-    """The timeline of one client, until the grid of all is known."""
+# When the rows of a timeline were taken, and its columns, each with a 0 behind its end.
+_Line = tuple["array[float]", dict[str, "array[float]"]]
 
-    def __init__(self, starts_s: float, found: Timeline) -> None:
-        self.t_s = array("d", [starts_s + at for at in found.t_s])
-        self.columns: dict[str, array[float]] = {}
-        for name in _COLUMNS:
-            values: list[Any] = getattr(found, name)
-            if any(value is not None for value in values):
-                self.columns[name] = array("d", [value or 0 for value in values])
 
-    def read(self, name: str, grid: Sequence[float]) -> list[float]:
-        """Return a column at the moments of the grid."""
-        column, until_s = self.columns[name], self.t_s[-1] + SAME_S
-        rows = [bisect_right(self.t_s, at + SAME_S) - 1 for at in grid]
-        if name not in _LEVELS:
-            rows = [row if at <= until_s else -1 for row, at in zip(rows, grid, strict=True)]
-        return [column[row] if row >= 0 else 0.0 for row in rows]
+def _line(starts_s: float, found: Timeline) -> _Line:
+    values: dict[str, list[Any]] = {name: getattr(found, name) for name in _COLUMNS}
+    known = {name: of for name, of in values.items() if any(one is not None for one in of)}
+    columns = {name: array("d", [*(one or 0 for one in of), 0]) for name, of in known.items()}
+    return array("d", [starts_s + at for at in found.t_s]), columns
 
 
 def _timeline(lines: Sequence[_Line]) -> Timeline:
     """Return one timeline of all; see the plan above."""
     if not lines:
         return Timeline()
-    longest, rows = max(lines, key=lambda one: one.t_s[-1]), max(len(one.t_s) for one in lines)
-    grid = [longest.t_s[-1] * row / max(rows - 1, 1) for row in range(rows)]
-    columns: dict[str, list[Any]] = {"t_s": [round(at, 4) for at in grid]}
-    for name in _COLUMNS:
-        of_all = [longest] if name.startswith("server") else lines
-        columns[name] = [None] * rows
-        if all(name in one.columns for one in of_all):
-            combine, total = max if name == "loop_lag_s" else operator.add, [0.0] * rows
-            for one in of_all:
-                total = list(map(combine, total, one.read(name, grid)))
-            columns[name] = [round(value, None if name in _LEVELS else 6) for value in total]
-    return Timeline(**columns)
+    longest, rows = max(lines, key=lambda one: one[0][-1]), max(len(t_s) for t_s, _ in lines)
+    grid = [longest[0][-1] * row / max(rows - 1, 1) for row in range(rows)]
+    total, known = {name: [0.0] * rows for name in _COLUMNS}, {*_COLUMNS}
+    for t_s, columns in lines:
+        known &= columns.keys()
+        # Row -1 is the 0: before the first row, and of what is no level behind the last one.
+        now = [bisect_right(t_s, at + SAME_S) - 1 for at in grid]
+        used = [row if at <= t_s[-1] + SAME_S else -1 for row, at in zip(now, grid, strict=True)]
+        for name in columns if t_s is longest[0] else columns.keys() - _OF_SERVER:
+            seen = map(columns[name].__getitem__, now if name in _LEVELS else used)
+            add = max if name == "loop_lag_s" else operator.add
+            total[name] = list(map(add, total[name], seen))
+    found: dict[str, list[Any]] = {name: [None] * rows for name in _COLUMNS}
+    found |= {n: [round(one, None if n in _LEVELS else 6) for one in total[n]] for n in known}
+    return Timeline(t_s=[round(at, 4) for at in grid], **found)

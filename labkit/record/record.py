@@ -321,12 +321,10 @@ class Record(Measurement, frozen=True, kw_only=True):
         100 of a client that never sleeps, whatever others do; of several the busiest. None where
         others had the core for over three quarters of the time: any client would have been behind.
         """
-        busy = list[float]()
-        for client in self.processes:
-            if client.waited_percent is None or client.waited_percent > 75:
-                return None
-            busy.append(client.cpu_percent + client.waited_percent)
-        return max(busy, default=None)
+        client = max(self.processes, key=lambda one: one.cpu_percent, default=None)
+        if client is None or client.waited_percent is None or client.waited_percent > 75:
+            return None
+        return client.cpu_percent + client.waited_percent
 
     @property
     def mean_in_flight(self) -> float | None:
@@ -374,7 +372,8 @@ class Record(Measurement, frozen=True, kw_only=True):
         codes = ", ".join(dict.fromkeys(note.code for note in self.warnings))
         trust = f"{self.verdict} ({codes})" if codes else self.verdict
         failed = f" ({self.counts.why})" if self.counts.failures else ""
-        counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok{failed}"
+        several = f" by {len(self.clients)} clients" if self.clients else ""
+        counts = f"{self.counts.ok:,} of {self.counts.planned:,} ok{failed}{several}"
         if "experiment" in self.trial:
             found = [f"{name} {value:,.4g}" for name, value in self.figures.items()]
             return f"{arm or self.ran}: {', '.join([*found, trust])}"

@@ -194,6 +194,12 @@ def of_run(record: Record) -> Table:
         for n, one in enumerate(record.stages, 1):
             asked, rps = stats.number(one.asked), stats.number(one.achieved_rps)
             rows.append([f"stage {one.name or n}", f"{asked} {unit} asked for, {rps} a second"])
+        for n, each in enumerate(record.clients):
+            text = each.lost or f"{each.counts.ok:,} ok"
+            if each.client and each.latency_s:
+                figures = {"latency": each.latency_s, "peak": (each.client.peak_rss_bytes or 0) / 1e6}
+                text = paths.sentence("one-client", one=each, **figures)
+            rows.append([f"client {n}", text])
         for name, metric in stats.METRICS.items():
             value = metric.of(record)
             if not math.isnan(value) and name not in ("ok", "failures"):

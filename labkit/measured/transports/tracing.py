@@ -25,7 +25,7 @@ import aiohttp
 
 from labkit.measured.transports.client import Fetch
 from labkit.record import histogram
-from labkit.record.requests import PHASES, Phase, Phases, Spent, Traced
+from labkit.record.requests import PHASES, Phases, Spent, Traced
 
 PREPARE, QUEUE, DNS, CONNECT, SEND, WAIT, READ, RELEASE, OVER = range(len(PHASES) + 1)
 # Requests of which each is in the sample, from the start on.
@@ -131,27 +131,18 @@ class Tracer:
     def summary(self) -> Phases:
         """Return the phases of all requests that have ended."""
         sample = [*self._first, *self._later.values()]
-        phases = {name: self._phase(phase) for phase, name in enumerate(PHASES)}
+        phases = {
+            name: histogram.phase(counts, sum_s=sum_ns / 1e9, longest_s=most_ns / 1e9, of=self.ok)
+            for name, counts, sum_ns, most_ns in zip(
+                PHASES, self._buckets, self._sums_ns, self._longest_ns, strict=True
+            )
+        }
         return Phases(
             n=self.ok,
             spent_s=Spent(**phases),
             ended_in={PHASES[phase]: n for phase, n in sorted(self._ended_in.items())},
             **self.counts,
             sample=sorted(sample, key=lambda one: one.began_s),
-        )
-
-    def _phase(self, phase: int) -> Phase:
-        buckets, longest_s = self._buckets[phase], self._longest_ns[phase] / 1e9
-        found = histogram.summary(buckets)
-        if found is None:
-            return Phase(n=0, mean=0.0)
-        return Phase(
-            n=sum(buckets.values()),
-            mean=self._sums_ns[phase] / self.ok / 1e9,
-            # A bucket's middle may lie above the longest time in it.
-            p50=min(found.p50, longest_s),
-            p99=min(found.p99, longest_s),
-            max=longest_s,
         )
 
 
