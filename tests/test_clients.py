@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -10,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import WORKER, ran
 
+import labkit
 from labkit.errors import BadInput
+from labkit.launch.cores import Cores
+from labkit.measured.probes.meter import Meter, metered
+from labkit.measured.probes.window import Window
 from labkit.measured.strategies import strategy
+from labkit.record import guards, histogram, merging
+from labkit.record.merging import Part
+from labkit.record.record import Client, Counts, Measurement, Note, Server, Stall, Timeline
 from labkit.report import tables
 from labkit.spec import delays
 from labkit.spec.delays import Share
@@ -40,6 +49,29 @@ def test_the_floor_of_clients_is_that_of_the_one_that_ends_last() -> None:
     assert Trial(requests=5, limit=2, delay="1", clients=2).floor_s == 3
 
 
+@pytest.mark.parametrize("items", [[1, 4, 7], [7, 1, 4], [4, 1, 7]])
+async def test_a_share_counts_its_own_items_once_and_others_as_none_of_its(
+    items: list[int],
+) -> None:
+    meter = Meter(10, str, Window(None), share=Share(1, 3))
+    assert (meter.planned, [*meter.items]) == (3, [1, 4, 7])
+    sent = list[int]()
+
+    async def fetch(item: int) -> None:
+        sent.append(item)
+
+    call = metered(fetch, meter)
+    for item in items:
+        await call(item)
+    assert (meter.counts().repeated, meter.counts().not_sent) == (0, 0)
+    for item in (4, 5, 10):  # sent before, of another client, and of none
+        await call(item)
+
+    assert sent == [*items, 4, 5, 10]
+    found = meter.counts()
+    assert (found.sent, found.repeated, found.not_sent, found.conserved) == (6, 3, 0, True)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -54,6 +86,154 @@ def test_what_does_not_go_with_clients_is_refused(settings: dict[str, Any], name
     with pytest.raises(BadInput) as refused:
         Trial(**settings)
     assert named in str(refused.value)
+
+
+async def test_a_profile_is_of_one_process() -> None:
+    with pytest.raises(BadInput, match="clients is 2 in a profile"):
+        await labkit.profile(Trial(clients=2))
+
+
+@pytest.mark.parametrize(
+    ("cores", "clients", "taken", "chosen"),
+    [
+        (Cores(0, 1, [], [2, 3]), 3, [], [0, 2, 3]),
+        (Cores(0, 1, [], [2, 3]), 1, [], [0]),
+        (Cores(0, 1, [], [2]), 5, [], [0, 2, 0, 2, 0]),  # too few: but not that of the server
+        (Cores(0, 1), 3, [], [0, 0, 0]),
+        (Cores(None, None), 2, [], [None, None]),
+        (Cores(0, 1, [], [2]), 2, [0], [2, 1]),
+    ],
+)
+def test_each_client_has_a_core_of_its_own_where_there_are_enough(
+    cores: Cores, clients: int, taken: list[int], chosen: list[int | None]
+) -> None:
+    assert cores.of_clients(clients, taken) == chosen
+
+
+# Figures
+
+
+def part(
+    latencies_ns: Sequence[int] = (), *, first_s: float = 0.0, wall_s: float = 1.0, **more: Any
+) -> Part:
+    """A client that sent first `first_s` after it was started."""
+    counts, n = histogram.empty(), len(latencies_ns)
+    for latency_ns in latencies_ns:
+        counts[histogram.index(latency_ns)] += 1
+    of_part = {name: more.pop(name) for name in ("starts_s", "lost") if name in more}
+    used = {"cpu_user_s": 0.2, "cpu_system_s": 0.1, "cpu_percent": 30.0, "peak_rss_bytes": 40}
+    used |= {"to_first_send_s": first_s} | more.pop("client", {})
+    usual = {"counts": Counts(planned=n, done=n, sent=n, ok=n), "wall_s": wall_s}
+    usual |= {"client": Client(**used), "histograms": {"latency": histogram.sparse(counts)}}
+    return Part(measured=Measurement(**usual | more), **of_part)
+
+
+def test_percentiles_of_clients_are_those_of_all_their_latencies() -> None:
+    chance, every = random.Random(7), histogram.empty()
+    # A slow client among fast ones: a mean of percentiles would be far from those of all.
+    shares = [
+        [round(chance.expovariate(1 / mean)) for _ in range(500)] for mean in [2e6] * 7 + [3e8]
+    ]
+    for latency_ns in chain(*shares):
+        every[histogram.index(latency_ns)] += 1
+
+    found = merging.merged(map(part, shares))
+
+    assert found.latency_s == histogram.summary(every)
+    assert found.latency_hdr == histogram.to_hdr(every)
+    assert (found.counts.ok, found.histograms) == (4_000, {})
+
+
+def test_the_window_is_from_the_first_send_of_any_to_the_last_answer_to_any() -> None:
+    parts = [part([5] * 4, first_s=0.1), part([9] * 2, first_s=0.2, wall_s=3.0, starts_s=0.3)]
+
+    found = merging.merged(parts)
+
+    assert found.wall_s == pytest.approx(3.4)  # from 0.1 to 0.3 + 0.2 + 3
+    assert found.start_skew_s == pytest.approx(0.4)
+    assert merging.merged(parts, scheduled=True).start_skew_s == pytest.approx(0.3)
+    assert [one.first_send_s for one in found.clients] == pytest.approx([0.0, 0.4])
+    client = found.client
+    assert (client.cpu_user_s, client.cpu_system_s, client.peak_rss_bytes) == (0.4, 0.2, 80)
+    assert (client.cpu_percent, client.cpu_us_per_request) == (17.65, 1e5)
+    assert client.to_first_send_s == 0.1
+
+
+def test_a_timeline_of_clients_is_their_sum_on_one_axis() -> None:
+    one = {"client_rss_bytes": [10, 20, 30], "client_cpu_percent": [None, 50.0, 50.0]}
+    one |= {"t_s": [0.0, 1.0, 2.0], "completed": [0, 5, 9], "in_flight": [0, 3, 0]}
+    longer = {"t_s": [0.0, 1.0, 2.0, 3.0, 4.0], "completed": [0, 1, 2, 3, 4]}
+    longer |= {"in_flight": [0, 2, 2, 2, 0], "server_rss_bytes": [7] * 5}
+    longer |= {"client_rss_bytes": [1] * 5, "client_cpu_percent": [None, 10.0, 10.0, 10.0, 10.0]}
+    lags = {"loop_lag_s": [0.0, 0.5, 0.1]}, {"loop_lag_s": [0.0, 0.1, 0.1, 0.1, 0.1]}
+    first = Timeline(**one, **lags[0], server_rss_bytes=[9] * 3)
+    parts = [part(timeline=first, starts_s=1.0), part(timeline=Timeline(**longer, **lags[1]))]
+
+    found = merging.merged(parts).timeline
+
+    assert found.t_s == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert found.completed == [0, 1, 7, 12, 13]
+    assert found.in_flight == [0, 2, 5, 2, 0]
+    assert found.client_rss_bytes == [1, 11, 21, 31, 31]
+    # What is since the row before is nothing once the client has ended.
+    assert found.client_cpu_percent == [0.0, 10.0, 60.0, 60.0, 10.0]
+    assert found.loop_lag_s == [0.0, 0.1, 0.5, 0.1, 0.1]
+    assert (found.server_rss_bytes, found.server_cpu_percent) == ([7] * 5, [None] * 5)
+
+
+def test_clients_on_one_core_wait_for_each_other_and_nobody_else_is_blamed() -> None:
+    # Two clients ran for 0.3 s each in a second in which their core was idle for 0.3 s.
+    on = {"waited_percent": 25.0, "core_idle_s": 0.3}
+    crowded = [part([1] * 9, client=on, effective={"cores": [0]}) for _ in range(2)]
+
+    found = merging.merged(crowded)
+
+    assert [one.client.waited_percent for one in found.clients] == [pytest.approx(10)] * 2
+    assert [note.code for note in found.warnings] == ["clients-crowded"]
+    assert "2 clients ran on the cores 0" in found.warnings[0].message
+    alone = [part([1], client={"waited_percent": 25.0}) for _ in range(2)]
+    assert merging.merged(alone).client.waited_percent == 25
+    assert merging.merged(alone).warnings == []
+
+
+def test_what_one_client_noted_or_stood_still_for_is_its_own() -> None:
+    same, own = Note(code="not-returned", message="x"), Note(code="strategy-failed", message="y")
+    still, slow = Stall(who="client", at_s=0.5, lasted_s=0.4), Stall(who="server", lasted_s=0.3)
+    parts = [
+        part(warnings=[same], stalls=[slow], server=Server(peak_rss_bytes=9), returned=[0, 2]),
+        part(warnings=[same, own], stalls=[still], starts_s=1.0, lost="died"),
+    ]
+
+    found = merging.merged(parts)
+
+    assert [one.message for one in found.warnings] == ["client 0: x", "client 1: y"]
+    assert [(one.who, one.client, one.at_s) for one in found.stalls] == [
+        *(("server", 0, None), ("client", 1, 1.5)),
+    ]
+    assert (found.server.peak_rss_bytes, found.returned) == (9, [[0, 2], None])
+    assert [one.lost for one in found.clients] == [None, "died"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "says"),
+    [
+        ([part([1]), part([1], first_s=0.05)], "clients-skewed", "0.05 s apart"),
+        ([part([1] * 9), part([1] * 2)], "clients-uneven", "client 1 sent 2, client 0 sent 9"),
+        ([part([1]), part([1], wall_s=2.0)], "clients-uneven", "client 0 took 1 s"),
+        ([part([1]), part([1], client={"cpu_percent": 95.0}, wall_s=1.2)], "client-full", "95 %"),
+        ([part([1]), part([1], client={"waited_percent": 30.0})], "core-lost", "30 %"),
+    ],
+)
+def test_what_spoils_one_of_the_clients_spoils_the_record(
+    parts: list[Part], code: str, says: str
+) -> None:
+    trial = Trial(requests=2, limit=2, delay="1", clients=2)
+
+    notes = guards.find_notes(trial, merging.merged(parts))
+
+    assert [note.message for note in notes if note.code == code and says in note.message]
+    fine = guards.find_notes(trial, merging.merged([part([1]), part([1])]))
+    assert code not in [note.code for note in fine]
 
 
 # Runs

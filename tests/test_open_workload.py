@@ -19,12 +19,13 @@ from labkit.lab import facade
 from labkit.measured import duration, open_loop, timerfd
 from labkit.measured.duration import StageCounts
 from labkit.measured.open_loop import OpenLoop
-from labkit.measured.probes.meter import Meter, metered
+from labkit.measured.probes.meter import WHOLE, Meter, metered
 from labkit.measured.probes.window import Window
 from labkit.record.record import Counts
 from labkit.record.requests import Arrivals
 from labkit.record.store import Store
 from labkit.spec import delays
+from labkit.spec.delays import Share
 from labkit.spec.trial import Trial
 
 # Due
@@ -94,15 +95,17 @@ class Server(Target):
 class Sending:
     """A trial of an open workload within this process, begun: 10 requests a second, or stages."""
 
-    def __init__(self, server: Server, requests: int, limit: int, **settings: Any) -> None:
+    def __init__(
+        self, server: Server, requests: int, limit: int, share: Share = WHOLE, **settings: Any
+    ) -> None:
         asked = Trial(
             requests=requests, **(settings if "stages" in settings else {"rate": 10} | settings)
         ).workload
-        self.meter = Meter(requests, lambda error: type(error).__name__, Window(None))
+        self.meter = Meter(requests, lambda error: type(error).__name__, Window(None), share=share)
         self.stages = StageCounts(asked.schedule if asked.stages else ())
         self.open_loop = OpenLoop(asked, self.meter, self.stages)
         call = metered(self.open_loop.time_since_due(server.fetch), self.meter)
-        self.task = asyncio.create_task(self.open_loop.send(call, range(requests), limit))
+        self.task = asyncio.create_task(self.open_loop.send(call, self.meter.items, limit))
 
     async def ended(self) -> tuple[Counts, Arrivals]:
         await asyncio.gather(self.task, return_exceptions=True)
@@ -126,6 +129,23 @@ async def test_each_stage_counts_what_was_due_and_what_was_sent_in_it(clock: Clo
     assert [(one.due, one.sent) for one in found] == [(20, 20), (30, 15), (0, 15), (5, 5), (1, 1)]
     assert [one.achieved_rps for one in found] == [20, 15, 15, 5, 1]
     sending.task.cancel()
+
+
+@pytest.mark.parametrize("arrival", ["constant", "poisson"])
+@pytest.mark.parametrize("share", [Share(n, 3) for n in range(3)])
+async def test_a_client_sends_its_requests_when_they_are_due_in_the_whole(
+    clock: Clock, arrival: str, share: Share
+) -> None:
+    server, asked = Server(), Trial(requests=30, rate=10, arrival=arrival).workload
+    sending = Sending(server, 30, 99, share, arrival=arrival)
+    for item, at_s in enumerate(delays.due_s(asked.schedule, arrival, asked.seed, 30)):
+        await clock.to(at_s)
+        assert server.started == [*range(share.client, item + 1, 3)]
+    server.answering.set()
+    counts, arrivals = await sending.ended()
+    assert (counts.planned, counts.sent) == (10, 10)
+    # It compares its sends with its own part of the schedule.
+    assert arrivals.achieved_rps == pytest.approx(10)
 
 
 async def test_every_request_is_sent_when_it_is_due_whatever_the_answers_do(clock: Clock) -> None:

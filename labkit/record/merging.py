@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from itertools import chain, repeat, zip_longest
 from typing import Any, TypeVar
 
 import msgspec
@@ -71,10 +71,16 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
 
     With `scheduled`, a schedule decides when each sends first: their starts show the skew then.
     """
-    lines, whole, sums = list[_Line](), list[Part](), defaultdict[str, Counter[int]](Counter)
+    lines, whole, sums = (
+        list[_Line](),
+        list[Part](),
+        defaultdict[str, dict[int, int]](lambda: defaultdict(int)),
+    )
     for part in parts:
         for name, counted in part.measured.histograms.items():
-            sums[name].update(counted)
+            total = sums[name]
+            for bucket, n in counted.items():  # half of what `update` of a Counter takes
+                total[bucket] += n
         if part.measured.timeline.t_s:
             lines.append(_line(part.starts_s, part.measured.timeline))
         small: dict[str, Any] = {"timeline": Timeline(), "latency_hdr": None, "histograms": {}}
@@ -189,7 +195,9 @@ def _client(clients: Sequence[Client], sent: int, wall_s: float) -> Client | Non
     return msgspec.structs.replace(found, cpu_percent=percent, cpu_us_per_request=each_us)
 
 
-def _arrivals(measured: Sequence[Measurement], sums: Mapping[str, Counter[int]]) -> Arrivals | None:
+def _arrivals(
+    measured: Sequence[Measurement], sums: Mapping[str, Mapping[int, int]]
+) -> Arrivals | None:
     # Each compares its own sends with its own part of the schedule.
     rates = [(one.arrivals.achieved_rps, one.counts.sent) for one in measured if one.arrivals]
     met = [(rate * sent, sent) for rate, sent in rates if rate is not None]
@@ -203,7 +211,7 @@ def _arrivals(measured: Sequence[Measurement], sums: Mapping[str, Counter[int]])
     )
 
 
-def _phases(found: Sequence[Phases], sums: Mapping[str, Counter[int]]) -> Phases | None:
+def _phases(found: Sequence[Phases], sums: Mapping[str, Mapping[int, int]]) -> Phases | None:
     def phase(name: str) -> Phase:
         of_each = [(getattr(one.spent_s, name), one.n) for one in found]
         sum_s, longest_s = sum(a.mean * n for a, n in of_each), max(a.max or 0 for a, _ in of_each)
@@ -230,10 +238,11 @@ def _stage(of_all: Iterable[Staged | None]) -> Staged:
 def _effective(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what was in force in the first, with the cores and the connections of all."""
     cores = sorted({core for one in found for core in one.get("cores") or ()})
-    transport = {**found[0].get("transport", {})}
+    first = found[0] if found else {}
+    transport = {**first.get("transport", {})}
     for name in {"connections_opened", "lookups"} & transport.keys():
         transport[name] = sum(one["transport"][name] for one in found)
-    return {**found[0], "cores": cores or None, "transport": transport}
+    return {**first, "cores": cores or None, "transport": transport}
 
 
 def _warnings(measured: Sequence[Measurement]) -> list[Note]:
@@ -245,15 +254,15 @@ def _warnings(measured: Sequence[Measurement]) -> list[Note]:
     return [Note(code=one.code, message=f"client {n}: {one.message}") for one, n in first.items()]
 
 
-# When the rows of a timeline were taken, and its columns, each with a 0 behind its end.
+# When the rows of a timeline were taken, and its columns, each behind a 0.
 _Line = tuple["array[float]", dict[str, "array[float]"]]
 
 
 def _line(starts_s: float, found: Timeline) -> _Line:
     values: dict[str, list[Any]] = {name: getattr(found, name) for name in _COLUMNS}
     known = {name: of for name, of in values.items() if any(one is not None for one in of)}
-    columns = {name: array("d", [*(one or 0 for one in of), 0]) for name, of in known.items()}
-    return array("d", [starts_s + at for at in found.t_s]), columns
+    columns = {name: array("d", [0, *[one or 0 for one in of]]) for name, of in known.items()}
+    return array("d", [starts_s + at - SAME_S for at in found.t_s]), columns
 
 
 def _timeline(lines: Sequence[_Line]) -> Timeline:
@@ -261,13 +270,14 @@ def _timeline(lines: Sequence[_Line]) -> Timeline:
     if not lines:
         return Timeline()
     longest, rows = max(lines, key=lambda one: one[0][-1]), max(len(t_s) for t_s, _ in lines)
-    grid = [longest[0][-1] * row / max(rows - 1, 1) for row in range(rows)]
+    grid = [(longest[0][-1] + SAME_S) * row / max(rows - 1, 1) for row in range(rows)]
     total, known = {name: [0.0] * rows for name in _COLUMNS}, {*_COLUMNS}
     for t_s, columns in lines:
         known &= columns.keys()
-        # Row -1 is the 0: before the first row, and of what is no level behind the last one.
-        now = [bisect_right(t_s, at + SAME_S) - 1 for at in grid]
-        used = [row if at <= t_s[-1] + SAME_S else -1 for row, at in zip(now, grid, strict=True)]
+        # Place 0 is the 0: before the first row, and of what is no level behind the last one.
+        now = [*map(bisect_right, repeat(t_s), grid)]
+        end = bisect_right(grid, t_s[-1] + 2 * SAME_S)
+        used = now[:end] + [0] * (rows - end)
         for name in columns if t_s is longest[0] else columns.keys() - _OF_SERVER:
             seen = map(columns[name].__getitem__, now if name in _LEVELS else used)
             add = max if name == "loop_lag_s" else operator.add

@@ -197,7 +197,10 @@ def of_run(record: Record) -> Table:
         for n, each in enumerate(record.clients):
             text = each.lost or f"{each.counts.ok:,} ok"
             if each.client and each.latency_s:
-                figures = {"latency": each.latency_s, "peak": (each.client.peak_rss_bytes or 0) / 1e6}
+                figures = {
+                    "latency": each.latency_s,
+                    "peak": (each.client.peak_rss_bytes or 0) / 1e6,
+                }
                 text = paths.sentence("one-client", one=each, **figures)
             rows.append([f"client {n}", text])
         for name, metric in stats.METRICS.items():
