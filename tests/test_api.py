@@ -14,8 +14,7 @@ from programs import ran
 import labkit as lab
 from labkit import charts
 from labkit.lab.awaiting import awaited
-from labkit.measured import patterns, strategies
-from labkit.spec.registry import STRATEGIES
+from labkit.measured import patterns
 
 HEAVY = (
     *("aiohttp", "pandas", "matplotlib", "msgspec", "IPython", "typer", "rich", "uvloop"),
@@ -122,7 +121,3 @@ def test_the_patterns_hand_on_what_they_say() -> None:
     names = {name for name in dir(patterns) if not name.startswith("_")}
     modules = {name for name in names if isinstance(getattr(patterns, name), ModuleType)}
     assert names - modules - {"annotations"} == set(patterns.__all__)
-
-
-def test_the_base_names_the_strategies_that_there_are() -> None:
-    assert tuple(STRATEGIES) == strategies.NAMES

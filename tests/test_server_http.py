@@ -187,18 +187,10 @@ def test_a_connection_is_kept_as_asked(server: Running, raw: bytes, kept: bool) 
     assert talk(server, raw, method) == ([expected(method, target)], kept)
 
 
-@pytest.mark.parametrize(
-    "targets",
-    [
-        ["/x"] * 50,
-        ["/posts", "/x", "/status/204", "/x", "/stream/9?chunk=2", "/x", "/status/404"],
-        ["/delay/0.05", "/x", "/posts/1", "/bytes/100", "/stream/10", "/delay/0", "/x"],
-        ["/delay/0.02", *(f"/bytes/{size}" for size in range(30))],
-        ["/x", "/bytes/1500000", "/x", "/stream/300000", "/bytes/1"],
-        ["/delay/0.05", *(f"/stream/{size}" for size in range(1000))],
-    ],
-    ids=["hello", "routes", "slow first", "lengths", "large", "many chunks"],
-)
+MANY = ["/delay/0.05", *(f"/stream/{size}" for size in range(1000))]
+
+
+@pytest.mark.parametrize("targets", [*checks("server_http.toml", "pipelined"), MANY])
 def test_pipelined_requests_are_answered_in_order(server: Running, targets: list[str]) -> None:
     answers, stays = talk(server, requests(*targets), *["GET"] * len(targets))
 

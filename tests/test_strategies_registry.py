@@ -87,11 +87,7 @@ def test_an_unknown_name_suggests_the_nearest_and_is_no_attribute() -> None:
     assert not hasattr(strategies, "workerpool")
 
 
-@pytest.mark.parametrize(
-    ("name", "install"),
-    [(name, "'labkit[peers]'") for name in ("aiometer", "aiostream", "anyio")]
-    + [("pypeln", "pypeln")],
-)
+@pytest.mark.parametrize(("name", "install"), checks("strategies.toml", "missing"))
 def test_a_missing_package_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, name: str, install: str
 ) -> None:

@@ -25,6 +25,9 @@ Fetch: TypeAlias = Callable[[T], Awaitable[object]]
 # What a strategy applies its `fetch` to.
 Items: TypeAlias = Iterable[T]
 
+# A strategy as it is written, without the guard.
+Bare: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+
 _BUILT_IN = "labkit.measured.strategies."
 
 
@@ -42,7 +45,7 @@ class Strategy(Protocol):
     """A decorated coroutine; `__wrapped__` is the same one without the guard."""
 
     __name__: str
-    __wrapped__: Callable[..., Coroutine[Any, Any, None]]
+    __wrapped__: Bare
 
     def __call__(
         self, fetch: Fetch[T], items: Iterable[T], limit: int, **options: Any
@@ -82,11 +85,7 @@ async def gather_all(calls: Iterable[Awaitable[object]]) -> None:
 # This is a function of its own, apart from the decorator, because a learner's decorated function is
 # sent to the measured process by value: what stands here is not sent, but found there by name.
 async def tallied(
-    function: Callable[..., Coroutine[Any, Any, None]],
-    fetch: Fetch[T],
-    items: Iterable[T],
-    limit: int,
-    options: dict[str, Any],
+    function: Bare, fetch: Fetch[T], items: Iterable[T], limit: int, options: dict[str, Any]
 ) -> Tally:
     """Run `function` over a guarded `fetch`, and return the counts."""
     __tracebackhide__ = True  # of what the function raises IPython shows its own lines alone
@@ -118,7 +117,7 @@ async def tallied(
     return Tally(ok=ok, failed=kinds.total(), kinds=dict(kinds), first_error=first_error)
 
 
-def strategy(function: Callable[..., Coroutine[Any, Any, None]]) -> Strategy:
+def strategy(function: Bare) -> Strategy:
     """Make `async def name(fetch, items, limit)` a strategy.
 
     A trial takes it as it is, or once made by its name. Awaiting it validates `limit`, applies

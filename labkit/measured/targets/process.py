@@ -36,6 +36,8 @@ READY_WITHIN_S, GONE_WITHIN_S, CHECK_EVERY_S = 20.0, 1.0, 0.005
 
 Settings = TypeVar("Settings", bound=Listener)
 Work = TypeVar("Work", bound=TargetServer)
+# Reads what a server has counted so far.
+Read = Callable[[], dict[str, int]]
 # Gives a server that accepts connections, with `sockets` and `close` as of `asyncio.Server`.
 Start = Callable[[Settings], Awaitable[Any]]
 # Settings, host (as URLs write it) and port -> what is printed; a mapping is printed as JSON.
@@ -97,10 +99,7 @@ def run(kind: type[Work], work: Callable[[Work], int]) -> int:
 
 
 def serve_counts(
-    announcement: dict[str, Any],
-    read: Callable[[], dict[str, int]],
-    errors: tuple[type[Exception], ...],
-    own: str,
+    announcement: dict[str, Any], read: Read, errors: tuple[type[Exception], ...], own: str
 ) -> NoReturn:
     """Announce a server that runs beside this process; print its counts at each SIGUSR1.
 
