@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 
 from labkit import paths, stats
 from labkit.charts import axes, figure
-from labkit.charts.figure import Chart
 from labkit.charts.style import INK, MEASURED, ORANGE, PALE, Look, applied, legend, look
 from labkit.errors import BadInput
 from labkit.stats.comparisons import times
@@ -72,7 +71,7 @@ def how_to_read(repeats: int) -> str:
 
 
 @applied()
-def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
+def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> figure.Chart:
     """Draw bars of `metric` for each arm of a tidy frame.
 
     The last of several `by` is shown by colour, the others make the label. Raises `BadInput` for an
@@ -89,7 +88,7 @@ def bars(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> Chart:
         found = stats.by_label(rows, inner)
         values = [list(found[name][shown.name]) if name in found else [] for name in colours]
         groups.append((figure.trust(label, rows).marked, values, ()))
-    chart = Chart(
+    chart = figure.Chart(
         title=shown.label[0].upper() + shown.label[1:] + (f" by {' and '.join(by)}" if by else ""),
         parts=(f"{arm} {shown.format(of[shown.name].median())}" for arm, of in arms.items()),
         height_in=_BAR_IN * len(groups) * len(looks) + 1.6,
@@ -158,7 +157,7 @@ def _text(value: float | None) -> str:
 
 
 @applied()
-def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> Chart:
+def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
     """Draw horizontal bars on logarithmic axes: requests a second, and CPU a request beside them.
 
     The lab's own rungs come first. Raises `BadInput` where there is none to draw.
@@ -168,7 +167,7 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> Chart:
         raise BadInput("there are no figures to draw: no rung was measured")
     looks = [one for one, own in ((_OWN, True), (_OTHERS, False)) if own in {r.own for r in shown}]
     looks += [one for bound, one in _BOUNDS.items() if bound in {rung.bound for rung in shown}]
-    chart = Chart(
+    chart = figure.Chart(
         title="Requests a second, rung by rung",
         parts=map(str, shown),
         height_in=_BAR_IN * (len(shown) + _GAP) + 1.5,

@@ -12,7 +12,6 @@ import itertools
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import imread, imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -85,7 +85,6 @@ class Chart(Figure):
         legend_in = _LEGEND_IN * -(-len(legend) // columns)
         foot_in = legend_in + _LINE_IN * len(lines) + 0.1
         super().__init__(figsize=(WIDTH_IN, height_in + foot_in), layout=_Steady())
-        self._is_for_any_page = False
         self.alt = alt or f"{title}. {'; '.join(parts)}."
         self.notes = tuple(notes)
         parts = self.subfigures(2, 1, squeeze=False, height_ratios=[height_in, foot_in])
@@ -109,8 +108,7 @@ class Chart(Figure):
             if self.canvas.is_saving():
                 layout.execute(self)
                 return
-        with style.transparent_background(self) if self._is_for_any_page else nullcontext():
-            super().draw(renderer)
+        super().draw(renderer)
 
     @style.applied()
     def svg(self) -> str:
@@ -120,19 +118,17 @@ class Chart(Figure):
         return buffer.getvalue()
 
     @style.applied()
-    def png(self, dpi: int = style.PNG_DPI) -> bytes:
+    def png(self, dpi: int = style.PNG_DPI, *, transparent: bool = False) -> bytes:
         """Return this chart as PNG."""
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=dpi)
+        self.savefig(buffer, format="png", dpi=dpi, transparent=transparent)
         return buffer.getvalue()
 
     def png_transparent(self, dpi: int = style.PNG_DPI) -> bytes:
         """Return this chart as PNG for a page that may be light or dark, as a notebook is."""
-        self._is_for_any_page = True
-        try:
-            return self.png(dpi)
-        finally:
-            self._is_for_any_page = False
+        pixels, buffer = imread(io.BytesIO(self.png(dpi, transparent=True))), io.BytesIO()
+        imsave(buffer, style.on_any_page(pixels), format="png")
+        return buffer.getvalue()
 
     def save(self, path: str | Path) -> Path:
         """Write the file `path`, whose suffix says what: .svg or .png. Raises `BadInput`."""

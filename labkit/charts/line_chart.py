@@ -13,8 +13,6 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
-from labkit.charts.axes import finite
-from labkit.charts.figure import Chart
 from labkit.errors import BadInput
 from labkit.record import guards
 from labkit.record.record import Record
@@ -37,7 +35,7 @@ def over_axis(
     y: str,
     by: Sequence[str] = (),
     reference: pd.DataFrame | None = None,
-) -> Chart:
+) -> figure.Chart:
     """Draw metric `y` over the numeric column `x`, a line for each arm of `by`.
 
     `reference` is a frame of another machine's records, drawn lighter. An axis is logarithmic where
@@ -47,13 +45,13 @@ def over_axis(
     conditions = figure.shared_conditions(frame)
     if x not in frame.columns or not is_numeric_dtype(frame[x]) or is_bool_dtype(frame[x]):
         raise refusal("x", x=x)
-    if not finite(list(frame[metric.name])):
+    if not axes.finite(list(frame[metric.name])):
         raise refusal("y", name=metric.name)
     arms = stats.by_label(frame, by)
     elsewhere = {} if reference is None else stats.by_label(reference, by)
     trusts = [figure.trust(*arm) for arm in arms.items()]
     repeated = frame.groupby([x, *by], dropna=False).size().max() > 1
-    chart = Chart(
+    chart = figure.Chart(
         title=f"{metric.label[0].upper()}{metric.label[1:]} over {x}",
         parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
         height_in=5.2,
@@ -72,7 +70,7 @@ def over_axis(
     for label, rows, look in lines:
         axes.medians(ax, rows[x], rows[metric.name] * metric.scale, label, look, size=8)
     drawn = pd.concat([frame, *([] if reference is None else [reference])])
-    along, up = finite(list(drawn[x])), finite(list(drawn[metric.name]))
+    along, up = axes.finite(list(drawn[x])), axes.finite(list(drawn[metric.name]))
     log_x = axes.scale(ax, "x", along, x, log_from=_LOG_X_FROM, most=8)
     if log_x and len(set(along)) <= _MAX_MARKED:
         ax.set_xticks(sorted(set(along)))
@@ -108,19 +106,19 @@ def knee(
     found: stats.Knee | None = None,
     usl: stats.Usl | None = None,
     notes: Sequence[str] = (),
-) -> Chart:
+) -> figure.Chart:
     """Draw throughput, latency and efficiency over the column `limit`, with the knee marked.
 
     `frame` has the repeats and `summary` a row for each limit. The knee and the fitted law are
     drawn where given. Raises `BadInput` where no record has a throughput.
     """
     conditions = figure.shared_conditions(frame)
-    if not finite(list(frame["throughput_rps"])):
+    if not axes.finite(list(frame["throughput_rps"])):
         raise BadInput("there is no knee to draw: no trial of the sweep has a throughput")
     shown = summary.sort_values("limit").set_index("limit", drop=False)
     title = "Throughput, latency and efficiency over the limit"
     trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
-    chart = Chart(
+    chart = figure.Chart(
         title=title,
         alt=f"{title}. {' '.join(notes) or 'No knee was found.'}",
         height_in=len(_PANELS) * _PANEL_IN + 0.6,
@@ -165,7 +163,7 @@ def _knee_panel(
         if line.fillna(0).any():
             repeats, look = frame[name] * metric.scale, style.line(index)
             axes.medians(ax, frame["limit"], repeats, metric.label, look, line=line)
-            values += finite(list(frame[name])) + finite(list(shown[name]))
+            values += axes.finite(list(frame[name])) + axes.finite(list(shown[name]))
     ax.set_ylabel(label)
     if not values:
         axes.not_measured(ax)
@@ -187,7 +185,7 @@ _SINCE_BOTH: Mapping[str, Since] = {", since due": "due", ", since sent": "sent"
 
 
 @style.applied()
-def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
+def latency(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     """Draw a line for each label, of the merged histograms of its records.
 
     Raises `BadInput` where no label has enough answers for any percentile.
@@ -213,7 +211,7 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> Chart:
     if not curves:
         raise refusal("nothing-timed")
     every_record = [record for records in records_by_label.values() for record in records]
-    chart = Chart(
+    chart = figure.Chart(
         title="Latency by percentile",
         parts=words,
         height_in=5.2,

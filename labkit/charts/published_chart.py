@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
 from labkit.charts.bar_chart import GROUP, Group, grouped, how_to_read
-from labkit.charts.figure import Chart, Trust
 from labkit.charts.style import MEASURED, Look, applied, legend, look
 from labkit.errors import BadInput
 
@@ -44,7 +43,7 @@ class Row:
     `left_out`; `published` has only figures that there are.
     """
 
-    trust: Trust
+    trust: figure.Trust
     repeats: Sequence[Numbers]
     published: Mapping[str, float] | None = None
     then: Sequence[Numbers] = ()
@@ -109,7 +108,7 @@ def triptych(
     scales: Mapping[str, str] | None = None,
     differs: str = "",
     year: int | None = None,
-) -> Chart:
+) -> figure.Chart:
     """Draw three panels with one group of bars a client.
 
     `conditions` says what was measured here. Sources at different `scales` do not share an axis;
@@ -128,7 +127,7 @@ def triptych(
         legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
     why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
     heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
-    chart = Chart(
+    chart = figure.Chart(
         title=title,
         parts=(row.in_words(row.trust.label, _METRICS) for row in rows),
         height_in=sum(heights) + 0.4,
@@ -190,7 +189,7 @@ def throughput(
     title: str = "Requests per second",
     conditions: str = "",
     year: int | None = None,
-) -> Chart:
+) -> figure.Chart:
     """Draw panels of horizontal bars, three beside each other: a group a size, a colour a variant.
 
     `spots` is by the label of each row. Raises `BadInput` where there are no rows.
@@ -210,7 +209,7 @@ def throughput(
         _THIN_BAR_IN * len(groups) * len(looks[panel]) + 1.25 for panel, groups in panels.items()
     ]
     heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
-    chart = Chart(
+    chart = figure.Chart(
         title=title,
         parts=(row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows),
         height_in=sum(heights) + 0.4,
@@ -230,7 +229,7 @@ def throughput(
             values = [
                 of[bar].values(source, name) if bar in of else [] for bar, source in looks[panel]
             ]
-            shown.append((Trust(label=label, verdict=verdict).marked, values, ()))
+            shown.append((figure.Trust(label=label, verdict=verdict).marked, values, ()))
         grouped(ax, shown, list(looks[panel].values()), _THOUSANDS, ticks=4)
         ax.set_title(panel)
     for ax in drawn.flat[len(panels) :]:

@@ -6,22 +6,18 @@ of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_params_from_file
 from matplotlib.artist import Artist
-from matplotlib.collections import Collection
-from matplotlib.colors import same_color, to_rgba
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.style import context
-from matplotlib.text import Text
 
 _STYLE = Path(__file__).with_name("labkit.mplstyle")
 _SETTINGS: dict[str, Any] = dict(rc_params_from_file(_STYLE, use_default_template=False).items())
@@ -30,7 +26,7 @@ INK, PALE = _SETTINGS["text.color"], _SETTINGS["grid.color"]
 # Ink on a filled area, which is as dark on a dark page.
 ON_FILL = "#000000"
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
-VERMILLION, SKY, BLACK = "#D55E00", "#56B4E9", "#000000"
+VERMILLION, SKY, BLACK = "#D55E00", "#56B4E9", INK
 # Colour-blind people can tell these apart too (Okabe and Ito 2008, without their yellow).
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -92,63 +88,22 @@ def line(index: int) -> dict[str, Any]:
 
 # Of ink on a page of any colour: a contrast of 4.35 to white and to JupyterLab's dark alike.
 GREY = 0x79 / 0xFF
-_COLOURED, _WHITE = 0.1, 0.98
-_COLOURS_OF: Mapping[type[Artist], tuple[str, ...]] = {
-    Line2D: ("markeredgecolor", "color"),
-    Text: ("color",),
-    Patch: ("facecolor", "edgecolor"),
-    Collection: ("facecolor", "edgecolor"),
-}
+_COLOURED, _BLACK = 0.1, 0.02
 
 
-@contextmanager
-def transparent_background(figure: Figure) -> Iterator[None]:
-    """Make a figure readable on a light and on a dark page, within a `with` block.
+def on_any_page(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a picture without a background as one that is seen on a light and on a dark page.
 
-    White becomes transparent, and grey ink a grey that stands out from white and from black.
-    Colours stay. Ink on a filled area (`ON_FILL`) stays too, as does white on one: what is behind
-    it stays.
+    `pixels` are red, green, blue and opacity, from 0 to 1. White becomes transparent, and grey ink
+    a grey that stands out from white and from black; on white both look as before. Colours stay,
+    and black, which is ink on a filled area (`ON_FILL`).
     """
     # A chart is drawn for white paper, its user may change it, and only its copy in a notebook is
-    # transparent: so the colours are replaced in what is drawn, and put back. One set of rcParams
-    # for every page was rejected, as its ink is pale in a report and from a projector; so was to
-    # draw again with other rcParams, which loses what the user changed.
-    artists = figure.findobj()
-    artists += [box for one in artists if isinstance(one, Text) and (box := one.get_bbox_patch())]
-    undo: list[tuple[Any, Any]] = []
-    for artist in artists:
-        kinds = list(filter(partial(isinstance, artist), _COLOURS_OF))
-        names = _COLOURS_OF[kinds[0]] if kinds else ()
-        alpha = artist.get_alpha() if isinstance(artist, Line2D) else None
-        for name in names:
-            colour = getattr(artist, f"get_{name}")()
-            on_fill: tuple[str, ...] = ("white", ON_FILL) if isinstance(artist, Text) else ()
-            if name == "edgecolor" and isinstance(artist, Patch) and artist.get_hatch():
-                on_fill = ("white",)  # a hatch has the colour of the edge
-            if any(map(partial(same_color, colour), on_fill)):
-                continue
-            set_to = getattr(artist, f"set_{name}")
-            undo.append((set_to, colour))
-            if isinstance(artist, Collection):
-                set_to([on_any_page(tuple(one)) for one in colour])
-            else:
-                set_to(on_any_page(to_rgba(colour, alpha)))
-        if alpha is not None:  # an opacity of the whole line would hide those of its colours
-            undo.append((artist.set_alpha, alpha))
-            artist.set_alpha(None)
-    try:
-        yield
-    finally:
-        for set_to, colour in reversed(undo):
-            set_to(colour)
-
-
-@cache
-def on_any_page(colour: Any) -> tuple[float, float, float, float]:
-    """Return the colour that looks on white as this one does, and is seen on a dark page too."""
-    red, green, blue, alpha = to_rgba(colour)
-    if max(red, green, blue) - min(red, green, blue) > _COLOURED:
-        return red, green, blue, alpha
-    light = (red + green + blue) / 3
-    opacity = 0.0 if light > _WHITE else alpha * min(1.0, (1 - light) / (1 - GREY))
-    return GREY, GREY, GREY, opacity
+    # transparent. One set of rcParams for every page was rejected, as its ink is pale in a report
+    # and from a projector; so was to draw again with other rcParams, which loses what the user
+    # changed, and to replace the colours of all that is drawn, which takes much more code.
+    colours, opacity = pixels[..., :3], pixels[..., 3:]
+    light = colours.mean(axis=-1, keepdims=True)
+    is_ink = (np.ptp(colours, axis=-1, keepdims=True) <= _COLOURED) & (light > _BLACK)
+    paler = opacity * np.minimum((1 - light) / (1 - GREY), 1)
+    return np.where(is_ink, np.concatenate([np.full_like(colours, GREY), paler], axis=-1), pixels)

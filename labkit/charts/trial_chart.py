@@ -13,8 +13,6 @@ from matplotlib.lines import Line2D
 
 from labkit import paths, stats
 from labkit.charts import axes, figure, style
-from labkit.charts.figure import Chart
-from labkit.charts.style import Look
 from labkit.errors import BadInput
 from labkit.profiler.callgraph import CallGraph
 from labkit.record.record import Record, Timeline
@@ -57,7 +55,7 @@ _PANELS = [_Panel(**row) for row in _TABLES["timeline"]]
 
 
 @style.applied()
-def timeline(record: Record) -> Chart:
+def timeline(record: Record) -> figure.Chart:
     """Draw five panels on one time axis, which starts where the strategy or program was started.
 
     Of a program only those of which something is known.
@@ -76,7 +74,7 @@ def timeline(record: Record) -> Chart:
     peaks = ", ".join(panel.peaks(data) for panel in listed)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(messages) - _MAX_MESSAGES
-    chart = Chart(
+    chart = figure.Chart(
         title=title,
         alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
         height_in=_PANEL_IN * len(listed) + 1,
@@ -125,7 +123,7 @@ def timeline(record: Record) -> Chart:
 
 
 @style.applied()
-def memory_over_time(records: Mapping[str, Record]) -> Chart:
+def memory_over_time(records: Mapping[str, Record]) -> figure.Chart:
     """Draw the memory of programs over time, a colour for each, by its label.
 
     Raises `BadInput` where none has a timeline.
@@ -139,7 +137,7 @@ def memory_over_time(records: Mapping[str, Record]) -> Chart:
             lines[label] = Line2D(record.timeline.t_s, shown, color=colour, linewidth=1.8)
     if not lines:
         raise refusal("no-timeline", id=[one.id for one in records.values()], probes=None)
-    chart = Chart(
+    chart = figure.Chart(
         title="Memory over time",
         parts=peaks,
         height_in=4.4,
@@ -160,7 +158,7 @@ def memory_over_time(records: Mapping[str, Record]) -> Chart:
 
 # Where requests spent their time: bars of one phase behind the other.
 
-_PHASES = {name: Look(**row) for name, row in _TABLES["phases"].items()}
+_PHASES = {name: style.Look(**row) for name, row in _TABLES["phases"].items()}
 _DARK = ("send", "read", "release")
 # Requests in each panel of a waterfall.
 _MAX_FIRST, _MAX_LATER = 20, 14
@@ -199,7 +197,7 @@ def _legend(rows: Iterable[Sequence[float]]) -> list[tuple[Artist, str]]:
 
 
 @style.applied()
-def waterfall(record: Record) -> Chart:
+def waterfall(record: Record) -> figure.Chart:
     """Draw the phases of whole requests: the first on one axis of time, later ones each from 0.
 
     Raises `BadInput` for a record whose requests were not traced.
@@ -212,7 +210,7 @@ def waterfall(record: Record) -> Chart:
     shown = [*first, *later]
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
     crosses = "-crosses" if any(one.failed for one in shown) else ""
-    chart = Chart(
+    chart = figure.Chart(
         title=f"Phases of {figure.shared_conditions(frame, strategy=True)}",
         parts=(_in_words(f"item {one.item:,}", one.spent_s) for one in first),
         height_in=sum(heights) + 0.7,
@@ -238,7 +236,9 @@ def waterfall(record: Record) -> Chart:
 
 
 @style.applied()
-def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()) -> Chart:
+def phases(
+    records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] = ()
+) -> figure.Chart:
     """Draw a stacked bar for each label: its mean latency over all its requests, split by phase.
 
     `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
@@ -257,7 +257,7 @@ def phases(records_by_label: Mapping[str, Sequence[Record]], by: Sequence[str] =
     if not means_s:
         raise refusal("none-traced" if any(spent.values()) else "no-phases")
     left_out = [label for label in arms if label not in means_s]
-    chart = Chart(
+    chart = figure.Chart(
         title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
         parts=(_in_words(*bar) for bar in means_s.items()),
         height_in=_BAR_IN * len(means_s) + 1.5,
@@ -286,12 +286,12 @@ _BLOCK_IN = 0.34
 # How many letters fit into the whole width, at this size.
 _LETTERS = 160
 _LETTERS_PT = 9
-_COROUTINE = Look(label="coroutine", face=style.BLUE)
-_FUNCTION = Look(label="plain function", face="#F2D7A0")
+_COROUTINE = style.Look(label="coroutine", face=style.BLUE)
+_FUNCTION = style.Look(label="plain function", face="#F2D7A0")
 
 
 @style.applied()
-def flame(graph: CallGraph, title: str) -> Chart:
+def flame(graph: CallGraph, title: str) -> figure.Chart:
     """Draw blocks of time, depth by depth, each depth from its largest block to its smallest.
 
     Raises `BadInput` where nothing took any time.
@@ -304,7 +304,7 @@ def flame(graph: CallGraph, title: str) -> Chart:
     own_s = sum(one.self_s for one in graph.functions) or 1.0
     longest = sorted(graph.functions, key=lambda one: -one.self_s)[:5]
     shares = [f"{one.name} {one.self_s / own_s:.0%}" for one in longest]
-    chart = Chart(
+    chart = figure.Chart(
         title=title,
         alt=f"{title}, by the clock {graph.clock}. Own time: {'; '.join(shares)}.",
         height_in=_BLOCK_IN * depths + 1.5,
