@@ -139,10 +139,10 @@ async def test_how_many_runs_the_host_stole_from_and_what_becomes_of_them_is_sai
     assert "steal" not in (await compared(measured(), measured())).changes.says
 
 
-async def test_a_run_beside_its_baseline_is_of_five_repeats() -> None:
+async def test_a_trial_beside_its_baseline_runs_five_times() -> None:
     trial, before = lab.Trial(**SETTINGS, delay="randint(0,3)"), lab.Study(measured())
     with mock.patch("labkit.lab.facade.run_all", mock.AsyncMock(return_value=measured())) as ran:
-        study = await lab.run(trial, baseline=before)
+        study = await lab.compare(trial, baseline=before)
     assert [step.repeat for step in ran.call_args.args[0]] == [0, 1, 2, 3, 4]
     assert study.changes is not None
     assert {one.word for one in study.changes.changes} == {SAME}

@@ -6,14 +6,13 @@ from typing import Any
 
 from labkit import paths
 from labkit.cli import options, terminal
-from labkit.cli.options import Asked
 from labkit.errors import BadInput
 from labkit.launch import pythons
 from labkit.report.html import Table
 from labkit.spec.trial import Trial
 
 
-def doctor(asked: Asked) -> None:
+def doctor(asked: options.Asked) -> None:
     """Say whether this machine can measure.
 
     Says what to do where it cannot.
@@ -57,7 +56,7 @@ def doctor(asked: Asked) -> None:
         raise SystemExit(1)
 
 
-def list_environments(asked: Asked) -> None:
+def list_environments(asked: options.Asked) -> None:
     """List the environments that are built, the one used last at the end."""
     options.check_file("--json", asked.json)
     found, where = pythons.listed(), paths.environments()
@@ -69,7 +68,7 @@ def list_environments(asked: Asked) -> None:
     terminal.show(text, asked.json, {"folder": str(where), "environments": found})
 
 
-def build(asked: Asked) -> None:
+def build(asked: options.Asked) -> None:
     """Build an environment: a Python, and packages for it.
 
     A trial with the same --python and --packages takes it from the cache then, also offline.
@@ -82,7 +81,7 @@ def build(asked: Asked) -> None:
     terminal.show(f"{there.key}  {there}  {there.folder}", asked.json, data)
 
 
-def remove(asked: Asked) -> None:
+def remove(asked: options.Asked) -> None:
     """Remove environments, each by its key."""
     if not (asked.keys or asked.all):
         raise BadInput("KEY is missing: name an environment, or give --all")

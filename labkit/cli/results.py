@@ -9,7 +9,6 @@ from typing import Any
 import labkit as lab
 from labkit import paths
 from labkit.cli import options, terminal
-from labkit.cli.options import Asked
 from labkit.errors import NotInstalled
 from labkit.escaping import cell
 
@@ -17,7 +16,7 @@ from labkit.escaping import cell
 LISTED: list[str] = paths.table("tables.toml")["listed"]
 
 
-def list_records(asked: Asked) -> None:
+def list_records(asked: options.Asked) -> None:
     """List the records, oldest first.
 
     A file in the store that holds no readable record is left out, and named on standard error.
@@ -45,7 +44,7 @@ def list_records(asked: Asked) -> None:
     terminal.show(text, asked.json, {"records": listed})
 
 
-def show(asked: Asked) -> None:
+def show(asked: options.Asked) -> None:
     """Show one record whole."""
     options.check_file("--json", asked.json)
     write_chart = options.chart_writer(asked.chart, asked.metric, of_one=True)
@@ -54,7 +53,7 @@ def show(asked: Asked) -> None:
     terminal.show(run.text(), asked.json, run.record.to_dict())
 
 
-def export(asked: Asked) -> None:
+def export(asked: options.Asked) -> None:
     """Write all records as CSV, Parquet or JSON.
 
     CSV and Parquet are one table with a row a record: what describes it, its URL, its path and

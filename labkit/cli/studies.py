@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import labkit as lab
 from labkit.cli import options, terminal
-from labkit.cli.options import Asked
 
 if TYPE_CHECKING:
     from labkit.report.file_study import FileStudy
 
 
-def reproduce(asked: Asked) -> None:
+def reproduce(asked: options.Asked) -> None:
     """Run a published benchmark again.
 
     Writes a report, into a folder in results without --out: published figures beside measured
@@ -58,7 +57,7 @@ def reproduce(asked: Asked) -> None:
     terminal.perform(partial(lab.reproduce, name, **how), asked, save=save)
 
 
-def list_claims(asked: Asked) -> None:
+def list_claims(asked: options.Asked) -> None:
     """List the claims and their sources."""
     from labkit.studies import study_file
 
@@ -87,7 +86,7 @@ def list_claims(asked: Asked) -> None:
     terminal.write_json(asked.json, {"claims": listed})
 
 
-def check(asked: Asked) -> None:
+def check(asked: options.Asked) -> None:
     """Check claims by experiment.
 
     The verdict is holds, refuted or inconclusive, beside the measured effect and its interval.
@@ -96,7 +95,7 @@ def check(asked: Asked) -> None:
     terminal.perform(start, asked, save=options.chart_writer(asked.chart))
 
 
-def ladder(asked: Asked) -> None:
+def ladder(asked: options.Asked) -> None:
     """Measure what each layer of a client costs.
 
     Climbs from a new session for each request to pipelining, and on to other load generators.

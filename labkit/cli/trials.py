@@ -9,7 +9,6 @@ from typing import Any
 import labkit as lab
 from labkit import paths
 from labkit.cli import options, terminal
-from labkit.cli.options import Asked
 from labkit.errors import BadInput
 from labkit.record import codes
 from labkit.spec import validation
@@ -19,7 +18,7 @@ from labkit.spec.trial import Trial
 REPEATS = 5
 
 
-def run(asked: Asked) -> None:
+def run(asked: options.Asked) -> None:
     """Run one trial and store its record.
 
     With --save or --baseline it runs five times, or as often as --repeats says: one run shows no
@@ -38,7 +37,7 @@ def run(asked: Asked) -> None:
     terminal.perform(start, asked, save=save)
 
 
-def compare(asked: Asked) -> None:
+def compare(asked: options.Asked) -> None:
     """Run every combination of the axes' values.
 
     The runs are interleaved in seeded random order, several repeats each.
@@ -51,7 +50,7 @@ def compare(asked: Asked) -> None:
     terminal.perform(start, asked, save=save)
 
 
-def sweep(asked: Asked) -> None:
+def sweep(asked: options.Asked) -> None:
     """Find the smallest limit that is enough, or with --rates the highest rate that is sustained.
 
     Runs one trial at several limits or rates, interleaved. `--rates auto` chooses each rate by what
@@ -79,7 +78,7 @@ def sweep(asked: Asked) -> None:
     terminal.perform(partial(lab.sweep, trial, **how), asked, save=save)
 
 
-def time(asked: Asked) -> None:
+def time(asked: options.Asked) -> None:
     """Measure any program from outside: memory, time and CPU, as /usr/bin/time does.
 
     With --delay the synthetic server answers meanwhile. Two programs are compared with
@@ -101,7 +100,7 @@ def time(asked: Asked) -> None:
         raise SystemExit(1)
 
 
-def profile(asked: Asked) -> None:
+def profile(asked: options.Asked) -> None:
     """Show where the time of a trial goes.
 
     Runs it under a profiler; nothing of that counts as measured.

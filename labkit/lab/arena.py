@@ -14,9 +14,7 @@ from labkit.launch import preflight
 from labkit.launch.experiment import run_exam
 from labkit.report.arena import Arena, Examined, judge
 from labkit.spec import plan, validation
-from labkit.spec.plan import Step
 from labkit.spec.settings import Trial, checked
-from labkit.spec.validation import refusal
 
 # The strategies of the lab to rank with: those without a fault.
 AMONG = ("worker_pool", "task_pool", "task_group", "queue")
@@ -46,14 +44,14 @@ async def arena(
     """
     base = checked(trial or default_trial(scale or default_scale()))
     if not strategies:
-        raise refusal("no-entrant")
+        raise validation.refusal("no-entrant")
     among = AMONG if among is None else among
     validation.check_once("among", among)
     entrants = [_trial(base, strategy) for strategy in strategies]
     # One of the lab's that is examined is not ranked twice.
     known = [one for name in among if (one := _trial(base, name)) not in entrants]
 
-    def steps(trials: Sequence[Trial]) -> list[Step]:
+    def steps(trials: Sequence[Trial]) -> list[plan.Step]:
         arms = [({"strategy": each.strategy}, each) for each in trials]
         return plan.interleave(arms, repeats=repeats, seed=seed)
 
@@ -64,7 +62,9 @@ async def arena(
     stopped = "interrupted: nothing was ranked, and exams are not stored"
     with progress.reporting(show, len(entrants), lambda: stopped):
         for order, one in enumerate(entrants):
-            show.started(Step(work=one, axes={"examined": one.strategy}, repeat=0, order=order))
+            show.started(
+                plan.Step(work=one, axes={"examined": one.strategy}, repeat=0, order=order)
+            )
             found = judge(one.strategy, await run_exam(one))
             examined.append(found)
             verdict = "passed" if found.passed else ", ".join(found.codes)
@@ -86,5 +86,5 @@ def _trial(base: Trial, strategy: Callable[..., Any] | str) -> Trial:
     """Return the trial of a strategy that can be called, started and sent to another process."""
     if inspect.iscoroutine(strategy):
         strategy.close()
-        raise refusal("called", name=strategy.__name__)
+        raise validation.refusal("called", name=strategy.__name__)
     return preflight.prepare(base.replace(strategy=strategy)).trial

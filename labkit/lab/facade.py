@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack
 
 from labkit import stats
 from labkit.errors import BadInput, NotAwaited, TrialFailed
@@ -52,19 +52,13 @@ def default_scale() -> str:
     return named
 
 
-@overload
-async def run(trial: Trial, **where: Unpack[Where]) -> Run: ...
-@overload
-async def run(trial: Trial, *, baseline: Any, **where: Unpack[Where]) -> Study: ...
 @awaited
-async def run(trial: Trial, *, baseline: Any = None, **where: Unpack[Where]) -> Run | Study:
+async def run(trial: Trial, **where: Unpack[Where]) -> Run:
     """Run one trial in fresh processes and store its record.
 
-    With a `baseline`, as of `compare`, it runs five times: one run shows no difference. Raises
-    `BadInput` before anything is started, `TrialFailed` where it could not be finished.
+    Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished. To
+    set it beside an earlier result, `compare` it with a `baseline`: one run shows no difference.
     """
-    if baseline is not None:
-        return await compare(trial, baseline=baseline, **where)
     steps = [Step(work=checked(trial), axes={}, repeat=0, order=0)]
     (record,) = await run_all(steps, **where, stop_at_failure=True)
     return Run(record)

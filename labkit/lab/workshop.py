@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from labkit import paths
 from labkit.errors import LabError
 from labkit.lab import doctor
-from labkit.lab.doctor import DRIVERS, Examination, Machine
 from labkit.launch import launcher, process
 from labkit.record.record import Record
 from labkit.spec.trial import Trial
@@ -51,7 +50,7 @@ class Tried(NamedTuple):
     kernel: Output
 
 
-class Readiness(Examination):
+class Readiness(doctor.Examination):
     """The checks of a laptop. `minutes` is what the notebooks take here at scale workshop.
 
     It is the computing of all but those that are `uncounted`.
@@ -118,7 +117,7 @@ async def output(words: Sequence[str]) -> Output:
     return f"does not start: {last[:100]}", True, ended.wall_s
 
 
-def judge(notebooks: Sequence[Notebook], machine: Machine, tried: Tried) -> Readiness:
+def judge(notebooks: Sequence[Notebook], machine: doctor.Machine, tried: Tried) -> Readiness:
     """Decide what the machine is ready for. Pure."""
     peak_mb = max((one.peak_mb for one in notebooks), default=0)
     workshop_mb = max((one.workshop_mb for one in notebooks), default=0)
@@ -148,7 +147,7 @@ def judge(notebooks: Sequence[Notebook], machine: Machine, tried: Tried) -> Read
         kernel = astray if failed else f"started and ran a cell in {kernel_s:.1f} s"
     front_end = "front end installed" if machine.has_front_end else "front end missing"
     numbers = " and ".join(one.name.partition("_")[0] for one in notebooks if one.databases)
-    missing = [name for name in DRIVERS if name in machine.missing]
+    missing = [name for name in doctor.DRIVERS if name in machine.missing]
     databases = f"{', '.join(missing)} missing" if missing else "installed"
     shared = {one.name: one for one in doctor.examine(machine).checks}
     found = Readiness()

@@ -56,11 +56,9 @@ from labkit.errors import BadInput, LabError
 from labkit.record import codec, codes
 from labkit.record.record import Record, Timeline
 from labkit.report import html
-from labkit.report.html import Table
 from labkit.spec import validation
 from labkit.spec.plan import Work
 from labkit.spec.trial import Trial
-from labkit.spec.validation import refusal
 from labkit.stats import metrics
 from labkit.stats.comparisons import ratio_text
 
@@ -105,7 +103,7 @@ class Threshold(NamedTuple):
         """Return the threshold of a text such as 'p99 > 0.2'. Raises `BadInput`."""
         found = _THRESHOLD.fullmatch(text)
         if found is None:
-            raise refusal("threshold", text=text)
+            raise validation.refusal("threshold", text=text)
         return cls(text, stats.metric(found[1]), found[2], float(found[3]))
 
     def missed(self, records: Iterable[Record]) -> list[str]:
@@ -216,7 +214,7 @@ class Baseline:
             now = {"all": arms[0][1]}
         if then.keys() != now.keys():
             had, have = " and ".join(then) or "none", " and ".join(now) or "others"
-            raise refusal("other-arms", had=had, have=have)
+            raise validation.refusal("other-arms", had=had, have=have)
         settings = [
             _differences(work.to_dict(), _whole(then[arm][-1].trial))
             for arm, work in now.items()
@@ -232,7 +230,7 @@ class Baseline:
         every = [one for differences in there for one in differences]
         unlike = list(dict.fromkeys(one for one in every if one.startswith(_ALIKE)))
         if unlike and not self.unlike:
-            raise refusal("other-machine", unlike="; ".join(unlike))
+            raise validation.refusal("other-machine", unlike="; ".join(unlike))
         return [f"Unlike the baseline: {one}." for one in (*allowed, *unlike)]
 
 
@@ -263,7 +261,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Changes(Table):
+class Changes(html.Table):
     """A result beside its baseline, as a table: a `Change` for each arm and metric."""
 
     changes: Sequence[Change]

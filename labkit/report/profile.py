@@ -19,7 +19,6 @@ from labkit.record.record import Record
 from labkit.report import html
 from labkit.report.html import Shown, Table
 from labkit.spec import validation
-from labkit.spec.validation import refusal
 
 # What rows may be sorted by, and the column of the frame.
 COLUMNS = {"self": "self_s", "total": "total_s", "calls": "calls", "mean": "mean_s"}
@@ -127,7 +126,7 @@ class Profile(Shown):
         """Write a file for another viewer: `.pstat` or `.callgrind`. Raises `BadInput`."""
         path = Path(path)
         if path.suffix not in SUFFIXES or not path.absolute().parent.is_dir():
-            raise refusal("profile", path=str(path))
+            raise validation.refusal("profile", path=str(path))
         if path.suffix == ".pstat":
             path.write_bytes(pstat(self.graph))
         else:

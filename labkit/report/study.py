@@ -27,7 +27,6 @@ from labkit.spec.parts import DEFAULT_REQUESTS
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 from labkit.stats import comparisons, metrics
-from labkit.stats.comparisons import Against
 
 # Timelines in a report: to draw one takes as long as a short run.
 MAX_TIMELINES = 8
@@ -250,7 +249,7 @@ class Study(Outcome):
         (found,) = comparisons.compare_pairs(self.records, names, arms, self._frame)
         return found.comparison
 
-    def comparisons(self) -> list[Against]:
+    def comparisons(self) -> list[comparisons.Against]:
         """Compare every arm with the first, by the metrics that arms are usually compared by.
 
         All their intervals together have the level of 95 %.

@@ -19,7 +19,6 @@ from labkit.escaping import visible
 from labkit.record.codes import CODES
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
-from labkit.spec.validation import refusal
 from labkit.stats.intervals import MIN_REPEATS
 from labkit.stats.metrics import METRICS
 
@@ -302,6 +301,6 @@ def by_block(frame: stats.DataFrame, name: str, settings: Mapping[str, Any]) -> 
     for *named, value in zip(rows["study"], rows["repeat"], rows[name], strict=True):
         block = tuple(named)
         if block in found:
-            raise refusal("several", settings=dict(settings), repeat=block[1])
+            raise validation.refusal("several", settings=dict(settings), repeat=block[1])
         found[block] = float(value) if math.isfinite(value) else None
     return found

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta
 
 from labkit.spec import validation
-from labkit.spec.validation import refusal
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -138,12 +137,12 @@ class Arm(StudyPart, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.experiment is not None and self.program is not None:
-            raise refusal("arm-runs-two", arm=self)
+            raise validation.refusal("arm-runs-two", arm=self)
         if self.program is not None and self.rps is None:
-            raise refusal("arm-rps", arm=self)
+            raise validation.refusal("arm-rps", arm=self)
         late = bool(self.scales) and "paper" not in self.scales
         if self.published is not None and (self.own or late):
-            raise refusal("arm-published", arm=self, scales=list(self.scales))
+            raise validation.refusal("arm-published", arm=self, scales=list(self.scales))
 
     @property
     def by_others(self) -> bool:
@@ -242,7 +241,7 @@ class Check(StudyPart, frozen=True, kw_only=True):
             wrong = "server"
         else:
             return
-        raise refusal(f"check-{wrong}", check=self, low=low, high=high)
+        raise validation.refusal(f"check-{wrong}", check=self, low=low, high=high)
 
     @property
     def name(self) -> str:
@@ -320,7 +319,7 @@ class Claim(StudyPart, frozen=True, kw_only=True):
             wrong = "says"
         else:
             return
-        raise refusal(f"claim-{wrong}", claim=self, names=names)
+        raise validation.refusal(f"claim-{wrong}", claim=self, names=names)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
