@@ -286,9 +286,7 @@ class Timed(Study):
 
     def plot(self, kind: str = "timeline") -> charts.Chart:
         """Draw the `timeline` of the first run, or of two programs their memory; or as a study."""
-        first = dict[str, Record]()
-        for one in self.records:
-            first.setdefault(one.axes["program"], one)
+        first = {one.axes["program"]: one for one in self.records if one.repeat == 0}
         if kind != "timeline":
             return super().plot(kind)
         several = len(first) > 1
