@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -169,7 +170,7 @@ def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> N
     assert record_id in listed.stdout
     assert "20260101T000000-000000 is damaged" in listed.stderr
     assert listed.returncode == 0
-    older, damaged, whole = json.loads(labkit_here("results list --json -").stdout)["records"]
+    whole, older, damaged = json.loads(labkit_here("results list --json -").stdout)["records"]
     assert older["id"] == "2025"
     assert set(damaged) == {"id", "damaged"}
     assert (whole["id"], whole["strategy"]) == (record_id, "worker_pool")
@@ -187,6 +188,30 @@ def test_results_are_listed_shown_and_exported(store: Path, tmp_path: Path) -> N
     ]
     assert exported.stderr == listed.stderr
     assert "damaged" in refused("results show 20260101T000000-000000")
+
+
+def test_a_list_has_filters_and_pages_newest_first(store: Path) -> None:
+    for day in range(1, 8):
+        told: dict[str, Any] = {"started_at": f"2026-01-0{day}T12:00:00+00:00", "study": "s"}
+        told |= {"axes": {"limit": day}} if day > 1 else {"verdict": "invalid", "study": "other"}
+        lab.Store(store).add(make_record(id=f"2026010{day}", **told))
+
+    def listed(options: str) -> list[str]:
+        found = json.loads(labkit_here(f"results list {options} --json -").stdout)
+        assert found["pages"] == math.ceil(found["of"] / 3)
+        return ["+".join(one["id"][-1] for one in found["records"]), str(found["of"])]
+
+    assert listed("--last 3") == ["7+6+5", "7"]
+    assert listed("--last 3 --page 3") == ["1", "7"]
+    assert listed("--last 3 --since 2026-01-03T13:00:00+01:00") == ["7+6+5", "5"]
+    assert listed("--last 3 --study s --page 2") == ["4+3+2", "6"]
+    assert listed("--last 3 --verdict invalid") == ["1", "1"]
+    assert listed("--last 3 --match LIMIT=6") == ["6", "1"]
+    shown = labkit_here("results list --last 3 --match 'run task'").stdout
+    assert "3 of 7 records" in shown
+    assert "labkit results list --match 'run task' --last 3 --page 2;" in shown
+    assert "--page" not in labkit_here("results list").stdout
+    assert "has --study none" in labkit_here("results list --study none").stdout
 
 
 def test_a_store_that_cannot_be_read_is_not_empty(tmp_path: Path, monkeypatch: Any) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import labkit as lab
-from labkit import paths
+from labkit import paths, stats
 from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.launch.assembly import new_id
-from labkit.record import store
+from labkit.record import index, store
 from labkit.record.codec import encode
 from labkit.record.record import Record, Timeline
 from labkit.record.store import Damaged, Store
@@ -300,7 +302,7 @@ def test_no_other_file_harms_a_record_and_each_is_named(kept: Store, capsys: Any
         "b.b": "record 'b.b' is JSON, but no record",
         "\\udcff": r"record '\udcff' is JSON, but no record",
     }
-    assert (found.keys(), list(found)[-2:]) == (says.keys(), ["b.b", "\\udcff"])
+    assert found.keys() == says.keys()
     assert all(part in found[name] for name, part in says.items()), found
     assert kept.get("b").id == "b"
     named = [f"labkit: {why}" for why in found.values()]
@@ -411,3 +413,157 @@ def test_records_are_loaded_by_study_or_id_and_else_the_latest(kept: Store) -> N
     assert lab.load(store=kept).records == study
     with pytest.raises(RecordNotFound):
         lab.load("nothing", store=kept)
+
+
+# The index
+
+
+@pytest.fixture
+def read(monkeypatch: Any) -> Mock:
+    """Index a store however small and new it is; return what each record is decoded by."""
+    monkeypatch.setattr(store, "MAX_UNINDEXED", 0)
+    monkeypatch.setattr(index, "SETTLED_NS", -(10**18))
+    decode = Mock(wraps=store.decode)
+    monkeypatch.setattr(store, "decode", decode)
+    return decode
+
+
+def names(read: Mock) -> list[str]:
+    """Return whose records were read since the last call."""
+    found = [call.args[1].removeprefix("record ") for call in read.call_args_list]
+    read.reset_mock()
+    return found
+
+
+def three(kept: Store) -> Path:
+    for number, name in enumerate("abc"):
+        kept.add(small(name, order=number, study=f"of-{name}", axes={"limit": number}))
+    return kept.folder / "b.json"
+
+
+def edit(path: Path) -> None:
+    """Change a record by hand, with the size and the time that it had."""
+    before = path.stat()
+    path.write_bytes(encode(small("b", order=7, study="of-b", axes={"limit": 1})) + b"\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def replace(path: Path) -> None:
+    copy = shutil.copy2(path, path.with_suffix(".new"))
+    edit(Path(copy))
+    Path(copy).replace(path)
+
+
+CHANGES: dict[str, tuple[Any, list[str]]] = {
+    "nothing": (lambda path: None, []),
+    "deleted": (Path.unlink, []),
+    "edited": (edit, ["b"]),
+    "replaced": (replace, ["b"]),
+    "damaged": (lambda path: path.write_text("{"), ["b"]),
+    "added": (lambda path: Store(path.parent).add(small("bb")), ["bb"]),
+    "misnamed": (lambda path: path.rename(path.with_name("bb.json")), ["bb"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_became_of_a_file_the_next_command_sees_and_reads_no_other(
+    kept: Store, read: Mock, change: str, capsys: Any
+) -> None:
+    path = three(kept)
+    assert lab.results(kept)["order"].tolist() == [0, 1, 2]
+    assert names(read) == ["a", "b", "c"]
+    does, reads = CHANGES[change]
+    does(path)
+    capsys.readouterr()
+
+    found = lab.results(kept)
+
+    assert names(read) == reads
+    named = capsys.readouterr().err
+    assert found.equals(stats.frame(kept.records()))
+    assert capsys.readouterr().err == named
+
+
+@pytest.mark.parametrize("cut", [slice(0), slice(100), slice(-1), slice(1, None)])
+def test_an_index_that_is_wrong_or_missing_is_made_anew(
+    kept: Store, read: Mock, cut: slice, capsys: Any
+) -> None:
+    three(kept)
+    whole, file = lab.results(kept), kept.folder / store.INDEX
+    good = file.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    for spoilt in (good[cut], flipped, b"\0" * len(good), b"{}"):
+        file.write_bytes(spoilt)
+        names(read)
+        assert lab.results(kept).equals(whole)
+        assert names(read) == ["a", "b", "c"]
+    assert lab.results(kept).equals(whole)
+    assert (names(read), capsys.readouterr().err) == ([], "")
+
+
+def test_an_index_that_cannot_be_written_or_read_is_a_line(
+    kept: Store, read: Mock, monkeypatch: Any, capsys: Any
+) -> None:
+    three(kept)
+    whole = stats.frame(kept.records())
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EROFS, "Read-only")))
+    assert lab.results(kept).equals(whole)
+    assert capsys.readouterr().err.count("cannot be written (Read-only)") == 1
+    monkeypatch.undo()
+    (kept.folder / store.INDEX).mkdir()
+    monkeypatch.setattr(store, "MAX_UNINDEXED", 0)
+    assert lab.results(kept).equals(whole)
+    assert capsys.readouterr().err.count("\n") == 1
+    assert files(kept) == {"a.json", "b.json", "c.json", store.INDEX}
+
+
+def test_a_change_that_the_clock_of_the_files_may_not_show_is_read_again(
+    kept: Store, read: Mock, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(index, "SETTLED_NS", 10**18)
+    three(kept)
+    for _ in range(2):
+        assert len(lab.results(kept)) == 3
+        assert names(read) == ["a", "b", "c"]
+
+
+def test_several_write_at_once_and_each_sees_its_own(kept: Store, read: Mock) -> None:
+    def write(who: int) -> None:
+        for number in range(4):
+            mine = kept.add(small(f"{who}-{number}")).stem
+            assert mine in kept.index().select("name")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    assert len(kept.index().select("name")) == 12
+    names(read)
+    kept.index()
+    assert names(read) == []
+
+
+def test_a_small_store_has_no_index(kept: Store) -> None:
+    three(kept)
+    assert len(lab.results(kept)) == 3
+    assert store.INDEX not in files(kept)
+
+
+def test_a_study_is_loaded_by_its_own_files_and_a_frame_by_none(kept: Store, read: Mock) -> None:
+    three(kept)
+    kept.index()
+    names(read)
+    assert lab.load("of-b", store=kept).records == kept.of_study("of-b") == [kept.get("b")]
+    assert lab.load(store=kept).records[0].id == "c"
+    assert names(read) == ["b", "b", "b", "c"]
+    blobs = Mock(wraps=kept.index().blobs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index.Index, "blobs", blobs)
+        assert lab.results(kept, columns=["wall_s"], last=2)["wall_s"].tolist() == [153.0] * 2
+        assert [call.args[0] for call in blobs.call_args_list] == ["figures"]
+    mine = lab.results(kept, columns=["limit", "id"], study="of-b")
+    assert mine.to_dict("records") == [{"limit": 1, "id": "b"}]
+    for asked, says in (({"columns": ["wal_s"]}, "did you mean 'wall_s'"), ({"last": 0}, "last")):
+        with pytest.raises(BadInput, match=says):
+            lab.results(kept, **asked)
+    assert names(read) == []

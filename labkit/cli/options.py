@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial, wraps
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -28,6 +29,7 @@ Asked = SimpleNamespace
 
 TABLES = paths.table("options.toml")
 TYPES = {"text": str, "texts": list[str], "path": Path, "number": float, "whole": int, "flag": bool}
+TYPES["time"] = datetime
 
 
 def options_of(

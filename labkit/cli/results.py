@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -11,37 +13,47 @@ from labkit import paths
 from labkit.cli import options, terminal
 from labkit.errors import NotInstalled
 from labkit.escaping import cell
+from labkit.record.record import Verdict
+from labkit.spec import validation
 
 # Fields of a record in the JSON of the list, beside its strategy.
 LISTED: list[str] = paths.table("tables.toml")["listed"]
 
 
 def list_records(asked: options.Asked) -> None:
-    """List the records, oldest first.
+    """List the records, newest first: all, or those that are as asked.
 
     A file in the store that holds no readable record is left out, and named on standard error.
     """
-    from labkit.record.store import Damaged, readable
+    from labkit.record.store import readable
     from labkit.report import tables
 
     options.check_file("--json", asked.json)
-    store = lab.Store()
-    found = list(store.scan())
-    records = list(readable(found))
-    shown = records[-asked.last :]
-    ids = {one.id for one in shown}
-    text = f"No record in {store.folder} yet; 'labkit run' makes one."
-    if records:
-        counted = f"{len(shown)} of {len(records)} records in {store.folder}"
-        text = f"{tables.of_records(shown).text()}\n\n{counted}; 'labkit results show ID'"
+    validation.check("verdict", asked.verdict, Verdict | None)
+    rules = {name: getattr(asked, name) for name in ("study", "match", "verdict", "since")}
+    given: dict[str, Any] = {name: str(rule) for name, rule in rules.items() if rule is not None}
+    store, last, page = lab.Store(), asked.last, asked.page
+    index = store.index()
+    (number,) = index.select("count(*)", **given)
+    pages = max(math.ceil(number / last), 1)
+    if page > pages:
+        raise validation.refusal("page", page=page, pages=pages, last=last)
+    names = index.select("name", last=page * last, **given)[::-1][(page - 1) * last :]
+    shown = list(readable(store.scan(names)))
+    words = "".join(f"--{name} {shlex.quote(rule)} " for name, rule in given.items())
+    text = f"No record in {store.folder} "
+    text += f"has {words}" if given else "yet; 'labkit run' makes one."
+    if shown:
+        more = f"; the next: labkit results list {words}--last {last} --page {page + 1}"
+        text = f"{tables.of_records(shown).text()}\n\n{len(shown)} of {number:,} records in "
+        text += f"{store.folder}, newest first{more if page < pages else ''}; "
+        text += "'labkit results show ID'"
     listed: list[dict[str, Any]] = [
-        {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran}
-        if isinstance(one, lab.Record)
-        else {"id": one.id, "damaged": one.why}
-        for one in found
-        if isinstance(one, Damaged) or one.id in ids
+        {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran} for one in shown
     ]
-    terminal.show(text, asked.json, {"records": listed})
+    listed += [{"id": one.id, "damaged": one.why} for one in index.damaged]
+    found = {"records": listed, "of": number, "page": page, "pages": pages}
+    terminal.show(text, asked.json, found)
 
 
 def show(asked: options.Asked) -> None:

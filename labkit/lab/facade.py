@@ -24,7 +24,7 @@ from labkit.launch import launcher, preflight, pythons, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
-from labkit.record.store import Damaged, Store, readable
+from labkit.record.store import Store, readable
 from labkit.report import gate, stored
 from labkit.report.file_study import ARM, Audit, FileStudy, Overview
 from labkit.report.gate import Baseline
@@ -417,12 +417,21 @@ async def audit(comparisons: int = 50, **where: Unpack[Where]) -> Audit:
     return Audit(file, scale, [*compared.records, *probed.records])
 
 
-def results(store: Store | None = None) -> stats.DataFrame:
+def results(
+    store: Store | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    study: str | None = None,
+    last: int | None = None,
+) -> stats.DataFrame:
     """Every readable record in the store as a tidy DataFrame, one row each, oldest first.
 
-    A file that is left out, as it holds no such record, is named on standard error.
+    With `columns` those alone, of a `study` its records, and of all that the newest `last`. A file
+    that is left out, as it holds no such record, is named on standard error. Raises `BadInput` for
+    a column that no record has.
     """
-    return stats.frame((store or Store()).records())
+    validation.check("last", last, validation.AtLeastOne | None)
+    return stats.stored((store or Store()).index(), columns, study=study, last=last)
 
 
 def read(*files: Path | str) -> stats.DataFrame:
@@ -444,18 +453,16 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     if name is not None and (Path(name).suffix or Path(name).is_file()):
         records = gate.saved(Path(name))
         return stored.study_of(records) if records[0].experiment else Run(records[0])
-    where, name = store or Store(), None if name is None else str(name)
-    if name in where.ids():
-        return Run(where.get(name))
-    found = list(where.scan())
-    records = list(readable(found))
+    where, wanted = store or Store(), str(name)
+    if name is not None and wanted in where.ids():
+        return Run(where.get(wanted))
+    index = where.index()
     if name is None:
-        name = records[-1].study or records[-1].id if records else "none"
-    mine = [record for record in records if record.study == name]
-    if not mine:
-        return Run(where.get(name))
-    left_out = [one.why for one in found if isinstance(one, Damaged)]
-    return stored.study_of(mine, left_out)
+        (wanted,) = index.select("coalesce(study, name)", last=1) or ["none"]
+    records = list(readable(where.scan(index.select("name", study=wanted))))
+    if not records:
+        return Run(where.get(wanted))
+    return stored.study_of(records, [one.why for one in index.damaged])
 
 
 kept = load

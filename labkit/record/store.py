@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,7 @@ from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.escaping import visible
 from labkit.record import codes
 from labkit.record.codec import decode, encode
+from labkit.record.index import MAX_UNINDEXED, Damaged, Index, stamp
 from labkit.record.record import Note, Record
 from labkit.spec import validation
 from labkit.spec.validation import refusal
@@ -39,6 +39,7 @@ CEILING = "LABKIT_MAX_RECORD_BYTES"
 MAX_RECORD_BYTES = 64 << 20
 # Age of a temporary file from which on its writer is taken to be dead.
 STALE_S = 86_400
+INDEX = ".index"
 _SAFE = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
@@ -46,14 +47,6 @@ def default_folder() -> Path:
     """Return `LABKIT_STORE`, else `data/runs` of the workspace, checkout or current folder."""
     named = os.environ.get(ENVIRONMENT)
     return Path(named).expanduser() if named else paths.runs()
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """A file in the store that holds no readable record, and why."""
-
-    id: str
-    why: str
 
 
 def readable(found: Iterable[Record | Damaged]) -> Iterator[Record]:
@@ -168,11 +161,11 @@ class Store:
 
     def of_study(self, study: str) -> list[Record]:
         """Return the readable records of the study with this id, oldest first."""
-        return [one for one in self.records() if one.study == study]
+        return list(readable(self.scan(self.index().select("name", study=study))))
 
-    def scan(self) -> Iterator[Record | Damaged]:
-        """Yield each file, oldest first: its record, or what is wrong with it."""
-        for name in self._names():
+    def scan(self, names: Iterable[str] | None = None) -> Iterator[Record | Damaged]:
+        """Yield each file, or those `names`, oldest first: its record, or what is wrong with it."""
+        for name in self._names() if names is None else names:
             try:
                 yield self._read(name)
             except RecordNotFound:
@@ -180,22 +173,44 @@ class Store:
             except RecordDamaged as error:
                 yield Damaged(name.encode(errors="backslashreplace").decode(), str(error))
 
-    def _names(self) -> list[str]:
-        """Return the names of the files that may be records, without their ending.
+    def index(self) -> Index:
+        """Return a row for each record as it is now; each file that holds none is named."""
+        index, now_ns = Index(self.folder / INDEX), time.time_ns()
+        missing = index.missing(stamp(file, now_ns) for file in self._files())
+        try:
+            for number, one in enumerate(missing, 1):
+                for found in self.scan([one.rpartition(" ")[0]]):
+                    index.put(one, found)
+                if number % 10_000 == 0:
+                    _say(f"{number:,} of {len(missing):,} files read for the index of the store")
+        finally:  # where a person stops it, what was read need not be read again
+            if index.changes > MAX_UNINDEXED:
+                try:
+                    with self._temporary(index.image()) as temporary:
+                        temporary.replace(self.folder / INDEX)
+                except (BadInput, AttributeError) as error:
+                    _say(f"without an index each file is read: {error}")
+        list(readable(index.damaged))
+        return index
 
-        Those that are ids come first. Hidden files are temporary, or an operating system's own.
+    def _names(self) -> list[str]:
+        """Return the names of the files that may be records, without their ending."""
+        return sorted(file.name.removesuffix(".json") for file in self._files())
+
+    def _files(self) -> list[os.DirEntry[str]]:
+        """Return the files that may be records.
+
+        Hidden files are temporary, the index, or an operating system's own.
         """
         try:
-            found = [entry.name for entry in os.scandir(self.folder)]
+            found = list(os.scandir(self.folder))
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not self.folder.is_symlink():
                 return []
             failed = f"the store {self.folder} cannot be read ({error.strerror})"
             instead = f"see to the folder, or set {ENVIRONMENT} to another"
             raise BadInput(f"{failed}: {instead}") from None
-        files = (name for name in found if name.endswith(".json") and not name.startswith("."))
-        names = (name.removesuffix(".json") for name in files)
-        return sorted(names, key=lambda name: (not _SAFE.issuperset(name), name))
+        return [one for one in found if one.name.endswith(".json") and one.name[0] != "."]
 
     def _read(self, name: str) -> Record:
         where = f"record {name if _SAFE.issuperset(name) else repr(name)}"

@@ -19,7 +19,7 @@ from typing import Any
 from labkit import charts
 from labkit.errors import LabError
 from labkit.escaping import escape, visible
-from labkit.stats import frames
+from labkit.record import index
 
 # Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger.
 MAX_BYTES = 140_000
@@ -174,5 +174,5 @@ def page(title: str, lead: str, *sections: str) -> str:
 
 def flat(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield nested plain data as dotted names and text."""
-    for name, value in frames.flat(data):
+    for name, value in index.flat(data):
         yield name, "not known" if value is None else str(value)

@@ -19,7 +19,7 @@ import msgspec
 from labkit import paths
 from labkit.errors import BadInput, LabError
 from labkit.launch import programs
-from labkit.record import codec, codes
+from labkit.record import codec, codes, index
 from labkit.record.record import Record
 from labkit.record.store import Store
 from labkit.report import gate
@@ -29,7 +29,6 @@ from labkit.report.reproduction import Reproduction
 from labkit.report.study import Study, Sweep, Timed
 from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
-from labkit.stats import frames
 from labkit.studies import study_file
 from labkit.studies.parts import THEN
 from labkit.studies.study_file import StudyFile, StudyPlan
@@ -162,7 +161,7 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 def _numbers(text: str) -> dict[str, float]:
     """Return the numbers in a file by their names, as `data/tools.toml` has them."""
     if text.lstrip().startswith("{"):
-        named = frames.flat(msgspec.json.decode(text, type=dict[str, Any]))
+        named = index.flat(msgspec.json.decode(text, type=dict[str, Any]))
         return {name: float(one) for name, one in named if isinstance(one, int | float)}
     if "Requests/sec:" not in text:
         rows = {row["Name"]: row for row in csv.DictReader(text.splitlines())}

@@ -4,12 +4,12 @@ from pandas import DataFrame as DataFrame
 from pandas import Series as Series
 from pandas import concat as concat
 
+from labkit.record.index import DESCRIPTION as DESCRIPTION
 from labkit.stats.comparisons import Against as Against
 from labkit.stats.comparisons import BoardRow as BoardRow
 from labkit.stats.comparisons import Comparison as Comparison
 from labkit.stats.comparisons import Rank as Rank
 from labkit.stats.comparisons import compare as compare
-from labkit.stats.frames import DESCRIPTION as DESCRIPTION
 from labkit.stats.frames import VERDICTS as VERDICTS
 from labkit.stats.frames import arm_label as arm_label
 from labkit.stats.frames import arms as arms
@@ -22,6 +22,7 @@ from labkit.stats.frames import doubts_of as doubts_of
 from labkit.stats.frames import frame as frame
 from labkit.stats.frames import plain as plain
 from labkit.stats.frames import short as short
+from labkit.stats.frames import stored as stored
 from labkit.stats.frames import summary as summary
 from labkit.stats.frames import summary_rows as summary_rows
 from labkit.stats.frames import worst as worst

@@ -13,10 +13,13 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from labkit import paths, stats
+import msgspec
+
+from labkit import stats
 from labkit.errors import BadInput
 from labkit.escaping import visible
 from labkit.record.codes import CODES
+from labkit.record.index import DESCRIPTION, Index, describe, flat
 from labkit.record.record import Record, Verdict
 from labkit.spec import validation
 from labkit.stats.intervals import MIN_REPEATS
@@ -29,12 +32,8 @@ _OPTIONS = re.compile(r"-\S+(?:\s+[^-\s]\S*)?|\S+")
 Blocks = dict[Hashable, float | None]
 # From best to worst.
 VERDICTS: tuple[str, ...] = get_args(Verdict)
-_OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
-_OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
 # What is asked for where no path is given, by the kind of target.
 _PATHS = {"http": "/{item}", "command": "/", "url": "/"}
-# The columns of a frame before its axes and metrics.
-DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
 
 
 def frame(records: Iterable[Record]) -> stats.DataFrame:
@@ -45,11 +44,41 @@ def frame(records: Iterable[Record]) -> stats.DataFrame:
     Metrics are in base units.
     """
     listed = list(records)
-    described = [_describe(record) | record.axes for record in listed]
-    columns = dict.fromkeys(itertools.chain(DESCRIPTION, *described))
-    found = {name: _column([row.get(name) for row in described]) for name in columns}
-    for name, metric in METRICS.items():
-        found[name] = stats.Series(list(map(metric.of, listed)), dtype="float64")
+    figures = {name: list(map(metric.of, listed)) for name, metric in METRICS.items()}
+    return _frame(list(map(describe, listed)), figures)
+
+
+def stored(index: Index, columns: Sequence[str] | None = None, **asked: Any) -> stats.DataFrame:
+    """Return `frame` of the records of a store that are as `Index.select` is asked.
+
+    Only what these `columns` need is read. Raises `BadInput` for one that no record has.
+    """
+    described, figures = list[dict[str, Any]](), dict[str, Any]()
+    if columns is None or not METRICS.keys() >= set(columns):
+        described = msgspec.json.decode(b"[%s]" % b",".join(index.blobs("described", **asked)))
+    if columns is None or not METRICS.keys().isdisjoint(columns):
+        import numpy as np  # here: no list of records needs it
+
+        values = np.frombuffer(b"".join(index.blobs("figures", **asked)), "<f8")
+        figures = dict(zip(METRICS, values.reshape(-1, len(METRICS)).T, strict=True))
+    known = [*METRICS, *dict.fromkeys(itertools.chain(DESCRIPTION, *described))]
+    for name in columns or ():
+        validation.check_known("a column", name, known)
+    return _frame(described, figures, columns)
+
+
+def _frame(
+    described: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Any],
+    columns: Sequence[str] | None = None,
+) -> stats.DataFrame:
+    names = columns or [*dict.fromkeys(itertools.chain(DESCRIPTION, *described, figures))]
+    found = {
+        name: stats.Series(figures[name], dtype="float64")
+        if name in figures
+        else _column([row.get(name) for row in described])
+        for name in names
+    }
     return stats.DataFrame(found)
 
 
@@ -70,26 +99,6 @@ def export(records: Iterable[Record]) -> stats.DataFrame:
     more = stats.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
     described, figures = whole[[*DESCRIPTION]], whole[[*METRICS]]
     return stats.concat([described, more, figures], axis=1)
-
-
-def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested plain data as dotted names and values; a list is one text."""
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            is_list = isinstance(value, list | tuple)
-            yield f"{prefix}{name}", ", ".join(map(str, value)) if is_list else value
-
-
-def _describe(record: Record) -> dict[str, Any]:
-    settings = dict(flat(record.trial))
-    return {
-        **{name: getattr(record, name) for name in (*_OF_RECORD, "called")},
-        "warnings": codes_text(note.code for note in record.warnings),
-        **{name: settings.get(path) for name, path in _OF_TRIAL.items()},
-        **{f"strategy.{name[8:]}": settings[name] for name in settings if name[:8] == "options."},
-    }
 
 
 def _column(values: list[Any]) -> stats.Series[Any]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Literal, TypeGuard
 
 from labkit import paths
 from labkit.record import codes, guards
+from labkit.record.index import Figure
 from labkit.record.record import Record
 from labkit.spec import validation
 
@@ -24,43 +24,23 @@ BEYOND = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A number that a record has at `path`, less the one at `minus`, in base units.
+class Metric(Figure):
+    """A figure as people read it.
 
-    It is shown times `scale`, in `unit`. `answers` is how many requests must have succeeded for it
-    to mean anything, or what is counted at `among`: with fewer it counts as not measured. `column`
-    is its header in the table of a study, if it is shown there.
+    It is shown times `scale`, in `unit`. `column` is its header in the table of a study, if it is
+    shown there.
     """
 
-    name: str
-    path: str
     label: str
     unit: str = ""
     scale: float = 1.0
     better: Literal["lower", "higher", "neither"] = "lower"
-    minus: str | None = None
-    answers: int = 0
-    among: str = "counts.ok"
     column: str = ""
 
     @property
     def title(self) -> str:
         """Label and unit, as an axis or a column shows them."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
-
-    def of(self, record: Record) -> float:
-        """Return the value in base units; NaN where it was not measured."""
-        if self.name in record.figures:
-            return record.figures[self.name]
-        paths = (self.path, self.minus or self.path, self.among)
-        try:
-            value, less, among = attrgetter(*paths)(record)
-        except AttributeError:  # a part of the record that was not measured is None
-            return math.nan
-        # A record of an older labkit may not know how many there were: then it is shown.
-        if value is None or less is None or (among is not None and among < self.answers):
-            return math.nan
-        return float(value - less if self.minus else value)
 
     def text(self, value: float | None) -> str:
         """Return `value` (in base units) as people read it, without its unit."""

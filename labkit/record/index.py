@@ -1,0 +1,204 @@
+"""The index of a store: a row for each record, so that a command need not read all its files.
+
+Plan. The files are the truth: whatever became of one (new, deleted, replaced, edited, copied, by
+whoever), the next command sees it. So each command lists the folder and asks the system for size,
+times and inode of every file, and reads those alone whose stamp is not in the index. A change that
+leaves the stamp as it was is too quick for the clock of the file system: what changed in the last
+two seconds is read again, as by git. So is what holds no record: what one person may not read, or
+what is too large today, another may read tomorrow.
+
+Several write at once, in containers and over networks, where locks are in doubt: SQLite's journals
+need such locks, and its WAL shared memory too. So its file is never written where it lies. It is
+read whole, works in memory, and a new one takes its place at once, as records do: who reads has the
+one or the other, the last who writes wins, and what the loser knew is read again. The file begins
+with a digest of the code that makes its rows and a checksum: where they are not these it is of
+another version, or damaged, and is made anew. Two versions that share a store do so in turn. As to
+write it costs as much as to read some dozens of records, so many are read each time before it is
+(`MAX_UNINDEXED`): a small store has none. Where it cannot be written, commands read more files, and
+say so in a line.
+
+Of 100,000 records it has 80 MB. Rejected: the time of the folder alone, which an edited file leaves
+as it was, and an index in another folder, which all who write into the store would have to find.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from labkit import paths
+from labkit.record.record import Record
+
+MAX_UNINDEXED = 64
+# Age from which on a later change to a file shows in its times, whatever the file system's clock.
+SETTLED_NS = 2 * 10**9
+# In the order of their stamps records are in that of their names.
+_TABLE = """CREATE TABLE records (stamp PRIMARY KEY, name, study, verdict, started_at, words,
+described, figures)"""
+_RULES = {"study": "study = ?", "verdict": "verdict = ?"}
+_RULES |= {"since": "datetime(started_at) >= datetime(?)"}
+_RULES |= {"match": "instr(lower(words), lower(?))"}
+_OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
+_OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
+# What describes each record, before its axes.
+DESCRIPTION = (*_OF_RECORD, "warnings", *_OF_TRIAL, "called")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file in the store that holds no readable record, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number that a record has at `path`, less the one at `minus`, in base units.
+
+    `answers` is how many requests must have succeeded for it to mean anything, or what is counted
+    at `among`: with fewer it counts as not measured.
+    """
+
+    name: str
+    path: str
+    minus: str | None = None
+    answers: int = 0
+    among: str = "counts.ok"
+
+    def of(self, record: Record) -> float:
+        """Return the value in base units; NaN where it was not measured."""
+        if self.name in record.figures:
+            return record.figures[self.name]
+        paths = (self.path, self.minus or self.path, self.among)
+        try:
+            value, less, among = attrgetter(*paths)(record)
+        except AttributeError:  # a part of the record that was not measured is None
+            return math.nan
+        # A record of an older labkit may not know how many there were: then it is shown.
+        if value is None or less is None or (among is not None and among < self.answers):
+            return math.nan
+        return float(value - less if self.minus else value)
+
+
+def describe(record: Record) -> dict[str, Any]:
+    """Return what describes a record, by the names of columns: its own, and those of its axes."""
+    settings = dict(flat(record.trial))
+    return {
+        **{name: getattr(record, name) for name in (*_OF_RECORD, "called")},
+        "warnings": ", ".join(dict.fromkeys(note.code for note in record.warnings if note.code)),
+        **{name: settings.get(path) for name, path in _OF_TRIAL.items()},
+        **{f"strategy.{name[8:]}": settings[name] for name in settings if name[:8] == "options."},
+        **record.axes,
+    }
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested plain data as dotted names and values; a list is one text."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            is_list = isinstance(value, list | tuple)
+            yield f"{prefix}{name}", ", ".join(map(str, value)) if is_list else value
+
+
+# How each figure is read, in the order of columns.
+_FIGURES = [
+    Figure(name=name, **{"path": name} | {k: row[k] for k in row.keys() & Figure.__annotations__})
+    for name, row in paths.table("metrics.toml").items()
+]
+
+
+@cache
+def _version() -> bytes:
+    """Return a digest of the code and the tables that make rows."""
+    tables = map(paths.data, ("metrics.toml", "tables.toml"))
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), *tables]
+    return sha256(b"".join(one.read_bytes() for one in sources)).digest()
+
+
+def _seal(image: bytes | memoryview) -> bytes:
+    return _version() + zlib.crc32(image).to_bytes(4, "big")
+
+
+def stamp(file: os.DirEntry[str], now_ns: int) -> str:
+    """Return its name, and what changes whenever the file does: the moment where that is unsure."""
+    name = file.name.removesuffix(".json")
+    with suppress(OSError):
+        of = file.stat()
+        if of.st_ctime_ns < now_ns - SETTLED_NS:
+            return f"{name} {of.st_size}.{of.st_mtime_ns}.{of.st_ctime_ns}.{of.st_ino}"
+    return f"{name} {now_ns}"
+
+
+class Index:
+    """The rows of a store, in memory, and its damaged files.
+
+    `changes` counts the rows that are other than in its file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        import sqlite3  # here: few commands need it
+
+        self.damaged, self.changes = list[Damaged](), 0
+        self._rows = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            data = memoryview(file.read_bytes())
+            image = data[len(_seal(b"")) :]
+            if data[: -len(image)] != _seal(image):
+                raise ValueError("damaged, or of another version")
+            self._rows.deserialize(image)
+        except (OSError, ValueError, AttributeError):  # the SQLite of some Pythons takes no image
+            self._rows.execute(_TABLE)
+
+    def image(self) -> bytes:
+        """Return the bytes of its file."""
+        image = self._rows.serialize()
+        return _seal(image) + image
+
+    def missing(self, stamps: Iterable[str]) -> list[str]:
+        """Forget what is no longer so; return the stamps of files without a row, in order."""
+        there, known = {*stamps}, {*self.select("stamp")}
+        gone = [(one,) for one in known - there]
+        self._rows.executemany("DELETE FROM records WHERE stamp = ?", gone)
+        self.changes = len(gone)
+        return sorted(there - known)
+
+    def put(self, stamp: str, found: Record | Damaged) -> None:
+        """Add the row of a record. A damaged file has none: it is read again each time."""
+        if isinstance(found, Damaged):
+            self.damaged.append(found)
+            return
+        arm = [f"{axis}={value}" for axis, value in found.axes.items()]
+        words = " ".join([found.experiment or "run", found.ran, found.called, *arm])
+        known = {k: v for k, v in describe(found).items() if v is not None or k in found.axes}
+        figures = struct.pack(f"<{len(_FIGURES)}d", *(one.of(found) for one in _FIGURES))
+        row: list[Any] = [stamp, found.id, found.study, found.verdict, found.started_at, words]
+        row += [zlib.compress(one, 1) for one in (msgspec.json.encode(known), figures)]
+        self._rows.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self.changes += 1
+
+    def select(self, column: str, last: int | None = None, **asked: str | None) -> list[Any]:
+        """Return a column of the records that are as asked, oldest first: of the `last` ones."""
+        given = {_RULES[name]: value for name, value in asked.items() if value is not None}
+        rules = " AND ".join(["true", *given])
+        query = f"SELECT {column} FROM records WHERE {rules} ORDER BY stamp DESC LIMIT ?"  # noqa: S608
+        rows = self._rows.execute(query, [*given.values(), last or -1]).fetchall()
+        return [one for (one,) in reversed(rows)]
+
+    def blobs(self, column: str, **asked: Any) -> list[bytes]:
+        """Return `select` of a column that is compressed."""
+        return list(map(zlib.decompress, self.select(column, **asked)))
