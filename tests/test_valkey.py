@@ -339,6 +339,16 @@ async def test_an_error_is_of_the_call_that_it_answers_and_a_lost_round_trip_of_
     assert await kinds(Redis, *map(batches.get, "ab")) == ["disconnected"] * 2
 
 
+async def test_a_call_that_comes_as_all_others_leave_has_a_round_trip_of_its_own() -> None:
+    client = Pipeline()
+    batches = Batches(client, 3)  # type: ignore[arg-type]
+    leaves = asyncio.ensure_future(batches.get("a"))
+    await turns(1)
+    leaves.cancel()
+    assert await asyncio.ensure_future(batches.get("b")) == "B"
+    assert client.sent == [["b"]]
+
+
 @pytest.mark.parametrize("given_up", [1, 2])
 async def test_a_call_that_is_given_up_takes_no_other_with_it(given_up: int) -> None:
     before = asyncio.all_tasks()

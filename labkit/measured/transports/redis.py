@@ -64,9 +64,7 @@ class Redis(TransportClient[RedisTransport]):
             get = self._get_with_new_client
         elif asked.mode == "pipeline":
             self._in_force["depth"] = asked.depth
-            batches = Batches(client, asked.depth)
-            self.stack.push_async_callback(batches.end)
-            get = batches.get
+            get = Batches(client, asked.depth).get
 
         async def fetch(item: int) -> bytes:
             value = await get(key_of(item))
@@ -105,59 +103,32 @@ class Batches:
     """Calls of one turn of the loop, up to `depth` of them, in one round trip."""
 
     def __init__(self, client: redis.Redis, depth: int) -> None:
-        self._client, self._depth = client, depth
-        self._waiting: list[tuple[str, asyncio.Future[Any]]] = []
-        self._turn: asyncio.Handle
-        self._sent: set[asyncio.Task[None]] = set()
+        from labkit.measured.patterns.shared_calls import Flight  # here: other modes need none
+
+        self._client, self._depth, self._begin = client, depth, Flight[list[Any]]
+        self._keys: list[str] = []
+        self._flight: Flight[list[Any]]
 
     async def get(self, key: str) -> Any:
         """Return the value of a key, asked for with those of other calls."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((key, future))
-        if len(self._waiting) == 1:
-            self._turn = loop.call_soon(self._send)
-        if len(self._waiting) == self._depth:
-            self._send()
-        return await future
+        if len(self._keys) in (0, self._depth) or self._flight.ending:
+            self._keys = []
+            self._flight = self._begin(self._execute(self._keys))
+        flight, place = self._flight, len(self._keys)
+        self._keys.append(key)
+        answer = (await flight.result())[place]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _send(self) -> None:
-        self._turn.cancel()
-        batch, self._waiting = self._waiting, []
-        task = asyncio.get_running_loop().create_task(self._execute(batch))
-        self._sent.add(task)
-        task.add_done_callback(self._sent.discard)
-
-        def cancel_if_idle(_: object) -> None:
-            # An answer that nobody waits for any more is not waited for either.
-            if all(future.cancelled() for _, future in batch):
-                task.cancel()
-
-        for _, future in batch:
-            future.add_done_callback(cancel_if_idle)
-
-    async def _execute(self, batch: list[tuple[str, asyncio.Future[Any]]]) -> None:
-        try:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for key, _ in batch:
-                    pipe.get(key)
-                answers = await pipe.execute(raise_on_error=False)
-        except Exception as error:  # noqa: BLE001  # whatever it is, each caller gets it
-            answers = [error] * len(batch)
-        # Set last, so that this task has ended before any caller goes on.
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
-
-    async def end(self) -> None:
-        """Give up what is under way."""
-        for task in list(self._sent):
-            task.cancel()
-        await asyncio.gather(*self._sent, return_exceptions=True)
+    async def _execute(self, keys: list[str]) -> list[Any]:
+        await asyncio.sleep(0)  # the other calls of this turn are to come in; tasks may be eager
+        if self._keys is keys:
+            self._keys = []
+        async with self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.get(key)
+            return list(await pipe.execute(raise_on_error=False))
 
 
 def keys_of(url: str) -> Callable[[int], str]:
