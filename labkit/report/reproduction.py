@@ -71,7 +71,7 @@ class Reproduction(FileStudy):
     def table(self) -> Table:
         """Return published beside measured, a row an arm."""
         columns, rows, lines = paths.table("tables.toml")[self.file.chart], self.published(), []
-        says = [self.scale_text(), paths.sentence("whole-process")]
+        says = [self.file.scale(self.scale).about, paths.sentence("whole-process")]
         if self.file.chart == "throughput":
             ran = [row for row in rows if row["measured"]]
             left_out, rows = len(rows) - len(ran), ran
@@ -92,10 +92,6 @@ class Reproduction(FileStudy):
         text = " ".join(filter(None, [*says, *self.omissions(), self.measured_on()]))
         return Table(headers=headers, rows=lines, says=text, left=2)
 
-    def scale_text(self) -> str:
-        """Return the sentence that says how this run differs from the published one."""
-        return self.file.scale(self.scale).about
-
     def measured_on(self) -> str:
         """Return when, with what and where it was measured, the software of then included."""
         then = [one.environment for one in self.records if one.axes[ARM].endswith(THEN)]
@@ -107,8 +103,8 @@ class Reproduction(FileStudy):
 
     def conditions(self) -> str:
         """Return what a chart of it says: how it was measured, what it leaves out, its scale."""
-        lines = [self.measured_on(), *self.omissions(), f"Scale {self.scale}: {self.scale_text()}"]
-        return "\n".join(lines)
+        about = f"Scale {self.scale}: {self.file.scale(self.scale).about}"
+        return "\n".join([self.measured_on(), *self.omissions(), about])
 
     def text(self) -> str:
         """Return the table, and each verdict with its reason; what this scale cannot run, once."""
