@@ -32,6 +32,7 @@ from labkit.launch.pythons import Environment
 from labkit.launch.request_files import Asked
 from labkit.spec import addresses as hosts
 from labkit.spec import validation, variables
+from labkit.spec.delays import Share
 from labkit.spec.registry import PEERS, InFile, made_with
 from labkit.spec.targets import Command, PostgresTarget, ValkeyTarget
 from labkit.spec.transports import LIBRARIES, AsyncpgTransport, PsycopgTransport
@@ -264,14 +265,16 @@ def _check_room(trial: Trial, most: int) -> None:
         wanted, name = transport.max_size, "transport.max_size"
     if isinstance(transport, PsycopgTransport):
         wanted, name = transport.threads, "transport.threads"
+    wanted *= trial.clients
     if wanted <= most or getattr(transport, "overcommit", False):
         return
     raise refusal("connections", name=name, wanted=wanted, most=most)
 
 
 def connections(trial: Trial) -> int:
-    """Return how many connections the trial may have open at once."""
-    return trial.transport.connections_at(min(trial.slots, trial.requests))
+    """Return how many connections a client of the trial may have open at once."""
+    own = Share(0, trial.clients).part(min(trial.slots, trial.requests))
+    return trial.transport.connections_at(own)
 
 
 def descriptors() -> int:

@@ -260,8 +260,11 @@ _Line = tuple["array[float]", dict[str, "array[float]"]]
 
 def _line(starts_s: float, found: Timeline) -> _Line:
     values: dict[str, list[Any]] = {name: getattr(found, name) for name in _COLUMNS}
-    known = {name: of for name, of in values.items() if any(one is not None for one in of)}
-    columns = {name: array("d", [0, *[one or 0 for one in of]]) for name, of in known.items()}
+    columns = {
+        name: array("d", [0, *(of if None not in of else [one or 0 for one in of])])
+        for name, of in values.items()
+        if any(one is not None for one in of)
+    }
     return array("d", [starts_s + at - SAME_S for at in found.t_s]), columns
 
 
@@ -278,8 +281,9 @@ def _timeline(lines: Sequence[_Line]) -> Timeline:
         now = [*map(bisect_right, repeat(t_s), grid)]
         end = bisect_right(grid, t_s[-1] + 2 * SAME_S)
         used = now[:end] + [0] * (rows - end)
+        levels, others = (operator.itemgetter(*at, 0) for at in (now, used))
         for name in columns if t_s is longest[0] else columns.keys() - _OF_SERVER:
-            seen = map(columns[name].__getitem__, now if name in _LEVELS else used)
+            seen = (levels if name in _LEVELS else others)(columns[name])
             add = max if name == "loop_lag_s" else operator.add
             total[name] = list(map(add, total[name], seen))
     found: dict[str, list[Any]] = {name: [None] * rows for name in _COLUMNS}
