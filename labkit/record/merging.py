@@ -16,7 +16,7 @@ import operator
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat, zip_longest
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ import msgspec
 
 from labkit.record import histogram
 from labkit.record.guards import CONTENDED_PERCENT, noted
-from labkit.record.record import Client, Measurement, Note, OneClient, Timeline
+from labkit.record.record import Measurement, Note, OneClient, Stall, Timeline
 from labkit.record.requests import PHASES, Arrivals, Phase, Phases, Spent, Staged
 
 # Requests with their phases, and errors, that a measurement has at most.
@@ -96,10 +96,19 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
     returned = [one.returned for one in measured]
     peaks = [one.server.peak_rss_bytes or 0 for one in measured if one.server]
     assert counts is not None
+    used = [one.client for one in clients if one.client]
+    cpu_s = sum(one.cpu_user_s + one.cpu_system_s for one in used)
     return Measurement(
         counts=counts,
         wall_s=wall_s or None,
-        client=_client([one.client for one in clients if one.client], counts.sent, wall_s),
+        client=combined(
+            used,
+            waited_percent=max,
+            to_first_send_s=min,
+            core_idle_s=max,
+            cpu_percent=lambda _: round(100 * cpu_s / wall_s, 2),
+            cpu_us_per_request=lambda _: round(1e6 * cpu_s / counts.sent, 3),
+        ),
         # The target as the client with the longest window saw it, its peak as any saw it.
         server=longest.server
         and msgspec.structs.replace(longest.server, peak_rss_bytes=max(peaks) or None),
@@ -115,12 +124,7 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
         effective=_effective([one.effective for one in measured if one.effective]),
         # They share a machine, or a core of it: the worst that one of them saw.
         interference=combined([one.interference for one in measured], max),
-        stalls=[
-            msgspec.structs.replace(one, client=n, at_s=one.at_s and one.at_s + part.starts_s)
-            for n, part in enumerate(whole)
-            for one in part.measured.stalls
-            if one.who != "server" or part.measured is longest
-        ],
+        stalls=[one for n, part in enumerate(whole) for one in _stalls(n, part, longest)],
         warnings=[*_warnings(measured), *crowding],
         first_errors=[*chain(*(one.first_errors for one in measured))][:MAX_EXAMPLES],
         returned=returned if any(one is not None for one in returned) else None,
@@ -185,16 +189,6 @@ def _by_client(parts: Sequence[Part], first_s: float) -> tuple[list[OneClient], 
     return found, [note] if waited > CONTENDED_PERCENT else []
 
 
-def _client(clients: Sequence[Client], sent: int, wall_s: float) -> Client | None:
-    found = combined(clients, waited_percent=max, to_first_send_s=min, core_idle_s=max)
-    if found is None or not wall_s:
-        return None
-    cpu_s = found.cpu_user_s + found.cpu_system_s
-    each_us = round(1e6 * cpu_s / sent, 3) if sent else None
-    percent = round(100 * cpu_s / wall_s, 2)
-    return msgspec.structs.replace(found, cpu_percent=percent, cpu_us_per_request=each_us)
-
-
 def _arrivals(
     measured: Sequence[Measurement], sums: Mapping[str, Mapping[int, int]]
 ) -> Arrivals | None:
@@ -243,6 +237,14 @@ def _effective(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name in {"connections_opened", "lookups"} & transport.keys():
         transport[name] = sum(one["transport"][name] for one in found)
     return {**first, "cores": cores or None, "transport": transport}
+
+
+def _stalls(number: int, part: Part, longest: Measurement) -> Iterator[Stall]:
+    """Yield who stood still of one client; its server as the one with the longest window saw it."""
+    for one in part.measured.stalls:
+        if one.who != "server" or part.measured is longest:
+            at_s = None if one.at_s is None else one.at_s + part.starts_s
+            yield msgspec.structs.replace(one, client=number, at_s=at_s)
 
 
 def _warnings(measured: Sequence[Measurement]) -> list[Note]:
