@@ -122,7 +122,9 @@ def part(
         counts[histogram.index(latency_ns)] += 1
     of_part = {name: more.pop(name) for name in ("starts_s", "lost") if name in more}
     used = {"cpu_user_s": 0.2, "cpu_system_s": 0.1, "cpu_percent": 30.0, "peak_rss_bytes": 40}
-    used |= {"to_first_send_s": first_s, "cpu_us_per_request": 3.0} | more.pop("client", {})
+    used |= {"to_first_send_s": first_s, "cpu_us_per_request": 3.0 if n else None} | more.pop(
+        "client", {}
+    )
     usual = {"counts": Counts(planned=n, done=n, sent=n, ok=n), "wall_s": wall_s}
     usual |= {"client": Client(**used), "histograms": {"latency": histogram.sparse(counts)}}
     return Part(measured=Measurement(**usual | more), **of_part)
