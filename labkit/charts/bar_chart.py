@@ -65,9 +65,7 @@ def grouped(
 
 def how_to_read(repeats: int) -> str:
     """Return what the marks mean, where there are so many repeats at most."""
-    if repeats > 1:
-        return "Bars are medians, whiskers reach from the least to the most, dots are the repeats."
-    return "One run each: nothing is known of the spread."
+    return paths.sentence("bars" if repeats > 1 else "bars-once")
 
 
 @applied()

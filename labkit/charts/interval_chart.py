@@ -153,20 +153,18 @@ def forest(
     found = {one.verdict for one in measured}
     marks = {name: mark for name, mark in _MARKERS.items() if name in found}
     marks |= {"published": _PUBLISHED} if any(one.published for one in ratios) else {}
+    parts = (", ".join(filter(None, [f"{one.name} {one.verdict}", one.effect])) for one in claims)
     legend = _legend(marks)
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
     chart = Chart(
         title=title,
-        parts=(
-            ", ".join(filter(None, [f"{one.name} {one.verdict}", one.effect])) for one in claims
-        ),
+        parts=parts,
         height_in=sum(heights) + 0.4,
         notes=notes,
         legend=legend,
     )
-    drawn = chart.body.subplots(
-        len(panels), 2, squeeze=False, width_ratios=[5, 6], height_ratios=heights
-    )
+    sizes: dict[str, Any] = {"width_ratios": [5, 6], "height_ratios": heights}
+    drawn = chart.body.subplots(len(panels), 2, squeeze=False, **sizes)
     for (rows, draw), (marks, words) in zip(panels, drawn, strict=True):
         axes.rows(marks, [one.id for one in rows])
         marks.grid(visible=False)

@@ -219,9 +219,8 @@ def throughput(
         ],
         legend=legend(_looks(rows, bars, year).values()),
     )
-    drawn = chart.body.subplots(
-        len(heights), min(_COLUMNS, len(panels)), squeeze=False, height_ratios=heights
-    )
+    across = min(_COLUMNS, len(panels))
+    drawn = chart.body.subplots(len(heights), across, squeeze=False, height_ratios=heights)
     for ax, (panel, groups) in zip(drawn.flat, panels.items(), strict=False):
         shown: list[Group] = []
         for label, of in groups.items():

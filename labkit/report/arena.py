@@ -92,11 +92,8 @@ def _observed(result: ExamResult) -> Iterator[tuple[str, Any]]:
     """Yield codes of faults with what fills in their sentences; of a code the first counts."""
     runs = result.scenarios
     # At the server, whose time is real, a strategy is not waited for long.
-    plain = [
-        run
-        for run in runs
-        if not (run.failing or run.backlog or (run.name == AT_SERVER and run.end != "returned"))
-    ]
+    late = [run for run in runs if run.name == AT_SERVER and run.end != "returned"]
+    plain = [run for run in runs if not (run.failing or run.backlog or run in late)]
     lost, _, why = result.lost.partition(": ")
     if lost:
         code, shown = paths.table("tables.toml")["lost"][lost]
@@ -269,14 +266,9 @@ class Arena(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the exams, the board, the records and their summary."""
-        return {
-            "examined": [
-                msgspec.to_builtins(each) | {"passed": each.passed} for each in self.examined
-            ],
-            "board": msgspec.to_builtins(self.board),
-            "says": self.sentences(),
-            **super().to_dict(),
-        }
+        examined = [msgspec.to_builtins(one) | {"passed": one.passed} for one in self.examined]
+        found = {"examined": examined, "board": msgspec.to_builtins(self.board)}
+        return found | {"says": self.sentences()} | super().to_dict()
 
     def html(self) -> str:
         """Return what the exams found, the board and its picture, and what it means."""

@@ -114,12 +114,8 @@ class FileStudy(Study):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: records, summary, published figures and verdicts."""
-        return Outcome.to_dict(self) | {
-            "study": self.file.id,
-            "scale": self.scale,
-            "published": self.file.published(),
-            "verdicts": [one.to_dict() for one in self.verdicts],
-        }
+        which = {"study": self.file.id, "scale": self.scale, "published": self.file.published()}
+        return Outcome.to_dict(self) | which | {"verdicts": [v.to_dict() for v in self.verdicts]}
 
     def claimed(self) -> list[list[str]]:
         """Return one row a regime of a claim: its source, what it said, what was found here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -48,15 +48,12 @@ class Shown:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def _repr_mimebundle_(
-        self, include: Container[str] | None = None, exclude: Container[str] | None = None
-    ) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         kinds = {"text/html": self.html, "text/plain": self.__repr__}
-        return {
-            kind: show()
-            for kind, show in kinds.items()
-            if (not include or kind in include) and not (exclude and kind in exclude)
-        }
+        wanted = [
+            kind for kind in kinds if kind in (include or kinds) and kind not in (exclude or ())
+        ]
+        return {kind: kinds[kind]() for kind in wanted}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

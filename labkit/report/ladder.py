@@ -102,11 +102,9 @@ class Ladder(FileStudy):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: as a study, with a row a rung and what was missing."""
-        return super().to_dict() | {
-            "summary": msgspec.to_builtins(self.rungs),
-            "missing": [{ARM: name, "install": how} for name, how in self.absent.items()],
-            "says": self.sentences(),
-        }
+        missing = [{ARM: name, "install": how} for name, how in self.absent.items()]
+        found = {"summary": msgspec.to_builtins(self.rungs), "missing": missing}
+        return super().to_dict() | found | {"says": self.sentences()}
 
     def table(self) -> Table:
         """Return one row a rung; the sentences below."""

@@ -177,11 +177,8 @@ class Outcome(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: the records and their summary, and what changed since."""
         changed = {"baseline": msgspec.to_builtins(self.changes.changes)} if self.changes else {}
-        return {
-            "records": [record.to_dict() for record in self.records],
-            "summary": stats.summary_rows(self._summary),
-            **changed,
-        }
+        records = [record.to_dict() for record in self.records]
+        return {"records": records, "summary": stats.summary_rows(self._summary), **changed}
 
 
 class Run(Outcome):
@@ -211,12 +208,9 @@ class Run(Outcome):
 
     def html(self) -> str:
         """Return the main figures, warnings and the first error, the timeline, and all the rest."""
-        return (
-            tables.of_one(self.record).html()
-            + html.listed(self.record.reasons)
-            + html.picture(self.plot)
-            + html.folded("Every figure", self.table().html())
-        )
+        first = tables.of_one(self.record).html() + html.listed(self.record.reasons)
+        every = html.folded("Every figure", self.table().html())
+        return first + html.picture(self.plot) + every
 
 
 class Study(Outcome):
@@ -294,16 +288,11 @@ class Timed(Study):
 
     def table(self) -> Table:
         """Return memory, time and CPU of each program, as `/usr/bin/time` says them."""
-        rows = [
-            [
-                row["program"],
-                f"{row['process_peak_rss_bytes'] / 1024:,.0f}",
-                f"{row['process_wall_s']:.2f}",
-                f"{row['process_cpu_percent']:.1f}",
-                *(stats.METRICS[name].text(row[name]) for name in ("floor_s", "efficiency")),
-            ]
-            for row in self._summary.to_dict("records")
-        ]
+        rows = []
+        for row in self._summary.to_dict("records"):
+            size, took_s, cpu = (row[name] for name in self.measured)
+            words = [row["program"], f"{size / 1024:,.0f}", f"{took_s:.2f}", f"{cpu:.1f}"]
+            rows.append(words + [stats.METRICS[n].text(row[n]) for n in ("floor_s", "efficiency")])
         notes = {note.code: note.message for record in self.records for note in record.warnings}
         says = "\n".join([*self.sentences(), *(f"{code}: {notes[code]}" for code in notes)])
         return Table(headers=_TIMED, rows=rows, says=says)
@@ -361,12 +350,9 @@ class Sweep(Study):
         """Return a line for each limit; below it what they mean, the knee last."""
         columns = paths.table("tables.toml")["sweep"]
         found = tables.words(self._summary, ["limit"], columns, ranged="throughput_rps")
-        says = [
-            tables.meaning(self.records, self.by, self._summary),
-            "In flight is by Little's law: the rate times the mean latency.",
-            *self.sentences(),
-        ]
-        return replace(found, says="\n".join(says), left=0)
+        meaning = tables.meaning(self.records, self.by, self._summary)
+        little = "In flight is by Little's law: the rate times the mean latency."
+        return replace(found, says="\n".join([meaning, little, *self.sentences()]), left=0)
 
     def sentences(self) -> list[str]:
         """Return the law that fits, whose knee it is if it may be the server's, and the knee."""
@@ -392,11 +378,8 @@ class Sweep(Study):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: a study's, the knee, and the law's fit."""
-        return super().to_dict() | {
-            "knee": msgspec.to_builtins(self.knee),
-            "usl": msgspec.to_builtins(self.usl),
-            "says": self.table().says.splitlines(),
-        }
+        found = {"knee": msgspec.to_builtins(self.knee), "usl": msgspec.to_builtins(self.usl)}
+        return super().to_dict() | found | {"says": self.table().says.splitlines()}
 
 
 def _limit(record: Record) -> int:

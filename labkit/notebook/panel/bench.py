@@ -166,11 +166,8 @@ class Watching(Notebook):
 def differing(arms: Sequence[Arm]) -> list[str]:
     """Return the settings by which the arms differ, of those that all have; always the strategy."""
     first, *others = arms or [{}]
-    return ["strategy"] + [
-        name
-        for name, value in first.items()
-        if name != "strategy" and any(one.get(name, value) != value for one in others)
-    ]
+    names = [n for n, value in first.items() if any(one.get(n, value) != value for one in others)]
+    return ["strategy", *(name for name in names if name != "strategy")]
 
 
 def code_of(function: Any) -> Any:

@@ -65,16 +65,12 @@ class PanelSetting(NamedTuple):
 def settings_of(trial: Trial) -> Iterator[PanelSetting]:
     """Yield every setting of the trial but its kinds, part by part."""
     kinds = {role: type(getattr(trial, role)) for role in ROLES}
-    found = [
-        (role, f"{kind.role}.{leaf}", leaf)
-        for role, kind in kinds.items()
-        for leaf in kind.__struct_fields__
-    ]
-    found += [("strategy", f"strategy.{leaf}", leaf) for leaf in trial.option_types]
-    for role, dotted, leaf in found:
-        is_short = resolved(leaf, kinds, trial.option_types) == (role, leaf)
-        name = leaf if is_short else f"{role}.{leaf}"
-        yield PanelSetting(name, dotted, trial.type_of(name), trial.get(name))
+    parts = [(role, kind.role, kind.__struct_fields__) for role, kind in kinds.items()]
+    for role, shown, leaves in [*parts, ("strategy", "strategy", tuple(trial.option_types))]:
+        for leaf in leaves:
+            is_short = resolved(leaf, kinds, trial.option_types) == (role, leaf)
+            name = leaf if is_short else f"{role}.{leaf}"
+            yield PanelSetting(name, f"{shown}.{leaf}", trial.type_of(name), trial.get(name))
 
 
 def with_kinds(trial: Trial, target: str, transport: str, strategies: Sequence[Strategy]) -> Trial:
