@@ -11,6 +11,7 @@ was locked makes another.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pwd
 import shutil
@@ -49,10 +50,13 @@ def data(name: str) -> Path:
 
 @cache
 def table(name: str) -> dict[str, Any]:
-    """Return the TOML file `data/name` as plain data, which nobody changes."""
+    """Return the file `data/name`, JSON or TOML, as plain data, which nobody changes."""
+    text = data(name).read_text(encoding="utf-8")
+    if name.endswith(".json"):
+        return dict(json.loads(text))
     import tomllib  # here: a measured client and the HTTP server read none
 
-    return tomllib.loads(data(name).read_text(encoding="utf-8"))
+    return tomllib.loads(text)
 
 
 def sentence(which: str, /, **values: Any) -> str:

@@ -16,8 +16,8 @@ stay keeps a reference to the box.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -103,10 +103,15 @@ class Batcher(Generic[Key, Value]):
         batch = self._batch
         if batch is None or batch.closed.done():
             batch = self._batch = _Batch(self._send)
-        with batch.waiting_for(key):
+        batch.callers[key] += 1
+        try:
             if len(batch.callers) >= self._max_size:
                 batch.close()
             found = await batch.flight.result()
+        finally:
+            batch.callers[key] -= 1
+            if not batch.callers[key]:
+                del batch.callers[key]
         return found[key]
 
     async def _send(self, batch: _Batch[Key, Value]) -> Mapping[Key, Value]:
@@ -126,7 +131,7 @@ class _Batch(Generic[Key, Value]):
     def __init__(
         self, send: Callable[[_Batch[Key, Value]], Coroutine[Any, Any, Mapping[Key, Value]]]
     ) -> None:
-        self.callers: dict[Key, int] = {}
+        self.callers: Counter[Key] = Counter()
         # Cancelled, and so done, when all callers have left.
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.flight = Flight(send(self))
@@ -135,17 +140,6 @@ class _Batch(Generic[Key, Value]):
         """Take no more keys."""
         if not self.closed.done():
             self.closed.set_result(None)
-
-    @contextmanager
-    def waiting_for(self, key: Key) -> Iterator[None]:
-        """Count a caller of `key` within the block."""
-        self.callers[key] = self.callers.get(key, 0) + 1
-        try:
-            yield
-        finally:
-            self.callers[key] -= 1
-            if not self.callers[key]:
-                del self.callers[key]
 
 
 class Unreferable(LabError, TypeError):

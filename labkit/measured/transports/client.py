@@ -14,8 +14,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import httptools
@@ -77,7 +76,11 @@ def kind_of_any(error: BaseException) -> str:
     """Return the kind of a failure of any client, one of `data/failures.toml`."""
     if type(error) is BadStatus:
         return "status"
-    known, chain, cause = _kinds(), list[BaseException](), cast("BaseException | None", error)
+    from labkit import paths  # here: where nothing fails it is not needed
+
+    # Which classes of errors mean what: with a text, where they say it.
+    known, chain = paths.table("errors.json"), list[BaseException]()
+    cause: BaseException | None = error
     while cause is not None:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
@@ -96,15 +99,6 @@ def _named(table: Mapping[str, Mapping[str, str]], error: BaseException) -> str 
             if not text or re.search(text, str(getattr(error, "message", error))):
                 return kind
     return None
-
-
-@lru_cache
-def _kinds() -> dict[str, dict[str, dict[str, str]]]:
-    """Read which classes of errors mean what: with a text, where they say it."""
-    from labkit import paths  # here: where nothing fails it is not needed
-
-    found: dict[str, Any] = msgspec.json.decode(paths.data("errors.json").read_bytes())
-    return found
 
 
 class Unanswered(Exception):

@@ -12,7 +12,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,7 +26,6 @@ MAX_TIMES = 800_000
 _SPREAD = 2_654_435_761
 
 
-@cache
 def tables() -> dict[str, Any]:
     """Return posts, users, comments and todos by these names, each numbered from 1 by its `id`.
 
@@ -34,8 +33,7 @@ def tables() -> dict[str, Any]:
     """
     from labkit import paths  # here: few servers are asked for one
 
-    found: dict[str, Any] = msgspec.json.decode(paths.data("documents.json").read_bytes())
-    return found
+    return paths.table("documents.json")
 
 
 @lru_cache(maxsize=4)
