@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from clocks import ByHand
 from counted import Target, turns
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import kstest
 
 from labkit.lab import facade
 from labkit.measured import duration, open_loop, timerfd
@@ -27,34 +22,6 @@ from labkit.record.store import Store
 from labkit.spec import delays
 from labkit.spec.delays import Share
 from labkit.spec.trial import Trial
-
-# Due
-
-
-def steady(rate: float) -> list[delays.Stage]:
-    return [delays.Stage(math.inf, rate, rate)]
-
-
-@given(st.floats(0.1, 1e5), st.integers(0, 50))
-def test_constant_arrivals_are_evenly_spaced(rate: float, requests: int) -> None:
-    due_s = list(delays.due_s(steady(rate), "constant", 0, requests))
-    assert due_s == [pytest.approx(item / rate) for item in range(requests)]
-
-
-def test_poisson_arrivals_have_exponential_gaps_of_the_mean_that_was_asked() -> None:
-    due_s = list(delays.due_s(steady(50), "poisson", 3, 20_000))
-    gaps_s = [later - earlier for earlier, later in pairwise(due_s)]
-    assert due_s[0] == 0
-    assert kstest(gaps_s, "expon", args=(0, 1 / 50)).pvalue > 0.01
-    assert math.fsum(gaps_s) / len(gaps_s) == pytest.approx(1 / 50, rel=0.02)
-
-
-def test_arrivals_are_a_function_of_the_seed_alone() -> None:
-    def due_s(seed: int, requests: int) -> list[float]:
-        return list(delays.due_s(steady(50), "poisson", seed, requests))
-
-    assert due_s(3, 100) == due_s(3, 200)[:100] != due_s(4, 100)
-
 
 # Sent
 
