@@ -76,7 +76,6 @@ async def test_a_share_counts_its_own_items_once_and_others_as_none_of_its(
     [
         ({"clients": 65}, "trial.clients is 65"),
         ({"clients": 3, "limit": 2}, "clients is 3 with 2 at a time"),
-        ({"clients": 3, "requests": 2}, "requests 2"),
         ({"clients": 2, "probes": "bare"}, "probes is 'bare'"),
         ({"clients": 2, "program": "a {url}"}, "trial.clients is set with program"),
     ],
@@ -98,7 +97,6 @@ async def test_a_profile_is_of_one_process() -> None:
         (Cores(0, 1, [], [2, 3]), 3, [], [0, 2, 3]),
         (Cores(0, 1, [], [2, 3]), 1, [], [0]),
         (Cores(0, 1, [], [2]), 5, [], [0, 2, 0, 2, 0]),  # too few: but not that of the server
-        (Cores(0, 1), 3, [], [0, 0, 0]),
         (Cores(None, None), 2, [], [None, None]),
         (Cores(0, 1, [], [2]), 2, [0], [2, 1]),
     ],

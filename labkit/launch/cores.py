@@ -48,14 +48,12 @@ class Cores:
 
         Where there are fewer cores than clients, several share one, and not that of the server.
         """
-        if self.client is None:
+        if self.client is None or self.server is None:
             return [None] * clients
         own: list[int] = [self.client, *self.more][:clients]
         if not {*own}.isdisjoint(taken):
-            others = [] if self.server is None else [self.server]
-            every = dict.fromkeys([*own, *others, *environment.usable_cores()])
-            free = [core for core in every if core not in taken]
-            own = free[:clients] or [self.client]
+            every = dict.fromkeys([*own, self.server, *environment.usable_cores()])
+            own = [core for core in every if core not in taken][:clients] or own[:1]
         return [own[client % len(own)] for client in range(clients)]
 
     def state(self) -> State:
