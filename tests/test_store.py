@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from factories import make_record
@@ -413,6 +412,7 @@ def test_records_are_loaded_by_study_or_id_and_else_the_latest(kept: Store) -> N
     assert lab.load(store=kept).records == study
     with pytest.raises(RecordNotFound):
         lab.load("nothing", store=kept)
+    assert store.INDEX not in files(kept)  # of a small store
 
 
 # The index
@@ -449,17 +449,10 @@ def edit(path: Path) -> None:
     assert path.stat().st_size == before.st_size
 
 
-def replace(path: Path) -> None:
-    copy = shutil.copy2(path, path.with_suffix(".new"))
-    edit(Path(copy))
-    Path(copy).replace(path)
-
-
 CHANGES: dict[str, tuple[Any, list[str]]] = {
     "nothing": (lambda path: None, []),
     "deleted": (Path.unlink, []),
     "edited": (edit, ["b"]),
-    "replaced": (replace, ["b"]),
     "damaged": (lambda path: path.write_text("{"), ["b"]),
     "added": (lambda path: Store(path.parent).add(small("bb")), ["bb"]),
     "misnamed": (lambda path: path.rename(path.with_name("bb.json")), ["bb"]),
@@ -475,26 +468,22 @@ def test_whatever_became_of_a_file_the_next_command_sees_and_reads_no_other(
     assert names(read) == ["a", "b", "c"]
     does, reads = CHANGES[change]
     does(path)
-    capsys.readouterr()
-
     found = lab.results(kept)
-
     assert names(read) == reads
     named = capsys.readouterr().err
     assert found.equals(stats.frame(kept.records()))
     assert capsys.readouterr().err == named
 
 
-@pytest.mark.parametrize("cut", [slice(0), slice(100), slice(-1), slice(1, None)])
 def test_an_index_that_is_wrong_or_missing_is_made_anew(
-    kept: Store, read: Mock, cut: slice, capsys: Any
+    kept: Store, read: Mock, capsys: Any
 ) -> None:
     three(kept)
     whole, file = lab.results(kept), kept.folder / store.INDEX
     good = file.read_bytes()
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1
-    for spoilt in (good[cut], flipped, b"\0" * len(good), b"{}"):
+    for spoilt in (b"", good[:100], good[:-1], good[1:], flipped, b"\0" * len(good)):
         file.write_bytes(spoilt)
         names(read)
         assert lab.results(kept).equals(whole)
@@ -503,19 +492,13 @@ def test_an_index_that_is_wrong_or_missing_is_made_anew(
     assert (names(read), capsys.readouterr().err) == ([], "")
 
 
-def test_an_index_that_cannot_be_written_or_read_is_a_line(
-    kept: Store, read: Mock, monkeypatch: Any, capsys: Any
+def test_an_index_that_cannot_be_read_or_written_is_a_line(
+    kept: Store, read: Mock, capsys: Any
 ) -> None:
     three(kept)
-    whole = stats.frame(kept.records())
-    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EROFS, "Read-only")))
-    assert lab.results(kept).equals(whole)
-    assert capsys.readouterr().err.count("cannot be written (Read-only)") == 1
-    monkeypatch.undo()
     (kept.folder / store.INDEX).mkdir()
-    monkeypatch.setattr(store, "MAX_UNINDEXED", 0)
-    assert lab.results(kept).equals(whole)
-    assert capsys.readouterr().err.count("\n") == 1
+    assert lab.results(kept).equals(stats.frame(kept.records()))
+    assert capsys.readouterr().err.count("cannot be written (Is a directory)") == 1
     assert files(kept) == {"a.json", "b.json", "c.json", store.INDEX}
 
 
@@ -524,9 +507,8 @@ def test_a_change_that_the_clock_of_the_files_may_not_show_is_read_again(
 ) -> None:
     monkeypatch.setattr(index, "SETTLED_NS", 10**18)
     three(kept)
-    for _ in range(2):
-        assert len(lab.results(kept)) == 3
-        assert names(read) == ["a", "b", "c"]
+    assert len(lab.results(kept)) == len(lab.results(kept)) == 3
+    assert names(read) == [*"abcabc"]
 
 
 def test_several_write_at_once_and_each_sees_its_own(kept: Store, read: Mock) -> None:
@@ -538,15 +520,8 @@ def test_several_write_at_once_and_each_sees_its_own(kept: Store, read: Mock) ->
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, range(3)))
     assert len(kept.index().select("name")) == 12
-    names(read)
-    kept.index()
-    assert names(read) == []
-
-
-def test_a_small_store_has_no_index(kept: Store) -> None:
-    three(kept)
-    assert len(lab.results(kept)) == 3
-    assert store.INDEX not in files(kept)
+    read.reset_mock()
+    assert (len(lab.results(kept)), names(read)) == (12, [])
 
 
 def test_a_study_is_loaded_by_its_own_files_and_a_frame_by_none(kept: Store, read: Mock) -> None:
@@ -556,11 +531,10 @@ def test_a_study_is_loaded_by_its_own_files_and_a_frame_by_none(kept: Store, rea
     assert lab.load("of-b", store=kept).records == kept.of_study("of-b") == [kept.get("b")]
     assert lab.load(store=kept).records[0].id == "c"
     assert names(read) == ["b", "b", "b", "c"]
-    blobs = Mock(wraps=kept.index().blobs)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index.Index, "blobs", blobs)
+    select = Mock(wraps=kept.index(whole=True).select)
+    with patch.object(index.Index, "select", select):
         assert lab.results(kept, columns=["wall_s"], last=2)["wall_s"].tolist() == [153.0] * 2
-        assert [call.args[0] for call in blobs.call_args_list] == ["figures"]
+    assert [call.args[0] for call in select.call_args_list][1:] == ["figures"]
     mine = lab.results(kept, columns=["limit", "id"], study="of-b")
     assert mine.to_dict("records") == [{"limit": 1, "id": "b"}]
     for asked, says in (({"columns": ["wal_s"]}, "did you mean 'wall_s'"), ({"last": 0}, "last")):

@@ -7,8 +7,6 @@ from typing import Any
 from labkit import paths
 from labkit.cli import options, terminal
 from labkit.errors import BadInput
-from labkit.launch import pythons
-from labkit.report.html import Table
 from labkit.spec.trial import Trial
 
 
@@ -58,6 +56,9 @@ def doctor(asked: options.Asked) -> None:
 
 def list_environments(asked: options.Asked) -> None:
     """List the environments that are built, the one used last at the end."""
+    from labkit.launch import pythons  # takes a while
+    from labkit.report.html import Table
+
     options.check_file("--json", asked.json)
     found, where = pythons.listed(), paths.environments()
     shown = [one | {"bytes": f"{one['bytes'] / 1e6:.0f} MB"} for one in found]
@@ -73,6 +74,8 @@ def build(asked: options.Asked) -> None:
 
     A trial with the same --python and --packages takes it from the cache then, also offline.
     """
+    from labkit.launch import pythons  # takes a while
+
     options.check_file("--json", asked.json)
     trial = Trial(python=asked.python, packages=asked.packages or [])
     there = pythons.with_client(trial) if asked.client else pythons.bare(trial)
@@ -83,6 +86,8 @@ def build(asked: options.Asked) -> None:
 
 def remove(asked: options.Asked) -> None:
     """Remove environments, each by its key."""
+    from labkit.launch import pythons  # takes a while
+
     if not (asked.keys or asked.all):
         raise BadInput("KEY is missing: name an environment, or give --all")
     for key in [one["key"] for one in pythons.listed()] if asked.all else asked.keys:

@@ -15,7 +15,6 @@ import typer
 
 from labkit import paths
 from labkit.errors import BadInput
-from labkit.launch import preflight
 from labkit.spec import validation
 from labkit.spec.parts import KINDS
 from labkit.spec.registry import STRATEGIES
@@ -71,6 +70,8 @@ def _completer(words: Sequence[str]) -> Callable[[str], list[str]]:
 
 def trial(given: Mapping[str, Any]) -> Trial:
     """Return the trial of the options: the kinds first, as they decide which settings exist."""
+    from labkit.launch import preflight  # takes a while
+
     # A command has parameters of its own called `json` and `set`.
     lists = ("set_", "headers")
     texts = {name.removesuffix("_"): str(v) for name, v in given.items() if name not in lists}
@@ -164,6 +165,8 @@ def axes(trial: Trial, listed: Iterable[str]) -> dict[str, list[Any]]:
 
     Values of a part's own settings are read by the kind that an axis before it names first.
     """
+    from labkit.launch import preflight  # takes a while
+
     axes: dict[str, list[Any]] = {}
     pairs = [(text, *_pair(text, "--axis")) for text in listed]
     validation.check_once("--axis", [name for _, name, _ in pairs])

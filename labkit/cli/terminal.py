@@ -5,7 +5,6 @@ Results go to standard output, progress and errors to standard error, a JSON res
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import contextlib
 import io
@@ -175,6 +174,8 @@ def _written(outcome: Any, wanted: options.Wanted) -> str | None:
 
 def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
     """Return the result of `work`; Ctrl-C ends it, and `stored` says what there is then."""
+    import asyncio  # takes a while
+
     results = []
 
     async def main() -> None:

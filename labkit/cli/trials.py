@@ -10,7 +10,6 @@ import labkit as lab
 from labkit import paths
 from labkit.cli import options, terminal
 from labkit.errors import BadInput
-from labkit.record import codes
 from labkit.spec import validation
 from labkit.spec.trial import Trial
 
@@ -84,6 +83,8 @@ def time(asked: options.Asked) -> None:
     With --delay the synthetic server answers meanwhile. Two programs are compared with
     '-- FIRST --against -- SECOND'.
     """
+    from labkit.record import codes  # takes a while
+
     words = asked.words
     n = words.index("--against") if "--against" in words else len(words)
     first, other = words[:n], [word for word in words[n + 1 :] if word != "--"]

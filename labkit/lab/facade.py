@@ -431,7 +431,7 @@ def results(
     a column that no record has.
     """
     validation.check("last", last, validation.AtLeastOne | None)
-    return stats.stored((store or Store()).index(), columns, study=study, last=last)
+    return stats.stored((store or Store()).index(whole=True), columns, study=study, last=last)
 
 
 def read(*files: Path | str) -> stats.DataFrame:

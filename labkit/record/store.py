@@ -27,7 +27,7 @@ from labkit.errors import BadInput, RecordDamaged, RecordNotFound
 from labkit.escaping import visible
 from labkit.record import codes
 from labkit.record.codec import decode, encode
-from labkit.record.index import MAX_UNINDEXED, Damaged, Index, stamp
+from labkit.record.index import MAX_UNINDEXED, Damaged, Index, stamps
 from labkit.record.record import Note, Record
 from labkit.spec import validation
 from labkit.spec.validation import refusal
@@ -173,10 +173,12 @@ class Store:
             except RecordDamaged as error:
                 yield Damaged(name.encode(errors="backslashreplace").decode(), str(error))
 
-    def index(self) -> Index:
+    def index(self, *, whole: bool = False) -> Index:
         """Return a row for each record as it is now; each file that holds none is named."""
-        index, now_ns = Index(self.folder / INDEX), time.time_ns()
-        missing = index.missing(stamp(file, now_ns) for file in self._files())
+        index, now_ns = Index(self.folder / INDEX, whole=whole), time.time_ns()
+        missing = index.missing(stamps(self._files(), now_ns))
+        if len(missing) + index.changes > MAX_UNINDEXED and not whole:
+            return self.index(whole=True)  # as it is to be written
         try:
             for number, one in enumerate(missing, 1):
                 for found in self.scan([one.rpartition(" ")[0]]):

@@ -55,11 +55,11 @@ def stored(index: Index, columns: Sequence[str] | None = None, **asked: Any) -> 
     """
     described, figures = list[dict[str, Any]](), dict[str, Any]()
     if columns is None or not METRICS.keys() >= set(columns):
-        described = msgspec.json.decode(b"[%s]" % b",".join(index.blobs("described", **asked)))
+        described = msgspec.json.decode(b"[%s]" % b",".join(index.select("described", **asked)))
     if columns is None or not METRICS.keys().isdisjoint(columns):
         import numpy as np  # here: no list of records needs it
 
-        values = np.frombuffer(b"".join(index.blobs("figures", **asked)), "<f8")
+        values = np.frombuffer(b"".join(index.select("figures", **asked)), "<f8")
         figures = dict(zip(METRICS, values.reshape(-1, len(METRICS)).T, strict=True))
     known = [*METRICS, *dict.fromkeys(itertools.chain(DESCRIPTION, *described))]
     for name in columns or ():
