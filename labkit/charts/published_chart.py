@@ -205,9 +205,7 @@ def throughput(
         panel: _looks([row for of in groups.values() for row in of.values()], bars, year)
         for panel, groups in panels.items()
     }
-    needed_in = [
-        _THIN_BAR_IN * len(groups) * len(looks[panel]) + 1.25 for panel, groups in panels.items()
-    ]
+    needed_in = [_THIN_BAR_IN * len(of) * len(looks[panel]) + 1.25 for panel, of in panels.items()]
     heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
     chart = figure.Chart(
         title=title,

@@ -62,9 +62,8 @@ async def arena(
     stopped = "interrupted: nothing was ranked, and exams are not stored"
     with progress.reporting(show, len(entrants), lambda: stopped):
         for order, one in enumerate(entrants):
-            show.started(
-                plan.Step(work=one, axes={"examined": one.strategy}, repeat=0, order=order)
-            )
+            axes = {"examined": one.strategy}
+            show.started(plan.Step(work=one, axes=axes, repeat=0, order=order))
             found = judge(one.strategy, await run_exam(one))
             examined.append(found)
             verdict = "passed" if found.passed else ", ".join(found.codes)

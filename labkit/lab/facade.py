@@ -208,8 +208,7 @@ async def time(
     arms = plan.arms(trial, {"program": [program, *others]})
     how = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
     make = partial(Timed, by=["program"])
-    where: Where = {"store": store, "reporter": reporter}
-    return await _compared(make, "time", arms, None, where, **how)
+    return await _compared(make, "time", arms, None, Where(store=store, reporter=reporter), **how)
 
 
 @awaited

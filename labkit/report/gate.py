@@ -123,10 +123,8 @@ class Threshold(NamedTuple):
                 if not _OPERATORS[self.sign](value, self.bound):
                     continue
             whose = f"{metric.label}, {arm}," if arm != "all" else metric.label
-            bound = f"{self.sign} {metric.format(self.bound)}"
-            found.append(
-                f"threshold {self.text!r} is missed: {whose} is {figure}, not to be {bound}"
-            )
+            how = {"whose": whose, "figure": figure, "bound": metric.format(self.bound)}
+            found.append(paths.sentence("missed", asked=self, **how))
         return found
 
 

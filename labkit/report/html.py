@@ -50,10 +50,8 @@ class Shown:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         kinds = {"text/html": self.html, "text/plain": self.__repr__}
-        wanted = [
-            kind for kind in kinds if kind in (include or kinds) and kind not in (exclude or ())
-        ]
-        return {kind: kinds[kind]() for kind in wanted}
+        wanted = {*(include or kinds)}.difference(exclude or ())
+        return {kind: show() for kind, show in kinds.items() if kind in wanted}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -162,9 +162,8 @@ class Reproduction(FileStudy):
             then=then if len(then) else None,
         )
         if self.file.chart == "throughput":
-            spots = {
-                arm.id: msgspec.structs.astuple(arm.spot) for arm in self.file.arms if arm.spot
-            }
+            placed = {arm.id: arm.spot for arm in self.file.arms if arm.spot}
+            spots = {name: msgspec.structs.astuple(spot) for name, spot in placed.items()}
             return charts.throughput(rows, spots, **named)
         scales = {"repeats": self.scale, "then": self.scale, "published": "paper"}
         scales |= {"reference": reference.scale} if reference else {}

@@ -302,9 +302,8 @@ class Timed(Study):
         first, *others = self._summary["program"]
         pairs = [({"program": other}, {"program": first}) for other in others]
         found = comparisons.compare_pairs(self.records, self.measured, pairs, self._frame)
-        what = ", ".join(
-            f"{stats.METRICS[one.metric].label} {one.comparison.says}" for one in found
-        )
+        says = (f"{stats.METRICS[one.metric].label} {one.comparison.says}" for one in found)
+        what = ", ".join(says)
         return [paths.sentence("timed", of=other, to=first, what=what) for other in others]
 
 

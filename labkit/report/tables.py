@@ -93,9 +93,8 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     for one in compared:
         cells.setdefault(stats.arm_label(one.of), {})[one.metric] = one.comparison.says
     first, n = stats.arm_label(compared[0].to), compared[0].comparison.n
-    metrics = ", ".join(
-        stats.METRICS[name].label for name in dict.fromkeys(each.metric for each in compared)
-    )
+    named = dict.fromkeys(each.metric for each in compared)
+    metrics = ", ".join(stats.METRICS[name].label for name in named)
     how = {"n": len(compared), "level": 100 * stats.LEVEL, "metrics": metrics}
     says, needed = paths.sentence("ratios", first=first, **how), stats.repeats_for(len(compared))
     if stats.MIN_REPEATS <= n < needed:

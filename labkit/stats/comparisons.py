@@ -31,9 +31,7 @@ Answer = Literal["higher", "lower", "inconclusive"]
 Values = Sequence[float | None]
 
 # A sign for each answer.
-MARKS: Mapping[Answer, str] = MappingProxyType(
-    {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}", "inconclusive": "?"}
-)
+MARKS: Mapping[Answer, str] = MappingProxyType(paths.table("tables.toml")["answers"])
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

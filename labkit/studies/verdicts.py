@@ -136,9 +136,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def _sentences(self) -> str:
         where = f" ({self.regime})" if self.regime else ""
-        return " ".join(
-            f"{one.rstrip('.')}." for one in (self.says.rstrip(".") + where, self.because)
-        )
+        parts = (self.says.rstrip(".") + where, self.because)
+        return " ".join(f"{one.rstrip('.')}." for one in parts)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": visible(self.text())}
