@@ -71,10 +71,8 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         while line := await reader.readline():
             writer.write(line)
             await writer.drain()
-    except (OSError, ValueError):
-        writer.transport.abort()
-    except asyncio.CancelledError:
-        # The process ends; Python 3.11 would report the cancelled task as an error.
+    # Cancelled where the process ends: Python 3.11 would report that of a task as an error.
+    except (OSError, ValueError, asyncio.CancelledError):
         writer.transport.abort()
     finally:
         writer.close()

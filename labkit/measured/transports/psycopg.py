@@ -7,9 +7,10 @@ no asynchronous driver.
 from __future__ import annotations
 
 import asyncio
-import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -29,7 +30,7 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
     def __init__(self, settings: PsycopgTransport, to: Destination) -> None:
         super().__init__(settings, to)
         self._threads = ThreadPoolExecutor(settings.threads)
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._here = threading.local()
         self._open: list[Any] = []
 
     async def open(self) -> Fetch:
@@ -37,10 +38,10 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
         loop = asyncio.get_running_loop()
         self.stack.callback(self._end)
         if not self.settings.overcommit:
-            each = range(self.settings.threads)
-            jobs = [loop.run_in_executor(self._threads, self._connect) for _ in each]
-            for connection in await asyncio.gather(*jobs):
-                self._free.put(connection)
+            # So that each thread has one of these, none begins before there are all.
+            all_there = threading.Barrier(self.settings.threads)
+            begin = partial(loop.run_in_executor, self._threads, self._connect, all_there)
+            await asyncio.gather(*(begin() for _ in range(self.settings.threads)))
 
         async def fetch(item: int) -> object:
             return await loop.run_in_executor(self._threads, self._ask, item % self.to.rows)
@@ -59,7 +60,9 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
         for connection in self._open:
             connection.close()
 
-    def _connect(self) -> Any:
+    def _connect(self, all_there: threading.Barrier | None = None) -> Any:
+        if all_there is not None:
+            all_there.wait()
         limit_s = self.settings.command_timeout_s
         options = f"-c statement_timeout={max(round(1_000 * limit_s), 1)}" if limit_s else ""
         try:
@@ -74,24 +77,17 @@ class Psycopg(postgres.PostgresClient[PsycopgTransport]):
                 raise
             raise postgres.NotConnected(str(error)) from None
         self._open.append(connection)
+        self._here.connection = connection
         return connection
 
     def _ask(self, key: int) -> object:
-        """Make one query, on a connection that no other thread has."""
-        try:
-            connection = self._free.get_nowait()
-        except queue.Empty:
+        """Make one query, on the connection of this thread."""
+        connection = getattr(self._here, "connection", None)
+        if connection is None or connection.closed:
             connection = self._connect()
-        try:
-            row = connection.execute(QUERY, (key,)).fetchone()
-        finally:
-            if connection.closed:
-                self._open.remove(connection)
-            else:
-                self._free.put(connection)
-        return postgres.check_row(row, key)
+        return postgres.check_row(connection.execute(QUERY, (key,)).fetchone(), key)
 
     @property
     def effective(self) -> dict[str, Any]:
         """Return how many connections are open, one for each thread that has asked."""
-        return {"connections_open": len(self._open)}
+        return {"connections_open": sum(not one.closed for one in self._open)}

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from time import gmtime, perf_counter, perf_counter_ns, strftime, time
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import httptools
 import msgspec
@@ -254,21 +255,16 @@ class Log:
     def __init__(self, max_requests: int) -> None:
         self._max, self._start = max_requests, perf_counter()
         self._requests: deque[dict[str, Any]] = deque(maxlen=max_requests)
-        self._connections: dict[object, int] = {}
+        # Numbered from 1, as their first request is logged.
+        self._connections: WeakKeyDictionary[object, int] = WeakKeyDictionary()
         self._numbers = count(1)
-
-    def opened(self, connection: object) -> None:
-        """Number a connection, from 1; those that only ask for the counters have numbers too."""
-        self._connections[connection] = next(self._numbers)
-
-    def closed(self, connection: object) -> None:
-        """Forget a connection that is gone."""
-        self._connections.pop(connection, None)
 
     def began(self, connection: object, target: str) -> dict[str, Any]:
         """Log a request whose turn came, and return its entry for `ended`."""
+        if connection not in self._connections:
+            self._connections[connection] = next(self._numbers)
         entry = {
-            "connection": self._connections.get(connection),
+            "connection": self._connections[connection],
             "target": target[:MAX_LOGGED],
             "began_s": round(perf_counter() - self._start, 6),
             "ended_s": None,

@@ -62,8 +62,6 @@ class ServerConnection(SendingConnection):
         self._connections.open.add(self)
         if len(self._connections.open) > self._connections.most:
             self._end()
-        if self._engine.log is not None:
-            self._engine.log.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -112,8 +110,6 @@ class ServerConnection(SendingConnection):
             self._pieces = None
             self._finish()
         self._stats.disconnected(self)
-        if self._engine.log is not None:
-            self._engine.log.closed(self)
 
     def waits_for(self) -> Wait | None:
         """Return what it waits for; None where it is the server's turn."""
