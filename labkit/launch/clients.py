@@ -2,10 +2,9 @@
 
 The plan of several. Each is a process of its own with its share of the items (`delays.Share`). When
 it can begin, it sends `ready` and waits; once all are ready the parent sends each a line, `at_ns`,
-a moment a little ahead, by the one clock of all processes of a machine. So no client
-measures while another one is still being imported. A client that is lost before that moment ends
-the trial, and nothing was sent; one that is lost later takes its share with it, and no other client
-runs that again.
+a moment a little ahead, by the one clock of all processes of a machine. So no client measures while
+another one still starts. A client that is lost before that moment ends the trial, and nothing was
+sent; one that is lost later takes its share with it, and no other client runs that again.
 """
 
 from __future__ import annotations

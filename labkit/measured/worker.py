@@ -363,7 +363,8 @@ def _depth(value: Any) -> int:
 
 # The barrier of several clients. All that takes long is done before: the collector before `ready`,
 # the counters of the kernel once the word has come, which names a moment some milliseconds ahead.
-# So the last of the clients on a core is as near to that moment as the first one.
+# Measured with eight clients on one busy core: they send first within 20 ms of each other where
+# each opens one connection, and 35 ms where each opens ten, as the kernel runs one after another.
 async def _start_window(window: Window, clients: int = 1) -> None:
     """Read memory before the first request, and tell the parent that this process is ready.
 
@@ -378,10 +379,10 @@ async def _start_window(window: Window, clients: int = 1) -> None:
         _PARENT.send("ready")
         return
     loop = asyncio.get_running_loop()
-    said: asyncio.Future[bytes] = loop.create_future()
-    lifeline.HEARD.append(lambda data: loop.call_soon_threadsafe(said.set_result, data))
+    word: asyncio.Future[bytes] = loop.create_future()
+    lifeline.HEARD.append(lambda data: loop.call_soon_threadsafe(word.set_result, data))
     _PARENT.send("ready")
-    at_ns: int | None = msgspec.json.decode(await said)["at_ns"]
+    at_ns: int | None = msgspec.json.decode(await word)["at_ns"]
     window.start()
     if at_ns is None:
         _PARENT.send("went")

@@ -184,7 +184,8 @@ def of_run(record: Record) -> Table:
         why += f", {counts.retried:,} sent again" if counts.retried else ""
         # A client that was lost reported nothing that was in force, and its counts are the least.
         known = {"python", "program"} & record.effective.keys()
-        least, sent = ("", "") if known else ("at least ", "known to be ")
+        lost = any(one.lost for one in record.clients)
+        least, sent = ("", "") if known and not lost else ("at least ", "known to be ")
         how = {"counts": counts, "least": least, "why": why, "sent": sent}
         rows.append(["requests", paths.sentence("ended", **how)])
         rows += [["first error", error] for error in record.first_errors[:1]]
