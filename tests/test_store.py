@@ -438,13 +438,13 @@ def names(read: Mock) -> list[str]:
 def three(kept: Store) -> Path:
     for number, name in enumerate("abc"):
         kept.add(small(name, order=number, study=f"of-{name}", axes={"limit": number}))
-    return kept.folder / "b.json"
+    return kept.folder / "c.json"
 
 
 def edit(path: Path) -> None:
     """Change a record by hand, with the size and the time that it had."""
     before = path.stat()
-    path.write_bytes(encode(small("b", order=7, study="of-b", axes={"limit": 1})) + b"\n")
+    path.write_bytes(encode(small("c", order=7, study="of-c", axes={"limit": 2})) + b"\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
 
@@ -452,8 +452,8 @@ def edit(path: Path) -> None:
 CHANGES: dict[str, tuple[Any, list[str]]] = {
     "nothing": (lambda path: None, []),
     "deleted": (Path.unlink, []),
-    "edited": (edit, ["b"]),
-    "damaged": (lambda path: path.write_text("{"), ["b"]),
+    "edited": (edit, ["c"]),
+    "damaged": (lambda path: path.write_text("{"), ["c"]),
     "added": (lambda path: Store(path.parent).add(small("bb")), ["bb"]),
     "misnamed": (lambda path: path.rename(path.with_name("bb.json")), ["bb"]),
 }
@@ -483,7 +483,7 @@ def test_an_index_that_is_wrong_or_missing_is_made_anew(
     good = file.read_bytes()
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1
-    for spoilt in (b"", good[:100], good[:-1], good[1:], flipped, b"\0" * len(good)):
+    for spoilt in (b"", good[:100], good[:-1], good[1:], flipped, b"\xff" * len(good)):
         file.write_bytes(spoilt)
         names(read)
         assert lab.results(kept).equals(whole)

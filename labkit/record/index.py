@@ -167,7 +167,8 @@ class Index:
         with suppress(OSError, AttributeError), file.open("rb") as opened:
             for name in ("main", "wide") if whole else ("main",):
                 seal = opened.read(len(_seal(b"")))
-                images[name] = opened.read(int.from_bytes(seal[-8:], "big"))
+                size = min(int.from_bytes(seal[-8:], "big"), file.stat().st_size)
+                images[name] = opened.read(size)
                 if seal != _seal(images[name]):  # damaged, or of another version
                     images.clear()
                     break
