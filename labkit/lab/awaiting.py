@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from labkit.errors import NotAwaited
@@ -51,10 +52,16 @@ class Pending(Coroutine[Any, Any, T]):
 
 
 def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Let a coroutine function return a `Pending`."""
+    """Let a coroutine function return a `Pending`; refuse at once an argument that it has not.
+
+    One that takes `**where` would run for a while before it hands it on.
+    """
+    known = {*signature(function).parameters, "store", "reporter"}
 
     @wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
+        if "where" in known and (others := named.keys() - known):
+            raise TypeError(f"{function.__name__}() has no argument {min(others)!r}")
         return Pending(function(*args, **named))
 
     return call
