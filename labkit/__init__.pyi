@@ -18,6 +18,7 @@ from labkit.lab.facade import profile as profile
 from labkit.lab.facade import read as read
 from labkit.lab.facade import reproduce as reproduce
 from labkit.lab.facade import results as results
+from labkit.lab.facade import resume as resume
 from labkit.lab.facade import run as run
 from labkit.lab.facade import serving as serving
 from labkit.lab.facade import sweep as sweep

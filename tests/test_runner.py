@@ -94,7 +94,8 @@ async def test_a_run_whose_core_others_had_is_made_again_in_its_place(tmp_path: 
 async def test_beside_a_baseline_what_the_host_stole_from_is_made_again_at_the_end(
     stolen: list[float], how: Any, made: list[int], tmp_path: Path
 ) -> None:
-    lines, how = list[str](), {"experiment": "compare", "is_baseline": True} | how
+    beside = {"asked": {"baseline": {"of": None}}, "experiment": "compare"}
+    lines, how = list[str](), beside | how
     launches = Launches(stolen=stolen, failing=how.pop("failing", -1))
     records = await run(launches, Store(tmp_path), reporter=Lines(lines.append), **how)
 

@@ -66,7 +66,8 @@ def _application(name: str, commands: Commands) -> typer.Typer:
     for word, command in commands.items():
         whole_name = f"{name} {word}".removeprefix("labkit ")
         epilog = f"Example: {options.TABLES['command'][whole_name]['example']}"
-        app.command(word, cls=Command, epilog=epilog)(options.described(command, whole_name))
+        whole = options.described(command, whole_name, trials.resumed)
+        app.command(word, cls=Command, epilog=epilog)(whole)
     return app
 
 

@@ -133,12 +133,12 @@ GROUPS: Mapping[str, tuple[Sequence[Parameter], Callable[[dict[str, Any]], Any]]
 }
 
 
-def described(command: Command, name: str) -> Command:
+def described(command: Command, name: str, resumed: Command) -> Command:
     """Return what typer calls: it takes the options that `name` has in `data/options.toml`.
 
-    The command takes all of them as one `Asked`. typer makes an option of each parameter in a
-    function's signature, and asks its annotations for the types. Help lists them in this order,
-    those that are needed first.
+    The command takes all of them as one `Asked`; with --resume `resumed` does. typer makes an
+    option of each parameter in a function's signature, and asks its annotations for the types. Help
+    lists them in this order, those that are needed first.
     """
     rows, shared = TABLES["command"][name], TABLES["shared"]
     own = {one: shared.get(one, {}) | rows.get(one, {}) for one in rows["options"]}
@@ -149,11 +149,16 @@ def described(command: Command, name: str) -> Command:
     @wraps(command)
     def call(**given: Any) -> Any:
         values = {one.name: one.default for one in parameters} | given
-        asked = Asked(**{one: values[one] for one in own})
+        asked, resumes = Asked(**values), values.get("resume") is not None
+        beside = [one.name for one in parameters if values[one.name] not in (None, one.default)]
+        for one in {*beside} - {*TABLES["beside_resume"]["names"]} if resumes else ():
+            raise validation.refusal("resumed-with", name=one)
         for group, (options, make) in groups.items():
-            chosen = {one.name: values[one.name] for one in options}
+            # The plan of a study has its trials.
+            asks = [] if group == "trial" and resumes else options
+            chosen = {one.name: values[one.name] for one in asks}
             vars(asked)[group] = make({k: v for k, v in chosen.items() if v is not None})
-        return command(asked)
+        return (resumed if resumes else command)(asked)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined] # typer's
     call.__annotations__ = {one.name: one.annotation for one in parameters}

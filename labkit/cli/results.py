@@ -25,6 +25,7 @@ def list_records(asked: options.Asked) -> None:
 
     A file in the store that holds no readable record is left out, and named on standard error.
     """
+    from labkit.lab.written_plan import find
     from labkit.record.store import readable
     from labkit.report import tables
 
@@ -48,12 +49,15 @@ def list_records(asked: options.Asked) -> None:
         text = f"{tables.of_records(shown).text()}\n\n{len(shown)} of {number:,} records in "
         text += f"{store.folder}, newest first{more if page < pages else ''}; "
         text += "'labkit results show ID'"
+    plans = {*store.plans.ids()} & {*(one.study or "" for one in shown), *store.plans.ids()[-1:]}
+    found = [find(store, one).unfinished(store.of_study(one)) for one in sorted(plans)]
+    text = "\n".join([text, *(left := [*filter(None, found)])])
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran} for one in shown
     ]
     listed += [{"id": one.id, "damaged": one.why} for one in index.damaged]
-    found = {"records": listed, "of": number, "page": page, "pages": pages}
-    terminal.show(text, asked.json, found)
+    pages_of = {"of": number, "page": page, "pages": pages, "unfinished": left}
+    terminal.show(text, asked.json, {"records": listed, **pages_of})
 
 
 def show(asked: options.Asked) -> None:

@@ -23,7 +23,7 @@ def reproduce(asked: options.Asked) -> None:
     from labkit.spec import validation
     from labkit.studies import study_file
 
-    name, repeats, reference = asked.name, asked.repeats, asked.save_reference
+    name, repeats, reference = asked.name or "list", asked.repeats, asked.save_reference
     if name == "list":
         rows = [[one.id, one.title] for one in study_file.benchmarks()]
         says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' every one of them."

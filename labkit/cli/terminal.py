@@ -187,8 +187,9 @@ def wait(work: Coroutine[Any, Any, T], *, stored: str = STORED) -> T:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         asyncio.run(main())
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {stored}") from None
+    except KeyboardInterrupt as error:
+        # What the runner says is stored, in the error that ended its task, names what resumes it.
+        raise Interrupted(str(error.__context__ or "") or f"interrupted; {stored}") from None
     return results[0]
 
 

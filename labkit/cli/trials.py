@@ -77,6 +77,14 @@ def sweep(asked: options.Asked) -> None:
     terminal.perform(partial(lab.sweep, trial, **how), asked, save=save)
 
 
+def resumed(asked: options.Asked) -> None:
+    """Run the rest of the study that --resume names."""
+    names = ("anyway", "allow_commands", "allow_remote")
+    how = {name: getattr(asked, name) for name in names if hasattr(asked, name)}
+    save = options.chart_writer(getattr(asked, "chart", None))
+    terminal.perform(partial(lab.resume, asked.resume, **how), asked, save=save)
+
+
 def time(asked: options.Asked) -> None:
     """Measure any program from outside: memory, time and CPU, as /usr/bin/time does.
 

@@ -14,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
+import msgspec
+
 from labkit import stats
 from labkit.errors import BadInput, NotAwaited, TrialFailed
-from labkit.lab import progress
+from labkit.lab import progress, written_plan
 from labkit.lab.awaiting import awaited
 from labkit.lab.progress import Reporter
 from labkit.lab.runner import Where, run_all, run_file
+from labkit.lab.written_plan import Resumed
 from labkit.launch import launcher, preflight, pythons, servers
 from labkit.profiler.callgraph import ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
@@ -180,7 +183,7 @@ async def compare(
     validation.check_once("axes", [*(axes or {}), *more_axes])
     varied = {**(axes or {}), **more_axes}
     arms = plan.arms(checked(trial or Trial()), varied)
-    how = {"repeats": repeats, "seed": seed}
+    how: dict[str, Any] = {"repeats": repeats, "seed": seed}
     study = partial(Study, by=list(varied))
     where: Where = {"store": store, "reporter": reporter}
     return await _compared(study, "compare", arms, baseline, where, **how)
@@ -206,7 +209,7 @@ async def time(
     alone = {} if settings.keys() & {"delay", "port", "target"} else {"target": "none"}
     trial, others = Trial(program=program, **alone, **settings), [against] if against else []
     arms = plan.arms(trial, {"program": [program, *others]})
-    how = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
+    how: dict[str, Any] = {"repeats": repeats or (stats.MIN_REPEATS if others else 1)}
     make = partial(Timed, by=["program"])
     return await _compared(make, "time", arms, None, Where(store=store, reporter=reporter), **how)
 
@@ -233,8 +236,8 @@ async def sweep(
     rate depends on the one before, so that only its own repeats are close in time. A run takes 2 s,
     unless the trial says how long.
     """
-    base, how = checked(trial or Trial()), {"repeats": repeats, "seed": seed}
-    Sweep.check(base)
+    how: dict[str, Any] = {"repeats": repeats, "seed": seed}
+    Sweep.check(base := checked(trial or Trial()))
     if rates is not None:
         is_auto = rates == "auto" and baseline in (None, Baseline(None))
         if limit is not None or (isinstance(rates, str) and not is_auto):
@@ -274,14 +277,15 @@ async def _compared(
     arms: Sequence[tuple[dict[str, Any], Trial]],
     baseline: Any,
     where: Where,
-    **how: int,
+    study: Resumed | None = None,
+    **how: Any,
 ) -> Compared:
     """Run these arms, interleaved; `make` a result of them, beside its baseline if it has one."""
     arms = [(axes, preflight.loaded(work)) for axes, work in arms]
     steps, asked = plan.interleave(arms, **how), _earlier(baseline, where)
     notes = await _checked(asked, arms, where)
-    more: dict[str, Any] = {"experiment": experiment, "is_baseline": baseline is not None}
-    found = make(await run_all(steps, **where, **more))
+    more: dict[str, Any] = {"asked": {"how": how, "baseline": _named(baseline, asked)}}
+    found = make(await run_all(steps, experiment=experiment, study=study, **where, **more))
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
@@ -298,6 +302,53 @@ def _earlier(baseline: Any, where: Where) -> Baseline:
     asked = baseline if isinstance(baseline, Baseline) else Baseline(baseline)
     is_there = asked.of is None or isinstance(asked.of, Outcome)
     return asked if is_there else replace(asked, of=load(asked.of, store=where.get("store")))
+
+
+def _named(baseline: Any, asked: Baseline) -> dict[str, Any] | None:
+    """Return a baseline as a plan has it, by its name; None where there is none."""
+    of = getattr(baseline, "of", baseline)
+    of = of.records[0].study or of.records[0].id if isinstance(of, Outcome) else of
+    return None if baseline is None else vars(asked) | {"of": of and str(of)}
+
+
+@awaited
+async def resume(
+    study: str = "last",
+    *,
+    anyway: bool = False,
+    mine: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    allow_remote: str | None = None,
+    allow_commands: bool = False,
+    **where: Unpack[Where],
+) -> Study:
+    """Run the rest of a study, as its plan says, and return the whole result.
+
+    `study` is its id, how that begins, or 'last'. Runs that are finished stay; those that are
+    missing or were interrupted are made in the plan's order, with its seeds. Functions of cells are
+    given again, as `mine`; where credentials are hidden, the study is to be run anew. Another
+    machine, other versions and changed code are refused, or with `anyway` noted in each
+    record from then on, in tables and in verdicts. A plan may be a stranger's: `allow_remote`
+    repeats its remote host, `allow_commands` lets it run commands and files of code. Raises
+    `BadInput` or `RecordNotFound` before anything is started.
+    """
+    into = where.get("store") or Store()
+    planned = written_plan.find(into, study)
+    asked, how = planned.asked, planned.asked["how"]
+    baseline = asked["baseline"] and Baseline(**asked["baseline"])
+    resumed = Resumed(planned, into.of_study(planned.study), anyway)
+    if "file" in asked:
+        # A file that comes with the lab is no stranger's: the plan's has to be the same.
+        ours = asked["name"] in study_file.names() and not how["programs"]
+        stated = msgspec.convert(asked["file"], StudyFile)
+        file = study_file.load(asked["name"]) if ours else stated
+        arms_of = file.plan(how["scale"], 1, programs=how["programs"]).arms.items()
+        _check_commands(arms_of, ours or allow_commands)
+        found: Study = await run_file(file, study=resumed, asked=asked, **how, **where)
+        found.changes = gate.changes(found.records, _earlier(baseline, where), [])
+        return found
+    arms = planned.trials(mine, allow_remote=allow_remote, allow_commands=allow_commands)
+    more = (planned.experiment, arms, baseline, where, resumed)
+    return await _compared(stored.study_of, *more, **how)
 
 
 @awaited
@@ -342,7 +393,8 @@ async def reproduce(
     before = [one.axes for one in asked.records]
     there = [({ARM: one}, work) for one, work in arms if {ARM: one} in before]
     notes = await _checked(asked, there, where)
-    found = await run_file(file, chosen, **how, is_baseline=baseline is not None)
+    how["asked"] = {"name": name, "baseline": _named(baseline, asked)}
+    found = await run_file(file, chosen, **how)
     found.changes = gate.changes(found.records, asked, notes)
     return found
 
@@ -461,7 +513,10 @@ def load(name: Path | str | None = None, *, store: Store | None = None) -> Run |
     records = list(readable(where.scan(index.select("name", study=wanted))))
     if not records:
         return Run(where.get(wanted))
-    return stored.study_of(records, [one.why for one in index.damaged])
+    result = stored.study_of(records, [one.why for one in index.damaged])
+    if wanted in where.plans.ids():
+        result.unfinished = written_plan.find(where, wanted).unfinished(records)
+    return result
 
 
 kept = load

@@ -10,16 +10,19 @@ import math
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
+import msgspec
+
 from labkit import paths
 from labkit.errors import BadInput, NotInstalled, TrialFailed
-from labkit.lab import progress
+from labkit.lab import progress, written_plan
 from labkit.lab.progress import Reporter
+from labkit.lab.written_plan import Resumed, finished
 from labkit.launch import (
     assembly,
     cores,
@@ -35,7 +38,7 @@ from labkit.launch.experiment import run as run_coded
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
 from labkit.record import codes
-from labkit.record.record import Record
+from labkit.record.record import Note, Record
 from labkit.record.store import Store
 from labkit.report import stored
 from labkit.report.file_study import ARM, FileStudy
@@ -67,22 +70,37 @@ async def run_all(
     store: Store | None = None,
     reporter: Reporter | None = None,
     experiment: str | None = None,
-    study: str | None = None,
+    study: str | Resumed | None = None,
+    asked: dict[str, Any] | None = None,
     stop_at_failure: bool = False,
-    is_baseline: bool = False,
     serve: Callable[[int], Awaitable[Served]] | None = None,
 ) -> list[Record]:
     """Run the steps one after another; return their records arm by arm, as the arms were named.
 
-    `experiment` names the study that the records are of, `study` is the id of one that goes on.
-    Only those of a study are retried, where something else on the machine spoilt them; where it
-    `is_baseline`, or stands beside one, also where the host stole from them. The store keeps every
-    record, the list has the one of each step that counts. With `serve`, trials and programs are
-    sent to the server that it starts, on a port: once more where that one died. Raises `BadInput`
-    before anything is started. A run that fails is stored as invalid and the others go on, unless
+    `experiment` names the study that the records are of, `study` is the id of one that goes on, or
+    one that is resumed: then only what is missing runs. A plan is written of what is `asked` for.
+    Only those of a study are retried, where something else on the machine spoilt them; where it has
+    a baseline or is to be one, also where the host stole from them. The store keeps every record,
+    the list has the one of each step that counts. With `serve`, trials and programs are sent to the
+    server that it starts, on a port: once more where that one died. Raises `BadInput` before
+    anything is started. A run that fails is stored as invalid and the others go on, unless
     `stop_at_failure`: then `TrialFailed` is raised.
     """
     into, show = store or Store(), reporter or progress.default()
+    resumed, study = (study, study.plan.study) if isinstance(study, Resumed) else (None, study)
+    before, records = finished(resumed.before if resumed else ()), dict[int, Record]()
+    places = {(str(step.axes), step.repeat): n for n, step in enumerate(steps)}
+    for one in before:
+        if (n := places.get((str(one.axes), one.repeat))) is not None:
+            records[n] = max(one, records.get(n, one), key=codes.preferred)
+    todo, again = [n for n in places.values() if n not in records], len(before) - len(records)
+    if resumed and not todo and len(steps) == len(resumed.plan.steps):
+        show.announce(paths.sentence("complete", plan=resumed.plan, n=len(steps)))
+        return sorted(records.values(), key=lambda record: (record.arm, record.order))
+    into.prepare()
+    study = study or (assembly.new_id(datetime.now(UTC)) if experiment else None)
+    now = written_plan.draw_up(steps, f"{study}", f"{experiment}", asked) if asked else None
+    unlike = resumed.unlike(now) if resumed and now else []
     served = await serve(0) if serve else None
     target = {"target": f"{served.url}/{{item}}"} if served else {}
     works = {id(step.work): step.work for step in steps}
@@ -91,36 +109,37 @@ async def run_all(
         for key, work in works.items()
         if isinstance(work, Trial)
     }
-    into.prepare()
-    study = study or (assembly.new_id(datetime.now(UTC)) if experiment else None)
     retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
-    left = math.ceil(MAX_RETRY_SHARE * len(steps)) if retried else 0
-    runs = _Runs(ready, into, show, left, stop_at_failure, serve, served)
+    left = math.ceil(MAX_RETRY_SHARE * len(steps)) - again if retried else 0
+    runs = _Runs(ready, into, show, left, stop_at_failure, serve, served, unlike, before)
     is_remote = any(one.trial.is_remote for one in ready.values())
-    more = len(steps) if is_baseline and retried and not is_remote else 0
-    todo, records = list(enumerate(steps)), dict[int, Record]()
+    beside = asked and asked["baseline"] and retried
+    more = len(steps) - again if beside and not is_remote else 0
 
     def stored_now() -> str:
         there = [record for record in runs.every if not codes.has(record, "not-stored")]
-        return stored_so_far(there, len(steps), study)
+        rest = paths.sentence("resumes", how=now.resumes) if now else ""
+        return stored_so_far(there, len(steps), study) + rest
 
-    reporting = progress.reporting(show, len(steps), stored_now)
+    reporting = progress.reporting(show, len(todo), stored_now)
     clients = max((one.trial.clients for one in ready.values()), default=1)
     with reporting, process.WATCH, cores.reserved(clients=clients):
         for there in [one.environment for one in ready.values() if one.environment]:
             await there.build(show.announce)
+        if now and not resumed:
+            into.plans.put(now.study, msgspec.json.encode(now))
         # A host runs other guests for half a minute at a time or so, and a baseline is not
         # interleaved with what stands beside it. So runs that it stole from are made again at the
         # end, as many as were planned in all, and of both the one counts that it stole less from.
         # No value decides that. What was measured is in `report/gate`.
         while todo:
-            for n, step in todo:
+            for n, step in ((n, steps[n]) for n in todo):
                 where = {name: getattr(step, name) for name in ("axes", "arm", "repeat", "order")}
                 position = StudyPosition(study=study, experiment=experiment, **where)
                 record = await runs.undisturbed(step, position)
                 show.finished(record)
                 records[n] = max(record, records.get(n, record), key=codes.preferred)
-            todo = [(n, steps[n]) for n, one in records.items() if codes.stolen_percent(one)][:more]
+            todo = [n for n, one in records.items() if codes.stolen_percent(one)][: max(more, 0)]
             more -= len(todo)
             if todo:
                 show.again(len(todo))
@@ -133,6 +152,7 @@ class _Runs:
 
     `ready` are its trials as they were prepared, by the id of each, `left` is how many runs may be
     made again. `served` is the server that they share, which `serve` starts anew where it died.
+    `unlike` is added to each record's notes. `every` has all of the study, those from before first.
     """
 
     ready: Mapping[int, Ready]
@@ -142,7 +162,8 @@ class _Runs:
     stop_at_failure: bool
     serve: Callable[[int], Awaitable[Served]] | None
     served: Served | None
-    every: list[Record] = field(default_factory=list)
+    unlike: list[Note]
+    every: list[Record]
 
     async def undisturbed(self, step: Step, position: StudyPosition) -> Record:
         """Run a step, and again where something else spoilt it; return the record that counts."""
@@ -179,6 +200,9 @@ class _Runs:
             )
 
     def _keep(self, record: Record) -> None:
+        notes = [*record.warnings, *self.unlike]
+        verdict = codes.verdict(notes) if self.unlike else record.verdict
+        record = msgspec.structs.replace(record, warnings=notes, verdict=verdict)
         self.every.append(self.into.keep(record))
 
 
@@ -221,16 +245,27 @@ async def run_file(
     seconds: float | None = None,
     seed: int = 0,
     programs: Programs = None,
+    asked: Mapping[str, Any] | None = None,
     **how: Any,
 ) -> FileStudy:
     """Run a study that a file states, or of it `only` these arms; of one without arms, claims.
 
     `repeats`, and `seconds` of each run where an arm has a guessed rate, replace the scale's own.
-    `programs` is as of `reproduce`, `how` what else `run_all` takes: store, reporter, and whether
-    it is a baseline. What misses a package or a program is left out, as is the software of then
-    where it cannot be had, and the result lists it; where a claim was named, `NotInstalled` is
-    raised. Raises `BadInput` before anything is started.
+    `programs` is as of `reproduce`; the plan has what else is `asked`, the `name` of the file and
+    the `baseline`. `how` is what else `run_all` takes. What misses a package or a program is left
+    out, as is the software of then where it cannot be had, and the result lists it; where a claim
+    was named, `NotInstalled` is raised. Raises `BadInput` before anything is started.
     """
+    given: dict[str, Any] = {
+        "scale": scale,
+        "only": only,
+        "repeats": repeats,
+        "seconds": seconds,
+        "seed": seed,
+    }
+    given |= {"programs": programs and str(programs)}
+    usual: dict[str, Any] = {"name": file.id, "baseline": None} | dict(asked or {})
+    how["asked"] = usual | {"file": msgspec.to_builtins(file), "how": given}
     arms, claims = (only, None) if file.arms else (None, only)
     if seconds is not None:
         validation.check("seconds", seconds, Seconds)
@@ -274,9 +309,8 @@ async def run_file(
                 return await stack.enter_async_context(servers.serving(server))
             return await stack.enter_async_context(servers.serving(server))
 
-        records = await run_all(
-            steps, experiment=file.id, serve=serve if file.server is not None else None, **how
-        )
+        how["serve"] = serve if file.server is not None else None
+        records = await run_all(steps, experiment=file.id, **how)
     return stored.OF_FILE[file.chart](file, scale, records, claims=claims, absent=absent)
 
 

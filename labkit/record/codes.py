@@ -119,9 +119,10 @@ def stolen_percent(record: Record) -> float:
     return (record.interference.stolen_percent or 0.0) if noted and record.interference else 0.0
 
 
-def preferred(record: Record) -> tuple[bool, float]:
+def preferred(record: Record) -> tuple[bool, bool, float]:
     """Return what decides which record of a run that was made again counts: the highest."""
-    return not by_others(record), -stolen_percent(record)
+    whole = not has(record, "interrupted")
+    return whole, not by_others(record), -stolen_percent(record)
 
 
 def has(record: Record, code: str) -> bool:

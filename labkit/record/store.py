@@ -89,12 +89,16 @@ class Store:
 
     def add(self, record: Record) -> Path:
         """Store a record and return its file. Raises `BadInput` where its id is taken."""
-        path = self._path(record.id)
-        with self._temporary(encode(record) + b"\n") as temporary:
+        return self.put(record.id, encode(record) + b"\n")
+
+    def put(self, name: str, data: bytes) -> Path:
+        """Store a file of this id and return it. Raises `BadInput` where the id is taken."""
+        path = self._path(name)
+        with self._temporary(data) as temporary:
             try:
                 _give_name(temporary, path)
             except FileExistsError:
-                raise refusal("stored", id=record.id, file=path.name) from None
+                raise refusal("stored", id=name, file=path.name) from None
         return path
 
     def keep(self, record: Record) -> Record:
@@ -135,11 +139,20 @@ class Store:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    @property
+    def plans(self) -> Store:
+        """Return where the plans of studies are stored, each under the study's id."""
+        return Store(self.folder / "plans")
+
     def get(self, record_id: str) -> Record:
         """Return the record with this id, or with the only id that starts with it.
 
         Raises `RecordNotFound` or `RecordDamaged`.
         """
+        return self._read(self.whole_id(record_id))
+
+    def whole_id(self, record_id: str) -> str:
+        """Return this id, or the only one that starts with it. Raises `RecordNotFound`."""
         self._path(record_id)
         ids = self.ids()
         found = [one for one in ids if one.startswith(record_id)]
@@ -149,7 +162,7 @@ class Store:
             raise refusal("no-record", RecordNotFound, id=record_id, where=self.folder, near=near)
         if len(found) > 1:
             raise refusal("ids", RecordNotFound, number=len(found), id=record_id)
-        return self._read(found[0])
+        return found[0]
 
     def ids(self) -> list[str]:
         """Return the ids of all records, in the order of the times in them."""

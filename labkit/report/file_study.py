@@ -62,7 +62,11 @@ class FileStudy(Study):
         """Return the verdict on each regime of each claim, in the order of the file."""
         how: dict[str, Any] = {"claims": self.claims, "absent": self.absent}
         how["cores"] = int(self.environment.get("cores_usable") or 0) or 1
-        return judge.verdicts(self.file, self.scale, self.records, **how)
+        found = judge.verdicts(self.file, self.scale, self.records, **how)
+        return [self._with_notes(one) for one in found]
+
+    def _with_notes(self, one: Verdict) -> Verdict:
+        return msgspec.structs.replace(one, reason="; ".join([one.reason, *self.notes]))
 
     def __getitem__(self, claim: str) -> Verdict:
         """Return the verdict on a claim by its id: on its first regime; 'ID/regime' names any."""
@@ -199,7 +203,7 @@ class Ledger(FileStudy):
 
     def html(self) -> str:
         """Return the table with its sentences, and why requests failed."""
-        return self.table().html() + html.sentences(tables.errors(self.records))
+        return self.table().html() + html.sentences([*tables.errors(self.records), *self.notes])
 
     def joined(self, *others: Ledger) -> Ledger:
         """Return the claims of several checks as one result, in the order of the file."""
@@ -274,7 +278,7 @@ class Audit(Ledger):
             Verdict.of([found], id=name, source="", says=says, scale=self.scale)
             for name, found in counted.items()
         ]
-        return [*first, *super().verdicts]
+        return [*map(self._with_notes, first), *super().verdicts]
 
     def sentences(self) -> list[str]:
         """Return what it comes to, in a sentence."""

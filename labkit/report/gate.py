@@ -214,25 +214,26 @@ class Baseline:
             had, have = " and ".join(then) or "none", " and ".join(now) or "others"
             raise validation.refusal("other-arms", had=had, have=have)
         settings = [
-            _differences(work.to_dict(), _whole(then[arm][-1].trial))
+            differences(work.to_dict(), _whole(then[arm][-1].trial))
             for arm, work in now.items()
             if isinstance(work, Trial)
         ]
-        every = list(dict.fromkeys(one for differences in settings for one in differences))
+        every = list(dict.fromkeys(one for found in settings for one in found))
         allowed = [one for one in every if one.startswith("target.") and "target.kind" not in one]
         if len(allowed) < len(every):
             others = "; ".join(one for one in every if one not in allowed)
             raise BadInput(f"baseline has other settings ({others}): compare like with like")
         sides = zip(machines, now, strict=True)
-        there = [_differences(one, then[arm][-1].environment) for one, arm in sides]
-        every = [one for differences in there for one in differences]
+        there = [differences(one, then[arm][-1].environment) for one, arm in sides]
+        every = [one for found in there for one in found]
         unlike = list(dict.fromkeys(one for one in every if one.startswith(_ALIKE)))
         if unlike and not self.unlike:
             raise validation.refusal("other-machine", unlike="; ".join(unlike))
         return [f"Unlike the baseline: {one}." for one in (*allowed, *unlike)]
 
 
-def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+def differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each value of nested plain data that is another than it was."""
     new, old = dict(html.flat(now)), dict(html.flat(then))
     names = [name for name in {**old, **new} if new.get(name) != old.get(name)]
     return [f"{name} is {new.get(name)} and was {old.get(name)}" for name in names]

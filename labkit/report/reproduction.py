@@ -126,12 +126,13 @@ class Reproduction(FileStudy):
             reasons.append(f"{'inconclusive':>12}  " + f"\n{'':14}".join(lines))
         table = self.table().text()
         changed = [self.changes.text()] if self.changes else []
-        return "\n\n".join([self.title(), table, "\n".join(reasons), self.tally(), *changed])
+        parts = [self.title(), table, "\n".join(reasons), self.tally(), *changed, *self.notes]
+        return "\n\n".join(parts)
 
     def html(self) -> str:
         """Return the title, the chart, the table, and each verdict with its reason."""
         verdicts = "".join([one.html() for one in self.verdicts])
-        below = self.table().html() + html.sentences([self.tally()]) + verdicts
+        below = self.table().html() + html.sentences([self.tally(), *self.notes]) + verdicts
         below += self.changes.html() if self.changes else ""
         return html.heading(self.title()) + html.picture(self.plot) + below
 

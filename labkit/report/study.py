@@ -41,6 +41,8 @@ class Outcome(Shown):
         self.chart = "chart"
         # Why files of the store that might be of this result are not in it, a sentence each.
         self.left_out: list[str] = []
+        # How many of its runs are there, in a sentence, where some are missing.
+        self.unfinished = ""
         # The result beside its baseline, where it was compared with one.
         self.changes: gate.Changes | None = None
 
@@ -68,6 +70,13 @@ class Outcome(Shown):
     @cached_property
     def _short(self) -> stats.DataFrame:
         return stats.short(self._frame, self.by)
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what is to be known of the whole: that runs are missing, or are of elsewhere."""
+        every = (note for record in self.records for note in record.warnings)
+        unlike = [note.message for note in every if note.code == "resumed-unlike"]
+        return [*filter(None, dict.fromkeys([self.unfinished, *unlike]))]
 
     def plot(self, kind: str = "time") -> charts.Chart:
         """Draw `time`, `memory`, `cpu`, `latency`, `phases`, or any metric."""
@@ -98,11 +107,12 @@ class Outcome(Shown):
 
     def text(self) -> str:
         """Return the tables as a terminal shows them."""
-        return "\n\n".join([shown.text() for shown in self._shown()])
+        return "\n\n".join([*(shown.text() for shown in self._shown()), *self.notes])
 
     def html(self) -> str:
         """Return the tables and the chart."""
-        return "".join([shown.html() for shown in self._shown()]) + html.picture(self.plot)
+        shown = "".join([shown.html() for shown in self._shown()])
+        return shown + html.sentences(self.notes) + html.picture(self.plot)
 
     def _shown(self) -> list[Table]:
         return [self.table()]
@@ -146,7 +156,7 @@ class Outcome(Shown):
         more = paths.sentence("more-timelines", n=len(left), id=left[0].id) if left else ""
         return html.page(
             title,
-            lead,
+            " ".join([lead, *self.notes]),
             *own,
             html.section("All figures", Outcome.table(self).html()),
             html.section("The first run of each", *timelines, html.sentences([more])),
