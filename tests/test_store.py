@@ -479,7 +479,9 @@ def test_an_index_that_is_wrong_or_missing_is_made_anew(
     kept: Store, read: Mock, capsys: Any
 ) -> None:
     three(kept)
+    kept.add(small("d", trial={"options": {"size": None}}))
     whole, file = lab.results(kept), kept.folder / store.INDEX
+    assert whole.equals(stats.frame(kept.records()))
     good = file.read_bytes()
     flipped = bytearray(good)
     flipped[len(good) // 2] ^= 1
@@ -487,7 +489,7 @@ def test_an_index_that_is_wrong_or_missing_is_made_anew(
         file.write_bytes(spoilt)
         names(read)
         assert lab.results(kept).equals(whole)
-        assert names(read) == ["a", "b", "c"]
+        assert names(read) == [*"abcd"]
     assert lab.results(kept).equals(whole)
     assert (names(read), capsys.readouterr().err) == ([], "")
 

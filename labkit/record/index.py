@@ -198,7 +198,7 @@ class Index:
             return
         arm = [f"{axis}={value}" for axis, value in found.axes.items()]
         words = " ".join([found.experiment or "run", found.ran, found.called, *arm])
-        known = {k: v for k, v in describe(found).items() if v is not None or k in found.axes}
+        known = {k: v for k, v in describe(found).items() if v is not None or k not in DESCRIPTION}
         row = [stamp, found.id, found.study, found.verdict, found.started_at, words]
         place = self._rows.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", row)
         if self._whole:
