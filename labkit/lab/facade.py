@@ -331,9 +331,8 @@ async def resume(
     repeats its remote host, `allow_commands` lets it run commands and files of code. Raises
     `BadInput` or `RecordNotFound` before anything is started.
     """
-    into = where.get("store") or Store()
-    planned = written_plan.find(into, study)
-    asked, how = planned.asked, planned.asked["how"]
+    planned = written_plan.find(into := where.get("store") or Store(), study)
+    asked, how, kind = planned.asked, planned.asked["how"], planned.experiment
     baseline = asked["baseline"] and Baseline(**asked["baseline"])
     resumed = Resumed(planned, into.of_study(planned.study), anyway)
     if "file" in asked:
@@ -347,8 +346,7 @@ async def resume(
         found.changes = gate.changes(found.records, _earlier(baseline, where), [])
         return found
     arms = planned.trials(mine, allow_remote=allow_remote, allow_commands=allow_commands)
-    more = (planned.experiment, arms, baseline, where, resumed)
-    return await _compared(stored.study_of, *more, **how)
+    return await _compared(stored.study_of, kind, arms, baseline, where, resumed, **how)
 
 
 @awaited

@@ -74,8 +74,8 @@ class Outcome(Shown):
     @property
     def notes(self) -> list[str]:
         """Return what is to be known of the whole: that runs are missing, or are of elsewhere."""
-        every = (note for record in self.records for note in record.warnings)
-        unlike = [note.message for note in every if note.code == "resumed-unlike"]
+        noted = [note for one in self.records for note in one.warnings]
+        unlike = [note.message for note in noted if note.code == "resumed-unlike"]
         return [*filter(None, dict.fromkeys([self.unfinished, *unlike]))]
 
     def plot(self, kind: str = "time") -> charts.Chart:
