@@ -604,8 +604,10 @@ def test_nothing_of_the_lab_changes_how_malloc_takes_what_asyncio_reads_into() -
 def test_the_peak_without_a_high_water_mark(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, name: str
 ) -> None:
-    (tmp_path / "status").write_text("Name: x\nVmRSS: 5 kB\n")
-    monkeypatch.setattr(window_module, "Path", lambda _: tmp_path / name)
+    own = tmp_path / "status" / "self"
+    own.mkdir(parents=True)
+    (own / "status").write_text("Name: x\nVmRSS: 5 kB\n")
+    monkeypatch.setattr(window_module.interference, "PROC", tmp_path / name)
 
     assert window_module.high_water_bytes() is None
     assert window_module.own_peak_bytes() > 0

@@ -54,6 +54,7 @@ def reproduce(asked: options.Asked) -> None:
 
     how: dict[str, Any] = {"scale": scale, "repeats": repeats, "programs": of_then}
     how |= {"allow_commands": asked.allow_commands, "baseline": wanted.baseline}
+    how["on"] = asked.on
     terminal.perform(partial(lab.reproduce, name, **how), asked, save=save)
 
 

@@ -29,9 +29,9 @@ def run(asked: options.Asked) -> None:
     times = usual if asked.repeats is None else asked.repeats
     of_one = times == 1 and not (baseline and baseline.of)
     metric = asked.metric if of_one or asked.metric != "timeline" else "time"
-    start: partial[Any] = partial(lab.run, trial)
+    start: partial[Any] = partial(lab.run, trial, on=asked.on)
     if not of_one:
-        start = partial(lab.compare, trial, repeats=times, baseline=baseline)
+        start = partial(lab.compare, trial, repeats=times, baseline=baseline, on=asked.on)
     save = options.chart_writer(asked.chart, metric, of_one=of_one, traced=_traces(trial))
     terminal.perform(start, asked, save=save)
 
@@ -44,7 +44,7 @@ def compare(asked: options.Asked) -> None:
     trial = asked.trial
     traced = _traces(trial) or any(one.partition("=")[0].endswith("trace") for one in asked.axis)
     save = options.chart_writer(asked.chart, asked.metric, traced=traced)
-    how = {"repeats": asked.repeats, "baseline": asked.wanted.baseline}
+    how = {"repeats": asked.repeats, "baseline": asked.wanted.baseline, "on": asked.on}
     start = partial(lab.compare, trial, options.axes(trial, asked.axis), **how)
     terminal.perform(start, asked, save=save)
 
@@ -68,7 +68,7 @@ def sweep(asked: options.Asked) -> None:
         return [validation.from_text(name, word, trial.type_of(name)) for word in words]
 
     how = {"limit": listed("limit", asked.limits), "rates": listed("rate", asked.rates)}
-    how |= {"repeats": asked.repeats, "baseline": asked.wanted.baseline}
+    how |= {"repeats": asked.repeats, "baseline": asked.wanted.baseline, "on": asked.on}
 
     def save(found: Any) -> None:
         if getattr(found, "knee", found) is not None:

@@ -56,7 +56,7 @@ def awaited(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
     One that takes `**where` would run for a while before it hands it on.
     """
-    known = {*signature(function).parameters, "store", "reporter"}
+    known = {*signature(function).parameters, "store", "reporter", "on"}
 
     @wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:

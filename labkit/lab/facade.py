@@ -166,6 +166,7 @@ async def compare(
     baseline: Any = None,
     store: Store | None = None,
     reporter: Reporter | None = None,
+    on: Any = None,
     **more_axes: Sequence[Any],
 ) -> Study:
     """Run every combination of the axes' values, `repeats` times each, interleaved at random.
@@ -185,7 +186,7 @@ async def compare(
     arms = plan.arms(checked(trial or Trial()), varied)
     how: dict[str, Any] = {"repeats": repeats, "seed": seed}
     study = partial(Study, by=list(varied))
-    where: Where = {"store": store, "reporter": reporter}
+    where: Where = {"store": store, "reporter": reporter, "on": on}
     return await _compared(study, "compare", arms, baseline, where, **how)
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from labkit.lab.progress import Reporter
 from labkit.lab.written_plan import Resumed, finished
 from labkit.launch import (
     assembly,
+    cluster,
     cores,
     environment,
     launcher,
@@ -58,12 +60,28 @@ MAX_RETRY_SHARE = 0.25
 
 
 class Where(TypedDict, total=False):
-    """Where records are stored (the usual store), and who shows progress, if not as usual."""
+    """Where records are stored (the usual store), and who shows progress, if not as usual.
+
+    `on` is a cluster whose workers run the clients: a Dask client, an address, or 'local:N'.
+    """
 
     store: Store | None
     reporter: Reporter | None
+    on: Any
 
 
+def _joining(run: Callable[..., Awaitable[list[Record]]]) -> Callable[..., Awaitable[list[Record]]]:
+    """Let clients run on a cluster's workers, if asked for; coded experiments run here."""
+
+    @wraps(run)
+    async def joining(steps: Sequence[Step], *, on: Any = None, **how: Any) -> list[Record]:
+        async with contextlib.nullcontext() if on is None else cluster.joined(on):
+            return await run(steps, **how)
+
+    return joining
+
+
+@_joining
 async def run_all(
     steps: Sequence[Step],
     *,

@@ -151,6 +151,8 @@ def _with_counts(
         late_s = {name: value for name, value in errors_s.items() if value is not None}
         new = {name: value for name, value in stats.items() if name in Server.__struct_fields__}
         new["delay_error_s"] = late_s or None
+        if "cpu_s" in new and measured.wall_s:  # read by a worker, where the server ran
+            new["cpu_percent"] = round(100 * new["cpu_s"] / measured.wall_s, 2)
         server = msgspec.structs.replace(server or Server(), **new)
     whole = msgspec.structs.replace(measured, server=server, stalls=found)
     return msgspec.structs.replace(whole, stalls=stalls.unasked(trial, whole))

@@ -28,18 +28,17 @@ from labkit.spec.trial import Trial
 # kernel's counters. It is in no window.
 LEAD_S, LEAD_EACH_S = 0.02, 0.01
 
+Start = Callable[..., Child]
 # What is done with each line of a client.
 Noted = Callable[["Client", dict[str, Any], dict[str, Any]], None]
 
 
-def started(
-    job: Mapping[str, Any], share: Share, *, asked: Mapping[str, str], python: str
-) -> Child:
+def started(job: Mapping[str, Any], share: Share, start: Start | None, **how: Any) -> Child:
     """Start a client with its share of a trial: the one place where the launcher gets one.
 
-    `job` is what `measured.worker.Job` reads, whole. `asked` are variables of its environment,
-    `python` which interpreter runs it (empty: this one). Returns at once: the process may still be
-    starting. Whoever calls this awaits `stop`. It is called once for each share, never again.
+    `job` is what `measured.worker.Job` reads, whole. `start` is called in place of `process.start`,
+    which knows the rest. Returns at once: the process may still be starting. Whoever calls this
+    awaits `stop`. It is called once for each share, never again.
 
     Nothing is asked of what it returns but this, so that a process elsewhere may stand behind it.
     `send` takes two lines: where its target is and, for one of several, `at_ns`, when it begins.
@@ -50,7 +49,7 @@ def started(
     answers `went`.
     """
     whole = {**job, "share": share}
-    return process.start("labkit.measured.worker", job=whole, asked=asked, python=python)
+    return (start or process.start)("labkit.measured.worker", job=whole, **how)
 
 
 @dataclass(eq=False)
@@ -115,6 +114,8 @@ class Client:
             measured=self.measured or Measurement(counts=counts),
             starts_s=max(self.window_ns[0] - from_ns, 0) / 1e9,
             with_server=self.core is None,
+            place=self.child.place,
+            apart_s=self.child.apart_s,
             lost=self.lost if self.lost or self.measured else "it did not answer, and was ended",
         )
 

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -104,6 +105,9 @@ async def run(
     ready = trial if isinstance(trial, Ready) else preflight.prepare(trial)
     if ready.environment is not None:
         await ready.environment.build()
+    if ready.cluster is not None:
+        await ready.cluster.refresh()
+        ready.cluster.check(ready.trial)
     work = _Run(ready, position or StudyPosition(), watch, keep, served, profile)
     # A task of its own: whoever awaits this through several calls sleeps until the record is there,
     # and only this module is resumed for each line that the client writes.
@@ -141,8 +145,8 @@ class _Run:
         )
         deadline_s = min(deadline_s, self.ready.within_s)
         times = {"floor_s": floor_s, "bound_s": bound_s}
-        there = self.ready.environment
-        machine = environment.now() | ({} if there is None else there.known)
+        there: Sequence[Any] = [self.ready.environment, self.ready.cluster]
+        machine = environment.now() | {k: v for one in there if one for k, v in one.known.items()}
         began = {"trial": self.ready.asked, "environment": machine, **times}
         note: Note | None = None
         try:
@@ -218,11 +222,16 @@ class _Run:
             "profile": self.profile and self.profile.options,
         }
         python = "" if there is None or self.trial.program else there.python
-        for number, core in enumerate(chosen):
-            share, crowded = Share(number, len(chosen)), chosen.count(core) > 1
+        cluster = self.ready.cluster
+        places: Sequence[tuple[Any, int | None]] = [(None, core) for core in chosen]
+        places = cluster.places(self.trial, chosen)[: len(chosen)] if cluster else places
+        hosts = [(worker and worker.host, core) for worker, core in places]
+        for number, (worker, core) in enumerate(places):
+            share, crowded = Share(number, len(chosen)), hosts.count(hosts[number]) > 1
             beside = [] if core is None else [one for one in usable if one != core]
             on = {"core": core, "beside": beside, "crowded": crowded}
-            child = clients.started(job | on, share, asked=asked, python=python)
+            start = partial(cluster.start, worker) if cluster else None
+            child = clients.started(job | on, share, start, asked=asked, python=python)
             self.clients.append(Client(child, share, core))
             yield self.clients[-1]
 
@@ -260,7 +269,7 @@ class _Run:
                 message = f"the {' and the '.join(silent)} did not answer"
                 known = note or Note(code="target-lost", message="the trial was measured")
                 note = msgspec.structs.replace(known, message=f"{known.message}; {message}")
-            if target.child is not None and target.child.status is not None:
+            if target.child is not None and target.child.ended.done():
                 died = str(target.child.failure("the target died"))
                 self.lost = [Note(code="target-lost", message=died)]
         except asyncio.CancelledError:

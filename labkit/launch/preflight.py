@@ -17,6 +17,7 @@ import ssl
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -40,6 +41,8 @@ from labkit.spec.trial import Trial
 from labkit.spec.validation import refusal
 
 RESERVED_DESCRIPTORS = 64
+# The cluster on whose workers runs are made, in the block of `cluster.joined`.
+CLUSTER: ContextVar[Any] = ContextVar("cluster", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +68,18 @@ class Ready:
     asks: Asked = field(default_factory=lambda: Asked([]))
     # After so long it ends, whatever its own deadline.
     within_s: float = math.inf
+    # Whose workers run its clients; None is this machine.
+    cluster: Any = None
 
 
 def prepare(trial: Trial) -> Ready:
     """Check the trial and make it ready. Raise `BadInput` where it could not be run."""
-    trial = loaded(trial)
+    trial, cluster = loaded(trial), CLUSTER.get()
     check(trial)
+    if cluster is not None:
+        cluster.check(trial)
+    elif (on := getattr(trial.target, "on", None)) is not None:
+        raise refusal("target-on", on=on)
     url, asked, environment = trial.url, trial.to_dict(), pythons.of(trial)
     found = addresses(url) if url else []
     client, transport = None, str(getattr(trial.transport, "name", ""))
@@ -91,6 +100,7 @@ def prepare(trial: Trial) -> Ready:
         client=client,
         path=path_of(function or client, environment),
         asks=request_files.asked(trial),
+        cluster=cluster,
     )
 
 

@@ -60,6 +60,10 @@ class Child:
     session: it begins once it has its mark. Raises `OSError` where it cannot be started.
     """
 
+    # Where it runs, if elsewhere; by how much it may begin later there than it is known to.
+    place: str | None = None
+    apart_s = 0.0
+
     def __init__(
         self,
         words: Sequence[str],
@@ -176,10 +180,14 @@ class Child:
             raise self.failure(died)
         return line
 
+    @property
+    def written(self) -> str:
+        """Return the end of what it wrote for people to read."""
+        return tail(self.errors).strip() or tail(self.out).strip()
+
     def failure(self, what: str, lines: int = 1, more: str = "") -> TrialFailed:
         """Return the error for a process that did not do its work, with what it wrote last."""
-        written = tail(self.errors).strip() or tail(self.out).strip()
-        last = " | ".join(written.splitlines()[-lines:])[-500:]
+        last = " | ".join(self.written.splitlines()[-lines:])[-500:]
         status = "" if self.status is None else f" (exit status {self.status})"
         return TrialFailed(f"{what}{status}{more}{': ' + last if last else ''}")
 

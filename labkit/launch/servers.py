@@ -7,8 +7,9 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ import msgspec
 
 from labkit import paths
 from labkit.launch import listeners, preflight, process
+from labkit.launch.cluster import Remote
 from labkit.launch.listeners import Listener
 from labkit.launch.preflight import Ready
 from labkit.launch.process import START_S, Child
@@ -92,28 +94,36 @@ async def target_of(ready: Ready, core: int | None, served: Served | None) -> As
             yield started
         return
     # The target's own settings, and those that only its process has.
-    settings = {**ready.asked["target"], "core": core}
-    kind = settings.pop("kind")
+    settings, start = {**ready.asked["target"], "core": core}, process.start
+    kind, on = settings.pop("kind"), settings.pop("on", None)
+    if ready.cluster is not None and on is not None:
+        cores = [*[None] * ready.trial.clients, core]
+        worker, settings["core"] = ready.cluster.places(ready.trial, cores)[-1]
+        start = partial(ready.cluster.start, worker)
+        settings |= {"host": worker.host, "allow_remote": worker.host}
     if kind == "http":
         settings |= {"seed": ready.trial.workload.seed, "announce_json": True}
         settings |= {"keep_history": ready.trial.program is not None}
     if kind != "valkey":  # its process watches standard input by itself
         settings |= {"die_with_stdin": True}
-    async with _started(f"labkit.measured.targets.{kind}", settings) as started:
+    async with _started(f"labkit.measured.targets.{kind}", settings, start) as started:
         if started.in_force:
             preflight.check_served(ready.trial, started.in_force)
         yield started
 
 
 @contextlib.asynccontextmanager
-async def _started(module: str, settings: dict[str, Any]) -> AsyncIterator[Served]:
+async def _started(
+    module: str, settings: dict[str, Any], start: Callable[..., Child] = process.start
+) -> AsyncIterator[Served]:
     """Start a target, and wait until it accepts connections and announces its URL."""
-    child = process.start(module, msgspec.json.encode(settings).decode())
+    child = start(module, msgspec.json.encode(settings).decode())
     try:
         late = f"the target announced nothing for {START_S:.0f} s"
         line = await child.first_line(START_S, late, "the target did not start")
         known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
-        yield Served(line["url"], line["pid"], child=child, **known)
+        pid = None if isinstance(child, Remote) else line["pid"]  # none of this host's
+        yield Served(line["url"], pid, child=child, **known)
     finally:
         await child.stop()
 
@@ -181,6 +191,8 @@ async def counted(served: Served) -> dict[str, Any] | None:
             await asyncio.wait([served.child.ended])
         return {"in_force": served.in_force or {}, **(counted or {})}
     if served.child is not None and served.in_force is None:
+        if isinstance(served.child, Remote):
+            return await served.child.counted(served.url)
         stats = await asyncio.to_thread(asked, served.url, "/-/stats")
         return stats if served.own else None
     if served.url.startswith("tcp:"):  # an echo server reports nothing, but sends back a line

@@ -3,7 +3,9 @@
 Everything that the lab starts runs below the process that started it, and must end with it, however
 that one ends. A process of the lab's own watches its standard input, whose other end the parent
 has: it closes when the parent ends, even by SIGKILL. It does so in a thread, as an event loop that
-is blocked could not. A program of others reads no standard input: the kernel kills it (Linux only).
+is blocked could not. On a worker of a cluster (`launch.cluster`) the one who started it may stand
+still as well, so there is a lease, too: each line renews it. A program of others reads no standard
+input: the kernel kills it (Linux only).
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ import msgspec
 from labkit.spec.validation import refusal
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+# On a worker of a cluster: in so many seconds a line must come, or the kernel ends this process.
+LEASE_S, RENEWAL = float(os.environ.get("LABKIT_LEASE_S", "0")), b"null\n"
 
 
 Job = TypeVar("Job")
@@ -39,12 +43,27 @@ def take_job(kind: type[Job]) -> tuple[Job, int]:
 
     What is printed from now on goes to standard error.
     """
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
+    job = msgspec.json.decode(next_line(), type=kind)
     fd = os.dup(1)
     os.dup2(2, 1)
     if (core := getattr(job, "core", None)) is not None:
         os.sched_setaffinity(0, {core})
     return job, fd
+
+
+def next_line() -> bytes:
+    """Read the next line that is more than a renewal of the lease; nothing at the parent's end."""
+    line = RENEWAL
+    while line == RENEWAL:
+        _renew()
+        line = sys.stdin.buffer.readline()
+    _renew(0.0)  # nobody reads while this process imports what it needs
+    return line
+
+
+def _renew(lease_s: float = LEASE_S) -> None:
+    if LEASE_S:
+        signal.setitimer(signal.ITIMER_REAL, lease_s)
 
 
 def send(fd: int, content: Any) -> None:
@@ -100,9 +119,11 @@ def end_with_parent(status: int = 1, *, grace_s: float = 0.0) -> None:
 
     def wait() -> None:
         with suppress(OSError):
+            _renew()
             while data := os.read(0, 4096):
-                for hear in HEARD:
-                    hear(data)
+                _renew()
+                for hear in HEARD if (said := data.replace(RENEWAL, b"")) else ():
+                    hear(said)
         if grace_s:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(grace_s)

@@ -46,7 +46,7 @@ from labkit.profiler.callgraph import ProfileOptions
 from labkit.record import histogram
 from labkit.record.record import Counts, Measurement, Note, Timeline
 from labkit.spec import transports, variables
-from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS, is_remote
+from labkit.spec.addresses import MAX_REMOTE_LIMIT, MAX_REMOTE_RPS
 from labkit.spec.delays import Share
 from labkit.spec.registry import LIBRARIES
 from labkit.spec.requests import Request
@@ -145,7 +145,7 @@ def main() -> int:
 
             transport_class(trial.transport.kind)
         waiting_from = perf_counter()
-        line = sys.stdin.buffer.readline()
+        line = lifeline.next_line()
         if not line:  # the parent is gone
             return 1
         target = msgspec.json.decode(line, type=Reached)
@@ -206,7 +206,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
     async with opened as fetch:
         warmed, call = None, fetch
         if workload.warmup is not None:
-            per_second = MAX_REMOTE_RPS if is_remote(target.url) else math.inf
+            per_second = MAX_REMOTE_RPS if trial.is_remote else math.inf
             warmed = await warm_up(trial, strategy, fetch, per_second, job.raises, share)
             opened.forget()
             forget_own_peak()
@@ -227,7 +227,7 @@ async def _measure(job: Job, target: Reached, trial: Trial, strategy: Strategy) 
             open_loop = OpenLoop(workload, meter, stages)
             strategy, call = open_loop.send, open_loop.time_since_due(call)
         call = (metered if timed else counted)(call, meter)
-        if is_remote(target.url):
+        if trial.is_remote:
             most = share.part(MAX_REMOTE_LIMIT)
             call = paced(call, MAX_REMOTE_RPS / share.of, limit=most, most=meter.planned)
         if workload.thinks.holds_back:

@@ -7,6 +7,7 @@ None where the system has no such counter (macOS). Judges nothing.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from labkit.record.record import Interference
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 # The last bits of a clock's number: all that the threads of a process have run. As the function
 # `clock_getcpuclockid` of Linux has it, which Python does not offer.
 _CPUCLOCK_SCHED = 2
@@ -59,6 +61,19 @@ def cpu_s(pid: int | None) -> float | None:
     with suppress(OSError):  # it is gone, or the system has no such clocks
         return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED) if pid else None
     return None
+
+
+def high_water_bytes(pid: int | str | None = "self") -> int | None:
+    """Read the peak resident memory of a process since it was started."""
+    match = HIGH_WATER.search(status(pid))
+    return int(match[1]) * 1024 if match else None
+
+
+def status(pid: int | str | None) -> bytes:
+    """Read the text of a process's status; empty where it is gone, or cannot be read."""
+    with suppress(OSError):
+        return (PROC / f"{pid}/status").read_bytes()
+    return b""
 
 
 def throttled() -> tuple[int, float] | tuple[None, None]:

@@ -48,12 +48,15 @@ class Part:
     """What one of the clients measured.
 
     It was started `starts_s` after the first one; `with_server` says that the server was to run on
-    the same core. `lost` says how it died: then only its counts are known.
+    the same core. `place` is the worker of a cluster that ran it: there it began up to `apart_s`
+    later, by a clock of its own. `lost` says how it died: then only its counts are known.
     """
 
     measured: Measurement
     starts_s: float = 0.0
     with_server: bool = False
+    place: str | None = None
+    apart_s: float = 0.0
     lost: str | None = None
 
     @property
@@ -91,6 +94,7 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
     first_s, last_s = min((a for a, _ in spans), default=0.0), max((b for _, b in spans), default=0)
     moments = [one.starts_s for one in whole if one.span_s] if scheduled else [a for a, _ in spans]
     clients, crowding = _by_client(whole, first_s)
+    apart_s = max(one.apart_s for one in whole)
     counts, wall_s = combined([one.counts for one in measured]), last_s - first_s
     lags = [one.loop_lag_s for one in measured if one.loop_lag_s is not None]
     returned = [one.returned for one in measured]
@@ -129,7 +133,7 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
         first_errors=[*chain(*(one.first_errors for one in measured))][:MAX_EXAMPLES],
         returned=returned if any(one is not None for one in returned) else None,
         clients=clients,
-        start_skew_s=max(moments) - min(moments) if moments else None,
+        start_skew_s=max(moments) - min(moments) + apart_s if moments else None,
     )
 
 
@@ -181,9 +185,8 @@ def _by_client(parts: Sequence[Part], first_s: float) -> tuple[list[OneClient], 
             client = msgspec.structs.replace(client, waited_percent=of_others)
         same = {name: getattr(one, name) for name in _OF_ONE}
         first = span_s[0] - first_s if span_s else None
-        found.append(
-            OneClient(**same, client=client, first_send_s=first, cores=cores, lost=part.lost)
-        )
+        same |= {"cores": cores, "place": part.place, "lost": part.lost}
+        found.append(OneClient(**same, client=client, first_send_s=first))
     cores = ", ".join(map(str, sorted({core for one in found for core in one.cores or ()})))
     note = noted("clients-crowded", clients=len(parts), cores=cores, percent=waited)
     return found, [note] if waited > CONTENDED_PERCENT else []

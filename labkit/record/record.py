@@ -207,7 +207,8 @@ class Note(Struct, frozen=True, kw_only=True):
 class OneClient(Struct, frozen=True, kw_only=True):
     """One of several clients of a trial, which had every n-th item: its part of the measurement.
 
-    `first_send_s` is counted from the first send of all. `lost` says how its process died: then
+    `first_send_s` is counted from the first send of all. `place` is the worker of a cluster that
+    ran it. `lost` says how its process died: then
     `counts` are what it reported last, and nothing else is known.
     """
 
@@ -218,6 +219,7 @@ class OneClient(Struct, frozen=True, kw_only=True):
     loop_lag_s: Lateness | None = None
     first_send_s: float | None = None
     cores: list[int] | None = None
+    place: str | None = None
     lost: str | None = None
 
 

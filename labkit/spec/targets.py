@@ -47,6 +47,7 @@ class Target(Part, frozen=True, kw_only=True, tag_field="kind"):
 class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     """The synthetic server. `body_bytes` replaces the text of `GET /{name}` by that many bytes.
 
+    `on` is the worker of a cluster on whose host it runs, by name or address.
     `port` is where it listens, for programs that have an address written into them (0: anywhere).
     `stall_at` is an item: the whole server stands still for `stall_s` when its request comes. With
     `tls` it has a certificate of the lab's own, which the lab's clients trust.
@@ -61,6 +62,7 @@ class HttpTarget(Target, frozen=True, kw_only=True, tag="http"):
     stall_at: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
     stall_s: ShortSeconds = 1.0
     tls: bool = False
+    on: str | None = None
 
     def __post_init__(self) -> None:
         if str(self.engine) == "aiohttp":
@@ -101,6 +103,8 @@ class HttpServer(HttpTarget, frozen=True, kw_only=True, tag=False):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_listening(self.host, self.allow_remote)
+        if self.on is not None:
+            raise refusal("on-server", on=self.on)
         if self.keep_log and self.workers > 1:
             raise refusal("keep_log", serve=self)
 

@@ -22,13 +22,13 @@ from typing import Any
 
 from labkit.measured.probes import malloc
 from labkit.record import interference
+from labkit.record.interference import high_water_bytes
 from labkit.record.record import Client, Counts, Interference, Server
 from labkit.record.stalls import Watch
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MAX_READINGS = 5
-_HIGH_WATER = re.compile(rb"VmHWM:\s+(\d+) kB")
 _PAGES = re.compile(rb"(Anonymous|Pss_Anon):\s+(\d+) kB")
 
 
@@ -200,8 +200,8 @@ class ProgramReader(ProcessTreeReader):
             self._again_bytes = sum(map(_had_by_others_bytes, self._known)) if several else 0
         elif several:  # one that has just begun may have all of its parent's memory for a moment
             self._most_bytes = max(self._most_bytes, now_bytes or 0)
-        status, now_ns = b"".join(map(_status, self._known)), perf_counter_ns()
-        marks = [1024 * int(kb) for kb in _HIGH_WATER.findall(status)]
+        status, now_ns = b"".join(map(interference.status, self._known)), perf_counter_ns()
+        marks = [1024 * int(kb) for kb in interference.HIGH_WATER.findall(status)]
         self._most_bytes = max(self._most_bytes, *marks, 0)
         if b"State:\tT (stopped)" in status:
             self._stopped_ns = self._stopped_ns or now_ns
@@ -227,19 +227,6 @@ def reader_of(pid: Pids, processes: str = "one") -> ProcessReader | ProcessTreeR
     if isinstance(pid, Sequence):
         return ProcessTreeReader(*pid)
     return ProcessTreeReader(pid) if pid and processes == "many" else ProcessReader(pid)
-
-
-def high_water_bytes(pid: int | str | None = "self") -> int | None:
-    """Return the peak resident memory of a process since it was started."""
-    match = _HIGH_WATER.search(_status(pid))
-    return int(match[1]) * 1024 if match else None
-
-
-def _status(pid: int | str | None) -> bytes:
-    """Return the text of a process's status; empty where it is gone, or cannot be read."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/status").read_bytes()
-    return b""
 
 
 def own_peak_bytes() -> int:
