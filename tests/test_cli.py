@@ -347,12 +347,7 @@ def test_an_export_as_parquet_has_what_the_csv_has(
     assert "pip install 'labkit[parquet]'" in capsys.readouterr().err
 
 
-def commands() -> list[str]:
-    groups = [f"{group} {word}" for group, of in cli.GROUPS.items() for word in of]
-    return [*cli.COMMANDS, *groups]
-
-
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_has_an_example(command: str) -> None:
     done = labkit_here(f"{command} --help")
     assert done.returncode == 0

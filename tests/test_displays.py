@@ -132,13 +132,6 @@ def test_a_run_names_its_workload() -> None:
         assert shown in Run(make_record(settings=settings)).text()
 
 
-def test_only_what_is_asked_for_is_made() -> None:
-    run = Run(make_record())
-
-    assert set(run._repr_mimebundle_(include={"text/plain"})) == {"text/plain"}
-    assert set(run._repr_mimebundle_(exclude={"text/html"})) == {"text/plain"}
-
-
 def evil_record() -> Record:
     trial = {**make_record().trial, "strategy": EVIL}
     return make_record(axes={"strategy": EVIL}, first_errors=[EVIL], trial=trial)

@@ -127,7 +127,8 @@ def test_of_many_arms_the_last_are_drawn_with_names_escaped_and_no_fixed_text_co
 def test_arms_differ_without_their_colours(running: str | None) -> None:
     picture = XML(strips({f"arm {n}": points(5) for n in range(MAX_ARMS)}, running))
 
-    dashes = [one.get("stroke-dasharray") for one in picture if one.tag.endswith("path")]
+    legend = picture.findall("{*}g/{*}path[@stroke-dasharray]")
+    dashes = [one.get("stroke-dasharray") for one in legend]
     assert len(set(dashes)) == MAX_ARMS
     lines = picture.findall(".//{*}g/{*}polyline")
     assert [one.get("stroke-dasharray") for one in lines] == dashes * (len(lines) // MAX_ARMS)

@@ -7,13 +7,14 @@ Exit status: 0, 1 for a run that failed, 2 for bad input, 130 on Ctrl-C.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from labkit.cli import doctor, options, results, servers, studies, terminal, trials
+from labkit.cli import options, terminal, trials
 from labkit.errors import Interrupted, LabError
 from labkit.spec import validation
 
@@ -31,49 +32,31 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-Commands = Mapping[str, Callable[..., Any]]
 # typer raises it for an option that does not exist and the like, and hands on no name for it.
 UsageError: Any = typer.BadParameter.__base__
 
-# In the order in which help lists them.
-COMMANDS: Commands = {
-    "serve": servers.serve,
-    "run": trials.run,
-    "compare": trials.compare,
-    "sweep": trials.sweep,
-    "time": trials.time,
-    "reproduce": studies.reproduce,
-    "profile": trials.profile,
-    "ladder": studies.ladder,
-    "doctor": doctor.doctor,
-    "lab": servers.open_lab,
-}
-GROUPS: Mapping[str, Commands] = {
-    "claims": {"list": studies.list_claims, "check": studies.check},
-    "env": {"list": doctor.list_environments, "build": doctor.build, "remove": doctor.remove},
-    "results": {"list": results.list_records, "show": results.show, "export": results.export},
-}
+# By name, in the order in which help lists them.
+COMMANDS: Mapping[str, Any] = options.TABLES["command"]
 
 
-def _application(name: str, commands: Commands) -> typer.Typer:
-    app = typer.Typer(
-        name=name,
-        help=options.TABLES["about"][name],
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
-    for word, command in commands.items():
-        whole_name = f"{name} {word}".removeprefix("labkit ")
-        epilog = f"Example: {options.TABLES['command'][whole_name]['example']}"
-        whole = options.described(command, whole_name, trials.resumed)
-        app.command(word, cls=Command, epilog=epilog)(whole)
-    return app
+def _application() -> typer.Typer:
+    how: Any = {"no_args_is_help": True, "rich_markup_mode": None}
+    how["pretty_exceptions_enable"] = False
+    about = options.TABLES["about"].items()
+    groups = {group: typer.Typer(name=group, help=says, **how) for group, says in about}
+    for name, row in COMMANDS.items():
+        module, _, function = row["runs"].partition(".")
+        command = getattr(import_module(f"{__name__}.{module}"), function)
+        group, word = f"labkit {name}".split()[-2:]
+        add = groups[group].command(word, cls=Command, epilog=f"Example: {row['example']}")
+        add(options.described(command, name, trials.resumed))
+    whole = groups.pop("labkit")
+    for group, application in groups.items():
+        whole.add_typer(application, name=group)
+    return whole
 
 
-app = _application("labkit", COMMANDS)
-for _group, _commands in GROUPS.items():
-    app.add_typer(_application(_group, _commands), name=_group)
+app = _application()
 
 
 def main() -> None:

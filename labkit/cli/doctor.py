@@ -17,7 +17,6 @@ def doctor(asked: options.Asked) -> None:
 
     The exit status is 1 where something that is found bad has to be mended first.
     """
-    options.check_file("--json", asked.json)
     lines, failed = [], False
     data: Any
     if asked.guards:
@@ -59,7 +58,6 @@ def list_environments(asked: options.Asked) -> None:
     from labkit.launch import pythons  # takes a while
     from labkit.report.html import Table
 
-    options.check_file("--json", asked.json)
     found, where = pythons.listed(), paths.environments()
     shown = [one | {"bytes": f"{one['bytes'] / 1e6:.0f} MB"} for one in found]
     rows = [[*map(str, one.values())] for one in shown]
@@ -76,7 +74,6 @@ def build(asked: options.Asked) -> None:
     """
     from labkit.launch import pythons  # takes a while
 
-    options.check_file("--json", asked.json)
     trial = Trial(python=asked.python, packages=asked.packages or [])
     there = pythons.with_client(trial) if asked.client else pythons.bare(trial)
     terminal.wait(there.build(terminal.note))

@@ -89,7 +89,6 @@ Digests = Mapping[str, str]
 # learner's, of the shipped version; `newer` likewise, with the newer version beside it already.
 # `left out` was deleted by the learner.
 Fate = Literal["copied", "updated", "current", "kept", "beside", "newer", "left out"]
-_WORDS: Mapping[str, Sequence[Fate]] = paths.table("tables.toml")["copied"]
 
 
 class CopyStep(NamedTuple):
@@ -171,18 +170,16 @@ class CopySummary:
     def text(self) -> str:
         """Return a line for each thing that was done, and what the learner may do about it."""
         lines = [f"{'workspace':<12}{self.folder}"]
-        listed = {word: self.paths(*fates) for word, fates in _WORDS.items()}
-        listed["newer"] = [beside(path) for path in self.paths("beside", "newer")]
-        for word, names in listed.items():
+        for word, row in paths.table("tables.toml")["copied"].items():
+            names = self.paths(*row["fates"])
+            if word == "newer":
+                names = [*map(beside, names)]
             more = len(names) - MAX_NAMED
             named = ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
             if names:
                 line = f"{word:<12}{len(names):>3}"
                 lines.append(line if more > MAX_NAMED else f"{line}  {named}")
-            if names and word == "newer":
-                lines.append(f"{'':<17}the newer version of what is yours, beside it")
-            if names and word == "left out":
-                lines.append(f"{'':<17}you deleted that; 'labkit lab --restore' brings it back")
+                lines += [f"{'':<17}{says}" for says in row["says"]]
         return "\n".join(lines)
 
 

@@ -153,6 +153,8 @@ def described(command: Command, name: str, resumed: Command) -> Command:
         beside = [one.name for one in parameters if values[one.name] not in (None, one.default)]
         for one in {*beside} - {*TABLES["beside_resume"]["names"]} if resumes else ():
             raise validation.refusal("resumed-with", name=one)
+        if own.get("json", {}).get("type") != "flag":
+            check_file("--json", values.get("json"))
         for group, (options, make) in groups.items():
             # The plan of a study has its trials.
             asks = [] if group == "trial" and resumes else options

@@ -29,7 +29,6 @@ def list_records(asked: options.Asked) -> None:
     from labkit.record.store import readable
     from labkit.report import tables
 
-    options.check_file("--json", asked.json)
     validation.check("verdict", asked.verdict, Verdict | None)
     rules = {name: getattr(asked, name) for name in ("study", "match", "verdict", "since")}
     given: dict[str, Any] = {name: str(rule) for name, rule in rules.items() if rule is not None}
@@ -62,7 +61,6 @@ def list_records(asked: options.Asked) -> None:
 
 def show(asked: options.Asked) -> None:
     """Show one record whole."""
-    options.check_file("--json", asked.json)
     write_chart = options.chart_writer(asked.chart, asked.metric, of_one=True)
     run = lab.Run(lab.Store().get(asked.record_id))
     write_chart(run)
@@ -79,7 +77,7 @@ def export(asked: options.Asked) -> None:
     from labkit.stats import frames
 
     csv, parquet, json = asked.csv, asked.parquet, asked.json
-    for option, where in (("--csv", csv), ("--parquet", parquet), ("--json", json)):
+    for option, where in (("--csv", csv), ("--parquet", parquet)):
         options.check_file(option, where)
     if parquet is not None and find_spec("pyarrow") is None:
         raise NotInstalled(f"--parquet is {parquet!r}", "pyarrow", "parquet")

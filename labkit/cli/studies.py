@@ -62,7 +62,6 @@ def list_claims(asked: options.Asked) -> None:
     """List the claims and their sources."""
     from labkit.studies import study_file
 
-    options.check_file("--json", asked.json)
     file = study_file.load("claims")
     listed: list[dict[str, Any]] = [
         {

@@ -117,8 +117,6 @@ def perform(
 ) -> None:
     """Wait for what `start` makes of a `reporter`, write the files asked for, show the outcome.
 
-    Refuses a place for `--json` that cannot be written before it starts.
-
     `save` writes files of its own. `stored` says what there is after Ctrl-C. Ends with status 1
     where all of its records failed; a trial that failed is shown by what its record has, and
     replaces an older result at `json` as well.
@@ -126,7 +124,6 @@ def perform(
     from labkit.report.study import Outcome, Run  # takes a while
 
     wanted, json = getattr(asked, "wanted", options.Wanted({})), asked.json
-    options.check_file("--json", json)
     try:
         outcome = wait(start(reporter=reporter()), stored=stored)
     except (TrialFailed, Interrupted) as failure:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from labkit import paths
 from labkit.escaping import brief, escape, visible
-from labkit.lab.progress import Counting, step_label
+from labkit.lab.progress import Reporter, step_label
 from labkit.launch.launcher import Progress
 from labkit.record.record import Record
 from labkit.spec.plan import Step
@@ -34,7 +34,7 @@ _PLOT = re.compile(r"\.plot\(\s*(?:kind\s*=\s*)?[\"'](?P<begun>\w*)$")
 _SMALL = "font-size:0.9em;opacity:0.8"
 
 
-class Notebook(Counting):
+class Notebook(Reporter):
     """A picture under the running cell, updated in place.
 
     It is gone at the end: the result that a cell shows is enough. A cell that shows none keeps
@@ -44,8 +44,8 @@ class Notebook(Counting):
     def __init__(
         self, spot: LiveOutput | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__(clock)
-        self._spot, self._first, self._due = spot or LiveOutput(), clock(), 0.0
+        self._clock, self._spot = clock, spot or LiveOutput()
+        self._first, self._due = clock(), 0.0
         self._arms: dict[str, Points] = {}
         self._lines: list[str] = []
         self._verdicts: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class Notebook(Counting):
 
     def passed(self, line: str) -> None:
         """Count it."""
-        self._done += 1
+        super().passed(line)
         self._lines.append(line)
 
     def interrupted(self, says: str) -> None:
@@ -268,8 +268,7 @@ def strips(arms: Mapping[str, Points], running: str | None = None) -> str:
         lines.append((arms[label], stroke, COLOURS[style]))
         x, y = at % _ACROSS * _WIDTH + _MARGIN, 12 + at // _ACROSS * _LEGEND_HEIGHT
         name = label if len(label) <= MAX_LABEL else f"{label[: MAX_LABEL - 1]}…"
-        at_text = {"right": x + 33, "below": y + 4, "label": escape(name)}
-        parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, **at_text))
+        parts.append(_SVG["legend"].format(x=x, y=y, stroke=stroke, label=escape(name)))
     top = -(-len(labels) // _ACROSS) * _LEGEND_HEIGHT + 6
     for at, panel in enumerate(_SVG["panels"]):
         left, down = at % _ACROSS * _WIDTH, top + at // _ACROSS * _HEIGHT

@@ -28,49 +28,17 @@ BAR = 16
 
 
 class Reporter:
-    """The silent reporter. Subclasses override what they show."""
+    """The silent reporter: it counts the trials that have ended. Subclasses show them."""
+
+    _label, _began, _done, _trials = "", 0.0, 0, 0
+    _clock: Callable[[], float] = staticmethod(time.monotonic)
 
     def begin(self, trials: int) -> None:
-        """Show that so many trials are about to run."""
-
-    def announce(self, line: str) -> None:
-        """Show what comes before the next trial: a study of several, an environment to build."""
-
-    def started(self, step: Step) -> None:
-        """Show that a trial starts."""
-
-    def update(self, progress: Progress) -> None:
-        """Take a reading of the trial that runs: about ten a second."""
-
-    def finished(self, record: Record) -> None:
-        """Show that a trial has ended and its record is stored."""
-
-    def passed(self, line: str) -> None:
-        """Show that a step without a record has ended; `line` is the result in words."""
-
-    def again(self, trials: int) -> None:
-        """Show that so many trials run once more, as the host ran other guests."""
-
-    def interrupted(self, sentence: str) -> None:
-        """Show that the work was stopped before its end, and what of it is stored."""
-
-    def end(self) -> None:
-        """Show that no more will come, whether all trials ran or not."""
-
-
-class Counting(Reporter):
-    """Counts the trials that have ended, and says how far the one that runs is."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._label, self._began = clock, "", clock()
-        self._done = self._trials = 0
-
-    def begin(self, trials: int) -> None:
-        """Start counting."""
+        """Count anew: so many trials are about to run."""
         self._done, self._trials, self._began = 0, trials, self._clock()
 
     def announce(self, line: str) -> None:
-        """Show it in place of an arm."""
+        """Show what comes before the next trial: a study of several, an environment to build."""
         self._show(line)
 
     def started(self, step: Step) -> None:
@@ -79,18 +47,28 @@ class Counting(Reporter):
         self._show("starting")
 
     def update(self, progress: Progress) -> None:
-        """Show how far the trial is, and the time left of all."""
+        """Show how far the trial is, and the time left of all: about ten times a second."""
         share = progress.share
         self._show(f"{describe(progress)}; {self._left(share)}", share)
 
     def finished(self, record: Record) -> None:
-        """Count it."""
+        """Show that a trial has ended and its record is stored."""
         self.passed(record.says)
 
+    def passed(self, line: str) -> None:
+        """Count a trial, or a step without a record; `line` is the result in words."""
+        self._done += 1
+
     def again(self, trials: int) -> None:
-        """Count them too, and show why."""
+        """Count so many trials that run once more, and show why."""
         self._trials += trials
         self.announce(f"{trials:,} runs are made again, as the host ran other guests in them")
+
+    def interrupted(self, sentence: str) -> None:
+        """Show that the work was stopped before its end, and what of it is stored."""
+
+    def end(self) -> None:
+        """Show that no more will come, whether all trials ran or not."""
 
     def _left(self, share: float = 0.0) -> str:
         """Return the time left of all, such as 'about 40 s left', extrapolated from that so far."""
@@ -103,11 +81,10 @@ class Counting(Reporter):
         """Show the status of the trial that runs, of which that share is done."""
 
 
-class Lines(Counting):
+class Lines(Reporter):
     """One line for each finished trial: for logs. `write` puts it there."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
-        super().__init__()
         self._write = write
 
     def announce(self, line: str) -> None:

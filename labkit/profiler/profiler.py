@@ -15,14 +15,8 @@ from typing import Any
 
 import yappi
 
-from labkit.profiler.callgraph import (
-    Call,
-    CallGraph,
-    Clock,
-    Function,
-    ProfileOptions,
-    ProfileResult,
-)
+from labkit.profiler import callgraph
+from labkit.profiler.callgraph import CallGraph, Clock, ProfileOptions, ProfileResult
 from labkit.profiler.slow_callbacks import SlowCallbacks, name_of
 from labkit.spec.validation import refusal
 
@@ -93,13 +87,13 @@ class Profiler:
             code = yappi._fn_descriptor_dict.get(stat.full_name)
             in_python = isinstance(code, CodeType)
             functions.append(
-                Function(
+                callgraph.Function(
                     name=name_of(code) if in_python else _name_in_c(stat),
                     file=stat.module if in_python else "",
                     line=stat.lineno,
                     coroutine=in_python and bool(code.co_flags & _COROUTINE),
                     called=tuple(
-                        Call(callee=index_of[one.index], **_times(one))
+                        callgraph.Call(callee=index_of[one.index], **_times(one))
                         for one in children
                         if one.index in index_of
                     ),

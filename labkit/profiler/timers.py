@@ -114,19 +114,12 @@ class Timers:
         rows = []
         for name in sorted(self._counts, key=lambda name: -self._total_s[name]):
             counts, total_s, max_s = self._counts[name], self._total_s[name], self._max_s[name]
-            count = sum(counts.values())
-            rows.append(
-                {
-                    "name": name,
-                    "count": count,
-                    "total_s": total_s,
-                    "mean_s": total_s / count,
-                    # A bucket's middle may lie above the longest time in it.
-                    "p50_s": min((histogram.percentile(counts, 0.5) or 0) / 1e9, max_s),
-                    "p99_s": min((histogram.percentile(counts, 0.99) or 0) / 1e9, max_s),
-                    "max_s": max_s,
-                }
-            )
+            row = {"name": name, "count": counts.total(), "total_s": total_s}
+            row["mean_s"] = total_s / counts.total()
+            for percentile, share in (("p50_s", 0.5), ("p99_s", 0.99)):
+                # A bucket's middle may lie above the longest time in it.
+                row[percentile] = min((histogram.percentile(counts, share) or 0) / 1e9, max_s)
+            rows.append({**row, "max_s": max_s})
         return rows
 
     def report(self) -> str:

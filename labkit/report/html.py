@@ -48,10 +48,8 @@ class Shown:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        kinds = {"text/html": self.html, "text/plain": self.__repr__}
-        wanted = {*(include or kinds)}.difference(exclude or ())
-        return {kind: show() for kind, show in kinds.items() if kind in wanted}
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
