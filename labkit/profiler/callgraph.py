@@ -26,25 +26,27 @@ MAX_DEPTH = 14
 _INSTALLED = re.compile(r".*/(?:site-packages|python3\.\d+|dist-packages)/")
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A function's calls of one other: the callee's index in the graph, and what it took there."""
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """How often something was called, and what it took."""
 
-    callee: int
     calls: int
     total_s: float
     self_s: float
 
 
-class Function(msgspec.Struct, frozen=True, kw_only=True):
+class Call(Times, frozen=True, kw_only=True):
+    """A function's calls of one other: the callee's index in the graph, and what it took there."""
+
+    callee: int
+
+
+class Function(Times, frozen=True, kw_only=True):
     """A function or coroutine, by the qualified name of its code; `file` is empty for one in C."""
 
     name: str
     file: str
     line: int
     coroutine: bool
-    calls: int
-    total_s: float
-    self_s: float
     called: tuple[Call, ...] = ()
 
     @property
@@ -59,7 +61,7 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
         return f"{short}:{self.line}"
 
 
-Timed = TypeVar("Timed", Call, Function)
+Timed = TypeVar("Timed", bound=Times)
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,9 +89,8 @@ class Timers:
     """Named timers and their report: `async with timers("fetch")`, then `timers.report()`."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, Counter[int]] = {}
-        self._total_s: dict[str, float] = {}
-        self._max_s: dict[str, float] = {}
+        # By name: how often each bucket of the histogram, the sum and the maximum in seconds.
+        self._timed: dict[str, tuple[Counter[int], float, float]] = {}
 
     def __call__(self, name: str) -> Timing:
         """Return a timer of that name, for one block or as a decorator. Raises `BadInput`."""
@@ -101,10 +100,9 @@ class Timers:
 
     def add(self, name: str, seconds: float) -> None:
         """Add one timing that was taken elsewhere."""
-        counts = self._counts.setdefault(name, Counter())
+        counts, total_s, max_s = self._timed.get(name, (Counter(), 0.0, 0.0))
         counts[histogram.index(max(round(seconds * 1e9), 0))] += 1
-        self._total_s[name] = self._total_s.get(name, 0.0) + seconds
-        self._max_s[name] = max(self._max_s.get(name, 0.0), seconds)
+        self._timed[name] = counts, total_s + seconds, max(max_s, seconds)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return count, total, mean, p50, p99 and max of each name in seconds, largest total first.
@@ -112,19 +110,18 @@ class Timers:
         `pandas.DataFrame(timers.rows())` is a table of them.
         """
         rows = []
-        for name in sorted(self._counts, key=lambda name: -self._total_s[name]):
-            counts, total_s, max_s = self._counts[name], self._total_s[name], self._max_s[name]
+        for name, (counts, total_s, max_s) in self._timed.items():
             row = {"name": name, "count": counts.total(), "total_s": total_s}
             row["mean_s"] = total_s / counts.total()
             for percentile, share in (("p50_s", 0.5), ("p99_s", 0.99)):
                 # A bucket's middle may lie above the longest time in it.
                 row[percentile] = min((histogram.percentile(counts, share) or 0) / 1e9, max_s)
             rows.append({**row, "max_s": max_s})
-        return rows
+        return sorted(rows, key=lambda row: -row["total_s"])
 
     def report(self) -> str:
         """Return the rows as a table of text."""
-        if not self._counts:
+        if not self._timed:
             return "Nothing was timed."
         lines = [("name", "count", "total (s)", *(f"{name} (ms)" for name in _MS))]
         for row in self.rows():

@@ -41,6 +41,7 @@ from labkit.spec.trial import Trial
 
 T = TypeVar("T")
 NOTHING = "Nothing was measured yet: press Run."
+UNKNOWN = "# A field is wrong: the reason stands below it.\n"
 STYLE = f"<style>{Path(__file__).with_name('style.css').read_text(encoding='utf-8')}</style>"
 # A page that came by plain HTTP from another host has no other way to the clipboard.
 COPY = paths.table("options.toml")["panel"]["copy"]
@@ -124,13 +125,12 @@ class Watching(Notebook):
 
     def started(self, step: Step) -> None:
         """Name the arm by the settings that differ from the first one's, of any press."""
-        trial, version = step.trial, 1
-        if trial.function is not None:
-            versions = self._codes.setdefault(trial.strategy, [])
-            code = code_of(trial.function)
-            if code not in versions:
-                versions.append(code)
-            version = versions.index(code) + 1
+        trial = step.trial
+        versions = self._codes.setdefault(named(trial), [])
+        code = code_of(trial.function)
+        if code not in versions:
+            versions.append(code)
+        version = versions.index(code) + 1
         label = f"{named(trial)}{f', version {version}' if version > 1 else ''}"
         arm = {one.name: one.value for one in settings_of(trial) if one.name != "url"}
         arm |= {"target": trial.url or trial.target.kind, "transport": trial.transport.kind}
@@ -232,9 +232,7 @@ class Bench:
     @property
     def code(self) -> str:
         """Return the Python that does what Run would do; a comment where a field is wrong."""
-        if self._request is None:
-            return "# A field is wrong: the reason stands below it.\n"
-        return self._request.code
+        return self._request.code if self._request is not None else UNKNOWN
 
     @property
     def is_running(self) -> bool:
