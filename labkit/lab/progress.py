@@ -52,11 +52,11 @@ class Reporter:
         self._show(f"{describe(progress)}; {self._left(share)}", share)
 
     def finished(self, record: Record) -> None:
-        """Show that a trial has ended and its record is stored."""
-        self.passed(record.says)
+        """Count a trial that has ended and whose record is stored."""
+        self._done += 1
 
     def passed(self, line: str) -> None:
-        """Count a trial, or a step without a record; `line` is the result in words."""
+        """Count a step without a record; `line` is the result in words."""
         self._done += 1
 
     def again(self, trials: int) -> None:
@@ -90,6 +90,10 @@ class Lines(Reporter):
     def announce(self, line: str) -> None:
         """Write it."""
         self._write(f"{visible(line, lines=False)}\n")
+
+    def finished(self, record: Record) -> None:
+        """Write what the record says."""
+        self.passed(record.says)
 
     def passed(self, line: str) -> None:
         """Write the line."""
