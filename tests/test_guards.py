@@ -86,12 +86,41 @@ def schedule(sent: Sequence[int] = (), due: int = 100, **changes: Any) -> dict[s
     return {"arrivals": found, "stages": stages}
 
 
+def together(
+    sent: Sequence[int] = (1, 1),
+    took_s: Sequence[float | None] = (1.0, 1.0),
+    cpu: Sequence[float] = (1.0, 1.0),
+    waited: Sequence[float | None] = (None, None),
+    lost: str | None = None,
+    **whole: Any,
+) -> dict[str, Any]:
+    """Clients that sent so many, took so long, used and waited so many percent; one may be lost."""
+    found = []
+    for n, wall_s, percent, late in zip(sent, took_s, cpu, waited, strict=True):
+        used = {"client.cpu_percent": percent, "client.waited_percent": late}
+        known = {"wall_s": wall_s, "client": make_record(**used).client}
+        found.append(records.OneClient(counts=Counts(planned=n, sent=n, ok=n), **known))
+    found[0] = msgspec.structs.replace(found[0], lost=lost)
+    return {"clients": found, "wall_s": 9.0} | whole
+
+
 # Notes
 
 DATABASE = {"target": "postgres"}
 MADE = {
     one.__name__: one
-    for one in (counts, unsent, cpu, lag, disturbed, waiting, stalled, in_flight, schedule)
+    for one in (
+        counts,
+        unsent,
+        cpu,
+        lag,
+        disturbed,
+        waiting,
+        stalled,
+        in_flight,
+        schedule,
+        together,
+    )
 }
 
 
@@ -229,6 +258,10 @@ def test_the_other_side_may_have_set_the_rate(kind: str) -> None:
         assert guards.other_side_is_bottleneck(record) == other
         assert guards.compared(record) == compared
     assert guards.compared(make_record(trial={})) == "client"
+    changes = {"server.cpu_percent": 95.0, "client.cpu_percent": 50.0}
+    full = make_record(**together(cpu=[50.0, 99.0]), **changes)
+    assert not guards.other_side_is_bottleneck(full)
+    assert guards.other_side_is_bottleneck(msgspec.structs.replace(full, clients=[]))
 
 
 # Codes and the verdict
