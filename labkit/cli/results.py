@@ -40,23 +40,22 @@ def list_records(asked: options.Asked) -> None:
         raise validation.refusal("page", page=page, pages=pages, last=last)
     names = index.select("name", last=page * last, **given)[::-1][(page - 1) * last :]
     shown = list(readable(store.scan(names)))
-    words = "".join(f"--{name} {shlex.quote(rule)} " for name, rule in given.items())
-    text = f"No record in {store.folder} "
-    text += f"has {words}" if given else "yet; 'labkit run' makes one."
+    words = "".join(f" --{name} {shlex.quote(rule)}" for name, rule in given.items())
+    text = f"No record in {store.folder}{f' has{words}' if given else ''}; 'labkit run' makes one."
     if shown:
-        more = f"; the next: labkit results list {words}--last {last} --page {page + 1}"
+        more = f"; the next: labkit results list{words} --last {last} --page {page + 1}"
         text = f"{tables.of_records(shown).text()}\n\n{len(shown)} of {number:,} records in "
-        text += f"{store.folder}, newest first{more if page < pages else ''}; "
-        text += "'labkit results show ID'"
+        text += f"{store.folder}, newest first{more * (page < pages)}; 'labkit results show ID'"
     plans = {*store.plans.ids()} & {*(one.study or "" for one in shown), *store.plans.ids()[-1:]}
-    found = [find(store, one).unfinished(store.of_study(one)) for one in sorted(plans)]
+    ran = {one: store.scan(index.select("name", study=one)) for one in sorted(plans)}
+    found = [find(store, one).unfinished([*readable(ran[one])]) for one in ran]
     text = "\n".join([text, *(left := [*filter(None, found)])])
     listed: list[dict[str, Any]] = [
         {name: getattr(one, name) for name in LISTED} | {"strategy": one.ran} for one in shown
     ]
     listed += [{"id": one.id, "damaged": one.why} for one in index.damaged]
-    pages_of = {"of": number, "page": page, "pages": pages, "unfinished": left}
-    terminal.show(text, asked.json, {"records": listed, **pages_of})
+    about = {"of": number, "page": page, "pages": pages, "unfinished": left}
+    terminal.show(text, asked.json, {"records": listed} | about)
 
 
 def show(asked: options.Asked) -> None:

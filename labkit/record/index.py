@@ -50,9 +50,8 @@ SETTLED_NS = 2 * 10**9
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (stamp PRIMARY KEY, name, study, verdict, started_at, words);
 CREATE TABLE IF NOT EXISTS wide.rows (id INTEGER PRIMARY KEY, described, figures)"""
-_RULES = {"study": "study = ?", "verdict": "verdict = ?"}
-_RULES |= {"since": "datetime(started_at) >= datetime(?)"}
-_RULES |= {"match": "instr(lower(words), lower(?))"}
+_RULES = {"study": "study = ?", "since": "datetime(started_at) >= datetime(?)"}
+_RULES |= {"verdict": "verdict = ?", "match": "instr(lower(words), lower(?))"}
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
 _OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
 # What describes each record, before its axes.
