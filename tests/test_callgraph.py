@@ -118,16 +118,3 @@ def test_pstat_is_what_pstats_reads(tmp_path: Path) -> None:
     stats.print_callees("request")
     assert stats.total_tt == pytest.approx(sum(one.self_s for one in GRAPH.functions))  # type: ignore[attr-defined]
     assert "shared.py:7(shared)" in out.getvalue()
-
-
-def test_callgrind_holds_own_times_and_calls() -> None:
-    lines = profiles.callgrind(GRAPH).splitlines()
-    assert "events: wall_us" in lines
-    at = lines.index("fn=request")
-    assert lines[at + 1] == "7 3000000"
-    assert lines[at + 2 : at + 6] == [
-        "cfl=/x/site-packages/shared.py",
-        "cfn=shared",
-        "calls=1 7",
-        "7 3000000",
-    ]

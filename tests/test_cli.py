@@ -154,7 +154,7 @@ def test_profile_says_where_the_time_went_and_stores_no_record(store: Path, tmp_
     assert "this is no measurement" in done.stdout
     assert not list(store.glob("*.json"))
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["profile.callgrind", "profile.pstat", "profile.svg"]
+    assert names == ["profile.pstat", "profile.svg"]
     found = json.loads(result.read_text())
     assert (found["profiled"], found["clock"], found["counts"]["ok"]) == (True, "cpu", 60)
     assert {"function", "kind", "calls", "self_s", "total_s"} <= set(found["functions"][0])

@@ -440,20 +440,3 @@ def test_command_copies_where_a_learner_expects_it(tmp_path: Path) -> None:
     assert again.stdout.startswith(f"workspace   {made}\nunchanged ")
     assert read_all(made)["index.md"].decode() == index_page(notebooks.read_all(NOTEBOOKS))
     assert [path.name for path in tmp_path.iterdir()] == ["labkit-workspace"]
-
-
-@pytest.mark.parametrize(
-    ("folder", "checkout", "says"),
-    [
-        (Path("x"), True, "workspace is 'x': --edit opens the notebooks of the checkout"),
-        (None, False, "edit is True: labkit is installed and no checkout"),
-    ],
-)
-def test_edit_is_for_a_checkout_alone(
-    folder: Path | None, checkout: bool, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert servers.checkout_notebooks(None) == NOTEBOOKS
-    monkeypatch.setattr(paths, "in_checkout", lambda: checkout)
-
-    with pytest.raises(BadInput, match=says):
-        servers.checkout_notebooks(folder)

@@ -19,9 +19,8 @@ import msgspec
 from labkit import paths
 from labkit.cli import terminal
 from labkit.cli.options import TABLES, Asked
-from labkit.errors import BadInput, NotInstalled
+from labkit.errors import NotInstalled
 from labkit.spec.targets import HttpServer
-from labkit.spec.validation import refusal
 
 
 def serve(asked: Asked) -> None:
@@ -46,30 +45,17 @@ def open_lab(asked: Asked) -> None:
     """
     if not asked.copy_only and find_spec("jupyterlab") is None:
         raise NotInstalled("labkit lab", "jupyterlab", "lab")
-    if asked.edit:
-        folder, page = checkout_notebooks(asked.workspace), "00_start_here.ipynb"
-    else:
-        from labkit.cli import notebooks as copies  # takes a while
+    from labkit.cli import notebooks  # takes a while
 
-        # That which the current folder is in, else one to be made below that folder.
-        folder = asked.workspace or paths.workspace() or Path("labkit-workspace")
-        done = copies.prepare(folder, restore=asked.restore)
-        folder, page = done.folder, copies.INDEX
-        terminal.say(done.text())
+    # That which the current folder is in, else one to be made below that folder.
+    folder = asked.workspace or paths.workspace() or Path("labkit-workspace")
+    done = notebooks.prepare(folder, restore=asked.restore)
+    terminal.say(done.text())
     if not asked.copy_only:
-        how = {"browser": asked.browser, "port": asked.port}
-        start = jupyter_start(folder, os.environ, page=page, **how)
+        how = {"page": notebooks.INDEX, "browser": asked.browser, "port": asked.port}
+        start = jupyter_start(done.folder, os.environ, **how)
         sys.stdout.flush()
         os.execve(sys.executable, *start)  # noqa: S606  # our own interpreter
-
-
-def checkout_notebooks(named: Path | None) -> Path:
-    """Return the folder of the notebooks in a checkout; raise `BadInput` where this is none."""
-    if named is not None:
-        raise refusal("edit", named=str(named))
-    if not paths.in_checkout():
-        raise BadInput("edit is True: labkit is installed and no checkout; leave --edit out")
-    return paths.notebooks()
 
 
 def jupyter_start(

@@ -125,7 +125,6 @@ def profile(asked: options.Asked) -> None:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             found.save(out / "profile.pstat")
-            found.save(out / "profile.callgrind")
             found.plot().save(out / "profile.svg")
         write_chart(found)
 

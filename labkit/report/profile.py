@@ -24,7 +24,6 @@ from labkit.spec import validation
 COLUMNS = {"self": "self_s", "total": "total_s", "calls": "calls", "mean": "mean_s"}
 ROWS = 15
 Rows = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-SUFFIXES = (".pstat", ".callgrind")
 
 
 class Profile(Shown):
@@ -123,14 +122,11 @@ class Profile(Shown):
         return charts.flame(self.graph, self.title or "where the time went")
 
     def save(self, path: str | Path) -> Path:
-        """Write a file for another viewer: `.pstat` or `.callgrind`. Raises `BadInput`."""
+        """Write the `.pstat` file that other viewers read. Raises `BadInput`."""
         path = Path(path)
-        if path.suffix not in SUFFIXES or not path.absolute().parent.is_dir():
+        if path.suffix != ".pstat" or not path.absolute().parent.is_dir():
             raise validation.refusal("profile", path=str(path))
-        if path.suffix == ".pstat":
-            path.write_bytes(pstat(self.graph))
-        else:
-            path.write_text(callgrind(self.graph), encoding="utf-8")
+        path.write_bytes(pstat(self.graph))
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -175,17 +171,3 @@ def pstat(graph: CallGraph) -> bytes:
             for key, one in zip(keys, graph.functions, strict=True)
         }
     )
-
-
-def callgrind(graph: CallGraph) -> str:
-    """Return what KCachegrind and QCachegrind read; times in whole microseconds."""
-    lines = ["version: 1", "creator: labkit", "positions: line", f"events: {graph.clock}_us"]
-    for function in graph.functions:
-        lines += ["", f"fl={function.file or '~'}", f"fn={function.name}"]
-        lines += [f"{function.line} {round(function.self_s * 1e6)}"]
-        for call in function.called:
-            callee = graph.functions[call.callee]
-            lines += [f"cfl={callee.file or '~'}", f"cfn={callee.name}"]
-            lines += [f"calls={call.calls} {callee.line}"]
-            lines += [f"{function.line} {round(call.total_s * 1e6)}"]
-    return "\n".join(lines) + "\n"
