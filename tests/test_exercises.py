@@ -36,8 +36,10 @@ from nbstripout import strip_output
 import labkit as lab
 import wrong_answers
 from answers import grading, sandbox, schedules
-from labkit.notebook.exercises import Wrong, names
+from answers.register import Wrong
+from labkit.notebook.exercises import register
 
+NAMES = register().names()
 RUN = lab.Run(make_record(settings={"requests": 300, "limit": 7}, server=None))
 WRONG = [
     *wrong_answers.every(),
@@ -122,7 +124,7 @@ def test_notebook_has_two_to_four_exercises_with_two_hints_each(path: Path) -> N
 def test_each_check_belongs_to_one_solution() -> None:
     solved = [making.checked_in(source)[0] for path in SOURCES for source in solutions(path)]
 
-    assert solved == list(names())
+    assert solved == NAMES
 
 
 def stored(path: Path) -> dict[str, dict[str, str]]:
@@ -248,7 +250,7 @@ def test_a_wrong_answer_is_told_what_is_wrong(exercise: str, answer: Any, says: 
 
 
 def test_each_exercise_is_tried_with_wrong_answers() -> None:
-    assert {exercise for exercise, _, _ in WRONG} == set(names())
+    assert {exercise for exercise, _, _ in WRONG} == {*NAMES}
 
 
 @for_each_notebook
@@ -302,7 +304,7 @@ ANSWERS = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(exercise=st.sampled_from(names()), answer=ANSWERS)
+@given(exercise=st.sampled_from(NAMES), answer=ANSWERS)
 def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
     checked = lab.check(exercise, answer)
 
@@ -313,7 +315,7 @@ def test_no_answer_makes_a_check_raise(exercise: str, answer: Any) -> None:
 def test_no_coroutine_is_left_unawaited_and_an_answer_that_raises_is_only_wrong() -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        for exercise in names():
+        for exercise in NAMES:
             assert not lab.check(exercise, awaits_wrongly), exercise
             assert not lab.check(exercise, Hostile()), exercise
         gc.collect()  # once: it takes longer than all the answers

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading
+from .register import Wrong, exercise
 
 SMALL, LARGE = (10_000, 40.0), (100_000, 220.0)
 """What the task gives: requests, and megabytes of growth."""

@@ -8,9 +8,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 LOOKUPS, CALLERS, BATCH, BATCH_DELAY_S = 6_000, 30, 50, 0.01
 ARRIVED = ((2, "A"), (1, "B"), (2, "C"), (1, "D"), (0, "E"), (1, "F"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 PLAIN_BYTES, PACKED_BYTES, CPU_S = 100_000, 20_000, 0.002
 BODY_BYTES = 13_015

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading
+from .register import Wrong, exercise
 
 REQUESTS, LIMIT, CONNECT_S, ANSWER_S = 1_000, 20, 0.03, 0.01
 CAUSES = ("pool", "session", "loop", "server")

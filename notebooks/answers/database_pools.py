@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading
+from .register import Wrong, exercise
 
 RATE, QUERIES_S, THINKING_S = 300, (0.005, 0.010), 0.025
 CAUSES = ("small pool", "no pool", "full server", "slow query")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 SHARE, TIMES = 0.3, 3.0
 LINES = range(1, 10)

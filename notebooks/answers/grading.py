@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from labkit.notebook.exercises import Wrong
+from .register import Wrong
 
 if TYPE_CHECKING:
     from labkit.record.record import Record

@@ -7,9 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 # Of two clients the requests and the latency of each of them, in milliseconds.
 PARTS_MS = ((900, 10.0), (100, 410.0))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 RATE, REQUESTS, STALL_S, SHARE = 200, 10_000, 4.0, 0.05
 CHANCE = 0.01

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading, sandbox
+from .register import Wrong, exercise
 
 DELAYS_S, CONNECTIONS = (0.1, 0.5, 0.2, 0.0, 0.1, 0.1), 2
 IN_FLIGHT, DEPTH, DELAY_S = 96, 12, 0.004

@@ -19,9 +19,8 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from labkit.notebook.exercises import Wrong
-
 from .grading import shown
+from .register import Wrong
 
 FREE_TURNS = 50
 """Turns that take no time: enough for all that can happen at one moment. Later ones take some."""

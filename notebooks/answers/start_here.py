@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise
 from labkit.spec import delays
 
 from . import grading, schedules
+from .register import Wrong, exercise
 
 WAITS_S, SLOTS = (3.0, 1.0, 2.0, 2.0, 1.0, 3.0), 2
 FLOOR_S, MAX_REQUESTS = 2.0, 40

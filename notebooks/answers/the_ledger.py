@@ -6,12 +6,12 @@ import math
 import re
 
 import labkit as lab
-from labkit.notebook.exercises import Wrong, exercise
 from labkit.studies import study_file
 from labkit.studies.parts import Check
 from labkit.studies.study_file import StudyFile
 
 from . import grading
+from .register import Wrong, exercise
 
 STATUSES = ("holds", "refuted", "inconclusive")
 FOUND: tuple[tuple[tuple[float, float] | None, tuple[float, float]], ...] = (

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading
+from .register import Wrong, exercise
 
 PUBLISHED_US, THEN_US, TODAY_US = 550.0, 220.0, 110.0
 START_S, REQUEST_US, START_SHARE = 0.4, 200.0, 0.01

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labkit.notebook.exercises import Wrong, exercise
-
 from . import grading
+from .register import Wrong, exercise
 
 REQUESTS, LIMIT, ANSWER_S, CPU_S = 1_000, 20, 0.008, (0.25e-3, 1e-3)
 MIN_REQUESTS, MAX_LIMIT = 50, 10

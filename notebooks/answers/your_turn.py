@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import labkit as lab
-from labkit.notebook.exercises import Wrong, exercise
 from labkit.spec import delays
 
 from . import grading, schedules
+from .register import Wrong, exercise
 
 CODES = (
     "over-limit",
