@@ -7,6 +7,7 @@ stored as it came, and escaped where it leaves the lab, and nowhere before.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 # What a spreadsheet takes for the beginning of a formula, in either width.
@@ -46,12 +47,7 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     shown = visible(value, lines=False)
-    return f"'{shown}" if _FORMULA.match(value) and not _is_number(value) else shown
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    with suppress(ValueError):  # a number, such as -1, is no formula
+        float(value)
+        return shown
+    return f"'{shown}" if _FORMULA.match(value) else shown

@@ -27,7 +27,7 @@ from labkit.launch.preflight import Ready
 from labkit.launch.process import GRACE_S
 from labkit.launch.servers import Served
 from labkit.profiler.callgraph import ProfileOptions, ProfileResult
-from labkit.record import merging
+from labkit.record import interference, merging
 from labkit.record.record import Counts, Measurement, Note, Record
 from labkit.spec import variables
 from labkit.spec.delays import Share
@@ -392,7 +392,5 @@ class _Run:
 
 def _percent(before: dict[str, Any], now: dict[str, Any], column: str) -> float | None:
     """Return the CPU between two lines, in percent of one core; nothing is known of the first."""
-    used, had = now[column], before.get(column)
-    if used is None or had is None or now["t_s"] <= before["t_s"]:
-        return None
-    return round(100 * float(used - had) / float(now["t_s"] - before["t_s"]), 1)
+    wall_s = now["t_s"] - before.get("t_s", now["t_s"])
+    return interference.percent(before.get(column), now[column], wall_s)

@@ -34,7 +34,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,7 @@ from labkit.record.record import Record
 MAX_UNINDEXED = 64
 # Age from which on a later change to a file shows in its times, whatever the file system's clock.
 SETTLED_NS = 2 * 10**9
-# In the order of their stamps records are in that of their names. What frames show is apart.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS records (stamp PRIMARY KEY, name, study, verdict, started_at, words);
-CREATE TABLE IF NOT EXISTS wide.rows (id INTEGER PRIMARY KEY, described, figures)"""
-_RULES = {"study": "study = ?", "since": "datetime(started_at) >= datetime(?)"}
-_RULES |= {"verdict": "verdict = ?", "match": "instr(lower(words), lower(?))"}
+_MADE, _RULES = itemgetter("made", "rules")(paths.table("tables.toml")["index"])
 _OF_RECORD = ("id", "started_at", "study", "experiment", "repeat", "order", "verdict")
 _OF_TRIAL: Mapping[str, str] = paths.table("tables.toml")["described"]
 # What describes each record, before its axes.
@@ -173,7 +168,7 @@ class Index:
                     break
             for name, image in images.items():
                 self._rows.deserialize(image, name=name)  # the SQLite of some Pythons cannot
-        self._rows.executescript(_TABLES)
+        self._rows.executescript(_MADE)
 
     def image(self) -> bytes:
         """Return the bytes of its file."""

@@ -52,6 +52,15 @@ def between(
     return Interference(**grown, stolen_percent=share, core_shared=core_shared)
 
 
+def percent(
+    before_s: float | None, after_s: float | None, wall_s: float, digits: int = 1
+) -> float | None:
+    """Return in percent of this time by how much a counter of seconds grew; None: unknown."""
+    if before_s is None or after_s is None or wall_s <= 0:
+        return None
+    return round(100 * (after_s - before_s) / wall_s, digits)
+
+
 def cpu_s(pid: int | None) -> float | None:
     """Read the CPU seconds of all threads of a process, also of those that have ended.
 

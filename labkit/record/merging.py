@@ -74,11 +74,8 @@ def merged(parts: Iterable[Part], *, scheduled: bool = False) -> Measurement:
 
     With `scheduled`, a schedule decides when each sends first: their starts show the skew then.
     """
-    lines, whole, sums = (
-        list[_Line](),
-        list[Part](),
-        defaultdict[str, dict[int, int]](lambda: defaultdict(int)),
-    )
+    lines, whole = list[_Line](), list[Part]()
+    sums = defaultdict[str, dict[int, int]](lambda: defaultdict(int))
     for part in parts:
         for name, counted in part.measured.histograms.items():
             total = sums[name]

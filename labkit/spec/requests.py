@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta
 
-from labkit.errors import BadInput, LabError
+from labkit.errors import BadInput
 from labkit.spec.delays import uniform
 from labkit.spec.validation import Part, check, refusal
 
@@ -61,7 +61,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         check("method", self.method, Method)
         check("weight", self.weight, Weight)
         if not _PATH.fullmatch(self.path):
-            raise _bad_path(self.path)
+            raise refusal("path", role="", path=self.path)
         for name, value in self.headers.items():
             # A value may be a password: it is not repeated.
             if not _TOKEN.fullmatch(name) or not (value.isascii() and value.isprintable()):
@@ -124,7 +124,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
         if self.order != "listed" and self.requests_from is None:
             raise refusal("order", order=self.order)
         if self.path is not None and not self.path.startswith("/"):
-            raise _bad_path(self.path, "workload.")
+            raise refusal("path", role=f"{self.role}.", path=self.path)
         statuses(self.ok_status)
         row = None if self.requests_from is None else defaultdict[str, str](lambda: "0")
         try:
@@ -141,10 +141,6 @@ class RequestSettings(Part, frozen=True, kw_only=True):
     def is_usual(self) -> bool:
         """Return whether it is a GET of a path, and no more than that decides its answer."""
         return self.sent_as == "GET" and self.requests_from is None and self.params is None
-
-
-def _bad_path(path: str, role: str = "") -> LabError:
-    return refusal("path", role=role, path=path)
 
 
 def request_of(

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from labkit import paths
 from labkit.errors import BadInput
 from labkit.spec import delays
 from labkit.spec.parts import KINDS, Switches, Workload
@@ -21,13 +22,6 @@ from labkit.spec.trial import Trial
 from labkit.spec.validation import Part, allowed, types_of
 
 __all__ = ["Trial", "checked"]
-
-# The unit of settings by their names.
-_UNITS = {
-    r".*_s|.*timeout|ttl_dns_cache|seconds": "seconds",
-    r".*_bytes|client_max_size|read_bufsize": "bytes",
-    "rate": "requests a second",
-}
 
 
 def checked(trial: Any) -> Trial:
@@ -64,12 +58,11 @@ def listed() -> Iterator[tuple[str, str, Any, str]]:
 def document() -> str:
     """Return the settings as the lines of a docstring, by the part that has them."""
     lines, before = ["Settings, with their defaults in brackets:"], ""
+    units = paths.table("tables.toml")["units_of_settings"]
     for place, name, usual, what in listed():
-        unit = next(
-            (f", in {unit}" for rule, unit in _UNITS.items() if re.fullmatch(rule, name)), ""
-        )
+        unit = next((unit for unit, rule in units.items() if re.fullmatch(rule, name)), "")
         lines += [] if place == before else ["", f"{place}:"]
-        lines.append(f"  {name}: {what}{unit} [{usual!r}]")
+        lines.append(f"  {name}: {what}{unit and f', in {unit}'} [{usual!r}]")
         before = place
     return "\n".join(lines)
 

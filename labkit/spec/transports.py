@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from labkit.errors import LabError
 from labkit.spec.validation import Connections, Part, Seconds, ShortSeconds, by_kind, refusal
 
 MaxBodyBytes = Annotated[int, Meta(ge=0, le=1 << 40)] | None
@@ -19,19 +18,24 @@ class Transport(Part, frozen=True, kw_only=True, tag_field="kind"):
     """How one call is made."""
 
     role: ClassVar[str] = "transport"
+    # The settings that limit its connections (0: they are not) and what each has on its way; and
+    # the modes in which requests wait inside for a connection: "" where there are no modes.
+    limited_by: ClassVar[str] = ""
+    shared_by: ClassVar[str] = ""
+    queueing: ClassVar[tuple[str, ...]] = ()
 
     @property
     def queues(self) -> bool:
         """Return True if requests are meant to wait inside for a connection, as in a pool."""
-        return False
+        return getattr(self, "mode", "") in self.queueing
 
     def connections_at(self, in_flight: int) -> int:
-        """Return how many connections serve so many requests in flight."""
-        return in_flight
+        """Return how many connections serve so many requests in flight: one each, up to a limit."""
+        return min(in_flight, getattr(self, self.limited_by, 0) or in_flight)
 
     def sent_at(self, in_flight: int) -> int:
         """Return how many of them are really sent; the rest wait inside the transport."""
-        return self.connections_at(in_flight)
+        return min(in_flight, self.connections_at(in_flight) * getattr(self, self.shared_by, 1))
 
 
 class LibraryTransport(Transport, frozen=True, kw_only=True):
@@ -44,15 +48,13 @@ class LibraryTransport(Transport, frozen=True, kw_only=True):
     are followed, and not what is usual with a library (requests follows them, httpx does not).
     """
 
+    limited_by = "limit"
+
     limit: Connections = 0
     timeout_s: Seconds | None = 300.0
     max_body_bytes: MaxBodyBytes = 1 << 26
     ca: str | None = None
     verify: bool = True
-
-    def connections_at(self, in_flight: int) -> int:
-        """Apply the limit."""
-        return min(in_flight, self.limit or in_flight)
 
 
 class AiohttpTransport(LibraryTransport, frozen=True, kw_only=True, tag="aiohttp"):
@@ -106,13 +108,11 @@ class OwnTransport(Transport, frozen=True, kw_only=True):
     `connections=0` is as many as the workload needs. A timeout ends up to an eighth of it late.
     """
 
+    limited_by = "connections"
+
     connections: Connections = 0
     timeout_s: Seconds | None = 300.0
     connect_timeout_s: Seconds | None = 30.0
-
-    def connections_at(self, in_flight: int) -> int:
-        """Count one for each request, up to the limit."""
-        return min(in_flight, self.connections or in_flight)
 
 
 class OwnHttpTransport(OwnTransport, frozen=True, kw_only=True):
@@ -133,15 +133,13 @@ class WireTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="wire"):
     `depth` is how many requests may be on their way on one connection; 1 is no pipelining.
     """
 
+    shared_by = "depth"
+
     depth: Annotated[int, Meta(ge=1, le=1_024)] = 1
 
     def connections_at(self, in_flight: int) -> int:
         """Count one for each `depth` requests."""
         return super().connections_at(-(-in_flight // self.depth))
-
-    def sent_at(self, in_flight: int) -> int:
-        """Count as many on each connection as `depth` allows."""
-        return min(in_flight, self.connections_at(in_flight) * self.depth)
 
 
 class StreamsTransport(OwnHttpTransport, frozen=True, kw_only=True, tag="streams"):
@@ -169,12 +167,12 @@ class NiquestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="niques
 
 
 class RequestsTransport(LibraryTransport, frozen=True, kw_only=True, tag="requests"):
-    """requests in threads, with a session each: `limit` of them, at most 1,000."""
+    """requests in threads, with a session each: `limit` of them, at most 1,000.
 
-    @property
-    def queues(self) -> bool:
-        """Return True: calls wait for a thread."""
-        return True
+    Calls wait for a thread.
+    """
+
+    queueing = ("",)
 
     def connections_at(self, in_flight: int) -> int:
         """Count one for each thread."""
@@ -211,6 +209,9 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
     they are that many or `batch_delay_s` after the first of them.
     """
 
+    shared_by = "batch"
+    queueing = ("single", "pool")
+
     mode: Literal["connect", "single", "pool"] = "pool"
     min_size: Annotated[int, Meta(ge=0, le=1_000)] | None = None
     max_size: Annotated[int, Meta(ge=1, le=1_000)] = 10
@@ -230,37 +231,25 @@ class AsyncpgTransport(Transport, frozen=True, kw_only=True, tag="asyncpg"):
         if self.min_size is not None and self.min_size > self.max_size:
             raise refusal("pool", transport=self)
 
-    @property
-    def queues(self) -> bool:
-        """Return True if requests are meant to wait inside for a connection."""
-        return self.mode != "connect"
-
     def connections_at(self, in_flight: int) -> int:
         """Count one for each request, or those that are shared."""
         most = {"single": 1, "pool": self.max_size}
         return min(in_flight, most.get(self.mode, in_flight))
 
-    def sent_at(self, in_flight: int) -> int:
-        """Count as many on each connection as a batch has."""
-        return min(in_flight, self.connections_at(in_flight) * self.batch)
-
 
 class PsycopgTransport(Transport, frozen=True, kw_only=True, tag="psycopg"):
-    """psycopg, a synchronous driver of PostgreSQL, in `threads` threads with a connection each."""
+    """psycopg, a synchronous driver of PostgreSQL, in `threads` threads with a connection each.
+
+    Calls wait for a thread.
+    """
+
+    limited_by = "threads"
+    queueing = ("",)
 
     threads: Annotated[int, Meta(ge=1, le=256)] = 1
     command_timeout_s: Seconds | None = 60.0
     connect_timeout_s: Seconds = 30.0
     overcommit: bool = False
-
-    @property
-    def queues(self) -> bool:
-        """Return True: they wait for a thread."""
-        return True
-
-    def connections_at(self, in_flight: int) -> int:
-        """Count one for each thread."""
-        return min(in_flight, self.threads)
 
 
 class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
@@ -273,6 +262,9 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
     client of one call has it to itself. `timeout_s` is for each write and each read.
     """
 
+    limited_by = "max_connections"
+    queueing = ("blocking", "pipeline")
+
     mode: Literal["client", "pool", "blocking", "pipeline"] = "pool"
     max_connections: Connections = 0
     pool_timeout_s: Seconds | None = POOL_TIMEOUT_S
@@ -283,23 +275,14 @@ class RedisTransport(Transport, frozen=True, kw_only=True, tag="redis"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.depth != PIPELINE_DEPTH and self.mode != "pipeline":
-            raise self._unheeded("depth", "pipeline")
+            raise refusal("unheeded", name="depth", value=self.depth, asked=self, modes="pipeline")
         if self.pool_timeout_s != POOL_TIMEOUT_S and not self.queues:
-            raise self._unheeded("pool_timeout_s", "blocking or pipeline")
-
-    def _unheeded(self, name: str, modes: str) -> LabError:
-        value = getattr(self, name)
-        return refusal("unheeded", name=name, value=value, mode=self.mode, modes=modes)
-
-    @property
-    def queues(self) -> bool:
-        """Return True if requests are meant to wait inside for a connection."""
-        return self.mode in ("blocking", "pipeline")
+            found = {"name": "pool_timeout_s", "value": self.pool_timeout_s}
+            raise refusal("unheeded", **found, asked=self, modes=" or ".join(self.queueing))
 
     def connections_at(self, in_flight: int) -> int:
         """Apply a pool's limit, which holds for all of its calls, whether they wait or fail."""
-        alone = self.mode == "client" or not self.max_connections
-        return in_flight if alone else min(in_flight, self.max_connections)
+        return in_flight if self.mode == "client" else super().connections_at(in_flight)
 
     def sent_at(self, in_flight: int) -> int:
         """Count those that do not wait; only the blocking modes make some wait."""

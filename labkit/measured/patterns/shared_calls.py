@@ -57,15 +57,11 @@ class Flight(Generic[Value]):
                 if not self._callers and not self.task.done():
                     self.ending = True
                     self.task.cancel()
-                    await self.ended()
+                    await asyncio.wait([self.task])
                 raise
         if self.task.cancelled():
             raise CallCancelled("the call was cancelled while others waited for it: call again")
         return self.task.result()
-
-    async def ended(self) -> None:
-        """Wait until the call has ended, in whatever way."""
-        await asyncio.wait([self.task])
 
     def _wake_callers(self, task: asyncio.Task[Value]) -> None:
         for caller in self._callers:
@@ -178,7 +174,7 @@ class WeakCache(Generic[Key, Value]):
                 flight.task.add_done_callback(lambda _: self._loads.pop(key))
             if not flight.ending:
                 return await flight.result()
-            await flight.ended()
+            await asyncio.wait([flight.task])  # until it has ended, in whatever way
         return value
 
     async def _load_and_store(self, key: Key) -> Value:

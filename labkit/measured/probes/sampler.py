@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from labkit.measured.probes.meter import Meter
 from labkit.record import histogram, stalls
+from labkit.record.interference import percent
 from labkit.record.record import Stall, Timeline
 from labkit.record.requests import Lateness
 from labkit.record.stalls import MIN_NOTED_S, Watch
@@ -189,17 +191,10 @@ def to_timeline(rows: list[TimelineRow]) -> Timeline:
         name: [getattr(row, name) for row in rows] for name in TimelineRow._fields
     }
     for side in ("client", "server"):
-        columns[f"{side}_cpu_percent"] = _percent(columns["t_s"], columns.pop(f"{side}_cpu_s"))
+        steps = zip(pairwise(columns["t_s"]), pairwise(columns.pop(f"{side}_cpu_s")), strict=True)
+        # A rate needs a row before it: the first has none.
+        found = [percent(*cpu_s, t_s - before_s) for (before_s, t_s), cpu_s in steps]
+        columns[f"{side}_cpu_percent"] = [*[None][: len(rows)], *found]
     for name, digits in (("t_s", 4), ("loop_lag_s", 6)):
         columns[name] = [round(value, digits) for value in columns[name]]
     return Timeline(**columns)
-
-
-def _percent(t_s: list[float], cpu_s: list[float | None]) -> list[float | None]:
-    # A rate needs a row before it: the first has none.
-    percents: list[float | None] = [None] * len(t_s)
-    for i in range(1, len(t_s)):
-        now, before, wall_s = cpu_s[i], cpu_s[i - 1], t_s[i] - t_s[i - 1]
-        if now is not None and before is not None and wall_s > 0:
-            percents[i] = round(100 * (now - before) / wall_s, 1)
-    return percents

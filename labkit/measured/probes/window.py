@@ -44,13 +44,12 @@ class ProcessReader:
         self._statm, self._stat, self._schedstat, self._children = map(self._open, names)
 
     def _open(self, name: str) -> int | None:
-        try:
-            file = os.open(f"/proc/{self.pid}/{name}", os.O_RDONLY) if self.pid and name else None
-        except OSError:
-            return None
-        if file is not None:
-            weakref.finalize(self, os.close, file)
-        return file
+        with suppress(OSError):
+            if self.pid and name:
+                file = os.open(f"/proc/{self.pid}/{name}", os.O_RDONLY)
+                weakref.finalize(self, os.close, file)
+                return file
+        return None
 
     @property
     def pids(self) -> list[int]:
@@ -285,8 +284,7 @@ class Window:
         self._kernel: list[interference.KernelCounters] = []
         # Whether a read of asyncio's takes a new block from the system; see `malloc`.
         self.maps_reads: list[bool | None] = []
-        self._rss_before_bytes = self._peak_bytes = 0
-        self._server_peak_bytes: int | None = None
+        self._rss_before_bytes = self._peak_bytes = self._server_peak_bytes = 0
         own, of_server = _cores(0), set[int]().union(*map(_cores, self.of_server.pids))
         self._cores, self._overlap = own | of_server, bool(own & of_server)
         self._watched = self._cores if self._overlap else of_server
@@ -327,7 +325,7 @@ class Window:
         self._after = {name: read() for name, read in reversed(self._read.items())}
         self._peak_bytes = own_peak_bytes()
         self._kernel.append(interference.read(self._cores))
-        self._server_peak_bytes = _larger(self._server_peak_bytes, self.of_server.peak_bytes())
+        self._server_peak_bytes = max(self._server_peak_bytes, self.of_server.peak_bytes() or 0)
         self.maps_reads.append(malloc.settle())
 
     def _for_others(self, waited_percent: float | None) -> float | None:
@@ -343,7 +341,7 @@ class Window:
     def note_server_memory(self, rss_bytes: int | None) -> None:
         """Raise the target's peak to `rss_bytes`: of many processes the kernel knows no peak."""
         if not self.closed_ns:
-            self._server_peak_bytes = _larger(self._server_peak_bytes, rss_bytes)
+            self._server_peak_bytes = max(self._server_peak_bytes, rss_bytes or 0)
 
     @property
     def spans_ns(self) -> tuple[int, int, int]:
@@ -381,7 +379,7 @@ class Window:
         return Server(
             waited_percent=self._for_others(self._percent("server_waited_s")),
             cpu_percent=self._percent("server_cpu_s"),
-            peak_rss_bytes=self._server_peak_bytes,
+            peak_rss_bytes=self._server_peak_bytes or None,
             cpu_s=self._grown_s("server_cpu_s"),
         )
 
@@ -392,8 +390,8 @@ class Window:
 
     def _percent(self, name: str) -> float | None:
         """Return the same in percent of the window."""
-        grown_s = self._grown_s(name)
-        return None if grown_s is None or not self.wall_s else round(100 * grown_s / self.wall_s, 2)
+        read = (self._before.get(name), self._after.get(name))
+        return interference.percent(*read, self.wall_s or 0.0, digits=2)
 
     def of_both(self, counts: Counts) -> dict[str, Any]:
         """Return the fields of a measurement that every run has, whatever it counted."""
@@ -423,7 +421,3 @@ def _cores(pid: int) -> set[int]:
     with suppress(AttributeError, OSError):  # macOS, or a process of another or that is gone
         return os.sched_getaffinity(pid)
     return set()
-
-
-def _larger(*seen: int | None) -> int | None:
-    return max((one for one in seen if one is not None), default=None)
