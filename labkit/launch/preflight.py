@@ -80,8 +80,7 @@ def prepare(trial: Trial) -> Ready:
         cluster.check(trial)
     elif (on := getattr(trial.target, "on", None)) is not None:
         raise refusal("target-on", on=on)
-    url, asked, environment = trial.url, trial.to_dict(), pythons.of(trial)
-    found = addresses(url) if url else []
+    url, environment = trial.url, pythons.of(trial)
     client, transport = None, str(getattr(trial.transport, "name", ""))
     if environment is None or environment.version[:2] == sys.version_info[:2]:
         function = pickled(trial)
@@ -92,10 +91,10 @@ def prepare(trial: Trial) -> Ready:
         client = environment.in_file("transport", transport, trial.client)
     return Ready(
         trial=trial,
-        asked=asked,
+        asked=trial.to_dict(),
         url=url,
         environment=environment,
-        addresses=found,
+        addresses=addresses(url) if url else [],
         function=function,
         client=client,
         path=path_of(function or client, environment),
@@ -249,7 +248,7 @@ def _check_database(trial: Trial) -> None:
     elif own:
         hosts.check_dsn(own)
         if "localhost" in hosts.hosts_of(own):  # the only name that is allowed there
-            _resolved("localhost", 5432, hosts.POSTGRES_DSN)
+            addresses("postgresql://localhost:5432", hosts.POSTGRES_DSN)
     driver = trial.transport.kind
     for package in [driver, asks_by, *([] if own else [server])]:
         if find_spec(package) is None:
@@ -295,22 +294,17 @@ def descriptors() -> int:
 def has_descriptors(trial: Trial) -> bool:
     """Return True if a process may open as many sockets as the trial may need."""
     allowed = descriptors()
-    budget = allowed - RESERVED_DESCRIPTORS
-    return allowed == resource.RLIM_INFINITY or connections(trial) <= budget
+    most = math.inf if allowed == resource.RLIM_INFINITY else allowed - RESERVED_DESCRIPTORS
+    return connections(trial) <= most
 
 
 def addresses(url: str, name: str = "target.url") -> list[str]:
     """Return the addresses of the URL's host, each checked; none where it is an address itself."""
-    parts_of = urlsplit(url)
-    host = parts_of.hostname or ""
-    try:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80)
+    with contextlib.suppress(ValueError):
         ip_address(host)
-    except ValueError:
-        return _resolved(host, parts_of.port or {"https": 443}.get(parts_of.scheme, 80), name)
-    return []
-
-
-def _resolved(host: str, port: int, name: str) -> list[str]:
+        return []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -347,7 +341,9 @@ def sendable(function: Any, what: str) -> str:
             return base64.b64encode(cloudpickle.dumps(function)).decode("ascii")
     except Exception as error:  # noqa: BLE001  # pickling runs code of any class it meets
         for name, value in _used(function):
-            if not _travels(value):
+            try:
+                cloudpickle.dumps(value)
+            except Exception:  # noqa: BLE001  # as above
                 kind = type(value).__name__
                 raise refusal("unsent-value", what=what, name=name, kind=kind) from None
         raise refusal("unsent", what=what, error=error) from None
@@ -374,16 +370,6 @@ def _names(code: CodeType) -> set[str]:
     """Return the names in a function's code and in that of functions within."""
     within = (one for one in code.co_consts if isinstance(one, CodeType))
     return {*code.co_names}.union(*map(_names, within))
-
-
-def _travels(value: Any) -> bool:
-    import cloudpickle
-
-    try:
-        cloudpickle.dumps(value)
-    except Exception:  # noqa: BLE001  # as above
-        return False
-    return True
 
 
 def path_of(function: str | None, environment: Environment | None = None) -> list[str]:

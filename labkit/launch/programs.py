@@ -203,9 +203,9 @@ class Running:
         """
         if self.rival is not None:
             return self.rival.read(ended["output"], " ".join(self.words))
-        with suppress(TrialFailed):
-            is_alone = isinstance(self.trial.target, NoTarget)
-            return RIVALS["wrk"].read(ended["output"]) if is_alone else None
+        if isinstance(self.trial.target, NoTarget):
+            with suppress(TrialFailed):
+                return RIVALS["wrk"].read(ended["output"])
         return None
 
     def failure(self, ended: Mapping[str, Any]) -> Note | None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -25,6 +26,7 @@ from labkit.launch.process import START_S, Child
 from labkit.record.record import Note
 from labkit.spec.addresses import EVERYWHERE
 from labkit.spec.targets import Command, HttpServer, NoTarget
+from labkit.spec.trial import Trial
 
 LOOPBACK, CHECK_EVERY_S = ("127.0.0.1", "::1"), 0.05
 # Seconds that a synthetic server may take to answer what it is asked over HTTP.
@@ -56,7 +58,7 @@ class Served:
 async def serving(settings: HttpServer) -> AsyncIterator[Served]:
     """Start a synthetic server for several trials or for none; it is gone at the end."""
     known = msgspec.structs.asdict(settings) | {"announce_json": True, "die_with_stdin": True}
-    async with _started("labkit.measured.targets.http", known) as served:
+    async with _started("http", known) as served:
         yield replace(served, own=False)
 
 
@@ -79,20 +81,17 @@ def measured(url: str, found: Listener) -> Served:
     return Served(url, pid, in_force=in_force, pids=found.pids, cores=found.cores)
 
 
-@contextlib.asynccontextmanager
-async def target_of(ready: Ready, core: int | None, served: Served | None) -> AsyncIterator[Served]:
+def target_of(
+    ready: Ready, core: int | None, served: Served | None
+) -> AbstractAsyncContextManager[Served]:
     """Start the target of a trial, unless it runs already; it is gone at the end."""
-    if served is not None:
-        yield served
-        return
     target = ready.trial.target
+    if served is not None:
+        return contextlib.nullcontext(served)
     if isinstance(target, NoTarget):
-        yield Served("", None, in_force={})
-        return
+        return contextlib.nullcontext(Served("", None, in_force={}))
     if isinstance(target, Command):
-        async with _commanded(target, core) as started:
-            yield started
-        return
+        return _commanded(target, core)
     # The target's own settings, and those that only its process has.
     settings, start = {**ready.asked["target"], "core": core}, process.start
     kind, on = settings.pop("kind"), settings.pop("on", None)
@@ -106,22 +105,27 @@ async def target_of(ready: Ready, core: int | None, served: Served | None) -> As
         settings |= {"keep_history": ready.trial.program is not None}
     if kind != "valkey":  # its process watches standard input by itself
         settings |= {"die_with_stdin": True}
-    async with _started(f"labkit.measured.targets.{kind}", settings, start) as started:
-        if started.in_force:
-            preflight.check_served(ready.trial, started.in_force)
-        yield started
+    return _started(kind, settings, start, ready.trial)
 
 
 @contextlib.asynccontextmanager
 async def _started(
-    module: str, settings: dict[str, Any], start: Callable[..., Child] = process.start
+    kind: str,
+    settings: dict[str, Any],
+    start: Callable[..., Child] = process.start,
+    trial: Trial | None = None,
 ) -> AsyncIterator[Served]:
-    """Start a target, and wait until it accepts connections and announces its URL."""
-    child = start(module, msgspec.json.encode(settings).decode())
+    """Start a target, and wait until it accepts connections and announces its URL.
+
+    Raises `BadInput` where it has no room for the trial.
+    """
+    child = start(f"labkit.measured.targets.{kind}", msgspec.json.encode(settings).decode())
     try:
         late = f"the target announced nothing for {START_S:.0f} s"
         line = await child.first_line(START_S, late, "the target did not start")
         known = {"in_force": line.get("in_force"), "reports": line.get("counts", False)}
+        if trial is not None:
+            preflight.check_served(trial, known["in_force"] or {})
         pid = None if isinstance(child, Remote) else line["pid"]  # none of this host's
         yield Served(line["url"], pid, child=child, **known)
     finally:
