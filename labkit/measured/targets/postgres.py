@@ -92,37 +92,27 @@ def running(settings: PostgresServer) -> Iterator[tuple[str, int]]:
         password = secrets.token_urlsafe(16)
         secret = folder / "password"
         secret.write_text(password)
-        user: dict[str, Any] = {}
+        how: dict[str, Any] = {"cwd": folder, "pass_fds": descriptors, "start_new_session": True}
+        how["env"] = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root: then it runs as nobody, who gets the folder.
             nobody = pwd.getpwnam("nobody")
             for path in (folder, secret):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
-            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            how |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             if not all(part.stat().st_mode & 0o001 for part in [programs, *programs.parents]):
                 for part in ("bin", "lib", "share"):  # where nobody may run them
                     shutil.copytree(programs / part, folder / "programs" / part, symlinks=True)
                 programs = folder / "programs"
         with (folder / "log").open("ab") as log:
-            start: Start = partial(
-                process.child,
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-                pass_fds=descriptors,
-                start_new_session=True,
-                **user,
-            )
+            start: Start = partial(process.child, stdout=log, stderr=log, **how)
             initdb = [programs / "bin" / "initdb", "-D", folder / "data", "-A", settings.auth]
             with start(command=[*initdb, "--pwfile", secret, *SERVER["initdb"].split()]) as making:
-                try:
-                    status = making.wait(process.READY_WITHIN_S)
-                except subprocess.TimeoutExpired:
-                    limit = f"{process.READY_WITHIN_S:g} s"
-                    raise failed(folder, f"its files were not made in {limit}") from None
-            if status != 0:
-                raise failed(folder, "its files were not made")
+                with suppress(subprocess.TimeoutExpired):
+                    making.wait(process.READY_WITHIN_S)
+                if (status := making.poll()) != 0:
+                    within = f" in {process.READY_WITHIN_S:g} s" if status is None else ""
+                    raise failed(folder, f"its files were not made{within}")
             secret.unlink()
             with started(start, programs, folder, settings.max_connections) as postmaster:
                 login = USER if settings.auth == "trust" else f"{USER}:{password}"
@@ -135,12 +125,9 @@ def started(
     start: Start, programs: Path, folder: Path, max_connections: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server on the cluster in a folder; yield it once it accepts connections."""
-    options = SERVER["settings"] | {
-        "max_connections": str(max_connections),
-        "unix_socket_directories": str(folder),
-    }
+    own = {"max_connections": max_connections, "unix_socket_directories": folder}
     command = [programs / "bin" / "postgres", "-D", folder / "data"]
-    words = [f"--{name}={value}" for name, value in options.items()]
+    words = [f"--{name}={value}" for name, value in (SERVER["settings"] | own).items()]
 
     def is_ready() -> bool:
         with suppress(OSError):

@@ -146,15 +146,14 @@ def child(
         preexec_fn=lifeline.killed_with_parent(end),  # noqa: PLW1509  # see there
         **options,
     )
+    assert program.stdin is not None
     try:
-        assert program.stdin is not None
         if given is not None:
             with suppress(BrokenPipeError), program.stdin as standard_input:
                 standard_input.write(given)
         yield program
     finally:
-        if given is None and program.stdin is not None:
-            program.stdin.close()
+        program.stdin.close()
         if program.poll() is None:
             program.send_signal(end)
         try:

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urldefrag, urlencode
 
@@ -53,19 +54,12 @@ def serve(settings: ValkeyServer) -> int:
             if pid and maxclients < settings.maxclients:
                 raise refusal("maxclients", asked=settings.maxclients, most=maxclients)
             with stored_keys(client, settings, temporary=pid is None) as prefix:
-                in_force = {
-                    "valkey": info.get("valkey_version") or info["redis_version"],
-                    "own": pid is not None,
-                    "maxclients": maxclients,
-                    "keys": settings.keys,
-                    "value_bytes": settings.value_bytes,
-                }
+                version = info.get("valkey_version") or info["redis_version"]
+                in_force = {"valkey": version, "own": pid is not None, "maxclients": maxclients}
+                in_force |= {"keys": settings.keys, "value_bytes": settings.value_bytes}
                 fragment = urlencode({"prefix": prefix, "keys": settings.keys})
-
-                def read() -> dict[str, int]:
-                    # Others use a server of the user's own at the same time.
-                    return read_counts(client) if pid else {}
-
+                # Others use a server of the user's own at the same time.
+                read: process.Read = partial(read_counts, client) if pid else dict
                 announcement = {"url": f"{url}#{fragment}", "pid": pid, "in_force": in_force}
                 process.serve_counts(announcement, read, (redis.RedisError,), own="commands")
     except redis.RedisError as error:

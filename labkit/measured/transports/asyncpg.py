@@ -120,12 +120,9 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
         asyncpg reports none of its timeouts, so none is returned here.
         """
         asked, pool = self.settings, self._pool
-        found: dict[str, Any] = {
-            "mode": "pool" if pool else "single" if self._single else "connect",
-            "connections_opened": self.opened,
-            "round_trips": self._round_trips,
-        }
-        found |= {name: getattr(asked, name) for name in ("batch", "batch_delay_s")}
+        found: dict[str, Any] = {name: getattr(asked, name) for name in ("batch", "batch_delay_s")}
+        found["mode"] = "pool" if pool else "single" if self._single else "connect"
+        found |= {"connections_opened": self.opened, "round_trips": self._round_trips}
         if pool is not None:
             sizes = {"min_size": pool.get_min_size(), "max_size": pool.get_max_size()}
             pooled = {**sizes, "size": pool.get_size()}

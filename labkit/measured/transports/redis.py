@@ -49,14 +49,11 @@ class Redis(TransportClient[RedisTransport]):
         pool = self._make_pool()
         client: redis.Redis = await self.stack.enter_async_context(redis.Redis.from_pool(pool))
         limit, given = pool.max_connections, pool.connection_kwargs
-        self._in_force = {
-            "mode": asked.mode,
-            "pool": type(pool).__name__,
-            "max_connections": 0 if limit == UNLIMITED else limit,
-            "timeout_s": given["socket_timeout"],
-            "connect_timeout_s": given["socket_connect_timeout"],
-            "hiredis": HIREDIS_AVAILABLE,
-        }
+        self._in_force = {"mode": asked.mode, "pool": type(pool).__name__}
+        self._in_force["max_connections"] = 0 if limit == UNLIMITED else limit
+        for name in ("timeout", "connect_timeout"):
+            self._in_force[f"{name}_s"] = given[f"socket_{name}"]
+        self._in_force["hiredis"] = HIREDIS_AVAILABLE
         if isinstance(pool, redis.BlockingConnectionPool):
             self._in_force["pool_timeout_s"] = pool.timeout
         get: Callable[[str], Any] = client.get
@@ -81,15 +78,11 @@ class Redis(TransportClient[RedisTransport]):
 
     def _make_pool(self) -> redis.ConnectionPool:
         asked = self.settings
-        more: dict[str, Any] = {
-            "max_connections": asked.max_connections or UNLIMITED,
-            "socket_timeout": asked.timeout_s,
-            "socket_connect_timeout": asked.connect_timeout_s,
-        }
-        kind: type[redis.ConnectionPool] = redis.ConnectionPool
-        if asked.queues:
-            kind = redis.BlockingConnectionPool
-            more["timeout"] = asked.pool_timeout_s
+        more: dict[str, Any] = {"max_connections": asked.max_connections or UNLIMITED}
+        more["socket_timeout"] = asked.timeout_s
+        more["socket_connect_timeout"] = asked.connect_timeout_s
+        kind = redis.BlockingConnectionPool if asked.queues else redis.ConnectionPool
+        more |= {"timeout": asked.pool_timeout_s} if asked.queues else {}
         pool = kind.from_url(self.to.url, **more)
         pool.connection_class = self._connection_class
         return pool
