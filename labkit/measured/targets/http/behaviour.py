@@ -63,24 +63,12 @@ class Behaviour:
         why = f"the body is too large: the server's client_max_size is {most:,} bytes"
         self.too_large = messages.text(413, why)
         self._refused: set[str] = set()
-        self._one: Mapping[str, Route] = {
-            **dict.fromkeys(_DOCUMENTS, _documents),
-            "posts": self.posts,
-            "echo": self.echo,
-            "anything": anything,
-        }
-        self._two: Mapping[str, Route] = {
-            **dict.fromkeys(_DOCUMENTS, _document),
-            "anything": anything,
-            "redirect": redirect,
-            "delay": self.delay,
-            "bytes": body_bytes,
-            "stream": stream,
-            "json": json,
-            "message": message,
-            "status": status,
-            "fault": self.fault,
-        }
+        self._one: dict[str, Route] = dict.fromkeys(_DOCUMENTS, _documents)
+        self._one |= {"posts": self.posts, "echo": self.echo, "anything": anything}
+        # A route has the name of its function; `bytes` is Python's own.
+        two = (anything, redirect, self.delay, stream, json, message, status, self.fault)
+        self._two: dict[str, Route] = dict.fromkeys(_DOCUMENTS, _document)
+        self._two |= {"bytes": body_bytes, **{route.__name__: route for route in two}}
         special = set(self._one) | ({self._stall_at} if self._stall_at is not None else set())
         self.special_names = frozenset(name.encode() for name in special)
         self._special_targets = frozenset({"/", *(f"/{name}" for name in special)})

@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import msgspec
@@ -75,19 +76,12 @@ _LAST_CHOICE = 0.0001
 
 
 def _brotli(body: bytes, level: int) -> bytes:
-    import brotli
-
-    coded: bytes = brotli.compress(body, quality=level)
-    return coded
+    return bytes(import_module("brotli").compress(body, quality=level))
 
 
 def _zstd(body: bytes, level: int) -> bytes:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-
-    return zstd.compress(body, level)
+    library = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    return bytes(import_module(library).compress(body, level))
 
 
 class Coder(NamedTuple):

@@ -62,12 +62,8 @@ class Engine:
         folder = settings.counters_folder
         self._shared = SharedCounters(folder, self.stats) if folder else None
         shown = ("engine", "workers", "delay", "seed", "tls")
-        self._in_force = {
-            **{name: getattr(settings, name) for name in shown},
-            **process.in_force(),
-            "httptools": httptools.__version__,
-            "pid": os.getpid(),
-        }
+        self._in_force = {name: getattr(settings, name) for name in shown} | process.in_force()
+        self._in_force |= {"httptools": httptools.__version__, "pid": os.getpid()}
         hello = self.behaviour.hello
         self.plain = Turn(hello, Request(target=""), last=False)
         # A body that is only described has no short way; nor has a request that is logged.
