@@ -104,14 +104,9 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
             warnings=[Note(code="children-left", message=message)] if left else [],
         )
         parent.send("window", ns=window.spans_ns)
-        parent.send(
-            "measurement",
-            measurement=msgspec.to_builtins(measurement),
-            process=Process(wall_s=wall_s, **used),
-            status=program.returncode,
-            output=_tail(out),
-            errors=_tail(errors),
-        )
+        ended = {"status": program.returncode, "output": _tail(out), "errors": _tail(errors)}
+        ended |= {"process": Process(wall_s=wall_s, **used)}
+        parent.send("measurement", measurement=msgspec.to_builtins(measurement), **ended)
 
 
 def _started(

@@ -67,28 +67,6 @@ def tls_context(url: str, ca: str | None, verify: bool) -> ssl.SSLContext | None
     return context
 
 
-# The plan. Libraries wrap the errors of others, some of them several times, and each says less than
-# the one inside: a refused certificate is a ConnectError of httpx, a ConnectionError of requests.
-# So the innermost that says something decides: by its errno or SQLSTATE, or by the names of its
-# classes, since no library but the measured one is there to ask. A few say what happened better
-# than their cause: the lab's own, and some of aiohttp and redis.
-def kind_of_any(error: BaseException) -> str:
-    """Return the kind of a failure of any client, one of `data/failures.toml`."""
-    if type(error) is BadStatus:
-        return "status"
-    from labkit import paths  # here: where nothing fails it is not needed
-
-    # Which classes of errors mean what: with a text, where they say it.
-    known, chain = paths.table("errors.json"), list[BaseException]()
-    cause: BaseException | None = error
-    while cause is not None:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    kinds = [_named(known["outermost"], error)]
-    kinds += [_named(known["innermost"], one) for one in reversed(chain)]
-    return next(filter(None, kinds), "other")
-
-
 def _named(table: Mapping[str, Mapping[str, str]], error: BaseException) -> str | None:
     number = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
     state = getattr(error, "sqlstate", None) or ""
@@ -238,10 +216,27 @@ class TransportClient(ABC, Generic[Settings]):
         """Return the bodies that were read so far; None where they are not counted."""
         return None
 
+    # The plan. Libraries wrap the errors of others, some of them several times, and each says less
+    # than the one inside: a refused certificate is a ConnectError of httpx, a ConnectionError of
+    # requests. So the innermost that says something decides: by its errno or SQLSTATE, or by the
+    # names of its classes, since no library but the measured one is there to ask. A few say what
+    # happened better than their cause: the lab's own, and some of aiohttp and redis.
     @classmethod
     def kind_of(cls, error: BaseException) -> str:
         """Return the kind of a failure, one of `data/failures.toml`."""
-        return kind_of_any(error)
+        if type(error) is BadStatus:
+            return "status"
+        from labkit import paths  # here: where nothing fails it is not needed
+
+        # Which classes of errors mean what: with a text, where they say it.
+        known, chain = paths.table("errors.json"), list[BaseException]()
+        cause: BaseException | None = error
+        while cause is not None:
+            chain.append(cause)
+            cause = cause.__cause__ or cause.__context__
+        kinds = [_named(known["outermost"], error)]
+        kinds += [_named(known["innermost"], one) for one in reversed(chain)]
+        return next(filter(None, kinds), "other")
 
 
 class OwnClient(TransportClient[OwnSettings]):

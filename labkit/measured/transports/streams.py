@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
+from typing import Any
 
 from labkit.measured.http_framing import BadMessage
 from labkit.measured.transports import client
@@ -45,17 +47,15 @@ class Streams(HttpClient[StreamsTransport], OneAtATime[StreamsTransport]):
 
     async def send(self, data: bytes) -> Answer:
         """Send a request and return its answer."""
-        connection = None
-        while self._idle and connection is None:
+        while self._idle:
             connection = self._idle.pop()
-            if not connection.usable:
-                connection.abort()
-                connection = None
-        if connection is None:
-            port, more = self.port, {"limit": self.settings.buffer_bytes, **self.tls}
-            reader, writer = await self.connect(
-                lambda host: asyncio.open_connection(host, port, **more)
-            )
+            if connection.usable:
+                break
+            connection.abort()
+        else:
+            how: dict[str, Any] = {"limit": self.settings.buffer_bytes, **self.tls}
+            open_to = partial(asyncio.open_connection, port=self.port, **how)
+            reader, writer = await self.connect(open_to)
             connection = StreamConnection(self, reader, writer)
         self._busy[connection] = None
         try:

@@ -131,12 +131,11 @@ class Tracer:
     def summary(self) -> Phases:
         """Return the phases of all requests that have ended."""
         sample = [*self._first, *self._later.values()]
-        phases = {
-            name: histogram.phase(counts, sum_s=sum_ns / 1e9, longest_s=most_ns / 1e9, of=self.ok)
-            for name, counts, sum_ns, most_ns in zip(
-                PHASES, self._buckets, self._sums_ns, self._longest_ns, strict=True
-            )
-        }
+        phases = {}
+        for phase, name in enumerate(PHASES):
+            counts, sum_s = self._buckets[phase], self._sums_ns[phase] / 1e9
+            longest_s = self._longest_ns[phase] / 1e9
+            phases[name] = histogram.phase(counts, sum_s=sum_s, longest_s=longest_s, of=self.ok)
         return Phases(
             n=self.ok,
             spent_s=Spent(**phases),
