@@ -27,7 +27,7 @@ from types import CodeType, ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.errors import BadInput, NotInstalled
+from labkit.errors import NotInstalled
 from labkit.launch import process, pythons, request_files
 from labkit.launch.pythons import Environment
 from labkit.launch.request_files import Asked
@@ -174,7 +174,7 @@ def from_file(field: str, text: str) -> Any:
     Raises `BadInput`, which begins with `field`, with the line at which the file fails.
     """
     where, _, name = text.rpartition(":")
-    path, says = str(Path(where).expanduser().resolve()), f"{field} is {text!r}: "
+    path = str(Path(where).expanduser().resolve())
     try:
         module = _run(path, Path(path).read_bytes())
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the file raises
@@ -182,13 +182,12 @@ def from_file(field: str, text: str) -> Any:
         lines = [line for frame, line in steps if frame.f_code.co_filename == path]
         line = lines[-1] if lines else getattr(error, "lineno", None)
         why = f"{type(error).__name__}: {getattr(error, 'msg', error)}"[:200]
-        wrong = f"line {line} of the file fails ({why}); mend it there"
-        wrong = wrong if line else f"the file cannot be read ({why}); check its path"
-        raise BadInput(f"{says}{wrong}") from None
+        which = "file-fails" if line else "file-unread"
+        raise refusal(which, field=field, text=text, line=line, why=why) from None
     if not callable(found := getattr(module, name, None)):
         names = [one for one, what in vars(module).items() if callable(what)]
         near = validation.did_you_mean(name, names) or "; define it at the top of the file"
-        raise BadInput(f"{says}the file has no function {name!r}{near}")
+        raise refusal("no-function", field=field, text=text, name=name, near=near)
     return found
 
 
@@ -255,21 +254,16 @@ def _check_database(trial: Trial) -> None:
             asked = f"transport is {driver!r}" if package == driver else f"target is {kind!r}"
             raise NotInstalled(asked, package, "databases")
     if isinstance(trial.target, PostgresTarget) and not own:
-        _check_room(trial, trial.target.max_connections)
+        check_served(trial, {"max_connections": trial.target.max_connections})
 
 
 def check_served(trial: Trial, in_force: Mapping[str, Any]) -> None:
-    """Raise `BadInput` where the target that runs has no room for the trial's connections."""
-    if isinstance(trial.target, PostgresTarget) and "max_connections" in in_force:
-        _check_room(trial, in_force["max_connections"])
-
-
-def _check_room(trial: Trial, most: int) -> None:
     """Raise `BadInput` for a pool that may grow beyond what the server admits.
 
-    It would fail only under load, or at its start.
+    It would fail only under load, or at its start. Without `max_connections` in force it may grow.
     """
     transport, wanted, name = trial.transport, connections(trial), "limit"
+    most = in_force.get("max_connections", math.inf)
     if isinstance(transport, AsyncpgTransport) and transport.mode == "pool":
         wanted, name = transport.max_size, "transport.max_size"
     if isinstance(transport, PsycopgTransport):

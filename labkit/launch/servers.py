@@ -174,9 +174,8 @@ async def _answering(child: Child, target: Command, port: int) -> str:
                 await asyncio.wait([child.ended], timeout=CHECK_EVERY_S)
     except TimeoutError:
         at = ", ".join(await asyncio.to_thread(listeners.of_process, child.pid))
-        where = f", though it listens at {at}: it must listen at {port}, and speak HTTP without TLS"
-        within = f"of loopback within {target.start_s:g} s{where if at else ''}"
-        what = f"target.command answered nothing at port {port} {within}"
+        which = "listens-elsewhere" if at else "answers-nothing"
+        what = paths.sentence(which, port=port, start_s=target.start_s, at=at)
         raise child.failure(what, lines=3) from None
     what = f"target.command ended before it answered at port {port}"
     stay = "; what it left was ended, too: let it stay in the foreground, and not be a daemon"

@@ -18,7 +18,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from json import dumps
 from time import perf_counter_ns
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -40,7 +40,6 @@ SLICE_S = 0.01
 MAX_NAP_NS = 1_000_000_000
 # The faults of which a connection is the victim: nothing is answered after them.
 BROKEN = frozenset({"reset", "close", "truncate", "garbage", "slow_headers"})
-Piece = TypeVar("Piece", bound=bytes | int)
 GARBAGE = b"\x00\xff this is no HTTP \xfe\r\n\r\n"
 _NO_LENGTH = frozenset({204, 304})
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -187,7 +186,7 @@ def body_pieces(
 ) -> Iterator[bytes | int]:
     """Return the pieces of an answer's body; `count` gets the bytes of each that goes out."""
 
-    def counted(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    def counted(pieces: Iterator[Any]) -> Iterator[Any]:
         for piece in pieces:
             if isinstance(piece, bytes):
                 count(len(piece))
