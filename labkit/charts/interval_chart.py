@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from labkit import paths, stats
 from labkit.charts import axes
 from labkit.charts.figure import Chart, Trust, sentences, verdicts
-from labkit.charts.style import BLUE, FONT_PT, INK, ORANGE, PALE, VERMILLION, applied
+from labkit.charts.style import BLUE, FONT_PT, INK, PALE, VERMILLION, applied
 from labkit.errors import BadInput
 from labkit.stats.comparisons import BoardRow, title
 
@@ -116,11 +116,7 @@ _SMALL_PT = FONT_PT - 1
 _BAND = BLUE + "24"
 # Up to which span of the axis it has which ticks in each decade: a lone 1 is no scale.
 _TICKS: Sequence[tuple[float, Sequence[float]]] = paths.table("charts.toml")["ticks"]
-_MARKERS: Mapping[str, Mark] = {
-    "holds": ("o", BLUE),
-    "refuted": ("s", VERMILLION),
-    "inconclusive": ("^", ORANGE),
-}
+_MARKERS: Mapping[str, Mark] = paths.table("charts.toml")["markers"]
 _PUBLISHED: Mark = ("d", INK)
 
 

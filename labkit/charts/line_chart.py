@@ -51,15 +51,11 @@ def over_axis(
     elsewhere = {} if reference is None else stats.by_label(reference, by)
     trusts = [figure.trust(*arm) for arm in arms.items()]
     repeated = frame.groupby([x, *by], dropna=False).size().max() > 1
-    chart = figure.Chart(
-        title=f"{metric.label[0].upper()}{metric.label[1:]} over {x}",
-        parts=(_ends(label, rows, x, metric) for label, rows in arms.items()),
-        height_in=5.2,
-        notes=[
-            *figure.judged(trusts, conditions, paths.sentence("lines") if repeated else ""),
-            *figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x])))),
-        ],
-    )
+    notes = figure.judged(trusts, conditions, paths.sentence("lines") if repeated else "")
+    notes += figure.doubts(stats.by_label(frame, list(dict.fromkeys([*by, x]))))
+    title = f"{metric.label[0].upper()}{metric.label[1:]} over {x}"
+    ends = (_ends(label, rows, x, metric) for label, rows in arms.items())
+    chart = figure.Chart(title=title, parts=ends, height_in=5.2, notes=notes)
     ax = chart.body.subplots()
     looks = {name: style.line(i) for i, name in enumerate(dict.fromkeys([*arms, *elsewhere]))}
     lines = [(one.marked, arms[one.label], looks[one.label]) for one in trusts]
@@ -211,17 +207,10 @@ def latency(records_by_label: Mapping[str, Sequence[Record]]) -> figure.Chart:
     if not curves:
         raise refusal("nothing-timed")
     every_record = [record for records in records_by_label.values() for record in records]
-    chart = figure.Chart(
-        title="Latency by percentile",
-        parts=words,
-        height_in=5.2,
-        notes=figure.about(
-            arms,
-            paths.sentence("lines-latency"),
-            *guards.of_latency(every_record),
-            more=figure.not_drawn("for too few answers that were timed", left_out),
-        ),
-    )
+    says = (paths.sentence("lines-latency"), *guards.of_latency(every_record))
+    few = figure.not_drawn("for too few answers that were timed", left_out)
+    notes = figure.about(arms, *says, more=few)
+    chart = figure.Chart(title="Latency by percentile", parts=words, height_in=5.2, notes=notes)
     ax = chart.body.subplots()
     in_ms = max(seconds[-1] for _, seconds in curves.values()) < 1
     unit, scale = ("ms", 1e3) if in_ms else ("s", 1)

@@ -127,18 +127,9 @@ def triptych(
         legends.append((Line2D([], [], **_FLOOR), _FLOOR["label"]))
     why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
     heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
-    chart = figure.Chart(
-        title=title,
-        parts=(row.in_words(row.trust.label, _METRICS) for row in rows),
-        height_in=sum(heights) + 0.4,
-        notes=[
-            *figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *figure.sentences(why),
-            *figure.verdicts(row.trust for row in rows),
-        ],
-        legend=legends,
-    )
-    drawn = chart.body.subplots(len(lines), len(_METRICS), squeeze=False, height_ratios=heights)
+    words = [row.in_words(row.trust.label, _METRICS) for row in rows]
+    says = {"title": title, "parts": words, "legend": legends}
+    chart, drawn = _panels(rows, heights, len(_METRICS), conditions, why, **says)
     for line, (label, shown) in zip(drawn, lines.items(), strict=True):
         for ax, name in zip(line, _METRICS, strict=True):
             _client_panel(ax, rows, shown, stats.metric(name))
@@ -207,18 +198,10 @@ def throughput(
     }
     needed_in = [_THIN_BAR_IN * len(of) * len(looks[panel]) + 1.25 for panel, of in panels.items()]
     heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
-    chart = figure.Chart(
-        title=title,
-        parts=(row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows),
-        height_in=sum(heights) + 0.4,
-        notes=[
-            *figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows))),
-            *figure.verdicts(row.trust for row in rows),
-        ],
-        legend=legend(_looks(rows, bars, year).values()),
-    )
-    across = min(_COLUMNS, len(panels))
-    drawn = chart.body.subplots(len(heights), across, squeeze=False, height_ratios=heights)
+    words = [row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows]
+    legends = legend(_looks(rows, bars, year).values())
+    says = {"title": title, "parts": words, "legend": legends}
+    chart, drawn = _panels(rows, heights, min(_COLUMNS, len(panels)), conditions, "", **says)
     for ax, (panel, groups) in zip(drawn.flat, panels.items(), strict=False):
         shown: list[Group] = []
         for label, of in groups.items():
@@ -232,6 +215,24 @@ def throughput(
     for ax in drawn.flat[len(panels) :]:
         ax.remove()
     return chart
+
+
+def _panels(
+    rows: Sequence[Row],
+    heights: Sequence[float],
+    across: int,
+    conditions: str,
+    why: str,
+    **says: Any,
+) -> tuple[figure.Chart, Any]:
+    """Return a chart of these rows, and its panels: lines of these heights, so many beside.
+
+    `says` are title, parts and legend of the chart; `why` is a sentence of its own.
+    """
+    notes = figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows)))
+    notes += [*figure.sentences(why), *figure.verdicts(row.trust for row in rows)]
+    chart = figure.Chart(height_in=sum(heights) + 0.4, notes=notes, **says)
+    return chart, chart.body.subplots(len(heights), across, squeeze=False, height_ratios=heights)
 
 
 def _looks(

@@ -74,15 +74,12 @@ def timeline(record: Record) -> figure.Chart:
     peaks = ", ".join(panel.peaks(data) for panel in listed)
     messages = [f"{note.code}: {note.message}" for note in record.warnings]
     more = len(messages) - _MAX_MESSAGES
+    trusted = figure.verdicts([figure.Trust(label=record.id, verdict=record.verdict)])
     chart = figure.Chart(
         title=title,
         alt=f"Timeline of {title}, {data.t_s[-1]:.3g} s. {peaks}.",
         height_in=_PANEL_IN * len(listed) + 1,
-        notes=[
-            *figure.verdicts([figure.Trust(label=record.id, verdict=record.verdict)]),
-            *messages[:_MAX_MESSAGES],
-            *([f"and {more} more"] if more > 0 else []),
-        ],
+        notes=[*trusted, *messages[:_MAX_MESSAGES], *([f"and {more} more"] if more > 0 else [])],
     )
     panels = list(chart.body.subplots(len(listed), 1, sharex=True, squeeze=False)[:, 0])
     workload = record.trial.get("workload", {})
@@ -137,13 +134,12 @@ def memory_over_time(records: Mapping[str, Record]) -> figure.Chart:
             lines[label] = Line2D(record.timeline.t_s, shown, color=colour, linewidth=1.8)
     if not lines:
         raise refusal("no-timeline", id=[one.id for one in records.values()], probes=None)
+    trusts = [figure.Trust(label=label, verdict=records[label].verdict) for label in lines]
     chart = figure.Chart(
         title="Memory over time",
         parts=peaks,
         height_in=4.4,
-        notes=figure.verdicts(
-            figure.Trust(label=label, verdict=records[label].verdict) for label in lines
-        ),
+        notes=figure.verdicts(trusts),
         legend=[(line, label[:_STAGE_LETTERS]) for label, line in lines.items()],
     )
     ax = chart.body.subplots()
@@ -209,15 +205,12 @@ def waterfall(record: Record) -> figure.Chart:
     later = later[:: -(-len(later) // _MAX_LATER) or 1]
     shown = [*first, *later]
     heights = [_ROW_IN * len(rows) + 0.9 for rows in (first, later) if rows]
-    crosses = "-crosses" if any(one.failed for one in shown) else ""
+    said = paths.sentence(f"waterfall{'-crosses' if any(one.failed for one in shown) else ''}")
     chart = figure.Chart(
         title=f"Phases of {figure.shared_conditions(frame, strategy=True)}",
         parts=(_in_words(f"item {one.item:,}", one.spent_s) for one in first),
         height_in=sum(heights) + 0.7,
-        notes=[
-            paths.sentence(f"waterfall{crosses}"),
-            *figure.verdicts([figure.trust(record.id, frame)]),
-        ],
+        notes=[said, *figure.verdicts([figure.trust(record.id, frame)])],
         legend=_legend(one.spent_s for one in shown),
     )
     panels = chart.body.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -244,28 +237,23 @@ def phases(
     `by` names the axes that the labels are of. Raises `BadInput` where no record was traced.
     """
     arms = {label: stats.frame(records) for label, records in records_by_label.items()}
-    spent = {
-        label: [record.phases for record in records if record.phases is not None]
-        for label, records in records_by_label.items()
-    }
-    means_s: dict[str, list[float]] = {}
-    for label, traced in spent.items():
+    means_s, any_traced = dict[str, list[float]](), False
+    for label, records in records_by_label.items():
+        traced = [record.phases for record in records if record.phases is not None]
+        any_traced = any_traced or bool(traced)
         requests = sum(one.n for one in traced)
         if requests:
             sums_s = [[one.n * getattr(one.spent_s, of).mean for one in traced] for of in PHASES]
             means_s[label] = [sum(of_phase) / requests for of_phase in sums_s]
     if not means_s:
-        raise refusal("none-traced" if any(spent.values()) else "no-phases")
+        raise refusal("none-traced" if any_traced else "no-phases")
     left_out = [label for label in arms if label not in means_s]
+    unseen = figure.not_drawn("as no request was traced and succeeded", left_out)
     chart = figure.Chart(
         title="Mean latency by phase" + (f" for each {' and '.join(by)}" if by else ""),
         parts=(_in_words(*bar) for bar in means_s.items()),
         height_in=_BAR_IN * len(means_s) + 1.5,
-        notes=figure.about(
-            arms,
-            paths.sentence("phases"),
-            more=figure.not_drawn("as no request was traced and succeeded", left_out),
-        ),
+        notes=figure.about(arms, paths.sentence("phases"), more=unseen),
         legend=_legend(means_s.values()),
     )
     ax = chart.body.subplots()

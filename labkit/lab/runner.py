@@ -24,18 +24,9 @@ from labkit.errors import BadInput, NotInstalled, TrialFailed
 from labkit.lab import progress, written_plan
 from labkit.lab.progress import Reporter
 from labkit.lab.written_plan import Resumed, finished
-from labkit.launch import (
-    assembly,
-    cluster,
-    cores,
-    environment,
-    launcher,
-    preflight,
-    process,
-    pythons,
-    servers,
-)
-from labkit.launch.assembly import StudyPosition
+from labkit.launch import cluster, cores, launcher, preflight, process, pythons, servers
+from labkit.launch.assembly import StudyPosition, new_id
+from labkit.launch.environment import usable_cores
 from labkit.launch.experiment import run as run_coded
 from labkit.launch.preflight import Ready
 from labkit.launch.servers import Served
@@ -116,17 +107,14 @@ async def run_all(
         show.announce(paths.sentence("complete", plan=resumed.plan, n=len(steps)))
         return sorted(records.values(), key=lambda record: (record.arm, record.order))
     into.prepare()
-    study = study or (assembly.new_id(datetime.now(UTC)) if experiment else None)
+    study = study or (new_id(datetime.now(UTC)) if experiment else None)
     now = written_plan.draw_up(steps, f"{study}", f"{experiment}", asked) if asked else None
     unlike = resumed.unlike(now) if resumed and now else []
     served = await serve(0) if serve else None
     target = {"target": f"{served.url}/{{item}}"} if served else {}
-    works = {id(step.work): step.work for step in steps}
-    ready = {
-        key: preflight.prepare(work.replace(**target) if target else work)
-        for key, work in works.items()
-        if isinstance(work, Trial)
-    }
+    trials = {id(step.work): step.work for step in steps if isinstance(step.work, Trial)}
+    aimed = {n: one.replace(**target) if target else one for n, one in trials.items()}
+    ready = {n: preflight.prepare(one) for n, one in aimed.items()}
     retried = experiment and os.environ.get("LABKIT_RETRY", "1") != "0"
     left = math.ceil(MAX_RETRY_SHARE * len(steps)) - again if retried else 0
     runs = _Runs(ready, into, show, left, stop_at_failure, serve, served, unlike, before)
@@ -274,21 +262,15 @@ async def run_file(
     out, as is the software of then where it cannot be had, and the result lists it; where a claim
     was named, `NotInstalled` is raised. Raises `BadInput` before anything is started.
     """
-    given: dict[str, Any] = {
-        "scale": scale,
-        "only": only,
-        "repeats": repeats,
-        "seconds": seconds,
-        "seed": seed,
-    }
-    given |= {"programs": programs and str(programs)}
+    given: dict[str, Any] = {"scale": scale, "only": only, "repeats": repeats}
+    given |= {"seconds": seconds, "seed": seed, "programs": programs and str(programs)}
     usual: dict[str, Any] = {"name": file.id, "baseline": None} | dict(asked or {})
     how["asked"] = usual | {"file": msgspec.to_builtins(file), "how": given}
     arms, claims = (only, None) if file.arms else (None, only)
     if seconds is not None:
         validation.check("seconds", seconds, Seconds)
     times = file.scale(scale).repeats if repeats is None else repeats
-    usable = len(environment.usable_cores()) or 1
+    usable = len(usable_cores()) or 1
     plan_here = file.plan(scale, usable, seconds, programs)
     chosen, absent = file.chosen(claims), dict[str, str]()
     show = how.get("reporter") or progress.default()

@@ -75,12 +75,10 @@ class FileStudy(Study):
 
     def findings(self) -> stats.DataFrame:
         """Return one row a check: what it found, as a ratio or in base units."""
-        rows = [
-            {"claim": one.id, "regime": one.regime, "claim_verdict": one.verdict}
-            | msgspec.structs.asdict(found)
-            for one in self.verdicts
-            for found in one.findings
-        ]
+        rows = list[dict[str, Any]]()
+        for one in self.verdicts:
+            named = {"claim": one.id, "regime": one.regime, "claim_verdict": one.verdict}
+            rows += [named | msgspec.structs.asdict(found) for found in one.findings]
         return stats.DataFrame(rows)
 
     def title(self) -> str:
@@ -259,10 +257,8 @@ class Audit(Ledger):
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Return the verdict on each figure: of a trial against itself, then of the rest."""
-        same, again = (
-            metrics.rates(one for one in self.records if one.axes[ARM] == arm)
-            for arm in ("same", "same-again")
-        )
+        by_arm = stats.by_axis(self.records, ARM)
+        same, again = (metrics.rates(by_arm.get(arm, ())) for arm in ("same", "same-again"))
         # Throughputs of both arms, comparison by comparison, of repeats that have both.
         pairs: dict[int, tuple[list[float], list[float]]] = {}
         for block in sorted({*same, *again}, key=lambda block: block[1]):
@@ -274,10 +270,8 @@ class Audit(Ledger):
         if any(of for of, _ in pairs.values()):
             counted["same-simulated"] = judge.simulated(list(pairs.values()))
         says = "A trial that is compared with itself does not differ."
-        first = [
-            Verdict.of([found], id=name, source="", says=says, scale=self.scale)
-            for name, found in counted.items()
-        ]
+        named = {"source": "", "says": says, "scale": self.scale}
+        first = [Verdict.of([found], id=name, **named) for name, found in counted.items()]
         return [*map(self._with_notes, first), *super().verdicts]
 
     def sentences(self) -> list[str]:

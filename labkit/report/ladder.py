@@ -15,7 +15,6 @@ import msgspec
 
 from labkit import charts, paths, stats
 from labkit.record import guards
-from labkit.record.record import Record
 from labkit.report.file_study import ARM, FileStudy
 from labkit.report.html import Table
 from labkit.stats import metrics
@@ -49,9 +48,7 @@ class Ladder(FileStudy):
     def rungs(self) -> list[charts.Rung]:
         """Every rung that ran, in the order of the file."""
         rows = {row[ARM]: row for row in stats.summary_rows(self._summary)}
-        by_arm: dict[str, list[Record]] = {arm: [] for arm in rows}
-        for record in self.records:
-            by_arm[record.axes[ARM]].append(record)
+        by_arm = stats.by_axis(self.records, ARM)
         rates = {arm: metrics.rates(runs) for arm, runs in by_arm.items()}
         found: list[charts.Rung] = []
         for arm in self.file.arms:
@@ -60,11 +57,9 @@ class Ladder(FileStudy):
             row, mine = rows[arm.id], by_arm[arm.id]
             against = arm.against or (found[-1].arm if found else "")
             below = rates.get(against, {})
-            gains = [
-                rate / base
-                for block, rate in rates[arm.id].items()
-                if rate and (base := below.get(block))
-            ]
+            pairs = [(rate, below.get(block)) for block, rate in rates[arm.id].items()]
+            gains = [rate / base for rate, base in pairs if rate and base]
+            servers = [one.server for one in mine if one.server]
             failures = [one.warnings[0].message for one in mine if one.throughput_rps is None]
             found.append(
                 charts.Rung(
@@ -73,9 +68,7 @@ class Ladder(FileStudy):
                     why=arm.why,
                     own=not arm.by_others,
                     invalid=sum(one.verdict == "invalid" for one in mine),
-                    server_waited_percent=_median(
-                        one.server.waited_percent for one in mine if one.server
-                    ),
+                    server_waited_percent=_median(one.waited_percent for one in servers),
                     bound=bound(row["server_cpu_percent"]),
                     against=against if against in rates else None,
                     gain=_median(gains),
@@ -122,11 +115,8 @@ class Ladder(FileStudy):
         how = {"n": repeats, "shared": shared if repeats > 1 else shared.capitalize()}
         found = [paths.sentence("rungs" if repeats > 1 else "rungs-once", **how)]
         found.append(paths.sentence("gain", yardstick=YARDSTICK))
-        beside = [
-            f"{times(1 / one.gain)} of {one.arm}"
-            for one in self.rungs
-            if one.gain and not one.own and one.against == YARDSTICK
-        ]
+        peers = [one for one in self.rungs if not one.own and one.against == YARDSTICK]
+        beside = [f"{times(1 / one.gain)} of {one.arm}" for one in peers if one.gain]
         if beside:
             found.append(f"The rung {YARDSTICK} does {_listed(beside)}.")
         found += self._bottleneck()

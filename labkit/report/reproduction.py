@@ -55,18 +55,14 @@ class Reproduction(FileStudy):
         """
         measured = {row[ARM]: row for row in stats.summary_rows(self._summary)}
         published = {row[ARM]: row for row in self.file.published()}
-        return [
-            {
-                ARM: name,
-                "label": f"{arm.label}{where}",
-                "own": arm.own,
-                "published": published.get(arm.id),
-                "measured": measured.get(name),
-            }
-            for arm in self.file.arms
-            for name, where in ((arm.id, ""), (arm.id + THEN, ", software of then"))
-            if arm.chart and (name == arm.id or name in measured)
-        ]
+        found = list[dict[str, Any]]()
+        for arm in (one for one in self.file.arms if one.chart):
+            for name, where in ((arm.id, ""), (arm.id + THEN, ", software of then")):
+                if name == arm.id or name in measured:
+                    row = {ARM: name, "label": f"{arm.label}{where}", "own": arm.own}
+                    then, now = published.get(arm.id), measured.get(name)
+                    found.append(row | {"published": then, "measured": now})
+        return found
 
     def table(self) -> Table:
         """Return published beside measured, a row an arm."""
@@ -114,11 +110,8 @@ class Reproduction(FileStudy):
             for claim in self.file.claims
             if not ran.issuperset(arm for check in claim.checks for arm in check.arms)
         ]
-        reasons = [
-            f"{one.verdict:>12}  {one.says}\n{'':14}{one.because}."
-            for one in self.verdicts
-            if one.id not in larger
-        ]
+        shown = [one for one in self.verdicts if one.id not in larger]
+        reasons = [f"{one.verdict:>12}  {one.says}\n{'':14}{one.because}." for one in shown]
         if larger:
             listed = textwrap.wrap(", ".join(larger), 86, break_on_hyphens=False)
             need = "claims need" if len(larger) > 1 else "claim needs"
@@ -146,11 +139,8 @@ class Reproduction(FileStudy):
         source = next(iter(self.file.sources.values()), None)
         hidden = [arm.id for arm in self.file.arms if not arm.chart]
         there = f"Reference machine: {reference.conditions()}\n" if reference else ""
-        named: dict[str, Any] = {
-            "title": self.file.title,
-            "conditions": there + self.conditions(),
-            "year": getattr(source, "year", None),
-        }
+        named: dict[str, Any] = {"title": self.file.title, "year": getattr(source, "year", None)}
+        named["conditions"] = there + self.conditions()
         frame = self._frame
         shown = frame[~frame[ARM].str.removesuffix(THEN).isin(hidden)]
         is_then = shown[ARM].str.endswith(THEN)

@@ -197,11 +197,8 @@ def of_run(record: Record) -> Table:
         for n, each in enumerate(record.clients):
             text = each.lost or f"{each.counts.ok:,} ok"
             if each.client and each.latency_s:
-                figures = {
-                    "latency": each.latency_s,
-                    "peak": (each.client.peak_rss_bytes or 0) / 1e6,
-                }
-                text = paths.sentence("one-client", one=each, **figures)
+                peak = (each.client.peak_rss_bytes or 0) / 1e6
+                text = paths.sentence("one-client", one=each, latency=each.latency_s, peak=peak)
             rows.append([f"client {n}", text])
         for name, metric in stats.METRICS.items():
             value = metric.of(record)

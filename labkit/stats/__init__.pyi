@@ -13,6 +13,7 @@ from labkit.stats.comparisons import compare as compare
 from labkit.stats.frames import VERDICTS as VERDICTS
 from labkit.stats.frames import arm_label as arm_label
 from labkit.stats.frames import arms as arms
+from labkit.stats.frames import by_axis as by_axis
 from labkit.stats.frames import by_label as by_label
 from labkit.stats.frames import codes_of as codes_of
 from labkit.stats.frames import codes_text as codes_text

@@ -105,12 +105,8 @@ def _compare(of: Values, to: Values, level: float, family: Family) -> Comparison
     ends = f"{ratio_text(low)} to {ratio_text(high)}"
     alone = family.among == 1
     whose = "this comparison alone" if alone else f"{family.among} comparisons together"
-    return Comparison(
-        ratio=ratio,
-        n=n,
-        answer=answer,
-        reason=f"the {100 * level:g} % interval of the ratio for {whose}, {ends}, {where}",
-    )
+    reason = f"the {100 * level:g} % interval of the ratio for {whose}, {ends}, {where}"
+    return Comparison(ratio=ratio, n=n, answer=answer, reason=reason)
 
 
 def ratio_text(ratio: float) -> str:
@@ -252,9 +248,7 @@ class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]:
     """Rank the strategies of these records by every metric, the best by the first metric first."""
-    by_name: dict[str, list[Record]] = {}
-    for record in records:
-        by_name.setdefault(str(record.axes["strategy"]), []).append(record)
+    by_name = frames.by_axis(records, "strategy")
     # By metric and strategy, how many others are better for sure, beyond the margin.
     losses: Counter[tuple[str, str]] = Counter()
     frame = frames.frame(records)
@@ -269,10 +263,8 @@ def rank_all(records: Sequence[Record], mine: Collection[str]) -> list[BoardRow]
         if worse and each.comparison.answer != "inconclusive":
             losses[each.metric, each.of["strategy"]] += 1
     by_metric = {metric: _ranks(metric, by_name, losses) for metric in RANKED}
-    rows = [
-        BoardRow(name=name, is_mine=name in mine, ranks=[by_metric[each][name] for each in RANKED])
-        for name in by_name
-    ]
+    ranks = {name: [by_metric[each][name] for each in RANKED] for name in by_name}
+    rows = [BoardRow(name=name, is_mine=name in mine, ranks=of) for name, of in ranks.items()]
 
     def order(row: BoardRow) -> list[float]:
         # Those that share every rank keep an order that does not change from run to run: by value.

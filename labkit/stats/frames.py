@@ -118,6 +118,14 @@ def codes_of(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(code for text in texts for code in text.split(", ") if code))
 
 
+def by_axis(records: Iterable[Record], axis: str) -> dict[str, list[Record]]:
+    """Return the records of each arm by its value of an axis, in order of first appearance."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(str(record.axes.get(axis)), []).append(record)
+    return found
+
+
 def worst(verdicts: Iterable[str]) -> str:
     """Return the worst of some verdicts; `valid` where there are none."""
     return max(verdicts, key=VERDICTS.index, default=VERDICTS[0])

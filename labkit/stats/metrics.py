@@ -79,11 +79,9 @@ def usable_pairs(
 
 
 # Every metric, by name: the columns of frames and summaries.
+_ROWS = paths.table("metrics.toml").items()
 METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        name: Metric(**{"name": name, "path": name, **row})
-        for name, row in paths.table("metrics.toml").items()
-    }
+    {name: Metric(**{"name": name, "path": name, **row}) for name, row in _ROWS}
 )
 # Short names of metrics.
 ALIASES: Mapping[str, str] = MappingProxyType(paths.table("tables.toml")["aliases"])

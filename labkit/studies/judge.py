@@ -79,9 +79,7 @@ def verdicts(
     Raises `BadInput` for a claim or a scale that does not exist.
     """
     plan = study.plan(scale, cores)
-    by_arm: dict[str, list[Record]] = {}
-    for record in records:
-        by_arm.setdefault(str(record.axes.get("arm")), []).append(record)
+    by_arm = stats.by_axis(records, "arm")
     by_then = {arm.removesuffix(THEN): of for arm, of in by_arm.items() if arm.endswith(THEN)}
     found = []
     for claim in study.chosen(claims):

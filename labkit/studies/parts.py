@@ -7,7 +7,8 @@ and a check names different arms.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +30,13 @@ Take = Literal["smallest", "largest", "spread", "slope"]
 THEN = "@then"
 # A measure that starts so is a setting as it was in force; true counts as 1.
 EFFECTIVE = "effective."
+
+
+def _refuse_first(what: str, faults: Mapping[str, bool], **values: Any) -> None:
+    """Raise the refusal of the first fault that there is, if there is any."""
+    for fault, is_there in faults.items():
+        if is_there:
+            raise validation.refusal(f"{what}-{fault}", **values)
 
 
 class StudyPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -225,23 +233,16 @@ class Check(StudyPart, frozen=True, kw_only=True):
             fits = not lists
         else:
             fits = self.to is None and len(lists) == 1 and len(lists[0]) > 1
-        if bool(self.measure) == bool(self.not_testable):
-            wrong = "measure"
-        elif not all(map(math.isfinite, ends)) or ends != sorted(ends):
-            wrong = "band"
-        elif self.exact and (self.is_ratio or not ends):
-            wrong = "exact"
-        elif self.published is not None and not low <= self.published <= high:
-            wrong = "published"
-        elif not fits:
-            wrong = "sides"
-        elif len(set(self.arms)) < len(self.arms):
-            wrong = "arms"
-        elif self.server is not None and self.experiment is None:
-            wrong = "server"
-        else:
-            return
-        raise validation.refusal(f"check-{wrong}", check=self, low=low, high=high)
+        faults = {
+            "measure": bool(self.measure) == bool(self.not_testable),
+            "band": not all(map(math.isfinite, ends)) or ends != sorted(ends),
+            "exact": self.exact and (self.is_ratio or not ends),
+            "published": self.published is not None and not low <= self.published <= high,
+            "sides": not fits,
+            "arms": len(set(self.arms)) < len(self.arms),
+            "server": self.server is not None and self.experiment is None,
+        }
+        _refuse_first("check", faults, check=self, low=low, high=high)
 
     @property
     def name(self) -> str:
@@ -273,11 +274,8 @@ class Check(StudyPart, frozen=True, kw_only=True):
     def at_scale(self, scale: str) -> Check:
         """Return the check as it is judged at this scale."""
         here = self.at.get(scale, At())
-        given = {
-            name: value
-            for name, value in msgspec.structs.asdict(here).items()
-            if name not in ("settings", "undecidable") and value is not None
-        }
+        names = {*At.__struct_fields__} - {"settings", "undecidable"}
+        given = {name: value for name in names if (value := getattr(here, name)) is not None}
         if not given:
             return self
         if here.of is not None:
@@ -309,17 +307,13 @@ class Claim(StudyPart, frozen=True, kw_only=True):
         decisive = [check for check in self.checks if check.decides]
         names = [check.regime for check in decisive]
         measured = [one for one in decisive if one.measure]
-        if not any(check.decides for check in self.checks[:1]):
-            wrong = "check"
-        elif len(names) > 1 and (len(names) > len({*names}) or not all(names)):
-            wrong = "regimes"
-        elif len({(one.measure, one.take, one.band, one.exact) for one in measured}) > 1:
-            wrong = "bands"
-        elif len({(check.says, check.regime) for check in self.checks}) < len(self.checks):
-            wrong = "says"
-        else:
-            return
-        raise validation.refusal(f"claim-{wrong}", claim=self, names=names)
+        faults = {
+            "check": not any(check.decides for check in self.checks[:1]),
+            "regimes": len(names) > 1 and (len(names) > len({*names}) or not all(names)),
+            "bands": len({(one.measure, one.take, one.band, one.exact) for one in measured}) > 1,
+            "says": len({(one.says, one.regime) for one in self.checks}) < len(self.checks),
+        }
+        _refuse_first("claim", faults, claim=self, names=names)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

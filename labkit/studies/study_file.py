@@ -216,9 +216,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
 
     def _work(self, arm: Arm, scale: str, seconds: float | None) -> Work:
         if arm.experiment is not None:
-            _check_server(f"server of arm {arm.id!r}", arm.server)
-            _check_settings(arm.experiment, arm.settings)
-            return Coded(name=arm.experiment, settings=arm.settings, server=arm.server)
+            return _coded(f"arm {arm.id!r}", arm.experiment, arm.settings, arm.server)
         trial = self._trial(arm, scale, seconds)
         if arm.program is None:
             return trial
@@ -280,9 +278,7 @@ class StudyFile(parts.StudyPart, frozen=True, kw_only=True):
                 settings[name] = int(found[1]) * cores
         if check.experiment is None:
             return _made(f"{side} of {check.name!r} at {scale}", Trial, settings)
-        _check_server(f"server of {check.name!r}", check.server)
-        _check_settings(check.experiment, settings)
-        return Coded(name=check.experiment, settings=settings, server=check.server)
+        return _coded(f"{check.name!r}", check.experiment, settings, check.server)
 
 
 # Settings of which a file may have none: it may come from a stranger.
@@ -313,8 +309,9 @@ def _check_measure(check: Check, experiment: str | None) -> None:
     check_known(f"measure of {check.name!r}", check.measure, EXPERIMENTS[experiment]["figures"])
 
 
-def _check_settings(experiment: str, settings: Settings) -> None:
-    """Raise `BadInput` for a setting that an experiment has not, or misses."""
+def _coded(what: str, experiment: str, settings: Settings, server: Settings | None) -> Coded:
+    """Return a coded experiment; raises `BadInput` for a setting that it has not, or misses."""
+    _check_server(f"server of {what}", server)
     check_known("experiment", experiment, EXPERIMENTS)
     takes = EXPERIMENTS[experiment]["settings"]
     for name in settings:
@@ -322,6 +319,7 @@ def _check_settings(experiment: str, settings: Settings) -> None:
     for name in takes:
         if not name.endswith("?") and name not in settings:
             raise BadInput(f"experiment {experiment!r} is called without {name!r}: set it")
+    return Coded(name=experiment, settings=settings, server=server)
 
 
 def parse(text: str, name: str | None = None) -> StudyFile:
