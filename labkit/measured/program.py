@@ -112,15 +112,10 @@ async def run(job: Job, target: Reached, processes: str, parent: Any) -> None:
 def _started(
     job: Job, target: Reached, out: IO[bytes], errors: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    program = subprocess.Popen(  # noqa: S603  # the user's own
-        [SETSID, "--fork", *target.words] if SETSID else target.words,
-        stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=errors,
-        cwd=target.folder,
-        env=job.environment,
-        start_new_session=True,
-    )
+    words = [SETSID, "--fork", *target.words] if SETSID else target.words
+    streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": errors}
+    how: dict[str, Any] = {**streams, "cwd": target.folder, "env": job.environment}
+    program = subprocess.Popen(words, start_new_session=True, **how)  # noqa: S603  # the user's own
     if SETSID:
         program.wait()
         [program.pid] = ProcessReader(os.getpid(), parent=True).children()

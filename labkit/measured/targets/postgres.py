@@ -177,13 +177,10 @@ def private_folder() -> Iterator[tuple[Path, list[int]]]:
     within = paths.USUAL if len(tempfile.gettempdir()) > MAX_TEMPORARY_PATH else None
     with paths.temporary_folder("pg", within=within) as (folder, lock):
         reading, descriptor = os.pipe()
-        remover = subprocess.Popen(  # noqa: S603  # fixed lines, the folder apart from them
-            ["/bin/sh", "-c", f"cat >/dev/null; {paths.REMOVE}", "sh", str(folder)],
-            stdin=reading,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # Fixed lines, the folder apart from them.
+        words = ["/bin/sh", "-c", f"cat >/dev/null; {paths.REMOVE}", "sh", str(folder)]
+        quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        remover = subprocess.Popen(words, stdin=reading, start_new_session=True, **quiet)  # noqa: S603
         lifeline.spare(remover.pid)
         os.close(reading)
         try:

@@ -44,7 +44,9 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
             self._single = await self._connect()
             self.stack.callback(self._single.terminate)
         elif settings.mode == "pool":
-            least = settings.max_size if settings.min_size is None else settings.min_size
+            least = settings.min_size
+            if least is None:  # what is too many is to be met by the requests, and counted
+                least = 0 if settings.overcommit else settings.max_size
 
             async def count(_: Any) -> None:
                 self.opened += 1
@@ -52,16 +54,10 @@ class Asyncpg(postgres.PostgresClient[AsyncpgTransport]):
             async def leave(_: Any) -> None:
                 """Leave a connection as it comes back."""
 
-            self._pool = await asyncpg.create_pool(
-                self.to.url,
-                # What is too many is to be met by the requests, and counted.
-                min_size=0 if settings.overcommit and settings.min_size is None else least,
-                max_size=settings.max_size,
-                max_inactive_connection_lifetime=settings.max_inactive_s,
-                init=count,
-                reset=None if settings.reset else leave,
-                **self._limits_s,
-            )
+            how = {"init": count, "reset": None if settings.reset else leave, **self._limits_s}
+            how["max_inactive_connection_lifetime"] = settings.max_inactive_s
+            sizes = {"min_size": least, "max_size": settings.max_size}
+            self._pool = await asyncpg.create_pool(self.to.url, **sizes, **how)
             self.stack.callback(self._pool.terminate)
         if settings.batch == 1:
             return self.fetch

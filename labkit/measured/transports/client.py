@@ -14,6 +14,7 @@ import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -22,7 +23,7 @@ import msgspec
 
 from labkit.measured.http_framing import HEAD_END
 from labkit.measured.transports import responses
-from labkit.measured.transports.responses import Answer, Answered, ResponseHead, ResponseReader
+from labkit.measured.transports.responses import Answer, Answered, ResponseReader
 from labkit.record.requests import Phases, Received
 from labkit.spec.requests import ITEM, Request, whole_url
 from labkit.spec.transports import OwnHttpTransport, OwnTransport, Transport
@@ -349,25 +350,17 @@ class HttpClient(OwnClient[HttpSettings]):
         self.tls: dict[str, Any] = {"ssl": context, "server_hostname": name} if context else {}
         self.request = to.calls.prepared(lambda one: request_template(to.url, one))
         self.ok = to.calls.at_once
-        self._known: dict[bytes, ResponseHead] = {}
-        self._plain: dict[bytes, ResponseHead] = {}
+        has_heads = any(one.method == "HEAD" for one in to.calls.requests)
+        kind = responses.HeadReader if has_heads else ResponseReader
+        most = {one: getattr(settings, one) for one in ("max_head_bytes", "max_body_bytes")}
+        make = partial(kind, known={}, plain={}, ok=self.ok, **most)
+        # Makes the reader of responses of a new connection.
+        self.new_reader: Callable[[Answered], ResponseReader] = make
 
     @property
     def effective(self) -> dict[str, Any]:
         """Return the settings in force, how many connections were opened, and the parser."""
         return super().effective | {"httptools": httptools.__version__}
-
-    def new_reader(self, answered: Answered) -> ResponseReader:
-        """Return a reader of responses for a new connection."""
-        has_heads = any(one.method == "HEAD" for one in self.to.calls.requests)
-        return (responses.HeadReader if has_heads else ResponseReader)(
-            answered,
-            max_head_bytes=self.settings.max_head_bytes,
-            max_body_bytes=self.settings.max_body_bytes,
-            known=self._known,
-            plain=self._plain,
-            ok=self.ok,
-        )
 
     async def settled(self, item: int, refused: BadStatus) -> Answer:
         """Return the answer to which redirects lead; raise `refused` where it is none."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,9 @@ async def start(settings: HttpServer) -> asyncio.Server:
     if tls is not None:
         folder = _certificates()
         tls.load_cert_chain(folder / "server.pem", folder / "server.key")
-    server = await asyncio.get_running_loop().create_server(
-        lambda: ServerConnection(engine, connections),
-        settings.host,
-        settings.port,
-        backlog=ACCEPT_AT_ONCE,
-        reuse_port=settings.workers > 1 or None,
-        ssl=tls,
-    )
+    loop, begin = asyncio.get_running_loop(), partial(ServerConnection, engine, connections)
+    how: dict[str, Any] = {"backlog": ACCEPT_AT_ONCE, "reuse_port": settings.workers > 1 or None}
+    server = await loop.create_server(begin, settings.host, settings.port, ssl=tls, **how)
     # asyncio accepts as many as it is told may wait, and fails for each that has no descriptor.
     for lent in server.sockets:
         with socket.socket(fileno=os.dup(lent.fileno())) as own:

@@ -121,11 +121,9 @@ class Behaviour:
 
     def greet(self, name: str, _: Request) -> Answer:
         """Return the greeting after its delay; at one name the whole server stands still first."""
-        return msgspec.structs.replace(
-            self.hello,
-            delay_s=self._delay.draw(self._seed, name),
-            stall_s=self._stall_s if name == self._stall_at else 0.0,
-        )
+        delay_s = self._delay.draw(self._seed, name)
+        stall_s = self._stall_s if name == self._stall_at else 0.0
+        return msgspec.structs.replace(self.hello, delay_s=delay_s, stall_s=stall_s)
 
     def delay(self, text: str, _: Request) -> Answer:
         """Return the greeting after that many seconds."""
@@ -207,11 +205,8 @@ def body_bytes(text: str, _: Request) -> Answer:
 
 def stream(text: str, request: Request) -> Answer:
     """Return the same bytes, chunked; `?chunk=` is the size of a chunk."""
-    body = Chunks(
-        total_bytes=number("n", text, Bytes),
-        chunk_bytes=option(request, "chunk", ChunkBytes, DEFAULT_CHUNK),
-        framed=True,
-    )
+    size, chunk = number("n", text, Bytes), option(request, "chunk", ChunkBytes, DEFAULT_CHUNK)
+    body = Chunks(total_bytes=size, chunk_bytes=chunk, framed=True)
     return Answer(headers=(("Content-Type", messages.BINARY),), body=body)
 
 
