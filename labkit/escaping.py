@@ -7,6 +7,7 @@ stored as it came, and escaped where it leaves the lab, and nowhere before.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,17 @@ def visible(text: str, *, lines: bool = True) -> str:
         one if one.isprintable() or one in kept else one.encode("unicode_escape").decode()
         for one in text
     )
+
+
+def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return lines of words in columns: the first `left` of them are words, the others numbers."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = []
+    for line in lines:
+        pairs = enumerate(zip(line, widths, strict=True))
+        cells = [one.ljust(wide) if at < left else one.rjust(wide) for at, (one, wide) in pairs]
+        shown.append("  ".join(cells).rstrip())
+    return shown
 
 
 def brief(text: str, most: int = 50) -> str:

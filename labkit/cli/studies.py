@@ -27,7 +27,7 @@ def reproduce(asked: options.Asked) -> None:
     if name == "list":
         rows = [[one.id, one.title] for one in study_file.benchmarks()]
         says = "'labkit reproduce NAME --scale smoke' runs one again, 'all' every one of them."
-        _list(["benchmark", "what it is"], rows, says)
+        terminal.say(_listed(["benchmark", "what it is"], rows, says))
         return
 
     scale, runs, minutes = asked.scale or lab.default_scale(), 0, 0.0
@@ -75,15 +75,13 @@ def list_claims(asked: options.Asked) -> None:
         }
         for claim in file.claims
     ]
-    if asked.json != "-":
-        rows = []
-        for one in listed:
-            says = "; ".join(filter(None, [one["says"], one["not_testable"]]))
-            rows.append([one["id"], one["status"], says, one["source"]])
-        headers = ["claim", "status", "what is claimed", "source"]
-        says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
-        _list(headers, rows, says)
-    terminal.write_json(asked.json, {"claims": listed})
+    rows = []
+    for one in listed:
+        says = "; ".join(filter(None, [one["says"], one["not_testable"]]))
+        rows.append([one["id"], one["status"], says, one["source"]])
+    headers = ["claim", "status", "what is claimed", "source"]
+    says = "'labkit claims check ID ...' checks some, 'labkit claims check' all of them."
+    terminal.show(_listed(headers, rows, says), asked.json, {"claims": listed})
 
 
 def check(asked: options.Asked) -> None:
@@ -106,15 +104,15 @@ def ladder(asked: options.Asked) -> None:
     if rungs == "list":
         rows = [[arm.id, arm.why] for arm in study_file.load("ladder").arms]
         says = "'labkit ladder --rungs ID,ID' climbs some, 'labkit ladder' all that are installed."
-        _list(["rung", "what it changes"], rows, says)
+        terminal.say(_listed(["rung", "what it changes"], rows, says))
         return
     chosen = None if rungs is None else [one.strip() for one in rungs.split(",") if one.strip()]
     start = partial(lab.ladder, chosen, short=asked.short, repeats=asked.repeats)
     terminal.perform(start, asked, save=options.chart_writer(asked.chart))
 
 
-def _list(headers: list[str], rows: list[list[str]], says: str) -> None:
-    """Print a table of words."""
+def _listed(headers: list[str], rows: list[list[str]], says: str) -> str:
+    """Return a table of words as text."""
     from labkit.report.html import Table
 
-    terminal.say(Table(headers=headers, rows=rows, says=says, left=len(headers)).text())
+    return Table(headers=headers, rows=rows, says=says, left=len(headers)).text()

@@ -24,7 +24,7 @@ from labkit.lab.progress import Reporter
 from labkit.lab.runner import Where, run_all, run_file
 from labkit.lab.written_plan import Resumed
 from labkit.launch import launcher, preflight, pythons, servers
-from labkit.profiler.callgraph import ProfileOptions
+from labkit.profiler.callgraph import Clock, ProfileOptions
 from labkit.profiler.slow_callbacks import SLOW_S
 from labkit.record.record import Record
 from labkit.record.store import Store, readable
@@ -71,7 +71,7 @@ async def run(trial: Trial, **where: Unpack[Where]) -> Run:
 async def profile(
     trial: Trial | None = None,
     *,
-    clock: str = "wall",
+    clock: Clock = "wall",
     slow_s: float = SLOW_S,
     reporter: Reporter | None = None,
 ) -> Profile:
@@ -82,7 +82,7 @@ async def profile(
     Raises `BadInput` before anything is started, `TrialFailed` where it could not be finished.
     """
     chosen = checked(trial or Trial())
-    request = launcher.ProfileRequest(ProfileOptions.by(clock, slow_s))
+    request = launcher.ProfileRequest(ProfileOptions(clock=clock, slow_s=slow_s))
     if chosen.program:
         raise validation.refusal("beside-program", name="profile", trial=chosen)
     if chosen.clients > 1:

@@ -77,7 +77,7 @@ def parsed(options: str) -> argparse.Namespace:
     except ValueError as error:
         raise BadInput(f"%%labprof: {options!r} does not parse ({error})") from None
     found = parser.parse_args(words)
-    found.clock = ProfileOptions.by(found.clock).clock
+    found.clock = ProfileOptions(clock=found.clock).clock
     profiling.check_view(found.sort, found.rows)
     if found.into is not None and not found.into.isidentifier():
         raise BadInput(f"--into is {found.into!r}: it must be the name of a variable")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -206,11 +206,6 @@ class ProfileOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_all(self, "profile")
-
-    @classmethod
-    def by(cls, clock: str, slow_s: float = SLOW_S) -> ProfileOptions:
-        """Create the options from text, which may be no clock. Raises `BadInput`."""
-        return cls(clock=cast("Clock", clock), slow_s=slow_s)
 
 
 class ProfileResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from labkit.errors import BadInput
+from labkit.escaping import aligned
 from labkit.record import histogram
 from labkit.spec.validation import refusal
 
@@ -127,10 +128,6 @@ class Timers:
         for row in self.rows():
             in_ms = [f"{row[f'{name}_s'] * 1e3:,.3f}" for name in _MS]
             lines.append((row["name"], f"{row['count']:,}", f"{row['total_s']:,.3f}", *in_ms))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])])
-            for first, *rest in lines
-        )
+        return "\n".join(aligned(lines))
 
     __repr__ = report

@@ -18,7 +18,7 @@ from typing import Any
 
 from labkit import charts
 from labkit.errors import LabError
-from labkit.escaping import escape, visible
+from labkit.escaping import aligned, escape, visible
 from labkit.record import index
 
 # Of a picture; a larger one is drawn with fewer pixels. In the page it is a third larger.
@@ -65,14 +65,8 @@ class Table(Shown):
     def text(self) -> str:
         """Return aligned plain text, the sentences below."""
         lines = [[visible(word, lines=False) for word in row] for row in (self.headers, *self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        shown = []
-        for line in lines:
-            pairs = list(zip(line, widths, strict=True))
-            cells = [word.ljust(width) for word, width in pairs[: self.left]]
-            cells += [word.rjust(width) for word, width in pairs[self.left :]]
-            shown.append("  ".join(cells).rstrip())
-        return "\n".join([*shown, *(["", visible(self.says)] if self.says else [])])
+        said = ["", visible(self.says)] if self.says else []
+        return "\n".join([*aligned(lines, self.left), *said])
 
     def html(self) -> str:
         """Return the table, and what it says as a paragraph for each line."""
