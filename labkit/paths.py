@@ -31,15 +31,6 @@ CHECKOUT = _PACKAGE.parent
 MANIFEST = ".labkit.json"
 TEMPORARY, OURS = "labkit-", 0o1700
 USUAL = "/tmp"  # noqa: S108  # where paths have to be short
-# Lines of a shell that remove a folder. A PostgreSQL that was killed has left a piece of shared
-# memory, too: the folder names it and the process that made it, whose number is negative where the
-# server's files were being made. One that is in use is let be.
-REMOVE = """
-ipcrm -m "$(awk -v uid="$(stat -c %u "$1")" 'NR == FNR { line[NR] = $0; next }
-    split(line[7], last) && $2 == last[2] && ($5 == line[1] || -$5 == line[1]) && $7 == 0 &&
-    $8 == uid { print $2 }' "$1/data/postmaster.pid" /proc/sysvipc/shm)"
-rm -rf -- "$1"
-"""
 
 
 def data(name: str) -> Path:
@@ -175,7 +166,13 @@ def sweep() -> None:
                     found = os.fstat(lock)
                     if found.st_uid in users and stat.S_IMODE(found.st_mode) == OURS:
                         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        words = ["/bin/sh", "-c", REMOVE, "sh", str(folder)]
+                        words = [
+                            "/bin/sh",
+                            "-c",
+                            table("postgres.toml")["remove"],
+                            "sh",
+                            str(folder),
+                        ]
                         subprocess.run(words, stderr=subprocess.DEVNULL, check=False)  # noqa: S603
                 finally:
                     os.close(lock)

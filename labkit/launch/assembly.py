@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from labkit import paths
 from labkit.launch import environment
 from labkit.record import codes, guards, stalls
 from labkit.record.record import Counts, Measurement, Note, Record, Server
@@ -18,9 +19,8 @@ from labkit.spec.trial import Trial
 
 # The time in the id that was made last.
 _made = [datetime.min.replace(tzinfo=UTC)]
-_IN_FORCE = (
-    *("engine", "api", "loop", "python", "aiohttp", "uvloop", "rloop", "delay", "seed", "tls"),
-)
+# What a target of the lab's own reports of itself.
+_IN_FORCE = paths.table("tables.toml")["in_force"]
 
 # Notes on what nobody knows of a client that was lost: how those that it was sending ended.
 _UNKNOWN_OF_LOST = ("not-sent", "cancelled", "all-failed")

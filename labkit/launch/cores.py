@@ -112,13 +112,10 @@ def _take(stack: ExitStack, pinned: bool, clients: int) -> Cores:
         files = {core: _open(choosing, f"core-{core}", os.O_CREAT, folder) for core in usable}
         free = [core for core, file in files.items() if _lock_alone(file)]
         chosen = free if len(free) > 1 else usable
-        client, server = environment.core_each(chosen)
-        if not pinned or client is None or server is None:
-            client = server = None
-        more = [] if client is None else [one for one in chosen if one not in (client, server)]
-        more = more[: clients - 1]
-        taken = usable if client is None or server is None else [client, server, *more]
-        locked = [os.dup(files[core]) for core in taken]
+        client, server = environment.core_each(chosen) if pinned else (None, None)
+        own = [one for one in (client, server) if one is not None]
+        more = [one for one in chosen if one not in own][: clients - 1] if own else []
+        locked = [os.dup(files[core]) for core in [*own, *more] or usable]
         for file in locked:
             stack.callback(os.close, file)
             fcntl.flock(file, fcntl.LOCK_SH)

@@ -60,6 +60,8 @@ MAX_SETTLE_S = 1.0
 # Bytes, as JSON, that a strategy may return, and how deep within each other its lists may be: a
 # record has them, and whoever reads it has a smaller stack left.
 MAX_RETURNED_BYTES, MAX_RETURNED_DEPTH = 1 << 16, 100
+# What starts the strategy.
+Start = Callable[[], Awaitable[object]]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,19 +298,14 @@ def _eager_task(loop: Any, coro: Any, *, eager_start: bool = True, **named: Any)
 
 
 async def _run(
-    start: Callable[[], Awaitable[object]],
-    meter: Meter,
-    sampler: Sampler,
-    timed: bool,
-    items: TimedItems | None,
-    clients: int,
+    start: Start, meter: Meter, sampler: Sampler, timed: bool, items: TimedItems | None, of: int
 ) -> tuple[object, list[Note]]:
-    """Run the strategy to its end, that of its time, or SIGTERM.
+    """Run the strategy of one `of` so many clients to its end, that of its time, or SIGTERM.
 
     Return what it returned, or why it did not, and notes on how it ended.
     """
     before = asyncio.all_tasks()
-    await _start_window(meter.window, clients)
+    await _start_window(meter.window, of)
     if timed:
         sampler.start()
     task = asyncio.ensure_future(start())

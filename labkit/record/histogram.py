@@ -144,5 +144,4 @@ def to_hdr(counts: Counted) -> str | None:
     histogram = HdrHistogram(1, MAX_HDR_US, HDR_DIGITS)
     for value, count in found:
         histogram.record_value(min(max(round(value / 1e3), 1), MAX_HDR_US), count)
-    encoded: bytes = histogram.encode()
-    return encoded.decode("ascii")
+    return str(histogram.encode(), "ascii")

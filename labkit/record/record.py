@@ -391,5 +391,4 @@ class Record(Measurement, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Return this record as plain data, ready for JSON."""
-        data: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        return data
+        return dict(msgspec.to_builtins(self, str_keys=True))

@@ -195,11 +195,8 @@ class Switches(Part, frozen=True, kw_only=True):
         return field in [found[1] for found in _FIELD.finditer(self.program or "")]
 
 
-KINDS: dict[str, Mapping[str, type[Part]]] = {
-    "target": cast("Mapping[str, type[Part]]", TARGETS),
-    "transport": cast("Mapping[str, type[Part]]", TRANSPORTS),
-    "workload": {"closed": Workload},
-}
+KINDS: dict[str, Mapping[str, type[Part]]] = {"target": TARGETS, "transport": TRANSPORTS}
+KINDS |= {"workload": {"closed": Workload}}
 ROLES = (*KINDS, "switches")
 
 

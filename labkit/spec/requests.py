@@ -34,6 +34,8 @@ JSON, TEXT, BINARY = "application/json", "text/plain; charset=utf-8", "applicati
 ITEM, HIDDEN = "{item}", "***"
 # The ceiling of a body; after so many draws of weighted requests they come again.
 MAX_BODY_BYTES, MAX_DRAWN = 1 << 24, 1 << 16
+# The columns of a file by name; None without one.
+Row = Mapping[str, str] | None
 # Headers that the transport alone sets.
 FRAMING = (
     *("connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te"),
@@ -144,11 +146,7 @@ class RequestSettings(Part, frozen=True, kw_only=True):
 
 
 def request_of(
-    asked: RequestSettings,
-    path: str,
-    *,
-    content: bytes | None = None,
-    row: Mapping[str, str] | None = None,
+    asked: RequestSettings, path: str, *, content: bytes | None = None, row: Row = None
 ) -> Request:
     """Return the request that settings describe; `content` is of the file that its body names.
 
@@ -227,8 +225,7 @@ def statuses(text: str) -> frozenset[int]:
 
 def headers_of(text: str) -> dict[str, str]:
     """Return the headers that a text of settings has, by name."""
-    found: dict[str, str] = json.loads(text)
-    return found
+    return dict(json.loads(text))
 
 
 def hidden(text: str | None, before: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:

@@ -106,8 +106,7 @@ class Trial:
         if "target.command" in settings:  # no other target has it
             settings.setdefault("target", "command")
         chosen = {role: settings.pop(role) for role in KINDS if role in settings}
-        if "target" in chosen:
-            chosen = parts.with_suited_transport(chosen, state)
+        chosen = parts.with_suited_transport(chosen, state)
         if "transport" in chosen:
             chosen["transport"], state["client"] = _choose_client(chosen["transport"], state)
         kinds = {role: type(state[role]) for role in ROLES}
@@ -270,9 +269,7 @@ class Trial:
             return self.switches.saturate is not False
         if self.workload.is_open or self.workload.thinks.holds_back:
             return False
-        if isinstance(self.target, PostgresTarget):
-            return self.target.query_s == 0
-        if not isinstance(self.target, HttpTarget):
+        if not isinstance(self.target, HttpTarget | PostgresTarget):
             return True
         if self.path != "/{item}" or not self.workload.is_usual:
             return not self.path.startswith("/delay/")

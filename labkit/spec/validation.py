@@ -112,13 +112,10 @@ def allowed(type_: Any) -> str:
         simple = {kinds.NoneType: "none", kinds.BoolType: "true or false", kinds.StrType: "text"}
         return simple.get(type(info), type(info).__name__.removesuffix("Type").lower())
     number = "a whole number" if isinstance(info, kinds.IntType) else "a number"
-    if info.ge is not None:
-        bounds = (
-            f" of at least {info.ge:,}" if info.le is None else f" from {info.ge:,} to {info.le:,}"
-        )
-        return number + bounds
-    above = "" if info.gt is None else f" above {info.gt:,}"
-    return number + above + ("" if info.le is None else f" and at most {info.le:,}")
+    if info.ge is not None and info.le is not None:
+        return f"{number} from {info.ge:,} to {info.le:,}"
+    bounds = {"of at least": info.ge, "above": info.gt, "and at most": info.le}
+    return " ".join([number, *(f"{word} {n:,}" for word, n in bounds.items() if n is not None)])
 
 
 def check(field: str, value: Any, type_: Any) -> None:

@@ -178,7 +178,7 @@ def private_folder() -> Iterator[tuple[Path, list[int]]]:
     with paths.temporary_folder("pg", within=within) as (folder, lock):
         reading, descriptor = os.pipe()
         # Fixed lines, the folder apart from them.
-        words = ["/bin/sh", "-c", f"cat >/dev/null; {paths.REMOVE}", "sh", str(folder)]
+        words = ["/bin/sh", "-c", f"cat >/dev/null; {SERVER['remove']}", "sh", str(folder)]
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         remover = subprocess.Popen(words, stdin=reading, start_new_session=True, **quiet)  # noqa: S603
         lifeline.spare(remover.pid)
