@@ -165,12 +165,9 @@ def ladder(rungs: Sequence[Rung], *, notes: Sequence[str] = ()) -> figure.Chart:
         raise BadInput("there are no figures to draw: no rung was measured")
     looks = [one for one, own in ((_OWN, True), (_OTHERS, False)) if own in {r.own for r in shown}]
     looks += [one for bound, one in _BOUNDS.items() if bound in {rung.bound for rung in shown}]
+    title, height_in = "Requests a second, rung by rung", _BAR_IN * (len(shown) + _GAP) + 1.5
     chart = figure.Chart(
-        title="Requests a second, rung by rung",
-        parts=map(str, shown),
-        height_in=_BAR_IN * (len(shown) + _GAP) + 1.5,
-        notes=notes,
-        legend=legend(looks),
+        title=title, parts=map(str, shown), height_in=height_in, notes=notes, legend=legend(looks)
     )
     rates, costs = chart.body.subplots(1, 2, width_ratios=[5, 2], sharey=True)
     gap = _GAP if shown[0].own else 0.0

@@ -152,13 +152,8 @@ def forest(
     parts = (", ".join(filter(None, [f"{one.name} {one.verdict}", one.effect])) for one in claims)
     legend = _legend(marks)
     legend += [(Patch(facecolor=_BAND), "where the claim holds")] if legend else []
-    chart = Chart(
-        title=title,
-        parts=parts,
-        height_in=sum(heights) + 0.4,
-        notes=notes,
-        legend=legend,
-    )
+    height_in = sum(heights) + 0.4
+    chart = Chart(title=title, parts=parts, height_in=height_in, notes=notes, legend=legend)
     sizes: dict[str, Any] = {"width_ratios": [5, 6], "height_ratios": heights}
     drawn = chart.body.subplots(len(panels), 2, squeeze=False, **sizes)
     for (rows, draw), (marks, words) in zip(panels, drawn, strict=True):

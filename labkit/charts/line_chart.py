@@ -114,12 +114,10 @@ def knee(
     shown = summary.sort_values("limit").set_index("limit", drop=False)
     title = "Throughput, latency and efficiency over the limit"
     trusts = [figure.trust(f"limit {n:,}", rows) for n, rows in frame.groupby("limit")]
-    chart = figure.Chart(
-        title=title,
-        alt=f"{title}. {' '.join(notes) or 'No knee was found.'}",
-        height_in=len(_PANELS) * _PANEL_IN + 0.6,
-        notes=figure.judged(trusts, conditions, paths.sentence("lines-knee"), more=notes),
-    )
+    alt = f"{title}. {' '.join(notes) or 'No knee was found.'}"
+    says = figure.judged(trusts, conditions, paths.sentence("lines-knee"), more=notes)
+    height_in = len(_PANELS) * _PANEL_IN + 0.6
+    chart = figure.Chart(title=title, alt=alt, height_in=height_in, notes=says)
     panels = list(chart.body.subplots(len(_PANELS), 1, sharex=True))
     for ax, (label, names) in zip(panels, _PANELS.items(), strict=True):
         _knee_panel(ax, frame, shown, names, label)

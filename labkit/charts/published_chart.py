@@ -128,8 +128,9 @@ def triptych(
     why = f"On axes of their own, because the workload differs: {differs}" if apart else ""
     heights = [_BAR_IN * len(rows) * len(of_scale) + 1.25 for of_scale in lines.values()]
     words = [row.in_words(row.trust.label, _METRICS) for row in rows]
-    says = {"title": title, "parts": words, "legend": legends}
-    chart, drawn = _panels(rows, heights, len(_METRICS), conditions, why, **says)
+    notes = _notes(rows, conditions, why)
+    says = {"title": title, "parts": words, "legend": legends, "notes": notes}
+    chart, drawn = _panels(heights, len(_METRICS), **says)
     for line, (label, shown) in zip(drawn, lines.items(), strict=True):
         for ax, name in zip(line, _METRICS, strict=True):
             _client_panel(ax, rows, shown, stats.metric(name))
@@ -143,14 +144,11 @@ def _client_panel(
     ax: Axes, rows: Sequence[Row], looks: Mapping[Source, Look], metric: stats.Metric
 ) -> None:
     """Draw one metric of each client, and in the panel of the time the floor of each."""
-    groups: list[Group] = [
-        (
-            row.trust.marked if "repeats" in looks else row.trust.label,
-            [row.values(source, metric.name) for source in looks],
-            row.values("left_out", metric.name) if "repeats" in looks else (),
-        )
-        for row in rows
-    ]
+    groups, is_here = list[Group](), "repeats" in looks
+    for row in rows:
+        label = row.trust.marked if is_here else row.trust.label
+        left_out = row.values("left_out", metric.name) if is_here else ()
+        groups.append((label, [row.values(one, metric.name) for one in looks], left_out))
     grouped(ax, groups, list(looks.values()), metric, ticks=5)
     ax.set_title(metric.label)
     if metric.name != "process_wall_s":
@@ -200,8 +198,9 @@ def throughput(
     heights = [max(needed_in[at : at + _COLUMNS]) for at in range(0, len(panels), _COLUMNS)]
     words = [row.in_words(", ".join(spots[row.trust.label]), [name]) for row in rows]
     legends = legend(_looks(rows, bars, year).values())
-    says = {"title": title, "parts": words, "legend": legends}
-    chart, drawn = _panels(rows, heights, min(_COLUMNS, len(panels)), conditions, "", **says)
+    notes = _notes(rows, conditions)
+    says = {"title": title, "parts": words, "legend": legends, "notes": notes}
+    chart, drawn = _panels(heights, min(_COLUMNS, len(panels)), **says)
     for ax, (panel, groups) in zip(drawn.flat, panels.items(), strict=False):
         shown: list[Group] = []
         for label, of in groups.items():
@@ -217,21 +216,15 @@ def throughput(
     return chart
 
 
-def _panels(
-    rows: Sequence[Row],
-    heights: Sequence[float],
-    across: int,
-    conditions: str,
-    why: str,
-    **says: Any,
-) -> tuple[figure.Chart, Any]:
-    """Return a chart of these rows, and its panels: lines of these heights, so many beside.
-
-    `says` are title, parts and legend of the chart; `why` is a sentence of its own.
-    """
+def _notes(rows: Sequence[Row], conditions: str, why: str = "") -> list[str]:
+    """Return the notes of a chart of these rows; `why` is one by itself."""
     notes = figure.sentences(conditions, how_to_read(max(len(row.repeats) for row in rows)))
-    notes += [*figure.sentences(why), *figure.verdicts(row.trust for row in rows)]
-    chart = figure.Chart(height_in=sum(heights) + 0.4, notes=notes, **says)
+    return [*notes, *figure.sentences(why), *figure.verdicts(row.trust for row in rows)]
+
+
+def _panels(heights: Sequence[float], across: int, **says: Any) -> tuple[figure.Chart, Any]:
+    """Return a chart and its panels, so many beside each other, in lines of these heights."""
+    chart = figure.Chart(height_in=sum(heights) + 0.4, **says)
     return chart, chart.body.subplots(len(heights), across, squeeze=False, height_ratios=heights)
 
 

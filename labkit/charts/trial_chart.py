@@ -301,9 +301,8 @@ def flame(graph: CallGraph, title: str) -> figure.Chart:
     )
     ax = chart.body.subplots()
     for block in blocks:
-        look, ink = (
-            (_COROUTINE, "white") if block.function.coroutine else (_FUNCTION, style.ON_FILL)
-        )
+        look = _COROUTINE if block.function.coroutine else _FUNCTION
+        ink = "white" if block.function.coroutine else style.ON_FILL
         lined = {**look.fill, "edgecolor": "white", "linewidth": 0.8}
         ax.barh(block.depth, block.took_s, 0.92, block.start_s, **lined)
         name = fitted(block.function.name, int(_LETTERS * block.took_s / whole_s) - 2)

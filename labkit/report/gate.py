@@ -64,6 +64,8 @@ from labkit.stats.comparisons import ratio_text
 
 Word = Literal["regression", "improvement", "no difference shown", "inconclusive"]
 Arms = Sequence[tuple[Mapping[str, Any], Work]]
+# The records of an arm, now and of its baseline.
+Sides = tuple[Sequence[Record], Sequence[Record]]
 WORDS: tuple[Word, ...] = get_args(Word)
 
 _OPERATORS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -213,11 +215,8 @@ class Baseline:
         if then.keys() != now.keys():
             had, have = " and ".join(then) or "none", " and ".join(now) or "others"
             raise validation.refusal("other-arms", had=had, have=have)
-        settings = [
-            differences(work.to_dict(), _whole(then[arm][-1].trial))
-            for arm, work in now.items()
-            if isinstance(work, Trial)
-        ]
+        trials = {arm: work.to_dict() for arm, work in now.items() if isinstance(work, Trial)}
+        settings = [differences(one, _whole(then[arm][-1].trial)) for arm, one in trials.items()]
         every = list(dict.fromkeys(one for found in settings for one in found))
         allowed = [one for one in every if one.startswith("target.") and "target.kind" not in one]
         if len(allowed) < len(every):
@@ -285,11 +284,9 @@ def changes(now: Sequence[Record], asked: Baseline, notes: Sequence[str]) -> Cha
     named = [one for one in named if any(one.of(each) > 0 for each in (*now, *before))]
     new, old = by_arm(now), by_arm(before)
     family = stats.Family(len(named) * len(new))
-    found = [
-        _change(arm, metric, new[arm], old.get(arm, ()), family, 1 + asked.tolerance)
-        for arm in new
-        for metric in named
-    ]
+    both = {arm: (new[arm], old.get(arm, ())) for arm in new}
+    most = 1 + asked.tolerance
+    found = [_change(arm, one, of, family, most) for arm, of in both.items() for one in named]
     found.sort(key=lambda one: WORDS.index(one.word))
     counted = Counter(one.word for one in found)
     words = ", ".join(f"{counted[word]} {word}" for word in WORDS if counted[word])
@@ -327,13 +324,9 @@ def stolen(side: Sequence[Record]) -> tuple[list[Record], list[Record]]:
 
 
 def _change(
-    arm: str,
-    metric: stats.Metric,
-    now: Sequence[Record],
-    then: Sequence[Record],
-    family: stats.Family,
-    most: float,
+    arm: str, metric: stats.Metric, sides: Sides, family: stats.Family, most: float
 ) -> Change:
+    now, then = sides
     doubts = {one.id: metrics.doubt(one, metric.name, of_client=False) for one in (*now, *then)}
     out = (*stolen(now)[0], *stolen(then)[0]) if metrics.is_timed(metric.name) else ()
     doubts |= {one.id: "steal" for one in out if not doubts[one.id]}

@@ -99,12 +99,9 @@ def of_comparisons(compared: Sequence[Against]) -> Table:
     says, needed = paths.sentence("ratios", first=first, **how), stats.repeats_for(len(compared))
     if stats.MIN_REPEATS <= n < needed:
         says += " " + paths.sentence("ratios-few", n=n, needed=needed)
-    return Table(
-        headers=[f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)],
-        rows=[[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()],
-        says=says,
-        left=1 + len(_RATIOS),
-    )
+    headers = [f"ratio to {first}", *(stats.METRICS[name].label for name in _RATIOS)]
+    rows = [[label, *(found[name] for name in _RATIOS)] for label, found in cells.items()]
+    return Table(headers=headers, rows=rows, says=says, left=len(headers))
 
 
 _OPEN_UNITS: Mapping[str, Any] = paths.table("tables.toml")["openmetrics"]

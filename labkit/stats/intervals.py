@@ -276,10 +276,8 @@ def _ends(values: Sequence[float], level: float) -> tuple[float, float] | None:
     outer, inner = _coverage(n, depth), _coverage(n, depth + 1)
     part = (outer - level) / (outer - inner)
     share = (n - depth) * part / (depth + (n - 2 * depth) * part) if part >= 0 else -_FURTHER
-    return (
-        values[depth - 1] + share * (values[depth] - values[depth - 1]),
-        values[-depth] + share * (values[-depth - 1] - values[-depth]),
-    )
+    low, high = values[depth - 1], values[-depth]
+    return low + share * (values[depth] - low), high + share * (values[-depth - 1] - high)
 
 
 def _coverage(n: int, depth: int) -> float:
